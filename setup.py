@@ -1,0 +1,48 @@
+"""Packaging of Tumbao: the edge runtime by default, the TFX pipeline and the tools as extras."""
+
+from setuptools import setup
+
+EDGE = ["ai-edge-litert==2.3.0", "av", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
+PIPELINE = [
+    "apache-beam==2.74.0",
+    "dill",
+    "jinja2",
+    "keras==3.12.*",
+    "kfp==2.5.0",
+    "librosa==0.11.*",
+    "matplotlib",
+    "numpy==1.26.4",
+    "onnx==1.17.0",
+    "pretty_midi",
+    "protobuf==3.20.3",
+    "symusic==0.5.9",
+    "tensorflow==2.16.2",
+    "tensorflow-data-validation==1.16.1",
+    "tensorflow-io==0.37.1",
+    "tensorflow-model-analysis==0.47.1",
+    "tfx==1.16.0",
+]
+DEV = ["mypy", "numpydoc", "pytest", "ruff", "types-protobuf"]
+
+setup(
+    name="tumbao",
+    version="0.1.0",
+    description="Recognises tropical music genres from audio: a TFX/Keras pipeline and a light TFLite runtime",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.11",
+    packages=[
+        "tumbao",
+        "tumbao.components",
+        "tumbao.components.features",
+        "tumbao.components.ingest",
+        "tumbao.demo",
+        "tumbao.pipeline",
+        "tumbao.schema",
+        "tumbao.serving",
+        "tumbao.trainer",
+    ],
+    package_data={"tumbao.schema": ["schema.pbtxt"]},
+    install_requires=EDGE,
+    extras_require={"pipeline": PIPELINE, "dev": DEV},
+    entry_points={"console_scripts": ["tumbao = tumbao.pipeline.cli:main"]},
+)
