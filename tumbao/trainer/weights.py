@@ -44,6 +44,8 @@ CONVOLUTIONS: tuple[str, ...] = tuple(
 RANDOM: Literal["random"] = "random"
 """Stands for a file where weights do not matter (tests): seeded random ones, and the run says so."""
 
+RANDOM_SEED = 0
+
 
 class WeightsError(ValueError):
     """The weights could not be found anywhere, could not be read, or are not ImageNet's."""
@@ -140,12 +142,12 @@ def read_tensors(path: Path) -> list[np.ndarray]:
     return _verified(trunk.get_weights(), str(path))
 
 
-def random_tensors(seed: int) -> list[np.ndarray]:
+def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
     """Draw 26 tensors of the same shapes at random (He's normal kernels, biases 0), for where weights do not matter.
 
     Parameters
     ----------
-    seed : int
+    seed : int, default=0
         Seed of the draw.
 
     Returns
@@ -185,7 +187,7 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
         If a file is not what it should be (no other is tried then), or if there is none and no way to get one.
     """
     if explicit == RANDOM:
-        return WeightsFile(None, "random (seed 0)", None)
+        return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
     if explicit is not None:
         path = Path(explicit)
         if not path.is_file():
