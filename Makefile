@@ -1,0 +1,76 @@
+# Everything starts from `make`. What it installs stays inside this folder: .venv (the packages) and .tools (uv, if there is none).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := setup
+.DELETE_ON_ERROR:
+.PHONY: setup demo test lint bench lock clean help
+
+UV_VERSION := 0.13.9
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
+
+# The first Python 3.10 that really runs: on PATH, from pyenv, from uv. `make PYTHON=...` names another.
+PYTHON = $(shell \
+	for python in python3.10 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python \
+		"$$("$(UV)" python find --no-project 3.10 2>/dev/null)"; do \
+		"$$python" -c 'import sys; sys.version_info[:2] == (3, 10) and print(sys.executable)' 2>/dev/null || true; \
+	done | head -n 1)
+
+define NO_PYTHON
+Tumbao needs Python 3.10. There is none on PATH, in pyenv or in uv. One of these brings it; then run make again:
+    sudo apt install python3.10      where the distribution has it (Ubuntu 22.04)
+    pyenv install 3.10               with pyenv
+    uv python install 3.10           with uv
+If it is somewhere else: make PYTHON=/path/to/python3.10
+endef
+export NO_PYTHON
+
+define NO_UV
+Could not bring uv $(UV_VERSION) into .tools/uv (the reason is above). Python needs its venv module or pip, and the package index
+must be reachable. Or install uv yourself, so that it is on PATH, and run make again.
+endef
+export NO_UV
+
+setup: .venv/.synced ## set up .venv from requirements.lock; does nothing when nothing changed
+
+demo: setup ## compose the demo library, run the pipeline on it, classify a song it never saw
+	@.venv/bin/tumbao demo
+
+test: lint ## lint, then run the tests
+	.venv/bin/python -m pytest
+
+lint: setup ## check style, format, types and docstrings
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/numpydoc lint $$(find tumbao -name '*.py')
+
+bench: setup ## measure: every file of benchmarks/
+	@for benchmark in benchmarks/*.py; do .venv/bin/python "$$benchmark"; done
+
+lock: | $(UV) ## write requirements.lock from requirements.in, changing no more versions than needed
+	$(UV) pip compile --quiet --python-version 3.10 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock
+
+clean: ## remove .venv, .tools and the tools' caches; runs and libraries stay
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+define REQUIRE_PYTHON
+@[[ -n "$(PYTHON)" ]] || { echo "$$NO_PYTHON" >&2; exit 1; }
+endef
+
+.venv/.synced: requirements.lock setup.py | $(UV)
+	$(REQUIRE_PYTHON)
+	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	$(UV) pip sync --python .venv --require-hashes requirements.lock
+	$(UV) pip install --python .venv --no-deps --no-build-isolation --compile-bytecode -e .
+	@touch $@
+
+.tools/uv/bin/uv:
+	$(REQUIRE_PYTHON)
+	@rm -rf .tools/uv
+	@{ "$(PYTHON)" -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); } \
+		|| { rm -rf .tools/uv && "$(PYTHON)" -m pip install --quiet --target .tools/uv uv==$(UV_VERSION); } \
+		|| { echo "$$NO_UV" >&2; exit 1; }
