@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tumbao.schema.genres import GENRES
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
+
+INFO = ModelInfo(
+    created="2026-05-04T03:02:01Z",
+    genres=GENRES,
+    mel=MelSpec(dynamic_range_db=70.0),
+    training_data=TrainingData(
+        synthetic=True,
+        library="música",
+        catalog_digest="0" * 64,
+        songs={"train": 40, "val": 5, "test": 5},
+        fragments={"train": 90, "val": 11, "test": 12},
+    ),
+    split=Split(protocol="song", leaky=False, seed=7),
+    metrics={"test_accuracy": 0.875, "test_loss": 0.375},
+    files={"int8": ModelFile(name="classifier-int8.tflite", bytes=36, sha256="1" * 64, precision="int8")},
+    versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert INFO.write(tmp_path) == tmp_path / INFO_FILE
+    assert ModelInfo.read(tmp_path) == INFO
+    assert (tmp_path / LABELS_FILE).read_text().splitlines() == list(GENRES)
+
+
+def test_the_file_is_plain_json(tmp_path: Path) -> None:
+    values = json.loads(INFO.write(tmp_path).read_text(encoding="utf-8"))
+    assert values["format_version"] == 1
+    assert values["name"] == "tumbao"
+    assert values["genres"] == list(GENRES)
+    assert values["mel"]["dynamic_range_db"] == 70
+    assert values["training_data"]["synthetic"] is True
+
+
+def changed(folder: Path, **values: object) -> Path:
+    """Write the description with other values; None takes the key away."""
+    path = INFO.write(folder)
+    document = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+    return folder
+
+
+def test_a_key_of_a_later_version_is_ignored(tmp_path: Path) -> None:
+    split = dataclasses.asdict(INFO.split) | {"folds": 5}
+    assert ModelInfo.read(changed(tmp_path, mood="happy", split=split)) == INFO
+
+
+def test_an_unknown_parameter_of_the_front_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="whitening"):
+        ModelInfo.read(changed(tmp_path, mel={"whitening": True}))
+
+
+def test_another_format_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected format_version 1\. Received: 2"):
+        ModelInfo.read(changed(tmp_path, format_version=2))
+
+
+@pytest.mark.parametrize("key", ["genres", "mel", "training_data", "created", "files"])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        ModelInfo.read(changed(tmp_path, **{key: None}))
+
+
+def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
+    for content in (None, "{", "[]"):
+        if content:
+            (tmp_path / INFO_FILE).write_text(content)
+        with pytest.raises(ValueError, match=INFO_FILE):
+            ModelInfo.read(tmp_path)
+
+
+def test_no_path_of_the_training_machine_is_told() -> None:
+    with pytest.raises(ValueError, match="no paths"):
+        dataclasses.replace(INFO.training_data, library="/home/ana/music")
