@@ -12,7 +12,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bi
 PYTHON = $(shell \
 	for python in python3.10 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python \
 		"$$("$(UV)" python find --no-project 3.10 2>/dev/null)"; do \
-		"$$python" -c 'import sys; sys.version_info[:2] == (3, 10) and print(sys.executable)' 2>/dev/null || true; \
+		"$$python" -c 'import sys; sys.version_info[:2] == (3, 10) and print(sys.base_prefix + "/bin/python3.10")' 2>/dev/null || true; \
 	done | head -n 1)
 
 define NO_PYTHON
@@ -64,8 +64,8 @@ endef
 .venv/.synced: requirements.lock setup.py | $(UV)
 	$(REQUIRE_PYTHON)
 	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
-	$(UV) pip sync --python .venv --require-hashes requirements.lock
-	$(UV) pip install --python .venv --no-deps --no-build-isolation --compile-bytecode -e .
+	$(UV) pip sync --python .venv --compile-bytecode --require-hashes requirements.lock
+	$(UV) pip install --python .venv --no-deps --no-build-isolation -e .
 	@touch $@
 
 .tools/uv/bin/uv:
