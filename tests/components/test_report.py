@@ -235,12 +235,17 @@ def test_leak_label_stands_beside_each_number_of_a_split_by_fragment(leaky_page:
     numbers += [decimal(row.recall) for row in ours.genres]
     numbers += ["0.9100", "0.9000", "validation accuracy 0.6000"]
     for number in numbers:
-        assert f"{number} leaky" in read
+        assert text_of(f"{number} leaky") in read
     assert "Split by fragment, seed 7: it leaks" in read
+    alts = re.findall(r'<img [^>]*alt="([^"]*)"', leaky_page)
+    assert sum(alt.endswith("(leaky split (by fragment))") for alt in alts) == 2 * 4
+    refused = dataclasses.replace(complete(protocol="fragment"), gate=Gate(False, ()))
+    assert "leaky" in verdict(refused).sentence
 
 
 def test_no_leak_label_on_a_split_by_song(page: str) -> None:
     assert "leak" not in text_of(page).replace("it does not leak", "")
+    assert "leaky split" not in page
 
 
 def test_synthetic_label_in_every_section_and_figure(page: str) -> None:
@@ -248,7 +253,7 @@ def test_synthetic_label_in_every_section_and_figure(page: str) -> None:
     assert len(sections) == 8
     assert all("synthetic library" in text_of(section) for section in sections)
     pictures = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    assert len(pictures) == 7
+    assert len(pictures) == 14  # seven, for light and for dark
     assert all(alt.endswith("(synthetic library)") for alt in pictures)
     assert "Trained on composed, synthetic songs" in text_of(page)
 
@@ -275,14 +280,14 @@ def test_labels_are_drawn_into_the_figure_files(tmp_path: Path) -> None:
 
 def test_the_paper_stands_beside_with_its_caveat(page: str) -> None:
     read = text_of(page)
-    assert "The paper0.38160.8770" in read
+    assert "The paper, split by fragment0.38160.8770" in read
     assert "The paper's data differ from these" in read
 
 
 def test_intervals_of_fragments_and_songs_are_shown(page: str) -> None:
     ours, read = scores(evaluation()), text_of(page)
     for share in (ours.accuracy, ours.song_accuracy, ours.vote_accuracy):
-        assert f"95 % interval {percent(share.low)} to {percent(share.high)}" in read
+        assert text_of(f"95 % interval {percent(share.low)} to {percent(share.high)}") in read
 
 
 def test_reasons_for_refusal_are_listed(tmp_path: Path) -> None:
@@ -433,10 +438,10 @@ def test_graphs_that_are_none_are_refused() -> None:
     [(0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (185, "3 min 05 s"), (4_800, "1 h 20 min")],
 )
 def test_duration_in_words(seconds: float, written: str) -> None:
-    assert duration(seconds) == written
+    assert text_of(duration(seconds)) == written
 
 
 def test_numbers_in_words() -> None:
-    assert (percent(0.8754), percent(float("nan"))) == ("87.5 %", "–")
+    assert (percent(0.8754), percent(float("nan"))) == ("87.5\N{NO-BREAK SPACE}%", "–")
     assert (decimal(0.87546, 4), decimal(None), decimal(float("nan"))) == ("0.8755", "–", "–")
-    assert megabytes(36_249_000) == "36.2 MB"
+    assert megabytes(36_249_000) == "36.2\N{NO-BREAK SPACE}MB"

@@ -34,11 +34,14 @@ class Picture:
         The PNG as data URI, for a light and for a dark page.
     width : int
         Its own width, in the page's pixels.
+    note : str
+        What stands at its foot; may be empty.
     """
 
     light: str
     dark: str
     width: int
+    note: str
 
 
 def write_report(data: ReportData, out_dir: Path) -> Path:
@@ -61,7 +64,7 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     for name, note, draw in _drawings(data, tested):
         light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
         _write(out_dir / "figures" / f"{name}.png", light)
-        pictures[name] = Picture(_data_uri(light), _data_uri(dark), _pixels_wide(light) * 96 // DOTS_PER_INCH)
+        pictures[name] = Picture(_data_uri(light), _data_uri(dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note)
     page = _template().render(
         data=data,
         tested=tested,

@@ -50,15 +50,16 @@ def verdict(data: ReportData) -> Verdict:
         message = (failed.error or "no message").strip().splitlines()[0]
         after = f"The model had been pushed to {where} before." if pushed else "Nothing was pushed."
         return Verdict("failed", "Failed", f"{failed.name} failed: {message} {after}")
+    leaky = " (Figures of a leaky split.)" if data.leaky else ""
     if data.gate is None:
         return Verdict(
             "unfinished", "Not finished", "The run stopped before the model was judged, and nothing was pushed."
         )
     if not data.gate.blessed:
-        return Verdict("refused", "Not blessed", f"Not blessed, and not pushed: {_reasons(data.gate)}.")
+        return Verdict("refused", "Not blessed", f"Not blessed, and not pushed: {_reasons(data.gate)}.{leaky}")
     if data.mobile_check and not data.mobile_check.blessed:
         failures = " ".join(data.mobile_check.failures) or "The mobile check gave no reason."
-        return Verdict("refused", "Vetoed", f"Good enough by its test figures, but not pushed: {failures}")
+        return Verdict("refused", "Vetoed", f"Good enough by its test figures, but not pushed: {failures}{leaky}")
     if pushed:
         return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
     if where:

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them."""
+"""Numbers as a reader wants them; a number and its unit stay on one line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def duration(seconds: float) -> str:
         Such as ``0.4 s``, ``12 s``, ``3 min 05 s`` or ``1 h 20 min``.
     """
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return _on_one_line(f"{seconds:.1f} s")
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return _on_one_line(f"{whole} s")
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return _on_one_line(f"{whole // 60} min {whole % 60:02d} s")
+    return _on_one_line(f"{whole // 3600} h {whole % 3600 // 60:02d} min")
 
 
 def percent(share: float) -> str:
@@ -41,7 +41,7 @@ def percent(share: float) -> str:
     str
         Such as ``87.5 %``, or a dash where undefined.
     """
-    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+    return "–" if math.isnan(share) else _on_one_line(f"{100 * share:.1f} %")
 
 
 def decimal(value: float | None, places: int = 3) -> str:
@@ -75,4 +75,8 @@ def megabytes(size_bytes: int) -> str:
     str
         In units of 1,000,000 bytes, such as ``36.2 MB``.
     """
-    return f"{size_bytes / 1e6:.1f} MB"
+    return _on_one_line(f"{size_bytes / 1e6:.1f} MB")
+
+
+def _on_one_line(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
