@@ -13,6 +13,8 @@ PIPELINE = [
     "matplotlib",
     "numpy==1.26.4",
     "onnx==1.17.0",
+    "pillow",
+    "pip",
     "pretty_midi",
     "protobuf==3.20.3",
     "symusic==0.5.9",
@@ -22,7 +24,7 @@ PIPELINE = [
     "tensorflow-model-analysis==0.47.1",
     "tfx==1.16.0",
 ]
-DEV = ["mypy", "numpydoc", "pytest", "ruff", "types-protobuf"]
+DEV = ["mypy", "numpydoc", "pytest", "ruff"]
 
 setup(
     name="tumbao",
@@ -35,13 +37,14 @@ setup(
         "tumbao.components",
         "tumbao.components.features",
         "tumbao.components.ingest",
+        "tumbao.components.report",
         "tumbao.demo",
         "tumbao.pipeline",
         "tumbao.schema",
         "tumbao.serving",
         "tumbao.trainer",
     ],
-    package_data={"tumbao.schema": ["schema.pbtxt"]},
+    package_data={"tumbao.components.report": ["template.html.j2"], "tumbao.schema": ["schema.pbtxt"]},
     install_requires=EDGE,
     extras_require={"pipeline": PIPELINE, "dev": DEV},
     entry_points={"console_scripts": ["tumbao = tumbao.pipeline.cli:main"]},
