@@ -1,11 +1,26 @@
-"""Sound made on the spot: a seeded generator of random numbers and a maker of tones."""
+"""Made on the spot, instead of stored files: random numbers, tones, and a tiny model with the doors of a pushed one."""
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tumbao.schema.genres import GENRES
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.model_info import (
+    ASSETS_FOLDER,
+    CLASSIFIER_FILES,
+    FRONTEND_FILE,
+    ModelFile,
+    ModelInfo,
+    Split,
+    TrainingData,
+)
 
 Tone = Callable[..., np.ndarray]
 
@@ -24,3 +39,48 @@ def tone() -> Tone:
         return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Push a tiny model to a folder: a mean amplitude above 0.2 is salsa, below is bachata, the more the farther."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        import tensorflow as tf
+    spec = MelSpec()
+    image_spec = tf.TensorSpec([1, *spec.image_shape], tf.uint8, name="image")
+    waveform_spec = tf.TensorSpec([1, spec.fragment_samples], tf.float32, name="waveform")
+
+    def frontend(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        level = tf.cast(255 * tf.reduce_mean(tf.abs(waveform)), tf.uint8)
+        return {"image": tf.fill([1, *spec.image_shape], level)}
+
+    def classifier(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        loudness = tf.cast(image[:, 0, 0, :1], tf.float32) / 255 - 0.2
+        return {"probabilities": tf.nn.softmax(10 * loudness * tf.constant([[-1.0, 0, 0, 1, 0]]))}
+
+    root = tmp_path_factory.mktemp("pushed")
+    assets = root / "1" / ASSETS_FOLDER
+    assets.mkdir(parents=True)
+    files = {}
+    for key, name, function, signature in [
+        ("frontend", FRONTEND_FILE, frontend, waveform_spec),
+        ("int8", CLASSIFIER_FILES["int8"], classifier, image_spec),
+    ]:
+        module, saved = tf.Module(), str(tmp_path_factory.mktemp("saved"))
+        module.door = tf.function(function, input_signature=[signature])
+        tf.saved_model.save(module, saved, signatures={signature.name: module.door})
+        content = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=[signature.name]).convert()
+        (assets / name).write_bytes(content)
+        files[key] = ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), key)
+    ModelInfo(
+        created="2026-05-04T03:02:01Z",
+        genres=GENRES,
+        mel=spec,
+        training_data=TrainingData(True, "tiny", "0" * 64, {"train": 3}, {"train": 9}),
+        split=Split("song", False, 7),
+        metrics={"test_accuracy": 1.0},
+        files=files,
+        versions={"tumbao": "0.1.0"},
+    ).write(assets)
+    return root

@@ -44,7 +44,7 @@ def test_invariants(rng: np.random.Generator) -> None:
     assert sum(answer.votes) == 9
     assert sum(answer.probabilities) == pytest.approx(1)
     assert answer.probabilities == pytest.approx(probabilities.mean(axis=0), abs=1e-6)
-    assert combine(probabilities[::-1]) == pytest.approx(answer) or combine(probabilities[::-1]).votes == answer.votes
+    assert combine(probabilities[::-1]).votes == answer.votes
     order = [3, 1, 0, 4, 2]
     assert order[combine(probabilities[:, order]).genre] == answer.genre
 

@@ -293,7 +293,8 @@ def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
     """For a spreadsheet: one row a fragment, with the columns of its song; cells that do not apply are empty."""
     song = ["path", "synthetic_training_data", "genre", "probability", "majority"]
     song += ["duration_seconds", "declared_seconds", "truncated", "padded"]
-    fragment_columns = ["fragment", "start_seconds", "end_seconds", "fragment_genre", *info.genres]
+    probabilities = [f"p_{genre}" for genre in info.genres]
+    fragment_columns = ["fragment", "start_seconds", "end_seconds", "fragment_genre", *probabilities]
     table = csv.DictWriter(out, [*song, *fragment_columns, "reason", "message"], restval="", lineterminator="\n")
     table.writeheader()
 
@@ -310,7 +311,7 @@ def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
                 "end_seconds": fragment.end_seconds,
                 "fragment_genre": info.genres[_top(fragment.probabilities)],
             }
-            table.writerow(row | dict(zip(info.genres, fragment.probabilities, strict=True)))
+            table.writerow(row | dict(zip(probabilities, fragment.probabilities, strict=True)))
 
     return write
 

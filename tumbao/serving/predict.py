@@ -14,6 +14,8 @@ from tumbao.components.ingest.waveform import decode
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
 from tumbao.serving.song import SongAnswer, combine
 
+_Tensor = tuple[str, tuple[int, ...]]  # type, shape
+
 
 @dataclasses.dataclass(frozen=True)
 class FragmentPrediction:
@@ -130,11 +132,20 @@ class Classifier:
             precisions = ", ".join(sorted(self.info.files.keys() - {"frontend"}))
             raise ValueError(f"{assets}: expected one of the precisions {precisions}. Received: {precision!r}")
         mel, threads = self.info.mel, threads or len(os.sched_getaffinity(0))
-        image = (1, *mel.image_shape)
-        waveform, probabilities = (1, mel.fragment_samples), (1, len(self.info.genres))
-        self._frontend = _load(assets, self.info.files["frontend"], threads, ("waveform", waveform), ("image", image))
+        image: _Tensor = ("uint8", (1, *mel.image_shape))
+        self._frontend = _load(
+            assets,
+            self.info.files["frontend"],
+            threads,
+            "waveform",
+            {"waveform": ("float32", (1, mel.fragment_samples)), "image": image},
+        )
         self._classifier = _load(
-            assets, self.info.files[precision], threads, ("image", image), ("probabilities", probabilities)
+            assets,
+            self.info.files[precision],
+            threads,
+            "image",
+            {"image": image, "probabilities": ("float32", (1, len(self.info.genres)))},
         )
 
     def predict(self, fragment: np.ndarray) -> np.ndarray:
@@ -193,22 +204,19 @@ class Classifier:
         )
 
 
-def _load(
-    assets: Path, file: ModelFile, threads: int, entry: tuple[str, tuple[int, ...]], exit_: tuple[str, tuple[int, ...]]
-) -> SignatureRunner:
-    """Load one TFLite file and check names and shapes of its signature, which bears the name of its input."""
+def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected: dict[str, _Tensor]) -> SignatureRunner:
+    """Load one TFLite file and check the names, types and shapes of what goes in and comes out."""
     path = assets / file.name
     size = path.stat().st_size if path.is_file() else 0
     if size != file.bytes:
         raise ValueError(f"{path}: expected {file.bytes} bytes, found {size}. Copy the whole version folder again.")
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     signatures = interpreter.get_signature_list()
-    received = f"signatures {signatures}"
-    if signatures == {entry[0]: {"inputs": [entry[0]], "outputs": [exit_[0]]}}:
-        runner = interpreter.get_signature_runner(entry[0])
-        details = runner.get_input_details() | runner.get_output_details()
-        shapes = {name: tuple(detail["shape"].tolist()) for name, detail in details.items()}
-        if shapes == dict([entry, exit_]):
-            return runner
-        received = f"shapes {shapes}"
-    raise ValueError(f"{path}: expected a signature {entry[0]} from {entry} to {exit_}. Received: {received}")
+    if signature not in signatures:
+        raise ValueError(f"{path}: expected a signature {signature!r}. Received: {signatures}")
+    runner = interpreter.get_signature_runner(signature)
+    details = runner.get_input_details() | runner.get_output_details()
+    received = {name: (detail["dtype"].__name__, tuple(detail["shape"].tolist())) for name, detail in details.items()}
+    if received != expected:
+        raise ValueError(f"{path}: expected tensors {expected}. Received: {received}")
+    return runner

@@ -89,8 +89,9 @@ def combine(probabilities: np.ndarray) -> SongAnswer:
 
     Examples
     --------
-    >>> combine(np.array([[0.6, 0.4], [0.6, 0.4], [0.0, 1.0]]))
-    SongAnswer(genre=1, probabilities=(0.4, 0.6), majority=0, votes=(2, 1))
+    >>> answer = combine(np.array([[0.6, 0.4], [0.6, 0.4], [0.0, 1.0]]))
+    >>> answer.genre, answer.majority, answer.votes
+    (1, 0, (2, 1))
     """
     validate(probabilities)
     sums = probabilities.sum(axis=0, dtype=np.float64)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from tumbao.pipeline.classify import SYNTHETIC_WARNING, find_audio_files, run_classify
+from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
+
+RATE = 22_050
+Tone = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def library(tmp_path: Path, tone: Tone) -> Path:
+    """Make two songs, a short one, two files that are no songs, a sidecar and a hidden file."""
+    folder = tmp_path / "songs"
+    (folder / "b [live]").mkdir(parents=True)
+    loud, soft = 2 * tone(30), 0.02 * tone(30)
+    soundfile.write(folder / "b [live]" / "ñ :smile:.flac", np.concatenate([loud, soft, loud]), RATE, subtype="PCM_16")
+    soundfile.write(folder / "a.wav", soft, RATE)
+    soundfile.write(folder / "short.wav", loud[: 5 * RATE], RATE)
+    (folder / "text.mp3").write_text("no song")
+    (folder / "unknown").write_bytes(b"\0\1\2")
+    (folder / "cover.JPG").touch()
+    (folder / ".hidden.wav").touch()
+    return folder
+
+
+def classify(*paths: Path, model: Path, as_json: bool = False, as_csv: bool = False) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    status = run_classify(paths, model, as_json, as_csv, Console(file=err, width=200), out)
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def real_model(pushed: Path, tmp_path: Path) -> Path:
+    """Pretend that the tiny model was trained on recordings."""
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "real")
+    info = ModelInfo.read(assets)
+    dataclasses.replace(info, training_data=dataclasses.replace(info.training_data, synthetic=False)).write(assets)
+    return assets
+
+
+def test_folders_are_searched_and_sidecars_counted(library: Path) -> None:
+    found = find_audio_files([library])
+    names = [str(path.relative_to(library)) for path in found.files]
+    assert names == ["a.wav", "b [live]/ñ :smile:.flac", "short.wav", "text.mp3", "unknown"]
+    assert found.left_out == 1
+
+
+def test_what_is_named_is_taken_once_and_in_the_order_given(library: Path) -> None:
+    named = [library / "unknown", library / ".hidden.wav", library / "cover.JPG", library, library]
+    files = find_audio_files(named).files
+    assert files[:3] == tuple(named[:3])
+    assert len(files) == len(set(files)) == 7
+
+
+def test_a_link_back_to_a_folder_above_ends(library: Path) -> None:
+    (library / "b [live]" / "loop").symlink_to(library)
+    assert len(find_audio_files([library]).files) == 5
+
+
+def test_a_linked_folder_is_searched(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "music").symlink_to(library)
+    assert len(find_audio_files([tmp_path / "links"]).files) == 5
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"No such file or folder: .*nowhere"):
+        find_audio_files([tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match="No audio files in"):
+        find_audio_files([tmp_path])
+
+
+def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) -> None:
+    status, out, err = classify(library, model=pushed)
+    assert status == 1
+    lines = out.splitlines()
+    assert lines[0] == SYNTHETIC_WARNING
+    song = lines[lines.index(str(library / "b [live]" / "ñ :smile:.flac")) :]
+    assert song[1].split() == ["salsa", "0.65", "votes:", "salsa", "2,", "bachata", "1"]
+    assert [line.split()[:3] for line in song[2:5]] == [
+        ["0:00–0:30", "salsa", "0.96"],
+        ["0:30–1:00", "bachata", "0.69"],
+        ["1:00–1:30", "salsa", "0.96"],
+    ]
+    assert [line.count("█") for line in song[2:5]] == [19, 14, 19]
+    assert "shorter than 30 s: padded with silence" in out
+    assert f"{library / 'text.mp3'}\n  rejected: it is not in a format that can be decoded" in out
+    assert err.splitlines()[-1] == "found 5 = classified 3 + rejected 2 (left out by extension: 1)"
+
+
+def test_progress_is_a_line_a_song_where_there_is_no_terminal(library: Path, pushed: Path) -> None:
+    err = classify(library, model=pushed)[2]
+    assert [line.split(",")[0] for line in err.splitlines()[:-1]] == [f"{done}/5 songs" for done in range(1, 6)]
+
+
+def test_progress_is_a_bar_that_goes_away_on_a_terminal(library: Path, pushed: Path) -> None:
+    err = io.StringIO()
+    run_classify([library], pushed, False, False, Console(file=err, force_terminal=True, width=200), io.StringIO())
+    assert "0/5" in err.getvalue()
+    assert "songs/s" in err.getvalue()
+    assert "\x1b[1A\x1b[2K" in err.getvalue()
+    assert "1/5 songs," not in err.getvalue()
+
+
+def test_one_song_needs_no_progress(library: Path, pushed: Path) -> None:
+    assert classify(library / "a.wav", model=pushed)[2] == "found 1 = classified 1 + rejected 0\n"
+
+
+def test_json_is_one_object_a_line_and_song(library: Path, pushed: Path) -> None:
+    status, out, _ = classify(library, model=pushed, as_json=True)
+    assert status == 1
+    songs = [json.loads(line) for line in out.splitlines()]
+    assert [Path(song["path"]).name for song in songs] == [
+        "a.wav",
+        "ñ :smile:.flac",
+        "short.wav",
+        "text.mp3",
+        "unknown",
+    ]
+    assert all(song["synthetic_training_data"] is True for song in songs)
+    song = songs[1]
+    assert (song["genre"], song["majority"], song["truncated"], song["padded"]) == ("salsa", "salsa", False, False)
+    assert song["probability"] == song["probabilities"]["salsa"] == max(song["probabilities"].values())
+    assert song["votes"] == {"bachata": 1, "cumbia": 0, "merengue": 0, "salsa": 2, "vallenato": 0}
+    assert [fragment["genre"] for fragment in song["fragments"]] == ["salsa", "bachata", "salsa"]
+    assert [fragment["end_seconds"] for fragment in song["fragments"]] == [30, 60, 90]
+    assert songs[3]["error"]["reason"] == songs[4]["error"]["reason"] == "unsupported"
+
+
+def test_csv_is_one_row_a_fragment(library: Path, pushed: Path) -> None:
+    status, out, _ = classify(library, model=pushed, as_csv=True)
+    assert status == 1
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [Path(row["path"]).name for row in rows] == [
+        "a.wav",
+        *["ñ :smile:.flac"] * 3,
+        "short.wav",
+        "text.mp3",
+        "unknown",
+    ]
+    assert [row["fragment_genre"] for row in rows[1:4]] == ["salsa", "bachata", "salsa"]
+    assert {row["genre"] for row in rows[1:4]} == {"salsa"}
+    assert [row["start_seconds"] for row in rows[1:4]] == ["0.0", "30.0", "60.0"]
+    assert sum(float(rows[1][f"p_{genre}"]) for genre in ("bachata", "cumbia", "merengue", "salsa", "vallenato")) == (
+        pytest.approx(1)
+    )
+    assert {row["synthetic_training_data"] for row in rows} == {"True"}
+    assert (rows[5]["genre"], rows[5]["fragment"], rows[5]["reason"]) == ("", "", "unsupported")
+
+
+def test_only_a_model_of_composed_songs_warns(library: Path, real_model: Path) -> None:
+    status, out, _ = classify(library / "a.wav", model=real_model)
+    assert status == 0
+    assert SYNTHETIC_WARNING not in out
+    assert (
+        json.loads(classify(library / "a.wav", model=real_model, as_json=True)[1])["synthetic_training_data"] is False
+    )
+
+
+def test_a_name_that_is_no_unicode_can_be_shown(tmp_path: Path, pushed: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp3"))
+    path.write_text("no song")
+    for options in ({}, {"as_json": True}, {"as_csv": True}):
+        assert "\ufffd.mp3" in classify(path, model=pushed, **options)[1]
+
+
+def test_both_formats_at_once_are_refused(library: Path, pushed: Path) -> None:
+    with pytest.raises(ValueError, match=r"--json or --csv\. Received: both"):
+        classify(library, model=pushed, as_json=True, as_csv=True)
+
+
+def test_decoders_and_interpreter_are_not_heard(tmp_path: Path, pushed: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "cut.mp3"
+    soundfile.write(path, rng.uniform(-0.5, 0.5, 40 * RATE), RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    program = (
+        "import sys; from rich.console import Console; from tumbao.pipeline.classify import run_classify\n"
+        f"run_classify([{str(path)!r}], {str(pushed)!r}, True, False, Console(stderr=True), sys.stdout)\n"
+        "sys.stderr.write('still here')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["truncated"] is True
+    assert done.stderr == "found 1 = classified 1 + rejected 0\nstill here"

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tumbao.components.ingest.waveform import AudioError
+from tumbao.schema.genres import GENRES
+from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE
+from tumbao.serving.predict import Classifier, find_assets
+
+RATE = 22_050
+Tone = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def classifier(pushed: Path) -> Classifier:
+    return Classifier(pushed)
+
+
+def tiny_model(fragment: np.ndarray) -> np.ndarray:
+    """Say in numpy what the tiny model computes."""
+    loudness = np.uint8(255 * np.abs(fragment).mean()) / 255 - 0.2
+    powers = np.exp(10 * loudness * np.array([-1.0, 0, 0, 1, 0]))
+    return powers / powers.sum()
+
+
+def test_the_newest_version_is_found_from_each_level(pushed: Path, tmp_path: Path) -> None:
+    for version in ("9", "10", "10.tmp"):
+        shutil.copytree(pushed / "1", tmp_path / version)
+    assert find_assets(tmp_path) == tmp_path / "10" / ASSETS_FOLDER
+    assert find_assets(tmp_path / "9") == tmp_path / "9" / ASSETS_FOLDER
+    assert find_assets(tmp_path / "9" / ASSETS_FOLDER) == tmp_path / "9" / ASSETS_FOLDER
+
+
+def test_where_no_model_lies_the_error_says_what_to_run(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing", Path(__file__)):
+        with pytest.raises(ValueError, match="tumbao run"):
+            Classifier(folder)
+
+
+def test_a_fragment_gets_the_probabilities_of_both_files(classifier: Classifier, rng: np.random.Generator) -> None:
+    for level in (0.05, 0.4, 1.0):
+        fragment = rng.uniform(-level, level, classifier.info.mel.fragment_samples).astype(np.float32)
+        np.testing.assert_allclose(classifier.predict(fragment), tiny_model(fragment), atol=0.02)
+
+
+def test_a_song_is_the_sum_of_its_fragments(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    loud, soft = 2 * tone(30), 0.02 * tone(30)
+    soundfile.write(tmp_path / "song.wav", np.concatenate([loud, soft, loud, soft[: 5 * RATE]]), RATE, subtype="FLOAT")
+    song = classifier.classify(tmp_path / "song.wav")
+    assert GENRES[song.answer.genre] == "salsa"
+    assert song.answer.votes == (1, 0, 0, 2, 0)
+    assert [(f.start_seconds, f.end_seconds) for f in song.fragments] == [(0, 30), (30, 60), (60, 90)]
+    expected = np.mean([tiny_model(loud), tiny_model(soft), tiny_model(loud)], axis=0)
+    assert song.answer.probabilities == pytest.approx(expected, abs=0.02)
+    assert (song.duration_seconds, song.truncated, song.padded) == (95, False, False)
+
+
+def test_a_short_song_is_flagged_and_ends_where_it_ends(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.flac", tone(12), RATE)
+    song = classifier.classify(tmp_path / "short.flac")
+    assert song.padded
+    assert [(f.start_seconds, f.end_seconds) for f in song.fragments] == [(0, 12)]
+
+
+def test_a_song_that_breaks_off_is_flagged(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", tone(80), RATE)
+    content = (tmp_path / "song.wav").read_bytes()
+    (tmp_path / "song.wav").write_bytes(content[: len(content) // 2])
+    song = classifier.classify(tmp_path / "song.wav")
+    assert song.truncated
+    assert len(song.fragments) == 1
+    assert song.declared_seconds == pytest.approx(80, abs=0.1)
+
+
+def test_what_is_no_song_is_refused(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "jingle.wav", tone(2), RATE)
+    with pytest.raises(AudioError, match=r"jingle\.wav"):
+        classifier.classify(tmp_path / "jingle.wav")
+
+
+def test_a_precision_that_was_not_exported_is_refused(pushed: Path) -> None:
+    with pytest.raises(ValueError, match=r"one of the precisions int8\. Received: 'float16'"):
+        Classifier(pushed, precision="float16")
+
+
+def test_a_file_that_was_copied_in_part_is_refused(pushed: Path, tmp_path: Path) -> None:
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
+    file = assets / CLASSIFIER_FILES["int8"]
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"expected \d+ bytes, found \d+"):
+        Classifier(assets)
+    file.unlink()
+    with pytest.raises(ValueError, match="found 0"):
+        Classifier(assets)
+
+
+def test_a_file_with_another_door_is_refused(pushed: Path, tmp_path: Path) -> None:
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
+    info = assets / INFO_FILE
+    before = info.read_text(encoding="utf-8")
+    info.write_text(before.replace('"vallenato"', '"vallenato", "porro"'), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"Received: .*'probabilities': \('float32', \(1, 5\)\)"):
+        Classifier(assets)
+    info.write_text(before, encoding="utf-8")
+    shutil.copy(assets / FRONTEND_FILE, assets / CLASSIFIER_FILES["int8"])
+    size = (assets / FRONTEND_FILE).stat().st_size
+    old_size = (pushed / "1" / ASSETS_FOLDER / CLASSIFIER_FILES["int8"]).stat().st_size
+    info.write_text(before.replace(f'"bytes": {old_size}', f'"bytes": {size}'), encoding="utf-8")
+    with pytest.raises(ValueError, match="expected a signature 'image'"):
+        Classifier(assets)
+
+
+def test_an_answer_needs_no_tensorflow(pushed: Path, tone: Tone, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.mp3", tone(31), RATE)
+    program = (
+        "import sys, tumbao.pipeline.classify\n"
+        "from tumbao.serving.predict import Classifier\n"
+        f"song = Classifier({str(pushed)!r}).classify({str(tmp_path / 'song.mp3')!r})\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'keras', 'librosa', 'matplotlib'} & set(sys.modules)\n"
+        "sys.stdout.write(f'{len(song.fragments)} {sorted(heavy)}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 []"
