@@ -204,6 +204,19 @@ def test_samples_that_say_nothing_are_refused(tmp_path: Path, tone: Tone) -> Non
         assert refusal(path) is Reason.NOT_FINITE
 
 
+@pytest.mark.parametrize("rate", [1, 2_000_000])
+def test_a_rate_that_no_music_has_is_damage(tmp_path: Path, tone: Tone, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(4), rate)
+    assert refusal(tmp_path / "a.wav") is Reason.DAMAGED
+
+
+def test_an_unknown_coding_is_unsupported(tmp_path: Path, tone: Tone) -> None:
+    path = tmp_path / "a.caf"
+    soundfile.write(path, tone(4), RATE)
+    path.write_bytes(path.read_bytes().replace(b"lpcm", b"xyzw"))
+    assert refusal(path) is Reason.UNSUPPORTED
+
+
 def test_a_video_without_sound_has_no_audio(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:

@@ -23,6 +23,7 @@ SILENCE_PEAK = 1e-4
 """A file whose loudest sample is fainter than this (−80 dBFS) is refused as silent."""
 
 _BLOCK_FRAMES = 8_192  # a block in which decoding fails is lost
+_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # beyond it is no music, and 1 Hz would fill the memory
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
 
@@ -232,6 +233,9 @@ def _open(path: Path) -> Iterator[tuple[Probe, Iterator[np.ndarray]]]:
         except _DecoderError:
             file.seek(0)
             opened = _open_libav(path, file.fileno(), stack)
+        rate = opened[0].sample_rate_hz
+        if not _LOWEST_RATE_HZ <= rate <= _HIGHEST_RATE_HZ:
+            raise AudioError(path, Reason.DAMAGED, f"is damaged: its header declares a sampling rate of {rate} Hz")
         yield opened
 
 
@@ -277,6 +281,8 @@ def _open_libav(path: Path, descriptor: int, stack: contextlib.ExitStack) -> tup
     if not container.streams.audio:
         raise AudioError(path, Reason.NO_AUDIO, "has no audio stream")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise AudioError(path, Reason.UNSUPPORTED, "holds sound in a coding that libav does not know")
     if not stream.rate or not stream.channels:
         raise AudioError(path, Reason.DAMAGED, f"is damaged: {stream.rate} Hz, {stream.channels} channels")
     to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
