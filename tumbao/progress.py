@@ -1,7 +1,7 @@
 """Progress of long steps: any step reports here, whoever runs the steps listens.
 
-Steps run in the runner's process (locally) or on a worker (in the cloud). Locally the runner listens and draws; where nobody
-listens, progress goes to the log, a line every `LOG_SECONDS` at most.
+Steps run in the runner's process (locally) or on a worker (in the cloud). Locally the runner listens and draws; where
+nobody listens, progress goes to the log, a line every `LOG_SECONDS` at most.
 """
 
 from __future__ import annotations
@@ -33,23 +33,38 @@ def _log(step: str, done: int, total: int) -> None:
 _listener: Listener = _log
 
 
+def report(step: str, done: int, total: int) -> None:
+    """Report how far a step is.
+
+    Parameters
+    ----------
+    step : str
+        A verb or noun that a user understands, for example ``decode``.
+    done : int
+        How many units are done.
+    total : int
+        How many units there are.
+    """
+    with _lock:
+        _counts[step] = (done, total)
+        _listener(step, done, total)
+
+
 def start(step: str, total: int) -> None:
     """Announce a step.
 
     Parameters
     ----------
     step : str
-        A verb or noun that a user understands, for example ``decode``.
+        Its name.
     total : int
         How many units there are.
     """
-    with _lock:
-        _counts[step] = (0, total)
-        _listener(step, 0, total)
+    report(step, 0, total)
 
 
 def advance(step: str, amount: int = 1) -> None:
-    """Report that some units of a step are done; a step that was not started here only goes unseen.
+    """Report that more units of a step are done; a step that was not started in this process goes unseen.
 
     Parameters
     ----------

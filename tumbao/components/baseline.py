@@ -14,8 +14,8 @@ CANDIDATE = "candidate"
 class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
     """Resolve the latest blessed model that is not the candidate itself.
 
-    With TFX's own strategy a second, identical run would find its own model as a new baseline, evaluate it again and push it
-    again.
+    With TFX's own strategy a second, identical run would find its own model as a new baseline, evaluate it again and
+    push it again.
     """
 
     def resolve_artifacts(

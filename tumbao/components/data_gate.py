@@ -36,7 +36,7 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
         raise DataAnomalyError(
             "The records are not as schema/schema.pbtxt says, so nothing was trained on them:\n"
             + "\n".join(lines)
-            + "\nMend the library (see the report's list of songs) or, if genres are meant to be others, name them with --genres."
+            + "\nMend the library (the report lists its songs) or, if the genres are others, name them with --genres."
         )
 
 

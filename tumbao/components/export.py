@@ -8,16 +8,14 @@ import tempfile
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from tumbao import progress
-from tumbao.components.gate import ACCURACY, LOSS
+from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.images import spread
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.schema.mel_spec import MelSpec
@@ -46,6 +44,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
+    weights_source: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Convert to TFLite and describe the model.
@@ -66,6 +65,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         Folder of `catalog.write_manifests`.
     mel_spec : str
         The front-end's parameters as JSON.
+    weights_source : str
+        Digest of the backbone's weights, or `random`.
     code : str
         Hash of the source this depends on.
     """
@@ -77,17 +78,20 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
         assets = Path(scratch)
         convert(target, assets, images, spec, lambda: progress.advance("convert"))
-        _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, code).write(assets)
+        versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
+        versions |= {"code_digest": code, "backbone_weights": weights_source}
+        _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions).write(assets)
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
 
 
-def _describe(assets: Path, spec: MelSpec, manifests: str, ingested: str, evaluation: str, code: str) -> ModelInfo:
+def _describe(
+    assets: Path, spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]
+) -> ModelInfo:
     library = json.loads(_read(f"{manifests}/catalog.json"))
     songs = [json.loads(line) for line in _read(ingested).splitlines()]
     fragments: Counter[str] = Counter()
     for song in songs:
         fragments[song["split"]] += song["fragments"]
-    figures = tfma.load_eval_result(evaluation).get_metrics_for_slice()
     return ModelInfo(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         genres=tuple(library["genres"]),
@@ -100,20 +104,16 @@ def _describe(assets: Path, spec: MelSpec, manifests: str, ingested: str, evalua
             fragments={split: fragments[split] for split in SPLITS},
         ),
         split=Split(library["protocol"], library["leaky"], library["seed"]),
-        metrics={"test_accuracy": _value(figures[ACCURACY]), "test_loss": _value(figures[LOSS])},
+        metrics={
+            f"test_{name}": read_figures(evaluation, metric)[OVERALL].value
+            for name, metric in (("accuracy", ACCURACY), ("loss", LOSS))
+        },
         files={
             "frontend": _file(assets / FRONTEND_FILE, "float32"),
             **{precision: _file(assets / name, precision) for precision, name in CLASSIFIER_FILES.items()},
         },
-        versions={
-            **{package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")},
-            "code_digest": code,
-        },
+        versions=versions,
     )
-
-
-def _value(figure: dict[str, Any]) -> float:
-    return float(figure["boundedValue"]["value"] if "boundedValue" in figure else figure["doubleValue"])
 
 
 def _read(path: str) -> str:

@@ -1,21 +1,23 @@
 """What a model must reach on the test split: the configuration of TFMA's Evaluator.
 
-Thresholds are on accuracy: over the whole split, and in the slice of each genre, where accuracy is that genre's recall. The change
-against the latest blessed model is looked at over the whole split only: a genre's slice may be a handful of fragments.
+Thresholds are on accuracy: over the whole split, and in the slice of each genre, where accuracy is that genre's recall.
+The change against the latest blessed model is looked at over the whole split only: a genre's slice may be a handful of
+fragments.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import tensorflow_model_analysis as tfma
-from google.protobuf.wrappers_pb2 import BoolValue
 
 from tumbao.schema import record
 from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
 
 ACCURACY = "sparse_categorical_accuracy"
 LOSS = "sparse_categorical_crossentropy"
+OVERALL = "overall"
 
 
 def eval_config(
@@ -83,9 +85,56 @@ def eval_config(
         slicing_specs=[overall, *each_genre],
         metrics_specs=[everywhere, one_against_all],
         options=tfma.Options(
-            compute_confidence_intervals=BoolValue(value=True),
+            compute_confidence_intervals={"value": True},
             confidence_intervals=tfma.ConfidenceIntervalOptions(
                 method=tfma.ConfidenceIntervalOptions.POISSON_BOOTSTRAP
             ),
         ),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One metric of one slice.
+
+    Parameters
+    ----------
+    value : float
+        The candidate's.
+    baseline : float or None
+        The latest blessed model's, where there is one.
+    """
+
+    value: float
+    baseline: float | None
+
+
+def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
+    """Read a metric from an evaluation.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+    metric : str
+        `ACCURACY` or `LOSS`.
+
+    Returns
+    -------
+    figures : dict of str to Figure
+        By genre, and under `OVERALL` for the whole split.
+    """
+    values: dict[str, dict[str, float]] = {}
+    for slice_metrics in tfma.load_metrics(evaluation):
+        keys = slice_metrics.slice_key.single_slice_keys
+        name = keys[0].bytes_value.decode() if keys else OVERALL
+        for item in slice_metrics.metric_keys_and_values:
+            if item.key.name == metric and not item.key.is_diff:
+                kind = item.value.WhichOneof("type")
+                number = item.value.double_value if kind == "double_value" else item.value.bounded_value.value
+                model = item.key.model_name or tfma.constants.CANDIDATE_KEY
+                values.setdefault(name, {})[model] = number.value
+    return {
+        name: Figure(models[tfma.constants.CANDIDATE_KEY], models.get(tfma.constants.BASELINE_KEY))
+        for name, models in values.items()
+    }

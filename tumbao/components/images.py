@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tumbao.schema import record
 
 
-def read_records(pattern: str) -> Iterator[dict[str, bytes | int | float]]:
+def read_records(pattern: str) -> Iterator[dict[str, Any]]:
     """Read the features of every record, in the order of the files.
 
     Parameters
@@ -21,7 +22,7 @@ def read_records(pattern: str) -> Iterator[dict[str, bytes | int | float]]:
     Yields
     ------
     features : dict
-        Feature name → its one value.
+        Feature name → its one value: bytes, int or float.
     """
     files = sorted(tf.io.gfile.glob(pattern))
     for serialized in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
@@ -62,8 +63,8 @@ def spread(pattern: str, count: int) -> np.ndarray:
     """
     by_genre: dict[int, list[bytes]] = {}
     for features in read_records(pattern):
-        pngs = by_genre.setdefault(int(features[record.LABEL]), [])
+        pngs = by_genre.setdefault(features[record.LABEL], [])
         if len(pngs) < count:
-            pngs.append(bytes(features[record.IMAGE]))  # type: ignore[arg-type] # the schema says bytes
+            pngs.append(features[record.IMAGE])
     turns = [pngs[turn] for turn in range(count) for pngs in by_genre.values() if turn < len(pngs)]
     return np.stack([decode_image(png) for png in turns[:count]])

@@ -22,6 +22,8 @@ class PipelineConfig:
         The run's genres, in the order of the labels.
     weights : str
         File of the backbone's weights; empty for random ones.
+    weights_digest : str
+        Digest of the backbone's weights; empty for random ones.
     policy : str
         Keras' dtype policy in which the backbone's features are computed.
     push_to : str
@@ -61,6 +63,7 @@ class PipelineConfig:
     manifests: str
     genres: tuple[str, ...]
     weights: str
+    weights_digest: str
     policy: str
     push_to: str
     epochs: int = 5

@@ -99,6 +99,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         evaluation=evaluator.outputs["evaluation"],
         manifests=config.manifests,
         mel_spec=mel_spec,
+        weights_source=config.weights_digest or "random",
         code=source_digest("tumbao.components.export"),
     )
     mobile_check = MobileCheck(

@@ -30,8 +30,8 @@ GENRES = "genres"
 class Servable(tf.Module):
     """A Keras model with its signatures.
 
-    The model itself is kept away from TensorFlow's tracking and its variables are listed instead: a SavedModel that tracks a
-    Keras 3 model makes the TFLite converter abort the process.
+    The model itself is kept away from TensorFlow's tracking and its variables are listed instead: a SavedModel that
+    tracks a Keras 3 model makes the TFLite converter abort the process.
 
     Parameters
     ----------

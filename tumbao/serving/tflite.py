@@ -1,8 +1,8 @@
 """SavedModel → TFLite files.
 
-The converter can abort its whole process, so it only ever runs in a child process whose return code is checked. Shapes are
-static, one fragment at a time: browsers refuse a free batch dimension. The front-end stays in float32: quantized, its image is wrong;
-only the image model is quantized.
+The converter can abort its whole process, so it only ever runs in a child process whose return code is checked. Shapes
+are static, one fragment at a time: browsers refuse a free batch dimension. Only the image model is quantized: the
+front-end stays in float32, since quantized it draws wrong images.
 """
 
 from __future__ import annotations

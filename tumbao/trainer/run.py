@@ -129,7 +129,8 @@ def run_fn(fn_args: FnArgs) -> None:
     Parameters
     ----------
     fn_args : FnArgs
-        TFX's arguments; `custom_config` holds what `fit` reads and `weights`, the backbone's file (empty for random ones).
+        TFX's arguments; `custom_config` holds what `fit` reads, and `weights`: the backbone's file, empty for random
+        ones.
     """
     config = fn_args.custom_config
     trunk = backbone(Path(config["weights"]) if config["weights"] else None, "float32")

@@ -14,14 +14,14 @@ from tfx.types import artifact_utils
 from tumbao import progress
 from tumbao.components.ingest import records
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.backbone import backbone
+from tumbao.trainer.backbone import Policy, backbone
 
 BATCH = 8
 """Images in one call of the backbone: more gains nothing on a CPU."""
 
 
 @functools.lru_cache(maxsize=1)
-def _infer(weights: str, policy: str) -> Any:
+def _infer(weights: str, policy: Policy) -> Any:
     """Load the backbone once a process, whatever Beam does with its workers."""
     model = backbone(Path(weights) if weights else None, policy)
     return tf.function(lambda serialized: model(records.parse_images(serialized), training=False))
@@ -38,7 +38,7 @@ class ExamplesToFeatures(beam.DoFn):
         Keras' dtype policy for the computation.
     """
 
-    def __init__(self, weights: str, policy: str) -> None:
+    def __init__(self, weights: str, policy: Policy) -> None:
         self._weights = weights
         self._policy = policy
 

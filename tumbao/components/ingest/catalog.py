@@ -1,8 +1,8 @@
 """What songs there are: a folder of genre folders becomes one manifest per split.
 
-The manifests name every song with the hash of its content, so they say all that ingest depends on. They lie in a folder named
-after their own digest: another song, another genre, another byte in a file, another split is another folder, which is how
-TFX (whose own fingerprint is file count, bytes and seconds) notices the change.
+The manifests name every song with the hash of its content, so they say all that ingest depends on. They lie in a folder
+named after their own digest: another song, another genre, another byte in a file, another split is another folder,
+which is how TFX (whose own fingerprint is file count, bytes and seconds) notices the change.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) 
     ValueError
         If the folder does not exist or a genre has no usable song.
     """
-    library = Path(os.path.abspath(library))
+    library = library.absolute()
     if not library.is_dir():
         raise ValueError(
             f"Expected a folder with one folder of songs per genre ({', '.join(genres)}). Received: {library}, "

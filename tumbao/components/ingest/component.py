@@ -47,8 +47,8 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
     Parameters
     ----------
     manifests : str
-        Folder of `catalog.write_manifests`. Its name is the digest of its content, so TFX runs this again exactly when a
-        song, its genre, its bytes or its split changed.
+        Folder of `catalog.write_manifests`. Its name is the digest of its content, so TFX runs this again exactly when
+        a song, its genre, its bytes or its split changed.
     mel_spec : MelSpec
         The front-end's parameters.
     code : str

@@ -104,7 +104,22 @@ class SongToExamples(beam.DoFn):
 @beam.ptransform_fn
 @beam.typehints.with_input_types(dict[str, str])
 def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str]) -> Any:  # noqa: N802 - Beam names transforms so
-    """Turn rows of a manifest into records; the keyed shuffle spreads songs over workers, and always in the same way."""
+    """Turn rows of a manifest into records; the keyed shuffle spreads songs over workers, always in the same way.
+
+    Parameters
+    ----------
+    rows : beam.PCollection
+        Rows of a manifest, as dicts of str.
+    spec : MelSpec
+        The front-end's parameters.
+    genres : list of str
+        The run's genres, in the order of the labels.
+
+    Returns
+    -------
+    outputs : beam.pvalue.DoOutputsTuple
+        `examples`, `INGESTED` and `REJECTED`, see `SongToExamples`.
+    """
     return (
         rows
         | "KeyBySong" >> beam.Map(lambda row: (row["song"], row))
@@ -166,6 +181,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _ = (
                     told[tag]
                     | f"All[{tag}]" >> beam.Flatten()
+                    | f"Once[{tag}]" >> beam.Distinct()  # a song of several splits is rejected in each
                     | f"Write[{tag}]" >> beam.io.WriteToText(path, shard_name_template="")
                 )
         _reconcile(_lines(ingested), _lines(rejected), description)
@@ -190,8 +206,8 @@ def _reconcile(ingested: list[dict[str, Any]], rejected: list[dict[str, Any]], d
     named = {line["song"] for line in ingested} | {line["song"] for line in rejected}
     if len(named) != description["found"]:
         raise RuntimeError(
-            f"Expected {description['found']} songs, each ingested or rejected. Received {len(named)}: a fault in Tumbao, "
-            "please report it with the run's log."
+            f"Expected {description['found']} songs, each ingested or rejected. Received {len(named)}: a fault in "
+            "Tumbao, please report it with the run's log."
         )
     reasons = [Rejected(**line) for line in rejected]
     for split in SPLITS:

@@ -1,7 +1,8 @@
 """The front-end: one fragment of sound becomes one mel image. It exists once.
 
-Ingest runs it, the waveform signature traces it and the TFLite front-end carries it. Everything is TensorFlow operations
-that TFLite has built in. An image depends on its own fragment only: the reference level is the fragment's own maximum.
+Ingest runs it, the waveform signature traces it and the TFLite front-end carries it. Everything is TensorFlow
+operations that TFLite has built in. An image depends on its own fragment only: the reference level is the fragment's
+own maximum.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Song → train, val or test.
 
-Conventions: 80/10/10 within each genre, val and test rounded up so that each has at least one unit; what is left is train. A unit
-is a song or, under the paper's protocol, a fragment: then fragments of one song stand on several sides and the
-evaluation is leaky. The order in which units are dealt out is a hash of seed and unit, so it depends on nothing else.
+Conventions: 80/10/10 within each genre, val and test rounded up so that each has at least one unit; what is left is
+train. A unit is a song or, under the paper's protocol, a fragment: then fragments of one song stand on several sides
+and the evaluation is leaky. Units are dealt out in the order of a hash of seed and unit, which depends on nothing else.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from tumbao.schema.mel_spec import MelSpec
 SplitProtocol = Literal["song", "artist", "fragment"]
 ComponentState = Literal["ran", "cached", "failed", "not run"]
 GateKind = Literal["lower bound", "change against baseline"]
+Flag = Literal["padded", "truncated"]
 
 PAPER_LOSS = 0.3816
 """Test loss that the paper reports, on its own data, split by fragment."""
@@ -98,7 +99,7 @@ class FlaggedSong:
     """
 
     path: str
-    flag: Literal["padded", "truncated"]
+    flag: Flag
 
 
 @dataclass(frozen=True)
