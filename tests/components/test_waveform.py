@@ -202,6 +202,8 @@ def test_samples_that_say_nothing_are_refused(tmp_path: Path, tone: Tone) -> Non
         samples[RATE] = wrong
         soundfile.write(path, samples, RATE, subtype="FLOAT")
         assert refusal(path) is Reason.NOT_FINITE
+    soundfile.write(path, np.stack([samples, -samples], axis=1), RATE, subtype="FLOAT")
+    assert refusal(path) is Reason.NOT_FINITE
 
 
 @pytest.mark.parametrize("rate", [1, 2_000_000])

@@ -174,7 +174,7 @@ def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
     path = Path(path)
     buffer = bytearray()  # grows in place: the song is held once
     failure = None
-    with _open(path) as (header, blocks):
+    with _open(path) as (header, blocks), np.errstate(invalid="ignore", over="ignore"):  # refused below
         stream = soxr.ResampleStream(header.sample_rate_hz, sample_rate_hz, num_channels=1, quality="HQ")
         try:
             for block in blocks:  # [channels, frames]
