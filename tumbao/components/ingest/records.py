@@ -114,7 +114,7 @@ def parse_images(serialized: tf.Tensor) -> tf.Tensor:
 
     Parameters
     ----------
-    serialized : tf.Tensor [shape=(n,), dtype=tf.string]
+    serialized : tf.Tensor of bytes [shape=(n,)]
         Serialized records; other features than the image may be missing.
 
     Returns
@@ -135,7 +135,7 @@ def parse_features(serialized: tf.Tensor, shape: tuple[int, int, int]) -> tuple[
 
     Parameters
     ----------
-    serialized : tf.Tensor [shape=(), dtype=tf.string]
+    serialized : tf.Tensor of bytes [shape=()]
         One serialized record of `to_feature_example`.
     shape : tuple of int
         Shape of the backbone's output.
