@@ -11,7 +11,7 @@ from tumbao.demo.harmony import Chord, Key
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 65.0, 110.0
 """The lengths that a song of the library may have."""
-_MUSIC_SECONDS = (68.0, 92.0)
+_MUSIC_SECONDS = (66.0, 90.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def plan(
     unit_bars: int,
     quarter_bpm: float,
 ) -> list[Section]:
-    """Lay out sections that fill 68 to 92 seconds.
+    """Lay out sections that fill 66 to 90 seconds.
 
     Parameters
     ----------

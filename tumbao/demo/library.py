@@ -58,12 +58,12 @@ def make_library(
         raise ValueError(f"A seed is a whole number from 0. Received: seed={seed}")
     if workers is not None and workers < 1:
         raise ValueError(f"At least 1 process has to do the work. Received: workers={workers}")
-    header = {"synthetic": True, "generator": "tumbao demo-library", "version": VERSION, "seed": seed}
-    header["songs_per_genre"] = songs_per_genre
-    songs = [_entry(genre, index, seed) for genre in GENRES for index in range(songs_per_genre)]
-    _claim(out, header, songs)
+    header = {"synthetic": True, "generator": "tumbao demo-library", "version": VERSION}
+    header |= {"seed": seed, "songs_per_genre": songs_per_genre}
+    songs = _listed(out, header)
     missing = [song for song in songs if not (out / song["file"]).is_file()]
-    _render(out, missing, seed, workers or os.cpu_count() or 1, progress, len(songs))
+    if missing:
+        _render(out, missing, seed, min(workers or os.cpu_count() or 1, len(missing)), progress, len(songs))
     return [out / song["file"] for song in songs]
 
 
@@ -73,24 +73,28 @@ def _entry(genre: str, index: int, seed: int) -> dict[str, Any]:
     return {"file": f"{genre}/{genre}-{index:03d}-{slug}.mp3", "genre": genre, "index": index, **facts}
 
 
-def _claim(out: Path, header: dict[str, Any], songs: list[dict[str, Any]]) -> None:
-    """Write the list, unless the folder holds songs that this library would mix with."""
+def _listed(out: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read the songs of the library from its list; write the list first if the folder is free."""
     path = out / _LIST
-    text = json.dumps(header | {"songs": songs}, ensure_ascii=False, indent=1) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    other = sorted(out.glob("*/*.mp3"))
-    if other:
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        songs: list[dict[str, Any]] = found.pop("songs")
+        if found == header:
+            return songs
+    foreign = sorted(out.glob("*/*.mp3"))
+    if foreign:
         raise ValueError(
-            f"{out} holds songs of another library, such as {other[0].relative_to(out)}. Expected an empty folder, or "
+            f"{out} holds songs of another library, such as {foreign[0].relative_to(out)}. Expected an empty folder or "
             f"the library of version {VERSION}, seed {header['seed']} and {header['songs_per_genre']} songs in each "
             "genre. Choose another folder or remove this one."
         )
+    songs = [_entry(genre, index, header["seed"]) for genre in GENRES for index in range(header["songs_per_genre"])]
     for genre in GENRES:
         (out / genre).mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(json.dumps(header | {"songs": songs}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
+    return songs
 
 
 def _render(
@@ -101,27 +105,27 @@ def _render(
     progress: Callable[[int, int, str], None] | None,
     total: int,
 ) -> None:
-    """Render the missing songs in processes of their own; an interruption drops what is not yet begun."""
-    if not missing:
-        return
-    done = total - len(missing)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(missing)), mp_context=context, initializer=_leave_interrupts_to_parent
-    ) as pool:
-        jobs = {
-            pool.submit(compose_file, out / song["file"], song["genre"], song["index"], seed): song for song in missing
-        }
+    """Render the missing songs in processes of their own, which an interruption ends at once."""
+    done, strangers = total - len(missing), set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:  # the processes inherit the mask, so that Ctrl-C is answered here alone
+            jobs = {
+                pool.submit(compose_file, out / song["file"], song["genre"], song["index"], seed): str(song["file"])
+                for song in missing
+            }
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             for job in as_completed(jobs):
                 job.result()
                 done += 1
                 if progress is not None:
-                    progress(done, total, jobs[job]["file"])
+                    progress(done, total, jobs[job])
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - strangers:
+                process.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            for part in out.glob("*/*.part"):
+                part.unlink()
             raise
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

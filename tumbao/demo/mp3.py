@@ -10,14 +10,14 @@ import numpy as np
 from tumbao.demo.render import SAMPLE_RATE_HZ, Waveform
 
 _BITS_PER_SECOND = 128_000
-_FAST = {"compression_level": "7"}
+_FAST = {"compression_level": "9", "joint_stereo": "0"}
 _BLOCK_FRAMES = 1_152 * 256
 
 
 def write_mp3(path: Path, waveform: Waveform) -> None:
     """Write a stereo MP3 at 44,100 Hz and 128 kbit/s.
 
-    LAME's fast search (7 of 9) takes about half the time that libsndfile's encoder takes for the same rate.
+    LAME's fastest search takes less than half the time of libsndfile's encoder, which cannot be told to hurry.
 
     Parameters
     ----------
