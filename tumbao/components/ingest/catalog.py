@@ -169,10 +169,13 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) 
             f"Expected a folder with one folder of songs per genre ({', '.join(genres)}). Received: {library}, "
             f"which {'is no folder' if library.exists() else 'does not exist'}."
         )
-    files = sorted(_files(library))
+    files, unlisted = _walk(library)
     progress.start("catalog", len(files))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(lambda path: _look(path, library, genres, spec), files))
+    outcomes += [
+        _unreadable(Path(error.filename), library, f"cannot be listed: {error.strerror}") for error in unlisted
+    ]
     songs, rejected = _without_duplicates(outcomes)
     catalog = Catalog(library.name, is_synthetic(library), songs, rejected)
     per_genre = collections.Counter(song.genre for song in songs)
@@ -238,12 +241,20 @@ def require_genres(
     )
 
 
-def _files(library: Path) -> Iterable[Path]:
-    for folder, folders, names in os.walk(library):
+def _walk(library: Path) -> tuple[list[Path], list[OSError]]:
+    """Find all songs, behind links too but no folder twice; give also why folders could not be listed."""
+    files: list[Path] = []
+    unlisted: list[OSError] = []
+    seen: set[Path] = set()
+    for folder, folders, names in os.walk(library, onerror=unlisted.append, followlinks=True):
+        if (real := Path(folder).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() not in SIDECARS:
-                yield Path(folder) / name
+        visible = (Path(folder) / name for name in names if not name.startswith("."))
+        files += [file for file in visible if file.suffix.lower() not in SIDECARS]
+    return sorted(files), unlisted
 
 
 def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> Song | Rejected:
@@ -251,6 +262,8 @@ def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> So
     name = relative.as_posix()
     genre = relative.parts[0] if len(relative.parts) > 1 else ""
     try:
+        if _in_utf8(str(path)) != str(path):
+            return _unreadable(path, library, "its name is not in UTF-8: rename it")
         if genre not in genres:
             received = f"the folder {genre}" if genre else "no genre folder"
             return Rejected(name, str(path), UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
@@ -260,9 +273,19 @@ def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> So
     except AudioError as error:
         return Rejected(name, str(path), error.reason.value, error.sentence)
     except OSError as error:
-        return Rejected(name, str(path), Reason.UNREADABLE.value, f"cannot be read: {error.strerror}")
+        return _unreadable(path, library, f"cannot be read: {error.strerror}")
     finally:
         progress.advance("catalog")
+
+
+def _unreadable(path: Path, library: Path, detail: str) -> Rejected:
+    name = path.relative_to(library).as_posix()
+    return Rejected(_in_utf8(name), _in_utf8(str(path)), Reason.UNREADABLE.value, detail)
+
+
+def _in_utf8(name: str) -> str:
+    """Write the bytes of a file's name that are no UTF-8 as ``\\xf1``, so that manifests can hold it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _seconds(path: Path, spec: MelSpec) -> float:
@@ -294,7 +317,7 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
         else:
             first[outcome.sha256] = outcome
             songs.append(outcome)
-    return tuple(songs), tuple(rejected)
+    return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
 
 
 MANIFEST_COLUMNS = ("song", "path", "genre", "sha256", "seconds", "fragments")
@@ -380,7 +403,7 @@ def _manifest(catalog: Catalog, assignment: Assignment, split: str, protocol: st
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)  # its line ends, or it would not quote a name with a carriage return
     writer.writerow(header)
     writer.writerows(rows)
     return buffer.getvalue()
