@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+_POSITIVE = (
+    "sample_rate_hz",
+    "fragment_seconds",
+    "window_samples",
+    "hop_samples",
+    "mel_bands",
+    "dynamic_range_db",
+    "image_height",
+    "image_width",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class MelSpec:
@@ -60,6 +71,9 @@ class MelSpec:
     colormap: str = "magma"
 
     def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Expected {name} above 0. Received: {name}={getattr(self, name)}")
         samples = self.sample_rate_hz * self.fragment_seconds
         if samples != int(samples) or samples < self.window_samples:
             raise ValueError(
