@@ -1,0 +1,113 @@
+"""What goes into a record comes out of it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tumbao.components.ingest.mel import palette
+from tumbao.components.ingest.records import parse_features, parse_images, to_example, to_feature_example, to_png
+from tumbao.schema import record
+from tumbao.schema.mel_spec import MelSpec
+
+PALETTE = palette(MelSpec())
+
+
+@pytest.fixture
+def levels(rng: np.random.Generator) -> np.ndarray:
+    """Every level once at least: [300, 300]."""
+    image = rng.integers(0, 256, (300, 300), dtype=np.int32)
+    image[0, :256] = np.arange(256)
+    return image
+
+
+def example(levels: np.ndarray) -> tf.train.Example:
+    return to_example(
+        to_png(levels, PALETTE),
+        label=3,
+        genre="salsa",
+        song="salsa/El Niño, n.º 1.mp3",
+        fragment=2,
+        start_seconds=60.0,
+        padded=True,
+    )
+
+
+def test_the_png_decodes_to_the_palettes_colours(levels: np.ndarray) -> None:
+    decoded = tf.io.decode_png(to_png(levels, PALETTE), channels=3).numpy()
+    np.testing.assert_array_equal(decoded, PALETTE[levels])
+
+
+def test_a_viewer_finds_a_palette_picture(levels: np.ndarray) -> None:
+    with Image.open(io.BytesIO(to_png(levels, PALETTE))) as picture:
+        assert picture.format == "PNG"
+        assert picture.mode == "P"
+        np.testing.assert_array_equal(np.asarray(picture), levels)
+        np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), PALETTE[levels])
+
+
+def test_an_image_of_few_levels_keeps_its_colours() -> None:
+    flat = np.full((300, 300), 200, np.int32)
+    np.testing.assert_array_equal(tf.io.decode_png(to_png(flat, PALETTE), channels=3).numpy(), PALETTE[flat])
+
+
+def test_every_feature_comes_back(levels: np.ndarray) -> None:
+    read = tf.io.parse_single_example(
+        example(levels).SerializeToString(),
+        {
+            record.IMAGE: tf.io.FixedLenFeature([], tf.string),
+            record.LABEL: tf.io.FixedLenFeature([], tf.int64),
+            record.GENRE: tf.io.FixedLenFeature([], tf.string),
+            record.SONG: tf.io.FixedLenFeature([], tf.string),
+            record.FRAGMENT: tf.io.FixedLenFeature([], tf.int64),
+            record.START_SECONDS: tf.io.FixedLenFeature([], tf.float32),
+            record.PADDED: tf.io.FixedLenFeature([], tf.int64),
+        },
+    )
+    assert {name: value.numpy() for name, value in read.items()} == {
+        record.IMAGE: to_png(levels, PALETTE),
+        record.LABEL: 3,
+        record.GENRE: b"salsa",
+        record.SONG: "salsa/El Niño, n.º 1.mp3".encode(),
+        record.FRAGMENT: 2,
+        record.START_SECONDS: 60.0,
+        record.PADDED: 1,
+    }
+
+
+def test_images_are_read_in_batches(levels: np.ndarray) -> None:
+    both = tf.constant([example(image).SerializeToString() for image in (levels, 255 - levels)])
+    images = parse_images(both)
+    assert images.dtype == tf.uint8
+    np.testing.assert_array_equal(images, PALETTE[np.stack([levels, 255 - levels])])
+
+
+def test_backbone_features_come_back_within_float16(levels: np.ndarray, rng: np.random.Generator) -> None:
+    output = rng.gamma(1.0, 50.0, (9, 9, 512)).astype(np.float32)
+    featured = to_feature_example(example(levels), output)
+    features, label = parse_features(tf.constant(featured.SerializeToString()), (9, 9, 512))
+    assert label == 3
+    assert features.dtype == tf.float32
+    np.testing.assert_array_equal(features, output.astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(features, output, rtol=2**-11, atol=2**-25)
+
+
+def test_the_feature_record_has_all_but_the_image_and_leaves_the_other_alone(levels: np.ndarray) -> None:
+    original = example(levels)
+    featured = to_feature_example(original, np.zeros((9, 9, 512), np.float32))
+    kept = dict(original.features.feature)
+    assert kept.pop(record.IMAGE)
+    added = dict(featured.features.feature)
+    assert added.pop(record.BACKBONE)
+    assert added == kept
+
+
+def test_features_are_stored_little_endian_row_by_row(levels: np.ndarray) -> None:
+    output = np.arange(9 * 9 * 512, dtype=np.float32).reshape(9, 9, 512) % 1024
+    raw = to_feature_example(example(levels), output).features.feature[record.BACKBONE].bytes_list.value[0]
+    assert raw[2:4] == b"\x00\x3c"  # 1.0
+    assert len(raw) == 2 * 9 * 9 * 512
