@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,13 @@ SHUFFLE_RECORDS = 4_096
 
 
 def dataset(
-    patterns: Sequence[str], *, genres: int, shape: tuple[int, int, int], batch: int, shuffle_seed: int | None = None
+    patterns: Sequence[str],
+    *,
+    genres: int,
+    shape: tuple[int, int, int],
+    batch: int,
+    records: int | None = None,
+    shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Read records of features in batches, always in the same order for the same seed.
 
@@ -28,6 +35,8 @@ def dataset(
         Shape of the backbone's output.
     batch : int
         Records in a batch; the last batch may be smaller.
+    records : int or None
+        How many records there are; Keras takes data that end without having told their length for a mistake.
     shuffle_seed : int or None
         Shuffle anew in every pass, beginning with this seed; None keeps the order.
 
@@ -37,15 +46,18 @@ def dataset(
         Pairs of features float32 [n, *shape] and one-hot labels float32 [n, genres].
     """
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    serialized_records = tf.data.TFRecordDataset(files, compression_type="GZIP")
     if shuffle_seed is not None:
-        records = records.shuffle(SHUFFLE_RECORDS, seed=shuffle_seed)
+        serialized_records = serialized_records.shuffle(SHUFFLE_RECORDS, seed=shuffle_seed)
 
     def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features, label = parse_features(serialized, shape)
         return features, tf.one_hot(label, genres)
 
-    return records.map(read, num_parallel_calls=2, deterministic=True).batch(batch).prefetch(1)
+    batches = serialized_records.map(read, num_parallel_calls=2, deterministic=True).batch(batch).prefetch(1)
+    if records is not None:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(math.ceil(records / batch)))
+    return batches
 
 
 def label_counts(patterns: Sequence[str], genres: int, shape: tuple[int, int, int]) -> np.ndarray:

@@ -51,7 +51,7 @@ class KeepBest(keras.callbacks.Callback):
         """
         logs = logs or {}
         score = (logs["val_accuracy"], -logs["val_loss"])
-        if score > self._best:
+        if math.isfinite(logs["val_loss"]) and score > self._best:
             self.epoch, self._best, self._weights = epoch, score, self.model.get_weights()
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
@@ -109,11 +109,21 @@ def fit(
     )
     counts = dataset.label_counts(train, genres, shape)
     weights = dataset.class_weights(counts) if config["class_weights"] == "auto" and len(set(counts)) > 1 else None
-    progress.start("train", config["epochs"] * math.ceil(counts.sum() / config["batch"]))
+    batches = dataset.dataset(
+        train,
+        genres=genres,
+        shape=shape,
+        batch=config["batch"],
+        records=int(counts.sum()),
+        shuffle_seed=config["seed"],
+    )
+    val_records = int(dataset.label_counts(val, genres, shape).sum())
+    val_batches = dataset.dataset(val, genres=genres, shape=shape, batch=config["batch"], records=val_records)
+    progress.start("train", config["epochs"] * len(batches))
     best = KeepBest()
     history = model.fit(
-        dataset.dataset(train, genres=genres, shape=shape, batch=config["batch"], shuffle_seed=config["seed"]),
-        validation_data=dataset.dataset(val, genres=genres, shape=shape, batch=config["batch"]),
+        batches,
+        validation_data=val_batches,
         epochs=config["epochs"],
         class_weight=weights,
         callbacks=[best, _Report()],
