@@ -92,6 +92,7 @@ def test_every_song_has_its_length_and_its_own_tempo_key_and_form(genre: str) ->
 def test_players_are_human(genre: str) -> None:
     song = play(genre, 0)
     for track in song.midi.instruments:
+        assert track.name.isascii() and track.notes
         if len(track.notes) > 50:
             assert len({note.velocity for note in track.notes}) > 8
             beats = [note.start * song.quarter_bpm / 60 for note in track.notes]
@@ -101,12 +102,12 @@ def test_players_are_human(genre: str) -> None:
 @pytest.mark.parametrize("index", SONGS)
 def test_bachata(index: int) -> None:
     song = play("bachata", index)
-    martillo = song.places("bongó", 4)
+    martillo = song.places("bongo", 4)
     assert min(martillo[eighth / 2] for eighth in range(8)) > 0.5 * max(martillo.values())
-    assert song.places("bongó", 4, pitch=61).most_common(1)[0][0] == 3
+    assert song.places("bongo", 4, pitch=61).most_common(1)[0][0] == 3
     assert set(song.places("bass", 4)) == {0, 2, 3}
     assert song.share("segunda", {0.5, 1.5, 2.5, 3.5}) >= 0.8
-    assert song.share("güira", {0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5}, grid=0.25) > 0.6
+    assert song.share("guira", {0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5}, grid=0.25) > 0.6
     assert song.programs()["requinto"] in range(24, 28)
     assert len(song.notes("requinto")) > 200
 
@@ -172,7 +173,7 @@ def test_cumbia_has_accordions_clarinets_and_gaitas() -> None:
 @pytest.mark.parametrize("index", SONGS)
 def test_merengue(index: int) -> None:
     song = play("merengue", index)
-    scraped = song.places("güira", 2, grid=0.25)
+    scraped = song.places("guira", 2, grid=0.25)
     assert set(scraped) == {step / 4 for step in range(8)}
     assert max(scraped.values()) - min(scraped.values()) <= 1
     assert song.share("bass", {0, 1}) > 0.85

@@ -51,12 +51,15 @@ class Arrangement:
         Where the notes go.
     sections : list of Section
         The form.
+    stage : int
+        1 for the stage as the arranger sees it, -1 for its mirror image.
     """
 
     rng: np.random.Generator
     key: Key
     score: Score
     sections: list[Section]
+    stage: int
 
     @property
     def end(self) -> float:
@@ -69,7 +72,7 @@ class Arrangement:
         Parameters
         ----------
         name : str
-            What the instrument is called in the band.
+            What the instrument is called in the band; ASCII, since a MIDI file does not say how it writes other letters.
         program : int
             General MIDI program counted from 0.
         level : int
@@ -85,7 +88,7 @@ class Arrangement:
             The empty track.
         """
         level = int(np.clip(level + self.rng.integers(-9, 10), 20, 127))
-        pan = int(np.clip(64 + self.score.facts["stage"] * (pan - 64) + self.rng.integers(-6, 7), 0, 127))
+        pan = int(np.clip(64 + self.stage * (pan - 64) + self.rng.integers(-6, 7), 0, 127))
         return self.score.track(name, program, level, pan, is_drum)
 
     def motifs(self, cells: Sequence[Cell], beats: float) -> tuple[Motif, ...]:
@@ -246,6 +249,6 @@ def begin(
     bar_beats = meter[0] * 4 / meter[1]
     quarter_bpm = bpm * pulse_beats
     stage = int(rng.choice([-1, 1]))
-    known = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": key.name, "mode": key.mode, "stage": stage}
+    known = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": key.name, "mode": key.mode}
     score = Score(quarter_bpm, meter, key.number, known | dict(facts))
-    return Arrangement(rng, key, score, plan(rng, form, chords, bar_beats, unit_bars, quarter_bpm))
+    return Arrangement(rng, key, score, plan(rng, form, chords, bar_beats, unit_bars, quarter_bpm), stage)

@@ -85,8 +85,8 @@ def compose(rng: np.random.Generator) -> Score:
         4/4 at 115 to 140 bpm, mostly in a minor key.
     """
     song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES, 4, {})
-    bongo = song.seat("bongó", level=88, pan=40, is_drum=True)
-    guira = song.seat("güira", level=70, pan=92, is_drum=True)
+    bongo = song.seat("bongo", level=104, pan=40, is_drum=True)
+    guira = song.seat("guira", level=86, pan=92, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 100, 64)
     requinto = song.seat("requinto", int(pick(rng, (25, 27, 26, 24))), 92, 50)
     segunda = song.seat("segunda", int(pick(rng, (25, 24, 27))), 72, 84)
@@ -117,7 +117,7 @@ def compose(rng: np.random.Generator) -> Score:
             if rng.random() < 0.4:
                 requinto.notes += harmonised(lead, song.key, section, int(pick(rng, (2, 5))))
     feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 7), rng.uniform(0, 0.08), 0.5)
-    last = {"bongó": [(0.0, _HEMBRA, 110)], "güira": [(0.0, _BRUSH, 90)]}
+    last = {"bongo": [(0.0, _HEMBRA, 110)], "guira": [(0.0, _BRUSH, 90)]}
     return song.finish(bass, (requinto, segunda), last, feel)
 
 
@@ -125,7 +125,7 @@ def _guira_pattern(song: Arrangement) -> tuple[Hit, ...]:
     """Choose how the güira is played: beats with the eighths between, or a gallop of two sixteenths."""
     stroke, answer = pick(song.rng, ((_BRUSH, _CABASA), (_CABASA, _BRUSH), (_BRUSH, _BRUSH), (_CABASA, _MARACAS)))
     gallop = song.rng.random() < 0.6
-    song.score.facts["güira"] = "gallop" if gallop else "eighths"
+    song.score.facts["guira"] = "gallop" if gallop else "eighths"
     hits: list[Hit] = []
     for beat in range(4):
         hits += [(beat, stroke, 100 if beat % 2 == 0 else 86), (beat + 0.5, answer, 64)]

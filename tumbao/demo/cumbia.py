@@ -107,10 +107,10 @@ def compose(rng: np.random.Generator) -> Score:
     drums = {
         name: song.seat(name, level=level, pan=pan, is_drum=True)
         for name, level, pan in (
-            ("guacharaca", 68, 96),
-            ("llamador", 74, 44),
-            ("tambor alegre", 78, 80),
-            ("tambora", 86, 58),
+            ("guacharaca", 84, 96),
+            ("llamador", 88, 44),
+            ("tambor alegre", 92, 80),
+            ("tambora", 94, 58),
             ("maracas", 48, 30),
             ("cowbell", 46, 70),
         )

@@ -9,8 +9,6 @@ import numpy as np
 
 from tumbao.demo.harmony import Chord, Key
 
-SHORTEST_SECONDS, LONGEST_SECONDS = 65.0, 110.0
-"""The lengths that a song of the library may have."""
 _MUSIC_SECONDS = (66.0, 90.0)
 
 

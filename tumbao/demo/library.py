@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -69,7 +70,8 @@ def make_library(
 
 def _entry(genre: str, index: int, seed: int) -> dict[str, Any]:
     facts = compose(genre, index, seed).facts
-    slug = "".join(letter if letter.isascii() else "i" for letter in facts["title"].lower().replace(" ", "-"))
+    plain = unicodedata.normalize("NFKD", facts["title"]).encode("ascii", "ignore").decode()
+    slug = plain.lower().replace(" ", "-")
     return {"file": f"{genre}/{genre}-{index:03d}-{slug}.mp3", "genre": genre, "index": index, **facts}
 
 

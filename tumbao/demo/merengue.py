@@ -89,9 +89,9 @@ def compose(rng: np.random.Generator) -> Score:
     """
     style = "orquesta" if rng.random() < 0.7 else "típico"
     song = begin(rng, rng.uniform(121, 158), 1, (2, 4), 0.45, _FORMS, _CHANGES, 8, {"style": style})
-    guira = song.seat("güira", level=70, pan=92, is_drum=True)
+    guira = song.seat("guira", level=86, pan=92, is_drum=True)
     tambora = song.seat("tambora", level=90, pan=44, is_drum=True)
-    congas = song.seat("congas", level=70, pan=78, is_drum=True)
+    congas = song.seat("congas", level=84, pan=78, is_drum=True)
     kit = song.seat("bombo", level=80, pan=64, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 34))), 100)
     keys = (
@@ -133,7 +133,7 @@ def compose(rng: np.random.Generator) -> Score:
             opened = song.sing(trumpets if style == "orquesta" else keys, section, calls, 65, 82, velocity=94)
             saxes.notes += harmonised(opened, song.key, section)
     feel = Feel(rng.uniform(0.002, 0.006), rng.uniform(3, 8), rng.uniform(0, 0.1), 0.25)
-    last = {"tambora": [(0.0, _HEAD, 115)], "güira": [(0.0, _BRUSH, 100)], "bombo": [(0.0, _CRASH, 90)]}
+    last = {"tambora": [(0.0, _HEAD, 115)], "guira": [(0.0, _BRUSH, 100)], "bombo": [(0.0, _CRASH, 90)]}
     return song.finish(bass, (keys, saxes), last, feel)
 
 

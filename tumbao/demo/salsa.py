@@ -103,12 +103,12 @@ def compose(rng: np.random.Generator) -> Score:
     seats = {
         name: song.seat(name, level=level, pan=pan, is_drum=True)
         for name, level, pan in (
-            ("claves", 70, 88),
-            ("timbales", 78, 40),
-            ("congas", 92, 76),
-            ("bongó", 74, 52),
-            ("güiro", 58, 100),
-            ("cowbell", 66, 48),
+            ("claves", 78, 88),
+            ("timbales", 92, 40),
+            ("congas", 104, 76),
+            ("bongo", 90, 52),
+            ("guiro", 70, 100),
+            ("cowbell", 80, 48),
         )
     }
     bass = song.seat("bass", int(pick(rng, (32, 33, 35))), 100)
@@ -139,7 +139,7 @@ def compose(rng: np.random.Generator) -> Score:
         else:
             _brass(song, trumpets, trombones, section, riff)
     feel = Feel(rng.uniform(0.002, 0.006), rng.uniform(3, 7), rng.uniform(0, 0.05), 0.5)
-    last = {"timbales": [(0.0, _CRASH, 100)], "congas": [(0.0, _OPEN, 110)], "bongó": [(0.0, _HEMBRA, 100)]}
+    last = {"timbales": [(0.0, _CRASH, 100)], "congas": [(0.0, _OPEN, 110)], "bongo": [(0.0, _HEMBRA, 100)]}
     return song.finish(bass, (piano, trumpets, trombones), last, feel)
 
 
@@ -163,8 +163,8 @@ def _percussion(song: Arrangement, seats: dict[str, Track], section: Section, tw
     if hot:
         seats["cowbell"].loop(start, end, _BAR, _CAMPANA)
     else:
-        seats["bongó"].loop(start, end, _BAR, _MARTILLO)
-        seats["güiro"].loop(start, end, _BAR, _GUIRO)
+        seats["bongo"].loop(start, end, _BAR, _MARTILLO)
+        seats["guiro"].loop(start, end, _BAR, _GUIRO)
     cascara = [
         (beat, _SHELL if not hot else 67, 92 - 24 * (beat % 1))
         for beat in _two_bars(two_first, _CASCARA_TWO, _CASCARA_THREE)

@@ -180,8 +180,8 @@ def compose(rng: np.random.Generator) -> Score:
     air = AIRS[name]
     song = begin(rng, rng.uniform(*air.bpm), air.pulse, air.meter, 0.32, _FORMS, _CHANGES, 4, {"air": name})
     bar = song.sections[0].bar_beats
-    caja = song.seat("caja", level=86, pan=46, is_drum=True)
-    guacharaca = song.seat("guacharaca", level=68, pan=90, is_drum=True)
+    caja = song.seat("caja", level=102, pan=46, is_drum=True)
+    guacharaca = song.seat("guacharaca", level=84, pan=90, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 98)
     accordion = song.seat("accordion", int(pick(rng, (21, 21, 23))), 94, 56)
     buttons = song.seat("accordion basses", accordion.program, 60, 60)
