@@ -173,9 +173,7 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) 
     progress.start("catalog", len(files))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(lambda path: _look(path, library, genres, spec), files))
-    outcomes += [
-        _unreadable(Path(error.filename), library, f"cannot be listed: {error.strerror}") for error in unlisted
-    ]
+    outcomes += [_unreadable(Path(error.filename), library, error.strerror) for error in unlisted]
     songs, rejected = _without_duplicates(outcomes)
     catalog = Catalog(library.name, is_synthetic(library), songs, rejected)
     per_genre = collections.Counter(song.genre for song in songs)
@@ -263,7 +261,7 @@ def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> So
     genre = relative.parts[0] if len(relative.parts) > 1 else ""
     try:
         if _in_utf8(str(path)) != str(path):
-            return _unreadable(path, library, "its name is not in UTF-8: rename it")
+            return _unreadable(path, library, "its name is not in UTF-8; rename it")
         if genre not in genres:
             received = f"the folder {genre}" if genre else "no genre folder"
             return Rejected(name, str(path), UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
@@ -273,18 +271,18 @@ def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> So
     except AudioError as error:
         return Rejected(name, str(path), error.reason.value, error.sentence)
     except OSError as error:
-        return _unreadable(path, library, f"cannot be read: {error.strerror}")
+        return _unreadable(path, library, error.strerror)
     finally:
         progress.advance("catalog")
 
 
-def _unreadable(path: Path, library: Path, detail: str) -> Rejected:
+def _unreadable(path: Path, library: Path, why: str | None) -> Rejected:
     name = path.relative_to(library).as_posix()
-    return Rejected(_in_utf8(name), _in_utf8(str(path)), Reason.UNREADABLE.value, detail)
+    return Rejected(_in_utf8(name), _in_utf8(str(path)), Reason.UNREADABLE.value, f"cannot be read: {why}")
 
 
 def _in_utf8(name: str) -> str:
-    """Write the bytes of a file's name that are no UTF-8 as ``\\xf1``, so that manifests can hold it."""
+    """Write out the bytes of a file's name that are no UTF-8, so that manifests can hold it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
