@@ -1,0 +1,235 @@
+"""AudioExampleGen: first its transform, then the component's executor on manifests of a small library."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that
+from tfx.types import artifact_utils
+
+from tumbao.components.images import read_records
+from tumbao.components.ingest.catalog import scan, write_manifests
+from tumbao.components.ingest.component import AudioExampleGen
+from tumbao.components.ingest.executor import Executor, IngestSongs
+from tumbao.schema import record
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+
+GENRES = ["cumbia", "salsa"]
+RUNNER = "--runner=FnApiRunner"
+WriteSong = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong) -> Path:
+    """Give one of each kind: whole songs, one padded, one that breaks off, silence, and files that are refused."""
+    root = tmp_path_factory.mktemp("library")
+    for name in "abcd":
+        write_song(root / "cumbia" / f"{name}.wav", 9)
+    write_song(root / "salsa" / "Ñ, long.wav", 13)
+    write_song(root / "salsa" / "short.wav", 3.5)
+    write_song(root / "salsa" / "other.wav", 8)
+    breaks_off = write_song(root / "salsa" / "breaks off.wav", 20)
+    breaks_off.write_bytes(breaks_off.read_bytes()[: 5 * 8_000 * 2])
+    write_song(root / "salsa" / "silent.wav", 9, gain=0)
+    write_song(root / "rock" / "x.wav", 9)
+    (root / "salsa" / "text.mp3").write_text("la la la")
+    shutil.copy(root / "salsa" / "other.wav", root / "salsa" / "the same.wav")
+    return root
+
+
+@pytest.fixture(scope="module")
+def manifests(library: Path, tmp_path_factory: pytest.TempPathFactory, small_spec: MelSpec) -> Callable[..., Path]:
+    """Write manifests whose silent song stands in a split: manifests("train", protocol="song") -> folder."""
+    folder = tmp_path_factory.mktemp("catalogs")
+    catalog = scan(library, GENRES, small_spec)
+
+    def write(split: str, protocol: str = "song") -> Path:
+        for seed in range(100):
+            written = write_manifests(catalog, folder, genres=GENRES, protocol=protocol, seed=seed, spec=small_spec)
+            if "salsa/silent.wav" in (written / f"{split}.csv").read_text():
+                return written
+        raise AssertionError(f"no seed puts the silent song into {split}")
+
+    return write
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run of the executor wrote."""
+
+    records: dict[str, list[dict[str, Any]]]
+    ingested: dict[str, list[dict[str, Any]]]
+    rejected: dict[str, dict[str, str]]
+    examples: Any
+
+    @property
+    def everything(self) -> list[dict[str, Any]]:
+        return [features for split in SPLITS for features in self.records[split]]
+
+
+def ingest(manifests: Path, spec: MelSpec, folder: Path) -> Result:
+    """Run the component's own executor with its own properties and artefacts, as a runner does."""
+    component = AudioExampleGen(manifests=str(manifests), mel_spec=spec, code="c0de")
+    assert component.executor_spec.executor_class is Executor
+    outputs = {name: [channel.type()] for name, channel in component.outputs.items()}
+    for name, (artifact,) in outputs.items():
+        artifact.uri = str(folder / name)
+        (folder / name).mkdir(parents=True)
+    context = Executor.Context(beam_pipeline_args=[RUNNER], tmp_dir=str(folder), unique_id="1")
+    Executor(context).Do({}, outputs, component.exec_properties)
+    (examples,) = outputs["examples"]
+    ingested: dict[str, list[dict[str, Any]]] = {}
+    for line in (folder / "ingested" / "ingested.jsonl").read_text().splitlines():
+        ingested.setdefault(json.loads(line)["song"], []).append(json.loads(line))
+    rejected = [json.loads(line) for line in (folder / "rejected" / "rejected.jsonl").read_text().splitlines()]
+    assert len({line["song"] for line in rejected}) == len(rejected)
+    return Result(
+        records={
+            split: list(read_records(f"{artifact_utils.get_split_uri([examples], split)}/*.gz")) for split in SPLITS
+        },
+        ingested=ingested,
+        rejected={line["song"]: line for line in rejected},
+        examples=examples,
+    )
+
+
+@pytest.fixture(scope="module")
+def result(manifests: Callable[..., Path], small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return ingest(manifests("train"), small_spec, tmp_path_factory.mktemp("run"))
+
+
+def test_the_transform_gives_records_and_says_what_became_of_every_song(
+    tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
+) -> None:
+    row = {"genre": "salsa", "sha256": "", "seconds": "9.0", "fragments": "", "split": "val"}
+    rows = [
+        {**row, "song": "good", "path": str(write_song(tmp_path / "good.wav", 9))},
+        {**row, "song": "silent", "path": str(write_song(tmp_path / "silent.wav", 9, gain=0))},
+    ]
+
+    def records_of_good(serialized: list[bytes]) -> None:
+        assert len(serialized) == 2
+        assert all(b"salsa" in one and b"good" in one for one in serialized)
+
+    def good_told(lines: list[str]) -> None:
+        assert [json.loads(line) for line in lines] == [
+            {
+                "song": "good",
+                "genre": "salsa",
+                "split": "val",
+                "fragments": 2,
+                "padded": False,
+                "truncated": False,
+                "seconds": 9.0,
+            }
+        ]
+
+    def silent_told(lines: list[str]) -> None:
+        (told,) = [json.loads(line) for line in lines]
+        assert (told["song"], told["reason"]) == ("silent", "silent")
+
+    with beam.Pipeline(argv=[RUNNER]) as pipeline:
+        outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES)
+        assert_that(outputs.examples, records_of_good, label="records")
+        assert_that(outputs.ingested, good_told, label="ingested")
+        assert_that(outputs.rejected, silent_told, label="rejected")
+
+
+def test_every_song_found_is_ingested_or_rejected_with_its_reason(result: Result) -> None:
+    assert {song: line["reason"] for song, line in result.rejected.items()} == {
+        "rock/x.wav": "unknown genre",
+        "salsa/silent.wav": "silent",
+        "salsa/text.mp3": "unsupported",
+        "salsa/the same.wav": "duplicate",
+    }
+    assert set(result.ingested) == {
+        *(f"cumbia/{name}.wav" for name in "abcd"),
+        *(f"salsa/{name}.wav" for name in ("Ñ, long", "short", "other", "breaks off")),
+    }
+    assert "its peak is" in result.rejected["salsa/silent.wav"]["detail"]
+
+
+def test_what_is_told_of_a_song_is_what_its_records_are(result: Result) -> None:
+    told = {song: lines[0]["fragments"] for song, lines in result.ingested.items()}
+    counted = Counter(features[record.SONG].decode() for features in result.everything)
+    assert counted == told
+    for split in SPLITS:
+        for features in result.records[split]:
+            (line,) = result.ingested[features[record.SONG].decode()]
+            assert line["split"] == split
+            assert line["genre"] == features[record.GENRE].decode() == GENRES[features[record.LABEL]]
+            assert line["padded"] == bool(features[record.PADDED])
+
+
+def test_fragments_are_consecutive(result: Result, small_spec: MelSpec) -> None:
+    songs: dict[bytes, list[tuple[int, float]]] = {}
+    for features in result.everything:
+        songs.setdefault(features[record.SONG], []).append((features[record.FRAGMENT], features[record.START_SECONDS]))
+    for fragments in songs.values():
+        expected = [(index, index * small_spec.fragment_seconds) for index in range(len(fragments))]
+        assert sorted(fragments) == expected
+    assert len(songs["salsa/Ñ, long.wav".encode()]) == 3
+
+
+def test_a_padded_song_is_flagged(result: Result) -> None:
+    padded = [features for features in result.everything if features[record.PADDED]]
+    assert [features[record.SONG] for features in padded] == [b"salsa/short.wav"]
+    assert [song for song, (line,) in result.ingested.items() if line["padded"]] == ["salsa/short.wav"]
+
+
+def test_a_song_that_breaks_off_is_flagged_and_used_as_far_as_it_goes(result: Result) -> None:
+    assert [song for song, (line,) in result.ingested.items() if line["truncated"]] == ["salsa/breaks off.wav"]
+    (line,) = result.ingested["salsa/breaks off.wav"]
+    assert (line["fragments"], line["seconds"]) == (1, pytest.approx(5, abs=0.01))
+
+
+def test_every_genre_stands_in_every_split(result: Result) -> None:
+    for split in SPLITS:
+        assert {features[record.GENRE].decode() for features in result.records[split]} == set(GENRES)
+
+
+def test_tfx_is_told_the_splits_and_the_format(result: Result) -> None:
+    assert artifact_utils.decode_split_names(result.examples.split_names) == list(SPLITS)
+    assert result.examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
+    assert result.examples.get_string_custom_property("file_format") == "tfrecords_gzip"
+
+
+def test_the_same_manifests_give_the_same_records_in_the_same_order(
+    result: Result, manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
+) -> None:
+    assert ingest(manifests("train"), small_spec, tmp_path).records == result.records
+
+
+def test_a_genre_that_loses_its_song_of_a_split_ends_the_run(
+    manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"salsa/silent\.wav: silent: is silent") as caught:
+        ingest(manifests("test"), small_spec, tmp_path)
+    assert "in the test split. Received none of: salsa." in str(caught.value)
+
+
+def test_by_fragment_the_listed_fragments_are_written_and_no_others(
+    manifests: Callable[..., Path], library: Path, small_spec: MelSpec, tmp_path: Path
+) -> None:
+    folder = manifests("train", protocol="fragment")
+    result = ingest(folder, small_spec, tmp_path)
+    listed = {split: (folder / f"{split}.csv").read_text() for split in SPLITS}
+    for split in SPLITS:
+        for features in result.records[split]:
+            (row,) = [line for line in listed[split].splitlines() if features[record.SONG].decode() in line]
+            assert str(features[record.FRAGMENT]) in row.rpartition(",")[2].split()
+    written = [(features[record.SONG], features[record.FRAGMENT]) for features in result.everything]
+    assert len(set(written)) == len(written)
+    songs = dict.fromkeys((f"cumbia/{name}.wav" for name in "abcd"), 2)
+    songs |= {"salsa/Ñ, long.wav": 3, "salsa/short.wav": 1, "salsa/other.wav": 2, "salsa/breaks off.wav": 1}
+    assert Counter(song.decode() for song, _ in written) == songs
+    assert set(result.rejected) == {"rock/x.wav", "salsa/silent.wav", "salsa/text.mp3", "salsa/the same.wav"}
