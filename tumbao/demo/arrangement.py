@@ -72,7 +72,7 @@ class Arrangement:
         Parameters
         ----------
         name : str
-            What the instrument is called in the band; ASCII, since a MIDI file does not say how it writes other letters.
+            What the instrument is called; in ASCII, since a MIDI file does not say how it writes other letters.
         program : int
             General MIDI program counted from 0.
         level : int
