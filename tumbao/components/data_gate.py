@@ -27,11 +27,12 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
     DataAnomalyError
         Names split, feature and what is wrong with it.
     """
-    lines = [
-        f"  {split}, {feature}: {info.description}"
-        for split in artifact_utils.decode_split_names(anomalies.split_names)
-        for feature, info in sorted(_anomalies(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb").anomaly_info.items())
-    ]
+    lines = []
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        found = _anomalies(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb")
+        if found.data_missing:
+            lines.append(f"  {split}: holds no records")
+        lines += [f"  {split}, {feature}: {info.description}" for feature, info in sorted(found.anomaly_info.items())]
     if lines:
         raise DataAnomalyError(
             "The records are not as schema/schema.pbtxt says, so nothing was trained on them:\n"
