@@ -22,7 +22,7 @@ class Watch:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
         self._written = 0.0
         self._tasks: dict[str, TaskID] = {}
         self._bars = Progress(
@@ -69,14 +69,15 @@ class Watch:
         """
         now = time.monotonic()
         if done == 0 or step not in self._started:
-            self._started[step] = now
+            self._started[step] = now, done
             self._written = now
-        rate = done / max(now - self._started.get(step, now), 1e-9)
+        began, had = self._started[step]
+        rate = (done - had) / max(now - began, 1e-9)
         if self.console.is_terminal:
             self._draw(step, done, total, rate)
         elif done and (done == total or now - self._written >= PLAIN_SECONDS):
             self._written = now
-            left = f", {(total - done) / rate:.0f} s left" if done < total else ""
+            left = f", {(total - done) / rate:.0f} s left" if done < total and rate else ""
             self.say(f"  {step}: {done} of {total} ({rate:.1f}/s{left})")
 
     def _draw(self, step: str, done: int, total: int, rate: float) -> None:
