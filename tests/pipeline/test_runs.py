@@ -1,0 +1,87 @@
+"""Runs are kept as files and found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tumbao.pipeline.runs import REPORT_FILE, RUNS_FOLDER, RunRecord, find_report, read_runs
+
+FULL = RunRecord(
+    run="20260504-030201",
+    started="2026-05-04T03:02:01+02:00",
+    outcome="pushed",
+    sentence="Pushed: año nuevo.",
+    library="música",
+    synthetic=True,
+    protocol="song",
+    songs=60,
+    accuracy=0.9375,
+    blessed=True,
+    pushed_to="/models/1",
+    seconds=312.5,
+    settings={"epochs": 5, "genres": ["salsa", "cumbia"], "resume": False},
+)
+
+
+def make_run(workspace: Path, name: str, report: bool = True) -> Path:
+    RunRecord(name, "", "running").write(workspace)
+    page = workspace / RUNS_FOLDER / name / REPORT_FILE
+    if report:
+        page.parent.mkdir()
+        page.touch()
+    return page
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    file = FULL.write(tmp_path / "new" / "workspace")
+    assert file.parent.name == FULL.run
+    assert read_runs(tmp_path / "new" / "workspace") == [FULL]
+
+
+def test_writing_again_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    RunRecord(FULL.run, FULL.started, "running").write(tmp_path)
+    file = FULL.write(tmp_path)
+    assert read_runs(tmp_path) == [FULL]
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_runs_come_the_oldest_first(tmp_path: Path) -> None:
+    names = ["20260504-030201", "20260504-030200", "20251231-235959"]
+    for name in names:
+        make_run(tmp_path, name)
+    assert [run.run for run in read_runs(tmp_path)] == sorted(names)
+
+
+def test_a_workspace_that_does_not_exist_has_no_runs(tmp_path: Path) -> None:
+    assert read_runs(tmp_path / "nowhere") == []
+
+
+def test_reports_are_found_by_name_by_beginning_and_the_last_by_default(tmp_path: Path) -> None:
+    first = make_run(tmp_path, "20260101-000000")
+    last = make_run(tmp_path, "20260202-000000")
+    make_run(tmp_path, "20260303-000000", report=False)
+    assert find_report(tmp_path, "20260101-000000") == first
+    assert find_report(tmp_path, "202601") == first
+    assert find_report(tmp_path) == last
+
+
+def test_a_whole_name_wins_over_a_longer_one(tmp_path: Path) -> None:
+    whole = make_run(tmp_path, "20260101")
+    make_run(tmp_path, "20260101-2")
+    assert find_report(tmp_path, "20260101") == whole
+
+
+@pytest.mark.parametrize("run", ["2026", "1999", "20260303-000000", "0101"])
+def test_an_ambiguous_a_missing_and_a_reportless_run_are_refused_and_the_others_named(tmp_path: Path, run: str) -> None:
+    make_run(tmp_path, "20260101-000000")
+    make_run(tmp_path, "20260202-000000")
+    make_run(tmp_path, "20260303-000000", report=False)
+    with pytest.raises(ValueError, match=f"run named {run} with a report .*: 20260101-000000, 20260202-000000"):
+        find_report(tmp_path, run)
+
+
+def test_no_run_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected a run with a report in .*: none\."):
+        find_report(tmp_path)
