@@ -1,0 +1,117 @@
+"""What a phone gets: sizes, doors, the same pixels and nearly the same answers; and converters that die."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
+
+from tumbao.components.ingest.mel import mel_levels, palette
+from tumbao.components.ingest.records import parse_images, to_example, to_png
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving import tflite
+from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.tflite import ConversionError, convert
+
+SPEC = MelSpec()
+
+
+def door(file: Path, signature: str) -> SignatureRunner:
+    interpreter = Interpreter(model_path=str(file), num_threads=2)
+    assert interpreter.get_signature_list().keys() == {signature}
+    return interpreter.get_signature_runner(signature)
+
+
+def tensors(details: dict[str, Any]) -> dict[str, tuple[type, list[int]]]:
+    return {name: (detail["dtype"], detail["shape"].tolist()) for name, detail in details.items()}
+
+
+@pytest.fixture(scope="module")
+def drawn_on_the_phone(edge_files: Path, fragments: np.ndarray) -> np.ndarray:
+    frontend = door(edge_files / FRONTEND_FILE, "waveform")
+    return np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
+
+
+@pytest.mark.parametrize(
+    ("precision", "limit"), [("float16", 73_000_000), ("dynamic", 37_000_000), ("int8", 37_000_000)]
+)
+def test_every_precision_takes_one_picture_in_bytes_and_keeps_to_its_size(
+    edge_files: Path, precision: str, limit: int
+) -> None:
+    file = edge_files / CLASSIFIER_FILES[precision]
+    classifier = door(file, "image")
+    assert tensors(classifier.get_input_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
+    assert tensors(classifier.get_output_details()) == {"probabilities": (np.float32, [1, 5])}
+    assert file.stat().st_size <= limit
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-2), ("dynamic", 5e-2), ("int8", 5e-2)])
+def test_every_precision_answers_nearly_as_the_saved_model(
+    edge_files: Path, saved_model: Path, images: np.ndarray, precision: str, tolerance: float
+) -> None:
+    loaded = tf.saved_model.load(str(saved_model))
+    expected = loaded.signatures["image"](image=images)["probabilities"].numpy()
+    classifier = door(edge_files / CLASSIFIER_FILES[precision], "image")
+    answers = np.concatenate([classifier(image=image[np.newaxis])["probabilities"] for image in images])
+    np.testing.assert_allclose(answers, expected, atol=tolerance)
+
+
+def test_the_int8_file_holds_its_weights_in_int8(edge_files: Path) -> None:
+    tensors = Interpreter(model_path=str(edge_files / CLASSIFIER_FILES["int8"])).get_tensor_details()
+    weights = [one for one in tensors if len(one["shape"]) > 1 and one["shape"][0] != 1]  # the others are one picture's
+    assert len(weights) == 16
+    assert {one["dtype"] for one in weights} == {np.int8}
+
+
+def test_record_and_signature_see_the_same_pixels(images: np.ndarray, fragments: np.ndarray) -> None:
+    pngs = [to_png(levels, palette(SPEC)) for levels in mel_levels(fragments, SPEC).numpy()]
+    about = {"label": 0, "genre": "salsa", "song": "s", "fragment": 0, "start_seconds": 0.0, "padded": False}
+    records = [to_example(png, **about).SerializeToString() for png in pngs]
+    np.testing.assert_array_equal(parse_images(tf.constant(records)), images)
+
+
+def test_the_phone_draws_the_same_pixels(
+    drawn_on_the_phone: np.ndarray, images: np.ndarray, fragments: np.ndarray
+) -> None:
+    """Its Fourier transform rounds otherwise in the last bit, so a level on the edge may fall to the other side."""
+    colours = {tuple(colour): level for level, colour in enumerate(palette(SPEC).tolist())}
+    levels = mel_levels(fragments, SPEC).numpy()
+    drawn = np.apply_along_axis(lambda colour: colours[tuple(colour)], 3, drawn_on_the_phone)
+    assert np.abs(drawn - levels).max() <= 1
+    assert (drawn != levels).sum(axis=(1, 2)).max() <= 9  # of 90,000
+    np.testing.assert_array_equal(drawn_on_the_phone[3], images[3])  # silence
+    assert [np.ptp(image) > 20 for image in levels] == [True, True, True, False]
+
+
+def test_the_front_end_takes_one_fragment(edge_files: Path) -> None:
+    frontend = door(edge_files / FRONTEND_FILE, "waveform")
+    assert tensors(frontend.get_input_details()) == {"waveform": (np.float32, [1, 661_500])}
+    assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
+
+
+def test_a_converter_that_fails_is_named_with_its_code_and_last_words(tmp_path: Path, images: np.ndarray) -> None:
+    with pytest.raises(ConversionError) as failure:
+        convert(str(tmp_path / "nowhere"), tmp_path, images, SPEC)
+    assert "Converting to int8 ended with code 1:" in str(failure.value)
+    assert "Converting to frontend, float16, dynamic ended with code 1:" in str(failure.value)
+    assert "SavedModel file does not exist" in str(failure.value)
+    assert not (tmp_path / CLASSIFIER_FILES["int8"]).exists()
+
+
+def test_a_converter_that_aborts_does_not_take_this_process_with_it(
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def aborting(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        program = "import os, sys; sys.stderr.write('LLVM ERROR: out of luck'); sys.stderr.flush(); os.abort()"
+        return popen([sys.executable, "-c", program], **options)
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(tflite.subprocess, "Popen", aborting)
+    with pytest.raises(ConversionError, match=r"Converting to int8 ended with code -6:\nLLVM ERROR: out of luck"):
+        convert("model", tmp_path, images, SPEC)
