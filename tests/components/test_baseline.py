@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from tfx import v1 as tfx
+from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
 
-artifacts = tfx.types.standard_artifacts
 
-
-def model(number: int) -> artifacts.Model:
-    artifact = artifacts.Model()
+def model(number: int) -> Model:
+    artifact = Model()
     artifact.id = number
     return artifact
 
 
-def blessing(number: int, of: int, blessed: bool) -> artifacts.ModelBlessing:
-    artifact = artifacts.ModelBlessing()
+def blessing(number: int, of: int, blessed: bool) -> ModelBlessing:
+    artifact = ModelBlessing()
     artifact.id = number
     artifact.set_int_custom_property("current_model_id", of)
     artifact.set_int_custom_property("blessed", int(blessed))
@@ -46,6 +44,7 @@ def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[in
             CANDIDATE: [model(candidate)],
         },
     )
+    assert resolved is not None
     assert {key: [one.id for one in found] for key, found in resolved.items()} == {
         "model": [baseline[0]],
         "model_blessing": [baseline[1]],

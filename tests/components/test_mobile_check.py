@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfx import v1 as tfx
 from tfx.components.pusher.executor import Executor as PusherExecutor
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 
 from tumbao import progress
 from tumbao.components import mobile_check
@@ -25,11 +25,10 @@ from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import convert
 
-artifacts = tfx.types.standard_artifacts
 GENRES = ("low", "middle", "high")
 FRAGMENTS = 12
 
-Check = Callable[[Path], tuple[artifacts.InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]]
+Check = Callable[[Path], tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +41,8 @@ def levels(small_spec: MelSpec) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def examples(levels: np.ndarray, small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> artifacts.Examples:
-    artifact = artifacts.Examples()
+def examples(levels: np.ndarray, small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    artifact = Examples()
     artifact.uri = str(tmp_path_factory.mktemp("examples"))
     artifact.split_names = '["test"]'
     file = Path(artifact.uri) / "Split-test" / "data.gz"
@@ -99,22 +98,20 @@ def corrupt(exported: Callable[..., Path], small_spec: MelSpec) -> Path:
 
 
 @pytest.fixture
-def check(examples: artifacts.Examples, tmp_path: Path) -> Check:
-    def run(folder: Path) -> tuple[artifacts.InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]:
-        model, blessing, report = artifacts.Model(), artifacts.InfraBlessing(), AgreementReport()
+def check(examples: Examples, tmp_path: Path) -> Check:
+    def run(folder: Path) -> tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]:
+        model, blessing, report = Model(), InfraBlessing(), AgreementReport()
         model.uri, blessing.uri, report.uri = str(folder), str(tmp_path / "blessing"), str(tmp_path / "report")
         MobileCheck.test_call(model=model, examples=examples, blessing=blessing, report=report, code="")
-        predictions = [
-            json.loads(line) for line in (tmp_path / "report" / "predictions.jsonl").read_text().splitlines()
-        ]
-        return blessing, json.loads((tmp_path / "report" / "agreement.json").read_text()), predictions
+        lines = (tmp_path / "report" / "predictions.jsonl").read_text().splitlines()
+        return blessing, json.loads((tmp_path / "report" / "agreement.json").read_text()), [*map(json.loads, lines)]
 
     return run
 
 
-def push(folder: Path, infra_blessing: artifacts.InfraBlessing, destination: Path) -> list[Path]:
+def push(folder: Path, infra_blessing: InfraBlessing, destination: Path) -> list[Path]:
     """Let TFX's own Pusher decide, with a model that the Evaluator blessed."""
-    model, model_blessing, pushed = artifacts.Model(), artifacts.ModelBlessing(), artifacts.PushedModel()
+    model, model_blessing, pushed = Model(), ModelBlessing(), PushedModel()
     model.uri, pushed.uri = str(folder), f"{destination}-archive"
     model_blessing.set_int_custom_property("blessed", 1)
     PusherExecutor().Do(

@@ -33,7 +33,14 @@ def answers(doors: Any, images: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def records(fragments: np.ndarray) -> list[bytes]:
     levels = mel_levels(fragments, SPEC).numpy()
-    about = {"label": 0, "genre": "salsa", "song": "s", "fragment": 0, "start_seconds": 0.0, "padded": False}
+    about: dict[str, Any] = {
+        "label": 0,
+        "genre": "salsa",
+        "song": "s",
+        "fragment": 0,
+        "start_seconds": 0.0,
+        "padded": False,
+    }
     return [to_example(to_png(level, palette(SPEC)), **about).SerializeToString() for level in levels]
 
 

@@ -71,7 +71,14 @@ def test_the_int8_file_holds_its_weights_in_int8(edge_files: Path) -> None:
 
 def test_record_and_signature_see_the_same_pixels(images: np.ndarray, fragments: np.ndarray) -> None:
     pngs = [to_png(levels, palette(SPEC)) for levels in mel_levels(fragments, SPEC).numpy()]
-    about = {"label": 0, "genre": "salsa", "song": "s", "fragment": 0, "start_seconds": 0.0, "padded": False}
+    about: dict[str, Any] = {
+        "label": 0,
+        "genre": "salsa",
+        "song": "s",
+        "fragment": 0,
+        "start_seconds": 0.0,
+        "padded": False,
+    }
     records = [to_example(png, **about).SerializeToString() for png in pngs]
     np.testing.assert_array_equal(parse_images(tf.constant(records)), images)
 
