@@ -62,6 +62,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pushed")
     assets = root / "1" / ASSETS_FOLDER
     assets.mkdir(parents=True)
+    (root / "1" / "saved_model.pb").touch()
     files = {}
     for key, name, function, signature in [
         ("frontend", FRONTEND_FILE, frontend, waveform_spec),

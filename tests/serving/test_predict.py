@@ -34,6 +34,7 @@ def tiny_model(fragment: np.ndarray) -> np.ndarray:
 def test_the_newest_version_is_found_from_each_level(pushed: Path, tmp_path: Path) -> None:
     for version in ("9", "10", "10.tmp"):
         shutil.copytree(pushed / "1", tmp_path / version)
+    (shutil.copytree(pushed / "1", tmp_path / "11") / "saved_model.pb").unlink()  # half of it is copied
     assert find_assets(tmp_path) == tmp_path / "10" / ASSETS_FOLDER
     assert find_assets(tmp_path / "9") == tmp_path / "9" / ASSETS_FOLDER
     assert find_assets(tmp_path / "9" / ASSETS_FOLDER) == tmp_path / "9" / ASSETS_FOLDER

@@ -73,8 +73,8 @@ def find_assets(model_dir: str | Path) -> Path:
     Parameters
     ----------
     model_dir : str or Path
-        A push folder whose children are versions named by integers (the highest is taken), one version, or its
-        `assets.extra`.
+        A push folder whose children are versions named by integers (the highest whole one is taken: TFX's Pusher
+        writes `saved_model.pb` last), one version, or its `assets.extra`.
 
     Returns
     -------
@@ -87,7 +87,8 @@ def find_assets(model_dir: str | Path) -> Path:
         If no model lies there.
     """
     folder = Path(model_dir)
-    versions = [child for child in folder.iterdir() if child.name.isdecimal()] if folder.is_dir() else []
+    children = folder.iterdir() if folder.is_dir() else ()
+    versions = [child for child in children if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
     newest = max(versions, key=lambda child: int(child.name), default=folder)
     for candidate in (folder, folder / ASSETS_FOLDER, newest / ASSETS_FOLDER):
         if (candidate / INFO_FILE).is_file():
