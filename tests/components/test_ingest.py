@@ -48,16 +48,17 @@ def library(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong) -> 
 
 @pytest.fixture(scope="module")
 def manifests(library: Path, tmp_path_factory: pytest.TempPathFactory, small_spec: MelSpec) -> Callable[..., Path]:
-    """Write manifests whose silent song stands in a split: manifests("train", protocol="song") -> folder."""
+    """Find a seed that puts songs where they are wanted: manifests("song", train="silent") -> folder."""
     folder = tmp_path_factory.mktemp("catalogs")
     catalog = scan(library, GENRES, small_spec)
 
-    def write(split: str, protocol: str = "song") -> Path:
-        for seed in range(100):
+    def write(protocol: str, **wanted: str) -> Path:
+        for seed in range(1_000):
             written = write_manifests(catalog, folder, genres=GENRES, protocol=protocol, seed=seed, spec=small_spec)
-            if "salsa/silent.wav" in (written / f"{split}.csv").read_text():
+            texts = {split: (written / f"{split}.csv").read_text() for split in SPLITS}
+            if all(f"salsa/{name}.wav" in texts[split] for split, names in wanted.items() for name in names.split()):
                 return written
-        raise AssertionError(f"no seed puts the silent song into {split}")
+        raise AssertionError(f"no seed gives {wanted}")
 
     return write
 
@@ -104,7 +105,7 @@ def ingest(manifests: Path, spec: MelSpec, folder: Path) -> Result:
 
 @pytest.fixture(scope="module")
 def result(manifests: Callable[..., Path], small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return ingest(manifests("train"), small_spec, tmp_path_factory.mktemp("run"))
+    return ingest(manifests("song", train="silent"), small_spec, tmp_path_factory.mktemp("run"))
 
 
 def test_the_transform_gives_records_and_says_what_became_of_every_song(
@@ -206,21 +207,32 @@ def test_tfx_is_told_the_splits_and_the_format(result: Result) -> None:
 def test_the_same_manifests_give_the_same_records_in_the_same_order(
     result: Result, manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
 ) -> None:
-    assert ingest(manifests("train"), small_spec, tmp_path).records == result.records
+    assert ingest(manifests("song", train="silent"), small_spec, tmp_path).records == result.records
 
 
 def test_a_genre_that_loses_its_song_of_a_split_ends_the_run(
     manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"salsa/silent\.wav: silent: is silent") as caught:
-        ingest(manifests("test"), small_spec, tmp_path)
+        ingest(manifests("song", test="silent"), small_spec, tmp_path)
     assert "in the test split. Received none of: salsa." in str(caught.value)
+
+
+def test_a_song_that_nothing_is_told_of_ends_the_run(
+    manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
+) -> None:
+    """The manifests say how many songs were found."""
+    lost = Path(shutil.copytree(manifests("song", train="silent"), tmp_path / "lost"))
+    lines = (lost / "rejected.csv").read_text("utf-8").splitlines(keepends=True)
+    (lost / "rejected.csv").write_text("".join(lines[:-1]), "utf-8")
+    with pytest.raises(RuntimeError, match=r"Expected 12 songs, each ingested or rejected\. Received 11"):
+        ingest(lost, small_spec, tmp_path / "run")
 
 
 def test_by_fragment_the_listed_fragments_are_written_and_no_others(
     manifests: Callable[..., Path], library: Path, small_spec: MelSpec, tmp_path: Path
 ) -> None:
-    folder = manifests("train", protocol="fragment")
+    folder = manifests("fragment", train="silent", val="other", test="silent other")
     result = ingest(folder, small_spec, tmp_path)
     listed = {split: (folder / f"{split}.csv").read_text() for split in SPLITS}
     for split in SPLITS:
