@@ -20,10 +20,10 @@ def heard() -> Reports:
 def test_a_listener_hears_start_and_every_advance(heard: Reports) -> None:
     with progress.listen(lambda *report: heard.append(report)):
         progress.start("heard", 5)
-        progress.advance("heard")
         progress.advance("heard", 4)
+        progress.advance("heard")
         progress.report("other", 2, 3)
-    assert heard == [("heard", 0, 5), ("heard", 1, 5), ("heard", 5, 5), ("other", 2, 3)]
+    assert heard == [("heard", 0, 5), ("heard", 4, 5), ("heard", 5, 5), ("other", 2, 3)]
 
 
 def test_a_step_that_was_not_started_here_goes_unseen(heard: Reports) -> None:
