@@ -19,7 +19,6 @@ from tumbao.components.ingest.catalog import (
     DUPLICATE,
     LIBRARY_FILE,
     MANIFEST_COLUMNS,
-    SIDECARS,
     UNKNOWN_GENRE,
     Catalog,
     Rejected,
@@ -28,6 +27,7 @@ from tumbao.components.ingest.catalog import (
     scan,
     write_manifests,
 )
+from tumbao.components.ingest.folders import SIDECARS
 from tumbao.components.ingest.waveform import Reason
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS

@@ -17,30 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tumbao.components.ingest.folders import walk
 from tumbao.components.ingest.waveform import AudioError
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import Classifier, SongPrediction
-
-SIDECARS = frozenset(
-    {
-        ".json",
-        ".jsonl",
-        ".txt",
-        ".md",
-        ".csv",
-        ".tsv",
-        ".xml",
-        ".html",
-        ".pdf",
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".gif",
-        ".webp",
-    }
-    | {".lrc", ".nfo", ".cue", ".log", ".m3u", ".m3u8", ".pls", ".sfv", ".md5", ".ini", ".db"}
-)
-"""Extensions of what lies beside songs in a folder; such files are counted, not tried, unless named one by one."""
 
 SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
 
@@ -68,8 +48,8 @@ class AudioFiles:
 def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
     """List the files to classify.
 
-    A file that is named is taken as it is. In folders, hidden files and folders are passed over and `SIDECARS` are
-    counted as left out; everything else is taken, since only its content says whether it is audio.
+    A file that is named is taken as it is. In folders, hidden files and folders are passed over and `folders.SIDECARS`
+    are counted as left out; everything else is taken, since only its content says whether it is audio.
 
     Parameters
     ----------
@@ -94,30 +74,17 @@ def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
             raise ValueError(f"No such file or folder: {path}")
         if not path.is_dir():
             found[path] = None
-        for file in _walk(path, frozenset()) if path.is_dir() else ():
-            if file.suffix.lower() in SIDECARS:
-                left_out.add(file)
-            else:
-                found[file] = None
+            continue
+        listing = walk(path)
+        for error in listing.unlisted:
+            raise ValueError(f"Cannot read the folder {error.filename}: {error.strerror}") from error
+        left_out.update(listing.sidecars)
+        found.update(dict.fromkeys(listing.files))
     if not found:
         raise ValueError(
             f"No audio files in {', '.join(map(str, roots))}: expected files such as mp3, wav, flac or m4a"
         )
     return AudioFiles(tuple(found), len(left_out))
-
-
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Files under a folder; a link back to a folder above is not followed."""
-    above = above | {folder.resolve()}
-    try:
-        children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
-    except OSError as error:
-        raise ValueError(f"Cannot read the folder {folder}: {error.strerror}") from error
-    for child in children:
-        if not child.is_dir():
-            yield child
-        elif child.resolve() not in above:
-            yield from _walk(child, above)
 
 
 def run_classify(

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tumbao import progress
+from tumbao.components.ingest.folders import walk
 from tumbao.components.ingest.fragments import cut, fragment_count
 from tumbao.components.ingest.splits import Assignment, split_songs
 from tumbao.components.ingest.waveform import AudioError, Reason, decode, probe
@@ -33,36 +34,6 @@ DUPLICATE = "duplicate"
 
 LIBRARY_FILE = "library.json"
 """A file at the root of a library that describes it; `{"synthetic": true}` marks composed songs."""
-
-SIDECARS = frozenset(
-    [
-        ".json",
-        ".jsonl",
-        ".txt",
-        ".csv",
-        ".tsv",
-        ".md",
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".gif",
-        ".webp",
-        ".pdf",
-        ".lrc",
-        ".nfo",
-        ".m3u",
-        ".m3u8",
-        ".cue",
-        ".log",
-        ".xml",
-        ".html",
-        ".mid",
-        ".sfv",
-        ".ini",
-        ".db",
-    ]
-)
-"""Endings of files that lie beside songs and are none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +127,7 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) 
     Returns
     -------
     catalog : Catalog
-        Every file that is no hidden file and no sidecar (see `SIDECARS`) stands in `songs` or in `rejected`.
+        Every file that is no hidden file and no sidecar (see `folders.SIDECARS`) stands in `songs` or in `rejected`.
 
     Raises
     ------
@@ -169,11 +140,11 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) 
             f"Expected a folder with one folder of songs per genre ({', '.join(genres)}). Received: {library}, "
             f"which {'is no folder' if library.exists() else 'does not exist'}."
         )
-    files, unlisted = _walk(library)
-    progress.start("catalog", len(files))
+    listing = walk(library)
+    progress.start("catalog", len(listing.files))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        outcomes = list(pool.map(lambda path: _look(path, library, genres, spec), files))
-    outcomes += [_unreadable(Path(error.filename), library, error.strerror) for error in unlisted]
+        outcomes = list(pool.map(lambda path: _look(path, library, genres, spec), listing.files))
+    outcomes += [_unreadable(Path(error.filename), library, error.strerror) for error in listing.unlisted]
     songs, rejected = _without_duplicates(outcomes)
     catalog = Catalog(library.name, is_synthetic(library), songs, rejected)
     per_genre = collections.Counter(song.genre for song in songs)
@@ -237,22 +208,6 @@ def require_genres(
         f"Expected at least one usable song of each genre {place}. Received none of: {', '.join(missing)}. "
         f"Add songs, mend those that were rejected, or choose the genres with --genres.{reasons}"
     )
-
-
-def _walk(library: Path) -> tuple[list[Path], list[OSError]]:
-    """Find all songs, behind links too but no folder twice; give also why folders could not be listed."""
-    files: list[Path] = []
-    unlisted: list[OSError] = []
-    seen: set[Path] = set()
-    for folder, folders, names in os.walk(library, onerror=unlisted.append, followlinks=True):
-        if (real := Path(folder).resolve()) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder) / name for name in names if not name.startswith("."))
-        files += [file for file in visible if file.suffix.lower() not in SIDECARS]
-    return sorted(files), unlisted
 
 
 def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> Song | Rejected:
