@@ -25,11 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SYNTHETIC = (
-    "This model was trained on a synthetic library (composed, not recorded): it knows nothing of real recordings. "
-    "It shows that the pipeline works; it is no product model."
-)
-
 DEFAULT_WORKSPACE = Path("tumbao-workspace")
 DEMO_LIBRARY = Path("demo-library")
 DEMO_SONGS, DEMO_SEED = 12, 7
@@ -150,6 +145,7 @@ def run(
 
 def _run(asked: LocalRun) -> int:
     from tumbao.pipeline import local, runs
+    from tumbao.pipeline.classify import SYNTHETIC_WARNING
 
     code, record = local.run(asked, _console())
     out = Console()
@@ -170,7 +166,7 @@ def _run(asked: LocalRun) -> int:
         if value:
             out.print(f"[bold]{name:>9}[/bold]  {escape(str(value))}", highlight=False, soft_wrap=True)
     if record.synthetic:
-        out.print(f"[yellow]{SYNTHETIC}[/yellow]", soft_wrap=True)
+        out.print(f"[yellow]{SYNTHETIC_WARNING}[/yellow]", soft_wrap=True)
     return code
 
 

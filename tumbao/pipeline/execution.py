@@ -94,7 +94,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     if asked.precision != "auto":
         policy, reason = asked.precision, f"The backbone computes in {asked.precision}: asked for with --precision."
     watch.say(reason)
-    weights = ensure_vgg16(asked.vgg16_weights or None, progress.report)
+    weights = ensure_vgg16(asked.vgg16_weights or None, _megabytes)
     watch.say(f"VGG-16 weights: {escape(weights.source)}")
     spec = MelSpec()
     catalog = scan(asked.data, asked.genres, spec)
@@ -148,6 +148,10 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
+
+
+def _megabytes(label: str, done: int, total: int) -> None:
+    progress.report(f"{label}, MB", done // 1_000_000, total // 1_000_000)
 
 
 def _resume(connection: Any) -> str:
