@@ -1,0 +1,155 @@
+"""The command line's refusals: the right exit code and a sentence that says what to do, nothing trained, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+from tumbao.pipeline import cli
+from tumbao.pipeline.runs import read_runs
+from tumbao.schema.genres import GENRES
+from tumbao.trainer.weights import DIGEST
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def tumbao(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Call the command in an empty folder: tumbao(*arguments) -> exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tumbao", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capfd.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return end.value.code or 0, said.out, said.err  # type: ignore[return-value] # always an int
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three songs of 4 s in each genre."""
+    root = tmp_path_factory.mktemp("library")
+    rng = np.random.default_rng(1)
+    for genre in GENRES:
+        (root / genre).mkdir()
+        for number in range(3):
+            soundfile.write(root / genre / f"{number}.wav", rng.uniform(-0.5, 0.5, 4 * 8_000), 8_000)
+    return root
+
+
+@pytest.fixture
+def run(tumbao: Call) -> Call:
+    """Run the pipeline in a workspace of its own and expect that it ends before any component begins."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code, out, err = tumbao("run", "--workspace", "ws", *arguments)
+        assert "▸" not in err
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "Missing option '--data'"),
+        (["run", "--data", "nowhere"], "'nowhere' does not exist"),
+        (["run", "--data", ".", "--epochs", "0"], "Invalid value for '--epochs'"),
+        (["run", "--data", ".", "--min-accuracy", "1.5"], "Invalid value for '--min-accuracy'"),
+        (["run", "--data", ".", "--split", "album"], "Invalid value for '--split'"),
+        (["train"], "No such command 'train'"),
+        (["classify"], "Missing argument 'songs'"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(tumbao: Call, arguments: list[str], said: str) -> None:
+    code, _, err = tumbao(*arguments)
+    assert code == 2
+    assert said in " ".join(err.replace("│", " ").split())
+
+
+def test_the_command_is_installed_and_says_its_version() -> None:
+    command = [str(Path(sys.executable).with_name("tumbao")), "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "tumbao 0.1.0\n"
+
+
+def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call, library: Path) -> None:
+    for option in ("--from", "--to"):
+        code, out, _ = run("--data", str(library), "--vgg16-weights", "random", option, "Trainr")
+        assert code == 1
+        assert "Expected --from and --to out of AudioExampleGen, " in out
+        assert "Received: Trainr" in out
+
+
+def test_a_genre_without_a_song_is_named(run: Call, library: Path) -> None:
+    code, out, _ = run("--data", str(library), "--genres", "salsa,cumbia,tango", "--vgg16-weights", "random")
+    assert code == 1
+    assert "Received none of: tango" in out
+    assert "--genres" in out
+    assert read_runs(Path("ws"))[0].outcome == "failed"
+
+
+def test_too_few_songs_of_a_genre_are_counted(run: Call, library: Path, tmp_path: Path) -> None:
+    for genre in GENRES[:2]:
+        (tmp_path / "small" / genre).mkdir(parents=True)
+        for number in range(3 if genre == GENRES[0] else 2):
+            (tmp_path / "small" / genre / f"{number}.wav").symlink_to(library / genre / f"{number}.wav")
+    code, out, _ = run("--data", "small", "--genres", ",".join(GENRES[:2]), "--vgg16-weights", "random")
+    assert code == 1
+    assert f"{GENRES[1]} has 2 and needs 1 more" in out
+
+
+def test_weights_with_other_numbers_are_refused_before_anything_runs(run: Call, library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.weights.h5"
+    keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(file)
+    code, out, _ = run("--data", str(library), "--vgg16-weights", str(file))
+    assert code == 1
+    assert "These are not VGG-16's ImageNet weights" in out
+    assert f"SHA-256 {DIGEST}" in out
+    assert str(file) in out
+
+
+def test_resuming_needs_an_earlier_run(run: Call, library: Path) -> None:
+    code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--resume")
+    assert code == 1
+    assert "Expected an earlier run to resume from" in out
+
+
+def test_a_setting_without_sense_is_refused_by_name(run: Call, library: Path) -> None:
+    code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--learning-rate", "0")
+    assert code == 1
+    assert "Expected learning_rate above 0" in out
+
+
+def test_where_nothing_ran_there_is_nothing_to_list_or_report(tumbao: Call) -> None:
+    code, _, err = tumbao("runs")
+    assert code == 1
+    assert "tumbao run --data FOLDER" in err
+    code, _, err = tumbao("report")
+    assert code == 1
+    assert "Expected a run with a report in tumbao-workspace. Received, runs with a report: none." in err
+
+
+def test_a_model_that_is_not_there_is_wrong_use(tumbao: Call, library: Path) -> None:
+    code, out, err = tumbao("classify", str(library / "salsa" / "0.wav"), "--model", "nowhere")
+    assert (code, out) == (2, "")
+    assert "No model in nowhere" in err
+
+
+def test_songs_are_classified_and_the_rejected_counted(tumbao: Call, library: Path, pushed: Path) -> None:
+    (Path("text.mp3")).write_text("no song")
+    code, out, err = tumbao("classify", str(library / "salsa"), "text.mp3", "--model", str(pushed))
+    assert code == 1
+    assert str(library / "salsa" / "0.wav") in out
+    assert "found 4 = classified 3 + rejected 1" in err

@@ -1,0 +1,56 @@
+"""Settings out of their range are refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tumbao.pipeline.config import PipelineConfig
+
+CONFIG = PipelineConfig(
+    workspace="ws",
+    manifests="ws/catalogs/0",
+    genres=("cumbia", "salsa"),
+    weights="",
+    weights_digest="",
+    policy="float32",
+    push_to="ws/pushed",
+)
+
+
+def test_the_defaults_are_the_papers_training_and_the_issues_bounds() -> None:
+    assert (CONFIG.epochs, CONFIG.batch, CONFIG.class_weights) == (5, 32, "auto")
+    assert (CONFIG.min_accuracy, CONFIG.min_recall, CONFIG.max_accuracy_drop) == (0.8, 0.5, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("epochs", 0, "at least 1"),
+        ("batch", 0, "at least 1"),
+        ("learning_rate", 0.0, "above 0"),
+        ("learning_rate", float("nan"), "above 0"),
+        ("class_weights", "balanced", "auto or none"),
+        ("min_accuracy", 1.01, "between 0 and 1"),
+        ("min_recall", -0.1, "between 0 and 1"),
+        ("max_accuracy_drop", 2.0, "between 0 and 1"),
+        ("genres", ("salsa",), "at least 2, each once"),
+        ("genres", ("salsa", "salsa"), "at least 2, each once"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_by_name(name: str, value: Any, rule: str) -> None:
+    with pytest.raises(ValueError, match=f"^Expected {name} {rule}") as refusal:
+        dataclasses.replace(CONFIG, **{name: value})
+    assert str(refusal.value).endswith(f"Received: {name}={value!r}")
+
+
+@pytest.mark.parametrize("edge", [{"min_accuracy": 0.0}, {"min_recall": 1.0}, {"epochs": 1, "batch": 1}])
+def test_the_edges_of_a_range_are_inside(edge: dict[str, Any]) -> None:
+    assert dataclasses.asdict(dataclasses.replace(CONFIG, **edge)).items() >= edge.items()
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CONFIG.epochs = 6  # type: ignore[misc]

@@ -1,0 +1,101 @@
+"""The graph: everything is there, in an order in which nothing is trained on bad data or pushed without both blessings."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.graph import build
+
+ORDER = [
+    ("AudioExampleGen", "StatisticsGen"),
+    ("StatisticsGen", "ExampleValidator"),
+    ("ImportSchemaGen", "ExampleValidator"),
+    ("ExampleValidator", "AnomalyGate"),
+    ("AnomalyGate", "BackboneFeatures"),
+    ("BackboneFeatures", "Trainer"),
+    ("Trainer", "Baseline"),
+    ("Baseline", "Evaluator"),
+    ("Evaluator", "EdgeExport"),
+    ("EdgeExport", "MobileCheck"),
+    ("Evaluator", "Pusher"),
+    ("MobileCheck", "Pusher"),
+]
+"""What has to be done before what, directly."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
+    workspace = tmp_path_factory.mktemp("workspace")
+    return PipelineConfig(
+        workspace=str(workspace),
+        manifests=str(workspace / "catalogs" / "0"),
+        genres=("cumbia", "salsa"),
+        weights="",
+        weights_digest="",
+        policy="mixed_bfloat16",
+        push_to=str(workspace / "pushed"),
+        min_recall=0.25,
+    )
+
+
+@pytest.fixture(scope="module")
+def components(config: PipelineConfig) -> dict[str, Any]:
+    return {component.id: component for component in build(config).components}
+
+
+@pytest.mark.parametrize(("before", "after"), ORDER)
+def test_what_others_need_is_done_before(components: dict[str, Any], before: str, after: str) -> None:
+    assert before in {component.id for component in components[after].upstream_nodes}
+    assert list(components).index(before) < list(components).index(after)
+
+
+def test_every_component_has_its_place_in_the_order(components: dict[str, Any]) -> None:
+    assert set(components) == {name for pair in ORDER for name in pair}
+
+
+def test_the_head_is_trained_on_train_and_val_and_judged_on_test(components: dict[str, Any]) -> None:
+    assert json.loads(components["Trainer"].exec_properties["train_args"])["splits"] == ["train"]
+    assert json.loads(components["Trainer"].exec_properties["eval_args"])["splits"] == ["val"]
+    assert json.loads(components["Evaluator"].exec_properties["example_splits"]) == ["test"]
+
+
+def test_the_trainers_entry_exists_where_the_graph_says(components: dict[str, Any]) -> None:
+    module, _, name = components["Trainer"].exec_properties["run_fn"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_every_component_of_ours_holds_a_hash_of_its_source(components: dict[str, Any]) -> None:
+    codes = {
+        name: components[name].exec_properties["code"]
+        for name in ("AudioExampleGen", "BackboneFeatures", "EdgeExport", "MobileCheck")
+    }
+    codes["Trainer"] = json.loads(components["Trainer"].exec_properties["custom_config"])["code"]
+    assert all(len(code) == 16 for code in codes.values())
+    assert len(set(codes.values())) == len(codes)
+
+
+def test_the_settings_reach_their_components(config: PipelineConfig, components: dict[str, Any]) -> None:
+    assert components["AudioExampleGen"].exec_properties["manifests"] == config.manifests
+    assert components["BackboneFeatures"].exec_properties["policy"] == "mixed_bfloat16"
+    assert "0.25" in components["Evaluator"].exec_properties["eval_config"]
+    destination = json.loads(components["Pusher"].exec_properties["push_destination"])
+    assert destination == {"filesystem": {"base_directory": config.push_to}}
+    training = json.loads(components["Trainer"].exec_properties["custom_config"])
+    assert training["genres"] == ["cumbia", "salsa"]
+    assert training["seed"] == config.seed
+
+
+def test_the_cache_is_on_unless_told_otherwise(config: PipelineConfig) -> None:
+    assert build(config).enable_cache is True
+    assert build(dataclasses.replace(config, cache=False)).enable_cache is False
+
+
+def test_everything_lies_in_the_workspace(config: PipelineConfig) -> None:
+    assert Path(build(config).pipeline_info.pipeline_root) == Path(config.workspace) / "pipeline"
