@@ -1,4 +1,4 @@
-"""The command line's refusals: the right exit code and a sentence that says what to do, nothing trained, no traceback."""
+"""The command line refuses with the right exit code and a sentence, nothing trained, no traceback."""
 
 from __future__ import annotations
 

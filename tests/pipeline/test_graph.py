@@ -1,4 +1,4 @@
-"""The graph: everything is there, in an order in which nothing is trained on bad data or pushed without both blessings."""
+"""The graph is whole, and in an order in which nothing is trained on bad data or pushed without both blessings."""
 
 from __future__ import annotations
 
