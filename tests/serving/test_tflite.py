@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +114,38 @@ def test_a_converter_that_fails_is_named_with_its_code_and_last_words(tmp_path: 
     assert not (tmp_path / CLASSIFIER_FILES["int8"]).exists()
 
 
+def convert_by(program: str, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """Let children run another program; returns the list that they will stand in."""
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        children.append(popen([sys.executable, "-c", program], **options))
+        return children[-1]
+
+    children: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(tflite.subprocess, "Popen", start)
+    return children
+
+
 def test_a_converter_that_aborts_does_not_take_this_process_with_it(
     tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def aborting(command: list[str], **options: Any) -> subprocess.Popen[str]:
-        program = "import os, sys; sys.stderr.write('LLVM ERROR: out of luck'); sys.stderr.flush(); os.abort()"
-        return popen([sys.executable, "-c", program], **options)
-
-    popen = subprocess.Popen
-    monkeypatch.setattr(tflite.subprocess, "Popen", aborting)
+    program = "import os, sys; sys.stderr.write('LLVM ERROR: out of luck'); sys.stderr.flush(); os.abort()"
+    convert_by(program, monkeypatch)
     with pytest.raises(ConversionError, match=r"Converting to int8 ended with code -6:\nLLVM ERROR: out of luck"):
         convert("model", tmp_path, images, SPEC)
+
+
+def test_an_interrupted_conversion_leaves_no_child(
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = convert_by("print('calibrated', flush=True); import time; time.sleep(600)", monkeypatch)
+    ticked = threading.Barrier(3, action=lambda: os.kill(os.getpid(), signal.SIGINT))
+    threading.Thread(target=ticked.wait, daemon=True).start()
+
+    def wait() -> None:
+        ticked.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        convert("model", tmp_path, images, SPEC, wait)
+    assert [child.wait() for child in children] == [-signal.SIGKILL] * 2

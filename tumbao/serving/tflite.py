@@ -56,14 +56,22 @@ def convert(
         np.save(images, calibration)
         jobs = [["int8"], ["frontend", "float16", "dynamic"]]  # calibration runs on one core, the rest on the other
         failures: list[str] = []
+        children: list[subprocess.Popen[str]] = []
         threads = [
-            threading.Thread(target=_convert_in_child, args=(saved_model, folder, images, spec, job, advance, failures))
+            threading.Thread(
+                target=_convert_in_child,
+                args=(saved_model, folder, images, spec, job, advance, failures, children),
+            )
             for job in jobs
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for child in children:  # they have ended, unless this was interrupted
+                child.kill()
     if failures:
         raise ConversionError("\n".join(failures))
 
@@ -76,6 +84,7 @@ def _convert_in_child(
     precisions: list[str],
     advance: Callable[[], None],
     failures: list[str],
+    children: list[subprocess.Popen[str]],
 ) -> None:
     job = {
         "saved_model": saved_model,
@@ -89,6 +98,7 @@ def _convert_in_child(
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True) as child,
     ):
+        children.append(child)
         for line in child.stdout or ():
             if line.strip() == _TICK:
                 advance()
