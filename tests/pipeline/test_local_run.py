@@ -1,0 +1,376 @@
+"""The whole pipeline through the command line, on a tiny library, in one workspace, in the order of life.
+
+A run is interrupted, the next is killed, the third comes to its end and pushes; then the library changes, training is
+resumed, and labels that mean nothing are refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import html
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tumbao.pipeline.runs import RunRecord, read_runs
+from tumbao.schema.genres import GENRES
+from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, LABELS_FILE, ModelInfo
+
+RATE = 22_050
+FORMATS = ("wav", "flac", "mp3", "ogg")
+TUMBAO = str(Path(sys.executable).with_name("tumbao"))
+TRAINING = ("--vgg16-weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5")
+COMPONENTS = [
+    "AudioExampleGen",
+    "ImportSchemaGen",
+    "StatisticsGen",
+    "ExampleValidator",
+    "AnomalyGate",
+    "BackboneFeatures",
+    "Trainer",
+    "Baseline",
+    "Evaluator",
+    "EdgeExport",
+    "MobileCheck",
+    "Pusher",
+]
+
+
+def song(genre: int, number: int, seconds: float = 31.0) -> np.ndarray:
+    """Sing four tones in a range of the genre's own, over a little noise."""
+    rng = np.random.default_rng(100 * genre + number)
+    time = np.arange(round(seconds * RATE)) / RATE
+    sound = 0.002 * rng.standard_normal(time.size)
+    for hz in 150 * 2.2**genre * rng.uniform(0.98, 1.02) * np.array([1, 1.15, 1.3, 1.5]):
+        sound += 0.1 * np.sin(2 * np.pi * hz * time) * (1.2 + np.sin(2 * np.pi * rng.uniform(0.3, 2) * time))
+    return sound.astype(np.float32)
+
+
+def compose(library: Path) -> None:
+    """Write four songs of each genre, each in another format, and three files that are no songs."""
+    for genre, name in enumerate(GENRES):
+        for number, suffix in enumerate(FORMATS):
+            file = library / name / f"{name}-{number}.{suffix}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(file, song(genre, number), RATE)
+    (library / "salsa" / "text.mp3").write_text("This is no song.")
+    (library / "salsa" / "empty.flac").touch()
+    soundfile.write(library / "salsa" / "short.wav", song(3, 9, seconds=1), RATE)
+    (library / "library.json").write_text('{"synthetic": true}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Workplace:
+    """A folder with libraries and a workspace, and what is done there."""
+
+    folder: Path
+
+    @property
+    def library(self) -> Path:
+        return self.folder / "library"
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "workspace"
+
+    @property
+    def versions(self) -> list[Path]:
+        return sorted((self.workspace / "pushed").glob("*"))
+
+    def tumbao(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([TUMBAO, *arguments], cwd=self.folder, capture_output=True, text=True, check=False)
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.tumbao("run", "--data", "library", "--workspace", "workspace", *TRAINING, *options)
+
+    def run_until(self, line: str, then: signal.Signals) -> tuple[int, str]:
+        """Send a signal to a run and its children, as a terminal does, when it has written a line."""
+        command = [TUMBAO, "run", "--data", "library", "--workspace", "workspace", *TRAINING]
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(command, cwd=self.folder, start_new_session=True, **options) as process:
+            assert process.stdout
+            said = ""
+            for written in process.stdout:
+                said += written
+                if written.strip() == line:
+                    os.killpg(process.pid, then)
+        return process.returncode, said
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one run said and left."""
+
+    code: int
+    out: str
+    err: str
+    record: RunRecord
+    page: str
+    log: str
+    versions: list[Path]
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What the report says of each component: ran, cached, failed or not run."""
+        return dict(re.findall(r'<th scope="row">(\w+)</th><td>(ran|cached|failed|not run)</td>', self.page))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    place = Workplace(tmp_path_factory.mktemp("place"))
+    compose(place.library)
+    return place
+
+
+def finished(place: Workplace, *options: str) -> Outcome:
+    done = place.run(*options)
+    record = read_runs(place.workspace)[-1]
+    folder = place.workspace / "runs" / record.run
+    page = (folder / "report" / "index.html").read_text("utf-8")
+    return Outcome(
+        done.returncode, done.stdout, done.stderr, record, page, (folder / "log.txt").read_text(), place.versions
+    )
+
+
+@pytest.fixture(scope="module")
+def interrupted(place: Workplace) -> tuple[int, str]:
+    return place.run_until("▸ AudioExampleGen", signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def killed(place: Workplace, interrupted: tuple[int, str]) -> tuple[int, str]:
+    return place.run_until("▸ BackboneFeatures", signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def first(place: Workplace, killed: tuple[int, str]) -> Outcome:
+    return finished(place)
+
+
+@pytest.fixture(scope="module")
+def model(first: Outcome) -> ModelInfo:
+    return ModelInfo.read(first.versions[0] / ASSETS_FOLDER)
+
+
+@pytest.fixture(scope="module")
+def second(place: Workplace, first: Outcome) -> Outcome:
+    return finished(place)
+
+
+@pytest.fixture(scope="module")
+def resumed(place: Workplace, second: Outcome) -> Outcome:
+    return finished(place, "--resume", "--epochs", "1", "--learning-rate", "1e-12", "--to", "Trainer")
+
+
+@pytest.fixture(scope="module")
+def replaced(place: Workplace, resumed: Outcome) -> Outcome:
+    """Other sound in a file of the same size."""
+    file = place.library / "salsa" / "salsa-0.wav"
+    size = file.stat().st_size
+    soundfile.write(file, song(3, 8), RATE)
+    assert file.stat().st_size == size
+    return finished(place, "--to", "StatisticsGen")
+
+
+@pytest.fixture(scope="module")
+def shuffled(place: Workplace, replaced: Outcome) -> Outcome:
+    """The same files, moved: of the songs of each genre, every folder now holds one."""
+    for genre, name in enumerate(GENRES):
+        for number, suffix in enumerate(FORMATS[1:], start=1):
+            file = place.library / name / f"{name}-{number}.{suffix}"
+            file.rename(place.library / GENRES[(genre + number) % len(GENRES)] / file.name)
+    return finished(place)
+
+
+def test_an_interrupted_run_says_so_without_a_traceback(place: Workplace, interrupted: tuple[int, str]) -> None:
+    code, said = interrupted
+    assert code == 130
+    assert "Interrupted. The same command goes on where it stood." in said
+    assert "Traceback" not in said
+    assert read_runs(place.workspace)[0].outcome == "interrupted"
+
+
+def test_a_killed_run_goes_on_where_it_stood(killed: tuple[int, str], first: Outcome) -> None:
+    assert killed[0] == -signal.SIGKILL
+    assert "features: 20 of 20" not in killed[1]
+    before = COMPONENTS.index("BackboneFeatures")
+    assert [first.states[name] for name in COMPONENTS] == ["cached"] * before + ["ran"] * (len(COMPONENTS) - before)
+
+
+def test_a_good_model_is_pushed(first: Outcome) -> None:
+    assert first.code == 0, first.out
+    (version,) = first.versions
+    assert first.record.outcome == "pushed"
+    assert first.record.pushed_to == str(version)
+    assert first.record.blessed is True
+    assert first.record.accuracy is not None
+    assert first.record.accuracy >= 0.8
+    files = {file.relative_to(version).as_posix() for file in version.rglob("*") if file.is_file()}
+    edge = (FRONTEND_FILE, *CLASSIFIER_FILES.values(), LABELS_FILE, "model.json")
+    assert files >= {"saved_model.pb", *(f"{ASSETS_FOLDER}/{name}" for name in edge)}
+
+
+def test_the_pushed_model_says_what_it_is(first: Outcome, model: ModelInfo) -> None:
+    assert (first.versions[0] / ASSETS_FOLDER / LABELS_FILE).read_text().splitlines() == list(GENRES)
+    assert model.genres == GENRES
+    assert (model.split.protocol, model.split.leaky, model.split.seed) == ("song", False, 7)
+    assert model.training_data.synthetic is True
+    assert model.training_data.library == "library"
+    assert model.training_data.songs == model.training_data.fragments == {"train": 10, "val": 5, "test": 5}
+    assert model.metrics["test_accuracy"] == pytest.approx(first.record.accuracy)
+    assert model.versions["backbone_weights"] == "random"
+    for file in model.files.values():
+        content = (first.versions[0] / ASSETS_FOLDER / file.name).read_bytes()
+        assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_the_report_reconciles_and_lists_what_was_rejected(first: Outcome) -> None:
+    assert "23 songs found = 20 ingested + 3 rejected" in first.page
+    for name in ("salsa/text.mp3", "salsa/empty.flac", "salsa/short.wav"):
+        assert name in first.page
+
+
+def test_the_terminal_shows_the_steps_and_the_log_takes_the_noise(first: Outcome) -> None:
+    assert re.findall(r"^▸ (\w+)$", first.err, re.MULTILINE) == [name for name in COMPONENTS if name in first.states]
+    for noise in ("INFO", "WARNING", "absl", "apache_beam", "tensorflow/core", "Traceback", "Warning:"):
+        assert noise not in first.err + first.out
+    assert "INFO:absl:Component Trainer is running." in first.log
+    assert "features: 20 of 20" in first.err
+
+
+def test_the_answer_names_report_model_and_log_and_that_the_songs_are_composed(
+    place: Workplace, first: Outcome
+) -> None:
+    lines = dict(line.split(maxsplit=1) for line in first.out.splitlines() if line.startswith(" "))
+    assert lines["accuracy"].endswith("of the test fragments (synthetic library)")
+    assert lines["model"] == str(first.versions[0])
+    assert (place.folder / lines["report"]).is_file()
+    assert (place.folder / lines["log"]).is_file()
+    assert "it knows nothing of real recordings" in first.out
+
+
+def test_runs_and_report_agree_with_the_run(place: Workplace, first: Outcome) -> None:
+    report = place.tumbao("report", "--workspace", "workspace")
+    assert report.stdout.strip() == f"workspace/runs/{first.record.run}/report/index.html"
+    listed = subprocess.run(
+        [TUMBAO, "runs", "--workspace", "workspace"],
+        cwd=place.folder,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in listed.stdout.splitlines() if "│" in row]
+    outcomes = {row[0]: row[1:7] for row in rows}
+    accuracy = f"{first.record.accuracy:.1%}"
+    assert outcomes[first.record.run] == ["library (synthetic)", "20", "song", accuracy, "yes", "pushed"]
+    assert len(outcomes) == 3
+
+
+def test_songs_are_classified_for_a_person(place: Workplace, first: Outcome) -> None:
+    done = place.tumbao(
+        "classify", "library/salsa/salsa-2.mp3", "library/salsa/text.mp3", "--model", "workspace/pushed"
+    )
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("This model was trained on composed, synthetic songs")
+    assert re.fullmatch(r"  (\w+) +[01]\.\d\d  votes: \1 1", lines[lines.index("library/salsa/salsa-2.mp3") + 1])
+    assert "rejected: it is not in a format that can be decoded" in lines[lines.index("library/salsa/text.mp3") + 1]
+    assert done.stderr.splitlines()[-1] == "found 2 = classified 1 + rejected 1"
+
+
+def test_every_format_is_classified_as_the_float_model_did_and_without_tensorflow(
+    place: Workplace, first: Outcome
+) -> None:
+    program = (
+        "import sys; from tumbao.pipeline.cli import main\n"
+        "try: main()\n"
+        'finally: sys.stderr.write(f\'{sorted({"tensorflow", "tfx", "librosa"} & sys.modules.keys())}\')'
+    )
+    arguments = ["classify", "library/salsa", "--model", "workspace/pushed", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=place.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("[]")
+    answers = {Path(line["path"]).name: line for line in map(json.loads, done.stdout.splitlines())}
+    reasons = {name: answer["error"]["reason"] for name, answer in answers.items() if "error" in answer}
+    assert reasons == {"text.mp3": "unsupported", "empty.flac": "empty", "short.wav": "too short"}
+    songs = {name: answer["genre"] for name, answer in answers.items() if "genre" in answer}
+    assert songs.keys() == {f"salsa-{number}.{suffix}" for number, suffix in enumerate(FORMATS)}
+    (predictions,) = place.workspace.glob("pipeline/MobileCheck/report/*/predictions.jsonl")
+    predicted = {line["song"]: line for line in map(json.loads, predictions.read_text().splitlines())}
+    (name,) = (Path(song).name for song in predicted if song.startswith("salsa/"))
+    assert songs[name] == GENRES[int(np.argmax(predicted[f"salsa/{name}"]["probabilities"]))]
+
+
+def test_answers_are_given_as_csv(place: Workplace, first: Outcome) -> None:
+    done = place.tumbao("classify", "library/salsa/salsa-1.flac", "--model", str(first.versions[0]), "--csv")
+    assert done.returncode == 0
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert row["genre"] == row["fragment_genre"]
+    assert sum(float(row[f"p_{genre}"]) for genre in GENRES) == pytest.approx(1, abs=0.05)
+
+
+def test_a_second_run_does_nothing_twice_and_pushes_nothing_again(first: Outcome, second: Outcome) -> None:
+    assert second.code == 0
+    assert second.states == {name: "ran" if name == "Baseline" else "cached" for name in COMPONENTS}
+    assert second.versions == first.versions
+    assert second.record.outcome == "standing"
+    assert f"it already stands at {first.versions[0]}: not pushed again" in second.out
+
+
+def test_resume_trains_on_from_the_best_weights(place: Workplace, second: Outcome, resumed: Outcome) -> None:
+    assert resumed.code == 0
+    assert resumed.states["Trainer"] == "ran"
+    assert resumed.states["BackboneFeatures"] == "cached"
+    assert resumed.states["Evaluator"] == "not run"
+    earlier, later = (
+        json.loads(file.read_text()) for file in sorted_by_execution(place, "Trainer/model_run/*/history.json")
+    )
+    best = earlier["epochs"][earlier["best_epoch"] - 1]
+    assert later["epochs"][0]["val_accuracy"] == best["val_accuracy"]
+    assert later["epochs"][0]["val_loss"] == pytest.approx(best["val_loss"], abs=1e-3)
+
+
+def test_a_file_replaced_by_another_of_the_same_size_is_read_again(replaced: Outcome) -> None:
+    assert replaced.states["AudioExampleGen"] == replaced.states["StatisticsGen"] == "ran"
+
+
+def test_songs_moved_to_other_genres_are_read_and_trained_on_again(place: Workplace, shuffled: Outcome) -> None:
+    assert {shuffled.states[name] for name in COMPONENTS} == {"ran"}
+    ingested = sorted_by_execution(place, "AudioExampleGen/ingested/*/ingested.jsonl")[-1]
+    songs = [json.loads(line) for line in ingested.read_text().splitlines()]
+    assert all(song["song"].startswith(f"{song['genre']}/") for song in songs)
+    assert "salsa/bachata-3.ogg" in {song["song"] for song in songs}
+
+
+def test_a_model_of_shuffled_labels_is_not_blessed_and_nothing_is_pushed(first: Outcome, shuffled: Outcome) -> None:
+    assert shuffled.code == 3
+    assert shuffled.record.outcome == "refused"
+    assert shuffled.record.blessed is False
+    assert shuffled.versions == first.versions
+    sentence = shuffled.record.sentence
+    assert sentence.startswith("Not blessed, and not pushed: accuracy is ")
+    assert re.search(r"accuracy is 0\.[0-6]00, at least 0\.800 was asked", sentence)
+    assert re.search(r"accuracy is 0\.[0-6]00 against [01]\.\d00 of the latest blessed model, a change of", sentence)
+    assert re.search(r"recall of \w+ is 0\.000, at least 0\.500 was asked", sentence)
+    assert sentence in html.unescape(shuffled.page)
+
+
+def sorted_by_execution(place: Workplace, pattern: str) -> list[Path]:
+    """List files of artefacts, whose folders are named by the number of the execution, the oldest first."""
+    files = (place.workspace / "pipeline").glob(pattern)
+    return sorted(files, key=lambda file: int(file.parent.name))
