@@ -92,6 +92,19 @@ def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call
         assert "Received: Trainr" in out
 
 
+def test_from_must_not_stand_after_to(run: Call, library: Path) -> None:
+    weights = ("--vgg16-weights", "random")
+    code, out, _ = run("--data", str(library), *weights, "--from", "Trainer", "--to", "StatisticsGen")
+    assert code == 1
+    assert "Expected --from before --to in AudioExampleGen, " in out
+
+
+def test_beginning_in_the_middle_needs_an_earlier_run(run: Call, library: Path) -> None:
+    code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--from", "Trainer")
+    assert code == 1
+    assert "Expected an earlier run to take over what comes before Trainer" in out
+
+
 def test_a_genre_without_a_song_is_named(run: Call, library: Path) -> None:
     code, out, _ = run("--data", str(library), "--genres", "salsa,cumbia,tango", "--vgg16-weights", "random")
     assert code == 1

@@ -116,8 +116,9 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         **asked.training,
     )
     pipeline = build(config, connection)
+    part = _part(pipeline, asked, connection)
     began = int(time.time() * 1000)
-    error = _run(pipeline, asked, watch)
+    error = _run(pipeline, part, watch)
     record = dataclasses.replace(
         record, synthetic=catalog.synthetic, protocol=asked.protocol, settings={**record.settings, "policy": policy}
     )
@@ -141,7 +142,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     gate, mobile_check = report.gate, report.mobile_check
     return dataclasses.replace(
         record,
-        outcome=decision.outcome,
+        outcome="failed" if error else decision.outcome,
         sentence=error or decision.sentence,
         songs=report.catalog.ingested if report.catalog else 0,
         accuracy=scores(report.evaluation).accuracy.value if report.evaluation else None,
@@ -163,24 +164,33 @@ def _resume(connection: Any) -> str:
     return f"{folder}/{HEAD_FILE}"
 
 
-def _run(pipeline: tfx.dsl.Pipeline, asked: LocalRun, watch: Watch) -> str | None:
-    """Run the graph; give the message of what ended it, None where it came to its end."""
-    options = None
-    if asked.from_component or asked.to_component:
-        known = [component.id for component in pipeline.components]
-        for name in filter(None, (asked.from_component, asked.to_component)):
-            if name not in known:
-                raise ValueError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
-        options = RunOptions(
-            from_nodes=[asked.from_component] if asked.from_component else None,
-            to_nodes=[asked.to_component] if asked.to_component else None,
+def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOptions | None:
+    """Say which part of the graph runs, None for all of it."""
+    first, last = asked.from_component, asked.to_component
+    if not first and not last:
+        return None
+    known = [component.id for component in pipeline.components]
+    for name in filter(None, (first, last)):
+        if name not in known:
+            raise ValueError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
+    if first and last and known.index(first) > known.index(last):
+        raise ValueError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
+    if first and not collect.run_artifacts(connection, after=0).executions:
+        raise ValueError(
+            f"Expected an earlier run to take over what comes before {first}. "
+            "Received: a workspace without one; leave --from out."
         )
+    return RunOptions(from_nodes=[first] if first else None, to_nodes=[last] if last else None)
+
+
+def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, watch: Watch) -> str | None:
+    """Run the graph; give the message of what ended it, None where it came to its end."""
     handler = _ComponentLines(watch)
     logger = absl_logging.get_absl_logger()
     logger.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        tfx.orchestration.LocalDagRunner().run(pipeline, run_options=options)
+        tfx.orchestration.LocalDagRunner().run(pipeline, run_options=part)
     except KeyboardInterrupt:
         raise
     except Exception as error:
