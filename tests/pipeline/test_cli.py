@@ -113,6 +113,25 @@ def test_a_genre_without_a_song_is_named(run: Call, library: Path) -> None:
     assert read_runs(Path("ws"))[0].outcome == "failed"
 
 
+def test_a_component_that_fails_ends_the_run_with_its_reason_and_a_report(
+    tumbao: Call, library: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "quiet").mkdir()
+    (tmp_path / "quiet" / "cumbia").symlink_to(library / "cumbia")
+    (tmp_path / "quiet" / "salsa").mkdir()
+    for number in range(3):  # silence, which only decoding finds out; each of another length, or they were the same
+        soundfile.write(tmp_path / "quiet" / "salsa" / f"{number}.wav", np.zeros((31 + number) * 8_000), 8_000)
+    run = ("run", "--workspace", "ws", "--data", "quiet", "--vgg16-weights", "random", "--genres", "cumbia,salsa")
+    code, out, err = tumbao(*run)
+    assert code == 1
+    assert "Received none of: salsa" in out
+    assert "▸ AudioExampleGen" in err
+    assert "▸ StatisticsGen" not in err
+    (record,) = read_runs(Path("ws"))
+    assert record.outcome == "failed"
+    assert "AudioExampleGen failed" in (Path("ws") / "runs" / record.run / "report" / "index.html").read_text()
+
+
 def test_too_few_songs_of_a_genre_are_counted(run: Call, library: Path, tmp_path: Path) -> None:
     for genre in GENRES[:2]:
         (tmp_path / "small" / genre).mkdir(parents=True)
