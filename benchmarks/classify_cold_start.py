@@ -3,7 +3,7 @@
 Each run is a fresh process, and so is its peer of the same round: a Python that only imports TensorFlow. The ratio of
 both says more than the seconds, which are this machine's at this hour. The last line is the result as JSON.
 
-    python benchmarks/classify_cold_start.py --model PUSHED_DIR
+    python benchmarks/classify_cold_start.py [--model PUSHED_DIR]
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def run(*arguments: str) -> tuple[float, str]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of the pushed model")
+    parser.add_argument("--model", default="tumbao-workspace/pushed", help="folder of the pushed model (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     options = parser.parse_args()
     answers, peers = [], []
