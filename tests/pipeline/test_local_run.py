@@ -14,9 +14,11 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +130,11 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     place = Workplace(tmp_path_factory.mktemp("place"))
     compose(place.library)
-    return place
+    yield place
+    shutil.rmtree(place.folder)  # 2 GB
 
 
 def finished(place: Workplace, *options: str) -> Outcome:
