@@ -69,7 +69,7 @@ def run(*arguments: str) -> tuple[float, str]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tumbao-workspace/pushed", help="folder of the pushed model (default %(default)s)")
+    parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     options = parser.parse_args()
     answers, peers = [], []

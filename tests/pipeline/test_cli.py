@@ -87,7 +87,7 @@ def test_the_command_is_installed_and_says_its_version() -> None:
 def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call, library: Path) -> None:
     for option in ("--from", "--to"):
         code, out, _ = run("--data", str(library), "--vgg16-weights", "random", option, "Trainr")
-        assert code == 1
+        assert code == 2
         assert "Expected --from and --to out of AudioExampleGen, " in out
         assert "Received: Trainr" in out
 
@@ -95,7 +95,7 @@ def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call
 def test_from_must_not_stand_after_to(run: Call, library: Path) -> None:
     weights = ("--vgg16-weights", "random")
     code, out, _ = run("--data", str(library), *weights, "--from", "Trainer", "--to", "StatisticsGen")
-    assert code == 1
+    assert code == 2
     assert "Expected --from before --to in AudioExampleGen, " in out
 
 
@@ -154,13 +154,13 @@ def test_weights_with_other_numbers_are_refused_before_anything_runs(run: Call, 
 
 def test_resuming_needs_an_earlier_run(run: Call, library: Path) -> None:
     code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--resume")
-    assert code == 1
+    assert code == 2
     assert "Expected an earlier run to resume from" in out
 
 
 def test_a_setting_without_sense_is_refused_by_name(run: Call, library: Path) -> None:
     code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--learning-rate", "0")
-    assert code == 1
+    assert code == 2
     assert "Expected learning_rate above 0" in out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.pipeline.runs import REPORT_FILE, RUNS_FOLDER, RunRecord, find_report, read_runs
+from tumbao.pipeline.runs import REPORT_FILE, RUNS_FOLDER, RunRecord, find_report, locked, read_runs
 
 FULL = RunRecord(
     run="20260504-030201",
@@ -85,3 +85,17 @@ def test_an_ambiguous_a_missing_and_a_reportless_run_are_refused_and_the_others_
 def test_no_run_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected a run with a report in .*: none\."):
         find_report(tmp_path)
+
+
+def test_a_workspace_is_held_by_one_run_only(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(ValueError, match="another run is at work"), locked(tmp_path):
+        pass
+    with locked(tmp_path):  # let go again
+        pass
+
+
+def test_a_run_that_says_it_runs_where_nobody_does_was_killed(tmp_path: Path) -> None:
+    RunRecord("20260101-000000", "2026-01-01T00:00:00+00:00", "running").write(tmp_path)
+    with locked(tmp_path):
+        assert [record.outcome for record in read_runs(tmp_path)] == ["running"]
+    assert [record.outcome for record in read_runs(tmp_path)] == ["killed"]

@@ -28,6 +28,8 @@ app = typer.Typer(
 DEFAULT_WORKSPACE = Path("tumbao-workspace")
 DEMO_LIBRARY = Path("demo-library")
 DEMO_SONGS, DEMO_SEED = 12, 7
+DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
+"""The paper's batch of 32 would give the demo's few fragments 20 steps in all."""
 
 
 class Protocol(str, enum.Enum):
@@ -147,7 +149,10 @@ def _run(asked: LocalRun) -> int:
     from tumbao.pipeline import local, runs
     from tumbao.pipeline.classify import SYNTHETIC_WARNING
 
-    code, record = local.run(asked, _console())
+    try:
+        code, record = local.run(asked, _console())
+    except ValueError as error:
+        _fail(error)
     out = Console()
     folder = asked.workspace / runs.RUNS_FOLDER / record.run
     lines = {
@@ -289,7 +294,7 @@ def demo(
         resume=False,
         from_component="",
         to_component="",
-        training={},
+        training=DEMO_TRAINING,
     )
     code = _run(asked)
     if code == 0:

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from tumbao.schema.mel_spec import MelSpec
 
 
+class UsageError(ValueError):
+    """A setting that no run can have: the command was used in a wrong way."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """Everything that the graph depends on.
@@ -55,7 +59,7 @@ class PipelineConfig:
 
     Raises
     ------
-    ValueError
+    UsageError
         If a value is out of its range.
     """
 
@@ -92,4 +96,4 @@ class PipelineConfig:
         }
         for name, (holds, rule) in expected.items():
             if not holds:
-                raise ValueError(f"Expected {name} {rule}. Received: {name}={getattr(self, name)!r}")
+                raise UsageError(f"Expected {name} {rule}. Received: {name}={getattr(self, name)!r}")

@@ -21,7 +21,7 @@ from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import scores
 from tumbao.components.report.verdict import verdict
 from tumbao.pipeline import collect
-from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.config import PipelineConfig, UsageError
 from tumbao.pipeline.graph import build
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.mel_spec import MelSpec
@@ -84,6 +84,8 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
 
     Raises
     ------
+    UsageError
+        If a setting is out of its range.
     ValueError
         If library, settings or weights are not usable; no component has run then.
     """
@@ -172,9 +174,9 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
     known = [component.id for component in pipeline.components]
     for name in filter(None, (first, last)):
         if name not in known:
-            raise ValueError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
+            raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
     if first and last and known.index(first) > known.index(last):
-        raise ValueError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
+        raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
     if first and not collect.run_artifacts(connection, after=0).executions:
         raise ValueError(
             f"Expected an earlier run to take over what comes before {first}. "

@@ -18,10 +18,21 @@ from rich.markup import escape
 
 from tumbao import progress
 from tumbao.pipeline import runs
+from tumbao.pipeline.config import UsageError
 from tumbao.pipeline.watch import Watch
 
-DONE, FAILED, NOT_BLESSED, INTERRUPTED = 0, 1, 3, 130
-"""Exit codes of a run; 2 is wrong use."""
+DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes of a run."""
+
+_CODES = {
+    "pushed": DONE,
+    "standing": DONE,
+    "unfinished": DONE,
+    "failed": FAILED,
+    "misused": WRONG_USE,
+    "refused": NOT_BLESSED,
+    "interrupted": INTERRUPTED,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,10 +92,20 @@ def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     Returns
     -------
     code : int
-        `DONE`, `NOT_BLESSED`, `FAILED` or `INTERRUPTED`.
+        `DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`.
     record : RunRecord
         What is kept of the run.
+
+    Raises
+    ------
+    ValueError
+        If another run is at work in the workspace.
     """
+    with runs.locked(asked.workspace):
+        return _run(asked, console)
+
+
+def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     started = datetime.datetime.now().astimezone()
     name = started.strftime("%Y%m%d-%H%M%S")
     settings = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
@@ -108,13 +129,14 @@ def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
             record = dataclasses.replace(
                 record, outcome="interrupted", sentence="Interrupted. The same command goes on where it stood."
             )
+        except UsageError as error:
+            record = dataclasses.replace(record, outcome="misused", sentence=str(error))
         except Exception as error:
             logging.exception("The run failed")
             record = dataclasses.replace(record, outcome="failed", sentence=str(error))
         record = dataclasses.replace(record, seconds=round(time.monotonic() - begin, 1))
         record.write(asked.workspace)
-    code = {"pushed": DONE, "standing": DONE, "refused": NOT_BLESSED, "interrupted": INTERRUPTED}
-    return code.get(record.outcome, DONE if record.outcome == "unfinished" else FAILED), record
+    return _CODES[record.outcome], record
 
 
 @contextlib.contextmanager

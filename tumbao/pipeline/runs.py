@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 RUNS_FOLDER = "runs"
+LOCK_FILE = "lock"
 RECORD_FILE = "run.json"
 LOG_FILE = "log.txt"
 REPORT_FILE = "report/index.html"
@@ -24,7 +28,7 @@ class RunRecord:
     started : str
         ISO 8601, with the zone.
     outcome : str
-        `running`, `interrupted`, or an outcome of `report.verdict`.
+        `running`, `killed`, `interrupted`, `misused`, or an outcome of `report.verdict`.
     sentence : str
         What became of it, in words.
     library : str
@@ -83,6 +87,37 @@ class RunRecord:
         return file
 
 
+@contextlib.contextmanager
+def locked(workspace: Path) -> Iterator[None]:
+    """Hold a workspace; the system lets it go when the process ends, however it ends.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace; made if missing.
+
+    Yields
+    ------
+    None
+        While nobody else holds it.
+
+    Raises
+    ------
+    ValueError
+        If another run is at work there.
+    """
+    workspace.mkdir(parents=True, exist_ok=True)
+    with (workspace / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Expected a workspace where nothing runs. Received: {workspace}, where another run is at work. "
+                "Wait for it, or name another with --workspace."
+            ) from error
+        yield
+
+
 def read_runs(workspace: Path) -> list[RunRecord]:
     """Read all runs of a workspace.
 
@@ -97,7 +132,14 @@ def read_runs(workspace: Path) -> list[RunRecord]:
         The oldest first.
     """
     files = sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))
-    return [RunRecord(**json.loads(file.read_text("utf-8"))) for file in files]
+    if not files:
+        return []
+    records = [RunRecord(**json.loads(file.read_text("utf-8"))) for file in files]
+    try:
+        with locked(workspace):  # nobody is at work, so what says it is running was killed
+            return [dataclasses.replace(one, outcome="killed") if one.outcome == "running" else one for one in records]
+    except ValueError:
+        return records
 
 
 def find_report(workspace: Path, run: str | None = None) -> Path:
