@@ -17,8 +17,8 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from tumbao.fetch.manners import Manners
 from tumbao.fetch.run import run_fetch
-from tumbao.fetch.source import Manners
 
 
 class Request(NamedTuple):

@@ -93,6 +93,16 @@ def test_a_damaged_file_is_fetched_again(server: SongServer, shelf: Shelf, damag
     assert file.read_bytes() == body
 
 
+def test_what_an_earlier_list_told_outlives_another_download(server: SongServer, shelf: Shelf) -> None:
+    url = server.add("/a.wav", sound())
+    shelf.fetch({"url": url, "genre": "salsa", "song": "Son", "licence": "CC0", "note": "kept"})
+    (shelf.out / "salsa" / "Son.wav").unlink()
+    assert shelf.fetch({"url": url, "genre": "salsa", "album": "Uno"}).said.startswith("found 1 = fetched 1 ")
+    (row,) = shelf.manifest
+    assert (row["song"], row["licence"], row["note"], row["album"]) == ("Son", "CC0", "kept", "Uno")
+    assert shelf.files == ["manifest.csv", "salsa/Son.wav"]
+
+
 def test_changed_bytes_of_the_same_number_are_noticed(server: SongServer, shelf: Shelf) -> None:
     body = sound()
     shelf.fetch({"url": server.add("/a.wav", body), "genre": "salsa"})
@@ -278,7 +288,7 @@ def test_what_is_too_large_for_a_song_is_broken_off(
     monkeypatch.setattr(source, "MAX_BYTES", 1_000)
     shelf.fetch({"url": server.add("/a.wav", sound()), "genre": "salsa"})
     assert "larger than" in shelf.failed[0]["reason"]
-    assert shelf.files == ["failed.csv"]
+    assert [path.name for path in shelf.out.iterdir()] == ["failed.csv"]
 
 
 def test_a_folder_that_yt_dlp_would_take_for_another_is_refused(shelf: Shelf, tmp_path: Path) -> None:
@@ -347,7 +357,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from tumbao.fetch.run import run_fetch
-from tumbao.fetch.source import Manners
+from tumbao.fetch.manners import Manners
 run_fetch(Path(sys.argv[1]), Path(sys.argv[2]), Console(), manners=Manners(sleep_seconds=0))
 """
 

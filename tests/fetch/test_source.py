@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tumbao.fetch.content import audio_ending
-from tumbao.fetch.source import FORMAT, FetchError, Manners, _reason, download
+from tumbao.fetch.manners import Manners
+from tumbao.fetch.source import FORMAT, FetchError, _reason, download
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from tumbao import progress
-from tumbao.fetch.ledger import FAILED_FILE, MANIFEST_FILE, Ledger
+from tumbao.fetch.ledger import FAILED_FILE, MANIFEST_FILE, OWN_COLUMNS, Ledger
+from tumbao.fetch.manners import Manners
 from tumbao.fetch.names import clean_text, safe_name
-from tumbao.fetch.source import Download, FetchError, Manners, download, require_yt_dlp
+from tumbao.fetch.source import Download, FetchError, download, require_yt_dlp
 from tumbao.fetch.urls import Wanted, read_urls
 
 UNFINISHED_FOLDER = ".unfinished"
@@ -102,7 +103,8 @@ class _Errand:
                 f"the manifest has it as {before['genre']}: {before['file_name']}; "
                 "remove that row and that file to fetch it for another genre"
             )
-        told = {name: text for name, text in row.cells.items() if name != "url" and text}
+        known = {name: text for name, text in (before or {}).items() if text and name not in OWN_COLUMNS}
+        told = {**known, **{name: text for name, text in row.cells.items() if text and name != "url"}}
         if before and self._ledger.intact(before):
             self._ledger.record({**before, **told})
             return THERE
@@ -114,13 +116,15 @@ class _Errand:
 
     def _fetch(self, row: Wanted, told: dict[str, str]) -> None:
         self._unfinished.mkdir(exist_ok=True)
-        found = download(row.url, self._unfinished, self._manners, self._report)
-        entry = {**row.cells, **_described(found), **told, "source": row.url}
-        del entry["url"]
-        named = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
-        self._ledger.admit(found.path, safe_name(named), found.ending, entry)
-        with contextlib.suppress(OSError):  # other unfinished songs lie there
-            self._unfinished.rmdir()
+        try:
+            found = download(row.url, self._unfinished, self._manners, self._report)
+            entry = {**row.cells, **_described(found), **told, "source": row.url}
+            del entry["url"]
+            named = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
+            self._ledger.admit(found.path, safe_name(named), found.ending, entry)
+        finally:
+            with contextlib.suppress(OSError):  # unfinished songs lie there
+                self._unfinished.rmdir()
 
 
 def _described(found: Download) -> dict[str, str]:

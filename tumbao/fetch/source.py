@@ -13,17 +13,19 @@ from typing import Any
 
 from tumbao import __version__
 from tumbao.fetch.content import HEAD_BYTES, audio_ending
+from tumbao.fetch.manners import Manners
 from tumbao.fetch.names import clean_text
 from tumbao.progress import Listener
 
 FORMAT = "bestaudio/best[vcodec=?none]"
 """The best format of sound alone; where the source does not say what a file holds, the file. Never a known video."""
 
-LONGEST_WAIT_SECONDS = 60.0
-REQUEST_SLEEP_SECONDS = 0.75
 SOCKET_TIMEOUT_SECONDS = 30
 MAX_BYTES = 2_000_000_000
 """A song that is larger is none; a radio stream would never end."""
+
+_LOG = logging.getLogger(__name__)
+_LOG.addHandler(logging.NullHandler())  # yt-dlp's messages are silent unless somebody listens
 
 _MEGABYTE = 1_000_000
 _MISSING = 'Expected yt-dlp to be installed. Received: no such package. Run `pip install "tumbao[fetch]"`.'
@@ -33,53 +35,6 @@ _EPILOGUE = re.compile(r" \(caused by |; please report this issue on |[.;] +Use 
 
 class FetchError(ValueError):
     """A song that could not be fetched; the text is the reason."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Manners:
-    """How much to ask of other people's servers.
-
-    Parameters
-    ----------
-    sleep_seconds : float
-        Pause between songs. Waits before another try begin with it and double.
-    kilobytes_per_second : float or None
-        Highest rate of a download; None sets no limit.
-    retries : int
-        How often to try again after a broken connection or a server's trouble.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of range.
-    """
-
-    sleep_seconds: float = 5.0
-    kilobytes_per_second: float | None = None
-    retries: int = 5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sleep_seconds < float("inf"):
-            raise ValueError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
-        if self.kilobytes_per_second is not None and not self.kilobytes_per_second > 0:
-            raise ValueError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
-        if self.retries < 0:
-            raise ValueError(f"Expected retries of 0 or more. Received: {self.retries}.")
-
-    def wait_seconds(self, n: int) -> float:
-        """How long to wait before another try.
-
-        Parameters
-        ----------
-        n : int
-            Tries that were repeated already; yt-dlp passes it by this name.
-
-        Returns
-        -------
-        seconds : float
-            At most `LONGEST_WAIT_SECONDS`, or `sleep_seconds` where that is more.
-        """
-        return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, LONGEST_WAIT_SECONDS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +124,6 @@ def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dic
 
     literal = str(folder.absolute()).replace("%", "%%")
     limit = manners.kilobytes_per_second
-    log = logging.getLogger(__name__)
-    log.addHandler(logging.NullHandler())  # it is silent unless somebody listens
     return {
         "format": FORMAT,
         "outtmpl": {"default": f"{literal}/{name}.%(ext)s"},
@@ -184,7 +137,7 @@ def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dic
         "extractor_retries": manners.retries,
         "skip_unavailable_fragments": False,
         "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), manners.wait_seconds),
-        "sleep_interval_requests": min(manners.sleep_seconds, REQUEST_SLEEP_SECONDS),
+        "sleep_interval_requests": manners.request_sleep_seconds,
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "ratelimit": limit and limit * 1_000,
         "http_headers": {"User-Agent": f"tumbao/{__version__} yt-dlp/{yt_dlp_version}"},
@@ -192,7 +145,7 @@ def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dic
         "quiet": True,
         "noprogress": True,
         "color": "never",
-        "logger": log,
+        "logger": _LOG,
     }
 
 
@@ -209,7 +162,7 @@ class _Meter:
         if max(done, total) > MAX_BYTES:
             Path(status["tmpfilename"]).unlink(missing_ok=True)
             raise FetchError(f"it is larger than {MAX_BYTES // _MEGABYTE} MB, which no song is")
-        if total:
+        if total and status["status"] == "downloading":
             if not self._begun:
                 self._begun = True
                 self._report("download, MB", 0, total // _MEGABYTE)
