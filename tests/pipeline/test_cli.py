@@ -154,7 +154,7 @@ def test_weights_with_other_numbers_are_refused_before_anything_runs(run: Call, 
 
 def test_resuming_needs_an_earlier_run(run: Call, library: Path) -> None:
     code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--resume")
-    assert code == 2
+    assert code == 1
     assert "Expected an earlier run to resume from" in out
 
 
