@@ -1,11 +1,15 @@
-"""Splits: by song nothing leaks, by fragment nothing is lost, and both depend on seed and names alone."""
+"""Splits: by song nothing leaks, by artist less still, by fragment nothing is lost; all depend on seed and names."""
 
 from __future__ import annotations
+
+import hashlib
+import json
 
 import numpy as np
 import pytest
 
-from tumbao.components.ingest.splits import Assignment, split_songs
+from tumbao.components.ingest.artist_groups import deal_artists
+from tumbao.components.ingest.splits import Assignment, artists_on_two_sides, given_splits, split_songs
 from tumbao.schema.record import SPLITS
 
 Songs = dict[str, dict[str, int]]
@@ -105,5 +109,179 @@ def test_other_genres_play_no_part() -> None:
 
 
 def test_an_unknown_protocol_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"song.*fragment.*Received: 'artist'"):
+    with pytest.raises(ValueError, match=r"song.*artist.*fragment.*Received: 'album'"):
+        split_songs(library(3), "album", 0)
+    with pytest.raises(ValueError, match=r"stratified.*stable.*Received: 'hash'"):
+        split_songs(library(3), "song", 0, method="hash")
+    with pytest.raises(ValueError, match="artists of the songs to split by artist"):
         split_songs(library(3), "artist", 0)
+
+
+def test_manifests_of_former_versions_keep_their_digests() -> None:
+    """Computed before there were artists and methods: a change here makes every library's manifests anew."""
+    songs = {"salsa": {f"salsa/ñ {i}.mp3": 1 + i % 4 for i in range(23)}, "cumbia": {f"c{i}": 2 for i in range(5)}}
+    assert digest(split_songs(songs, "song", 7)) == "0d488efafa993e98"
+    assert digest(split_songs(songs, "fragment", 7)) == "686c54d644be4be3"
+
+
+def digest(assignment: Assignment) -> str:
+    return hashlib.sha256(json.dumps(assignment).encode()).hexdigest()[:16]
+
+
+def random_artists(songs: Songs, seed: int, *, several_genres: bool = False) -> dict[str, str]:
+    """Artists of very different sizes, spelled in several ways; a tenth of the songs has none."""
+    rng = np.random.default_rng(seed)
+    artists = {}
+    for genre, counts in songs.items():
+        for song in counts:
+            name = f"Peña {int(rng.integers(90) ** 2 / 90)} {'' if several_genres else genre}"
+            spelling = (name, name.upper(), f"{name} feat. Celia", f"The {name}")[rng.integers(4)]
+            artists[song] = "" if rng.random() < 0.1 else spelling
+    return artists
+
+
+@pytest.mark.parametrize("method", ["stratified", "stable"])
+@pytest.mark.parametrize("several_genres", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_by_artist_no_artist_stands_on_two_sides(seed: int, several_genres: bool, method: str) -> None:
+    songs = library(350, 400, 300)
+    artists = random_artists(songs, seed, several_genres=several_genres)
+    assert artists_on_two_sides(split_songs(songs, "song", seed, method=method), artists)
+    assignment = split_songs(songs, "artist", seed, method=method, artists=artists)
+    assert artists_on_two_sides(assignment, artists) == []
+    assert sorted(fragments(assignment)) == sorted(all_fragments(songs))
+    for counts in songs.values():
+        assert all(counts.keys() & assignment[split].keys() for split in SPLITS)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_by_artist_the_shares_are_met_where_artists_are_small(seed: int) -> None:
+    songs = library(100, 200)
+    artists = {song: song[:-5] for counts in songs.values() for song in counts}  # ten songs each
+    assignment = split_songs(songs, "artist", seed, artists=artists)
+    for counts, expected in zip(songs.values(), ((80, 10, 10), (160, 20, 20)), strict=True):
+        assert tuple(len(counts.keys() & assignment[split].keys()) for split in SPLITS) == expected
+
+
+def test_three_artists_are_enough_however_large_one_is() -> None:
+    songs = library(40, 3)
+    artists = {song: "Large" if int(song[7:10]) < 38 else song for song in songs["genre0"]}
+    assignment = split_songs(songs, "artist", 0, artists=artists)
+    assert [len(songs["genre0"].keys() & assignment[split].keys()) for split in SPLITS] == [38, 1, 1]
+    with pytest.raises(ValueError, match="3 usable artists: genre0 has 2 and needs 1 more"):
+        split_songs(songs, "artist", 0, artists={**artists, "genre0/039.mp3": "LARGE ft. Small"})
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_artists_of_one_genre_each_always_fill_every_split(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    artists = {
+        f"{genre}{i}": {genre: int(rng.integers(1, 1 + 10 ** rng.integers(1, 4)))}
+        for genre in "abc"
+        for i in range(rng.integers(3, 9))
+    }
+    sides = deal_artists(artists, 0.1, seed)
+    assert sides.keys() == artists.keys()
+    for genre in "abc":
+        assert {side for artist, side in sides.items() if artist.startswith(genre)} == set(SPLITS)
+
+
+def test_artists_that_cannot_be_dealt_out_are_refused() -> None:
+    artists = {"a": {"x": 1, "y": 1}, "b": {"x": 1, "z": 1}, "c": {"y": 1, "z": 1}, "d": {"x": 1}, "e": {"y": 1}}
+    songs: Songs = {genre: {} for genre in "xyz"}
+    for artist, genres in {**artists, "f": {"z": 1}}.items():
+        for genre in genres:
+            songs[genre][f"{artist}{genre}"] = 1
+    of = {song: song[0] for counts in songs.values() for song in counts}
+    refused = 0
+    for seed in range(50):
+        try:
+            assert artists_on_two_sides(split_songs(songs, "artist", seed, artists=of), of) == []
+        except ValueError as error:
+            assert "Received no song of" in str(error)
+            refused += 1
+    assert refused < 50
+
+
+@pytest.mark.parametrize("method", ["stratified", "stable"])
+def test_by_artist_the_order_plays_no_part(method: str) -> None:
+    songs = library(350, 300)
+    artists = random_artists(songs, 7, several_genres=True)
+    backwards = {genre: dict(reversed(counts.items())) for genre, counts in reversed(songs.items())}
+    assignments = [
+        split_songs(order, "artist", 7, method=method, artists=names)
+        for order, names in ((songs, artists), (backwards, dict(reversed(artists.items()))))
+    ]
+    assert assignments[0] == assignments[1]
+    assert assignments[0] != split_songs(songs, "artist", 8, method=method, artists=artists)
+
+
+def sides(assignment: Assignment) -> dict[tuple[str, int], str]:
+    return {
+        (song, index): split for split in SPLITS for song, indexes in assignment[split].items() for index in indexes
+    }
+
+
+@pytest.mark.parametrize("protocol", ["song", "artist", "fragment"])
+def test_a_stable_split_keeps_every_side_while_the_library_changes(protocol: str) -> None:
+    large = library(200, 150, 90)
+    small = {genre: dict(list(counts.items())[::2]) for genre, counts in large.items() if genre != "genre2"}
+    artists = random_artists(large, 7)
+    before = sides(split_songs(small, protocol, 7, method="stable", artists=artists))
+    after = sides(split_songs(large, protocol, 7, method="stable", artists=artists))
+    assert before.items() <= after.items()
+    stratified = [sides(split_songs(songs, protocol, 7, artists=artists)) for songs in (small, large)]
+    assert not stratified[0].items() <= stratified[1].items()
+
+
+def test_a_stable_split_does_not_ask_how_long_a_song_is() -> None:
+    short, long = library(100, fragments=2), library(100, fragments=5)
+    first, second = (split_songs(songs, "song", 7, method="stable") for songs in (short, long))
+    assert [list(first[split]) for split in SPLITS] == [list(second[split]) for split in SPLITS]
+
+
+def test_the_shares_of_a_stable_split() -> None:
+    assignment = split_songs(library(10_000, fragments=1), "song", 7, method="stable")
+    assert [len(assignment[split]) for split in SPLITS] == pytest.approx([8_000, 1_000, 1_000], abs=120)
+
+
+def test_a_stable_split_that_leaves_a_genre_out_is_refused() -> None:
+    songs = library(1_000, 3)
+    with pytest.raises(ValueError, match=r"Received no song of genre1 in .*another seed"):
+        split_songs(songs, "song", 0, method="stable")
+
+
+def test_the_splits_of_the_library_itself() -> None:
+    songs = library(4)
+    names = list(songs["genre0"])
+    rows = [*zip(names, ("train", "val", "test", "train"), strict=True), (names[0], "train"), ("rejected.mp3", "")]
+    assignment = given_splits(songs, rows)
+    assert {split: list(members) for split, members in assignment.items()} == {
+        "train": [names[0], names[3]],
+        "val": [names[1]],
+        "test": [names[2]],
+    }
+    assert sorted(fragments(assignment)) == sorted(all_fragments(songs))
+
+
+def test_splits_of_the_library_that_do_not_hold_are_refused() -> None:
+    songs = library(4, 3)
+    rows = [(song, SPLITS[int(song[7:10]) % 3]) for counts in songs.values() for song in counts]
+    with pytest.raises(ValueError, match=r"each song in one split.*genre1/002\.mp3, in test and in train"):
+        given_splits(songs, [*rows, ("genre1/002.mp3", "train")])
+    with pytest.raises(ValueError, match=r"1 of 7 songs without one: genre0/000\.mp3"):
+        given_splits(songs, rows[1:])
+    with pytest.raises(ValueError, match=r"1 of 7 songs without one: genre0/000\.mp3"):
+        given_splits(songs, [("genre0/000.mp3", ""), *rows[1:]])
+    with pytest.raises(ValueError, match="Received no song of genre1 in test"):
+        given_splits(songs, [*rows[:-1], ("genre1/002.mp3", "val")])
+
+
+def test_artists_on_two_sides_by_whatever_spelling() -> None:
+    assignment: Assignment = {
+        "train": {"a": [0], "b": [0], "c": [0], "d": [1]},
+        "val": {"e": [0], "f": [0]},
+        "test": {"g": [0], "d": [0]},
+    }
+    artists = {"a": "Celia Cruz", "b": "", "c": "Niche", "d": "Willie Colón", "e": "CELIA CRUZ", "f": "", "g": "Joe"}
+    assert artists_on_two_sides(assignment, artists) == ["CELIA CRUZ", "Willie Colón"]
