@@ -2,7 +2,7 @@
 
 from setuptools import setup
 
-EDGE = ["ai-edge-litert==2.3.0", "av", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
+EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
 PIPELINE = [
     "apache-beam==2.74.0",
     "dill",
@@ -24,6 +24,7 @@ PIPELINE = [
     "tensorflow-model-analysis==0.47.1",
     "tfx==1.16.0",
 ]
+FETCH = ["yt-dlp"]
 DEV = ["mypy", "numpydoc", "pytest", "ruff"]
 
 setup(
@@ -39,6 +40,7 @@ setup(
         "tumbao.components.ingest",
         "tumbao.components.report",
         "tumbao.demo",
+        "tumbao.fetch",
         "tumbao.pipeline",
         "tumbao.schema",
         "tumbao.serving",
@@ -46,6 +48,6 @@ setup(
     ],
     package_data={"tumbao.components.report": ["template.html.j2"], "tumbao.schema": ["schema.pbtxt"]},
     install_requires=EDGE,
-    extras_require={"pipeline": PIPELINE, "dev": DEV},
+    extras_require={"pipeline": PIPELINE, "fetch": FETCH, "dev": DEV},
     entry_points={"console_scripts": ["tumbao = tumbao.pipeline.cli:main"]},
 )

@@ -40,6 +40,7 @@ LAYERS = (
     "tumbao.__version__",
     "tumbao.schema",
     "tumbao.progress",
+    "tumbao.fetch",
     "tumbao.demo",
     "tumbao.components.ingest",
     "tumbao.serving",

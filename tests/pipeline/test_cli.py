@@ -185,3 +185,10 @@ def test_songs_are_classified_and_the_rejected_counted(tumbao: Call, library: Pa
     assert code == 1
     assert str(library / "salsa" / "0.wav") in out
     assert "found 4 = classified 3 + rejected 1" in err
+
+
+def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
+    Path("songs.csv").write_text("genre,title\nsalsa,One\n")
+    code, out, err = tumbao("fetch", "songs.csv", "--out", "songs")
+    assert (code, out) == (2, "")
+    assert "url" in err

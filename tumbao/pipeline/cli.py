@@ -243,6 +243,30 @@ def doctor(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
 
 
 @app.command()
+def fetch(
+    urls: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with url, genre and, if known, more.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write <genre>/<song> and manifest.csv to.")],
+    sleep: Annotated[float, typer.Option(help="Seconds to wait between songs.")] = 5.0,
+    kilobytes_per_second: Annotated[float | None, typer.Option(help="Limit of the rate. [default: none]")] = None,
+) -> None:
+    """Fetch songs that you have the right to use: audio as it is, with a manifest of sources.
+
+    Exit codes: 0 all fetched or there already, 1 some failed (failed.csv says why), 2 wrong use, 130 interrupted.
+    """
+    from tumbao.fetch.manners import Manners
+    from tumbao.fetch.run import run_fetch
+    from tumbao.pipeline.watch import Watch
+
+    try:
+        manners = Manners(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
+        with Watch(_console()) as watch:
+            code = run_fetch(urls, out, watch.console, watch, manners)
+    except ValueError as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
+@app.command()
 def demo_library(
     out: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write <genre>/<song>.mp3 to.")],
     songs_per_genre: Annotated[int, typer.Option(min=1, help="Songs of each genre.")] = DEMO_SONGS,
