@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections import Counter
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pretty_midi
@@ -81,7 +81,8 @@ def test_metre_and_tempo(
 @pytest.mark.parametrize("genre", GENRES)
 def test_every_song_has_its_length_and_its_own_tempo_key_and_form(genre: str) -> None:
     songs = [play(genre, index) for index in SONGS]
-    assert all(65 <= song.seconds <= 105 for song in songs)
+    assert all(65 <= song.seconds <= 108 for song in songs)
+    assert sum(song.seconds >= 90 for song in songs) >= 2
     assert len({fact["bpm"] for fact in facts(genre)}) > 20
     assert len({(fact["key"], fact["mode"]) for fact in facts(genre)}) > 12
     assert len({tuple(fact["form"]) for fact in facts(genre)}) > 5
@@ -142,6 +143,7 @@ def test_salsa_rhythm_section(index: int) -> None:
     assert cascara[on_two_side] > 0
     assert cascara[on_three_side] == 0
     assert {"trumpets", "trombones"} <= song.programs().keys()
+    assert not {"guira", "guiro", "guacharaca", "accordion"} & {track.name for track in song.midi.instruments}
 
 
 @pytest.mark.parametrize("index", SONGS)
@@ -163,7 +165,7 @@ def test_cumbia(index: int) -> None:
     assert set(song.places("llamador", 4)) == {1, 3}
     assert set(song.places("bass", 4)) == {0, 2, 3}
     assert song.places("tambora", 4, pitch=41)[3] > 20
-    assert song.programs()[song.facts["style"]] in (21, 23, 71, 75, 79)
+    assert song.programs()[song.facts["style"]] in (21, 71, 75, 79)
 
 
 def test_cumbia_has_accordions_clarinets_and_gaitas() -> None:
@@ -199,6 +201,14 @@ def test_vallenato(index: int) -> None:
     assert slowest <= pulses <= fastest
     expected = {0, 0.5, 1, 1.5, 2, 2.5} if compound else {0, 1, 1.5, 2, 3, 3.5}
     assert set(song.places("guacharaca", song.bar)) == expected
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_the_accordion_of_a_vallenato_never_rests_for_two_bars(index: int) -> None:
+    song = play("vallenato", index)
+    bars = [int(note.start * song.quarter_bpm / 60 / song.bar + 0.01) for note in song.notes("accordion")]
+    played = sorted(set(bars))
+    assert max(after - before for before, after in pairwise(played)) <= 2
 
 
 def test_vallenato_has_all_four_airs() -> None:

@@ -13,8 +13,8 @@ from tumbao.demo.harmony import Key, nearest, voicing
 from tumbao.demo.melody import Cell, Motif, invent, sing
 from tumbao.demo.score import Feel, Hit, Note, Score, Track
 
-SINGERS = {"choir": 52, "soprano sax": 64, "tenor sax": 66, "oboe": 68, "clarinet": 71, "flute": 73}
-"""General MIDI programs that stand for the singer, the same in every genre."""
+SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73}
+"""General MIDI programs that stand for the singer, the same in every genre; no genre's own instrument is among them."""
 
 Choice = TypeVar("Choice")
 

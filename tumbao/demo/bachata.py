@@ -11,7 +11,7 @@ from tumbao.demo.melody import Cell, harmonised
 from tumbao.demo.score import Feel, Hit, Score, Track
 
 _MACHO, _HEMBRA = 60, 61
-_SCRAPE, _BRUSH, _CABASA, _MARACAS = 74, 73, 69, 70
+_CABASA, _MARACAS = 69, 70
 _BAR = 4.0
 
 _MARTILLO: tuple[Hit, ...] = (
@@ -85,13 +85,13 @@ def compose(rng: np.random.Generator) -> Score:
         4/4 at 115 to 140 bpm, mostly in a minor key.
     """
     song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES, 4, {})
-    bongo = song.seat("bongo", level=104, pan=40, is_drum=True)
-    guira = song.seat("guira", level=86, pan=92, is_drum=True)
+    bongo = song.seat("bongo", level=112, pan=40, is_drum=True)
+    guira = song.seat("guira", level=92, pan=92, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 100, 64)
-    requinto = song.seat("requinto", int(pick(rng, (25, 27, 26, 24))), 92, 50)
-    segunda = song.seat("segunda", int(pick(rng, (25, 24, 27))), 72, 84)
+    requinto = song.seat("requinto", int(pick(rng, (25, 27, 25))), 104, 50)
+    segunda = song.seat("segunda", int(pick(rng, (25, 24))), 76, 84)
     singer_name = str(pick(rng, tuple(SINGERS)))
-    singer = song.seat("singer", SINGERS[singer_name], 92, 64)
+    singer = song.seat("singer", SINGERS[singer_name], 76, 64)
     coro = song.seat("coro", 52, 66, 74)
     song.score.facts["singer"] = singer_name
     arpeggio, themes = (
@@ -101,34 +101,33 @@ def compose(rng: np.random.Generator) -> Score:
     licks = song.motifs(_LICKS, _BAR)
     scrape = _guira_pattern(song)
     for section in song.sections:
-        quiet = section.name in ("intro", "break") and rng.random() < 0.5
+        quiet = section.name == "break" and rng.random() < 0.5
         loud = section.name in ("chorus", "solo")
         _percussion(song, bongo, guira, section, scrape, loud, quiet)
-        if not quiet or section.name == "break":
-            _bass(song, bass, section, loud)
-            _segunda(song, segunda, section)
+        _bass(song, bass, section, loud)
+        _segunda(song, segunda, section)
         if section.name in themes:
             sung = song.sing(singer, section, themes[section.name], 60, 77)
-            _arpeggiate(requinto, section, arpeggio, 66)
+            _arpeggiate(requinto, section, arpeggio, 84)
             if section.name == "chorus":
                 coro.notes += harmonised(sung, song.key, section)
         else:
-            lead = song.sing(requinto, section, licks, 62, 84, rest_beats=0.5, velocity=94)
+            lead = song.sing(requinto, section, licks, 67, 88, rest_beats=0.5, velocity=98)
             if rng.random() < 0.4:
                 requinto.notes += harmonised(lead, song.key, section, int(pick(rng, (2, 5))))
     feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 7), rng.uniform(0, 0.08), 0.5)
-    last = {"bongo": [(0.0, _HEMBRA, 110)], "guira": [(0.0, _BRUSH, 90)]}
+    last = {"bongo": [(0.0, _HEMBRA, 110)], "guira": [(0.0, _CABASA, 90)]}
     return song.finish(bass, (requinto, segunda), last, feel)
 
 
 def _guira_pattern(song: Arrangement) -> tuple[Hit, ...]:
     """Choose how the güira is played: beats with the eighths between, or a gallop of two sixteenths."""
-    stroke, answer = pick(song.rng, ((_BRUSH, _CABASA), (_CABASA, _BRUSH), (_BRUSH, _BRUSH), (_CABASA, _MARACAS)))
-    gallop = song.rng.random() < 0.6
+    stroke, answer = pick(song.rng, ((_CABASA, _CABASA), (_CABASA, _MARACAS), (_MARACAS, _CABASA)))
+    gallop = song.rng.random() < 0.3
     song.score.facts["guira"] = "gallop" if gallop else "eighths"
     hits: list[Hit] = []
     for beat in range(4):
-        hits += [(beat, stroke, 100 if beat % 2 == 0 else 86), (beat + 0.5, answer, 64)]
+        hits += [(beat, stroke, 100 if beat % 2 == 0 else 86), (beat + 0.5, answer, 76)]
         hits += [(beat + 0.75, answer, 52)] if gallop else []
     return tuple(hits)
 
@@ -138,7 +137,7 @@ def _percussion(
 ) -> None:
     gain = 1.0 if loud else 0.85
     if quiet:
-        guira.loop(section.start, section.end, _BAR, ((beat, _BRUSH, 70) for beat in range(4)))
+        guira.loop(section.start, section.end, _BAR, ((beat, _CABASA, 70) for beat in range(4)))
         bongo.loop(section.last_bar, section.end, _BAR, _FILL)
         return
     bongo.loop(section.start, section.last_bar, _BAR, _MAJAO if loud else _MARTILLO, gain)
@@ -171,6 +170,6 @@ def _arpeggiate(requinto: Track, section: Section, order: tuple[int, ...], veloc
     shape = None
     for start in section.bar_starts():
         for step, index in enumerate(order):
-            shape = voicing(section.chord_at(start + step / 2), 3, 67, shape)
+            shape = voicing(section.chord_at(start + step / 2), 3, 72, shape)
             pitches = (*shape, shape[0] + 12)
             requinto.add(start + step / 2, 0.6, pitches[index], velocity + 12 * (step % 4 == 0))

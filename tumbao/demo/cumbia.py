@@ -15,9 +15,9 @@ from tumbao.demo.melody import Cell, Motif, harmonised
 from tumbao.demo.score import Feel, Hit, Score, Track
 
 _BAR = 4.0
-_LLAMADOR, _ALEGRE_OPEN, _ALEGRE_SLAP, _ALEGRE_LOW = 63, 65, 62, 66
+_LLAMADOR, _ALEGRE_OPEN, _ALEGRE_SLAP, _ALEGRE_LOW = 63, 64, 62, 45
 _TAMBORA_LOW, _TAMBORA_HIGH, _TAMBORA_RIM = 41, 45, 37
-_SCRAPE_LONG, _SCRAPE_SHORT, _CABASA, _MARACAS, _BELL = 74, 73, 69, 70, 56
+_SCRAPE_LONG, _SCRAPE_SHORT, _MARACAS, _BELL = 74, 73, 70, 56
 
 _TAMBORAS: tuple[tuple[Hit, ...], ...] = (
     (
@@ -53,7 +53,7 @@ _ALEGRE: tuple[Hit, ...] = (
 _FLOURISH: tuple[Hit, ...] = tuple(
     (step / 2, pitch, 84 + 3 * step)
     for step, pitch in enumerate(
-        (_ALEGRE_OPEN, _ALEGRE_OPEN, _ALEGRE_SLAP, _ALEGRE_OPEN, _ALEGRE_LOW, _ALEGRE_OPEN, _ALEGRE_SLAP, 66)
+        (_ALEGRE_OPEN, _ALEGRE_OPEN, _ALEGRE_SLAP, _ALEGRE_OPEN, _ALEGRE_LOW, _ALEGRE_OPEN, _ALEGRE_SLAP, _ALEGRE_LOW)
     )
 )
 
@@ -70,7 +70,8 @@ _DANCES: tuple[Cell, ...] = (
     ((0, 1), (1, 0.5), (1.5, 0.5), (2, 0.5), (2.5, 0.5), (3, 1)),
     ((0, 0.5), (1, 0.5), (1.5, 1), (2.5, 0.5), (3, 1)),
 )
-_STYLES = {"accordion": (21, 23), "clarinet": (71,), "gaita": (75, 79)}
+_STYLES = {"accordion": (21,), "clarinet": (71,), "gaita": (75, 79)}
+_SECONDS = {"accordion": ("clarinet", 71), "clarinet": ("brass", 61), "gaita": ("gaita macho", 75)}
 _FORMS = (
     (("intro", 2), ("theme", 3), ("verse", 4), ("chorus", 3), ("theme", 3), ("verse", 4), ("chorus", 3)),
     (("theme", 3), ("verse", 4), ("theme", 2), ("verse", 4), ("break", 1), ("chorus", 4), ("theme", 3)),
@@ -102,29 +103,29 @@ def compose(rng: np.random.Generator) -> Score:
     score : Score
         2/2 at 80 to 110 half notes a minute; `facts["style"]` says what plays the tune.
     """
-    style = str(pick(rng, tuple(_STYLES)))
+    style = str(rng.choice(list(_STYLES), p=(0.2, 0.4, 0.4)))
     song = begin(rng, rng.uniform(81, 109), 2, (2, 2), 0.7, _FORMS, _CHANGES, 4, {"style": style})
     drums = {
         name: song.seat(name, level=level, pan=pan, is_drum=True)
         for name, level, pan in (
-            ("guacharaca", 84, 96),
-            ("llamador", 88, 44),
+            ("guacharaca", 106, 96),
+            ("llamador", 108, 44),
             ("tambor alegre", 92, 80),
-            ("tambora", 94, 58),
-            ("maracas", 48, 30),
-            ("cowbell", 46, 70),
+            ("tambora", 112, 58),
+            ("maracas", 38, 30),
+            ("cowbell", 50, 70),
         )
     }
     bass = song.seat("bass", int(pick(rng, (33, 32, 33))), 100)
-    tune = song.seat(style, int(pick(rng, _STYLES[style])), 92, 52)
-    comping = song.seat("accordion chords", 21, 64, 82) if style == "accordion" or rng.random() < 0.5 else None
-    brass = song.seat("brass", 61, 68, 34) if style == "clarinet" else None
+    tune = song.seat(style, int(pick(rng, _STYLES[style])), 94, 52)
+    comping = song.seat("accordion chords", 21, 48, 82) if style == "accordion" else None
+    second = song.seat(*_SECONDS[style], 72, 34)
     singer_name = str(pick(rng, tuple(SINGERS)))
-    singer, coro = song.seat("singer", SINGERS[singer_name], 88), song.seat("coro", 52, 64, 76)
+    singer, coro = song.seat("singer", SINGERS[singer_name], 76), song.seat("coro", 52, 64, 76)
     song.score.facts["singer"] = singer_name
     theme, verse, chorus = song.motifs(_DANCES, _BAR), song.motifs(_CELLS, _BAR), song.motifs(_CELLS, _BAR)
     scrape = _guacharaca(song)
-    tambora, extras = pick(rng, _TAMBORAS), {"maracas": rng.random() < 0.6, "cowbell": rng.random() < 0.35}
+    tambora, extras = pick(rng, _TAMBORAS), {"maracas": rng.random() < 0.4, "cowbell": rng.random() < 0.35}
     for section in song.sections:
         _percussion(song, drums, section, scrape, tambora, extras)
         if section.name == "drums":
@@ -139,23 +140,23 @@ def compose(rng: np.random.Generator) -> Score:
             _answers(song, tune, section, theme)
         else:
             played = song.sing(tune, section, theme, 64, 84, rest_beats=0.5, velocity=94)
-            second = brass if brass is not None else tune
-            if style != "gaita" or rng.random() < 0.3:
-                second.notes += harmonised(played, song.key, section)
+            second.notes += harmonised(played, song.key, section)
     feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 8), rng.uniform(0, 0.12), 0.5)
     last = {
         "tambora": [(0.0, _TAMBORA_LOW, 110)],
         "guacharaca": [(0.0, _SCRAPE_SHORT, 90)],
         "llamador": [(0.0, _LLAMADOR, 90)],
     }
-    return song.finish(bass, [track for track in (tune, comping, brass) if track is not None], last, feel)
+    return song.finish(bass, [track for track in (tune, comping, second) if track is not None], last, feel)
 
 
 def _guacharaca(song: Arrangement) -> tuple[Hit, ...]:
     """Scrape a quarter and two eighths in each half bar."""
-    long, short = pick(song.rng, ((_SCRAPE_SHORT, _CABASA), (_CABASA, _SCRAPE_SHORT), (_SCRAPE_LONG, _SCRAPE_SHORT)))
+    accent = pick(song.rng, (8, 14, 20))
     return tuple(
-        (half + beat, long if beat == 0 else short, 96 - 22 * (beat > 0)) for half in (0, 2) for beat in (0, 1, 1.5)
+        (half + beat, _SCRAPE_SHORT if beat else _SCRAPE_LONG, 104 - accent * (beat > 0))
+        for half in (0, 2)
+        for beat in (0, 1, 1.5)
     )
 
 

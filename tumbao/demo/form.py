@@ -9,7 +9,8 @@ import numpy as np
 
 from tumbao.demo.harmony import Chord, Key
 
-_MUSIC_SECONDS = (66.0, 90.0)
+_FULL_SECONDS, _SHORT_SECONDS = (92.0, 104.0), (66.0, 88.0)
+_SHORT_SHARE = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,8 @@ def plan(
         In order, without gaps.
     """
     unit_seconds = unit_bars * bar_beats * 60 / quarter_bpm
-    low, high = (int(np.ceil(_MUSIC_SECONDS[0] / unit_seconds)), int(_MUSIC_SECONDS[1] / unit_seconds))
+    shortest, longest = _SHORT_SECONDS if rng.random() < _SHORT_SHARE else _FULL_SECONDS
+    low, high = (int(np.ceil(shortest / unit_seconds)), int(longest / unit_seconds))
     units = int(rng.integers(low, max(low, high) + 1))
     shares = np.array([weight for _, weight in parts], float)
     lengths = np.maximum(1, np.floor(shares / shares.sum() * units)).astype(int)

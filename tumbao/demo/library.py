@@ -15,7 +15,7 @@ from typing import Any
 from tumbao.demo.song import compose, compose_file
 from tumbao.schema.genres import GENRES
 
-VERSION = 1
+VERSION = 2
 """Counts the changes that make other songs of the same seed."""
 
 _LIST = "library.json"

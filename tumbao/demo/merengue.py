@@ -13,7 +13,7 @@ from tumbao.demo.score import Feel, Hit, Score, Track
 _BAR = 2.0
 _HEAD, _HEAD_HIGH, _RIM, _SLAP = 41, 43, 37, 62
 _KICK, _CRASH, _CONGA_OPEN, _CONGA_LOW = 36, 49, 63, 64
-_BRUSH, _CABASA, _MARACAS = 73, 69, 70
+_CABASA, _MARACAS = 69, 70
 
 _TAMBORAS: tuple[tuple[Hit, ...], ...] = (
     (
@@ -87,10 +87,10 @@ def compose(rng: np.random.Generator) -> Score:
     score : Score
         2/4 at 120 to 160 bpm; `facts["style"]` is "orquesta" (piano) or "típico" (accordion).
     """
-    style = "orquesta" if rng.random() < 0.7 else "típico"
+    style = "orquesta" if rng.random() < 0.75 else "típico"
     song = begin(rng, rng.uniform(121, 158), 1, (2, 4), 0.45, _FORMS, _CHANGES, 8, {"style": style})
-    guira = song.seat("guira", level=86, pan=92, is_drum=True)
-    tambora = song.seat("tambora", level=90, pan=44, is_drum=True)
+    guira = song.seat("guira", level=118, pan=92, is_drum=True)
+    tambora = song.seat("tambora", level=104, pan=44, is_drum=True)
     congas = song.seat("congas", level=84, pan=78, is_drum=True)
     kit = song.seat("bombo", level=80, pan=64, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 34))), 100)
@@ -99,18 +99,17 @@ def compose(rng: np.random.Generator) -> Score:
         if style == "orquesta"
         else song.seat("accordion", 21, 88, 50)
     )
-    saxes = song.seat("saxophones", int(pick(rng, (66, 64))), 82, 80)
+    saxes = song.seat("saxophones", int(pick(rng, (66, 64))), 88, 80)
     trumpets = song.seat("trumpets", int(pick(rng, (56, 61))), 76, 34)
     singer_name = str(pick(rng, tuple(SINGERS)))
-    singer, coro = song.seat("singer", SINGERS[singer_name], 90), song.seat("coro", 52, 70, 74)
+    singer, coro = song.seat("singer", SINGERS[singer_name], 76), song.seat("coro", 52, 70, 74)
     song.score.facts["singer"] = singer_name
     verse, chorus, jaleo, calls = (song.motifs(cells, _BAR) for cells in (_CELLS, _CELLS, _JALEOS, _CELLS))
     pattern, piano, beat = _guira(song), pick(rng, _PIANOS), pick(rng, _TAMBORAS)
     with_congas, with_kick = rng.random() < 0.5, style == "orquesta" and rng.random() < 0.5
     for section in song.sections:
         _tambora(song, tambora, section, beat)
-        if section.name != "paseo":
-            guira.loop(section.start, section.end, _BAR, pattern, 0.8 if section.name == "intro" else 1.0)
+        guira.loop(section.start, section.end, _BAR, pattern, 0.85 if section.name in ("intro", "paseo") else 1.0)
         if with_congas and section.name not in ("paseo", "break"):
             congas.loop(section.start, section.end, _BAR, _CONGAS)
         if with_kick and section.name in ("chorus", "mambo", "jaleo"):
@@ -122,7 +121,7 @@ def compose(rng: np.random.Generator) -> Score:
             sung = song.sing(singer, section, verse if section.name == "verse" else chorus, 60, 77, rest_beats=1.5)
             if section.name == "chorus":
                 coro.notes += harmonised(sung, song.key, section)
-                _jaleo(song, saxes, section, jaleo, 80)
+            _jaleo(song, saxes, section, jaleo, 86 if section.name == "chorus" else 66)
         elif section.name in ("jaleo", "mambo", "break"):
             lead = keys if style == "típico" and section.name == "jaleo" else saxes
             _jaleo(song, lead, section, jaleo, 98)
@@ -133,14 +132,14 @@ def compose(rng: np.random.Generator) -> Score:
             opened = song.sing(trumpets if style == "orquesta" else keys, section, calls, 65, 82, velocity=94)
             saxes.notes += harmonised(opened, song.key, section)
     feel = Feel(rng.uniform(0.002, 0.006), rng.uniform(3, 8), rng.uniform(0, 0.1), 0.25)
-    last = {"tambora": [(0.0, _HEAD, 115)], "guira": [(0.0, _BRUSH, 100)], "bombo": [(0.0, _CRASH, 90)]}
+    last = {"tambora": [(0.0, _HEAD, 115)], "guira": [(0.0, _CABASA, 100)], "bombo": [(0.0, _CRASH, 90)]}
     return song.finish(bass, (keys, saxes), last, feel)
 
 
 def _guira(song: Arrangement) -> tuple[Hit, ...]:
     """Stroke all sixteenths, the beats and the sixteenths before them louder."""
-    stroke, answer = pick(song.rng, ((_BRUSH, _CABASA), (_CABASA, _MARACAS), (_CABASA, _CABASA), (_BRUSH, _BRUSH)))
-    accents = pick(song.rng, ((100, 50, 66, 84), (96, 54, 84, 60), (90, 48, 90, 76)))
+    stroke, answer = pick(song.rng, ((_CABASA, _CABASA), (_CABASA, _MARACAS), (_MARACAS, _CABASA)))
+    accents = pick(song.rng, ((108, 76, 88, 98), (106, 78, 98, 84), (104, 74, 100, 90)))
     return tuple((step / 4, stroke if step % 4 in (0, 3) else answer, accents[step % 4]) for step in range(8))
 
 

@@ -11,10 +11,9 @@ from tumbao.demo.melody import Cell, Motif, harmonised
 from tumbao.demo.score import Feel, Hit, Score, Track
 
 _BAR, _CYCLE = 4.0, 8.0
-_CLAVES, _SHELL, _BELL, _MARACAS = 75, 37, 56, 70
+_CLAVES, _SHELL, _BELL = 75, 37, 56
 _SLAP, _OPEN, _LOW = 62, 63, 64
 _MACHO, _HEMBRA, _TIMBAL_HIGH, _TIMBAL_LOW, _CRASH = 60, 61, 65, 66, 49
-_GUIRO_SHORT, _GUIRO_LONG = 73, 74
 
 THREE_SIDE, TWO_SIDE = (0.0, 1.5, 3.0), (1.0, 2.0)
 """The son clave: strokes in the bar of three and in the bar of two, in quarter notes."""
@@ -39,10 +38,6 @@ _MARTILLO: tuple[Hit, ...] = (
 _CAMPANA: tuple[Hit, ...] = (
     *((beat, _BELL, 108) for beat in (0, 2)),
     *((beat, _BELL, 70) for beat in (1, 1.5, 3, 3.5)),
-)
-_GUIRO: tuple[Hit, ...] = (
-    *((beat, _GUIRO_LONG, 84) for beat in (0, 2)),
-    *((beat, _GUIRO_SHORT, 66) for beat in (1, 1.5, 3, 3.5)),
 )
 _ABANICO: tuple[Hit, ...] = (
     (1.5, _TIMBAL_HIGH, 92),
@@ -103,20 +98,19 @@ def compose(rng: np.random.Generator) -> Score:
     seats = {
         name: song.seat(name, level=level, pan=pan, is_drum=True)
         for name, level, pan in (
-            ("claves", 78, 88),
-            ("timbales", 92, 40),
-            ("congas", 104, 76),
-            ("bongo", 90, 52),
-            ("guiro", 70, 100),
-            ("cowbell", 80, 48),
+            ("claves", 92, 88),
+            ("timbales", 118, 40),
+            ("congas", 112, 76),
+            ("bongo", 84, 52),
+            ("cowbell", 104, 48),
         )
     }
     bass = song.seat("bass", int(pick(rng, (32, 33, 35))), 100)
-    piano = song.seat("piano", int(pick(rng, (0, 0, 1, 4))), 88, 46)
+    piano = song.seat("piano", int(pick(rng, (0, 0, 1))), 108, 46)
     singer_name = str(pick(rng, tuple(SINGERS)))
-    singer, coro = song.seat("singer", SINGERS[singer_name], 90), song.seat("coro", 52, 72, 78)
-    trumpets = song.seat("trumpets", int(pick(rng, (56, 61))), 80, 84)
-    trombones = song.seat("trombones", 57, 78, 36)
+    singer, coro = song.seat("singer", SINGERS[singer_name], 76), song.seat("coro", 52, 72, 78)
+    trumpets = song.seat("trumpets", int(pick(rng, (56, 61))), 96, 84)
+    trombones = song.seat("trombones", 57, 84, 36)
     song.score.facts["singer"] = singer_name
     verse, call, answer = (song.motifs(_CELLS, _BAR) for _ in range(3))
     riff = song.motifs(_RIFFS, _BAR)
@@ -129,6 +123,7 @@ def compose(rng: np.random.Generator) -> Score:
         _bass(song, bass, section)
         _montuno(song, piano, section, two_first, hot or number == 0)
         if section.name in ("verse", "chorus"):
+            _backing(song, trumpets, trombones, section, riff)
             sung = song.sing(singer, section, verse, 58, 76)
             coro.notes += harmonised(sung, song.key, section) if section.name == "chorus" else []
         elif section.name == "montuno":
@@ -164,9 +159,8 @@ def _percussion(song: Arrangement, seats: dict[str, Track], section: Section, tw
         seats["cowbell"].loop(start, end, _BAR, _CAMPANA)
     else:
         seats["bongo"].loop(start, end, _BAR, _MARTILLO)
-        seats["guiro"].loop(start, end, _BAR, _GUIRO)
     cascara = [
-        (beat, _SHELL if not hot else 67, 92 - 24 * (beat % 1))
+        (beat, _SHELL if not hot else 67, 104 - 16 * (beat % 1))
         for beat in _two_bars(two_first, _CASCARA_TWO, _CASCARA_THREE)
     ]
     seats["timbales"].loop(start, section.last_bar, _CYCLE, cascara, 0.9)
@@ -213,6 +207,14 @@ def _brass(song: Arrangement, trumpets: Track, trombones: Track, section: Sectio
     lead = song.sing(trumpets, section, riff, 67, 84, rest_beats=0.5, velocity=98)
     trumpets.notes += harmonised(lead, song.key, section)
     trombones.notes += harmonised(lead, song.key, section, 7)
+
+
+def _backing(song: Arrangement, trumpets: Track, trombones: Track, section: Section, riff: tuple[Motif, ...]) -> None:
+    """Answer the singer with the brass in the second half of every four bars."""
+    for start in section.bar_starts()[2::4]:
+        reply = Section("reply", start, 2, _BAR, ((section.chord_at(start),), (section.chord_at(start + _BAR),)))
+        lead = song.sing(trumpets, reply, riff, 67, 82, phrase_bars=2, rest_beats=0.5, velocity=84)
+        trombones.notes += harmonised(lead, song.key, reply, 7)
 
 
 def _hits(song: Arrangement, players: tuple[Track, ...], bass: Track, section: Section, two_first: bool) -> None:

@@ -13,10 +13,10 @@ from tumbao.demo.arrangement import SINGERS, Arrangement, begin, pick
 from tumbao.demo.form import Section
 from tumbao.demo.harmony import nearest, voicing
 from tumbao.demo.melody import Cell, Motif, harmonised
-from tumbao.demo.score import Feel, Hit, Score, Track
+from tumbao.demo.score import Feel, Hit, Note, Score, Track
 
 _CAJA_LOW, _CAJA_OPEN, _CAJA_SLAP, _CAJA_EDGE = 66, 65, 62, 60
-_SCRAPE, _SCRAPE_LONG, _CABASA = 73, 74, 69
+_SCRAPE = 73
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,18 +180,17 @@ def compose(rng: np.random.Generator) -> Score:
     air = AIRS[name]
     song = begin(rng, rng.uniform(*air.bpm), air.pulse, air.meter, 0.32, _FORMS, _CHANGES, 4, {"air": name})
     bar = song.sections[0].bar_beats
-    caja = song.seat("caja", level=102, pan=46, is_drum=True)
-    guacharaca = song.seat("guacharaca", level=84, pan=90, is_drum=True)
+    caja = song.seat("caja", level=110, pan=46, is_drum=True)
+    guacharaca = song.seat("guacharaca", level=62, pan=90, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 98)
-    accordion = song.seat("accordion", int(pick(rng, (21, 21, 23))), 94, 56)
-    buttons = song.seat("accordion basses", accordion.program, 60, 60)
-    guitar = song.seat("guitar", int(pick(rng, (24, 25))), 58, 86) if rng.random() < 0.5 else None
+    accordion = song.seat("accordion", int(pick(rng, (21, 21, 23))), 108, 56)
+    buttons = song.seat("accordion basses", accordion.program, 84, 60)
+    guitar = song.seat("guitar", int(pick(rng, (24, 25))), 52, 86) if rng.random() < 0.3 else None
     singer_name = str(pick(rng, tuple(SINGERS)))
-    singer, coro = song.seat("singer", SINGERS[singer_name], 90), song.seat("coro", 52, 60, 78)
+    singer, coro = song.seat("singer", SINGERS[singer_name], 76), song.seat("coro", 52, 60, 78)
     song.score.facts["singer"] = singer_name
     verse, chorus, runs = song.motifs(air.cells, bar), song.motifs(air.cells, bar), song.motifs(air.runs, bar)
-    long, short = pick(rng, ((_SCRAPE, _CABASA), (_CABASA, _SCRAPE), (_SCRAPE, _SCRAPE), (_SCRAPE_LONG, _SCRAPE)))
-    scrape: list[Hit] = [(beat, long if velocity > 90 else short, velocity) for beat, velocity in air.scrape]
+    scrape: list[Hit] = [(beat, _SCRAPE, velocity) for beat, velocity in air.scrape]
     for number, section in enumerate(song.sections):
         entering = number == 0 and rng.random() < 0.4
         _percussion(song, caja, guacharaca, section, air, scrape, entering)
@@ -211,6 +210,7 @@ def compose(rng: np.random.Generator) -> Score:
             played = song.sing(accordion, section, runs, 62, 84, rest_beats=0.5, velocity=96)
             if rng.random() < 0.7:
                 accordion.notes += harmonised(played, song.key, section, int(pick(rng, (2, 5))), 0.8)
+    accordion.notes += _high_reeds(accordion)
     feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 8), rng.uniform(0, 0.1) if air.pulse == 2 else 0.0, 0.5)
     last = {"caja": [(0.0, _CAJA_LOW, 110)], "guacharaca": [(0.0, _SCRAPE, 92)]}
     return song.finish(bass, (accordion, buttons), last, feel)
@@ -246,6 +246,14 @@ def _basses(song: Arrangement, bass: Track, buttons: Track, section: Section, ai
             buttons.chord(start + beat, 0.3, shape, 66)
 
 
+def _high_reeds(accordion: Track) -> list[Note]:
+    """Sound the second row of reeds, an octave above what is played."""
+    return [
+        dataclasses.replace(note, pitch=note.pitch + 12, velocity=round(note.velocity * 0.75))
+        for note in accordion.notes
+    ]
+
+
 def _strum(guitar: Track, section: Section, air: _Air) -> None:
     shape = None
     for start in section.bar_starts():
@@ -258,10 +266,13 @@ def _fills(song: Arrangement, accordion: Track, section: Section, runs: tuple[Mo
     """Fill the singer's rests, the last bar of every four, and hold soft thirds under some of the phrases."""
     for start in section.bar_starts()[3::4]:
         fill = Section("fill", start, 1, section.bar_beats, ((section.chord_at(start),),))
-        song.sing(accordion, fill, runs, 65, 84, phrase_bars=1, rest_beats=0.25, velocity=90)
-    if song.rng.random() < 0.5:
-        shape = None
-        for index, start in enumerate(section.bar_starts()):
-            if index % 4 != 3:
-                shape = voicing(section.chord_at(start), 2, 66, shape)
-                accordion.chord(start, section.bar_beats * 0.9, shape, 54)
+        played = song.sing(accordion, fill, runs, 65, 84, phrase_bars=1, rest_beats=0.25, velocity=96)
+        accordion.notes += harmonised(played, song.key, fill)
+    shape = None
+    for index, start in enumerate(section.bar_starts()):
+        if index % 4 != 3:
+            for step in range(round(2 * section.bar_beats)):
+                shape = voicing(section.chord_at(start + step / 2), 3, 72, shape)
+                accordion.add(start + step / 2, 0.45, shape[(0, 2, 1)[step % 3]], 78)
+                if step % 3 == 0:
+                    accordion.add(start + step / 2, 1.4, shape[0] - 12, 72)
