@@ -17,8 +17,10 @@ import soundfile
 
 from tumbao.components.ingest.catalog import (
     DUPLICATE,
+    GIVEN,
     LIBRARY_FILE,
     MANIFEST_COLUMNS,
+    OUTSIDE,
     UNKNOWN_GENRE,
     Catalog,
     Rejected,
@@ -105,8 +107,8 @@ def test_every_file_is_a_song_or_rejected_with_its_reason(
     assert len(catalog.songs) == 6
     assert catalog.found == 13
     details = {item.song: item.detail for item in catalog.rejected}
-    assert details["rock/x.wav"] == "expected one of cumbia, salsa; received the folder rock"
-    assert "no genre folder" in details["at the root.wav"]
+    assert details["rock/x.wav"] == "expected one of cumbia, salsa; received rock"
+    assert "received no genre" in details["at the root.wav"]
     assert details["salsa/copy.wav"] == "the same bytes as cumbia/a.wav"
     assert "2.9 s" in details["salsa/short.wav"]
 
@@ -211,16 +213,16 @@ def test_a_genre_without_a_usable_song_ends_it_and_lists_the_rejects(
 
 
 def test_genres_that_are_there_are_not_missed() -> None:
-    rejected = [Rejected("salsa/x.mp3", "/x.mp3", "silent", "is silent")]
+    rejected = [Rejected("salsa/x.mp3", "/x.mp3", "silent", "is silent", 0)]
     require_genres(Counter(salsa=1, cumbia=1), GENRES, rejected, "in the test split")
     with pytest.raises(ValueError, match=r"in the test split\. Received none of: cumbia.*\n.*salsa/x.mp3: silent"):
         require_genres(Counter(salsa=1), GENRES, rejected, "in the test split")
 
 
-@pytest.mark.parametrize(("name", "said"), [("missing", "does not exist"), ("file", "is no folder")])
-def test_no_folder_is_refused(tmp_path: Path, small_spec: MelSpec, name: str, said: str) -> None:
+@pytest.mark.parametrize(("name", "said"), [("missing", "which does not exist"), ("file", "a list of songs that ends")])
+def test_what_is_no_library_is_refused(tmp_path: Path, small_spec: MelSpec, name: str, said: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=f"per genre .cumbia, salsa.*{name}, which {said}"):
+    with pytest.raises(ValueError, match=said):
         scan(tmp_path / name, GENRES, small_spec)
 
 
@@ -243,6 +245,8 @@ def test_manifests_hold_every_song_once_and_what_is_needed_to_read_it(
         "found": 6,
         "genres": list(GENRES),
         "protocol": "song",
+        "method": "stratified",
+        "artists_on_two_sides": [],
         "leaky": False,
         "seed": 7,
     }
@@ -344,3 +348,91 @@ def test_too_few_songs_leave_nothing_behind(library: Path, manifests: Callable[.
     with pytest.raises(ValueError, match="salsa has 2 and needs 1 more"):
         manifests()
     assert not (tmp_path / "catalogs").exists()
+
+
+@pytest.fixture
+def listed(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> Callable[..., Catalog]:
+    """Scan a list of songs: listed("a.wav,salsa", ...) with the columns given; every file lasts 13 s."""
+
+    def scan_list(*lines: str, columns: str = "file_name,genre,artist,split") -> Catalog:
+        for gain, name in enumerate("abcdefgh", start=1):
+            write_song(tmp_path / "music" / f"{name}.wav", 13, gain=gain / 10)
+        write_song(tmp_path / "elsewhere.wav", 13)
+        file = tmp_path / "music" / "songs.csv"
+        file.write_text("\n".join([columns, *lines]), "utf-8")
+        return scan(file, GENRES, small_spec)
+
+    (tmp_path / "music").mkdir()
+    return scan_list
+
+
+def test_a_list_may_name_parts_and_only_what_lies_in_the_library(
+    listed: Callable[..., Catalog], tmp_path: Path
+) -> None:
+    catalog = listed(
+        "a.wav,salsa,,0,4.5",
+        "a.wav,salsa,,4.5,",
+        "a.wav,salsa,,12,",
+        "b.wav,cumbia,,,",
+        "../elsewhere.wav,cumbia,,,",
+        f"{tmp_path}/elsewhere.wav,cumbia,,,",
+        "gs://bucket/c.wav,cumbia,,,",
+        "c.wav,tango,,,",
+        "missing.wav,salsa,,,",
+        columns="file_name,genre,artist,start,end",
+    )
+    assert [(song.entry, song.seconds) for song in catalog.songs] == [(0, 4.5), (1, 8.5), (3, 13.0), (5, 13.0)]
+    assert {item.entry: item.reason for item in catalog.rejected} == {
+        2: Reason.TOO_SHORT.value,
+        4: OUTSIDE,
+        6: Reason.UNREADABLE.value,
+        7: UNKNOWN_GENRE,
+        8: Reason.UNREADABLE.value,
+    }
+    assert catalog.found == 9
+
+
+def test_an_artist_stays_on_one_side_if_asked(
+    listed: Callable[..., Catalog], tmp_path: Path, small_spec: MelSpec
+) -> None:
+    names = ["Celia", "CELIA", "Rubén", "Rubén", "Lucho", "Lucho", "Totó", "Totó"]
+    names = [name if place < 6 else f"{name} {place}" for place, name in enumerate(names)]
+    genres = ["salsa"] * 3 + ["salsa"] * 2 + ["cumbia"] * 3
+    songs = zip("abcdefgh", genres, names, strict=True)
+    catalog = listed(*(f"{name}.wav,{genre},{artist},train" for name, genre, artist in songs))
+
+    def description(protocol: str, seed: int) -> dict[str, object]:
+        folder = write_manifests(
+            catalog, tmp_path / "out", genres=GENRES, protocol=protocol, seed=seed, spec=small_spec
+        )
+        return dict(json.loads((folder / "catalog.json").read_text()))
+
+    by_song = [description("song", seed)["artists_on_two_sides"] for seed in range(5)]
+    assert any("Rubén" in str(artists) for artists in by_song)
+    assert all(description("artist", seed)["artists_on_two_sides"] == [] for seed in range(5))
+
+
+def test_the_librarys_own_splits_are_taken(listed: Callable[..., Catalog], tmp_path: Path, small_spec: MelSpec) -> None:
+    sides = ["train", "valid", "test"] * 2
+    genres = ["salsa"] * 3 + ["cumbia"] * 3
+    catalog = listed(
+        *(f"{name}.wav,{genre},,{side}" for name, genre, side in zip("abcdef", genres, sides, strict=True))
+    )
+    folder = write_manifests(
+        catalog, tmp_path / "out", genres=GENRES, protocol="song", seed=0, spec=small_spec, method=GIVEN
+    )
+    found = {split: [row["song"] for row in rows(folder / f"{split}.csv")] for split in SPLITS}
+    assert found == {"train": ["a.wav", "d.wav"], "val": ["b.wav", "e.wav"], "test": ["c.wav", "f.wav"]}
+
+
+def test_parts_of_one_song_share_a_side_and_number_their_fragments_on(
+    listed: Callable[..., Catalog], tmp_path: Path, small_spec: MelSpec
+) -> None:
+    others = [f"{name}.wav,{genre},,," for name, genre in zip("bcdef", ["salsa"] * 2 + ["cumbia"] * 3, strict=True)]
+    catalog = listed("a.wav,salsa,,0,4.5", "a.wav,salsa,,4.5,", *others, columns="file_name,genre,artist,start,end")
+    for protocol in ("song", "fragment"):
+        folder = write_manifests(catalog, tmp_path / "out", genres=GENRES, protocol=protocol, seed=1, spec=small_spec)
+        parts = [row for split in SPLITS for row in rows(folder / f"{split}.csv") if row["song"] == "a.wav"]
+        assert {(row["start"], row["first"]) for row in parts} == {("0.0", "0"), ("4.5", "1")}
+    listed_fragments = sorted(int(row["first"]) + int(index) for row in parts for index in row["fragments"].split())
+    assert listed_fragments == [0, 1, 2]  # 4.5 s hold one fragment of 4 s, 8.5 s hold two

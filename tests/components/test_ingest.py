@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pytest
+import soundfile
+import tensorflow as tf
 from apache_beam.testing.util import assert_that
 from tfx.types import artifact_utils
 
-from tumbao.components.images import read_records
+from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.ingest.executor import Executor, IngestSongs
@@ -111,10 +114,10 @@ def result(manifests: Callable[..., Path], small_spec: MelSpec, tmp_path_factory
 def test_the_transform_gives_records_and_says_what_became_of_every_song(
     tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
-    row = {"genre": "salsa", "sha256": "", "seconds": "9.0", "fragments": "", "split": "val"}
+    row = {"genre": "salsa", "seconds": "9.0", "fragments": "", "split": "val", "start": "0.0", "end": "", "first": "0"}
     rows = [
-        {**row, "song": "good", "path": str(write_song(tmp_path / "good.wav", 9))},
-        {**row, "song": "silent", "path": str(write_song(tmp_path / "silent.wav", 9, gain=0))},
+        {**row, "entry": "3", "song": "good", "path": str(write_song(tmp_path / "good.wav", 9))},
+        {**row, "entry": "4", "song": "silent", "path": str(write_song(tmp_path / "silent.wav", 9, gain=0))},
     ]
 
     def records_of_good(serialized: list[bytes]) -> None:
@@ -124,6 +127,7 @@ def test_the_transform_gives_records_and_says_what_became_of_every_song(
     def good_told(lines: list[str]) -> None:
         assert [json.loads(line) for line in lines] == [
             {
+                "entry": 3,
                 "song": "good",
                 "genre": "salsa",
                 "split": "val",
@@ -245,3 +249,35 @@ def test_by_fragment_the_listed_fragments_are_written_and_no_others(
     songs |= {"salsa/Ñ, long.wav": 3, "salsa/short.wav": 1, "salsa/other.wav": 2, "salsa/breaks off.wav": 1}
     assert Counter(song.decode() for song, _ in written) == songs
     assert set(result.rejected) == {"rock/x.wav", "salsa/silent.wav", "salsa/text.mp3", "salsa/the same.wav"}
+
+
+def test_a_part_of_a_file_gives_the_fragments_that_lie_in_it(
+    tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
+) -> None:
+    path, other = write_song(tmp_path / "whole.wav", 13), tmp_path / "part.wav"
+    samples, rate = soundfile.read(path)
+    soundfile.write(other, samples[2 * rate : 11 * rate], rate)
+    row = {"entry": "0", "genre": "salsa", "seconds": "9", "fragments": "", "split": "val", "first": "2"}
+    rows = [
+        {**row, "song": "part of whole", "path": str(path), "start": "2.0", "end": "11.0"},
+        {**row, "song": "file of its own", "path": str(other), "start": "0.0", "end": "", "first": "0"},
+    ]
+
+    def alike(serialized: list[bytes]) -> None:
+        found: dict[str, list[tuple[int, float, bytes]]] = {}
+        for one in serialized:
+            features = tf.train.Example.FromString(one).features.feature
+            numbers = features[record.FRAGMENT].int64_list.value[0], features[record.START_SECONDS].float_list.value[0]
+            song = features[record.SONG].bytes_list.value[0].decode()
+            found.setdefault(song, []).append((*numbers, features[record.IMAGE].bytes_list.value[0]))
+        part, whole = sorted(found["part of whole"]), sorted(found["file of its own"])
+        assert [(number, start) for number, start, _ in part] == [(2, 2.0), (3, 6.0)]
+        assert [(number, start) for number, start, _ in whole] == [(0, 0.0), (1, 4.0)]
+        for (_, _, png), (_, _, same) in zip(part, whole, strict=True):  # but for the resampler at the cut
+            assert np.abs(decode_image(png).astype(int) - decode_image(same)).mean() < 0.5
+        neighbours = np.abs(decode_image(part[0][2]).astype(int) - decode_image(part[1][2])).mean()
+        assert neighbours > 2
+
+    with beam.Pipeline(argv=[RUNNER]) as pipeline:
+        outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES)
+        assert_that(outputs.examples, alike)

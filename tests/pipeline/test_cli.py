@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tumbao.components.ingest.catalog import GIVEN
+from tumbao.components.ingest.layouts import LAYOUTS
+from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
 from tumbao.pipeline.runs import read_runs
 from tumbao.schema.genres import GENRES
@@ -192,3 +195,9 @@ def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
     code, out, err = tumbao("fetch", "songs.csv", "--out", "songs")
     assert (code, out) == (2, "")
     assert "url" in err
+
+
+def test_the_choices_of_the_command_are_those_of_the_library() -> None:
+    assert [choice.value for choice in cli.Layout] == list(LAYOUTS)
+    assert {choice.value for choice in cli.Split} == {*PROTOCOLS, GIVEN}
+    assert {choice.value for choice in cli.SplitMethod} == set(METHODS)

@@ -32,11 +32,31 @@ DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
 """The paper's batch of 32 would give the demo's few fragments 20 steps in all."""
 
 
-class Protocol(str, enum.Enum):
-    """How a library is split; the values of `splits.PROTOCOLS`."""
+class Split(str, enum.Enum):
+    """What a split keeps whole: one of `splits.PROTOCOLS`, or the library's own splits."""
 
     SONG = "song"
+    ARTIST = "artist"
     FRAGMENT = "fragment"
+    GIVEN = "given"
+
+
+class SplitMethod(str, enum.Enum):
+    """How a split is drawn; the values of `splits.METHODS`."""
+
+    STRATIFIED = "stratified"
+    STABLE = "stable"
+
+
+class Layout(str, enum.Enum):
+    """The form of a library; the values of `layouts.LAYOUTS`."""
+
+    AUTO = "auto"
+    FOLDER = "folder"
+    MANIFEST = "manifest"
+    AUDIOFOLDER = "audiofolder"
+    FMA = "fma"
+    JAMENDO = "jamendo"
 
 
 class ClassWeights(str, enum.Enum):
@@ -83,16 +103,21 @@ def _main(
 def run(
     data: Annotated[
         Path,
-        typer.Option(exists=True, file_okay=False, help="The library: a folder with one folder of songs per genre."),
+        typer.Option(exists=True, help="The library: a folder with one folder of songs per genre, or a list of songs."),
     ],
     workspace: Workspace = DEFAULT_WORKSPACE,
     push_to: Annotated[
         Path | None, typer.Option(help="Where blessed models are pushed. [default: WORKSPACE/pushed]")
     ] = None,
     genres: Annotated[str, typer.Option(help="The genres, separated by commas: names of folders.")] = ",".join(GENRES),
+    layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
     split: Annotated[
-        Protocol, typer.Option(help="What a split keeps whole. fragment is the paper's protocol, and leaky.")
-    ] = Protocol.SONG,
+        Split,
+        typer.Option(help="What a split keeps whole. fragment: the paper's, leaky. given: the library's own splits."),
+    ] = Split.SONG,
+    split_method: Annotated[
+        SplitMethod, typer.Option(help="stable: a song keeps its side while the library grows.")
+    ] = SplitMethod.STRATIFIED,
     seed: Annotated[int, typer.Option(min=0, help="Of split, initial weights and shuffling.")] = 7,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Fragments in a batch.")] = 32,
@@ -114,7 +139,7 @@ def run(
     from_component: Annotated[str, typer.Option("--from", help="First component to run.")] = "",
     to_component: Annotated[str, typer.Option("--to", help="Last component to run.")] = "",
 ) -> None:
-    """Train, evaluate, gate and push: from a folder of genre folders to a model.
+    """Train, evaluate, gate and push: from a library to a model.
 
     Finished work is taken over from earlier runs of the same workspace. Exit codes: 0 done and blessed, 3 done but not
     blessed, 1 failed, 2 wrong use, 130 interrupted.
@@ -125,7 +150,9 @@ def run(
         data=data,
         workspace=workspace,
         genres=tuple(name.strip() for name in genres.split(",") if name.strip()),
-        protocol=split.value,
+        layout=layout.value,
+        protocol=Split.SONG.value if split is Split.GIVEN else split.value,
+        method=split.value if split is Split.GIVEN else split_method.value,
         seed=seed,
         vgg16_weights=vgg16_weights,
         precision=precision.value,
@@ -163,7 +190,7 @@ def _run(asked: LocalRun) -> int:
         "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",
         "log": folder / runs.LOG_FILE,
     }
-    if record.accuracy is not None and record.protocol == Protocol.FRAGMENT.value:
+    if record.accuracy is not None and record.protocol == Split.FRAGMENT.value:
         lines["accuracy"] = f"{lines['accuracy']} (leaky: fragments of one song stand on both sides of the split)"
     if record.accuracy is not None and record.synthetic:
         lines["accuracy"] = f"{lines['accuracy']} (synthetic library)"
@@ -225,7 +252,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
             record.run,
             escape(record.library) + (" (synthetic)" if record.synthetic else ""),
             str(record.songs or ""),
-            record.protocol + (" (leaky)" if record.protocol == Protocol.FRAGMENT.value else ""),
+            record.protocol + (" (leaky)" if record.protocol == Split.FRAGMENT.value else ""),
             f"{record.accuracy:.1%}" if record.accuracy is not None else "",
             "yes" if record.blessed else "no",
             record.outcome,
@@ -310,7 +337,9 @@ def demo(
         data=library,
         workspace=workspace,
         genres=GENRES,
-        protocol=Protocol.SONG.value,
+        layout=Layout.FOLDER.value,
+        protocol=Split.SONG.value,
+        method=SplitMethod.STRATIFIED.value,
         seed=DEMO_SEED,
         vgg16_weights="",
         precision=Precision.AUTO.value,

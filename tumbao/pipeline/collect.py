@@ -194,7 +194,9 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
     description = json.loads(_read(f"{config.manifests}/catalog.json"))
     songs = list(_lines(f"{artifacts.uri('AudioExampleGen', 'ingested')}/ingested.jsonl"))
     rejected = list(_lines(f"{artifacts.uri('AudioExampleGen', 'rejected')}/rejected.jsonl"))
-    in_split = Counter((song["genre"], song["split"]) for song in songs if song["fragments"])
+    in_split = Counter(
+        (genre, split) for genre, split, _ in {(s["genre"], s["split"], s["song"]) for s in songs if s["fragments"]}
+    )
     fragments: Counter[tuple[str, str]] = Counter()
     for song in songs:
         fragments[song["genre"], song["split"]] += song["fragments"]
@@ -202,17 +204,20 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
     for song in songs:
         flags |= {(song["song"], flag) for flag in get_args(data.Flag) if song[flag]}
     few = [genre for genre in config.genres if in_split[genre, "test"] < FEW_SONGS]
-    warnings = (
-        (
+    warnings = []
+    if few:
+        warnings.append(
             f"Fewer than {FEW_SONGS} songs stand in the test split for {', '.join(few)}: "
-            "one song more or less that is recognised changes these figures a lot, so they mean little.",
+            "one song more or less that is recognised changes these figures a lot, so they mean little."
         )
-        if few
-        else ()
-    )
+    if shared := description["artists_on_two_sides"]:
+        warnings.append(
+            f"{len(shared)} artists stand on two sides of the split ({', '.join(shared[:5])}"
+            f"{' …' if len(shared) > 5 else ''}), so the model may know their voices: --split artist keeps each on one."
+        )
     return data.Catalog(
         found=description["found"],
-        ingested=len({song["song"] for song in songs}),
+        ingested=len({song["entry"] for song in songs}),
         rejected=tuple(data.RejectedFile(one["song"], one["reason"], one["detail"]) for one in rejected),
         flagged=tuple(data.FlaggedSong(song, flag) for song, flag in sorted(flags)),
         counts=tuple(
@@ -222,7 +227,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
         ),
         protocol=description["protocol"],
         split_seed=description["seed"],
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 

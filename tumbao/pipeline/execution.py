@@ -99,9 +99,15 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     weights = ensure_vgg16(asked.vgg16_weights or None, _megabytes)
     watch.say(f"VGG-16 weights: {escape(weights.source)}")
     spec = MelSpec()
-    catalog = scan(asked.data, asked.genres, spec)
+    catalog = scan(asked.data, asked.genres, spec, asked.layout)
     manifests = write_manifests(
-        catalog, workspace / "catalogs", genres=asked.genres, protocol=asked.protocol, seed=asked.seed, spec=spec
+        catalog,
+        workspace / "catalogs",
+        genres=asked.genres,
+        protocol=asked.protocol,
+        seed=asked.seed,
+        spec=spec,
+        method=asked.method,
     )
     watch.say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
     config = PipelineConfig(

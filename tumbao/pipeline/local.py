@@ -42,13 +42,17 @@ class LocalRun:
     Parameters
     ----------
     data : Path
-        The library: a folder of genre folders.
+        The library: a folder or a list of songs, see `layouts.read_library`.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
     workspace : Path
         Folder of metadata, artefacts, runs and pushed models.
     genres : tuple of str
         The run's genres.
     protocol : str
-        How to split: `song` or `fragment`.
+        What a split keeps whole, one of `splits.PROTOCOLS`.
+    method : str
+        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
     seed : int
         Of the split, of initial weights and of shuffling.
     vgg16_weights : str
@@ -66,9 +70,11 @@ class LocalRun:
     """
 
     data: Path
+    layout: str
     workspace: Path
     genres: tuple[str, ...]
     protocol: str
+    method: str
     seed: int
     vgg16_weights: str
     precision: str

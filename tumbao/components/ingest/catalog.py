@@ -1,4 +1,4 @@
-"""What songs there are: a folder of genre folders becomes one manifest per split.
+"""What songs there are: a library, in whatever layout, becomes one manifest per split.
 
 The manifests name every song with the hash of its content, so they say all that ingest depends on. They lie in a folder
 named after their own digest: another song, another genre, another byte in a file, another split is another folder,
@@ -16,13 +16,15 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tumbao import progress
-from tumbao.components.ingest.folders import walk
-from tumbao.components.ingest.fragments import cut, fragment_count
-from tumbao.components.ingest.splits import Assignment, split_songs
+from tumbao.components.ingest.fragments import MIN_SONG_SECONDS, fragment_count
+from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.listing import REMOTE, Entry, is_outside
+from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import AudioError, Reason, decode, probe
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -30,6 +32,7 @@ from tumbao.schema.validation import schema_text
 
 UNKNOWN_GENRE = "unknown genre"
 DUPLICATE = "duplicate"
+OUTSIDE = "outside the library"
 """Reasons of the catalog's own, beside those of `waveform.Reason`."""
 
 LIBRARY_FILE = "library.json"
@@ -38,26 +41,41 @@ LIBRARY_FILE = "library.json"
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """One song of the library.
+    """One song of the library, or one part of a song.
 
     Parameters
     ----------
+    entry : int
+        Its place in the library's list, from 0: what every file is accounted for by.
     song : str
-        Its identifier: the path below the library, with forward slashes.
+        Its identifier, the unit of split, see `listing.Entry`.
     path : str
         Where the file lies.
     genre : str
-        Name of the folder it lies in.
+        One of the run's genres.
+    artist : str
+        As the library or else the file's tags spell it; may be empty.
+    split : str
+        The library's own split; may be empty.
     sha256 : str
         Hash of the file's bytes, hexadecimal.
+    start_seconds : float
+        Where it begins in the file.
+    end_seconds : float or None
+        Where it ends in the file; None means at the file's end.
     seconds : float
-        Length as the file's header declares it; decoded where the header does not tell or tells too little.
+        Its length as the file's header declares it; decoded where the header does not tell or tells too little.
     """
 
+    entry: int
     song: str
     path: str
     genre: str
+    artist: str
+    split: str
     sha256: str
+    start_seconds: float
+    end_seconds: float | None
     seconds: float
 
 
@@ -68,19 +86,22 @@ class Rejected:
     Parameters
     ----------
     song : str
-        The path below the library.
+        Its identifier, see `listing.Entry`.
     path : str
         Where the file lies.
     reason : str
-        One of `waveform.Reason`, `UNKNOWN_GENRE` or `DUPLICATE`.
+        One of `waveform.Reason`, `UNKNOWN_GENRE`, `DUPLICATE` or `OUTSIDE`.
     detail : str
         A sentence for the person who looks after the library.
+    entry : int
+        Its place in the library's list, from 0.
     """
 
     song: str
     path: str
     reason: str
     detail: str
+    entry: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,17 +131,19 @@ class Catalog:
         return len(self.songs) + len(self.rejected)
 
 
-def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) -> Catalog:
-    """Look through a folder of genre folders: hash each file and read its header.
+def scan(library: Path, genres: Sequence[str], spec: MelSpec, layout: str = "auto", workers: int = 4) -> Catalog:
+    """Look through a library: hash each file and read its header.
 
     Parameters
     ----------
     library : Path
-        Holds a folder for each genre; folders below those are looked through as well.
+        A folder or a list of songs, see `layouts.read_library`.
     genres : sequence of str
-        The run's genres. Songs in other folders are rejected as of unknown genre.
+        The run's genres. Other songs are rejected as of unknown genre.
     spec : MelSpec
         Says how long a fragment is.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
     workers : int
         How many files are read at the same time.
 
@@ -132,23 +155,17 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, workers: int = 4) 
     Raises
     ------
     ValueError
-        If the folder does not exist or a genre has no usable song.
+        If the library is not there, makes no sense, or has no usable song of a genre.
     """
     library = library.absolute()
-    if not library.is_dir():
-        raise ValueError(
-            f"Expected a folder with one folder of songs per genre ({', '.join(genres)}). Received: {library}, "
-            f"which {'is no folder' if library.exists() else 'does not exist'}."
-        )
-    listing = walk(library)
-    progress.start("catalog", len(listing.files))
+    entries = read_library(library, layout, genres)
+    root = library if library.is_dir() else library.parent
+    progress.start("catalog", len(entries))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        outcomes = list(pool.map(lambda path: _look(path, library, genres, spec), listing.files))
-    outcomes += [_unreadable(Path(error.filename), library, error.strerror) for error in listing.unlisted]
+        outcomes = list(pool.map(lambda one: _look(one[0], one[1], root, genres, spec), enumerate(entries)))
     songs, rejected = _without_duplicates(outcomes)
-    catalog = Catalog(library.name, is_synthetic(library), songs, rejected)
-    per_genre = collections.Counter(song.genre for song in songs)
-    require_genres(per_genre, genres, rejected, f"in {library}")
+    catalog = Catalog(library.name, is_synthetic(root), songs, rejected)
+    require_genres(collections.Counter(song.genre for song in songs), genres, rejected, f"in {library}")
     return catalog
 
 
@@ -210,30 +227,37 @@ def require_genres(
     )
 
 
-def _look(path: Path, library: Path, genres: Sequence[str], spec: MelSpec) -> Song | Rejected:
-    relative = path.relative_to(library)
-    name = relative.as_posix()
-    genre = relative.parts[0] if len(relative.parts) > 1 else ""
+def _look(number: int, entry: Entry, root: Path, genres: Sequence[str], spec: MelSpec) -> Song | Rejected:
+    def reject(reason: str, detail: str) -> Rejected:
+        return Rejected(_in_utf8(entry.song), _in_utf8(entry.path), reason, detail, number)
+
+    path = Path(entry.path)
     try:
-        if _in_utf8(str(path)) != str(path):
-            return _unreadable(path, library, "its name is not in UTF-8; rename it")
-        if genre not in genres:
-            received = f"the folder {genre}" if genre else "no genre folder"
-            return Rejected(name, str(path), UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
-        seconds = _seconds(path, spec)
+        if entry.fault:
+            return reject(Reason.UNREADABLE.value, entry.fault)
+        if _in_utf8(entry.path) != entry.path:
+            return reject(Reason.UNREADABLE.value, "cannot be read: its name is not in UTF-8; rename it")
+        if entry.genre not in genres:
+            received = entry.genre or "no genre"
+            return reject(UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
+        if entry.path.startswith(REMOTE):
+            return reject(Reason.UNREADABLE.value, "cannot be read: songs in buckets are not read yet; copy it here")
+        if is_outside(entry, root):
+            return reject(OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
+        seconds = _seconds(entry, spec)
         with path.open("rb") as file:
-            return Song(name, str(path), genre, _digest(file), seconds)
+            digest = _digest(file)
+        artist = entry.artist or artist_and_title(path)[0]
+        start = entry.start_seconds or 0.0
+        return Song(
+            number, entry.song, entry.path, entry.genre, artist, entry.split, digest, start, entry.end_seconds, seconds
+        )
     except AudioError as error:
-        return Rejected(name, str(path), error.reason.value, error.sentence)
+        return reject(error.reason.value, error.sentence)
     except OSError as error:
-        return _unreadable(path, library, error.strerror)
+        return reject(Reason.UNREADABLE.value, f"cannot be read: {error.strerror}")
     finally:
         progress.advance("catalog")
-
-
-def _unreadable(path: Path, library: Path, why: str | None) -> Rejected:
-    name = path.relative_to(library).as_posix()
-    return Rejected(_in_utf8(name), _in_utf8(str(path)), Reason.UNREADABLE.value, f"cannot be read: {why}")
 
 
 def _in_utf8(name: str) -> str:
@@ -241,13 +265,21 @@ def _in_utf8(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _seconds(path: Path, spec: MelSpec) -> float:
-    declared = probe(path).declared_seconds
-    if declared is not None and fragment_count(declared, spec):
-        return declared
-    waveform = decode(path, spec.sample_rate_hz)
-    cut(waveform.samples, spec, path)  # refuses what is too short
-    return waveform.duration_seconds
+def _seconds(entry: Entry, spec: MelSpec) -> float:
+    """Tell how long the entry's part of its file is; refuse what is too short for a fragment."""
+    declared = probe(entry.path).declared_seconds
+    seconds = _of_part(entry, declared) if declared is not None else 0.0
+    if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
+        seconds = _of_part(entry, decode(entry.path, spec.sample_rate_hz).duration_seconds)
+    if not fragment_count(seconds, spec):
+        sentence = f"lasts {seconds:.1f} s, expected at least {MIN_SONG_SECONDS:.0f} s"
+        raise AudioError(entry.path, Reason.TOO_SHORT, sentence)
+    return seconds
+
+
+def _of_part(entry: Entry, seconds: float) -> float:
+    end = seconds if entry.end_seconds is None else min(entry.end_seconds, seconds)
+    return max(0.0, end - (entry.start_seconds or 0.0))
 
 
 def _digest(file: io.BufferedReader) -> str:
@@ -260,25 +292,51 @@ def _digest(file: io.BufferedReader) -> str:
 def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song, ...], tuple[Rejected, ...]]:
     songs: list[Song] = []
     rejected: list[Rejected] = []
-    first: dict[str, Song] = {}
+    first: dict[tuple[str, float, float | None], Song] = {}
     for outcome in outcomes:
         if isinstance(outcome, Rejected):
             rejected.append(outcome)
-        elif outcome.sha256 in first:
-            detail = f"the same bytes as {first[outcome.sha256].song}"
-            rejected.append(Rejected(outcome.song, outcome.path, DUPLICATE, detail))
-        else:
-            first[outcome.sha256] = outcome
+            continue
+        same = first.setdefault((outcome.sha256, outcome.start_seconds, outcome.end_seconds), outcome)
+        if same is outcome:
             songs.append(outcome)
+        else:
+            detail = f"the same bytes as {same.song}"
+            rejected.append(Rejected(outcome.song, outcome.path, DUPLICATE, detail, outcome.entry))
     return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
 
 
-MANIFEST_COLUMNS = ("song", "path", "genre", "sha256", "seconds", "fragments")
-"""Columns of a split's manifest; `fragments` lists indexes, empty means all of them."""
+GIVEN = "given"
+"""The split method that takes the library's own splits; the others are `splits.METHODS`."""
+
+MANIFEST_COLUMNS = (
+    "entry",
+    "song",
+    "path",
+    "genre",
+    "artist",
+    "sha256",
+    "start",
+    "end",
+    "seconds",
+    "first",
+    "fragments",
+)
+"""Columns of a split's manifest.
+
+`first` is the number of the part's first fragment in its song; `fragments` lists indexes in the part, empty means all.
+"""
 
 
 def write_manifests(
-    catalog: Catalog, folder: Path, *, genres: Sequence[str], protocol: str, seed: int, spec: MelSpec
+    catalog: Catalog,
+    folder: Path,
+    *,
+    genres: Sequence[str],
+    protocol: str,
+    seed: int,
+    spec: MelSpec,
+    method: str = "stratified",
 ) -> Path:
     """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
 
@@ -296,6 +354,8 @@ def write_manifests(
         Changes who goes where.
     spec : MelSpec
         Gives the fragments' length.
+    method : str
+        One of `splits.METHODS`, or `GIVEN` for the library's own splits, whatever the protocol.
 
     Returns
     -------
@@ -308,19 +368,29 @@ def write_manifests(
         If a genre has too few songs.
     """
     counts: dict[str, dict[str, int]] = {genre: {} for genre in genres}
+    firsts: list[int] = []
     for song in catalog.songs:
-        counts[song.genre][song.song] = fragment_count(song.seconds, spec)
-    assignment = split_songs(counts, protocol, seed)
-    texts = {f"{split}.csv": _manifest(catalog, assignment, split, protocol) for split in SPLITS}
+        first = counts[song.genre].get(song.song, 0)
+        firsts.append(first)
+        counts[song.genre][song.song] = first + fragment_count(song.seconds, spec)
+    artists = {song.song: song.artist for song in catalog.songs}
+    if method == GIVEN:
+        assignment = given_splits(counts, ((song.song, song.split) for song in catalog.songs))
+    else:
+        assignment = split_songs(counts, protocol, seed, method=method, artists=artists)
+    texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], protocol, spec) for split in SPLITS}
     texts["schema.pbtxt"] = schema_text(genres)
-    texts["rejected.csv"] = _csv(["song", "path", "reason", "detail"], map(dataclasses.astuple, catalog.rejected))
+    names = [field.name for field in dataclasses.fields(Rejected)]
+    texts["rejected.csv"] = _csv(names, map(dataclasses.astuple, catalog.rejected))
     description = {
         "library": catalog.name,
         "synthetic": catalog.synthetic,
         "found": catalog.found,
         "genres": list(genres),
         "protocol": protocol,
-        "leaky": protocol == "fragment",
+        "method": method,
+        "artists_on_two_sides": artists_on_two_sides(assignment, artists),
+        "leaky": protocol == "fragment" and method != GIVEN,
         "seed": seed,
     }
     texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
@@ -337,20 +407,35 @@ def write_manifests(
     return target
 
 
-def _manifest(catalog: Catalog, assignment: Assignment, split: str, protocol: str) -> str:
-    members = assignment[split]
-    rows = [
-        (
-            s.song,
-            s.path,
-            s.genre,
-            s.sha256,
-            s.seconds,
-            "" if protocol == "song" else " ".join(map(str, members[s.song])),
+def _manifest(
+    catalog: Catalog, firsts: Sequence[int], members: Mapping[str, Sequence[int]], protocol: str, spec: MelSpec
+) -> str:
+    rows: list[Sequence[object]] = []
+    for song, first in zip(catalog.songs, firsts, strict=True):
+        if song.song not in members:
+            continue
+        fragments = ""
+        if protocol == "fragment":
+            own = range(first, first + fragment_count(song.seconds, spec))
+            fragments = " ".join(str(index - first) for index in members[song.song] if index in own)
+            if not fragments:
+                continue
+        end = "" if song.end_seconds is None else song.end_seconds
+        rows.append(
+            (
+                song.entry,
+                song.song,
+                song.path,
+                song.genre,
+                song.artist,
+                song.sha256,
+                song.start_seconds,
+                end,
+                song.seconds,
+                first,
+                fragments,
+            )
         )
-        for s in catalog.songs
-        if s.song in members
-    ]
     return _csv(MANIFEST_COLUMNS, rows)
 
 

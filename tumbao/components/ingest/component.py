@@ -14,13 +14,13 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 class RejectedSongs(types.Artifact):
-    """`rejected.jsonl`: song, path, reason and detail of every file that was not used."""
+    """`rejected.jsonl`: entry, song, path, reason and detail of every file that was not used."""
 
     TYPE_NAME = "RejectedSongs"
 
 
 class IngestedSongs(types.Artifact):
-    """`ingested.jsonl`: song, genre, split, fragments, padded, truncated and seconds of every song that was used."""
+    """`ingested.jsonl`: entry, song, genre, split, fragments, padded, truncated and seconds of each used song."""
 
     TYPE_NAME = "IngestedSongs"
 

@@ -64,9 +64,12 @@ class SongToExamples(beam.DoFn):
         """
         try:
             waveform = decode(row["path"], self._spec.sample_rate_hz)
-            fragments, padded = cut(waveform.samples, self._spec, row["path"])
+            rate, start = self._spec.sample_rate_hz, float(row["start"])
+            end = round(float(row["end"]) * rate) if row["end"] else None
+            fragments, padded = cut(waveform.samples[round(start * rate) : end], self._spec, row["path"])
         except AudioError as error:
             rejected = {
+                "entry": int(row["entry"]),
                 "song": row["song"],
                 "path": row["path"],
                 "reason": error.reason.value,
@@ -83,12 +86,13 @@ class SongToExamples(beam.DoFn):
                     label=self._genres.index(row["genre"]),
                     genre=row["genre"],
                     song=row["song"],
-                    fragment=index,
-                    start_seconds=index * self._spec.fragment_seconds,
+                    fragment=int(row["first"]) + index,
+                    start_seconds=start + index * self._spec.fragment_seconds,
                     padded=padded,
                 )
                 yield example.SerializeToString(deterministic=True)
             told = {
+                "entry": int(row["entry"]),
                 "song": row["song"],
                 "genre": row["genre"],
                 "split": row["split"],
@@ -175,7 +179,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _ = outputs.examples | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
                 for tag, collections_ in told.items():
                     collections_.append(outputs[tag])
-            known = [json.dumps(row) for row in _rows(f"{manifests}/rejected.csv")]
+            rows_rejected = _rows(f"{manifests}/rejected.csv")
+            known = [json.dumps({**row, "entry": int(row["entry"])}) for row in rows_rejected]
             told[REJECTED].append(pipeline | "KnownRejected" >> beam.Create(known, reshuffle=False))
             for tag, path in ((REJECTED, rejected), (INGESTED, ingested)):
                 _ = (
@@ -203,7 +208,7 @@ def _rows(path: str, split: str = "") -> list[dict[str, str]]:
 
 def _reconcile(ingested: list[dict[str, Any]], rejected: list[dict[str, Any]], description: dict[str, Any]) -> None:
     """Check that nothing was lost and that every genre stands in every split."""
-    named = {line["song"] for line in ingested} | {line["song"] for line in rejected}
+    named = {line["entry"] for line in ingested} | {line["entry"] for line in rejected}
     if len(named) != description["found"]:
         raise RuntimeError(
             f"Expected {description['found']} songs, each ingested or rejected. Received {len(named)}: a fault in "
