@@ -110,7 +110,7 @@ def compose_file(path: Path, genre: str, index: int, seed: int) -> Path:
     Parameters
     ----------
     path : Path
-        Where to; its folder must exist. A file that is there is replaced, and never by half a song.
+        Where to; its folder is made if missing. A file that is there is replaced, and never by half a song.
     genre : str
         One of `tumbao.schema.genres.GENRES`.
     index : int
@@ -123,5 +123,6 @@ def compose_file(path: Path, genre: str, index: int, seed: int) -> Path:
     path : Path
         The file: stereo, 44,100 Hz, 65 to 110 s.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_mp3(path, waveform(song_midi(genre, index, seed)))
     return path
