@@ -201,3 +201,15 @@ def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     assert [choice.value for choice in cli.Layout] == list(LAYOUTS)
     assert {choice.value for choice in cli.Split} == {*PROTOCOLS, GIVEN}
     assert {choice.value for choice in cli.SplitMethod} == set(METHODS)
+
+
+@pytest.mark.parametrize("command", [("run", "--data", "library"), ("demo-library", "out"), ("demo",)])
+def test_what_needs_the_pipeline_says_so_where_there_is_none(
+    tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda package: None)
+    Path("library").mkdir(exist_ok=True)
+    code, out, err = tumbao(*command)
+    assert (code, out) == (1, "")
+    assert "Received: no tfx, pretty_midi. This install only classifies" in err
+    assert not Path("tumbao-workspace").exists()

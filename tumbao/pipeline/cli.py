@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -86,6 +87,18 @@ def _fail(error: Exception, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def _require_pipeline() -> None:
+    """End with a sentence where only the edge runtime is installed."""
+    missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
+    if missing:
+        _fail(
+            ValueError(
+                f"Expected the pipeline to be installed. Received: no {', '.join(missing)}. This install only "
+                'classifies; in a checkout `make setup` brings the rest, elsewhere `pip install "tumbao[pipeline]"`.'
+            )
+        )
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tumbao {__version__}")
@@ -144,6 +157,7 @@ def run(
     Finished work is taken over from earlier runs of the same workspace. Exit codes: 0 done and blessed, 3 done but not
     blessed, 1 failed, 2 wrong use, 130 interrupted.
     """
+    _require_pipeline()
     from tumbao.pipeline.local import LocalRun
 
     asked = LocalRun(
@@ -307,6 +321,7 @@ def demo_library(
 
 
 def _compose(out: Path, songs_per_genre: int, seed: int) -> None:
+    _require_pipeline()
     from tumbao.demo.library import make_library
     from tumbao.pipeline.watch import Watch
 
@@ -325,6 +340,7 @@ def demo(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Compose the demo library, run the whole pipeline on it, and classify a song that the model never saw."""
+    _require_pipeline()
     from tumbao.demo.song import compose_file
     from tumbao.pipeline.classify import run_classify
     from tumbao.pipeline.local import LocalRun

@@ -43,7 +43,7 @@ class TrainingData:
     library : str
         Name of the library's folder, without the path to it.
     catalog_digest : str
-        SHA-256 of the catalogue of songs, hexadecimal.
+        The first 16 hexadecimal digits of the SHA-256 over the catalogue of songs.
     songs : dict of str to int
         Songs in each split.
     fragments : dict of str to int

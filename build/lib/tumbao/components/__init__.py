@@ -1,0 +1,1 @@
+"""What TFX runs: pure steps, and thin adapters around them."""

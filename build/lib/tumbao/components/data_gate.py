@@ -1,0 +1,46 @@
+"""AnomalyGate: ExampleValidator only writes down what is wrong with the data; this ends the run."""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+
+
+class DataAnomalyError(RuntimeError):
+    """The records are not as the schema says."""
+
+
+@tfx.dsl.components.component
+def AnomalyGate(  # noqa: N802 - TFX names components so
+    anomalies: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ExampleAnomalies],
+) -> None:
+    """End the run where the records differ from the schema.
+
+    Parameters
+    ----------
+    anomalies : ExampleAnomalies
+        Output of ExampleValidator.
+
+    Raises
+    ------
+    DataAnomalyError
+        Names split, feature and what is wrong with it.
+    """
+    lines = []
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        found = _anomalies(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb")
+        if found.data_missing:
+            lines.append(f"  {split}: holds no records")
+        lines += [f"  {split}, {feature}: {info.description}" for feature, info in sorted(found.anomaly_info.items())]
+    if lines:
+        raise DataAnomalyError(
+            "The records are not as schema/schema.pbtxt says, so nothing was trained on them:\n"
+            + "\n".join(lines)
+            + "\nMend the library (the report lists its songs) or, if the genres are others, name them with --genres."
+        )
+
+
+def _anomalies(path: str) -> anomalies_pb2.Anomalies:
+    with fileio.open(path, "rb") as file:
+        return anomalies_pb2.Anomalies.FromString(file.read())

@@ -1,0 +1,126 @@
+"""EdgeExport: the trained SavedModel with everything that a device needs under its `assets.extra/`."""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import datetime
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from tumbao import progress
+from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures
+from tumbao.components.images import spread
+from tumbao.components.ingest.component import IngestedSongs
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.serving.model_info import (
+    ASSETS_FOLDER,
+    CLASSIFIER_FILES,
+    FRONTEND_FILE,
+    ModelFile,
+    ModelInfo,
+    Split,
+    TrainingData,
+)
+from tumbao.serving.tflite import convert
+
+CALIBRATION_IMAGES = 110
+"""Images of the training split that give the full-integer model its ranges, taken from all genres in turn."""
+
+
+@tfx.dsl.components.component
+def EdgeExport(  # noqa: N802 - TFX names components so
+    trained: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
+    evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
+    manifests: tfx.dsl.components.Parameter[str],
+    mel_spec: tfx.dsl.components.Parameter[str],
+    weights_source: tfx.dsl.components.Parameter[str],
+    code: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Convert to TFLite and describe the model.
+
+    Parameters
+    ----------
+    trained : Model
+        The Trainer's SavedModel.
+    examples : Examples
+        Records with mel images; those of the training split calibrate the full-integer model.
+    ingested : IngestedSongs
+        What was trained on.
+    evaluation : ModelEvaluation
+        The Evaluator's figures.
+    model : Model
+        Written: the SavedModel with `assets.extra/`.
+    manifests : str
+        Folder of `catalog.write_manifests`.
+    mel_spec : str
+        The front-end's parameters as JSON.
+    weights_source : str
+        Digest of the backbone's weights, or `random`.
+    code : str
+        Hash of the source this depends on.
+    """
+    spec = MelSpec(**json.loads(mel_spec))
+    target = path_utils.serving_model_dir(model.uri)
+    io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
+    images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES)
+    progress.start("convert", len(images) + len(CLASSIFIER_FILES) + 1)
+    with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
+        assets = Path(scratch)
+        convert(target, assets, images, spec, lambda: progress.advance("convert"))
+        versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
+        versions |= {"code_digest": code, "backbone_weights": weights_source}
+        _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions).write(assets)
+        io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
+
+
+def _describe(
+    assets: Path, spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]
+) -> ModelInfo:
+    library = json.loads(_read(f"{manifests}/catalog.json"))
+    songs = [json.loads(line) for line in _read(ingested).splitlines()]
+    fragments: Counter[str] = Counter()
+    for song in songs:
+        fragments[song["split"]] += song["fragments"]
+    return ModelInfo(
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        genres=tuple(library["genres"]),
+        mel=spec,
+        training_data=TrainingData(
+            synthetic=library["synthetic"],
+            library=library["library"],
+            catalog_digest=Path(manifests).name,
+            songs={split: sum(song["split"] == split for song in songs) for split in SPLITS},
+            fragments={split: fragments[split] for split in SPLITS},
+        ),
+        split=Split(library["protocol"], library["leaky"], library["seed"]),
+        metrics={
+            f"test_{name}": read_figures(evaluation, metric)[OVERALL].value
+            for name, metric in (("accuracy", ACCURACY), ("loss", LOSS))
+        },
+        files={
+            "frontend": _file(assets / FRONTEND_FILE, "float32"),
+            **{precision: _file(assets / name, precision) for precision, name in CLASSIFIER_FILES.items()},
+        },
+        versions=versions,
+    )
+
+
+def _read(path: str) -> str:
+    with fileio.open(path, "rb") as file:
+        return file.read().decode()
+
+
+def _file(path: Path, precision: str) -> ModelFile:
+    content = path.read_bytes()
+    return ModelFile(path.name, len(content), hashlib.sha256(content).hexdigest(), precision)

@@ -1,0 +1,1 @@
+"""The frozen backbone's output, computed once."""

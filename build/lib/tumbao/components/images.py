@@ -1,0 +1,70 @@
+"""Reading the records of ingest back, for steps that look at images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tumbao.schema import record
+
+
+def read_records(pattern: str) -> Iterator[dict[str, Any]]:
+    """Read the features of every record, in the order of the files.
+
+    Parameters
+    ----------
+    pattern : str
+        Glob pattern of GZIP TFRecord files.
+
+    Yields
+    ------
+    features : dict
+        Feature name → its one value: bytes, int or float.
+    """
+    files = sorted(tf.io.gfile.glob(pattern))
+    for serialized in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
+        features = tf.train.Example.FromString(serialized).features.feature
+        yield {name: getattr(value, value.WhichOneof("kind")).value[0] for name, value in features.items()}
+
+
+def decode_image(png: bytes) -> np.ndarray:
+    """Decode the mel image of a record.
+
+    Parameters
+    ----------
+    png : bytes
+        Value of `record.IMAGE`.
+
+    Returns
+    -------
+    image : np.ndarray [shape=(height, width, 3), dtype=uint8]
+        RGB in 0..255.
+    """
+    return tf.io.decode_png(png, channels=3).numpy()
+
+
+def spread(pattern: str, count: int) -> np.ndarray:
+    """Take images of all genres in turn.
+
+    Parameters
+    ----------
+    pattern : str
+        Glob pattern of GZIP TFRecord files.
+    count : int
+        How many images, at most.
+
+    Returns
+    -------
+    images : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
+        The first images of each genre, n at most `count`.
+    """
+    by_genre: dict[int, list[bytes]] = {}
+    for features in read_records(pattern):
+        pngs = by_genre.setdefault(features[record.LABEL], [])
+        if len(pngs) < count:
+            pngs.append(features[record.IMAGE])
+    turns = [pngs[turn] for turn in range(count) for pngs in by_genre.values() if turn < len(pngs)]
+    return np.stack([decode_image(png) for png in turns[:count]])

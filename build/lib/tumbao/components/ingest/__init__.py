@@ -1,0 +1,1 @@
+"""From songs to records of mel images."""

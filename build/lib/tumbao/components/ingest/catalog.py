@@ -1,0 +1,447 @@
+"""What songs there are: a library, in whatever layout, becomes one manifest per split.
+
+The manifests name every song with the hash of its content, so they say all that ingest depends on. They lie in a folder
+named after their own digest: another song, another genre, another byte in a file, another split is another folder,
+which is how TFX (whose own fingerprint is file count, bytes and seconds) notices the change.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tumbao import progress
+from tumbao.components.ingest.fragments import MIN_SONG_SECONDS, fragment_count
+from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.listing import REMOTE, Entry, is_outside
+from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.tags import artist_and_title
+from tumbao.components.ingest.waveform import AudioError, Reason, decode, probe
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.schema.validation import schema_text
+
+UNKNOWN_GENRE = "unknown genre"
+DUPLICATE = "duplicate"
+OUTSIDE = "outside the library"
+"""Reasons of the catalog's own, beside those of `waveform.Reason`."""
+
+LIBRARY_FILE = "library.json"
+"""A file at the root of a library that describes it; `{"synthetic": true}` marks composed songs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Song:
+    """One song of the library, or one part of a song.
+
+    Parameters
+    ----------
+    entry : int
+        Its place in the library's list, from 0: what every file is accounted for by.
+    song : str
+        Its identifier, the unit of split, see `listing.Entry`.
+    path : str
+        Where the file lies.
+    genre : str
+        One of the run's genres.
+    artist : str
+        As the library or else the file's tags spell it; may be empty.
+    split : str
+        The library's own split; may be empty.
+    sha256 : str
+        Hash of the file's bytes, hexadecimal.
+    start_seconds : float
+        Where it begins in the file.
+    end_seconds : float or None
+        Where it ends in the file; None means at the file's end.
+    seconds : float
+        Its length as the file's header declares it; decoded where the header does not tell or tells too little.
+    """
+
+    entry: int
+    song: str
+    path: str
+    genre: str
+    artist: str
+    split: str
+    sha256: str
+    start_seconds: float
+    end_seconds: float | None
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """One file that is not used, and why.
+
+    Parameters
+    ----------
+    song : str
+        Its identifier, see `listing.Entry`.
+    path : str
+        Where the file lies.
+    reason : str
+        One of `waveform.Reason`, `UNKNOWN_GENRE`, `DUPLICATE` or `OUTSIDE`.
+    detail : str
+        A sentence for the person who looks after the library.
+    entry : int
+        Its place in the library's list, from 0.
+    """
+
+    song: str
+    path: str
+    reason: str
+    detail: str
+    entry: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalog:
+    """A library, looked through.
+
+    Parameters
+    ----------
+    name : str
+        Name of the library's folder.
+    synthetic : bool
+        Whether the library says that its songs are composed, not recorded.
+    songs : tuple of Song
+        Usable as far as their headers tell, sorted by identifier.
+    rejected : tuple of Rejected
+        All other files, sorted likewise.
+    """
+
+    name: str
+    synthetic: bool
+    songs: tuple[Song, ...]
+    rejected: tuple[Rejected, ...]
+
+    @property
+    def found(self) -> int:
+        """Number of songs and rejected files together."""
+        return len(self.songs) + len(self.rejected)
+
+
+def scan(library: Path, genres: Sequence[str], spec: MelSpec, layout: str = "auto", workers: int = 4) -> Catalog:
+    """Look through a library: hash each file and read its header.
+
+    Parameters
+    ----------
+    library : Path
+        A folder or a list of songs, see `layouts.read_library`.
+    genres : sequence of str
+        The run's genres. Other songs are rejected as of unknown genre.
+    spec : MelSpec
+        Says how long a fragment is.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    workers : int
+        How many files are read at the same time.
+
+    Returns
+    -------
+    catalog : Catalog
+        Every file that is no hidden file and no sidecar (see `folders.SIDECARS`) stands in `songs` or in `rejected`.
+
+    Raises
+    ------
+    ValueError
+        If the library is not there, makes no sense, or has no usable song of a genre.
+    """
+    library = library.absolute()
+    entries = read_library(library, layout, genres)
+    root = library if library.is_dir() else library.parent
+    progress.start("catalog", len(entries))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(lambda one: _look(one[0], one[1], root, genres, spec), enumerate(entries)))
+    songs, rejected = _without_duplicates(outcomes)
+    catalog = Catalog(library.name, is_synthetic(root), songs, rejected)
+    require_genres(collections.Counter(song.genre for song in songs), genres, rejected, f"in {library}")
+    return catalog
+
+
+def is_synthetic(library: Path) -> bool:
+    """Tell whether a library declares itself composed.
+
+    Parameters
+    ----------
+    library : Path
+        The library's folder.
+
+    Returns
+    -------
+    synthetic : bool
+        The value of `synthetic` in its `LIBRARY_FILE`, False where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the file is there and cannot be read.
+    """
+    file = library / LIBRARY_FILE
+    if not file.exists():
+        return False
+    try:
+        return bool(json.loads(file.read_text("utf-8")).get("synthetic", False))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f'Expected a JSON object like {{"synthetic": true}} in {file}. Received: {error}') from error
+
+
+def require_genres(
+    per_genre: collections.Counter[str], genres: Sequence[str], rejected: Iterable[Rejected], place: str
+) -> None:
+    """Refuse to go on when a genre has no usable song.
+
+    Parameters
+    ----------
+    per_genre : collections.Counter
+        Usable songs of each genre.
+    genres : sequence of str
+        The run's genres.
+    rejected : iterable of Rejected
+        Named in the message.
+    place : str
+        Where songs are missing, for the message.
+
+    Raises
+    ------
+    ValueError
+        Names the genres and what was rejected.
+    """
+    missing = [genre for genre in genres if not per_genre[genre]]
+    if not missing:
+        return
+    reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:20])
+    raise ValueError(
+        f"Expected at least one usable song of each genre {place}. Received none of: {', '.join(missing)}. "
+        f"Add songs, mend those that were rejected, or choose the genres with --genres.{reasons}"
+    )
+
+
+def _look(number: int, entry: Entry, root: Path, genres: Sequence[str], spec: MelSpec) -> Song | Rejected:
+    def reject(reason: str, detail: str) -> Rejected:
+        return Rejected(_in_utf8(entry.song), _in_utf8(entry.path), reason, detail, number)
+
+    path = Path(entry.path)
+    try:
+        if entry.fault:
+            return reject(Reason.UNREADABLE.value, entry.fault)
+        if _in_utf8(entry.path) != entry.path:
+            return reject(Reason.UNREADABLE.value, "cannot be read: its name is not in UTF-8; rename it")
+        if entry.genre not in genres:
+            received = entry.genre or "no genre"
+            return reject(UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
+        if entry.path.startswith(REMOTE):
+            return reject(Reason.UNREADABLE.value, "cannot be read: songs in buckets are not read yet; copy it here")
+        if is_outside(entry, root):
+            return reject(OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
+        seconds = _seconds(entry, spec)
+        with path.open("rb") as file:
+            digest = _digest(file)
+        artist = entry.artist or artist_and_title(path)[0]
+        start = entry.start_seconds or 0.0
+        return Song(
+            number, entry.song, entry.path, entry.genre, artist, entry.split, digest, start, entry.end_seconds, seconds
+        )
+    except AudioError as error:
+        return reject(error.reason.value, error.sentence)
+    except OSError as error:
+        return reject(Reason.UNREADABLE.value, f"cannot be read: {error.strerror}")
+    finally:
+        progress.advance("catalog")
+
+
+def _in_utf8(name: str) -> str:
+    """Write out the bytes of a file's name that are no UTF-8, so that manifests can hold it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _seconds(entry: Entry, spec: MelSpec) -> float:
+    """Tell how long the entry's part of its file is; refuse what is too short for a fragment."""
+    declared = probe(entry.path).declared_seconds
+    seconds = _of_part(entry, declared) if declared is not None else 0.0
+    if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
+        seconds = _of_part(entry, decode(entry.path, spec.sample_rate_hz).duration_seconds)
+    if not fragment_count(seconds, spec):
+        sentence = f"lasts {seconds:.1f} s, expected at least {MIN_SONG_SECONDS:.0f} s"
+        raise AudioError(entry.path, Reason.TOO_SHORT, sentence)
+    return seconds
+
+
+def _of_part(entry: Entry, seconds: float) -> float:
+    end = seconds if entry.end_seconds is None else min(entry.end_seconds, seconds)
+    return max(0.0, end - (entry.start_seconds or 0.0))
+
+
+def _digest(file: io.BufferedReader) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song, ...], tuple[Rejected, ...]]:
+    songs: list[Song] = []
+    rejected: list[Rejected] = []
+    first: dict[tuple[str, float, float | None], Song] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Rejected):
+            rejected.append(outcome)
+            continue
+        same = first.setdefault((outcome.sha256, outcome.start_seconds, outcome.end_seconds), outcome)
+        if same is outcome:
+            songs.append(outcome)
+        else:
+            detail = f"the same bytes as {same.song}"
+            rejected.append(Rejected(outcome.song, outcome.path, DUPLICATE, detail, outcome.entry))
+    return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
+
+
+GIVEN = "given"
+"""The split method that takes the library's own splits; the others are `splits.METHODS`."""
+
+MANIFEST_COLUMNS = (
+    "entry",
+    "song",
+    "path",
+    "genre",
+    "artist",
+    "sha256",
+    "start",
+    "end",
+    "seconds",
+    "first",
+    "fragments",
+)
+"""Columns of a split's manifest.
+
+`first` is the number of the part's first fragment in its song; `fragments` lists indexes in the part, empty means all.
+"""
+
+
+def write_manifests(
+    catalog: Catalog,
+    folder: Path,
+    *,
+    genres: Sequence[str],
+    protocol: str,
+    seed: int,
+    spec: MelSpec,
+    method: str = "stratified",
+) -> Path:
+    """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The library.
+    folder : Path
+        Where the manifests' folder is made.
+    genres : sequence of str
+        The run's genres, in the order of the labels.
+    protocol : str
+        How to split, see `splits.PROTOCOLS`.
+    seed : int
+        Changes who goes where.
+    spec : MelSpec
+        Gives the fragments' length.
+    method : str
+        One of `splits.METHODS`, or `GIVEN` for the library's own splits, whatever the protocol.
+
+    Returns
+    -------
+    manifests : Path
+        ``folder/<digest>``; an equal catalog gives the same folder, untouched.
+
+    Raises
+    ------
+    ValueError
+        If a genre has too few songs.
+    """
+    counts: dict[str, dict[str, int]] = {genre: {} for genre in genres}
+    firsts: list[int] = []
+    for song in catalog.songs:
+        first = counts[song.genre].get(song.song, 0)
+        firsts.append(first)
+        counts[song.genre][song.song] = first + fragment_count(song.seconds, spec)
+    artists = {song.song: song.artist for song in catalog.songs}
+    if method == GIVEN:
+        assignment = given_splits(counts, ((song.song, song.split) for song in catalog.songs))
+    else:
+        assignment = split_songs(counts, protocol, seed, method=method, artists=artists)
+    texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], protocol, spec) for split in SPLITS}
+    texts["schema.pbtxt"] = schema_text(genres)
+    names = [field.name for field in dataclasses.fields(Rejected)]
+    texts["rejected.csv"] = _csv(names, map(dataclasses.astuple, catalog.rejected))
+    description = {
+        "library": catalog.name,
+        "synthetic": catalog.synthetic,
+        "found": catalog.found,
+        "genres": list(genres),
+        "protocol": protocol,
+        "method": method,
+        "artists_on_two_sides": artists_on_two_sides(assignment, artists),
+        "leaky": protocol == "fragment" and method != GIVEN,
+        "seed": seed,
+    }
+    texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    target = folder / digest
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as half_written:
+            inner = Path(half_written) / digest
+            inner.mkdir()
+            for name, text in texts.items():
+                (inner / name).write_text(text, "utf-8")
+            inner.rename(target)
+    return target
+
+
+def _manifest(
+    catalog: Catalog, firsts: Sequence[int], members: Mapping[str, Sequence[int]], protocol: str, spec: MelSpec
+) -> str:
+    rows: list[Sequence[object]] = []
+    for song, first in zip(catalog.songs, firsts, strict=True):
+        if song.song not in members:
+            continue
+        fragments = ""
+        if protocol == "fragment":
+            own = range(first, first + fragment_count(song.seconds, spec))
+            fragments = " ".join(str(index - first) for index in members[song.song] if index in own)
+            if not fragments:
+                continue
+        end = "" if song.end_seconds is None else song.end_seconds
+        rows.append(
+            (
+                song.entry,
+                song.song,
+                song.path,
+                song.genre,
+                song.artist,
+                song.sha256,
+                song.start_seconds,
+                end,
+                song.seconds,
+                first,
+                fragments,
+            )
+        )
+    return _csv(MANIFEST_COLUMNS, rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)  # its line ends, or it would not quote a name with a carriage return
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()

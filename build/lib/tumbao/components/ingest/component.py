@@ -1,0 +1,75 @@
+"""AudioExampleGen: the TFX component that turns songs into records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from tumbao.components.ingest.executor import Executor
+from tumbao.schema.mel_spec import MelSpec
+
+
+class RejectedSongs(types.Artifact):
+    """`rejected.jsonl`: entry, song, path, reason and detail of every file that was not used."""
+
+    TYPE_NAME = "RejectedSongs"
+
+
+class IngestedSongs(types.Artifact):
+    """`ingested.jsonl`: entry, song, genre, split, fragments, padded, truncated and seconds of each used song."""
+
+    TYPE_NAME = "IngestedSongs"
+
+
+class AudioExampleGenSpec(component_spec.ComponentSpec):
+    """Interface of `AudioExampleGen`."""
+
+    PARAMETERS = {  # noqa: RUF012 - TFX reads the class attribute
+        "manifests": component_spec.ExecutionParameter(type=str),
+        "mel_spec": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}  # noqa: RUF012 - TFX reads the class attribute
+    OUTPUTS = {  # noqa: RUF012 - TFX reads the class attribute
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "rejected": component_spec.ChannelParameter(type=RejectedSongs),
+        "ingested": component_spec.ChannelParameter(type=IngestedSongs),
+    }
+
+
+class AudioExampleGen(base_beam_component.BaseBeamComponent):
+    """Reads songs, decodes, cuts, draws mel images and writes GZIP TFRecords in the splits train, val and test.
+
+    Parameters
+    ----------
+    manifests : str
+        Folder of `catalog.write_manifests`. Its name is the digest of its content, so TFX runs this again exactly when
+        a song, its genre, its bytes or its split changed.
+    mel_spec : MelSpec
+        The front-end's parameters.
+    code : str
+        Hash of the source that ingest depends on: other code, other records.
+
+    Examples
+    --------
+    >>> AudioExampleGen(manifests="catalogs/0a1b", mel_spec=MelSpec(), code="").outputs["examples"].type_name
+    'Examples'
+    """
+
+    SPEC_CLASS = AudioExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, *, manifests: str, mel_spec: MelSpec, code: str) -> None:
+        spec = AudioExampleGenSpec(
+            manifests=manifests,
+            mel_spec=json.dumps(dataclasses.asdict(mel_spec)),
+            code=code,
+            examples=types.Channel(type=standard_artifacts.Examples),
+            rejected=types.Channel(type=RejectedSongs),
+            ingested=types.Channel(type=IngestedSongs),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,140 @@
+"""Which form a library has, and how each of them is listed.
+
+Left to itself, `read_library` takes a file for a list of songs, unless it is a table of MTG-Jamendo's; and a folder
+for the first of these that fits: audiofolder, if `metadata.csv` or `metadata.jsonl` lies in it or in one of its split
+folders; FMA, if its `tracks.csv` is there; MTG-Jamendo, if one of its tables is there; else a folder of genre folders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tumbao.components.ingest.listing import Entry, read_folder, split_name
+from tumbao.components.ingest.manifest import read_entries, read_manifest
+from tumbao.components.ingest.published import fma_table, jamendo_table, read_fma, read_jamendo
+
+LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", "jamendo")
+"""The forms of a library that can be asked for."""
+
+_METADATA = (".csv", ".jsonl", ".parquet")
+
+
+def read_library(source: Path, layout: str = "auto", genres: Sequence[str] = ()) -> list[Entry]:
+    """List the songs of a library.
+
+    Parameters
+    ----------
+    source : Path
+        A folder, or a list of songs.
+    layout : str
+        One of `LAYOUTS`; `auto` looks at what is there.
+    genres : sequence of str
+        The run's genres. They only choose among several genres that FMA or MTG-Jamendo give one track.
+
+    Returns
+    -------
+    entries : list of Entry
+        Whether their genres are the run's, and their files what they should be, is for others to say.
+
+    Raises
+    ------
+    ValueError
+        If the layout is unknown, the source is not there or of another form, or one of its lists does not make sense.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"Expected a layout out of {', '.join(LAYOUTS)}. Received: {layout!r}")
+    if not source.exists():
+        raise ValueError(f"Expected a folder of songs or a list of songs. Received: {source}, which does not exist.")
+    if layout == "auto":
+        layout = find_layout(source)
+    if layout == "fma":
+        return read_fma(source, genres)
+    if layout == "jamendo":
+        return read_jamendo(source, genres)
+    return {"folder": read_folder, "manifest": read_manifest, "audiofolder": read_audiofolder}[layout](source)
+
+
+def find_layout(source: Path) -> str:
+    """Tell the form of a library by looking at it.
+
+    Parameters
+    ----------
+    source : Path
+        A folder or a file.
+
+    Returns
+    -------
+    layout : str
+        One of `LAYOUTS`, but `auto`; see the top of this file.
+    """
+    if source.is_dir() and _metadata_files(source):
+        return "audiofolder"
+    if source.is_dir() and fma_table(source):
+        return "fma"
+    if jamendo_table(source):
+        return "jamendo"
+    return "folder" if source.is_dir() else "manifest"
+
+
+def read_audiofolder(folder: Path) -> list[Entry]:
+    """List a folder in the form of Hugging Face's audiofolder, with metadata files.
+
+    Parameters
+    ----------
+    folder : Path
+        `metadata.csv` or `metadata.jsonl` lies in it or in its split folders, with `file_name` relative to where it
+        lies. Genres stand in its column `genre` or `label`; without one, the folder of a song is its genre.
+
+    Returns
+    -------
+    entries : list of Entry
+        What the metadata lists, in the order of its rows, then the files that it does not list, without a genre. The
+        name of a split folder counts for more than a column `split`.
+
+    Raises
+    ------
+    ValueError
+        If there is no metadata, or it does not make sense.
+    """
+    root = folder.absolute()
+    files = _metadata_files(root)
+    tables = [file for file in files if file.suffix.lower() != ".parquet"]
+    if not tables:
+        raise ValueError(
+            f"Expected metadata.csv or metadata.jsonl in {folder} or in its split folders. Received: "
+            f"{', '.join(map(str, files)) or 'neither'}. With --layout folder the folders of the songs are the genres."
+        )
+    folders = [table.parent for table in tables]
+    if len(set(folders)) < len(folders):
+        raise ValueError(f"Expected one metadata file in a folder. Received: {', '.join(map(str, tables))}")
+    found = {entry.path: entry for entry in read_folder(root)}
+    entries: list[Entry] = []
+    listed: set[str] = {str(file) for file in files}
+    for table in tables:
+        rows = read_entries(table, root=root, required=("file_name",))
+        genres_by_folder = not any(row.genre for row in rows)
+        for row in rows:
+            path = os.path.normpath(row.path)
+            place = found.get(path)
+            if place is None:
+                entries.append(row)
+                continue
+            listed.add(path)
+            genre = place.genre if genres_by_folder else row.genre
+            entries.append(
+                dataclasses.replace(row, path=path, genre=genre, split=place.split or row.split, relative=False)
+            )
+    rest = (entry for path, entry in found.items() if path not in listed)
+    return entries + [entry if entry.fault else dataclasses.replace(entry, genre="") for entry in rest]
+
+
+def _metadata_files(folder: Path) -> list[Path]:
+    files = sorted((*folder.glob("metadata.*"), *folder.glob("*/metadata.*")))
+    return [
+        file
+        for file in files
+        if file.suffix.lower() in _METADATA and (file.parent == folder or split_name(file.parent.name))
+    ]

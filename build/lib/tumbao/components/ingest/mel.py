@@ -1,0 +1,136 @@
+"""The front-end: one fragment of sound becomes one mel image. It exists once.
+
+Ingest runs it, the waveform signature traces it and the TFLite front-end carries it. Everything is TensorFlow
+operations that TFLite has built in. An image depends on its own fragment only: the reference level is the fragment's
+own maximum.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import librosa
+import matplotlib
+import numpy as np
+import tensorflow as tf
+
+from tumbao.schema.mel_spec import MelSpec
+
+_POWER_FLOOR = 1e-10
+
+
+@functools.lru_cache(maxsize=4)
+def palette(spec: MelSpec) -> np.ndarray:
+    """Colours of the mel image, from the floor to the fragment's maximum.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        Names the colour map.
+
+    Returns
+    -------
+    colours : np.ndarray [shape=(256, 3), dtype=uint8]
+        RGB of each of the 256 levels.
+    """
+    return (matplotlib.colormaps[spec.colormap](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give the window, the filterbank and the two matrices of the resize, all float32."""
+    window = librosa.filters.get_window("hann", spec.window_samples, fftbins=True).astype(np.float32)
+    filterbank = librosa.filters.mel(
+        sr=spec.sample_rate_hz,
+        n_fft=spec.window_samples,
+        n_mels=spec.mel_bands,
+        fmin=spec.mel_min_hz,
+        fmax=spec.mel_max_hz,
+    ).T.astype(np.float32)
+    # An antialiased linear resize is linear in each direction: resizing the identity gives its matrix.
+    # tf.image.resize itself becomes ScaleAndTranslate, which TFLite cannot convert; two products can be.
+    rows = _resize_matrix(spec.mel_bands, spec.image_height)[::-1]  # low frequencies at the bottom
+    columns = _resize_matrix(spec.frames, spec.image_width).T
+    return window, filterbank, np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+
+
+def _resize_matrix(size_in: int, size_out: int) -> np.ndarray:
+    with tf.init_scope():
+        identity = tf.eye(size_in)[:, :, tf.newaxis]
+        resized = tf.image.resize(identity, (size_out, size_in), antialias=True)
+        return resized[:, :, 0].numpy()
+
+
+def mel_decibels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
+    """Measure the mel spectrogram in dB under each fragment's own maximum.
+
+    Parameters
+    ----------
+    fragments : tf.Tensor [shape=(n, fragment_samples), dtype=float32]
+        Mono waveforms in [-1, 1] at `spec.sample_rate_hz`.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    decibels : tf.Tensor [shape=(n, frames, mel_bands), dtype=float32]
+        Values in [-dynamic_range_db, 0]. A silent fragment is at the floor everywhere.
+
+    Notes
+    -----
+    Agrees with ``librosa.power_to_db(librosa.feature.melspectrogram(...), ref=np.max, top_db=80)``, but for silence,
+    which librosa puts at 0 dB.
+    """
+    window, filterbank, _, _ = _constants(spec)
+    half = spec.window_samples // 2
+    padded = tf.pad(fragments, [[0, 0], [half, half]])
+    frames = tf.signal.frame(padded, spec.window_samples, spec.hop_samples)
+    power = tf.square(tf.abs(tf.signal.rfft(frames * window)))
+    mel = tf.tensordot(power, filterbank, 1)
+    peak = tf.reduce_max(mel, axis=[1, 2], keepdims=True)
+    ratio = tf.maximum(mel, _POWER_FLOOR) / tf.maximum(peak, _POWER_FLOOR)
+    decibels = tf.maximum(10.0 / np.log(10.0) * tf.math.log(ratio), -spec.dynamic_range_db)
+    heard = tf.cast(peak > _POWER_FLOOR, tf.float32)
+    return decibels * heard - spec.dynamic_range_db * (1.0 - heard)
+
+
+def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
+    """Draw fragments as indexes into the palette.
+
+    Parameters
+    ----------
+    fragments : tf.Tensor [shape=(n, fragment_samples), dtype=float32]
+        Mono waveforms in [-1, 1] at `spec.sample_rate_hz`.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    levels : tf.Tensor [shape=(n, image_height, image_width), dtype=int32]
+        0 (the floor) to 255 (the fragment's maximum); low frequencies at the bottom, time from left to right.
+    """
+    _, _, rows, columns = _constants(spec)
+    decibels = tf.transpose(mel_decibels(fragments, spec), [0, 2, 1])
+    # tensordot keeps the constant on one side of a plain product: [n, bands, frames] -> [n, bands, width]
+    narrowed = tf.tensordot(decibels, columns, 1)
+    image = tf.transpose(tf.tensordot(narrowed, rows.T, [[1], [0]]), [0, 2, 1])
+    levels = tf.round((image + spec.dynamic_range_db) * (255.0 / spec.dynamic_range_db))
+    return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
+
+
+def mel_image(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
+    """Draw fragments as colour images: what the records hold and the network sees.
+
+    Parameters
+    ----------
+    fragments : tf.Tensor [shape=(n, fragment_samples), dtype=float32]
+        Mono waveforms in [-1, 1] at `spec.sample_rate_hz`.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    images : tf.Tensor [shape=(n, image_height, image_width, 3), dtype=uint8]
+        RGB in 0..255.
+    """
+    return tf.gather(tf.constant(palette(spec)), mel_levels(fragments, spec))

@@ -1,0 +1,74 @@
+"""A fragment's mel image with its axes (the paper's figures 1 and 2)."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from tumbao.components.report.data import SampleImage
+from tumbao.components.report.style import Look, png
+from tumbao.schema.mel_spec import MelSpec
+
+TICKS_HZ = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
+
+
+def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
+    """Draw a mel image over time in seconds and mel frequency.
+
+    Parameters
+    ----------
+    sample : SampleImage
+        The image.
+    spec : MelSpec
+        Parameters by which it was made.
+    look : Look
+        Colours and note.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    start, end = sample.start_seconds, sample.start_seconds + spec.fragment_seconds
+    heights = {hz: height_of(hz, spec) for hz in TICKS_HZ}
+    shown = {hz: height for hz, height in heights.items() if 0.04 <= height <= 1}
+    with look.applied():
+        figure, axes = look.panel(sample.genre, 3.1)
+        axes.imshow(sample.image, extent=(start, end, 0, 1), aspect="auto", interpolation="nearest")
+        axes.set_xticks([start + spec.fragment_seconds * part / 3 for part in range(4)])
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("time (s)")
+        axes.set_yticks(list(shown.values()), [f"{hz / 1000:g}" for hz in shown])
+        axes.set_ylabel("mel frequency (kHz)")
+        axes.spines[:].set_visible(False)
+        colours = ScalarMappable(Normalize(-spec.dynamic_range_db, 0), spec.colormap)
+        bar = figure.colorbar(colours, ax=axes, aspect=28, pad=0.03, label="dB under the maximum")
+        bar.outline.set_visible(False)
+        return png(figure)
+
+
+def height_of(hz: float, spec: MelSpec) -> float:
+    """Find how high in the mel image a frequency stands.
+
+    Parameters
+    ----------
+    hz : float
+        The frequency, in Hz.
+    spec : MelSpec
+        Parameters of the image.
+
+    Returns
+    -------
+    float
+        0 at the lower edge of the image, 1 at the upper; outside where the image does not reach.
+    """
+    low, high = _mel(spec.mel_min_hz), _mel(spec.mel_max_hz)
+    band = (_mel(hz) - low) / (high - low) * (spec.mel_bands + 1) - 1
+    return (band + 0.5) / spec.mel_bands
+
+
+def _mel(hz: float) -> float:
+    """Slaney's scale: linear up to 1 kHz, logarithmic above."""
+    return 3 * hz / 200 if hz < 1_000 else 15 + 27 * math.log(hz / 1_000) / math.log(6.4)

@@ -1,0 +1,134 @@
+"""The report as one self-contained page, with its figures beside it as PNG."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jinja2
+
+from tumbao.components.report import figures, words
+from tumbao.components.report.data import PAPER_ACCURACY, PAPER_LOSS, ReportData
+from tumbao.components.report.graph_figure import graph_figure
+from tumbao.components.report.mel_figure import mel_figure
+from tumbao.components.report.scores import Scores, scores
+from tumbao.components.report.style import DARK, DOTS_PER_INCH, LIGHT, Look
+from tumbao.components.report.verdict import verdict
+from tumbao.schema.record import SPLITS
+
+SYNTHETIC_NOTE = "synthetic library"
+LEAKY_NOTE = "leaky split (by fragment)"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it.
+
+    Parameters
+    ----------
+    light, dark : str
+        The PNG as data URI, for a light and for a dark page.
+    width : int
+        Its own width, in the page's pixels.
+    note : str
+        What stands at its foot; may be empty.
+    """
+
+    light: str
+    dark: str
+    width: int
+    note: str
+
+
+def write_report(data: ReportData, out_dir: Path) -> Path:
+    """Write a run's report: ``index.html``, which needs no other file, and ``figures/*.png``.
+
+    Parameters
+    ----------
+    data : ReportData
+        Everything about the run, as far as it came.
+    out_dir : pathlib.Path
+        Folder to write to; made if it is not there.
+
+    Returns
+    -------
+    pathlib.Path
+        The page. It is complete or not there: nothing half-written is ever seen under its name.
+    """
+    tested = scores(data.evaluation) if data.evaluation else None
+    pictures = {}
+    for name, note, draw in _drawings(data, tested):
+        light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
+        _write(out_dir / "figures" / f"{name}.png", light)
+        pictures[name] = Picture(_data_uri(light), _data_uri(dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note)
+    page = _template().render(
+        data=data,
+        tested=tested,
+        verdict=verdict(data),
+        pictures=pictures,
+        mel_names=[_mel_name(i, sample.genre) for i, sample in enumerate(data.samples, start=1)],
+        splits=SPLITS,
+        light=LIGHT,
+        dark=DARK,
+        paper_loss=PAPER_LOSS,
+        paper_accuracy=PAPER_ACCURACY,
+    )
+    index = out_dir / "index.html"
+    _write(index, page.encode("utf-8", errors="backslashreplace"))  # file names can hold what UTF-8 cannot
+    return index
+
+
+def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+    """Give each figure that the run allows: name, note and function."""
+    library = SYNTHETIC_NOTE if data.run.synthetic else ""
+    measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))
+    for i, sample in enumerate(data.samples, start=1):
+        yield _mel_name(i, sample.genre), library, partial(mel_figure, sample, data.mel_spec)
+    if data.history:
+        yield "accuracy", measured, partial(figures.accuracy_by_epoch, data.history)
+        yield "loss", measured, partial(figures.loss_by_epoch, data.history)
+    if tested and data.evaluation:
+        yield "test", measured, partial(figures.test_figures, tested)
+        yield "confusion", measured, partial(figures.confusion_matrix, tested.confusion, data.evaluation.genres)
+    yield "graph", library, partial(graph_figure, data.components, data.edges)
+    yield "timings", library, partial(figures.timings, data.components)
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "decimal": words.decimal,
+        "duration": words.duration,
+        "megabytes": words.megabytes,
+        "percent": words.percent,
+    }
+    return environment.get_template("template.html.j2")
+
+
+def _mel_name(number: int, genre: str) -> str:
+    return f"mel-{number}-{re.sub(r'[^a-z0-9]+', '-', genre.lower())}"
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _pixels_wide(png: bytes) -> int:
+    return int.from_bytes(png[16:20], "big")  # the PNG header's width
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)

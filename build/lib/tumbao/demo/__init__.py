@@ -1,0 +1,1 @@
+"""The demo library: songs composed and rendered here, clearly synthetic."""

@@ -1,0 +1,190 @@
+"""The sound font of the demo library, rewritten so that symusic's synthesizer plays it in tune and to its end.
+
+symusic 0.5.9 takes the root key of a sample from the sample's header only, while the General MIDI font that
+pretty_midi ships says it in the zones of its instruments; it rounds loops to whole samples, which puts loops of twenty
+samples a semitone off; and it reads the times of envelopes 1,024 times too short, so that a bongó is a click.
+`playable` gives every zone a sample header of its own, with the root key that makes the zone sound in tune and a loop
+long enough for the rounding not to be heard, and an envelope that stays open: `render` shapes decay and release. The
+font's own mistake, high accordion reeds whose loops are half a sample too long, is corrected on the way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pretty_midi
+
+_LOOP_START, _LOOP_END, _ATTACK, _HOLD, _KEY_RANGE, _LOOP_START_COARSE = 2, 3, 34, 35, 43, 45
+_FINE_TUNE = 52
+_LOOP_END_COARSE, _COARSE_TUNE, _SAMPLE_ID, _LOOPED, _SCALE_TUNING, _ROOT_KEY = 50, 51, 53, 54, 56, 58
+_REWRITTEN = {
+    _LOOP_START,
+    _LOOP_END,
+    33,
+    _ATTACK,
+    _HOLD,
+    36,
+    37,
+    38,
+    _LOOP_START_COARSE,
+    _LOOP_END_COARSE,
+    _COARSE_TUNE,
+}
+_TIMECENTS_READ_TOO_LOW = 12_000
+_TWENTY_SECONDS = 5_186
+_LONG_LOOP_SAMPLES = 4_096
+_GUARD_SAMPLES = 46
+_ONE_WAVE_SAMPLES, _DETUNED_CENTS = 32, 25
+_TOP_KEY = 127
+_HEADER = struct.Struct("<20sIIIIIBbHH")
+
+Zone = dict[int, int]
+Samples = npt.NDArray[np.int16]
+
+
+def source() -> Path:
+    """Find the General MIDI sound font in the installed pretty_midi.
+
+    Returns
+    -------
+    path : Path
+        TimGM6mb.sf2.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this version of pretty_midi carries no sound font.
+    """
+    path = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The sound font that pretty_midi ships is missing. Expected: {path}. "
+            "Install the version of pretty_midi that requirements.lock names."
+        )
+    return path
+
+
+def playable(font: bytes) -> bytes:
+    """Write tuning, loops and lengths of a sound font's zones where symusic's synthesizer reads them.
+
+    Parameters
+    ----------
+    font : bytes
+        A SoundFont 2 file.
+
+    Returns
+    -------
+    font : bytes
+        The same sounds: a header per zone with the zone's root key, and envelopes that stay open after their attack.
+    """
+    lists = {content[:4]: content[4:] for _, content in _chunks(font[12:])}
+    sound = dict(_chunks(lists[b"sdta"]))
+    articulation, samples = _rewrite(lists[b"pdta"], np.frombuffer(sound[b"smpl"], np.int16))
+    lists |= {b"sdta": _riff(b"smpl", samples.tobytes()), b"pdta": articulation}
+    return _riff(b"RIFF", b"sfbk" + b"".join(_riff(b"LIST", kind + body) for kind, body in lists.items()))
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    chunks, at = [], 0
+    while at < len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        chunks.append((name, data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    return chunks
+
+
+def _riff(name: bytes, body: bytes) -> bytes:
+    return struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def _signed(zone: Zone, operator: int, default: int = 0) -> int:
+    amount = zone.get(operator, default)
+    return amount - 65_536 if amount > 32_767 else amount
+
+
+def _root_key(zone: Zone, header_key: int) -> int:
+    """Root key at which a plain scale of semitones gives the pitch that the zone's generators ask for."""
+    root = zone.get(_ROOT_KEY, header_key)
+    high, low = divmod(zone.get(_KEY_RANGE, _TOP_KEY << 8), 256)
+    middle = (low + high) // 2
+    shift = zone.get(_SCALE_TUNING, 100) / 100 * (middle - root) + _signed(zone, _COARSE_TUNE)
+    return min(_TOP_KEY, max(0, round(middle - shift)))
+
+
+def _correction(zone: Zone, key: int, rate: int, period: int, correction: int) -> int:
+    """Pitch correction of a zone, in cents, such that a loop of one short wave sounds at the zone's root key."""
+    if not zone.get(_LOOPED) or not 0 < period <= _ONE_WAVE_SAMPLES:
+        return correction
+    pitch = 69 + 12 * math.log2(rate / period / 440)
+    cents = (100 * (pitch - key) + correction + _signed(zone, _FINE_TUNE) + 600) % 1_200 - 600
+    return correction - round(cents) if _DETUNED_CENTS < abs(cents) < 100 else correction
+
+
+def _envelope(zone: Zone) -> Zone:
+    attack = _signed(zone, _ATTACK, -_TIMECENTS_READ_TOO_LOW) + _TIMECENTS_READ_TOO_LOW
+    return {_ATTACK: attack % 65_536, _HOLD: _TWENTY_SECONDS + _TIMECENTS_READ_TOO_LOW}
+
+
+class _Tape:
+    """The samples of a font, with room for loops written out at its end."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.parts = [samples]
+        self.length = len(samples)
+        self.unrolled: dict[tuple[int, int, int], int] = {}
+
+    def points(self, zone: Zone, start: int, end: int, loop_start: int, loop_end: int) -> tuple[int, int, int, int]:
+        """Find where a zone's sample and loop are to begin and end; a short loop is written out many times."""
+        loop_start += _signed(zone, _LOOP_START) + 32_768 * _signed(zone, _LOOP_START_COARSE)
+        loop_end += _signed(zone, _LOOP_END) + 32_768 * _signed(zone, _LOOP_END_COARSE)
+        period = loop_end - loop_start
+        if not zone.get(_LOOPED) or not 0 < period < _LONG_LOOP_SAMPLES:
+            return start, end, loop_start, loop_end
+        turns = -(-_LONG_LOOP_SAMPLES // period)
+        if (start, loop_start, loop_end) not in self.unrolled:
+            cycle = np.tile(self.parts[0][loop_start:loop_end], turns + 1 + -(-_GUARD_SAMPLES // period))
+            self.unrolled[start, loop_start, loop_end] = self.length
+            self.parts.append(np.concatenate([self.parts[0][start:loop_start], cycle]))
+            self.length += len(self.parts[-1])
+        moved = self.unrolled[start, loop_start, loop_end] - start
+        first, last = loop_start + moved, loop_end + moved + turns * period
+        return start + moved, last + _GUARD_SAMPLES, first, last
+
+
+def _rewrite(articulation: bytes, samples: Samples) -> tuple[bytes, Samples]:
+    """Rewrite the articulation list (`pdta`): zones of the instruments and headers of the samples."""
+    chunks = dict(_chunks(articulation))
+    generators = list(struct.iter_unpack("<HH", chunks[b"igen"]))
+    bags = list(struct.iter_unpack("<HH", chunks[b"ibag"]))
+    starts = {bag for _, bag in struct.iter_unpack("<20sH", chunks[b"inst"])}
+    *headers, last_header = _HEADER.iter_unpack(chunks[b"shdr"])
+    new_generators: list[tuple[int, int]] = []
+    new_bags: list[tuple[int, int]] = []
+    new_headers: list[bytes] = []
+    tape, shared = _Tape(samples), Zone()
+    for index, (bag, following) in enumerate(itertools.pairwise(bags)):
+        own = dict(generators[bag[0] : following[0]])
+        shared = Zone() if index in starts else shared
+        zone = shared | own
+        new_bags.append((len(new_generators), bag[1]))
+        kept = {operator: amount for operator, amount in own.items() if operator not in _REWRITTEN}
+        if _SAMPLE_ID in own:
+            name, *points, rate, key, correction, link, kind = headers[kept.pop(_SAMPLE_ID)]
+            root = _root_key(zone, key)
+            correction = _correction(zone, root, rate, points[3] - points[2], correction)
+            header = (name, *tape.points(zone, *points), rate, root, correction, link, kind)
+            kept |= _envelope(zone) | {_SAMPLE_ID: len(new_headers)}
+            new_headers.append(_HEADER.pack(*header))
+        elif index in starts:
+            shared = own
+        new_generators += kept.items()
+    new_bags.append((len(new_generators), bags[-1][1]))
+    chunks[b"igen"] = b"".join(struct.pack("<HH", *pair) for pair in [*new_generators, (0, 0)])
+    chunks[b"ibag"] = b"".join(struct.pack("<HH", *pair) for pair in new_bags)
+    chunks[b"shdr"] = b"".join(new_headers) + _HEADER.pack(*last_header)
+    return b"".join(_riff(name, chunk) for name, chunk in chunks.items()), np.concatenate(tape.parts)

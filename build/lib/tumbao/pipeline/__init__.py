@@ -1,0 +1,1 @@
+"""Configuration, graph, runners and the command line."""

@@ -1,0 +1,362 @@
+"""The command `tumbao`. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao import __version__
+from tumbao.schema.genres import GENRES
+
+if TYPE_CHECKING:
+    from tumbao.pipeline.local import LocalRun
+
+app = typer.Typer(
+    name="tumbao",
+    help="Recognise tropical music genres (bachata, cumbia, merengue, salsa, vallenato) from audio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_WORKSPACE = Path("tumbao-workspace")
+DEMO_LIBRARY = Path("demo-library")
+DEMO_SONGS, DEMO_SEED = 12, 7
+DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
+"""The paper's batch of 32 would give the demo's few fragments 20 steps in all."""
+
+
+class Split(str, enum.Enum):
+    """What a split keeps whole: one of `splits.PROTOCOLS`, or the library's own splits."""
+
+    SONG = "song"
+    ARTIST = "artist"
+    FRAGMENT = "fragment"
+    GIVEN = "given"
+
+
+class SplitMethod(str, enum.Enum):
+    """How a split is drawn; the values of `splits.METHODS`."""
+
+    STRATIFIED = "stratified"
+    STABLE = "stable"
+
+
+class Layout(str, enum.Enum):
+    """The form of a library; the values of `layouts.LAYOUTS`."""
+
+    AUTO = "auto"
+    FOLDER = "folder"
+    MANIFEST = "manifest"
+    AUDIOFOLDER = "audiofolder"
+    FMA = "fma"
+    JAMENDO = "jamendo"
+
+
+class ClassWeights(str, enum.Enum):
+    """Whether genres are weighed by their number of fragments."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
+class Precision(str, enum.Enum):
+    """What the backbone computes in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "mixed_bfloat16"
+
+
+Workspace = Annotated[Path, typer.Option(help="Folder of metadata, artefacts, runs and pushed models.")]
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _fail(error: Exception, code: int = 1) -> NoReturn:
+    _console().print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tumbao {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    data: Annotated[
+        Path,
+        typer.Option(exists=True, help="The library: a folder with one folder of songs per genre, or a list of songs."),
+    ],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    push_to: Annotated[
+        Path | None, typer.Option(help="Where blessed models are pushed. [default: WORKSPACE/pushed]")
+    ] = None,
+    genres: Annotated[str, typer.Option(help="The genres, separated by commas: names of folders.")] = ",".join(GENRES),
+    layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
+    split: Annotated[
+        Split,
+        typer.Option(help="What a split keeps whole. fragment: the paper's, leaky. given: the library's own splits."),
+    ] = Split.SONG,
+    split_method: Annotated[
+        SplitMethod, typer.Option(help="stable: a song keeps its side while the library grows.")
+    ] = SplitMethod.STRATIFIED,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, initial weights and shuffling.")] = 7,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Fragments in a batch.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 1e-3,
+    class_weights: Annotated[
+        ClassWeights, typer.Option(help="Whether genres are weighed by their number of fragments.")
+    ] = ClassWeights.AUTO,
+    min_accuracy: Annotated[float, typer.Option(min=0, max=1, help="Lowest accuracy on the test split.")] = 0.80,
+    min_recall: Annotated[float, typer.Option(min=0, max=1, help="Lowest recall of each genre.")] = 0.50,
+    vgg16_weights: Annotated[
+        str, typer.Option(help="A Keras no-top file of VGG-16's ImageNet weights. [default: look for them]")
+    ] = "",
+    precision: Annotated[
+        Precision, typer.Option(help="What the backbone computes in; auto looks at the processor.")
+    ] = Precision.AUTO,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Start training from the best weights of the last run.")
+    ] = False,
+    from_component: Annotated[str, typer.Option("--from", help="First component to run.")] = "",
+    to_component: Annotated[str, typer.Option("--to", help="Last component to run.")] = "",
+) -> None:
+    """Train, evaluate, gate and push: from a library to a model.
+
+    Finished work is taken over from earlier runs of the same workspace. Exit codes: 0 done and blessed, 3 done but not
+    blessed, 1 failed, 2 wrong use, 130 interrupted.
+    """
+    from tumbao.pipeline.local import LocalRun
+
+    asked = LocalRun(
+        data=data,
+        workspace=workspace,
+        genres=tuple(name.strip() for name in genres.split(",") if name.strip()),
+        layout=layout.value,
+        protocol=Split.SONG.value if split is Split.GIVEN else split.value,
+        method=split.value if split is Split.GIVEN else split_method.value,
+        seed=seed,
+        vgg16_weights=vgg16_weights,
+        precision=precision.value,
+        push_to=push_to or workspace / "pushed",
+        resume=resume,
+        from_component=from_component,
+        to_component=to_component,
+        training={
+            "epochs": epochs,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "class_weights": class_weights.value,
+            "min_accuracy": min_accuracy,
+            "min_recall": min_recall,
+        },
+    )
+    raise typer.Exit(_run(asked))
+
+
+def _run(asked: LocalRun) -> int:
+    from tumbao.pipeline import local, runs
+    from tumbao.pipeline.classify import SYNTHETIC_WARNING
+
+    try:
+        code, record = local.run(asked, _console())
+    except ValueError as error:
+        _fail(error)
+    out = Console()
+    folder = asked.workspace / runs.RUNS_FOLDER / record.run
+    lines = {
+        "outcome": record.sentence,
+        "accuracy": f"{record.accuracy:.1%} of the test fragments" if record.accuracy is not None else "",
+        "report": folder / runs.REPORT_FILE if (folder / runs.REPORT_FILE).exists() else "",
+        "model": record.pushed_to,
+        "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",
+        "log": folder / runs.LOG_FILE,
+    }
+    if record.accuracy is not None and record.protocol == Split.FRAGMENT.value:
+        lines["accuracy"] = f"{lines['accuracy']} (leaky: fragments of one song stand on both sides of the split)"
+    if record.accuracy is not None and record.synthetic:
+        lines["accuracy"] = f"{lines['accuracy']} (synthetic library)"
+    for name, value in lines.items():
+        if value:
+            out.print(f"[bold]{name:>9}[/bold]  {escape(str(value))}", highlight=False, soft_wrap=True)
+    if record.synthetic:
+        out.print(f"[yellow]{SYNTHETIC_WARNING}[/yellow]", soft_wrap=True)
+    return code
+
+
+@app.command()
+def classify(
+    songs: Annotated[list[Path], typer.Argument(help="Audio files, and folders of them.")],
+    model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
+    / "pushed",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object a song.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV: one row a fragment.")] = False,
+) -> None:
+    """Say which genre songs are: genre, probability and a line per fragment.
+
+    Needs only the edge runtime. Exit codes: 0 all files classified, 1 some were rejected, 2 wrong use.
+    """
+    from tumbao.pipeline.classify import run_classify
+
+    try:
+        raise typer.Exit(run_classify(songs, model, as_json, as_csv, _console(), sys.stdout))
+    except ValueError as error:
+        _fail(error, 2)
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="Name of the run, or its beginning. [default: the last]")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Print the path of a run's report."""
+    from tumbao.pipeline.runs import find_report
+
+    try:
+        typer.echo(find_report(workspace, run))
+    except ValueError as error:
+        _fail(error)
+
+
+@app.command()
+def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """List the runs with data, accuracy, blessed or not."""
+    from rich.table import Table
+
+    from tumbao.pipeline.runs import read_runs
+
+    records = read_runs(workspace)
+    if not records:
+        _fail(ValueError(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` makes one."))
+    table = Table("run", "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
+    for record in records:
+        table.add_row(
+            record.run,
+            escape(record.library) + (" (synthetic)" if record.synthetic else ""),
+            str(record.songs or ""),
+            record.protocol + (" (leaky)" if record.protocol == Split.FRAGMENT.value else ""),
+            f"{record.accuracy:.1%}" if record.accuracy is not None else "",
+            "yes" if record.blessed else "no",
+            record.outcome,
+            f"{record.seconds / 60:.1f}",
+        )
+    Console().print(table)
+
+
+@app.command()
+def doctor(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Check this machine: versions, CPU, weights, decoders, disk; what is not fine, and what to do."""
+    from tumbao.pipeline.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(Console(), workspace))
+
+
+@app.command()
+def fetch(
+    urls: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with url, genre and, if known, more.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write <genre>/<song> and manifest.csv to.")],
+    sleep: Annotated[float, typer.Option(help="Seconds to wait between songs.")] = 5.0,
+    kilobytes_per_second: Annotated[float | None, typer.Option(help="Limit of the rate. [default: none]")] = None,
+) -> None:
+    """Fetch songs that you have the right to use: audio as it is, with a manifest of sources.
+
+    Exit codes: 0 all fetched or there already, 1 some failed (failed.csv says why), 2 wrong use, 130 interrupted.
+    """
+    from tumbao.fetch.manners import Manners
+    from tumbao.fetch.run import run_fetch
+    from tumbao.pipeline.watch import Watch
+
+    try:
+        manners = Manners(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
+        with Watch(_console()) as watch:
+            code = run_fetch(urls, out, watch.console, watch, manners)
+    except ValueError as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo_library(
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write <genre>/<song>.mp3 to.")],
+    songs_per_genre: Annotated[int, typer.Option(min=1, help="Songs of each genre.")] = DEMO_SONGS,
+    seed: Annotated[int, typer.Option(min=0, help="Other seed, other songs.")] = DEMO_SEED,
+) -> None:
+    """Compose the demo library: synthetic songs, rendered from scores made here."""
+    try:
+        _compose(out, songs_per_genre, seed)
+    except ValueError as error:
+        _fail(error)
+
+
+def _compose(out: Path, songs_per_genre: int, seed: int) -> None:
+    from tumbao.demo.library import make_library
+    from tumbao.pipeline.watch import Watch
+
+    with Watch(_console()) as watch:
+        songs = make_library(
+            out, songs_per_genre, seed, progress=lambda done, total, name: watch("compose", done, total)
+        )
+        watch.say(f"{len(songs)} synthetic songs in {escape(str(out))}")
+
+
+@app.command()
+def demo(
+    library: Annotated[
+        Path, typer.Option(file_okay=False, help="Where the demo library lies, or is made.")
+    ] = DEMO_LIBRARY,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Compose the demo library, run the whole pipeline on it, and classify a song that the model never saw."""
+    from tumbao.demo.song import compose_file
+    from tumbao.pipeline.classify import run_classify
+    from tumbao.pipeline.local import LocalRun
+
+    try:
+        _compose(library, DEMO_SONGS, DEMO_SEED)
+    except ValueError as error:
+        _fail(error)
+    asked = LocalRun(
+        data=library,
+        workspace=workspace,
+        genres=GENRES,
+        layout=Layout.FOLDER.value,
+        protocol=Split.SONG.value,
+        method=SplitMethod.STRATIFIED.value,
+        seed=DEMO_SEED,
+        vgg16_weights="",
+        precision=Precision.AUTO.value,
+        push_to=workspace / "pushed",
+        resume=False,
+        from_component="",
+        to_component="",
+        training=DEMO_TRAINING,
+    )
+    code = _run(asked)
+    if code == 0:
+        unseen = compose_file(workspace / "unseen" / "salsa.mp3", "salsa", DEMO_SONGS, DEMO_SEED)
+        Console().print(f"\nA salsa that the model never saw, {escape(str(unseen))}:", highlight=False, soft_wrap=True)
+        code = run_classify([unseen], asked.push_to, False, False, _console(), sys.stdout)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it with exit code 130 and without a traceback."""
+    app()

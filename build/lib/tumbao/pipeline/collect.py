@@ -1,0 +1,316 @@
+"""What a run left in ML Metadata and in its artefacts, gathered for the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, get_args
+
+import ml_metadata as mlmd
+import numpy as np
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+
+from tumbao.components.gate import ACCURACY, OVERALL, read_figures
+from tumbao.components.images import decode_image, read_records
+from tumbao.components.report import data
+from tumbao.pipeline.config import PipelineConfig
+from tumbao.schema import record
+from tumbao.trainer.run import HISTORY_FILE
+
+FEW_SONGS = 5
+"""Fewer songs of a genre than this in the test split, and the report says how little its figures mean."""
+
+_STATES: dict[int, data.ComponentState] = {
+    metadata_store_pb2.Execution.COMPLETE: "ran",
+    metadata_store_pb2.Execution.CACHED: "cached",
+    metadata_store_pb2.Execution.FAILED: "failed",
+    metadata_store_pb2.Execution.RUNNING: "failed",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifacts:
+    """The executions of one run and what they put out.
+
+    Parameters
+    ----------
+    executions : dict of str to Execution
+        By component.
+    outputs : dict of tuple to Artifact
+        By component and output key.
+    """
+
+    executions: dict[str, Any]
+    outputs: dict[tuple[str, str], Any]
+
+    def uri(self, component: str, key: str) -> str | None:
+        """Tell where an output lies.
+
+        Parameters
+        ----------
+        component : str
+            Identifier of the component.
+        key : str
+            Name of the output.
+
+        Returns
+        -------
+        uri : str or None
+            None where the run did not get there.
+        """
+        artifact = self.outputs.get((component, key))
+        return artifact.uri if artifact is not None else None
+
+    def property(self, component: str, key: str, name: str) -> Any:
+        """Read a custom property of an output.
+
+        Parameters
+        ----------
+        component : str
+            Identifier of the component.
+        key : str
+            Name of the output.
+        name : str
+            Name of the property.
+
+        Returns
+        -------
+        value : Any
+            None where there is none.
+        """
+        artifact = self.outputs.get((component, key))
+        if artifact is None or name not in artifact.custom_properties:
+            return None
+        value = artifact.custom_properties[name]
+        return getattr(value, value.WhichOneof("value"))
+
+
+def run_artifacts(metadata: Any, after: int) -> Artifacts:
+    """Read the newest run from ML Metadata.
+
+    Parameters
+    ----------
+    metadata : ConnectionConfig
+        Where the metadata are.
+    after : int
+        Milliseconds since the epoch: an older run is not this run.
+
+    Returns
+    -------
+    artifacts : Artifacts
+        Empty if the run left nothing.
+    """
+    store = mlmd.MetadataStore(metadata)
+    contexts = [c for c in store.get_contexts_by_type("pipeline_run") if c.create_time_since_epoch >= after]
+    if not contexts:
+        return Artifacts({}, {})
+    newest = max(contexts, key=lambda context: context.id)
+    executions, outputs = {}, {}
+    for execution in sorted(store.get_executions_by_context(newest.id), key=lambda one: one.id):
+        node = next(c.name for c in store.get_contexts_by_execution(execution.id) if c.type == "node")
+        component = node.partition(".")[2]
+        executions[component] = execution
+        events = store.get_events_by_execution_ids([execution.id])
+        written = [e for e in events if e.type == metadata_store_pb2.Event.OUTPUT]
+        for event, artifact in zip(written, store.get_artifacts_by_id([e.artifact_id for e in written]), strict=True):
+            outputs[component, event.path.steps[0].key] = artifact
+    return Artifacts(executions, outputs)
+
+
+def latest_head(metadata: Any) -> str | None:
+    """Find where the newest trained head lies.
+
+    Parameters
+    ----------
+    metadata : ConnectionConfig
+        Where the metadata are.
+
+    Returns
+    -------
+    folder : str or None
+        The newest ModelRun artefact.
+    """
+    store = mlmd.MetadataStore(metadata)
+    live = [a for a in store.get_artifacts_by_type("ModelRun") if a.state == metadata_store_pb2.Artifact.LIVE]
+    return max(live, key=lambda artifact: artifact.id).uri if live else None
+
+
+def report_data(
+    pipeline: tfx.dsl.Pipeline, config: PipelineConfig, artifacts: Artifacts, run: data.Run, error: str | None
+) -> data.ReportData:
+    """Gather everything that the report shows.
+
+    Parameters
+    ----------
+    pipeline : tfx.dsl.Pipeline
+        The graph that ran.
+    config : PipelineConfig
+        The run's settings.
+    artifacts : Artifacts
+        What it left.
+    run : data.Run
+        What the runner knows of it.
+    error : str or None
+        What ended the run, if anything did.
+
+    Returns
+    -------
+    report : data.ReportData
+        With None or nothing for what the run did not reach.
+    """
+    components = tuple(_component(one.id, artifacts.executions.get(one.id), error) for one in pipeline.components)
+    edges = tuple((up.id, one.id) for one in pipeline.components for up in sorted(one.upstream_nodes, key=str))
+    return data.ReportData(
+        run=run,
+        mel_spec=config.mel_spec,
+        components=components,
+        edges=edges,
+        catalog=_catalog(config, artifacts),
+        samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"))),
+        history=_history(artifacts.uri("Trainer", "model_run")),
+        evaluation=_evaluation(config, artifacts.uri("MobileCheck", "report")),
+        gate=_gate(config, artifacts),
+        mobile_check=_mobile_check(artifacts),
+        tflite=tuple(_tflite(artifacts.uri("MobileCheck", "report"))),
+        push=_push(artifacts),
+    )
+
+
+def _component(name: str, execution: Any, error: str | None) -> data.Component:
+    if execution is None:
+        return data.Component(name, "not run", 0.0)
+    state = _STATES[execution.last_known_state]
+    seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+    return data.Component(name, state, seconds if state != "cached" else 0.0, error if state == "failed" else None)
+
+
+def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | None:
+    if not artifacts.uri("AudioExampleGen", "examples"):
+        return None
+    description = json.loads(_read(f"{config.manifests}/catalog.json"))
+    songs = list(_lines(f"{artifacts.uri('AudioExampleGen', 'ingested')}/ingested.jsonl"))
+    rejected = list(_lines(f"{artifacts.uri('AudioExampleGen', 'rejected')}/rejected.jsonl"))
+    in_split = Counter(
+        (genre, split) for genre, split, _ in {(s["genre"], s["split"], s["song"]) for s in songs if s["fragments"]}
+    )
+    fragments: Counter[tuple[str, str]] = Counter()
+    for song in songs:
+        fragments[song["genre"], song["split"]] += song["fragments"]
+    flags: set[tuple[str, data.Flag]] = set()
+    for song in songs:
+        flags |= {(song["song"], flag) for flag in get_args(data.Flag) if song[flag]}
+    few = [genre for genre in config.genres if in_split[genre, "test"] < FEW_SONGS]
+    warnings = []
+    if few:
+        warnings.append(
+            f"Fewer than {FEW_SONGS} songs stand in the test split for {', '.join(few)}: "
+            "one song more or less that is recognised changes these figures a lot, so they mean little."
+        )
+    if shared := description["artists_on_two_sides"]:
+        warnings.append(
+            f"{len(shared)} artists stand on two sides of the split ({', '.join(shared[:5])}"
+            f"{' …' if len(shared) > 5 else ''}), so the model may know their voices: --split artist keeps each on one."
+        )
+    return data.Catalog(
+        found=description["found"],
+        ingested=len({song["entry"] for song in songs}),
+        rejected=tuple(data.RejectedFile(one["song"], one["reason"], one["detail"]) for one in rejected),
+        flagged=tuple(data.FlaggedSong(song, flag) for song, flag in sorted(flags)),
+        counts=tuple(
+            data.SplitCount(genre, split, in_split[genre, split], fragments[genre, split])
+            for genre in config.genres
+            for split in record.SPLITS
+        ),
+        protocol=description["protocol"],
+        split_seed=description["seed"],
+        warnings=tuple(warnings),
+    )
+
+
+def _samples(examples: str | None) -> Iterable[data.SampleImage]:
+    seen: dict[str, data.SampleImage] = {}
+    for features in read_records(f"{examples}/Split-train/*.gz") if examples else ():
+        genre = features[record.GENRE].decode()
+        if genre not in seen:
+            image = decode_image(features[record.IMAGE])
+            song, start = features[record.SONG].decode(), features[record.START_SECONDS]
+            seen[genre] = data.SampleImage(genre, image, song, float(start))
+    return [seen[genre] for genre in sorted(seen)]
+
+
+def _history(model_run: str | None) -> data.History | None:
+    if model_run is None:
+        return None
+    history = json.loads(_read(f"{model_run}/{HISTORY_FILE}"))
+    epochs = tuple(
+        data.Epoch(one["loss"], one["accuracy"], one["val_loss"], one["val_accuracy"]) for one in history["epochs"]
+    )
+    return data.History(epochs, history["best_epoch"])
+
+
+def _evaluation(config: PipelineConfig, report: str | None) -> data.Evaluation | None:
+    if report is None:
+        return None
+    lines = list(_lines(f"{report}/predictions.jsonl"))
+    return data.Evaluation(
+        genres=config.genres,
+        labels=np.array([line["label"] for line in lines]),
+        probabilities=np.array([line["probabilities"] for line in lines]),
+        songs=np.array([line["song"] for line in lines]),
+    )
+
+
+def _gate(config: PipelineConfig, artifacts: Artifacts) -> data.Gate | None:
+    evaluation = artifacts.uri("Evaluator", "evaluation")
+    if evaluation is None:
+        return None
+    figures = read_figures(evaluation, ACCURACY)
+    overall = figures[OVERALL]
+    rows = [_lower_bound("accuracy", OVERALL, overall.value, config.min_accuracy)]
+    if overall.baseline is not None:
+        bound = -config.max_accuracy_drop
+        passed = overall.value - overall.baseline >= bound
+        kind: data.GateKind = "change against baseline"
+        rows.append(data.GateRow("accuracy", OVERALL, overall.value, bound, kind, overall.baseline, passed))
+    rows += [_lower_bound("recall", genre, figures[genre].value, config.min_recall) for genre in config.genres]
+    return data.Gate(bool(artifacts.property("Evaluator", "blessing", "blessed")), tuple(rows))
+
+
+def _lower_bound(metric: str, name: str, value: float, bound: float) -> data.GateRow:
+    return data.GateRow(metric, name, value, bound, "lower bound", None, value >= bound)
+
+
+def _mobile_check(artifacts: Artifacts) -> data.MobileCheck | None:
+    report = artifacts.uri("MobileCheck", "report")
+    if report is None:
+        return None
+    rows = json.loads(_read(f"{report}/agreement.json"))
+    failures = tuple(f"{row['name']} {failure}." for row in rows for failure in row["failures"])
+    return data.MobileCheck(bool(artifacts.property("MobileCheck", "blessing", "blessed")), failures)
+
+
+def _tflite(report: str | None) -> Iterable[data.TfliteFile]:
+    for row in json.loads(_read(f"{report}/agreement.json")) if report else ():
+        passed = not row.pop("failures")
+        yield data.TfliteFile(**row, passed=passed)
+
+
+def _push(artifacts: Artifacts) -> data.Push | None:
+    if not artifacts.uri("Pusher", "pushed_model"):
+        return None
+    where = artifacts.property("Pusher", "pushed_model", "pushed_destination")
+    fresh = artifacts.executions["Pusher"].last_known_state == metadata_store_pb2.Execution.COMPLETE
+    return data.Push(bool(where) and fresh, where)
+
+
+def _read(path: str) -> str:
+    with fileio.open(path, "rb") as file:
+        return file.read().decode()
+
+
+def _lines(path: str) -> Iterable[dict[str, Any]]:
+    return (json.loads(line) for line in _read(path).splitlines())

@@ -1,0 +1,99 @@
+"""One run's settings in one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from tumbao.schema.mel_spec import MelSpec
+
+
+class UsageError(ValueError):
+    """A setting that no run can have: the command was used in a wrong way."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """Everything that the graph depends on.
+
+    Parameters
+    ----------
+    workspace : str
+        Folder of metadata, artefacts, runs and, by default, pushed models.
+    manifests : str
+        Folder of `catalog.write_manifests`.
+    genres : tuple of str
+        The run's genres, in the order of the labels.
+    weights : str
+        File of the backbone's weights; empty for random ones.
+    weights_digest : str
+        Digest of the backbone's weights; empty for random ones.
+    policy : str
+        Keras' dtype policy in which the backbone's features are computed.
+    push_to : str
+        Where blessed models are pushed, as numbered versions.
+    epochs : int
+        Passes over the training split.
+    batch : int
+        Fragments in a batch.
+    learning_rate : float
+        Adam's.
+    seed : int
+        Of initial weights and shuffling.
+    class_weights : str
+        `auto` weighs genres by their number of fragments, `none` does not.
+    resume : str
+        File of head weights to start from; empty to start anew.
+    min_accuracy : float
+        Lowest accuracy over the test split, in 0..1.
+    min_recall : float
+        Lowest recall of each genre, in 0..1.
+    max_accuracy_drop : float
+        By how much the accuracy may be lower than the latest blessed model's.
+    mel_spec : MelSpec
+        The front-end's parameters.
+    beam_args : tuple of str
+        Flags for Beam.
+    cache : bool
+        Whether finished work is taken over from earlier runs.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of its range.
+    """
+
+    workspace: str
+    manifests: str
+    genres: tuple[str, ...]
+    weights: str
+    weights_digest: str
+    policy: str
+    push_to: str
+    epochs: int = 5
+    batch: int = 32
+    learning_rate: float = 1e-3
+    seed: int = 7
+    class_weights: str = "auto"
+    resume: str = ""
+    min_accuracy: float = 0.80
+    min_recall: float = 0.50
+    max_accuracy_drop: float = 0.01
+    mel_spec: MelSpec = dataclasses.field(default_factory=MelSpec)
+    beam_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        expected: Mapping[str, tuple[bool, str]] = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch": (self.batch >= 1, "at least 1"),
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "class_weights": (self.class_weights in ("auto", "none"), "auto or none"),
+            "min_accuracy": (0 <= self.min_accuracy <= 1, "between 0 and 1"),
+            "min_recall": (0 <= self.min_recall <= 1, "between 0 and 1"),
+            "max_accuracy_drop": (0 <= self.max_accuracy_drop <= 1, "between 0 and 1"),
+            "genres": (len(set(self.genres)) == len(self.genres) >= 2, "at least 2, each once"),
+        }
+        for name, (holds, rule) in expected.items():
+            if not holds:
+                raise UsageError(f"Expected {name} {rule}. Received: {name}={getattr(self, name)!r}")

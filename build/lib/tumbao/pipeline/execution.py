@@ -1,0 +1,209 @@
+"""One local run: look through the songs, find the weights, run the graph, gather what came, write the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import logging as absl_logging
+from rich.markup import escape
+from tfx import v1 as tfx
+from tfx.orchestration.pipeline import RunOptions
+
+from tumbao import progress
+from tumbao.components.ingest.catalog import scan, write_manifests
+from tumbao.components.report import data
+from tumbao.components.report.render import write_report
+from tumbao.components.report.scores import scores
+from tumbao.components.report.verdict import verdict
+from tumbao.pipeline import collect
+from tumbao.pipeline.config import PipelineConfig, UsageError
+from tumbao.pipeline.graph import build
+from tumbao.pipeline.source import source_digest
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.backbone import preferred_policy
+from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.weights import ensure_vgg16
+
+if TYPE_CHECKING:
+    from tumbao.pipeline.local import LocalRun
+    from tumbao.pipeline.runs import RunRecord
+    from tumbao.pipeline.watch import Watch
+
+PACKAGES = (
+    "tumbao",
+    "tfx",
+    "tensorflow",
+    "keras",
+    "tensorflow-model-analysis",
+    "apache-beam",
+    "ai-edge-litert",
+    "librosa",
+)
+"""Packages whose versions the report names."""
+
+
+class _ComponentLines(logging.Handler):
+    """Says which component TFX's local runner is at; the runner has no hook but its log."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+        self._began = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running.":
+            self._began = time.monotonic()
+            self._watch.say(f"▸ {record.args[0]}")  # type: ignore[index] # one positional argument
+        elif record.msg == "Component %s is finished.":
+            self._watch.say(f"  [dim]done in {time.monotonic() - self._began:.1f} s[/dim]")
+
+
+def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> RunRecord:
+    """Run the graph and write the report, also when a component fails.
+
+    Parameters
+    ----------
+    asked : LocalRun
+        What to run.
+    record : RunRecord
+        What is known of the run so far.
+    folder : Path
+        The run's folder.
+    watch : Watch
+        The terminal.
+
+    Returns
+    -------
+    record : RunRecord
+        With its outcome.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of its range.
+    ValueError
+        If library, settings or weights are not usable; no component has run then.
+    """
+    workspace = asked.workspace.absolute()
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
+    policy: str
+    policy, reason = preferred_policy()
+    if asked.precision != "auto":
+        policy, reason = asked.precision, f"The backbone computes in {asked.precision}: asked for with --precision."
+    watch.say(reason)
+    weights = ensure_vgg16(asked.vgg16_weights or None, _megabytes)
+    watch.say(f"VGG-16 weights: {escape(weights.source)}")
+    spec = MelSpec()
+    catalog = scan(asked.data, asked.genres, spec, asked.layout)
+    manifests = write_manifests(
+        catalog,
+        workspace / "catalogs",
+        genres=asked.genres,
+        protocol=asked.protocol,
+        seed=asked.seed,
+        spec=spec,
+        method=asked.method,
+    )
+    watch.say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
+    config = PipelineConfig(
+        workspace=str(workspace),
+        manifests=str(manifests),
+        genres=asked.genres,
+        weights=str(weights.path.absolute()) if weights.path else "",
+        weights_digest=weights.digest or "",
+        policy=policy,
+        push_to=str(asked.push_to.absolute()),
+        seed=asked.seed,
+        resume=_resume(connection) if asked.resume else "",
+        mel_spec=spec,
+        **asked.training,
+    )
+    pipeline = build(config, connection)
+    part = _part(pipeline, asked, connection)
+    began = int(time.time() * 1000)
+    error = _run(pipeline, part, watch)
+    record = dataclasses.replace(
+        record, synthetic=catalog.synthetic, protocol=asked.protocol, settings={**record.settings, "policy": policy}
+    )
+    about = data.Run(
+        run_id=record.run,
+        started=record.started,
+        library=catalog.name,
+        synthetic=catalog.synthetic,
+        seed=asked.seed,
+        settings=record.settings,
+        versions={package: metadata.version(package) for package in PACKAGES},
+        code_digest=source_digest("tumbao.pipeline.execution"),
+        weights_source=weights.source,
+        precision=policy,
+        precision_reason=reason,
+    )
+    artifacts = collect.run_artifacts(connection, began)
+    report = collect.report_data(pipeline, config, artifacts, about, error)
+    write_report(report, folder / "report")
+    decision = verdict(report)
+    gate, mobile_check = report.gate, report.mobile_check
+    return dataclasses.replace(
+        record,
+        outcome="failed" if error else decision.outcome,
+        sentence=error or decision.sentence,
+        songs=report.catalog.ingested if report.catalog else 0,
+        accuracy=scores(report.evaluation).accuracy.value if report.evaluation else None,
+        blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
+        pushed_to=(report.push.pushed_to or "") if report.push else "",
+    )
+
+
+def _megabytes(label: str, done: int, total: int) -> None:
+    progress.report(f"{label}, MB", done // 1_000_000, total // 1_000_000)
+
+
+def _resume(connection: Any) -> str:
+    folder = collect.latest_head(connection)
+    if folder is None:
+        raise ValueError(
+            "Expected an earlier run to resume from. Received: a workspace without one; leave --resume out."
+        )
+    return f"{folder}/{HEAD_FILE}"
+
+
+def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOptions | None:
+    """Say which part of the graph runs, None for all of it."""
+    first, last = asked.from_component, asked.to_component
+    if not first and not last:
+        return None
+    known = [component.id for component in pipeline.components]
+    for name in filter(None, (first, last)):
+        if name not in known:
+            raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
+    if first and last and known.index(first) > known.index(last):
+        raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
+    if first and not collect.run_artifacts(connection, after=0).executions:
+        raise ValueError(
+            f"Expected an earlier run to take over what comes before {first}. "
+            "Received: a workspace without one; leave --from out."
+        )
+    return RunOptions(from_nodes=[first] if first else None, to_nodes=[last] if last else None)
+
+
+def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, watch: Watch) -> str | None:
+    """Run the graph; give the message of what ended it, None where it came to its end."""
+    handler = _ComponentLines(watch)
+    logger = absl_logging.get_absl_logger()
+    logger.addHandler(handler)
+    absl_logging.set_verbosity(absl_logging.INFO)
+    try:
+        tfx.orchestration.LocalDagRunner().run(pipeline, run_options=part)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        logging.exception("A component failed")
+        return str(error) or type(error).__name__
+    finally:
+        logger.removeHandler(handler)
+    return None

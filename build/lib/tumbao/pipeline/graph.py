@@ -1,0 +1,138 @@
+"""The graph: which component runs on what."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from tfx import v1 as tfx
+
+from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
+from tumbao.components.data_gate import AnomalyGate
+from tumbao.components.export import EdgeExport
+from tumbao.components.features.component import BackboneFeatures
+from tumbao.components.gate import eval_config
+from tumbao.components.ingest.component import AudioExampleGen
+from tumbao.components.mobile_check import MobileCheck
+from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.source import source_digest
+from tumbao.trainer.run import run_fn
+
+NAME = "tumbao"
+
+
+def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
+    """Build the pipeline.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The run's settings.
+    metadata : ConnectionConfig or None
+        Where a local runner keeps its metadata.
+
+    Returns
+    -------
+    pipeline : tfx.dsl.Pipeline
+        From manifests to a pushed model.
+    """
+    artifacts = tfx.types.standard_artifacts
+    mel_spec = json.dumps(dataclasses.asdict(config.mel_spec))
+    songs = AudioExampleGen(
+        manifests=config.manifests,
+        mel_spec=config.mel_spec,
+        code=source_digest("tumbao.components.ingest.executor"),
+    )
+    statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
+    schema = tfx.components.ImportSchemaGen(schema_file=f"{config.manifests}/schema.pbtxt")
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    features = BackboneFeatures(
+        examples=songs.outputs["examples"],
+        weights=config.weights,
+        policy=config.policy,
+        code=source_digest("tumbao.components.features.component"),
+    )
+    features.add_upstream_node(data_gate)
+    trainer = tfx.components.Trainer(
+        run_fn=f"{run_fn.__module__}.{run_fn.__qualname__}",
+        examples=features.outputs["features"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        custom_config={
+            "genres": list(config.genres),
+            "epochs": config.epochs,
+            "batch": config.batch,
+            "learning_rate": config.learning_rate,
+            "seed": config.seed,
+            "class_weights": config.class_weights,
+            "resume": config.resume,
+            "weights": config.weights,
+            "mel_spec": dataclasses.asdict(config.mel_spec),
+            "code": source_digest("tumbao.trainer.run"),
+        },
+    )
+    baseline = tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModel,
+        model=tfx.dsl.Channel(type=artifacts.Model, producer_component_id=trainer.id),
+        model_blessing=tfx.dsl.Channel(type=artifacts.ModelBlessing),
+        **{CANDIDATE: trainer.outputs["model"]},
+    ).with_id("Baseline")
+    evaluator = tfx.components.Evaluator(
+        examples=songs.outputs["examples"],
+        example_splits=["test"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(
+            config.genres,
+            min_accuracy=config.min_accuracy,
+            min_recall=config.min_recall,
+            max_accuracy_drop=config.max_accuracy_drop,
+        ),
+    )
+    export = EdgeExport(
+        trained=trainer.outputs["model"],
+        examples=songs.outputs["examples"],
+        ingested=songs.outputs["ingested"],
+        evaluation=evaluator.outputs["evaluation"],
+        manifests=config.manifests,
+        mel_spec=mel_spec,
+        weights_source=config.weights_digest or "random",
+        code=source_digest("tumbao.components.export"),
+    )
+    mobile_check = MobileCheck(
+        model=export.outputs["model"],
+        examples=songs.outputs["examples"],
+        code=source_digest("tumbao.components.mobile_check"),
+    )
+    pusher = tfx.components.Pusher(
+        model=export.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=mobile_check.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=config.push_to)
+        ),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=f"{config.workspace}/pipeline",
+        components=[
+            songs,
+            statistics,
+            schema,
+            validator,
+            data_gate,
+            features,
+            trainer,
+            baseline,
+            evaluator,
+            export,
+            mobile_check,
+            pusher,
+        ],
+        enable_cache=config.cache,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.beam_args),
+    )

@@ -1,0 +1,168 @@
+"""The local runner: one workspace folder, progress on the terminal, noise in a log, a report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao import progress
+from tumbao.pipeline import runs
+from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.watch import Watch
+
+DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes of a run."""
+
+_CODES = {
+    "pushed": DONE,
+    "standing": DONE,
+    "unfinished": DONE,
+    "failed": FAILED,
+    "misused": WRONG_USE,
+    "refused": NOT_BLESSED,
+    "interrupted": INTERRUPTED,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalRun:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    data : Path
+        The library: a folder or a list of songs, see `layouts.read_library`.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    workspace : Path
+        Folder of metadata, artefacts, runs and pushed models.
+    genres : tuple of str
+        The run's genres.
+    protocol : str
+        What a split keeps whole, one of `splits.PROTOCOLS`.
+    method : str
+        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
+    seed : int
+        Of the split, of initial weights and of shuffling.
+    vgg16_weights : str
+        File of ImageNet weights, `random`, or empty to look for them.
+    precision : str
+        `auto`, `float32` or `mixed_bfloat16`.
+    push_to : Path
+        Where blessed models are pushed.
+    resume : bool
+        Whether training starts from the last run's best weights.
+    from_component, to_component : str
+        Where to begin and to end; empty for the whole graph.
+    training : mapping of str to Any
+        Settings of `PipelineConfig`: epochs, batch, learning_rate, class_weights, min_accuracy, min_recall.
+    """
+
+    data: Path
+    layout: str
+    workspace: Path
+    genres: tuple[str, ...]
+    protocol: str
+    method: str
+    seed: int
+    vgg16_weights: str
+    precision: str
+    push_to: Path
+    resume: bool
+    from_component: str
+    to_component: str
+    training: Mapping[str, Any]
+
+
+def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
+    """Run the pipeline here and write the report, however the run ends.
+
+    Parameters
+    ----------
+    asked : LocalRun
+        What to run.
+    console : Console
+        The terminal.
+
+    Returns
+    -------
+    code : int
+        `DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`.
+    record : RunRecord
+        What is kept of the run.
+
+    Raises
+    ------
+    ValueError
+        If another run is at work in the workspace.
+    """
+    with runs.locked(asked.workspace):
+        return _run(asked, console)
+
+
+def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
+    started = datetime.datetime.now().astimezone()
+    name = started.strftime("%Y%m%d-%H%M%S")
+    settings = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    settings |= {**settings.pop("training")}
+    record = runs.RunRecord(
+        name, started.isoformat(timespec="seconds"), "running", library=asked.data.name, settings=settings
+    )
+    record.write(asked.workspace)
+    folder = asked.workspace / runs.RUNS_FOLDER / name
+    begin = time.monotonic()
+    with _noise_to(folder / runs.LOG_FILE, console) as quiet, Watch(quiet) as watch, progress.listen(watch):
+        watch.say(
+            f"Run {name}: {escape(str(asked.data))} → {escape(str(asked.workspace))}  (log: {folder.name}/log.txt)"
+        )
+        try:
+            from tumbao.pipeline import execution
+
+            record = execution.execute(asked, record, folder, watch)
+        except KeyboardInterrupt:
+            record = dataclasses.replace(
+                record, outcome="interrupted", sentence="Interrupted. The same command goes on where it stood."
+            )
+        except UsageError as error:
+            record = dataclasses.replace(record, outcome="misused", sentence=str(error))
+        except Exception as error:
+            logging.exception("The run failed")
+            record = dataclasses.replace(record, outcome="failed", sentence=str(error))
+        record = dataclasses.replace(record, seconds=round(time.monotonic() - begin, 1))
+        record.write(asked.workspace)
+    return _CODES[record.outcome], record
+
+
+@contextlib.contextmanager
+def _noise_to(log: Path, console: Console) -> Iterator[Console]:
+    """Send what libraries write to the process's standard output and error to a log; give a console on the terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with (
+        log.open("ab", buffering=0) as file,
+        os.fdopen(os.dup(console.file.fileno()), "w", encoding="utf-8") as terminal,
+    ):
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Console(file=terminal, force_terminal=console.is_terminal, width=console.width)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            for descriptor in kept:
+                os.close(descriptor)

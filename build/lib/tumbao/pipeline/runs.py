@@ -1,0 +1,171 @@
+"""The runs of a workspace, as files: one folder a run with `run.json`, `log.txt` and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RUNS_FOLDER = "runs"
+LOCK_FILE = "lock"
+RECORD_FILE = "run.json"
+LOG_FILE = "log.txt"
+REPORT_FILE = "report/index.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What is kept of one run.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run's folder: when it began.
+    started : str
+        ISO 8601, with the zone.
+    outcome : str
+        `running`, `killed`, `interrupted`, `misused`, or an outcome of `report.verdict`.
+    sentence : str
+        What became of it, in words.
+    library : str
+        Name of the library.
+    synthetic : bool
+        Whether its songs are composed, not recorded.
+    protocol : str
+        How it was split.
+    songs : int
+        Ingested songs.
+    accuracy : float or None
+        On the test split, over fragments; None where the run did not get there.
+    blessed : bool
+        Whether the Evaluator and the mobile check blessed the model.
+    pushed_to : str
+        Where the model stands; empty where it was not pushed.
+    seconds : float
+        How long the run took.
+    settings : dict
+        The run's settings.
+    """
+
+    run: str
+    started: str
+    outcome: str
+    sentence: str = ""
+    library: str = ""
+    synthetic: bool = False
+    protocol: str = ""
+    songs: int = 0
+    accuracy: float | None = None
+    blessed: bool = False
+    pushed_to: str = ""
+    seconds: float = 0.0
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def write(self, workspace: Path) -> Path:
+        """Write the record; a reader never sees half of it.
+
+        Parameters
+        ----------
+        workspace : Path
+            The workspace.
+
+        Returns
+        -------
+        file : Path
+            The run's `run.json`.
+        """
+        folder = workspace / RUNS_FOLDER / self.run
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / RECORD_FILE
+        half_written = file.with_suffix(".tmp")
+        half_written.write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        half_written.replace(file)
+        return file
+
+
+@contextlib.contextmanager
+def locked(workspace: Path) -> Iterator[None]:
+    """Hold a workspace; the system lets it go when the process ends, however it ends.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace; made if missing.
+
+    Yields
+    ------
+    None
+        While nobody else holds it.
+
+    Raises
+    ------
+    ValueError
+        If another run is at work there.
+    """
+    workspace.mkdir(parents=True, exist_ok=True)
+    with (workspace / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Expected a workspace where nothing runs. Received: {workspace}, where another run is at work. "
+                "Wait for it, or name another with --workspace."
+            ) from error
+        yield
+
+
+def read_runs(workspace: Path) -> list[RunRecord]:
+    """Read all runs of a workspace.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace; it need not exist.
+
+    Returns
+    -------
+    runs : list of RunRecord
+        The oldest first.
+    """
+    files = sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))
+    if not files:
+        return []
+    records = [RunRecord(**json.loads(file.read_text("utf-8"))) for file in files]
+    try:
+        with locked(workspace):  # nobody is at work, so what says it is running was killed
+            return [dataclasses.replace(one, outcome="killed") if one.outcome == "running" else one for one in records]
+    except ValueError:
+        return records
+
+
+def find_report(workspace: Path, run: str | None = None) -> Path:
+    """Find a run's report.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace.
+    run : str or None
+        Name of the run, or its beginning; None for the last run with a report.
+
+    Returns
+    -------
+    report : Path
+        The page.
+
+    Raises
+    ------
+    ValueError
+        If there is no such run, or it has no report.
+    """
+    reports = {file.parents[1].name: file for file in (workspace / RUNS_FOLDER).glob(f"*/{REPORT_FILE}")}
+    matching = sorted(name for name in reports if name.startswith(run or ""))
+    if not matching or (run and len(matching) > 1 and run not in reports):
+        which = f"a run named {run}" if run else "a run"
+        known = ", ".join(sorted(reports)) or "none"
+        raise ValueError(f"Expected {which} with a report in {workspace}. Received, runs with a report: {known}.")
+    return reports[run if run in reports else matching[-1]]

@@ -1,0 +1,223 @@
+"""From a file to a song's genre with the pushed TFLite files: the edge runtime, no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
+
+from tumbao.components.ingest.fragments import cut
+from tumbao.components.ingest.waveform import decode
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
+from tumbao.serving.song import SongAnswer, combine
+
+_Tensor = tuple[str, tuple[int, ...]]  # type, shape
+
+
+@dataclasses.dataclass(frozen=True)
+class FragmentPrediction:
+    """What the model says of one fragment.
+
+    Parameters
+    ----------
+    start_seconds : float
+        Where the fragment begins in the song, in seconds.
+    end_seconds : float
+        Where it ends, in seconds; padding is not counted.
+    probabilities : tuple of float
+        Probability of each genre, in [0, 1].
+    """
+
+    start_seconds: float
+    end_seconds: float
+    probabilities: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SongPrediction:
+    """What the model says of one song.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    answer : SongAnswer
+        The whole song's genre.
+    fragments : tuple of FragmentPrediction
+        The fragments in their order.
+    duration_seconds : float
+        Length of what was decoded, in seconds; it includes the tail, which has no part in the answer.
+    declared_seconds : float or None
+        Length that the file declares, in seconds.
+    truncated : bool
+        The file breaks off; the answer rests on what could be decoded.
+    padded : bool
+        The song was shorter than a fragment and silence was added.
+    """
+
+    path: Path
+    answer: SongAnswer
+    fragments: tuple[FragmentPrediction, ...]
+    duration_seconds: float
+    declared_seconds: float | None
+    truncated: bool
+    padded: bool
+
+
+def find_assets(model_dir: str | Path) -> Path:
+    """Find the folder with the TFLite files.
+
+    Parameters
+    ----------
+    model_dir : str or Path
+        A push folder whose children are versions named by integers (the highest whole one is taken: TFX's Pusher
+        writes `saved_model.pb` last), one version, or its `assets.extra`.
+
+    Returns
+    -------
+    Path
+        The folder that holds model.json.
+
+    Raises
+    ------
+    ValueError
+        If no model lies there.
+    """
+    folder = Path(model_dir)
+    children = folder.iterdir() if folder.is_dir() else ()
+    versions = [child for child in children if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
+    newest = max(versions, key=lambda child: int(child.name), default=folder)
+    for candidate in (folder, folder / ASSETS_FOLDER, newest / ASSETS_FOLDER):
+        if (candidate / INFO_FILE).is_file():
+            return candidate
+    raise ValueError(
+        f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
+        f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints where it lies."
+    )
+
+
+class Classifier:
+    """A pushed model that answers for audio files.
+
+    Parameters
+    ----------
+    model_dir : str or Path
+        Where the model lies; see `find_assets`.
+    precision : str
+        Which classifier: "int8", "dynamic" or "float16".
+    threads : int or None
+        Threads of the interpreter; None for one per CPU that this process may use.
+
+    Attributes
+    ----------
+    info : ModelInfo
+        What the model says about itself.
+
+    Raises
+    ------
+    ValueError
+        If there is no model, or its files are not what model.json says.
+
+    Notes
+    -----
+    One instance serves one thread at a time.
+    """
+
+    def __init__(self, model_dir: str | Path, precision: str = "int8", threads: int | None = None) -> None:
+        assets = find_assets(model_dir)
+        self.info = ModelInfo.read(assets)
+        if precision not in self.info.files:
+            precisions = ", ".join(sorted(self.info.files.keys() - {"frontend"}))
+            raise ValueError(f"{assets}: expected one of the precisions {precisions}. Received: {precision!r}")
+        mel, threads = self.info.mel, threads or len(os.sched_getaffinity(0))
+        image: _Tensor = ("uint8", (1, *mel.image_shape))
+        self._frontend = _load(
+            assets,
+            self.info.files["frontend"],
+            threads,
+            "waveform",
+            {"waveform": ("float32", (1, mel.fragment_samples)), "image": image},
+        )
+        self._classifier = _load(
+            assets,
+            self.info.files[precision],
+            threads,
+            "image",
+            {"image": image, "probabilities": ("float32", (1, len(self.info.genres)))},
+        )
+
+    def predict(self, fragment: np.ndarray) -> np.ndarray:
+        """Predict one fragment.
+
+        Parameters
+        ----------
+        fragment : np.ndarray [shape=(mel.fragment_samples,), dtype=float32]
+            Mono samples in [-1, 1].
+
+        Returns
+        -------
+        np.ndarray [shape=(g,), dtype=float32]
+            Probability of each genre, in [0, 1], in the order of `info.genres`.
+        """
+        image = self._frontend(waveform=fragment[np.newaxis])["image"]
+        return self._classifier(image=image)["probabilities"][0]
+
+    def classify(self, path: str | Path) -> SongPrediction:
+        """Answer for one song.
+
+        Parameters
+        ----------
+        path : str or Path
+            The audio file.
+
+        Returns
+        -------
+        SongPrediction
+            The song's genre and its fragments'.
+
+        Raises
+        ------
+        AudioError
+            If the file gives no song.
+        """
+        mel = self.info.mel
+        waveform = decode(path, mel.sample_rate_hz)
+        fragments, padded = cut(waveform.samples, mel, path)
+        probabilities = np.stack([self.predict(fragment) for fragment in fragments])  # [fragments, genres]
+        return SongPrediction(
+            path=Path(path),
+            answer=combine(probabilities),
+            fragments=tuple(
+                FragmentPrediction(
+                    start_seconds=index * mel.fragment_seconds,
+                    end_seconds=min((index + 1) * mel.fragment_seconds, waveform.duration_seconds),
+                    probabilities=tuple(row.tolist()),
+                )
+                for index, row in enumerate(probabilities)
+            ),
+            duration_seconds=waveform.duration_seconds,
+            declared_seconds=waveform.declared_seconds,
+            truncated=waveform.truncated,
+            padded=padded,
+        )
+
+
+def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected: dict[str, _Tensor]) -> SignatureRunner:
+    """Load one TFLite file and check the names, types and shapes of what goes in and comes out."""
+    path = assets / file.name
+    size = path.stat().st_size if path.is_file() else 0
+    if size != file.bytes:
+        raise ValueError(f"{path}: expected {file.bytes} bytes, found {size}. Copy the whole version folder again.")
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    signatures = interpreter.get_signature_list()
+    if signature not in signatures:
+        raise ValueError(f"{path}: expected a signature {signature!r}. Received: {signatures}")
+    runner = interpreter.get_signature_runner(signature)
+    details = runner.get_input_details() | runner.get_output_details()
+    received = {name: (detail["dtype"].__name__, tuple(detail["shape"].tolist())) for name, detail in details.items()}
+    if received != expected:
+        raise ValueError(f"{path}: expected tensors {expected}. Received: {received}")
+    return runner

@@ -1,0 +1,104 @@
+"""The doors to one model: records, mel images, sound.
+
+Every door gives `probabilities` (float32 [n, genres]) and `genres` (string [n, genres], the names in the same order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tumbao.components.ingest.mel import mel_image
+from tumbao.components.ingest.records import parse_images
+from tumbao.schema.mel_spec import MelSpec
+
+EXAMPLES = "serving_default"
+"""Serialized tf.Examples with the feature `image`; what the Evaluator calls."""
+
+IMAGE = "image"
+"""Mel images, uint8 RGB."""
+
+WAVEFORM = "waveform"
+"""Fragments of sound, float32 mono."""
+
+PROBABILITIES = "probabilities"
+GENRES = "genres"
+
+
+class Servable(tf.Module):
+    """A Keras model with its signatures.
+
+    The model itself is kept away from TensorFlow's tracking and its variables are listed instead: a SavedModel that
+    tracks a Keras 3 model makes the TFLite converter abort the process.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images [n, height, width, 3] in 0..255 → probabilities [n, genres].
+    genres : sequence of str
+        Names in the order of the outputs.
+    spec : MelSpec
+        The front-end's parameters.
+    """
+
+    def __init__(self, model: keras.Model, genres: Sequence[str], spec: MelSpec) -> None:
+        super().__init__()
+        self._setattr_tracking = False
+        self._model = model
+        self._spec = spec
+        self._genres = list(genres)
+        self._setattr_tracking = True
+        self.weights = [variable.value for variable in model.variables]
+
+    def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = self._model(images, training=False)
+        names = tf.tile(tf.constant([self._genres]), [tf.shape(probabilities)[0], 1])
+        return {PROBABILITIES: probabilities, GENRES: names}
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """Trace the doors.
+
+        Returns
+        -------
+        signatures : dict of str to concrete function
+            Under `EXAMPLES`, `IMAGE` and `WAVEFORM`.
+        """
+        spec = self._spec
+        examples = tf.TensorSpec([None], tf.string, name="examples")
+        image = tf.TensorSpec([None, *spec.image_shape], tf.uint8, name=IMAGE)
+        waveform = tf.TensorSpec([None, spec.fragment_samples], tf.float32, name=WAVEFORM)
+
+        def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._answer(tf.ensure_shape(parse_images(examples), [None, *spec.image_shape]))
+
+        def from_waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._answer(mel_image(waveform, spec))
+
+        def from_image(image: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._answer(image)
+
+        return {
+            EXAMPLES: tf.function(from_examples).get_concrete_function(examples),
+            IMAGE: tf.function(from_image).get_concrete_function(image),
+            WAVEFORM: tf.function(from_waveform).get_concrete_function(waveform),
+        }
+
+
+def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) -> None:
+    """Save a model for serving.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images [n, height, width, 3] in 0..255 → probabilities [n, genres].
+    folder : str
+        Where the SavedModel is written.
+    genres : sequence of str
+        Names in the order of the outputs.
+    spec : MelSpec
+        The front-end's parameters.
+    """
+    servable = Servable(model, genres, spec)
+    tf.saved_model.save(servable, folder, signatures=servable.signatures())

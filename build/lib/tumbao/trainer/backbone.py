@@ -1,0 +1,126 @@
+"""The frozen half of the network: VGG-16 without top, its preprocessing inside, and the precision it computes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tumbao.trainer import weights
+
+if TYPE_CHECKING:
+    import keras
+
+Policy = Literal["float32", "mixed_bfloat16"]
+
+IMAGE_SHAPE = (300, 300, 3)
+FEATURES_SHAPE = (9, 9, 512)
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
+"""Exists where a GPU may be used."""
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def backbone(weights_file: Path | None, dtype_policy: Policy = "float32") -> keras.Model:
+    """Build VGG-16 up to block5_pool, with every weight frozen.
+
+    Parameters
+    ----------
+    weights_file : Path or None
+        Keras no-top file with ImageNet's weights, as `weights.ensure_vgg16` finds it; None for seeded random weights.
+    dtype_policy : {"float32", "mixed_bfloat16"}, default="float32"
+        What it computes in; weights and output are float32 in both.
+
+    Returns
+    -------
+    keras.Model
+        Images [n, 300, 300, 3], RGB, uint8 or float in 0..255, to features [n, 9, 9, 512], float32, 0 or greater.
+
+    Raises
+    ------
+    WeightsError
+        If the file does not hold ImageNet's weights.
+    """
+    import keras
+
+    tensors = weights.random_tensors() if weights_file is None else weights.read_tensors(weights_file)
+    images = keras.Input(IMAGE_SHAPE, dtype="float32", name="image")
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype_policy)
+    try:
+        trunk = keras.applications.VGG16(
+            include_top=False, weights=None, input_tensor=keras.applications.vgg16.preprocess_input(images)
+        )
+    finally:
+        keras.config.set_dtype_policy(policy_before)
+    trunk.set_weights(tensors)
+    features = trunk.output if dtype_policy == "float32" else keras.ops.cast(trunk.output, "float32")
+    model = keras.Model(images, features, name="backbone")
+    model.trainable = False
+    return model
+
+
+def cpu_features() -> frozenset[str]:
+    """Read what the processor can do.
+
+    Returns
+    -------
+    frozenset of str
+        Linux's names of the features, such as "avx2"; empty where they cannot be read.
+    """
+    try:
+        lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
+def cpu_policy() -> tuple[Policy, str]:
+    """Decide by looking at the processor alone whether bfloat16 makes the backbone faster.
+
+    Returns
+    -------
+    policy : {"float32", "mixed_bfloat16"}
+        What `backbone` should compute in on this processor.
+    reason : str
+        The decision as a sentence to print.
+    """
+    features = cpu_features()
+    if "amx_bf16" in features:
+        return (
+            "mixed_bfloat16",
+            "The backbone computes in bfloat16: this CPU has AMX, which makes it 4 to 5 times faster.",
+        )
+    if "avx512_bf16" in features:  # measured: 0.31 s an image against 0.17 to 0.23 in float32
+        return "float32", "The backbone computes in float32: without AMX, this CPU's bfloat16 is the slower one."
+    return "float32", "The backbone computes in float32: this CPU has no units for bfloat16."
+
+
+def preferred_policy() -> tuple[Policy, str]:
+    """Decide by looking at the GPU, or else at the processor, whether bfloat16 makes the backbone faster.
+
+    TensorFlow is imported only where there is an NVIDIA driver.
+
+    Returns
+    -------
+    policy : {"float32", "mixed_bfloat16"}
+        What `backbone` should compute in here.
+    reason : str
+        The decision as a sentence to print.
+    """
+    capability = _gpu_capability() if NVIDIA_DRIVER.exists() else None
+    if capability is None:
+        return cpu_policy()
+    if capability >= (8, 0):
+        return "mixed_bfloat16", "The backbone computes in bfloat16: this GPU has units for it."
+    return "float32", "The backbone computes in float32: this GPU is too old for bfloat16."
+
+
+def _gpu_capability() -> tuple[int, int] | None:
+    """Compute capability of the first GPU that TensorFlow can use."""
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices("GPU"):
+        major, minor = tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0))
+        return major, minor
+    return None

@@ -1,0 +1,82 @@
+"""Backbone and head joined into the paper's network, and its table of layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerRow:
+    """One row of the table of layers.
+
+    Attributes
+    ----------
+    name : str
+        The layer's name.
+    kind : str
+        The layer's class, such as "Conv2D".
+    shape : tuple of int
+        Shape of its output for one image.
+    parameters : int
+        How many weights it has.
+    trainable : bool
+        Whether training changes them.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    trainable: bool
+
+
+def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
+    """Join the two halves, which share their weights with the result.
+
+    Parameters
+    ----------
+    backbone : keras.Model
+        Images to features, as `trainer.backbone.backbone` builds it.
+    head : keras.Model
+        Features to probabilities, as `trainer.head.head` builds it.
+
+    Returns
+    -------
+    keras.Model
+        Images [n, 300, 300, 3], RGB, uint8 or float in 0..255, to probabilities [n, genres], float32.
+    """
+    import keras
+
+    outputs = backbone.output
+    for layer in head.layers:
+        outputs = layer(outputs)
+    return keras.Model(backbone.input, outputs, name="tumbao")
+
+
+def layer_table(model: keras.Model) -> list[LayerRow]:
+    """List the layers of a model in the order in which they compute.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model without models inside, as `joined` builds it.
+
+    Returns
+    -------
+    list of LayerRow
+        One row a layer, the input first; the parameters of the rows add up to the model's.
+    """
+    return [
+        LayerRow(
+            name=layer.name,
+            kind=type(layer).__name__,
+            shape=tuple(layer.output.shape[1:]),
+            parameters=layer.count_params(),
+            trainable=bool(layer.trainable_weights),
+        )
+        for layer in model.layers
+    ]
