@@ -278,7 +278,7 @@ def test_runs_and_report_agree_with_the_run(place: Workplace, first: Outcome) ->
     rows = [[cell.strip() for cell in row.split("│")[1:-1]] for row in listed.stdout.splitlines() if "│" in row]
     outcomes = {row[0]: row[1:7] for row in rows}
     accuracy = f"{first.record.accuracy:.1%}"
-    assert outcomes[first.record.run] == ["library (synthetic)", "20", "song", accuracy, "yes", "pushed"]
+    assert outcomes[first.record.run] == ["library (synthetic library)", "20", "song", accuracy, "yes", "pushed"]
     assert len(outcomes) == 3
 
 

@@ -264,7 +264,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     for record in records:
         table.add_row(
             record.run,
-            escape(record.library) + (" (synthetic)" if record.synthetic else ""),
+            escape(record.library) + (" (synthetic library)" if record.synthetic else ""),
             str(record.songs or ""),
             record.protocol + (" (leaky)" if record.protocol == Split.FRAGMENT.value else ""),
             f"{record.accuracy:.1%}" if record.accuracy is not None else "",
