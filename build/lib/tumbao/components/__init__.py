@@ -1,1 +1,0 @@
-"""What TFX runs: pure steps, and thin adapters around them."""

@@ -1,1 +1,0 @@
-"""From songs to records of mel images."""

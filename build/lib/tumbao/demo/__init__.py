@@ -1,1 +1,0 @@
-"""The demo library: songs composed and rendered here, clearly synthetic."""

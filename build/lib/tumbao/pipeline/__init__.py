@@ -1,1 +1,0 @@
-"""Configuration, graph, runners and the command line."""

@@ -1,1 +1,0 @@
-"""What leaves the building; imports no TFX."""

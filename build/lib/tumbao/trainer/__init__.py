@@ -1,1 +1,0 @@
-"""The network: backbone, head, training."""
