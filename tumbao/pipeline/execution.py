@@ -191,6 +191,13 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
     return RunOptions(from_nodes=[first] if first else None, to_nodes=[last] if last else None)
 
 
+def _interrupted(error: BaseException | None) -> bool:
+    """Tell whether Ctrl-C is behind an error; Beam makes an error of its own of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, watch: Watch) -> str | None:
     """Run the graph; give the message of what ended it, None where it came to its end."""
     handler = _ComponentLines(watch)
@@ -199,10 +206,10 @@ def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, watch: Watch) -> s
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
         tfx.orchestration.LocalDagRunner().run(pipeline, run_options=part)
-    except KeyboardInterrupt:
-        raise
     except Exception as error:
         logging.exception("A component failed")
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         return str(error) or type(error).__name__
     finally:
         logger.removeHandler(handler)

@@ -151,6 +151,7 @@ def _noise_to(log: Path, console: Console) -> Iterator[Console]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
+    shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # known only before
     with (
         log.open("ab", buffering=0) as file,
         os.fdopen(os.dup(console.file.fileno()), "w", encoding="utf-8") as terminal,
@@ -158,7 +159,7 @@ def _noise_to(log: Path, console: Console) -> Iterator[Console]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
-            yield Console(file=terminal, force_terminal=console.is_terminal, width=console.width)
+            yield Console(file=terminal, **shape)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
