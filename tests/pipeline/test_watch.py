@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 
 import pytest
@@ -106,3 +107,14 @@ def test_a_terminal_shows_bars_with_rate_and_takes_them_away(clock: Clock) -> No
     assert "2.0/s" in seen
     assert "1000/4000" in seen
     assert seen.endswith("\x1b[2K")  # the bars' lines are erased
+
+
+def test_what_libraries_write_stays_off_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    file = io.StringIO()
+    with Watch(Console(file=file, force_terminal=True, width=100)) as watch:
+        watch("features", 1, 10)
+        sys.stderr.write("noise of a library\n")
+        sys.stdout.write("more of it\n")
+    assert "noise" not in file.getvalue()
+    assert "more of it" not in file.getvalue()
+    assert capsys.readouterr() == ("more of it\n", "noise of a library\n")

@@ -33,6 +33,8 @@ class Watch:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            redirect_stdout=False,  # what libraries write belongs into the log, not above the bars
+            redirect_stderr=False,
             disable=not console.is_terminal,
         )
 
