@@ -190,6 +190,24 @@ def test_songs_are_classified_and_the_rejected_counted(tumbao: Call, library: Pa
     assert "found 4 = classified 3 + rejected 1" in err
 
 
+def test_a_library_is_inspected_with_its_own_genres(tumbao: Call, tmp_path: Path) -> None:
+    (tmp_path / "songs" / "trova").mkdir(parents=True)
+    (tmp_path / "songs" / "trova" / "[bold].mp3").write_text("no song")
+    code, out, err = tumbao("inspect", "songs", "--out", "page [red]")
+    assert (code, out) == (1, "")
+    assert "found 1 = usable 0 + rejected 1" in err
+    assert "page [red]/index.html" in err
+    assert "trova/[bold].mp3" in (tmp_path / "page [red]" / "index.html").read_text("utf-8")
+
+
+def test_a_list_to_inspect_without_sense_is_wrong_use(tumbao: Call) -> None:
+    Path("songs.csv").write_text("file_name,title\none.mp3,One\n")
+    code, out, err = tumbao("inspect", "songs.csv", "--out", "page")
+    assert (code, out) == (2, "")
+    assert "Expected the columns file_name, genre" in err
+    assert not Path("page").exists()
+
+
 def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
     Path("songs.csv").write_text("genre,title\nsalsa,One\n")
     code, out, err = tumbao("fetch", "songs.csv", "--out", "songs")
@@ -203,7 +221,10 @@ def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     assert {choice.value for choice in cli.SplitMethod} == set(METHODS)
 
 
-@pytest.mark.parametrize("command", [("run", "--data", "library"), ("demo-library", "out"), ("demo",)])
+@pytest.mark.parametrize(
+    "command",
+    [("run", "--data", "library"), ("inspect", "library", "--out", "out"), ("demo-library", "out"), ("demo",)],
+)
 def test_what_needs_the_pipeline_says_so_where_there_is_none(
     tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:

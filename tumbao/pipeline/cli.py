@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -163,7 +165,7 @@ def run(
     asked = LocalRun(
         data=data,
         workspace=workspace,
-        genres=tuple(name.strip() for name in genres.split(",") if name.strip()),
+        genres=_names(genres),
         layout=layout.value,
         protocol=Split.SONG.value if split is Split.GIVEN else split.value,
         method=split.value if split is Split.GIVEN else split_method.value,
@@ -214,6 +216,39 @@ def _run(asked: LocalRun) -> int:
     if record.synthetic:
         out.print(f"[yellow]{SYNTHETIC_WARNING}[/yellow]", soft_wrap=True)
     return code
+
+
+@app.command()
+def inspect(
+    library: Annotated[Path, typer.Argument(exists=True, help="A folder of songs, or a list of songs.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write the page to: index.html.")],
+    genres: Annotated[
+        str, typer.Option(help="The genres, separated by commas. [default: all that the library names]")
+    ] = "",
+    layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
+) -> None:
+    """Show what is in a library before any training, as one page.
+
+    Files, hours, formats, genres, artists, durations, loudness, duplicates, rejects and mel images. Exit codes: 0 page
+    written, 1 written but no song is usable, 2 wrong use, 130 interrupted.
+    """
+    _require_pipeline()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow and its packages say of themselves
+    warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
+    from tumbao import progress
+    from tumbao.components.inspection.run import run_inspect
+    from tumbao.pipeline.watch import Watch
+
+    try:
+        with Watch(_console()) as watch, progress.listen(watch):
+            code = run_inspect(library, out, _names(genres), layout.value, lambda line: watch.say(escape(line)))
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
+def _names(genres: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in genres.split(",") if name.strip())
 
 
 @app.command()

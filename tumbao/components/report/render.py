@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import jinja2
-
-from tumbao.components.report import figures, words
+from tumbao.components.report import figures
 from tumbao.components.report.data import PAPER_ACCURACY, PAPER_LOSS, ReportData
 from tumbao.components.report.graph_figure import graph_figure
 from tumbao.components.report.mel_figure import mel_figure
+from tumbao.components.report.page import data_uri, template, write_page, write_whole
 from tumbao.components.report.scores import Scores, scores
 from tumbao.components.report.style import DARK, DOTS_PER_INCH, LIGHT, Look
 from tumbao.components.report.verdict import verdict
@@ -63,22 +61,20 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     pictures = {}
     for name, note, draw in _drawings(data, tested):
         light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
-        _write(out_dir / "figures" / f"{name}.png", light)
-        pictures[name] = Picture(_data_uri(light), _data_uri(dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note)
-    page = _template().render(
+        write_whole(out_dir / "figures" / f"{name}.png", light)
+        pictures[name] = Picture(data_uri(light), data_uri(dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note)
+    page = template(Path(__file__).parent).render(
         data=data,
         tested=tested,
         verdict=verdict(data),
         pictures=pictures,
         mel_names=[_mel_name(i, sample.genre) for i, sample in enumerate(data.samples, start=1)],
         splits=SPLITS,
-        light=LIGHT,
-        dark=DARK,
         paper_loss=PAPER_LOSS,
         paper_accuracy=PAPER_ACCURACY,
     )
     index = out_dir / "index.html"
-    _write(index, page.encode("utf-8", errors="backslashreplace"))  # file names can hold what UTF-8 cannot
+    write_page(index, page)
     return index
 
 
@@ -98,37 +94,9 @@ def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, st
     yield "timings", library, partial(figures.timings, data.components)
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "decimal": words.decimal,
-        "duration": words.duration,
-        "megabytes": words.megabytes,
-        "percent": words.percent,
-    }
-    return environment.get_template("template.html.j2")
-
-
 def _mel_name(number: int, genre: str) -> str:
     return f"mel-{number}-{re.sub(r'[^a-z0-9]+', '-', genre.lower())}"
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-
-
 def _pixels_wide(png: bytes) -> int:
     return int.from_bytes(png[16:20], "big")  # the PNG header's width
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

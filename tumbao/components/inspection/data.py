@@ -1,0 +1,108 @@
+"""A library, listened to: what can be used, what cannot, and why."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tumbao import progress
+from tumbao.components.ingest.catalog import Rejected, Song, _look, _without_duplicates, is_synthetic
+from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.waveform import AudioError, Reason
+from tumbao.components.inspection.measure import Measured, measure
+from tumbao.schema.mel_spec import MelSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is in a library.
+
+    Parameters
+    ----------
+    library : str
+        Name of its folder or list.
+    synthetic : bool
+        Whether it says that its songs are composed, not recorded.
+    genres : tuple of str
+        Those that were looked for.
+    songs : tuple of Measured
+        Usable, in the library's order.
+    rejected : tuple of Rejected
+        All others, sorted by identifier.
+    rejected_per_genre : dict of str to int
+        Genre, also one that was not looked for, → rejected files; empty for no genre.
+    """
+
+    library: str
+    synthetic: bool
+    genres: tuple[str, ...]
+    songs: tuple[Measured, ...]
+    rejected: tuple[Rejected, ...]
+    rejected_per_genre: dict[str, int]
+
+    @property
+    def found(self) -> int:
+        """Number of usable songs and rejected files together."""
+        return len(self.songs) + len(self.rejected)
+
+
+def inspect_library(library: Path, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
+    """Look through a library as a run would, but decode every song at once, and accept genres without a usable one.
+
+    Parameters
+    ----------
+    library : Path
+        A folder or a list of songs, see `layouts.read_library`.
+    genres : sequence of str
+        Songs of others are rejected; none means all that the library names.
+    layout : str
+        One of `layouts.LAYOUTS`.
+    spec : MelSpec
+        Says how long a fragment is.
+
+    Returns
+    -------
+    inspection : Inspection
+        Every file that the library lists stands in `songs` or in `rejected`.
+
+    Raises
+    ------
+    ValueError
+        If the library is not there or makes no sense.
+    """
+    library = library.absolute()
+    root = library if library.is_dir() else library.parent
+    synthetic = is_synthetic(root)
+    entries = read_library(library, layout, genres)
+    wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress.start("catalog", len(entries))
+        looks = list(pool.map(lambda one: _look(one[0], one[1], root, wanted, spec), enumerate(entries)))
+        songs, rejected = _without_duplicates(looks)
+        progress.start("listen", len(songs))
+        outcomes = list(pool.map(lambda song: _listen(song, spec), songs))
+    rejected += tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
+    return Inspection(
+        library=library.name,
+        synthetic=synthetic,
+        genres=wanted,
+        songs=tuple(outcome for outcome in outcomes if isinstance(outcome, Measured)),
+        rejected=tuple(sorted(rejected, key=lambda item: item.song)),
+        rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
+    )
+
+
+def _listen(song: Song, spec: MelSpec) -> Measured | Rejected:
+    try:
+        return measure(song, spec)
+    except AudioError as error:
+        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+    except OSError as error:
+        sentence = f"cannot be read: {error.strerror}"
+        return Rejected(song.song, song.path, Reason.UNREADABLE.value, sentence, song.entry)
+    finally:
+        progress.advance("listen")

@@ -1,0 +1,102 @@
+"""The inspection as one self-contained page."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+
+from tumbao.components.ingest.catalog import DUPLICATE
+from tumbao.components.inspection import summary
+from tumbao.components.inspection.contact_sheet import Frame
+from tumbao.components.inspection.data import Inspection
+from tumbao.components.report.page import data_uri, template, write_page
+from tumbao.schema.mel_spec import MelSpec
+
+TOP_ARTISTS = 10
+
+
+def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelSpec, out: Path) -> Path:
+    """Write ``index.html``, which needs no other file.
+
+    Parameters
+    ----------
+    inspection : Inspection
+        What is in the library.
+    frames : sequence of Frame
+        Its pictures.
+    spec : MelSpec
+        Parameters of the pictures.
+    out : pathlib.Path
+        Folder to write to; made if it is not there.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    songs = inspection.songs
+    sheet = collections.defaultdict(list)
+    for frame in frames:
+        sheet[frame.song.song.genre].append((frame.song, data_uri(frame.png)))
+    reasons = collections.Counter(item.reason for item in inspection.rejected)
+    durations = summary.bins([song.seconds for song in songs], summary.DURATION_STEPS) if songs else None
+    loudness = summary.bins([song.rms_dbfs for song in songs], summary.LOUDNESS_STEPS) if songs else None
+    page = template(Path(__file__).parent).render(
+        inspection=inspection,
+        seconds=sum(song.seconds for song in songs),
+        genres=summary.genres(inspection),
+        artists=summary.artists(songs),
+        top_artists=TOP_ARTISTS,
+        unnamed=sum(not summary.artist_key(song.song.artist) for song in songs),
+        reasons=sorted(reasons.items(), key=lambda one: (-one[1], one[0])),
+        duplicates=[item for item in inspection.rejected if item.reason == DUPLICATE],
+        tallies={
+            "Format": summary.tally(songs, lambda song: song.audio_format),
+            "Sampling rate": summary.tally(songs, lambda song: f"{song.sample_rate_hz} Hz"),
+            "Channels": summary.tally(songs, lambda song: str(song.channels)),
+        },
+        flagged=[song for song in songs if song.truncated or song.padded],
+        duration_bins=durations,
+        loudness_bins=loudness,
+        clock=clock,
+        decibels=decibels,
+        sheet=sheet,
+        fragment_seconds=spec.fragment_seconds,
+    )
+    index = out / "index.html"
+    write_page(index, page)
+    return index
+
+
+def clock(seconds: float) -> str:
+    """Write a length or a place in a song.
+
+    Parameters
+    ----------
+    seconds : float
+        Not negative.
+
+    Returns
+    -------
+    str
+        Such as ``3:05`` or ``1:00:00``.
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def decibels(level: float) -> str:
+    """Write a level.
+
+    Parameters
+    ----------
+    level : float
+        In dB.
+
+    Returns
+    -------
+    str
+        With a minus sign, such as ``−14.2``.
+    """
+    return f"{level:.1f}".replace("-", "−")

@@ -1,0 +1,86 @@
+"""What our self-contained pages share: their template's surroundings, pictures inside the page, and whole files."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import jinja2
+
+from tumbao.components.report import words
+from tumbao.components.report.style import DARK, LIGHT
+
+
+def template(folder: Path) -> jinja2.Template:
+    """Read a page's template.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where its ``template.html.j2`` lies. It may include ``look.css.j2``, the look of all pages.
+
+    Returns
+    -------
+    jinja2.Template
+        Escapes what it is given, refuses what it is not given, and knows `LIGHT`, `DARK` and the filters of `words`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"light": LIGHT, "dark": DARK}
+    environment.filters |= {
+        "decimal": words.decimal,
+        "duration": words.duration,
+        "megabytes": words.megabytes,
+        "percent": words.percent,
+    }
+    return environment.get_template("template.html.j2")
+
+
+def data_uri(png: bytes) -> str:
+    """Put a picture into an address, so that the page needs no other file.
+
+    Parameters
+    ----------
+    png : bytes
+        The picture.
+
+    Returns
+    -------
+    str
+        For the ``src`` of an image.
+    """
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page that is complete or not there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its file; folders are made.
+    page : str
+        Its HTML. What UTF-8 cannot hold, as names of files can, is written out with backslashes.
+    """
+    write_whole(path, page.encode("utf-8", errors="backslashreplace"))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that nothing half-written is ever seen under its name.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; folders are made.
+    content : bytes
+        What it holds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
