@@ -157,16 +157,42 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, layout: str = "aut
     ValueError
         If the library is not there, makes no sense, or has no usable song of a genre.
     """
+    catalog = look_through(library, read_library(library.absolute(), layout, genres), genres, spec, workers)
+    per_genre = collections.Counter(song.genre for song in catalog.songs)
+    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
+    return catalog
+
+
+def look_through(
+    library: Path, entries: Sequence[Entry], genres: Sequence[str], spec: MelSpec, workers: int = 4
+) -> Catalog:
+    """Hash each file that a library lists and read its header, whether or not every genre has a song.
+
+    Parameters
+    ----------
+    library : Path
+        The folder or the list of songs.
+    entries : sequence of Entry
+        What it lists, see `layouts.read_library`.
+    genres : sequence of str
+        Songs of other genres are rejected.
+    spec : MelSpec
+        Says how long a fragment is.
+    workers : int
+        How many files are read at the same time.
+
+    Returns
+    -------
+    catalog : Catalog
+        Every entry stands in `songs` or in `rejected`.
+    """
     library = library.absolute()
-    entries = read_library(library, layout, genres)
     root = library if library.is_dir() else library.parent
     progress.start("catalog", len(entries))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(lambda one: _look(one[0], one[1], root, genres, spec), enumerate(entries)))
     songs, rejected = _without_duplicates(outcomes)
-    catalog = Catalog(library.name, is_synthetic(root), songs, rejected)
-    require_genres(collections.Counter(song.genre for song in songs), genres, rejected, f"in {library}")
-    return catalog
+    return Catalog(library.name, is_synthetic(root), songs, rejected)
 
 
 def is_synthetic(library: Path) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tumbao import progress
-from tumbao.components.ingest.catalog import Rejected, Song, _look, _without_duplicates, is_synthetic
+from tumbao.components.ingest.catalog import Rejected, Song, look_through
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.waveform import AudioError, Reason
 from tumbao.components.inspection.measure import Measured, measure
@@ -75,23 +75,20 @@ def inspect_library(library: Path, genres: Sequence[str], layout: str, spec: Mel
         If the library is not there or makes no sense.
     """
     library = library.absolute()
-    root = library if library.is_dir() else library.parent
-    synthetic = is_synthetic(root)
     entries = read_library(library, layout, genres)
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
+    catalog = look_through(library, entries, wanted, spec)
+    progress.start("listen", len(catalog.songs))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress.start("catalog", len(entries))
-        looks = list(pool.map(lambda one: _look(one[0], one[1], root, wanted, spec), enumerate(entries)))
-        songs, rejected = _without_duplicates(looks)
-        progress.start("listen", len(songs))
-        outcomes = list(pool.map(lambda song: _listen(song, spec), songs))
-    rejected += tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
+        outcomes = list(pool.map(lambda song: _listen(song, spec), catalog.songs))
+    unheard = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
+    rejected = tuple(sorted(catalog.rejected + unheard, key=lambda item: item.song))
     return Inspection(
         library=library.name,
-        synthetic=synthetic,
+        synthetic=catalog.synthetic,
         genres=wanted,
         songs=tuple(outcome for outcome in outcomes if isinstance(outcome, Measured)),
-        rejected=tuple(sorted(rejected, key=lambda item: item.song)),
+        rejected=rejected,
         rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
     )
 
