@@ -5,7 +5,6 @@ symusic 0.5.9's synthesizer ignores velocities and controllers and lets no note 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import tempfile
 
@@ -32,8 +31,8 @@ _Sound = tuple[bool, int, int, int]
 """Whether a drum, program, pitch, duration in steps."""
 
 
-@functools.cache
 def _synthesizer() -> symusic.core.Synthesizer:
+    """Load the font anew: what a synthesizer played before is heard in what it plays next."""
     with tempfile.NamedTemporaryFile(suffix=".sf2") as font:
         font.write(soundfont.playable(soundfont.source().read_bytes()))
         font.flush()
