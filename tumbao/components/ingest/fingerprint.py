@@ -1,0 +1,177 @@
+"""Mel levels → fingerprint → groups of songs that are the same recording, whatever they are encoded as.
+
+A word of 16 bits describes an instant, five times a second. Each bit compares two neighbouring frequency bands: does
+the lower one gain on the higher one from the 2 seconds before the instant to the 2 seconds after it? Loudness, filters
+and what an encoder leaves out hardly change that. A word of 0 says nothing: where it is silent, or nothing changes.
+
+Two songs are the same recording if, laid over each other so that a few of their words fit, they differ in few bits
+over the whole time in which both sound. Where less than 10 seconds of different sound are to be compared, as in steady
+noise, in a short loop or in a song of some seconds, no two songs are called the same.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tumbao.schema.mel_spec import MelSpec
+
+WORDS_PER_SECOND = 5
+"""How many words a fingerprint holds for each second of a fragment."""
+
+MAX_DISTANCE = 0.3
+"""Different recordings differ in a larger share of the bits that would differ by chance."""
+
+_BITS = 16
+_REACH_SECONDS = 2.0
+_HEARD_SHARE = 0.75  # of the rows, from below: encoders drop what lies above, and it sounds alike in all songs
+_STEADY = 1e-3  # a smaller change, as a part of the fragment's maximum, is none
+
+_MIN_DIFFERENT_WORDS = 10 * WORDS_PER_SECOND
+_MIN_COMMON_SHARE = 0.5  # of the shorter song
+_LANDMARK_STEP = 8  # words from the first to the second word of a landmark
+_LANDMARK_SHARE = 2  # one landmark in so many is looked up
+_PLACES = np.uint64(1 << 32)
+_NEIGHBOURS = 3
+_MIN_VOTES = 2
+
+
+def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
+    """Describe a fragment by words that survive another encoding.
+
+    Parameters
+    ----------
+    levels : np.ndarray [shape=(image_height, image_width), dtype=int]
+        One fragment as `mel.mel_levels` draws it: 0 (the floor) to 255, low frequencies at the bottom.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    words : np.ndarray [shape=(WORDS_PER_SECOND · fragment_seconds,), dtype=uint16]
+        300 bytes for 30 seconds. The words of a song are those of its fragments, one after the other.
+
+    Raises
+    ------
+    ValueError
+        If the levels are not one image of the spec.
+    """
+    if levels.shape != (spec.image_height, spec.image_width):
+        raise ValueError(
+            f"Expected the levels of one fragment, of shape {(spec.image_height, spec.image_width)}. "
+            f"Received: shape={levels.shape}"
+        )
+    count = round(spec.fragment_seconds * WORDS_PER_SECOND)
+    heard = np.flatnonzero(levels.any(axis=0))
+    if not heard.size:
+        return np.zeros(count, np.uint16)
+    roots = 10 ** ((levels[::-1] / 255 - 1) * spec.dynamic_range_db / 40)  # of the amplitude, low frequencies first
+    edges = np.linspace(0, _HEARD_SHARE * spec.image_height, _BITS + 2)
+    bands = _means(roots.T, edges[:-1], edges[1:])
+    instants = (np.arange(count) + 0.5) * spec.image_width / count
+    reach = _REACH_SECONDS * spec.image_width / spec.fragment_seconds
+    begin, end = heard[0], heard[-1] + 1
+    sounding = (instants > begin) & (instants < end)
+    at = instants[sounding]
+    before = _means(bands.T, np.maximum(at - reach, begin), at)
+    after = _means(bands.T, at, np.minimum(at + reach, end))
+    gains = -np.diff(after - before, axis=0)
+    words = np.zeros(count, np.uint16)
+    words[sounding] = (1 << np.arange(_BITS)) @ (gains > _STEADY)
+    return words
+
+
+def _means(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Average along the last axis from begin to end, which may lie between samples."""
+    sums = np.cumsum(np.pad(values, ((0, 0), (1, 1))), axis=1)
+
+    def up_to(place: np.ndarray) -> np.ndarray:
+        whole = place.astype(int)
+        return sums[:, whole] + (place - whole) * (sums[:, whole + 1] - sums[:, whole])
+
+    return (up_to(end) - up_to(begin)) / (end - begin)
+
+
+def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
+    """Find the songs that are the same recording.
+
+    Parameters
+    ----------
+    fingerprints : mapping of str to np.ndarray [shape=(n,), dtype=uint16]
+        Song → the words of its fragments, in order.
+
+    Returns
+    -------
+    groups : list of tuple of str
+        The songs of each recording that is there more than once, sorted; the same for any order of the mapping.
+    """
+    songs = sorted(fingerprints)
+    words = [np.trim_zeros(fingerprints[song]) for song in songs]
+    leader = list(range(len(songs)))
+
+    def lead(song: int) -> int:
+        while leader[song] != song:
+            leader[song] = song = leader[leader[song]]
+        return song
+
+    for one, other, shift in _candidates(words):
+        first, second = sorted((lead(one), lead(other)))
+        if first != second and _distance(words[one], words[other], shift) <= MAX_DISTANCE:
+            leader[second] = first
+    groups: dict[int, list[str]] = collections.defaultdict(list)
+    for number, song in enumerate(songs):
+        groups[lead(number)].append(song)
+    return [tuple(members) for members in groups.values() if len(members) > 1]
+
+
+def _candidates(words: list[np.ndarray]) -> Iterator[tuple[int, int, int]]:
+    """Find songs that share landmarks, and by how many words the second one is late.
+
+    A landmark is a pair of different words, some time apart. All of them are sorted, and each is compared with its
+    next neighbours only, so that what half of the library shares costs no more than anything else.
+    """
+    starts = np.cumsum([0, *map(len, words)])
+    landmarks = np.concatenate([np.zeros(0, np.uint64), *map(_landmarks, words, starts[:-1])])
+    landmarks.sort()
+    span = 2 * max(map(len, words), default=0) + 1
+    votes = []
+    for step in range(1, _NEIGHBOURS + 1):
+        alike = np.flatnonzero(landmarks[step:] ^ landmarks[:-step] < _PLACES)
+        places = (landmarks[[alike, alike + step]] % _PLACES).astype(np.int64)
+        one, other = songs = np.searchsorted(starts, places, "right") - 1
+        first, second = places - starts[songs]
+        code = (one * len(words) + other) * span + second - first + span // 2
+        votes.append(code[one != other])
+    codes, counts = np.unique(np.concatenate(votes), return_counts=True)
+    for code in codes[counts >= _MIN_VOTES].tolist():
+        pair, late = divmod(code, span)
+        yield *divmod(pair, len(words)), late - span // 2
+
+
+def _landmarks(words: np.ndarray, start: int) -> np.ndarray:
+    """Pack two words and the place of the first one into 64 bits."""
+    first, second = words[:-_LANDMARK_STEP].astype(np.uint64), words[_LANDMARK_STEP:].astype(np.uint64)
+    keys = (first << np.uint64(16)) | second
+    drawn = (keys * np.uint64(2_654_435_761) >> np.uint64(20)) % np.uint64(_LANDMARK_SHARE) == 0
+    chosen = np.flatnonzero(drawn & (first != second))
+    return keys[chosen] * _PLACES + (chosen + start).astype(np.uint64)
+
+
+def _distance(one: np.ndarray, other: np.ndarray, late: int) -> float:
+    """Compare the time in which both sound: 0 if equal, 1 if they agree as by chance or there is too little to tell."""
+    shorter = min(np.count_nonzero(one), np.count_nonzero(other))
+    one, other = one[max(0, -late) :], other[max(0, late) :]
+    common = min(len(one), len(other))
+    one, other = one[:common], other[:common]
+    telling = (one != 0) | (other != 0)
+    one, other = one[telling], other[telling]
+    if len(one) < _MIN_COMMON_SHARE * shorter:
+        return 1.0
+    if min(len(np.unique(one)), len(np.unique(other))) < _MIN_DIFFERENT_WORDS:
+        return 1.0
+    bits, others = (words[:, np.newaxis] >> np.arange(_BITS) & 1 for words in (one, other))
+    often, others_often = bits.mean(axis=0), others.mean(axis=0)
+    by_chance = often * (1 - others_often) + others_often * (1 - often)
+    return float((bits != others).mean(axis=0).sum() / by_chance.sum())
