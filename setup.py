@@ -37,6 +37,7 @@ setup(
     packages=[
         "tumbao",
         "tumbao.components",
+        "tumbao.components.drift",
         "tumbao.components.features",
         "tumbao.components.ingest",
         "tumbao.components.inspection",
@@ -49,6 +50,7 @@ setup(
         "tumbao.trainer",
     ],
     package_data={
+        "tumbao.components.drift": ["template.html.j2"],
         "tumbao.components.inspection": ["template.html.j2"],
         "tumbao.components.report": ["look.css.j2", "template.html.j2"],
         "tumbao.schema": ["schema.pbtxt"],

@@ -27,6 +27,7 @@ ADAPTERS = {
     "pipeline/collect.py",
     "pipeline/execution.py",
     "pipeline/graph.py",
+    "pipeline/reference.py",
     "trainer/run.py",
 }
 """The only files that import `ORCHESTRATION`."""

@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.catalog import (
-    DUPLICATE,
     GIVEN,
     LIBRARY_FILE,
     MANIFEST_COLUMNS,
-    OUTSIDE,
-    UNKNOWN_GENRE,
     Catalog,
     Rejected,
     is_synthetic,
@@ -30,7 +28,6 @@ from tumbao.components.ingest.catalog import (
     write_manifests,
 )
 from tumbao.components.ingest.folders import SIDECARS
-from tumbao.components.ingest.waveform import Reason
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
@@ -96,13 +93,13 @@ def test_every_file_is_a_song_or_rejected_with_its_reason(
     shutil.copy(library / "cumbia" / "a.wav", library / "salsa" / "copy.wav")
     catalog = look()
     assert reasons(catalog) == {
-        "rock/x.wav": UNKNOWN_GENRE,
-        "at the root.wav": UNKNOWN_GENRE,
+        "rock/x.wav": Reason.UNKNOWN_GENRE.value,
+        "at the root.wav": Reason.UNKNOWN_GENRE.value,
         "salsa/empty.mp3": Reason.EMPTY.value,
         "salsa/text.mp3": Reason.UNSUPPORTED.value,
         "salsa/short.wav": Reason.TOO_SHORT.value,
         "cumbia/gone.mp3": Reason.UNREADABLE.value,
-        "salsa/copy.wav": DUPLICATE,
+        "salsa/copy.wav": Reason.DUPLICATE.value,
     }
     assert len(catalog.songs) == 6
     assert catalog.found == 13
@@ -384,9 +381,9 @@ def test_a_list_may_name_parts_and_only_what_lies_in_the_library(
     assert [(song.entry, song.seconds) for song in catalog.songs] == [(0, 4.5), (1, 8.5), (3, 13.0), (5, 13.0)]
     assert {item.entry: item.reason for item in catalog.rejected} == {
         2: Reason.TOO_SHORT.value,
-        4: OUTSIDE,
+        4: Reason.OUTSIDE.value,
         6: Reason.UNREADABLE.value,
-        7: UNKNOWN_GENRE,
+        7: Reason.UNKNOWN_GENRE.value,
         8: Reason.UNREADABLE.value,
     }
     assert catalog.found == 9

@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import io
 import json
-import select
-import subprocess
-import sys
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
+import apache_beam as beam
 import av
 import numpy as np
+import pytest
 import soundfile
+from apache_beam.testing.util import assert_that
 
-from tumbao.components.ingest.waveform import Reason
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.catalog import look_through
+from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.fragments import Fragments
+from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.transform import IngestSongs
+from tumbao.schema.mel_spec import MelSpec
 
 SEED = 20_240_517
 MUTANTS = 500
 PROCESSES = 2
 RATE = 24_000  # known to all six formats, and not the rate that is decoded to
-WATCHDOG_SECONDS = 10
 MEMORY_BYTES = 1_000_000_000
-
-# Reads names from its input and answers each with one line. What is no AudioError ends it. VmHWM, since ru_maxrss would
-# begin with the parent's. The limit keeps a runaway from the machine and lies above what is asserted, to be noticed.
-WORKER = f"""
-import json, resource, sys
-import numpy as np
-from tumbao.components.ingest.fragments import cut
-from tumbao.components.ingest.waveform import AudioError, decode, probe
-from tumbao.schema.mel_spec import MelSpec
-
-resource.setrlimit(resource.RLIMIT_AS, (3 * {MEMORY_BYTES}, 3 * {MEMORY_BYTES}))
-spec = MelSpec()
-for line in sys.stdin:
-    path = json.loads(line)
-    try:
-        probe(path)
-        samples = decode(path, spec.sample_rate_hz).samples
-        fragments, _ = cut(samples, spec, path)
-        sound = fragments.shape[1:] == (spec.fragment_samples,) and np.abs(fragments).max() <= 1
-        outcome = "ingested" if sound else "wrong"
-    except AudioError as error:
-        outcome = error.reason.value if error.path == path else "wrong"
-    with open("/proc/self/status") as status:
-        peak = next(int(row.split()[1]) for row in status if row.startswith("VmHWM:"))
-    print(json.dumps([outcome, 1024 * peak]), flush=True)
-"""
 
 # Where a header says something: (what stands before it, bytes in between, bytes of the number).
 Field = tuple[bytes, int, int]
@@ -204,68 +186,79 @@ def mutants(folder: Path, seed: int, count: int) -> Iterator[Path]:
         yield path
 
 
-@contextlib.contextmanager
-def worker(program: str) -> Iterator[tuple[IO[str], IO[str]]]:
-    command = [sys.executable, "-X", "faulthandler", "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin and process.stdout
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a library with one genre, salsa: the damaged files."""
+    root = tmp_path_factory.mktemp("damaged")
+    (root / "salsa").mkdir()
+    for _ in mutants(root / "salsa", SEED, MUTANTS):
+        pass
+    yield root
+    shutil.rmtree(root)
+
+
+def peak_bytes_of_children() -> list[int]:
+    peaks = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # gone in between
+            told = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            if int(told["PPid"]) == os.getpid() and "VmHWM" in told:
+                peaks.append(1_024 * int(told["VmHWM"].split()[0]))
+    return peaks
+
+
+def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None:
+    spec = MelSpec()
+    sounding: set[str] = set()
+    refused: dict[Reason, set[str]] = collections.defaultdict(set)
+
+    def look_and_read(path: Path) -> None:
+        part = Part(str(path))
         try:
-            yield process.stdin, process.stdout
-        finally:
-            process.kill()
+            looked = decoders.look(part, spec)
+            for fragment in Fragments(decoders.read(part, spec, looked.sha256)):
+                assert fragment.samples.shape == (spec.fragment_samples,)
+                assert np.abs(fragment.samples).max() <= 1
+            sounding.add(path.name)
+        except AudioError as error:
+            assert error.path == str(path)
+            refused[error.reason].add(path.name)
 
-
-def outcomes(
-    paths: list[Path], program: str = WORKER, watchdog_seconds: float = WATCHDOG_SECONDS
-) -> list[tuple[str, str, int]]:
-    """Decode one file after the other: name, outcome, peak bytes of the process so far."""
-    told: list[tuple[str, str, int]] = []
-    while len(told) < len(paths):
-        with worker(program) as (questions, answers):
-            for path in paths[len(told) :]:
-                questions.write(json.dumps(str(path)) + "\n")
-                questions.flush()
-                in_time, _, _ = select.select([answers], [], [], watchdog_seconds)
-                answer = answers.readline() if in_time else ""
-                if not answer:  # the next worker goes on behind this file
-                    told.append((path.name, "died" if in_time else "hung", 0))
-                    break
-                told.append((path.name, *json.loads(answer)))
-    return told
-
-
-def test_500_damaged_files_are_each_ingested_or_rejected(tmp_path: Path) -> None:
-    paths = list(mutants(tmp_path, SEED, MUTANTS))
-    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-        parts = pool.map(outcomes, [paths[number::PROCESSES] for number in range(PROCESSES)])
-        told = [line for part in parts for line in part]
-    names = {outcome: {name for name, other, _ in told if other == outcome} for _, outcome, _ in told}
-    ingested = names.pop("ingested")
-    rejected = {name for reason in Reason for name in names.pop(reason.value, set())}
-    assert names == {}  # died, hung, wrong
-    assert sorted(name for name, _, _ in told) == sorted(path.name for path in paths)
-    assert len(ingested) + len(rejected) == len(paths) == MUTANTS
+    paths = sorted((library / "salsa").iterdir())
+    with Decoders(patience_seconds=10) as decoders:
+        with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+            list(pool.map(look_and_read, paths))
+        peaks = peak_bytes_of_children()
+    assert len(peaks) >= PROCESSES
+    assert max(peaks) < MEMORY_BYTES
+    assert not refused.keys() & {Reason.CRASHED, Reason.TIMED_OUT}
+    silenced = set().union(*refused.values())
+    assert len(sounding) + len(silenced) == len(paths) == MUTANTS
     for kind in LENGTHS:
-        for group in (ingested, rejected):
+        for group in (sounding, silenced):
             assert any(f"-{kind}-" in name for name in group)
-    assert max(peak for _, _, peak in told) < MEMORY_BYTES
-    for path in paths:  # kept where one of them needs to be looked at
-        path.unlink()
+
+
+def test_500_damaged_files_are_each_ingested_or_rejected(library: Path, small_spec: MelSpec, tmp_path: Path) -> None:
+    catalog = look_through(library, read_library(library, "auto", ["salsa"]), ["salsa"], small_spec)
+    rows = [
+        {"entry": str(song.entry), "song": song.song, "path": song.path, "genre": song.genre, "sha256": song.sha256}
+        | {"start": "0.0", "end": "", "first": "0", "fragments": "", "split": "train"}
+        for song in catalog.songs
+    ]
+
+    def settled(lines: list[str]) -> None:
+        entries = [json.loads(line)["entry"] for line in lines] + [item.entry for item in catalog.rejected]
+        assert sorted(entries) == list(range(MUTANTS))
+        assert sum("genre" in json.loads(line) for line in lines) > MUTANTS / 4
+
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+        outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, ["salsa"], str(tmp_path))
+        lines = (outputs["ingested"], outputs["rejected"]) | beam.Flatten()
+        assert_that(lines, settled)
 
 
 def test_the_same_seed_makes_the_same_files(tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     for one, other in zip(mutants(tmp_path, 7, 60), mutants(tmp_path / "again", 7, 60), strict=True):
         assert (one.name, one.read_bytes()) == (other.name, other.read_bytes())
-
-
-def test_a_worker_that_dies_or_hangs_costs_its_file_and_is_noticed(tmp_path: Path) -> None:
-    paths = [tmp_path / "a.wav", tmp_path / "fatal.wav", tmp_path / "c.wav"]
-    for damage, outcome in (("os._exit(1)", "died"), ("time.sleep(60)", "hung")):
-        program = (
-            "import os, sys, time\n"
-            "for line in sys.stdin:\n"
-            f"    if 'fatal' in line: {damage}\n"
-            "    print('[\"ingested\", 1]', flush=True)"
-        )
-        assert [line[1] for line in outcomes(paths, program, 2)] == ["ingested", outcome, "ingested"]

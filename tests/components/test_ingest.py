@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -21,7 +22,8 @@ from tfx.types import artifact_utils
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.component import AudioExampleGen
-from tumbao.components.ingest.executor import Executor, IngestSongs
+from tumbao.components.ingest.executor import Executor
+from tumbao.components.ingest.transform import IngestSongs
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -82,7 +84,7 @@ class Result:
 
 def ingest(manifests: Path, spec: MelSpec, folder: Path) -> Result:
     """Run the component's own executor with its own properties and artefacts, as a runner does."""
-    component = AudioExampleGen(manifests=str(manifests), mel_spec=spec, code="c0de")
+    component = AudioExampleGen(manifests=str(manifests), mel_spec=spec, cache=str(folder / "songs"), code="c0de")
     assert component.executor_spec.executor_class is Executor
     outputs = {name: [channel.type()] for name, channel in component.outputs.items()}
     for name, (artifact,) in outputs.items():
@@ -106,6 +108,10 @@ def ingest(manifests: Path, spec: MelSpec, folder: Path) -> Result:
     )
 
 
+def on_disk(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
 @pytest.fixture(scope="module")
 def result(manifests: Callable[..., Path], small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Result:
     return ingest(manifests("song", train="silent"), small_spec, tmp_path_factory.mktemp("run"))
@@ -116,8 +122,8 @@ def test_the_transform_gives_records_and_says_what_became_of_every_song(
 ) -> None:
     row = {"genre": "salsa", "seconds": "9.0", "fragments": "", "split": "val", "start": "0.0", "end": "", "first": "0"}
     rows = [
-        {**row, "entry": "3", "song": "good", "path": str(write_song(tmp_path / "good.wav", 9))},
-        {**row, "entry": "4", "song": "silent", "path": str(write_song(tmp_path / "silent.wav", 9, gain=0))},
+        {**row, "entry": "3", "song": "good", **on_disk(write_song(tmp_path / "good.wav", 9))},
+        {**row, "entry": "4", "song": "silent", **on_disk(write_song(tmp_path / "silent.wav", 9, gain=0))},
     ]
 
     def records_of_good(serialized: list[bytes]) -> None:
@@ -133,8 +139,10 @@ def test_the_transform_gives_records_and_says_what_became_of_every_song(
                 "split": "val",
                 "fragments": 2,
                 "padded": False,
+                "silent": 0,
                 "truncated": False,
                 "seconds": 9.0,
+                "declared_seconds": 9.0,
             }
         ]
 
@@ -143,10 +151,12 @@ def test_the_transform_gives_records_and_says_what_became_of_every_song(
         assert (told["song"], told["reason"]) == ("silent", "silent")
 
     with beam.Pipeline(argv=[RUNNER]) as pipeline:
-        outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES)
-        assert_that(outputs.examples, records_of_good, label="records")
-        assert_that(outputs.ingested, good_told, label="ingested")
-        assert_that(outputs.rejected, silent_told, label="rejected")
+        outputs = (
+            pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES, str(tmp_path / "songs"))
+        )
+        assert_that(outputs["val"], records_of_good, label="records")
+        assert_that(outputs["ingested"], good_told, label="ingested")
+        assert_that(outputs["rejected"], silent_told, label="rejected")
 
 
 def test_every_song_found_is_ingested_or_rejected_with_its_reason(result: Result) -> None:
@@ -259,8 +269,8 @@ def test_a_part_of_a_file_gives_the_fragments_that_lie_in_it(
     soundfile.write(other, samples[2 * rate : 11 * rate], rate)
     row = {"entry": "0", "genre": "salsa", "seconds": "9", "fragments": "", "split": "val", "first": "2"}
     rows = [
-        {**row, "song": "part of whole", "path": str(path), "start": "2.0", "end": "11.0"},
-        {**row, "song": "file of its own", "path": str(other), "start": "0.0", "end": "", "first": "0"},
+        {**row, "song": "part of whole", **on_disk(path), "start": "2.0", "end": "11.0"},
+        {**row, "song": "file of its own", **on_disk(other), "start": "0.0", "end": "", "first": "0"},
     ]
 
     def alike(serialized: list[bytes]) -> None:
@@ -279,5 +289,7 @@ def test_a_part_of_a_file_gives_the_fragments_that_lie_in_it(
         assert neighbours > 2
 
     with beam.Pipeline(argv=[RUNNER]) as pipeline:
-        outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES)
-        assert_that(outputs.examples, alike)
+        outputs = (
+            pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES, str(tmp_path / "songs"))
+        )
+        assert_that(outputs["val"], alike)

@@ -20,7 +20,6 @@ from tumbao.components.ingest.mel import mel_image
 from tumbao.components.ingest.waveform import decode
 from tumbao.components.inspection.contact_sheet import PICTURES_PER_GENRE
 from tumbao.components.inspection.data import Inspection, inspect_library
-from tumbao.components.inspection.measure import FAINTEST_DBFS
 from tumbao.components.inspection.render import clock, decibels
 from tumbao.components.inspection.run import run_inspect
 from tumbao.components.inspection.summary import BINS, DURATION_STEPS, artists, bins, genres, tally
@@ -56,7 +55,7 @@ def inspection(library: Path, small_spec: MelSpec) -> Inspection:
 def page(library: Path, tmp_path_factory: pytest.TempPathFactory, small_spec: MelSpec) -> str:
     out = tmp_path_factory.mktemp("page") / "new" / "folder"
     assert run_inspect(library, out, (), "auto", lambda line: None, small_spec) == 0
-    assert [file.name for file in out.iterdir()] == ["index.html"]
+    assert sorted(file.name for file in out.iterdir()) == ["index.html", "statistics.html", "statistics.pbtxt"]
     return (out / "index.html").read_text("utf-8")
 
 
@@ -98,20 +97,34 @@ def test_a_song_that_breaks_off_counts_as_far_as_it_decodes(inspection: Inspecti
     assert broken.seconds == pytest.approx(6, abs=0.01)
 
 
-def test_only_the_middle_of_a_song_is_measured(tmp_path: Path, small_spec: MelSpec) -> None:
+def test_all_of_a_song_is_measured_and_its_middle_shown(tmp_path: Path, small_spec: MelSpec) -> None:
     loud = np.full(4 * 8_000, 0.5) * np.where(np.arange(4 * 8_000) % 40 < 20, 1, -1)
-    faint = np.full(3 * 8_000, 1e-3)
-    write(tmp_path / "salsa" / "one.wav", np.concatenate([faint, loud, faint]), subtype="FLOAT")
+    write(tmp_path / "salsa" / "one.wav", np.concatenate([loud / 10, loud, loud / 10]), subtype="FLOAT")
     (song,) = inspect_library(tmp_path, (), "auto", small_spec).songs
-    assert song.middle_seconds == 3.0
-    assert song.rms_dbfs == pytest.approx(20 * np.log10(0.5), abs=0.01)
+    assert song.middle_seconds == 4.0
+    assert song.rms_dbfs == pytest.approx(10 * np.log10((0.25 + 2 * 0.0025) / 3), abs=0.01)
     assert song.peak_dbfs == pytest.approx(20 * np.log10(0.5), abs=0.01)
 
 
-def test_the_level_of_a_silent_middle_is_a_number(tmp_path: Path, small_spec: MelSpec) -> None:
-    write(tmp_path / "salsa" / "one.wav", np.concatenate([np.full(8_000, 0.5), np.zeros(6 * 8_000)]))
+def test_silence_that_is_added_to_a_short_song_is_not_measured(tmp_path: Path, small_spec: MelSpec) -> None:
+    write(tmp_path / "salsa" / "one.wav", np.full(round(3.2 * 8_000), 0.5), subtype="FLOAT")
     (song,) = inspect_library(tmp_path, (), "auto", small_spec).songs
-    assert song.rms_dbfs == song.peak_dbfs == FAINTEST_DBFS
+    assert song.padded
+    assert song.rms_dbfs == pytest.approx(20 * np.log10(0.5), abs=0.01)
+
+
+def test_the_same_recording_in_another_encoding_is_a_duplicate(tmp_path: Path, rng: np.random.Generator) -> None:
+    spec = MelSpec()
+    pattern = np.repeat(rng.uniform(0, 1, (40, 6)), 22_050, axis=0)  # six tones, every second at other levels
+    tones = np.sin(2 * np.pi * np.outer(np.arange(len(pattern)) / 22_050, [110, 300, 700, 1_500, 3_100, 5_300]))
+    sound = 0.1 * (pattern * tones).sum(axis=1)
+    write(tmp_path / "salsa" / "one.wav", sound, 22_050)
+    write(tmp_path / "salsa" / "two.mp3", sound / 2, 22_050)
+    inspection = inspect_library(tmp_path, (), "auto", spec)
+    assert [song.song.song for song in inspection.songs] == ["salsa/one.wav"]
+    (copy,) = inspection.rejected
+    assert (copy.song, copy.reason) == ("salsa/two.mp3", "duplicate")
+    assert copy.detail == "the same recording as salsa/one.wav, in another encoding"
 
 
 def test_a_part_of_a_file_is_measured_alone(tmp_path: Path, small_spec: MelSpec) -> None:
@@ -149,7 +162,7 @@ def test_what_libsndfile_does_not_know_is_named_by_its_container(
         frame.sample_rate = 16_000
         container.mux([*stream.encode(frame), *stream.encode(None)])
     (song,) = inspect_library(tmp_path, (), "auto", small_spec).songs
-    assert song.audio_format == "M4A"
+    assert song.audio_format == "QuickTime / MOV, AAC (Advanced Audio Coding)"
 
 
 def test_spellings_of_an_artist_are_counted_together(

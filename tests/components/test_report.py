@@ -85,7 +85,7 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
                 RejectedFile(f"salsa/{ATTACK}.mp3", "unreadable", f"no audio in {ATTACK}"),
                 RejectedFile("salsa/caf\udce9.mp3", "too short", "1.0 s"),
             ),
-            flagged=(FlaggedSong("cumbia/short.wav", "padded"),),
+            flagged=(FlaggedSong("cumbia/short.wav", "shorter than a fragment: silence was added"),),
             counts=tuple(
                 SplitCount(genre, split, songs, 3 * songs)
                 for genre in GENRES
@@ -394,7 +394,7 @@ def test_run_details_are_shown(page: str) -> None:
         "Trainerran1 min 23 s",
         "Ingestcached–",
         "Only 4 songs of salsa.",
-        "padded: shorter than a fragment",
+        "cumbia/short.wavshorter than a fragment: silence was added",
         "36.2 MB (37.0 MB)",
         "salsa2 / 61 / 31 / 3",
         "all6 / 183 / 93 / 9",

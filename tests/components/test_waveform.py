@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.waveform import AudioError, Reason, decode, probe
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.audio_file import probe
+from tumbao.components.ingest.waveform import decode
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
@@ -199,7 +201,7 @@ def test_samples_that_say_nothing_are_refused(tmp_path: Path, tone: Tone) -> Non
     assert refusal(path) is Reason.SILENT
     for wrong in (np.nan, np.inf):
         samples = tone(4)
-        samples[RATE] = wrong
+        samples[0] = wrong
         soundfile.write(path, samples, RATE, subtype="FLOAT")
         assert refusal(path) is Reason.NOT_FINITE
     soundfile.write(path, np.stack([samples, -samples], axis=1), RATE, subtype="FLOAT")

@@ -223,7 +223,13 @@ def test_the_choices_of_the_command_are_those_of_the_library() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("run", "--data", "library"), ("inspect", "library", "--out", "out"), ("demo-library", "out"), ("demo",)],
+    [
+        ("run", "--data", "library"),
+        ("inspect", "library", "--out", "out"),
+        ("drift", "library"),
+        ("demo-library", "out"),
+        ("demo",),
+    ],
 )
 def test_what_needs_the_pipeline_says_so_where_there_is_none(
     tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

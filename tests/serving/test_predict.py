@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.waveform import AudioError
+from tumbao.components.ingest.audio_error import AudioError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE
 from tumbao.serving.predict import Classifier, find_assets

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.folders import walk
-from tumbao.components.ingest.waveform import AudioError
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import Classifier, SongPrediction
 
@@ -228,6 +228,9 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
         yield f"the file breaks off: only {_clock(result.duration_seconds)}{declared} could be decoded"
     if result.padded:
         yield f"shorter than {info.mel.fragment_seconds:.0f} s: padded with silence"
+    if result.silent:
+        fragments = "fragment has" if result.silent == 1 else "fragments have"
+        yield f"{result.silent} silent {fragments} no part in the answer"
 
 
 def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
@@ -259,7 +262,7 @@ def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
 def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
     """For a spreadsheet: one row a fragment, with the columns of its song; cells that do not apply are empty."""
     song = ["path", "synthetic_training_data", "genre", "probability", "majority"]
-    song += ["duration_seconds", "declared_seconds", "truncated", "padded"]
+    song += ["duration_seconds", "declared_seconds", "truncated", "padded", "silent_fragments"]
     probabilities = [f"p_{genre}" for genre in info.genres]
     fragment_columns = ["fragment", "start_seconds", "end_seconds", "fragment_genre", *probabilities]
     table = csv.DictWriter(out, [*song, *fragment_columns, "reason", "message"], restval="", lineterminator="\n")
@@ -293,6 +296,7 @@ def _answer(result: SongPrediction, info: ModelInfo) -> dict[str, Any]:
         "declared_seconds": result.declared_seconds,
         "truncated": result.truncated,
         "padded": result.padded,
+        "silent_fragments": result.silent,
     }
 
 

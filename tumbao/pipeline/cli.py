@@ -229,12 +229,11 @@ def inspect(
 ) -> None:
     """Show what is in a library before any training, as one page.
 
-    Files, hours, formats, genres, artists, durations, loudness, duplicates, rejects and mel images. Exit codes: 0 page
-    written, 1 written but no song is usable, 2 wrong use, 130 interrupted.
+    Files, hours, formats, genres, artists, durations, loudness, duplicates, rejects and mel images; beside the page
+    TFDV's statistics. Exit codes: 0 page written, 1 written but no song is usable, 2 wrong use, 130 interrupted.
     """
     _require_pipeline()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow and its packages say of themselves
-    warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
+    _hush()
     from tumbao import progress
     from tumbao.components.inspection.run import run_inspect
     from tumbao.pipeline.watch import Watch
@@ -245,6 +244,37 @@ def inspect(
     except (ValueError, OSError) as error:
         _fail(error, 2)
     raise typer.Exit(code)
+
+
+@app.command()
+def drift(
+    new: Annotated[Path, typer.Argument(exists=True, help="A folder of songs, or a list of songs; genres or none.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write the page and its figures to.")] = Path(
+        "tumbao-drift"
+    ),
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    layout: Annotated[Layout, typer.Option(help="The form of NEW; auto looks at what is there.")] = Layout.AUTO,
+) -> None:
+    """Say whether new music is like what the workspace's last run was trained on.
+
+    Exit codes: 0 alike, 3 drift, 1 no song of NEW can be measured, 2 wrong use, 130 interrupted.
+    """
+    _require_pipeline()
+    _hush()
+    from tumbao.pipeline.drift import drift as compare
+
+    try:
+        code = compare(workspace, new, out, layout.value, _console(), Console())
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
+def _hush() -> None:
+    """Keep what TensorFlow and its packages say of themselves off the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
+    warnings.filterwarnings("ignore", "Support for google-cloud-storage < 3.0.0", FutureWarning)
 
 
 def _names(genres: str) -> tuple[str, ...]:

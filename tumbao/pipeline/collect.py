@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import ml_metadata as mlmd
 import numpy as np
@@ -200,9 +200,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
     fragments: Counter[tuple[str, str]] = Counter()
     for song in songs:
         fragments[song["genre"], song["split"]] += song["fragments"]
-    flags: set[tuple[str, data.Flag]] = set()
-    for song in songs:
-        flags |= {(song["song"], flag) for flag in get_args(data.Flag) if song[flag]}
+    remarks = {(song["song"], remark) for song in songs for remark in _remarks(song)}
     few = [genre for genre in config.genres if in_split[genre, "test"] < FEW_SONGS]
     warnings = []
     if few:
@@ -219,7 +217,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
         found=description["found"],
         ingested=len({song["entry"] for song in songs}),
         rejected=tuple(data.RejectedFile(one["song"], one["reason"], one["detail"]) for one in rejected),
-        flagged=tuple(data.FlaggedSong(song, flag) for song, flag in sorted(flags)),
+        flagged=tuple(data.FlaggedSong(*remark) for remark in sorted(remarks)),
         counts=tuple(
             data.SplitCount(genre, split, in_split[genre, split], fragments[genre, split])
             for genre in config.genres
@@ -229,6 +227,19 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
         split_seed=description["seed"],
         warnings=tuple(warnings),
     )
+
+
+def _remarks(song: dict[str, Any]) -> Iterator[str]:
+    """Say what was not as it should be of a song that was ingested."""
+    if song["padded"]:
+        yield "shorter than a fragment: silence was added"
+    if song["truncated"]:
+        declared = song["declared_seconds"]
+        whole = f" of {declared:.1f}" if declared is not None and declared > song["seconds"] else ""
+        yield f"truncated: decoded {song['seconds']:.1f}{whole} s"
+    if song["silent"]:
+        fragments = "fragment is" if song["silent"] == 1 else "fragments are"
+        yield f"{song['silent']} {fragments} silent and left out"
 
 
 def _samples(examples: str | None) -> Iterable[data.SampleImage]:

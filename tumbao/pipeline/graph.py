@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 from tfx import v1 as tfx
@@ -19,6 +20,9 @@ from tumbao.pipeline.source import source_digest
 from tumbao.trainer.run import run_fn
 
 NAME = "tumbao"
+
+SONGS_FOLDER = "songs"
+"""In the workspace: what is drawn of each song, in a folder for each state of the code and of `MelSpec`."""
 
 
 def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
@@ -41,6 +45,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     songs = AudioExampleGen(
         manifests=config.manifests,
         mel_spec=config.mel_spec,
+        cache=f"{config.workspace}/{SONGS_FOLDER}/{_drawn_by(mel_spec)}",
         code=source_digest("tumbao.components.ingest.executor"),
     )
     statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
@@ -136,3 +141,9 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         metadata_connection_config=metadata,
         beam_pipeline_args=list(config.beam_args),
     )
+
+
+def _drawn_by(mel_spec: str) -> str:
+    """Name the state of everything that decides how a song is drawn."""
+    code = source_digest("tumbao.components.ingest.transform")
+    return hashlib.sha256(f"{code} {mel_spec}".encode()).hexdigest()[:16]

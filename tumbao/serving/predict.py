@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
-from tumbao.components.ingest.fragments import cut
-from tumbao.components.ingest.waveform import decode
+from tumbao.components.ingest.fragments import Fragments, read
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
 from tumbao.serving.song import SongAnswer, combine
 
@@ -47,7 +46,7 @@ class SongPrediction:
     answer : SongAnswer
         The whole song's genre.
     fragments : tuple of FragmentPrediction
-        The fragments in their order.
+        The fragments in their order, without those that are silent.
     duration_seconds : float
         Length of what was decoded, in seconds; it includes the tail, which has no part in the answer.
     declared_seconds : float or None
@@ -56,6 +55,8 @@ class SongPrediction:
         The file breaks off; the answer rests on what could be decoded.
     padded : bool
         The song was shorter than a fragment and silence was added.
+    silent : int
+        How many fragments have no part in the answer since nothing is heard in them.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class SongPrediction:
     declared_seconds: float | None
     truncated: bool
     padded: bool
+    silent: int
 
 
 def find_assets(model_dir: str | Path) -> Path:
@@ -184,24 +186,26 @@ class Classifier:
             If the file gives no song.
         """
         mel = self.info.mel
-        waveform = decode(path, mel.sample_rate_hz)
-        fragments, padded = cut(waveform.samples, mel, path)
-        probabilities = np.stack([self.predict(fragment) for fragment in fragments])  # [fragments, genres]
+        heard: list[FragmentPrediction] = []
+        silent, padded = 0, False
+        song = Fragments(read(path, mel))
+        for fragment in song:
+            silent, padded = silent + fragment.silent, fragment.padded
+            if not fragment.silent:
+                start = fragment.index * mel.fragment_seconds
+                probabilities = tuple(self.predict(fragment.samples).tolist())
+                heard.append(FragmentPrediction(start, start + mel.fragment_seconds, probabilities))
+        if padded:
+            heard = [dataclasses.replace(heard[0], end_seconds=song.ending.seconds)]
         return SongPrediction(
             path=Path(path),
-            answer=combine(probabilities),
-            fragments=tuple(
-                FragmentPrediction(
-                    start_seconds=index * mel.fragment_seconds,
-                    end_seconds=min((index + 1) * mel.fragment_seconds, waveform.duration_seconds),
-                    probabilities=tuple(row.tolist()),
-                )
-                for index, row in enumerate(probabilities)
-            ),
-            duration_seconds=waveform.duration_seconds,
-            declared_seconds=waveform.declared_seconds,
-            truncated=waveform.truncated,
+            answer=combine(np.array([prediction.probabilities for prediction in heard])),
+            fragments=tuple(heard),
+            duration_seconds=song.ending.seconds,
+            declared_seconds=song.ending.header.declared_seconds,
+            truncated=song.ending.truncated,
             padded=padded,
+            silent=silent,
         )
 
 

@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -20,20 +21,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tumbao import progress
-from tumbao.components.ingest.fragments import MIN_SONG_SECONDS, fragment_count
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.layouts import read_library
-from tumbao.components.ingest.listing import REMOTE, Entry, is_outside
+from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
-from tumbao.components.ingest.tags import artist_and_title
-from tumbao.components.ingest.waveform import AudioError, Reason, decode, probe
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
-
-UNKNOWN_GENRE = "unknown genre"
-DUPLICATE = "duplicate"
-OUTSIDE = "outside the library"
-"""Reasons of the catalog's own, beside those of `waveform.Reason`."""
 
 LIBRARY_FILE = "library.json"
 """A file at the root of a library that describes it; `{"synthetic": true}` marks composed songs."""
@@ -78,6 +74,11 @@ class Song:
     end_seconds: float | None
     seconds: float
 
+    @property
+    def part(self) -> Part:
+        """What of the file it is."""
+        return Part(self.path, self.start_seconds, self.end_seconds)
+
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
@@ -90,7 +91,7 @@ class Rejected:
     path : str
         Where the file lies.
     reason : str
-        One of `waveform.Reason`, `UNKNOWN_GENRE`, `DUPLICATE` or `OUTSIDE`.
+        One of `audio_error.Reason`.
     detail : str
         A sentence for the person who looks after the library.
     entry : int
@@ -189,8 +190,9 @@ def look_through(
     library = library.absolute()
     root = library if library.is_dir() else library.parent
     progress.start("catalog", len(entries))
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        outcomes = list(pool.map(lambda one: _look(one[0], one[1], root, genres, spec), enumerate(entries)))
+    with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        look = functools.partial(_look, decoders, root, genres, spec)
+        outcomes = list(pool.map(look, range(len(entries)), entries))
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected)
 
@@ -253,35 +255,38 @@ def require_genres(
     )
 
 
-def _look(number: int, entry: Entry, root: Path, genres: Sequence[str], spec: MelSpec) -> Song | Rejected:
-    def reject(reason: str, detail: str) -> Rejected:
-        return Rejected(_in_utf8(entry.song), _in_utf8(entry.path), reason, detail, number)
+def _look(
+    decoders: Decoders, root: Path, genres: Sequence[str], spec: MelSpec, number: int, entry: Entry
+) -> Song | Rejected:
+    def reject(reason: Reason, detail: str) -> Rejected:
+        return Rejected(_in_utf8(entry.song), _in_utf8(entry.path), reason.value, detail, number)
 
-    path = Path(entry.path)
     try:
         if entry.fault:
-            return reject(Reason.UNREADABLE.value, entry.fault)
+            return reject(Reason.UNREADABLE, entry.fault)
         if _in_utf8(entry.path) != entry.path:
-            return reject(Reason.UNREADABLE.value, "cannot be read: its name is not in UTF-8; rename it")
+            return reject(Reason.UNREADABLE, "cannot be read: its name is not in UTF-8; rename it")
         if entry.genre not in genres:
             received = entry.genre or "no genre"
-            return reject(UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
-        if entry.path.startswith(REMOTE):
-            return reject(Reason.UNREADABLE.value, "cannot be read: songs in buckets are not read yet; copy it here")
+            return reject(Reason.UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
         if is_outside(entry, root):
-            return reject(OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
-        seconds = _seconds(entry, spec)
-        with path.open("rb") as file:
-            digest = _digest(file)
-        artist = entry.artist or artist_and_title(path)[0]
-        start = entry.start_seconds or 0.0
+            return reject(Reason.OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
+        part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
+        looked = decoders.look(part, spec)
         return Song(
-            number, entry.song, entry.path, entry.genre, artist, entry.split, digest, start, entry.end_seconds, seconds
+            entry=number,
+            song=entry.song,
+            path=entry.path,
+            genre=entry.genre,
+            artist=entry.artist or looked.artist,
+            split=entry.split,
+            sha256=looked.sha256,
+            start_seconds=part.start_seconds,
+            end_seconds=part.end_seconds,
+            seconds=looked.seconds,
         )
     except AudioError as error:
-        return reject(error.reason.value, error.sentence)
-    except OSError as error:
-        return reject(Reason.UNREADABLE.value, f"cannot be read: {error.strerror}")
+        return reject(error.reason, error.sentence)
     finally:
         progress.advance("catalog")
 
@@ -289,30 +294,6 @@ def _look(number: int, entry: Entry, root: Path, genres: Sequence[str], spec: Me
 def _in_utf8(name: str) -> str:
     """Write out the bytes of a file's name that are no UTF-8, so that manifests can hold it."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _seconds(entry: Entry, spec: MelSpec) -> float:
-    """Tell how long the entry's part of its file is; refuse what is too short for a fragment."""
-    declared = probe(entry.path).declared_seconds
-    seconds = _of_part(entry, declared) if declared is not None else 0.0
-    if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
-        seconds = _of_part(entry, decode(entry.path, spec.sample_rate_hz).duration_seconds)
-    if not fragment_count(seconds, spec):
-        sentence = f"lasts {seconds:.1f} s, expected at least {MIN_SONG_SECONDS:.0f} s"
-        raise AudioError(entry.path, Reason.TOO_SHORT, sentence)
-    return seconds
-
-
-def _of_part(entry: Entry, seconds: float) -> float:
-    end = seconds if entry.end_seconds is None else min(entry.end_seconds, seconds)
-    return max(0.0, end - (entry.start_seconds or 0.0))
-
-
-def _digest(file: io.BufferedReader) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song, ...], tuple[Rejected, ...]]:
@@ -328,7 +309,7 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
             songs.append(outcome)
         else:
             detail = f"the same bytes as {same.song}"
-            rejected.append(Rejected(outcome.song, outcome.path, DUPLICATE, detail, outcome.entry))
+            rejected.append(Rejected(outcome.song, outcome.path, Reason.DUPLICATE.value, detail, outcome.entry))
     return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
 
 

@@ -20,7 +20,7 @@ class RejectedSongs(types.Artifact):
 
 
 class IngestedSongs(types.Artifact):
-    """`ingested.jsonl`: entry, song, genre, split, fragments, padded, truncated and seconds of each used song."""
+    """`ingested.jsonl`: what `transform.IngestSongs` tells of each song that is used."""
 
     TYPE_NAME = "IngestedSongs"
 
@@ -31,6 +31,7 @@ class AudioExampleGenSpec(component_spec.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012 - TFX reads the class attribute
         "manifests": component_spec.ExecutionParameter(type=str),
         "mel_spec": component_spec.ExecutionParameter(type=str),
+        "cache": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}  # noqa: RUF012 - TFX reads the class attribute
@@ -51,22 +52,26 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
         a song, its genre, its bytes or its split changed.
     mel_spec : MelSpec
         The front-end's parameters.
+    cache : str
+        Folder where songs are kept once they are drawn, see `song_cache`; runs and workers may share it.
     code : str
         Hash of the source that ingest depends on: other code, other records.
 
     Examples
     --------
-    >>> AudioExampleGen(manifests="catalogs/0a1b", mel_spec=MelSpec(), code="").outputs["examples"].type_name
+    >>> songs = AudioExampleGen(manifests="catalogs/0a1b", mel_spec=MelSpec(), cache="songs", code="")
+    >>> songs.outputs["examples"].type_name
     'Examples'
     """
 
     SPEC_CLASS = AudioExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, manifests: str, mel_spec: MelSpec, code: str) -> None:
+    def __init__(self, *, manifests: str, mel_spec: MelSpec, cache: str, code: str) -> None:
         spec = AudioExampleGenSpec(
             manifests=manifests,
             mel_spec=json.dumps(dataclasses.asdict(mel_spec)),
+            cache=cache,
             code=code,
             examples=types.Channel(type=standard_artifacts.Examples),
             rejected=types.Channel(type=RejectedSongs),

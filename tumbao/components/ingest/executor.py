@@ -4,133 +4,21 @@ from __future__ import annotations
 
 import collections
 import csv
-import functools
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from tumbao import progress
-from tumbao.components.ingest import mel, records
 from tumbao.components.ingest.catalog import Rejected, require_genres
-from tumbao.components.ingest.fragments import cut
-from tumbao.components.ingest.waveform import AudioError, decode
+from tumbao.components.ingest.song_cache import SongCache
+from tumbao.components.ingest.transform import INGESTED, REJECTED, IngestSongs
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-
-REJECTED = "rejected"
-INGESTED = "ingested"
-
-
-@functools.lru_cache(maxsize=2)
-def _levels(spec: MelSpec) -> Any:
-    signature = [tf.TensorSpec([None, spec.fragment_samples], tf.float32)]
-    return tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
-
-
-class SongToExamples(beam.DoFn):
-    """Decode, cut and draw one song.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters.
-    genres : list of str
-        The run's genres, in the order of the labels.
-    """
-
-    def __init__(self, spec: MelSpec, genres: list[str]) -> None:
-        self._spec = spec
-        self._genres = genres
-
-    def process(self, row: dict[str, str]) -> Iterator[Any]:
-        """Give the song's records; say on the side what became of it.
-
-        Parameters
-        ----------
-        row : dict
-            A row of a manifest, see `catalog.MANIFEST_COLUMNS`, and `split`.
-
-        Yields
-        ------
-        record : bytes or beam.pvalue.TaggedOutput
-            Serialized tf.Examples, and one line of JSON to `INGESTED` or `REJECTED`.
-        """
-        try:
-            waveform = decode(row["path"], self._spec.sample_rate_hz)
-            rate, start = self._spec.sample_rate_hz, float(row["start"])
-            end = round(float(row["end"]) * rate) if row["end"] else None
-            fragments, padded = cut(waveform.samples[round(start * rate) : end], self._spec, row["path"])
-        except AudioError as error:
-            rejected = {
-                "entry": int(row["entry"]),
-                "song": row["song"],
-                "path": row["path"],
-                "reason": error.reason.value,
-                "detail": error.sentence,
-            }
-            yield beam.pvalue.TaggedOutput(REJECTED, json.dumps(rejected))
-        else:
-            wanted = [int(index) for index in row["fragments"].split()] or list(range(len(fragments)))
-            present = [index for index in wanted if index < len(fragments)]
-            for index in present:
-                levels = _levels(self._spec)(fragments[index : index + 1])[0].numpy()
-                example = records.to_example(
-                    records.to_png(levels, mel.palette(self._spec)),
-                    label=self._genres.index(row["genre"]),
-                    genre=row["genre"],
-                    song=row["song"],
-                    fragment=int(row["first"]) + index,
-                    start_seconds=start + index * self._spec.fragment_seconds,
-                    padded=padded,
-                )
-                yield example.SerializeToString(deterministic=True)
-            told = {
-                "entry": int(row["entry"]),
-                "song": row["song"],
-                "genre": row["genre"],
-                "split": row["split"],
-                "fragments": len(present),
-                "padded": padded,
-                "truncated": waveform.truncated,
-                "seconds": round(waveform.duration_seconds, 3),
-            }
-            yield beam.pvalue.TaggedOutput(INGESTED, json.dumps(told))
-        progress.advance("decode")
-
-
-@beam.ptransform_fn
-@beam.typehints.with_input_types(dict[str, str])
-def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str]) -> Any:  # noqa: N802 - Beam names transforms so
-    """Turn rows of a manifest into records; the keyed shuffle spreads songs over workers, always in the same way.
-
-    Parameters
-    ----------
-    rows : beam.PCollection
-        Rows of a manifest, as dicts of str.
-    spec : MelSpec
-        The front-end's parameters.
-    genres : list of str
-        The run's genres, in the order of the labels.
-
-    Returns
-    -------
-    outputs : beam.pvalue.DoOutputsTuple
-        `examples`, `INGESTED` and `REJECTED`, see `SongToExamples`.
-    """
-    return (
-        rows
-        | "KeyBySong" >> beam.Map(lambda row: (row["song"], row))
-        | "Spread" >> beam.GroupByKey()
-        | "Rows" >> beam.FlatMap(lambda keyed: keyed[1])
-        | "Ingest" >> beam.ParDo(SongToExamples(spec, genres)).with_outputs(REJECTED, INGESTED, main="examples")
-    )
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -148,7 +36,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict : dict
             `examples`, `rejected` and `ingested`.
         exec_properties : dict
-            `manifests` (folder), `mel_spec` (JSON) and `code` (hash of our source).
+            `manifests` (folder), `mel_spec` (JSON), `cache` (folder of drawn songs) and `code` (hash of our source).
 
         Raises
         ------
@@ -165,31 +53,28 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         rejected = f"{artifact_utils.get_single_uri(output_dict['rejected'])}/rejected.jsonl"
         ingested = f"{artifact_utils.get_single_uri(output_dict['ingested'])}/ingested.jsonl"
         description = json.loads(_read(f"{manifests}/catalog.json"))
-        rows = {split: _rows(f"{manifests}/{split}.csv", split) for split in SPLITS}
-        progress.start("decode", sum(map(len, rows.values())))
+        rows = [row for split in SPLITS for row in _rows(f"{manifests}/{split}.csv", split)]
+        cache = exec_properties["cache"]
+        SongCache(cache).sweep()
+        progress.start("decode", len({(row["path"], row["start"], row["end"]) for row in rows}))
         with self._make_beam_pipeline() as pipeline:
-            told: dict[str, list[beam.PCollection]] = {REJECTED: [], INGESTED: []}
+            outputs = (
+                pipeline
+                | "Manifest" >> beam.Create(rows, reshuffle=False)
+                | "Ingest" >> IngestSongs(spec, description["genres"], cache)
+            )
             for split in SPLITS:
-                outputs = (
-                    pipeline
-                    | f"Manifest[{split}]" >> beam.Create(rows[split], reshuffle=False)
-                    | f"Ingest[{split}]" >> IngestSongs(spec, description["genres"])
-                )
                 target = f"{artifact_utils.get_split_uri([examples], split)}/data_tfrecord"
-                _ = outputs.examples | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
-                for tag, collections_ in told.items():
-                    collections_.append(outputs[tag])
-            rows_rejected = _rows(f"{manifests}/rejected.csv")
-            known = [json.dumps({**row, "entry": int(row["entry"])}) for row in rows_rejected]
-            told[REJECTED].append(pipeline | "KnownRejected" >> beam.Create(known, reshuffle=False))
-            for tag, path in ((REJECTED, rejected), (INGESTED, ingested)):
-                _ = (
-                    told[tag]
-                    | f"All[{tag}]" >> beam.Flatten()
-                    | f"Once[{tag}]" >> beam.Distinct()  # a song of several splits is rejected in each
-                    | f"Write[{tag}]" >> beam.io.WriteToText(path, shard_name_template="")
-                )
+                _ = outputs[split] | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
+            known = [json.dumps({**row, "entry": int(row["entry"])}) for row in _rows(f"{manifests}/rejected.csv")]
+            all_rejected = (outputs[REJECTED], pipeline | "Known" >> beam.Create(known, reshuffle=False))
+            _ = all_rejected | beam.Flatten() | _text_file(REJECTED, rejected)
+            _ = outputs[INGESTED] | _text_file(INGESTED, ingested)
         _reconcile(_lines(ingested), _lines(rejected), description)
+
+
+def _text_file(name: str, path: str) -> beam.PTransform:
+    return f"Write[{name}]" >> beam.io.WriteToText(path, shard_name_template="")
 
 
 def _read(path: str) -> str:

@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 
 from tumbao.components.ingest.folders import walk
-
-REMOTE = "gs://"
-"""How the address of a song in a bucket begins."""
+from tumbao.components.ingest.remote import is_remote
 
 SPLIT_NAMES: dict[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -26,7 +24,7 @@ class Entry:
     Parameters
     ----------
     path : str
-        Where the file should lie: absolute, or an address that begins with `REMOTE`.
+        Where the file should lie: absolute, or an address, see `remote.SCHEMES`.
     song : str
         Its identifier, the unit of split: the path below the library with forward slashes, unless the library gives
         another. Entries of one song are parts of it.
@@ -121,7 +119,7 @@ def identifier(path: str, root: Path) -> str:
     song : str
         The path below the library, or the whole path where it lies elsewhere.
     """
-    if path.startswith(REMOTE):
+    if is_remote(path):
         return path
     plain = Path(os.path.normpath(path))
     top = Path(os.path.normpath(root.absolute()))

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tumbao.components.ingest.listing import REMOTE, SPLIT_NAMES, Entry, identifier, split_name
+from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, split_name
+from tumbao.components.ingest.remote import SCHEMES, is_remote
 from tumbao.components.ingest.tables import Table, read_table
 
 COLUMNS: tuple[str, ...] = ("file_name", "genre", "song", "artist", "album", "split", "start", "end")
@@ -108,9 +109,11 @@ def _require_columns(file: Path, table: Table, required: Sequence[str]) -> None:
 
 def _entry(file: Path, root: Path, columns: dict[str, str], row: dict[str, str]) -> Entry:
     name = row.get("file_name", "")
-    remote = name.startswith(REMOTE)
+    remote = is_remote(name)
     if not name.strip() or "\0" in name or (not remote and _ADDRESS.match(name)):
-        raise ValueError(f"expected a path or an address that begins with {REMOTE} as file_name. Received: {name!r}")
+        raise ValueError(
+            f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
+        )
     path = name if remote else os.path.join(file.parent.absolute(), name)  # noqa: PTH118 - keeps a final slash
     known = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
     split = split_name(known["split"])

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from tumbao import progress
-from tumbao.components.ingest.waveform import AudioError
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.decoders import Decoders
 from tumbao.components.inspection.measure import Measured, middle_fragment
 from tumbao.schema.mel_spec import MelSpec
 
@@ -65,13 +66,14 @@ def contact_sheet(songs: Sequence[Measured], spec: MelSpec) -> list[Frame]:
 
     progress.start("draw", len(songs))
     frames = []
-    for song in songs:
-        try:
-            fragment = middle_fragment(song.song, spec)
-        except (AudioError, OSError):
-            continue
-        finally:
-            progress.advance("draw")
-        levels = mel.mel_levels(fragment[None], spec)[0].numpy()
-        frames.append(Frame(song, records.to_png(levels, mel.palette(spec))))
+    with Decoders() as decoders:
+        for song in songs:
+            try:
+                fragment = middle_fragment(song, spec, decoders)
+            except AudioError:
+                continue
+            finally:
+                progress.advance("draw")
+            levels = mel.mel_levels(fragment[None], spec)[0].numpy()
+            frames.append(Frame(song, records.to_png(levels, mel.palette(spec))))
     return frames

@@ -6,15 +6,22 @@ import collections
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tumbao import progress
+from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.catalog import Rejected, Song, look_through
+from tumbao.components.ingest.copies import find_copies, same_as
+from tumbao.components.ingest.decoders import Decoders
 from tumbao.components.ingest.layouts import read_library
-from tumbao.components.ingest.waveform import AudioError, Reason
 from tumbao.components.inspection.measure import Measured, measure
 from tumbao.schema.mel_spec import MelSpec
+
+Levels = Callable[[np.ndarray], np.ndarray]
+"""The front-end for one fragment: samples → levels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,27 +86,53 @@ def inspect_library(library: Path, genres: Sequence[str], layout: str, spec: Mel
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
     catalog = look_through(library, entries, wanted, spec)
     progress.start("listen", len(catalog.songs))
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(pool.map(lambda song: _listen(song, spec), catalog.songs))
-    unheard = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
-    rejected = tuple(sorted(catalog.rejected + unheard, key=lambda item: item.song))
+    levels = _front_end(spec)
+    with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(lambda song: _listen(song, spec, decoders, levels), catalog.songs))
+    songs, unusable = _without_copies(outcomes)
+    rejected = tuple(sorted((*catalog.rejected, *unusable), key=lambda item: item.song))
     return Inspection(
         library=library.name,
         synthetic=catalog.synthetic,
         genres=wanted,
-        songs=tuple(outcome for outcome in outcomes if isinstance(outcome, Measured)),
+        songs=songs,
         rejected=rejected,
         rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
     )
 
 
-def _listen(song: Song, spec: MelSpec) -> Measured | Rejected:
+def _front_end(spec: MelSpec) -> Levels:
+    import tensorflow as tf  # seconds that an empty library need not spend
+
+    from tumbao.components.ingest import mel
+
+    signature = [tf.TensorSpec([1, spec.fragment_samples], tf.float32)]
+    traced = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
+    return lambda samples: traced(samples[None])[0].numpy()
+
+
+def _listen(song: Song, spec: MelSpec, decoders: Decoders, levels: Levels) -> Measured | Rejected:
     try:
-        return measure(song, spec)
+        return measure(song, spec, decoders, levels)
     except AudioError as error:
         return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
-    except OSError as error:
-        sentence = f"cannot be read: {error.strerror}"
-        return Rejected(song.song, song.path, Reason.UNREADABLE.value, sentence, song.entry)
     finally:
         progress.advance("listen")
+
+
+def _without_copies(
+    outcomes: Sequence[Measured | Rejected],
+) -> tuple[tuple[Measured, ...], tuple[Rejected, ...]]:
+    measured = [outcome for outcome in outcomes if isinstance(outcome, Measured)]
+    words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    entries: dict[str, int] = {}
+    for one in measured:
+        words[one.song.song].append(one.fingerprint)
+        entries.setdefault(one.song.song, one.song.entry)
+    kept = find_copies({song: np.concatenate(parts) for song, parts in words.items()}, entries)
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    for one in measured:
+        if original := kept.get(one.song.song):
+            song, path, entry = one.song.song, one.song.path, one.song.entry
+            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, same_as(original), entry))
+    return tuple(one for one in measured if one.song.song not in kept), tuple(rejected)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
-import soundfile
 
 from tumbao.components.ingest.catalog import Song
-from tumbao.components.ingest.fragments import cut
-from tumbao.components.ingest.waveform import decode, probe
-from tumbao.fetch.content import HEAD_BYTES, audio_ending
+from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.fingerprint import fingerprint
+from tumbao.components.ingest.fragments import Fragments
 from tumbao.schema.mel_spec import MelSpec
 
 FAINTEST_DBFS = -100.0
 """What is fainter, silence too, is given as this."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
     """One usable song, or part of a song.
 
@@ -28,7 +27,7 @@ class Measured:
     song : Song
         As the catalog lists it.
     audio_format : str
-        Container and, where libsndfile knows it, coding: by the content, else by the name.
+        Container and coding.
     sample_rate_hz : int
         Sampling rate of the file, in Hz.
     channels : int
@@ -36,14 +35,15 @@ class Measured:
     seconds : float
         Length as decoded, in seconds.
     rms_dbfs, peak_dbfs : float
-        Of the fragment in its middle, all channels averaged; in dB, 0 for a constant at full scale, at least
-        `FAINTEST_DBFS`.
+        Of its fragments, all channels averaged; in dB, 0 for a constant at full scale, at least `FAINTEST_DBFS`.
     middle_seconds : float
-        Where that fragment begins in the file, in seconds.
+        Where the fragment in its middle begins in the file, in seconds.
     truncated : bool
         The file breaks off: used as far as it decodes.
     padded : bool
         Shorter than a fragment: silence is added.
+    fingerprint : np.ndarray [shape=(n,), dtype=uint16]
+        See `fingerprint.fingerprint`.
     """
 
     song: Song
@@ -56,9 +56,10 @@ class Measured:
     middle_seconds: float
     truncated: bool
     padded: bool
+    fingerprint: np.ndarray = dataclasses.field(repr=False)
 
 
-def measure(song: Song, spec: MelSpec) -> Measured:
+def measure(song: Song, spec: MelSpec, decoders: Decoders, levels: Callable[[np.ndarray], np.ndarray]) -> Measured:
     """Decode a song and measure it.
 
     Parameters
@@ -67,6 +68,10 @@ def measure(song: Song, spec: MelSpec) -> Measured:
         As the catalog lists it.
     spec : MelSpec
         Says how long a fragment is, and at which rate to listen.
+    decoders : Decoders
+        Read it.
+    levels : callable
+        The front-end: samples of a fragment → levels, see `mel.mel_levels`.
 
     Returns
     -------
@@ -78,34 +83,41 @@ def measure(song: Song, spec: MelSpec) -> Measured:
     AudioError
         If its sound cannot be used, which its header did not tell.
     """
-    header = probe(song.path)
-    waveform = decode(song.path, spec.sample_rate_hz)
-    part = _part(waveform.samples, song, spec)
-    _, padded = cut(part, spec, song.path)
-    offset, fragment = _middle(part, spec)
+    squares, peak, padded, words = 0.0, 0.0, False, []
+    items = Fragments(decoders.read(song.part, spec, song.sha256))
+    for item in items:
+        squares += float(np.square(item.samples, dtype=np.float64).sum())
+        peak = max(peak, float(np.abs(item.samples).max()))
+        padded = item.padded
+        words.append(fingerprint(levels(item.samples), spec))
+    ending = items.ending
+    samples = min(ending.seconds * spec.sample_rate_hz, len(words) * spec.fragment_samples)
     return Measured(
         song=song,
-        audio_format=_audio_format(Path(song.path)),
-        sample_rate_hz=header.sample_rate_hz,
-        channels=header.channels,
-        seconds=len(part) / spec.sample_rate_hz,
-        rms_dbfs=_dbfs(float(np.sqrt(np.mean(np.square(fragment, dtype=np.float64))))),
-        peak_dbfs=_dbfs(float(np.abs(fragment).max())),
-        middle_seconds=song.start_seconds + offset / spec.sample_rate_hz,
-        truncated=waveform.truncated,
+        audio_format=ending.header.audio_format,
+        sample_rate_hz=ending.header.sample_rate_hz,
+        channels=ending.header.channels,
+        seconds=ending.seconds,
+        rms_dbfs=_dbfs(math.sqrt(squares / samples)),
+        peak_dbfs=_dbfs(peak),
+        middle_seconds=song.start_seconds + max(0.0, ending.seconds - spec.fragment_seconds) / 2,
+        truncated=ending.truncated,
         padded=padded,
+        fingerprint=np.concatenate(words),
     )
 
 
-def middle_fragment(song: Song, spec: MelSpec) -> np.ndarray:
+def middle_fragment(song: Measured, spec: MelSpec, decoders: Decoders) -> np.ndarray:
     """Take the fragment in the middle of a song.
 
     Parameters
     ----------
-    song : Song
-        A song that `measure` took.
+    song : Measured
+        The song.
     spec : MelSpec
         Says how long a fragment is.
+    decoders : Decoders
+        Read it.
 
     Returns
     -------
@@ -115,31 +127,15 @@ def middle_fragment(song: Song, spec: MelSpec) -> np.ndarray:
     Raises
     ------
     AudioError
-        If the file has become unusable since.
+        If the file has become unusable since, or is silent there.
     """
-    _, fragment = _middle(_part(decode(song.path, spec.sample_rate_hz).samples, song, spec), spec)
-    return np.pad(fragment, (0, spec.fragment_samples - len(fragment)))
-
-
-def _part(samples: np.ndarray, song: Song, spec: MelSpec) -> np.ndarray:
-    end = None if song.end_seconds is None else round(song.end_seconds * spec.sample_rate_hz)
-    return samples[round(song.start_seconds * spec.sample_rate_hz) : end]
-
-
-def _middle(part: np.ndarray, spec: MelSpec) -> tuple[int, np.ndarray]:
-    offset = max(0, len(part) - spec.fragment_samples) // 2
-    return offset, part[offset : offset + spec.fragment_samples]
+    end = song.middle_seconds + spec.fragment_seconds
+    if song.song.end_seconds is not None:
+        end = min(end, song.song.end_seconds)
+    part = Part(song.song.path, song.middle_seconds, end)
+    fragment, *_ = Fragments(decoders.read(part, spec, song.song.sha256))
+    return fragment.samples
 
 
 def _dbfs(amplitude: float) -> float:
     return max(FAINTEST_DBFS, 20 * math.log10(amplitude)) if amplitude else FAINTEST_DBFS
-
-
-def _audio_format(path: Path) -> str:
-    try:
-        with soundfile.SoundFile(path) as sound:
-            return f"{sound.format}, {sound.subtype_info}"
-    except soundfile.LibsndfileError:
-        with path.open("rb") as file:
-            given = path.suffix.removeprefix(".")
-            return (audio_ending(file.read(HEAD_BYTES), given) or given).upper()

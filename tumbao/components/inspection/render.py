@@ -6,7 +6,7 @@ import collections
 from collections.abc import Sequence
 from pathlib import Path
 
-from tumbao.components.ingest.catalog import DUPLICATE
+from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.inspection import summary
 from tumbao.components.inspection.contact_sheet import Frame
 from tumbao.components.inspection.data import Inspection
@@ -50,7 +50,7 @@ def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelS
         top_artists=TOP_ARTISTS,
         unnamed=sum(not summary.artist_key(song.song.artist) for song in songs),
         reasons=sorted(reasons.items(), key=lambda one: (-one[1], one[0])),
-        duplicates=[item for item in inspection.rejected if item.reason == DUPLICATE],
+        duplicates=[item for item in inspection.rejected if item.reason == Reason.DUPLICATE.value],
         tallies={
             "Format": summary.tally(songs, lambda song: song.audio_format),
             "Sampling rate": summary.tally(songs, lambda song: f"{song.sample_rate_hz} Hz"),

@@ -9,6 +9,7 @@ from tumbao.components.inspection.contact_sheet import choose, contact_sheet
 from tumbao.components.inspection.data import inspect_library
 from tumbao.components.inspection.render import write_inspection
 from tumbao.components.inspection.summary import genres as by_genre
+from tumbao.components.inspection.table import write_song_statistics
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -27,7 +28,7 @@ def run_inspect(
     library : Path
         A folder or a list of songs.
     out : Path
-        Folder of the page, ``index.html``; made if it is not there.
+        Folder of the page, ``index.html``, and, if any song is usable, TFDV's statistics; made if it is not there.
     genres : sequence of str
         Which genres to look for; none means all that the library names.
     layout : str
@@ -52,6 +53,8 @@ def run_inspect(
         raise ValueError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
     inspection = inspect_library(library, genres, layout, spec)
     chosen = [song for genre in by_genre(inspection) for song in choose(genre.songs)]
+    if inspection.songs:
+        write_song_statistics(inspection, out)
     page = write_inspection(inspection, contact_sheet(chosen, spec) if chosen else [], spec, out)
     hours = sum(song.seconds for song in inspection.songs) / 3_600
     label = " (synthetic library)" if inspection.synthetic else ""

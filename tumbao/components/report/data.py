@@ -15,7 +15,6 @@ from tumbao.schema.mel_spec import MelSpec
 SplitProtocol = Literal["song", "artist", "fragment"]
 ComponentState = Literal["ran", "cached", "failed", "not run"]
 GateKind = Literal["lower bound", "change against baseline"]
-Flag = Literal["padded", "truncated"]
 
 PAPER_LOSS = 0.3816
 """Test loss that the paper reports, on its own data, split by fragment."""
@@ -94,12 +93,12 @@ class FlaggedSong:
     ----------
     path : str
         The file, relative to the library.
-    flag : str
-        Either ``padded`` (shorter than a fragment, silence added) or ``truncated`` (damaged, read up to the damage).
+    remark : str
+        What was done about it.
     """
 
     path: str
-    flag: Flag
+    remark: str
 
 
 @dataclass(frozen=True)

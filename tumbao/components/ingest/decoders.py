@@ -1,0 +1,187 @@
+"""What is read of songs' files, in processes of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tumbao.components.ingest import fragments
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.audio_file import probe
+from tumbao.components.ingest.fragments import Ending, Fragment, fragment_count, require_length
+from tumbao.components.ingest.isolation import MEMORY_BYTES, PATIENCE_SECONDS, DiedError, HungError, Processes
+from tumbao.components.ingest.remote import local_copy
+from tumbao.components.ingest.tags import artist_and_title
+from tumbao.components.ingest.waveform import Sound
+from tumbao.schema.mel_spec import MelSpec
+
+T = TypeVar("T")
+
+_HASHED_BYTES = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What of a file is a song.
+
+    Parameters
+    ----------
+    path : str
+        The file, or its address.
+    start_seconds : float >= 0
+        Where the song begins in the file.
+    end_seconds : float or None
+        Where it ends; None means at the file's end.
+    """
+
+    path: str
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """What can be said of a song without decoding it.
+
+    Parameters
+    ----------
+    sha256 : str
+        Hash of the file's bytes, hexadecimal.
+    seconds : float
+        Length of the song as the file's header declares it; decoded where the header does not tell or tells too little.
+    artist : str
+        From the file's tags; empty where they name none.
+    """
+
+    sha256: str
+    seconds: float
+    artist: str
+
+
+class Decoders:
+    """Reads songs; what a file does to its decoder is the file's fault and nobody else's.
+
+    Parameters
+    ----------
+    patience_seconds : float
+        A decoder that gives nothing for so long is taken for hung.
+    """
+
+    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._processes = Processes(patience_seconds)
+
+    def __enter__(self) -> Decoders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.close()
+
+    def look(self, part: Part, spec: MelSpec) -> Looked:
+        """Hash a file and read its header and its tags.
+
+        Parameters
+        ----------
+        part : Part
+            The song.
+        spec : MelSpec
+            Says how long a fragment is.
+
+        Returns
+        -------
+        looked : Looked
+            What was found.
+
+        Raises
+        ------
+        AudioError
+            If the song cannot be used, as far as can be said without decoding it.
+        """
+        (looked,) = self._run(part, _look, spec)
+        return looked
+
+    def read(self, part: Part, spec: MelSpec, sha256: str) -> Generator[Fragment | Ending, None, None]:
+        """Read a song fragment by fragment, see `fragments.read`.
+
+        Parameters
+        ----------
+        part : Part
+            The song.
+        spec : MelSpec
+            Gives the rate and the fragments' length.
+        sha256 : str
+            Hash that the file's bytes must have, before and after.
+
+        Yields
+        ------
+        item : Fragment or Ending
+            The ending is the last item.
+
+        Raises
+        ------
+        AudioError
+            If the song cannot be used, or has changed: then what was given before is void.
+        """
+        return self._run(part, _read, spec, sha256)
+
+    def _run(
+        self, part: Part, function: Callable[..., Iterator[T | None]], *arguments: Any
+    ) -> Generator[T, None, None]:
+        try:
+            with local_copy(part.path) as local:
+                here = dataclasses.replace(part, path=str(local))
+                for item in self._processes.run(function, here, *arguments):
+                    if item is not None:
+                        yield item
+        except AudioError as error:
+            raise AudioError(part.path, error.reason, error.sentence) from error
+        except OSError as error:
+            raise AudioError(part.path, Reason.UNREADABLE, f"cannot be read: {error.strerror}") from error
+        except HungError as error:
+            raise AudioError(part.path, Reason.TIMED_OUT, f"hangs its decoder, which {error}") from error
+        except DiedError as error:
+            raise AudioError(part.path, Reason.CRASHED, f"crashes its decoder: {error}") from error
+        except MemoryError as error:
+            sentence = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"
+            raise AudioError(part.path, Reason.DAMAGED, sentence) from error
+
+
+def _look(part: Part, spec: MelSpec) -> Iterator[Looked | None]:
+    path = Path(part.path)
+    declared = probe(path).declared_seconds
+    seconds = _length(part, declared) if declared is not None else 0.0
+    if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
+        sound = Sound(path, spec.sample_rate_hz, part.start_seconds, part.end_seconds)
+        for _ in sound:
+            yield None
+        require_length(sound, spec, path)
+        seconds = sound.samples / spec.sample_rate_hz
+    sha256 = yield from _hash(path)
+    yield Looked(sha256, seconds, artist_and_title(path)[0])
+
+
+def _length(part: Part, declared_seconds: float) -> float:
+    end = declared_seconds if part.end_seconds is None else min(part.end_seconds, declared_seconds)
+    return max(0.0, end - part.start_seconds)
+
+
+def _hash(path: Path) -> Generator[None, None, str]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_BYTES):
+            digest.update(block)
+            yield None  # a sign of life: a large file on a slow disk is not a hung decoder
+    return digest.hexdigest()
+
+
+def _read(part: Part, spec: MelSpec, sha256: str) -> Iterator[Fragment | Ending | None]:
+    path = Path(part.path)
+    before = path.stat()
+    if (yield from _hash(path)) != sha256:
+        raise AudioError(path, Reason.CHANGED, "has changed since the library was looked through: run again")
+    yield from fragments.read(path, spec, part.start_seconds, part.end_seconds)
+    after = path.stat()
+    if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
+        raise AudioError(path, Reason.CHANGED, "changed while it was read: run again")

@@ -1,0 +1,188 @@
+"""Songs that are decoded and drawn, kept: a run that was killed, or a library that has grown, decodes only what is new.
+
+A song is a ZIP file of its mel images, which any viewer shows, and `song.json` with what is known of it. It stands
+under its own name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+
+from tumbao.components.ingest.decoders import Part
+
+_DESCRIPTION = "song.json"
+_UNFINISHED = ".unfinished"
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What is known of a song after it was drawn.
+
+    Parameters
+    ----------
+    seconds : float
+        How much could be decoded.
+    declared_seconds : float or None
+        Length that the file's header declares.
+    truncated : bool
+        The file breaks off.
+    padded : bool
+        Shorter than a fragment: silence was added.
+    silent : int
+        How many fragments were left out since nothing is heard in them.
+    fragments : sequence of int
+        Numbers of the others.
+    fingerprint : str
+        See `copies.to_text`.
+    """
+
+    seconds: float
+    declared_seconds: float | None
+    truncated: bool
+    padded: bool
+    silent: int
+    fragments: Sequence[int]
+    fingerprint: str
+
+
+class SongCache:
+    """A folder of drawn songs.
+
+    Parameters
+    ----------
+    folder : str
+        A path, or an address in a bucket. Everything in it comes from the same code and the same `MelSpec`.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def path(self, part: Part, sha256: str) -> str:
+        """Say where a song stands.
+
+        Parameters
+        ----------
+        part : Part
+            What of the file is the song.
+        sha256 : str
+            Hash of the file's bytes, hexadecimal.
+
+        Returns
+        -------
+        path : str
+            Whether or not it is there.
+        """
+        end = "" if part.end_seconds is None else part.end_seconds
+        return f"{self._folder}/{sha256[:2]}/{sha256}_{part.start_seconds}_{end}.zip"
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[zipfile.ZipFile]:
+        """Write a song; it is there when the context ends without an error.
+
+        Parameters
+        ----------
+        path : str
+            From `path`.
+
+        Yields
+        ------
+        song : zipfile.ZipFile
+            For `add_image` and, once, `add_description`.
+        """
+        unfinished = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
+        with tempfile.TemporaryFile() as file:
+            with zipfile.ZipFile(file, "w") as song:
+                yield song
+            file.seek(0)
+            tf.io.gfile.makedirs(path.rpartition("/")[0])
+            with tf.io.gfile.GFile(unfinished, "wb") as target:
+                shutil.copyfileobj(file, target)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+
+    def sweep(self) -> None:
+        """Delete what killed runs left unfinished; nobody else may be writing."""
+        for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}"):
+            tf.io.gfile.remove(unfinished)
+
+
+def add_image(song: zipfile.ZipFile, index: int, png: bytes) -> None:
+    """Add a fragment to a song.
+
+    Parameters
+    ----------
+    song : zipfile.ZipFile
+        From `SongCache.writing`.
+    index : int
+        Number of the fragment.
+    png : bytes
+        Its mel image.
+    """
+    song.writestr(f"{index:05}.png", png)
+
+
+def add_description(song: zipfile.ZipFile, drawn: Drawn) -> None:
+    """Add what is known of a song.
+
+    Parameters
+    ----------
+    song : zipfile.ZipFile
+        From `SongCache.writing`.
+    drawn : Drawn
+        The description.
+    """
+    song.writestr(_DESCRIPTION, json.dumps(dataclasses.asdict(drawn)))
+
+
+def description(path: str) -> Drawn | None:
+    """Read what is known of a song.
+
+    Parameters
+    ----------
+    path : str
+        From `SongCache.path`.
+
+    Returns
+    -------
+    drawn : Drawn or None
+        None if the song is not there.
+    """
+    if not tf.io.gfile.exists(path):
+        return None
+    with _open(path) as song:
+        return Drawn(**json.loads(song.read(_DESCRIPTION)))
+
+
+def images(path: str) -> Iterator[tuple[int, bytes]]:
+    """Read the mel images of a song.
+
+    Parameters
+    ----------
+    path : str
+        From `SongCache.path`, of a song that is there.
+
+    Yields
+    ------
+    index : int
+        Number of the fragment.
+    png : bytes
+        Its mel image.
+    """
+    with _open(path) as song:
+        for name in song.namelist():
+            if name != _DESCRIPTION:
+                yield int(name.partition(".")[0]), song.read(name)
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[zipfile.ZipFile]:
+    with tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as song:
+        yield song
