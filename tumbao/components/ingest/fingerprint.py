@@ -29,6 +29,7 @@ _REACH_SECONDS = 2.0
 _HEARD_SHARE = 0.75  # of the rows, from below: encoders drop what lies above, and it sounds alike in all songs
 _STEADY = 1e-3  # a smaller change, as a part of the fragment's maximum, is none
 
+_TOO_MANY = MAX_DISTANCE / (2 - MAX_DISTANCE)  # a share of different bits that is above the distance by any chance
 _MIN_DIFFERENT_WORDS = 10 * WORDS_PER_SECOND
 _MIN_COMMON_SHARE = 0.5  # of the shorter song
 _LANDMARK_STEP = 8  # words from the first to the second word of a landmark
@@ -118,7 +119,7 @@ def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, .
 
     for one, other, shift in _candidates(words):
         first, second = sorted((lead(one), lead(other)))
-        if first != second and _distance(words[one], words[other], shift) <= MAX_DISTANCE:
+        if first != second and _is_copy(words[one], words[other], shift):
             leader[second] = first
     groups: dict[int, list[str]] = collections.defaultdict(list)
     for number, song in enumerate(songs):
@@ -159,19 +160,27 @@ def _landmarks(words: np.ndarray, start: int) -> np.ndarray:
     return keys[chosen] * _PLACES + (chosen + start).astype(np.uint64)
 
 
-def _distance(one: np.ndarray, other: np.ndarray, late: int) -> float:
-    """Compare the time in which both sound: 0 if equal, 1 if they agree as by chance or there is too little to tell."""
+def _is_copy(one: np.ndarray, other: np.ndarray, late: int) -> bool:
+    """Compare the time in which both sound."""
     shorter = min(np.count_nonzero(one), np.count_nonzero(other))
     one, other = one[max(0, -late) :], other[max(0, late) :]
     common = min(len(one), len(other))
     one, other = one[:common], other[:common]
-    telling = (one != 0) | (other != 0)
+    telling = np.flatnonzero(one | other)
+    if len(telling) < _MIN_COMMON_SHARE * shorter:
+        return False
     one, other = one[telling], other[telling]
-    if len(one) < _MIN_COMMON_SHARE * shorter:
-        return 1.0
+    if np.unpackbits((one ^ other).view(np.uint8)).sum(dtype=np.int64) > _TOO_MANY * _BITS * len(telling):
+        return False
     if min(len(np.unique(one)), len(np.unique(other))) < _MIN_DIFFERENT_WORDS:
-        return 1.0
-    bits, others = (words[:, np.newaxis] >> np.arange(_BITS) & 1 for words in (one, other))
-    often, others_often = bits.mean(axis=0), others.mean(axis=0)
+        return False
+    return _distance(one, other) <= MAX_DISTANCE
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Count the bits that differ: 0 if none do, 1 if as many as by chance."""
+    words = np.stack([one, other, one ^ other])
+    bits = np.unpackbits(words.view(np.uint8), axis=1).reshape(3, -1, _BITS)
+    often, others_often, different = bits.mean(axis=1)
     by_chance = often * (1 - others_often) + others_often * (1 - often)
-    return float((bits != others).mean(axis=0).sum() / by_chance.sum())
+    return float(different.sum() / by_chance.sum()) if different.any() else 0.0
