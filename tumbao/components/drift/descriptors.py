@@ -1,0 +1,147 @@
+"""What a mel image says in numbers: descriptors by the field's usual names, from the levels that the network sees.
+
+Both sides of a comparison have passed the one front-end, so a difference is the music's. As an image depends on its
+fragment's own maximum, so do the descriptors: the same music at another gain is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from tumbao.schema.mel_spec import MelSpec
+
+SILENCE_DB = -60.0
+"""A frame is silent if its loudest band is fainter than this under the fragment's maximum."""
+
+LOW_HZ, HIGH_HZ = 250.0, 4_000.0
+"""Below and above, energy counts as low and as high."""
+
+PULSE_HZ = (0.5, 4.0)
+"""Rates of a pulse that are looked for: 30 to 240 beats a minute."""
+
+SLOWEST_MODULATION_HZ = 0.2
+"""What changes more slowly is form, not rhythm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Descriptor:
+    """One measure of a fragment.
+
+    Parameters
+    ----------
+    name : str
+        Its column.
+    unit : str
+        Its unit; empty for a ratio.
+    meaning : str
+        What it is, in a sentence.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+
+
+DESCRIPTORS: tuple[Descriptor, ...] = (
+    Descriptor("mean_level", "dB", "mean of all bands of sounding frames, under the fragment's maximum"),
+    Descriptor("silence_ratio", "", f"share of frames fainter than {-SILENCE_DB:.0f} dB under the fragment's maximum"),
+    Descriptor("spectral_centroid", "Hz", "mean frequency, weighted by amplitude"),
+    Descriptor("spectral_bandwidth", "Hz", "standard deviation of frequency around the centroid"),
+    Descriptor("spectral_flatness", "dB", "geometric mean over arithmetic mean of the bands' power; 0 is white noise"),
+    Descriptor("low_energy", "dB", f"power below {LOW_HZ:.0f} Hz over all power"),
+    Descriptor("high_energy", "dB", f"power above {HIGH_HZ / 1000:.0f} kHz over all power"),
+    Descriptor("spectral_flux", "dB/s", "mean rise of the bands per second: strength and number of onsets"),
+    Descriptor("bass_modulation", "Hz", f"median rate at which the level below {LOW_HZ:.0f} Hz rises and falls"),
+    Descriptor("pulse_clarity", "", "highest autocorrelation of onset strength at the period of a beat, at any tempo"),
+)
+"""What is measured, in the order of `describe`."""
+
+
+def describe(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
+    """Measure one fragment.
+
+    Parameters
+    ----------
+    levels : np.ndarray [shape=(image_height, image_width), dtype=int]
+        Indexes of its mel image, 0 (the floor) to 255 (its maximum); low frequencies at the bottom.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    values : np.ndarray [shape=(len(DESCRIPTORS),), dtype=float64]
+        Finite, also for silence, whose spectrum counts as flat.
+
+    Raises
+    ------
+    ValueError
+        If the image is not of the front-end's size.
+    """
+    if levels.shape != (spec.image_height, spec.image_width):
+        raise ValueError(
+            f"Expected levels of shape {(spec.image_height, spec.image_width)}. Received: shape={levels.shape}"
+        )
+    decibels = (levels[::-1].astype(np.float64) / 255.0 - 1.0) * spec.dynamic_range_db  # [bands from low to high, time]
+    sounding = decibels.max(axis=0) >= SILENCE_DB
+    heard = decibels[:, sounding] if sounding.any() else decibels
+    power = 10.0 ** (heard / 10.0)
+    hertz = _row_hertz(spec)
+    amplitude = np.sqrt(power)
+    weights = amplitude / amplitude.sum(axis=0)
+    centroid = hertz @ weights
+    spread = np.sqrt(np.maximum((hertz**2) @ weights - centroid**2, 0.0))
+    rate = spec.image_width / spec.fragment_seconds  # columns of the image per second
+    onsets = np.maximum(np.diff(heard, axis=1), 0.0).mean(axis=0) if heard.shape[1] > 1 else np.zeros(1)
+    whole = power.sum()
+    return np.array(
+        [
+            heard.mean(),
+            1.0 - sounding.mean(),
+            centroid.mean(),
+            spread.mean(),
+            (heard.mean(axis=0) - 10.0 * np.log10(power.mean(axis=0))).mean(),
+            _share_db(power[hertz < LOW_HZ].sum(), whole),
+            _share_db(power[hertz > HIGH_HZ].sum(), whole),
+            onsets.mean() * rate,
+            _modulation(heard[hertz < LOW_HZ], rate),
+            _pulse_clarity(onsets, rate),
+        ]
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _row_hertz(spec: MelSpec) -> np.ndarray:
+    """Give the frequency that each row of an image stands for, from low to high."""
+    import librosa
+
+    centres = librosa.mel_frequencies(spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]
+    rows = (np.arange(spec.image_height) + 0.5) * spec.mel_bands / spec.image_height - 0.5
+    return np.interp(rows, np.arange(spec.mel_bands), centres)
+
+
+def _share_db(part: float, whole: float) -> float:
+    return float(10.0 * np.log10(max(part / whole, 1e-8)))
+
+
+def _modulation(decibels: np.ndarray, rate: float) -> float:
+    """Find the frequency that halves the power of the modulation spectrum."""
+    centred = decibels - decibels.mean(axis=1, keepdims=True)
+    spectrum = (np.abs(np.fft.rfft(centred * np.hanning(centred.shape[1]), axis=1)) ** 2).sum(axis=0)
+    hertz = np.fft.rfftfreq(centred.shape[1], 1.0 / rate)
+    power = np.cumsum(np.where(hertz >= SLOWEST_MODULATION_HZ, spectrum, 0.0))
+    return float(hertz[np.searchsorted(power, power[-1] / 2)]) if power[-1] > 0 else 0.0
+
+
+def _pulse_clarity(onsets: np.ndarray, rate: float) -> float:
+    centred = onsets - onsets.mean()
+    energy = centred @ centred
+    if energy == 0:
+        return 0.0
+    spectrum = np.abs(np.fft.rfft(centred, 2 * len(centred))) ** 2
+    correlation = np.fft.irfft(spectrum)[: len(centred)] / energy
+    at_beat = correlation[math.ceil(rate / PULSE_HZ[1]) : int(rate / PULSE_HZ[0]) + 1]
+    return float(at_beat.max(initial=0.0))

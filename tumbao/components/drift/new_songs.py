@@ -1,0 +1,158 @@
+"""Listening to new songs, whose genres nobody needs to know."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tumbao import progress
+from tumbao.components.drift.descriptors import describe
+from tumbao.components.drift.heard import Heard
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.catalog import Rejected, Song, look_through
+from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.fragments import Fragments
+from tumbao.components.ingest.layouts import find_layout, read_library
+from tumbao.components.ingest.listing import Entry
+from tumbao.components.ingest.manifest import read_entries
+from tumbao.schema.mel_spec import MelSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class NewSongs:
+    """New music: every file found stands in `heard` or in `rejected`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the folder or the list.
+    synthetic : bool
+        Whether it says that its songs are composed, not recorded.
+    heard : tuple of Heard
+        What could be measured, in the library's order.
+    rejected : tuple of Rejected
+        All else, sorted by identifier.
+    """
+
+    name: str
+    synthetic: bool
+    heard: tuple[Heard, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def listen(library: Path, layout: str, spec: MelSpec) -> NewSongs:
+    """Measure every song of a folder or a list.
+
+    Parameters
+    ----------
+    library : Path
+        A plain folder of songs, or anything that `layouts.read_library` reads; a list needs no column but `file_name`.
+    layout : str
+        One of `layouts.LAYOUTS`.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    songs : NewSongs
+        One fragment is in memory at a time for each processor.
+
+    Raises
+    ------
+    ValueError
+        If the library is not there or makes no sense.
+    """
+    library = library.absolute()
+    entries = _entries(library, layout)
+    catalog = look_through(library, entries, sorted({entry.genre for entry in entries}), spec)
+    progress.start("listen", len(catalog.songs))
+    with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(lambda song: _hear(song, spec, decoders), catalog.songs))
+    unheard = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
+    return NewSongs(
+        name=catalog.name,
+        synthetic=catalog.synthetic,
+        heard=tuple(outcome for outcome in outcomes if isinstance(outcome, Heard)),
+        rejected=tuple(sorted(catalog.rejected + unheard, key=lambda item: item.song)),
+    )
+
+
+def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.ndarray:
+    """Draw one fragment of a new song.
+
+    Parameters
+    ----------
+    song : Heard
+        The song.
+    index : int
+        Which of its fragments.
+    spec : MelSpec
+        The front-end's parameters.
+    decoders : Decoders
+        Read it.
+
+    Returns
+    -------
+    levels : np.ndarray [shape=(image_height, image_width), dtype=int32]
+        Indexes of its mel image, see `mel.mel_levels`.
+
+    Raises
+    ------
+    AudioError
+        If the file has become unusable since.
+    """
+    start = float(song.starts[index])
+    end = start + (song.seconds if song.padded else spec.fragment_seconds)
+    fragment, *_ = Fragments(decoders.read(Part(song.path, start, end), spec, song.sha256))
+    return _front_end(spec)(fragment.samples)
+
+
+def _entries(library: Path, layout: str) -> list[Entry]:
+    if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
+        return read_entries(library, root=library.parent, required=("file_name",))
+    return read_library(library, layout)
+
+
+def _hear(song: Song, spec: MelSpec, decoders: Decoders) -> Heard | Rejected:
+    levels, padded, starts, values = _front_end(spec), False, [], []
+    try:
+        items = Fragments(decoders.read(song.part, spec, song.sha256))
+        for item in items:
+            if item.silent:  # ingest leaves it out, too
+                continue
+            padded = item.padded
+            starts.append(song.start_seconds + item.index * spec.fragment_seconds)
+            values.append(describe(levels(item.samples), spec))
+        ending = items.ending
+    except AudioError as error:
+        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+    finally:
+        progress.advance("listen")
+    return Heard(
+        song=song.song,
+        path=song.path,
+        sha256=song.sha256,
+        genre=song.genre,
+        seconds=ending.seconds,
+        padded=padded,
+        truncated=ending.truncated,
+        starts=np.array(starts),
+        values=np.array(values),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _front_end(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
+    import tensorflow as tf  # seconds that an empty library need not spend
+
+    from tumbao.components.ingest import mel
+
+    signature = [tf.TensorSpec([1, spec.fragment_samples], tf.float32)]
+    traced = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
+    return lambda samples: traced(samples[np.newaxis])[0].numpy()

@@ -1,0 +1,68 @@
+"""The training data of a workspace's last run, found through ML Metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+
+from tumbao.components.drift.training import TrainingData
+from tumbao.pipeline.collect import run_artifacts
+from tumbao.pipeline.runs import read_runs
+from tumbao.schema.mel_spec import MelSpec
+
+METADATA_FILE = "metadata.sqlite"
+
+
+def find_training(workspace: Path) -> TrainingData:
+    """Find what the last run was trained on.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace of `tumbao run`.
+
+    Returns
+    -------
+    training : TrainingData
+        Its records, which are there.
+
+    Raises
+    ------
+    ValueError
+        If nothing ran there, or the last run did not come to its records, or they are gone.
+    """
+    file = workspace / METADATA_FILE
+    if not file.is_file():
+        raise ValueError(
+            f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
+            "`tumbao run --data FOLDER` trains one; --workspace names another."
+        )
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(file.absolute())
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
+    artifacts = run_artifacts(connection, after=0)
+    examples, ingested = (artifacts.uri("AudioExampleGen", key) for key in ("examples", "ingested"))
+    if examples is None or ingested is None:
+        raise ValueError(
+            f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
+            "`tumbao run` with its library goes on where it stood."
+        )
+    if not list(Path(examples).glob("Split-train/*.gz")):
+        raise ValueError(
+            f"Expected the records of the training split in {examples}. Received: no such files. "
+            "Was the workspace moved, or cleared?"
+        )
+    settings = artifacts.executions["AudioExampleGen"].custom_properties
+    description = json.loads(Path(settings["manifests"].string_value, "catalog.json").read_text("utf-8"))
+    names = [record.run for record in read_runs(workspace)]
+    return TrainingData(
+        run=names[-1] if names else "",
+        library=description["library"],
+        synthetic=description["synthetic"],
+        genres=tuple(description["genres"]),
+        spec=MelSpec(**json.loads(settings["mel_spec"].string_value)),
+        examples=examples,
+        ingested=f"{ingested}/ingested.jsonl",
+    )
