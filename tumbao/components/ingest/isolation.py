@@ -55,7 +55,8 @@ def serve(descriptor: int) -> None:
     connection = multiprocessing.connection.Connection(descriptor)
     connection.send((_READY, None))
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - decoders talk to themselves about broken files
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     with contextlib.suppress(EOFError, ConnectionError):  # the owner is gone
         while True:
             function, arguments = connection.recv()

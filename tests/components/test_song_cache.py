@@ -1,0 +1,83 @@
+"""Drawn songs on disk: whole or not there."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tumbao.components.ingest import song_cache
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.song_cache import Drawn, SongCache, add_description, add_image
+
+DRAWN = Drawn(
+    seconds=9.5,
+    declared_seconds=None,
+    truncated=False,
+    padded=False,
+    silent=1,
+    fragments=[0, 2],
+    fingerprint="AQA=",
+)
+
+
+def png(level: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("P", (4, 3), level).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write(cache: SongCache, path: str) -> None:
+    with cache.writing(path) as song:
+        add_image(song, 0, png(1))
+        add_image(song, 2, png(2))
+        add_description(song, DRAWN)
+
+
+@pytest.mark.parametrize("place", ["{tmp_path}/a b", "ram://songs"])
+def test_what_is_written_is_read(tmp_path: Path, place: str) -> None:
+    cache = SongCache(place.format(tmp_path=tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    assert song_cache.description(path) is None
+    write(cache, path)
+    write(cache, path)  # by another worker, the same
+    assert song_cache.description(path) == DRAWN
+    assert list(song_cache.images(path)) == [(0, png(1)), (2, png(2))]
+
+
+def test_a_song_is_known_by_its_bytes_and_its_part() -> None:
+    cache = SongCache("songs")
+    parts = [Part("a"), Part("a", 1), Part("a", 0, 1), Part("a", 1, 2)]
+    assert len({cache.path(part, sha256) for part in parts for sha256 in ("ab", "cd")}) == 8
+    assert cache.path(Part("here"), "ab") == cache.path(Part("there"), "ab")
+
+
+def test_what_is_not_finished_is_not_there_and_is_swept_up(tmp_path: Path) -> None:
+    cache = SongCache(str(tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    with pytest.raises(KeyboardInterrupt), cache.writing(path) as song:
+        add_image(song, 0, png(1))
+        raise KeyboardInterrupt
+    assert song_cache.description(path) is None
+    write(cache, path)
+    half = Path(f"{path}.0123.unfinished")
+    half.write_bytes(b"PK")
+    cache.sweep()
+    assert list(Path(path).parent.iterdir()) == [Path(path)]
+    assert song_cache.description(path) == DRAWN
+
+
+def test_a_cache_that_is_not_there_is_swept(tmp_path: Path) -> None:
+    SongCache(str(tmp_path / "none")).sweep()
+    assert not tf.io.gfile.exists(str(tmp_path / "none"))
+
+
+def test_viewers_can_open_the_images(tmp_path: Path) -> None:
+    cache = SongCache(str(tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    write(cache, path)
+    for _, content in song_cache.images(path):
+        assert Image.open(io.BytesIO(content)).size == (4, 3)
