@@ -4,9 +4,15 @@ A word of 16 bits describes an instant, five times a second. Each bit compares t
 the lower one gain on the higher one from the 2 seconds before the instant to the 2 seconds after it? Loudness, filters
 and what an encoder leaves out hardly change that. A word of 0 says nothing: where it is silent, or nothing changes.
 
-Two songs are the same recording if, laid over each other so that a few of their words fit, they differ in few bits
-over the whole time in which both sound. Where less than 10 seconds of different sound are to be compared, as in steady
-noise, in a short loop or in a song of some seconds, no two songs are called the same.
+Two songs are the same recording if, laid over each other so that some of their words fit, they differ in few bits over
+the whole time in which both sound, and that is at least half of the shorter one. Where they have fewer than 50
+different words there, 10 seconds of sound that never repeats, no two songs are called the same: steady sounds, clicks,
+short loops and songs of some seconds have too little to tell them apart.
+
+Measured with 60 songs of the demo library, all played by one synthesizer: a copy as wav, flac, mp3, vorbis, opus or aac
+from 48 kbit/s, up to 0.1 s late or 12 dB louder or softer, has a distance of 0.19 at most; one that began up to 5 s
+earlier or later 0.23; both together 0.25. Songs that share tempo, chords, players and every stroke of the drums, but
+not the melody, have 0.36 or more; any others 0.7 over 30 s.
 """
 
 from __future__ import annotations
@@ -26,17 +32,15 @@ MAX_DISTANCE = 0.3
 
 _BITS = 16
 _REACH_SECONDS = 2.0
-_HEARD_SHARE = 0.75  # of the rows, from below: encoders drop what lies above, and it sounds alike in all songs
+_HEARD_SHARE = 0.75  # of the rows, from below: encoders drop what lies above
 _STEADY = 1e-3  # a smaller change, as a part of the fragment's maximum, is none
-
 _TOO_MANY = MAX_DISTANCE / (2 - MAX_DISTANCE)  # a share of different bits that is above the distance by any chance
 _MIN_DIFFERENT_WORDS = 10 * WORDS_PER_SECOND
 _MIN_COMMON_SHARE = 0.5  # of the shorter song
 _LANDMARK_STEP = 8  # words from the first to the second word of a landmark
 _LANDMARK_SHARE = 2  # one landmark in so many is looked up
 _PLACES = np.uint64(1 << 32)
-_NEIGHBOURS = 3
-_MIN_VOTES = 2
+_NEIGHBOURS = 3  # that a landmark is compared with
 
 
 def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
@@ -96,12 +100,14 @@ def _means(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray
 
 
 def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
-    """Find the songs that are the same recording.
+    """Find the songs that are the same recording, or contain it.
+
+    Nothing is compared with everything: time and memory grow with the number of words.
 
     Parameters
     ----------
     fingerprints : mapping of str to np.ndarray [shape=(n,), dtype=uint16]
-        Song → the words of its fragments, in order.
+        Song → the words of all its fragments, in order.
 
     Returns
     -------
@@ -145,8 +151,9 @@ def _candidates(words: list[np.ndarray]) -> Iterator[tuple[int, int, int]]:
         first, second = places - starts[songs]
         code = (one * len(words) + other) * span + second - first + span // 2
         votes.append(code[one != other])
-    codes, counts = np.unique(np.concatenate(votes), return_counts=True)
-    for code in codes[counts >= _MIN_VOTES].tolist():
+    codes = np.concatenate(votes)
+    codes.sort()
+    for code in np.unique(codes[1:][codes[1:] == codes[:-1]]).tolist():  # at least two landmarks agree
         pair, late = divmod(code, span)
         yield *divmod(pair, len(words)), late - span // 2
 
