@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,7 +101,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(song: Path, small_spec:
     elif change == "replaced":
         other = song.with_name("other")
         other.write_bytes(song.read_bytes())
-        os.replace(other, song)
+        other.replace(song)
     else:
         song.unlink()
     with pytest.raises((AudioError, FileNotFoundError)) as caught:

@@ -27,8 +27,10 @@ def write(path: Path, samples: np.ndarray, rate: int = SMALL.sample_rate_hz) -> 
     return path
 
 
-def everything(path: Path, spec: MelSpec, *part: float | None) -> tuple[list[Fragment], Ending]:
-    fragments = Fragments(read(path, spec, *part))
+def everything(
+    path: Path, spec: MelSpec, start: float = 0.0, end: float | None = None
+) -> tuple[list[Fragment], Ending]:
+    fragments = Fragments(read(path, spec, start, end))
     return list(fragments), fragments.ending
 
 

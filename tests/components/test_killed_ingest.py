@@ -25,7 +25,7 @@ from tumbao.schema.record import SPLITS
 KILLS = 10
 GENRES = ["cumbia", "salsa"]
 
-# Imports once, which takes seconds, and forks a process for each run: TensorFlow is imported, but has not begun to work.
+# Imports once, which takes seconds, and forks a process for each run; TensorFlow has not begun to work by then.
 NURSERY = """
 import json, os, sys, traceback
 from tumbao.components.ingest.component import AudioExampleGen

@@ -64,6 +64,16 @@ def test_a_song_is_the_sum_of_its_fragments(classifier: Classifier, tone: Tone, 
     assert (song.duration_seconds, song.truncated, song.padded) == (95, False, False)
 
 
+def test_silent_fragments_have_no_part_in_the_answer(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    loud, nothing = 2 * tone(30), np.zeros(30 * RATE, np.float32)
+    soundfile.write(tmp_path / "song.wav", np.concatenate([loud, nothing, nothing]), RATE, subtype="FLOAT")
+    song = classifier.classify(tmp_path / "song.wav")
+    assert (song.silent, song.answer.votes) == (2, (0, 0, 0, 1, 0))
+    assert [fragment.start_seconds for fragment in song.fragments] == [0]
+    assert song.answer.probabilities == pytest.approx(tiny_model(loud), abs=0.02)
+    assert song.duration_seconds == 90
+
+
 def test_a_short_song_is_flagged_and_ends_where_it_ends(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.flac", tone(12), RATE)
     song = classifier.classify(tmp_path / "short.flac")

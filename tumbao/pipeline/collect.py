@@ -200,7 +200,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
     fragments: Counter[tuple[str, str]] = Counter()
     for song in songs:
         fragments[song["genre"], song["split"]] += song["fragments"]
-    remarks = {(song["song"], remark) for song in songs for remark in _remarks(song)}
+    flagged = {(song["song"], remark) for song in songs for remark in remarks(song)}
     few = [genre for genre in config.genres if in_split[genre, "test"] < FEW_SONGS]
     warnings = []
     if few:
@@ -217,7 +217,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
         found=description["found"],
         ingested=len({song["entry"] for song in songs}),
         rejected=tuple(data.RejectedFile(one["song"], one["reason"], one["detail"]) for one in rejected),
-        flagged=tuple(data.FlaggedSong(*remark) for remark in sorted(remarks)),
+        flagged=tuple(data.FlaggedSong(*remark) for remark in sorted(flagged)),
         counts=tuple(
             data.SplitCount(genre, split, in_split[genre, split], fragments[genre, split])
             for genre in config.genres
@@ -229,8 +229,19 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
     )
 
 
-def _remarks(song: dict[str, Any]) -> Iterator[str]:
-    """Say what was not as it should be of a song that was ingested."""
+def remarks(song: dict[str, Any]) -> Iterator[str]:
+    """Say what was not as it should be of a song that was ingested.
+
+    Parameters
+    ----------
+    song : dict
+        What ingest told of it.
+
+    Yields
+    ------
+    remark : str
+        What was done about it.
+    """
     if song["padded"]:
         yield "shorter than a fragment: silence was added"
     if song["truncated"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 import time
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +23,7 @@ from tumbao.components.report.scores import scores
 from tumbao.components.report.verdict import verdict
 from tumbao.pipeline import collect
 from tumbao.pipeline.config import PipelineConfig, UsageError
-from tumbao.pipeline.graph import build
+from tumbao.pipeline.graph import build, song_cache
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbone import preferred_policy
@@ -127,6 +128,8 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     part = _part(pipeline, asked, connection)
     began = int(time.time() * 1000)
     error = _run(pipeline, part, watch)
+    if not error:
+        _forget_other_songs(Path(song_cache(config)))
     record = dataclasses.replace(
         record, synthetic=catalog.synthetic, protocol=asked.protocol, settings={**record.settings, "policy": policy}
     )
@@ -157,6 +160,13 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
+
+
+def _forget_other_songs(cache: Path) -> None:
+    """Delete what former code has drawn: it will not be asked for again."""
+    for other in cache.parent.glob("*"):
+        if other != cache:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _megabytes(label: str, done: int, total: int) -> None:

@@ -21,9 +21,6 @@ from tumbao.trainer.run import run_fn
 
 NAME = "tumbao"
 
-SONGS_FOLDER = "songs"
-"""In the workspace: what is drawn of each song, in a folder for each state of the code and of `MelSpec`."""
-
 
 def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     """Build the pipeline.
@@ -45,7 +42,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     songs = AudioExampleGen(
         manifests=config.manifests,
         mel_spec=config.mel_spec,
-        cache=f"{config.workspace}/{SONGS_FOLDER}/{_drawn_by(mel_spec)}",
+        cache=song_cache(config),
         code=source_digest("tumbao.components.ingest.executor"),
     )
     statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
@@ -143,7 +140,19 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     )
 
 
-def _drawn_by(mel_spec: str) -> str:
-    """Name the state of everything that decides how a song is drawn."""
+def song_cache(config: PipelineConfig) -> str:
+    """Name the folder where what is drawn of each song is kept.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The run's settings.
+
+    Returns
+    -------
+    folder : str
+        In the workspace; another one for other code and for another `MelSpec`.
+    """
     code = source_digest("tumbao.components.ingest.transform")
-    return hashlib.sha256(f"{code} {mel_spec}".encode()).hexdigest()[:16]
+    settled = f"{code} {json.dumps(dataclasses.asdict(config.mel_spec))}"
+    return f"{config.workspace}/songs/{hashlib.sha256(settled.encode()).hexdigest()[:16]}"

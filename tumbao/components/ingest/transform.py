@@ -212,20 +212,21 @@ def _part(row: Row) -> Part:
     return Part(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
 
 
-def _fingerprints(part: DrawnPart) -> Iterator[tuple[str, int, int, str]]:
+def _fingerprints(part: DrawnPart) -> Iterator[tuple[Row, int, str]]:
     if part.drawn:
-        row = part.rows[0]
-        yield row["song"], int(row["first"]), int(row["entry"]), part.drawn.fingerprint
+        yield part.rows[0], len(part.rows), part.drawn.fingerprint
 
 
-def _copies(told: Sequence[tuple[str, int, int, str]]) -> dict[str, str]:
+def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
     """Find songs to leave out: each → the song that it is the same recording as."""
     words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     entries: dict[str, int] = {}
-    for song, _, entry, text in sorted(told):
-        words[song].append(copies.from_text(text))
-        entries[song] = min(entry, entries.get(song, entry))
-    return copies.find_copies({song: np.concatenate(parts) for song, parts in words.items()}, entries)
+    for row, _, text in sorted(told, key=lambda one: (one[0]["song"], int(one[0]["first"]))):
+        words[row["song"]].append(copies.from_text(text))
+        entries.setdefault(row["song"], int(row["entry"]))
+    found = copies.find_copies({song: np.concatenate(parts) for song, parts in words.items()}, entries)
+    progress.start("write", sum(rows for row, rows, _ in told if row["song"] not in found))
+    return found
 
 
 def _tell(part: DrawnPart, kept: Mapping[str, str]) -> Iterator[Any]:
