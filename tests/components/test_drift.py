@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ from tumbao.components.drift import comparison
 from tumbao.components.drift.comparison import Comparison, compare
 from tumbao.components.drift.descriptors import describe
 from tumbao.components.drift.heard import Heard
-from tumbao.components.drift.new_songs import listen
+from tumbao.components.drift.new_songs import levels_at, listen
 from tumbao.components.drift.render import figure, histogram
 from tumbao.components.drift.run import FIGURES, NEW_STATISTICS, PAGE, TRAINING_STATISTICS, run_drift
 from tumbao.components.drift.training import TrainingData, recall
+from tumbao.components.ingest.decoders import Decoders
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
+from tumbao.components.statistics import statistics_of
 from tumbao.schema.mel_spec import MelSpec
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -92,16 +95,14 @@ def drifted(result: Comparison) -> list[str]:
     return [measure.descriptor.name for measure in result.drifted]
 
 
-@pytest.mark.parametrize("change", [unchanged, quieter])
-def test_like_music_is_alike_and_so_is_quieter_music(change: Change, trained: list[Heard], small_spec: MelSpec) -> None:
-    assert drifted(compare(trained, songs(15, 2, small_spec, change), ())) == []
+def test_like_music_is_alike_however_quiet(trained: list[Heard], small_spec: MelSpec) -> None:
+    assert drifted(compare(trained, songs(15, 2, small_spec, quieter), ())) == []
 
 
 @pytest.mark.parametrize(
     ("change", "speed", "name", "rises"),
     [
         (low_passed, 1.0, "spectral_centroid", False),
-        (noisy, 1.0, "spectral_flatness", True),
         (unchanged, 1.8, "bass_modulation", True),
     ],
 )
@@ -116,22 +117,18 @@ def test_changed_music_drifts_in_the_right_measure(
     assert "truncated" not in drifted(result)
 
 
-def test_a_single_song_like_the_others_is_no_drift(trained: list[Heard], small_spec: MelSpec) -> None:
-    assert drifted(compare(trained, songs(1, 4, small_spec), ())) == []
-
-
 def test_genres_are_compared_only_where_the_model_knows_them_all(trained: list[Heard]) -> None:
-    def of(genres: Iterable[str], whose: str) -> list[Heard]:
-        pairs = zip(trained, genres, strict=False)
-        return [Heard(whose + s.song, "", "", g, s.seconds, False, False, s.starts, s.values) for s, g in pairs]
+    def of(*genres: str) -> list[Heard]:
+        return [dataclasses.replace(song, genre=genre) for song, genre in zip(trained, genres, strict=False)]
 
-    training = of(["salsa", "cumbia"] * 20, "t")
-    result = compare(training, of(["salsa"] * 20, "n"), ["cumbia", "salsa"])
-    (measure,) = result.drifted
-    assert measure.descriptor.name == "genre"
-    assert (measure.training, measure.new, measure.distance) == (0.5, 1 if measure.category == "salsa" else 0, 0.5)
-    unknown = of(["salsa", ""], "n")
-    assert "genre" not in comparison._table(training, unknown, ["cumbia", "salsa"])
+    training, known = of(*["salsa", "cumbia"] * 4), ["cumbia", "salsa"]
+    assert "genre" not in comparison._table(training, of("salsa", ""), known)
+    tables = (comparison._table(songs_, [], known) for songs_ in (training, of(*["salsa"] * 3, "cumbia")))
+    before, after = ({name: table[name] for name in ("genre", "padded")} for table in tables)
+    distances, found = comparison._validate(statistics_of(before), statistics_of(after), {"genre": 0.2, "padded": 0.2})
+    assert (distances, found) == ({"genre": 0.25, "padded": 0.0}, {"genre"})
+    measure = comparison._measure("genre", before["genre"], after["genre"], 0.25, 0.2, True)
+    assert (measure.training, measure.new) == (0.5, 0.75 if measure.category == "salsa" else 0.25)
 
 
 def test_thresholds_allow_for_chance_and_never_fall_below_what_matters() -> None:
@@ -206,6 +203,33 @@ def test_a_file_is_measured_as_its_record(tmp_path: Path, small_spec: MelSpec) -
     assert (heard.genre, heard.padded, heard.truncated) == ("", False, False)
     assert heard.seconds == pytest.approx(8.5, abs=0.01)
     np.testing.assert_allclose(heard.values, hear("", song, small_spec).values, rtol=1e-3, atol=1e-3)
+
+
+def test_songs_are_flagged_and_silence_left_out_as_ingest_does(tmp_path: Path, small_spec: MelSpec) -> None:
+    song = compose(np.random.default_rng(9), 3)
+    soundfile.write(tmp_path / "gap.wav", np.where(np.abs(np.arange(len(song)) / RATE - 6) <= 2, 0, song), RATE)
+    soundfile.write(tmp_path / "padded.wav", song[: round(3.5 * RATE)], RATE)
+    soundfile.write(tmp_path / "whole.wav", song, RATE)
+    (tmp_path / "breaks off.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[: 2 * 9 * RATE])
+    heard = {song.song: song for song in listen(tmp_path, "auto", small_spec).heard}
+    assert {name: song.starts.tolist() for name, song in heard.items()} == {
+        "gap.wav": [0, 8],
+        "padded.wav": [0],
+        "whole.wav": [0, 4, 8],
+        "breaks off.wav": [0, 4],
+    }
+    assert [name for name, song in heard.items() if song.padded] == ["padded.wav"]
+    assert [name for name, song in heard.items() if song.truncated] == ["breaks off.wav"]
+
+
+def test_a_fragment_is_drawn_again_as_it_was_heard(tmp_path: Path, small_spec: MelSpec) -> None:
+    soundfile.write(tmp_path / "long.wav", compose(np.random.default_rng(10), 3), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", compose(np.random.default_rng(11))[: 3 * RATE + 1], RATE, subtype="FLOAT")
+    with Decoders() as decoders:
+        for song in listen(tmp_path, "auto", small_spec).heard:
+            for index, values in enumerate(song.values):
+                again = describe(levels_at(song, index, small_spec, decoders), small_spec)
+                np.testing.assert_allclose(again, values, rtol=0.02, atol=0.02)
 
 
 def test_a_list_needs_no_genres(tmp_path: Path, small_spec: MelSpec) -> None:

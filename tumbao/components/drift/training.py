@@ -19,7 +19,7 @@ from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 
 MOST_SONGS = 2_000
-"""Of more training songs, this many are read: chance then moves a distance by less than `comparison.SMALLEST_JSD`."""
+"""Of more training songs, this many are read: chance is then a matter of the new songs, and memory is bounded."""
 
 
 @dataclasses.dataclass(frozen=True)
