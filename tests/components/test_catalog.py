@@ -373,7 +373,7 @@ def test_a_list_may_name_parts_and_only_what_lies_in_the_library(
         "b.wav,cumbia,,,",
         "../elsewhere.wav,cumbia,,,",
         f"{tmp_path}/elsewhere.wav,cumbia,,,",
-        "gs://bucket/c.wav,cumbia,,,",
+        "ram://bucket/not there.wav,cumbia,,,",
         "c.wav,tango,,,",
         "missing.wav,salsa,,,",
         columns="file_name,genre,artist,start,end",
