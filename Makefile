@@ -44,8 +44,9 @@ lint: setup ## check style, format, types and docstrings
 	.venv/bin/mypy
 	.venv/bin/numpydoc lint $$(find tumbao -name '*.py')
 
-bench: setup ## measure: every file of benchmarks/
-	@for benchmark in benchmarks/*.py; do .venv/bin/python "$$benchmark"; done
+bench: setup ## measure, in short: how long a cold start and ingest take
+	.venv/bin/python benchmarks/classify_cold_start.py
+	.venv/bin/python benchmarks/ingest.py --quick
 
 lock: | $(UV) ## write requirements.lock from requirements.in, changing no more versions than needed
 	$(UV) pip compile --quiet --python-version 3.10 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock

@@ -1,0 +1,708 @@
+"""How fast ingest is, how much memory it takes, and where its time goes, on a library of mp3 songs that is made here.
+
+Three ways from the same songs, each on one CPU: the paper's recipe in one process (ffmpeg cuts 30-second files, librosa
+loads and measures, matplotlib draws, the picture is read back and resized), Tumbao's `IngestSongs` in Beam with nothing
+in its cache, and the floor, which only decodes and resamples. Ingest runs on all CPUs too. Its seconds per song are
+those that more songs add, so what starting costs is not in the ratios; it is told apart. They take turns, round by
+round, and medians are compared. The last line is the result as JSON.
+
+    python benchmarks/ingest.py [--quick]
+
+The recipe needs ffmpeg: the program, or the one in the package imageio-ffmpeg, which Tumbao itself does not need:
+
+    uv pip install --target .tools/ffmpeg imageio-ffmpeg
+    PYTHONPATH=.tools/ffmpeg python benchmarks/ingest.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import csv
+import dataclasses
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from rich.console import Console
+from rich.table import Table
+
+RATE_HZ = 44_100
+ENCODED_FRAMES = 8_192  # at once: one long write can break libsndfile's mp3 encoder
+READ_FRAMES = 65_536
+FRAGMENT_SECONDS = 30
+GENRES = ("bachata", "salsa")
+SPLITS = ("train", "val", "test")
+SCALE = 20
+"""How much larger the larger library of the memory measurement is."""
+
+WANTED = {
+    "vs_paper_recipe": ("≥", 5.0),
+    "two_cores": ("≥", 1.7),
+    "vs_decode_floor": ("≤", 1.8),
+    "peak_mb": ("<", 700.0),
+    "memory_growth": ("≤", 0.15),
+}
+
+console = Console()
+Worker = concurrent.futures.ProcessPoolExecutor
+Row = dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Parameters
+    ----------
+    songs : int
+        Songs of the library.
+    song_seconds : int
+        Length of each, in seconds.
+    few : int
+        So many of them are ingested for what starting costs.
+    rounds : int
+        How often everything is done.
+    short_songs : int
+        Songs of the smaller library of the memory measurement.
+    short_seconds : int
+        Length of each, in seconds.
+    """
+
+    songs: int = 14
+    song_seconds: int = 180
+    few: int = 2
+    rounds: int = 5
+    short_songs: int = 8
+    short_seconds: int = 40
+
+
+FULL, QUICK = Size(), Size(songs=6, rounds=2, short_songs=3, short_seconds=31)
+
+
+def write_song(path: Path, seed: int, seconds: int) -> None:
+    """Compose and encode a song: chords that change every second, a beat, noise.
+
+    Parameters
+    ----------
+    path : Path
+        The mp3 file; stereo.
+    seed : int
+        Another seed, another song.
+    seconds : int
+        Its length, in seconds.
+    """
+    random = np.random.default_rng(seed)
+    chords = 110 * 2 ** (random.integers(0, 36, (seconds + 1, 4)) / 12)  # Hz
+    beats_per_second = random.uniform(1.5, 3)
+    with soundfile.SoundFile(path, "w", RATE_HZ, 2, format="MP3") as file:
+        for begin in range(0, seconds * RATE_HZ, ENCODED_FRAMES):
+            at = np.arange(begin, min(begin + ENCODED_FRAMES, seconds * RATE_HZ)) / RATE_HZ
+            chord = np.sin(2 * np.pi * np.outer(chords[int(at[0])], at)).sum(axis=0) / 10
+            beat = random.uniform(-0.4, 0.4, len(at)) * np.exp(-20 * (at * beats_per_second % 1))
+            noise = random.normal(0, 0.01, len(at))
+            file.write(np.stack([chord + beat + noise, chord - beat / 2 + noise], axis=1))
+
+
+def write_library(folder: Path, songs: int, seconds: int) -> tuple[list[Row], Path, float]:
+    """Make a library and look through it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the library and its manifests are put.
+    songs : int
+        How many.
+    seconds : int
+        Length of each, in seconds.
+
+    Returns
+    -------
+    rows : list of dict
+        Rows of the manifests, as ingest takes them.
+    manifests : Path
+        Folder of the manifests.
+    seconds_per_song : float
+        How long it took to look through the library.
+    """
+    from tumbao.components.ingest.catalog import scan, write_manifests
+    from tumbao.schema.mel_spec import MelSpec
+
+    library = folder / "library"
+    for genre in GENRES:
+        (library / genre).mkdir(parents=True)
+    with Worker(mp_context=multiprocessing.get_context("spawn")) as pool:
+        written = [
+            pool.submit(write_song, library / GENRES[n % len(GENRES)] / f"{n:04}.mp3", n, seconds) for n in range(songs)
+        ]
+        for n, song in enumerate(concurrent.futures.as_completed(written), 1):
+            song.result()
+            if n % 10 == 0 or n == songs:
+                told(f"composed {n} of {songs} songs of {seconds} s")
+    (library / "library.json").write_text('{"synthetic": true}')
+    started = time.perf_counter()
+    catalog = scan(library, GENRES, MelSpec())
+    looked = (time.perf_counter() - started) / songs
+    manifests = write_manifests(catalog, folder / "catalogs", genres=GENRES, protocol="song", seed=0, spec=MelSpec())
+    rows = []
+    for split in SPLITS:
+        with (manifests / f"{split}.csv").open(encoding="utf-8", newline="") as file:
+            rows += [{**row, "split": split} for row in csv.DictReader(file)]
+    if len(rows) != songs:
+        raise RuntimeError(f"Expected {songs} songs in {manifests}. Received: {len(rows)}")
+    return rows, manifests, looked
+
+
+def ffmpeg() -> str:
+    """Find ffmpeg.
+
+    Returns
+    -------
+    program : str
+        Its path.
+    """
+    if program := shutil.which("ffmpeg"):
+        return program
+    try:
+        return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
+    except ImportError:
+        raise SystemExit(f"The paper's recipe needs ffmpeg. Received: none on PATH.\n\n{__doc__}") from None
+
+
+def recipe(song: str, program: str) -> float:
+    """Make the mel images of a song as the paper does; cut to wav, the kindest way: to mp3 it takes thrice as long.
+
+    Parameters
+    ----------
+    song : str
+        The mp3 file.
+    program : str
+        Path of ffmpeg.
+
+    Returns
+    -------
+    seconds : float
+        How long it took.
+    """
+    import librosa
+    import librosa.display
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        cut = ("-f", "segment", "-segment_time", str(FRAGMENT_SECONDS), f"{folder}/%03d.wav")
+        subprocess.run([program, "-loglevel", "error", "-i", song, *cut], check=True)
+        fragments = sorted(Path(folder).glob("*.wav"))[: fragments_of(song)]
+        for fragment in fragments:
+            samples, rate = librosa.load(fragment)
+            mel = librosa.feature.melspectrogram(y=samples, sr=rate)
+            figure = pyplot.figure()
+            librosa.display.specshow(librosa.power_to_db(mel, ref=np.max), sr=rate)
+            figure.savefig(fragment.with_suffix(".png"))
+            pyplot.close(figure)
+            with Image.open(fragment.with_suffix(".png")) as picture:
+                image = np.asarray(picture.convert("RGB").resize((300, 300)))
+        seconds = time.perf_counter() - started
+    if image.shape != (300, 300, 3):
+        raise RuntimeError(f"Expected an image of 300 × 300. Received: shape={image.shape}")
+    return seconds
+
+
+def fragments_of(song: str) -> int:
+    """Count the whole fragments of a song.
+
+    Parameters
+    ----------
+    song : str
+        The file.
+
+    Returns
+    -------
+    fragments : int
+        The tail does not count.
+    """
+    return int(soundfile.info(song).duration) // FRAGMENT_SECONDS
+
+
+class Stream(soundfile.SoundFile):
+    """A sound file that is read to its end: soundfile otherwise seeks after each read, which costs an mp3 dear."""
+
+    def seekable(self) -> bool:
+        """Say no."""
+        return False
+
+
+def floor(songs: Sequence[str]) -> float:
+    """Decode songs and resample them to 22,050 Hz mono, and nothing else.
+
+    Parameters
+    ----------
+    songs : sequence of str
+        The files.
+
+    Returns
+    -------
+    seconds : float
+        How long it took.
+    """
+    import soxr
+
+    started = time.perf_counter()
+    for song in songs:
+        with Stream(song) as file:
+            stream = soxr.ResampleStream(file.samplerate, 22_050, num_channels=1, quality="HQ")
+            while len(block := file.read(READ_FRAMES, dtype="float32", always_2d=True)):
+                stream.resample_chunk((block[:, 0] + block[:, 1]) * np.float32(0.5))
+            stream.resample_chunk(np.empty(0, np.float32), last=True)
+    return time.perf_counter() - started
+
+
+def ingest(rows: Sequence[Row]) -> float:
+    """Run `IngestSongs` in Beam and write its records, with nothing in the cache.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The songs.
+
+    Returns
+    -------
+    seconds : float
+        How long it took, starting Beam's pipeline and the decoders included.
+    """
+    import apache_beam as beam
+
+    from tumbao.components.ingest.transform import INGESTED, REJECTED, IngestSongs
+    from tumbao.schema.mel_spec import MelSpec
+
+    if "tfx" in sys.modules:
+        raise RuntimeError("Expected a worker without TFX.")
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        with beam.Pipeline(runner="FnApiRunner") as pipeline:
+            outputs = pipeline | beam.Create(rows) | IngestSongs(MelSpec(), list(GENRES), f"{folder}/songs")
+            for split in SPLITS:
+                target = beam.io.WriteToTFRecord(f"{folder}/{split}", file_name_suffix=".gz")
+                _ = outputs[split] | f"Write[{split}]" >> target
+            for name in (INGESTED, REJECTED):
+                target = beam.io.WriteToText(f"{folder}/{name}", shard_name_template="")
+                _ = outputs[name] | f"Write[{name}]" >> target
+        seconds = time.perf_counter() - started
+        lines = Path(folder, INGESTED).read_text().splitlines()
+    ingested = sum(json.loads(line)["fragments"] for line in lines)
+    expected = sum(int(float(row["seconds"])) // FRAGMENT_SECONDS for row in rows)
+    if ingested != expected:
+        raise RuntimeError(f"Expected {expected} records. Received: {ingested}")
+    return seconds
+
+
+def component(manifests: Path) -> float:
+    """Run AudioExampleGen's executor, with nothing in the cache.
+
+    Parameters
+    ----------
+    manifests : Path
+        Of the library.
+
+    Returns
+    -------
+    seconds : float
+        How long it took.
+    """
+    from tumbao.components.ingest.component import AudioExampleGen
+    from tumbao.components.ingest.executor import Executor
+    from tumbao.schema.mel_spec import MelSpec
+
+    logging.disable()
+    with tempfile.TemporaryDirectory() as folder:
+        node = AudioExampleGen(manifests=str(manifests), mel_spec=MelSpec(), cache=f"{folder}/songs", code="")
+        outputs = {name: [channel.type()] for name, channel in node.outputs.items()}
+        for name, (artifact,) in outputs.items():
+            artifact.uri = f"{folder}/{name}"
+            Path(artifact.uri).mkdir()
+        context = Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=folder, unique_id="1")
+        started = time.perf_counter()
+        Executor(context).Do({}, outputs, node.exec_properties)
+        return time.perf_counter() - started
+
+
+def starting(rows: Sequence[Row]) -> float:
+    """Import what ingest needs and ingest once, so that everything is warm.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The songs.
+
+    Returns
+    -------
+    seconds : float
+        How long it took.
+    """
+    started = time.perf_counter()
+    ingest(rows)
+    return time.perf_counter() - started
+
+
+def stages(song: str) -> dict[str, float]:
+    """Time the steps of ingest one by one.
+
+    Parameters
+    ----------
+    song : str
+        The file.
+
+    Returns
+    -------
+    milliseconds : dict of str to float
+        Step → milliseconds for each fragment.
+    """
+    import pickle
+
+    import tensorflow as tf
+
+    from tumbao.components.ingest import mel, records, song_cache
+    from tumbao.components.ingest.audio_file import open_audio
+    from tumbao.components.ingest.decoders import Part
+    from tumbao.components.ingest.fingerprint import fingerprint
+    from tumbao.components.ingest.waveform import Sound
+    from tumbao.schema.mel_spec import MelSpec
+
+    spec = MelSpec()
+    signature = [tf.TensorSpec([None, spec.fragment_samples], tf.float32)]
+    draw = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
+    draw(tf.zeros([1, spec.fragment_samples]))
+    palette = mel.palette(spec)
+    count = fragments_of(song)
+    times: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def timed(step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        times[step] = (time.perf_counter() - started) / count * 1000
+
+    with timed("decode"), open_audio(Path(song)) as (_, read_from):
+        for _ in read_from(0):
+            pass
+    with timed("sound"):
+        samples = np.concatenate(list(Sound(song, spec.sample_rate_hz)))
+    times["resample"] = times.pop("sound") - times["decode"]
+    fragments = samples[: count * spec.fragment_samples].reshape(count, 1, -1)
+    with timed("hand over"):
+        fragments = np.stack([pickle.loads(pickle.dumps(fragment)) for fragment in fragments])
+    with timed("mel"):
+        levels = [draw(fragment)[0].numpy() for fragment in fragments]
+    with timed("fingerprint"):
+        for image in levels:
+            fingerprint(image, spec)
+    with timed("PNG"):
+        images = [records.to_png(image, palette) for image in levels]
+    with tempfile.TemporaryDirectory() as folder, timed("write"):
+        cache = song_cache.SongCache(folder)
+        path = cache.path(Part(song), "0" * 64)
+        with cache.writing(path) as drawn:
+            for index, png in enumerate(images):
+                song_cache.add_image(drawn, index, png)
+        with tf.io.TFRecordWriter(f"{folder}/records", "GZIP") as writer:
+            for index, png in song_cache.images(path):
+                example = records.to_example(
+                    png, label=0, genre="salsa", song=song, fragment=index, start_seconds=0, padded=False
+                )
+                writer.write(example.SerializeToString(deterministic=True))
+    return times
+
+
+def peak_mb(process: str) -> float:
+    """Read the most memory that a process has held.
+
+    Parameters
+    ----------
+    process : str
+        Its number, or ``self``.
+
+    Returns
+    -------
+    megabytes : float
+        Of resident memory; 0 if there is no such process. Not ru_maxrss, which a child takes over from its parent.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What one library takes.
+
+    Parameters
+    ----------
+    worker_mb, decoder_mb : float
+        Peak of the process that draws, and of the largest of those that decode for it, in megabytes.
+    decoders : int
+        How many decode at the same time.
+    idle_mb : float
+        Peak of the process that draws after it has imported everything and drawn one song.
+    seconds : float
+        How long it took.
+    """
+
+    worker_mb: float
+    decoder_mb: float
+    decoders: int
+    idle_mb: float
+    seconds: float
+
+
+def memory(rows: Sequence[Row]) -> Memory:
+    """Ingest in this process, which must be new, and look at what it takes.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The songs.
+
+    Returns
+    -------
+    memory : Memory
+        The peaks.
+    """
+    starting(rows[:1])
+    idle = peak_mb("self")
+    children: dict[str, float] = {}
+    most = 0
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(0.2):
+            tasks = Path("/proc/self/task").glob("*/children")
+            here = {child for task in tasks for child in _text(task).split()}
+            children.update((child, max(peak_mb(child), children.get(child, 0))) for child in here)
+            most = max(most, len(here))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    seconds = ingest(rows)
+    ended.set()
+    watcher.join()
+    return Memory(peak_mb("self"), max(children.values(), default=0.0), most, idle, seconds)
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text()
+    return ""
+
+
+@contextlib.contextmanager
+def worker(cpus: set[int]) -> Iterator[Callable[..., Any]]:
+    """Have a new process that stays on some CPUs, with everything that it starts.
+
+    Parameters
+    ----------
+    cpus : set of int
+        Numbers of the CPUs.
+
+    Yields
+    ------
+    call : callable
+        Calls a function there: ``call(function, *arguments)``.
+    """
+    everywhere = os.sched_getaffinity(0)
+    with Worker(1, multiprocessing.get_context("spawn")) as pool:
+
+        def call(function: Callable[..., Any], *arguments: Any) -> Any:
+            os.sched_setaffinity(0, cpus)  # inherited when the first call starts the process
+            try:
+                return pool.submit(function, *arguments).result()
+            finally:
+                os.sched_setaffinity(0, everywhere)
+
+        yield call
+
+
+def told(what: str) -> None:
+    """Say how far it is.
+
+    Parameters
+    ----------
+    what : str
+        What was done.
+    """
+    console.print(f"{time.perf_counter() - STARTED:5.0f} s  {what}", highlight=False)
+
+
+STARTED = time.perf_counter()
+
+
+def speed(folder: Path, size: Size, program: str) -> dict[str, float]:
+    """Measure how fast it is.
+
+    Parameters
+    ----------
+    folder : Path
+        For the library.
+    size : Size
+        How much to measure.
+    program : str
+        Path of ffmpeg.
+
+    Returns
+    -------
+    result : dict of str to float
+        Seconds for each song, and what starting takes.
+    """
+    rows, manifests, looked = write_library(folder, size.songs, size.song_seconds)
+    songs = [row["path"] for row in rows]
+    few, more = rows[: size.few], size.songs - size.few
+    cpus = sorted(os.sched_getaffinity(0))
+    taken: dict[str, list[float]] = {}
+
+    def take(name: str, seconds: float) -> float:
+        taken.setdefault(name, []).append(seconds)
+        return seconds
+
+    with worker({cpus[0]}) as plain, worker({cpus[0]}) as one, worker(set(cpus[:2])) as two:
+        take("warm up", one(starting, few))
+        two(starting, few)
+        plain(recipe, songs[0], program)
+        steps = [one(stages, song) for song in songs[: size.rounds + 1]][1:]
+        for n in range(size.rounds):
+            take("floor", plain(floor, songs) / size.songs)
+            take("recipe", plain(recipe, songs[n % size.songs], program))
+            for name, call in (("one", one), ("two", two)):
+                start = call(ingest, few)
+                every = take(f"{name} whole", call(ingest, rows))
+                each = take(name, (every - start) / more)
+                take(f"{name} start", start - size.few * each)
+            told(f"round {n + 1} of {size.rounds}: " + ", ".join(f"{k} {v[-1]:.3f} s" for k, v in taken.items()))
+    with worker(set(cpus[:2])) as process:
+        process(component, manifests)
+        take("component", process(component, manifests))
+    result = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    result |= {f"step {step}": statistics.median(times[step] for times in steps) for step in steps[0]}
+    return {**result, "look": looked}
+
+
+def growth(folder: Path, size: Size) -> tuple[Memory, Memory, float]:
+    """Measure what a library takes, what one `SCALE` times larger takes, and whether time is linear.
+
+    Parameters
+    ----------
+    folder : Path
+        For the library.
+    size : Size
+        How much to measure.
+
+    Returns
+    -------
+    small, large : Memory
+        Of both libraries.
+    linearity : float
+        Seconds of a song of the larger library's second half by those of one of its first half.
+    """
+    rows, _, _ = write_library(folder, SCALE * size.short_songs, size.short_seconds)
+    cpus = os.sched_getaffinity(0)
+    with worker(cpus) as process:
+        small = process(memory, rows[: size.short_songs])
+        told(f"{size.short_songs} short songs: {small}")
+    with worker(cpus) as process:
+        large = process(memory, rows)
+        told(f"{len(rows)} short songs: {large}")
+        few = size.short_songs
+        start, half = process(ingest, rows[:few]), process(ingest, rows[: len(rows) // 2])
+    first = (half - start) / (len(rows) // 2 - few)
+    second = (large.seconds - half) / (len(rows) - len(rows) // 2)
+    return small, large, second / first
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer songs and rounds: rougher figures")
+    size = QUICK if parser.parse_args().quick else FULL
+    program = ffmpeg()
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}  # of the workers
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = speed(Path(folder, "songs"), size, program)
+        small, large, linearity = growth(Path(folder, "short"), size)
+    fragments = size.song_seconds // FRAGMENT_SECONDS
+
+    table = Table("a synthetic song of 3 minutes", "seconds", "of the floor")
+    for name, key in (
+        ("decoding and resampling alone, one CPU", "floor"),
+        ("the paper's recipe, one CPU", "recipe"),
+        ("Tumbao, one CPU", "one"),
+        ("Tumbao, two CPUs", "two"),
+    ):
+        table.add_row(name, f"{seconds[key]:.3f}", f"{seconds[key] / seconds['floor']:.2f}")
+    console.print(table)
+
+    steps = {key.removeprefix("step "): value for key, value in seconds.items() if key.startswith("step ")}
+    whole = seconds["one"] / fragments * 1000
+    steps["Beam and the rest"] = whole - sum(steps.values())
+    table = Table("a fragment of 30 s, one CPU", "ms", "share")
+    for step, milliseconds in {**steps, "all": whole}.items():
+        table.add_row(step, f"{milliseconds:.1f}", f"{milliseconds / whole:.0%}")
+    console.print(table)
+
+    table = Table("peak memory", "songs", "drawing MB", "each decoder MB")
+    table.add_row("imported, one song", "1", f"{small.idle_mb:.0f}", "")
+    for songs, peaks in ((size.short_songs, small), (SCALE * size.short_songs, large)):
+        table.add_row("ingested", str(songs), f"{peaks.worker_mb:.0f}", f"{peaks.decoder_mb:.0f} × {peaks.decoders}")
+    console.print(table)
+
+    result: dict[str, Any] = {
+        "benchmark": "ingest",
+        "vs_paper_recipe": round(seconds["recipe"] / seconds["one"], 2),
+        "two_cores": round(seconds["one"] / seconds["two"], 2),
+        "vs_decode_floor": round(seconds["one"] / seconds["floor"], 2),
+        "peak_mb": round(large.worker_mb),
+        "memory_growth": round(large.worker_mb / small.worker_mb - 1, 3),
+        "linearity": round(linearity, 2),
+        "seconds_of_audio_per_second": round(size.song_seconds / seconds["one"]),
+        "records_per_second": round(fragments / seconds["one"], 1),
+        "two_cores_records_per_second": round(fragments / seconds["two"], 1),
+        "decoder_peak_mb": round(large.decoder_mb),
+        "floor_seconds": round(seconds["floor"], 3),
+        "song_seconds": size.song_seconds,
+        "look_through_seconds": round(seconds["look"], 3),
+        "start_seconds": round(seconds["one start"], 2),
+        "warm_up_seconds": round(seconds["warm up"], 2),
+        "component_adds_seconds": round(seconds["component"] - seconds["two whole"], 2),
+        "fragment_ms": {step: round(milliseconds, 1) for step, milliseconds in steps.items()},
+        "synthetic": True,
+        "rounds": size.rounds,
+        "load_before": round(load, 1),
+    }
+    for key, (relation, bound) in WANTED.items():
+        met = {"≥": result[key] >= bound, "≤": result[key] <= bound, "<": result[key] < bound}[relation]
+        console.print(f"{key} {result[key]}, wanted {relation} {bound}: {'met' if met else 'missed'}", highlight=False)
+    console.print(json.dumps(result, ensure_ascii=False), highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
