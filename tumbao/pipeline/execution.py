@@ -17,6 +17,7 @@ from tfx.orchestration.pipeline import RunOptions
 
 from tumbao import progress
 from tumbao.components.ingest.catalog import scan, write_manifests
+from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import scores
@@ -100,7 +101,8 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     weights = ensure_vgg16(asked.vgg16_weights or None, _megabytes)
     watch.say(f"VGG-16 weights: {escape(weights.source)}")
     spec = MelSpec()
-    catalog = scan(asked.data, asked.genres, spec, asked.layout)
+    memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
+    catalog = scan(asked.data, asked.genres, spec, asked.layout, memory=memory)
     manifests = write_manifests(
         catalog,
         workspace / "catalogs",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -26,6 +27,7 @@ from tumbao.components.ingest.decoders import Decoders, Part
 from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry, is_outside
+from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -132,7 +134,14 @@ class Catalog:
         return len(self.songs) + len(self.rejected)
 
 
-def scan(library: Path, genres: Sequence[str], spec: MelSpec, layout: str = "auto", workers: int = 4) -> Catalog:
+def scan(
+    library: Path,
+    genres: Sequence[str],
+    spec: MelSpec,
+    layout: str = "auto",
+    workers: int = 4,
+    memory: LookMemory | None = None,
+) -> Catalog:
     """Look through a library: hash each file and read its header.
 
     Parameters
@@ -147,6 +156,8 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, layout: str = "aut
         The library's form, one of `layouts.LAYOUTS`.
     workers : int
         How many files are read at the same time.
+    memory : LookMemory, optional
+        Knows the files that have not changed since the last look.
 
     Returns
     -------
@@ -158,14 +169,19 @@ def scan(library: Path, genres: Sequence[str], spec: MelSpec, layout: str = "aut
     ValueError
         If the library is not there, makes no sense, or has no usable song of a genre.
     """
-    catalog = look_through(library, read_library(library.absolute(), layout, genres), genres, spec, workers)
+    catalog = look_through(library, read_library(library.absolute(), layout, genres), genres, spec, workers, memory)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
     return catalog
 
 
 def look_through(
-    library: Path, entries: Sequence[Entry], genres: Sequence[str], spec: MelSpec, workers: int = 4
+    library: Path,
+    entries: Sequence[Entry],
+    genres: Sequence[str],
+    spec: MelSpec,
+    workers: int = 4,
+    memory: LookMemory | None = None,
 ) -> Catalog:
     """Hash each file that a library lists and read its header, whether or not every genre has a song.
 
@@ -181,6 +197,8 @@ def look_through(
         Says how long a fragment is.
     workers : int
         How many files are read at the same time.
+    memory : LookMemory, optional
+        Knows the files that have not changed since the last look.
 
     Returns
     -------
@@ -190,8 +208,9 @@ def look_through(
     library = library.absolute()
     root = library if library.is_dir() else library.parent
     progress.start("catalog", len(entries))
-    with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        look = functools.partial(_look, decoders, root, genres, spec)
+    known = memory.open() if memory else contextlib.nullcontext()
+    with known as remembered, Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        look = functools.partial(_look, decoders, remembered, root, genres, spec)
         outcomes = list(pool.map(look, range(len(entries)), entries))
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected)
@@ -256,7 +275,13 @@ def require_genres(
 
 
 def _look(
-    decoders: Decoders, root: Path, genres: Sequence[str], spec: MelSpec, number: int, entry: Entry
+    decoders: Decoders,
+    memory: LookMemory | None,
+    root: Path,
+    genres: Sequence[str],
+    spec: MelSpec,
+    number: int,
+    entry: Entry,
 ) -> Song | Rejected:
     def reject(reason: Reason, detail: str) -> Rejected:
         return Rejected(_in_utf8(entry.song), _in_utf8(entry.path), reason.value, detail, number)
@@ -272,7 +297,8 @@ def _look(
         if is_outside(entry, root):
             return reject(Reason.OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
         part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
-        looked = decoders.look(part, spec)
+        look = functools.partial(decoders.look, part, spec)
+        looked = memory.look(part, look) if memory else look()
         return Song(
             entry=number,
             song=entry.song,
