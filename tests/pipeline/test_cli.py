@@ -167,6 +167,16 @@ def test_a_setting_without_sense_is_refused_by_name(run: Call, library: Path) ->
     assert "Expected learning_rate above 0" in out
 
 
+def test_flags_for_beam_reach_it(tumbao: Call, library: Path) -> None:
+    run = ("run", "--workspace", "ws", "--data", str(library), "--vgg16-weights", "random")
+    code, out, _ = tumbao(*run, "--beam=--direct_num_workers=2")
+    assert code == 2
+    assert "Expected beam_args with a --runner among them" in out
+    code, out, _ = tumbao(*run, "--beam=--runner=NoSuchRunner")
+    assert code == 1
+    assert "NoSuchRunner" in out
+
+
 def test_where_nothing_ran_there_is_nothing_to_list_or_report(tumbao: Call) -> None:
     code, _, err = tumbao("runs")
     assert code == 1

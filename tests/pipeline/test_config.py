@@ -36,6 +36,7 @@ def test_the_defaults_are_the_papers_training_and_the_issues_bounds() -> None:
         ("min_accuracy", 1.01, "between 0 and 1"),
         ("min_recall", -0.1, "between 0 and 1"),
         ("max_accuracy_drop", 2.0, "between 0 and 1"),
+        ("beam_args", ("--direct_num_workers=2",), "with a --runner among them"),
         ("genres", ("salsa",), "at least 2, each once"),
         ("genres", ("salsa", "salsa"), "at least 2, each once"),
     ],

@@ -153,6 +153,12 @@ def run(
     ] = False,
     from_component: Annotated[str, typer.Option("--from", help="First component to run.")] = "",
     to_component: Annotated[str, typer.Option("--to", help="Last component to run.")] = "",
+    beam: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A flag for Beam, as --beam=--runner=FlinkRunner; may be repeated. [default: in this process]"
+        ),
+    ] = None,
 ) -> None:
     """Train, evaluate, gate and push: from a library to a model.
 
@@ -183,6 +189,7 @@ def run(
             "class_weights": class_weights.value,
             "min_accuracy": min_accuracy,
             "min_recall": min_recall,
+            **({"beam_args": tuple(beam)} if beam else {}),
         },
     )
     raise typer.Exit(_run(asked))

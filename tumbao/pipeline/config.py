@@ -53,7 +53,7 @@ class PipelineConfig:
     mel_spec : MelSpec
         The front-end's parameters.
     beam_args : tuple of str
-        Flags for Beam.
+        Flags for Beam, among them `--runner`: left alone, Beam would download one.
     cache : bool
         Whether finished work is taken over from earlier runs.
 
@@ -92,6 +92,7 @@ class PipelineConfig:
             "min_accuracy": (0 <= self.min_accuracy <= 1, "between 0 and 1"),
             "min_recall": (0 <= self.min_recall <= 1, "between 0 and 1"),
             "max_accuracy_drop": (0 <= self.max_accuracy_drop <= 1, "between 0 and 1"),
+            "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
             "genres": (len(set(self.genres)) == len(self.genres) >= 2, "at least 2, each once"),
         }
         for name, (holds, rule) in expected.items():
