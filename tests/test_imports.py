@@ -23,6 +23,7 @@ ADAPTERS = {
     "components/gate.py",
     "components/ingest/component.py",
     "components/ingest/executor.py",
+    "components/ingest/transform.py",
     "components/mobile_check.py",
     "pipeline/collect.py",
     "pipeline/execution.py",
