@@ -17,6 +17,7 @@ import soundfile
 from rich.console import Console
 
 from tumbao.pipeline.classify import SYNTHETIC_WARNING, find_audio_files, run_classify
+from tumbao.serving.calibration import Calibration
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
 RATE = 22_050
@@ -52,6 +53,22 @@ def real_model(pushed: Path, tmp_path: Path) -> Path:
     info = ModelInfo.read(assets)
     dataclasses.replace(info, training_data=dataclasses.replace(info.training_data, synthetic=False)).write(assets)
     return assets
+
+
+@pytest.fixture
+def doubtful_model(pushed: Path, tmp_path: Path) -> Path:
+    """Let the tiny model be confident from 0.7 on, without tempering."""
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "doubtful")
+    calibration = Calibration(temperature=1.0, threshold=0.7, songs=10, errors=0)
+    dataclasses.replace(ModelInfo.read(assets), calibration=calibration).write(assets)
+    return assets
+
+
+@pytest.fixture
+def medley(tmp_path: Path, tone: Tone) -> Path:
+    """Make 90 s that the tiny model takes for salsa, then 3:30 of bachata."""
+    soundfile.write(tmp_path / "medley.wav", np.concatenate([2 * tone(90), 0.02 * tone(210)]), RATE)
+    return tmp_path / "medley.wav"
 
 
 def test_folders_are_searched_and_sidecars_counted(library: Path) -> None:
@@ -135,12 +152,35 @@ def test_json_is_one_object_a_line_and_song(library: Path, pushed: Path) -> None
     ]
     assert all(song["synthetic_training_data"] is True for song in songs)
     song = songs[1]
+    assert (song["nearest"], len(song["sections"])) == ("salsa", 1)
     assert (song["genre"], song["majority"], song["truncated"], song["padded"]) == ("salsa", "salsa", False, False)
     assert song["probability"] == song["probabilities"]["salsa"] == max(song["probabilities"].values())
     assert song["votes"] == {"bachata": 1, "cumbia": 0, "merengue": 0, "salsa": 2, "vallenato": 0}
     assert [fragment["genre"] for fragment in song["fragments"]] == ["salsa", "bachata", "salsa"]
     assert [fragment["end_seconds"] for fragment in song["fragments"]] == [30, 60, 90]
     assert songs[3]["error"]["reason"] == songs[4]["error"]["reason"] == "unsupported"
+
+
+def test_an_answer_without_confidence_is_none_of_the_genres(library: Path, doubtful_model: Path) -> None:
+    path = library / "b [live]" / "ñ :smile:.flac"
+    out = classify(path, model=doubtful_model)[1].splitlines()
+    assert out[2] == "  none of these with confidence (nearest: salsa 0.65)  votes: salsa 2, bachata 1"
+    song = json.loads(classify(path, model=doubtful_model, as_json=True)[1])
+    assert (song["genre"], song["nearest"]) == (None, "salsa")
+    assert song["probability"] == pytest.approx(0.65, abs=0.02)
+    rows = list(csv.DictReader(io.StringIO(classify(path, model=doubtful_model, as_csv=True)[1])))
+    assert {(row["genre"], row["nearest"]) for row in rows} == {("", "salsa")}
+
+
+def test_a_medley_is_told_by_its_sections(medley: Path, pushed: Path) -> None:
+    assert "  changes its genre: 0:00–1:30 salsa, 1:30–5:00 bachata" in classify(medley, model=pushed)[1].splitlines()
+    song = json.loads(classify(medley, model=pushed, as_json=True)[1])
+    assert [(part["genre"], part["start_seconds"], part["end_seconds"]) for part in song["sections"]] == [
+        ("salsa", 0, 90),
+        ("bachata", 90, 300),
+    ]
+    rows = csv.DictReader(io.StringIO(classify(medley, model=pushed, as_csv=True)[1]))
+    assert [row["section_genre"] for row in rows] == ["salsa"] * 3 + ["bachata"] * 7
 
 
 def test_csv_is_one_row_a_fragment(library: Path, pushed: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.calibration import Calibration
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
 
 INFO = ModelInfo(
@@ -25,6 +26,7 @@ INFO = ModelInfo(
     metrics={"test_accuracy": 0.875, "test_loss": 0.375},
     files={"int8": ModelFile(name="classifier-int8.tflite", bytes=36, sha256="1" * 64, precision="int8")},
     versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
+    calibration=Calibration(temperature=1.25, threshold=0.75, songs=10, errors=1),
 )
 
 
@@ -54,6 +56,23 @@ def changed(folder: Path, **values: object) -> Path:
 def test_a_key_of_a_later_version_is_ignored(tmp_path: Path) -> None:
     split = dataclasses.asdict(INFO.split) | {"folds": 5}
     assert ModelInfo.read(changed(tmp_path, mood="happy", split=split)) == INFO
+
+
+def test_a_model_without_calibration_is_read(tmp_path: Path) -> None:
+    assert ModelInfo.read(changed(tmp_path, calibration=None)) == dataclasses.replace(INFO, calibration=None)
+    written = json.loads(dataclasses.replace(INFO, calibration=None).write(tmp_path).read_text())
+    assert written["calibration"] is None
+    assert ModelInfo.read(tmp_path).calibration is None
+
+
+def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
+    for calibration in (
+        {"temperature": 1.0},
+        {"temperature": "warm", "threshold": 0.5, "songs": 1, "errors": 0},
+        "warm",
+    ):
+        with pytest.raises(ValueError, match="not a complete description"):
+            ModelInfo.read(changed(tmp_path, calibration=calibration))
 
 
 def test_an_unknown_parameter_of_the_front_end_is_refused(tmp_path: Path) -> None:

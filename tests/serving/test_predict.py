@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import soundfile
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.schema.genres import GENRES
-from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE
+from tumbao.serving.calibration import Calibration, temper
+from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE, ModelInfo
 from tumbao.serving.predict import Classifier, find_assets
 
 RATE = 22_050
@@ -95,6 +97,46 @@ def test_what_is_no_song_is_refused(classifier: Classifier, tone: Tone, tmp_path
     soundfile.write(tmp_path / "jingle.wav", tone(2), RATE)
     with pytest.raises(AudioError, match=r"jingle\.wav"):
         classifier.classify(tmp_path / "jingle.wav")
+
+
+def test_a_calibrated_model_is_tempered_and_abstains(pushed: Path, tone: Tone, tmp_path: Path) -> None:
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
+    info = ModelInfo.read(assets)
+    loud, soft = 2 * tone(30), 0.02 * tone(30)
+    soundfile.write(tmp_path / "song.wav", np.concatenate([loud, loud, soft]), RATE, subtype="FLOAT")
+    raw = np.stack([tiny_model(loud), tiny_model(loud), tiny_model(soft)])
+    expected = temper(raw, 2.0).mean(axis=0)
+    assert 0.4 < expected.max() < raw.mean(axis=0).max() - 0.05
+    for threshold, confident in ((expected.max() - 0.02, True), (expected.max() + 0.02, False)):
+        dataclasses.replace(info, calibration=Calibration(2.0, threshold, 10, 1)).write(assets)
+        calibrated = Classifier(assets)
+        song = calibrated.classify(tmp_path / "song.wav")
+        assert song.answer.probabilities == pytest.approx(expected, abs=0.02)
+        assert (GENRES[song.answer.genre], song.answer.confident) == ("salsa", confident)
+        np.testing.assert_allclose(calibrated.predict(loud), raw[0], atol=0.02)
+
+
+def test_a_model_without_calibration_is_always_confident(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", 0.6 * tone(30), RATE, subtype="FLOAT")
+    song = classifier.classify(tmp_path / "song.wav")
+    assert classifier.info.calibration is None
+    assert max(song.answer.probabilities) < 0.3
+    assert song.answer.confident
+
+
+def test_a_medley_has_sections_and_probabilities_by_second(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+    loud, soft, nothing = 2 * tone(90), 0.02 * tone(210), np.zeros(30 * RATE, np.float32)
+    soundfile.write(tmp_path / "medley.wav", np.concatenate([loud, nothing, soft]), RATE, subtype="FLOAT")
+    song = classifier.classify(tmp_path / "medley.wav")
+    assert [(one.start_seconds, one.end_seconds, GENRES[one.genre]) for one in song.sections] == [
+        (0, 120, "salsa"),
+        (120, 330, "bachata"),
+    ]
+    seconds = song.by_second()
+    assert seconds.shape == (330, len(GENRES))
+    assert np.isnan(seconds[90:120]).all()
+    np.testing.assert_allclose(seconds[0], tiny_model(loud), atol=0.02)
+    np.testing.assert_allclose(seconds[329], tiny_model(soft), atol=0.02)
 
 
 def test_a_precision_that_was_not_exported_is_refused(pushed: Path) -> None:

@@ -203,18 +203,18 @@ def _table_writer(info: ModelInfo, out: TextIO) -> _Write:
         answer = result.answer
         ranked = sorted(range(len(info.genres)), key=lambda g: (answer.votes[g], answer.probabilities[g]), reverse=True)
         votes = ", ".join(f"{info.genres[g]} {answer.votes[g]}" for g in ranked if answer.votes[g])
-        console.print(
-            Text.assemble(
-                "  ",
-                (f"{info.genres[answer.genre]:<{width}}", "bold green"),
-                f" {answer.probabilities[answer.genre]:.2f}  votes: {votes}",
-            )
+        nearest, probability = info.genres[answer.genre], f"{answer.probabilities[answer.genre]:.2f}"
+        said = (
+            Text.assemble((f"{nearest:<{width}}", "bold green"), f" {probability}")
+            if answer.confident
+            else Text.assemble(("none of these with confidence", "bold yellow"), f" (nearest: {nearest} {probability})")
         )
+        console.print(Text.assemble("  ", said, f"  votes: {votes}"))
         for note in _notes(result, info):
             console.print(Text(f"  {note}", style="yellow"))
         for fragment in result.fragments:
             genre = _top(fragment.probabilities)
-            span = f"{_clock(fragment.start_seconds)}–{_clock(fragment.end_seconds)}"
+            span = _span(fragment.start_seconds, fragment.end_seconds)
             bar = "█" * round(fragment.probabilities[genre] * _BAR_CELLS)
             line = f"    {span:<13}{info.genres[genre]:<{width}} {fragment.probabilities[genre]:.2f} "
             console.print(Text.assemble(line, (bar, "cyan")))
@@ -231,6 +231,9 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if result.silent:
         fragments = "fragment has" if result.silent == 1 else "fragments have"
         yield f"{result.silent} silent {fragments} no part in the answer"
+    if len(result.sections) > 1:
+        parts = (f"{_span(part.start_seconds, part.end_seconds)} {info.genres[part.genre]}" for part in result.sections)
+        yield f"changes its genre: {', '.join(parts)}"
 
 
 def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
@@ -244,6 +247,9 @@ def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
             values |= _answer(result, info) | {
                 "probabilities": dict(zip(info.genres, result.answer.probabilities, strict=True)),
                 "votes": dict(zip(info.genres, result.answer.votes, strict=True)),
+                "sections": [
+                    dataclasses.asdict(section) | {"genre": info.genres[section.genre]} for section in result.sections
+                ],
                 "fragments": [
                     {
                         "start_seconds": fragment.start_seconds,
@@ -261,10 +267,10 @@ def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
 
 def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
     """For a spreadsheet: one row a fragment, with the columns of its song; cells that do not apply are empty."""
-    song = ["path", "synthetic_training_data", "genre", "probability", "majority"]
+    song = ["path", "synthetic_training_data", "genre", "nearest", "probability", "majority"]
     song += ["duration_seconds", "declared_seconds", "truncated", "padded", "silent_fragments"]
     probabilities = [f"p_{genre}" for genre in info.genres]
-    fragment_columns = ["fragment", "start_seconds", "end_seconds", "fragment_genre", *probabilities]
+    fragment_columns = ["fragment", "start_seconds", "end_seconds", "section_genre", "fragment_genre", *probabilities]
     table = csv.DictWriter(out, [*song, *fragment_columns, "reason", "message"], restval="", lineterminator="\n")
     table.writeheader()
 
@@ -279,6 +285,11 @@ def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
                 "fragment": index,
                 "start_seconds": fragment.start_seconds,
                 "end_seconds": fragment.end_seconds,
+                "section_genre": next(
+                    info.genres[section.genre]
+                    for section in reversed(result.sections)
+                    if section.start_seconds <= fragment.start_seconds
+                ),
                 "fragment_genre": info.genres[_top(fragment.probabilities)],
             }
             table.writerow(row | dict(zip(probabilities, fragment.probabilities, strict=True)))
@@ -289,7 +300,8 @@ def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
 def _answer(result: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     """Say of a song what JSON and CSV have in common."""
     return {
-        "genre": info.genres[result.answer.genre],
+        "genre": info.genres[result.answer.genre] if result.answer.confident else None,
+        "nearest": info.genres[result.answer.genre],
         "probability": result.answer.probabilities[result.answer.genre],
         "majority": info.genres[result.answer.majority],
         "duration_seconds": result.duration_seconds,
@@ -302,6 +314,10 @@ def _answer(result: SongPrediction, info: ModelInfo) -> dict[str, Any]:
 
 def _top(probabilities: tuple[float, ...]) -> int:
     return probabilities.index(max(probabilities))
+
+
+def _span(start_seconds: float, end_seconds: float) -> str:
+    return f"{_clock(start_seconds)}–{_clock(end_seconds)}"
 
 
 def _clock(seconds: float) -> str:

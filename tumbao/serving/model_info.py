@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.calibration import Calibration
 
 FORMAT_VERSION = 1
 """Version of model.json: raised when a key changes its meaning or goes away, not when one is added."""
@@ -131,6 +132,8 @@ class ModelInfo:
         The files: "frontend" and the precisions of the classifier.
     versions : dict of str to str
         Versions of tumbao, tensorflow and keras, and the digest of our source (code_digest).
+    calibration : Calibration or None
+        Temperature of the fragments' probabilities and threshold of the song's; without them every answer counts.
     name : str
         Name of the model.
     format_version : int
@@ -145,6 +148,7 @@ class ModelInfo:
     metrics: dict[str, float]
     files: dict[str, ModelFile]
     versions: dict[str, str]
+    calibration: Calibration | None = None
     name: str = "tumbao"
     format_version: int = FORMAT_VERSION
 
@@ -202,6 +206,7 @@ class ModelInfo:
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
         try:
+            calibration = values.get("calibration")
             return cls(
                 **_known(cls, values)
                 | {
@@ -210,6 +215,7 @@ class ModelInfo:
                     "training_data": TrainingData(**_known(TrainingData, values["training_data"])),
                     "split": Split(**_known(Split, values["split"])),
                     "files": {key: ModelFile(**_known(ModelFile, file)) for key, file in values["files"].items()},
+                    "calibration": calibration and Calibration(**_known(Calibration, calibration)),
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:

@@ -10,8 +10,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.fragments import Fragments, read
+from tumbao.serving.calibration import temper
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
 from tumbao.serving.song import SongAnswer, combine
+from tumbao.serving.timeline import Section, by_second, sections
 
 _Tensor = tuple[str, tuple[int, ...]]  # type, shape
 
@@ -27,7 +29,7 @@ class FragmentPrediction:
     end_seconds : float
         Where it ends, in seconds; padding is not counted.
     probabilities : tuple of float
-        Probability of each genre, in [0, 1].
+        Probability of each genre, in [0, 1], after the model's temperature.
     """
 
     start_seconds: float
@@ -44,7 +46,9 @@ class SongPrediction:
     path : Path
         The file.
     answer : SongAnswer
-        The whole song's genre.
+        The whole song's genre, and whether the model is confident of it.
+    sections : tuple of Section
+        The parts of the song by genre; one, unless it is a medley.
     fragments : tuple of FragmentPrediction
         The fragments in their order, without those that are silent.
     duration_seconds : float
@@ -61,12 +65,24 @@ class SongPrediction:
 
     path: Path
     answer: SongAnswer
+    sections: tuple[Section, ...]
     fragments: tuple[FragmentPrediction, ...]
     duration_seconds: float
     declared_seconds: float | None
     truncated: bool
     padded: bool
     silent: int
+
+    def by_second(self) -> np.ndarray:
+        """Tell the probability of each genre in each second.
+
+        Returns
+        -------
+        np.ndarray [shape=(s, g), dtype=float64]
+            Row i belongs to the second from i to i + 1; NaN where no fragment has a part in the answer.
+        """
+        starts, ends, probabilities = zip(*map(dataclasses.astuple, self.fragments), strict=True)
+        return by_second(starts, ends, np.array(probabilities))
 
 
 def find_assets(model_dir: str | Path) -> Path:
@@ -162,7 +178,7 @@ class Classifier:
         Returns
         -------
         np.ndarray [shape=(g,), dtype=float32]
-            Probability of each genre, in [0, 1], in the order of `info.genres`.
+            Probability of each genre, in [0, 1], in the order of `info.genres`, before any temperature.
         """
         image = self._frontend(waveform=fragment[np.newaxis])["image"]
         return self._classifier(image=image)["probabilities"][0]
@@ -186,6 +202,7 @@ class Classifier:
             If the file gives no song.
         """
         mel = self.info.mel
+        calibration = self.info.calibration
         heard: list[FragmentPrediction] = []
         silent, padded = 0, False
         song = Fragments(read(path, mel))
@@ -193,13 +210,18 @@ class Classifier:
             silent, padded = silent + fragment.silent, fragment.padded
             if not fragment.silent:
                 start = fragment.index * mel.fragment_seconds
-                probabilities = tuple(self.predict(fragment.samples).tolist())
-                heard.append(FragmentPrediction(start, start + mel.fragment_seconds, probabilities))
+                probabilities = self.predict(fragment.samples)
+                if calibration:
+                    probabilities = temper(probabilities[np.newaxis], calibration.temperature)[0]
+                end = start + mel.fragment_seconds
+                heard.append(FragmentPrediction(start, end, tuple(probabilities.tolist())))
         if padded:
             heard = [dataclasses.replace(heard[0], end_seconds=song.ending.seconds)]
+        probabilities = np.array([prediction.probabilities for prediction in heard])
         return SongPrediction(
             path=Path(path),
-            answer=combine(np.array([prediction.probabilities for prediction in heard])),
+            answer=combine(probabilities, calibration.threshold if calibration else 0.0),
+            sections=sections([one.start_seconds for one in heard], heard[-1].end_seconds, probabilities),
             fragments=tuple(heard),
             duration_seconds=song.ending.seconds,
             declared_seconds=song.ending.header.declared_seconds,

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumbao.serving.calibration import (
+    BIN_SONGS,
+    MAX_BINS,
+    TEMPERATURES,
+    Bin,
+    Calibration,
+    calibrate,
+    coverage_curve,
+    expected_error,
+    log_loss,
+    reliability,
+    song_probabilities,
+    temper,
+)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def songs_of(rng: np.random.Generator, count: int, overconfidence: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """Draw songs whose probabilities are right, and tell these as a model that is too sure would."""
+    logits = 1.5 * rng.normal(size=(count, 1, 4))
+    labels = np.array([rng.choice(4, p=softmax(song[0])) for song in logits])
+    return list(softmax(overconfidence * logits)), labels
+
+
+def sure(count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Make songs that are all answered rightly, and with no doubt."""
+    labels = np.arange(count) % 5
+    return [np.eye(5)[[label, label]] for label in labels], labels
+
+
+def test_a_temperature_is_that_of_the_softmax(rng: np.random.Generator) -> None:
+    logits = rng.normal(size=(6, 5))
+    np.testing.assert_allclose(temper(softmax(logits), 1.7), softmax(logits / 1.7))
+    np.testing.assert_allclose(temper(softmax(logits), 1.0), softmax(logits))
+
+
+def test_a_quantized_zero_and_a_small_number_come_to_the_same() -> None:
+    np.testing.assert_array_equal(temper(np.array([[1.0, 0.0]]), 2.0), temper(np.array([[1.0, 1e-9]]), 2.0))
+
+
+@pytest.mark.parametrize("overconfidence", [0.5, 1.0, 2.0])
+def test_the_temperature_of_many_songs_undoes_what_was_done(rng: np.random.Generator, overconfidence: float) -> None:
+    songs, labels = songs_of(rng, 3_000, overconfidence)
+    assert calibrate(songs, labels).temperature == pytest.approx(overconfidence, rel=0.1)
+
+
+def test_calibration_lowers_the_error_of_a_model_that_is_too_sure(rng: np.random.Generator) -> None:
+    found = calibrate(*songs_of(rng, 400, 2.5))
+    others, labels = songs_of(rng, 1_000, 2.5)
+    before, after = song_probabilities(others, None), song_probabilities(others, found.temperature)
+    assert expected_error(reliability(after, labels)) < 0.5 * expected_error(reliability(before, labels))
+    assert log_loss(after, labels) < log_loss(before, labels)
+    np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))  # of songs with one fragment
+
+
+@pytest.mark.parametrize("count", [3, 10, 100, 300])
+def test_songs_that_are_all_right_promise_no_more_than_their_number_allows(count: int) -> None:
+    songs, labels = sure(count)
+    found = calibrate(songs, labels)
+    confidence = song_probabilities(songs, found.temperature).max(axis=1)
+    assert confidence == pytest.approx((count + 1) / (count + 2), abs=0.006)
+    assert 0.5 < found.threshold < confidence.min()
+    assert (found.songs, found.errors, found.rough) == (count, 0, count < 50)
+
+
+def test_a_model_that_is_wrong_and_sure_of_it_is_never_confident() -> None:
+    songs, labels = sure(10)
+    found = calibrate(songs, (labels + 1) % 5)
+    assert found.temperature == pytest.approx(TEMPERATURES[-1], abs=1e-4)
+    assert (found.threshold, found.errors) == (0.5, 10)
+    assert song_probabilities(songs, found.temperature).max() < found.threshold
+
+
+def test_the_threshold_worked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # without tempering; right at 0.9, 0.8 and 0.6, wrong at 0.7: costs are 1 in (0.5, 0.6), 1.5 in (0.6, 0.7),
+    # 1 in (0.7, 0.8) and 1.5 in (0.8, 0.9): two gaps tie, the higher one's middle is taken
+    monkeypatch.setattr("tumbao.serving.calibration.TEMPERATURES", np.array([1.0]))
+    songs = [np.array([[p, 1 - p]]) for p in (0.9, 0.8, 0.6, 0.7)]
+    assert calibrate(songs, np.array([0, 0, 0, 1])).threshold == 0.75
+    # one more wrong song at 0.55: 2, 1.5 in (0.55, 0.6), 2, 1.5 in (0.7, 0.8), 2
+    songs.append(np.array([[0.55, 0.45]]))
+    assert calibrate(songs, np.array([0, 0, 0, 1, 1])).threshold == 0.75
+    # right at 0.6, and nothing wrong: the gap from 0.5, where a calibrated model would stand
+    assert calibrate(songs[:3], np.array([0, 0, 0])).threshold == 0.55
+
+
+def test_bins_hold_equally_many_songs(rng: np.random.Generator) -> None:
+    for count, bins in ((1, 1), (9, 1), (10, 2), (34, 6), (500, MAX_BINS)):
+        found = reliability(rng.dirichlet(np.ones(3), count), np.zeros(count, int))
+        assert len(found) == bins
+        assert sum(one.songs for one in found) == count
+        assert max(one.songs for one in found) - min(one.songs for one in found) <= 1
+        assert [one.confidence for one in found] == sorted(one.confidence for one in found)
+    assert BIN_SONGS == 5
+
+
+def test_the_calibration_error_worked_by_hand() -> None:
+    # two bins: confidences 0.5 to 0.6 (mean 0.55), 2 of 5 right; 0.8 to 0.9 (mean 0.85), all right
+    confidence = np.array([0.55, 0.55, 0.5, 0.6, 0.55, 0.8, 0.9, 0.85, 0.85, 0.85])
+    labels = np.array([0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    low, high = reliability(np.stack([confidence, 1 - confidence], axis=1), labels)
+    assert (low.songs, low.confidence, low.accuracy) == pytest.approx((5, 0.55, 0.4))
+    assert (high.songs, high.confidence, high.accuracy) == pytest.approx((5, 0.85, 1.0))
+    assert expected_error([low, high]) == pytest.approx((0.15 + 0.15) / 2)
+    assert expected_error([Bin(4, 0.9, 0.9)]) == 0
+
+
+def test_accuracy_by_coverage_worked_by_hand() -> None:
+    confidence = np.array([0.7, 0.9, 0.7, 0.6])
+    labels = np.array([1, 0, 0, 0])
+    curve = coverage_curve(np.stack([confidence, 1 - confidence], axis=1), labels)
+    assert [(point.threshold, point.coverage) for point in curve] == [(0.9, 0.25), (0.7, 0.75), (0.6, 1.0)]
+    assert [point.accuracy for point in curve] == pytest.approx([1, 2 / 3, 3 / 4])
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="0 songs, 0 labels"):
+        calibrate([], np.array([], int))
+    with pytest.raises(ValueError, match="1 songs, 2 labels"):
+        calibrate([np.array([[0.5, 0.5]])], np.array([0, 1]))
+    for temperature, threshold in ((0.0, 0.5), (1.0, 1.5), (float("nan"), 0.5)):
+        with pytest.raises(ValueError, match="Expected a temperature above 0"):
+            Calibration(temperature, threshold, 10, 0)
