@@ -59,9 +59,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong, small_
         manifests = write_manifests(catalog, catalogs, genres=GENRES, protocol="song", seed=seed, spec=small_spec)
         if "silent.wav" in (manifests / "train.csv").read_text():
             break
-    shipment = ship(folder / "package")
-    with cluster(folder / "cluster", shipment.installed) as running:
+    else:
+        raise AssertionError("no seed puts the silent song there")
+    package = folder / "package"
+    with cluster(folder / "cluster", package / "installed") as running:
         running.begin(manifests, small_spec, folder / "songs of one process", folder / "local", LOCAL)
+        shipment = ship(package)
         assert running.end() == ""
         yield Site(library, manifests, folder / "local", running, shipment, folder)
 

@@ -100,11 +100,11 @@ def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
             running = _running([*host.enter, *command], home, env=environment, cwd=home, umask=umask)
             pools.append(stack.enter_context(running))
         addresses = [f"{host.address}:{port}" for host, port in zip(hosts, ports, strict=True)]
-        command = [sys.executable, str(job_service.__file__), str(job_port), str(dealer_port), *addresses]
-        stack.enter_context(_running([*head.enter, *command], folder / "head"))
+        command = [sys.executable, "-m", job_service.__name__, str(job_port), str(dealer_port), *addresses]
+        stack.enter_context(_running([*head.enter, *command], folder / "head", cwd=ROOT))
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, str(client.__file__), str(theirs.fileno())]
+            command = [sys.executable, "-m", client.__name__, str(theirs.fileno())]
             running = _running([*head.enter, *command], folder / "client", cwd=ROOT, pass_fds=[theirs.fileno()])
             stack.enter_context(running)
         flags = [
