@@ -25,6 +25,7 @@ ADAPTERS = {
     "components/ingest/executor.py",
     "components/ingest/transform.py",
     "components/mobile_check.py",
+    "components/song_evaluation.py",
     "pipeline/collect.py",
     "pipeline/execution.py",
     "pipeline/graph.py",

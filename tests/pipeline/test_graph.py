@@ -22,6 +22,9 @@ ORDER = [
     ("BackboneFeatures", "Trainer"),
     ("Trainer", "Baseline"),
     ("Baseline", "Evaluator"),
+    ("BackboneFeatures", "SongEvaluation"),
+    ("Trainer", "SongEvaluation"),
+    ("SongEvaluation", "EdgeExport"),
     ("Evaluator", "EdgeExport"),
     ("EdgeExport", "MobileCheck"),
     ("Evaluator", "Pusher"),
@@ -74,7 +77,7 @@ def test_the_trainers_entry_exists_where_the_graph_says(components: dict[str, An
 def test_every_component_of_ours_holds_a_hash_of_its_source(components: dict[str, Any]) -> None:
     codes = {
         name: components[name].exec_properties["code"]
-        for name in ("AudioExampleGen", "BackboneFeatures", "EdgeExport", "MobileCheck")
+        for name in ("AudioExampleGen", "BackboneFeatures", "SongEvaluation", "EdgeExport", "MobileCheck")
     }
     codes["Trainer"] = json.loads(components["Trainer"].exec_properties["custom_config"])["code"]
     assert all(len(code) == 16 for code in codes.values())

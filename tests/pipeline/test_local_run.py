@@ -44,6 +44,7 @@ COMPONENTS = [
     "Trainer",
     "Baseline",
     "Evaluator",
+    "SongEvaluation",
     "EdgeExport",
     "MobileCheck",
     "Pusher",

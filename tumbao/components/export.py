@@ -1,6 +1,7 @@
 """EdgeExport: the trained SavedModel with everything that a device needs under its `assets.extra/`."""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -18,6 +19,7 @@ from tumbao import progress
 from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.images import spread
 from tumbao.components.ingest.component import IngestedSongs
+from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import (
@@ -41,6 +43,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    figures: tfx.dsl.components.InputArtifact[SongFigures],
     model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
@@ -59,6 +62,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         What was trained on.
     evaluation : ModelEvaluation
         The Evaluator's figures.
+    figures : SongFigures
+        SongEvaluation's, with the calibration.
     model : Model
         Written: the SavedModel with `assets.extra/`.
     manifests : str
@@ -80,7 +85,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         convert(target, assets, images, spec, lambda: progress.advance("convert"))
         versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
         versions |= {"code_digest": code, "backbone_weights": weights_source}
-        _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions).write(assets)
+        info = _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
+        dataclasses.replace(info, calibration=read_song_metrics(figures.uri).calibration).write(assets)
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
 
 

@@ -15,6 +15,7 @@ from tumbao.components.features.component import BackboneFeatures
 from tumbao.components.gate import eval_config
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.mobile_check import MobileCheck
+from tumbao.components.song_evaluation import SongEvaluation
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.pipeline.source import source_digest
 from tumbao.trainer.run import run_fn
@@ -94,11 +95,18 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
             max_accuracy_drop=config.max_accuracy_drop,
         ),
     )
+    song_evaluation = SongEvaluation(
+        features=features.outputs["features"],
+        model_run=trainer.outputs["model_run"],
+        genres=len(config.genres),
+        code=source_digest("tumbao.components.song_evaluation"),
+    )
     export = EdgeExport(
         trained=trainer.outputs["model"],
         examples=songs.outputs["examples"],
         ingested=songs.outputs["ingested"],
         evaluation=evaluator.outputs["evaluation"],
+        figures=song_evaluation.outputs["figures"],
         manifests=config.manifests,
         mel_spec=mel_spec,
         weights_source=config.weights_digest or "random",
@@ -130,6 +138,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
             trainer,
             baseline,
             evaluator,
+            song_evaluation,
             export,
             mobile_check,
             pusher,

@@ -281,7 +281,8 @@ def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Cover
     tuple of CoveragePoint
         From the surest song to all; songs of the same confidence come together.
     """
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    confidence = probabilities.max(axis=1).round(6)  # rounding errors part no songs
+    right = probabilities.argmax(axis=1) == labels
     order = np.argsort(-confidence, kind="stable")
     sure, hits = confidence[order], np.cumsum(right[order])
     last = np.append(sure[1:] < sure[:-1], True)

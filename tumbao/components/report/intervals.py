@@ -1,0 +1,69 @@
+"""What chance alone could have made of a share: 95 % intervals, and whether two ways differ on the same songs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Z_95 = 1.959963984540054
+"""The normal distribution's 97.5 % quantile."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share with its 95 % interval.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The share and the interval's ends, 0–1.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson_interval(successes: float, trials: int) -> Interval:
+    """Compute Wilson's 95 % interval of a share; unlike the usual one it is honest for few trials and near 0 and 1.
+
+    Parameters
+    ----------
+    successes : float
+        How many went right, 0 to `trials`.
+    trials : int
+        How many there were, at least 1.
+
+    Returns
+    -------
+    Interval
+        The share and its interval.
+    """
+    share, spread = successes / trials, Z_95**2 / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Compute the p-value of McNemar's exact test, two-sided, of two ways to answer the same songs.
+
+    Parameters
+    ----------
+    only_first : int
+        Songs that only the first way answers rightly.
+    only_second : int
+        Songs that only the second way answers rightly.
+
+    Returns
+    -------
+    float
+        How probable a difference at least this large is if both are equally good, in (0, 1].
+
+    Examples
+    --------
+    >>> mcnemar(5, 0), mcnemar(6, 0)
+    (0.0625, 0.03125)
+    """
+    fewer, both = min(only_first, only_second), only_first + only_second
+    return min(1.0, 2 * sum(math.comb(both, i) for i in range(fewer + 1)) / 2**both)

@@ -1,0 +1,124 @@
+"""SongEvaluation: how well whole songs are answered, and how sure an answer must be, before anything is exported.
+
+The head runs over the cached features of the backbone, so nothing waits for the backbone again. Where the backbone ran
+in bfloat16, its rounding is in these figures.
+"""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from tfx import types
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+
+from tumbao.components.images import read_records
+from tumbao.components.ingest.records import BACKBONE_DTYPE
+from tumbao.components.song_metrics import SongMetrics, song_metrics
+from tumbao.schema import record
+from tumbao.trainer.backbone import FEATURES_SHAPE
+from tumbao.trainer.head import head
+from tumbao.trainer.run import HEAD_FILE
+
+METRICS_FILE = "song_metrics.json"
+"""`song_metrics.SongMetrics` as JSON."""
+
+BATCH = 256
+"""Fragments that are answered at a time."""
+
+
+class SongFigures(types.Artifact):
+    """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment."""
+
+    TYPE_NAME = "SongFigures"
+
+
+@tfx.dsl.components.component
+def SongEvaluation(  # noqa: N802 - TFX names components so
+    features: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
+    figures: tfx.dsl.components.OutputArtifact[SongFigures],
+    genres: tfx.dsl.components.Parameter[int],
+    code: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Calibrate on the validation songs, and measure every rule on the test songs.
+
+    Parameters
+    ----------
+    features : Examples
+        Records with the backbone's output.
+    model_run : ModelRun
+        The Trainer's, with the weights of the head.
+    figures : SongFigures
+        Written: figures, calibration and predictions.
+    genres : int
+        How many genres there are.
+    code : str
+        Hash of the source this depends on; not read here, it is part of TFX's cache key.
+    """
+    model = head(genres, seed=0)
+    model.load_weights(f"{model_run.uri}/{HEAD_FILE}")
+    splits = {}
+    lines = []
+    for split in ("val", "test"):
+        predictions = list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
+        splits[split] = _songs(predictions)
+        lines += [json.dumps({"split": split} | prediction) for prediction in predictions]
+    metrics = song_metrics(*splits["val"], *splits["test"])
+    _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1))
+    _write(f"{figures.uri}/predictions.jsonl", "".join(f"{line}\n" for line in lines))
+
+
+def read_song_metrics(figures: str) -> SongMetrics:
+    """Read the figures.
+
+    Parameters
+    ----------
+    figures : str
+        Folder of a `SongFigures` artefact.
+
+    Returns
+    -------
+    metrics : SongMetrics
+        What `SongEvaluation` found.
+    """
+    with fileio.open(f"{figures}/{METRICS_FILE}", "rb") as file:
+        return SongMetrics.from_json(json.loads(file.read()))
+
+
+def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
+    for fragments in _batches(read_records(pattern)):
+        stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(FEATURES_SHAPE) for one in fragments]
+        answers = model.predict_on_batch(np.stack(stored).astype(np.float32))
+        for fragment, probabilities in zip(fragments, answers, strict=True):
+            yield {
+                "song": fragment[record.SONG].decode(),
+                "fragment": fragment[record.FRAGMENT],
+                "label": fragment[record.LABEL],
+                "probabilities": [round(float(value), 7) for value in probabilities],
+            }
+
+
+def _batches(fragments: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    remaining = iter(fragments)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def _songs(predictions: list[dict[str, Any]]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Gather the fragments of each song, in the order of the songs' first fragments."""
+    songs: dict[str, list[dict[str, Any]]] = {}
+    for prediction in sorted(predictions, key=lambda one: one["fragment"]):
+        songs.setdefault(prediction["song"], []).append(prediction)
+    probabilities = [np.array([one["probabilities"] for one in song]) for song in songs.values()]
+    return probabilities, np.array([song[0]["label"] for song in songs.values()])
+
+
+def _write(path: str, text: str) -> None:
+    fileio.makedirs(path.rpartition("/")[0])
+    with fileio.open(path, "wb") as file:
+        file.write(text.encode())
