@@ -19,6 +19,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.protobuf import json_format
+from tfx import v1 as tfx
 
 from tests.components.cluster.client import ingest
 from tests.components.cluster.master import master
@@ -71,13 +72,16 @@ def manifests(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong, s
 HandIn = Callable[..., None]
 
 
-@pytest.fixture
-def hand_in(manifests: Path, small_spec: MelSpec, shipment: Shipment, tmp_path: Path) -> HandIn:
+@pytest.fixture(scope="module")
+def hand_in(
+    manifests: Path, small_spec: MelSpec, shipment: Shipment, tmp_path_factory: pytest.TempPathFactory
+) -> HandIn:
     """Run the component with flags and this package; what it then misses are the records, which nobody has made."""
 
     def run(*flags: str) -> None:
+        folder = tmp_path_factory.mktemp("run")
         with pytest.raises(Exception, match=r"ingested\.jsonl.*No such file"):
-            ingest(str(manifests), small_spec, str(tmp_path / "songs"), str(tmp_path / "run"), [*flags, shipment.flag])
+            ingest(str(manifests), small_spec, str(folder / "songs"), str(folder / "run"), [*flags, shipment.flag])
 
     return run
 
@@ -94,8 +98,8 @@ def images(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
     return {beam_runner_api_pb2.DockerPayload.FromString(payload).container_image for payload in payloads}
 
 
-@pytest.fixture
-def dataflow_graph(hand_in: HandIn, monkeypatch: pytest.MonkeyPatch) -> beam_runner_api_pb2.Pipeline:
+@pytest.fixture(scope="module")
+def dataflow_graph(hand_in: HandIn) -> beam_runner_api_pb2.Pipeline:
     """Have Beam's DataflowRunner make all of a job but the calls to the service."""
     runners = []
     run = beam.Pipeline.run
@@ -104,8 +108,9 @@ def dataflow_graph(hand_in: HandIn, monkeypatch: pytest.MonkeyPatch) -> beam_run
         runners.append(pipeline.runner)
         return run(pipeline, *arguments, **how)
 
-    monkeypatch.setattr(beam.Pipeline, "run", watched)
-    hand_in(*documented("Dataflow"), "--dry_run=True")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam.Pipeline, "run", watched)
+        hand_in(*documented("Dataflow"), "--dry_run=True")
     return runners[-1].proto_pipeline
 
 
@@ -118,6 +123,16 @@ def test_beam_knows_every_documented_flag(heading: str, caplog: pytest.LogCaptur
         assert "unparseable" not in caplog.text
         PipelineOptions([*flags, "--worker=8"]).get_all_options()
         assert "Discarding unparseable args: ['--worker=8']" in caplog.text
+
+
+def test_the_pipeline_of_the_guide_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    built: list[tfx.dsl.Pipeline] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tfx.orchestration.LocalDagRunner, "run", lambda _, pipeline: built.append(pipeline))
+    exec(program, {})
+    assert built[0].beam_pipeline_args == documented("Dataflow")
+    assert built[0].pipeline_info.pipeline_root == "gs://my-bucket/tumbao/pipeline"
 
 
 def test_dataflow_gets_a_job(dataflow_graph: beam_runner_api_pb2.Pipeline) -> None:
