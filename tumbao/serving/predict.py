@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
-from tumbao.components.ingest.fragments import Fragments, read
+from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
 from tumbao.serving.calibration import temper
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
 from tumbao.serving.song import SongAnswer, combine
@@ -201,11 +202,33 @@ class Classifier:
         AudioError
             If the file gives no song.
         """
+        return self.answer(path, read(path, self.info.mel))
+
+    def answer(self, path: str | Path, items: Iterable[Fragment | Ending]) -> SongPrediction:
+        """Answer for one song that is decoded elsewhere.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where the song comes from.
+        items : iterable of Fragment and Ending
+            The song, as `fragments.read` gives it.
+
+        Returns
+        -------
+        SongPrediction
+            The song's genre and its fragments'.
+
+        Raises
+        ------
+        AudioError
+            If the items end with one.
+        """
         mel = self.info.mel
         calibration = self.info.calibration
         heard: list[FragmentPrediction] = []
         silent, padded = 0, False
-        song = Fragments(read(path, mel))
+        song = Fragments(items)
         for fragment in song:
             silent, padded = silent + fragment.silent, fragment.padded
             if not fragment.silent:

@@ -102,7 +102,7 @@ class Decoders:
         (looked,) = self._run(part, _look, spec)
         return looked
 
-    def read(self, part: Part, spec: MelSpec, sha256: str) -> Generator[Fragment | Ending, None, None]:
+    def read(self, part: Part, spec: MelSpec, sha256: str | None) -> Generator[Fragment | Ending, None, None]:
         """Read a song fragment by fragment, see `fragments.read`.
 
         Parameters
@@ -111,8 +111,8 @@ class Decoders:
             The song.
         spec : MelSpec
             Gives the rate and the fragments' length.
-        sha256 : str
-            Hash that the file's bytes must have, before and after.
+        sha256 : str or None
+            Hash that the file's bytes must have, before and after; None for whatever they are, if they stay the same.
 
         Yields
         ------
@@ -176,10 +176,10 @@ def _hash(path: Path) -> Generator[None, None, str]:
     return digest.hexdigest()
 
 
-def _read(part: Part, spec: MelSpec, sha256: str) -> Iterator[Fragment | Ending | None]:
+def _read(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | Ending | None]:
     path = Path(part.path)
     before = path.stat()
-    if (yield from _hash(path)) != sha256:
+    if sha256 is not None and (yield from _hash(path)) != sha256:
         raise AudioError(path, Reason.CHANGED, "has changed since the library was looked through: run again")
     yield from fragments.read(path, spec, part.start_seconds, part.end_seconds)
     after = path.stat()

@@ -26,11 +26,11 @@ class Reading:
         The song.
     spec : MelSpec
         Gives the rate and the fragments' length.
-    sha256 : str
-        Hash that the file's bytes must have.
+    sha256 : str or None
+        Hash that the file's bytes must have, see `Decoders.read`.
     """
 
-    def __init__(self, part: Part, spec: MelSpec, sha256: str) -> None:
+    def __init__(self, part: Part, spec: MelSpec, sha256: str | None) -> None:
         self._order = (part, spec, sha256)
         self._items: queue.Queue[Fragment | Ending | Exception] = queue.Queue(_FRAGMENTS_AHEAD)
         self._wanted = True
@@ -96,7 +96,7 @@ class ReadAhead:
         self.close = weakref.finalize(self, _stop, self._wanted, self.decoders)
         """End the threads and their processes; also done when the object is no longer used."""
 
-    def read(self, part: Part, spec: MelSpec, sha256: str) -> Reading:
+    def read(self, part: Part, spec: MelSpec, sha256: str | None) -> Reading:
         """Begin to read a song; the arguments are those of `Decoders.read`.
 
         Parameters
@@ -105,8 +105,8 @@ class ReadAhead:
             The song.
         spec : MelSpec
             Gives the rate and the fragments' length.
-        sha256 : str
-            Hash that the file's bytes must have.
+        sha256 : str or None
+            Hash that the file's bytes must have, or None.
 
         Returns
         -------
