@@ -52,7 +52,7 @@ setup(
     package_data={
         "tumbao.components.drift": ["template.html.j2"],
         "tumbao.components.inspection": ["template.html.j2"],
-        "tumbao.components.report": ["look.css.j2", "template.html.j2"],
+        "tumbao.components.report": ["look.css.j2", "songs.html.j2", "template.html.j2"],
         "tumbao.schema": ["schema.pbtxt"],
     },
     install_requires=EDGE,

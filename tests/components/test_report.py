@@ -34,16 +34,19 @@ from tumbao.components.report.data import (
     SplitCount,
     TfliteFile,
 )
+from tumbao.components.report.intervals import wilson_interval
 from tumbao.components.report.layers import layered
 from tumbao.components.report.mel_figure import height_of
 from tumbao.components.report.render import write_report
-from tumbao.components.report.scores import interval_over_songs, scores, wilson_interval
+from tumbao.components.report.scores import interval_over_songs, scores
 from tumbao.components.report.verdict import verdict
 from tumbao.components.report.words import decimal, duration, megabytes, percent
+from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
 EDGES = (("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator"))
+DRAWN = ("accuracy", "loss", "test", "confusion", "reliability", "coverage")
 ATTACK = "<script>alert(1)</script>"
 
 
@@ -53,6 +56,15 @@ def evaluation(songs_per_genre: int = 4) -> Evaluation:
     logits = rng.normal(size=(len(labels), 3)) + 1.2 * np.eye(3)[labels]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Evaluation(GENRES, labels, probabilities, np.array([f"song-{i // 3}" for i in range(len(labels))]))
+
+
+def songs() -> SongMetrics:
+    """The figures of the songs of `evaluation`, calibrated on others that are twice as many."""
+
+    def split(given: Evaluation) -> tuple[list[np.ndarray], np.ndarray]:
+        return list(given.probabilities.reshape(-1, 3, 3)), given.labels[::3]
+
+    return song_metrics(*split(evaluation(8)), *split(evaluation()))
 
 
 def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
@@ -98,6 +110,7 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
         samples=(SampleImage(GENRES[2], rng.integers(0, 256, (300, 300, 3), np.uint8), f"{ATTACK}.mp3", 90.0),),
         history=History((Epoch(1.1, 0.4, 1.0, 0.5), Epoch(0.7, 0.7, 0.8, 0.6)), best_epoch=2),
         evaluation=evaluation(),
+        songs=songs(),
         gate=Gate(True, (GateRow("accuracy", "overall", 0.91, -0.01, "change against baseline", 0.9, True),)),
         mobile_check=MobileCheck(True, ()),
         tflite=(TfliteFile("model-int8.tflite", "int8", 36_200_000, 37_000_000, 0.99, 0.9, 0.91, 0.04, True),),
@@ -193,13 +206,6 @@ def test_scores_agree_with_scikit_learn() -> None:
     assert ours.accuracy.value == pytest.approx(accuracy_score(given.labels, predicted))
 
 
-def test_song_answers_by_sum_and_by_vote_are_counted_apart() -> None:
-    # two faint wrong fragments outvote a sure right one; the sum is right
-    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.4, 0.6], [0.2, 0.8]])
-    ours = scores(Evaluation(("a", "b"), np.array([0, 0, 0, 1]), probabilities, np.array(["x", "x", "x", "y"])))
-    assert (ours.songs, ours.song_accuracy.value, ours.vote_accuracy.value) == (2, 1.0, 0.5)
-
-
 def test_what_was_never_predicted_has_no_precision() -> None:
     given = Evaluation(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), np.array(["x", "y"]))
     _, never = scores(given).genres
@@ -230,15 +236,19 @@ def test_best_epoch_is_one_of_the_epochs() -> None:
 
 def test_leak_label_stands_beside_each_number_of_a_split_by_fragment(leaky_page: str) -> None:
     ours, read = scores(evaluation()), text_of(leaky_page)
-    numbers = [percent(ours.song_accuracy.value), percent(ours.accuracy.value), decimal(ours.loss, 4)]
-    numbers += [f"{percent(share.low)} to {percent(share.high)}" for share in (ours.accuracy, ours.vote_accuracy)]
+    numbers = [percent(ours.accuracy.value), decimal(ours.loss, 4)]
+    numbers += [percent(score.accuracy.value) for score in songs().rules]
+    shares = [ours.accuracy, songs().answered.coverage, *(score.accuracy for score in songs().rules)]
+    numbers += [f"{percent(share.low)} to {percent(share.high)}" for share in shares]
+    numbers += [decimal(songs().after.calibration_error), decimal(songs().before.log_loss)]
+    numbers += [comparison.sentence for comparison in songs().comparisons]
     numbers += [decimal(row.recall) for row in ours.genres]
     numbers += ["0.9100", "0.9000", "validation accuracy 0.6000"]
     for number in numbers:
         assert text_of(f"{number} leaky") in read
     assert "Split by fragment, seed 7: it leaks" in read
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', leaky_page)
-    assert sum(alt.endswith("(leaky split (by fragment))") for alt in alts) == 2 * 4
+    assert sum(alt.endswith("(leaky split (by fragment))") for alt in alts) == 2 * 6
     refused = dataclasses.replace(complete(protocol="fragment"), gate=Gate(False, ()))
     assert "leaky" in verdict(refused).sentence
 
@@ -250,10 +260,10 @@ def test_no_leak_label_on_a_split_by_song(page: str) -> None:
 
 def test_synthetic_label_in_every_section_and_figure(page: str) -> None:
     sections = re.findall(r"<section.*?</section>", page, flags=re.DOTALL)
-    assert len(sections) == 8
+    assert len(sections) == 9
     assert all("synthetic library" in text_of(section) for section in sections)
     pictures = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    assert len(pictures) == 14  # seven, for light and for dark
+    assert len(pictures) == 18  # nine, for light and for dark
     assert all(alt.endswith("(synthetic library)") for alt in pictures)
     assert "Trained on composed, synthetic songs" in text_of(page)
 
@@ -269,7 +279,7 @@ def test_labels_are_drawn_into_the_figure_files(tmp_path: Path) -> None:
     write_report(data, tmp_path / "synthetic")
     write_report(recorded, tmp_path / "recorded")
     names = {path.name for path in (tmp_path / "synthetic" / "figures").iterdir()}
-    assert names == {f"{name}.png" for name in ("accuracy", "loss", "test", "confusion", "graph", "timings")}
+    assert names == {f"{name}.png" for name in (*DRAWN, "graph", "timings")}
     for name in names:
         foot_of = {
             kind: np.asarray(Image.open(tmp_path / kind / "figures" / name).convert("L"))[-30:]
@@ -286,8 +296,31 @@ def test_the_paper_stands_beside_with_its_caveat(page: str) -> None:
 
 def test_intervals_of_fragments_and_songs_are_shown(page: str) -> None:
     ours, read = scores(evaluation()), text_of(page)
-    for share in (ours.accuracy, ours.song_accuracy, ours.vote_accuracy):
+    for share in (ours.accuracy, songs().product.accuracy, songs().answered.coverage):
         assert text_of(f"95 % interval {percent(share.low)} to {percent(share.high)}") in read
+
+
+def test_rules_of_songs_are_shown_with_their_intervals_and_compared(page: str) -> None:
+    read = text_of(page)
+    for score in songs().rules:
+        share = score.accuracy
+        row = f"{score.right} of 12{percent(share.value)}{percent(share.low)} to {percent(share.high)}"
+        assert text_of(row) in read
+    for comparison in songs().comparisons:
+        assert comparison.sentence in read
+
+
+def test_calibration_says_how_many_songs_it_rests_on(page: str, tmp_path: Path) -> None:
+    calibration, read = songs().calibration, text_of(page)
+    assert f"From 24 validation songs ({calibration.errors} answered wrongly)" in read
+    assert f"temperature {calibration.temperature:.2f}, and below a probability of {calibration.threshold:.2f}" in read
+    assert "That is few songs: temperature and threshold are rough guesses" in read
+    many = dataclasses.replace(songs(), calibration=dataclasses.replace(calibration, songs=500))
+    unanswered = dataclasses.replace(many, answered=dataclasses.replace(many.answered, songs=0, accuracy=None))
+    other = text_of(write_report(dataclasses.replace(complete(), songs=unanswered), tmp_path).read_text("utf-8"))
+    assert "few songs" not in other
+    assert "With this threshold 0 of 12 test songs are answered" in other
+    assert "; of these" not in other
 
 
 def test_reasons_for_refusal_are_listed(tmp_path: Path) -> None:
@@ -368,7 +401,7 @@ def test_the_page_needs_nothing_else(page: str, leaky_page: str) -> None:
 def test_figures_are_pictures_with_something_on_them(written: Path, page: str) -> None:
     inline = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]*)", page)]
     files = [path.read_bytes() for path in sorted((written.parent / "figures").glob("*.png"))]
-    assert (len(inline), len(files)) == (14, 7)
+    assert (len(inline), len(files)) == (18, 9)
     assert set(files) < set(inline)
     for png in inline:
         with Image.open(io.BytesIO(png)) as picture:

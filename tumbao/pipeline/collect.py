@@ -17,6 +17,7 @@ from tfx.dsl.io import fileio
 from tumbao.components.gate import ACCURACY, OVERALL, read_figures
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.report import data
+from tumbao.components.song_evaluation import read_song_metrics
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.schema import record
 from tumbao.trainer.run import HISTORY_FILE
@@ -162,6 +163,7 @@ def report_data(
     report : data.ReportData
         With None or nothing for what the run did not reach.
     """
+    figures = artifacts.uri("SongEvaluation", "figures")
     components = tuple(_component(one.id, artifacts.executions.get(one.id), error) for one in pipeline.components)
     edges = tuple((up.id, one.id) for one in pipeline.components for up in sorted(one.upstream_nodes, key=str))
     return data.ReportData(
@@ -173,6 +175,7 @@ def report_data(
         samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"))),
         history=_history(artifacts.uri("Trainer", "model_run")),
         evaluation=_evaluation(config, artifacts.uri("MobileCheck", "report")),
+        songs=read_song_metrics(figures) if figures else None,
         gate=_gate(config, artifacts),
         mobile_check=_mobile_check(artifacts),
         tflite=tuple(_tflite(artifacts.uri("MobileCheck", "report"))),

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tumbao.components.song_metrics import SongMetrics
 from tumbao.schema.mel_spec import MelSpec
 
 SplitProtocol = Literal["song", "artist", "fragment"]
@@ -438,6 +439,8 @@ class ReportData:
         The training.
     evaluation : Evaluation or None
         Answers on the test split.
+    songs : SongMetrics or None
+        How well whole songs are answered.
     gate : Gate or None
         The evaluator's decision.
     mobile_check : MobileCheck or None
@@ -456,6 +459,7 @@ class ReportData:
     samples: tuple[SampleImage, ...] = ()
     history: History | None = None
     evaluation: Evaluation | None = None
+    songs: SongMetrics | None = None
     gate: Gate | None = None
     mobile_check: MobileCheck | None = None
     tflite: tuple[TfliteFile, ...] = ()

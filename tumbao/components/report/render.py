@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tumbao.components.report import figures
+from tumbao.components.report import figures, song_figures
 from tumbao.components.report.data import PAPER_ACCURACY, PAPER_LOSS, ReportData
 from tumbao.components.report.graph_figure import graph_figure
 from tumbao.components.report.mel_figure import mel_figure
@@ -66,6 +66,7 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     page = template(Path(__file__).parent).render(
         data=data,
         tested=tested,
+        songs=data.songs,
         verdict=verdict(data),
         pictures=pictures,
         mel_names=[_mel_name(i, sample.genre) for i, sample in enumerate(data.samples, start=1)],
@@ -90,6 +91,9 @@ def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, st
     if tested and data.evaluation:
         yield "test", measured, partial(figures.test_figures, tested)
         yield "confusion", measured, partial(figures.confusion_matrix, tested.confusion, data.evaluation.genres)
+    if data.songs:
+        yield "reliability", measured, partial(song_figures.reliability_diagram, data.songs)
+        yield "coverage", measured, partial(song_figures.accuracy_by_coverage, data.songs)
     yield "graph", library, partial(graph_figure, data.components, data.edges)
     yield "timings", library, partial(figures.timings, data.components)
 

@@ -1,4 +1,4 @@
-"""Figures of the test split from the model's answers, with what chance alone could have made of them.
+"""Figures of the test split's fragments from the model's answers, with what chance alone could have made of them.
 
 Conventions: accuracies, precision, recall and F1 lie in 0–1; intervals are 95 %; an undefined figure (a genre that was
 never predicted, or has no fragment) is NaN. Rows of the confusion matrix are the true genres, columns the predicted.
@@ -13,31 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tumbao.components.report.data import Evaluation
-from tumbao.serving.song import combine
-
-Z_95 = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
+from tumbao.components.report.intervals import Interval, wilson_interval
 
 RESAMPLES = 2_000
 """Resamples of the bootstrap: its ends are then steady to about half a point."""
 
 SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clipped to this in the cross-entropy, as Keras does."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A share with its 95 % interval.
-
-    Parameters
-    ----------
-    value, low, high : float
-        The share and the interval's ends, 0–1.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -73,10 +55,6 @@ class Scores:
         Mean cross-entropy of the fragments, in nats.
     accuracy : Interval
         Of fragments; the interval comes from resampling songs.
-    song_accuracy : Interval
-        Of songs answered by the sum of their fragments' probabilities (the product's rule).
-    vote_accuracy : Interval
-        Of songs answered by the majority of their fragments.
     confusion : numpy.ndarray of int64 [g, g]
         Fragments.
     genres : tuple of GenreScore
@@ -87,8 +65,6 @@ class Scores:
     songs: int
     loss: float
     accuracy: Interval
-    song_accuracy: Interval
-    vote_accuracy: Interval
     confusion: npt.NDArray[np.int64]
     genres: tuple[GenreScore, ...]
 
@@ -111,14 +87,11 @@ def scores(evaluation: Evaluation) -> Scores:
     confusion = np.zeros((len(evaluation.genres), len(evaluation.genres)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     of_truth = np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0)
-    by_sum, by_vote = _songs_right(evaluation)
     return Scores(
         fragments=len(labels),
-        songs=len(by_sum),
+        songs=len(np.unique(evaluation.songs)),
         loss=float(-np.log(of_truth).mean()),
         accuracy=interval_over_songs(predicted == labels, evaluation.songs),
-        song_accuracy=wilson_interval(sum(by_sum), len(by_sum)),
-        vote_accuracy=wilson_interval(sum(by_vote), len(by_vote)),
         confusion=confusion,
         genres=genre_scores(confusion, evaluation.genres),
     )
@@ -150,27 +123,6 @@ def genre_scores(confusion: npt.NDArray[np.int64], genres: tuple[str, ...]) -> t
         )
         for i, genre in enumerate(genres)
     )
-
-
-def wilson_interval(successes: float, trials: int) -> Interval:
-    """Compute Wilson's 95 % interval of a share; unlike the usual one it is honest for few trials and near 0 and 1.
-
-    Parameters
-    ----------
-    successes : float
-        How many went right, 0 to `trials`.
-    trials : int
-        How many there were, at least 1.
-
-    Returns
-    -------
-    Interval
-        The share and its interval.
-    """
-    share, spread = successes / trials, Z_95**2 / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_], seed: int = 0) -> Interval:
@@ -207,13 +159,3 @@ def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_
 
 def _share(part: int, whole: int) -> float:
     return float(part / whole) if whole else math.nan
-
-
-def _songs_right(evaluation: Evaluation) -> tuple[list[bool], list[bool]]:
-    by_sum, by_vote = [], []
-    for song in np.unique(evaluation.songs):
-        rows = evaluation.songs == song
-        label, answer = evaluation.labels[rows][0], combine(evaluation.probabilities[rows])
-        by_sum.append(bool(answer.genre == label))
-        by_vote.append(bool(answer.majority == label))
-    return by_sum, by_vote
