@@ -20,16 +20,29 @@ RATE = 22_050
 Tone = Callable[..., np.ndarray]
 
 
-def write_libav(path: Path, samples: np.ndarray, rate: int, codec: str, **options: str) -> Path:
-    """Write stereo float32 [n] twice over with PyAV."""
+def write_libav(
+    path: Path,
+    samples: np.ndarray,
+    rate: int,
+    codec: str,
+    sample_format: str = "",
+    layout: str = "stereo",
+    **options: str,
+) -> Path:
+    """Write float32 [n] to all channels with PyAV."""
+    channels = len(av.AudioLayout(layout).channels)
+    to_format = av.AudioResampler(format=sample_format or "fltp", layout=layout, rate=rate)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
-        stream.layout = "stereo"
+        stream.layout, stream.bit_rate = layout, 64_000 * channels
+        if sample_format:
+            stream.format = sample_format
         for start in range(0, len(samples), 1024):
-            block = np.stack([samples[start : start + 1024]] * 2)
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            block = np.stack([samples[start : start + 1024]] * channels)
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
             frame.sample_rate, frame.pts = rate, start
-            container.mux(stream.encode(frame))
+            for converted in to_format.resample(frame):
+                container.mux(stream.encode(converted))
         container.mux(stream.encode(None))
     return path
 
@@ -49,10 +62,13 @@ def refusal(path: Path) -> Reason:
 @pytest.mark.parametrize(
     ("name", "subtype", "tolerance"),
     [
+        ("a.wav", "PCM_U8", 2**-7),
         ("a.wav", "PCM_16", 2**-15),
         ("a.wav", "PCM_24", 2**-23),
         ("a.wav", "PCM_32", 2**-23),
         ("a.wav", "FLOAT", 1e-7),
+        ("a.wav", "DOUBLE", 1e-7),
+        ("a.aiff", "PCM_24", 2**-23),
         ("a.aiff", "PCM_16", 2**-15),
         ("a.flac", "PCM_16", 2**-15),
     ],
@@ -78,18 +94,34 @@ def test_a_lossy_file_comes_back_nearly_the_same(tmp_path: Path, tone: Tone, nam
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "rate"),
-    [("a.m4a", "aac", 44_100), ("a.webm", "libopus", 48_000), ("a.opus", "libopus", 48_000), ("a.mp4", "aac", 44_100)],
+    ("name", "codec", "rate", "form"),
+    [
+        ("a.m4a", "aac", 44_100, ()),
+        ("a.webm", "libopus", 48_000, ()),
+        ("a.opus", "libopus", 48_000, ()),
+        ("a.mp4", "aac", 44_100, ()),
+        ("alac.m4a", "alac", 44_100, ("s16p",)),
+        ("a.wma", "wmav2", 44_100, ()),
+        ("a.mkv", "flac", 44_100, ("s16",)),
+        ("a.avi", "mp3", 44_100, ("s16p",)),
+        ("a.mov", "pcm_s24le", 44_100, ("s32",)),
+    ],
 )
 def test_files_by_libav_keep_length_level_and_pitch(
-    tmp_path: Path, tone: Tone, name: str, codec: str, rate: int
+    tmp_path: Path, tone: Tone, name: str, codec: str, rate: int, form: tuple[str, ...]
 ) -> None:
-    waveform = decode(write_libav(tmp_path / name, tone(5, rate=rate), rate, codec), RATE)
+    waveform = decode(write_libav(tmp_path / name, tone(5, rate=rate), rate, codec, *form), RATE)
     assert not waveform.truncated
     assert waveform.duration_seconds == pytest.approx(5, abs=0.1)
     middle = waveform.samples[RATE : 4 * RATE]
     assert strongest_hz(middle) == pytest.approx(440, abs=0.5)
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+def test_surround_counts_all_its_channels(tmp_path: Path, tone: Tone) -> None:
+    path = write_libav(tmp_path / "a.m4a", tone(5, rate=48_000), 48_000, "aac", "fltp", "5.1")
+    middle = decode(path, RATE).samples[RATE : 4 * RATE]  # the sixth channel is for low frequencies and has no 440 Hz
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(5 / 6 * 0.5 / np.sqrt(2), rel=0.05)
 
 
 @pytest.mark.parametrize("rate", [8_000, 32_000, 44_100, 48_000, 96_000])
@@ -112,6 +144,14 @@ def test_channels_are_averaged(tmp_path: Path, tone: Tone) -> None:
     left, right = tone(3), tone(3, hz=700)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right, 0 * left], axis=1), RATE, subtype="FLOAT")
     np.testing.assert_allclose(decode(tmp_path / "a.wav", RATE).samples, (left + right) / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
+@pytest.mark.parametrize("channels", [1, 2, 5, 8])
+def test_up_to_eight_channels_are_averaged(tmp_path: Path, tone: Tone, name: str, channels: int) -> None:
+    soundfile.write(tmp_path / name, np.stack([tone(3)] + [0 * tone(3)] * (channels - 1), axis=1), RATE)
+    middle = decode(tmp_path / name, RATE).samples[RATE : 2 * RATE]
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2) / channels, rel=0.05)
 
 
 def test_beyond_full_scale_is_scaled_and_keeps_its_shape(tmp_path: Path, tone: Tone) -> None:
