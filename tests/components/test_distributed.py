@@ -147,7 +147,8 @@ def test_when_a_pool_is_killed_the_next_run_takes_over_what_was_drawn(site: Site
     cache, begin = site.folder / "songs of the killed", site.cluster.begin
     with hanging(song, site.folder / "aside") as read:
         begin(site.manifests, small_spec, cache, site.folder / "killed", site.flags)
-        wait_for(read, "the pool to come to a song in the middle")
+        wait_for(read, "a pool to come to a song in the middle")
+        wait_for(lambda: {writer(path) for path in drawn(cache)} == {0, 1}, "both pools to draw a song")
         site.cluster.kill_pool(1)
         assert "Channel closed prematurely" in site.cluster.end()
     kept = {path: path.stat().st_ino for path in drawn(cache)}

@@ -134,8 +134,8 @@ def _running(command: list[str], folder: Path, **how: Any) -> Iterator[subproces
 
 @contextlib.contextmanager
 def _network(folder: Path) -> Iterator[list[Host]]:
-    command = ["unshare", "--map-root-user", "--net", "--uts", "--mount", "sh", "-c", _NETWORK]
-    with _running(command, folder, stdout=subprocess.PIPE) as process:
+    enter_new = 'exec unshare --map-root-user --net --uts --mount sh -c "$0"'
+    with _running(["sh", "-c", enter_new, _NETWORK], folder, stdout=subprocess.PIPE) as process:
         assert process.stdout
         with process.stdout as output:
             if output.readline() != b"ready\n":
