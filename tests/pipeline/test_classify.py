@@ -18,6 +18,7 @@ from rich.console import Console
 
 from tumbao.pipeline.classify import SYNTHETIC_WARNING, find_audio_files, run_classify
 from tumbao.serving.calibration import Calibration
+from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
 RATE = 22_050
@@ -170,6 +171,21 @@ def test_an_answer_without_confidence_is_none_of_the_genres(library: Path, doubt
     assert song["probability"] == pytest.approx(0.65, abs=0.02)
     rows = list(csv.DictReader(io.StringIO(classify(path, model=doubtful_model, as_csv=True)[1])))
     assert {(row["genre"], row["nearest"]) for row in rows} == {("", "salsa")}
+
+
+def test_sound_unlike_the_training_songs_is_none_of_the_genres(library: Path, pushed: Path, tmp_path: Path) -> None:
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "narrow")
+    known = Familiarity((0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9)
+    dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
+    path = library / "b [live]" / "ñ :smile:.flac"
+    out = classify(path, model=assets)[1].splitlines()
+    assert out[2].startswith("  none of these with confidence (nearest: salsa 0.65)")
+    assert out[3] == "  2 of 3 fragments sound unlike the songs that the model was trained on"
+    song = json.loads(classify(path, model=assets, as_json=True)[1])
+    assert (song["genre"], song["nearest"]) == (None, "salsa")
+    assert [fragment["familiar"] for fragment in song["fragments"]] == [False, True, False]
+    rows = csv.DictReader(io.StringIO(classify(path, model=assets, as_csv=True)[1]))
+    assert [row["familiar"] for row in rows] == ["False", "True", "False"]
 
 
 def test_a_medley_is_told_by_its_sections(medley: Path, pushed: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
+from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
 
 INFO = ModelInfo(
@@ -27,6 +28,7 @@ INFO = ModelInfo(
     files={"int8": ModelFile(name="classifier-int8.tflite", bytes=36, sha256="1" * 64, precision="int8")},
     versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
     calibration=Calibration(temperature=1.25, threshold=0.75, songs=10, errors=1),
+    familiarity=Familiarity(low=(1.5, 0.0, 0.0, 0.0, 0.0), high=(2.5, 1.0, 1.0, 1.0, 1.0), fragments=90),
 )
 
 
@@ -58,11 +60,12 @@ def test_a_key_of_a_later_version_is_ignored(tmp_path: Path) -> None:
     assert ModelInfo.read(changed(tmp_path, mood="happy", split=split)) == INFO
 
 
-def test_a_model_without_calibration_is_read(tmp_path: Path) -> None:
-    assert ModelInfo.read(changed(tmp_path, calibration=None)) == dataclasses.replace(INFO, calibration=None)
-    written = json.loads(dataclasses.replace(INFO, calibration=None).write(tmp_path).read_text())
-    assert written["calibration"] is None
-    assert ModelInfo.read(tmp_path).calibration is None
+def test_a_model_without_calibration_and_familiarity_is_read(tmp_path: Path) -> None:
+    without = dataclasses.replace(INFO, calibration=None, familiarity=None)
+    assert ModelInfo.read(changed(tmp_path, calibration=None, familiarity=None)) == without
+    written = json.loads(without.write(tmp_path).read_text())
+    assert written["calibration"] is written["familiarity"] is None
+    assert ModelInfo.read(tmp_path) == without
 
 
 def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -73,6 +76,9 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match="not a complete description"):
             ModelInfo.read(changed(tmp_path, calibration=calibration))
+    for familiarity in ({"low": [0]}, {"low": 0, "high": 1, "fragments": 1}, "cosy"):
+        with pytest.raises(ValueError, match="not a complete description"):
+            ModelInfo.read(changed(tmp_path, familiarity=familiarity))
 
 
 def test_an_unknown_parameter_of_the_front_end_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import soundfile
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration, temper
+from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE, ModelInfo
 from tumbao.serving.predict import Classifier, find_assets
 
@@ -122,6 +123,25 @@ def test_a_model_without_calibration_is_always_confident(classifier: Classifier,
     assert classifier.info.calibration is None
     assert max(song.answer.probabilities) < 0.3
     assert song.answer.confident
+
+
+def test_a_song_that_looks_like_no_training_song_has_no_confident_answer(
+    pushed: Path, tone: Tone, tmp_path: Path
+) -> None:
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
+    known = Familiarity((0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9)  # the image of what is loud is brighter
+    dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
+    model = Classifier(assets)
+    loud, soft = 2 * tone(30), 0.02 * tone(30)
+    for parts, familiar, confident in (
+        ([loud, soft], [False, True], True),
+        ([loud, soft, loud], [False, True, False], False),
+        ([0.9 * loud[: 20 * RATE]], [True], True),  # padded, and so not judged
+    ):
+        soundfile.write(tmp_path / "song.wav", np.concatenate(parts), RATE, subtype="FLOAT")
+        song = model.classify(tmp_path / "song.wav")
+        assert [fragment.familiar for fragment in song.fragments] == familiar
+        assert song.answer.confident is confident
 
 
 def test_a_medley_has_sections_and_probabilities_by_second(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:

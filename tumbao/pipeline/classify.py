@@ -231,6 +231,8 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if result.silent:
         fragments = "fragment has" if result.silent == 1 else "fragments have"
         yield f"{result.silent} silent {fragments} no part in the answer"
+    if unfamiliar := sum(not fragment.familiar for fragment in result.fragments):
+        yield f"{unfamiliar} of {len(result.fragments)} fragments sound unlike the songs that the model was trained on"
     if len(result.sections) > 1:
         parts = (f"{_span(part.start_seconds, part.end_seconds)} {info.genres[part.genre]}" for part in result.sections)
         yield f"changes its genre: {', '.join(parts)}"
@@ -255,6 +257,7 @@ def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
                         "start_seconds": fragment.start_seconds,
                         "end_seconds": fragment.end_seconds,
                         "genre": info.genres[_top(fragment.probabilities)],
+                        "familiar": fragment.familiar,
                         "probabilities": dict(zip(info.genres, fragment.probabilities, strict=True)),
                     }
                     for fragment in result.fragments
@@ -270,7 +273,15 @@ def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
     song = ["path", "synthetic_training_data", "genre", "nearest", "probability", "majority"]
     song += ["duration_seconds", "declared_seconds", "truncated", "padded", "silent_fragments"]
     probabilities = [f"p_{genre}" for genre in info.genres]
-    fragment_columns = ["fragment", "start_seconds", "end_seconds", "section_genre", "fragment_genre", *probabilities]
+    fragment_columns = [
+        "fragment",
+        "start_seconds",
+        "end_seconds",
+        "section_genre",
+        "fragment_genre",
+        "familiar",
+        *probabilities,
+    ]
     table = csv.DictWriter(out, [*song, *fragment_columns, "reason", "message"], restval="", lineterminator="\n")
     table.writeheader()
 
@@ -291,6 +302,7 @@ def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
                     if section.start_seconds <= fragment.start_seconds
                 ),
                 "fragment_genre": info.genres[_top(fragment.probabilities)],
+                "familiar": fragment.familiar,
             }
             table.writerow(row | dict(zip(probabilities, fragment.probabilities, strict=True)))
 

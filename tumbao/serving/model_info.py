@@ -9,6 +9,7 @@ from typing import Any
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
+from tumbao.serving.familiarity import Familiarity
 
 FORMAT_VERSION = 1
 """Version of model.json: raised when a key changes its meaning or goes away, not when one is added."""
@@ -25,6 +26,15 @@ CLASSIFIER_FILES = {
     "int8": "classifier-int8.tflite",
 }
 """The image model (image → probabilities) in each precision."""
+
+AUDIO_FILE = "tumbao-audio.tflite"
+"""Both in one: waveform → probabilities."""
+
+AUDIO_PRECISION = "int8"
+"""The classifier inside `AUDIO_FILE`."""
+
+EDGE_FOLDER = "edge"
+"""Test vectors for ports, with a reference and a check."""
 
 LABELS_FILE = "labels.txt"
 """One genre a line, in the order of outputs."""
@@ -129,11 +139,13 @@ class ModelInfo:
     metrics : dict of str to float
         Figures on the test split: test_accuracy, test_loss and others.
     files : dict of str to ModelFile
-        The files: "frontend" and the precisions of the classifier.
+        The files: "frontend", the precisions of the classifier, and "audio", which is both in one.
     versions : dict of str to str
         Versions of tumbao, tensorflow and keras, and the digest of our source (code_digest).
     calibration : Calibration or None
         Temperature of the fragments' probabilities and threshold of the song's; without them every answer counts.
+    familiarity : Familiarity or None
+        The range of the training songs' images; without it every fragment counts as familiar.
     name : str
         Name of the model.
     format_version : int
@@ -149,6 +161,7 @@ class ModelInfo:
     files: dict[str, ModelFile]
     versions: dict[str, str]
     calibration: Calibration | None = None
+    familiarity: Familiarity | None = None
     name: str = "tumbao"
     format_version: int = FORMAT_VERSION
 
@@ -206,7 +219,7 @@ class ModelInfo:
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
         try:
-            calibration = values.get("calibration")
+            calibration, familiarity = values.get("calibration"), values.get("familiarity")
             return cls(
                 **_known(cls, values)
                 | {
@@ -216,6 +229,11 @@ class ModelInfo:
                     "split": Split(**_known(Split, values["split"])),
                     "files": {key: ModelFile(**_known(ModelFile, file)) for key, file in values["files"].items()},
                     "calibration": calibration and Calibration(**_known(Calibration, calibration)),
+                    "familiarity": familiarity
+                    and Familiarity(
+                        **_known(Familiarity, familiarity)
+                        | {"low": tuple(familiarity["low"]), "high": tuple(familiarity["high"])}
+                    ),
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:

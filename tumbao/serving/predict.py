@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
 from tumbao.serving.calibration import temper
+from tumbao.serving.familiarity import mostly_familiar, traits_of
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.timeline import Section, by_second, sections
@@ -31,11 +32,14 @@ class FragmentPrediction:
         Where it ends, in seconds; padding is not counted.
     probabilities : tuple of float
         Probability of each genre, in [0, 1], after the model's temperature.
+    familiar : bool
+        Whether it looks like the training songs; true where the model or the fragment, being padded, cannot tell.
     """
 
     start_seconds: float
     end_seconds: float
     probabilities: tuple[float, ...]
+    familiar: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,7 @@ class SongPrediction:
     path : Path
         The file.
     answer : SongAnswer
-        The whole song's genre, and whether the model is confident of it.
+        The whole song's genre, and whether the model is confident of it; it is not where most fragments are unfamiliar.
     sections : tuple of Section
         The parts of the song by genre; one, unless it is a medley.
     fragments : tuple of FragmentPrediction
@@ -82,8 +86,11 @@ class SongPrediction:
         np.ndarray [shape=(s, g), dtype=float64]
             Row i belongs to the second from i to i + 1; NaN where no fragment has a part in the answer.
         """
-        starts, ends, probabilities = zip(*map(dataclasses.astuple, self.fragments), strict=True)
-        return by_second(starts, ends, np.array(probabilities))
+        return by_second(
+            [fragment.start_seconds for fragment in self.fragments],
+            [fragment.end_seconds for fragment in self.fragments],
+            np.array([fragment.probabilities for fragment in self.fragments]),
+        )
 
 
 def find_assets(model_dir: str | Path) -> Path:
@@ -181,8 +188,7 @@ class Classifier:
         np.ndarray [shape=(g,), dtype=float32]
             Probability of each genre, in [0, 1], in the order of `info.genres`, before any temperature.
         """
-        image = self._frontend(waveform=fragment[np.newaxis])["image"]
-        return self._classifier(image=image)["probabilities"][0]
+        return self._genres(self._image(fragment))
 
     def classify(self, path: str | Path) -> SongPrediction:
         """Answer for one song.
@@ -224,8 +230,7 @@ class Classifier:
         AudioError
             If the items end with one.
         """
-        mel = self.info.mel
-        calibration = self.info.calibration
+        mel, calibration, familiarity = self.info.mel, self.info.calibration, self.info.familiarity
         heard: list[FragmentPrediction] = []
         silent, padded = 0, False
         song = Fragments(items)
@@ -233,17 +238,21 @@ class Classifier:
             silent, padded = silent + fragment.silent, fragment.padded
             if not fragment.silent:
                 start = fragment.index * mel.fragment_seconds
-                probabilities = self.predict(fragment.samples)
+                image = self._image(fragment.samples)
+                probabilities = self._genres(image)
                 if calibration:
                     probabilities = temper(probabilities[np.newaxis], calibration.temperature)[0]
+                familiar = familiarity is None or padded or familiarity.covers(traits_of(image[0]))
                 end = start + mel.fragment_seconds
-                heard.append(FragmentPrediction(start, end, tuple(probabilities.tolist())))
+                heard.append(FragmentPrediction(start, end, tuple(probabilities.tolist()), familiar))
         if padded:
             heard = [dataclasses.replace(heard[0], end_seconds=song.ending.seconds)]
         probabilities = np.array([prediction.probabilities for prediction in heard])
+        answer = combine(probabilities, calibration.threshold if calibration else 0.0)
+        familiar = mostly_familiar([prediction.familiar for prediction in heard])
         return SongPrediction(
             path=Path(path),
-            answer=combine(probabilities, calibration.threshold if calibration else 0.0),
+            answer=dataclasses.replace(answer, confident=answer.confident and familiar),
             sections=sections([one.start_seconds for one in heard], heard[-1].end_seconds, probabilities),
             fragments=tuple(heard),
             duration_seconds=song.ending.seconds,
@@ -252,6 +261,12 @@ class Classifier:
             padded=padded,
             silent=silent,
         )
+
+    def _image(self, fragment: np.ndarray) -> np.ndarray:
+        return self._frontend(waveform=fragment[np.newaxis])["image"]
+
+    def _genres(self, image: np.ndarray) -> np.ndarray:
+        return self._classifier(image=image)["probabilities"][0]
 
 
 def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected: dict[str, _Tensor]) -> SignatureRunner:
