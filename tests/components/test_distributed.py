@@ -138,6 +138,7 @@ def test_two_pools_write_what_one_process_writes(site: Site, small_spec: MelSpec
     assert written(run) == written(site.local)
     assert all(written(run).values())
     assert {writer(song) for song in drawn(cache)} == {0, 1}
+    assert [Path(f"/proc/{pool.pid}/cwd").readlink() for pool in site.cluster.pools] == site.cluster.homes
 
 
 def test_when_a_pool_is_killed_the_next_run_takes_over_what_was_drawn(site: Site, small_spec: MelSpec) -> None:

@@ -51,7 +51,10 @@ class Host:
 
     address: str = "localhost"
     enter: tuple[str, ...] = ()
-    """What a command begins with that is to run there."""
+
+    def command(self, folder: Path, *command: str) -> list[str]:
+        """Give what runs a command there in a folder: whoever enters a host stands in its root."""
+        return [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder), *command]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +99,16 @@ def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
                 "TMPDIR": str(home / "tmp"),
                 "PYTHONPATH": str(package),
             }
-            command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-            running = _running([*host.enter, *command], home, env=environment, cwd=home, umask=umask)
+            command = ["python", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+            running = _running(host.command(home, *command), home, env=environment, umask=umask)
             pools.append(stack.enter_context(running))
         addresses = [f"{host.address}:{port}" for host, port in zip(hosts, ports, strict=True)]
         command = [sys.executable, "-m", job_service.__name__, str(job_port), str(dealer_port), *addresses]
-        stack.enter_context(_running([*head.enter, *command], folder / "head", cwd=ROOT))
+        stack.enter_context(_running(head.command(ROOT, *command), folder / "head"))
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", client.__name__, str(theirs.fileno())]
-            running = _running([*head.enter, *command], folder / "client", cwd=ROOT, pass_fds=[theirs.fileno()])
+            running = _running(head.command(ROOT, *command), folder / "client", pass_fds=[theirs.fileno()])
             stack.enter_context(running)
         flags = [
             "--runner=PortableRunner",
