@@ -43,6 +43,7 @@ from tumbao.components.report.verdict import verdict
 from tumbao.components.report.words import decimal, duration, megabytes, percent
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.familiarity import Familiarity
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
 EDGES = (("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator"))
@@ -64,7 +65,8 @@ def songs() -> SongMetrics:
     def split(given: Evaluation) -> tuple[list[np.ndarray], np.ndarray]:
         return list(given.probabilities.reshape(-1, 3, 3)), given.labels[::3]
 
-    return song_metrics(*split(evaluation(8)), *split(evaluation()))
+    known = Familiarity((0.0,) * 5, (9.0,) * 5, fragments=77)
+    return song_metrics(*split(evaluation(8)), *split(evaluation()), np.arange(12) != 3, known)
 
 
 def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
@@ -315,11 +317,13 @@ def test_calibration_says_how_many_songs_it_rests_on(page: str, tmp_path: Path) 
     assert f"From 24 validation songs ({calibration.errors} answered wrongly)" in read
     assert f"temperature {calibration.temperature:.2f}, and below a probability of {calibration.threshold:.2f}" in read
     assert "That is few songs: temperature and threshold are rough guesses" in read
-    many = dataclasses.replace(songs(), calibration=dataclasses.replace(calibration, songs=500))
+    assert "five traits of 77 training images. Of the test songs this concerns 1." in read
+    many = dataclasses.replace(songs(), familiarity=None, calibration=dataclasses.replace(calibration, songs=500))
     unanswered = dataclasses.replace(many, answered=dataclasses.replace(many.answered, songs=0, accuracy=None))
     other = text_of(write_report(dataclasses.replace(complete(), songs=unanswered), tmp_path).read_text("utf-8"))
     assert "few songs" not in other
-    assert "With this threshold 0 of 12 test songs are answered" in other
+    assert "training images" not in other
+    assert "So 0 of 12 test songs are answered" in other
     assert "; of these" not in other
 
 

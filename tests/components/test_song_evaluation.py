@@ -1,25 +1,27 @@
-"""SongEvaluation on features of songs that tell their genre: calibration from val, figures from test."""
+"""SongEvaluation on random features and images: familiarity from train, calibration from val, figures from test."""
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, ModelRun
 
-from tumbao.components.ingest.records import to_example, to_feature_example
+from tumbao.components.ingest.records import to_example, to_feature_example, to_png
 from tumbao.components.song_evaluation import SongEvaluation, SongFigures, read_song_metrics
-from tumbao.components.song_metrics import PRODUCT, song_metrics
+from tumbao.components.song_metrics import song_metrics
 from tumbao.trainer.backbone import FEATURES_SHAPE
 from tumbao.trainer.head import head
 from tumbao.trainer.run import HEAD_FILE
 
 GENRES = ("low", "middle", "high")
-SONGS = {"train": 0, "val": 4, "test": 5}
+SONGS = {"train": 3, "val": 4, "test": 5}
 FRAGMENTS = 3
 
 
@@ -28,35 +30,63 @@ def features_of(split: str, song: int, fragment: int) -> np.ndarray:
     return rng.uniform(0, 1, FEATURES_SHAPE).astype(np.float16)
 
 
-@pytest.fixture(scope="module")
-def features(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    """Records of features, the fragments of the songs mixed."""
+def about(song: int, fragment: int) -> dict[str, Any]:
+    padded = fragment == 0 and song == 1
+    return {
+        "label": song % 3,
+        "genre": GENRES[song % 3],
+        "song": f"canción {song}",
+        "fragment": fragment,
+        "start_seconds": 30.0 * fragment,
+        "padded": padded,
+    }
+
+
+def levels_of(split: str, song: int, fragment: int) -> np.ndarray:
+    """Draw an image: grey noise, in train weak to strong; what is padded is black, and so is test song 4."""
+    if about(song, fragment)["padded"] or (split, song) == ("test", 4):
+        return np.zeros((6, 8), int)
+    spread = 10 + 15 * song if split == "train" else 25
+    return np.random.default_rng([len(split), song, fragment]).integers(110 - spread, 110 + 2 * spread, (30, 40))
+
+
+def write(name: str, folder: Path, example: Callable[[str, int, int], tf.train.Example]) -> Examples:
+    """Write records of every split, the fragments of the songs mixed."""
     artifact = Examples()
-    artifact.uri, artifact.split_names = str(tmp_path_factory.mktemp("features")), json.dumps([*SONGS])
+    artifact.uri, artifact.split_names = str(folder / name), json.dumps([*SONGS])
     for split, songs in SONGS.items():
-        file = Path(artifact.uri) / f"Split-{split}" / "data.gz"
-        file.parent.mkdir()
+        file = folder / name / f"Split-{split}" / "data.gz"
+        file.parent.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
             for fragment in reversed(range(FRAGMENTS)):
                 for song in range(songs):
-                    example = to_example(
-                        b"", label=song % 3, genre=GENRES[song % 3], song=f"canción {song}", fragment=fragment,
-                        start_seconds=30.0 * fragment, padded=False,
-                    )  # fmt: skip
-                    record = to_feature_example(example, features_of(split, song, fragment))
-                    writer.write(record.SerializeToString())
+                    writer.write(example(split, song, fragment).SerializeToString())
     return artifact
 
 
+def image_example(split: str, song: int, fragment: int) -> tf.train.Example:
+    greys = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1).astype(np.uint8)
+    return to_example(to_png(levels_of(split, song, fragment), greys), **about(song, fragment))
+
+
+def feature_example(split: str, song: int, fragment: int) -> tf.train.Example:
+    return to_feature_example(to_example(b"", **about(song, fragment)), features_of(split, song, fragment))
+
+
 @pytest.fixture(scope="module")
-def figures(features: Examples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
     head(len(GENRES), seed=11).save_weights(folder / HEAD_FILE)
     model_run, artifact = ModelRun(), SongFigures()
     model_run.uri, artifact.uri = str(folder), str(folder / "figures")
     SongEvaluation.test_call(
-        features=features, model_run=model_run, figures=artifact, genres=len(GENRES), code=""
-    )  # fmt: skip
+        examples=write("images", folder, image_example),
+        features=write("features", folder, feature_example),
+        model_run=model_run,
+        figures=artifact,
+        genres=len(GENRES),
+        code="",
+    )
     return Path(artifact.uri)
 
 
@@ -85,10 +115,20 @@ def test_every_fragment_of_val_and_test_has_the_heads_answer(figures: Path) -> N
 
 def test_the_figures_are_those_of_the_test_songs_calibrated_on_val(figures: Path) -> None:
     metrics = read_song_metrics(str(figures))
-    expected = song_metrics(*answers("val"), *answers("test"))
+    expected = song_metrics(*answers("val"), *answers("test"), np.arange(SONGS["test"]) != 4, metrics.familiarity)
     assert (metrics.songs, metrics.calibration.songs) == (SONGS["test"], SONGS["val"])
     assert metrics.calibration.temperature == pytest.approx(expected.calibration.temperature, rel=0.02)
     assert metrics.rules == expected.rules
     assert metrics.comparisons == expected.comparisons
     assert metrics.before.log_loss == pytest.approx(expected.before.log_loss, abs=1e-4)
-    assert metrics.product.rule == PRODUCT
+    assert metrics.answered.unfamiliar == 1
+
+
+def test_familiar_is_the_range_of_the_training_images_that_are_not_padded(figures: Path) -> None:
+    known = read_song_metrics(str(figures)).familiarity
+    fragments = [(song, fragment) for song in range(SONGS["train"]) for fragment in range(FRAGMENTS)]
+    brightness = [levels_of("train", *one).mean() for one in fragments if not about(*one)["padded"]]
+    assert known is not None
+    assert known.fragments == len(brightness) == len(fragments) - 1
+    margin = (max(brightness) - min(brightness)) / 2
+    assert (known.low[0], known.high[0]) == pytest.approx((min(brightness) - margin, max(brightness) + margin))

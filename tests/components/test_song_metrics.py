@@ -10,10 +10,13 @@ from scipy.stats import binomtest
 
 from tumbao.components.report.intervals import mcnemar, wilson_interval
 from tumbao.components.song_metrics import PRODUCT, Comparison, SongMetrics, song_metrics
+from tumbao.serving.familiarity import Familiarity
 
 SURE = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01]])
 SPLIT = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.4, 0.6, 0.0]])
 """The sum is for genre 0 (1.7 against 1.3), the votes are for genre 1."""
+
+KNOWN = Familiarity((0.0,) * 5, (1.0,) * 5, fragments=7)
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def metrics() -> SongMetrics:
     """Ten sure validation songs; of six test songs, the sums are right on five, the votes on three."""
     val = [np.roll(SURE, label, axis=1) for label in range(3)] * 4
     test = [SURE, np.roll(SURE, 1, axis=1), SPLIT, SPLIT, np.roll(SPLIT, 1, axis=1), SPLIT]
-    return song_metrics(val, np.arange(12) % 3, test, np.array([0, 1, 0, 0, 1, 1]))
+    return song_metrics(val, np.arange(12) % 3, test, np.array([0, 1, 0, 0, 1, 1]), np.ones(6, bool), KNOWN)
 
 
 def test_rules_are_counted_apart(metrics: SongMetrics) -> None:
@@ -76,8 +79,16 @@ def test_the_threshold_leaves_doubtful_songs_without_an_answer(metrics: SongMetr
     assert metrics.curve[0].accuracy == 1
 
 
+def test_an_unfamiliar_song_has_no_answer_however_sure_the_model_is() -> None:
+    val, labels = [np.roll(SURE, label, axis=1) for label in range(3)], np.arange(3)
+    metrics = song_metrics(val, labels, val, labels, np.array([True, True, False]), KNOWN)
+    assert (metrics.answered.songs, metrics.answered.unfamiliar) == (2, 1)
+    assert metrics.answered.coverage == wilson_interval(2, 3)
+    assert [score.right for score in metrics.rules] == [3, 3, 3, 3]
+
+
 def test_nothing_is_answered_by_a_model_that_is_wrong_on_every_validation_song() -> None:
-    metrics = song_metrics([SURE] * 8, np.ones(8, int), [SPLIT, SPLIT], np.array([0, 1]))
+    metrics = song_metrics([SURE] * 8, np.ones(8, int), [SPLIT, SPLIT], np.array([0, 1]), np.ones(2, bool), None)
     assert (metrics.answered.songs, metrics.answered.accuracy, metrics.calibration.errors) == (0, None, 8)
     assert SongMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
 

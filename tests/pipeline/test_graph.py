@@ -22,6 +22,7 @@ ORDER = [
     ("BackboneFeatures", "Trainer"),
     ("Trainer", "Baseline"),
     ("Baseline", "Evaluator"),
+    ("AudioExampleGen", "SongEvaluation"),
     ("BackboneFeatures", "SongEvaluation"),
     ("Trainer", "SongEvaluation"),
     ("SongEvaluation", "EdgeExport"),

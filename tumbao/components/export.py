@@ -63,7 +63,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     evaluation : ModelEvaluation
         The Evaluator's figures.
     figures : SongFigures
-        SongEvaluation's, with the calibration.
+        SongEvaluation's, with calibration and familiarity.
     model : Model
         Written: the SavedModel with `assets.extra/`.
     manifests : str
@@ -86,7 +86,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
         versions |= {"code_digest": code, "backbone_weights": weights_source}
         info = _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
-        dataclasses.replace(info, calibration=read_song_metrics(figures.uri).calibration).write(assets)
+        found = read_song_metrics(figures.uri)
+        dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity).write(assets)
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
 
 

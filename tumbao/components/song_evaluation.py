@@ -1,4 +1,4 @@
-"""SongEvaluation: how well whole songs are answered, and how sure an answer must be, before anything is exported.
+"""SongEvaluation: how well whole songs are answered, and which are not to be answered, before the export.
 
 The head runs over the cached features of the backbone, so nothing waits for the backbone again. Where the backbone ran
 in bfloat16, its rounding is in these figures.
@@ -16,10 +16,11 @@ from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from tumbao.components.images import read_records
+from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.records import BACKBONE_DTYPE
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema import record
+from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar, traits_of
 from tumbao.trainer.backbone import FEATURES_SHAPE
 from tumbao.trainer.head import head
 from tumbao.trainer.run import HEAD_FILE
@@ -39,16 +40,19 @@ class SongFigures(types.Artifact):
 
 @tfx.dsl.components.component
 def SongEvaluation(  # noqa: N802 - TFX names components so
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     features: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     figures: tfx.dsl.components.OutputArtifact[SongFigures],
     genres: tfx.dsl.components.Parameter[int],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Calibrate on the validation songs, and measure every rule on the test songs.
+    """Learn what is familiar from the training songs, calibrate on the validation songs, and measure on the test songs.
 
     Parameters
     ----------
+    examples : Examples
+        Records with mel images.
     features : Examples
         Records with the backbone's output.
     model_run : ModelRun
@@ -62,13 +66,22 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     """
     model = head(genres, seed=0)
     model.load_weights(f"{model_run.uri}/{HEAD_FILE}")
-    splits = {}
-    lines = []
-    for split in ("val", "test"):
-        predictions = list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
-        splits[split] = _songs(predictions)
-        lines += [json.dumps({"split": split} | prediction) for prediction in predictions]
-    metrics = song_metrics(*splits["val"], *splits["test"])
+    predictions = {
+        split: list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
+        for split in ("val", "test")
+    }
+    known = _learn(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
+    familiar = _familiar_songs(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz", known)
+    val, test = (_by_song(predictions[split]) for split in ("val", "test"))
+    metrics = song_metrics(
+        [probabilities for probabilities, _ in val.values()],
+        np.array([label for _, label in val.values()]),
+        [probabilities for probabilities, _ in test.values()],
+        np.array([label for _, label in test.values()]),
+        np.array([familiar[song] for song in test]),
+        known,
+    )
+    lines = [json.dumps({"split": split} | one) for split in predictions for one in predictions[split]]
     _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1))
     _write(f"{figures.uri}/predictions.jsonl", "".join(f"{line}\n" for line in lines))
 
@@ -109,13 +122,30 @@ def _batches(fragments: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any
         yield batch
 
 
-def _songs(predictions: list[dict[str, Any]]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Gather the fragments of each song, in the order of the songs' first fragments."""
+def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
+    """Gather the probabilities of each song's fragments, in their order, and its label."""
     songs: dict[str, list[dict[str, Any]]] = {}
     for prediction in sorted(predictions, key=lambda one: one["fragment"]):
         songs.setdefault(prediction["song"], []).append(prediction)
-    probabilities = [np.array([one["probabilities"] for one in song]) for song in songs.values()]
-    return probabilities, np.array([song[0]["label"] for song in songs.values()])
+    return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}
+
+
+def _learn(pattern: str) -> Familiarity | None:
+    """Learn what is familiar; songs that are shorter than a fragment tell nothing, since silence was added."""
+    traits = [_traits(fragment) for fragment in read_records(pattern) if not fragment[record.PADDED]]
+    return familiarity(np.stack(traits)) if traits else None
+
+
+def _familiar_songs(pattern: str, known: Familiarity | None) -> dict[str, bool]:
+    songs: dict[str, list[bool]] = {}
+    for fragment in read_records(pattern):
+        familiar = known is None or bool(fragment[record.PADDED]) or known.covers(_traits(fragment))
+        songs.setdefault(fragment[record.SONG].decode(), []).append(familiar)
+    return {song: mostly_familiar(fragments) for song, fragments in songs.items()}
+
+
+def _traits(fragment: dict[str, Any]) -> np.ndarray:
+    return traits_of(decode_image(fragment[record.IMAGE]))
 
 
 def _write(path: str, text: str) -> None:

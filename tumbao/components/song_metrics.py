@@ -1,8 +1,8 @@
 """How well songs are answered: each rule on the test songs, rules against each other, and what the confidence is worth.
 
-Temperature and threshold come from the validation songs, every figure from the test songs, which they never saw. The
-rules of `serving.song` are measured on the model's own probabilities, as the paper has them; `PRODUCT` is the sum after
-the temperature, which is what the pushed model answers.
+Temperature and threshold come from the validation songs, what is familiar from the training songs, and all figures from
+the test songs, which had no part in either. The rules of `serving.song` are measured on the model's own probabilities,
+as the paper has them; `PRODUCT` is the sum after the temperature, which is what the pushed model answers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tumbao.serving.calibration import (
     reliability,
     song_probabilities,
 )
+from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.song import RULES
 
 PRODUCT = "calibrated sum"
@@ -123,12 +124,14 @@ class Confidence:
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What the threshold does to the test songs.
+    """What abstention does to the test songs.
 
     Parameters
     ----------
     songs : int
-        How many are answered; the others are none of the genres with confidence.
+        How many are answered: they reach the threshold and are familiar; the others are none of the genres.
+    unfamiliar : int
+        How many are not familiar, whatever their confidence.
     coverage : Interval
         Their share, with Wilson's interval.
     accuracy : Interval or None
@@ -136,6 +139,7 @@ class Answered:
     """
 
     songs: int
+    unfamiliar: int
     coverage: Interval
     accuracy: Interval | None
 
@@ -154,10 +158,12 @@ class SongMetrics:
         The pairs of `PAIRS`.
     calibration : Calibration
         What the validation songs gave.
+    familiarity : Familiarity or None
+        What the training songs gave; None if all were shorter than a fragment.
     before, after : Confidence
         Without and with the temperature.
     answered : Answered
-        With the threshold.
+        With the threshold, and familiar.
     curve : tuple of CoveragePoint
         Accuracy by coverage, with the temperature.
     """
@@ -166,6 +172,7 @@ class SongMetrics:
     rules: tuple[RuleScore, ...]
     comparisons: tuple[Comparison, ...]
     calibration: Calibration
+    familiarity: Familiarity | None
     before: Confidence
     after: Confidence
     answered: Answered
@@ -204,16 +211,18 @@ class SongMetrics:
             The same figures.
         """
         comparisons = [{key: value for key, value in one.items() if key != "sentence"} for one in values["comparisons"]]
-        answered = values["answered"]
+        answered, known = values["answered"], values["familiarity"]
         return cls(
             songs=values["songs"],
             rules=tuple(RuleScore(**one | {"accuracy": Interval(**one["accuracy"])}) for one in values["rules"]),
             comparisons=tuple(Comparison(**one) for one in comparisons),
             calibration=Calibration(**values["calibration"]),
+            familiarity=known and Familiarity(tuple(known["low"]), tuple(known["high"]), known["fragments"]),
             before=_confidence_from_json(values["before"]),
             after=_confidence_from_json(values["after"]),
             answered=Answered(
                 songs=answered["songs"],
+                unfamiliar=answered["unfamiliar"],
                 coverage=Interval(**answered["coverage"]),
                 accuracy=Interval(**answered["accuracy"]) if answered["accuracy"] else None,
             ),
@@ -222,7 +231,12 @@ class SongMetrics:
 
 
 def song_metrics(
-    val_songs: Sequence[np.ndarray], val_labels: np.ndarray, songs: Sequence[np.ndarray], labels: np.ndarray
+    val_songs: Sequence[np.ndarray],
+    val_labels: np.ndarray,
+    songs: Sequence[np.ndarray],
+    labels: np.ndarray,
+    familiar: np.ndarray,
+    familiarity: Familiarity | None,
 ) -> SongMetrics:
     """Compute the figures of songs.
 
@@ -236,6 +250,10 @@ def song_metrics(
         The same of each test song.
     labels : np.ndarray [shape=(n,), dtype=int]
         The true genres of the test songs, n at least 1.
+    familiar : np.ndarray [shape=(n,), dtype=bool]
+        Which test songs are familiar.
+    familiarity : Familiarity or None
+        What the training songs gave; None if all were shorter than a fragment.
 
     Returns
     -------
@@ -248,17 +266,19 @@ def song_metrics(
     answers |= {name: np.array([rule(song) for song in songs]) for name, rule in RULES.items()}
     right = {name: answer == labels for name, answer in answers.items()}
     counts = {name: int(one.sum()) for name, one in right.items()}
-    answered = tempered.max(axis=1) >= calibration.threshold
+    answered = (tempered.max(axis=1) >= calibration.threshold) & familiar
     number = int(answered.sum())
     return SongMetrics(
         songs=len(labels),
         rules=tuple(RuleScore(name, count, wilson_interval(count, len(labels))) for name, count in counts.items()),
         comparisons=tuple(_compare(first, second, right) for first, second in PAIRS),
         calibration=calibration,
+        familiarity=familiarity,
         before=_confidence(raw, labels),
         after=_confidence(tempered, labels),
         answered=Answered(
             songs=number,
+            unfamiliar=int((~familiar).sum()),
             coverage=wilson_interval(number, len(labels)),
             accuracy=wilson_interval(int(right[PRODUCT][answered].sum()), number) if number else None,
         ),

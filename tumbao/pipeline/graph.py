@@ -96,6 +96,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         ),
     )
     song_evaluation = SongEvaluation(
+        examples=songs.outputs["examples"],
         features=features.outputs["features"],
         model_run=trainer.outputs["model_run"],
         genres=len(config.genres),
