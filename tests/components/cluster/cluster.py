@@ -125,6 +125,7 @@ def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
 def _running(command: list[str], folder: Path, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own, which ends with the context, with all that was started in it."""
     folder.mkdir(parents=True, exist_ok=True)
+    how.setdefault("env", {**os.environ, "TMPDIR": str(folder)})
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, **how)
     try:
