@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tumbao.components.song_metrics import SongMetrics
 from tumbao.pipeline.runs import RunRecord, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, LABELS_FILE, ModelInfo
@@ -240,6 +241,29 @@ def test_the_pushed_model_says_what_it_is(first: Outcome, model: ModelInfo) -> N
         assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
+def test_the_pushed_model_knows_how_sure_it_must_be(place: Workplace, first: Outcome, model: ModelInfo) -> None:
+    (figures,) = place.workspace.glob("pipeline/SongEvaluation/figures/*")
+    metrics = SongMetrics.from_json(json.loads((figures / "song_metrics.json").read_text()))
+    assert metrics.songs == 5
+    assert model.calibration == metrics.calibration
+    assert model.familiarity == metrics.familiarity
+    assert (metrics.calibration.songs, metrics.calibration.rough) == (5, True)
+    assert metrics.familiarity is not None
+    assert metrics.familiarity.fragments == 10
+    for comparison in metrics.comparisons:
+        assert comparison.sentence in html.unescape(first.page)
+
+
+def test_the_head_over_cached_features_answers_as_the_whole_model_does(place: Workplace, first: Outcome) -> None:
+    (ours,) = place.workspace.glob("pipeline/SongEvaluation/figures/*/predictions.jsonl")
+    (theirs,) = place.workspace.glob("pipeline/MobileCheck/report/*/predictions.jsonl")
+    found = [line for line in map(json.loads, ours.read_text().splitlines()) if line["split"] == "test"]
+    expected = {line["song"]: line["probabilities"] for line in map(json.loads, theirs.read_text().splitlines())}
+    assert {line["song"] for line in found} == expected.keys()
+    for line in found:
+        np.testing.assert_allclose(line["probabilities"], expected[line["song"]], atol=0.05)
+
+
 def test_the_report_reconciles_and_lists_what_was_rejected(first: Outcome) -> None:
     assert "23 songs found = 20 ingested + 3 rejected" in first.page
     for name in ("salsa/text.mp3", "salsa/empty.flac", "salsa/short.wav"):
@@ -290,7 +314,9 @@ def test_songs_are_classified_for_a_person(place: Workplace, first: Outcome) -> 
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0].startswith("This model was trained on composed, synthetic songs")
-    assert re.fullmatch(r"  (\w+) +[01]\.\d\d  votes: \1 1", lines[lines.index("library/salsa/salsa-2.mp3") + 1])
+    sure, unsure = r"  (\w+) +[01]\.\d\d", r"  none of these with confidence \(nearest: (\w+) [01]\.\d\d\)"
+    answer = lines[lines.index("library/salsa/salsa-2.mp3") + 1]
+    assert re.fullmatch(rf"{sure}  votes: \1 1", answer) or re.fullmatch(rf"{unsure}  votes: \1 1", answer)
     assert "rejected: it is not in a format that can be decoded" in lines[lines.index("library/salsa/text.mp3") + 1]
     assert done.stderr.splitlines()[-1] == "found 2 = classified 1 + rejected 1"
 
@@ -312,7 +338,7 @@ def test_every_format_is_classified_as_the_float_model_did_and_without_tensorflo
     answers = {Path(line["path"]).name: line for line in map(json.loads, done.stdout.splitlines())}
     reasons = {name: answer["error"]["reason"] for name, answer in answers.items() if "error" in answer}
     assert reasons == {"text.mp3": "unsupported", "empty.flac": "empty", "short.wav": "too short"}
-    songs = {name: answer["genre"] for name, answer in answers.items() if "genre" in answer}
+    songs = {name: answer["nearest"] for name, answer in answers.items() if "nearest" in answer}
     assert songs.keys() == {f"salsa-{number}.{suffix}" for number, suffix in enumerate(FORMATS)}
     (predictions,) = place.workspace.glob("pipeline/MobileCheck/report/*/predictions.jsonl")
     predicted = {line["song"]: line for line in map(json.loads, predictions.read_text().splitlines())}
@@ -324,7 +350,8 @@ def test_answers_are_given_as_csv(place: Workplace, first: Outcome) -> None:
     done = place.tumbao("classify", "library/salsa/salsa-1.flac", "--model", str(first.versions[0]), "--csv")
     assert done.returncode == 0
     (row,) = csv.DictReader(io.StringIO(done.stdout))
-    assert row["genre"] == row["fragment_genre"]
+    assert row["nearest"] == row["fragment_genre"]
+    assert row["genre"] in (row["nearest"], "")
     assert sum(float(row[f"p_{genre}"]) for genre in GENRES) == pytest.approx(1, abs=0.05)
 
 
