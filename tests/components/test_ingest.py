@@ -29,7 +29,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
 GENRES = ["cumbia", "salsa"]
-RUNNER = "--runner=FnApiRunner"
+RUNNER = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 WriteSong = Callable[..., Path]
 
 
@@ -90,7 +90,7 @@ def ingest(manifests: Path, spec: MelSpec, folder: Path) -> Result:
     for name, (artifact,) in outputs.items():
         artifact.uri = str(folder / name)
         (folder / name).mkdir(parents=True)
-    context = Executor.Context(beam_pipeline_args=[RUNNER], tmp_dir=str(folder), unique_id="1")
+    context = Executor.Context(beam_pipeline_args=RUNNER, tmp_dir=str(folder), unique_id="1")
     Executor(context).Do({}, outputs, component.exec_properties)
     (examples,) = outputs["examples"]
     ingested: dict[str, list[dict[str, Any]]] = {}
@@ -150,7 +150,7 @@ def test_the_transform_gives_records_and_says_what_became_of_every_song(
         (told,) = [json.loads(line) for line in lines]
         assert (told["song"], told["reason"]) == ("silent", "silent")
 
-    with beam.Pipeline(argv=[RUNNER]) as pipeline:
+    with beam.Pipeline(argv=RUNNER) as pipeline:
         outputs = (
             pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES, str(tmp_path / "songs"))
         )
@@ -288,7 +288,7 @@ def test_a_part_of_a_file_gives_the_fragments_that_lie_in_it(
         neighbours = np.abs(decode_image(part[0][2]).astype(int) - decode_image(part[1][2])).mean()
         assert neighbours > 2
 
-    with beam.Pipeline(argv=[RUNNER]) as pipeline:
+    with beam.Pipeline(argv=RUNNER) as pipeline:
         outputs = (
             pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES, str(tmp_path / "songs"))
         )

@@ -48,7 +48,8 @@ for line in sys.stdin:
         for name, (artifact,) in outputs.items():
             artifact.uri = f"{order['out']}/{name}"
             os.makedirs(artifact.uri)
-        context = Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=order["out"], unique_id="1")
+        flags = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+        context = Executor.Context(beam_pipeline_args=flags, tmp_dir=order["out"], unique_id="1")
         Executor(context).Do({}, outputs, component.exec_properties)
         os._exit(0)
     except BaseException:

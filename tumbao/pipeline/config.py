@@ -53,7 +53,8 @@ class PipelineConfig:
     mel_spec : MelSpec
         The front-end's parameters.
     beam_args : tuple of str
-        Flags for Beam, among them `--runner`: left alone, Beam would download one.
+        Flags for Beam, among them `--runner`: left alone, Beam would download one. By default all happens in this
+        process; without an image's name TFX would pack itself for workers that there are none of.
     cache : bool
         Whether finished work is taken over from earlier runs.
 
@@ -80,7 +81,7 @@ class PipelineConfig:
     min_recall: float = 0.50
     max_accuracy_drop: float = 0.01
     mel_spec: MelSpec = dataclasses.field(default_factory=MelSpec)
-    beam_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    beam_args: tuple[str, ...] = ("--runner=FnApiRunner", "--sdk_container_image=none")
     cache: bool = True
 
     def __post_init__(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import csv
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import grpc
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
@@ -57,7 +60,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         cache = exec_properties["cache"]
         SongCache(cache).sweep()
         progress.start("decode", len({(row["path"], row["start"], row["end"]) for row in rows}))
-        with self._make_beam_pipeline() as pipeline:
+        with _explained(), self._make_beam_pipeline() as pipeline:
             outputs = (
                 pipeline
                 | "Manifest" >> beam.Create(rows, reshuffle=False)
@@ -71,6 +74,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _ = all_rejected | beam.Flatten() | _text_file(REJECTED, rejected)
             _ = outputs[INGESTED] | _text_file(INGESTED, ingested)
         _reconcile(_lines(ingested), _lines(rejected), description)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say what it means when Beam's job service falls silent."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+        raise TimeoutError(
+            "The job did not end within --job_server_timeout: a worker could not start or is gone, or the work takes "
+            "longer. The workers' logs say which. Songs that were drawn are kept: run again, with more time if needed."
+        ) from error
 
 
 def _text_file(name: str, path: str) -> beam.PTransform:
