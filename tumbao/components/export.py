@@ -22,10 +22,16 @@ from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
+from tumbao.serving.edge_vectors import write_vectors
+from tumbao.serving.embedded import embed
 from tumbao.serving.model_info import (
     ASSETS_FOLDER,
+    AUDIO_FILE,
+    AUDIO_PRECISION,
     CLASSIFIER_FILES,
     FRONTEND_FILE,
+    INFO_FILE,
+    LABELS_FILE,
     ModelFile,
     ModelInfo,
     Split,
@@ -79,21 +85,21 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     target = path_utils.serving_model_dir(model.uri)
     io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
     images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES)
-    progress.start("convert", len(images) + len(CLASSIFIER_FILES) + 1)
+    progress.start("convert", len(images) + len(CLASSIFIER_FILES) + 2)
     with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
         assets = Path(scratch)
         convert(target, assets, images, spec, lambda: progress.advance("convert"))
         versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
         versions |= {"code_digest": code, "backbone_weights": weights_source}
-        info = _describe(assets, spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
+        info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
         found = read_song_metrics(figures.uri)
-        dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity).write(assets)
+        info = dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity)
+        dataclasses.replace(info, files=_embed(assets, info)).write(assets)
+        write_vectors(assets, spec, info.genres)
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
 
 
-def _describe(
-    assets: Path, spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]
-) -> ModelInfo:
+def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:
     library = json.loads(_read(f"{manifests}/catalog.json"))
     songs = [json.loads(line) for line in _read(ingested).splitlines()]
     fragments: Counter[str] = Counter()
@@ -115,10 +121,7 @@ def _describe(
             f"test_{name}": read_figures(evaluation, metric)[OVERALL].value
             for name, metric in (("accuracy", ACCURACY), ("loss", LOSS))
         },
-        files={
-            "frontend": _file(assets / FRONTEND_FILE, "float32"),
-            **{precision: _file(assets / name, precision) for precision, name in CLASSIFIER_FILES.items()},
-        },
+        files={},
         versions=versions,
     )
 
@@ -128,6 +131,18 @@ def _read(path: str) -> str:
         return file.read().decode()
 
 
-def _file(path: Path, precision: str) -> ModelFile:
-    content = path.read_bytes()
-    return ModelFile(path.name, len(content), hashlib.sha256(content).hexdigest(), precision)
+def _embed(assets: Path, info: ModelInfo) -> dict[str, ModelFile]:
+    """Put labels and parameters into every .tflite; inside, model.json says nothing of files."""
+    info.write(assets)
+    texts = {name: (assets / name).read_text(encoding="utf-8") for name in (LABELS_FILE, INFO_FILE)}
+    files = {
+        "frontend": (FRONTEND_FILE, "float32"),
+        **{precision: (name, precision) for precision, name in CLASSIFIER_FILES.items()},
+        "audio": (AUDIO_FILE, AUDIO_PRECISION),
+    }
+    described = {}
+    for key, (name, precision) in files.items():
+        content = embed((assets / name).read_bytes(), texts)
+        (assets / name).write_bytes(content)
+        described[key] = ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), precision)
+    return described

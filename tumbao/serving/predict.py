@@ -155,9 +155,10 @@ class Classifier:
     def __init__(self, model_dir: str | Path, precision: str = "int8", threads: int | None = None) -> None:
         assets = find_assets(model_dir)
         self.info = ModelInfo.read(assets)
-        if precision not in self.info.files:
-            precisions = ", ".join(sorted(self.info.files.keys() - {"frontend"}))
-            raise ValueError(f"{assets}: expected one of the precisions {precisions}. Received: {precision!r}")
+        precisions = sorted(self.info.files.keys() - {"frontend", "audio"})
+        if precision not in precisions:
+            expected = ", ".join(precisions)
+            raise ValueError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
         mel, threads = self.info.mel, threads or len(os.sched_getaffinity(0))
         image: _Tensor = ("uint8", (1, *mel.image_shape))
         self._frontend = _load(

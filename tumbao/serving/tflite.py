@@ -2,7 +2,7 @@
 
 The converter can abort its whole process, so it only ever runs in a child process whose return code is checked. Shapes
 are static, one fragment at a time: browsers refuse a free batch dimension. Only the image model is quantized: the
-front-end stays in float32, since quantized it draws wrong images.
+front-end stays in float32, since quantized it draws wrong images. For sound → genre in one file, both are joined.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.flatbuffer import with_named_tensors
+from tumbao.serving.joined import join
+from tumbao.serving.model_info import AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES, FRONTEND_FILE
 
 _TICK = "calibrated"
 
@@ -31,20 +33,20 @@ class ConversionError(RuntimeError):
 def convert(
     saved_model: str, folder: Path, calibration: np.ndarray, spec: MelSpec, advance: Callable[[], None] = lambda: None
 ) -> None:
-    """Convert the image model in three precisions, and the front-end.
+    """Convert the image model in three precisions and the front-end, and join the latter to one of them.
 
     Parameters
     ----------
     saved_model : str
         A SavedModel of `signatures.save`.
     folder : Path
-        Where the files are written: `FRONTEND_FILE` and `CLASSIFIER_FILES`.
+        Where the files are written: `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`.
     calibration : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
         Mel images of the training split; the ranges of the full-integer model come from them.
     spec : MelSpec
         The front-end's parameters.
     advance : callable
-        Called n + 4 times: for each calibration image and for each file.
+        Called n + 5 times: for each calibration image and for each file.
 
     Raises
     ------
@@ -74,6 +76,9 @@ def convert(
                 child.kill()
     if failures:
         raise ConversionError("\n".join(failures))
+    pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[AUDIO_PRECISION]))
+    (folder / AUDIO_FILE).write_bytes(join(*pair))
+    advance()
 
 
 def _convert_in_child(
@@ -135,7 +140,7 @@ def _work(job: dict[str, object]) -> None:
                     converter.inference_input_type = tf.uint8
                 content = converter.convert()
                 name = CLASSIFIER_FILES[precision]
-            (folder / name).write_bytes(content)
+            (folder / name).write_bytes(with_named_tensors(content))
             _tick()
 
 

@@ -1,0 +1,100 @@
+"""Is a port right? Compares what it makes of `input.wav` with what Tumbao makes of it.
+
+A copy stands in every push under `edge/`, beside the test vectors; it needs Python and NumPy and nothing else. Each
+argument is checked if it is given; the status is 0 if all is within the tolerances of `expected.json`, else 1.
+
+    python check.py --waveform mine.f32 --image mine.rgb --probabilities mine.json
+
+waveform
+    The first fragment, 661500 float32 values, little-endian: what `reference.py` writes. waveform.f32 holds its
+    beginning; the rest is zeros.
+image
+    What frontend.tflite makes of it: 300 × 300 × 3 bytes.
+probabilities
+    JSON: name of a .tflite → what it answers, for example {"tumbao-audio.tflite": [0.1, 0.2, 0.3, 0.2, 0.2]}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+def differences(folder: Path, given: Mapping[str, str]) -> Iterator[tuple[str, float, float]]:
+    """Compare a port's output with the vectors.
+
+    Parameters
+    ----------
+    folder : Path
+        Where expected.json lies.
+    given : mapping of str to str
+        `waveform`, `image` or `probabilities` → the port's file.
+
+    Yields
+    ------
+    difference : tuple of str, float and float
+        What was compared, how far both are apart, and how far they may be.
+
+    Raises
+    ------
+    ValueError
+        If a file has not the expected size, or names other genres or files.
+    """
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    tolerances = expected["tolerances"]
+    if "waveform" in given:
+        ours, mine = _pair(folder / "waveform.f32", given["waveform"], "<f4", expected["waveform"]["shape"])
+        yield "waveform: largest difference", float(np.abs(ours - mine).max()), tolerances["waveform"]
+    if "image" in given:
+        ours, mine = _pair(folder / "image.rgb", given["image"], np.uint8, expected["image"]["shape"])
+        apart = np.abs(ours.astype(int) - mine).reshape(-1, 3).max(axis=1)
+        yield "image: largest difference of a colour", float(apart.max()), tolerances["image_colour"]
+        yield "image: share of other pixels", float((apart > 0).mean()), tolerances["image_pixels"]
+    if "probabilities" in given:
+        answers = json.loads(Path(given["probabilities"]).read_text(encoding="utf-8"))
+        for name, values in answers.items():
+            ours = np.array(expected["probabilities"].get(name, ()))
+            if ours.shape != np.shape(values):
+                raise ValueError(
+                    f"Expected probabilities of {', '.join(expected['probabilities'])}, one for each of "
+                    f"{', '.join(expected['genres'])}. Received: {name!r}: {values}"
+                )
+            yield f"{name}: largest difference", float(np.abs(ours - values).max()), tolerances["probability"]
+
+
+def _pair(ours: Path, mine: str, dtype: str | type, shape: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    values, size = np.fromfile(mine, dtype), math.prod(shape)
+    if values.size != size:
+        raise ValueError(f"{mine}: expected {size} values. Received: {values.size}")
+    known = np.fromfile(ours, dtype)
+    return np.pad(known, (0, size - known.size)), values  # what follows a short song is zeros
+
+
+def main() -> int:
+    """Check the files named on the command line.
+
+    Returns
+    -------
+    status : int
+        0 if all is well.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("waveform", "image", "probabilities"):
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS)
+    given = vars(parser.parse_args())
+    status = 0 if given else 1
+    for what, apart, allowed in differences(Path(__file__).parent, given):
+        verdict = "ok" if apart <= allowed else "WRONG"
+        sys.stdout.write(f"{verdict:5}  {what}: {apart:.3g}, at most {allowed:g}\n")
+        status |= verdict != "ok"
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
