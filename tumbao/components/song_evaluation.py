@@ -81,8 +81,8 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         np.array([familiar[song] for song in test]),
         known,
     )
-    lines = [json.dumps({"split": split} | one) for split in predictions for one in predictions[split]]
-    _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1))
+    lines = [json.dumps({"split": split} | one, ensure_ascii=False) for split in predictions for one in predictions[split]]
+    _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1, ensure_ascii=False))
     _write(f"{figures.uri}/predictions.jsonl", "".join(f"{line}\n" for line in lines))
 
 

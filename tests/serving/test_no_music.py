@@ -1,0 +1,78 @@
+"""Sound that is no music, made here, against a range learned from composed songs: what familiarity keeps out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import soxr
+from scipy.signal import lfilter
+
+from tumbao.components.ingest.mel import mel_image
+from tumbao.demo.render import SAMPLE_RATE_HZ, waveform
+from tumbao.demo.song import song_midi
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.familiarity import Familiarity, familiarity, traits_of
+
+SPEC = MelSpec()
+RATE = SPEC.sample_rate_hz
+TIME = np.arange(SPEC.fragment_samples) / RATE
+
+
+def composed(genre: str, index: int) -> np.ndarray:
+    """Traits of the first 90 s of a composed song: [3, traits]."""
+    sound = soxr.resample(waveform(song_midi(genre, index, 7)).mean(axis=1), SAMPLE_RATE_HZ, RATE)
+    fragments = sound[: 3 * SPEC.fragment_samples].reshape(3, -1).astype(np.float32)
+    return np.stack([traits_of(image) for image in mel_image(fragments, SPEC).numpy()])
+
+
+@pytest.fixture(scope="module")
+def known() -> Familiarity:
+    return familiarity(np.concatenate([composed(genre, 0) for genre in ("bachata", "merengue", "salsa")]))
+
+
+def white_noise(rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(-0.5, 0.5, TIME.size)
+
+
+def pink_noise(rng: np.random.Generator) -> np.ndarray:
+    spectrum = np.fft.rfft(rng.normal(size=TIME.size)) / np.sqrt(np.arange(TIME.size // 2 + 1) + 1)
+    return np.fft.irfft(spectrum)
+
+
+def sine(rng: np.random.Generator) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * rng.uniform(80, 4_000) * TIME)
+
+
+def clicks(rng: np.random.Generator) -> np.ndarray:
+    sound = np.zeros(TIME.size)
+    sound[:: RATE // int(rng.integers(1, 9))] = 0.9
+    return sound
+
+
+def speech_like(rng: np.random.Generator) -> np.ndarray:
+    """Pulses of a gliding voice through three resonances that jump four times a second, with pauses."""
+    phase = np.cumsum(rng.uniform(90, 200) * 2 ** (0.2 * np.sin(2.5 * TIME))) / RATE
+    pulses = np.diff(np.floor(phase), prepend=0) + 0.01 * rng.normal(size=TIME.size)
+    syllables = []
+    for syllable in np.array_split(pulses, 120):
+        for hz in (rng.uniform(300, 800), rng.uniform(900, 2_300), 2_600):
+            radius = np.exp(-100 * np.pi / RATE)
+            syllable = lfilter([1], [1, -2 * radius * np.cos(2 * np.pi * hz / RATE), radius**2], syllable)
+        syllables.append(syllable * np.hanning(len(syllable)) * (rng.random() > 0.15))
+    return np.concatenate(syllables)
+
+
+@pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
+def test_what_is_no_music_is_unfamiliar(
+    make: Callable[[np.random.Generator], np.ndarray], known: Familiarity, rng: np.random.Generator
+) -> None:
+    sounds = np.stack([make(rng) for _ in range(3)])
+    sounds /= np.abs(sounds).max(axis=1, keepdims=True)
+    images = mel_image(sounds.astype(np.float32), SPEC).numpy()
+    assert [known.covers(traits_of(image)) for image in images] == [False] * 3
+
+
+def test_another_song_of_the_same_kind_is_familiar(known: Familiarity) -> None:
+    assert [known.covers(traits) for traits in composed("merengue", 1)] == [True] * 3
