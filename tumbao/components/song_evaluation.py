@@ -81,9 +81,9 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         np.array([familiar[song] for song in test]),
         known,
     )
-    lines = [json.dumps({"split": split} | one, ensure_ascii=False) for split in predictions for one in predictions[split]]
+    rows = [{"split": split} | one for split, answers in predictions.items() for one in answers]
     _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1, ensure_ascii=False))
-    _write(f"{figures.uri}/predictions.jsonl", "".join(f"{line}\n" for line in lines))
+    _write(f"{figures.uri}/predictions.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
 
 
 def read_song_metrics(figures: str) -> SongMetrics:
