@@ -16,7 +16,8 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.pipeline.classify import SYNTHETIC_WARNING, find_audio_files, run_classify
+from tumbao.pipeline.answers import SYNTHETIC_WARNING
+from tumbao.pipeline.classify import Asked, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
@@ -43,7 +44,7 @@ def library(tmp_path: Path, tone: Tone) -> Path:
 
 def classify(*paths: Path, model: Path, as_json: bool = False, as_csv: bool = False) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    status = run_classify(paths, model, as_json, as_csv, Console(file=err, width=200), out)
+    status = run_classify(Asked(paths, model, as_json, as_csv), Console(file=err, width=200), out)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -72,38 +73,6 @@ def medley(tmp_path: Path, tone: Tone) -> Path:
     return tmp_path / "medley.wav"
 
 
-def test_folders_are_searched_and_sidecars_counted(library: Path) -> None:
-    found = find_audio_files([library])
-    names = [str(path.relative_to(library)) for path in found.files]
-    assert names == ["a.wav", "b [live]/ñ :smile:.flac", "short.wav", "text.mp3", "unknown"]
-    assert found.left_out == 1
-
-
-def test_what_is_named_is_taken_once_and_in_the_order_given(library: Path) -> None:
-    named = [library / "unknown", library / ".hidden.wav", library / "cover.JPG", library, library]
-    files = find_audio_files(named).files
-    assert files[:3] == tuple(named[:3])
-    assert len(files) == len(set(files)) == 7
-
-
-def test_a_link_back_to_a_folder_above_ends(library: Path) -> None:
-    (library / "b [live]" / "loop").symlink_to(library)
-    assert len(find_audio_files([library]).files) == 5
-
-
-def test_a_linked_folder_is_searched(library: Path, tmp_path: Path) -> None:
-    (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "music").symlink_to(library)
-    assert len(find_audio_files([tmp_path / "links"]).files) == 5
-
-
-def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"No such file or folder: .*nowhere"):
-        find_audio_files([tmp_path / "nowhere"])
-    with pytest.raises(ValueError, match="No audio files in"):
-        find_audio_files([tmp_path])
-
-
 def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) -> None:
     status, out, err = classify(library, model=pushed)
     assert status == 1
@@ -119,21 +88,46 @@ def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) ->
     assert [line.count("█") for line in song[2:5]] == [19, 14, 19]
     assert "shorter than 30 s: padded with silence" in out
     assert f"{library / 'text.mp3'}\n  rejected: it is not in a format that can be decoded" in out
-    assert err.splitlines()[-1] == "found 5 = classified 3 + rejected 2 (left out by extension: 1)"
+    assert err.splitlines()[1:-1] == [
+        "found 5 = classified 3 + rejected 2 (left out by extension: 1)",
+        "genres: bachata 2, cumbia 0, merengue 0, salsa 1, vallenato 0, none of these with confidence 0",
+        "rejected: unsupported 2",
+    ]
+    assert err.endswith(" × real time\n")
 
 
-def test_progress_is_a_line_a_song_where_there_is_no_terminal(library: Path, pushed: Path) -> None:
-    err = classify(library, model=pushed)[2]
-    assert [line.split(",")[0] for line in err.splitlines()[:-1]] == [f"{done}/5 songs" for done in range(1, 6)]
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    library: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tumbao.pipeline.watch.PLAIN_SECONDS", 0.0)
+    lines = classify(library, model=pushed)[2].splitlines()
+    assert [line.split(" (")[0] for line in lines[:5]] == [f"  classify: {done} of 5" for done in range(1, 6)]
+    assert "s left)" in lines[0]
+    assert "/s)" in lines[4]
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers what was written to it."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_progress_is_a_bar_that_goes_away_on_a_terminal(library: Path, pushed: Path) -> None:
     err = io.StringIO()
-    run_classify([library], pushed, False, False, Console(file=err, force_terminal=True, width=200), io.StringIO())
+    asked = Asked([library], pushed)
+    run_classify(asked, Console(file=err, force_terminal=True, width=200), io.StringIO())
     assert "0/5" in err.getvalue()
-    assert "songs/s" in err.getvalue()
-    assert "\x1b[1A\x1b[2K" in err.getvalue()
-    assert "1/5 songs," not in err.getvalue()
+    assert "classify: " not in err.getvalue()
+    assert "\x1b[2K" in err.getvalue().partition("found 5")[0].rpartition("/5")[2]
+
+
+def test_answers_and_bar_do_not_mix_on_one_terminal(library: Path, pushed: Path) -> None:
+    terminal = Terminal()
+    console = Console(file=terminal, force_terminal=True, width=200)
+    assert run_classify(Asked([library], pushed, as_json=True), console, terminal) == 1
+    answers = [line.rpartition("\x1b[2K")[2] for line in terminal.getvalue().splitlines() if '"path"' in line]
+    assert len([json.loads(line) for line in answers]) == 5
 
 
 def test_one_song_needs_no_progress(library: Path, pushed: Path) -> None:
@@ -236,9 +230,13 @@ def test_a_name_that_is_no_unicode_can_be_shown(tmp_path: Path, pushed: Path) ->
         assert "\ufffd.mp3" in classify(path, model=pushed, **options)[1]
 
 
-def test_both_formats_at_once_are_refused(library: Path, pushed: Path) -> None:
-    with pytest.raises(ValueError, match=r"--json or --csv\. Received: both"):
-        classify(library, model=pushed, as_json=True, as_csv=True)
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"one of --json, --csv, --out\. Received: --json and --csv"):
+        Asked(["a.wav"], "model", as_json=True, as_csv=True)
+    with pytest.raises(ValueError, match=r"--out to end in \.jsonl or \.csv\. Received: .*results\.txt"):
+        Asked(["a.wav"], "model", out=tmp_path / "results.txt")
+    with pytest.raises(ValueError, match=r"--overwrite-genre beside --write-tags"):
+        Asked(["a.wav"], "model", overwrite_genre=True)
 
 
 def test_decoders_and_interpreter_are_not_heard(tmp_path: Path, pushed: Path, rng: np.random.Generator) -> None:
@@ -246,8 +244,8 @@ def test_decoders_and_interpreter_are_not_heard(tmp_path: Path, pushed: Path, rn
     soundfile.write(path, rng.uniform(-0.5, 0.5, 40 * RATE), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     program = (
-        "import sys; from rich.console import Console; from tumbao.pipeline.classify import run_classify\n"
-        f"run_classify([{str(path)!r}], {str(pushed)!r}, True, False, Console(stderr=True), sys.stdout)\n"
+        "import sys; from rich.console import Console; from tumbao.pipeline.classify import Asked, run_classify\n"
+        f"run_classify(Asked([{str(path)!r}], {str(pushed)!r}, True), Console(stderr=True), sys.stdout)\n"
         "sys.stderr.write('still here')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,140 +1,224 @@
-"""`tumbao classify`: files and folders in, answers for a person (table) or a program (JSON Lines, CSV) out."""
+"""`tumbao classify`: files, folders and lists in; answers, tags and playlists out."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
-import json
+import hashlib
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.markup import escape
 
-from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.folders import walk
-from tumbao.serving.model_info import ModelInfo
-from tumbao.serving.predict import Classifier, SongPrediction
+from tumbao.components.ingest.decoders import Part
+from tumbao.pipeline.answers import Answer, table_writer
+from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
+from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
+from tumbao.pipeline.playlists import write_playlists
+from tumbao.pipeline.results_file import ResultsFile
+from tumbao.pipeline.song_stream import answers, in_threads, is_file, write_tag
+from tumbao.pipeline.tally import Tally
+from tumbao.pipeline.watch import Watch
+from tumbao.serving.model_info import INFO_FILE, ModelInfo
+from tumbao.serving.predict import Classifier, find_assets
+from tumbao.serving.tagging import Outcome, Tagger, Tagging
 
-SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
-_BAR_CELLS = 20
-
-_Write = Callable[[SongPrediction | AudioError], None]
+_ENCODINGS: dict[str, Callable[[ModelInfo, str], Encoding]] = {".jsonl": JsonLines, ".csv": Csv}
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioFiles:
-    """What there is to classify.
+class Asked:
+    """What a person asks of `tumbao classify`.
 
     Parameters
     ----------
-    files : tuple of Path
-        Files to try, folders in sorted order, each file once.
-    left_out : int
-        Sidecars that were left out.
-    """
-
-    files: tuple[Path, ...]
-    left_out: int
-
-
-def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
-    """List the files to classify.
-
-    A file that is named is taken as it is. In folders, hidden files and folders are passed over and `folders.SIDECARS`
-    are counted as left out; everything else is taken, since only its content says whether it is audio.
-
-    Parameters
-    ----------
-    paths : iterable of str or Path
-        Files and folders.
-
-    Returns
-    -------
-    AudioFiles
-        The files, and how many were left out.
+    songs : sequence of str or Path
+        Files, folders and lists, see `audio_files.find_audio_files`.
+    model : str or Path
+        Where the model was pushed; see `tumbao.serving.predict.find_assets`.
+    as_json : bool
+        Write JSON Lines to standard output.
+    as_csv : bool
+        Write CSV to standard output.
+    out : Path or None
+        File ending in .jsonl or .csv to write to instead, or to go on with.
+    write_tags : bool
+        Write genres of which the model is confident into the tags of the files.
+    overwrite_genre : bool
+        Also where there is another genre already.
+    playlists : Path or None
+        Folder to write a playlist for each genre to.
 
     Raises
     ------
     ValueError
-        If a path does not exist, a folder cannot be read, or there is no file at all.
+        If the options do not go together.
     """
-    roots = [Path(path) for path in paths]
-    found: dict[Path, None] = {}  # a set that keeps its order
-    left_out: set[Path] = set()
-    for path in roots:
-        if not path.exists():
-            raise ValueError(f"No such file or folder: {path}")
-        if not path.is_dir():
-            found[path] = None
-            continue
-        listing = walk(path)
-        for error in listing.unlisted:
-            raise ValueError(f"Cannot read the folder {error.filename}: {error.strerror}") from error
-        left_out.update(listing.sidecars)
-        found.update(dict.fromkeys(listing.files))
-    if not found:
-        raise ValueError(
-            f"No audio files in {', '.join(map(str, roots))}: expected files such as mp3, wav, flac or m4a"
-        )
-    return AudioFiles(tuple(found), len(left_out))
+
+    songs: Sequence[str | Path]
+    model: str | Path
+    as_json: bool = False
+    as_csv: bool = False
+    out: Path | None = None
+    write_tags: bool = False
+    overwrite_genre: bool = False
+    playlists: Path | None = None
+
+    def __post_init__(self) -> None:
+        given = {"--json": self.as_json, "--csv": self.as_csv, "--out": self.out is not None}
+        if sum(given.values()) > 1:
+            names = " and ".join(name for name, there in given.items() if there)
+            raise ValueError(f"Expected one of {', '.join(given)}. Received: {names}")
+        if self.out is not None and self.out.suffix.lower() not in _ENCODINGS:
+            raise ValueError(f"Expected --out to end in {' or '.join(_ENCODINGS)}. Received: {self.out}")
+        if self.overwrite_genre and not self.write_tags:
+            raise ValueError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
 
 
-def run_classify(
-    paths: Iterable[str | Path], model_dir: str | Path, as_json: bool, as_csv: bool, console: Console, out: TextIO
-) -> int:
+def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
     """Classify songs and write the answers as they come.
 
     Parameters
     ----------
-    paths : iterable of str or Path
-        Files and folders.
-    model_dir : str or Path
-        Where the model was pushed; see `tumbao.serving.predict.find_assets`.
-    as_json : bool
-        Write JSON Lines: one object a song; a rejected song has `error` instead of an answer.
-    as_csv : bool
-        Write CSV: a header, one row a fragment with its song's columns; a rejected song has one row.
+    asked : Asked
+        What to do.
     console : Console
         For progress and the summary (stderr).
     out : TextIO
-        For the answers (stdout).
+        For the answers (stdout), unless they go to a file.
 
     Returns
     -------
     int
-        Exit status: 0 if every file was classified, 1 if any was rejected.
+        Exit status: 0 if every song was classified and every tag written that was to be, 1 if not, 130 if interrupted.
 
     Raises
     ------
     ValueError
-        If a path or the model is not there, or both formats are asked for (wrong use, nothing written).
+        If a song, a list or the model is not there, or the file of answers is none (nothing was classified).
     """
-    if as_json and as_csv:
-        raise ValueError("Expected --json or --csv. Received: both")
-    audio = find_audio_files(paths)
-    rejected = 0
+    audio = find_audio_files(asked.songs)
+    watch = Watch(console)
     with _native_noise_silenced(console):
-        classifier = Classifier(model_dir)
-        make = _json_writer if as_json else _csv_writer if as_csv else _table_writer
-        write = make(classifier.info, out)
-        for result in _results(classifier, audio.files, console):
-            write(result)
-            out.flush()
-            rejected += isinstance(result, AudioError)
-    found = len(audio.files)
-    summary = f"found {found} = classified {found - rejected} + rejected {rejected}"
-    if audio.left_out:
-        summary += f" (left out by extension: {audio.left_out})"
-    console.print(summary, highlight=False, soft_wrap=True)
-    return 1 if rejected else 0
+        classifier = Classifier(asked.model)
+        tally = Tally(classifier.info.genres)
+        began = time.monotonic()
+        try:
+            _classify(asked, classifier, audio.songs, tally, watch, out)
+            seconds = time.monotonic() - began
+            if asked.playlists is not None:
+                _write_playlists(asked.playlists, classifier.info.genres, tally, watch)
+        except KeyboardInterrupt:
+            done = f"{len(tally.briefs)} of {len(audio.songs)}"
+            where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
+            watch.say(escape(f"Interrupted: {done} {where}."))
+            return INTERRUPTED
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
+            return 1
+    for line in tally.lines(audio.left_out, seconds):
+        watch.say(escape(line))
+    return 1 if tally.rejected or tally.untagged else 0
+
+
+def _classify(
+    asked: Asked, classifier: Classifier, songs: Sequence[Song], tally: Tally, watch: Watch, out: TextIO
+) -> None:
+    info = classifier.info
+    model = hashlib.sha256((find_assets(asked.model) / INFO_FILE).read_bytes()).hexdigest()[:16]
+    with contextlib.ExitStack() as stack:
+        tagger = stack.enter_context(Tagger(asked.overwrite_genre)) if asked.write_tags else None
+        if asked.out is None:
+            write = _stream_writer(asked, info, model, out)
+        else:
+            results = stack.enter_context(
+                ResultsFile(asked.out, _ENCODINGS[asked.out.suffix.lower()](info, model), model)
+            )
+            write = results.append
+            songs = _left_to_do(results, songs, tally, watch)
+            if tagger:
+                _tag_kept(results, tagger, asked.overwrite_genre, tally, watch)
+        for answer in _shown(watch, answers(classifier, songs, tagger), len(songs), out):
+            write(answer)
+            tally.add(answer)
+
+
+def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch: Watch) -> list[Song]:
+    """Count the answers that are there already."""
+    left: list[Song] = []
+    for song in songs:
+        brief = results.kept(song.part, stamp(song.part))
+        if brief:
+            tally.briefs[song.part] = brief
+        else:
+            left.append(song)
+    if tally.briefs:
+        watch.say(escape(f"{len(tally.briefs)} of {len(songs)} are in {results.path} already"))
+    return left
+
+
+def _tag_kept(results: ResultsFile, tagger: Tagger, overwrite: bool, tally: Tally, watch: Watch) -> None:
+    """Tag what was classified in an earlier run, without decoding it once more."""
+    again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
+    parts = [part for part, brief in tally.briefs.items() if brief.genre and brief.tag in again]
+
+    def tag(part: Part) -> Tagging:
+        return write_tag(tagger, part, tally.briefs[part].genre)
+
+    with watch:
+        for done, (part, tagging) in enumerate(in_threads(tag, parts), start=1):
+            results.amend(part, tag_values(stamp(part), tagging))
+            tally.briefs[part] = dataclasses.replace(tally.briefs[part], tag=tagging.outcome.value)
+            watch("tag", done, len(parts))
+
+
+def _shown(watch: Watch, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
+    """Show progress, and take it away while an answer is written to the same terminal."""
+    if total < 2:
+        yield from found
+        return
+    apart = watch if not (watch.console.is_terminal and out.isatty()) else contextlib.nullcontext()
+    with apart:
+        watch("classify", 0, total)
+        for done in itertools.count(1):
+            with contextlib.nullcontext() if apart is watch else watch:
+                answer = next(found, None)
+            if answer is None:
+                return
+            watch("classify", done, total)
+            yield answer
+
+
+def _stream_writer(asked: Asked, info: ModelInfo, model: str, out: TextIO) -> Callable[[Answer], None]:
+    if not asked.as_json and not asked.as_csv:
+        return table_writer(info, out)
+    encoding: Encoding = JsonLines(info, model) if asked.as_json else Csv(info, model)
+    out.write(encoding.header)
+
+    def write(answer: Answer) -> None:
+        out.write(encoding.encode(answer))
+        out.flush()
+
+    return write
+
+
+def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: Watch) -> None:
+    songs = [
+        (part.path, brief.genre, brief.seconds) for part, brief in tally.briefs.items() if brief.genre and is_file(part)
+    ]
+    left_out = write_playlists(folder, genres, songs)
+    watch.say(escape(f"{len(songs) - left_out} songs in the playlists of {folder}"))
 
 
 @contextlib.contextmanager
@@ -151,192 +235,3 @@ def _native_noise_silenced(console: Console) -> Iterator[None]:
         finally:
             os.dup2(stderr.fileno(), 2)
             console.file = before
-
-
-def _results(
-    classifier: Classifier, files: tuple[Path, ...], console: Console
-) -> Iterator[SongPrediction | AudioError]:
-    """Classify one file after the other, with rate and remaining time: a bar on a terminal, lines elsewhere."""
-    columns = (
-        TextColumn("classifying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("songs {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(*columns, console=console, transient=True)
-    task = progress.add_task("", total=len(files), rate="")
-    with_bar = console.is_terminal and len(files) > 1
-    started = time.monotonic()
-    for done, path in enumerate(files, start=1):
-        if with_bar:
-            progress.start()
-        try:
-            result: SongPrediction | AudioError = classifier.classify(path)
-        except AudioError as error:
-            result = error
-        finally:
-            if with_bar:
-                progress.stop()  # the answer may go to the same terminal
-        per_song = (time.monotonic() - started) / done
-        rate = f"{1 / per_song:.2f} songs/s" if per_song < 1 else f"{per_song:.1f} s/song"
-        progress.update(task, advance=1, rate=f"· {rate}")
-        if not console.is_terminal and len(files) > 1:
-            console.print(
-                f"{done}/{len(files)} songs, {rate}, {_clock(per_song * (len(files) - done))} left", highlight=False
-            )
-        yield result
-
-
-def _table_writer(info: ModelInfo, out: TextIO) -> _Write:
-    """For a person: the song, its genre and votes, and a line with a bar per fragment."""
-    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    width = max(map(len, info.genres))
-    if info.training_data.synthetic:
-        console.print(Text(SYNTHETIC_WARNING, style="yellow"))
-
-    def write(result: SongPrediction | AudioError) -> None:
-        console.print(Text(_text(result.path), style="bold"))
-        if isinstance(result, AudioError):
-            console.print(Text(f"  rejected: it {result.sentence}", style="red"))
-            return
-        answer = result.answer
-        ranked = sorted(range(len(info.genres)), key=lambda g: (answer.votes[g], answer.probabilities[g]), reverse=True)
-        votes = ", ".join(f"{info.genres[g]} {answer.votes[g]}" for g in ranked if answer.votes[g])
-        nearest, probability = info.genres[answer.genre], f"{answer.probabilities[answer.genre]:.2f}"
-        said = (
-            Text.assemble((f"{nearest:<{width}}", "bold green"), f" {probability}")
-            if answer.confident
-            else Text.assemble(("none of these with confidence", "bold yellow"), f" (nearest: {nearest} {probability})")
-        )
-        console.print(Text.assemble("  ", said, f"  votes: {votes}"))
-        for note in _notes(result, info):
-            console.print(Text(f"  {note}", style="yellow"))
-        for fragment in result.fragments:
-            genre = _top(fragment.probabilities)
-            span = _span(fragment.start_seconds, fragment.end_seconds)
-            bar = "█" * round(fragment.probabilities[genre] * _BAR_CELLS)
-            line = f"    {span:<13}{info.genres[genre]:<{width}} {fragment.probabilities[genre]:.2f} "
-            console.print(Text.assemble(line, (bar, "cyan")))
-
-    return write
-
-
-def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
-    if result.truncated:
-        declared = f" of {_clock(result.declared_seconds)}" if result.declared_seconds else ""
-        yield f"the file breaks off: only {_clock(result.duration_seconds)}{declared} could be decoded"
-    if result.padded:
-        yield f"shorter than {info.mel.fragment_seconds:.0f} s: padded with silence"
-    if result.silent:
-        fragments = "fragment has" if result.silent == 1 else "fragments have"
-        yield f"{result.silent} silent {fragments} no part in the answer"
-    if unfamiliar := sum(not fragment.familiar for fragment in result.fragments):
-        yield f"{unfamiliar} of {len(result.fragments)} fragments sound unlike the songs that the model was trained on"
-    if len(result.sections) > 1:
-        parts = (f"{_span(part.start_seconds, part.end_seconds)} {info.genres[part.genre]}" for part in result.sections)
-        yield f"changes its genre: {', '.join(parts)}"
-
-
-def _json_writer(info: ModelInfo, out: TextIO) -> _Write:
-    """For a program: one object a line and song."""
-
-    def write(result: SongPrediction | AudioError) -> None:
-        values: dict[str, Any] = {"path": _text(result.path), "synthetic_training_data": info.training_data.synthetic}
-        if isinstance(result, AudioError):
-            values["error"] = {"reason": result.reason.value, "message": result.sentence}
-        else:
-            values |= _answer(result, info) | {
-                "probabilities": dict(zip(info.genres, result.answer.probabilities, strict=True)),
-                "votes": dict(zip(info.genres, result.answer.votes, strict=True)),
-                "sections": [
-                    dataclasses.asdict(section) | {"genre": info.genres[section.genre]} for section in result.sections
-                ],
-                "fragments": [
-                    {
-                        "start_seconds": fragment.start_seconds,
-                        "end_seconds": fragment.end_seconds,
-                        "genre": info.genres[_top(fragment.probabilities)],
-                        "familiar": fragment.familiar,
-                        "probabilities": dict(zip(info.genres, fragment.probabilities, strict=True)),
-                    }
-                    for fragment in result.fragments
-                ],
-            }
-        out.write(json.dumps(values, ensure_ascii=False) + "\n")
-
-    return write
-
-
-def _csv_writer(info: ModelInfo, out: TextIO) -> _Write:
-    """For a spreadsheet: one row a fragment, with the columns of its song; cells that do not apply are empty."""
-    song = ["path", "synthetic_training_data", "genre", "nearest", "probability", "majority"]
-    song += ["duration_seconds", "declared_seconds", "truncated", "padded", "silent_fragments"]
-    probabilities = [f"p_{genre}" for genre in info.genres]
-    fragment_columns = [
-        "fragment",
-        "start_seconds",
-        "end_seconds",
-        "section_genre",
-        "fragment_genre",
-        "familiar",
-        *probabilities,
-    ]
-    table = csv.DictWriter(out, [*song, *fragment_columns, "reason", "message"], restval="", lineterminator="\n")
-    table.writeheader()
-
-    def write(result: SongPrediction | AudioError) -> None:
-        row: dict[str, Any] = {"path": _text(result.path), "synthetic_training_data": info.training_data.synthetic}
-        if isinstance(result, AudioError):
-            table.writerow(row | {"reason": result.reason.value, "message": result.sentence})
-            return
-        row |= _answer(result, info)
-        for index, fragment in enumerate(result.fragments):
-            row |= {
-                "fragment": index,
-                "start_seconds": fragment.start_seconds,
-                "end_seconds": fragment.end_seconds,
-                "section_genre": next(
-                    info.genres[section.genre]
-                    for section in reversed(result.sections)
-                    if section.start_seconds <= fragment.start_seconds
-                ),
-                "fragment_genre": info.genres[_top(fragment.probabilities)],
-                "familiar": fragment.familiar,
-            }
-            table.writerow(row | dict(zip(probabilities, fragment.probabilities, strict=True)))
-
-    return write
-
-
-def _answer(result: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Say of a song what JSON and CSV have in common."""
-    return {
-        "genre": info.genres[result.answer.genre] if result.answer.confident else None,
-        "nearest": info.genres[result.answer.genre],
-        "probability": result.answer.probabilities[result.answer.genre],
-        "majority": info.genres[result.answer.majority],
-        "duration_seconds": result.duration_seconds,
-        "declared_seconds": result.declared_seconds,
-        "truncated": result.truncated,
-        "padded": result.padded,
-        "silent_fragments": result.silent,
-    }
-
-
-def _top(probabilities: tuple[float, ...]) -> int:
-    return probabilities.index(max(probabilities))
-
-
-def _span(start_seconds: float, end_seconds: float) -> str:
-    return f"{_clock(start_seconds)}–{_clock(end_seconds)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"
-
-
-def _text(path: str | Path) -> str:
-    """Make a path text that can be written: bytes that are no UTF-8 become question marks."""
-    return os.fsencode(path).decode("utf-8", "replace")

@@ -197,7 +197,7 @@ def run(
 
 def _run(asked: LocalRun) -> int:
     from tumbao.pipeline import local, runs
-    from tumbao.pipeline.classify import SYNTHETIC_WARNING
+    from tumbao.pipeline.answers import SYNTHETIC_WARNING
 
     try:
         code, record = local.run(asked, _console())
@@ -290,20 +290,36 @@ def _names(genres: str) -> tuple[str, ...]:
 
 @app.command()
 def classify(
-    songs: Annotated[list[Path], typer.Argument(help="Audio files, and folders of them.")],
+    songs: Annotated[list[Path], typer.Argument(help="Audio files, folders, and lists of songs (CSV, TSV, JSONL).")],
     model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
     / "pushed",
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object a song.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV: one row a fragment.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Write to this .jsonl or .csv instead, or go on with it. [default: none]"),
+    ] = None,
+    write_tags: Annotated[
+        bool, typer.Option("--write-tags", help="Write genres into the tags of files that have none.")
+    ] = False,
+    overwrite_genre: Annotated[
+        bool, typer.Option("--overwrite-genre", help="With --write-tags: also where there is another genre.")
+    ] = False,
+    playlists: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder to write a playlist for each genre to. [default: none]"),
+    ] = None,
 ) -> None:
     """Say which genre songs are: genre, probability and a line per fragment.
 
-    Needs only the edge runtime. Exit codes: 0 all files classified, 1 some were rejected, 2 wrong use.
+    Needs only the edge runtime. Exit codes: 0 all done, 1 songs were rejected or could not be tagged, 2 wrong use,
+    130 interrupted: with --out the same command goes on.
     """
-    from tumbao.pipeline.classify import run_classify
+    from tumbao.pipeline.classify import Asked, run_classify
 
     try:
-        raise typer.Exit(run_classify(songs, model, as_json, as_csv, _console(), sys.stdout))
+        asked = Asked(songs, model, as_json, as_csv, out, write_tags, overwrite_genre, playlists)
+        raise typer.Exit(run_classify(asked, _console(), sys.stdout))
     except ValueError as error:
         _fail(error, 2)
 
@@ -414,7 +430,7 @@ def demo(
     """Compose the demo library, run the whole pipeline on it, and classify a song that the model never saw."""
     _require_pipeline()
     from tumbao.demo.song import compose_file
-    from tumbao.pipeline.classify import run_classify
+    from tumbao.pipeline.classify import Asked, run_classify
     from tumbao.pipeline.local import LocalRun
 
     try:
@@ -441,7 +457,7 @@ def demo(
     if code == 0:
         unseen = compose_file(workspace / "unseen" / "salsa.mp3", "salsa", DEMO_SONGS, DEMO_SEED)
         Console().print(f"\nA salsa that the model never saw, {escape(str(unseen))}:", highlight=False, soft_wrap=True)
-        code = run_classify([unseen], asked.push_to, False, False, _console(), sys.stdout)
+        code = run_classify(Asked([unseen], asked.push_to), _console(), sys.stdout)
     raise typer.Exit(code)
 
 

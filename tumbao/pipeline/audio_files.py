@@ -1,0 +1,129 @@
+"""What there is to classify: files, what lies in folders, and what lists name."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.folders import walk
+from tumbao.components.ingest.listing import is_outside
+from tumbao.components.ingest.manifest import read_entries
+from tumbao.components.ingest.tables import EXTENSIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Song:
+    """One thing to classify.
+
+    Parameters
+    ----------
+    part : Part
+        The file, or the part of it.
+    fault : AudioError or None
+        Why it cannot be tried.
+    """
+
+    part: Part
+    fault: AudioError | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioFiles:
+    """What there is to classify.
+
+    Parameters
+    ----------
+    songs : tuple of Song
+        Each file, or part of one, once.
+    left_out : int
+        Sidecars that were left out.
+    """
+
+    songs: tuple[Song, ...]
+    left_out: int
+
+
+def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
+    """List the songs to classify.
+
+    A file that is named is taken as it is, unless its ending is that of a list (`tables.EXTENSIONS`): then its rows
+    are the songs. In folders, hidden files and folders are passed over and `folders.SIDECARS` are counted as left out;
+    everything else is taken, since only its content says whether it is audio.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Files, folders and lists.
+
+    Returns
+    -------
+    AudioFiles
+        The songs in the order of the paths and of the lists' rows, folders sorted; and how many were left out.
+
+    Raises
+    ------
+    ValueError
+        If a path does not exist, a list makes no sense, or there is no song at all.
+    """
+    roots = [Path(path) for path in paths]
+    found: dict[Part, Song] = {}
+    left_out: set[Path] = set()
+    for path in roots:
+        if not path.exists():
+            raise ValueError(f"No such file or folder: {path}")
+        if path.is_dir():
+            listing = walk(path)
+            left_out.update(listing.sidecars)
+            songs = [Song(Part(str(file))) for file in listing.files]
+            for error in listing.unlisted:
+                songs.append(_faulty(Part(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}"))
+        elif path.suffix.lower() in EXTENSIONS:
+            songs = list(_listed(path))
+        else:
+            songs = [Song(Part(str(path)))]
+        for song in songs:
+            found.setdefault(song.part, song)
+    if not found:
+        raise ValueError(
+            f"No audio files in {', '.join(map(str, roots))}: expected files such as mp3, wav, flac or m4a"
+        )
+    return AudioFiles(tuple(found.values()), len(left_out))
+
+
+def _listed(file: Path) -> Iterator[Song]:
+    root = file.parent
+    for entry in read_entries(file, root=root, required=("file_name",)):
+        part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
+        if is_outside(entry, root):
+            sentence = f"leads out of {root.absolute()}; name it by its absolute path if it is meant"
+            yield _faulty(part, Reason.OUTSIDE, sentence)
+        else:
+            yield Song(part)
+
+
+def _faulty(part: Part, reason: Reason, sentence: str) -> Song:
+    return Song(part, AudioError(part.path, reason, sentence))
+
+
+def stamp(part: Part) -> tuple[int, int] | None:
+    """Tell a file from what it was before, or will be later, without reading it.
+
+    Parameters
+    ----------
+    part : Part
+        The file.
+
+    Returns
+    -------
+    stamp : tuple of int or None
+        Its bytes and when it was modified, in microseconds since 1970; None if it cannot be told.
+    """
+    try:
+        status = os.stat(part.path)  # noqa: PTH116 - an address is no path
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns // 1000

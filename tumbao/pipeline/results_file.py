@@ -1,0 +1,211 @@
+"""A file of answers that grows song by song, and that the next run goes on with, however this one ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tumbao.components.ingest.audio_error import Reason
+
+if TYPE_CHECKING:
+    from tumbao.components.ingest.decoders import Part
+    from tumbao.pipeline.answers import Answer
+    from tumbao.pipeline.encodings import Encoding, Values
+
+_MAY_HEAL = frozenset(reason.value for reason in (Reason.UNREADABLE, Reason.TIMED_OUT, Reason.CHANGED))
+"""Reasons that may be gone although the file is what it was."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    """What is counted of an answer.
+
+    Parameters
+    ----------
+    genre : str
+        Empty if there is none with confidence.
+    seconds : float
+        Length of what was decoded, in seconds.
+    reason : str
+        Why the song was rejected; else empty.
+    tag : str
+        What became of its genre tag, see `tagging.Outcome`; empty if none was to be written.
+    """
+
+    genre: str
+    seconds: float
+    reason: str
+    tag: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    begin: int
+    end: int
+    made_from: tuple[str, ...]
+    brief: Brief
+
+
+class ResultsFile:
+    """Answers in a file.
+
+    An answer is taken over if its file has as many bytes and the same time of modification as when it was made, and the
+    model is the same; else a later answer replaces it. What half an answer there is at the end is dropped.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is or will be. One process at a time writes it.
+    encoding : Encoding
+        How answers are written.
+    model : str
+        Tells the model from others.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else, or another process writes it.
+    OSError
+        If it cannot be written.
+    """
+
+    def __init__(self, path: Path, encoding: Encoding, model: str) -> None:
+        self.path = path
+        self._encoding, self._model = encoding, model
+        self._kept: dict[tuple[str, ...], _Kept] = {}
+        self._superseded: list[tuple[int, int]] = []
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            self._lock()
+            self._end = self._read()
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            if not self._end:
+                self._write(encoding.header)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> ResultsFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Take out the answers that later ones replace, unless the run was interrupted."""
+        try:
+            if kind is None and self._superseded:
+                self._rewrite()
+        finally:
+            self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"{self.path} is being written by another `tumbao classify`: wait for it.") from error
+
+    def _read(self) -> int:
+        begin = 0
+        try:
+            for cells, end in self._encoding.decode(self._file):
+                if cells:
+                    self._take(cells, begin, end)
+                begin = end
+        except ValueError as error:
+            raise ValueError(
+                f"Expected answers of an earlier `tumbao classify` in {self.path}, to go on with, or no such file. "
+                f"Received: {error}. Name another file, or move this one away."
+            ) from error
+        return begin
+
+    def _take(self, cells: dict[str, str], begin: int, end: int) -> None:
+        key = tuple(cells[name] for name in ("path", "part_start_seconds", "part_end_seconds"))
+        if earlier := self._kept.get(key):
+            self._superseded.append((earlier.begin, earlier.end))
+        brief = Brief(
+            genre=cells.get("genre", ""),
+            seconds=float(cells.get("duration_seconds") or 0),
+            reason=cells["reason"],
+            tag=cells.get("tag", ""),
+        )
+        made_from = tuple(cells[name] for name in ("file_bytes", "file_modified_us", "model"))
+        self._kept[key] = _Kept(begin, end, made_from, brief)
+
+    def kept(self, part: Part, stamp: tuple[int, int] | None) -> Brief | None:
+        """Look up an answer that can be taken over.
+
+        Parameters
+        ----------
+        part : Part
+            The song.
+        stamp : tuple of int or None
+            What its file is now, see `audio_files.stamp`.
+
+        Returns
+        -------
+        brief : Brief or None
+            None if the song is to be classified.
+        """
+        one = self._kept.get(_key(part))
+        if one is None or stamp is None or one.brief.reason in _MAY_HEAL:
+            return None
+        return one.brief if one.made_from == (*map(str, stamp), self._model) else None
+
+    def append(self, answer: Answer) -> None:
+        """Write an answer; it is in the file when this returns.
+
+        Parameters
+        ----------
+        answer : Answer
+            Of one song.
+        """
+        self._append(_key(answer.part), self._encoding.encode(answer))
+
+    def amend(self, part: Part, values: Values) -> None:
+        """Write an answer that was taken over once more, with other values.
+
+        Parameters
+        ----------
+        part : Part
+            The song.
+        values : dict of str to object
+            By column.
+        """
+        one = self._kept[_key(part)]
+        self._file.seek(one.begin)
+        written = self._file.read(one.end - one.begin).decode()
+        self._file.seek(self._end)
+        self._append(_key(part), self._encoding.amend(written, values))
+
+    def _append(self, key: tuple[str, ...], text: str) -> None:
+        if earlier := self._kept.get(key):
+            self._superseded.append((earlier.begin, earlier.end))
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._end += self._file.write(text.encode("utf-8", "replace"))
+        self._file.flush()
+
+    def _rewrite(self) -> None:
+        real = Path(os.path.realpath(self.path))
+        part = real.with_name(f".{real.name}.part")
+        with part.open("wb") as file:
+            begin = 0
+            for end, resume in (*sorted(self._superseded), (self._end, self._end)):
+                self._file.seek(begin)
+                while begin < end:
+                    begin += file.write(self._file.read(min(end - begin, 1 << 20)))
+                begin = resume
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copymode(real, part)
+        part.replace(real)
+
+
+def _key(part: Part) -> tuple[str, ...]:
+    from tumbao.pipeline.encodings import part_values
+
+    return tuple("" if value is None else str(value) for value in part_values(part).values())

@@ -1,0 +1,160 @@
+"""Songs one after the other through decoders, model and tagger, which work at the same time."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from tumbao.components.ingest import fragments
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.fragments import Ending, Fragment
+from tumbao.components.ingest.read_ahead import ReadAhead
+from tumbao.components.ingest.remote import is_remote
+from tumbao.pipeline.answers import Answer
+from tumbao.pipeline.audio_files import Song, stamp
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.predict import Classifier, SongPrediction
+from tumbao.serving.tagging import Outcome, Tagger, Tagging
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TAGGED_AT_ONCE = 2
+
+
+def answers(classifier: Classifier, songs: Sequence[Song], tagger: Tagger | None) -> Iterator[Answer]:
+    """Classify songs, and tag those of which the model is confident.
+
+    Several songs are decoded in processes of their own, so that a hostile file costs its own answer and no other. One
+    song alone is decoded in this process, which is quicker.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The model.
+    songs : sequence of Song
+        What there is; the answer for a faulty one is its fault.
+    tagger : Tagger or None
+        Writes the tags, unless none are to be written.
+
+    Yields
+    ------
+    answer : Answer
+        In the order of the songs.
+    """
+    classified = _classified(classifier, songs)
+    if tagger is None:
+        yield from classified
+        return
+    genres = classifier.info.genres
+
+    def tag(answer: Answer) -> Tagging | None:
+        song = answer.said
+        if isinstance(song, AudioError) or not song.answer.confident:
+            return None
+        return write_tag(tagger, answer.part, genres[song.answer.genre])
+
+    for answer, tagging in in_threads(tag, classified):
+        seen = stamp(answer.part) if tagging and tagging.outcome is Outcome.WRITTEN else answer.stamp
+        yield dataclasses.replace(answer, stamp=seen, tagging=tagging)
+
+
+def write_tag(tagger: Tagger, part: Part, genre: str) -> Tagging:
+    """Write a genre into the tags of a song's file, if the file is the song.
+
+    Parameters
+    ----------
+    tagger : Tagger
+        Writes it.
+    part : Part
+        The song.
+    genre : str
+        As the model calls it.
+
+    Returns
+    -------
+    tagging : Tagging
+        What was done.
+    """
+    if not is_file(part):
+        return Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: the song is a part of it, or it lies in a bucket")
+    return tagger.write(part.path, genre)
+
+
+def is_file(part: Part) -> bool:
+    """Tell whether a song is a whole file of this machine.
+
+    Parameters
+    ----------
+    part : Part
+        The song.
+
+    Returns
+    -------
+    whole : bool
+        False for a part of a file, and for what lies in a bucket.
+    """
+    return not part.start_seconds and part.end_seconds is None and not is_remote(part.path)
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Work on a few at a time, while the next are being made.
+
+    Parameters
+    ----------
+    work : callable
+        What is to be done with each.
+    items : iterable
+        What it is to be done with.
+
+    Yields
+    ------
+    item : object
+        In their order.
+    result : object
+        What came of it.
+    """
+    waiting: collections.deque[tuple[T, Future[R]]] = collections.deque()
+    pool = ThreadPoolExecutor(_TAGGED_AT_ONCE)
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            while waiting and (waiting[0][1].done() or len(waiting) > 2 * _TAGGED_AT_ONCE):
+                first, result = waiting.popleft()
+                yield first, result.result()
+        while waiting:
+            first, result = waiting.popleft()
+            yield first, result.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _classified(classifier: Classifier, songs: Sequence[Song]) -> Iterator[Answer]:
+    for song, seen, items in _decoded(songs, classifier.info.mel):
+        said: SongPrediction | AudioError
+        try:
+            said = song.fault or classifier.answer(song.part.path, items)
+        except AudioError as error:
+            said = error
+        yield Answer(song.part, seen, said)
+
+
+def _decoded(
+    songs: Sequence[Song], spec: MelSpec
+) -> Iterator[tuple[Song, tuple[int, int] | None, Iterable[Fragment | Ending]]]:
+    if len(songs) == 1 and is_file(songs[0].part):
+        yield songs[0], stamp(songs[0].part), fragments.read(songs[0].part.path, spec)
+        return
+    ahead = ReadAhead()
+    waiting: collections.deque[tuple[Song, tuple[int, int] | None, Iterable[Fragment | Ending]]] = collections.deque()
+    for song in songs:
+        items = () if song.fault else ahead.read(song.part, spec, None)
+        waiting.append((song, stamp(song.part), items))
+        if len(waiting) > ahead.decoders:
+            yield waiting.popleft()
+    yield from waiting
+    ahead.close()
