@@ -17,6 +17,7 @@ from scipy.stats import binom
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
 from tumbao.components.report.data import (
+    Artefact,
     Catalog,
     Component,
     Epoch,
@@ -32,7 +33,6 @@ from tumbao.components.report.data import (
     Run,
     SampleImage,
     SplitCount,
-    TfliteFile,
 )
 from tumbao.components.report.intervals import wilson_interval
 from tumbao.components.report.layers import layered
@@ -115,7 +115,9 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
         songs=songs(),
         gate=Gate(True, (GateRow("accuracy", "overall", 0.91, -0.01, "change against baseline", 0.9, True),)),
         mobile_check=MobileCheck(True, ()),
-        tflite=(TfliteFile("model-int8.tflite", "int8", 36_200_000, 37_000_000, 0.99, 0.9, 0.91, 0.04, True),),
+        artefacts=(
+            Artefact("int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True),
+        ),
         push=Push(True, "pushed/123"),
     )
 
@@ -276,7 +278,7 @@ def test_no_synthetic_label_on_recordings(leaky_page: str) -> None:
 
 
 def test_labels_are_drawn_into_the_figure_files(tmp_path: Path) -> None:
-    data = dataclasses.replace(complete(), samples=(), tflite=())
+    data = dataclasses.replace(complete(), samples=(), artefacts=())
     recorded = dataclasses.replace(data, run=dataclasses.replace(data.run, synthetic=False))
     write_report(data, tmp_path / "synthetic")
     write_report(recorded, tmp_path / "recorded")
@@ -322,6 +324,7 @@ def test_calibration_says_how_many_songs_it_rests_on(page: str, tmp_path: Path) 
     unanswered = dataclasses.replace(many, answered=dataclasses.replace(many.answered, songs=0, accuracy=None))
     other = text_of(write_report(dataclasses.replace(complete(), songs=unanswered), tmp_path).read_text("utf-8"))
     assert "few songs" not in other
+    assert "too few to tell what looks like none of them, so sound that is no music is not kept out" in other
     assert "training images" not in other
     assert "So 0 of 12 test songs are answered" in other
     assert "; of these" not in other

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, ModelRun
 
+from tumbao.components import song_evaluation
 from tumbao.components.ingest.records import to_example, to_feature_example, to_png
 from tumbao.components.song_evaluation import SongEvaluation, SongFigures, read_song_metrics
 from tumbao.components.song_metrics import song_metrics
@@ -75,10 +76,18 @@ def feature_example(split: str, song: int, fragment: int) -> tf.train.Example:
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evaluate, with just enough training fragments."""
     folder = tmp_path_factory.mktemp("evaluated")
     head(len(GENRES), seed=11).save_weights(folder / HEAD_FILE)
     model_run, artifact = ModelRun(), SongFigures()
     model_run.uri, artifact.uri = str(folder), str(folder / "figures")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(song_evaluation, "LEAST_FRAGMENTS", FRAGMENTS * SONGS["train"] - 1)
+        evaluate(model_run, folder, artifact)
+    return Path(artifact.uri)
+
+
+def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures) -> None:
     SongEvaluation.test_call(
         examples=write("images", folder, image_example),
         features=write("features", folder, feature_example),
@@ -87,7 +96,6 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         genres=len(GENRES),
         code="",
     )
-    return Path(artifact.uri)
 
 
 @functools.cache
@@ -132,3 +140,12 @@ def test_familiar_is_the_range_of_the_training_images_that_are_not_padded(figure
     assert known.fragments == len(brightness) == len(fragments) - 1
     margin = (max(brightness) - min(brightness)) / 2
     assert (known.low[0], known.high[0]) == pytest.approx((min(brightness) - margin, max(brightness) + margin))
+
+
+def test_few_training_fragments_tell_nothing_of_what_is_familiar(figures: Path, tmp_path: Path) -> None:
+    model_run, artifact = ModelRun(), SongFigures()
+    model_run.uri, artifact.uri = str(figures.parent), str(tmp_path / "figures")
+    evaluate(model_run, tmp_path, artifact)
+    metrics = read_song_metrics(artifact.uri)
+    assert metrics.familiarity is None
+    assert metrics.answered.unfamiliar == 0

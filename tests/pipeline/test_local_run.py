@@ -246,10 +246,8 @@ def test_the_pushed_model_knows_how_sure_it_must_be(place: Workplace, first: Out
     metrics = SongMetrics.from_json(json.loads((figures / "song_metrics.json").read_text()))
     assert metrics.songs == 5
     assert model.calibration == metrics.calibration
-    assert model.familiarity == metrics.familiarity
     assert (metrics.calibration.songs, metrics.calibration.rough) == (5, True)
-    assert metrics.familiarity is not None
-    assert metrics.familiarity.fragments == 10
+    assert model.familiarity is metrics.familiarity is None  # ten training fragments are too few
     for comparison in metrics.comparisons:
         assert comparison.sentence in html.unescape(first.page)
 

@@ -93,6 +93,11 @@ def test_the_threshold_worked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calibrate(songs[:3], np.array([0, 0, 0])).threshold == 0.55
 
 
+def test_the_cross_entropy_of_sure_and_right_answers_is_nothing_and_not_less() -> None:
+    assert str(log_loss(np.eye(2), np.array([0, 1]))) == "0.0"
+    assert log_loss(np.array([[0.5, 0.5]]), np.array([1])) == pytest.approx(np.log(2))
+
+
 def test_bins_hold_equally_many_songs(rng: np.random.Generator) -> None:
     for count, bins in ((1, 1), (9, 1), (10, 2), (34, 6), (500, MAX_BINS)):
         found = reliability(rng.dirichlet(np.ones(3), count), np.zeros(count, int))

@@ -31,6 +31,9 @@ METRICS_FILE = "song_metrics.json"
 BATCH = 256
 """Fragments that are answered at a time."""
 
+LEAST_FRAGMENTS = 50
+"""From fewer training fragments nothing is learned of what is familiar: their range is too narrow for other songs."""
+
 
 class SongFigures(types.Artifact):
     """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment."""
@@ -133,7 +136,7 @@ def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, i
 def _learn(pattern: str) -> Familiarity | None:
     """Learn what is familiar; songs that are shorter than a fragment tell nothing, since silence was added."""
     traits = [_traits(fragment) for fragment in read_records(pattern) if not fragment[record.PADDED]]
-    return familiarity(np.stack(traits)) if traits else None
+    return familiarity(np.stack(traits)) if len(traits) >= LEAST_FRAGMENTS else None
 
 
 def _familiar_songs(pattern: str, known: Familiarity | None) -> dict[str, bool]:

@@ -159,7 +159,7 @@ class SongMetrics:
     calibration : Calibration
         What the validation songs gave.
     familiarity : Familiarity or None
-        What the training songs gave; None if all were shorter than a fragment.
+        What the training songs gave; None if they were too few to tell.
     before, after : Confidence
         Without and with the temperature.
     answered : Answered
@@ -253,7 +253,7 @@ def song_metrics(
     familiar : np.ndarray [shape=(n,), dtype=bool]
         Which test songs are familiar.
     familiarity : Familiarity or None
-        What the training songs gave; None if all were shorter than a fragment.
+        What the training songs gave; None if they were too few to tell.
 
     Returns
     -------

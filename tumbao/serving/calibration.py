@@ -218,7 +218,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     float
         In nats; a probability counts as `song.SMALLEST_PROBABILITY` at least.
     """
-    return float(-log_probabilities(probabilities)[np.arange(len(labels)), labels].mean())
+    return float(np.abs(log_probabilities(probabilities)[np.arange(len(labels)), labels]).mean())
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...]:
