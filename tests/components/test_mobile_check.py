@@ -1,7 +1,10 @@
-"""MobileCheck on a model that recognises stripes: what is faithful is blessed, what is not is vetoed and not pushed."""
+"""MobileCheck on a model that hears where it is loud: what is faithful is blessed, what is not is vetoed, not pushed."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -9,19 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import librosa
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 from tfx.components.pusher.executor import Executor as PusherExecutor
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 
 from tumbao import progress
 from tumbao.components import mobile_check
-from tumbao.components.ingest.mel import palette
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.catalog import MANIFEST_COLUMNS
+from tumbao.components.ingest.fragments import Fragment, read
+from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
-from tumbao.components.mobile_check import AgreementReport, MobileCheck
+from tumbao.components.mobile_check import SAMPLE, AgreementReport, MobileCheck
+from tumbao.components.sounds import waveforms
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES
+from tumbao.serving.joined import join
+from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import convert
 
@@ -32,12 +42,32 @@ Check = Callable[[Path], tuple[InfraBlessing, list[dict[str, Any]], list[dict[st
 
 
 @pytest.fixture(scope="module")
-def levels(small_spec: MelSpec) -> np.ndarray:
-    """Images with a bright stripe in a third of the rows, that of the label: uint8 [n, height, width]."""
-    levels = np.random.default_rng(5).integers(0, 100, (FRAGMENTS, small_spec.image_height, small_spec.image_width))
-    for index, image in enumerate(levels):
-        image[10 * (index % 3) : 10 * (index % 3) + 10] += 100
-    return levels.astype(np.uint8)
+def manifests(small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write songs of two fragments, loud in a third of the mel bands, that of the label, and their manifest."""
+    folder = tmp_path_factory.mktemp("manifests")
+    time = np.arange(round(2 * small_spec.fragment_seconds * small_spec.sample_rate_hz)) / small_spec.sample_rate_hz
+    hz = librosa.mel_frequencies(small_spec.mel_bands + 2, fmax=small_spec.mel_max_hz)[1:-1][::-1]
+    rng = np.random.default_rng(5)
+    with (folder / "test.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, MANIFEST_COLUMNS, restval="")
+        writer.writeheader()
+        for song in range(FRAGMENTS // 2):
+            label = song % 3
+            tones = sum(np.sin(2 * np.pi * one * time) for one in hz[10 * label : 10 * label + 10]) / 12
+            path = folder / f"{song}.wav"
+            soundfile.write(path, tones + rng.uniform(-0.02, 0.02, len(time)), small_spec.sample_rate_hz)
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            about = {"entry": song, "song": f"song {song}", "genre": GENRES[label], "start": 0.0, "first": 0}
+            writer.writerow({**about, "path": path, "sha256": sha256})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def levels(manifests: Path, small_spec: MelSpec) -> np.ndarray:
+    """Draw the songs' fragments, in their order: int32 [n, height, width]."""
+    songs = [manifests / f"{song}.wav" for song in range(FRAGMENTS // 2)]
+    heard = [one for song in songs for one in read(song, small_spec) if isinstance(one, Fragment)]
+    return mel_levels(np.stack([one.samples for one in heard]), small_spec).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +79,10 @@ def examples(levels: np.ndarray, small_spec: MelSpec, tmp_path_factory: pytest.T
     file.parent.mkdir()
     with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
         for index, image in enumerate(levels):
-            about: dict[str, Any] = {"label": index % 3, "genre": GENRES[index % 3], "song": f"song {index}"}
+            song = index // 2
+            about: dict[str, Any] = {"label": song % 3, "genre": GENRES[song % 3], "song": f"song {song}"}
             png = to_png(image, palette(small_spec))
-            example = to_example(png, fragment=0, start_seconds=0.0, padded=False, **about)
+            example = to_example(png, fragment=index % 2, start_seconds=0.0, padded=False, **about)
             writer.write(example.SerializeToString())
     return artifact
 
@@ -98,11 +129,19 @@ def corrupt(exported: Callable[..., Path], small_spec: MelSpec) -> Path:
 
 
 @pytest.fixture
-def check(examples: Examples, tmp_path: Path) -> Check:
+def check(examples: Examples, manifests: Path, small_spec: MelSpec, tmp_path: Path) -> Check:
     def run(folder: Path) -> tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]:
         model, blessing, report = Model(), InfraBlessing(), AgreementReport()
         model.uri, blessing.uri, report.uri = str(folder), str(tmp_path / "blessing"), str(tmp_path / "report")
-        MobileCheck.test_call(model=model, examples=examples, blessing=blessing, report=report, code="")
+        MobileCheck.test_call(
+            model=model,
+            examples=examples,
+            blessing=blessing,
+            report=report,
+            manifests=str(manifests),
+            mel_spec=json.dumps(dataclasses.asdict(small_spec)),
+            code="",
+        )
         lines = (tmp_path / "report" / "predictions.jsonl").read_text().splitlines()
         return blessing, json.loads((tmp_path / "report" / "agreement.json").read_text()), [*map(json.loads, lines)]
 
@@ -122,51 +161,97 @@ def push(folder: Path, infra_blessing: InfraBlessing, destination: Path) -> list
     return list(destination.glob("*"))
 
 
-def test_faithful_files_are_blessed_and_pushed(check: Check, faithful: Path, tmp_path: Path) -> None:
+def test_faithful_artefacts_are_blessed_and_pushed(check: Check, faithful: Path, tmp_path: Path) -> None:
     blessing, rows, _ = check(faithful)
     assert blessing.get_int_custom_property("blessed") == 1
     assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_BLESSED"]
-    assert [(row["precision"], row["agreement"], row["failures"]) for row in rows] == [
-        ("float16", 1, []),
-        ("dynamic", 1, []),
-        ("int8", 1, []),
+    assert [(row["name"], row["through"], row["fragments"]) for row in rows] == [
+        ("SavedModel", "signature image", FRAGMENTS),
+        ("SavedModel", "signature serving_default", SAMPLE),
+        ("SavedModel", "signature waveform", SAMPLE),
+        *(
+            (name, through, fragments)
+            for name in CLASSIFIER_FILES.values()
+            for through, fragments in (("LiteRT", FRAGMENTS), ("TensorFlow's interpreter", SAMPLE))
+        ),
+        (AUDIO_FILE, "LiteRT", SAMPLE),
+        (AUDIO_FILE, "TensorFlow's interpreter", SAMPLE),
     ]
-    assert {row["float_accuracy"] for row in rows} == {row["accuracy"] for row in rows} == {1}
+    assert {row["agreement"] for row in rows} == {row["accuracy"] for row in rows} == {1}
+    assert [row["max_probability_difference"] for row in rows[:2]] == [0, 0]
+    assert max(row["max_probability_difference"] for row in rows) < 0.05
     (version,) = push(faithful, blessing, tmp_path / "pushed")
-    assert (version / ASSETS_FOLDER / CLASSIFIER_FILES["int8"]).is_file()
+    assert (version / ASSETS_FOLDER / AUDIO_FILE).is_file()
 
 
 def test_a_corrupt_int8_calibration_is_vetoed_and_not_pushed(check: Check, corrupt: Path, tmp_path: Path) -> None:
     blessing, rows, _ = check(corrupt)
     assert blessing.get_int_custom_property("blessed") == 0
     assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_NOT_BLESSED"]
-    failures = {row["precision"]: row["failures"] for row in rows}
-    assert failures["float16"] == failures["dynamic"] == []
-    assert failures["int8"][0].startswith("names the float model's genre on ")
-    assert failures["int8"][1].startswith("reaches an accuracy of ")
+    for row in rows:
+        if row["precision"] == "int8":  # the classifier and the file that holds it
+            assert row["failures"][0].startswith("names the float model's genre on ")
+            assert row["failures"][1].startswith("reaches an accuracy of ")
+        else:
+            assert row["failures"] == []
     assert push(corrupt, blessing, tmp_path / "pushed") == []
 
 
+def test_a_front_end_that_draws_otherwise_is_vetoed(
+    check: Check, faithful: Path, small_spec: MelSpec, tmp_path: Path
+) -> None:
+    """Upside down, high is low: only the file that takes sound can show it."""
+    folder = tmp_path / "model"
+    shutil.copytree(faithful, folder)
+    assets = folder / "Format-Serving" / ASSETS_FOLDER
+
+    def upside_down(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": tf.reverse(mel_image(waveform, small_spec), [1])}
+
+    module, signature = tf.Module(), tf.TensorSpec([1, small_spec.fragment_samples], tf.float32, name="waveform")
+    module.door = tf.function(upside_down, input_signature=[signature])
+    tf.saved_model.save(module, str(tmp_path / "upside"), signatures={"waveform": module.door})
+    frontend = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "upside"), signature_keys=["waveform"]).convert()
+    (assets / AUDIO_FILE).write_bytes(join(frontend, (assets / CLASSIFIER_FILES["int8"]).read_bytes()))
+    blessing, rows, _ = check(folder)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert {row["name"] for row in rows if row["failures"]} == {AUDIO_FILE}
+
+
 def test_a_file_above_its_limit_is_vetoed(check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = mobile_check.SIZE_LIMITS_BYTES | {"float16": 100}
-    monkeypatch.setattr(mobile_check, "SIZE_LIMITS_BYTES", limits)
+    name = CLASSIFIER_FILES["float16"]
+    monkeypatch.setitem(mobile_check.SIZE_LIMITS_BYTES, name, 100)
     blessing, rows, _ = check(faithful)
     assert blessing.get_int_custom_property("blessed") == 0
-    assert rows[0]["failures"] == [f"has {rows[0]['size_bytes']} bytes, expected at most 100"]
-    assert [row["failures"] for row in rows[1:]] == [[], []]
+    for row in rows:
+        failures = [f"has {row['size_bytes']} bytes, expected at most 100"] if row["name"] == name else []
+        assert row["failures"] == failures
 
 
 def test_sizes_and_predictions_of_every_fragment_are_written(check: Check, faithful: Path) -> None:
     _, rows, predictions = check(faithful)
-    for row in rows:
+    for row in rows[3:]:
         assert row["size_bytes"] == (faithful / "Format-Serving" / ASSETS_FOLDER / row["name"]).stat().st_size
-    assert [row["size_limit_bytes"] for row in rows] == [73_000_000, 37_000_000, 37_000_000]
-    assert [(one["song"], one["label"]) for one in predictions] == [(f"song {i}", i % 3) for i in range(FRAGMENTS)]
-    assert [int(np.argmax(one["probabilities"])) for one in predictions] == [i % 3 for i in range(FRAGMENTS)]
+    assert [row["size_limit_bytes"] for row in rows[3::2]] == [73_000_000, 37_000_000, 37_000_000, 39_500_000]
+    assert [one["song"] for one in predictions] == [f"song {index // 2}" for index in range(FRAGMENTS)]
+    assert [one["label"] for one in predictions] == [index // 2 % 3 for index in range(FRAGMENTS)]
+    assert [int(np.argmax(one["probabilities"])) for one in predictions] == [one["label"] for one in predictions]
 
 
 def test_every_comparison_is_reported(check: Check, faithful: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: heard.append(step)):
         check(faithful)
-    assert heard == [("compare", done, 4 * FRAGMENTS) for done in range(4 * FRAGMENTS + 1)]
+    comparisons = 4 * FRAGMENTS + 7 * SAMPLE
+    assert heard == [("compare", done, comparisons) for done in range(comparisons + 1)]
+
+
+def test_a_song_that_is_no_longer_what_was_ingested_is_named(manifests: Path, small_spec: MelSpec) -> None:
+    song = manifests / "0.wav"
+    content = song.read_bytes()
+    try:
+        song.write_bytes(content[:-2] + b"\0\0")
+        with pytest.raises(AudioError, match=r"0\.wav: has changed"):
+            waveforms(str(manifests / "test.csv"), [("song 0", 1)], small_spec)
+    finally:
+        song.write_bytes(content)

@@ -1,13 +1,19 @@
-"""MobileCheck: every TFLite file must answer as the float model does, or nothing is pushed."""
+"""MobileCheck: every artefact must answer as the float model does, or nothing is pushed.
+
+The float model is the SavedModel's image door, on every fragment of the test split. Through LiteRT, which phones run,
+the classifiers answer for every fragment as well; the other ways to an answer are compared on `SAMPLE` fragments, those
+that take sound with the sound decoded once more from the songs.
+"""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
@@ -15,21 +21,20 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tumbao import progress
+from tumbao.components.artefacts import LITERT, SIZE_LIMITS_BYTES, Artefact, signatures, tflite_files
 from tumbao.components.images import decode_image, read_records
+from tumbao.components.ingest.records import to_example
+from tumbao.components.sounds import waveforms
 from tumbao.schema import record
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.agreement import agreement
-from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES
-from tumbao.serving.signatures import IMAGE, PROBABILITIES
 
-SIZE_LIMITS_BYTES = {"float16": 73_000_000, "dynamic": 37_000_000, "int8": 37_000_000}
-"""Largest size of each file."""
-
-Answer = Callable[[np.ndarray], np.ndarray]
-"""One image → the probabilities of the genres."""
+SAMPLE = 10
+"""Fragments for what would take long or needs sound: the first of each song, from all genres in turn."""
 
 
 class AgreementReport(types.Artifact):
-    """`agreement.json`: every file's row; `predictions.jsonl`: the float model's answer to every test fragment."""
+    """`agreement.json`: every artefact's row; `predictions.jsonl`: the float model's answer to every test fragment."""
 
     TYPE_NAME = "AgreementReport"
 
@@ -40,9 +45,11 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     blessing: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.InfraBlessing],
     report: tfx.dsl.components.OutputArtifact[AgreementReport],
+    manifests: tfx.dsl.components.Parameter[str],
+    mel_spec: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Compare the TFLite files with the SavedModel on the test split, and bless or veto.
+    """Compare every artefact with the SavedModel on the test split, and bless or veto.
 
     Parameters
     ----------
@@ -54,35 +61,31 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         Written: the Pusher pushes only if it is blessed.
     report : AgreementReport
         Written: the figures.
+    manifests : str
+        Folder of `catalog.write_manifests`: where the songs are.
+    mel_spec : str
+        The front-end's parameters as JSON.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     """
     saved_model = path_utils.serving_model_path(model.uri)
     fragments = list(read_records(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz"))
     labels = np.array([fragment[record.LABEL] for fragment in fragments])
-    progress.start("compare", len(fragments) * (1 + len(CLASSIFIER_FILES)))
-    reference = _answers(_saved_model(saved_model), fragments)
+    sample = _sample(fragments)
+    heard = [(fragments[index][record.SONG].decode(), fragments[index][record.FRAGMENT]) for index in sample]
+    sounds = dict(zip(sample, waveforms(f"{manifests}/test.csv", heard, MelSpec(**json.loads(mel_spec))), strict=True))
+    progress.start("compare", 4 * len(fragments) + 7 * len(sample))
     rows = []
-    for precision, name in CLASSIFIER_FILES.items():
-        path = f"{saved_model}/{ASSETS_FOLDER}/{name}"
-        content = _read(path)
-        result = agreement(reference, _answers(_tflite(content), fragments), labels)
-        failures = result.failures
-        if len(content) > SIZE_LIMITS_BYTES[precision]:
-            failures.append(f"has {len(content)} bytes, expected at most {SIZE_LIMITS_BYTES[precision]}")
-        rows.append(
-            {
-                "name": name,
-                "precision": precision,
-                "size_bytes": len(content),
-                "size_limit_bytes": SIZE_LIMITS_BYTES[precision],
-                "agreement": result.top1,
-                "accuracy": result.accuracy,
-                "float_accuracy": result.reference_accuracy,
-                "max_probability_difference": result.max_difference,
-                "failures": failures,
-            }
-        )
+    reference = np.zeros(0)
+    for through in (signatures(saved_model), tflite_files(saved_model)):
+        for artefact in through:
+            first = not len(reference)
+            everywhere = first or (artefact.through == LITERT and artefact.takes == "image")
+            chosen = list(range(len(fragments))) if everywhere else sample
+            answers, seconds = _answers(artefact, fragments, sounds, chosen)
+            if first:
+                reference = answers
+            rows.append(_row(artefact, reference[chosen], answers, labels[chosen], seconds))
     _write(f"{report.uri}/agreement.json", json.dumps(rows, indent=1))
     _write(f"{report.uri}/predictions.jsonl", "".join(map(_prediction_line, fragments, reference)))
     blessed = not any(row["failures"] for row in rows)
@@ -90,27 +93,62 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     blessing.set_int_custom_property("blessed", int(blessed))
 
 
-def _answers(answer: Answer, fragments: list[dict[str, Any]]) -> np.ndarray:
-    rows = []
-    for fragment in fragments:
-        rows.append(answer(decode_image(fragment[record.IMAGE])))
+def _sample(fragments: Sequence[dict[str, Any]]) -> list[int]:
+    """Choose fragments: of each genre in turn, the songs' first fragments before their second ones."""
+    by_genre: dict[int, list[int]] = {}
+    for index in sorted(range(len(fragments)), key=lambda index: fragments[index][record.FRAGMENT]):
+        by_genre.setdefault(fragments[index][record.LABEL], []).append(index)
+    turns = [index for turn in zip_longest(*by_genre.values()) for index in turn if index is not None]
+    return turns[:SAMPLE]
+
+
+def _answers(
+    artefact: Artefact, fragments: list[dict[str, Any]], sounds: dict[int, np.ndarray], chosen: list[int]
+) -> tuple[np.ndarray, float]:
+    """Answer for the chosen fragments; also gives the median seconds of one answer."""
+    rows, seconds = [], []
+    for index in chosen:
+        fragment = fragments[index]
+        if artefact.takes == "waveform":
+            value = sounds[index]
+        elif artefact.takes == "image":
+            value = decode_image(fragment[record.IMAGE])
+        else:
+            value = np.array(_serialized(fragment), object)
+        started = time.perf_counter()
+        rows.append(artefact.answer(value[np.newaxis])[0])
+        seconds.append(time.perf_counter() - started)
         progress.advance("compare")
-    return np.stack(rows)
+    return np.stack(rows), statistics.median(seconds)
 
 
-def _saved_model(path: str) -> Answer:
-    loaded = tf.saved_model.load(path)
-    door = loaded.signatures[IMAGE]
-
-    def answer(image: np.ndarray, _keep: Any = loaded) -> np.ndarray:
-        return door(image=tf.constant(image[np.newaxis]))[PROBABILITIES].numpy()[0]
-
-    return answer
+def _serialized(fragment: dict[str, Any]) -> bytes:
+    about = {"genre": fragment[record.GENRE].decode(), "song": fragment[record.SONG].decode(), "padded": False}
+    place = {"label": fragment[record.LABEL], "fragment": fragment[record.FRAGMENT], "start_seconds": 0.0}
+    return to_example(fragment[record.IMAGE], **about, **place).SerializeToString()
 
 
-def _tflite(content: bytes) -> Answer:
-    door = Interpreter(model_content=content, num_threads=2).get_signature_runner(IMAGE)
-    return lambda image: door(image=image[np.newaxis])[PROBABILITIES][0]
+def _row(
+    artefact: Artefact, reference: np.ndarray, answers: np.ndarray, labels: np.ndarray, seconds: float
+) -> dict[str, Any]:
+    result = agreement(reference, answers, labels)
+    failures, limit = result.failures, SIZE_LIMITS_BYTES[artefact.name]
+    if artefact.size_bytes > limit:
+        failures.append(f"has {artefact.size_bytes} bytes, expected at most {limit}")
+    return {
+        "name": artefact.name,
+        "through": artefact.through,
+        "precision": artefact.precision,
+        "size_bytes": artefact.size_bytes,
+        "size_limit_bytes": limit,
+        "fragments": len(labels),
+        "agreement": result.top1,
+        "accuracy": result.accuracy,
+        "float_accuracy": result.reference_accuracy,
+        "max_probability_difference": result.max_difference,
+        "milliseconds": 1_000 * seconds,
+        "failures": failures,
+    }
 
 
 def _prediction_line(fragment: dict[str, Any], probabilities: np.ndarray) -> str:
@@ -121,11 +159,6 @@ def _prediction_line(fragment: dict[str, Any], probabilities: np.ndarray) -> str
         "probabilities": [round(float(value), 7) for value in probabilities],
     }
     return json.dumps(line) + "\n"
-
-
-def _read(path: str) -> bytes:
-    with fileio.open(path, "rb") as file:
-        return file.read()
 
 
 def _write(path: str, text: str) -> None:

@@ -178,7 +178,7 @@ def report_data(
         songs=read_song_metrics(figures) if figures else None,
         gate=_gate(config, artifacts),
         mobile_check=_mobile_check(artifacts),
-        tflite=tuple(_tflite(artifacts.uri("MobileCheck", "report"))),
+        artefacts=tuple(_artefacts(artifacts.uri("MobileCheck", "report"))),
         push=_push(artifacts),
     )
 
@@ -314,14 +314,14 @@ def _mobile_check(artifacts: Artifacts) -> data.MobileCheck | None:
     if report is None:
         return None
     rows = json.loads(_read(f"{report}/agreement.json"))
-    failures = tuple(f"{row['name']} {failure}." for row in rows for failure in row["failures"])
+    failures = tuple(f"{row['name']} ({row['through']}) {failure}." for row in rows for failure in row["failures"])
     return data.MobileCheck(bool(artifacts.property("MobileCheck", "blessing", "blessed")), failures)
 
 
-def _tflite(report: str | None) -> Iterable[data.TfliteFile]:
+def _artefacts(report: str | None) -> Iterable[data.Artefact]:
     for row in json.loads(_read(f"{report}/agreement.json")) if report else ():
         passed = not row.pop("failures")
-        yield data.TfliteFile(**row, passed=passed)
+        yield data.Artefact(**row, passed=passed)
 
 
 def _push(artifacts: Artifacts) -> data.Push | None:

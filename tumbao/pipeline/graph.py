@@ -116,6 +116,8 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     mobile_check = MobileCheck(
         model=export.outputs["model"],
         examples=songs.outputs["examples"],
+        manifests=config.manifests,
+        mel_spec=mel_spec,
         code=source_digest("tumbao.components.mobile_check"),
     )
     pusher = tfx.components.Pusher(

@@ -363,35 +363,44 @@ class Push:
 
 
 @dataclass(frozen=True)
-class TfliteFile:
-    """One quantized file against the float model, on the test split.
+class Artefact:
+    """One way to an answer against the float model, on fragments of the test split.
 
     Parameters
     ----------
     name : str
-        File name.
+        File name, or ``SavedModel``.
+    through : str
+        What runs it: a signature or an interpreter.
     precision : str
-        Such as ``float16``, ``dynamic range`` or ``int8``.
+        Such as ``float16``, ``dynamic`` or ``int8``.
     size_bytes, size_limit_bytes : int
         Size of the file and the largest allowed.
+    fragments : int
+        How many fragments it answered for.
     agreement : float
         Share of fragments with the float model's top genre, 0–1.
     accuracy, float_accuracy : float
         Accuracy of this file and of the float model on the same fragments, 0–1.
     max_probability_difference : float
         Largest absolute difference of a probability, 0–1.
+    milliseconds : float
+        Median time of one answer.
     passed : bool
-        Whether the file may be pushed.
+        Whether it may be pushed.
     """
 
     name: str
+    through: str
     precision: str
     size_bytes: int
     size_limit_bytes: int
+    fragments: int
     agreement: float
     accuracy: float
     float_accuracy: float
     max_probability_difference: float
+    milliseconds: float
     passed: bool
 
 
@@ -445,8 +454,8 @@ class ReportData:
         The evaluator's decision.
     mobile_check : MobileCheck or None
         The decision on the quantized files.
-    tflite : tuple of TfliteFile
-        The quantized files.
+    artefacts : tuple of Artefact
+        Every way to an answer.
     push : Push or None
         What became of the model.
     """
@@ -462,7 +471,7 @@ class ReportData:
     songs: SongMetrics | None = None
     gate: Gate | None = None
     mobile_check: MobileCheck | None = None
-    tflite: tuple[TfliteFile, ...] = ()
+    artefacts: tuple[Artefact, ...] = ()
     push: Push | None = None
 
     @property

@@ -1,0 +1,110 @@
+"""Every form in which one model answers, each behind the same call: one input in, the genres' probabilities out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES
+from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
+
+Sense = Literal["image", "waveform", "examples"]
+"""What an artefact takes: a mel image, a fragment's samples or a serialized record."""
+
+SIZE_LIMITS_BYTES = {
+    "SavedModel": 150_000_000,
+    CLASSIFIER_FILES["float16"]: 73_000_000,
+    CLASSIFIER_FILES["dynamic"]: 37_000_000,
+    CLASSIFIER_FILES["int8"]: 37_000_000,
+    AUDIO_FILE: 39_500_000,
+}
+"""Largest size of each."""
+
+LITERT, TENSORFLOW = "LiteRT", "TensorFlow's interpreter"
+_THREADS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Artefact:
+    """One way to an answer.
+
+    Parameters
+    ----------
+    name : str
+        A .tflite's file name, or `SavedModel`.
+    through : str
+        What runs it: a signature or an interpreter.
+    precision : str
+        Numbers inside: "float32", "float16", "dynamic" or "int8".
+    size_bytes : int
+        How large it is.
+    takes : str
+        Its input.
+    answer : callable
+        One input, with a batch of 1 → probabilities [1, genres].
+    """
+
+    name: str
+    through: str
+    precision: str
+    size_bytes: int
+    takes: Sense
+    answer: Callable[[np.ndarray], np.ndarray]
+
+
+def signatures(saved_model: str) -> Iterator[Artefact]:
+    """Give a SavedModel's doors, the image door first.
+
+    Parameters
+    ----------
+    saved_model : str
+        Its folder.
+
+    Yields
+    ------
+    artefact : Artefact
+        A door.
+    """
+    loaded = tf.saved_model.load(saved_model)
+    files = [f"{saved_model}/saved_model.pb", *tf.io.gfile.glob(f"{saved_model}/variables/*")]
+    size = sum(tf.io.gfile.stat(file).length for file in files)
+    senses: dict[str, Sense] = {IMAGE: "image", EXAMPLES: "examples", WAVEFORM: "waveform"}
+    for name, sense in senses.items():
+        door = loaded.signatures[name]
+
+        def answer(value: np.ndarray, door: Any = door, sense: str = sense) -> np.ndarray:
+            return door(**{sense: tf.constant(value)})[PROBABILITIES].numpy()
+
+        yield Artefact("SavedModel", f"signature {name}", "float32", size, sense, answer)
+
+
+def tflite_files(saved_model: str) -> Iterator[Artefact]:
+    """Give the .tflite files that lie with a SavedModel, each through both interpreters, LiteRT first.
+
+    Parameters
+    ----------
+    saved_model : str
+        The SavedModel's folder.
+
+    Yields
+    ------
+    artefact : Artefact
+        A file in an interpreter, loaded when its turn comes.
+    """
+    files: list[tuple[str, str, Sense]] = [(name, key, "image") for key, name in CLASSIFIER_FILES.items()]
+    files.append((AUDIO_FILE, AUDIO_PRECISION, "waveform"))
+    for name, precision, sense in files:
+        with tf.io.gfile.GFile(f"{saved_model}/{ASSETS_FOLDER}/{name}", "rb") as file:
+            content = file.read()
+        for through, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
+            door = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(sense)
+
+            def answer(value: np.ndarray, door: Any = door, sense: str = sense) -> np.ndarray:
+                return door(**{sense: value})[PROBABILITIES]
+
+            yield Artefact(name, through, precision, len(content), sense, answer)
