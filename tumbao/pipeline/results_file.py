@@ -42,12 +42,7 @@ class Brief:
     tag: str
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kept:
-    begin: int
-    end: int
-    made_from: tuple[str, ...]
-    brief: Brief
+_Key = tuple[str, ...]  # path, start and end
 
 
 class ResultsFile:
@@ -76,8 +71,9 @@ class ResultsFile:
     def __init__(self, path: Path, encoding: Encoding, model: str) -> None:
         self.path = path
         self._encoding, self._model = encoding, model
-        self._kept: dict[tuple[str, ...], _Kept] = {}
-        self._superseded: list[tuple[int, int]] = []
+        self._kept: dict[_Key, tuple[_Key, Brief]] = {}  # what it was made from, and what it says
+        self._spans: dict[_Key, tuple[int, int]] = {}  # where a song's newest answer stands; songs in their order
+        self._replaced = False
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             self._lock()
@@ -94,9 +90,9 @@ class ResultsFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Take out the answers that later ones replace, unless the run was interrupted."""
+        """Put later answers in the place of those that they replace, unless the run was interrupted."""
         try:
-            if kind is None and self._superseded:
+            if kind is None and self._replaced:
                 self._rewrite()
         finally:
             self._file.close()
@@ -123,8 +119,6 @@ class ResultsFile:
 
     def _take(self, cells: dict[str, str], begin: int, end: int) -> None:
         key = tuple(cells[name] for name in ("path", "part_start_seconds", "part_end_seconds"))
-        if earlier := self._kept.get(key):
-            self._superseded.append((earlier.begin, earlier.end))
         brief = Brief(
             genre=cells.get("genre", ""),
             seconds=float(cells.get("duration_seconds") or 0),
@@ -132,7 +126,12 @@ class ResultsFile:
             tag=cells.get("tag", ""),
         )
         made_from = tuple(cells[name] for name in ("file_bytes", "file_modified_us", "model"))
-        self._kept[key] = _Kept(begin, end, made_from, brief)
+        self._kept[key] = made_from, brief
+        self._stands(key, begin, end)
+
+    def _stands(self, key: _Key, begin: int, end: int) -> None:
+        self._replaced |= key in self._spans
+        self._spans[key] = begin, end
 
     def kept(self, part: Part, stamp: tuple[int, int] | None) -> Brief | None:
         """Look up an answer that can be taken over.
@@ -149,10 +148,10 @@ class ResultsFile:
         brief : Brief or None
             None if the song is to be classified.
         """
-        one = self._kept.get(_key(part))
-        if one is None or stamp is None or one.brief.reason in _MAY_HEAL:
+        made_from, brief = self._kept.get(_key(part), ((), None))
+        if brief is None or stamp is None or brief.reason in _MAY_HEAL:
             return None
-        return one.brief if one.made_from == (*map(str, stamp), self._model) else None
+        return brief if made_from == (*map(str, stamp), self._model) else None
 
     def append(self, answer: Answer) -> None:
         """Write an answer; it is in the file when this returns.
@@ -174,16 +173,16 @@ class ResultsFile:
         values : dict of str to object
             By column.
         """
-        one = self._kept[_key(part)]
-        self._file.seek(one.begin)
-        written = self._file.read(one.end - one.begin).decode()
+        begin, end = self._spans[_key(part)]
+        self._file.seek(begin)
+        written = self._file.read(end - begin).decode()
         self._file.seek(self._end)
         self._append(_key(part), self._encoding.amend(written, values))
 
-    def _append(self, key: tuple[str, ...], text: str) -> None:
-        if earlier := self._kept.get(key):
-            self._superseded.append((earlier.begin, earlier.end))
+    def _append(self, key: _Key, text: str) -> None:
+        begin = self._end
         self._write(text)
+        self._stands(key, begin, self._end)
 
     def _write(self, text: str) -> None:
         self._end += self._file.write(text.encode("utf-8", "replace"))
@@ -193,19 +192,17 @@ class ResultsFile:
         real = Path(os.path.realpath(self.path))
         part = real.with_name(f".{real.name}.part")
         with part.open("wb") as file:
-            begin = 0
-            for end, resume in (*sorted(self._superseded), (self._end, self._end)):
+            file.write(self._encoding.header.encode())
+            for begin, end in self._spans.values():
                 self._file.seek(begin)
-                while begin < end:
-                    begin += file.write(self._file.read(min(end - begin, 1 << 20)))
-                begin = resume
+                file.write(self._file.read(end - begin))
             file.flush()
             os.fsync(file.fileno())
         shutil.copymode(real, part)
         part.replace(real)
 
 
-def _key(part: Part) -> tuple[str, ...]:
+def _key(part: Part) -> _Key:
     from tumbao.pipeline.encodings import part_values
 
     return tuple("" if value is None else str(value) for value in part_values(part).values())
