@@ -1,4 +1,4 @@
-"""MobileCheck on a model that hears where it is loud: what is faithful is blessed, what is not is vetoed, not pushed."""
+"""MobileCheck on a model that hears where it is loud: the faithful is blessed, what is not is vetoed, not pushed."""
 
 from __future__ import annotations
 

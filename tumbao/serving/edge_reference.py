@@ -91,21 +91,17 @@ def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarr
     up, down = rate_out_hz // divisor, rate_in_hz // divisor
     scale = min(1.0, rate_out_hz / rate_in_hz)
     reach = math.ceil(REACH / scale)
-    padded = np.concatenate([np.zeros(reach), samples, np.zeros(reach + down)])  # samples[n] is padded[n + reach]
-    resampled = np.zeros((2 * len(samples) * up + down) // (2 * down))
+    padded = np.concatenate([np.zeros(reach), samples, np.zeros(reach + down)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)  # row n is centred on samples[n]
+    resampled = np.zeros((2 * len(samples) * up + down) // (2 * down), np.float32)
     for phase in range(min(up, len(resampled))):  # every up-th sample of the result lies equally between its neighbours
-        part = resampled[phase::up]
         first, remainder = divmod(phase * down, up)
-        for offset in range(-reach, reach + 1):
-            time = scale * (remainder / up - offset)
-            if abs(time) < REACH:
-                neighbours = padded[first + offset + reach :: down][: len(part)]
-                part += scale * CUTOFF * np.sinc(CUTOFF * time) * _kaiser(time / REACH) * neighbours
-    return resampled.astype(np.float32)
-
-
-def _kaiser(place: float) -> float:
-    return float(np.i0(BETA * math.sqrt(1 - place**2)) / np.i0(BETA))
+        time = scale * (remainder / up - np.arange(-reach, reach + 1))
+        window = np.i0(BETA * np.sqrt(np.maximum(0, 1 - (time / REACH) ** 2))) / np.i0(BETA)
+        taps = np.where(np.abs(time) < REACH, scale * CUTOFF * np.sinc(CUTOFF * time) * window, 0)
+        part = resampled[phase::up]
+        part[:] = np.einsum("nt,t->n", windows[first::down][: len(part)], taps)
+    return resampled
 
 
 def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_samples: int) -> Iterator[np.ndarray]:
