@@ -316,7 +316,7 @@ def test_songs_are_classified_for_a_person(place: Workplace, first: Outcome) -> 
     answer = lines[lines.index("library/salsa/salsa-2.mp3") + 1]
     assert re.fullmatch(rf"{sure}  votes: \1 1", answer) or re.fullmatch(rf"{unsure}  votes: \1 1", answer)
     assert "rejected: it is not in a format that can be decoded" in lines[lines.index("library/salsa/text.mp3") + 1]
-    assert done.stderr.splitlines()[-1] == "found 2 = classified 1 + rejected 1"
+    assert "found 2 = classified 1 + rejected 1" in done.stderr.splitlines()
 
 
 def test_every_format_is_classified_as_the_float_model_did_and_without_tensorflow(
