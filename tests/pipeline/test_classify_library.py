@@ -290,13 +290,14 @@ def test_songs_without_confidence_get_no_tag_and_no_playlist(library: Path, push
 
 
 def test_playlists_name_songs_by_relative_paths_and_tags(library: Path, pushed: Path, tmp_path: Path) -> None:
+    (library / "cut.flac").unlink()
     file = mutagen.File(library / "loud.flac")
     file["artist"], file["title"] = ["Joe Arroyo"], ["Rebelión ñ"]
     file.save()
     soundfile.write(library / "soft.wav", soundfile.read(library / "soft, and\nlow.wav")[0], RATE)
     folder = tmp_path / "new" / "playlists"
     said = classify(Asked([library], pushed, playlists=folder))[1]
-    assert f"4 songs in the playlists of {folder}" in said  # an end of line in a name cannot be spelled
+    assert f"3 songs in the playlists of {folder}" in said  # an end of line in a name cannot be spelled
     assert sorted(path.name for path in folder.iterdir()) == [
         f"{genre}.m3u8" for genre in ("bachata", "cumbia", "merengue", "salsa", "vallenato")
     ]
@@ -304,8 +305,6 @@ def test_playlists_name_songs_by_relative_paths_and_tags(library: Path, pushed: 
         "#EXTM3U",
         "#EXTINF:30,#1 loud",
         "../../songs/#1 loud.mp3",
-        "#EXTINF:20,cut",
-        "../../songs/cut.flac",
         "#EXTINF:60,Joe Arroyo - Rebelión ñ",
         "../../songs/loud.flac",
     ]

@@ -22,7 +22,7 @@ from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
 from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
 from tumbao.pipeline.playlists import write_playlists
 from tumbao.pipeline.results_file import ResultsFile
-from tumbao.pipeline.song_stream import answers, in_threads, is_file, write_tag
+from tumbao.pipeline.song_stream import answers, decode, in_threads, is_file, write_tag
 from tumbao.pipeline.tally import Tally
 from tumbao.pipeline.watch import Watch
 from tumbao.serving.model_info import INFO_FILE, ModelInfo
@@ -109,14 +109,14 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
     audio = find_audio_files(asked.songs)
     watch = Watch(console)
     with _native_noise_silenced(console):
-        classifier = Classifier(asked.model)
-        tally = Tally(classifier.info.genres)
+        info = ModelInfo.read(find_assets(asked.model))
+        tally = Tally(info.genres)
         began = time.monotonic()
         try:
-            _classify(asked, classifier, audio.songs, tally, watch, out)
+            _classify(asked, info, audio.songs, tally, watch, out)
             seconds = time.monotonic() - began
             if asked.playlists is not None:
-                _write_playlists(asked.playlists, classifier.info.genres, tally, watch)
+                _write_playlists(asked.playlists, info.genres, tally, watch)
         except KeyboardInterrupt:
             done = f"{len(tally.briefs)} of {len(audio.songs)}"
             where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
@@ -132,24 +132,23 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
     return 1 if tally.rejected or tally.untagged else 0
 
 
-def _classify(
-    asked: Asked, classifier: Classifier, songs: Sequence[Song], tally: Tally, watch: Watch, out: TextIO
-) -> None:
-    info = classifier.info
+def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally, watch: Watch, out: TextIO) -> None:
     model = hashlib.sha256((find_assets(asked.model) / INFO_FILE).read_bytes()).hexdigest()[:16]
     with contextlib.ExitStack() as stack:
         tagger = stack.enter_context(Tagger(asked.overwrite_genre)) if asked.write_tags else None
-        if asked.out is None:
-            write = _stream_writer(asked, info, model, out)
-        else:
+        if asked.out is not None:
             results = stack.enter_context(
                 ResultsFile(asked.out, _ENCODINGS[asked.out.suffix.lower()](info, model), model)
             )
-            write = results.append
             songs = _left_to_do(results, songs, tally, watch)
             if tagger:
                 _tag_kept(results, tagger, asked.overwrite_genre, tally, watch)
-        for answer in _shown(watch, answers(classifier, songs, tagger), len(songs), out):
+            if not songs:
+                return
+        decoded = decode(songs, info.mel)  # while the model is being loaded
+        classifier = Classifier(asked.model)
+        write = _stream_writer(asked, info, model, out) if asked.out is None else results.append
+        for answer in _shown(watch, answers(classifier, decoded, tagger), len(songs), out):
             write(answer)
             tally.add(answer)
 

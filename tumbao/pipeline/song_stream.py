@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from tumbao.components.ingest import fragments
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.fragments import Ending, Fragment
@@ -26,18 +25,68 @@ R = TypeVar("R")
 _TAGGED_AT_ONCE = 2
 
 
-def answers(classifier: Classifier, songs: Sequence[Song], tagger: Tagger | None) -> Iterator[Answer]:
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A song that is being decoded.
+
+    Parameters
+    ----------
+    song : Song
+        Which.
+    stamp : tuple of int or None
+        What its file was before, see `audio_files.stamp`.
+    items : iterable of Fragment and Ending
+        Its sound, as `fragments.read` gives it.
+    """
+
+    song: Song
+    stamp: tuple[int, int] | None
+    items: Iterable[Fragment | Ending]
+
+
+def decode(songs: Sequence[Song], spec: MelSpec) -> Iterator[Decoded]:
+    """Begin to decode songs, in processes of their own: a hostile file costs its own answer and no other.
+
+    Parameters
+    ----------
+    songs : sequence of Song
+        Which.
+    spec : MelSpec
+        Gives the rate and the fragments' length.
+
+    Returns
+    -------
+    decoded : iterator of Decoded
+        In their order. The first are begun with before one asks for them.
+    """
+    ahead = ReadAhead()
+
+    def begin(song: Song) -> Decoded:
+        return Decoded(song, stamp(song.part), () if song.fault else ahead.read(song.part, spec, None))
+
+    waiting = collections.deque(map(begin, songs[: ahead.decoders]))
+
+    def go_on() -> Iterator[Decoded]:
+        for song in songs[ahead.decoders :]:
+            waiting.append(begin(song))
+            yield waiting.popleft()
+        yield from waiting
+        ahead.close()
+
+    return go_on()
+
+
+def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | None) -> Iterator[Answer]:
     """Classify songs, and tag those of which the model is confident.
 
-    Several songs are decoded in processes of their own, so that a hostile file costs its own answer and no other. One
-    song alone is decoded in this process, which is quicker.
+    The model runs in one interpreter with all threads: several with one thread each were slower beside the decoders.
 
     Parameters
     ----------
     classifier : Classifier
         The model.
-    songs : sequence of Song
-        What there is; the answer for a faulty one is its fault.
+    songs : iterator of Decoded
+        From `decode`; the answer for a faulty one is its fault.
     tagger : Tagger or None
         Writes the tags, unless none are to be written.
 
@@ -133,28 +182,12 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _classified(classifier: Classifier, songs: Sequence[Song]) -> Iterator[Answer]:
-    for song, seen, items in _decoded(songs, classifier.info.mel):
+def _classified(classifier: Classifier, songs: Iterator[Decoded]) -> Iterator[Answer]:
+    for decoded in songs:
+        part = decoded.song.part
         said: SongPrediction | AudioError
         try:
-            said = song.fault or classifier.answer(song.part.path, items)
+            said = decoded.song.fault or classifier.answer(part.path, decoded.items)
         except AudioError as error:
             said = error
-        yield Answer(song.part, seen, said)
-
-
-def _decoded(
-    songs: Sequence[Song], spec: MelSpec
-) -> Iterator[tuple[Song, tuple[int, int] | None, Iterable[Fragment | Ending]]]:
-    if len(songs) == 1 and is_file(songs[0].part):
-        yield songs[0], stamp(songs[0].part), fragments.read(songs[0].part.path, spec)
-        return
-    ahead = ReadAhead()
-    waiting: collections.deque[tuple[Song, tuple[int, int] | None, Iterable[Fragment | Ending]]] = collections.deque()
-    for song in songs:
-        items = () if song.fault else ahead.read(song.part, spec, None)
-        waiting.append((song, stamp(song.part), items))
-        if len(waiting) > ahead.decoders:
-            yield waiting.popleft()
-    yield from waiting
-    ahead.close()
+        yield Answer(part, decoded.stamp, said)
