@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ import pytest
 import soundfile
 import tensorflow as tf
 from tfx.components.pusher.executor import Executor as PusherExecutor
-from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, ModelRun, PushedModel
 
 from tumbao import progress
 from tumbao.components import mobile_check
+from tumbao.components.artefacts import Artefact
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.catalog import MANIFEST_COLUMNS
 from tumbao.components.ingest.fragments import Fragment, read
@@ -88,16 +89,21 @@ def examples(levels: np.ndarray, small_spec: MelSpec, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module")
-def saved_model(small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a model that adds up the brightness of each third of the rows."""
+def network(small_spec: MelSpec) -> keras.Model:
+    """Make a model that adds up the brightness of each third of the rows."""
     kernel = np.zeros((*small_spec.image_shape, len(GENRES)))
     for label in range(len(GENRES)):
         kernel[10 * label : 10 * label + 10, :, :, label] = 0.02 / kernel[:10, :, :, 0].size * len(GENRES)
     dense = keras.layers.Dense(len(GENRES), "softmax")
     model = keras.Sequential([keras.Input(small_spec.image_shape), keras.layers.Flatten(), dense])
     dense.set_weights([kernel.reshape(-1, len(GENRES)), np.zeros(len(GENRES))])
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved_model(network: keras.Model, small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "Format-Serving"
-    save(model, str(folder), GENRES, small_spec)
+    save(network, str(folder), GENRES, small_spec)
     return folder
 
 
@@ -129,17 +135,33 @@ def corrupt(exported: Callable[..., Path], small_spec: MelSpec) -> Path:
 
 
 @pytest.fixture
-def check(examples: Examples, manifests: Path, small_spec: MelSpec, tmp_path: Path) -> Check:
+def check(
+    examples: Examples,
+    manifests: Path,
+    network: keras.Model,
+    small_spec: MelSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Check:
+    def keras_model(*_: object) -> Iterator[Artefact]:
+        """Stand in for the paper's network."""
+        yield Artefact("Keras model", "Keras", "float32", 1, "image", lambda image: network(image).numpy())
+
+    monkeypatch.setattr(mobile_check, "keras_model", keras_model)
+
     def run(folder: Path) -> tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]:
         model, blessing, report = Model(), InfraBlessing(), AgreementReport()
         model.uri, blessing.uri, report.uri = str(folder), str(tmp_path / "blessing"), str(tmp_path / "report")
         MobileCheck.test_call(
             model=model,
+            model_run=ModelRun(),
             examples=examples,
             blessing=blessing,
             report=report,
             manifests=str(manifests),
             mel_spec=json.dumps(dataclasses.asdict(small_spec)),
+            weights="",
+            genres=len(GENRES),
             code="",
         )
         lines = (tmp_path / "report" / "predictions.jsonl").read_text().splitlines()
@@ -169,6 +191,7 @@ def test_faithful_artefacts_are_blessed_and_pushed(check: Check, faithful: Path,
         ("SavedModel", "signature image", FRAGMENTS),
         ("SavedModel", "signature serving_default", SAMPLE),
         ("SavedModel", "signature waveform", SAMPLE),
+        ("Keras model", "Keras", SAMPLE),
         *(
             (name, through, fragments)
             for name in CLASSIFIER_FILES.values()
@@ -230,9 +253,9 @@ def test_a_file_above_its_limit_is_vetoed(check: Check, faithful: Path, monkeypa
 
 def test_sizes_and_predictions_of_every_fragment_are_written(check: Check, faithful: Path) -> None:
     _, rows, predictions = check(faithful)
-    for row in rows[3:]:
+    for row in rows[4:]:
         assert row["size_bytes"] == (faithful / "Format-Serving" / ASSETS_FOLDER / row["name"]).stat().st_size
-    assert [row["size_limit_bytes"] for row in rows[3::2]] == [73_000_000, 37_000_000, 37_000_000, 39_500_000]
+    assert [row["size_limit_bytes"] for row in rows[4::2]] == [73_000_000, 37_000_000, 37_000_000, 39_500_000]
     assert [one["song"] for one in predictions] == [f"song {index // 2}" for index in range(FRAGMENTS)]
     assert [one["label"] for one in predictions] == [index // 2 % 3 for index in range(FRAGMENTS)]
     assert [int(np.argmax(one["probabilities"])) for one in predictions] == [one["label"] for one in predictions]
@@ -242,7 +265,7 @@ def test_every_comparison_is_reported(check: Check, faithful: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: heard.append(step)):
         check(faithful)
-    comparisons = 4 * FRAGMENTS + 7 * SAMPLE
+    comparisons = 4 * FRAGMENTS + 8 * SAMPLE
     assert heard == [("compare", done, comparisons) for done in range(comparisons + 1)]
 
 

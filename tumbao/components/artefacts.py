@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +13,16 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
+from tumbao.trainer.backbone import backbone
+from tumbao.trainer.head import head
+from tumbao.trainer.model import joined
 
 Sense = Literal["image", "waveform", "examples"]
 """What an artefact takes: a mel image, a fragment's samples or a serialized record."""
 
 SIZE_LIMITS_BYTES = {
     "SavedModel": 150_000_000,
+    "Keras model": 150_000_000,
     CLASSIFIER_FILES["float16"]: 73_000_000,
     CLASSIFIER_FILES["dynamic"]: 37_000_000,
     CLASSIFIER_FILES["int8"]: 37_000_000,
@@ -36,7 +41,7 @@ class Artefact:
     Parameters
     ----------
     name : str
-        A .tflite's file name, or `SavedModel`.
+        A .tflite's file name, `SavedModel` or `Keras model`.
     through : str
         What runs it: a signature or an interpreter.
     precision : str
@@ -81,6 +86,30 @@ def signatures(saved_model: str) -> Iterator[Artefact]:
             return door(**{sense: tf.constant(value)})[PROBABILITIES].numpy()
 
         yield Artefact("SavedModel", f"signature {name}", "float32", size, sense, answer)
+
+
+def keras_model(weights_file: str, head_file: str, genres: int) -> Iterator[Artefact]:
+    """Give the Keras model as it was trained.
+
+    Parameters
+    ----------
+    weights_file : str
+        The backbone's weights; empty for random ones.
+    head_file : str
+        The head's weights, as the Trainer left them.
+    genres : int
+        Number of genres.
+
+    Yields
+    ------
+    artefact : Artefact
+        The model.
+    """
+    answering = head(genres, seed=0)
+    answering.load_weights(head_file)
+    model = joined(backbone(Path(weights_file) if weights_file else None), answering)
+    size = sum(variable.value.numpy().nbytes for variable in model.variables)
+    yield Artefact("Keras model", "Keras", "float32", size, "image", lambda image: model(image, training=False).numpy())
 
 
 def tflite_files(saved_model: str) -> Iterator[Artefact]:

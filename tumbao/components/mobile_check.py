@@ -10,7 +10,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,14 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tumbao import progress
-from tumbao.components.artefacts import LITERT, SIZE_LIMITS_BYTES, Artefact, signatures, tflite_files
+from tumbao.components.artefacts import LITERT, SIZE_LIMITS_BYTES, Artefact, keras_model, signatures, tflite_files
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.records import to_example
 from tumbao.components.sounds import waveforms
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.agreement import agreement
+from tumbao.trainer.run import HEAD_FILE
 
 SAMPLE = 10
 """Fragments for what would take long or needs sound: the first of each song, from all genres in turn."""
@@ -42,11 +43,14 @@ class AgreementReport(types.Artifact):
 @tfx.dsl.components.component
 def MobileCheck(  # noqa: N802 - TFX names components so
     model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
+    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     blessing: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.InfraBlessing],
     report: tfx.dsl.components.OutputArtifact[AgreementReport],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
+    weights: tfx.dsl.components.Parameter[str],
+    genres: tfx.dsl.components.Parameter[int],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Compare every artefact with the SavedModel on the test split, and bless or veto.
@@ -55,6 +59,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     ----------
     model : Model
         Output of EdgeExport.
+    model_run : ModelRun
+        The Trainer's, with the weights of the head.
     examples : Examples
         Records with mel images.
     blessing : InfraBlessing
@@ -65,6 +71,10 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         Folder of `catalog.write_manifests`: where the songs are.
     mel_spec : str
         The front-end's parameters as JSON.
+    weights : str
+        File of the backbone's weights; empty for random ones.
+    genres : int
+        Number of genres.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     """
@@ -74,18 +84,18 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     sample = _sample(fragments)
     heard = [(fragments[index][record.SONG].decode(), fragments[index][record.FRAGMENT]) for index in sample]
     sounds = dict(zip(sample, waveforms(f"{manifests}/test.csv", heard, MelSpec(**json.loads(mel_spec))), strict=True))
-    progress.start("compare", 4 * len(fragments) + 7 * len(sample))
+    progress.start("compare", 4 * len(fragments) + 8 * len(sample))
     rows = []
     reference = np.zeros(0)
-    for through in (signatures(saved_model), tflite_files(saved_model)):
-        for artefact in through:
-            first = not len(reference)
-            everywhere = first or (artefact.through == LITERT and artefact.takes == "image")
-            chosen = list(range(len(fragments))) if everywhere else sample
-            answers, seconds = _answers(artefact, fragments, sounds, chosen)
-            if first:
-                reference = answers
-            rows.append(_row(artefact, reference[chosen], answers, labels[chosen], seconds))
+    keras = keras_model(weights, f"{model_run.uri}/{HEAD_FILE}", genres)
+    for artefact in chain(signatures(saved_model), keras, tflite_files(saved_model)):
+        first = not len(reference)
+        everywhere = first or (artefact.through == LITERT and artefact.takes == "image")
+        chosen = list(range(len(fragments))) if everywhere else sample
+        answers, seconds = _answers(artefact, fragments, sounds, chosen)
+        if first:
+            reference = answers
+        rows.append(_row(artefact, reference[chosen], answers, labels[chosen], seconds))
     _write(f"{report.uri}/agreement.json", json.dumps(rows, indent=1))
     _write(f"{report.uri}/predictions.jsonl", "".join(map(_prediction_line, fragments, reference)))
     blessed = not any(row["failures"] for row in rows)

@@ -115,9 +115,12 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     )
     mobile_check = MobileCheck(
         model=export.outputs["model"],
+        model_run=trainer.outputs["model_run"],
         examples=songs.outputs["examples"],
         manifests=config.manifests,
         mel_spec=mel_spec,
+        weights=config.weights,
+        genres=len(config.genres),
         code=source_digest("tumbao.components.mobile_check"),
     )
     pusher = tfx.components.Pusher(
