@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -293,3 +296,23 @@ def test_a_part_of_a_file_gives_the_fragments_that_lie_in_it(
             pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES, str(tmp_path / "songs"))
         )
         assert_that(outputs["val"], alike)
+
+
+def test_who_draws_is_gone_when_ingest_is_done(
+    manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
+) -> None:
+    def children() -> set[int]:
+        found = set()
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                told = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                if int(told["PPid"]) == os.getpid():
+                    found.add(int(told["Pid"]))
+        return found
+
+    before = children()
+    ingest(manifests("song", train="silent"), small_spec, tmp_path)
+    deadline = time.monotonic() + 10
+    while children() - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not children() - before

@@ -18,7 +18,7 @@ import soundfile
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 
-_BLOCK_FRAMES = 8_192  # a block in which decoding fails is lost
+_BLOCK_FRAMES = 32_768  # a block in which decoding fails is lost
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # beyond it is no music
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length

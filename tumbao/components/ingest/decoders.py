@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tumbao.components.ingest import fragments
 from tumbao.components.ingest.audio_error import AudioError, Reason
@@ -17,6 +17,9 @@ from tumbao.components.ingest.remote import local_copy
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import Sound
 from tumbao.schema.mel_spec import MelSpec
+
+if TYPE_CHECKING:
+    from tumbao.components.ingest.drawing import Drawing
 
 T = TypeVar("T")
 
@@ -124,10 +127,34 @@ class Decoders:
         AudioError
             If the song cannot be used, or has changed: then what was given before is void.
         """
-        return self._run(part, _read, spec, sha256)
+        return self._run(part, read_unchanged, spec, sha256)
+
+    def draw(self, part: Part, spec: MelSpec, sha256: str) -> Generator[Drawing | Ending, None, None]:
+        """Read a song fragment by fragment and draw each, see `drawing.draw`; needs TensorFlow, in the process alone.
+
+        Parameters
+        ----------
+        part : Part
+            The song.
+        spec : MelSpec
+            The front-end's parameters.
+        sha256 : str
+            Hash that the file's bytes must have, before and after.
+
+        Yields
+        ------
+        item : Drawing or Ending
+            The ending is the last item.
+
+        Raises
+        ------
+        AudioError
+            As `read` does.
+        """
+        return self._run(part, "tumbao.components.ingest.drawing:draw", spec, sha256)
 
     def _run(
-        self, part: Part, function: Callable[..., Iterator[T | None]], *arguments: Any
+        self, part: Part, function: Callable[..., Iterator[T | None]] | str, *arguments: Any
     ) -> Generator[T, None, None]:
         try:
             with local_copy(part.path) as local:
@@ -176,7 +203,28 @@ def _hash(path: Path) -> Generator[None, None, str]:
     return digest.hexdigest()
 
 
-def _read(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | Ending | None]:
+def read_unchanged(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | Ending | None]:
+    """Read a song of a file that must not change.
+
+    Parameters
+    ----------
+    part : Part
+        The song, in a file of this machine.
+    spec : MelSpec
+        Gives the rate and the fragments' length.
+    sha256 : str or None
+        Hash that the file's bytes must have; None for whichever they have.
+
+    Yields
+    ------
+    item : Fragment or Ending or None
+        As of `fragments.read`; None is a sign of life.
+
+    Raises
+    ------
+    AudioError
+        If the song cannot be used, or has changed.
+    """
     path = Path(part.path)
     before = path.stat()
     if sha256 is not None and (yield from _hash(path)) != sha256:

@@ -7,6 +7,7 @@ ignores Ctrl-C, which is its owner's business, and ends when its owner ends, how
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing.connection
 import os
 import queue
@@ -61,6 +62,9 @@ def serve(descriptor: int) -> None:
         while True:
             function, arguments = connection.recv()
             try:
+                if isinstance(function, str):
+                    module, _, name = function.partition(":")
+                    function = getattr(importlib.import_module(module), name)
                 for item in function(*arguments):
                     connection.send((None, item))
                 connection.send((_END, None))
@@ -84,7 +88,7 @@ class _Process:
         except DiedError as error:
             raise RuntimeError(f"A process for decoding cannot be started: {error}.") from error
 
-    def run(self, function: Callable[..., Iterator[T]], arguments: tuple[Any, ...]) -> Iterator[T]:
+    def run(self, function: Callable[..., Iterator[T]] | str, arguments: tuple[Any, ...]) -> Iterator[T]:
         self._connection.send((function, arguments))
         while True:
             kind, item = self._receive()
@@ -140,13 +144,14 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, function: Callable[..., Iterator[T]], *arguments: Any) -> Iterator[T]:
+    def run(self, function: Callable[..., Iterator[T]] | str, *arguments: Any) -> Iterator[T]:
         """Run a generator function in a process; may be called from several threads at the same time.
 
         Parameters
         ----------
-        function : callable
-            Of a module; gives an iterator of what can be pickled. One that raises leaves its process in order.
+        function : callable or str
+            Of a module, or written ``module:function`` to import it there only; gives an iterator of what can be
+            pickled. One that raises leaves its process in order.
         *arguments : object
             What it is called with; can be pickled.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 
-import librosa
 import matplotlib
 import numpy as np
 import tensorflow as tf
@@ -39,19 +38,43 @@ def palette(spec: MelSpec) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give the window, the filterbank and the two matrices of the resize, all float32."""
-    window = librosa.filters.get_window("hann", spec.window_samples, fftbins=True).astype(np.float32)
-    filterbank = librosa.filters.mel(
-        sr=spec.sample_rate_hz,
-        n_fft=spec.window_samples,
-        n_mels=spec.mel_bands,
-        fmin=spec.mel_min_hz,
-        fmax=spec.mel_max_hz,
-    ).T.astype(np.float32)
+    phase = 2 * np.pi * np.arange(spec.window_samples) / spec.window_samples
+    window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # periodic Hann
     # An antialiased linear resize is linear in each direction: resizing the identity gives its matrix.
     # tf.image.resize itself becomes ScaleAndTranslate, which TFLite cannot convert; two products can be.
     rows = _resize_matrix(spec.mel_bands, spec.image_height)[::-1]  # low frequencies at the bottom
     columns = _resize_matrix(spec.frames, spec.image_width).T
-    return window, filterbank, np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+    return window, mel_filterbank(spec), np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+
+
+def mel_filterbank(spec: MelSpec) -> np.ndarray:
+    """Build the triangular filters of Slaney's mel scale, each of unit area.
+
+    Below 1 kHz the scale is linear, 15 mel per kHz; above, 27 mel are a factor of 6.4 (M. Slaney, Auditory Toolbox,
+    1998).
+
+    Parameters
+    ----------
+    spec : MelSpec
+        Gives bands, range, rate and window.
+
+    Returns
+    -------
+    filterbank : np.ndarray [shape=(window_samples // 2 + 1, mel_bands), dtype=float32]
+        Weight of each frequency of the spectrum in each band. The same as ``librosa.filters.mel(...).T``, which would
+        bring a compiler and 60 MB into every worker.
+    """
+    edges_mel = np.linspace(_to_mel(spec.mel_min_hz), _to_mel(spec.mel_max_hz), spec.mel_bands + 2)
+    linear, steps = edges_mel / 15 * 1_000, np.maximum(edges_mel - 15, 0)
+    edges_hz = np.where(edges_mel < 15, linear, 1_000 * 6.4 ** (steps / 27))
+    low, peak, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+    hz = np.linspace(0, spec.sample_rate_hz / 2, spec.window_samples // 2 + 1)[:, np.newaxis]
+    triangles = np.maximum(0, np.minimum((hz - low) / (peak - low), (high - hz) / (high - peak)))
+    return (triangles * 2 / (high - low)).astype(np.float32)
+
+
+def _to_mel(hz: float) -> float:
+    return 15 * hz / 1_000 if hz < 1_000 else 15 + 27 * float(np.log(hz / 1_000) / np.log(6.4))
 
 
 def _resize_matrix(size_in: int, size_out: int) -> np.ndarray:
@@ -85,7 +108,8 @@ def mel_decibels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
     half = spec.window_samples // 2
     padded = tf.pad(fragments, [[0, 0], [half, half]])
     frames = tf.signal.frame(padded, spec.window_samples, spec.hop_samples)
-    power = tf.square(tf.abs(tf.signal.rfft(frames * window)))
+    spectrum = tf.signal.rfft(frames * window)
+    power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
     mel = tf.tensordot(power, filterbank, 1)
     peak = tf.reduce_max(mel, axis=[1, 2], keepdims=True)
     ratio = tf.maximum(mel, _POWER_FLOOR) / tf.maximum(peak, _POWER_FLOOR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +45,7 @@ def to_png(levels: np.ndarray, colours: np.ndarray) -> bytes:
     image = Image.fromarray(levels.astype(np.uint8), mode="L")
     image.putpalette(colours.tobytes())
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=6)
+    image.save(buffer, format="PNG", compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 

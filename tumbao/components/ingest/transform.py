@@ -5,27 +5,27 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.shared import Shared
 
 from tumbao import progress
-from tumbao.components.ingest import copies, mel, records, song_cache
+from tumbao.components.ingest import copies, drawers, records, song_cache
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import Part
-from tumbao.components.ingest.fingerprint import fingerprint
-from tumbao.components.ingest.fragments import Fragments
-from tumbao.components.ingest.read_ahead import ReadAhead, Reading
+from tumbao.components.ingest.fragments import Ending
+from tumbao.components.ingest.read_ahead import Reading
 from tumbao.components.ingest.song_cache import Drawn, SongCache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
+
+if TYPE_CHECKING:
+    from tumbao.components.ingest.drawing import Drawing  # which would bring the front-end into this process
 
 REJECTED, INGESTED = "rejected", "ingested"
 
@@ -70,12 +70,15 @@ class DrawSongs(beam.DoFn):
     def __init__(self, spec: MelSpec, cache: str) -> None:
         self._spec = spec
         self._cache = cache
-        self._shared = Shared()
-        self._begun: collections.deque[tuple[list[Row], str, Reading | None]] = collections.deque()
+        self._begun: collections.deque[tuple[list[Row], str, Reading[Drawing] | None]] = collections.deque()
 
     def setup(self) -> None:
-        """Find the decoders of this process."""
-        self._reading = self._shared.acquire(ReadAhead)
+        """Find the drawers of this process, or start them."""
+        self._drawing = drawers.acquire()
+
+    def teardown(self) -> None:
+        """Let the drawers go, which end when nobody has them."""
+        drawers.release()
 
     def start_bundle(self) -> None:
         """Drop what a bundle that failed had begun."""
@@ -99,8 +102,8 @@ class DrawSongs(beam.DoFn):
         part, sha256 = _part(rows[0]), rows[0]["sha256"]
         path = SongCache(self._cache).path(part, sha256)
         known = tf.io.gfile.exists(path)
-        self._begun.append((rows, path, None if known else self._reading.read(part, self._spec, sha256)))
-        while len(self._begun) > self._reading.decoders:
+        self._begun.append((rows, path, None if known else self._drawing.draw(part, self._spec, sha256)))
+        while len(self._begun) > self._drawing.decoders:
             yield self._end()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -125,23 +128,20 @@ class DrawSongs(beam.DoFn):
         finally:
             progress.advance("decode")
 
-    def _draw(self, reading: Reading, path: str) -> None:
+    def _draw(self, reading: Reading[Drawing], path: str) -> None:
         silent, padded = 0, False
         words: list[np.ndarray] = []
         indexes: list[int] = []
         with contextlib.closing(reading), SongCache(self._cache).writing(path) as song:
-            fragments = Fragments(reading)
-            for fragment in fragments:
-                padded = fragment.padded
-                if fragment.silent:
-                    silent += 1
-                    words.append(np.zeros_like(words[0]) if words else np.zeros(0, np.uint16))
-                    continue
-                levels = _levels(self._spec)(fragment.samples[None])[0].numpy()
-                words.append(fingerprint(levels, self._spec))
-                indexes.append(fragment.index)
-                song_cache.add_image(song, fragment.index, records.to_png(levels, mel.palette(self._spec)))
-            ending = fragments.ending
+            for item in reading:
+                if isinstance(item, Ending):
+                    ending = item
+                    break
+                padded, silent = item.padded, silent + item.silent
+                words.append(item.words)
+                if not item.silent:
+                    indexes.append(item.index)
+                    song_cache.add_image(song, item.index, item.png)
             drawn = Drawn(
                 seconds=ending.seconds,
                 declared_seconds=ending.header.declared_seconds,
@@ -200,12 +200,6 @@ def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache:
         split: part | f"Examples[{split}]" >> beam.Values() for split, part in zip(SPLITS, split_of, strict=True)
     }
     return {**examples, INGESTED: told[INGESTED], REJECTED: told[REJECTED]}
-
-
-@functools.lru_cache(maxsize=2)
-def _levels(spec: MelSpec) -> Any:
-    signature = [tf.TensorSpec([None, spec.fragment_samples], tf.float32)]
-    return tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
 
 
 def _part(row: Row) -> Part:
