@@ -18,7 +18,7 @@ import soundfile
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 
-_BLOCK_FRAMES = 32_768  # a block in which decoding fails is lost
+_BLOCK_FRAMES = 16_384  # a block in which decoding fails is lost
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # beyond it is no music
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
@@ -152,7 +152,7 @@ def _open_sndfile(descriptor: int, stack: contextlib.ExitStack) -> tuple[Probe, 
             # not SoundFile.blocks(): after a short read it hands out the former block once more
             while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 if len(block) > skip:
-                    yield np.ascontiguousarray(block[skip:].T)
+                    yield block[skip:].T
                 skip = max(0, skip - len(block))
         except soundfile.LibsndfileError as error:
             raise DecoderError(error) from error

@@ -6,6 +6,7 @@ Channels are averaged and soxr resamples, block by block: a ten-hour file takes 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,7 +146,7 @@ class Sound:
         try:
             for block in blocks:  # [channels, frames]
                 with np.errstate(invalid="ignore", over="ignore"):
-                    mono = block.mean(axis=0)
+                    mono = functools.reduce(np.add, block) / np.float32(len(block))  # quicker than the mean
                 if not np.isfinite(mono).all():
                     raise _NotFiniteError("samples that are not finite numbers")
                 yield stream.resample_chunk(mono)
