@@ -388,8 +388,6 @@ def stages(song: str) -> dict[str, float]:
     milliseconds : dict of str to float
         Step → milliseconds for each fragment.
     """
-    import pickle
-
     import tensorflow as tf
 
     from tumbao.components.ingest import mel, records, song_cache
@@ -420,8 +418,6 @@ def stages(song: str) -> dict[str, float]:
         samples = np.concatenate(list(Sound(song, spec.sample_rate_hz)))
     times["resample"] = times.pop("sound") - times["decode"]
     fragments = samples[: count * spec.fragment_samples].reshape(count, 1, -1)
-    with timed("hand over"):
-        fragments = np.stack([pickle.loads(pickle.dumps(fragment)) for fragment in fragments])
     with timed("mel"):
         levels = [draw(fragment)[0].numpy() for fragment in fragments]
     with timed("fingerprint"):
@@ -470,19 +466,19 @@ class Memory:
 
     Parameters
     ----------
-    worker_mb, decoder_mb : float
-        Peak of the process that draws, and of the largest of those that decode for it, in megabytes.
-    decoders : int
-        How many decode at the same time.
+    worker_mb, drawer_mb : float
+        Peak of the worker, and of the largest of the processes that decode and draw for it, in megabytes.
+    drawers : int
+        How many draw at the same time.
     idle_mb : float
-        Peak of the process that draws after it has imported everything and drawn one song.
+        Peak of the worker after it has imported everything and ingested one song.
     seconds : float
         How long it took.
     """
 
     worker_mb: float
-    decoder_mb: float
-    decoders: int
+    drawer_mb: float
+    drawers: int
     idle_mb: float
     seconds: float
 
@@ -688,11 +684,11 @@ def main() -> None:
         table.add_row(step, f"{milliseconds:.1f}", f"{milliseconds / whole:.0%}")
     console.print(table)
 
-    table = Table("peak memory after", "drawing MB", "each decoder MB")
+    table = Table("peak memory after", "worker MB", "each drawer MB")
     table.add_row("starting, one song", f"{small.idle_mb:.0f}", "")
     for songs, peaks in ((size.short_songs, small), (SCALE * size.short_songs, large)):
         what = f"{songs} songs of {size.short_seconds} s"
-        table.add_row(what, f"{peaks.worker_mb:.0f}", f"{peaks.decoder_mb:.0f} × {peaks.decoders}")
+        table.add_row(what, f"{peaks.worker_mb:.0f}", f"{peaks.drawer_mb:.0f} × {peaks.drawers}")
     table.add_row(f"{size.songs} songs of {size.song_seconds} s", f"{seconds['peak']:.0f}", "")
     console.print(table)
 
@@ -702,13 +698,13 @@ def main() -> None:
         "vs_paper_recipe_cut_to_wav": round(seconds["recipe wav"] / seconds["one"], 2),
         "two_cores": round(seconds["one"] / seconds["two"], 2),
         "vs_decode_floor": round(seconds["one"] / seconds["floor"], 2),
-        "peak_mb": round(max(large.worker_mb, seconds["peak"])),
+        "peak_mb": round(max(large.worker_mb, large.drawer_mb, seconds["peak"])),
         "memory_growth": round(large.worker_mb / small.worker_mb - 1, 3),
         "linearity": round(linearity, 2),
         "seconds_of_audio_per_second": round(size.song_seconds / seconds["one"]),
         "records_per_second": round(fragments / seconds["one"], 1),
         "two_cores_records_per_second": round(fragments / seconds["two"], 1),
-        "decoder_peak_mb": round(large.decoder_mb),
+        "drawer_peak_mb": round(large.drawer_mb),
         "floor_seconds": round(seconds["floor"], 3),
         "song_seconds": size.song_seconds,
         "look_through_seconds": round(seconds["look"], 3),
