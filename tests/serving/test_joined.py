@@ -88,6 +88,18 @@ def test_packing_again_changes_nothing(double: Callable[..., bytes]) -> None:
     assert pack(unpack(once)) == with_named_tensors(once) == once
 
 
+def test_data_behind_the_flatbuffer_are_brought_in(double: Callable[..., bytes]) -> None:
+    once = with_named_tensors(double(3))
+    model = unpack(once)
+    (two,) = (one for one in model.buffers if one.data is not None and one.data.tobytes() == np.float32(2).tobytes())
+    two.data, two.offset, two.size = None, 1_000_000, 4  # to be known before the length is: a place far enough behind
+    outside = pack(model).ljust(1_000_000, b"\0") + np.float32(2).tobytes()
+    x = np.ones(3, np.float32)
+    for content in (outside, with_named_tensors(outside)):
+        np.testing.assert_array_equal(Interpreter(model_content=content).get_signature_runner()(x=x)["y"], 2 * x)
+    assert len(with_named_tensors(outside)) <= len(once) + 16
+
+
 def test_what_does_not_fit_is_refused(double: Callable[..., bytes]) -> None:
     with pytest.raises(ValueError, match=r"Received \(shape, type\): \[\(\[3\], 0\)\] and \[\(\[4\], 0\)\]"):
         join(double(3), double(4))

@@ -20,7 +20,7 @@ class _Builder(flatbuffers.Builder):
 
 
 def unpack(content: bytes) -> Any:
-    """Take a model apart.
+    """Take a model apart; data that stand behind the flatbuffer are brought in.
 
     Parameters
     ----------
@@ -39,7 +39,12 @@ def unpack(content: bytes) -> Any:
     """
     if not schema.Model.ModelBufferHasIdentifier(content, 0):
         raise ValueError(f"Expected a TFLite model. Received: {len(content)} bytes that begin with {content[:8]!r}")
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # its data stand behind the flatbuffer, as the AI Edge Quantizer writes them
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def pack(model: Any) -> bytes:
