@@ -2,7 +2,7 @@
 
 from setuptools import setup
 
-EDGE = ["ai-edge-litert==2.3.0", "av", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
+EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
 PIPELINE = [
     "apache-beam==2.74.0",
     "dill",
@@ -11,7 +11,6 @@ PIPELINE = [
     "kfp==2.5.0",
     "librosa==0.11.*",
     "matplotlib",
-    "mutagen",
     "numpy==1.26.4",
     "onnx==1.17.0",
     "pillow",
