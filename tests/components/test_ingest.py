@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
 from tfx.types import artifact_utils
 
 from tumbao.components.images import decode_image, read_records
@@ -296,6 +296,36 @@ def test_a_part_of_a_file_gives_the_fragments_that_lie_in_it(
             pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, GENRES, str(tmp_path / "songs"))
         )
         assert_that(outputs["val"], alike)
+
+
+def test_the_same_recording_never_stands_on_two_sides(tmp_path: Path, rng: np.random.Generator) -> None:
+    rate, files = 22_050, {}
+    times = np.arange(40 * rate) / rate
+    for name in ("one", "two"):  # tones over six octaves, twice a second at other levels
+        levels = np.repeat(rng.uniform(0, 1, (80, 24)), rate // 2, axis=0)
+        tones = np.sin(2 * np.pi * np.outer(times, np.geomspace(110, 7_000, 24)))
+        files[f"{name}.wav"] = 0.04 * (levels * tones).sum(axis=1)
+    files["copy.mp3"] = files["one.wav"] / 3
+    rows = []
+    for entry, (name, split) in enumerate({"one.wav": "train", "copy.mp3": "test", "two.wav": "val"}.items()):
+        soundfile.write(tmp_path / name, files[name], rate)
+        row = {"entry": str(entry), "song": name, "genre": "salsa", "split": split, "start": "0.0", "end": ""}
+        rows.append({**row, **on_disk(tmp_path / name), "first": "0", "fragments": ""})
+
+    def one_told(lines: list[str]) -> None:
+        (told,) = [json.loads(line) for line in lines]
+        assert (told["song"], told["reason"], told["entry"]) == ("copy.mp3", "duplicate", 1)
+        assert told["detail"] == "the same recording as one.wav, in another encoding"
+
+    def others_used(lines: list[str]) -> None:
+        assert sorted(json.loads(line)["song"] for line in lines) == ["one.wav", "two.wav"]
+
+    with beam.Pipeline(argv=RUNNER) as pipeline:
+        ingest_songs = IngestSongs(MelSpec(), GENRES, str(tmp_path / "songs"))
+        outputs = pipeline | beam.Create(rows, reshuffle=False) | ingest_songs
+        assert_that(outputs["test"], equal_to([]), label="test")
+        assert_that(outputs["rejected"], one_told, label="rejected")
+        assert_that(outputs["ingested"], others_used, label="ingested")
 
 
 def test_who_draws_is_gone_when_ingest_is_done(

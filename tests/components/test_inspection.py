@@ -115,9 +115,9 @@ def test_silence_that_is_added_to_a_short_song_is_not_measured(tmp_path: Path, s
 
 def test_the_same_recording_in_another_encoding_is_a_duplicate(tmp_path: Path, rng: np.random.Generator) -> None:
     spec = MelSpec()
-    pattern = np.repeat(rng.uniform(0, 1, (40, 6)), 22_050, axis=0)  # six tones, every second at other levels
-    tones = np.sin(2 * np.pi * np.outer(np.arange(len(pattern)) / 22_050, [110, 300, 700, 1_500, 3_100, 5_300]))
-    sound = 0.1 * (pattern * tones).sum(axis=1)
+    levels = np.repeat(rng.uniform(0, 1, (80, 24)), 11_025, axis=0)  # tones, twice a second at other levels
+    tones = np.sin(2 * np.pi * np.outer(np.arange(len(levels)) / 22_050, np.geomspace(110, 7_000, 24)))
+    sound = 0.04 * (levels * tones).sum(axis=1)
     write(tmp_path / "salsa" / "one.wav", sound, 22_050)
     write(tmp_path / "salsa" / "two.mp3", sound / 2, 22_050)
     inspection = inspect_library(tmp_path, (), "auto", spec)
