@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -49,21 +50,25 @@ def from_text(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), _WORD).astype(np.uint16)
 
 
-def find_copies(fingerprints: Mapping[str, np.ndarray], entries: Mapping[str, int]) -> dict[str, str]:
+def find_copies(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, str]:
     """Choose which song of each recording is kept: the longest, since a copy may break off, else the first.
 
     Parameters
     ----------
-    fingerprints : mapping of str to np.ndarray [shape=(n,), dtype=uint16]
-        Song → fingerprint.
-    entries : mapping of str to int
-        Song → its place in the library's list.
+    parts : iterable of tuple of str, int and np.ndarray [shape=(n,), dtype=uint16]
+        Song, place in the library's list and fingerprint of each part of a song; the parts of one song in their order.
 
     Returns
     -------
     copies : dict of str to str
         Each song to leave out → the song that is kept.
     """
+    words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    entries: dict[str, int] = {}
+    for song, entry, fingerprint in parts:
+        words[song].append(fingerprint)
+        entries.setdefault(song, entry)
+    fingerprints = {song: np.concatenate(pieces) for song, pieces in words.items()}
     copies: dict[str, str] = {}
     for group in same_recordings(fingerprints):
         kept, *others = sorted(group, key=lambda song: (-len(fingerprints[song]), entries[song]))

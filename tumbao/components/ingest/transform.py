@@ -213,12 +213,8 @@ def _fingerprints(part: DrawnPart) -> Iterator[tuple[Row, int, str]]:
 
 def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
     """Find songs to leave out: each → the song that it is the same recording as."""
-    words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-    entries: dict[str, int] = {}
-    for row, _, text in sorted(told, key=lambda one: (one[0]["song"], int(one[0]["first"]))):
-        words[row["song"]].append(copies.from_text(text))
-        entries.setdefault(row["song"], int(row["entry"]))
-    found = copies.find_copies({song: np.concatenate(parts) for song, parts in words.items()}, entries)
+    in_order = sorted(told, key=lambda one: (one[0]["song"], int(one[0]["first"])))
+    found = copies.find_copies((row["song"], int(row["entry"]), copies.from_text(text)) for row, _, text in in_order)
     progress.start("write", sum(rows for row, rows, _ in told if row["song"] not in found))
     return found
 

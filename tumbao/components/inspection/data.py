@@ -102,7 +102,7 @@ def inspect_library(library: Path, genres: Sequence[str], layout: str, spec: Mel
 
 
 def _front_end(spec: MelSpec) -> Levels:
-    import tensorflow as tf  # seconds that an empty library need not spend
+    import tensorflow as tf  # seconds that a help text need not spend
 
     from tumbao.components.ingest import mel
 
@@ -124,12 +124,7 @@ def _without_copies(
     outcomes: Sequence[Measured | Rejected],
 ) -> tuple[tuple[Measured, ...], tuple[Rejected, ...]]:
     measured = [outcome for outcome in outcomes if isinstance(outcome, Measured)]
-    words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
-    entries: dict[str, int] = {}
-    for one in measured:
-        words[one.song.song].append(one.fingerprint)
-        entries.setdefault(one.song.song, one.song.entry)
-    kept = find_copies({song: np.concatenate(parts) for song, parts in words.items()}, entries)
+    kept = find_copies((one.song.song, one.song.entry, one.fingerprint) for one in measured)
     rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
     for one in measured:
         if original := kept.get(one.song.song):
