@@ -101,3 +101,15 @@ class MelSpec:
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of the image: rows, columns, RGB."""
         return (self.image_height, self.image_width, 3)
+
+
+FINE = MelSpec(
+    sample_rate_hz=16_000,
+    window_samples=512,
+    hop_samples=256,
+    mel_bands=96,
+    mel_max_hz=8_000.0,
+    image_height=96,
+    image_width=1_876,
+)
+"""16 ms a column and a row a band, not resized: for models that follow time; the parameters are musicnn's."""

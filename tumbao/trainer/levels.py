@@ -1,0 +1,45 @@
+"""Mel image → mel frames: the colour map undone, so that a model may take sound for what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tumbao.schema.mel_spec import MelSpec
+
+if TYPE_CHECKING:
+    import keras
+
+
+def levels(spec: MelSpec) -> keras.Model:
+    """Build the model, which has no weights.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    keras.Model
+        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to mel frames [n, width, height], float32: time
+        first, low bands first, from 0 (the floor) to 1 (the fragment's maximum); a step is 1/255 of the range in dB.
+    """
+    import keras
+    from keras import ops
+
+    images = keras.Input(spec.image_shape, dtype="float32", name="image")
+    red, green, blue = ops.unstack(ops.cast(images, "int32"), axis=-1)
+    frames = ops.take(_table(spec), 2 * red + green + blue)
+    return keras.Model(images, ops.flip(ops.transpose(frames, (0, 2, 1)), axis=2), name="levels")
+
+
+def _table(spec: MelSpec) -> np.ndarray:
+    """Levels by twice the red plus green plus blue, a sum that no two entries of magma have in common."""
+    from tumbao.components.ingest.mel import palette
+
+    sums = palette(spec).astype(np.int64) @ (2, 1, 1)
+    if (np.diff(sums) <= 0).any():
+        raise ValueError(f"Expected a colour map whose steps grow brighter, such as magma. Received: {spec.colormap!r}")
+    return np.interp(np.arange(4 * 255 + 1), sums, np.arange(256) / 255).astype(np.float32)
