@@ -27,7 +27,7 @@ def test_low_bands_and_early_frames_come_first():
 
 
 def test_a_colour_map_that_cannot_be_undone_is_refused():
-    with pytest.raises(ValueError, match="grow brighter, such as magma. Received: 'hsv'"):
+    with pytest.raises(ValueError, match=r"grow brighter, such as magma\. Received: 'hsv'"):
         levels(dataclasses.replace(MelSpec(), colormap="hsv"))
 
 
