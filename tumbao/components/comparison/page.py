@@ -1,0 +1,119 @@
+"""The comparison as one self-contained page, with its tables beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tumbao.components.comparison import figures, words
+from tumbao.components.comparison.findings import Findings, find
+from tumbao.components.comparison.scores import Score
+from tumbao.components.comparison.tables import MEASURES, SHARES, as_json, comma_separated, markdown
+from tumbao.components.comparison.trial import Trial
+from tumbao.components.report.page import data_uri, template, write_page, write_whole
+from tumbao.components.report.render import LEAKY_NOTE, SYNTHETIC_NOTE
+from tumbao.components.report.scores import RESAMPLES
+from tumbao.components.report.style import DARK, LIGHT, Look
+
+PAGE = "index.html"
+"""The page."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it.
+
+    Parameters
+    ----------
+    light, dark : str
+        The PNG as data URI, for a light and for a dark page.
+    note : str
+        What stands at its foot; may be empty.
+    """
+
+    light: str
+    dark: str
+    note: str
+
+
+def write_comparison(
+    trials: Sequence[Trial],
+    out: Path,
+    *,
+    reference: str,
+    library: str,
+    folded: str = "",
+    failures: Mapping[str, str] | None = None,
+) -> None:
+    """Write what trials tell: ``index.html``, which needs no other file, ``table.md``, ``table.csv``, ``trials.json``.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        The trials, at least one.
+    out : pathlib.Path
+        Folder to write to; made if it is not there. No file is ever seen half-written.
+    reference : str
+        The model that the others are compared with; without trials of it, none is.
+    library : str
+        Name of the music library.
+    folded : str
+        Which genres were folded up, as a whole sentence; may be empty.
+    failures : Mapping of str to str or None
+        Why a model could not be trained or exported, by model.
+
+    Raises
+    ------
+    ValueError
+        If the trials cannot be compared: see `pool.pools`.
+    """
+    findings, failed = find(trials, reference), dict(failures or {})
+    write_whole(out / "table.md", _bytes(markdown(findings, library, folded, failed)))
+    write_whole(out / "table.csv", _bytes(comma_separated(findings)))
+    write_whole(out / "trials.json", _bytes(as_json(findings, trials, library, folded, failed)))
+    page = template(Path(__file__).parent).render(
+        findings=findings,
+        library=library,
+        folded=folded,
+        failures=failed,
+        trials=len(trials),
+        pictures={
+            name: Picture(data_uri(draw(Look(LIGHT, note))), data_uri(draw(Look(DARK, note))), note)
+            for name, note, draw in _drawings(findings)
+        },
+        measures=MEASURES,
+        shares=SHARES,
+        words=words,
+        resamples=RESAMPLES,
+    )
+    write_page(out / PAGE, page)
+
+
+def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+    """Give each figure that the findings allow: name, note and function."""
+    board = findings.boards[0]
+    library = SYNTHETIC_NOTE if findings.synthetic else ""
+    note = " · ".join(filter(None, [library, LEAKY_NOTE if board.leaky else ""]))
+    yield "accuracies", note, partial(figures.accuracies, board, findings.reference)
+    yield "genres", note, partial(figures.f1_by_genre, board, findings.genres)
+    if any(map(_megabytes, board.scores)):
+        title, axis = "Accuracy and size", "TFLite file, MB"
+        yield "size", note, partial(figures.accuracy_by_cost, board, title, axis, _megabytes)
+    title, axis = "Accuracy and training", "time of one training, s"
+    yield "training", note, partial(figures.accuracy_by_cost, board, title, axis, _train_seconds)
+    if findings.leaks:
+        yield "leaks", library, partial(figures.leaks, findings.leaks)
+
+
+def _megabytes(score: Score) -> float | None:
+    return score.cost.tflite_bytes / 1e6 if score.cost.tflite_bytes else None
+
+
+def _train_seconds(score: Score) -> float | None:
+    return score.cost.train_seconds or None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")
