@@ -1,9 +1,10 @@
-# Everything starts from `make`. What it installs stays inside this folder: .venv (the packages) and .tools (uv, if there is none).
+# Everything starts from `make`. What it installs stays inside this folder: .venv (the packages), .tools (uv, if there is none),
+# and, only for `make web`, web/node_modules and tumbao/serving/web/litert.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint bench lock clean help
+.PHONY: setup demo web test lint bench lock clean help
 
 UV_VERSION := 0.13.9
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
@@ -30,13 +31,23 @@ must be reachable. Or install uv yourself, so that it is on PATH, and run make a
 endef
 export NO_UV
 
+LITERT := tumbao/serving/web/litert
+
+define NO_NPM
+Running models in a browser needs LiteRT.js, which npm brings. There is no npm here that runs: install Node.js 18 or later
+(Debian, Ubuntu: sudo apt install nodejs npm), then run make web again. All else works without it.
+endef
+export NO_NPM
+
 setup: .venv/.synced ## set up .venv from requirements.lock; does nothing when nothing changed
 
 demo: setup ## compose the demo library, run the pipeline on it, classify a song it never saw
 	@.venv/bin/tumbao demo
 
-test: lint ## lint, then run the tests
-	.venv/bin/python -m pytest
+web: $(LITERT)/litert.js ## bundle LiteRT.js, for models in the browser; does nothing when nothing changed
+
+test: lint ## lint, then run the tests; says which were skipped, and why
+	.venv/bin/python -m pytest -rs
 
 lint: setup ## check style, format, types and docstrings
 	.venv/bin/ruff check .
@@ -51,12 +62,16 @@ bench: setup ## measure, in short: how long a cold start and ingest take
 lock: | $(UV) ## write requirements.lock from requirements.in, changing no more versions than needed
 	$(UV) pip compile --quiet --python-version 3.10 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock
 
-clean: ## remove .venv, .tools and the tools' caches; runs and libraries stay
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache *.egg-info
+clean: ## remove .venv, .tools, LiteRT.js and the tools' caches; runs and libraries stay
+	rm -rf .venv .tools web/node_modules $(LITERT) .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(LITERT)/litert.js: $(addprefix web/,.npmrc build.mjs package.json package-lock.json)
+	@npm --version >/dev/null 2>&1 || { echo "$$NO_NPM" >&2; exit 1; }
+	cd web && npm ci --no-audit --no-fund && npm run --silent build
 
 define REQUIRE_PYTHON
 @[[ -n "$(PYTHON)" ]] || { echo "$$NO_PYTHON" >&2; exit 1; }

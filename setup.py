@@ -53,6 +53,7 @@ setup(
         "tumbao.components.inspection": ["template.html.j2"],
         "tumbao.components.report": ["look.css.j2", "songs.html.j2", "template.html.j2"],
         "tumbao.schema": ["schema.pbtxt"],
+        "tumbao.serving": ["web/*.html", "web/*.js", "web/litert/*"],
     },
     install_requires=EDGE,
     extras_require={"pipeline": PIPELINE, "fetch": FETCH, "dev": DEV},
