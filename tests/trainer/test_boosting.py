@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import AdaBoostClassifier
+from sklearn.tree import DecisionTreeClassifier
+
+from tumbao.trainer.boosting import boosted_head, empty_boosted, plant
+
+Data = tuple[np.ndarray, np.ndarray]
+
+
+def clouds(genres: int, count: int, seed: int, spread: float = 1.5) -> Data:
+    """Make overlapping clouds in 6 dimensions, one a genre: float32 [count, 6] and labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % genres
+    centres = np.random.default_rng(0).normal(size=(genres, 6)) * 2
+    return (centres[labels] + spread * rng.normal(size=(count, 6))).astype(np.float32), labels
+
+
+def ensemble(data: Data, rounds: int, depth: int) -> AdaBoostClassifier:
+    trees = DecisionTreeClassifier(max_depth=depth)
+    return AdaBoostClassifier(trees, n_estimators=rounds, algorithm="SAMME", random_state=1).fit(*data)
+
+
+@pytest.mark.parametrize(("genres", "depth"), [(2, 1), (5, 1), (5, 2), (5, 4), (2, 3)])
+def test_probabilities_are_scikit_learns(genres, depth):
+    fitted = ensemble(clouds(genres, 150, seed=1), 12, depth)
+    model = empty_boosted(6, genres=genres, rounds=12, depth=depth)
+    plant(model, fitted, rounds=12, sharpness=1.0)
+    unseen, _ = clouds(genres, 400, seed=2)
+    probabilities = model(unseen).numpy()
+    np.testing.assert_allclose(probabilities, fitted.predict_proba(unseen), atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_saved_weights_make_an_empty_model_the_same(tmp_path):
+    data, unseen = clouds(5, 100, seed=1), clouds(5, 100, seed=2)
+    model, _ = boosted_head(*data, None, validation=unseen, genres=5, rounds=9, depth=2, seed=1)
+    model.save_weights(tmp_path / "head.weights.h5")
+    empty = empty_boosted(6, genres=5, rounds=9, depth=2)
+    np.testing.assert_allclose(empty(unseen[0]).numpy(), 0.2, atol=1e-6)
+    empty.load_weights(tmp_path / "head.weights.h5")
+    np.testing.assert_array_equal(empty(unseen[0]).numpy(), model(unseen[0]).numpy())
+    assert not empty.trainable_variables
+
+
+def test_shallow_trees_and_missing_rounds_change_nothing():
+    features = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32)
+    fitted = ensemble((features, np.array([0, 0, 1, 1])), rounds=10, depth=3)
+    assert len(fitted.estimators_) == 1  # it is perfect, with one decision where there is room for three
+    model = empty_boosted(1, genres=2, rounds=10, depth=3)
+    plant(model, fitted, rounds=10, sharpness=1.0)
+    np.testing.assert_allclose(model(features).numpy(), fitted.predict_proba(features), atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_threshold_is_compared_as_scikit_learn_does(steps):
+    numbers = (4_096 + np.spacing(np.float32(4_096)) * np.arange(steps + 1)).astype(np.float32)[:, np.newaxis]
+    fitted = ensemble((numbers[[0, -1]], np.array([0, 1])), rounds=1, depth=1)
+    threshold = fitted.estimators_[0].tree_.threshold[0]
+    assert (threshold == np.float32(threshold)) == (steps == 2)  # the middle of three steps is no float32
+    model = empty_boosted(1, genres=2, rounds=1, depth=1)
+    plant(model, fitted, rounds=1, sharpness=1.0)
+    np.testing.assert_array_equal(model(numbers).numpy().argmax(axis=1), fitted.predict(numbers))
+    assert 0 < fitted.predict(numbers).sum() < steps + 1
+
+
+def test_caching_in_float16_moves_no_training_fragment():
+    exact, labels = clouds(5, 200, seed=1, spread=0.8)
+    cached = exact.astype(np.float16)
+    model, _ = boosted_head(cached, labels, None, validation=(cached, labels), genres=5, rounds=20, depth=2, seed=1)
+    np.testing.assert_array_equal(model(exact).numpy(), model(cached.astype(np.float32)).numpy())
+
+
+def test_it_learns_and_keeps_the_round_that_is_best_on_the_validation_split():
+    train, val = clouds(5, 300, seed=1), clouds(5, 200, seed=2)
+    model, history = boosted_head(*train, None, validation=val, genres=5, rounds=40, depth=2, seed=1)
+    best = max(history, key=lambda figures: (figures["val_accuracy"], -figures["val_loss"]))
+    probabilities = model(val[0]).numpy().astype(float)
+    assert len(history) == 40
+    assert np.mean(probabilities.argmax(axis=1) == val[1]) == pytest.approx(best["val_accuracy"])
+    assert best["val_accuracy"] > 0.6
+    own = probabilities[np.arange(len(val[1])), val[1]]
+    assert -np.log(own).mean() == pytest.approx(best["val_loss"], abs=1e-5)
+    assert best["val_loss"] < np.log(5)
+
+
+def test_the_accuracies_of_all_rounds_are_scikit_learns():
+    train, val = clouds(5, 120, seed=1), clouds(5, 80, seed=2)
+    _, history = boosted_head(*train, None, validation=val, genres=5, rounds=15, depth=1, seed=1)
+    fitted = ensemble(train, 15, 1)
+    for key, (features, labels) in {"accuracy": train, "val_accuracy": val}.items():
+        expected = [np.mean(predicted == labels) for predicted in fitted.staged_predict(features)]
+        np.testing.assert_allclose([figures[key] for figures in history], expected)
+
+
+def test_many_right_answers_are_promised_more_than_few():
+    train = clouds(3, 90, seed=1, spread=0.1)
+    few, many = (
+        boosted_head(*train, None, validation=clouds(3, count, 2, 0.1), genres=3, rounds=5, depth=2, seed=1)[0]
+        for count in (6, 300)
+    )
+    confidences = [float(model(train[0]).numpy().max(axis=1).mean()) for model in (few, many)]
+    assert confidences == pytest.approx([7 / 8, 301 / 302], abs=0.03)
+
+
+def test_weights_decide_for_whom_the_first_tree_works():
+    features, labels = np.repeat([[0.0], [1.0]], 10, axis=0), np.array([0] * 6 + [1] * 4 + [1] * 10)
+    favoured = []
+    for weight in (1.0, 9.0):
+        weights = np.where(labels == 1, weight, 1.0)
+        data = (features.astype(np.float32), labels)
+        model, _ = boosted_head(*data, weights, validation=data, genres=2, rounds=1, depth=1, seed=1)
+        favoured.append(int(model(np.zeros((1, 1), np.float32)).numpy().argmax()))
+    assert favoured == [0, 1]
+
+
+def test_the_same_seed_gives_the_same_trees():
+    data, val = clouds(4, 80, seed=1), clouds(4, 40, seed=2)
+    first, second = (boosted_head(*data, None, validation=val, genres=4, rounds=6, depth=3, seed=5)[0] for _ in "ab")
+    np.testing.assert_array_equal(first(val[0]).numpy(), second(val[0]).numpy())
+
+
+def test_a_genre_without_fragments_is_refused():
+    features, labels = clouds(3, 30, seed=1)
+    with pytest.raises(ValueError, match=r"every genre.*Received: none with label \[3\]"):
+        boosted_head(features, labels, None, validation=(features, labels), genres=4, rounds=2, depth=1, seed=1)
+
+
+@pytest.mark.parametrize("wrong", [{"genres": 1}, {"rounds": 0}, {"depth": 0}])
+def test_sizes_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"Received: .*{next(iter(wrong))}={next(iter(wrong.values()))}"):
+        empty_boosted(6, **{"genres": 5, "rounds": 3, "depth": 2, **wrong})
