@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.ensemble import AdaBoostClassifier
@@ -24,7 +26,7 @@ def ensemble(data: Data, rounds: int, depth: int) -> AdaBoostClassifier:
 
 
 @pytest.mark.parametrize(("genres", "depth"), [(2, 1), (5, 1), (5, 2), (5, 4), (2, 3)])
-def test_probabilities_are_scikit_learns(genres, depth):
+def test_probabilities_are_scikit_learns(genres: int, depth: int) -> None:
     fitted = ensemble(clouds(genres, 150, seed=1), 12, depth)
     model = empty_boosted(6, genres=genres, rounds=12, depth=depth)
     plant(model, fitted, rounds=12, sharpness=1.0)
@@ -34,7 +36,7 @@ def test_probabilities_are_scikit_learns(genres, depth):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_saved_weights_make_an_empty_model_the_same(tmp_path):
+def test_saved_weights_make_an_empty_model_the_same(tmp_path: Path) -> None:
     data, unseen = clouds(5, 100, seed=1), clouds(5, 100, seed=2)
     model, _ = boosted_head(*data, None, validation=unseen, genres=5, rounds=9, depth=2, seed=1)
     model.save_weights(tmp_path / "head.weights.h5")
@@ -45,7 +47,7 @@ def test_saved_weights_make_an_empty_model_the_same(tmp_path):
     assert not empty.trainable_variables
 
 
-def test_shallow_trees_and_missing_rounds_change_nothing():
+def test_shallow_trees_and_missing_rounds_change_nothing() -> None:
     features = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32)
     fitted = ensemble((features, np.array([0, 0, 1, 1])), rounds=10, depth=3)
     assert len(fitted.estimators_) == 1  # it is perfect, with one decision where there is room for three
@@ -55,7 +57,7 @@ def test_shallow_trees_and_missing_rounds_change_nothing():
 
 
 @pytest.mark.parametrize("steps", [2, 3])
-def test_a_threshold_is_compared_as_scikit_learn_does(steps):
+def test_a_threshold_is_compared_as_scikit_learn_does(steps: int) -> None:
     numbers = (4_096 + np.spacing(np.float32(4_096)) * np.arange(steps + 1)).astype(np.float32)[:, np.newaxis]
     fitted = ensemble((numbers[[0, -1]], np.array([0, 1])), rounds=1, depth=1)
     threshold = fitted.estimators_[0].tree_.threshold[0]
@@ -66,14 +68,14 @@ def test_a_threshold_is_compared_as_scikit_learn_does(steps):
     assert 0 < fitted.predict(numbers).sum() < steps + 1
 
 
-def test_caching_in_float16_moves_no_training_fragment():
+def test_caching_in_float16_moves_no_training_fragment() -> None:
     exact, labels = clouds(5, 200, seed=1, spread=0.8)
     cached = exact.astype(np.float16)
     model, _ = boosted_head(cached, labels, None, validation=(cached, labels), genres=5, rounds=20, depth=2, seed=1)
     np.testing.assert_array_equal(model(exact).numpy(), model(cached.astype(np.float32)).numpy())
 
 
-def test_it_learns_and_keeps_the_round_that_is_best_on_the_validation_split():
+def test_it_learns_and_keeps_the_round_that_is_best_on_the_validation_split() -> None:
     train, val = clouds(5, 300, seed=1), clouds(5, 200, seed=2)
     model, history = boosted_head(*train, None, validation=val, genres=5, rounds=40, depth=2, seed=1)
     best = max(history, key=lambda figures: (figures["val_accuracy"], -figures["val_loss"]))
@@ -86,7 +88,7 @@ def test_it_learns_and_keeps_the_round_that_is_best_on_the_validation_split():
     assert best["val_loss"] < np.log(5)
 
 
-def test_the_accuracies_of_all_rounds_are_scikit_learns():
+def test_the_accuracies_of_all_rounds_are_scikit_learns() -> None:
     train, val = clouds(5, 120, seed=1), clouds(5, 80, seed=2)
     _, history = boosted_head(*train, None, validation=val, genres=5, rounds=15, depth=1, seed=1)
     fitted = ensemble(train, 15, 1)
@@ -95,7 +97,7 @@ def test_the_accuracies_of_all_rounds_are_scikit_learns():
         np.testing.assert_allclose([figures[key] for figures in history], expected)
 
 
-def test_many_right_answers_are_promised_more_than_few():
+def test_many_right_answers_are_promised_more_than_few() -> None:
     train = clouds(3, 90, seed=1, spread=0.1)
     few, many = (
         boosted_head(*train, None, validation=clouds(3, count, 2, 0.1), genres=3, rounds=5, depth=2, seed=1)[0]
@@ -105,7 +107,7 @@ def test_many_right_answers_are_promised_more_than_few():
     assert confidences == pytest.approx([7 / 8, 301 / 302], abs=0.03)
 
 
-def test_weights_decide_for_whom_the_first_tree_works():
+def test_weights_decide_for_whom_the_first_tree_works() -> None:
     features, labels = np.repeat([[0.0], [1.0]], 10, axis=0), np.array([0] * 6 + [1] * 4 + [1] * 10)
     favoured = []
     for weight in (1.0, 9.0):
@@ -116,19 +118,19 @@ def test_weights_decide_for_whom_the_first_tree_works():
     assert favoured == [0, 1]
 
 
-def test_the_same_seed_gives_the_same_trees():
+def test_the_same_seed_gives_the_same_trees() -> None:
     data, val = clouds(4, 80, seed=1), clouds(4, 40, seed=2)
     first, second = (boosted_head(*data, None, validation=val, genres=4, rounds=6, depth=3, seed=5)[0] for _ in "ab")
     np.testing.assert_array_equal(first(val[0]).numpy(), second(val[0]).numpy())
 
 
-def test_a_genre_without_fragments_is_refused():
+def test_a_genre_without_fragments_is_refused() -> None:
     features, labels = clouds(3, 30, seed=1)
     with pytest.raises(ValueError, match=r"every genre.*Received: none with label \[3\]"):
         boosted_head(features, labels, None, validation=(features, labels), genres=4, rounds=2, depth=1, seed=1)
 
 
 @pytest.mark.parametrize("wrong", [{"genres": 1}, {"rounds": 0}, {"depth": 0}])
-def test_sizes_out_of_range_are_refused(wrong):
+def test_sizes_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"Received: .*{next(iter(wrong))}={next(iter(wrong.values()))}"):
         empty_boosted(6, **{"genres": 5, "rounds": 3, "depth": 2, **wrong})

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import keras
 import librosa
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.schema.mel_spec import FINE, MelSpec
@@ -16,7 +20,7 @@ RATE = FINE.sample_rate_hz / FINE.hop_samples
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> keras.Model:
     return descriptors(FINE)
 
 
@@ -41,13 +45,13 @@ def song() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def decibels(song) -> np.ndarray:
+def decibels(song: np.ndarray) -> np.ndarray:
     """Give the song's mel frames as the image has them, [bands, frames]."""
     return mel_levels(song[np.newaxis], FINE).numpy()[0, ::-1] * (80 / 255) - 80
 
 
 @pytest.fixture(scope="module")
-def described(model, song) -> dict[str, float]:
+def described(model: keras.Model, song: np.ndarray) -> dict[str, float]:
     return dict(zip(NAMES, model(mel_image(song[np.newaxis], FINE)).numpy()[0].tolist(), strict=True))
 
 
@@ -63,7 +67,7 @@ def assert_aggregates(described: dict[str, float], name: str, frames: np.ndarray
     assert described[f"{name}_deviation"] == pytest.approx(cut.std(axis=2).mean(), abs=tolerance)
 
 
-def test_mfcc_and_their_deltas_are_librosas(described, decibels):
+def test_mfcc_and_their_deltas_are_librosas(described: dict[str, float], decibels: np.ndarray) -> None:
     cepstrum = librosa.feature.mfcc(S=decibels, n_mfcc=20)
     deltas = np.stack([librosa.feature.delta(segment)[:, 4:-4] for segment in segments(cepstrum)])
     for index in range(20):
@@ -72,7 +76,7 @@ def test_mfcc_and_their_deltas_are_librosas(described, decibels):
         assert described[f"mfcc_{index}_db_delta_deviation"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_spectrums_shape_is_librosas(described, decibels):
+def test_the_spectrums_shape_is_librosas(described: dict[str, float], decibels: np.ndarray) -> None:
     magnitudes = librosa.db_to_amplitude(decibels)
     centroid = librosa.feature.spectral_centroid(S=magnitudes, freq=CENTRES)[0] / 1e3
     bandwidth = librosa.feature.spectral_bandwidth(S=magnitudes, freq=CENTRES)[0] / 1e3
@@ -84,7 +88,7 @@ def test_the_spectrums_shape_is_librosas(described, decibels):
     assert_aggregates(described, "flatness_db", flatness, 1e-3)
 
 
-def test_contrast_is_librosas(described, decibels):
+def test_contrast_is_librosas(described: dict[str, float], decibels: np.ndarray) -> None:
     power = librosa.db_to_power(decibels)
     contrast = librosa.feature.spectral_contrast(
         S=power, sr=FINE.sample_rate_hz, freq=CENTRES, n_bands=6, fmin=200.0, quantile=0.02
@@ -93,7 +97,7 @@ def test_contrast_is_librosas(described, decibels):
         assert_aggregates(described, f"contrast_from_{start}_hz_db", expected, 2e-2)
 
 
-def test_onset_strength_is_librosas(described, decibels):
+def test_onset_strength_is_librosas(described: dict[str, float], decibels: np.ndarray) -> None:
     channels = [0, *np.searchsorted(CENTRES, (200, 1_600)), FINE.mel_bands]
     parts = librosa.onset.onset_strength_multi(S=decibels, center=False, channels=channels)
     assert_aggregates(described, "all_onset_db", librosa.onset.onset_strength(S=decibels, center=False), 1e-3)
@@ -107,7 +111,7 @@ def around(correlation: np.ndarray, lag: float) -> float:
     return float(np.average(correlation, weights=np.maximum(weights, 0)) / correlation[0])
 
 
-def test_rhythm_is_librosas_autocorrelation(described, decibels):
+def test_rhythm_is_librosas_autocorrelation(described: dict[str, float], decibels: np.ndarray) -> None:
     channels = [0, *np.searchsorted(CENTRES, (200, 1_600)), FINE.mel_bands]
     parts = librosa.onset.onset_strength_multi(S=decibels, center=False, channels=channels)
     strengths = [librosa.onset.onset_strength(S=decibels, center=False), *parts]
@@ -123,12 +127,12 @@ def test_rhythm_is_librosas_autocorrelation(described, decibels):
 
 
 @pytest.mark.parametrize("bpm", [75, 96, 128, 160])
-def test_the_tempo_of_a_metronome_is_found(model, bpm):
+def test_the_tempo_of_a_metronome_is_found(model: keras.Model, bpm: float) -> None:
     features = model(mel_image(clicks(bpm)[np.newaxis], FINE)).numpy()[0]
     assert 60 * 2 ** features[NAMES.index("tempo_octaves_over_60_bpm")] == pytest.approx(bpm, rel=0.02)
 
 
-def test_a_rhythm_is_the_same_in_another_tempo(model):
+def test_a_rhythm_is_the_same_in_another_tempo(model: keras.Model) -> None:
     sounds = np.stack([clicks(100, 2), clicks(132, 2)])
     slow, fast = model(mel_image(sounds, FINE)).numpy()
     of_beats = [index for index, name in enumerate(NAMES) if name.startswith("all_again") and name.endswith("_beat")]
@@ -137,12 +141,12 @@ def test_a_rhythm_is_the_same_in_another_tempo(model):
     assert slow[NAMES.index("all_again_after_2/3_beat")] < 0.1
 
 
-def test_every_column_has_a_name_of_its_own_and_no_weight(model):
+def test_every_column_has_a_name_of_its_own_and_no_weight(model: keras.Model) -> None:
     assert model.output_shape == (None, len(NAMES)) == (None, len(set(NAMES)))
     assert not model.weights
 
 
-def test_whatever_the_image_the_features_are_finite_and_fit_float16(model, rng):
+def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, rng: np.random.Generator) -> None:
     silent = np.zeros(FINE.image_shape[:2], int)
     full = np.full(FINE.image_shape[:2], 255)
     noise = rng.integers(0, 256, FINE.image_shape[:2])
@@ -151,12 +155,24 @@ def test_whatever_the_image_the_features_are_finite_and_fit_float16(model, rng):
     assert np.abs(features).max() < 1_000
 
 
-def test_a_fragment_does_not_depend_on_its_neighbours(model, song):
+def test_a_fragment_does_not_depend_on_its_neighbours(model: keras.Model, song: np.ndarray) -> None:
     both = model(mel_image(np.stack([song, clicks(90)]), FINE)).numpy()
     np.testing.assert_allclose(model(mel_image(song[np.newaxis], FINE)).numpy()[0], both[0], rtol=1e-4, atol=1e-4)
 
 
+def test_tflite_has_all_operations_built_in(model: keras.Model, song: np.ndarray, tmp_path: Path) -> None:
+    def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": model(image)}
+
+    door = tf.function(image).get_concrete_function(tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image"))
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"image": door})
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"]).convert()
+    images = mel_image(song[np.newaxis], FINE).numpy()
+    features = Interpreter(model_content=content).get_signature_runner("image")(image=images)["features"]
+    np.testing.assert_allclose(features, model(images).numpy(), rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("spec", [MelSpec(), dataclasses.replace(FINE, image_width=900)])
-def test_a_resized_image_is_refused(spec):
+def test_a_resized_image_is_refused(spec: MelSpec) -> None:
     with pytest.raises(ValueError, match=r"one row a mel band and one column a frame.*Received: "):
         descriptors(spec)

@@ -1,4 +1,4 @@
-"""Mel image → aggregate features: what musicians' words and rhythm say about a fragment, a column each.
+"""Mel image → aggregate features: timbre, onsets and rhythm of a fragment, a named column each.
 
 After Bergstra, Casagrande, Erhan, Eck & Kégl, "Aggregate features and AdaBoost for music classification" (Machine
 Learning 65, 2006). As there, features of single frames are aggregated to their mean and spread over segments of a few
@@ -14,7 +14,7 @@ seconds, longer than a frame and shorter than a song. Otherwise than there:
   repeat after parts and multiples of a beat, which does not depend on the tempo.
 
 Definitions are librosa's wherever it has one, with the mel bands in the place of the bins of a spectrum. Units keep
-every column below 1000 in magnitude, so that float16, which rounds by 0.05 %, may hold it: dB, kHz, octaves,
+every column below 1000 in magnitude, so that float16, which rounds by 0.05 %, may hold it: dB, kHz, octaves
 and correlations. There are no weights.
 """
 
@@ -235,8 +235,10 @@ def _rhythm(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
     candidates = slice(start, start + _TEMPO_OCTAVES * _STEPS_PER_OCTAVE + 1)
     octaves = np.log2(1 / lags[candidates]).astype(np.float32)
     usual = np.exp(-0.5 * np.square(octaves - math.log2(_USUAL_BPM / 60)))
-    chosen = ops.argmax(correlation[:, 0, candidates] * usual, axis=-1)
-    beat = ops.one_hot(chosen, len(octaves), dtype="float32")
+    likely = correlation[:, 0, candidates] * usual
+    # the likeliest lag, or all that are equally likely; Keras' argmax needs an operation that TFLite has not built in
+    beat = ops.cast(ops.equal(likely, ops.max(likely, axis=-1, keepdims=True)), "float32")
+    beat = beat / ops.sum(beat, axis=-1, keepdims=True)
     tempo = ops.matmul(beat, octaves[:, np.newaxis])
     again = []
     for beats in _BEATS:
