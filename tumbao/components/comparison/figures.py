@@ -52,13 +52,17 @@ def accuracies(board: Board, reference: str, look: Look) -> bytes:
         return png(figure)
 
 
-def accuracy_by_cost(board: Board, title: str, axis: str, cost: Callable[[Score], float | None], look: Look) -> bytes:
+def accuracy_by_cost(
+    board: Board, reference: str, title: str, axis: str, cost: Callable[[Score], float | None], look: Look
+) -> bytes:
     """Draw accuracy against what it costs.
 
     Parameters
     ----------
     board : Board
         The models; those without this cost are left out.
+    reference : str
+        The model that has another colour.
     title, axis : str
         Title of the figure, and of the axis of costs.
     cost : callable
@@ -78,9 +82,11 @@ def accuracy_by_cost(board: Board, title: str, axis: str, cost: Callable[[Score]
             x, accuracy = cost(score), score.accuracy
             if x is None:
                 continue
-            axes.vlines(x, accuracy.low, accuracy.high, color=theme.line, linewidth=1.5, zorder=1)
-            axes.plot(x, accuracy.value, "o", color=theme.first, markersize=13, alpha=0.9, zorder=2)
-            style = {"ha": "center", "va": "center_baseline", "fontsize": 8, "weight": "bold", "zorder": 3}
+            layer = 2 + len(board.scores) - rank  # where models meet, the better one lies above
+            axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
+            colour = theme.second if score.model == reference else theme.first
+            axes.plot(x, accuracy.value, "o", color=colour, markeredgecolor=theme.panel, markersize=13, zorder=layer)
+            style = {"ha": "center", "va": "center_baseline", "fontsize": 8, "weight": "bold", "zorder": layer + 0.5}
             axes.text(x, accuracy.value, str(rank), color=theme.panel, **style)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -150,11 +156,10 @@ def leaks(found: Sequence[Leak], look: Look) -> bytes:
         figure, axes = look.panel("What the split by fragment adds", 1.25 + _ROW_INCHES * len(found))
         apart, fragment = [one.apart.value for one in found], [one.fragment.value for one in found]
         axes.hlines(rows, apart, fragment, color=theme.muted, linewidth=1.5, zorder=1)
-        axes.plot(apart, rows, "o", color=theme.first, label=SPLITS[found[0].protocol])
-        axes.plot(fragment, rows, "D", color=theme.second, label=SPLITS["fragment"])
+        axes.plot(apart, rows, "o", color=theme.first)
+        axes.plot(fragment, rows, "D", color=theme.second)
         _rows(axes, [one.model for one in found], look)
-        axes.set_xlabel("share of fragments answered rightly")
-        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8, columnspacing=1.2)
+        axes.set_xlabel(f"● {SPLITS[found[0].protocol]}   ◆ {SPLITS['fragment']}", loc="right")
         return png(figure)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tumbao.components.comparison import figures, words
 from tumbao.components.comparison.findings import Findings, find
-from tumbao.components.comparison.scores import Score
+from tumbao.components.comparison.scores import ENOUGH, Score
 from tumbao.components.comparison.tables import MEASURES, SHARES, as_json, comma_separated, markdown
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.report.page import data_uri, template, write_page, write_whole
@@ -87,6 +87,7 @@ def write_comparison(
         shares=SHARES,
         words=words,
         resamples=RESAMPLES,
+        enough=ENOUGH,
     )
     write_page(out / PAGE, page)
 
@@ -98,11 +99,11 @@ def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], b
     note = " · ".join(filter(None, [library, LEAKY_NOTE if board.leaky else ""]))
     yield "accuracies", note, partial(figures.accuracies, board, findings.reference)
     yield "genres", note, partial(figures.f1_by_genre, board, findings.genres)
+    by_cost = partial(figures.accuracy_by_cost, board, findings.reference)
     if any(map(_megabytes, board.scores)):
-        title, axis = "Accuracy and size", "TFLite file, MB"
-        yield "size", note, partial(figures.accuracy_by_cost, board, title, axis, _megabytes)
-    title, axis = "Accuracy and training", "time of one training, s"
-    yield "training", note, partial(figures.accuracy_by_cost, board, title, axis, _train_seconds)
+        yield "size", note, partial(by_cost, "Accuracy and size", "TFLite file, MB", _megabytes)
+    if any(map(_train_seconds, board.scores)):
+        yield "training", note, partial(by_cost, "Accuracy and training", "time of one training, s", _train_seconds)
     if findings.leaks:
         yield "leaks", library, partial(figures.leaks, findings.leaks)
 

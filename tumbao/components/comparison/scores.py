@@ -2,8 +2,7 @@
 
 Conventions: a figure is computed for each seed, folds joined, and its value is the mean over seeds. The 95 % interval
 tells of other test songs: it is the bootstrap over songs of this mean (`bootstrap`). It does not tell of other seeds:
-their standard deviation stands apart. The spread of few songs is seen too small by any bootstrap; with 10 to 15 songs
-intervals hold the truth about 85 to 90 times in 100, with 30 and more about 93 times.
+their standard deviation stands apart.
 """
 
 from __future__ import annotations
@@ -17,6 +16,10 @@ from tumbao.components.comparison.bootstrap import interval
 from tumbao.components.comparison.pool import Pool
 from tumbao.components.comparison.tally import Figures, Floats, Tally, figures
 from tumbao.components.report.intervals import wilson_interval
+
+ENOUGH = 3
+"""So many songs must be right, and as many wrong, for the bootstrap to be trusted alone: with fewer, its intervals held
+the truth only 50 to 87 times in 100 in simulations."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
         song_accuracy_sum=share("song_accuracy_sum"),
         song_accuracy_votes=share("song_accuracy_votes"),
         f1=tuple(
-            _share(found.f1[0, :, genre], drawn.f1[:, :, genre], int((pool.labels == genre).sum()))
+            _f1(found.f1[0, :, genre], drawn.f1[:, :, genre], int((pool.labels == genre).sum()))
             for genre in range(found.f1.shape[2])
         ),
         cost=_cost(pool),
@@ -155,15 +158,26 @@ def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
 
 
 def _share(seeds: Floats, drawn: Floats, songs: int) -> Estimate:
-    """Estimate a figure in 0–1; where drawing finds no spread, Wilson's interval for that many songs stands in."""
+    """Estimate a share; where few songs' worth of answers is right, or wrong, drawing sees too little of the spread."""
     value = float(seeds.mean())
-    if math.isnan(value):
-        return Estimate(value, math.nan, math.nan, tuple(seeds.tolist()))
-    ends = interval(drawn.mean(axis=1))
-    if ends is None:
-        stand_in = wilson_interval(value * songs, songs)
-        ends = stand_in.low, stand_in.high
-    return Estimate(value, *ends, tuple(seeds.tolist()))
+    return _estimate(seeds, drawn, songs, few=songs * min(value, 1.0 - value) < ENOUGH)
+
+
+def _f1(seeds: Floats, drawn: Floats, songs: int) -> Estimate:
+    """Estimate the F1 of a genre that has so many songs."""
+    if not songs:
+        return Estimate(math.nan, math.nan, math.nan, tuple(seeds.tolist()))
+    return _estimate(seeds, drawn, songs, few=songs < ENOUGH)
+
+
+def _estimate(seeds: Floats, drawn: Floats, songs: int, *, few: bool) -> Estimate:
+    """Give value and interval; with few songs, or where drawing finds no spread, it holds Wilson's for that many."""
+    value, ends = float(seeds.mean()), interval(drawn.mean(axis=1))
+    wilson = wilson_interval(value * songs, songs)
+    low, high = ends or (wilson.low, wilson.high)
+    if few:
+        low, high = min(low, wilson.low), max(high, wilson.high)
+    return Estimate(value, low, high, tuple(seeds.tolist()))
 
 
 def _cross_entropy(found: Figures, drawn: Figures) -> Estimate:

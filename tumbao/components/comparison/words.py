@@ -10,7 +10,7 @@ SPLITS = {"song": "split by song", "artist": "split by artist", "fragment": "spl
 """Each protocol, as it is called wherever its numbers stand."""
 
 FEW_SONGS = 20
-"""With fewer test songs, it is said that the intervals are rather too narrow."""
+"""With fewer test songs, the page says that only large differences can be told from chance."""
 
 
 def outcome(findings: Findings) -> str:
