@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -22,7 +23,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBl
 
 from tumbao import progress
 from tumbao.components import mobile_check
-from tumbao.components.artefacts import Artefact
+from tumbao.components.artefacts import BROWSER, BROWSER_FILE, Artefact, classifier_in_browser
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.catalog import MANIFEST_COLUMNS
 from tumbao.components.ingest.fragments import Fragment, read
@@ -31,6 +32,8 @@ from tumbao.components.ingest.records import to_example, to_png
 from tumbao.components.mobile_check import SAMPLE, AgreementReport, MobileCheck
 from tumbao.components.sounds import waveforms
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.browser import require_browser
+from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
 from tumbao.serving.joined import join
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
 from tumbao.serving.signatures import save
@@ -147,7 +150,11 @@ def check(
         """Stand in for the paper's network."""
         yield Artefact("Keras model", "Keras", "float32", 1, "image", lambda image: network(image).numpy())
 
+    def no_browser(_: str) -> None:
+        raise BrowserUnavailableError("no Chromium", "as in these tests")
+
     monkeypatch.setattr(mobile_check, "keras_model", keras_model)
+    monkeypatch.setattr(mobile_check, "classifier_in_browser", no_browser)
 
     def run(folder: Path) -> tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]:
         model, blessing, report = Model(), InfraBlessing(), AgreementReport()
@@ -199,10 +206,20 @@ def test_faithful_artefacts_are_blessed_and_pushed(check: Check, faithful: Path,
         ),
         (AUDIO_FILE, "LiteRT", SAMPLE),
         (AUDIO_FILE, "TensorFlow's interpreter", SAMPLE),
+        (BROWSER_FILE, BROWSER, 0),
     ]
-    assert {row["agreement"] for row in rows} == {row["accuracy"] for row in rows} == {1}
+    measured = rows[:-1]
+    assert {row["agreement"] for row in measured} == {row["accuracy"] for row in measured} == {1}
     assert [row["max_probability_difference"] for row in rows[:2]] == [0, 0]
-    assert max(row["max_probability_difference"] for row in rows) < 0.05
+    assert max(row["max_probability_difference"] for row in measured) < 0.05
+    assert [row["not_measured"] for row in rows] == [None] * len(measured) + ["no Chromium"]
+    assert [key for key, value in rows[-1].items() if value is None] == [
+        "agreement",
+        "accuracy",
+        "float_accuracy",
+        "max_probability_difference",
+        "milliseconds",
+    ]
     (version,) = push(faithful, blessing, tmp_path / "pushed")
     assert (version / ASSETS_FOLDER / AUDIO_FILE).is_file()
 
@@ -212,7 +229,7 @@ def test_a_corrupt_int8_calibration_is_vetoed_and_not_pushed(check: Check, corru
     assert blessing.get_int_custom_property("blessed") == 0
     assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_NOT_BLESSED"]
     for row in rows:
-        if row["precision"] == "int8":  # the classifier and the file that holds it
+        if row["precision"] == "int8" and row["fragments"]:  # the classifier and the file that holds it
             assert row["failures"][0].startswith("names the float model's genre on ")
             assert row["failures"][1].startswith("reaches an accuracy of ")
         else:
@@ -251,11 +268,60 @@ def test_a_file_above_its_limit_is_vetoed(check: Check, faithful: Path, monkeypa
         assert row["failures"] == failures
 
 
+def test_the_browser_answers_like_the_others(check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        require_browser()
+    except BrowserUnavailableError as error:
+        pytest.skip(f"models in the browser are not tested: {error}")
+    monkeypatch.setattr(mobile_check, "classifier_in_browser", classifier_in_browser)
+    blessing, rows, _ = check(faithful)
+    assert blessing.get_int_custom_property("blessed") == 1
+    row = rows[-1]
+    assert (row["name"], row["through"], row["precision"], row["fragments"]) == (BROWSER_FILE, BROWSER, "int8", SAMPLE)
+    assert row["agreement"] == row["accuracy"] == 1
+    assert row["max_probability_difference"] < 0.05
+    assert row["not_measured"] is None
+
+
+def test_a_browser_that_answers_otherwise_is_vetoed(
+    check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def always_low(_: str) -> Iterator[Artefact]:
+        yield Artefact(BROWSER_FILE, BROWSER, "int8", 1, "image", lambda _: np.array([[1.0, 0, 0]], np.float32))
+
+    monkeypatch.setattr(mobile_check, "classifier_in_browser", always_low)
+    blessing, rows, _ = check(faithful)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert [row["through"] for row in rows if row["failures"]] == [BROWSER]
+    assert rows[-1]["failures"][0].startswith("names the float model's genre on 40.0% of the fragments")
+
+
+def test_a_file_that_fails_in_the_browser_is_vetoed(
+    check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise BrowserError("Chromium said nothing for 60 s. Its last words:\nOops")
+
+    monkeypatch.setattr(mobile_check, "classifier_in_browser", fail)
+    blessing, rows, _ = check(faithful)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert [row["through"] for row in rows if row["failures"]] == [BROWSER]
+    assert rows[-1]["failures"] == ["does not answer: Chromium said nothing for 60 s. Its last words:"]
+    assert rows[-1]["not_measured"] == "it does not answer"
+
+
 def test_sizes_and_predictions_of_every_fragment_are_written(check: Check, faithful: Path) -> None:
     _, rows, predictions = check(faithful)
     for row in rows[4:]:
         assert row["size_bytes"] == (faithful / "Format-Serving" / ASSETS_FOLDER / row["name"]).stat().st_size
-    assert [row["size_limit_bytes"] for row in rows[4::2]] == [73_000_000, 37_000_000, 37_000_000, 39_500_000]
+    assert [row["size_limit_bytes"] for row in rows[4::2]] == [
+        73_000_000,
+        37_000_000,
+        37_000_000,
+        39_500_000,
+        37_000_000,
+    ]
     assert [one["song"] for one in predictions] == [f"song {index // 2}" for index in range(FRAGMENTS)]
     assert [one["label"] for one in predictions] == [index // 2 % 3 for index in range(FRAGMENTS)]
     assert [int(np.argmax(one["probabilities"])) for one in predictions] == [one["label"] for one in predictions]
@@ -265,8 +331,9 @@ def test_every_comparison_is_reported(check: Check, faithful: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: heard.append(step)):
         check(faithful)
-    comparisons = 4 * FRAGMENTS + 8 * SAMPLE
-    assert heard == [("compare", done, comparisons) for done in range(comparisons + 1)]
+    comparisons = 4 * FRAGMENTS + 9 * SAMPLE
+    one_by_one = comparisons - SAMPLE  # without a browser, its share is done at once
+    assert heard == [("compare", done, comparisons) for done in (*range(one_by_one + 1), comparisons)]
 
 
 def test_a_song_that_is_no_longer_what_was_ingested_is_named(manifests: Path, small_spec: MelSpec) -> None:

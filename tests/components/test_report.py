@@ -117,6 +117,7 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
         mobile_check=MobileCheck(True, ()),
         artefacts=(
             Artefact("int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True),
+            Artefact("int8.tflite", "browser", "int8", 36_200_000, 37_000_000, 0, *[None] * 5, True, "no Chromium"),
         ),
         push=Push(True, "pushed/123"),
     )
@@ -435,7 +436,8 @@ def test_run_details_are_shown(page: str) -> None:
         "Ingestcached–",
         "Only 4 songs of salsa.",
         "cumbia/short.wavshorter than a fragment: silence was added",
-        "36.2 MB (37.0 MB)",
+        "✓ passedint8.tfliteLiteRTint836.2 MB (37.0 MB)30",
+        "–int8.tflitebrowserint836.2 MB (37.0 MB)not measured: no Chromium",
         "salsa2 / 61 / 31 / 3",
         "all6 / 183 / 93 / 9",
     ):

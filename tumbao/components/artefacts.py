@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from tumbao.serving.browser import in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
 from tumbao.trainer.backbone import backbone
@@ -30,7 +32,10 @@ SIZE_LIMITS_BYTES = {
 }
 """Largest size of each."""
 
-LITERT, TENSORFLOW = "LiteRT", "TensorFlow's interpreter"
+LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
+BROWSER_FILE = CLASSIFIER_FILES["int8"]
+"""What is asked in a browser."""
+
 _THREADS = 2
 
 
@@ -128,8 +133,7 @@ def tflite_files(saved_model: str) -> Iterator[Artefact]:
     files: list[tuple[str, str, Sense]] = [(name, key, "image") for key, name in CLASSIFIER_FILES.items()]
     files.append((AUDIO_FILE, AUDIO_PRECISION, "waveform"))
     for name, precision, sense in files:
-        with tf.io.gfile.GFile(f"{saved_model}/{ASSETS_FOLDER}/{name}", "rb") as file:
-            content = file.read()
+        content = _read(saved_model, name)
         for through, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
             door = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(sense)
 
@@ -137,3 +141,34 @@ def tflite_files(saved_model: str) -> Iterator[Artefact]:
                 return door(**{sense: value})[PROBABILITIES]
 
             yield Artefact(name, through, precision, len(content), sense, answer)
+
+
+@contextlib.contextmanager
+def classifier_in_browser(saved_model: str) -> Iterator[Artefact]:
+    """Load the int8 classifier in a browser.
+
+    Parameters
+    ----------
+    saved_model : str
+        The SavedModel's folder.
+
+    Yields
+    ------
+    artefact : Artefact
+        The file in a headless Chromium, which ends with the context.
+
+    Raises
+    ------
+    BrowserUnavailableError
+        If there is no Chromium, it does not start, or LiteRT.js was not bundled.
+    BrowserError
+        If the file cannot be loaded in it.
+    """
+    content = _read(saved_model, BROWSER_FILE)
+    with in_browser([content], IMAGE, PROBABILITIES) as door:
+        yield Artefact(BROWSER_FILE, BROWSER, "int8", len(content), "image", door)
+
+
+def _read(saved_model: str, name: str) -> bytes:
+    with tf.io.gfile.GFile(f"{saved_model}/{ASSETS_FOLDER}/{name}", "rb") as file:
+        return file.read()

@@ -2,11 +2,12 @@
 
 The float model is the SavedModel's image door, on every fragment of the test split. Through LiteRT, which phones run,
 the classifiers answer for every fragment as well; the other ways to an answer are compared on `SAMPLE` fragments, those
-that take sound with the sound decoded once more from the songs.
+that take sound with the sound decoded once more from the songs. Where no browser can be asked, the report says why.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
+import logging
 import statistics
 import time
 from collections.abc import Sequence
@@ -21,17 +22,30 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from tumbao import progress
-from tumbao.components.artefacts import LITERT, SIZE_LIMITS_BYTES, Artefact, keras_model, signatures, tflite_files
+from tumbao.components.artefacts import (
+    BROWSER,
+    BROWSER_FILE,
+    LITERT,
+    SIZE_LIMITS_BYTES,
+    Artefact,
+    classifier_in_browser,
+    keras_model,
+    signatures,
+    tflite_files,
+)
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.records import to_example
 from tumbao.components.sounds import waveforms
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.agreement import agreement
+from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
 from tumbao.trainer.run import HEAD_FILE
 
 SAMPLE = 10
 """Fragments for what would take long or needs sound: the first of each song, from all genres in turn."""
+
+_FIGURES = ("agreement", "accuracy", "float_accuracy", "max_probability_difference", "milliseconds")
 
 
 class AgreementReport(types.Artifact):
@@ -84,7 +98,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     sample = _sample(fragments)
     heard = [(fragments[index][record.SONG].decode(), fragments[index][record.FRAGMENT]) for index in sample]
     sounds = dict(zip(sample, waveforms(f"{manifests}/test.csv", heard, MelSpec(**json.loads(mel_spec))), strict=True))
-    progress.start("compare", 4 * len(fragments) + 8 * len(sample))
+    progress.start("compare", 4 * len(fragments) + 9 * len(sample))
     rows = []
     reference = np.zeros(0)
     keras = keras_model(weights, f"{model_run.uri}/{HEAD_FILE}", genres)
@@ -96,6 +110,17 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         if first:
             reference = answers
         rows.append(_row(artefact, reference[chosen], answers, labels[chosen], seconds))
+    try:
+        with classifier_in_browser(saved_model) as artefact:
+            answers, seconds = _answers(artefact, fragments, sounds, sample)
+        rows.append(_row(artefact, reference[sample], answers, labels[sample], seconds))
+    except BrowserUnavailableError as error:
+        logging.warning("No browser was asked: %s", error)
+        rows.append(_unmeasured(rows, error.reason, []))
+        progress.advance("compare", len(sample))
+    except BrowserError as error:
+        failure = f"does not answer: {str(error).splitlines()[0]}"
+        rows.append(_unmeasured(rows, "it does not answer", [failure]))
     _write(f"{report.uri}/agreement.json", json.dumps(rows, indent=1))
     _write(f"{report.uri}/predictions.jsonl", "".join(map(_prediction_line, fragments, reference)))
     blessed = not any(row["failures"] for row in rows)
@@ -158,7 +183,15 @@ def _row(
         "max_probability_difference": result.max_difference,
         "milliseconds": 1_000 * seconds,
         "failures": failures,
+        "not_measured": None,
     }
+
+
+def _unmeasured(rows: list[dict[str, Any]], reason: str, failures: list[str]) -> dict[str, Any]:
+    """Tell of the browser what is known without it: the file, as its row in LiteRT does."""
+    row = next(row for row in rows if (row["name"], row["through"]) == (BROWSER_FILE, LITERT))
+    told = {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
+    return row | dict.fromkeys(_FIGURES) | told
 
 
 def _prediction_line(fragment: dict[str, Any], probabilities: np.ndarray) -> str:

@@ -377,17 +377,19 @@ class Artefact:
     size_bytes, size_limit_bytes : int
         Size of the file and the largest allowed.
     fragments : int
-        How many fragments it answered for.
-    agreement : float
+        How many fragments it answered for; without any there are no figures.
+    agreement : float or None
         Share of fragments with the float model's top genre, 0–1.
-    accuracy, float_accuracy : float
+    accuracy, float_accuracy : float or None
         Accuracy of this file and of the float model on the same fragments, 0–1.
-    max_probability_difference : float
+    max_probability_difference : float or None
         Largest absolute difference of a probability, 0–1.
-    milliseconds : float
+    milliseconds : float or None
         Median time of one answer.
     passed : bool
         Whether it may be pushed.
+    not_measured : str or None
+        Why there are no figures.
     """
 
     name: str
@@ -396,12 +398,13 @@ class Artefact:
     size_bytes: int
     size_limit_bytes: int
     fragments: int
-    agreement: float
-    accuracy: float
-    float_accuracy: float
-    max_probability_difference: float
-    milliseconds: float
+    agreement: float | None
+    accuracy: float | None
+    float_accuracy: float | None
+    max_probability_difference: float | None
+    milliseconds: float | None
     passed: bool
+    not_measured: str | None = None
 
 
 @dataclass(frozen=True)
