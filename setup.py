@@ -4,6 +4,7 @@ from setuptools import setup
 
 EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
 PIPELINE = [
+    "ai-edge-quantizer==0.10.0",
     "apache-beam==2.74.0",
     "dill",
     "jinja2",
@@ -47,6 +48,7 @@ setup(
         "tumbao.schema",
         "tumbao.serving",
         "tumbao.trainer",
+        "tumbao.trainer.peers",
     ],
     package_data={
         "tumbao.components.drift": ["template.html.j2"],

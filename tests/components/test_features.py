@@ -60,7 +60,7 @@ def test_the_records_hold_the_backbones_output_in_their_order(serialized: list[b
     assert direct.std() > 0
     featured = [
         tf.train.Example.FromString(one).features.feature
-        for one in ExamplesToFeatures("", "float32").process(serialized)
+        for one in ExamplesToFeatures("vgg16", "", "float32").process(serialized)
     ]
     for before, after, expected in zip(serialized, featured, direct, strict=True):
         kept = dict(tf.train.Example.FromString(before).features.feature)
@@ -89,7 +89,9 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
     BackboneFeatures.test_call(
         examples=examples,
         features=features,
+        trunk="vgg16",
         weights="",
+        augment=0,
         policy="float32",
         code="",
         beam_pipeline=beam.Pipeline(argv=["--runner=FnApiRunner"]),

@@ -167,8 +167,8 @@ def check(
             report=report,
             manifests=str(manifests),
             mel_spec=json.dumps(dataclasses.asdict(small_spec)),
+            trunk="vgg16",
             weights="",
-            genres=len(GENRES),
             code="",
         )
         lines = (tmp_path / "report" / "predictions.jsonl").read_text().splitlines()

@@ -20,6 +20,7 @@ from tumbao.components.song_metrics import song_metrics
 from tumbao.trainer.backbone import FEATURES_SHAPE
 from tumbao.trainer.head import head
 from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.training import Training
 
 GENRES = ("low", "middle", "high")
 SONGS = {"train": 3, "val": 4, "test": 5}
@@ -78,7 +79,7 @@ def feature_example(split: str, song: int, fragment: int) -> tf.train.Example:
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Evaluate, with just enough training fragments."""
     folder = tmp_path_factory.mktemp("evaluated")
-    head(len(GENRES), seed=11).save_weights(folder / HEAD_FILE)
+    head(FEATURES_SHAPE, len(GENRES), Training(seed=11)).save(folder / HEAD_FILE)
     model_run, artifact = ModelRun(), SongFigures()
     model_run.uri, artifact.uri = str(folder), str(folder / "figures")
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +94,6 @@ def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures) -> None:
         features=write("features", folder, feature_example),
         model_run=model_run,
         figures=artifact,
-        genres=len(GENRES),
         code="",
     )
 
@@ -101,7 +101,7 @@ def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures) -> None:
 @functools.cache
 def answers(split: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Say what the head answers for each song, its fragments in their order."""
-    model = head(len(GENRES), seed=11)
+    model = head(FEATURES_SHAPE, len(GENRES), Training(seed=11))
     songs = [
         model.predict(np.stack([features_of(split, song, i) for i in range(FRAGMENTS)]).astype(np.float32), verbose=0)
         for song in range(SONGS[split])

@@ -89,27 +89,27 @@ def test_the_command_is_installed_and_says_its_version() -> None:
 
 def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call, library: Path) -> None:
     for option in ("--from", "--to"):
-        code, out, _ = run("--data", str(library), "--vgg16-weights", "random", option, "Trainr")
+        code, out, _ = run("--data", str(library), "--weights", "random", option, "Trainr")
         assert code == 2
         assert "Expected --from and --to out of AudioExampleGen, " in out
         assert "Received: Trainr" in out
 
 
 def test_from_must_not_stand_after_to(run: Call, library: Path) -> None:
-    weights = ("--vgg16-weights", "random")
+    weights = ("--weights", "random")
     code, out, _ = run("--data", str(library), *weights, "--from", "Trainer", "--to", "StatisticsGen")
     assert code == 2
     assert "Expected --from before --to in AudioExampleGen, " in out
 
 
 def test_beginning_in_the_middle_needs_an_earlier_run(run: Call, library: Path) -> None:
-    code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--from", "Trainer")
+    code, out, _ = run("--data", str(library), "--weights", "random", "--from", "Trainer")
     assert code == 1
     assert "Expected an earlier run to take over what comes before Trainer" in out
 
 
 def test_a_genre_without_a_song_is_named(run: Call, library: Path) -> None:
-    code, out, _ = run("--data", str(library), "--genres", "salsa,cumbia,tango", "--vgg16-weights", "random")
+    code, out, _ = run("--data", str(library), "--genres", "salsa,cumbia,tango", "--weights", "random")
     assert code == 1
     assert "Received none of: tango" in out
     assert "--genres" in out
@@ -124,7 +124,7 @@ def test_a_component_that_fails_ends_the_run_with_its_reason_and_a_report(
     (tmp_path / "quiet" / "salsa").mkdir()
     for number in range(3):  # silence, which only decoding finds out; each of another length, or they were the same
         soundfile.write(tmp_path / "quiet" / "salsa" / f"{number}.wav", np.zeros((31 + number) * 8_000), 8_000)
-    run = ("run", "--workspace", "ws", "--data", "quiet", "--vgg16-weights", "random", "--genres", "cumbia,salsa")
+    run = ("run", "--workspace", "ws", "--data", "quiet", "--weights", "random", "--genres", "cumbia,salsa")
     code, out, err = tumbao(*run)
     assert code == 1
     assert "Received none of: salsa" in out
@@ -140,7 +140,7 @@ def test_too_few_songs_of_a_genre_are_counted(run: Call, library: Path, tmp_path
         (tmp_path / "small" / genre).mkdir(parents=True)
         for number in range(3 if genre == GENRES[0] else 2):
             (tmp_path / "small" / genre / f"{number}.wav").symlink_to(library / genre / f"{number}.wav")
-    code, out, _ = run("--data", "small", "--genres", ",".join(GENRES[:2]), "--vgg16-weights", "random")
+    code, out, _ = run("--data", "small", "--genres", ",".join(GENRES[:2]), "--weights", "random")
     assert code == 1
     assert f"{GENRES[1]} has 2 and needs 1 more" in out
 
@@ -148,7 +148,7 @@ def test_too_few_songs_of_a_genre_are_counted(run: Call, library: Path, tmp_path
 def test_weights_with_other_numbers_are_refused_before_anything_runs(run: Call, library: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.weights.h5"
     keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(file)
-    code, out, _ = run("--data", str(library), "--vgg16-weights", str(file))
+    code, out, _ = run("--data", str(library), "--weights", str(file))
     assert code == 1
     assert "These are not VGG-16's ImageNet weights" in out
     assert f"SHA-256 {DIGEST}" in out
@@ -156,19 +156,19 @@ def test_weights_with_other_numbers_are_refused_before_anything_runs(run: Call, 
 
 
 def test_resuming_needs_an_earlier_run(run: Call, library: Path) -> None:
-    code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--resume")
+    code, out, _ = run("--data", str(library), "--weights", "random", "--resume")
     assert code == 1
     assert "Expected an earlier run to resume from" in out
 
 
 def test_a_setting_without_sense_is_refused_by_name(run: Call, library: Path) -> None:
-    code, out, _ = run("--data", str(library), "--vgg16-weights", "random", "--learning-rate", "0")
+    code, out, _ = run("--data", str(library), "--weights", "random", "--learning-rate", "0")
     assert code == 2
     assert "Expected learning_rate above 0" in out
 
 
 def test_flags_for_beam_reach_it(tumbao: Call, library: Path) -> None:
-    run = ("run", "--workspace", "ws", "--data", str(library), "--vgg16-weights", "random")
+    run = ("run", "--workspace", "ws", "--data", str(library), "--weights", "random")
     code, out, _ = tumbao(*run, "--beam=--direct_num_workers=2")
     assert code == 2
     assert "Expected beam_args with a --runner among them" in out

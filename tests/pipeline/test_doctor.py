@@ -108,7 +108,7 @@ def test_weights_that_nobody_can_bring_are_a_failure(healthy: Path, monkeypatch:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert found("VGG-16 weights").state == "fail"
-    assert "--vgg16-weights FILE" in found("VGG-16 weights").remedy
+    assert "--weights FILE" in found("VGG-16 weights").remedy
 
 
 @pytest.mark.parametrize(("gib", "state"), [(0.5, "fail"), (2, "warn"), (50, "ok")])

@@ -93,7 +93,7 @@ def test_the_settings_reach_their_components(config: PipelineConfig, components:
     assert destination == {"filesystem": {"base_directory": config.push_to}}
     training = json.loads(components["Trainer"].exec_properties["custom_config"])
     assert training["genres"] == ["cumbia", "salsa"]
-    assert training["seed"] == config.seed
+    assert training["training"]["seed"] == config.training.seed
 
 
 def test_the_cache_is_on_unless_told_otherwise(config: PipelineConfig) -> None:

@@ -34,7 +34,7 @@ from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_
 RATE = 22_050
 FORMATS = ("wav", "flac", "mp3", "ogg")
 TUMBAO = str(Path(sys.executable).with_name("tumbao"))
-TRAINING = ("--vgg16-weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5")
+TRAINING = ("--weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5")
 COMPONENTS = [
     "AudioExampleGen",
     "ImportSchemaGen",

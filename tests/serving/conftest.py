@@ -36,8 +36,9 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tumbao.trainer.backbone import backbone
     from tumbao.trainer.head import head
     from tumbao.trainer.model import joined
+    from tumbao.trainer.training import Training
 
-    classifier = head(len(GENRES), seed=7)
+    classifier = head((9, 9, 512), len(GENRES), Training())
     kernel, bias = classifier.layers[-1].get_weights()
     classifier.layers[-1].set_weights([0.01 * kernel, bias])
     folder = tmp_path_factory.mktemp("saved") / "model"

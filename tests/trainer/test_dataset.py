@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tumbao.trainer.dataset import class_weights, dataset, label_counts
+from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
 
 SHAPE = (2, 2, 3)
 LABELS = [0, 1, 2, 1, 1, 0, 1, 2, 1, 1, 0, 1, 1]
@@ -22,12 +22,12 @@ def pattern(tmp_path: Path, write_features: Callable[..., str]) -> str:
 
 
 def passes(pattern: str, seed: int | None, count: int = 2) -> list[np.ndarray]:
-    batches = dataset([pattern], genres=3, shape=SHAPE, batch=4, shuffle_seed=seed)
+    batches = Records([pattern], SHAPE, 3).batches(4, seed)
     return [np.concatenate([features for features, _ in batches.as_numpy_iterator()]) for _ in range(count)]
 
 
 def test_batches_hold_features_and_one_hot_labels_in_the_order_of_the_files(pattern: str) -> None:
-    batches = list(dataset([pattern], genres=3, shape=SHAPE, batch=4).as_numpy_iterator())
+    batches = list(Records([pattern], SHAPE, 3).batches(4).as_numpy_iterator())
     assert [len(features) for features, _ in batches] == [4, 4, 4, 1]
     labels = np.concatenate([labels for _, labels in batches])
     assert labels.dtype == np.float32
@@ -51,7 +51,7 @@ def test_without_a_seed_the_order_stays(pattern: str) -> None:
 
 
 def test_labels_are_counted(pattern: str) -> None:
-    assert label_counts([pattern], genres=4, shape=SHAPE).tolist() == [3, 8, 2, 0]
+    assert Records([pattern], SHAPE, 4).counts.tolist() == [3, 8, 2, 0]
 
 
 def test_weights_make_each_genre_count_the_same() -> None:
@@ -60,3 +60,30 @@ def test_weights_make_each_genre_count_the_same() -> None:
     assert weights == {0: pytest.approx(12 / 9), 1: pytest.approx(0.5), 2: pytest.approx(4)}
     totals = [weights[label] * count for label, count in enumerate(counts)]
     assert totals == pytest.approx([4, 4, 4])
+
+
+def test_arrays_give_what_records_give(pattern: str) -> None:
+    records = Records([pattern], SHAPE, 3)
+    features, labels = (np.concatenate(parts) for parts in zip(*records.batches(4).as_numpy_iterator(), strict=True))
+    rows = np.array([12, 3, 3, 7])
+    arrays = Arrays(features.astype(np.float16), labels.argmax(axis=1), rows, 3)
+    assert arrays.counts.tolist() == np.bincount(np.array(LABELS)[rows], minlength=3).tolist()
+    assert len(arrays.batches(3)) == 2
+    ((first, hot), (second, _)) = arrays.batches(3).as_numpy_iterator()
+    np.testing.assert_allclose(np.concatenate([first, second]), features[rows], atol=1e-3)
+    np.testing.assert_array_equal(hot, labels[rows[:3]])
+    orders = [np.concatenate([one for one, _ in arrays.batches(3, seed).as_numpy_iterator()]) for seed in (1, 1)]
+    np.testing.assert_array_equal(*orders)
+
+
+def test_mixing_keeps_batches_and_mixes_labels_as_it_mixes_features(pattern: str) -> None:
+    plain = Records([pattern], SHAPE, 3).batches(4)
+    mixing = mixed(plain, 0.4, seed=1)
+    assert len(mixing) == len(plain)
+    first, again = (list(mixing.as_numpy_iterator()) for _ in range(2))
+    assert not np.allclose(first[0][1], again[0][1])
+    for (features, labels), (_, one_hot) in zip(first, plain.as_numpy_iterator(), strict=True):
+        np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+        np.testing.assert_allclose(features.mean(axis=(1, 2, 3)), labels @ [0.25, 1.25, 2.25], atol=0.25)
+        assert labels.shape == one_hot.shape
+    assert max(np.abs(labels.max(axis=1) - 1).max() for _, labels in first) > 0.01

@@ -9,7 +9,7 @@ from tumbao.trainer.levels import levels
 
 
 @pytest.mark.parametrize("spec", [MelSpec(), FINE], ids=["paper", "fine"])
-def test_the_colour_map_is_undone_exactly(spec):
+def test_the_colour_map_is_undone_exactly(spec: MelSpec) -> None:
     drawn = np.random.default_rng(1).integers(0, 256, (2, *spec.image_shape[:2]))
     frames = levels(spec)(palette(spec)[drawn]).numpy()
     assert frames.shape == (2, spec.image_width, spec.image_height)
@@ -17,7 +17,7 @@ def test_the_colour_map_is_undone_exactly(spec):
     assert frames.dtype == np.float32
 
 
-def test_low_bands_and_early_frames_come_first():
+def test_low_bands_and_early_frames_come_first() -> None:
     time = np.arange(FINE.fragment_samples) / FINE.sample_rate_hz
     low_and_early = np.where(time < 10, np.sin(2 * np.pi * 100 * time), 0).astype(np.float32)[np.newaxis]
     frames = levels(FINE)(palette(FINE)[mel_levels(low_and_early, FINE).numpy()]).numpy()[0]
@@ -26,10 +26,10 @@ def test_low_bands_and_early_frames_come_first():
     assert frames[:600, 60:].mean() < 0.2
 
 
-def test_a_colour_map_that_cannot_be_undone_is_refused():
+def test_a_colour_map_that_cannot_be_undone_is_refused() -> None:
     with pytest.raises(ValueError, match=r"grow brighter, such as magma\. Received: 'hsv'"):
         levels(dataclasses.replace(MelSpec(), colormap="hsv"))
 
 
-def test_fine_frames_are_not_resized():
+def test_fine_frames_are_not_resized() -> None:
     assert (FINE.frames, FINE.mel_bands) == (FINE.image_width, FINE.image_height)

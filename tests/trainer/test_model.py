@@ -11,6 +11,8 @@ from tumbao.trainer import backbone as backbone_module
 from tumbao.trainer.backbone import backbone, preferred_policy
 from tumbao.trainer.head import head
 from tumbao.trainer.model import joined, layer_table
+from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.training import Training
 
 TABLE_I = [
     ("image", "InputLayer", (300, 300, 3), 0),
@@ -47,7 +49,7 @@ def trunk() -> Any:
 
 @pytest.fixture(scope="module")
 def classifier() -> Any:
-    return head(genres=5, seed=7)
+    return head((9, 9, 512), 5, Training())
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +104,15 @@ def test_bfloat16_gives_nearly_the_same_features_as_float32(trunk: Any, images: 
 
 
 def test_the_head_is_the_seeds() -> None:
-    first, same, other = (head(genres=3, seed=seed).get_weights() for seed in (1, 1, 2))
+    first, same, other = (head((9, 9, 512), 3, Training(seed=seed)).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
 def test_a_head_of_one_genre_is_refused() -> None:
+    paper = peer(PAPER)
     with pytest.raises(ValueError, match=r"at least 2 genres.*Received: genres=1"):
-        head(genres=1, seed=0)
+        paper.head_for((9, 9, 512), 1, paper.settings())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,85 +12,127 @@ import numpy as np
 import pytest
 
 from tumbao import progress
-from tumbao.trainer.run import KeepBest, fit
+from tumbao.trainer.backbone import last_block_tensors
+from tumbao.trainer.dataset import Arrays, Records
+from tumbao.trainer.fit import KeepBest, fit
+from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.run import HEAD_FILE, learn
+from tumbao.trainer.training import Training
 
 SHAPE = (9, 9, 512)
-CONFIG = {
-    "genres": ["a", "b", "c"],
-    "epochs": 2,
-    "batch": 4,
-    "learning_rate": 1e-5,
-    "seed": 7,
-    "class_weights": "auto",
-    "resume": "",
-}
+TRAINING = Training(epochs=2, batch=4, learning_rate=1e-5)
+
+Splits = tuple[Records, Records]
+Trained = tuple[Any, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[..., str]) -> tuple[list[str], ...]:
+def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[..., str]) -> Splits:
     folder = tmp_path_factory.mktemp("features")
     train = write_features(folder / "train.gz", [0, 1, 2, 0, 1, 2, 0, 1, 2, 2], SHAPE)
     val = write_features(folder / "val.gz", [0, 1, 2, 2, 1, 0], SHAPE)
-    return [train], [val]
+    return Records([train], SHAPE, 3), Records([val], SHAPE, 3)
+
+
+def trained_with(records: Splits, resume: str = "", **settings: Any) -> Trained:
+    return learn(peer(PAPER), *records, dataclasses.replace(TRAINING, **settings), shape=SHAPE, resume=resume)
 
 
 @pytest.fixture(scope="module")
-def trained(records: tuple[list[str], ...]) -> tuple[Any, dict[str, Any]]:
-    return fit(*records, config=CONFIG, shape=SHAPE)
+def trained(records: Splits) -> Trained:
+    return trained_with(records)
 
 
-def test_the_same_run_twice_gives_the_same_metrics_and_weights(
-    trained: tuple[Any, dict[str, Any]], records: tuple[list[str], ...]
-) -> None:
-    model, history = fit(*records, config=CONFIG, shape=SHAPE)
+def test_the_same_run_twice_gives_the_same_metrics_and_weights(trained: Trained, records: Splits) -> None:
+    model, history = trained_with(records)
     assert history == trained[1]
     for again, before in zip(model.get_weights(), trained[0].get_weights(), strict=True):
         np.testing.assert_array_equal(again, before)
 
 
-def test_another_seed_is_another_run(trained: tuple[Any, dict[str, Any]], records: tuple[list[str], ...]) -> None:
-    assert fit(*records, config=CONFIG | {"seed": 8, "epochs": 1}, shape=SHAPE)[1]["epochs"] != trained[1]["epochs"][:1]
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 8}, {"mixup": 0.4}, {"dropout": 0.5}, {"l2": 0.1}, {"label_smoothing": 0.2}, {"units": (8,)}],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_setting_is_another_run(trained: Trained, records: Splits, other: dict[str, Any]) -> None:
+    assert trained_with(records, epochs=1, **other)[1]["epochs"] != trained[1]["epochs"][:1]
 
 
-def test_the_history_has_a_row_an_epoch_and_names_the_best(trained: tuple[Any, dict[str, Any]]) -> None:
+def test_the_cosine_schedule_comes_to_rest(records: Splits) -> None:
+    falling, _ = trained_with(records, schedule="cosine", epochs=1)
+    assert float(falling.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+    assert float(trained_with(records, epochs=1)[0].optimizer.learning_rate) == pytest.approx(TRAINING.learning_rate)
+
+
+def test_the_history_has_a_row_an_epoch_and_names_the_best(trained: Trained) -> None:
     epochs = trained[1]["epochs"]
     assert [set(epoch) for epoch in epochs] == 2 * [{"loss", "accuracy", "val_loss", "val_accuracy"}]
     best = max(range(2), key=lambda index: (epochs[index]["val_accuracy"], -epochs[index]["val_loss"]))
     assert trained[1]["best_epoch"] == best + 1
 
 
-def test_resume_starts_from_the_given_weights(
-    trained: tuple[Any, dict[str, Any]], records: tuple[list[str], ...], tmp_path: Path
-) -> None:
+def test_resume_starts_from_the_given_weights(trained: Trained, records: Splits, tmp_path: Path) -> None:
     model, history = trained
-    model.save_weights(tmp_path / "head.weights.h5")
+    model.save(tmp_path / HEAD_FILE)
     best = history["epochs"][history["best_epoch"] - 1]
-    config = CONFIG | {"resume": str(tmp_path / "head.weights.h5"), "learning_rate": 1e-12, "epochs": 1}
-    first = fit(*records, config=config, shape=SHAPE)[1]["epochs"][0]
+    first = trained_with(records, str(tmp_path / HEAD_FILE), learning_rate=1e-12, epochs=1)[1]["epochs"][0]
     assert first["val_accuracy"] == best["val_accuracy"]
     assert first["val_loss"] == pytest.approx(best["val_loss"], rel=1e-4)
 
 
-def test_genres_are_weighed_only_where_unbalanced_and_wanted(
-    trained: tuple[Any, dict[str, Any]], records: tuple[list[str], ...]
-) -> None:
+def test_resume_from_another_models_head_is_refused(trained: Trained, records: Splits, tmp_path: Path) -> None:
+    trained[0].save(tmp_path / HEAD_FILE)
+    with pytest.raises(ValueError, match=r"Expected an earlier run of the same model.*Leave --resume out"):
+        trained_with(records, str(tmp_path / HEAD_FILE), units=(16,))
+
+
+def test_genres_are_weighed_only_where_unbalanced_and_wanted(trained: Trained, records: Splits) -> None:
     assert trained[1]["class_weights"] == pytest.approx({0: 10 / 9, 1: 10 / 9, 2: 10 / 12})
-    once = CONFIG | {"epochs": 1}
-    assert fit(*records, config=once | {"class_weights": "none"}, shape=SHAPE)[1]["class_weights"] is None
-    balanced = (records[1], records[1])
-    assert fit(*balanced, config=once, shape=SHAPE)[1]["class_weights"] is None
+    assert trained_with(records, epochs=1, class_weights="none")[1]["class_weights"] is None
+    assert trained_with((records[1], records[1]), epochs=1)[1]["class_weights"] is None
 
 
-def test_every_batch_is_reported(records: tuple[list[str], ...]) -> None:
+def test_every_batch_is_reported(records: Splits) -> None:
     heard: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: heard.append(step)):
-        fit(*records, config=CONFIG, shape=SHAPE)
+        trained_with(records)
     assert heard == [("train", done, 6) for done in range(7)]
 
 
-def test_a_loss_that_is_no_number_ends_training_with_advice(records: tuple[list[str], ...]) -> None:
+def test_a_loss_that_is_no_number_ends_training_with_advice(records: Splits) -> None:
     with pytest.raises(ValueError, match=r"not a number.*--learning-rate"):
-        fit(*records, config=CONFIG | {"learning_rate": 1e30, "epochs": 1}, shape=SHAPE)
+        trained_with(records, learning_rate=1e30, epochs=1)
+
+
+def test_patience_ends_training_where_nothing_gets_better() -> None:
+    rng = np.random.default_rng(1)
+    noise = Arrays(rng.normal(size=(24, 3)), rng.integers(0, 2, 24), np.arange(24), 2)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+    history = fit(model, noise, noise, Training(epochs=50, patience=3, learning_rate=1e-12, units=()))
+    assert len(history["epochs"]) <= history["best_epoch"] + 3 < 50
+
+
+def test_the_last_block_learns_only_when_it_is_tuned(tmp_path: Path, write_features: Callable[..., str]) -> None:
+    shape = (18, 18, 512)
+    records = Records([write_features(tmp_path / "data.gz", [0, 1, 0, 1], shape)], shape, 2)
+    model = peer("vgg16-gap")
+    settings = model.settings(epochs=1, fine_tune=1, batch=4, patience=0)
+    assert model.trunk_for(settings).name == "vgg16-block4"
+    heard: list[Any] = []
+    head = model.head_for(shape, 2, settings)
+    assert not head.get_layer("block5_conv3").trainable
+    head, history = learn(model, records, records, settings, shape=shape)
+    heard = history["epochs"]
+    assert len(heard) == 2
+    before = last_block_tensors(None)["block5_conv3"][0]
+    moved = np.abs(head.get_layer("block5_conv3").get_weights()[0] - before).max()
+    assert moved > 0 if history["best_epoch"] == 2 else moved == 0
+
+
+def test_a_trunk_without_a_block_to_tune_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no block that can be tuned\. Received: fine_tune=3 with cnn"):
+        peer("cnn").settings(fine_tune=3)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from ai_edge_litert.interpreter import Interpreter
 from tumbao.serving.browser import in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
-from tumbao.trainer.backbone import backbone
-from tumbao.trainer.head import head
 from tumbao.trainer.model import joined
+from tumbao.trainer.run import load_head
+from tumbao.trainer.trunks import TRUNKS
 
 Sense = Literal["image", "waveform", "examples"]
 """What an artefact takes: a mel image, a fragment's samples or a serialized record."""
@@ -93,26 +93,25 @@ def signatures(saved_model: str) -> Iterator[Artefact]:
         yield Artefact("SavedModel", f"signature {name}", "float32", size, sense, answer)
 
 
-def keras_model(weights_file: str, head_file: str, genres: int) -> Iterator[Artefact]:
+def keras_model(trunk: str, weights_file: str, head_file: str) -> Iterator[Artefact]:
     """Give the Keras model as it was trained.
 
     Parameters
     ----------
+    trunk : str
+        A name of `TRUNKS`.
     weights_file : str
-        The backbone's weights; empty for random ones.
+        Its weights; empty for random ones.
     head_file : str
-        The head's weights, as the Trainer left them.
-    genres : int
-        Number of genres.
+        The head, as the Trainer left it.
 
     Yields
     ------
     artefact : Artefact
         The model.
     """
-    answering = head(genres, seed=0)
-    answering.load_weights(head_file)
-    model = joined(backbone(Path(weights_file) if weights_file else None), answering)
+    frozen = TRUNKS[trunk].build(Path(weights_file) if weights_file else None, "float32")
+    model = joined(frozen, load_head(head_file))
     size = sum(variable.value.numpy().nbytes for variable in model.variables)
     yield Artefact("Keras model", "Keras", "float32", size, "image", lambda image: model(image, training=False).numpy())
 

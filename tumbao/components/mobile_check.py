@@ -63,8 +63,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     report: tfx.dsl.components.OutputArtifact[AgreementReport],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
+    trunk: tfx.dsl.components.Parameter[str],
     weights: tfx.dsl.components.Parameter[str],
-    genres: tfx.dsl.components.Parameter[int],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Compare every artefact with the SavedModel on the test split, and bless or veto.
@@ -74,7 +74,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     model : Model
         Output of EdgeExport.
     model_run : ModelRun
-        The Trainer's, with the weights of the head.
+        The Trainer's, with the head.
     examples : Examples
         Records with mel images.
     blessing : InfraBlessing
@@ -85,10 +85,10 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         Folder of `catalog.write_manifests`: where the songs are.
     mel_spec : str
         The front-end's parameters as JSON.
+    trunk : str
+        A name of `TRUNKS`.
     weights : str
-        File of the backbone's weights; empty for random ones.
-    genres : int
-        Number of genres.
+        File of its weights; empty for random ones.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     """
@@ -101,7 +101,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     progress.start("compare", 4 * len(fragments) + 9 * len(sample))
     rows = []
     reference = np.zeros(0)
-    keras = keras_model(weights, f"{model_run.uri}/{HEAD_FILE}", genres)
+    keras = keras_model(trunk, weights, f"{model_run.uri}/{HEAD_FILE}")
     for artefact in chain(signatures(saved_model), keras, tflite_files(saved_model)):
         first = not len(reference)
         everywhere = first or (artefact.through == LITERT and artefact.takes == "image")

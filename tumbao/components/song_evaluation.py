@@ -1,6 +1,6 @@
 """SongEvaluation: how well whole songs are answered, and which are not to be answered, before the export.
 
-The head runs over the cached features of the backbone, so nothing waits for the backbone again. Where the backbone ran
+The head runs over the cached features, so nothing waits for the trunk again. Where the trunk ran
 in bfloat16, its rounding is in these figures.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
@@ -21,9 +21,7 @@ from tumbao.components.ingest.records import BACKBONE_DTYPE
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema import record
 from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar, traits_of
-from tumbao.trainer.backbone import FEATURES_SHAPE
-from tumbao.trainer.head import head
-from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.run import HEAD_FILE, load_head
 
 METRICS_FILE = "song_metrics.json"
 """`song_metrics.SongMetrics` as JSON."""
@@ -47,7 +45,6 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     features: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     figures: tfx.dsl.components.OutputArtifact[SongFigures],
-    genres: tfx.dsl.components.Parameter[int],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Learn what is familiar from the training songs, calibrate on the validation songs, and measure on the test songs.
@@ -57,18 +54,15 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     examples : Examples
         Records with mel images.
     features : Examples
-        Records with the backbone's output.
+        Records with the trunk's output.
     model_run : ModelRun
-        The Trainer's, with the weights of the head.
+        The Trainer's, with the head.
     figures : SongFigures
         Written: figures, calibration and predictions.
-    genres : int
-        How many genres there are.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     """
-    model = head(genres, seed=0)
-    model.load_weights(f"{model_run.uri}/{HEAD_FILE}")
+    model = load_head(f"{model_run.uri}/{HEAD_FILE}")
     predictions = {
         split: list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
         for split in ("val", "test")
@@ -108,7 +102,8 @@ def read_song_metrics(figures: str) -> SongMetrics:
 
 def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
     for fragments in _batches(read_records(pattern)):
-        stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(FEATURES_SHAPE) for one in fragments]
+        shape = model.input_shape[1:]
+        stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(shape) for one in fragments]
         answers = model.predict_on_batch(np.stack(stored).astype(np.float32))
         for fragment, probabilities in zip(fragments, answers, strict=True):
             yield {

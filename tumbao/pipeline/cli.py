@@ -134,16 +134,41 @@ def run(
         SplitMethod, typer.Option(help="stable: a song keeps its side while the library grows.")
     ] = SplitMethod.STRATIFIED,
     seed: Annotated[int, typer.Option(min=0, help="Of split, initial weights and shuffling.")] = 7,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Fragments in a batch.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 1e-3,
+    model: Annotated[str, typer.Option(help="The model; `tumbao models` lists them.")] = "vgg16",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split. [default: the model's]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Fragments in a batch. [default: the model's]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's. [default: the model's]")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the learning rate: constant or cosine. [default: the model's]")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better one that end training. [default: the model's]")
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option(help="Widths of the dense layers, as 512,64. [default: the model's]")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share that is dropped. [default: the model's]")] = None,
+    l2: Annotated[float | None, typer.Option(help="Weight of the squared kernels. [default: the model's]")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of a label spread over all genres. [default: the model's]")
+    ] = None,
+    mixup: Annotated[
+        float | None, typer.Option(help="Mix pairs of fragments: beta's parameters. [default: the model's]")
+    ] = None,
+    augment: Annotated[
+        int | None, typer.Option(help="Copies of each training fragment, masked. [default: the model's]")
+    ] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option(help="Epochs more, in which VGG-16's last block learns too. [default: the model's]")
+    ] = None,
     class_weights: Annotated[
         ClassWeights, typer.Option(help="Whether genres are weighed by their number of fragments.")
     ] = ClassWeights.AUTO,
     min_accuracy: Annotated[float, typer.Option(min=0, max=1, help="Lowest accuracy on the test split.")] = 0.80,
     min_recall: Annotated[float, typer.Option(min=0, max=1, help="Lowest recall of each genre.")] = 0.50,
-    vgg16_weights: Annotated[
-        str, typer.Option(help="A Keras no-top file of VGG-16's ImageNet weights. [default: look for them]")
+    weights: Annotated[
+        str,
+        typer.Option(help="A file of the trunk's weights, for VGG-16 a Keras no-top file. [default: look for them]"),
     ] = "",
     precision: Annotated[
         Precision, typer.Option(help="What the backbone computes in; auto looks at the processor.")
@@ -168,6 +193,21 @@ def run(
     _require_pipeline()
     from tumbao.pipeline.local import LocalRun
 
+    training = {
+        "epochs": epochs,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "patience": patience,
+        "class_weights": class_weights.value,
+        "units": _widths(units),
+        "dropout": dropout,
+        "l2": l2,
+        "label_smoothing": label_smoothing,
+        "mixup": mixup,
+        "augment": augment,
+        "fine_tune": fine_tune,
+    }
     asked = LocalRun(
         data=data,
         workspace=workspace,
@@ -176,17 +216,15 @@ def run(
         protocol=Split.SONG.value if split is Split.GIVEN else split.value,
         method=split.value if split is Split.GIVEN else split_method.value,
         seed=seed,
-        vgg16_weights=vgg16_weights,
+        model=model,
+        weights=weights,
         precision=precision.value,
         push_to=push_to or workspace / "pushed",
         resume=resume,
         from_component=from_component,
         to_component=to_component,
-        training={
-            "epochs": epochs,
-            "batch": batch,
-            "learning_rate": learning_rate,
-            "class_weights": class_weights.value,
+        training={name: value for name, value in training.items() if value is not None},
+        settings={
             "min_accuracy": min_accuracy,
             "min_recall": min_recall,
             **({"beam_args": tuple(beam)} if beam else {}),
@@ -286,6 +324,29 @@ def _hush() -> None:
 
 def _names(genres: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in genres.split(",") if name.strip())
+
+
+def _widths(units: str | None) -> tuple[int, ...] | None:
+    """Read widths such as 512,64; "0" stands for no layer."""
+    if units is None:
+        return None
+    try:
+        return tuple(int(width) for width in units.split(",") if int(width))
+    except ValueError:
+        _fail(ValueError(f"Expected --units as whole numbers with commas, as 512,64. Received: {units}"), 2)
+
+
+@app.command()
+def models() -> None:
+    """List the models that `tumbao run --model` and `tumbao compare` know."""
+    from rich.table import Table
+
+    from tumbao.trainer.peers.registry import PEERS
+
+    table = Table("model", "after", "what it is")
+    for one in PEERS.values():
+        table.add_row(one.name, one.after, one.summary)
+    Console().print(table)
 
 
 @app.command()
@@ -445,7 +506,8 @@ def demo(
         protocol=Split.SONG.value,
         method=SplitMethod.STRATIFIED.value,
         seed=DEMO_SEED,
-        vgg16_weights="",
+        model="vgg16",
+        weights="",
         precision=Precision.AUTO.value,
         push_to=workspace / "pushed",
         resume=False,

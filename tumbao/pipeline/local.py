@@ -55,8 +55,10 @@ class LocalRun:
         How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
     seed : int
         Of the split, of initial weights and of shuffling.
-    vgg16_weights : str
-        File of ImageNet weights, `random`, or empty to look for them.
+    model : str
+        Name of the model, see `peers.registry`.
+    weights : str
+        File of its trunk's weights, `random`, or empty to look for them.
     precision : str
         `auto`, `float32` or `mixed_bfloat16`.
     push_to : Path
@@ -66,7 +68,9 @@ class LocalRun:
     from_component, to_component : str
         Where to begin and to end; empty for the whole graph.
     training : mapping of str to Any
-        Settings of `PipelineConfig`: epochs, batch, learning_rate, class_weights, min_accuracy, min_recall.
+        Settings of `Training` that are wanted otherwise than the model has them by itself.
+    settings : mapping of str to Any
+        Settings of `PipelineConfig`: min_accuracy, min_recall, beam_args.
     """
 
     data: Path
@@ -76,13 +80,15 @@ class LocalRun:
     protocol: str
     method: str
     seed: int
-    vgg16_weights: str
+    model: str
+    weights: str
     precision: str
     push_to: Path
     resume: bool
     from_component: str
     to_component: str
     training: Mapping[str, Any]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
@@ -116,7 +122,7 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     name = started.strftime("%Y%m%d-%H%M%S")
     settings = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    settings |= {**settings.pop("training")}
+    settings |= {**settings.pop("training"), **settings.pop("settings")}
     record = runs.RunRecord(
         name, started.isoformat(timespec="seconds"), "running", library=asked.data.name, settings=settings
     )

@@ -9,6 +9,7 @@ from tumbao.trainer import weights
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 Policy = Literal["float32", "mixed_bfloat16"]
 
@@ -58,6 +59,70 @@ def backbone(weights_file: Path | None, dtype_policy: Policy = "float32") -> ker
     model = keras.Model(images, features, name="backbone")
     model.trainable = False
     return model
+
+
+def with_average_pooling(trunk: keras.Model) -> keras.Model:
+    """Put average pooling in the place of max pooling.
+
+    Parameters
+    ----------
+    trunk : keras.Model
+        Of `backbone`.
+
+    Returns
+    -------
+    keras.Model
+        The same network with the same weights; only the five pools are others.
+    """
+    import keras
+
+    def replaced(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if not isinstance(layer, keras.layers.MaxPooling2D):
+            return layer
+        return keras.layers.AveragePooling2D(layer.pool_size, layer.strides, name=layer.name, dtype=layer.dtype_policy)
+
+    model = keras.models.clone_model(trunk, clone_function=replaced)
+    model.trainable = False
+    return model
+
+
+def up_to(trunk: keras.Model, layer: str) -> keras.Model:
+    """Cut a trunk off after a layer.
+
+    Parameters
+    ----------
+    trunk : keras.Model
+        Of `backbone`.
+    layer : str
+        The last layer that is kept.
+
+    Returns
+    -------
+    keras.Model
+        Images to that layer's output, float32.
+    """
+    import keras
+
+    model = keras.Model(trunk.input, keras.ops.cast(trunk.get_layer(layer).output, "float32"), name="backbone")
+    model.trainable = False
+    return model
+
+
+def last_block_tensors(weights_file: Path | None) -> dict[str, list[np.ndarray]]:
+    """Give the weights of VGG-16's last block.
+
+    Parameters
+    ----------
+    weights_file : Path or None
+        As for `backbone`.
+
+    Returns
+    -------
+    tensors : dict of str to list of np.ndarray
+        Kernel and bias by the name of the layer, block5_conv1 to block5_conv3.
+    """
+    tensors = weights.random_tensors() if weights_file is None else weights.read_tensors(weights_file)
+    return {f"block5_conv{conv}": tensors[2 * conv - 8 : 2 * conv - 6 or None] for conv in (1, 2, 3)}
 
 
 def cpu_features() -> frozenset[str]:

@@ -1,9 +1,11 @@
-"""Records of features → batches for the head."""
+"""Cached features → batches for the head, out of records or out of memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,76 +13,152 @@ import tensorflow as tf
 from tumbao.components.ingest.records import parse_features
 
 SHUFFLE_RECORDS = 4_096
-"""How many records are shuffled at a time; 83 kB each."""
+"""How many records are shuffled at a time; 83 kB each with VGG-16's features."""
+
+_PARALLEL = 2
 
 
-def dataset(
-    patterns: Sequence[str],
-    *,
-    genres: int,
-    shape: tuple[int, int, int],
-    batch: int,
-    records: int | None = None,
-    shuffle_seed: int | None = None,
-) -> tf.data.Dataset:
-    """Read records of features in batches, always in the same order for the same seed.
+class Fragments(Protocol):
+    """One split's features and labels."""
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Fragments by label: int64 [genres]."""
+
+    def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
+        """Give batches, always in the same order for the same seed.
+
+        Parameters
+        ----------
+        batch : int
+            Fragments in a batch; the last batch may be smaller.
+        shuffle_seed : int or None
+            Shuffle anew in every pass, beginning with this seed; None keeps the order.
+
+        Returns
+        -------
+        batches : tf.data.Dataset
+            Pairs of features float32 [n, *shape] and one-hot labels float32 [n, genres], of known length.
+        """
+
+
+class Records:
+    """Fragments in records of features.
 
     Parameters
     ----------
     patterns : sequence of str
         Glob patterns of GZIP TFRecord files.
-    genres : int
-        Length of the one-hot labels.
     shape : tuple of int
-        Shape of the backbone's output.
-    batch : int
-        Records in a batch; the last batch may be smaller.
-    records : int or None
-        How many records there are; Keras takes data that end without having told their length for a mistake.
-    shuffle_seed : int or None
-        Shuffle anew in every pass, beginning with this seed; None keeps the order.
+        Shape of one fragment's features.
+    genres : int
+        How many genres there are.
+    """
+
+    def __init__(self, patterns: Sequence[str], shape: tuple[int, ...], genres: int) -> None:
+        self._files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+        self._shape = shape
+        self._genres = genres
+
+    @cached_property
+    def counts(self) -> np.ndarray:  # noqa: D102 - see Fragments
+        counts = np.zeros(self._genres, np.int64)
+        for _, labels in self._read(tf.data.TFRecordDataset(self._files, "GZIP")).batch(256):
+            counts += labels.numpy().sum(axis=0).astype(np.int64)
+        return counts
+
+    def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:  # noqa: D102 - see Fragments
+        serialized = tf.data.TFRecordDataset(self._files, "GZIP")
+        if shuffle_seed is not None:
+            serialized = serialized.shuffle(SHUFFLE_RECORDS, seed=shuffle_seed)
+        return _known(self._read(serialized).batch(batch), self.counts, batch)
+
+    def _read(self, serialized: tf.data.Dataset) -> tf.data.Dataset:
+        def read(one: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            features, label = parse_features(one, self._shape)
+            return features, tf.one_hot(label, self._genres)
+
+        return serialized.map(read, num_parallel_calls=_PARALLEL, deterministic=True)
+
+
+class Arrays:
+    """Fragments in memory, or in a file that is mapped into it.
+
+    Parameters
+    ----------
+    features : np.ndarray [shape=(n, *shape), dtype=float16 or float32]
+        Features of all fragments.
+    labels : np.ndarray [shape=(n,), dtype=int]
+        Their labels.
+    rows : np.ndarray [shape=(m,), dtype=int]
+        Which fragments these are.
+    genres : int
+        How many genres there are.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, rows: np.ndarray, genres: int) -> None:
+        self._features = features
+        self._labels = np.asarray(labels)
+        self._rows = np.asarray(rows)
+        self._genres = genres
+
+    @property
+    def counts(self) -> np.ndarray:  # noqa: D102 - see Fragments
+        return np.bincount(self._labels[self._rows], minlength=self._genres)
+
+    def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:  # noqa: D102 - see Fragments
+        rows = tf.data.Dataset.from_tensor_slices(self._rows)
+        if shuffle_seed is not None:
+            rows = rows.shuffle(len(self._rows), seed=shuffle_seed)
+        shape = [None, *self._features.shape[1:]]
+
+        def read(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            features = tf.numpy_function(lambda rows: self._features[rows].astype(np.float32), [rows], tf.float32)
+            labels = tf.one_hot(tf.gather(tf.constant(self._labels), rows), self._genres)
+            return tf.ensure_shape(features, shape), labels
+
+        return _known(rows.batch(batch).map(read, num_parallel_calls=_PARALLEL, deterministic=True), self.counts, batch)
+
+
+def _known(batches: tf.data.Dataset, counts: np.ndarray, batch: int) -> tf.data.Dataset:
+    """Tell the length: Keras takes data that end without having told it for a mistake."""
+    length = math.ceil(int(counts.sum()) / batch)
+    return batches.prefetch(1).apply(tf.data.experimental.assert_cardinality(length))
+
+
+def mixed(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
+    """Mix each fragment of a batch with another one, and their labels alike (mixup; Zhang et al. 2018).
+
+    Parameters
+    ----------
+    batches : tf.data.Dataset
+        Of `Fragments.batches`.
+    alpha : float
+        Both parameters of the beta distribution of the mixing weight, one weight a batch.
+    seed : int
+        Seed of weights and pairs; they are others in every pass.
 
     Returns
     -------
     batches : tf.data.Dataset
-        Pairs of features float32 [n, *shape] and one-hot labels float32 [n, genres].
+        Of the same form and length.
     """
-    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    serialized_records = tf.data.TFRecordDataset(files, compression_type="GZIP")
-    if shuffle_seed is not None:
-        serialized_records = serialized_records.shuffle(SHUFFLE_RECORDS, seed=shuffle_seed)
+    length = batches.cardinality()
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
 
-    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features, label = parse_features(serialized, shape)
-        return features, tf.one_hot(label, genres)
+    def mix(pair: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features, labels = pair
+        seeds = tf.random.split(seed, 3)
+        first, second = (tf.random.stateless_gamma([], seeds[index], alpha=alpha) for index in (0, 1))
+        weight = tf.math.divide_no_nan(first, first + second)
+        others = tf.argsort(tf.random.stateless_uniform(tf.shape(labels)[:1], seeds[2]))
+        return (
+            weight * features + (1 - weight) * tf.gather(features, others),
+            weight * labels + (1 - weight) * tf.gather(labels, others),
+        )
 
-    batches = serialized_records.map(read, num_parallel_calls=2, deterministic=True).batch(batch).prefetch(1)
-    if records is not None:
-        batches = batches.apply(tf.data.experimental.assert_cardinality(math.ceil(records / batch)))
-    return batches
-
-
-def label_counts(patterns: Sequence[str], genres: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """Count the records of each genre.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Glob patterns of GZIP TFRecord files.
-    genres : int
-        How many genres there are.
-    shape : tuple of int
-        Shape of the backbone's output.
-
-    Returns
-    -------
-    counts : np.ndarray [shape=(genres,), dtype=int64]
-        Records by label.
-    """
-    counts = np.zeros(genres, np.int64)
-    for _, labels in dataset(patterns, genres=genres, shape=shape, batch=256):
-        counts += labels.numpy().sum(axis=0).astype(np.int64)
-    return counts
+    pairs = tf.data.Dataset.zip(batches, seeds).map(mix, num_parallel_calls=_PARALLEL, deterministic=True)
+    return pairs.apply(tf.data.experimental.assert_cardinality(length))
 
 
 def class_weights(counts: np.ndarray) -> dict[int, float]:

@@ -1,53 +1,88 @@
-"""The half of the network that learns: two dense layers and a softmax over the genres."""
+"""The half of the paper's network that learns, dense layers and a softmax over the genres, and what others share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tumbao.trainer.backbone import FEATURES_SHAPE
+from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
     import keras
 
 
-def head(genres: int, seed: int) -> keras.Model:
-    """Build the head, always in float32, with seeded initial weights.
+def head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build the paper's head, always in float32, with seeded initial weights.
 
     Parameters
     ----------
+    shape : tuple of int
+        Shape of one fragment's features, (9, 9, 512) in the paper.
     genres : int
-        How many genres there are, at least 2.
-    seed : int
-        Seed of the initial weights.
+        How many genres there are.
+    training : Training
+        With `units`, 512 and 64 in the paper, `dropout` and `l2`.
 
     Returns
     -------
     keras.Model
-        Features [n, 9, 9, 512] to probabilities [n, genres], float32, each row summing to 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 genres.
+        Features float32 [n, *shape] to probabilities [n, genres], float32, each row summing to 1.
     """
     import keras
 
-    if genres < 2:
-        raise ValueError(f"A head needs at least 2 genres to tell apart. Received: genres={genres}")
     return keras.Sequential(
-        [
-            keras.Input(FEATURES_SHAPE, dtype="float32", name="features"),
-            keras.layers.Flatten(name="flatten", dtype="float32"),
-            _dense(512, "relu", "dense", seed),
-            _dense(64, "relu", "dense_1", seed + 1),
-            _dense(genres, "softmax", "dense_2", seed + 2),
-        ],
+        [features(shape), keras.layers.Flatten(name="flatten", dtype="float32"), *dense_layers(genres, training)],
         name="head",
     )
 
 
-def _dense(units: int, activation: str, name: str, seed: int) -> keras.layers.Dense:
+def features(shape: tuple[int, ...]) -> Any:
+    """Give the input of a head.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one fragment's features.
+
+    Returns
+    -------
+    keras.KerasTensor
+        Named "features", float32.
+    """
     import keras
 
-    initializer = keras.initializers.GlorotUniform(seed)
-    return keras.layers.Dense(units, activation, kernel_initializer=initializer, name=name, dtype="float32")
+    return keras.Input(shape, dtype="float32", name="features")
+
+
+def dense_layers(genres: int, training: Training) -> list[keras.layers.Layer]:
+    """Build the dense layers at the end of a head.
+
+    Parameters
+    ----------
+    genres : int
+        How many genres there are.
+    training : Training
+        With `units`, `dropout`, `l2` and `seed`.
+
+    Returns
+    -------
+    layers : list of keras.layers.Layer
+        A layer for each of `units`, with what is dropped after it, and the softmax: dense, dense_1 and so on.
+    """
+    import keras
+
+    def dense(index: int, width: int, activation: str) -> keras.layers.Layer:
+        return keras.layers.Dense(
+            width,
+            activation,
+            kernel_initializer=keras.initializers.GlorotUniform(training.seed + index),
+            kernel_regularizer=keras.regularizers.L2(training.l2) if training.l2 else None,
+            name=f"dense_{index}" if index else "dense",
+            dtype="float32",
+        )
+
+    layers: list[keras.layers.Layer] = []
+    for index, width in enumerate(training.units):
+        layers.append(dense(index, width, "relu"))
+        if training.dropout:
+            layers.append(keras.layers.Dropout(training.dropout, seed=training.seed + index))
+    return [*layers, dense(len(training.units), genres, "softmax")]

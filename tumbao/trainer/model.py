@@ -1,4 +1,4 @@
-"""Backbone and head joined into the paper's network, and its table of layers."""
+"""Trunk and head joined into one network, and its table of layers."""
 
 from __future__ import annotations
 
@@ -40,17 +40,20 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
     Parameters
     ----------
     backbone : keras.Model
-        Images to features, as `trainer.backbone.backbone` builds it.
+        Images to features, as a `Trunk` builds it.
     head : keras.Model
-        Features to probabilities, as `trainer.head.head` builds it.
+        Features to probabilities, as `Peer.head_for` builds it.
 
     Returns
     -------
     keras.Model
-        Images [n, 300, 300, 3], RGB, uint8 or float in 0..255, to probabilities [n, genres], float32.
+        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to probabilities [n, genres], float32; layer for
+        layer where the head is a sequence, with the head as a model inside it where it is not.
     """
     import keras
 
+    if not isinstance(head, keras.Sequential):
+        return keras.Model(backbone.input, head(backbone.output), name="tumbao")
     outputs = backbone.output
     for layer in head.layers:
         outputs = layer(outputs)

@@ -1,7 +1,8 @@
-"""BackboneFeatures: the frozen backbone runs over every record once, and its output is kept."""
+"""BackboneFeatures: a model's frozen trunk runs over every record once, and its output is kept."""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import functools
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,33 +15,41 @@ from tfx.types import artifact_utils
 from tumbao import progress
 from tumbao.components.ingest import records
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.backbone import Policy, backbone
+from tumbao.trainer.augment import spec_augment
+from tumbao.trainer.backbone import Policy
+from tumbao.trainer.trunks import TRUNKS
 
 BATCH = 8
-"""Images in one call of the backbone: more gains nothing on a CPU."""
+"""Images in one call of the trunk: more gains nothing on a CPU."""
 
 
 @functools.lru_cache(maxsize=1)
-def _infer(weights: str, policy: Policy) -> Any:
-    """Load the backbone once a process, whatever Beam does with its workers."""
-    model = backbone(Path(weights) if weights else None, policy)
-    return tf.function(lambda serialized: model(records.parse_images(serialized), training=False))
+def _infer(trunk: str, weights: str, policy: Policy) -> Any:
+    """Load the trunk once a process, whatever Beam does with its workers."""
+    model = TRUNKS[trunk].build(Path(weights) if weights else None, policy)
+    return tf.function(lambda images: model(images, training=False))
 
 
 class ExamplesToFeatures(beam.DoFn):
-    """Replace the images of a batch of records by the backbone's output.
+    """Replace the images of a batch of records by the trunk's output.
 
     Parameters
     ----------
+    trunk : str
+        A name of `TRUNKS`.
     weights : str
-        File of the backbone's weights; empty for random ones.
+        File of its weights; empty for random ones.
     policy : str
         Keras' dtype policy for the computation.
+    copies : int
+        Masked copies of each record beside it, see `augment.spec_augment`.
     """
 
-    def __init__(self, weights: str, policy: Policy) -> None:
+    def __init__(self, trunk: str, weights: str, policy: Policy, copies: int = 0) -> None:
+        self._trunk = trunk
         self._weights = weights
         self._policy = policy
+        self._copies = copies
 
     def process(self, batch: list[bytes]) -> Iterator[bytes]:
         """Compute one batch.
@@ -53,34 +62,47 @@ class ExamplesToFeatures(beam.DoFn):
         Yields
         ------
         record : bytes
-            The same records with the backbone's output in place of the image.
+            The same records with the trunk's output in place of the image, then those of the copies.
         """
-        features = tf.cast(_infer(self._weights, self._policy)(tf.constant(batch)), tf.float32).numpy()
-        for serialized, output in zip(batch, features, strict=True):
-            example = records.to_feature_example(tf.train.Example.FromString(serialized), output)
-            yield example.SerializeToString(deterministic=True)
-        progress.advance("features", len(batch))
+        images = records.parse_images(tf.constant(batch))
+        for copy in range(1 + self._copies):
+            shown = [self._masked(*one, copy) for one in zip(images, batch, strict=True)] if copy else images
+            features = tf.cast(_infer(self._trunk, self._weights, self._policy)(tf.stack(shown)), tf.float32).numpy()
+            for serialized, output in zip(batch, features, strict=True):
+                example = records.to_feature_example(tf.train.Example.FromString(serialized), output)
+                yield example.SerializeToString(deterministic=True)
+            progress.advance("features", len(batch))
+
+    def _masked(self, image: tf.Tensor, serialized: bytes, copy: int) -> tf.Tensor:
+        """Mask a fragment's copy always alike, wherever and after whatever it is computed."""
+        return spec_augment(image, zlib.crc32(serialized, copy), TRUNKS[self._trunk].mel_spec)
 
 
 @tfx.dsl.components.component(use_beam=True)
 def BackboneFeatures(  # noqa: N802 - TFX names components so
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     features: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Examples],
+    trunk: tfx.dsl.components.Parameter[str],
     weights: tfx.dsl.components.Parameter[str],
+    augment: tfx.dsl.components.Parameter[int],
     policy: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
     beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Run the frozen backbone over all splits.
+    """Run the frozen trunk over all splits.
 
     Parameters
     ----------
     examples : Examples
         Records with mel images.
     features : Examples
-        Written: the same records with the backbone's float16 output.
+        Written: the same records with the trunk's float16 output, those of train with their masked copies.
+    trunk : str
+        A name of `TRUNKS`.
     weights : str
-        File of the backbone's weights; empty for random ones.
+        File of its weights; empty for random ones.
+    augment : int
+        Masked copies of each training record.
     policy : str
         Keras' dtype policy for the computation.
     code : str
@@ -91,8 +113,10 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
     features.split_names = examples.split_names
     for key in ("payload_format", "file_format"):
         features.set_string_custom_property(key, examples.get_string_custom_property(key))
+    copies = {split: augment if split == "train" else 0 for split in SPLITS}
     patterns = {split: f"{artifact_utils.get_split_uri([examples], split)}/*.gz" for split in SPLITS}
-    progress.start("features", sum(map(_count, patterns.values())))
+    counts = {split: _count(pattern) * (1 + copies[split]) for split, pattern in patterns.items()}
+    progress.start("features", sum(counts.values()))
     with beam_pipeline as pipeline:
         for split, pattern in patterns.items():
             target = f"{artifact_utils.get_split_uri([features], split)}/data_tfrecord"
@@ -100,7 +124,7 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
                 pipeline
                 | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
                 | f"Batch[{split}]" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
-                | f"Backbone[{split}]" >> beam.ParDo(ExamplesToFeatures(weights, policy))
+                | f"Trunk[{split}]" >> beam.ParDo(ExamplesToFeatures(trunk, weights, policy, copies[split]))
                 | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
             )
 

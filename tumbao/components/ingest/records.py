@@ -95,8 +95,8 @@ def to_feature_example(example: tf.train.Example, features: np.ndarray) -> tf.tr
     ----------
     example : tf.train.Example
         A record of `to_example`.
-    features : np.ndarray [shape=(9, 9, 512)]
-        The backbone's output, stored as float16.
+    features : np.ndarray
+        The trunk's output, stored as float16.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def parse_images(serialized: tf.Tensor) -> tf.Tensor:
     )
 
 
-def parse_features(serialized: tf.Tensor, shape: tuple[int, int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+def parse_features(serialized: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
     """Read the backbone's output and the label of one record.
 
     Parameters

@@ -1,0 +1,132 @@
+"""Training of a head on cached features by gradients, with the best epoch kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tumbao import progress
+from tumbao.trainer.dataset import Fragments, class_weights, mixed
+from tumbao.trainer.training import Training
+
+TUNED_RATE = 0.1
+"""The learning rate while the trunk's last block learns, as a share of the one before."""
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Keep the weights of the epoch with the highest validation accuracy; among equals, with the lowest loss.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better one after which training ends; 0 never ends it early.
+    """
+
+    def __init__(self, patience: int = 0) -> None:
+        super().__init__()
+        self.epoch = -1
+        self._patience = patience
+        self._best = (-math.inf, -math.inf)
+        self._weights: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Compare the epoch with the best one so far.
+
+        Parameters
+        ----------
+        epoch : int
+            Index of the epoch, from 0.
+        logs : mapping of str to float
+            Keras' figures, with `val_accuracy` and `val_loss`.
+        """
+        logs = logs or {}
+        score = (logs["val_accuracy"], -logs["val_loss"])
+        if math.isfinite(logs["val_loss"]) and score > self._best:
+            self.epoch, self._best, self._weights = epoch, score, self.model.get_weights()
+        elif self._patience and epoch - self.epoch >= self._patience:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Put the best weights back.
+
+        Parameters
+        ----------
+        logs : mapping of str to float
+            Not used.
+        """
+        if self.epoch < 0:
+            raise ValueError(
+                "The loss was not a number in any epoch, so there are no best weights. "
+                "Choose a smaller --learning-rate, or look at the mel images in the report."
+            )
+        self.model.set_weights(self._weights)
+
+
+class _Report(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        progress.advance("train")
+
+
+def fit(model: keras.Model, train: Fragments, val: Fragments, training: Training) -> dict[str, Any]:
+    """Train a head, which ends with the weights of its best epoch.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The head; with `training.fine_tune`, one whose layers of VGG-16's last block are frozen.
+    train, val : Fragments
+        The splits.
+    training : Training
+        The settings.
+
+    Returns
+    -------
+    history : dict
+        `epochs` (a list with loss, accuracy, val_loss, val_accuracy), `best_epoch` (from 1) and `class_weights`.
+
+    Raises
+    ------
+    ValueError
+        If the loss was a number in no epoch.
+    """
+    counts = train.counts
+    weights = class_weights(counts) if training.class_weights == "auto" and len(set(counts)) > 1 else None
+    batches = train.batches(training.batch, training.seed)
+    steps = len(batches)
+    if training.mixup:
+        batches = mixed(batches, training.mixup, training.seed)
+    progress.start("train", (training.epochs + training.fine_tune) * steps)
+    best = KeepBest(training.patience)
+
+    def epochs(first: int, count: int, rate: float) -> list[dict[str, float]]:
+        _compile(model, training, rate, count * steps)
+        history = model.fit(
+            batches,
+            validation_data=val.batches(training.batch),
+            initial_epoch=first,
+            epochs=first + count,
+            class_weight=weights,
+            callbacks=[best, _Report()],
+            verbose=0,
+        ).history
+        return [dict(zip(history, epoch, strict=True)) for epoch in zip(*history.values(), strict=True)]
+
+    figures = epochs(0, training.epochs, training.learning_rate)
+    if training.fine_tune:
+        for layer in model.layers:
+            layer.trainable = True
+        figures += epochs(len(figures), training.fine_tune, TUNED_RATE * training.learning_rate)
+    return {"epochs": figures, "best_epoch": best.epoch + 1, "class_weights": weights}
+
+
+def _compile(model: keras.Model, training: Training, rate: float, steps: int) -> None:
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps) if training.schedule == "cosine" else rate
+    model.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
+        metrics=["accuracy"],
+    )
