@@ -39,7 +39,7 @@ def simulate(
     song = np.repeat(np.arange(songs), fragments)
     label = song % len(genres)
     hard = rng.normal(size=(songs, len(genres)))[song] + 0.7 * rng.normal(size=(len(song), len(genres)))
-    part = {"song": song, "artist": song // 2, "fragment": rng.permutation(len(song))}
+    part = {"song": song // len(genres), "artist": song // len(genres) // 2, "fragment": rng.permutation(len(song))}
     for model in models:
         own = rng.normal(size=(songs, len(genres)))[song]
         for protocol in protocols:

@@ -216,6 +216,13 @@ def test_the_leak_is_the_difference_of_both_splits(findings: Findings) -> None:
         assert one.low <= one.value <= one.high < 0
 
 
+def test_without_a_split_by_song_the_one_by_artist_ranks() -> None:
+    found = find(list(simulate(models=("vgg16", "cnn"), protocols=("fragment", "artist"), seeds=(0,))), "vgg16")
+    assert [board.protocol for board in found.boards] == ["artist", "fragment"]
+    assert [leak.protocol for leak in found.leaks] == ["artist", "artist"]
+    assert [board.leaky for board in found.boards] == [False, True]
+
+
 def test_the_leak_needs_no_common_songs() -> None:
     apart = answers([YES, NO, YES, NO], "abcd", [0, 0, 0, 0])
     fragment = answers([YES, YES, NO], "efg", [0, 0, 0], protocol="fragment")

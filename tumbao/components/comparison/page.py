@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,29 +12,12 @@ from tumbao.components.comparison.scores import ENOUGH, Score
 from tumbao.components.comparison.tables import MEASURES, SHARES, as_json, comma_separated, markdown
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.report.page import data_uri, template, write_page, write_whole
-from tumbao.components.report.render import LEAKY_NOTE, SYNTHETIC_NOTE
+from tumbao.components.report.render import LEAKY_NOTE, SYNTHETIC_NOTE, Picture
 from tumbao.components.report.scores import RESAMPLES
-from tumbao.components.report.style import DARK, LIGHT, Look
+from tumbao.components.report.style import DARK, DOTS_PER_INCH, LIGHT, Look
 
 PAGE = "index.html"
 """The page."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page shows it.
-
-    Parameters
-    ----------
-    light, dark : str
-        The PNG as data URI, for a light and for a dark page.
-    note : str
-        What stands at its foot; may be empty.
-    """
-
-    light: str
-    dark: str
-    note: str
 
 
 def write_comparison(
@@ -79,10 +61,7 @@ def write_comparison(
         folded=folded,
         failures=failed,
         trials=len(trials),
-        pictures={
-            name: Picture(data_uri(draw(Look(LIGHT, note))), data_uri(draw(Look(DARK, note))), note)
-            for name, note, draw in _drawings(findings)
-        },
+        pictures={name: _picture(note, draw) for name, note, draw in _drawings(findings)},
         measures=MEASURES,
         shares=SHARES,
         words=words,
@@ -106,6 +85,12 @@ def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], b
         yield "training", note, partial(by_cost, "Accuracy and training", "time of one training, s", _train_seconds)
     if findings.leaks:
         yield "leaks", library, partial(figures.leaks, findings.leaks)
+
+
+def _picture(note: str, draw: Callable[[Look], bytes]) -> Picture:
+    light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
+    pixels_wide = int.from_bytes(light[16:20], "big")  # the PNG header's width
+    return Picture(data_uri(light), data_uri(dark), pixels_wide * 96 // DOTS_PER_INCH, note)
 
 
 def _megabytes(score: Score) -> float | None:
