@@ -37,6 +37,7 @@ setup(
     packages=[
         "tumbao",
         "tumbao.components",
+        "tumbao.components.comparison",
         "tumbao.components.drift",
         "tumbao.components.features",
         "tumbao.components.ingest",
@@ -51,6 +52,7 @@ setup(
         "tumbao.trainer.peers",
     ],
     package_data={
+        "tumbao.components.comparison": ["template.html.j2"],
         "tumbao.components.drift": ["template.html.j2"],
         "tumbao.components.inspection": ["template.html.j2"],
         "tumbao.components.report": ["look.css.j2", "songs.html.j2", "template.html.j2"],

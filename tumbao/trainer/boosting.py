@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SHARPNESSES = 2.0 ** np.arange(0, 8.25, 0.25)  # with 1 the probabilities are scikit-learn's
 
 
+@keras.saving.register_keras_serializable("tumbao")
 class Trees(keras.layers.Layer):
     """Complete binary trees that vote for genres.
 
@@ -78,6 +79,16 @@ class Trees(keras.layers.Layer):
         votes = ops.reshape(self.votes, (-1, self._genres))
         mean = ops.matmul(ops.reshape(reached, (-1, self._rounds * leaves)), votes)
         return ops.softmax(self.sharpness * mean)
+
+    def get_config(self) -> dict[str, int]:
+        """Tell what the layer is built from.
+
+        Returns
+        -------
+        config : dict of str to int
+            The parameters.
+        """
+        return {"genres": self._genres, "rounds": self._rounds, "depth": self._depth}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """Tell the shape of the probabilities.

@@ -36,15 +36,16 @@ def palette(spec: MelSpec) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Give the window, the filterbank and the two matrices of the resize, all float32."""
+def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Give the window, the filterbank and the two matrices of the resize, all float32; None where nothing is resized."""
     phase = 2 * np.pi * np.arange(spec.window_samples) / spec.window_samples
     window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # periodic Hann
     # An antialiased linear resize is linear in each direction: resizing the identity gives its matrix.
     # tf.image.resize itself becomes ScaleAndTranslate, which TFLite cannot convert; two products can be.
-    rows = _resize_matrix(spec.mel_bands, spec.image_height)[::-1]  # low frequencies at the bottom
-    columns = _resize_matrix(spec.frames, spec.image_width).T
-    return window, mel_filterbank(spec), np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+    rows = _resize_matrix(spec.mel_bands, spec.image_height)
+    columns = _resize_matrix(spec.frames, spec.image_width)
+    upright = None if rows is None else np.ascontiguousarray(rows[::-1])  # low frequencies at the bottom
+    return window, mel_filterbank(spec), upright, None if columns is None else np.ascontiguousarray(columns.T)
 
 
 def mel_filterbank(spec: MelSpec) -> np.ndarray:
@@ -77,7 +78,9 @@ def _to_mel(hz: float) -> float:
     return 15 * hz / 1_000 if hz < 1_000 else 15 + 27 * float(np.log(hz / 1_000) / np.log(6.4))
 
 
-def _resize_matrix(size_in: int, size_out: int) -> np.ndarray:
+def _resize_matrix(size_in: int, size_out: int) -> np.ndarray | None:
+    if size_in == size_out:
+        return None
     with tf.init_scope():
         identity = tf.eye(size_in)[:, :, tf.newaxis]
         resized = tf.image.resize(identity, (size_out, size_in), antialias=True)
@@ -134,10 +137,13 @@ def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
         0 (the floor) to 255 (the fragment's maximum); low frequencies at the bottom, time from left to right.
     """
     _, _, rows, columns = _constants(spec)
-    decibels = tf.transpose(mel_decibels(fragments, spec), [0, 2, 1])
+    image = tf.transpose(mel_decibels(fragments, spec), [0, 2, 1])
     # tensordot keeps the constant on one side of a plain product: [n, bands, frames] -> [n, bands, width]
-    narrowed = tf.tensordot(decibels, columns, 1)
-    image = tf.transpose(tf.tensordot(narrowed, rows.T, [[1], [0]]), [0, 2, 1])
+    image = image if columns is None else tf.tensordot(image, columns, 1)
+    if rows is None:
+        image = image[:, ::-1]  # low frequencies at the bottom, as the matrix puts them
+    else:
+        image = tf.transpose(tf.tensordot(image, rows.T, [[1], [0]]), [0, 2, 1])
     levels = tf.round((image + spec.dynamic_range_db) * (255.0 / spec.dynamic_range_db))
     return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
 

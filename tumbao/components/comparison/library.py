@@ -1,0 +1,129 @@
+"""A library, drawn: every fragment of every song once, whatever splits are made of it afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tumbao import progress
+from tumbao.components.ingest import copies, song_cache
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.catalog import Catalog, Rejected, Song
+from tumbao.components.ingest.song_cache import SongCache
+from tumbao.components.ingest.transform import DrawnPart, DrawSongs
+from tumbao.schema.mel_spec import MelSpec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Library:
+    """Fragments in the order of the catalog.
+
+    Parameters
+    ----------
+    songs : tuple of str
+        The song of each fragment, length n.
+    labels : np.ndarray [shape=(n,), dtype=int64]
+        The genre's index.
+    numbers : np.ndarray [shape=(n,), dtype=int64]
+        Number of the fragment in its song, from 0.
+    starts : np.ndarray [shape=(n,), dtype=float64]
+        Where it begins in its file, in seconds.
+    files : tuple of str
+        The file that it comes from.
+    archives : tuple of str
+        The archive with the song's images, and
+    members : tuple of int
+        the image's number in there.
+    rejected : tuple of Rejected
+        Songs that are not used, with the reason.
+    """
+
+    songs: tuple[str, ...]
+    labels: np.ndarray
+    numbers: np.ndarray
+    starts: np.ndarray
+    files: tuple[str, ...]
+    archives: tuple[str, ...]
+    members: tuple[int, ...]
+    rejected: tuple[Rejected, ...]
+
+    def images(self) -> Iterator[bytes]:
+        """Read the mel images.
+
+        Yields
+        ------
+        png : bytes
+            One for each fragment.
+        """
+        archive, images = "", dict[int, bytes]()
+        for path, member in zip(self.archives, self.members, strict=True):
+            if path != archive:
+                archive, images = path, dict(song_cache.images(path))
+            yield images[member]
+
+
+def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> Library:
+    """Draw what is not drawn yet, and list all fragments.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The library, looked through.
+    genres : sequence of str
+        The run's genres, in the order of the labels.
+    spec : MelSpec
+        The front-end's parameters.
+    cache : str
+        Folder of the `SongCache`.
+
+    Returns
+    -------
+    library : Library
+        Of songs that are the same recording, one is kept.
+    """
+    SongCache(cache).sweep()
+    parts = _drawn(catalog, spec, cache)
+    fingerprints = [
+        (song.song, song.entry, copies.from_text(part.drawn.fingerprint)) for song, part in parts if part.drawn
+    ]
+    left_out = copies.find_copies(sorted(fingerprints, key=lambda one: one[:2]))
+    rejected = list(catalog.rejected)
+    rows: list[tuple[str, int, int, float, str, str, int]] = []
+    firsts: dict[str, int] = {}
+    for song, part in parts:
+        if part.drawn is None:
+            rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
+        elif original := left_out.get(song.song):
+            detail = copies.same_as(original)
+            rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry))
+        else:
+            first, label = firsts.get(song.song, 0), genres.index(song.genre)
+            for index in part.drawn.fragments:
+                start = song.start_seconds + index * spec.fragment_seconds
+                rows.append((song.song, label, first + index, start, song.path, part.cached, index))
+            firsts[song.song] = first + max(part.drawn.fragments, default=-1) + 1
+    if not rows:
+        raise ValueError("Expected a library with at least one fragment that is not silent. Received: none.")
+    songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
+    numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
+    return Library(songs, *numbered, files, archives, members, tuple(rejected))
+
+
+def _drawn(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, DrawnPart]]:
+    """Run ingest's own step in this process."""
+    step = DrawSongs(spec, cache)
+    progress.start("decode", len(catalog.songs))
+    step.setup()
+    try:
+        parts: list[DrawnPart] = []
+        for song in catalog.songs:
+            end = "" if song.end_seconds is None else str(song.end_seconds)
+            row = {"path": song.path, "start": str(song.start_seconds), "end": end, "sha256": song.sha256}
+            parts.extend(step.process([row]))
+        parts.extend(windowed.value for windowed in step.finish_bundle())
+    finally:
+        step.start_bundle()
+        step.teardown()
+    return list(zip(catalog.songs, parts, strict=True))
