@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -188,6 +189,10 @@ def test_the_page_says_what_it_needs(page: Page, network: bytes) -> None:
     told = page(
         """
         const { loadModel } = await import("./model.js");
+        const { Tensor } = await import("./litert/litert.js");
+        const freed = new Set();
+        const free = Tensor.prototype.delete;
+        Tensor.prototype.delete = function () { freed.add(this); free.call(this); };
         const failure = (promise) => promise.then(() => "none", (error) => error.message);
         const model = await loadModel(["network"]);
         const picture = new Uint8Array(16 * 16 * 3);
@@ -195,6 +200,7 @@ def test_the_page_says_what_it_needs(page: Page, network: bytes) -> None:
         const told = {
             odds: Array.from(outputs.odds),
             timed: seconds > 0,
+            freed: freed.size,
             takes: model.takes.map(({ name }) => name),
             short: await failure(model.run({ picture: picture.subarray(1) })),
             sound: await failure(model.answer(new Float32Array(5))),
@@ -211,6 +217,7 @@ def test_the_page_says_what_it_needs(page: Page, network: bytes) -> None:
     ours = Interpreter(model_content=network).get_signature_runner("picture")
     np.testing.assert_allclose(told["odds"], ours(picture=np.zeros((1, 16, 16, 3), np.uint8))["odds"][0], atol=1e-6)
     assert told["timed"]
+    assert told["freed"] == 2  # input and output
     assert told["takes"] == ["picture"]
     assert told["short"] == "Expected picture: uint8 [1, 16, 16, 3], 768 values. Received: 767"
     assert told["sound"] == "Expected picture: uint8 [1, 16, 16, 3], 768 values. Received: undefined"
@@ -233,6 +240,25 @@ def test_a_browser_that_dies_is_noticed(program: str, network: bytes, pictures: 
         with pytest.raises(BrowserError, match=r"Chromium ended with code -9\. Its last words:"):
             mortal(pictures[0])
     assert all_end(started[0])
+
+
+def test_a_program_that_is_killed_leaves_no_browser(program: str, network: bytes, tmp_path: Path) -> None:
+    (tmp_path / "network.tflite").write_bytes(network)
+    script = f"""
+from pathlib import Path
+from tumbao.serving.browser import in_browser
+with in_browser([Path({str(tmp_path / "network.tflite")!r})], "picture", "odds", {program!r}) as door:
+    print(door._chromium._process.pid, flush=True)
+    door._loopback.inputs.get()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)}
+    ) as killed:
+        assert killed.stdout
+        session = int(killed.stdout.readline())
+        assert living(session)
+        killed.kill()
+    assert all_end(session)
 
 
 @pytest.fixture

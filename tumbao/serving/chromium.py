@@ -28,7 +28,10 @@ _FLAGS = (
     "--disable-sync",
     "--disable-breakpad",  # its crash reporter would outlive it
     "--disable-dev-shm-usage",  # containers have little of it
+    "--remote-debugging-pipe",  # it ends when this pipe does
 )
+_ENDS_WITH_US = 'exec "$@" 3<&0 4>/dev/null 0</dev/null'
+"""Lets it read that pipe, where it looks for it, from us: even if this process is killed, Chromium ends."""
 
 _Word = TypeVar("_Word")
 
@@ -101,11 +104,12 @@ class Chromium:
     def __init__(self, program: str, address: str, folder: Path) -> None:
         self._said = folder / "stderr.txt"
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root cannot have one
+        command = [program, *_FLAGS, *sandbox, f"--user-data-dir={folder / 'profile'}", address]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
-                [program, *_FLAGS, *sandbox, f"--user-data-dir={folder / 'profile'}", address],
+                ["/bin/sh", "-c", _ENDS_WITH_US, "sh", *command],
                 env=os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 start_new_session=True,
@@ -143,4 +147,4 @@ class Chromium:
         """End it and all its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.communicate()

@@ -60,7 +60,7 @@ class Model {
   /**
    * Answer for one fragment.
    *
-   * @param {Float32Array} samples mono, −1 to 1, at the model's rate; for the standard front-end 661,500, 30 s at 22,050 Hz
+   * @param {Float32Array} samples mono, −1 to 1: as a rule 661,500, which is 30 s at 22,050 Hz; `takes` tells
    * @returns {Promise<{probabilities: Float32Array, seconds: number}>} one of each genre, in the order of labels.txt
    */
   async answer(samples) {
@@ -72,7 +72,8 @@ class Model {
    * Run the files in a row.
    *
    * @param {Object<string, Float32Array | Int32Array | Uint8Array>} inputs values by name, for the first file
-   * @returns {Promise<{outputs: Object<string, Float32Array | Int32Array | Uint8Array>, seconds: number}>} the last file's
+   * @returns {Promise<{outputs: Object<string, Float32Array | Int32Array | Uint8Array>, seconds: number}>}
+   *     what the last file gives
    */
   async run(inputs) {
     const started = performance.now();
