@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from tumbao import progress
+from tumbao.schema.hierarchy import has_subgenres
 from tumbao.trainer.dataset import Fragments, class_weights, mixed
 from tumbao.trainer.training import Training
+from tumbao.trainer.two_levels import TwoLevelCrossentropy
 
 TUNED_RATE = 0.1
 """The learning rate while the trunk's last block learns, as a share of the one before."""
@@ -71,7 +73,9 @@ class _Report(keras.callbacks.Callback):
         progress.advance("train")
 
 
-def fit(model: keras.Model, train: Fragments, val: Fragments, training: Training) -> dict[str, Any]:
+def fit(
+    model: keras.Model, train: Fragments, val: Fragments, training: Training, genres: Sequence[str] = ()
+) -> dict[str, Any]:
     """Train a head, which ends with the weights of its best epoch.
 
     Parameters
@@ -82,6 +86,9 @@ def fit(model: keras.Model, train: Fragments, val: Fragments, training: Training
         The splits.
     training : Training
         The settings.
+    genres : sequence of str
+        Names of the outputs, where some of them are sub-genres: the loss is then that of both levels, see
+        `two_levels`.
 
     Returns
     -------
@@ -103,7 +110,7 @@ def fit(model: keras.Model, train: Fragments, val: Fragments, training: Training
     best = KeepBest(training.patience)
 
     def epochs(first: int, count: int, rate: float) -> list[dict[str, float]]:
-        _compile(model, training, rate, count * steps)
+        _compile(model, training, rate, count * steps, genres)
         history = model.fit(
             batches,
             validation_data=val.batches(training.batch),
@@ -123,10 +130,13 @@ def fit(model: keras.Model, train: Fragments, val: Fragments, training: Training
     return {"epochs": figures, "best_epoch": best.epoch + 1, "class_weights": weights}
 
 
-def _compile(model: keras.Model, training: Training, rate: float, steps: int) -> None:
+def _compile(model: keras.Model, training: Training, rate: float, steps: int, genres: Sequence[str]) -> None:
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps) if training.schedule == "cosine" else rate
+    smoothing = training.label_smoothing
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
+        loss=TwoLevelCrossentropy(genres, smoothing)
+        if has_subgenres(genres)
+        else keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
         metrics=["accuracy"],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def learn(
     shape: tuple[int, ...],
     weights: str = "",
     resume: str = "",
+    genres: Sequence[str] = (),
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Build a head and train it.
 
@@ -57,6 +58,8 @@ def learn(
         File of the trunk's weights, for a block of it that is tuned; empty for random ones.
     resume : str
         File of a head whose weights are the first ones; empty to start anew.
+    genres : sequence of str
+        Names of the outputs, where some of them are sub-genres; see `fit.fit`.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def learn(
             head.get_layer(layer).set_weights(tensors)
     if resume:
         _resume(head, resume)
-    return head, fit(head, train, val, training)
+    return head, fit(head, train, val, training, genres)
 
 
 def load_head(file: str) -> keras.Model:
@@ -126,9 +129,11 @@ def run_fn(fn_args: FnArgs) -> None:
     config: Mapping[str, Any] = fn_args.custom_config
     model, training = peer(config["model"]), Training(**config["training"])
     trunk = model.trunk_for(training).build(Path(config["weights"]) if config["weights"] else None, "float32")
-    shape, genres = trunk.output_shape[1:], len(config["genres"])
-    train, val = (Records(files, shape, genres) for files in (fn_args.train_files, fn_args.eval_files))
-    head, history = learn(model, train, val, training, shape=shape, weights=config["weights"], resume=config["resume"])
+    shape, genres = trunk.output_shape[1:], config["genres"]
+    train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
+    head, history = learn(
+        model, train, val, training, shape=shape, genres=genres, weights=config["weights"], resume=config["resume"]
+    )
     run = PurePosixPath(fn_args.model_run_dir)
     tf.io.gfile.makedirs(str(run))
     with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:

@@ -1,4 +1,7 @@
-"""AdaBoost over aggregate features, after Bergstra et al. 2006; see `trainer.descriptors` and `trainer.boosting`."""
+"""AdaBoost over aggregate features, after Bergstra et al. 2006; see `trainer.descriptors` and `trainer.boosting`.
+
+It has no gradients and so no loss of two levels: with sub-genres it learns the leaves alone, whose sums are the genres.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""The loss of both levels: worked by hand, with soft and smoothed labels, weights and Keras' own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tumbao.trainer import fit as fitting
+from tumbao.trainer.dataset import Arrays
+from tumbao.trainer.fit import fit
+from tumbao.trainer.training import Training
+from tumbao.trainer.two_levels import TwoLevelCrossentropy
+
+LEAVES = ("cumbia", "salsa/dura", "salsa/romantica")
+PROBABILITIES = np.array([[0.2, 0.3, 0.5], [0.5, 0.4, 0.1]], np.float32)
+
+
+def value(labels: list[list[float]], smoothing: float = 0.0, weights: np.ndarray | None = None) -> float:
+    loss = TwoLevelCrossentropy(LEAVES, smoothing)
+    return float(loss(np.array(labels, np.float32), PROBABILITIES, sample_weight=weights))
+
+
+def test_it_is_the_mean_of_both_levels() -> None:
+    """A song of salsa/dura at 0.3 within salsa at 0.8; one of cumbia at 0.5 at either level."""
+    by_hand = [(-np.log(0.3) - np.log(0.8)) / 2, -np.log(0.5)]
+    assert value([[0, 1, 0], [1, 0, 0]]) == pytest.approx(np.mean(by_hand), rel=1e-6)
+
+
+def test_the_wrong_sub_genre_costs_less_than_the_wrong_genre() -> None:
+    certain = np.array([[0.01, 0.98, 0.01]], np.float32)
+    loss = TwoLevelCrossentropy(LEAVES)
+    beside, apart = (float(loss(np.eye(3, dtype=np.float32)[[leaf]], certain)) for leaf in (2, 0))
+    assert beside == pytest.approx(-(np.log(0.01) + np.log(0.99)) / 2, rel=1e-5)
+    assert beside < apart == pytest.approx(-np.log(0.01), rel=1e-5)
+
+
+def test_mixed_labels_are_summed_like_probabilities() -> None:
+    leaf = -(0.25 * np.log(0.2) + 0.75 * np.log(0.5))
+    genre = -(0.25 * np.log(0.2) + 0.75 * np.log(0.8))
+    both = -(0.5 * np.log(0.4) + 0.5 * np.log(0.1)), -np.log(0.5)
+    expected = np.mean([(leaf + genre) / 2, sum(both) / 2])
+    assert value([[0.25, 0, 0.75], [0, 0.5, 0.5]]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_smoothing_spreads_over_leaves_and_over_genres() -> None:
+    leaf = -(0.8 * np.log(0.3) + 0.1 * np.log(0.2) + 0.1 * np.log(0.5))  # 0.3 over three leaves
+    genre = -(0.85 * np.log(0.8) + 0.15 * np.log(0.2))  # and over two genres
+    other = -(0.8 * np.log(0.5) + 0.1 * np.log(0.4) + 0.1 * np.log(0.1)), -np.log(0.5)
+    expected = np.mean([(leaf + genre) / 2, sum(other) / 2])
+    assert value([[0, 1, 0], [1, 0, 0]], smoothing=0.3) == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_of_fragments_count() -> None:
+    labels = [[0, 1, 0], [1, 0, 0]]
+    first, second = (-np.log(0.3) - np.log(0.8)) / 2, -np.log(0.5)
+    assert value(labels, weights=np.array([3.0, 1.0])) == pytest.approx((3 * first + second) / 2, rel=1e-6)
+
+
+def test_keras_saves_a_head_that_was_trained_with_it(tmp_path: Path) -> None:
+    head = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+    head.compile("adam", TwoLevelCrossentropy(LEAVES, 0.1))
+    head.fit(np.eye(3, 2), np.eye(3), verbose=0)
+    head.save(tmp_path / "head.keras")
+    loss = keras.models.load_model(tmp_path / "head.keras").loss
+    assert isinstance(loss, TwoLevelCrossentropy)
+    assert loss.get_config() == TwoLevelCrossentropy(LEAVES, 0.1).get_config()
+
+
+@pytest.mark.parametrize("settings", [{}, {"mixup": 0.4, "label_smoothing": 0.1}, {"class_weights": "none"}])
+def test_a_head_learns_both_levels(rng: np.random.Generator, settings: dict[str, float]) -> None:
+    labels = np.repeat([0, 1, 2], [24, 12, 6])
+    features = (np.eye(3)[labels] + 0.2 * rng.normal(size=(42, 3))).astype(np.float32)
+    fragments = Arrays([features], labels, np.arange(42), len(LEAVES))
+    head = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax", kernel_initializer="zeros")])
+    training = Training(epochs=8, batch=6, learning_rate=0.1, units=(), **settings)  # type: ignore[arg-type]
+    history = fit(head, fragments, fragments, training, LEAVES)
+    assert isinstance(head.loss, TwoLevelCrossentropy)
+    assert history["epochs"][-1]["val_accuracy"] > 0.9
+    assert history["epochs"][-1]["val_loss"] < history["epochs"][0]["val_loss"]
+
+
+@pytest.mark.parametrize("genres", [(), ("cumbia", "salsa", "rock/pop")])
+def test_without_sub_genres_the_loss_is_the_usual_one(genres: tuple[str, ...]) -> None:
+    head = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+    fitting._compile(head, Training(label_smoothing=0.1), 0.1, 1, genres)
+    assert type(head.loss) is keras.losses.CategoricalCrossentropy
+    assert head.loss.label_smoothing == 0.1
