@@ -24,6 +24,7 @@ from pathlib import Path
 from tumbao import progress
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.folding import Folded
 from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry, is_outside
@@ -63,6 +64,8 @@ class Song:
         Where it ends in the file; None means at the file's end.
     seconds : float
         Its length as the file's header declares it; decoded where the header does not tell or tells too little.
+    subgenre : str
+        As the library spells it; may be empty.
     """
 
     entry: int
@@ -75,6 +78,7 @@ class Song:
     start_seconds: float
     end_seconds: float | None
     seconds: float
+    subgenre: str = ""
 
     @property
     def part(self) -> Part:
@@ -121,12 +125,15 @@ class Catalog:
         Usable as far as their headers tell, sorted by identifier.
     rejected : tuple of Rejected
         All other files, sorted likewise.
+    folded : tuple of Folded
+        Sub-genres whose songs count for their genre, where sub-genres were asked for.
     """
 
     name: str
     synthetic: bool
     songs: tuple[Song, ...]
     rejected: tuple[Rejected, ...]
+    folded: tuple[Folded, ...] = ()
 
     @property
     def found(self) -> int:
@@ -310,6 +317,7 @@ def _look(
             start_seconds=part.start_seconds,
             end_seconds=part.end_seconds,
             seconds=looked.seconds,
+            subgenre=entry.subgenre,
         )
     except AudioError as error:
         return reject(error.reason, error.sentence)
@@ -426,6 +434,8 @@ def write_manifests(
         "leaky": protocol == "fragment" and method != GIVEN,
         "seed": seed,
     }
+    if catalog.folded:
+        description["folded"] = [folded.sentence for folded in catalog.folded]
     texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
     target = folder / digest

@@ -123,9 +123,10 @@ def read_audiofolder(folder: Path) -> list[Entry]:
                 entries.append(row)
                 continue
             listed.add(path)
-            genre = place.genre if genres_by_folder else row.genre
+            genre, subgenre = (place.genre, place.subgenre) if genres_by_folder else (row.genre, row.subgenre)
+            split = place.split or row.split
             entries.append(
-                dataclasses.replace(row, path=path, genre=genre, split=place.split or row.split, relative=False)
+                dataclasses.replace(row, path=path, genre=genre, subgenre=subgenre, split=split, relative=False)
             )
     rest = (entry for path, entry in found.items() if path not in listed)
     return entries + [entry if entry.fault else dataclasses.replace(entry, genre="") for entry in rest]

@@ -46,6 +46,8 @@ class Entry:
         The path is written in a list, relative to it: it has to stay in the library, see `is_outside`.
     fault : str
         Why there is nothing to open, as the continuation of the path (a folder that cannot be listed); else empty.
+    subgenre : str
+        As the library spells it; empty where it names none. Only asked for by `subgenres.scan_leaves`.
     """
 
     path: str
@@ -59,6 +61,7 @@ class Entry:
     extras: dict[str, str] = dataclasses.field(default_factory=dict)
     relative: bool = False
     fault: str = ""
+    subgenre: str = ""
 
 
 def split_name(text: str) -> str:
@@ -162,5 +165,5 @@ def _found(path: Path, root: Path) -> Entry:
     relative = path.relative_to(root)
     folders = relative.parts[:-1]
     split = split_name(folders[0]) if folders else ""
-    genre = next(iter(folders[1:] if split else folders), "")
-    return Entry(path=str(path), song=relative.as_posix(), genre=genre, split=split)
+    genre, subgenre, *_ = (*(folders[1:] if split else folders), "", "")
+    return Entry(path=str(path), song=relative.as_posix(), genre=genre, subgenre=subgenre, split=split)

@@ -14,7 +14,7 @@ from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, spl
 from tumbao.components.ingest.remote import SCHEMES, is_remote
 from tumbao.components.ingest.tables import Table, read_table
 
-COLUMNS: tuple[str, ...] = ("file_name", "genre", "song", "artist", "album", "split", "start", "end")
+COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
 """Columns with a meaning; others are kept as they are. `label` may stand for `genre`."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -126,6 +126,7 @@ def _entry(file: Path, root: Path, columns: dict[str, str], row: dict[str, str])
         path=path,
         song=known["song"] or identifier(path, root),
         genre=known["genre"],
+        subgenre=known["subgenre"],
         artist=known["artist"],
         album=known["album"],
         split=split,

@@ -1,0 +1,137 @@
+"""A library whose songs are told apart by sub-genre, as far as there are enough of each."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tumbao.components.ingest.catalog import Catalog, look_through, require_genres
+from tumbao.components.ingest.folding import Folded, fold
+from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.listing import Entry
+from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.schema.hierarchy import SEPARATOR, in_order
+from tumbao.schema.mel_spec import MelSpec
+
+MIN_SONGS = 10
+"""Songs that a sub-genre needs to be a leaf, unless another number is asked for."""
+
+
+def scan_leaves(
+    library: Path,
+    genres: Sequence[str],
+    spec: MelSpec,
+    layout: str = "auto",
+    *,
+    min_songs: int = MIN_SONGS,
+    memory: LookMemory | None = None,
+) -> tuple[Catalog, tuple[str, ...]]:
+    """Look through a library as `catalog.scan` does, with leaves of the hierarchy in place of genres.
+
+    Parameters
+    ----------
+    library : Path
+        A folder or a list of songs, see `layouts.read_library`.
+    genres : sequence of str
+        The run's genres, without sub-genres. Other songs are rejected as of unknown genre.
+    spec : MelSpec
+        Says how long a fragment is.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    min_songs : int
+        A sub-genre with fewer songs is folded up, see `folding.fold`.
+    memory : LookMemory, optional
+        Knows the files that have not changed since the last look.
+
+    Returns
+    -------
+    catalog : Catalog
+        Each song's genre is a leaf; `folded` says which sub-genres are none.
+    leaves : tuple of str
+        All leaves, by genre: the order of the labels.
+
+    Raises
+    ------
+    ValueError
+        If a genre has a sub-genre in its name, a song has two sub-genres, or `catalog.scan` would refuse the library.
+    """
+    if named := [genre for genre in genres if SEPARATOR in genre]:
+        raise ValueError(
+            f"Expected genres without sub-genres, which the library names. Received: {', '.join(named)}. "
+            "Give --genres as salsa, not as salsa/dura, or leave --subgenres out."
+        )
+    entries = divided(read_library(library.absolute(), layout, genres), genres)
+    catalog = look_through(library, entries, genres, spec, memory=memory)
+    per_genre = collections.Counter(song.genre for song in catalog.songs)
+    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
+    return folded_up(catalog, min_songs)
+
+
+def divided(entries: Iterable[Entry], genres: Sequence[str]) -> list[Entry]:
+    """Tell genre and sub-genre apart where a list names both in one, as `salsa/romantica`.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        What a library lists.
+    genres : sequence of str
+        The run's genres; songs of others stay as they are.
+
+    Returns
+    -------
+    entries : list of Entry
+        The same songs. There are two levels: what follows a second slash is left out.
+
+    Raises
+    ------
+    ValueError
+        If a song has two sub-genres.
+    """
+    result: list[Entry] = []
+    found: dict[str, set[str]] = collections.defaultdict(set)
+    for entry in entries:
+        genre, _, path = (name.strip() for name in entry.genre.partition(SEPARATOR))
+        if genre not in genres:
+            result.append(entry)
+            continue
+        names = {name.partition(SEPARATOR)[0].strip() for name in (path, entry.subgenre)} - {""}
+        found[entry.song] |= names or {""}
+        if len(found[entry.song]) > 1:
+            raise ValueError(
+                f"Expected one sub-genre of the song {entry.song!r}, and the same of all its parts. "
+                f"Received: {', '.join(sorted(name or 'none' for name in found[entry.song]))}"
+            )
+        result.append(dataclasses.replace(entry, genre=genre, subgenre=max(names, default="")))
+    return result
+
+
+def folded_up(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:
+    """Choose the leaves, and give each song its own.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Songs with genre and sub-genre.
+    min_songs : int
+        See `folding.fold`. The parts of a song count once.
+
+    Returns
+    -------
+    catalog : Catalog
+        The same songs; each one's genre is a leaf.
+    leaves : tuple of str
+        All leaves, by genre.
+    """
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for genre, subgenre, _ in {(song.genre, song.subgenre, song.song) for song in catalog.songs}:
+        counts[genre][subgenre] += 1
+    leaf_of: dict[tuple[str, str], str] = {}
+    folded: list[Folded] = []
+    for genre in sorted(counts):
+        leaves, gone = fold(genre, counts[genre], min_songs)
+        leaf_of |= {(genre, subgenre): leaf for subgenre, leaf in leaves.items()}
+        folded += gone
+    songs = tuple(dataclasses.replace(song, genre=leaf_of[song.genre, song.subgenre]) for song in catalog.songs)
+    return dataclasses.replace(catalog, songs=songs, folded=tuple(folded)), in_order(leaf_of.values())
