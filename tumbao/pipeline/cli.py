@@ -126,6 +126,13 @@ def run(
     ] = None,
     genres: Annotated[str, typer.Option(help="The genres, separated by commas: names of folders.")] = ",".join(GENRES),
     layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
+    subgenres: Annotated[
+        bool,
+        typer.Option("--subgenres", help="Tell sub-genres apart: folders below the genre, or salsa/dura in lists."),
+    ] = False,
+    min_songs: Annotated[
+        int, typer.Option(min=3, help="With --subgenres: a sub-genre with fewer songs counts for its genre.")
+    ] = 10,
     split: Annotated[
         Split,
         typer.Option(help="What a split keeps whole. fragment: the paper's, leaky. given: the library's own splits."),
@@ -213,6 +220,7 @@ def run(
         workspace=workspace,
         genres=_names(genres),
         layout=layout.value,
+        min_songs=min_songs if subgenres else None,
         protocol=Split.SONG.value if split is Split.GIVEN else split.value,
         method=split.value if split is Split.GIVEN else split_method.value,
         seed=seed,

@@ -16,8 +16,9 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
 from tumbao import progress
-from tumbao.components.ingest.catalog import scan, write_manifests
+from tumbao.components.ingest.catalog import Catalog, scan, write_manifests
 from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import scores
@@ -26,6 +27,7 @@ from tumbao.pipeline import collect
 from tumbao.pipeline.config import PipelineConfig, UsageError
 from tumbao.pipeline.graph import build, song_cache
 from tumbao.pipeline.source import source_digest
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbone import preferred_policy
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.peers.registry import peer
@@ -106,21 +108,23 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     watch.say(f"Weights: {escape(weights.source)}")
     spec = trunk.mel_spec
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
-    catalog = scan(asked.data, asked.genres, spec, asked.layout, memory=memory)
+    catalog, genres = _songs(asked, spec, memory)
     manifests = write_manifests(
         catalog,
         workspace / "catalogs",
-        genres=asked.genres,
+        genres=genres,
         protocol=asked.protocol,
         seed=asked.seed,
         spec=spec,
         method=asked.method,
     )
     watch.say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
+    for folded in catalog.folded:
+        watch.say(escape(folded.sentence))
     config = PipelineConfig(
         workspace=str(workspace),
         manifests=str(manifests),
-        genres=asked.genres,
+        genres=genres,
         weights=str(weights.path.absolute()) if weights.path else "",
         weights_digest=weights.digest or "",
         policy=policy,
@@ -178,6 +182,12 @@ def _model(asked: LocalRun) -> tuple[Peer, Training]:
         return model, model.settings(**asked.training, seed=asked.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _songs(asked: LocalRun, spec: MelSpec, memory: LookMemory) -> tuple[Catalog, tuple[str, ...]]:
+    if asked.min_songs is None:
+        return scan(asked.data, asked.genres, spec, asked.layout, memory=memory), asked.genres
+    return scan_leaves(asked.data, asked.genres, spec, asked.layout, min_songs=asked.min_songs, memory=memory)
 
 
 def _forget_other_songs(cache: Path) -> None:

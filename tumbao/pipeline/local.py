@@ -71,6 +71,8 @@ class LocalRun:
         Settings of `Training` that are wanted otherwise than the model has them by itself.
     settings : mapping of str to Any
         Settings of `PipelineConfig`: min_accuracy, min_recall, beam_args.
+    min_songs : int or None
+        Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
     """
 
     data: Path
@@ -89,6 +91,7 @@ class LocalRun:
     to_component: str
     training: Mapping[str, Any]
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    min_songs: int | None = None
 
 
 def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:

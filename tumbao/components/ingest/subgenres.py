@@ -15,9 +15,6 @@ from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.schema.hierarchy import SEPARATOR, in_order
 from tumbao.schema.mel_spec import MelSpec
 
-MIN_SONGS = 10
-"""Songs that a sub-genre needs to be a leaf, unless another number is asked for."""
-
 
 def scan_leaves(
     library: Path,
@@ -25,7 +22,7 @@ def scan_leaves(
     spec: MelSpec,
     layout: str = "auto",
     *,
-    min_songs: int = MIN_SONGS,
+    min_songs: int,
     memory: LookMemory | None = None,
 ) -> tuple[Catalog, tuple[str, ...]]:
     """Look through a library as `catalog.scan` does, with leaves of the hierarchy in place of genres.
