@@ -58,8 +58,13 @@ def pack(model: Any) -> bytes:
     Returns
     -------
     content : bytes
-        A .tflite; weights begin at multiples of 16 bytes, so that the file can be mapped into memory.
+        A .tflite; weights begin at multiples of 16 bytes, so that the file can be mapped into memory, and operators are
+        named in the schema's older field too, where some readers look for them.
     """
+    for code in model.operatorCodes:
+        code.deprecatedBuiltinCode = min(
+            max(code.builtinCode, code.deprecatedBuiltinCode), schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+        )
     builder = _Builder(1024 + sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None))
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.flatbuffer import with_named_tensors
+from tumbao.serving.integers import with_integers
 from tumbao.serving.joined import join
 from tumbao.serving.model_info import AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES, FRONTEND_FILE
 
@@ -42,7 +43,7 @@ def convert(
     folder : Path
         Where the files are written: `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`.
     calibration : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
-        Mel images of the training split; the ranges of the full-integer model come from them.
+        Mel images of the training split; the ranges of the int8 model come from them.
     spec : MelSpec
         The front-end's parameters.
     advance : callable
@@ -79,6 +80,37 @@ def convert(
     pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[AUDIO_PRECISION]))
     (folder / AUDIO_FILE).write_bytes(join(*pair))
     advance()
+
+
+def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes:
+    """Convert the image model in one precision that asks for no calibration.
+
+    Parameters
+    ----------
+    saved_model : str
+        A SavedModel of `signatures.save`.
+    precision : str
+        Either `float16` or `dynamic`.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    content : bytes
+        The .tflite.
+
+    Raises
+    ------
+    ConversionError
+        If the converter fails or dies.
+    """
+    failures: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
+        folder = Path(scratch)
+        _convert_in_child(saved_model, folder, folder / "none", spec, [precision], lambda: None, failures, [])
+        if failures:
+            raise ConversionError("\n".join(failures))
+        return (folder / CLASSIFIER_FILES[precision]).read_bytes()
 
 
 def _convert_in_child(
@@ -130,24 +162,16 @@ def _work(job: dict[str, object]) -> None:
                 if not static.exists():
                     _save_static(str(job["saved_model"]), str(static), spec)
                 converter = tf.lite.TFLiteConverter.from_saved_model(str(static), signature_keys=["image"])
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                if precision != "int8":
+                    converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 if precision == "float16":
                     converter.target_spec.supported_types = [tf.float16]
-                if precision == "int8":
-                    images = np.load(str(job["calibration"]), mmap_mode="r")
-                    converter.representative_dataset = lambda images=images: _representative(images)
-                    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-                    converter.inference_input_type = tf.uint8
                 content = converter.convert()
+                if precision == "int8":
+                    content = with_integers(content, np.load(str(job["calibration"]), mmap_mode="r"), _tick)
                 name = CLASSIFIER_FILES[precision]
             (folder / name).write_bytes(with_named_tensors(content))
             _tick()
-
-
-def _representative(images: np.ndarray) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    for image in images:
-        yield "image", {"image": image[np.newaxis]}
-        _tick()
 
 
 def _tick() -> None:
