@@ -66,7 +66,7 @@ def test_arrays_give_what_records_give(pattern: str) -> None:
     records = Records([pattern], SHAPE, 3)
     features, labels = (np.concatenate(parts) for parts in zip(*records.batches(4).as_numpy_iterator(), strict=True))
     rows = np.array([12, 3, 3, 7])
-    arrays = Arrays(features.astype(np.float16), labels.argmax(axis=1), rows, 3)
+    arrays = Arrays([features.astype(np.float16)], labels.argmax(axis=1), rows, 3)
     assert arrays.counts.tolist() == np.bincount(np.array(LABELS)[rows], minlength=3).tolist()
     assert len(arrays.batches(3)) == 2
     ((first, hot), (second, _)) = arrays.batches(3).as_numpy_iterator()

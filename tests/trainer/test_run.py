@@ -107,7 +107,7 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(records: Splits) -> 
 
 def test_patience_ends_training_where_nothing_gets_better() -> None:
     rng = np.random.default_rng(1)
-    noise = Arrays(rng.normal(size=(24, 3)), rng.integers(0, 2, 24), np.arange(24), 2)
+    noise = Arrays([rng.normal(size=(24, 3))], rng.integers(0, 2, 24), np.arange(24), 2)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
     history = fit(model, noise, noise, Training(epochs=50, patience=3, learning_rate=1e-12, units=()))
     assert len(history["epochs"]) <= history["best_epoch"] + 3 < 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -171,6 +172,9 @@ def run(
     class_weights: Annotated[
         ClassWeights, typer.Option(help="Whether genres are weighed by their number of fragments.")
     ] = ClassWeights.AUTO,
+    tune: Annotated[
+        int, typer.Option(min=0, help="Trials of a search for better layers, dropout, L2 and learning rate.")
+    ] = 0,
     min_accuracy: Annotated[float, typer.Option(min=0, max=1, help="Lowest accuracy on the test split.")] = 0.80,
     min_recall: Annotated[float, typer.Option(min=0, max=1, help="Lowest recall of each genre.")] = 0.50,
     weights: Annotated[
@@ -235,6 +239,7 @@ def run(
         settings={
             "min_accuracy": min_accuracy,
             "min_recall": min_recall,
+            "tune": tune,
             **({"beam_args": tuple(beam)} if beam else {}),
         },
     )
@@ -326,6 +331,7 @@ def drift(
 def _hush() -> None:
     """Keep what TensorFlow and its packages say of themselves off the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
     warnings.filterwarnings("ignore", "Support for google-cloud-storage < 3.0.0", FutureWarning)
 
@@ -355,6 +361,115 @@ def models() -> None:
     for one in PEERS.values():
         table.add_row(one.name, one.after, one.summary)
     Console().print(table)
+
+
+@app.command()
+def compare(
+    data: Annotated[Path, typer.Option(exists=True, help="The library: a folder, or a list of songs.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model, alone or with settings: --model=vgg16-gap --model=vgg16:epochs=20,dropout=0.5; may be "
+            "repeated. [default: all]"
+        ),
+    ] = None,
+    split: Annotated[
+        list[Split] | None,
+        typer.Option(help="What splits keep whole: song, artist, or the leaky fragment. [default: song and fragment]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model on each split.")] = 3,
+    folds: Annotated[int, typer.Option(min=0, help="Parts of a cross-validation; 0: one split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, and the first of the trainings.")] = 7,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write page, tables and figures to.")] = Path(
+        "tumbao-comparison"
+    ),
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
+    layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
+    weights: Annotated[str, typer.Option(help="File of trunks' weights, or random. [default: look for them]")] = "",
+) -> None:
+    """Train models side by side on one library, and compare them on one page.
+
+    What is trained already is taken over. Exit codes: 0 all compared, 1 some models could not be, 2 wrong use,
+    130 interrupted: the same command goes on.
+    """
+    _require_pipeline()
+    _hush()
+    from tumbao.pipeline import runs
+    from tumbao.pipeline.compare import Comparison
+    from tumbao.pipeline.compare import compare as train_and_compare
+    from tumbao.trainer.peers.registry import PEERS
+
+    asked = Comparison(
+        data=data,
+        layout=layout.value,
+        workspace=workspace.absolute(),
+        genres=_names(genres),
+        models=tuple(dict.fromkeys(model or PEERS)),
+        protocols=tuple(dict.fromkeys(one.value for one in split or (Split.SONG, Split.FRAGMENT))),
+        seeds=seeds,
+        folds=folds,
+        seed=seed,
+        weights=weights,
+        out=out,
+    )
+    try:
+        with runs.locked(workspace):
+            code = train_and_compare(asked, _console(), Console())
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
+@app.command()
+def curate(
+    library: Annotated[Path, typer.Argument(exists=True, help="A folder of songs, or a list of songs.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write page and tables to; with --apply the corrected list, a new .csv.")
+    ],
+    apply: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A suspects.csv with verdicts to apply. [default: find suspects]"),
+    ] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
+    layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
+    model: Annotated[str, typer.Option(help="What answers: see `tumbao models`.")] = "vgg16-gap",
+    folds: Annotated[int, typer.Option(help="Parts of the cross-validation, 3 or more.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the cross-validation and of the trainings.")] = 7,
+    weights: Annotated[str, typer.Option(help="File of the trunk's weights, or random. [default: look for them]")] = "",
+    top: Annotated[int, typer.Option(min=1, help="Songs on the page; the tables list all.")] = 40,
+) -> None:
+    """List songs whose label looks wrong, with players and mel images, and apply what you decide.
+
+    Never changes the library's files. Exit codes: 0 done, 2 wrong use, 130 interrupted.
+    """
+    _require_pipeline()
+    _hush()
+    from tumbao.pipeline import runs
+    from tumbao.pipeline.curate import Asked, curate
+    from tumbao.pipeline.curate import apply as apply_verdicts
+
+    named = _names(genres)
+    try:
+        if apply:
+            apply_verdicts(apply, library, out, layout.value, named, Console())
+            return
+        asked = Asked(
+            library=library,
+            layout=layout.value,
+            genres=named,
+            workspace=workspace.absolute(),
+            model=model,
+            folds=folds,
+            seed=seed,
+            weights=weights,
+            top=top,
+        )
+        with runs.locked(workspace):
+            curate(asked, out, _console(), Console())
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
 
 
 @app.command()

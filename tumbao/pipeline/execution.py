@@ -25,7 +25,8 @@ from tumbao.components.report.scores import scores
 from tumbao.components.report.verdict import verdict
 from tumbao.pipeline import collect
 from tumbao.pipeline.config import PipelineConfig, UsageError
-from tumbao.pipeline.graph import build, song_cache
+from tumbao.pipeline.graph import build
+from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbone import preferred_policy
@@ -140,7 +141,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     began = int(time.time() * 1000)
     error = _run(pipeline, part, watch)
     if not error:
-        _forget_other_songs(Path(song_cache(config)))
+        _forget_other_songs(Path(song_cache(config.workspace, spec)).parent)
     record = dataclasses.replace(
         record,
         synthetic=catalog.synthetic,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from tfx import v1 as tfx
 
@@ -16,10 +17,13 @@ from tumbao.components.gate import eval_config
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.mobile_check import MobileCheck
 from tumbao.components.song_evaluation import SongEvaluation
+from tumbao.components.tuner import Tuner
 from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
 from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.run import run_fn
+from tumbao.trainer.tune import tuner_fn
 
 NAME = "tumbao"
 
@@ -45,7 +49,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     songs = AudioExampleGen(
         manifests=config.manifests,
         mel_spec=config.mel_spec,
-        cache=song_cache(config),
+        cache=song_cache(config.workspace, config.mel_spec),
         code=source_digest("tumbao.components.ingest.executor"),
     )
     statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
@@ -63,17 +67,22 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         code=source_digest("tumbao.components.features.component"),
     )
     features.add_upstream_node(data_gate)
+    learning = {
+        "genres": list(config.genres),
+        "model": config.model,
+        "training": dataclasses.asdict(config.training),
+        "weights": config.weights,
+    }
+    tuner = _tuner(config, learning, features.outputs["features"]) if config.tune else None
     trainer = tfx.components.Trainer(
         run_fn=f"{run_fn.__module__}.{run_fn.__qualname__}",
         examples=features.outputs["features"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
-            "genres": list(config.genres),
-            "model": config.model,
-            "training": dataclasses.asdict(config.training),
+            **learning,
             "resume": config.resume,
-            "weights": config.weights,
             "mel_spec": dataclasses.asdict(config.mel_spec),
             "code": source_digest("tumbao.trainer.run"),
         },
@@ -100,6 +109,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         examples=songs.outputs["examples"],
         features=features.outputs["features"],
         model_run=trainer.outputs["model_run"],
+        genres=json.dumps(config.genres),
         code=source_digest("tumbao.components.song_evaluation"),
     )
     export = EdgeExport(
@@ -141,6 +151,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
             validator,
             data_gate,
             features,
+            *([tuner] if tuner else []),
             trainer,
             baseline,
             evaluator,
@@ -155,19 +166,17 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
     )
 
 
-def song_cache(config: PipelineConfig) -> str:
-    """Name the folder where what is drawn of each song is kept.
-
-    Parameters
-    ----------
-    config : PipelineConfig
-        The run's settings.
-
-    Returns
-    -------
-    folder : str
-        In the workspace; another one for other code and for another `MelSpec`.
-    """
-    code = source_digest("tumbao.components.ingest.transform")
-    settled = f"{code} {json.dumps(dataclasses.asdict(config.mel_spec))}"
-    return f"{config.workspace}/songs/{hashlib.sha256(settled.encode()).hexdigest()[:16]}"
+def _tuner(config: PipelineConfig, learning: Mapping[str, Any], features: tfx.dsl.Channel) -> Tuner:
+    return Tuner(
+        tuner_fn=f"{tuner_fn.__module__}.{tuner_fn.__qualname__}",
+        examples=features,
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["val"]),
+        custom_config={
+            **learning,
+            "code": source_digest("tumbao.trainer.tune"),
+            "summary": source_digest("tumbao.components.tuner"),
+            "trials": config.tune,
+            "searches": f"{config.workspace}/searches",
+        },
+    )

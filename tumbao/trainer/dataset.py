@@ -86,8 +86,8 @@ class Arrays:
 
     Parameters
     ----------
-    features : np.ndarray [shape=(n, *shape), dtype=float16 or float32]
-        Features of all fragments.
+    features : sequence of np.ndarray [shape=(n, *shape), dtype=float16 or float32]
+        Features of all fragments, and of copies of all fragments.
     labels : np.ndarray [shape=(n,), dtype=int]
         Their labels.
     rows : np.ndarray [shape=(m,), dtype=int]
@@ -96,26 +96,28 @@ class Arrays:
         How many genres there are.
     """
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, rows: np.ndarray, genres: int) -> None:
+    def __init__(self, features: Sequence[np.ndarray], labels: np.ndarray, rows: np.ndarray, genres: int) -> None:
         self._features = features
         self._labels = np.asarray(labels)
-        self._rows = np.asarray(rows)
+        self._rows = [(copy, row) for copy in range(len(features)) for row in np.asarray(rows)]
         self._genres = genres
 
     @property
     def counts(self) -> np.ndarray:  # noqa: D102 - see Fragments
-        return np.bincount(self._labels[self._rows], minlength=self._genres)
+        return np.bincount(self._labels[[row for _, row in self._rows]], minlength=self._genres)
 
     def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:  # noqa: D102 - see Fragments
         rows = tf.data.Dataset.from_tensor_slices(self._rows)
         if shuffle_seed is not None:
             rows = rows.shuffle(len(self._rows), seed=shuffle_seed)
-        shape = [None, *self._features.shape[1:]]
+        shape = [None, *self._features[0].shape[1:]]
+
+        def take(rows: np.ndarray) -> np.ndarray:
+            return np.stack([self._features[copy][row] for copy, row in rows]).astype(np.float32)
 
         def read(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            features = tf.numpy_function(lambda rows: self._features[rows].astype(np.float32), [rows], tf.float32)
-            labels = tf.one_hot(tf.gather(tf.constant(self._labels), rows), self._genres)
-            return tf.ensure_shape(features, shape), labels
+            labels = tf.one_hot(tf.gather(tf.constant(self._labels), rows[:, 1]), self._genres)
+            return tf.ensure_shape(tf.numpy_function(take, [rows], tf.float32), shape), labels
 
         return _known(rows.batch(batch).map(read, num_parallel_calls=_PARALLEL, deterministic=True), self.counts, batch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Library:
 
     Parameters
     ----------
+    genres : tuple of str
+        The genres, in the order of the labels.
     songs : tuple of str
         The song of each fragment, length n.
     labels : np.ndarray [shape=(n,), dtype=int64]
@@ -36,10 +38,13 @@ class Library:
         The archive with the song's images, and
     members : tuple of int
         the image's number in there.
+    artists : mapping of str to str
+        The artist of each song; may be empty.
     rejected : tuple of Rejected
         Songs that are not used, with the reason.
     """
 
+    genres: tuple[str, ...]
     songs: tuple[str, ...]
     labels: np.ndarray
     numbers: np.ndarray
@@ -47,6 +52,7 @@ class Library:
     files: tuple[str, ...]
     archives: tuple[str, ...]
     members: tuple[int, ...]
+    artists: Mapping[str, str]
     rejected: tuple[Rejected, ...]
 
     def images(self) -> Iterator[bytes]:
@@ -108,7 +114,8 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
         raise ValueError("Expected a library with at least one fragment that is not silent. Received: none.")
     songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
     numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
-    return Library(songs, *numbered, files, archives, members, tuple(rejected))
+    artists = {song.song: song.artist for song in catalog.songs}
+    return Library(tuple(genres), songs, *numbered, files, archives, members, artists, tuple(rejected))
 
 
 def _drawn(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, DrawnPart]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
 
 import numpy as np
 
+from tumbao.components.comparison.library import Library
 from tumbao.components.ingest.splits import split_songs
+from tumbao.components.ingest.tags import artist_key
 from tumbao.schema.record import SPLITS
 
 
@@ -39,19 +40,15 @@ class Round:
         return told.hexdigest()[:16]
 
 
-def one_split(songs: Sequence[str], numbers: np.ndarray, labels: np.ndarray, protocol: str, seed: int) -> Round:
+def one_split(library: Library, protocol: str, seed: int) -> Round:
     """Divide a library once, as `tumbao run` does.
 
     Parameters
     ----------
-    songs : sequence of str
-        The song of each fragment.
-    numbers : np.ndarray [shape=(n,)]
-        Its number in the song.
-    labels : np.ndarray [shape=(n,)]
-        Its genre's index.
+    library : Library
+        The fragments.
     protocol : str
-        `song`, or the paper's `fragment`, which leaks.
+        What is kept whole, one of `splits.PROTOCOLS`.
     seed : int
         Changes who goes where.
 
@@ -66,31 +63,25 @@ def one_split(songs: Sequence[str], numbers: np.ndarray, labels: np.ndarray, pro
         If a genre cannot stand in every part.
     """
     counts: dict[str, dict[str, int]] = defaultdict(dict)
-    for song, number, label in zip(songs, numbers.tolist(), labels.tolist(), strict=True):
-        counts[str(label)][song] = max(counts[str(label)].get(song, 0), number + 1)
-    assignment = split_songs(counts, protocol, seed)
+    for song, number, label in zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True):
+        counts[library.genres[label]][song] = max(counts[library.genres[label]].get(song, 0), number + 1)
+    assignment = split_songs(counts, protocol, seed, artists=library.artists)
     side = {
         (song, number): split for split in SPLITS for song, members in assignment[split].items() for number in members
     }
-    sides = np.array([side[one] for one in zip(songs, numbers.tolist(), strict=True)])
+    sides = np.array([side[one] for one in zip(library.songs, library.numbers.tolist(), strict=True)])
     return Round(None, *(np.flatnonzero(sides == split) for split in SPLITS))
 
 
-def cross_validation(
-    songs: Sequence[str], numbers: np.ndarray, labels: np.ndarray, protocol: str, folds: int, seed: int
-) -> list[Round]:
+def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> list[Round]:
     """Divide a library so that each fragment is tested once, and the next part is what is chosen by.
 
     Parameters
     ----------
-    songs : sequence of str
-        The song of each fragment.
-    numbers : np.ndarray [shape=(n,)]
-        Its number in the song.
-    labels : np.ndarray [shape=(n,)]
-        Its genre's index.
+    library : Library
+        The fragments.
     protocol : str
-        `song`, or the paper's `fragment`, which leaks.
+        What is kept whole, one of `splits.PROTOCOLS`.
     folds : int
         How many parts, at least 3.
     seed : int
@@ -104,25 +95,31 @@ def cross_validation(
     Raises
     ------
     ValueError
-        If there are fewer than 3 parts, or a genre has fewer songs (or fragments) than parts.
+        If there are fewer than 3 parts, or a genre has fewer songs (artists, fragments) than parts.
     """
     if folds < 3:
         raise ValueError(f"Expected at least 3 folds: one to test, one to choose by, one to train. Received: {folds}")
-    units: dict[int, set[tuple[str, int]]] = defaultdict(set)
-    named = [
-        (song, number if protocol == "fragment" else -1) for song, number in zip(songs, numbers.tolist(), strict=True)
-    ]
-    for unit, label in zip(named, labels.tolist(), strict=True):
-        units[label].add(unit)
-    part: dict[tuple[str, int], int] = {}
-    for label in sorted(units):
-        if len(units[label]) < folds:
+    keys = {song: artist_key(artist) for song, artist in library.artists.items()}
+
+    def unit_of(song: str, number: int) -> str:
+        if protocol == "fragment":
+            return f"{song}:{number}"
+        return f"artist:{keys[song]}" if protocol == "artist" and keys.get(song) else song
+
+    named = list(map(unit_of, library.songs, library.numbers.tolist()))
+    genre_of: dict[str, int] = {}  # an artist of several genres is dealt out with one of them
+    for unit, label in zip(named, library.labels.tolist(), strict=True):
+        genre_of.setdefault(unit, label)
+    part: dict[str, int] = {}
+    for label, genre in enumerate(library.genres):
+        units = [unit for unit, its in genre_of.items() if its == label]
+        if len(units) < folds:
             raise ValueError(
-                f"Expected at least as many {protocol}s of each genre as folds, {folds}. "
-                f"Received: {len(units[label])} of one genre. Choose fewer folds, or leave that genre out with --genres."
+                f"Expected at least {folds} {protocol}s of each genre for {folds} folds. "
+                f"Received: {len(units)} of {genre}. Choose fewer folds, or leave that genre out with --genres."
             )
-        shuffled = sorted(units[label], key=lambda unit: hashlib.sha256(f"{seed}:{unit[0]}:{unit[1]}".encode()).digest())
-        part.update({unit: (label + place) % folds for place, unit in enumerate(shuffled)})
+        units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit}".encode()).digest())
+        part.update({unit: (label + place) % folds for place, unit in enumerate(units)})
     parts = np.array([part[unit] for unit in named])
     rounds = []
     for fold in range(folds):

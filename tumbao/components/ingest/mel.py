@@ -37,7 +37,7 @@ def palette(spec: MelSpec) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Give the window, the filterbank and the two matrices of the resize, all float32; None where nothing is resized."""
+    """Give the window, the filterbank and the matrices of the resize, all float32; None where nothing is resized."""
     phase = 2 * np.pi * np.arange(spec.window_samples) / spec.window_samples
     window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # periodic Hann
     # An antialiased linear resize is linear in each direction: resizing the identity gives its matrix.
@@ -140,10 +140,8 @@ def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
     image = tf.transpose(mel_decibels(fragments, spec), [0, 2, 1])
     # tensordot keeps the constant on one side of a plain product: [n, bands, frames] -> [n, bands, width]
     image = image if columns is None else tf.tensordot(image, columns, 1)
-    if rows is None:
-        image = image[:, ::-1]  # low frequencies at the bottom, as the matrix puts them
-    else:
-        image = tf.transpose(tf.tensordot(image, rows.T, [[1], [0]]), [0, 2, 1])
+    # low frequencies at the bottom, where the matrix puts them too
+    image = image[:, ::-1] if rows is None else tf.transpose(tf.tensordot(image, rows.T, [[1], [0]]), [0, 2, 1])
     levels = tf.round((image + spec.dynamic_range_db) * (255.0 / spec.dynamic_range_db))
     return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
 

@@ -1,0 +1,264 @@
+"""The command `tumbao compare`: train models side by side, and write what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao import progress
+from tumbao.components.comparison.cost import ModelCost, cost
+from tumbao.components.comparison.findings import find
+from tumbao.components.comparison.page import PAGE, write_comparison
+from tumbao.components.comparison.rounds import Round, cross_validation, one_split
+from tumbao.components.comparison.trial import Trial
+from tumbao.components.comparison.words import outcome
+from tumbao.pipeline.preparation import Preparation
+from tumbao.pipeline.watch import Watch
+from tumbao.trainer.dataset import Arrays
+from tumbao.trainer.peers.peer import Peer
+from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.run import learn
+from tumbao.trainer.training import Training
+
+BATCH = 256
+"""Fragments that are answered at a time."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    data : Path
+        The library.
+    layout : str
+        Its form, one of `layouts.LAYOUTS`.
+    workspace : Path
+        Where drawn songs, features and trials are kept.
+    genres : tuple of str
+        The genres.
+    models : tuple of str
+        Names, each alone or with settings of its own: ``vgg16`` or ``vgg16:epochs=20,dropout=0.5``.
+    protocols : tuple of str
+        What splits keep whole, out of `splits.PROTOCOLS`.
+    seeds : int
+        Trainings of each model on each split.
+    folds : int
+        Parts of a cross-validation; 0 for one split.
+    seed : int
+        Of the split, and the first of the trainings' seeds.
+    weights : str
+        File of trunks' weights, `random`, or empty to look for them.
+    out : Path
+        Folder to write the comparison to.
+    """
+
+    data: Path
+    layout: str
+    workspace: Path
+    genres: tuple[str, ...]
+    models: tuple[str, ...]
+    protocols: tuple[str, ...]
+    seeds: int
+    folds: int
+    seed: int
+    weights: str
+    out: Path
+
+
+def settled(name: str) -> tuple[Peer, dict[str, Any]]:
+    """Read a model's name with settings.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``vgg16`` or ``vgg16:epochs=20,units=256+64``.
+
+    Returns
+    -------
+    model : Peer
+        The model.
+    settings : dict of str to Any
+        Settings of `Training` that are asked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model or setting.
+    """
+    base, _, asked = name.partition(":")
+    model = peer(base)
+    paper = Training()
+    kinds = {field.name: type(getattr(paper, field.name)) for field in dataclasses.fields(Training)}
+    kinds.pop("seed")
+    settings: dict[str, Any] = {}
+    for one in filter(None, asked.split(",")):
+        key, equals, value = one.partition("=")
+        if key not in kinds or not equals:
+            raise ValueError(
+                f"Expected settings out of {', '.join(kinds)}, as epochs=20. Received: {one!r} in {name!r}"
+            )
+        try:
+            settings[key] = tuple(map(int, value.split("+"))) if kinds[key] is tuple else kinds[key](value)
+        except ValueError as error:
+            raise ValueError(f"Expected a value of {key} like {getattr(paper, key)}. Received: {one!r}") from error
+    model.settings(**settings)
+    return model, settings
+
+
+def compare(asked: Comparison, noise: Console, console: Console) -> int:
+    """Train what is not trained yet, and write the comparison.
+
+    Parameters
+    ----------
+    asked : Comparison
+        What to compare.
+    noise : Console
+        Where progress goes.
+    console : Console
+        Where the result goes.
+
+    Returns
+    -------
+    code : int
+        0, or 1 if a model could not be trained.
+
+    Raises
+    ------
+    ValueError
+        If the library or a setting is not usable.
+    """
+    models = {name: settled(name) for name in asked.models}
+    if asked.folds and asked.folds < 3:
+        raise ValueError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
+    trials: list[Trial] = []
+    failures: dict[str, str] = {}
+    with Watch(noise) as watch, progress.listen(watch):
+        prepared = Preparation(asked.data, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
+        watch.say(f"{len(models)} models, {asked.seeds} seeds, split by {' and by '.join(asked.protocols)}")
+        for name, (model, settings) in models.items():
+            try:
+                trials += list(_trials(asked, name, model, settings, prepared, watch))
+            except Exception as error:
+                logging.exception("%s failed", name)
+                failures[name] = str(error) or type(error).__name__
+                watch.say(f"[red]{escape(name)} could not be compared:[/red] {escape(failures[name])}")
+    if not trials:
+        raise ValueError(f"Expected at least one model that can be trained. Received: {failures}")
+    reference = PAPER if PAPER in models else asked.models[0]
+    write_comparison(trials, asked.out, reference=reference, library=prepared.catalog.name, failures=failures)
+    console.print(escape(outcome(find(trials, reference))), highlight=False, soft_wrap=True)
+    console.print(escape(str(asked.out / PAGE)), highlight=False, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def _trials(
+    asked: Comparison, name: str, model: Peer, settings: dict[str, Any], prepared: Preparation, watch: Watch
+) -> Iterator[Trial]:
+    """Train a model under every protocol, on every fold, with every seed; all or, if one fails, nothing."""
+    code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
+    plain = model.settings(**settings)
+    told = [code, name, dataclasses.asdict(plain), list(asked.genres)]
+    price = functools.partial(
+        cost, model, plain, asked.genres, asked.workspace / "trials" / f"cost-{_digest(told)}.json"
+    )
+    for protocol in asked.protocols:
+        for division in _rounds(asked, protocol, model, plain, prepared):
+            for seed in range(asked.seed, asked.seed + asked.seeds):
+                training = model.settings(**settings, seed=seed)
+                yield _trial(asked, name, protocol, division, model, training, prepared, watch, price, code)
+
+
+def _rounds(
+    asked: Comparison, protocol: str, model: Peer, training: Training, prepared: Preparation
+) -> Sequence[Round]:
+    library = prepared.library(model.trunk_for(training).mel_spec)
+    if asked.folds:
+        return cross_validation(library, protocol, asked.folds, asked.seed)
+    return [one_split(library, protocol, asked.seed)]
+
+
+def _trial(
+    asked: Comparison,
+    name: str,
+    protocol: str,
+    division: Round,
+    model: Peer,
+    training: Training,
+    prepared: Preparation,
+    watch: Watch,
+    price: functools.partial[ModelCost],
+    code: str,
+) -> Trial:
+    trunk = model.trunk_for(training)
+    arrays, key = prepared.features(trunk, training.augment)
+    told = [
+        code,
+        name,
+        dataclasses.asdict(training),
+        key,
+        division.digest,
+        protocol,
+        list(asked.genres),
+    ]
+    folder = asked.workspace / "trials" / f"{model.name}-{_digest(told)}"
+    try:
+        return Trial.read(folder)
+    except FileNotFoundError:
+        pass
+    library = prepared.library(trunk.mel_spec)
+    genres = len(asked.genres)
+    train = Arrays(arrays, library.labels, division.train, genres)
+    val = Arrays(arrays[:1], library.labels, division.val, genres)
+    weights = prepared.trunk_weights(trunk).path
+    started = time.perf_counter()
+    head, history = learn(
+        model, train, val, training, shape=arrays[0].shape[1:], weights=str(weights) if weights else ""
+    )
+    seconds = time.perf_counter() - started
+    rows = division.test
+    answers = [
+        head.predict_on_batch(arrays[0][rows[begin : begin + BATCH]].astype(np.float32))
+        for begin in range(0, len(rows), BATCH)
+    ]
+    found = price()
+    best = history["epochs"][history["best_epoch"] - 1]
+    trial = Trial(
+        model=name,
+        protocol=protocol,  # type: ignore[arg-type] # one of them
+        seed=training.seed,
+        fold=division.fold,
+        genres=asked.genres,
+        labels=library.labels[rows],
+        songs=tuple(library.songs[row] for row in rows),
+        probabilities=np.concatenate(answers).astype(np.float32),
+        val_accuracy=best["val_accuracy"],
+        best_epoch=history["best_epoch"],
+        train_seconds=seconds,
+        synthetic=prepared.catalog.synthetic,
+        **dataclasses.asdict(found),
+    )
+    trial.write(folder)
+    part = "" if division.fold is None else f", fold {division.fold + 1} of {asked.folds}"
+    leaky = " (leaky)" if trial.leaky else ""
+    watch.say(
+        f"  {escape(name)}, by {protocol}{leaky}{part}, seed {training.seed}: "
+        f"{trial.accuracy:.1%} of {len(rows)} test fragments, {seconds:.0f} s"
+    )
+    return trial
+
+
+def _digest(told: object) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
