@@ -55,7 +55,7 @@ setup(
         "tumbao.components.comparison": ["template.html.j2"],
         "tumbao.components.drift": ["template.html.j2"],
         "tumbao.components.inspection": ["template.html.j2"],
-        "tumbao.components.report": ["look.css.j2", "songs.html.j2", "template.html.j2"],
+        "tumbao.components.report": ["look.css.j2", "songs.html.j2", "subgenres.html.j2", "template.html.j2"],
         "tumbao.schema": ["schema.pbtxt"],
         "tumbao.serving": ["web/*.html", "web/*.js", "web/litert/*"],
     },

@@ -94,6 +94,7 @@ def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures) -> None:
         features=write("features", folder, feature_example),
         model_run=model_run,
         figures=artifact,
+        genres=json.dumps(GENRES),
         code="",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -100,6 +101,24 @@ def test_confidence_is_told_without_and_with_the_temperature(metrics: SongMetric
     assert before.confidence > after.confidence
     assert metrics.before.calibration_error == pytest.approx(abs(before.confidence - before.accuracy))
     assert before.accuracy == pytest.approx(5 / 6)
+
+
+def test_genres_are_counted_beside_their_leaves() -> None:
+    """Songs of cumbia, salsa/dura and salsa/romantica, worked by hand."""
+    leaves = ("cumbia", "salsa/dura", "salsa/romantica")
+    val = [np.roll(SURE, label, axis=1) for label in range(3)] * 4
+    torn = np.array([[0.36, 0.34, 0.3]])  # cumbia before each leaf of salsa, and behind salsa
+    beside = np.array([[0.02, 0.95, 0.03]])
+    test, labels = [SURE, beside, beside, torn, torn], np.array([0, 1, 2, 0, 2])
+    metrics = song_metrics(val, np.arange(12) % 3, test, labels, np.ones(5, bool), KNOWN, leaves)
+    assert metrics.product.right == 3  # the first two, and the torn one of cumbia
+    assert metrics.main is not None
+    assert (metrics.main.rule, metrics.main.right) == (PRODUCT, 4)  # of salsa all three, of cumbia the sure one
+    assert metrics.main.accuracy == wilson_interval(4, 5)
+    assert SongMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    plain = song_metrics(val, np.arange(12) % 3, test, labels, np.ones(5, bool), KNOWN, ("a", "b", "c"))
+    assert plain.main is None
+    assert plain == dataclasses.replace(metrics, main=None)
 
 
 def test_figures_are_read_as_they_were_written(metrics: SongMetrics) -> None:

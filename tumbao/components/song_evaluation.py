@@ -45,6 +45,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     features: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     figures: tfx.dsl.components.OutputArtifact[SongFigures],
+    genres: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Learn what is familiar from the training songs, calibrate on the validation songs, and measure on the test songs.
@@ -59,6 +60,8 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         The Trainer's, with the head.
     figures : SongFigures
         Written: figures, calibration and predictions.
+    genres : str
+        The run's genres as JSON, in the order of the labels.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     """
@@ -77,6 +80,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         np.array([label for _, label in test.values()]),
         np.array([familiar[song] for song in test]),
         known,
+        json.loads(genres),
     )
     rows = [{"split": split} | one for split, answers in predictions.items() for one in answers]
     _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1, ensure_ascii=False))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tumbao.components.report.intervals import Interval, mcnemar, wilson_interval
+from tumbao.schema.hierarchy import grouped, has_subgenres, roll_up
 from tumbao.serving.calibration import (
     Bin,
     Calibration,
@@ -166,6 +167,9 @@ class SongMetrics:
         With the threshold, and familiar.
     curve : tuple of CoveragePoint
         Accuracy by coverage, with the temperature.
+    main : RuleScore or None
+        How well the product's rule finds genres by the sums over their leaves; None where there are no sub-genres, of
+        which all other figures speak.
     """
 
     songs: int
@@ -177,6 +181,7 @@ class SongMetrics:
     after: Confidence
     answered: Answered
     curve: tuple[CoveragePoint, ...]
+    main: RuleScore | None = None
 
     @property
     def product(self) -> RuleScore:
@@ -211,10 +216,10 @@ class SongMetrics:
             The same figures.
         """
         comparisons = [{key: value for key, value in one.items() if key != "sentence"} for one in values["comparisons"]]
-        answered, known = values["answered"], values["familiarity"]
+        answered, known, main = values["answered"], values["familiarity"], values["main"]
         return cls(
             songs=values["songs"],
-            rules=tuple(RuleScore(**one | {"accuracy": Interval(**one["accuracy"])}) for one in values["rules"]),
+            rules=tuple(map(_rule_from_json, values["rules"])),
             comparisons=tuple(Comparison(**one) for one in comparisons),
             calibration=Calibration(**values["calibration"]),
             familiarity=known and Familiarity(tuple(known["low"]), tuple(known["high"]), known["fragments"]),
@@ -227,6 +232,7 @@ class SongMetrics:
                 accuracy=Interval(**answered["accuracy"]) if answered["accuracy"] else None,
             ),
             curve=tuple(CoveragePoint(**one) for one in values["curve"]),
+            main=main and _rule_from_json(main),
         )
 
 
@@ -237,6 +243,7 @@ def song_metrics(
     labels: np.ndarray,
     familiar: np.ndarray,
     familiarity: Familiarity | None,
+    genres: Sequence[str] = (),
 ) -> SongMetrics:
     """Compute the figures of songs.
 
@@ -254,6 +261,8 @@ def song_metrics(
         Which test songs are familiar.
     familiarity : Familiarity or None
         What the training songs gave; None if they were too few to tell.
+    genres : sequence of str
+        Names of the genres, where some of them are sub-genres.
 
     Returns
     -------
@@ -270,7 +279,7 @@ def song_metrics(
     number = int(answered.sum())
     return SongMetrics(
         songs=len(labels),
-        rules=tuple(RuleScore(name, count, wilson_interval(count, len(labels))) for name, count in counts.items()),
+        rules=tuple(_rule(name, count, len(labels)) for name, count in counts.items()),
         comparisons=tuple(_compare(first, second, right) for first, second in PAIRS),
         calibration=calibration,
         familiarity=familiarity,
@@ -283,7 +292,22 @@ def song_metrics(
             accuracy=wilson_interval(int(right[PRODUCT][answered].sum()), number) if number else None,
         ),
         curve=coverage_curve(tempered, labels),
+        main=_rule(PRODUCT, _right_genres(tempered, labels, genres), len(labels)) if has_subgenres(genres) else None,
     )
+
+
+def _right_genres(probabilities: np.ndarray, labels: np.ndarray, leaves: Sequence[str]) -> int:
+    _, summed = roll_up(probabilities, leaves)
+    _, genre_of = grouped(leaves)
+    return int((summed.argmax(axis=1) == genre_of[labels]).sum())
+
+
+def _rule(name: str, right: int, songs: int) -> RuleScore:
+    return RuleScore(name, right, wilson_interval(right, songs))
+
+
+def _rule_from_json(values: dict[str, Any]) -> RuleScore:
+    return RuleScore(**values | {"accuracy": Interval(**values["accuracy"])})
 
 
 def _compare(first: str, second: str, right: dict[str, np.ndarray]) -> Comparison:

@@ -229,6 +229,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
         protocol=description["protocol"],
         split_seed=description["seed"],
         warnings=tuple(warnings),
+        folded=tuple(description.get("folded", ())),
     )
 
 

@@ -146,6 +146,8 @@ class Catalog:
         Seed of the split.
     warnings : tuple of str
         What is too small to be trusted, as whole sentences.
+    folded : tuple of str
+        Sub-genres whose songs count for their genre, each with the reason.
 
     Raises
     ------
@@ -161,6 +163,7 @@ class Catalog:
     protocol: SplitProtocol
     split_seed: int
     warnings: tuple[str, ...]
+    folded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.found != self.ingested + len(self.rejected):

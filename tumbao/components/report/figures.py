@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from tumbao.components.report.data import PAPER_ACCURACY, PAPER_LOSS, Component,
 from tumbao.components.report.scores import Scores
 from tumbao.components.report.style import WIDTH_INCHES, Look, Theme, png
 from tumbao.components.report.words import duration
+from tumbao.schema.hierarchy import has_subgenres, main_genres
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
 """A sign for each state, so that colour is never alone."""
@@ -86,7 +88,7 @@ def test_figures(scores: Scores, look: Look) -> bytes:
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look: Look) -> bytes:
-    """Draw the confusion matrix: fragments, and the share of their true genre.
+    """Draw the confusion matrix: fragments, and the share of their true genre; lines around the leaves of a genre.
 
     Parameters
     ----------
@@ -118,11 +120,20 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
         axes.set_xticks(np.arange(len(genres) + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(len(genres) + 1) - 0.5, minor=True)
         axes.grid(which="minor", linewidth=1.5)
+        for border in _borders(genres):
+            axes.axhline(border, color=theme.ink, linewidth=1.2)
+            axes.axvline(border, color=theme.ink, linewidth=1.2)
         axes.tick_params(which="both", length=0)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         return png(figure)
+
+
+def _borders(leaves: Sequence[str]) -> list[float]:
+    """Tell between which rows one genre's leaves end and another's begin; nowhere without sub-genres."""
+    main = main_genres(leaves) if has_subgenres(leaves) else ()
+    return [place + 0.5 for place, (genre, other) in enumerate(pairwise(main)) if genre != other]
 
 
 def timings(components: Sequence[Component], look: Look) -> bytes:

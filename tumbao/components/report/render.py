@@ -91,6 +91,9 @@ def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, st
     if tested and data.evaluation:
         yield "test", measured, partial(figures.test_figures, tested)
         yield "confusion", measured, partial(figures.confusion_matrix, tested.confusion, data.evaluation.genres)
+        if tested.main:
+            names = [row.genre for row in tested.main.genres]
+            yield "confusion-genres", measured, partial(figures.confusion_matrix, tested.main.confusion, names)
     if data.songs:
         yield "reliability", measured, partial(song_figures.reliability_diagram, data.songs)
         yield "coverage", measured, partial(song_figures.accuracy_by_coverage, data.songs)

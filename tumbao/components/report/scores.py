@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tumbao.components.report.data import Evaluation
 from tumbao.components.report.intervals import Interval, wilson_interval
+from tumbao.schema.hierarchy import grouped, has_subgenres, roll_up
 
 RESAMPLES = 2_000
 """Resamples of the bootstrap: its ends are then steady to about half a point."""
@@ -59,6 +60,8 @@ class Scores:
         Fragments.
     genres : tuple of GenreScore
         In the order of the model's outputs.
+    main : Scores or None
+        The same of genres as the sums over their leaves; None where there are no sub-genres.
     """
 
     fragments: int
@@ -67,6 +70,7 @@ class Scores:
     accuracy: Interval
     confusion: npt.NDArray[np.int64]
     genres: tuple[GenreScore, ...]
+    main: Scores | None = None
 
 
 def scores(evaluation: Evaluation) -> Scores:
@@ -94,7 +98,14 @@ def scores(evaluation: Evaluation) -> Scores:
         accuracy=interval_over_songs(predicted == labels, evaluation.songs),
         confusion=confusion,
         genres=genre_scores(confusion, evaluation.genres),
+        main=scores(_rolled_up(evaluation)) if has_subgenres(evaluation.genres) else None,
     )
+
+
+def _rolled_up(evaluation: Evaluation) -> Evaluation:
+    genres, probabilities = roll_up(evaluation.probabilities, evaluation.genres)
+    _, genre_of = grouped(evaluation.genres)
+    return Evaluation(genres, genre_of[evaluation.labels], probabilities, evaluation.songs)
 
 
 def genre_scores(confusion: npt.NDArray[np.int64], genres: tuple[str, ...]) -> tuple[GenreScore, ...]:
