@@ -26,11 +26,13 @@ ADAPTERS = {
     "components/ingest/transform.py",
     "components/mobile_check.py",
     "components/song_evaluation.py",
+    "components/tuner.py",
     "pipeline/collect.py",
     "pipeline/execution.py",
     "pipeline/graph.py",
     "pipeline/reference.py",
     "trainer/run.py",
+    "trainer/tune.py",
 }
 """The only files that import `ORCHESTRATION`."""
 

@@ -33,6 +33,7 @@ def test_the_defaults_are_the_papers_training_and_the_issues_bounds() -> None:
         ("min_accuracy", 1.01, "between 0 and 1"),
         ("min_recall", -0.1, "between 0 and 1"),
         ("max_accuracy_drop", 2.0, "between 0 and 1"),
+        ("tune", -1, "0 or more"),
         ("beam_args", ("--direct_num_workers=2",), "with a --runner among them"),
         ("genres", ("salsa",), "at least 2, each once"),
         ("genres", ("salsa", "salsa"), "at least 2, each once"),
@@ -42,6 +43,19 @@ def test_what_is_out_of_range_is_refused_by_name(name: str, value: Any, rule: st
     with pytest.raises(ValueError, match=f"^Expected {name} {rule}") as refusal:
         dataclasses.replace(CONFIG, **{name: value})
     assert str(refusal.value).endswith(f"Received: {name}={value!r}")
+
+
+@pytest.mark.parametrize(
+    ("other", "rule"),
+    [
+        ({"model": "adaboost"}, "Expected model with dense layers where there is a search. Received: model='adaboost'"),
+        ({"resume": "ws/head.keras"}, "Expected resume empty where there is a search.*resume='ws/head.keras'"),
+    ],
+)
+def test_a_search_needs_dense_layers_and_begins_anew(other: dict[str, Any], rule: str) -> None:
+    dataclasses.replace(CONFIG, **other)
+    with pytest.raises(ValueError, match=rule):
+        dataclasses.replace(CONFIG, tune=3, **other)
 
 
 @pytest.mark.parametrize("edge", [{"min_accuracy": 0.0}, {"min_recall": 1.0}])

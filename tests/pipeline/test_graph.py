@@ -64,6 +64,20 @@ def test_every_component_has_its_place_in_the_order(components: dict[str, Any]) 
     assert set(components) == {name for pair in ORDER for name in pair}
 
 
+def test_a_search_stands_between_the_features_and_the_trainer_which_takes_its_best(config: PipelineConfig) -> None:
+    components = {one.id: one for one in build(dataclasses.replace(config, tune=4)).components}
+    assert list(components).index("Tuner") == list(components).index("Trainer") - 1
+    assert {one.id for one in components["Tuner"].upstream_nodes} == {"BackboneFeatures"}
+    taken = components["Trainer"].inputs["hyperparameters"]
+    assert (taken.producer_component_id, taken.output_key) == ("Tuner", "best_hyperparameters")
+    assert json.loads(components["Tuner"].exec_properties["train_args"])["splits"] == ["train"]
+    assert json.loads(components["Tuner"].exec_properties["eval_args"])["splits"] == ["val"]
+    asked = json.loads(components["Tuner"].exec_properties["custom_config"])
+    assert (asked["trials"], Path(asked["searches"])) == (4, Path(config.workspace) / "searches")
+    module, _, name = components["Tuner"].exec_properties["tuner_fn"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
 def test_the_head_is_trained_on_train_and_val_and_judged_on_test(components: dict[str, Any]) -> None:
     assert json.loads(components["Trainer"].exec_properties["train_args"])["splits"] == ["train"]
     assert json.loads(components["Trainer"].exec_properties["eval_args"])["splits"] == ["val"]

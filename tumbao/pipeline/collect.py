@@ -17,7 +17,9 @@ from tfx.dsl.io import fileio
 from tumbao.components.gate import ACCURACY, OVERALL, read_figures
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.report import data
+from tumbao.components.search import Search
 from tumbao.components.song_evaluation import read_song_metrics
+from tumbao.components.tuner import read_search
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.schema import record
 from tumbao.trainer.run import HISTORY_FILE
@@ -173,6 +175,7 @@ def report_data(
         edges=edges,
         catalog=_catalog(config, artifacts),
         samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"))),
+        search=_search(artifacts.uri("Tuner", "tuner_results")),
         history=_history(artifacts.uri("Trainer", "model_run")),
         evaluation=_evaluation(config, artifacts.uri("MobileCheck", "report")),
         songs=read_song_metrics(figures) if figures else None,
@@ -276,6 +279,10 @@ def _history(model_run: str | None) -> data.History | None:
         data.Epoch(one["loss"], one["accuracy"], one["val_loss"], one["val_accuracy"]) for one in history["epochs"]
     )
     return data.History(epochs, history["best_epoch"])
+
+
+def _search(results: str | None) -> Search | None:
+    return read_search(results) if results else None
 
 
 def _evaluation(config: PipelineConfig, report: str | None) -> data.Evaluation | None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.peers.registry import PAPER
+from tumbao.trainer.peers.registry import PAPER, peer
 from tumbao.trainer.training import Training
 
 
@@ -40,6 +40,8 @@ class PipelineConfig:
         How it is trained.
     resume : str
         File of a head to start from; empty to start anew.
+    tune : int
+        Trials of a search for better settings, whose best the model is trained with; 0 for no search.
     min_accuracy : float
         Lowest accuracy over the test split, in 0..1.
     min_recall : float
@@ -70,6 +72,7 @@ class PipelineConfig:
     model: str = PAPER
     training: Training = dataclasses.field(default_factory=Training)
     resume: str = ""
+    tune: int = 0
     min_accuracy: float = 0.80
     min_recall: float = 0.50
     max_accuracy_drop: float = 0.01
@@ -82,6 +85,9 @@ class PipelineConfig:
             "min_accuracy": (0 <= self.min_accuracy <= 1, "between 0 and 1"),
             "min_recall": (0 <= self.min_recall <= 1, "between 0 and 1"),
             "max_accuracy_drop": (0 <= self.max_accuracy_drop <= 1, "between 0 and 1"),
+            "tune": (self.tune >= 0, "0 or more"),
+            "resume": (not (self.tune and self.resume), "empty where there is a search: each trial begins anew"),
+            "model": (not self.tune or peer(self.model).learn is None, "with dense layers where there is a search"),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
             "genres": (len(set(self.genres)) == len(self.genres) >= 2, "at least 2, each once"),
         }

@@ -70,7 +70,7 @@ class LocalRun:
     training : mapping of str to Any
         Settings of `Training` that are wanted otherwise than the model has them by itself.
     settings : mapping of str to Any
-        Settings of `PipelineConfig`: min_accuracy, min_recall, beam_args.
+        Settings of `PipelineConfig`: min_accuracy, min_recall, tune, beam_args.
     min_songs : int or None
         Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
     """

@@ -19,6 +19,7 @@ from tumbao.trainer.fit import fit
 from tumbao.trainer.model import joined
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.space import with_values
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -124,10 +125,13 @@ def run_fn(fn_args: FnArgs) -> None:
     ----------
     fn_args : FnArgs
         TFX's arguments; `custom_config` holds `model` (its name), `genres`, `training` (of `Training`), `weights` (the
-        trunk's file, empty for random ones), `resume` and `mel_spec`.
+        trunk's file, empty for random ones), `resume` and `mel_spec`; `hyperparameters`, where there was a search,
+        hold what it found, see `space`.
     """
     config: Mapping[str, Any] = fn_args.custom_config
     model, training = peer(config["model"]), Training(**config["training"])
+    if fn_args.hyperparameters:
+        training = with_values(training, fn_args.hyperparameters["values"])
     trunk = model.trunk_for(training).build(Path(config["weights"]) if config["weights"] else None, "float32")
     shape, genres = trunk.output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))

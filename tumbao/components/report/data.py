@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tumbao.components.search import Search
 from tumbao.components.song_metrics import SongMetrics
 from tumbao.schema.mel_spec import MelSpec
 
@@ -450,6 +451,8 @@ class ReportData:
         The music.
     samples : tuple of SampleImage
         One mel image for each genre.
+    search : Search or None
+        The search for better settings, where there was one.
     history : History or None
         The training.
     evaluation : Evaluation or None
@@ -472,6 +475,7 @@ class ReportData:
     edges: tuple[tuple[str, str], ...]
     catalog: Catalog | None = None
     samples: tuple[SampleImage, ...] = ()
+    search: Search | None = None
     history: History | None = None
     evaluation: Evaluation | None = None
     songs: SongMetrics | None = None

@@ -14,6 +14,8 @@ from tumbao.components.report.graph_figure import graph_figure
 from tumbao.components.report.mel_figure import mel_figure
 from tumbao.components.report.page import data_uri, template, write_page, write_whole
 from tumbao.components.report.scores import Scores, scores
+from tumbao.components.report.search_figure import search_figure
+from tumbao.components.report.search_finding import finding
 from tumbao.components.report.style import DARK, DOTS_PER_INCH, LIGHT, Look
 from tumbao.components.report.verdict import verdict
 from tumbao.schema.record import SPLITS
@@ -67,6 +69,7 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
         data=data,
         tested=tested,
         songs=data.songs,
+        searched=finding(data.search) if data.search else None,
         verdict=verdict(data),
         pictures=pictures,
         mel_names=[_mel_name(i, sample.genre) for i, sample in enumerate(data.samples, start=1)],
@@ -85,6 +88,8 @@ def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, st
     measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))
     for i, sample in enumerate(data.samples, start=1):
         yield _mel_name(i, sample.genre), library, partial(mel_figure, sample, data.mel_spec)
+    if data.search:
+        yield "search", measured, partial(search_figure, data.search)
     if data.history:
         yield "accuracy", measured, partial(figures.accuracy_by_epoch, data.history)
         yield "loss", measured, partial(figures.loss_by_epoch, data.history)

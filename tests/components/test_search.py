@@ -1,0 +1,153 @@
+"""A search in the report: every trial is drawn, the best are listed, and chance and choice are accounted for."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tumbao.components.report.data import Catalog, Component, ReportData, Run
+from tumbao.components.report.render import write_report
+from tumbao.components.report.search_figure import _apart, search_figure
+from tumbao.components.report.search_finding import advantage, finding
+from tumbao.components.report.style import LIGHT, Look
+from tumbao.components.search import Search, SearchTrial
+from tumbao.schema.mel_spec import MelSpec
+
+SONGS = tuple(f"song-{index // 3}" for index in range(60))
+
+
+def answers(songs_right: int) -> tuple[bool, ...]:
+    """All fragments of so many songs right, of the others none."""
+    return tuple(index < 3 * songs_right for index in range(60))
+
+
+def search(best: int, paper: int, drawn: int = 12) -> Search:
+    """A search of the paper's setting, the asked one, and some that were drawn; the best is the last of them."""
+    others = tuple(
+        SearchTrial(
+            3 + index,
+            (16,) * (index % 4),
+            0.1 * (index % 3),
+            (0.0, 1e-5, 1e-3)[index % 3],
+            2e-4 * (index + 1),
+            0.1,
+            2.0 + index,
+        )
+        for index in range(drawn - 1)
+    )
+    ranked = (
+        SearchTrial(2 + drawn, (256, 32, 16), 0.4, 1e-4, 7e-4, best / 20, 0.3),
+        *others,
+        SearchTrial(2, (64,), 0.3, 0.0, 1e-3, 0.08, 3.0),
+        SearchTrial(1, (512, 64), 0.0, 0.0, 1e-3, paper / 20, 4.0),
+    )
+    return Search(ranked, 0, 1, 2, SONGS, answers(best), answers(paper))
+
+
+def report(found: Search | None, protocol: str = "song") -> ReportData:
+    run = Run("run-1", "2026-01-02T03:04:05+00:00", "library", False, 7, {}, {}, "0", "random", "float32", "no AMX")
+    music = Catalog(1, 1, (), (), (), protocol, 7, ())  # type: ignore[arg-type] # a test gives plain text
+    components = (Component("Tuner", "ran", 9.0),)
+    return ReportData(run, MelSpec(), components, (), catalog=music, search=found)
+
+
+def folded(text: str) -> str:
+    return " ".join(text.split())
+
+
+def section(data: ReportData, folder: Path) -> str:
+    """What a reader reads in the section, without tags; empty where there is none."""
+    page = write_report(data, folder).read_text("utf-8")
+    (found,) = re.findall(r'<section aria-labelledby="search">.*?</section>', page, flags=re.DOTALL) or [""]
+    return folded(html.unescape(re.sub(r"<[^>]*>", " ", found)))
+
+
+def test_a_clear_advantage_is_significant_and_says_that_the_choice_flatters() -> None:
+    found = advantage(search(best=18, paper=2))
+    assert found is not None
+    assert found.value == pytest.approx(16 / 20)
+    assert found.ends is not None
+    assert 0.5 < found.ends[0] < found.value < found.ends[1] < 1
+    assert found.corrected == pytest.approx(13 * found.p_value)
+    assert found.corrected < 0.05
+    sentence = finding(search(best=18, paper=2)).sentence
+    assert "a significant difference, otherwise than in the paper" in sentence
+    assert "The choice flatters the best" in sentence
+
+
+def test_the_best_of_many_is_not_significant_where_one_alone_would_be() -> None:
+    found = advantage(search(best=12, paper=6))
+    assert found is not None
+    assert found.p_value == pytest.approx(2.0**-5)  # six songs, all one way, whatever the drawing finds
+    assert found.corrected == pytest.approx(13 * 2.0**-5)
+    assert "no significant difference here either" in finding(search(best=12, paper=6)).sentence
+
+
+def test_fragments_of_one_song_are_not_taken_for_many_songs() -> None:
+    few = dataclasses.replace(search(best=12, paper=6), songs=tuple(f"song-{index // 20}" for index in range(60)))
+    found = advantage(few)
+    assert found is not None
+    assert found.p_value >= 0.5
+
+
+def test_where_the_papers_setting_is_the_best_nothing_is_compared() -> None:
+    whole = search(best=12, paper=6)
+    ranked = (whole.trials[-1], *whole.trials[:-1])
+    first = dataclasses.replace(whole, trials=ranked, right_best=answers(6))
+    assert advantage(first) is None
+    assert "none of the 13 other settings did better" in finding(first).sentence
+    lost = dataclasses.replace(whole, trials=whole.trials[:-1], failed=1, paper=None, right_paper=None)
+    assert "its own setting came to no end" in finding(lost).sentence
+
+
+def test_the_section_lists_the_best_ten_with_the_papers_and_the_asked(tmp_path: Path) -> None:
+    found = search(best=12, paper=6)
+    read = section(report(found), tmp_path)
+    assert folded(finding(found).sentence) in read
+    assert "14 settings of the layers before the answer were tried" in read
+    assert "256, 32, 16 best 0.4 0.0001 0.0007 60.0 % 0.300 14" in read
+    assert "512, 64 the paper's 0 0 0.001 30.0 % 4.000 1" in read
+    assert "64 as asked 0.3 0 0.001 8.0 % 3.000 2" in read
+    assert "12 of 14 are shown" in read
+    assert "leaky" not in read
+    assert "came to no end" not in read
+
+
+def test_a_leaky_split_is_labelled_and_failures_are_counted(tmp_path: Path) -> None:
+    found = dataclasses.replace(search(best=12, paper=6), failed=2)
+    read = section(report(found, "fragment"), tmp_path)
+    assert f"{folded(finding(found).sentence)} leaky" in read
+    assert "60.0 % leaky 0.300 leaky" in read
+    assert "2 of them came to no end." in read
+    assert "16 settings of the layers" in read
+
+
+def test_there_is_no_section_without_a_search(tmp_path: Path) -> None:
+    assert not section(report(None), tmp_path)
+    assert not (tmp_path / "figures" / "search.png").exists()
+
+
+def test_the_papers_mark_is_in_every_panel() -> None:
+    look = Look(LIGHT, "")
+
+    def pixels(found: Search, colour: str) -> int:
+        with Image.open(io.BytesIO(search_figure(found, look))) as picture:
+            seen = np.asarray(picture.convert("RGB"), dtype=np.int16)
+        wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+        return int((np.abs(seen - wanted).max(axis=-1) < 12).sum())
+
+    whole = search(best=12, paper=6)
+    lost = dataclasses.replace(whole, trials=whole.trials[:-1], paper=None, right_paper=None)
+    assert pixels(whole, look.theme.second) > 7 * 50  # six panels and the legend
+    assert pixels(lost, look.theme.second) == 0
+
+
+def test_equal_trials_stand_side_by_side_and_others_where_they_are() -> None:
+    assert _apart([1, 1, 2, 1], [0.5, 0.5, 0.5, 0.6], 0.2) == pytest.approx([0.9, 1.1, 2, 1])

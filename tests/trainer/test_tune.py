@@ -1,0 +1,223 @@
+"""A search tries the paper's settings first, draws the same for the same seed, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from keras_tuner.engine.trial import TrialStatus
+
+from tumbao import progress
+from tumbao.components.search import Search
+from tumbao.components.tuner import summary
+from tumbao.trainer import search, tune
+from tumbao.trainer.dataset import Records
+from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.run import learn
+from tumbao.trainer.search import HeadTuner, tuner
+from tumbao.trainer.space import DROPOUT, L2, LEARNING_RATE, UNITS, space, values_of, with_values
+from tumbao.trainer.training import Training
+
+SHAPE = (2, 2, 3)
+LABELS = [0, 1, 0, 1, 1, 0, 1]
+ASKED = Training(epochs=1, batch=4, units=(8,), dropout=0.25, learning_rate=0.01)
+TRIALS = 3
+SONGS = [f"s{index}" for index in range(len(LABELS))]
+
+Begin = Callable[..., HeadTuner]
+
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:(currentThread|getName)\(\):DeprecationWarning"
+)  # KerasTuner locks with it
+
+
+class Tried:
+    """Gives a head whose answers depend on the settings alone, remembers which settings, is interrupted when told."""
+
+    def __init__(self, interrupt_at: int = 0) -> None:
+        self.settings: list[Training] = []
+        self._interrupt_at = interrupt_at
+
+    def __call__(self, training: Training) -> Any:
+        self.settings.append(training)
+        if len(self.settings) == self._interrupt_at:
+            raise KeyboardInterrupt
+        chance = np.random.default_rng(zlib.crc32(repr(training).encode()))
+        return SimpleNamespace(predict_on_batch=lambda features: chance.dirichlet([1, 1], len(features))), {}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[..., str]) -> Records:
+    file = write_features(tmp_path_factory.mktemp("features") / "all.gz", LABELS, SHAPE)
+    return Records([file], SHAPE, 2)
+
+
+@pytest.fixture(scope="module")
+def begin(records: Records) -> Begin:
+    """Set a search up: begin(learn, folder, trials=3) -> its tuner."""
+
+    def make(learn: Tried, folder: Path, trials: int = TRIALS, training: Training = ASKED) -> HeadTuner:
+        return tuner(learn, records, training, trials=trials, folder=str(folder))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(begin: Begin, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tried, HeadTuner]:
+    """A search that nothing interrupted."""
+    tried = Tried()
+    found = begin(tried, tmp_path_factory.mktemp("searches") / "whole")
+    found.search()
+    return tried, found
+
+
+def results(found: HeadTuner) -> list[tuple[Any, ...]]:
+    return [(one.hyperparameters.values, one.score) for one in found.oracle.get_best_trials(99)]
+
+
+def test_the_papers_settings_come_first_then_those_asked_for_then_drawn_ones(whole: tuple[Tried, HeadTuner]) -> None:
+    paper, asked, *drawn = whole[0].settings
+    assert paper == dataclasses.replace(ASKED, units=(512, 64), dropout=0.0, l2=0.0, learning_rate=1e-3)
+    assert asked == ASKED
+    assert len(drawn) == 1
+    for one in drawn:
+        assert set(one.units) <= set(UNITS)
+        assert one.dropout in DROPOUT
+        assert one.l2 in L2
+        assert LEARNING_RATE[0] <= one.learning_rate <= LEARNING_RATE[1]
+        assert with_values(ASKED, values_of(one) or {}) == one
+
+
+def test_where_the_paper_is_asked_for_it_is_tried_once() -> None:
+    assert search.firsts(Training(epochs=9)) == [values_of(Training())]
+    assert search.firsts(Training(units=(1, 2, 3, 4))) == [values_of(Training())]
+
+
+def test_an_interrupted_search_goes_on_and_finds_the_same(
+    whole: tuple[Tried, HeadTuner], begin: Begin, tmp_path: Path
+) -> None:
+    first, second = Tried(interrupt_at=2), Tried()
+    with pytest.raises(KeyboardInterrupt):
+        begin(first, tmp_path / "search").search()
+    heard: list[tuple[str, int, int]] = []
+    found = begin(second, tmp_path / "search")
+    with progress.listen(lambda *step: heard.append(step)):
+        found.search()
+    assert first.settings[:1] + second.settings == whole[0].settings
+    assert results(found) == results(whole[1])
+    assert [step for step in heard if step[0] == "tune"] == [("tune", done, TRIALS) for done in (1, 2, 3)]
+
+
+def test_a_finished_search_runs_nothing_again_and_more_trials_are_added(
+    whole: tuple[Tried, HeadTuner], begin: Begin
+) -> None:
+    folder, again, more = Path(whole[1].project_dir), Tried(), Tried()
+    found = begin(again, folder)
+    found.search()
+    assert not again.settings
+    assert results(found) == results(whole[1])
+    begin(more, folder, TRIALS + 1).search()
+    assert len(more.settings) == 1
+    assert results(begin(again, folder)) == results(whole[1])
+
+
+def test_what_was_half_written_begins_anew(begin: Begin, tmp_path: Path) -> None:
+    begin(Tried(), tmp_path / "search", 1).search()
+    (tmp_path / "search" / "oracle.json").write_text('{"ongoing_tri')
+    again = Tried()
+    begin(again, tmp_path / "search", 1).search()
+    assert len(again.settings) == 1
+
+
+def test_another_seed_draws_others() -> None:
+    drawn = [search.Drawing([], 9, seed).populate_space("0")["values"] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_layers_width_is_drawn_only_where_there_is_the_layer() -> None:
+    drawing = search.Drawing([], 99, 0)
+    drawn = [drawing.populate_space(str(number))["values"] for number in range(40)]
+    assert {one["layers"] for one in drawn} == {0, 1, 2, 3}
+    for one in drawn:
+        assert [f"units_{layer}" in one for layer in (1, 2, 3)] == [layer <= one["layers"] for layer in (1, 2, 3)]
+        assert set(one) <= {choice.name for choice in space().space}
+
+
+def test_of_equally_accurate_trials_the_lower_loss_is_the_best_then_the_earlier(begin: Begin, tmp_path: Path) -> None:
+    drawing = begin(Tried(), tmp_path / "search", 4).oracle
+    for number, (accuracy, loss) in enumerate([(0.5, 0.1), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7)]):
+        trial = drawing.create_trial(str(number))
+        drawing.update_trial(trial.trial_id, {search.ACCURACY: accuracy, search.LOSS: loss})
+        trial.status = TrialStatus.COMPLETED
+        drawing.end_trial(trial)
+    assert [one.trial_id for one in drawing.get_best_trials(9)] == ["2", "3", "1", "0"]
+
+
+def test_a_search_of_which_nothing_comes_says_why(records: Records, tmp_path: Path) -> None:
+    def fail(_: Training) -> Any:
+        raise ValueError("The loss was not a number")
+
+    with pytest.raises(ValueError, match=r"one of 1 trials.*The loss was not a number"):
+        tuner(fail, records, ASKED, trials=1, folder=str(tmp_path / "search")).search()
+
+
+def test_the_summary_holds_what_the_best_and_the_papers_answer(whole: tuple[Tried, HeadTuner]) -> None:
+    found = summary(whole[1], SONGS)
+    assert (found.paper, found.asked, found.failed) == (1, 2, 0)
+    assert sorted(one.number for one in found.trials) == [1, 2, 3]
+    assert found.right_paper is not None
+    by_number = {one.number: one for one in found.trials}
+    assert np.mean(found.right_best) == pytest.approx(found.best.accuracy)
+    assert np.mean(found.right_paper) == pytest.approx(by_number[1].accuracy)
+    assert found.best.accuracy == max(one.accuracy for one in found.trials)
+    assert Search.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Give what the Tuner's entry asks of a search: set_up(pattern, **config)."""
+    monkeypatch.setattr(tune, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
+    monkeypatch.setattr(tune, "tuner", lambda learn, *_, **given: {"learn": learn, **given})
+    config = {"training": dataclasses.asdict(ASKED), "genres": ["a", "b"], "weights": "", "code": "0", "trials": 3}
+
+    def call(pattern: Path, **other: Any) -> dict[str, Any]:
+        given = {**config, "searches": "searches", **other}
+        return tune.tuner_fn(
+            SimpleNamespace(custom_config=given, train_files=[str(pattern)], eval_files=[str(pattern)])
+        )
+
+    return call
+
+
+def test_a_search_is_named_by_data_and_settings_but_not_by_how_many_trials(
+    set_up: Callable[..., dict[str, Any]], tmp_path: Path, write_features: Callable[..., str]
+) -> None:
+    write_features(tmp_path / "1.gz", LABELS, SHAPE)
+    seed = dataclasses.asdict(dataclasses.replace(ASKED, seed=8))
+    others: list[dict[str, Any]] = [{}, {"code": "1"}, {"training": seed}, {"model": "lstm-attention"}, {"trials": 9}]
+    asked = [set_up(tmp_path / "*.gz", **{"model": "lstm", **other}) for other in others]
+    write_features(tmp_path / "2.gz", LABELS, SHAPE)
+    folders = [one["folder"] for one in [*asked, set_up(tmp_path / "*.gz", model="lstm")]]
+    assert all(folder.startswith("searches/") for folder in folders)
+    assert folders[4] == folders[0]
+    assert len(set(folders)) == 5
+    assert [one["trials"] for one in asked] == [3, 3, 3, 3, 9]
+
+
+def test_a_trial_trains_the_models_head_as_the_trainer_would(
+    set_up: Callable[..., dict[str, Any]], tmp_path: Path, write_features: Callable[..., str]
+) -> None:
+    shape = (9, 9, 512)
+    pattern = write_features(tmp_path / "1.gz", LABELS, shape)
+    head, history = set_up(Path(pattern), model="vgg16-gap")["learn"](ASKED)
+    files = Records([pattern], shape, 2)
+    _, same = learn(peer("vgg16-gap"), files, files, ASKED, shape=shape)
+    assert history == same
+    assert [one.shape for one in head.get_weights()] == [(512, 8), (8,), (8, 2), (2,)]
