@@ -88,7 +88,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         for note in (*_notes(result, info), *_tag_notes(answer.tagging)):
             console.print(Text(f"  {note}", style="yellow"))
         for fragment in result.fragments:
-            genre = top(fragment.probabilities)
+            genre = fragment.genre
             span = _span(fragment.start_seconds, fragment.end_seconds)
             bar = "█" * round(fragment.probabilities[genre] * _BAR_CELLS)
             line = f"    {span:<13}{info.genres[genre]:<{width}} {fragment.probabilities[genre]:.2f} "
@@ -118,22 +118,6 @@ def _tag_notes(tagging: Tagging | None) -> Iterator[str]:
         yield "the genre is in its tags now"
     elif tagging and tagging.sentence:
         yield f"the file {tagging.sentence}"
-
-
-def top(probabilities: tuple[float, ...]) -> int:
-    """Find the most probable genre of a fragment.
-
-    Parameters
-    ----------
-    probabilities : tuple of float
-        One for each genre.
-
-    Returns
-    -------
-    genre : int
-        Its index, the first of several.
-    """
-    return probabilities.index(max(probabilities))
 
 
 def text(path: str | Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import os
 import sys
@@ -25,7 +24,8 @@ from tumbao.pipeline.results_file import ResultsFile
 from tumbao.pipeline.song_stream import answers, decode, in_threads, is_file, write_tag
 from tumbao.pipeline.tally import Tally
 from tumbao.pipeline.watch import Watch
-from tumbao.serving.model_info import INFO_FILE, ModelInfo
+from tumbao.schema.hierarchy import main_genres
+from tumbao.serving.model_info import ModelInfo, identity
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.tagging import Outcome, Tagger, Tagging
 
@@ -133,7 +133,7 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
 
 
 def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally, watch: Watch, out: TextIO) -> None:
-    model = hashlib.sha256((find_assets(asked.model) / INFO_FILE).read_bytes()).hexdigest()[:16]
+    model = identity(find_assets(asked.model))
     with contextlib.ExitStack() as stack:
         tagger = stack.enter_context(Tagger(asked.overwrite_genre)) if asked.write_tags else None
         if asked.out is not None:
@@ -142,7 +142,7 @@ def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally
             )
             songs = _left_to_do(results, songs, tally, watch)
             if tagger:
-                _tag_kept(results, tagger, asked.overwrite_genre, tally, watch)
+                _tag_kept(results, tagger, asked.overwrite_genre, info, tally, watch)
             if not songs:
                 return
         decoded = decode(songs, info.mel)  # while the model is being loaded
@@ -167,13 +167,17 @@ def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch
     return left
 
 
-def _tag_kept(results: ResultsFile, tagger: Tagger, overwrite: bool, tally: Tally, watch: Watch) -> None:
+def _tag_kept(
+    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, watch: Watch
+) -> None:
     """Tag what was classified in an earlier run, without decoding it once more."""
     again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
     parts = [part for part, brief in tally.briefs.items() if brief.genre and brief.tag in again]
 
+    shown = dict(zip(info.genres, main_genres(info.genres), strict=True))
+
     def tag(part: Part) -> Tagging:
-        return write_tag(tagger, part, tally.briefs[part].genre)
+        return write_tag(tagger, part, shown[tally.briefs[part].genre])
 
     with watch:
         for done, (part, tagging) in enumerate(in_threads(tag, parts), start=1):

@@ -429,7 +429,7 @@ def curate(
     ],
     apply: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A suspects.csv with verdicts to apply. [default: find suspects]"),
+        typer.Option(exists=True, dir_okay=False, help="A suspects.csv with your verdicts. [default: find suspects]"),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
@@ -506,6 +506,43 @@ def classify(
         raise typer.Exit(run_classify(asked, _console(), sys.stdout))
     except ValueError as error:
         _fail(error, 2)
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option(help="Where models are pushed, now and later, or one pushed version.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0: a free one.")] = 8080,
+    megabytes: Annotated[float, typer.Option(help="Limit for the files of a request, together.")] = 200.0,
+    sound_minutes: Annotated[float, typer.Option(help="Limit for the sound of a file.")] = 30.0,
+    files: Annotated[int, typer.Option(help="Limit for the files of a request.")] = 10,
+    seconds: Annotated[float, typer.Option(help="Limit for a request, from its first byte to its answer.")] = 120.0,
+    parallel: Annotated[
+        int | None, typer.Option(help="Requests worked on at the same time. [default: as many as there are CPUs]")
+    ] = None,
+    waiting: Annotated[int, typer.Option(help="Requests beyond these that may wait; others are told to.")] = 64,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Origin whose pages may ask too; may be repeated. [default: none]")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="Where a proxy has the server, as /tumbao. [default: /]")] = "",
+) -> None:
+    """Answer over HTTP: songs in, genres out; a page at /, the API at /docs, metrics for Prometheus.
+
+    A model that is pushed while it runs takes over without a pause. Exit codes: 0 ended by SIGTERM, with all requests
+    answered, 2 wrong use, 130 interrupted.
+    """
+    if importlib.util.find_spec("fastapi") is None:
+        _fail(ValueError('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.'))
+    from tumbao.serving.server import run as server
+    from tumbao.serving.server.limits import Limits
+
+    try:
+        given = {"parallel": parallel} if parallel is not None else {}
+        limits = Limits(megabytes, sound_minutes, files, seconds, waiting=waiting, **given)
+        code = server.serve(model, host, port, limits, allow_origin or [], root_path)
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
 
 
 @app.command()

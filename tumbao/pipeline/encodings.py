@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import itertools
 import json
@@ -12,9 +11,9 @@ from typing import Any, BinaryIO, Protocol
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
-from tumbao.pipeline.answers import Answer, text, top
+from tumbao.pipeline.answers import Answer, text
 from tumbao.serving.model_info import ModelInfo
-from tumbao.serving.predict import SongPrediction
+from tumbao.serving.song_values import song_values, summary
 from tumbao.serving.tagging import Tagging
 
 Values = Mapping[str, Any]
@@ -111,23 +110,7 @@ class JsonLines:
         if isinstance(result, AudioError):
             values["error"] = {"reason": result.reason.value, "message": result.sentence}
         else:
-            values |= _song(result, info) | {
-                "probabilities": dict(zip(info.genres, result.answer.probabilities, strict=True)),
-                "votes": dict(zip(info.genres, result.answer.votes, strict=True)),
-                "sections": [
-                    dataclasses.asdict(section) | {"genre": info.genres[section.genre]} for section in result.sections
-                ],
-                "fragments": [
-                    {
-                        "start_seconds": fragment.start_seconds,
-                        "end_seconds": fragment.end_seconds,
-                        "genre": info.genres[top(fragment.probabilities)],
-                        "familiar": fragment.familiar,
-                        "probabilities": dict(zip(info.genres, fragment.probabilities, strict=True)),
-                    }
-                    for fragment in result.fragments
-                ],
-            }
+            values |= song_values(result, info)
         return _line(values | tag_values(answer.stamp, answer.tagging))
 
     def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:  # noqa: D102 - see Encoding
@@ -172,7 +155,7 @@ class Csv:
         row = _made_from(answer, info, self._model) | tag_values(answer.stamp, answer.tagging)
         if isinstance(result, AudioError):
             return self._rows([row | {"reason": result.reason.value, "message": result.sentence}])
-        row |= _song(result, info) | {"fragments": len(result.fragments)}
+        row |= summary(result, info) | {"fragments": len(result.fragments)}
         rows = []
         for index, fragment in enumerate(result.fragments):
             row |= {
@@ -184,7 +167,7 @@ class Csv:
                     for section in reversed(result.sections)
                     if section.start_seconds <= fragment.start_seconds
                 ),
-                "fragment_genre": info.genres[top(fragment.probabilities)],
+                "fragment_genre": info.genres[fragment.genre],
                 "familiar": fragment.familiar,
             }
             rows.append(row | dict(zip(self._probabilities, fragment.probabilities, strict=True)))
@@ -286,21 +269,6 @@ def part_values(part: Part) -> dict[str, Any]:
 def _made_from(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
     made = {"model": model, "synthetic_training_data": info.training_data.synthetic}
     return part_values(answer.part) | stamp_values(answer.stamp) | made
-
-
-def _song(result: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Say of a song what JSON and CSV have in common."""
-    return {
-        "genre": info.genres[result.answer.genre] if result.answer.confident else None,
-        "nearest": info.genres[result.answer.genre],
-        "probability": result.answer.probabilities[result.answer.genre],
-        "majority": info.genres[result.answer.majority],
-        "duration_seconds": result.duration_seconds,
-        "declared_seconds": result.declared_seconds,
-        "truncated": result.truncated,
-        "padded": result.padded,
-        "silent_fragments": result.silent,
-    }
 
 
 def _line(values: Values) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ CLASSIFIER_FILES = {
 AUDIO_FILE = "tumbao-audio.tflite"
 """Both in one: waveform → probabilities."""
 
-AUDIO_PRECISION = "int8"
-"""The classifier inside `AUDIO_FILE`."""
+PREFERENCE = ("int8", "dynamic", "float16")
+"""Which precision is taken, of those that there are: not every kind of model bears each."""
 
 EDGE_FOLDER = "edge"
 """Test vectors for ports, with a reference and a check."""
@@ -41,6 +43,27 @@ LABELS_FILE = "labels.txt"
 
 INFO_FILE = "model.json"
 """`ModelInfo` as JSON."""
+
+
+def preferred(precisions: Collection[str]) -> str:
+    """Choose a precision; the classifier inside `AUDIO_FILE` has it, and songs are classified with it.
+
+    Parameters
+    ----------
+    precisions : collection of str
+        Keys of `CLASSIFIER_FILES` that there are.
+
+    Returns
+    -------
+    precision : str
+        The first of `PREFERENCE`.
+
+    Examples
+    --------
+    >>> preferred({"float16", "dynamic"})
+    'dynamic'
+    """
+    return next(precision for precision in PREFERENCE if precision in precisions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +261,22 @@ class ModelInfo:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: is not a complete description of a model ({error})") from error
+
+
+def identity(folder: Path) -> str:
+    """Tell a model from others.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its model.json lies.
+
+    Returns
+    -------
+    digits : str
+        16 hexadecimal digits: the beginning of the SHA-256 of model.json, which holds the hashes of its files.
+    """
+    return hashlib.sha256((folder / INFO_FILE).read_bytes()).hexdigest()[:16]
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:

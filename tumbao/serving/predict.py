@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,6 +41,11 @@ class FragmentPrediction:
     end_seconds: float
     probabilities: tuple[float, ...]
     familiar: bool
+
+    @property
+    def genre(self) -> int:
+        """Index of the most probable genre, the first of several."""
+        return self.probabilities.index(max(self.probabilities))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +139,7 @@ class Classifier:
     model_dir : str or Path
         Where the model lies; see `find_assets`.
     precision : str
-        Which classifier: "int8", "dynamic" or "float16".
+        Which classifier: "int8", "dynamic" or "float16"; empty for the preferred one of those that there are.
     threads : int or None
         Threads of the interpreter; None for one per CPU that this process may use.
 
@@ -149,18 +155,20 @@ class Classifier:
 
     Notes
     -----
-    One instance serves one thread at a time.
+    Several threads may share an instance: their fragments take turns.
     """
 
-    def __init__(self, model_dir: str | Path, precision: str = "int8", threads: int | None = None) -> None:
+    def __init__(self, model_dir: str | Path, precision: str = "", threads: int | None = None) -> None:
         assets = find_assets(model_dir)
         self.info = ModelInfo.read(assets)
         precisions = sorted(self.info.files.keys() - {"frontend", "audio"})
+        precision = precision or preferred(precisions)
         if precision not in precisions:
             expected = ", ".join(precisions)
             raise ValueError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
         mel, threads = self.info.mel, threads or len(os.sched_getaffinity(0))
         image: _Tensor = ("uint8", (1, *mel.image_shape))
+        self._turn = threading.Lock()
         self._frontend = _load(
             assets,
             self.info.files["frontend"],
@@ -264,10 +272,12 @@ class Classifier:
         )
 
     def _image(self, fragment: np.ndarray) -> np.ndarray:
-        return self._frontend(waveform=fragment[np.newaxis])["image"]
+        with self._turn:
+            return self._frontend(waveform=fragment[np.newaxis])["image"]
 
     def _genres(self, image: np.ndarray) -> np.ndarray:
-        return self._classifier(image=image)["probabilities"][0]
+        with self._turn:
+            return self._classifier(image=image)["probabilities"][0]
 
 
 def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected: dict[str, _Tensor]) -> SignatureRunner:

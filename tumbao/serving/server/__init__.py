@@ -1,0 +1,1 @@
+"""The HTTP server: classifies what it is sent. Needs the extra `serve`, no TensorFlow."""

@@ -1,0 +1,69 @@
+"""What is said of a song, as values for programs: the JSON of `tumbao classify` and of the server."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tumbao.serving.model_info import ModelInfo
+from tumbao.serving.predict import SongPrediction
+
+
+def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
+    """Say of a song what is one value each.
+
+    Parameters
+    ----------
+    song : SongPrediction
+        What the model says.
+    info : ModelInfo
+        Names the genres.
+
+    Returns
+    -------
+    values : dict of str to object
+        `genre` is None where the model is not confident; `nearest` is the genre that comes closest.
+    """
+    return {
+        "genre": info.genres[song.answer.genre] if song.answer.confident else None,
+        "nearest": info.genres[song.answer.genre],
+        "probability": song.answer.probabilities[song.answer.genre],
+        "majority": info.genres[song.answer.majority],
+        "duration_seconds": song.duration_seconds,
+        "declared_seconds": song.declared_seconds,
+        "truncated": song.truncated,
+        "padded": song.padded,
+        "silent_fragments": song.silent,
+    }
+
+
+def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
+    """Say all of a song: its summary, the sections between its changes of genre, and its fragments.
+
+    Parameters
+    ----------
+    song : SongPrediction
+        What the model says.
+    info : ModelInfo
+        Names the genres.
+
+    Returns
+    -------
+    values : dict of str to object
+        Ready for JSON.
+    """
+    return summary(song, info) | {
+        "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),
+        "votes": dict(zip(info.genres, song.answer.votes, strict=True)),
+        "sections": [dataclasses.asdict(section) | {"genre": info.genres[section.genre]} for section in song.sections],
+        "fragments": [
+            {
+                "start_seconds": fragment.start_seconds,
+                "end_seconds": fragment.end_seconds,
+                "genre": info.genres[fragment.genre],
+                "familiar": fragment.familiar,
+                "probabilities": dict(zip(info.genres, fragment.probabilities, strict=True)),
+            }
+            for fragment in song.fragments
+        ],
+    }
