@@ -26,8 +26,9 @@ PIPELINE = [
     "tensorflow-model-analysis==0.47.1",
     "tfx==1.16.0",
 ]
+SERVE = ["fastapi", "prometheus-client", "python-multipart", "uvicorn"]
 FETCH = ["yt-dlp"]
-DEV = ["mypy", "numpydoc", "pytest", "ruff"]
+DEV = ["httpx", "mypy", "numpydoc", "pytest", "ruff", "schemathesis"]
 
 setup(
     name="tumbao",
@@ -49,6 +50,7 @@ setup(
         "tumbao.pipeline",
         "tumbao.schema",
         "tumbao.serving",
+        "tumbao.serving.server",
         "tumbao.trainer",
         "tumbao.trainer.peers",
     ],
@@ -61,6 +63,6 @@ setup(
         "tumbao.serving": ["web/*.html", "web/*.js", "web/litert/*"],
     },
     install_requires=EDGE,
-    extras_require={"pipeline": PIPELINE, "fetch": FETCH, "dev": DEV},
+    extras_require={"pipeline": PIPELINE, "serve": SERVE, "fetch": FETCH, "dev": DEV},
     entry_points={"console_scripts": ["tumbao = tumbao.pipeline.cli:main"]},
 )
