@@ -1,0 +1,180 @@
+"""The trunk against the same network computed another way, its input against librosa, and on the phone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import librosa
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from tumbao.components.ingest.mel import mel_image, mel_levels, palette
+from tumbao.schema.mel_spec import FINE
+from tumbao.trainer import musicnn_weights
+from tumbao.trainer.levels import levels
+from tumbao.trainer.musicnn import FEATURES, REFERENCE_POWER, WINDOWS, log_mel, musicnn
+from tumbao.trainer.musicnn_weights import FRONT, MID, SHAPES, Tensors, ensure_musicnn, random_tensors, read_tensors
+from tumbao.trainer.weights import WeightsError, tensors_digest
+
+CONVERT = """
+import sys
+import tensorflow as tf
+
+converter = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1], signature_keys=["image"])
+converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+open(sys.argv[2], "wb").write(converter.convert())
+"""
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Tensors:
+    """Random weights whose normalisations do something, some of them upside down."""
+    rng = np.random.default_rng(8)
+    tensors = random_tensors(seed=8)
+    for name, shape in SHAPES.items():
+        if not name.endswith("/kernel"):
+            low = 0.2 if name.endswith("variance") else -0.5
+            tensors[name] = rng.uniform(low, 1.5, shape).astype(np.float32)
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def trunk(uneven: Tensors, tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
+    path = tmp_path_factory.mktemp("weights") / "uneven.npz"
+    np.savez(path, **uneven)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(musicnn_weights, "DIGEST", tensors_digest([uneven[name] for name in SHAPES]))
+        return musicnn(path)
+
+
+@pytest.fixture(scope="module")
+def sound() -> np.ndarray:
+    """One fragment: a melody of falling tones with noise that beats, peak below 1."""
+    rng = np.random.default_rng(9)
+    time = np.arange(FINE.fragment_samples) / FINE.sample_rate_hz
+    hertz = 880 / (1 + np.floor(time * 2) % 5)
+    beats = rng.standard_normal(time.size) * np.exp(-(time * 4 % 1) * 20)
+    return (0.3 * np.sin(2 * np.pi * np.cumsum(hertz) / FINE.sample_rate_hz) + 0.1 * beats).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def images(sound: np.ndarray) -> np.ndarray:
+    return mel_image(tf.constant(np.stack([sound, sound[::-1]])), FINE).numpy()
+
+
+def recomputed(frames: np.ndarray, tensors: Tensors) -> np.ndarray:
+    """Compute the features of windows [n, 187, 96] in float64, each convolution as a sum over its filter's places."""
+
+    def norm(values: np.ndarray, layer: str) -> np.ndarray:
+        gamma, beta, mean, variance = (
+            tensors[f"{layer}_norm/{name}"].astype(np.float64)
+            for name in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return gamma * (values - mean) / np.sqrt(variance + 1e-3) + beta
+
+    def convolve(values: np.ndarray, layer: str) -> np.ndarray:
+        """Values [n, time, bands, channels], filters as long as the time is padded, within the bands."""
+        kernel = tensors[f"{layer}/kernel"].astype(np.float64)
+        length, height = kernel.shape[:2]
+        values = np.pad(values, [(0, 0), ((length - 1) // 2, length // 2), (0, 0), (0, 0)])
+        views = np.lib.stride_tricks.sliding_window_view(values, (length, height), axis=(1, 2))  # type: ignore[call-overload] # numpy knows axes
+        outputs = np.einsum("ntbclh,lhcf->ntbf", views, kernel, optimize=True)
+        return norm(np.maximum(outputs + tensors[f"{layer}/bias"], 0), layer)
+
+    spectrum = norm(frames[..., np.newaxis].astype(np.float64), "input")
+    found = [np.concatenate([convolve(spectrum, layer).max(axis=2) for layer in FRONT], axis=-1)]
+    for layer in MID:
+        kernel = tensors[f"{layer}/kernel"].astype(np.float64)
+        padded = np.pad(found[-1], [(0, 0), (3, 3), (0, 0)])
+        outputs = sum(padded[:, step : step + 187] @ kernel[step] for step in range(7)) + tensors[f"{layer}/bias"]
+        outputs = norm(np.maximum(outputs, 0), layer)
+        found.append(outputs if layer == "mid_1" else outputs + found[-1])
+    channels = np.concatenate(found, axis=-1)
+    return np.concatenate([channels.mean(axis=1), channels.max(axis=1)], axis=-1)
+
+
+def heard(images: np.ndarray, windows: slice) -> np.ndarray:
+    """Give some windows of the network's input."""
+    frames = log_mel(levels(FINE)(images)).numpy()[:, :1870]
+    return frames.reshape(-1, 187, 96)[windows]
+
+
+def test_features_are_the_networks_computed_another_way(
+    trunk: keras.Model, uneven: Tensors, images: np.ndarray
+) -> None:
+    features = trunk(images).numpy()
+    assert features.shape == (2, WINDOWS, FEATURES) == (2, 10, 512)
+    assert features.dtype == np.float32
+    expected = recomputed(heard(images, slice(9, 11)), uneven)  # the last of one fragment, the first of the next
+    np.testing.assert_allclose(np.stack([features[0, 9], features[1, 0]]), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_with_musicnns_own_weights_too_and_float16_can_keep_the_features(images: np.ndarray) -> None:
+    try:
+        path = ensure_musicnn().path
+    except WeightsError as error:
+        if "Could not get" not in str(error):
+            raise
+        pytest.skip(f"musicnn's own weights are not tested: {error}")
+    assert path is not None
+    trunk = musicnn(path)
+    features = trunk(images[:1]).numpy()
+    expected = recomputed(heard(images, slice(4, 5)), read_tensors(path))
+    np.testing.assert_allclose(features[0, 4:5], expected, rtol=1e-3, atol=2e-3)
+    assert np.abs(features.astype(np.float16) - features).max() < 0.1
+    assert ((features.max(axis=1) - features.min(axis=1)) > 1e-3).mean() > 0.5
+
+
+def test_the_input_is_musicnns_log_mel_at_the_reference_level(sound: np.ndarray) -> None:
+    mel = librosa.feature.melspectrogram(y=sound, sr=16_000, n_fft=512, hop_length=256, n_mels=96).T
+    expected = np.log10(1 + 10_000 * mel * REFERENCE_POWER / mel.max())
+    drawn = palette(FINE)[mel_levels(sound[np.newaxis], FINE).numpy()]
+    difference = np.abs(log_mel(levels(FINE)(drawn)).numpy()[0] - expected)
+    assert expected.max() > 5.9
+    assert difference.max() < 0.016 + 1e-3  # half a step of 80 dB / 255 is 0.0157 of a decade
+    assert difference.mean() < 0.009
+
+
+def test_a_fragments_features_do_not_depend_on_its_neighbours(trunk: keras.Model, images: np.ndarray) -> None:
+    np.testing.assert_allclose(trunk(images[1:]), trunk(images)[1:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(trunk(images[:1].astype(np.float32)), trunk(images)[:1], rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_in_it_learns(trunk: keras.Model) -> None:
+    assert trunk.count_params() == 101_360
+    assert trunk.trainable_weights == []
+
+
+def test_a_file_of_other_weights_is_refused(uneven: Tensors, tmp_path: Path) -> None:
+    np.savez(tmp_path / "uneven.npz", **uneven)
+    with pytest.raises(WeightsError, match="not musicnn's weights"):
+        musicnn(tmp_path / "uneven.npz")
+
+
+def test_images_of_another_shape_are_refused(trunk: keras.Model) -> None:
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 96, 1876, 3\)"):
+        trunk(np.zeros((1, 300, 300, 3), np.uint8))
+
+
+def test_with_a_head_it_answers_on_the_phone_as_here(trunk: keras.Model, images: np.ndarray, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    head: Any = keras.layers.Dense(5, "softmax")(keras.ops.mean(trunk.output, axis=1) / 10)
+    model = keras.Model(trunk.input, head)
+    module = tf.Module()
+    module.held = [variable.value for variable in model.variables]
+    image = tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image")
+    door = tf.function(lambda image: {"probabilities": model(tf.cast(image, tf.float32))}).get_concrete_function(image)
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"image": door})
+    command = [sys.executable, "-c", CONVERT, str(tmp_path / "saved"), str(tmp_path / "model.tflite")]
+    subprocess.run(command, check=True, capture_output=True)
+    interpreter = Interpreter(model_path=str(tmp_path / "model.tflite"), num_threads=2)
+    answers = interpreter.get_signature_runner("image")(image=images[:1])["probabilities"]
+    np.testing.assert_allclose(answers, model(images[:1]), atol=1e-4)
+    assert np.ptp(answers) > 0.01
+    assert (tmp_path / "model.tflite").stat().st_size < 1_000_000

@@ -1,0 +1,136 @@
+"""The way from a wheel of the test's own to the cache, and the digest that refuses all others."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tumbao.trainer import musicnn_weights
+from tumbao.trainer.musicnn_weights import FRONT, MID, SHAPES, Tensors, ensure_musicnn, random_tensors, read_tensors
+from tumbao.trainer.weights import WeightsError, tensors_digest
+
+ALL_FILTERS = {"timbral_38": 204, "timbral_67": 204, "temporal_128": 51, "temporal_64": 51, "temporal_32": 51}
+
+
+@pytest.fixture(scope="module")
+def tensors() -> Tensors:
+    rng = np.random.default_rng(5)
+    return {name: tensor + rng.random(tensor.shape, np.float32) for name, tensor in random_tensors(seed=5).items()}
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have pip look into a folder and nowhere else, and the cache empty."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def trusted(tensors: Tensors, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the test's own tensors pass for musicnn's."""
+    monkeypatch.setattr(musicnn_weights, "DIGEST", tensors_digest(list(tensors.values())))
+
+
+def put_wheel(folder: Path, tensors: Tensors) -> str:
+    """Write a wheel like the index's, whose checkpoint has these tensors among dead filters; return its SHA-256."""
+    rng = np.random.default_rng(6)
+    alive = {layer: np.sort(rng.permutation(count)[: FRONT[layer][2]]) for layer, count in ALL_FILTERS.items()}
+    rows = np.concatenate([start + alive[layer] for layer, start in zip(FRONT, (0, 204, 408, 459, 510), strict=True)])
+    variables = {"batch_normalization/" + name.split("/")[1]: tensors[name] for name in list(SHAPES)[:4]}
+    for name in list(SHAPES)[4:]:
+        layer, variable = name.split("/")
+        number = [*FRONT, *MID].index(layer.removesuffix("_norm"))
+        tensor = tensors[name]
+        if layer.removesuffix("_norm") in FRONT:
+            filters = alive[layer.removesuffix("_norm")]
+            full = np.full((*tensor.shape[:-1], ALL_FILTERS[layer.removesuffix("_norm")]), 1e-8, np.float32)
+            full[..., filters] = tensor
+            tensor = full
+        elif variable == "kernel" and layer == MID[0]:
+            tensor = np.zeros((7, 561, 1, 64), np.float32)
+            tensor[:, rows, 0] = tensors[name]
+        elif variable == "kernel":
+            tensor = tensor[:, :, np.newaxis]
+        kind, number = ("batch_normalization", number + 1) if layer.endswith("_norm") else ("conv2d", number)
+        variables[f"{kind}_{number}/{variable}" if number else f"{kind}/{variable}"] = tensor
+    prefix = folder / "checkpoint"
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix), tensor_names=list(variables), shape_and_slices=[""] * len(variables),
+        tensors=list(variables.values()),
+    )  # fmt: skip
+    path = folder / "musicnn-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for ending in (".index", ".data-00000-of-00001"):
+            wheel.write(f"{prefix}{ending}", musicnn_weights.WHEEL_CHECKPOINT + ending)
+        wheel.writestr("musicnn-0.1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("musicnn-0.1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\n")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_living_filters_are_taken_from_the_wheel_and_kept(
+    tensors: Tensors, index: Path, trusted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(musicnn_weights, "WHEEL_SHA256", put_wheel(index, tensors))
+    found = ensure_musicnn()
+    kept = musicnn_weights.cache_file()
+    assert (found.path, found.source) == (kept, "package index, wheel musicnn==0.1.0")
+    assert list(kept.parent.iterdir()) == [kept]
+    for name, tensor in read_tensors(kept).items():
+        np.testing.assert_array_equal(tensor, tensors[name], err_msg=name)
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    assert ensure_musicnn().source == "Tumbao's cache"
+    assert ensure_musicnn(kept).source == "file given with --weights"
+
+
+def test_another_wheel_and_other_tensors_are_refused_and_leave_nothing(
+    tensors: Tensors, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = put_wheel(index, tensors)
+    with pytest.raises(WeightsError, match=f"another musicnn==0.1.0.*{musicnn_weights.WHEEL_SHA256}.*{received}"):
+        ensure_musicnn()
+    monkeypatch.setattr(musicnn_weights, "WHEEL_SHA256", received)
+    with pytest.raises(WeightsError, match=f"not musicnn's weights.*{musicnn_weights.DIGEST} over the 52 tensors"):
+        ensure_musicnn()
+    assert not musicnn_weights.cache_file().exists()
+
+
+def test_without_any_network_the_three_ways_are_named(index: Path) -> None:
+    with pytest.raises(WeightsError, match=r"three ways.*musicnn==0\.1\.0.*No matching distribution") as refusal:
+        ensure_musicnn()
+    for way in ("--weights", str(musicnn_weights.cache_file())):
+        assert way in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_damaged_file_stops_and_is_named(content: bytes, index: Path, trusted: None) -> None:
+    musicnn_weights.cache_file().parent.mkdir()
+    musicnn_weights.cache_file().write_bytes(content)
+    with pytest.raises(WeightsError, match=f"Received: {musicnn_weights.cache_file()}.*Remove it"):
+        ensure_musicnn()
+
+
+def test_a_file_that_does_not_exist_or_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="does not exist"):
+        ensure_musicnn(tmp_path / "nowhere.npz")
+    np.savez(tmp_path / "few.npz", other=np.zeros(3))
+    with pytest.raises(WeightsError, match=r"Expected a file such as musicnn_msd\.npz.*input_norm/gamma"):
+        ensure_musicnn(tmp_path / "few.npz")
+
+
+def test_random_weights_say_so_and_are_the_seeds() -> None:
+    found = ensure_musicnn("random")
+    assert (found.path, found.source, found.digest) == (None, "random (seed 0)", None)
+    first, same, other = random_tensors(seed=3), random_tensors(seed=3), random_tensors(seed=4)
+    assert all(np.array_equal(first[name], same[name]) for name in SHAPES)
+    assert not np.array_equal(first["mid_1/kernel"], other["mid_1/kernel"])
+    assert {name: tensor.shape for name, tensor in first.items()} == SHAPES
