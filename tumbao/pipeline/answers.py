@@ -15,6 +15,7 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction
+from tumbao.serving.song_values import summary
 from tumbao.serving.tagging import Outcome, Tagging
 
 SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
@@ -79,6 +80,9 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         ranked = sorted(range(len(info.genres)), key=lambda g: (song.votes[g], song.probabilities[g]), reverse=True)
         votes = ", ".join(f"{info.genres[g]} {song.votes[g]}" for g in ranked if song.votes[g])
         nearest, probability = info.genres[song.genre], f"{song.probabilities[song.genre]:.2f}"
+        values = summary(result, info)
+        if "main_genre" in values:
+            probability += f", {values['main_genre']} {values['main_probability']:.2f}"
         said = (
             Text.assemble((f"{nearest:<{width}}", "bold green"), f" {probability}")
             if song.confident

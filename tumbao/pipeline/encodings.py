@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
 from tumbao.pipeline.answers import Answer, text
+from tumbao.schema.hierarchy import has_subgenres
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.song_values import song_values, summary
 from tumbao.serving.tagging import Tagging
@@ -21,6 +22,7 @@ Values = Mapping[str, Any]
 _PART = ("path", "part_start_seconds", "part_end_seconds")
 _MADE_FROM = ("file_bytes", "file_modified_us", "model", "synthetic_training_data")
 _SONG = ("genre", "nearest", "probability", "majority", "duration_seconds", "declared_seconds")
+_MAIN = ("main_genre", "main_probability")  # where there are sub-genres
 _FLAGS = ("truncated", "padded", "silent_fragments", "fragments")
 _FRAGMENT = ("fragment", "start_seconds", "end_seconds", "section_genre", "fragment_genre", "familiar")
 
@@ -146,7 +148,8 @@ class Csv:
     def __init__(self, info: ModelInfo, model: str) -> None:
         self._info, self._model = info, model
         self._probabilities = [f"p_{genre}" for genre in info.genres]
-        columns = (*_PART, *_MADE_FROM, *_SONG, *_FLAGS, *_FRAGMENT, *self._probabilities)
+        main = _MAIN if has_subgenres(info.genres) else ()
+        columns = (*_PART, *_MADE_FROM, *_SONG, *main, *_FLAGS, *_FRAGMENT, *self._probabilities)
         self._columns = (*columns, "reason", "message", "tag", "tag_message")
         self.header = self._rows([dict(zip(self._columns, self._columns, strict=True))])
 

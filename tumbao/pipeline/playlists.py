@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tumbao.components.ingest.tags import artist_and_title
+from tumbao.schema.hierarchy import SEPARATOR
 
 Song = tuple[str, str, float]
 """Path, genre and length in seconds."""
@@ -14,6 +16,9 @@ Song = tuple[str, str, float]
 
 def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) -> int:
     """Write `<genre>.m3u8` for each genre, whole or not at all; one that is there already is replaced.
+
+    The one of `salsa/dura` is called `salsa - dura.m3u8`, and what memory cards do not allow in a name becomes an
+    underscore; genres that are called the same then share a playlist.
 
     Songs are named by their paths relative to the folder, and shown as artist and title where their tags tell. A path
     that no playlist can spell (it holds an end of line, or bytes that are no UTF-8) is left out.
@@ -39,7 +44,7 @@ def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) 
     """
     folder.mkdir(parents=True, exist_ok=True)
     start = os.path.realpath(folder)
-    lists = {genre: ["#EXTM3U"] for genre in genres}
+    lists = {_file_name(genre): ["#EXTM3U"] for genre in genres}
     left_out = 0
     for path, genre, seconds in songs:
         name = os.path.relpath(os.path.abspath(path), start)  # noqa: PTH100 - links on the way stay links
@@ -48,10 +53,15 @@ def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) 
             continue
         artist, title = artist_and_title(path)
         shown = " - ".join(filter(None, (artist, title))) or Path(path).stem
-        lists[genre] += [f"#EXTINF:{round(seconds)},{shown}", f"./{name}" if name.startswith("#") else name]
-    for genre, lines in lists.items():
-        _write(folder / f"{genre.replace(os.sep, '_')}.m3u8", "\n".join(lines) + "\n")
+        lists[_file_name(genre)] += [f"#EXTINF:{round(seconds)},{shown}", f"./{name}" if name.startswith("#") else name]
+    for name, lines in lists.items():
+        _write(folder / name, "\n".join(lines) + "\n")
     return left_out
+
+
+def _file_name(genre: str) -> str:
+    levels = (level.strip() for level in genre.split(SEPARATOR))
+    return re.sub(r'[\x00-\x1f"*:<>?\\|]', "_", " - ".join(levels)) + ".m3u8"
 
 
 def _can_be_spelled(name: str) -> bool:

@@ -15,6 +15,7 @@ from tumbao.components.ingest.read_ahead import ReadAhead
 from tumbao.components.ingest.remote import is_remote
 from tumbao.pipeline.answers import Answer
 from tumbao.pipeline.audio_files import Song, stamp
+from tumbao.schema.hierarchy import main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.predict import Classifier, SongPrediction
 from tumbao.serving.tagging import Outcome, Tagger, Tagging
@@ -99,7 +100,7 @@ def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | N
     if tagger is None:
         yield from classified
         return
-    genres = classifier.info.genres
+    genres = main_genres(classifier.info.genres)
 
     def tag(answer: Answer) -> Tagging | None:
         song = answer.said
@@ -122,7 +123,7 @@ def write_tag(tagger: Tagger, part: Part, genre: str) -> Tagging:
     part : Part
         The song.
     genre : str
-        As the model calls it.
+        As the model calls it; of a sub-genre, its genre.
 
     Returns
     -------

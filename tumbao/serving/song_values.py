@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
+from tumbao.schema.hierarchy import has_subgenres, roll_up
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction
 
@@ -22,8 +25,11 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     Returns
     -------
     values : dict of str to object
-        `genre` is None where the model is not confident; `nearest` is the genre that comes closest.
+        `genre` is None where the model is not confident; `nearest` is the genre that comes closest. With sub-genres
+        these are leaves, and `main_genre` is the most probable genre, confident or not.
     """
+    main = main_probabilities(song, info)
+    genre = max(main, key=main.__getitem__, default="")
     return {
         "genre": info.genres[song.answer.genre] if song.answer.confident else None,
         "nearest": info.genres[song.answer.genre],
@@ -34,7 +40,29 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
         "truncated": song.truncated,
         "padded": song.padded,
         "silent_fragments": song.silent,
+        **({"main_genre": genre, "main_probability": main[genre]} if main else {}),
     }
+
+
+def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float]:
+    """Sum the probabilities of leaves to those of their genres.
+
+    Parameters
+    ----------
+    song : SongPrediction
+        What the model says.
+    info : ModelInfo
+        Names the leaves.
+
+    Returns
+    -------
+    probabilities : dict of str to float
+        By genre; empty where the model has no sub-genres.
+    """
+    if not has_subgenres(info.genres):
+        return {}
+    genres, probabilities = roll_up(np.array(song.answer.probabilities), info.genres)
+    return dict(zip(genres, probabilities.tolist(), strict=True))
 
 
 def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
@@ -52,8 +80,10 @@ def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     values : dict of str to object
         Ready for JSON.
     """
+    main = main_probabilities(song, info)
     return summary(song, info) | {
         "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),
+        **({"main_probabilities": main} if main else {}),
         "votes": dict(zip(info.genres, song.answer.votes, strict=True)),
         "sections": [dataclasses.asdict(section) | {"genre": info.genres[section.genre]} for section in song.sections],
         "fragments": [

@@ -62,12 +62,15 @@ class Answered(File):
     genre: str | None = Field(description="The song's genre; null where the model is not confident.")
     nearest: str = Field(description="The genre that comes closest.")
     probability: float = Field(ge=0, le=1, description="Of the nearest genre.")
+    main_genre: str | None = Field(default=None, description="With sub-genres: the most probable genre.")
+    main_probability: float | None = Field(default=None, ge=0, le=1, description="The sum over its sub-genres.")
     majority: str = Field(description="The genre that most fragments vote for.")
     duration_seconds: float = Field(description="What could be decoded.")
     declared_seconds: float | None = Field(description="What the file's header says.")
     truncated: bool = Field(description="The file breaks off.")
     padded: bool = Field(description="The song is shorter than a fragment.")
     silent_fragments: int = Field(description="Fragments without a part in the answer.")
+    main_probabilities: dict[str, float] | None = Field(default=None, description="Of genres; with sub-genres only.")
     probabilities: dict[str, float]
     votes: dict[str, int]
     sections: list[Section]
