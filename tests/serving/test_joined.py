@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.serving.flatbuffer import pack, unpack, with_named_tensors
 from tumbao.serving.joined import join
-from tumbao.serving.model_info import AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE
 
 INTERPRETERS = [Interpreter, tf.lite.Interpreter]
 
@@ -36,7 +36,7 @@ def test_one_file_answers_as_the_pair(interpreter: type[Interpreter], edge_files
         return interpreter(str(edge_files / name), num_threads=2).get_signature_runner(signature)
 
     audio = door(AUDIO_FILE, "waveform")
-    frontend, classifier = door(FRONTEND_FILE, "waveform"), door(CLASSIFIER_FILES[AUDIO_PRECISION], "image")
+    frontend, classifier = door(FRONTEND_FILE, "waveform"), door(CLASSIFIER_FILES["int8"], "image")
     for fragment in fragments[:2]:
         image = frontend(waveform=fragment[np.newaxis])["image"]
         expected = classifier(image=image)["probabilities"]
@@ -78,7 +78,7 @@ def test_weights_are_those_of_the_pair_and_aligned(edge_files: Path) -> None:
     start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
     buffers = [one.data for one in unpack(content).buffers if one.data is not None]
     assert {(one.__array_interface__["data"][0] - start) % 16 for one in buffers} == {0}
-    pair = [unpack((edge_files / name).read_bytes()) for name in (FRONTEND_FILE, CLASSIFIER_FILES[AUDIO_PRECISION])]
+    pair = [unpack((edge_files / name).read_bytes()) for name in (FRONTEND_FILE, CLASSIFIER_FILES["int8"])]
     weights = [one.data.tobytes() for model in pair for one in model.buffers if one.data is not None]
     assert [one.tobytes() for one in buffers[: len(weights)]] == weights
 

@@ -49,7 +49,5 @@ def test_what_is_asked_goes_before_the_models_own_settings() -> None:
 
 
 def test_an_unknown_model_is_refused_with_a_guess() -> None:
-    with pytest.raises(
-        ValueError, match=r"out of vgg16.*Received: 'vgg16_gap'\. Did you mean vgg16-gap\?"
-    ):
+    with pytest.raises(ValueError, match=r"out of vgg16.*Received: 'vgg16_gap'\. Did you mean vgg16-gap\?"):
         peer("vgg16_gap")

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.serving.browser import in_browser
-from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES
+from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
 from tumbao.trainer.model import joined
 from tumbao.trainer.run import load_head
@@ -33,8 +33,7 @@ SIZE_LIMITS_BYTES = {
 """Largest size of each."""
 
 LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
-BROWSER_FILE = CLASSIFIER_FILES["int8"]
-"""What is asked in a browser."""
+"""What runs a .tflite."""
 
 _THREADS = 2
 
@@ -116,6 +115,23 @@ def keras_model(trunk: str, weights_file: str, head_file: str) -> Iterator[Artef
     yield Artefact("Keras model", "Keras", "float32", size, "image", lambda image: model(image, training=False).numpy())
 
 
+def classifiers(saved_model: str) -> dict[str, str]:
+    """Say which classifiers lie with a SavedModel.
+
+    Parameters
+    ----------
+    saved_model : str
+        The SavedModel's folder.
+
+    Returns
+    -------
+    files : dict of str to str
+        Precision → name of the file.
+    """
+    folder = f"{saved_model}/{ASSETS_FOLDER}"
+    return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{folder}/{name}")}
+
+
 def tflite_files(saved_model: str) -> Iterator[Artefact]:
     """Give the .tflite files that lie with a SavedModel, each through both interpreters, LiteRT first.
 
@@ -129,8 +145,9 @@ def tflite_files(saved_model: str) -> Iterator[Artefact]:
     artefact : Artefact
         A file in an interpreter, loaded when its turn comes.
     """
-    files: list[tuple[str, str, Sense]] = [(name, key, "image") for key, name in CLASSIFIER_FILES.items()]
-    files.append((AUDIO_FILE, AUDIO_PRECISION, "waveform"))
+    there = classifiers(saved_model)
+    files: list[tuple[str, str, Sense]] = [(name, key, "image") for key, name in there.items()]
+    files.append((AUDIO_FILE, preferred(there), "waveform"))
     for name, precision, sense in files:
         content = _read(saved_model, name)
         for through, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
@@ -144,7 +161,7 @@ def tflite_files(saved_model: str) -> Iterator[Artefact]:
 
 @contextlib.contextmanager
 def classifier_in_browser(saved_model: str) -> Iterator[Artefact]:
-    """Load the int8 classifier in a browser.
+    """Load the preferred classifier in a browser.
 
     Parameters
     ----------
@@ -163,9 +180,11 @@ def classifier_in_browser(saved_model: str) -> Iterator[Artefact]:
     BrowserError
         If the file cannot be loaded in it.
     """
-    content = _read(saved_model, BROWSER_FILE)
+    precision = preferred(classifiers(saved_model))
+    name = CLASSIFIER_FILES[precision]
+    content = _read(saved_model, name)
     with in_browser([content], IMAGE, PROBABILITIES) as door:
-        yield Artefact(BROWSER_FILE, BROWSER, "int8", len(content), "image", door)
+        yield Artefact(name, BROWSER, precision, len(content), "image", door)
 
 
 def _read(saved_model: str, name: str) -> bytes:

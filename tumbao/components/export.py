@@ -7,6 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from tumbao.serving.embedded import embed
 from tumbao.serving.model_info import (
     ASSETS_FOLDER,
     AUDIO_FILE,
-    AUDIO_PRECISION,
     CLASSIFIER_FILES,
     FRONTEND_FILE,
     INFO_FILE,
@@ -36,6 +36,7 @@ from tumbao.serving.model_info import (
     ModelInfo,
     Split,
     TrainingData,
+    preferred,
 )
 from tumbao.serving.tflite import convert
 
@@ -54,6 +55,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
     weights_source: tfx.dsl.components.Parameter[str],
+    precisions: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Convert to TFLite and describe the model.
@@ -77,7 +79,9 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     mel_spec : str
         The front-end's parameters as JSON.
     weights_source : str
-        Digest of the backbone's weights, or `random`.
+        Digest of the trunk's weights, or `random`.
+    precisions : str
+        Keys of `CLASSIFIER_FILES`, with spaces between.
     code : str
         Hash of the source this depends on.
     """
@@ -85,16 +89,17 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     target = path_utils.serving_model_dir(model.uri)
     io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
     images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES)
-    progress.start("convert", len(images) + len(CLASSIFIER_FILES) + 2)
+    wanted = precisions.split()
+    progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 2)
     with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
         assets = Path(scratch)
-        convert(target, assets, images, spec, lambda: progress.advance("convert"))
+        convert(target, assets, images, spec, lambda: progress.advance("convert"), wanted)
         versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
         versions |= {"code_digest": code, "backbone_weights": weights_source}
         info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
         found = read_song_metrics(figures.uri)
         info = dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity)
-        dataclasses.replace(info, files=_embed(assets, info)).write(assets)
+        dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
         write_vectors(assets, spec, info.genres)
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
 
@@ -131,14 +136,14 @@ def _read(path: str) -> str:
         return file.read().decode()
 
 
-def _embed(assets: Path, info: ModelInfo) -> dict[str, ModelFile]:
+def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str, ModelFile]:
     """Put labels and parameters into every .tflite; inside, model.json says nothing of files."""
     info.write(assets)
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in (LABELS_FILE, INFO_FILE)}
     files = {
         "frontend": (FRONTEND_FILE, "float32"),
-        **{precision: (name, precision) for precision, name in CLASSIFIER_FILES.items()},
-        "audio": (AUDIO_FILE, AUDIO_PRECISION),
+        **{precision: (CLASSIFIER_FILES[precision], precision) for precision in precisions},
+        "audio": (AUDIO_FILE, preferred(precisions)),
     }
     described = {}
     for key, (name, precision) in files.items():

@@ -24,11 +24,11 @@ from tfx.utils import path_utils
 from tumbao import progress
 from tumbao.components.artefacts import (
     BROWSER,
-    BROWSER_FILE,
     LITERT,
     SIZE_LIMITS_BYTES,
     Artefact,
     classifier_in_browser,
+    classifiers,
     keras_model,
     signatures,
     tflite_files,
@@ -40,6 +40,7 @@ from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.agreement import agreement
 from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
+from tumbao.serving.model_info import AUDIO_FILE, preferred
 from tumbao.trainer.run import HEAD_FILE
 
 SAMPLE = 10
@@ -98,7 +99,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     sample = _sample(fragments)
     heard = [(fragments[index][record.SONG].decode(), fragments[index][record.FRAGMENT]) for index in sample]
     sounds = dict(zip(sample, waveforms(f"{manifests}/test.csv", heard, MelSpec(**json.loads(mel_spec))), strict=True))
-    progress.start("compare", 4 * len(fragments) + 9 * len(sample))
+    count = len(classifiers(saved_model))
+    progress.start("compare", (1 + count) * len(fragments) + (6 + count) * len(sample))
     rows = []
     reference = np.zeros(0)
     keras = keras_model(trunk, weights, f"{model_run.uri}/{HEAD_FILE}")
@@ -189,7 +191,8 @@ def _row(
 
 def _unmeasured(rows: list[dict[str, Any]], reason: str, failures: list[str]) -> dict[str, Any]:
     """Tell of the browser what is known without it: the file, as its row in LiteRT does."""
-    row = next(row for row in rows if (row["name"], row["through"]) == (BROWSER_FILE, LITERT))
+    found = {row["precision"]: row for row in rows if row["through"] == LITERT and row["name"] != AUDIO_FILE}
+    row = found[preferred(found)]
     told = {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
     return row | dict.fromkeys(_FIGURES) | told
 

@@ -44,7 +44,8 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         From manifests to a pushed model.
     """
     artifacts = tfx.types.standard_artifacts
-    trunk = peer(config.model).trunk_for(config.training)
+    model = peer(config.model)
+    trunk = model.trunk_for(config.training)
     mel_spec = json.dumps(dataclasses.asdict(config.mel_spec))
     songs = AudioExampleGen(
         manifests=config.manifests,
@@ -121,6 +122,7 @@ def build(config: PipelineConfig, metadata: object = None) -> tfx.dsl.Pipeline:
         manifests=config.manifests,
         mel_spec=mel_spec,
         weights_source=config.weights_digest or "random",
+        precisions=" ".join(model.precisions),
         code=source_digest("tumbao.components.export"),
     )
     mobile_check = MobileCheck(

@@ -18,7 +18,7 @@ import numpy as np
 
 from tumbao.serving.chromium import BrowserError, BrowserUnavailableError, Chromium, find_chromium
 from tumbao.serving.loopback import Loopback, Told
-from tumbao.serving.model_info import AUDIO_PRECISION, CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE, preferred
 from tumbao.serving.predict import find_assets
 
 _WEB = Path(__file__).parent / "web"
@@ -163,7 +163,7 @@ def in_browser(files: Sequence[Path | bytes], taken: str, given: str, chromium: 
 
 
 def browser_probabilities(model: Path, fragments: np.ndarray, chromium: str | None = None) -> tuple[np.ndarray, float]:
-    """Answer for fragments with a pushed model's front-end and int8 classifier in a browser.
+    """Answer for fragments with a pushed model's front-end and preferred classifier in a browser.
 
     Parameters
     ----------
@@ -191,7 +191,8 @@ def browser_probabilities(model: Path, fragments: np.ndarray, chromium: str | No
         If the browser does not answer.
     """
     assets = find_assets(model)
-    files = [assets / FRONTEND_FILE, assets / CLASSIFIER_FILES[AUDIO_PRECISION]]
+    precision = preferred([precision for precision, name in CLASSIFIER_FILES.items() if (assets / name).exists()])
+    files = [assets / FRONTEND_FILE, assets / CLASSIFIER_FILES[precision]]
     with in_browser(files, "waveform", "probabilities", chromium) as door:
         answers = [door(fragment[np.newaxis]) for fragment in fragments]
     return np.concatenate(answers), statistics.median(door.seconds)

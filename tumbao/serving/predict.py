@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
 from tumbao.serving.calibration import temper
 from tumbao.serving.familiarity import mostly_familiar, traits_of
-from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.timeline import Section, by_second, sections
 

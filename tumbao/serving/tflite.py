@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.flatbuffer import with_named_tensors
 from tumbao.serving.integers import with_integers
 from tumbao.serving.joined import join
-from tumbao.serving.model_info import AUDIO_FILE, AUDIO_PRECISION, CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE, PREFERENCE, preferred
 
 _TICK = "calibrated"
 
@@ -32,9 +32,14 @@ class ConversionError(RuntimeError):
 
 
 def convert(
-    saved_model: str, folder: Path, calibration: np.ndarray, spec: MelSpec, advance: Callable[[], None] = lambda: None
+    saved_model: str,
+    folder: Path,
+    calibration: np.ndarray,
+    spec: MelSpec,
+    advance: Callable[[], None] = lambda: None,
+    precisions: Sequence[str] = PREFERENCE,
 ) -> None:
-    """Convert the image model in three precisions and the front-end, and join the latter to one of them.
+    """Convert the image model in several precisions and the front-end, and join the latter to the preferred one.
 
     Parameters
     ----------
@@ -47,7 +52,9 @@ def convert(
     spec : MelSpec
         The front-end's parameters.
     advance : callable
-        Called n + 5 times: for each calibration image and for each file.
+        Called for each calibration image, if there is an int8 model, and for each file.
+    precisions : sequence of str
+        Keys of `CLASSIFIER_FILES`, at least one.
 
     Raises
     ------
@@ -57,7 +64,8 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
         images = Path(scratch) / "calibration.npy"
         np.save(images, calibration)
-        jobs = [["int8"], ["frontend", "float16", "dynamic"]]  # calibration runs on one core, the rest on the other
+        others = ["frontend", *(precision for precision in precisions if precision != "int8")]
+        jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a core of its own
         failures: list[str] = []
         children: list[subprocess.Popen[str]] = []
         threads = [
@@ -77,7 +85,7 @@ def convert(
                 child.kill()
     if failures:
         raise ConversionError("\n".join(failures))
-    pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[AUDIO_PRECISION]))
+    pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[preferred(precisions)]))
     (folder / AUDIO_FILE).write_bytes(join(*pair))
     advance()
 

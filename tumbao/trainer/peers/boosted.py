@@ -63,5 +63,6 @@ ADABOOST = Peer(
     trunk=DESCRIPTORS,
     head=_empty,
     training={"epochs": 200},
+    precisions=("float16",),  # thresholds of all columns would share one scale
     learn=_learn,
 )

@@ -41,6 +41,8 @@ class Peer:
         Builds the half that learns, with weights drawn by the settings' seed.
     training : mapping of str to Any
         Settings of `Training` that are this model's own; the others are the paper's.
+    precisions : tuple of str
+        In which the TFLite files come; one that does not answer as the model does is left out.
     learn : Learn or None
         How it learns, where it is not by gradients.
     tuned_trunk, tuned_head : Trunk and Head, or None
@@ -53,6 +55,7 @@ class Peer:
     trunk: Trunk
     head: Head
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    precisions: tuple[str, ...] = ("float16", "dynamic", "int8")
     learn: Learn | None = None
     tuned_trunk: Trunk | None = None
     tuned_head: Head | None = None
