@@ -6,6 +6,7 @@ EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "sou
 PIPELINE = [
     "ai-edge-quantizer==0.10.0",
     "apache-beam==2.74.0",
+    "cleanlab==2.9.0",
     "dill",
     "jinja2",
     "keras==3.12.*",
@@ -40,6 +41,7 @@ setup(
         "tumbao",
         "tumbao.components",
         "tumbao.components.comparison",
+        "tumbao.components.curation",
         "tumbao.components.drift",
         "tumbao.components.features",
         "tumbao.components.ingest",
@@ -56,6 +58,7 @@ setup(
     ],
     package_data={
         "tumbao.components.comparison": ["template.html.j2"],
+        "tumbao.components.curation": ["template.html.j2"],
         "tumbao.components.drift": ["template.html.j2"],
         "tumbao.components.inspection": ["template.html.j2"],
         "tumbao.components.report": ["*.j2"],

@@ -1,0 +1,67 @@
+"""One recording under two genres: ingest keeps one of its songs, and at most one of the genres is right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.catalog import Rejected
+from tumbao.components.ingest.copies import same_as
+from tumbao.components.ingest.listing import Entry
+
+
+@dataclasses.dataclass(frozen=True)
+class Contradiction:
+    """A copy that is left out, with another genre than the song that is kept.
+
+    Parameters
+    ----------
+    kept : str
+        The song that stands in the library.
+    kept_genre : str
+        Its genre.
+    copy : str
+        The song that is left out.
+    copy_genre : str
+        Its genre.
+    path : str
+        The copy's file.
+    """
+
+    kept: str
+    kept_genre: str
+    copy: str
+    copy_genre: str
+    path: str
+
+
+def contradictions(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> tuple[Contradiction, ...]:
+    """Find the copies whose genre is another than that of the song that is kept.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        All that the library lists.
+    rejected : sequence of Rejected
+        What is not used of it.
+
+    Returns
+    -------
+    contradictions : tuple of Contradiction
+        In the order of `rejected`.
+    """
+    genres = {entry.song: entry.genre for entry in entries}
+    kept_by = {same_as(song): song for song in genres} | {f"the same bytes as {song}": song for song in genres}
+    kept = {one.song: kept_by[one.detail] for one in rejected if one.reason == Reason.DUPLICATE.value}
+    found = []
+    for one in rejected:
+        if one.song not in kept:
+            continue
+        original = kept[one.song]
+        while original in kept:  # which may be a copy itself
+            original = kept[original]
+        copy_genre = entries[one.entry].genre
+        if copy_genre != genres[original]:
+            found.append(Contradiction(original, genres[original], one.song, copy_genre, one.path))
+    return tuple(found)

@@ -1,0 +1,105 @@
+"""The table that a person judges by: written with the suspicious songs, read with a verdict on each."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from tumbao.components.curation.suspects import Suspect
+from tumbao.components.ingest.tables import read_table
+from tumbao.components.report.page import write_whole
+
+COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
+"""Columns of the table; only `song`, `given` and `verdict` are read again."""
+
+KEEP, REJECT = "keep", "reject"
+"""Verdicts beside the genres: the label is right; the song does not belong into the library."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a person decided.
+
+    Parameters
+    ----------
+    line : int
+        Where it stands in the table, from 1.
+    given : str
+        The genre that the song had.
+    says : str
+        A genre, `KEEP`, `REJECT`, or empty where nothing is decided.
+    """
+
+    line: int
+    given: str
+    says: str
+
+
+def write_suspects(file: Path, suspects: Sequence[Suspect]) -> None:
+    """Write the table.
+
+    Parameters
+    ----------
+    file : Path
+        Where to.
+    suspects : sequence of Suspect
+        The songs, a row each; the last column is left empty.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    for one in suspects:
+        score, looks = f"{one.score:.4f}", "wrong" if one.wrong else "doubtful"
+        fragments = one.disagreeing, len(one.rows)
+        writer.writerow((one.song, one.file, one.given, one.suggested, score, *fragments, looks, ""))
+    write_whole(file, buffer.getvalue().encode("utf-8", errors="backslashreplace"))
+
+
+def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
+    """Read the table.
+
+    Parameters
+    ----------
+    file : Path
+        As `write_suspects` left it, with verdicts; columns and rows may be missing, rows of other songs added.
+    genres : sequence of str
+        What verdicts may name.
+
+    Returns
+    -------
+    verdicts : dict of str to Verdict
+        By song.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a song stands there twice, or a verdict is none; the message names the line.
+    """
+    table = read_table(file)
+    if missing := [name for name in ("song", "given", "verdict") if name not in table.columns]:
+        raise ValueError(
+            f"Expected the columns song, given and verdict in {file}, as `tumbao curate` writes them. "
+            f"Received no {', '.join(missing)}, but {', '.join(table.columns.values())}."
+        )
+    verdicts: dict[str, Verdict] = {}
+    for line, row in table.rows:
+        song, says = row.get("song", ""), row.get("verdict", "").strip()
+        if song in verdicts:
+            raise ValueError(
+                f"{file}, line {line}: expected each song once. Received: {song} in line {verdicts[song].line}, too"
+            )
+        if says.lower() in (KEEP, REJECT):
+            says = says.lower()
+        elif says and says not in genres:
+            near = difflib.get_close_matches(says, (*genres, KEEP, REJECT), n=1)
+            guess = f" Did you mean {near[0]}?" if near else " Genres that are meant otherwise are named by --genres."
+            raise ValueError(
+                f"{file}, line {line}: expected a verdict out of {', '.join(genres)}, {KEEP}, {REJECT}, or nothing. "
+                f"Received: {says!r}.{guess}"
+            )
+        verdicts[song] = Verdict(line, row.get("given", ""), says)
+    return verdicts
