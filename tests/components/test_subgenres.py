@@ -168,6 +168,12 @@ def test_a_song_with_two_sub_genres_is_refused(first: tuple[str, str], second: t
         divided(parts, GENRES)
 
 
+def test_a_leaf_that_cannot_be_split_can_be_folded(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
+    catalog, leaves = scan_leaves(library, GENRES, small_spec, min_songs=1)
+    with pytest.raises(ValueError, match=r"salsa/brava has 1 and needs 2 more.*higher --min-songs\.$"):
+        write_manifests(catalog, tmp_path, genres=leaves, protocol="song", seed=7, spec=small_spec)
+
+
 def test_genres_that_are_sub_genres_are_refused(library: Path, small_spec: MelSpec) -> None:
     with pytest.raises(ValueError, match=r"Received: salsa/dura\. Give --genres as salsa"):
-        scan_leaves(library, ("cumbia", "salsa/dura"), small_spec)
+        scan_leaves(library, ("cumbia", "salsa/dura"), small_spec, min_songs=3)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tumbao.components.ingest.artist_groups import deal_artists
 from tumbao.components.ingest.tags import artist_key
+from tumbao.schema.hierarchy import has_subgenres
 from tumbao.schema.record import SPLITS
 
 PROTOCOLS: tuple[str, ...] = ("song", "artist", "fragment")
@@ -205,9 +206,12 @@ def _require_units(songs: Songs, protocol: str, unit_of: Callable[[str, Sequence
         if units < len(SPLITS):
             short.append(f"{genre} has {units} and needs {len(SPLITS) - units} more")
     if short:
+        advice = "or leave the genre out with --genres"
+        if has_subgenres(tuple(songs)):
+            advice += ", or fold the sub-genre up with a higher --min-songs"
         raise ValueError(
             f"Every genre must stand in {', '.join(SPLITS)}, so each needs at least {len(SPLITS)} usable {protocol}s: "
-            f"{'; '.join(short)}. Add songs, or leave the genre out with --genres."
+            f"{'; '.join(short)}. Add songs, {advice}."
         )
 
 
