@@ -54,7 +54,7 @@ def test_smoothing_spreads_over_leaves_and_over_genres() -> None:
 
 
 def test_weights_of_fragments_count() -> None:
-    labels = [[0, 1, 0], [1, 0, 0]]
+    labels = [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     first, second = (-np.log(0.3) - np.log(0.8)) / 2, -np.log(0.5)
     assert value(labels, weights=np.array([3.0, 1.0])) == pytest.approx((3 * first + second) / 2, rel=1e-6)
 
