@@ -17,7 +17,7 @@ from keras_tuner.engine.trial import TrialStatus
 from tumbao import progress
 from tumbao.components.search import Search
 from tumbao.components.tuner import summary
-from tumbao.trainer import search, tune
+from tumbao.trainer import run, search, tune
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.run import learn
@@ -221,3 +221,21 @@ def test_a_trial_trains_the_models_head_as_the_trainer_would(
     _, same = learn(peer("vgg16-gap"), files, files, ASKED, shape=shape)
     assert history == same
     assert [one.shape for one in head.get_weights()] == [(512, 8), (8,), (8, 2), (2,)]
+
+
+class AskedError(Exception):
+    """Ends a training as soon as it is known how it would go."""
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_the_trainer_takes_what_was_found(searched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def learn(model: object, train: object, val: object, training: Training, **_: Any) -> None:
+        raise AskedError(training)
+
+    monkeypatch.setattr(run, "learn", learn)
+    found = Training(epochs=1, batch=4, units=(32, 16), dropout=0.1, l2=1e-4, learning_rate=2e-3)
+    config = {"model": "lstm", "training": dataclasses.asdict(ASKED), "genres": ["a", "b"], "weights": "", "resume": ""}
+    given: dict[str, Any] | None = {"space": [], "values": values_of(found)} if searched else None
+    with pytest.raises(AskedError) as ended:
+        run.run_fn(SimpleNamespace(custom_config=config, hyperparameters=given, train_files=[], eval_files=[]))
+    assert ended.value.args == (found if searched else ASKED,)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import keras_tuner
 import numpy as np
 import tensorflow as tf
@@ -19,6 +18,9 @@ from tumbao.serving.calibration import log_loss
 from tumbao.trainer.dataset import Fragments
 from tumbao.trainer.space import space, values_of, with_values
 from tumbao.trainer.training import Training
+
+if TYPE_CHECKING:
+    import keras
 
 RIGHT_FILE = "right.json"
 """Beside each trial: whether it answers each validation fragment rightly, in the order of the records."""
@@ -153,7 +155,6 @@ class HeadTuner(BaseTuner):
         dict of str to float
             `ACCURACY` and `LOSS`.
         """
-        keras.utils.clear_session()
         head, _ = self._learn(with_values(self.training, trial.hyperparameters.values))
         batches = self._val.batches(PREDICT_BATCH).as_numpy_iterator()
         answers = [(head.predict_on_batch(features), onehot.argmax(axis=1)) for features, onehot in batches]

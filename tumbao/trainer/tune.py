@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tfx.v1.components import FnArgs, TunerFnResult
 
@@ -39,8 +40,13 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     model, training = peer(config["model"]), Training(**config["training"])
     shape, genres = model.trunk_for(training).build(None, "float32").output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
+
+    def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
+        keras.utils.clear_session()  # frees the head of the trial before, which can be larger than all else
+        return learn(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"])
+
     search = tuner(
-        lambda settings: learn(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"]),
+        once,
         val,
         training,
         trials=config["trials"],

@@ -12,7 +12,7 @@ from tumbao.components.search import Search
 
 
 def search_figure(search: Search, look: Look) -> bytes:
-    """Draw a panel for each setting, and one for the order of the trials.
+    """Draw a panel for each setting.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ def search_figure(search: Search, look: Look) -> bytes:
     trials = search.trials
     weights = sorted({one.l2 for one in trials})
     with look.applied():
-        figure = look.figure(WIDTH_INCHES, 6.4)
+        figure = look.figure(WIDTH_INCHES, 6.0)
         figure.suptitle("Settings and validation accuracy", x=0.02, ha="left", fontsize=11, weight="bold")
         panels = figure.subplots(3, 2, sharey=True).flat
-        layers, units, dropout, l2, rate, order = panels
+        layers, units, dropout, l2, rate, legend = panels
         _panel(layers, "dense layers", search, [len(one.units) for one in trials], 0.12, look.theme)
         layers.xaxis.set_major_locator(MaxNLocator(integer=True))
         _panel(units, "units in all", search, [sum(one.units) for one in trials], 0.0, look.theme)
@@ -49,19 +49,17 @@ def search_figure(search: Search, look: Look) -> bytes:
         rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         rate.xaxis.set_minor_formatter(NullFormatter())
-        _panel(order, "trial, in order", search, [one.number for one in trials], 0.0, look.theme)
-        order.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         for axes in (layers, dropout, rate):
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        handles, labels = order.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
+        legend.axis("off")
         return png(figure)
 
 
 def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step: float, theme: Theme) -> None:
     accuracies = [one.accuracy for one in search.trials]
     places = _apart(values, accuracies, step)
-    marked = {search.asked: ("s", theme.muted, "as asked"), search.paper: ("D", theme.second, "the paper's 512, 64")}
+    marked = {search.asked: ("s", theme.muted, "as asked"), search.paper: ("D", theme.second, "the paper's")}
     others = [i for i, one in enumerate(search.trials) if one.number not in marked]
     axes.plot(
         [places[i] for i in others], [accuracies[i] for i in others], "o", color=theme.first, alpha=0.7, label="drawn"
@@ -71,7 +69,7 @@ def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step:
             continue
         at = [i for i, one in enumerate(search.trials) if one.number == number]
         axes.plot([places[i] for i in at], [accuracies[i] for i in at], marker, color=colour, label=label)
-    axes.plot(places[0], accuracies[0], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="the best")
+    axes.plot(places[0], accuracies[0], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="the best one")
     axes.set_xlabel(name)
     axes.grid(axis="y")
     axes.margins(x=0.12, y=0.12)

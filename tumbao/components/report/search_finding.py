@@ -115,8 +115,8 @@ def _sentence(search: Search) -> str:
     others = search.tried - 1
     return (
         f"{opening} Here the best setting answers {percent(search.best.accuracy)} of the {len(search.songs)} "
-        f"validation fragments rightly and the paper's {percent(paper.accuracy)}, {points(found.value)}{spread}. "
-        f"Chance makes so large a difference with p = {chance(found.p_value)}; as the best of {others} others, chosen "
-        f"on these very fragments, with p = {chance(found.corrected)}: {outcome}. The choice flatters the best; how "
-        "well it does on songs that had no part in it, the figures of the test split say."
+        f"fragments of {len(set(search.songs))} validation songs rightly and the paper's {percent(paper.accuracy)}, "
+        f"{points(found.value)}{spread}. Chance makes so large a difference with p = {chance(found.p_value)}, and in "
+        f"the best of {others}, chosen on these very fragments, with p = {chance(found.corrected)}: {outcome}. The "
+        "choice flatters the best; how well it does on songs that had no part in it, the figures of the test split say."
     )
