@@ -33,6 +33,7 @@ _CLASSIFY = """
 Say which genres songs are: one file or many, in any format that `tumbao classify` takes.
 Each file is answered or refused by itself; if there is only one and it is refused, so is the request.
 """
+_FILE_TYPES = ("application/octet-stream", "application/json", "text/plain")
 _FOREVER = "public, max-age=31536000, immutable"
 _NO_PAGE = 'This is Tumbao\'s API: <a href="docs">how to use it</a>.'
 
@@ -106,7 +107,7 @@ def make_app(
         description="Hand out a file of the model, for those who run it themselves.",
         response_class=FileResponse,
         responses={
-            200: {"content": {"application/octet-stream": {}}, "description": "The file."},
+            200: {"content": dict.fromkeys(_FILE_TYPES, {}), "description": "The file."},
             304: {"description": "The client has it."},
             **document.problems(404, 503),
         },
@@ -150,7 +151,7 @@ def make_app(
         async def no_page() -> Response:
             return HTMLResponse(f'<!doctype html><html lang="en"><title>Tumbao</title><p>{_NO_PAGE}</p></html>')
 
-    app.mount("/", _Page(directory=web, html=True))
+    app.router.default = _Page(directory=web, html=True)  # what is no path of the API is one of the page
     app.add_exception_handler(RefusalError, lambda _, error: _refuse(error, metrics))
     app.add_exception_handler(HTTPException, lambda _, error: _refuse(_of_path(error), metrics))
     app.add_exception_handler(Exception, lambda _, error: _refuse(_INTERNAL, metrics))

@@ -1,0 +1,105 @@
+"""What the server says of files is what `tumbao classify --json` says, and a bad file costs its own answer alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.components.test_fuzz import mutants
+from tests.serving.server.conftest import Serving, wav
+from tumbao.pipeline.classify import Asked, run_classify
+from tumbao.serving.server import document
+
+Tone = Callable[..., np.ndarray]
+HERE, THERE = {"file", "status"}, {"path", "part_start_seconds", "part_end_seconds", "file_modified_us"}
+
+
+def send(client: httpx.Client, *contents: tuple[str, bytes]) -> httpx.Response:
+    return client.post("/v1/classify", files=[("files", content) for content in contents])
+
+
+def command(model: Path, paths: list[Path]) -> list[dict[str, Any]]:
+    out = io.StringIO()
+    run_classify(Asked(paths, model, as_json=True), Console(file=io.StringIO()), out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def in_tens(paths: list[Path]) -> Iterator[list[Path]]:
+    for first in range(0, len(paths), 10):
+        yield paths[first : first + 10]
+
+
+def without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    assert names <= values.keys()
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def test_server_and_command_say_the_same(client: httpx.Client, pushed: Path, tmp_path: Path, tone: Tone) -> None:
+    contents = {
+        "medley.wav": wav(np.concatenate([2 * tone(90), 0.02 * tone(90), np.zeros(30 * 22_050)])),
+        "short.wav": wav(tone(5)),
+        "too short.wav": wav(tone(1)),
+        "cut.wav": wav(2 * tone(40))[:1_500_000],
+        "empty.mp3": b"",
+        "text.mp3": b"no song",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    said = send(client, *contents.items()).json()["files"]
+    assert [one["file"] for one in said] == list(contents)
+    assert [one["status"] for one in said] == [200, 200, 422, 200, 422, 422]
+    assert [one["sections"][0]["genre"] for one in said[:1]] == ["salsa"]
+    assert len(said[0]["sections"]) == 2
+    expected = command(pushed, [tmp_path / name for name in contents])
+    assert [without(one, HERE) for one in said] == [without(one, THERE) for one in expected]
+
+
+def test_hostile_files_are_each_answered_or_refused_as_the_command_does(
+    client: httpx.Client, pushed: Path, tmp_path: Path
+) -> None:
+    paths = list(mutants(tmp_path, seed=11, count=66))
+    responses = [send(client, *((path.name, path.read_bytes()) for path in ten)) for ten in in_tens(paths)]
+    assert {response.status_code for response in responses} == {200}
+    said = [one for response in responses for one in response.json()["files"]]
+    assert {one["status"] for one in said} == {200, 422}
+    assert [without(one, HERE) for one in said] == [without(one, THERE) for one in command(pushed, paths)]
+    assert not [one for one in said if "/" in one.get("error", {}).get("message", "").replace("wav, flac", "")]
+
+
+def test_a_file_that_kills_its_decoder_costs_its_own_answer(
+    serving: Serving, pushed: Path, salsa: bytes, hostile_decoders: None
+) -> None:
+    with serving(pushed) as client:
+        said = send(client, ("one.wav", salsa), ("abort", b"abort"), ("two.wav", salsa)).json()["files"]
+    assert [one["status"] for one in said] == [200, 422, 200]
+    assert said[1]["error"]["reason"] == "crashed the decoder"
+
+
+def test_a_single_bad_file_is_the_responses_own_trouble(client: httpx.Client) -> None:
+    response = send(client, ("text.mp3", b"no song"))
+    assert response.status_code == 422
+    error = document.Problem.model_validate(response.json()).error
+    assert error.reason == "unsupported"
+    assert error.message.startswith("is not in a format that can be decoded, expected wav")
+
+
+def test_what_is_said_is_what_the_document_says(client: httpx.Client, salsa: bytes) -> None:
+    answers = document.Answers.model_validate(send(client, ("a.wav", salsa), ("b.wav", b"no song")).json())
+    assert [type(one) for one in answers.files] == [document.Answered, document.Refused]
+    document.Labels.model_validate(client.get("/v1/labels").json())
+    document.ModelCard.model_validate(client.get("/v1/model").json())
+    document.AtMost.model_validate(client.get("/v1/limits").json())
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "ñ 🎺.mp3", "a" * 3_000, "\u202e<b>.mp3"])
+def test_a_name_is_given_back_and_is_of_no_other_use(client: httpx.Client, salsa: bytes, name: str) -> None:
+    (said,) = send(client, (name, salsa)).json()["files"]
+    assert (said["file"], said["genre"]) == (name, "salsa")

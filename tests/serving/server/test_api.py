@@ -1,0 +1,178 @@
+"""Paths, headers and pages around the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving.server.conftest import Serving
+from tests.serving.server.test_limits import send
+from tumbao.schema.genres import GENRES
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, LABELS_FILE
+from tumbao.serving.server.surroundings import HEADERS
+
+WebFolder = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a page with a script and a WebAssembly module."""
+    folder = tmp_path_factory.mktemp("web")
+    for name in ("index.html", "page.js", "model.mjs", "litert/runtime.wasm"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    (folder.parent / "secret.txt").write_text("secret")
+    return folder
+
+
+def test_the_model_tells_of_itself_and_hands_out_its_files(client: httpx.Client, pushed: Path) -> None:
+    assets = pushed / "1" / ASSETS_FOLDER
+    assert client.get("/v1/labels").json() == {"labels": list(GENRES)}
+    told = client.get("/v1/model").json()
+    assert (told["version"], told["card"]["metrics"]) == ("1", {"test_accuracy": 1.0})
+    assert [file["name"] for file in told["files"]] == [
+        INFO_FILE,
+        LABELS_FILE,
+        "frontend.tflite",
+        "classifier-int8.tflite",
+    ]
+    for file in told["files"]:
+        response = client.get(f"/v1/{file['url']}")
+        assert response.content == (assets / file["name"]).read_bytes()
+        assert (len(response.content), hashlib.sha256(response.content).hexdigest()) == (file["bytes"], file["sha256"])
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        known = {"If-None-Match": response.headers["ETag"]}
+        assert client.get(f"/v1/{file['url']}", headers=known).status_code == 304
+        again = client.get(f"/v1/model/files/{file['name']}")
+        assert (again.status_code, again.headers["Cache-Control"]) == (200, "no-cache")
+        assert client.get(f"/v1/model/files/{file['name']}", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["saved_model.pb", "nothing", "..%2Fsaved_model.pb", "%2Fetc%2Fpasswd", "frontend.tflite?sha256=0", "%00"]
+)
+def test_other_files_are_not_handed_out(client: httpx.Client, name: str) -> None:
+    response = client.get(f"/v1/model/files/{name}")
+    assert (response.status_code, response.json()["error"]["reason"]) == (404, "not found")
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/nothing", "/metrics", "/v1/model/files/labels.txt"])
+def test_every_response_has_the_headers(client: httpx.Client, path: str) -> None:
+    headers = client.get(path).headers
+    assert {name: headers[name] for name in HEADERS if name != "Cache-Control"} == {
+        name: value for name, value in HEADERS.items() if name != "Cache-Control"
+    }
+    assert headers["Cache-Control"] in ("no-store", "no-cache")
+
+
+def test_what_is_not_there_is_said_in_the_same_form(client: httpx.Client) -> None:
+    assert client.get("/nothing").json()["error"]["reason"] == "not found"
+    for response in (client.get("/v1/classify"), client.post("/v1/labels"), client.post("/nothing")):
+        assert (response.status_code, response.json()["error"]["reason"]) == (405, "method not allowed")
+    assert client.get("/v1/classify").headers["Allow"] == "POST"
+
+
+def test_trouble_of_our_own_tells_nothing(
+    client: httpx.Client, salsa: bytes, monkeypatch: pytest.MonkeyPatch, pushed: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(f"{pushed} is broken")
+
+    monkeypatch.setattr("tumbao.serving.server.job.song_values", fail)
+    response = send(client, salsa)
+    assert response.status_code == 500
+    assert response.json() == {
+        "error": {"reason": "internal", "message": "Something is wrong with the server; its log says what."}
+    }
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_page_lies_at_the_root_with_the_right_types(serving: Serving, pushed: Path, web: Path) -> None:
+    types = {
+        "": "text/html; charset=utf-8",
+        "page.js": "text/javascript; charset=utf-8",
+        "model.mjs": "text/javascript; charset=utf-8",
+        "litert/runtime.wasm": "application/wasm",
+    }
+    with serving(pushed, web=web) as client:
+        for path, kind in types.items():
+            response = client.get(f"/{path}")
+            assert (response.text, response.headers["Content-Type"]) == (path or "index.html", kind)
+            assert response.headers["Cache-Control"] == "no-cache"
+            known = {"If-None-Match": response.headers["ETag"]}
+            assert client.get(f"/{path}", headers=known).status_code == 304
+        for path in ("../secret.txt", "..%2Fsecret.txt", "%2e%2e/secret.txt", "litert/..%2f..%2fsecret.txt"):
+            assert client.get(f"/{path}").status_code == 404
+        assert client.get("/healthz").status_code == 200
+
+
+def test_without_a_page_the_root_names_the_api(serving: Serving, pushed: Path, tmp_path: Path) -> None:
+    with serving(pushed, web=tmp_path) as client:
+        assert '<a href="docs">' in client.get("/").text
+
+
+def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    page = client.get("/docs").text
+    assert not re.findall(r"(?:src|href)=\"(?!openapi\.json|#)", page)
+    assert "http" not in page.replace("httpx", "")
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in page
+
+
+@pytest.mark.parametrize("stripped", [True, False], ids=["the proxy takes the path away", "the proxy leaves it"])
+def test_behind_a_proxy_with_a_path(serving: Serving, pushed: Path, web: Path, salsa: bytes, stripped: bool) -> None:
+    with serving(pushed, web=web, root_path="/tumbao/") as client:
+        root = "" if stripped else "/tumbao"
+        for path in ("/v1/labels", "/docs", "/page.js", "/", "/v1/model/files/labels.txt"):
+            assert client.get(root + path).status_code == 200
+        assert client.post(f"{root}/v1/classify", files={"files": salsa}).status_code == 200
+        assert client.get(f"{root}/openapi.json").json()["servers"] == [{"url": "/tumbao"}]
+
+
+def test_pages_of_other_origins_may_ask_only_if_they_are_named(
+    client: httpx.Client, serving: Serving, pushed: Path, salsa: bytes
+) -> None:
+    origin = {"Origin": "https://example.org"}
+    assert "Access-Control-Allow-Origin" not in client.get("/v1/labels", headers=origin).headers
+    with serving(pushed, origins=["https://example.org"]) as named:
+        response = named.post("/v1/classify", files={"files": salsa}, headers=origin)
+        assert response.headers["Access-Control-Allow-Origin"] == "https://example.org"
+        other = named.get("/v1/labels", headers={"Origin": "https://example.net"})
+        assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_metrics_count_what_happened(serving: Serving, pushed: Path, salsa: bytes) -> None:
+    with serving(pushed) as client:
+        send(client, salsa, b"no song")
+        send(client, b"no song")
+        client.post("/v1/classify", content=b"x")
+        client.get("/anything/at/all")
+        client.request("INVENTED", "/healthz")
+        response = client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    lines = response.text.splitlines()
+    for line in (
+        'tumbao_requests_total{method="POST",path="/v1/classify",status="200"} 1.0',
+        'tumbao_requests_total{method="POST",path="/v1/classify",status="422"} 1.0',
+        'tumbao_requests_total{method="POST",path="/v1/classify",status="415"} 1.0',
+        'tumbao_requests_total{method="GET",path="/",status="404"} 1.0',
+        'tumbao_requests_total{method="other",path="/healthz",status="405"} 1.0',
+        'tumbao_files_total{outcome="answered"} 1.0',
+        'tumbao_files_total{outcome="unsupported"} 2.0',
+        'tumbao_errors_total{reason="no form"} 1.0',
+        'tumbao_step_seconds_count{step="upload"} 3.0',
+        'tumbao_step_seconds_count{step="wait"} 2.0',
+        'tumbao_step_seconds_count{step="decode"} 3.0',
+        'tumbao_step_seconds_count{step="model"} 3.0',
+        "tumbao_requests_accepted 0.0",
+        "tumbao_requests_working 0.0",
+        'tumbao_model_loads_total{outcome="loaded"} 1.0',
+    ):
+        assert line in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)

@@ -1,0 +1,121 @@
+"""`tumbao serve` as a process: it starts without TensorFlow, and ends as signals say."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving.server.test_limits import PART, left, raw, status_line
+
+CLI = "import sys; from tumbao.pipeline.cli import main; sys.argv[0] = 'tumbao'; main()"
+
+
+class Server:
+    """A `tumbao serve`, with what it says on standard error."""
+
+    def __init__(self, temporary: Path, *arguments: str) -> None:
+        self.log = temporary / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", CLI, "serve", "--port", "0", *arguments],
+                stderr=log,
+                env={"TMPDIR": str(temporary), "PATH": ""},
+                cwd=Path(__file__).parents[3],
+            )
+
+    def client(self) -> httpx.Client:
+        while not (found := re.search(r"Listening at (http://127\.0\.0\.1:\d+)/", self.log.read_text())):
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+        while httpx.get(f"{found[1]}/readyz").status_code != 200:
+            time.sleep(0.02)
+        return httpx.Client(base_url=found[1], timeout=20)
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def server(pushed: Path, tmp_path: Path) -> Iterator[Server]:
+    """Start one with the tiny model."""
+    one = Server(tmp_path, "--model", str(pushed))
+    yield one
+    one.process.kill()
+    one.process.wait()
+
+
+def test_sigterm_lets_what_was_accepted_be_answered(server: Server, tmp_path: Path, salsa: bytes) -> None:
+    body = PART + salsa + b"\r\n--b0undary--\r\n"
+    with server.client() as client, raw(client, f"Content-Length: {len(body)}") as connection:
+        connection.sendall(body[:-1_000])
+        while not left(tmp_path):
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(httpx.TransportError):
+            while True:
+                httpx.get(f"{client.base_url}/healthz")
+        connection.sendall(body[-1_000:])
+        assert status_line(connection) == b"HTTP/1.1 200"
+    assert server.process.wait(20) == 0
+    assert list(tmp_path.glob("tumbao-serve-*")) == []
+
+
+def test_the_log_says_method_path_status_seconds_and_no_more(server: Server, tmp_path: Path, salsa: bytes) -> None:
+    with server.client() as client:
+        client.post("/v1/classify", files={"files": ("my secret.wav", salsa)}, headers={"User-Agent": "my secret"})
+        client.get("/v1/labels?my=secret")
+        client.get("/line%0Aforged")
+    assert server.end(signal.SIGINT) == 130
+    said = server.log.read_text()
+    assert re.search(r"^\S+ \S+ INFO POST /v1/classify 200 \d+\.\d{3} s$", said, re.MULTILINE)
+    assert re.search(r"^\S+ \S+ INFO GET /v1/labels 200 \d+\.\d{3} s$", said, re.MULTILINE)
+    assert "GET /line%0Aforged 404" in said
+    assert not re.search(r"secret|127\.0\.0\.1:(?!\d+/ \(API)|Traceback", said)
+    assert list(tmp_path.glob("tumbao-serve-*")) == []
+
+
+def test_a_server_after_a_killed_one_cleans_up(server: Server, pushed: Path, tmp_path: Path) -> None:
+    with server.client() as client, raw(client, "Content-Length: 5000") as connection:
+        connection.sendall(PART + b"RIFF")
+        while not left(tmp_path):
+            time.sleep(0.01)
+        assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    assert len(left(tmp_path)) == 1
+    second = Server(tmp_path, "--model", str(pushed))
+    try:
+        second.client().close()
+        assert left(tmp_path) == []
+        assert len(list(tmp_path.glob("tumbao-serve-*"))) == 1
+    finally:
+        assert second.end(signal.SIGTERM) == 0
+
+
+def test_an_address_in_use_and_senseless_limits_are_refused(server: Server, pushed: Path, tmp_path: Path) -> None:
+    with server.client() as client:
+        taken = str(client.base_url.port)
+    for options, words in (["--port", taken], "in use"), (["--files", "0"], "Expected limits above 0"):
+        done = subprocess.run(
+            [sys.executable, "-c", CLI, "serve", "--model", str(pushed), *options],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_it_loads_nothing_heavy() -> None:
+    program = "import sys, tumbao.serving.server.run; sys.stdout.write(' '.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert "tumbao.serving.server.api" in loaded
+    assert not {"tensorflow", "tfx", "apache_beam", "keras", "matplotlib", "librosa", "jinja2"} & set(loaded)

@@ -1,0 +1,252 @@
+"""Every limit of the server: what is within is answered, what is beyond is refused, and nothing is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.serving.server.conftest import Serving, wav
+from tumbao.serving.server.limits import Limits
+from tumbao.serving.server.uploads import FORM_BYTES
+from tumbao.serving.song_values import song_values
+
+Tone = Callable[..., np.ndarray]
+BOUNDARY = "b0undary"
+PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'.encode()
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give servers that are started afterwards a folder for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left(temporary: Path) -> list[Path]:
+    """List what requests left in the servers' folders."""
+    return [path for path in temporary.glob("tumbao-serve-*/**/*") if path.is_file()]
+
+
+def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
+    return client.post("/v1/classify", files=[("files", (str(n), content)) for n, content in enumerate(contents)])
+
+
+def refused(response: httpx.Response, status: int, reason: str) -> str:
+    error = response.json()["error"]
+    assert (response.status_code, error["reason"]) == (status, reason)
+    return error["message"]
+
+
+@contextlib.contextmanager
+def raw(client: httpx.Client, *headers: str) -> Iterator[socket.socket]:
+    """Begin a request by hand; what follows the headers is up to the test."""
+    lines = ["POST /v1/classify HTTP/1.1", "Host: x", f"Content-Type: {FORM['Content-Type']}", *headers, "", ""]
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        yield connection
+
+
+def status_line(connection: socket.socket) -> bytes:
+    return connection.recv(12)
+
+
+def chunk(content: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(content), content)
+
+
+def test_files_may_have_so_many_megabytes_together(
+    serving: Serving, pushed: Path, temporary: Path, salsa: bytes
+) -> None:
+    with serving(pushed, megabytes=2 * len(salsa) / 1e6) as client:
+        assert send(client, salsa, salsa).status_code == 200
+        sentence = refused(send(client, salsa, salsa + b"!"), 413, "too large")
+        assert sentence == f"Expected {2 * len(salsa) / 1e6:g} MB at most, all files together. Received: more"
+        assert left(temporary) == []
+
+
+def test_what_says_that_it_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) -> None:
+    with raw(client, f"Content-Length: {Limits().bytes + FORM_BYTES + 1}") as connection:
+        assert status_line(connection) == b"HTTP/1.1 413"
+
+
+def test_what_does_not_say_how_large_it_is_is_cut_off(serving: Serving, pushed: Path, temporary: Path) -> None:
+    with serving(pushed, megabytes=1) as client, raw(client, "Transfer-Encoding: chunked") as connection:
+        connection.sendall(chunk(PART + bytes(900_000)))
+        while not (files := left(temporary)):
+            time.sleep(0.01)
+        assert files[0].stat().st_size <= 1e6
+        connection.sendall(chunk(bytes(200_000)))  # and the end never comes
+        assert status_line(connection) == b"HTTP/1.1 413"
+        assert left(temporary) == []
+
+
+def test_so_many_files_and_no_more(serving: Serving, pushed: Path, bachata: bytes) -> None:
+    with serving(pushed, files=2) as client:
+        assert send(client, bachata, bachata).status_code == 200
+        assert refused(send(client, *3 * [bachata]), 413, "too many files").startswith("Expected 2 files at most")
+
+
+def test_a_file_may_sound_so_long(serving: Serving, pushed: Path, tone: Tone) -> None:
+    with serving(pushed, sound_minutes=1) as client:
+        assert send(client, wav(tone(60))).status_code == 200
+        for seconds in (60.1, 95):
+            sentence = refused(send(client, wav(tone(seconds))), 422, "too long")
+            assert sentence == "is too long: expected 1 minutes of sound at most"
+    with serving(pushed, sound_minutes=0.1) as client:
+        assert send(client, wav(tone(6))).status_code == 200
+        assert send(client, wav(tone(7))).status_code == 422
+
+
+def test_an_upload_has_to_come_in_time(serving: Serving, pushed: Path, temporary: Path) -> None:
+    with serving(pushed, seconds=0.3) as client, raw(client, "Content-Length: 5000") as connection:
+        connection.sendall(PART)
+        assert status_line(connection) == b"HTTP/1.1 408"
+        assert left(temporary) == []
+
+
+def test_an_answer_that_takes_too_long_is_given_up(
+    serving: Serving, pushed: Path, temporary: Path, salsa: bytes, hostile_decoders: None
+) -> None:
+    with serving(pushed, seconds=1.5, parallel=1) as client:
+        response = send(client, salsa, b"sleep", salsa)
+        assert response.status_code == 200
+        said = response.json()["files"]
+        assert [one["status"] for one in said] == [200, 504, 504]
+        assert said[1]["error"]["reason"] == "time limit"
+        assert left(temporary) == []
+        refused(send(client, b"sleep"), 504, "time limit")
+
+
+class Gate:
+    """Lets songs be answered one by one; `reached` counts those that wait for it."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, *arguments: Any) -> dict[str, Any]:
+        self.reached.release()
+        assert self.open.wait(20)
+        return song_values(*arguments)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Hold songs up before they are answered."""
+    one = Gate()
+    monkeypatch.setattr("tumbao.serving.server.job.song_values", one)
+    return one
+
+
+def test_so_many_requests_are_worked_on_and_so_many_wait(
+    serving: Serving, pushed: Path, salsa: bytes, gate: Gate
+) -> None:
+    with serving(pushed, parallel=1, waiting=2) as client, ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(send, client, salsa) for _ in range(3)]
+        assert gate.reached.acquire(timeout=20)
+        while "tumbao_requests_accepted 3.0" not in (metrics := client.get("/metrics").text):
+            time.sleep(0.01)
+        assert "tumbao_requests_working 1.0" in metrics
+        response = send(client, salsa)
+        assert refused(response, 429, "busy") == "There are 3 requests before this one. Try again in some seconds."
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+        gate.open.set()
+        assert [future.result().status_code for future in accepted] == [200] * 3
+        assert send(client, salsa).status_code == 200
+
+
+def test_uploads_keep_places_too(serving: Serving, pushed: Path, salsa: bytes) -> None:
+    with serving(pushed, parallel=1, waiting=0) as client:
+        with raw(client, "Content-Length: 5000") as connection:
+            connection.sendall(PART)
+            while "tumbao_requests_accepted 1.0" not in client.get("/metrics").text:
+                time.sleep(0.01)
+            assert send(client, salsa).status_code == 429
+        while send(client, salsa).status_code != 200:
+            time.sleep(0.01)
+
+
+def test_a_client_that_goes_away_leaves_nothing(
+    serving: Serving, pushed: Path, temporary: Path, salsa: bytes, gate: Gate
+) -> None:
+    body = PART + salsa + f"\r\n--{BOUNDARY}--\r\n".encode()
+    with serving(pushed, parallel=1) as client:
+        for sent in (body[:-500], body):
+            with raw(client, f"Content-Length: {len(body)}") as connection:
+                connection.sendall(sent)
+                while not left(temporary):
+                    time.sleep(0.01)
+            while left(temporary):
+                time.sleep(0.01)
+        gate.open.set()
+        assert send(client, salsa).status_code == 200
+        while 'path="/v1/classify",status="499"} 2.0' not in client.get("/metrics").text:
+            time.sleep(0.01)
+
+
+def test_without_a_model_there_is_no_answer(serving: Serving, tmp_path: Path, salsa: bytes) -> None:
+    with serving(tmp_path) as client:
+        response = send(client, salsa)
+        refused(response, 503, "no model")
+        assert response.headers["Retry-After"] == "5"
+        for path in ("/readyz", "/v1/labels", "/v1/model", "/v1/model/files/model.json"):
+            refused(client.get(path), 503, "no model")
+        assert client.get("/healthz").json() == {"status": "alive"}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "breaks off"),
+        (PART + b"RIFF", "breaks off"),
+        (f"--{BOUNDARY}--\r\n".encode(), "holds no file"),
+        (PART.replace(b'; filename="a.wav"', b"") + b"x", 'curl: -F "files=@song.mp3"'),
+        (PART.replace(b"a.wav", b"") + b"x", "a part without a file"),
+        (b"no boundary anywhere", "cannot be read"),
+        (PART.replace(b"form-data", b"x" * 10_000), "cannot be read"),
+        (PART.replace(b"\r\n\r\n", b"\r\nX: y" * 20), "cannot be read"),
+        (b"\r\n" * FORM_BYTES, f"has more than {FORM_BYTES} bytes beside its files"),
+    ],
+)
+def test_what_is_no_form_of_files_is_refused(client: httpx.Client, body: bytes, words: str) -> None:
+    response = client.post("/v1/classify", content=body, headers=FORM)
+    assert words in refused(response, 400, "bad form")
+
+
+def test_other_kinds_of_body_are_refused(client: httpx.Client, salsa: bytes) -> None:
+    for headers in ({"Content-Type": "audio/wav"}, {}):
+        refused(client.post("/v1/classify", content=salsa, headers=headers), 415, "no form")
+    headers = {"Content-Type": "multipart/form-data"}
+    assert "names no boundary" in refused(client.post("/v1/classify", content=b"", headers=headers), 400, "bad form")
+
+
+def test_a_full_disk_is_said_to_be_one(
+    serving: Serving, pushed: Path, temporary: Path, salsa: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(temporary))
+
+    with serving(pushed) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("tumbao.serving.server.uploads._Form._write", full)
+            assert str(temporary) not in refused(send(client, salsa), 507, "disk full")
+        assert left(temporary) == []
+        assert send(client, salsa).status_code == 200
+
+
+@pytest.mark.parametrize("limit", [{"megabytes": 0}, {"files": -1}, {"seconds": float("nan")}, {"waiting": -1}])
+def test_limits_that_make_no_sense_are_refused(limit: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"Expected limits above 0. Received: {next(iter(limit))}="):
+        Limits(**limit)

@@ -1,0 +1,163 @@
+"""A new version takes over without a failed request; what is no whole model does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving.server.conftest import Serving
+from tests.serving.server.test_limits import Gate, gate, send
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo, identity
+from tumbao.serving.server.metrics import Metrics
+from tumbao.serving.server.models import Models
+
+__all__ = ["gate"]  # a fixture
+
+
+def push(folder: Path, version: int) -> str:
+    """Push version 1 once more, with other genres, as TFX's Pusher does: saved_model.pb comes last."""
+    assets = shutil.copytree(folder / "1" / ASSETS_FOLDER, folder / str(version) / ASSETS_FOLDER)
+    info = ModelInfo.read(assets)
+    dataclasses.replace(info, genres=tuple(f"{genre} {version}" for genre in info.genres)).write(assets)
+    (folder / str(version) / "saved_model.pb").touch()
+    return identity(assets)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, "waited for 20 s"
+        time.sleep(0.02)
+
+
+def version(client: httpx.Client) -> str:
+    return client.get("/v1/model").json()["version"]
+
+
+def count(client: httpx.Client, line: str) -> float:
+    found = [text for text in client.get("/metrics").text.splitlines() if text.startswith(line)]
+    return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+
+def test_no_request_fails_while_versions_come_and_go(serving: Serving, push_folder: Path, salsa: bytes) -> None:
+    seen: Counter[tuple[int, str]] = Counter()
+    ended = threading.Event()
+    with serving(push_folder) as client:
+
+        def ask() -> None:
+            while not ended.is_set():
+                response = send(client, salsa)
+                seen[response.status_code, response.json()["files"][0]["genre"]] += 1
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in (2, 3):
+                push(push_folder, number)
+                until(lambda genre=f"salsa {number}": seen[200, genre] > 2)  # type: ignore[misc]
+            shutil.rmtree(push_folder / "3")
+            until(lambda: version(client) == "2")
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+        assert set(seen) == {(200, "salsa"), (200, "salsa 2"), (200, "salsa 3")}
+        assert client.get("/v1/labels").json()["labels"][0] == "bachata 2"
+        assert count(client, 'tumbao_model_loads_total{outcome="loaded"}') == 4
+        assert count(client, "tumbao_model_info{model=") == 1
+        assert client.get("/metrics").text.count("tumbao_model_info{") == 1
+
+
+def test_what_was_accepted_is_answered_by_the_model_of_then(
+    serving: Serving, push_folder: Path, salsa: bytes, gate: Gate
+) -> None:
+    before = identity(push_folder / "1" / ASSETS_FOLDER)
+    said: list[httpx.Response] = []
+    with serving(push_folder) as client:
+        thread = threading.Thread(target=lambda: said.append(send(client, salsa)))
+        thread.start()
+        assert gate.reached.acquire(timeout=20)
+        after = push(push_folder, 2)
+        until(lambda: version(client) == "2")
+        gate.open.set()
+        thread.join()
+        (late,) = send(client, salsa).json()["files"]
+    (early,) = said[0].json()["files"]
+    assert (early["genre"], early["model"]) == ("salsa", before)
+    assert (late["genre"], late["model"]) == ("salsa 2", after)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+BREAKS: dict[str, Callable[[Path], object]] = {
+    "a file is missing": lambda assets: (assets / "frontend.tflite").unlink(),
+    "a file is cut": lambda assets: (assets / "classifier-int8.tflite").write_bytes(b"TFL3"),
+    "a bit is flipped": lambda assets: flip(assets / "classifier-int8.tflite"),
+    "model.json is no JSON": lambda assets: (assets / INFO_FILE).write_text("{"),
+    "no model at all": lambda assets: shutil.rmtree(assets) or (assets.mkdir(), (assets / INFO_FILE).touch()),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_version_is_refused_until_it_is_whole(
+    push_folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    models = Models(push_folder, metrics)
+    models.look()
+    first = models.current
+    push(push_folder, 2)
+    broken = push_folder / "2" / ASSETS_FOLDER
+    whole = shutil.copytree(broken, push_folder / "whole")
+    BREAKS[name](broken)
+    for _ in range(4):
+        models.look()
+    assert first is not None
+    assert models.current is first
+    assert b'tumbao_model_loads_total{outcome="refused"} 1.0' in metrics.text()
+    (record,) = caplog.records
+    assert str(broken) in record.getMessage()
+    assert "the former one stays" in record.getMessage()
+    shutil.copytree(whole, broken, dirs_exist_ok=True)
+    for _ in range(2):
+        models.look()
+    assert models.current is not None
+    assert models.current.version == "2"
+
+
+def test_what_is_still_being_copied_waits(push_folder: Path) -> None:
+    metrics = Metrics()
+    models = Models(push_folder, metrics)
+    models.look()
+    push(push_folder, 2)
+    file = push_folder / "2" / ASSETS_FOLDER / "frontend.tflite"
+    content = file.read_bytes()
+    for size in (0, 100, len(content)):
+        file.write_bytes(content[:size])
+        models.look()
+    assert models.current is not None
+    assert models.current.version == "1"
+    models.look()
+    assert models.current.version == "2"
+    assert b'outcome="refused"' not in metrics.text()
+
+
+def test_the_first_model_may_come_later(serving: Serving, pushed: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "pushed") as client:
+        assert client.get("/readyz").status_code == 503
+        shutil.copytree(pushed, tmp_path / "pushed")
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert version(client) == "1"
