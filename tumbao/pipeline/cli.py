@@ -435,7 +435,7 @@ def curate(
     genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
     layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
     model: Annotated[str, typer.Option(help="What answers: see `tumbao models`.")] = "vgg16-gap",
-    folds: Annotated[int, typer.Option(help="Parts of the cross-validation, 3 or more.")] = 5,
+    folds: Annotated[int, typer.Option(min=3, help="Parts of the cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the cross-validation and of the trainings.")] = 7,
     weights: Annotated[str, typer.Option(help="File of the trunk's weights, or random. [default: look for them]")] = "",
     top: Annotated[int, typer.Option(min=1, help="Songs on the page; the tables list all.")] = 40,

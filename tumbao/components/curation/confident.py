@@ -40,7 +40,7 @@ def judge(labels: np.ndarray, probabilities: np.ndarray) -> Judgement:
     Parameters
     ----------
     labels : np.ndarray [shape=(n,), dtype=int]
-        The given labels, each genre at least once.
+        The given labels, each genre at least twice.
     probabilities : np.ndarray [shape=(n, genres), dtype=float]
         Answers of models that did not learn from these examples; rows sum to 1.
 

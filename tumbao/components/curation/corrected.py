@@ -107,10 +107,10 @@ def write_list(entries: Sequence[Entry], file: Path, *, synthetic: bool) -> None
     beside = file.parent / LIBRARY_FILE
     if is_synthetic(file.parent) != synthetic:
         if beside.exists() or not synthetic:
-            says = "synthetic" if not synthetic else "not synthetic"
             raise ValueError(
-                f"Expected another folder for {file.name}: {beside} says of all lists beside it that their songs are "
-                f"{says}, and these are not. Received: {file}"
+                f"Expected a folder for {file.name} whose {LIBRARY_FILE} fits the library, which is "
+                f"{'' if synthetic else 'not '}synthetic. Received: {beside}, which says otherwise of all lists beside "
+                "it. Choose another folder."
             )
         write_whole(beside, f"{json.dumps({'synthetic': True})}\n".encode())
     extras = dict.fromkeys(name for entry in entries for name in entry.extras)

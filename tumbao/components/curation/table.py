@@ -95,8 +95,8 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
         if says.lower() in (KEEP, REJECT):
             says = says.lower()
         elif says and says not in genres:
-            near = difflib.get_close_matches(says, (*genres, KEEP, REJECT), n=1)
-            guess = f" Did you mean {near[0]}?" if near else " Genres that are meant otherwise are named by --genres."
+            near = difflib.get_close_matches(says, (*genres, KEEP, REJECT), n=1, cutoff=0.4)
+            guess = f" Did you mean {near[0]}?" if near else " A genre that is new here is named with --genres."
             raise ValueError(
                 f"{file}, line {line}: expected a verdict out of {', '.join(genres)}, {KEEP}, {REJECT}, or nothing. "
                 f"Received: {says!r}.{guess}"
