@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,14 @@ def test_a_fragment_gets_the_probabilities_of_both_files(classifier: Classifier,
     for level in (0.05, 0.4, 1.0):
         fragment = rng.uniform(-level, level, classifier.info.mel.fragment_samples).astype(np.float32)
         np.testing.assert_allclose(classifier.predict(fragment), tiny_model(fragment), atol=0.02)
+
+
+def test_threads_may_share_a_classifier(classifier: Classifier, rng: np.random.Generator) -> None:
+    levels = np.linspace(0.05, 1.0, 40, dtype=np.float32)
+    fragments = [np.full(classifier.info.mel.fragment_samples, level) for level in rng.permutation(levels)]
+    with ThreadPoolExecutor(8) as pool:
+        shared = list(pool.map(classifier.predict, fragments))
+    np.testing.assert_array_equal(shared, [classifier.predict(fragment) for fragment in fragments])
 
 
 def test_a_song_is_the_sum_of_its_fragments(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:

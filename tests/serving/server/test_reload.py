@@ -107,7 +107,7 @@ BREAKS: dict[str, Callable[[Path], object]] = {
     "a file is cut": lambda assets: (assets / "classifier-int8.tflite").write_bytes(b"TFL3"),
     "a bit is flipped": lambda assets: flip(assets / "classifier-int8.tflite"),
     "model.json is no JSON": lambda assets: (assets / INFO_FILE).write_text("{"),
-    "no model at all": lambda assets: shutil.rmtree(assets) or (assets.mkdir(), (assets / INFO_FILE).touch()),
+    "all files are empty": lambda assets: [path.write_bytes(b"") for path in assets.iterdir()],
 }
 
 

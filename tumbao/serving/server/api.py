@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from tumbao import __version__
-from tumbao.serving.server import document
+from tumbao.serving.server import document, shapes
 from tumbao.serving.server.docs_page import docs_page
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
@@ -32,6 +32,7 @@ WEB_FOLDER = Path(__file__).parents[1] / "web"
 _CLASSIFY = """
 Say which genres songs are: one file or many, in any format that `tumbao classify` takes.
 Each file is answered or refused by itself; if there is only one and it is refused, so is the request.
+With curl: `curl -F files=@one.mp3 -F files=@two.flac http://127.0.0.1:8080/v1/classify`
 """
 _FILE_TYPES = ("application/octet-stream", "application/json", "text/plain")
 _FOREVER = "public, max-age=31536000, immutable"
@@ -85,18 +86,18 @@ def make_app(
         "/v1/classify",
         openapi_extra={"requestBody": document.FORM},
         description=_CLASSIFY,
-        response_model=document.Answers,
+        response_model=shapes.Answers,
         responses=document.problems(400, 408, 413, 415, 422, 429, 503, 504, 507),
     )
     async def classify(request: Request) -> Response:
         return await reception.classify(request)
 
-    @app.get("/v1/labels", response_model=document.Labels, responses=document.problems(503))
+    @app.get("/v1/labels", response_model=shapes.Labels, responses=document.problems(503))
     async def labels() -> Any:
         """List the genres, in the order of the model's outputs."""
         return {"labels": reception.model().info.genres}
 
-    @app.get("/v1/model", response_model=document.ModelCard, responses=document.problems(503))
+    @app.get("/v1/model", response_model=shapes.ModelCard, responses=document.problems(503))
     async def model() -> Any:
         """Tell what the model says of itself, and where its files are."""
         return _card(reception.model())
@@ -107,7 +108,7 @@ def make_app(
         description="Hand out a file of the model, for those who run it themselves.",
         response_class=FileResponse,
         responses={
-            200: {"content": dict.fromkeys(_FILE_TYPES, {}), "description": "The file."},
+            200: {"content": {kind: {} for kind in _FILE_TYPES}, "description": "The file."},
             304: {"description": "The client has it."},
             **document.problems(404, 503),
         },
@@ -116,17 +117,17 @@ def make_app(
         sha256, known = request.query_params.get("sha256"), request.headers.get("if-none-match", "")
         return _file(reception.model(), request.path_params["name"], sha256, known)
 
-    @app.get("/v1/limits", response_model=document.AtMost)
+    @app.get("/v1/limits", response_model=shapes.AtMost)
     async def at_most() -> Any:
         """Tell what is accepted at most."""
-        return {name: getattr(limits, name) for name in document.AtMost.model_fields}
+        return {name: getattr(limits, name) for name in shapes.AtMost.model_fields}
 
-    @app.get("/healthz", response_model=document.State)
+    @app.get("/healthz", response_model=shapes.State)
     async def health() -> Any:
         """Say that the server lives."""
         return {"status": "alive"}
 
-    @app.get("/readyz", response_model=document.State, responses=document.problems(503))
+    @app.get("/readyz", response_model=shapes.State, responses=document.problems(503))
     async def ready() -> Any:
         """Say whether a model is loaded."""
         reception.model()

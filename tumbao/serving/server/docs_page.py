@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
@@ -11,8 +11,8 @@ _STYLE = """
 :root { color-scheme: light dark }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { border-top: 1px solid; padding-top: 1rem; font-size: 1.2rem }
-code, pre { font-family: ui-monospace, monospace; font-size: 0.9rem }
-pre { overflow-x: auto }
+code { font-family: ui-monospace, monospace; font-size: 0.9rem }
+table { margin: 0.5rem 0 }
 td, th { text-align: left; vertical-align: top; padding: 0.1rem 1rem 0.1rem 0 }
 """
 
@@ -48,29 +48,50 @@ def _operations(document: dict[str, Any]) -> Iterator[str]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-            yield f"<p>{escape(operation.get('description', operation.get('summary', '')))}</p>"
-            for parameter in operation.get("parameters", []):
-                said = escape(parameter.get("description", ""))
-                yield f"<p><code>{escape(parameter['name'])}</code> ({parameter['in']}) {said}</p>"
+            yield f"<p>{_prose(operation.get('description', ''))}</p>"
             for kind, body in operation.get("requestBody", {}).get("content", {}).items():
-                yield f"<p>Takes <code>{escape(kind)}</code></p><pre>{_json(body['schema'])}</pre>"
-            yield "<table><tr><th>status</th><th>says</th><th></th></tr>"
-            for status, response in operation["responses"].items():
-                gives = ", ".join(_content(*item) for item in response.get("content", {}).items())
-                yield f"<tr><td>{status}</td><td>{gives}</td><td>{escape(response['description'])}</td></tr>"
-            yield "</table>"
-
-
-def _content(kind: str, content: dict[str, Any]) -> str:
-    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
-    return f'<a href="#{escape(name)}">{escape(name)}</a>' if name else f"<code>{escape(kind)}</code>"
+                yield f"<p>Takes <code>{escape(kind)}</code>:</p>"
+                yield _table((name, _type(schema), "") for name, schema in body["schema"]["properties"].items())
+            yield _table(
+                (f"{one['name']} ({one['in']})", _type(one["schema"]), one.get("description", ""))
+                for one in operation.get("parameters", [])
+            )
+            yield "<p>Says:</p>"
+            yield _table(
+                (status, _contents(response.get("content", {})), response["description"])
+                for status, response in operation["responses"].items()
+            )
 
 
 def _shapes(document: dict[str, Any]) -> Iterator[str]:
     for name, schema in document["components"]["schemas"].items():
-        yield f'<h2 id="{escape(name)}">{escape(name)}</h2><p>{escape(schema.get("description", ""))}</p>'
-        yield f"<pre>{_json(schema.get('properties', {}))}</pre>"
+        yield f'<h2 id="{escape(name)}">{escape(name)}</h2><p>{_prose(schema.get("description", ""))}</p>'
+        fields = schema.get("properties", {}).items()
+        yield _table((field, _type(values), values.get("description", "")) for field, values in fields)
 
 
-def _json(values: dict[str, Any]) -> str:
-    return escape(json.dumps(values, indent=2, ensure_ascii=False))
+def _table(rows: Iterable[tuple[str, str, str]]) -> str:
+    cells = (f"<tr><th>{escape(name)}<td>{kind}<td>{_prose(text)}" for name, kind, text in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _contents(contents: dict[str, Any]) -> str:
+    return ", ".join(_type(content.get("schema", {})) or escape(kind) for kind, content in contents.items())
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """Say what a value is, with links to shapes; empty if it may be anything."""
+    if "$ref" in schema:
+        name = escape(schema["$ref"].rpartition("/")[2])
+        return f'<a href="#{name}">{name}</a>'
+    if "anyOf" in schema:
+        return " or ".join(map(_type, schema["anyOf"]))
+    if "items" in schema:
+        return f"list of {_type(schema['items'])}"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_type(schema['additionalProperties'])}"
+    return escape(schema.get("format", schema.get("type", "")))
+
+
+def _prose(text: str) -> str:
+    return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))
