@@ -146,7 +146,7 @@ def _table(suspects: tuple[Suspect, ...]) -> Table:
     for name in ("song", "given", "suggested", "score", "fragments", "looks"):
         table.add_column(name, overflow="fold", no_wrap=name != "song")
     for one in suspects:
-        looks = "[red]wrong[/red]" if one.wrong else "doubtful"
+        looks = f"[red]{one.looks}[/red]" if one.wrong else one.looks
         names = escape(one.song), escape(one.given), escape(one.suggested)
         table.add_row(*names, f"{one.score:.3f}", f"{one.disagreeing} of {len(one.rows)}", looks)
     return table

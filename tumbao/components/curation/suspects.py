@@ -51,6 +51,13 @@ class Suspect:
     disagreeing: int
     copies: tuple[Contradiction, ...] = ()
 
+    @property
+    def looks(self) -> str:
+        """How its label looks: `wrong`, `doubtful`, or `copied` where nothing but a copy contradicts it."""
+        if self.wrong:
+            return "wrong"
+        return "doubtful" if self.score <= 0.5 else "copied"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Suspicion:

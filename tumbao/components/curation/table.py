@@ -53,9 +53,8 @@ def write_suspects(file: Path, suspects: Sequence[Suspect]) -> None:
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
     for one in suspects:
-        score, looks = f"{one.score:.4f}", "wrong" if one.wrong else "doubtful"
         fragments = one.disagreeing, len(one.rows)
-        writer.writerow((one.song, one.file, one.given, one.suggested, score, *fragments, looks, ""))
+        writer.writerow((one.song, one.file, one.given, one.suggested, f"{one.score:.4f}", *fragments, one.looks, ""))
     write_whole(file, buffer.getvalue().encode("utf-8", errors="backslashreplace"))
 
 
