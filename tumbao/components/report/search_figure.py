@@ -10,6 +10,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from tumbao.components.report.style import WIDTH_INCHES, Look, Theme, png
 from tumbao.components.search import Search
 
+LEAST_SPAN = 0.2
+"""Accuracies that the panels span at least, so that a fragment more or less does not look like much."""
+
 
 def search_figure(search: Search, look: Look) -> bytes:
     """Draw a panel for each setting.
@@ -27,6 +30,8 @@ def search_figure(search: Search, look: Look) -> bytes:
         PNG.
     """
     trials = search.trials
+    accuracies = [one.accuracy for one in trials]
+    lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
     weights = sorted({one.l2 for one in trials})
     with look.applied():
         figure = look.figure(WIDTH_INCHES, 6.0)
@@ -49,6 +54,7 @@ def search_figure(search: Search, look: Look) -> bytes:
         rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         rate.xaxis.set_minor_formatter(NullFormatter())
+        rate.set_ylim(lowest - 0.1 * (max(accuracies) - lowest), max(accuracies) + 0.1 * (max(accuracies) - lowest))
         for axes in (layers, dropout, rate):
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
@@ -72,7 +78,7 @@ def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step:
     axes.plot(places[0], accuracies[0], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="the best one")
     axes.set_xlabel(name)
     axes.grid(axis="y")
-    axes.margins(x=0.12, y=0.12)
+    axes.margins(x=0.12)
 
 
 def _short(value: float) -> str:
