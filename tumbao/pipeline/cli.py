@@ -143,8 +143,10 @@ def run(
     ] = SplitMethod.STRATIFIED,
     seed: Annotated[int, typer.Option(min=0, help="Of split, initial weights and shuffling.")] = 7,
     model: Annotated[str, typer.Option(help="The model; `tumbao models` lists them.")] = "vgg16",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training split. [default: the model's]")] = None,
-    batch: Annotated[int | None, typer.Option(help="Fragments in a batch. [default: the model's]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training split. [default: the model's]")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Fragments in a batch. [default: the model's]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's. [default: the model's]")] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Of the learning rate: constant or cosine. [default: the model's]")
@@ -370,7 +372,7 @@ def compare(
         list[str] | None,
         typer.Option(
             help="A model, alone or with settings: --model=vgg16-gap --model=vgg16:epochs=20,dropout=0.5; may be "
-            "repeated. [default: all]"
+            "repeated. [default: all but other sizes of one]"
         ),
     ] = None,
     split: Annotated[
@@ -405,7 +407,7 @@ def compare(
         layout=layout.value,
         workspace=workspace.absolute(),
         genres=_names(genres),
-        models=tuple(dict.fromkeys(model or PEERS)),
+        models=tuple(dict.fromkeys(model or (one.name for one in PEERS.values() if not one.option_of))),
         protocols=tuple(dict.fromkeys(one.value for one in split or (Split.SONG, Split.FRAGMENT))),
         seeds=seeds,
         folds=folds,

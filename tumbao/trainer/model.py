@@ -60,6 +60,35 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
     return keras.Model(backbone.input, outputs, name="tumbao")
 
 
+def without_loops(head: keras.Model) -> keras.Model:
+    """Write out the loops of recurrent layers, which TFLite cannot convert.
+
+    Parameters
+    ----------
+    head : keras.Model
+        As `Peer.head_for` builds it.
+
+    Returns
+    -------
+    keras.Model
+        The same model with a copy of its weights; where nothing recurs, the model itself.
+    """
+    import keras
+
+    recurrent = (keras.layers.LSTM, keras.layers.GRU)
+    if not any(isinstance(layer, recurrent) for layer in head.layers):
+        return head
+
+    def written_out(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, recurrent):
+            return type(layer).from_config({**layer.get_config(), "unroll": True})
+        return layer.__class__.from_config(layer.get_config())
+
+    result = keras.models.clone_model(head, clone_function=written_out)
+    result.set_weights(head.get_weights())
+    return result
+
+
 def layer_table(model: keras.Model) -> list[LayerRow]:
     """List the layers of a model in the order in which they compute.
 

@@ -16,7 +16,7 @@ from tumbao.serving.signatures import save
 from tumbao.trainer.backbone import last_block_tensors
 from tumbao.trainer.dataset import Fragments, Records
 from tumbao.trainer.fit import fit
-from tumbao.trainer.model import joined
+from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.space import with_values
@@ -145,4 +145,4 @@ def run_fn(fn_args: FnArgs) -> None:
         tf.io.gfile.copy(f"{folder}/{HEAD_FILE}", str(run / HEAD_FILE), overwrite=True)
     with tf.io.gfile.GFile(str(run / HISTORY_FILE), "w") as file:
         file.write(json.dumps(history, indent=1))
-    save(joined(trunk, head), fn_args.serving_model_dir, config["genres"], MelSpec(**config["mel_spec"]))
+    save(joined(trunk, without_loops(head)), fn_args.serving_model_dir, config["genres"], MelSpec(**config["mel_spec"]))

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import ConversionError, convert_classifier
-from tumbao.trainer.model import joined
+from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.training import Training
 
@@ -91,7 +91,7 @@ def _measure(model: Peer, training: Training, genres: Sequence[str]) -> ModelCos
         seconds.append(time.perf_counter() - started)
     size, note = None, ""
     with tempfile.TemporaryDirectory(prefix="tumbao-cost-") as folder:
-        save(network, f"{folder}/model", genres, trunk.mel_spec)
+        save(joined(frozen, without_loops(head)), f"{folder}/model", genres, trunk.mel_spec)
         try:
             size = len(convert_classifier(f"{folder}/model", PRECISION, trunk.mel_spec))
         except ConversionError as error:

@@ -204,6 +204,7 @@ LSTM = Peer(
     trunk=LEVELS,
     head=lstm_head,
     training=PATIENT,
+    precisions=("float16", "dynamic"),
 )
 LSTM_ATTENTION = Peer(
     name="lstm-attention",
@@ -212,6 +213,7 @@ LSTM_ATTENTION = Peer(
     trunk=LEVELS,
     head=attention_head,
     training=PATIENT,
+    precisions=("float16", "dynamic"),
 )
 CNN = Peer(
     name="cnn",
@@ -228,6 +230,7 @@ FCN = tuple(
         summary=f"fully convolutional over fine mel frames, {layers} layers",
         trunk=FINE_LEVELS,
         head=fcn_head(layers),
+        option_of="" if layers == 4 else "fcn",
         training=PATIENT,
     )
     for layers in (4, 3, 5, 6, 7)

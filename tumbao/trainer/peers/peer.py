@@ -39,6 +39,8 @@ class Peer:
         The frozen half.
     head : Head
         Builds the half that learns, with weights drawn by the settings' seed.
+    option_of : str
+        Name of the model of which this is another size; empty for a model of its own.
     training : mapping of str to Any
         Settings of `Training` that are this model's own; the others are the paper's.
     precisions : tuple of str
@@ -54,6 +56,7 @@ class Peer:
     summary: str
     trunk: Trunk
     head: Head
+    option_of: str = ""
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     precisions: tuple[str, ...] = ("float16", "dynamic", "int8")
     learn: Learn | None = None
