@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import socket
 import tempfile
 import threading
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from tests.serving.server.conftest import Serving, wav
+from tumbao.serving.server import unread
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.uploads import FORM_BYTES
 from tumbao.serving.song_values import song_values
@@ -51,9 +53,9 @@ def refused(response: httpx.Response, status: int, reason: str) -> str:
 
 
 @contextlib.contextmanager
-def raw(client: httpx.Client, *headers: str) -> Iterator[socket.socket]:
+def raw(client: httpx.Client, *headers: str, path: str = "/v1/classify") -> Iterator[socket.socket]:
     """Begin a request by hand; what follows the headers is up to the test."""
-    lines = ["POST /v1/classify HTTP/1.1", "Host: x", f"Content-Type: {FORM['Content-Type']}", *headers, "", ""]
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {FORM['Content-Type']}", *headers, "", ""]
     with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
         connection.sendall("\r\n".join(lines).encode())
         yield connection
@@ -91,6 +93,20 @@ def test_what_does_not_say_how_large_it_is_is_cut_off(serving: Serving, pushed: 
         connection.sendall(chunk(bytes(200_000)))  # and the end never comes
         assert status_line(connection) == b"HTTP/1.1 413"
         assert left(temporary) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/healthz", "/nothing"])
+def test_who_never_ends_is_cut_off(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(unread, "LINGER_SECONDS", 0.1)
+    with raw(client, "Transfer-Encoding: chunked", path=path) as connection, pytest.raises(ConnectionError):
+        for block in itertools.repeat(chunk(bytes(FORM_BYTES))):
+            connection.sendall(block)
+
+
+def test_a_refusal_is_heard_by_who_is_still_sending(client: httpx.Client) -> None:
+    with raw(client, f"Content-Length: {Limits().bytes + FORM_BYTES + 1}") as connection:
+        connection.sendall(PART + bytes(10_000_000))
+        assert status_line(connection) == b"HTTP/1.1 413"
 
 
 def test_so_many_files_and_no_more(serving: Serving, pushed: Path, bachata: bytes) -> None:

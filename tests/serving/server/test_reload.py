@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import threading
 import time
@@ -102,11 +103,16 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def rewrite(assets: Path, **values: object) -> None:
+    (assets / INFO_FILE).write_text(json.dumps(json.loads((assets / INFO_FILE).read_text()) | values))
+
+
 BREAKS: dict[str, Callable[[Path], object]] = {
     "a file is missing": lambda assets: (assets / "frontend.tflite").unlink(),
     "a file is cut": lambda assets: (assets / "classifier-int8.tflite").write_bytes(b"TFL3"),
     "a bit is flipped": lambda assets: flip(assets / "classifier-int8.tflite"),
     "model.json is no JSON": lambda assets: (assets / INFO_FILE).write_text("{"),
+    "a file is not named": lambda assets: rewrite(assets, files={}),
     "all files are empty": lambda assets: [path.write_bytes(b"") for path in assets.iterdir()],
 }
 

@@ -25,6 +25,7 @@ from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.reception import Reception
 from tumbao.serving.server.refusal import RefusalError
 from tumbao.serving.server.surroundings import Surroundings
+from tumbao.serving.server.unread import CutOff
 
 WEB_FOLDER = Path(__file__).parents[1] / "web"
 """The page and what it needs; lies at `/`."""
@@ -160,7 +161,7 @@ def make_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], expose_headers=["Retry-After"]
         )
-    return Surroundings(app, metrics, root_path)
+    return CutOff(Surroundings(app, metrics, root_path))
 
 
 class _Page(StaticFiles):

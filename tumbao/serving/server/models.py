@@ -90,8 +90,8 @@ def load(assets: Path) -> Model:
         If it is not whole or not what its model.json says.
     OSError
         If a file cannot be read.
-    RuntimeError
-        If a file is no model that can be run.
+    KeyError, RuntimeError
+        If a file is not named, or no model that can be run.
     """
     info = ModelInfo.read(assets)
     files = {name: _handed_out(assets / name) for name in (INFO_FILE, LABELS_FILE)}
@@ -149,9 +149,10 @@ class Models:
         self._tried = state
         try:
             model = load(assets)
-        except (ValueError, OSError, RuntimeError) as error:
+        except Exception as error:  # whatever a version does, it is not the server's end
             self._metrics.loads.labels("refused").inc()
-            _log.error("Model refused, %s: %s", "the former one stays" if self.current else "there is none", error)
+            stays = "the former one stays" if self.current else "there is none"
+            _log.error("Model in %s refused, %s: %r", assets, stays, error)
             return
         self.current = model
         self._metrics.loads.labels("loaded").inc()
