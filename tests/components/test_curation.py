@@ -226,6 +226,12 @@ def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> Non
     )
 
 
+def test_songs_whose_parts_are_copies_of_each_other_are_named() -> None:
+    entries = [entry("a", "salsa"), entry("b", "cumbia"), entry("b", "cumbia"), entry("a", "salsa")]
+    found = contradictions(entries, [rejected("a", "the same bytes as b", 3), rejected("b", "the same bytes as a", 1)])
+    assert {(one.kept, one.copy) for one in found} == {("a", "b"), ("b", "a")}
+
+
 ENTRIES = (
     entry('a, "b".mp3', "salsa", artist="Ñ", album="x\ny", extras={"title": "=1"}),
     entry("b.mp3", "cumbia", subgenre="sonidera", split="test", extras={"title": "", "year": "1999"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import html
 import io
 import re
@@ -15,12 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from typer.testing import CliRunner
 
+from tumbao.components.comparison.library import draw
+from tumbao.components.curation.excerpts import PICTURE_SIZE, excerpts
 from tumbao.components.curation.page import FRAGMENTS, PAGE, SUSPECTS
 from tumbao.components.curation.table import COLUMNS
 from tumbao.components.ingest.catalog import LIBRARY_FILE, scan
 from tumbao.pipeline import cli, curate
+from tumbao.pipeline.song_folder import song_cache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.trainer.dataset import Fragments
@@ -188,6 +193,19 @@ def test_a_browser_has_nothing_to_complain_of(curated: tuple[Path, str, str], tm
     )
     assert "</html>" in said.stdout
     assert "CONSOLE" not in said.stderr
+
+
+def test_a_file_that_has_changed_since_is_shown_without_sound(curated: tuple[Path, str, str], library: Path) -> None:
+    catalog = scan(library, GENRES, SPEC)
+    drawn = draw(catalog, GENRES, SPEC, song_cache(str(library.parent / "workspace"), SPEC))
+    songs = [dataclasses.replace(song, sha256="0" * 64) if song.genre == "dull" else song for song in catalog.songs]
+    first, last = (excerpts(drawn, songs, [row, row], SPEC)[row] for row in (1, len(drawn.songs) - 1))
+    assert (first.start_seconds, first.mp3, last.trouble) == (4, b"", "")
+    assert "has changed" in first.trouble
+    assert last.mp3
+    for one in (first, last):
+        with Image.open(io.BytesIO(one.jpeg)) as picture:
+            assert picture.size == PICTURE_SIZE
 
 
 def verdicts(library: Path, out: Path, file: Path, says: dict[str, str]) -> Path:

@@ -58,8 +58,9 @@ def contradictions(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> tu
     for one in rejected:
         if one.song not in kept:
             continue
-        original = kept[one.song]
-        while original in kept:  # which may be a copy itself
+        original, passed = kept[one.song], {one.song}
+        while kept.get(original, one.song) not in passed:  # a copy itself, unless parts are copies of each other
+            passed.add(original)
             original = kept[original]
         copy_genre = entries[one.entry].genre
         if copy_genre != genres[original]:
