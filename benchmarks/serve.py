@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
     parser.add_argument("--clients", type=int, default=32, help="clients at the same time (default 32)")
     parser.add_argument("--seconds", type=float, default=60, help="how long they ask (default 60)")
-    parser.add_argument("--song-seconds", type=float, default=180, help="length of each song (default 180)")
+    parser.add_argument("--song-seconds", type=float, default=60, help="length of each song (default 60)")
     options = parser.parse_args()
     songs = [song(options.song_seconds, number) for number in range(4)]
     seconds: list[float] = []
