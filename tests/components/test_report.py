@@ -117,7 +117,21 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
         mobile_check=MobileCheck(True, ()),
         artefacts=(
             Artefact("int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True),
-            Artefact("int8.tflite", "browser", "int8", 36_200_000, 37_000_000, 0, *[None] * 5, True, "no Chromium"),
+            Artefact(
+                "int8.tflite",
+                "browser",
+                "int8",
+                36_200_000,
+                37_000_000,
+                0,
+                None,
+                None,
+                None,
+                None,
+                None,
+                passed=True,
+                not_measured="no Chromium",
+            ),
         ),
         push=Push(True, "pushed/123"),
     )

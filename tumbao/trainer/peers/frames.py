@@ -25,8 +25,11 @@ from tumbao.trainer.trunks import FINE_LEVELS, LEVELS
 if TYPE_CHECKING:
     import keras
 
-PATIENT: dict[str, Any] = {"epochs": 60, "patience": 15, "batch": 16, "units": (), "dropout": 0.3}
+PATIENT: dict[str, Any] = {"epochs": 40, "patience": 10, "batch": 16, "units": (), "dropout": 0.3}
 """Settings of networks that begin from nothing."""
+
+MOMENTUM = 0.9
+"""Of the means of a batch normalisation: a small library has few steps in an epoch."""
 
 FCN_POOLS: dict[int, Sequence[tuple[int, int]]] = {
     3: ((5, 4), (8, 6), (11, 4)),
@@ -45,7 +48,7 @@ def _started(shape: tuple[int, ...]) -> tuple[Any, Any]:
     import keras
 
     inputs = features(shape)
-    return inputs, keras.layers.BatchNormalization(axis=-1, name="scale")(inputs)
+    return inputs, keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale")(inputs)
 
 
 def _ended(inputs: Any, outputs: Any, genres: int, training: Training) -> keras.Model:
@@ -63,7 +66,7 @@ def _convolved(inputs: Any, channels: int, pool: tuple[int, int]) -> Any:
     import keras
 
     outputs = keras.layers.Conv2D(channels, 3, padding="same", use_bias=False)(inputs)
-    outputs = keras.layers.ReLU()(keras.layers.BatchNormalization()(outputs))
+    outputs = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=MOMENTUM)(outputs))
     return keras.layers.MaxPooling2D(pool)(outputs)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.head import dense_layers, features
+from tumbao.trainer.peers.frames import MOMENTUM
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.training import Training
 from tumbao.trainer.trunks import MUSICNN, POOLED_FRAMES, TAGGED
@@ -50,7 +51,7 @@ def _over_windows(windows: keras.KerasTensor) -> keras.KerasTensor:
     import keras
 
     summary = keras.ops.concatenate([keras.ops.mean(windows, axis=1), keras.ops.std(windows, axis=1)], axis=-1)
-    return keras.layers.BatchNormalization(name="scale_windows")(summary)
+    return keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale_windows")(summary)
 
 
 def ensemble_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
@@ -81,12 +82,12 @@ def ensemble_head(shape: tuple[int, ...], genres: int, training: Training) -> ke
     frames = keras.layers.Reshape((pooled, FINE.mel_bands))(inputs[:, :first])
     described = inputs[:, first:second]
     windows = keras.layers.Reshape((WINDOWS, -1))(inputs[:, second:])
-    sound = keras.ops.expand_dims(keras.layers.BatchNormalization(name="scale_frames")(frames), -1)
+    sound = keras.ops.expand_dims(keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale_frames")(frames), -1)
     for channels in (16, 32):
         sound = keras.layers.Conv2D(channels, 3, padding="same", activation="relu")(sound)
         sound = keras.layers.MaxPooling2D((3, 4))(sound)
     sound = keras.layers.LSTM(64, name="lstm")(keras.layers.Reshape((sound.shape[1], -1))(sound))
-    described = keras.layers.BatchNormalization(name="scale_descriptors")(described)
+    described = keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale_descriptors")(described)
     sound = keras.layers.Dropout(training.dropout, seed=training.seed)(keras.ops.concatenate([sound, described], -1))
     own = keras.layers.Dense(genres, "softmax", name="sound")(sound)
     transferred = _over_windows(windows)
