@@ -136,14 +136,16 @@ def test_an_upload_has_to_come_in_time(serving: Serving, pushed: Path, temporary
 def test_an_answer_that_takes_too_long_is_given_up(
     serving: Serving, pushed: Path, temporary: Path, salsa: bytes, hostile_decoders: None
 ) -> None:
-    with serving(pushed, seconds=1.5, parallel=1) as client:
+    with serving(pushed, seconds=3, parallel=1) as client:
+        assert send(client, salsa).status_code == 200  # the decoder's process is there now
         response = send(client, salsa, b"sleep", salsa)
         assert response.status_code == 200
         said = response.json()["files"]
         assert [one["status"] for one in said] == [200, 504, 504]
         assert said[1]["error"]["reason"] == "time limit"
         assert left(temporary) == []
-        refused(send(client, b"sleep"), 504, "time limit")
+    with serving(pushed, seconds=1) as client:
+        assert refused(send(client, b"sleep"), 504, "time limit").endswith("expected 1 s at most for a request")
 
 
 class Gate:
