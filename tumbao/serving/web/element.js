@@ -1,0 +1,18 @@
+/**
+ * Make an element.
+ *
+ * @param {string} name such as "p"; what is drawn inside an svg is "svg:path"
+ * @param {object} attributes by name; functions are listeners, false and undefined are left out
+ * @param {...(Node | string)} children what it holds
+ * @returns {Element}
+ */
+export function element(name, attributes = {}, ...children) {
+  const [drawn, plain] = name.startsWith("svg:") ? [true, name.slice(4)] : [false, name];
+  const made = drawn ? document.createElementNS("http://www.w3.org/2000/svg", plain) : document.createElement(plain);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value !== false && value !== undefined) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}

@@ -1,0 +1,107 @@
+/** The model in this browser, as the page sees it: its files, and the worker that runs them. */
+
+import { SongError } from "./audio.js";
+import { rateOf } from "./rate.js";
+import { songValues } from "./song.js";
+
+const PRECISIONS = ["int8", "dynamic", "float16"]; // the first that there is, as everywhere
+const MODEL = new URL("v1/model", document.baseURI);
+
+/** @type {Worker | undefined} */
+let worker;
+let asked = 0;
+const waiting = new Map();
+
+function run(task, values, transfer = []) {
+  if (!worker) {
+    worker = new Worker(new URL("worker.js", import.meta.url));
+    worker.addEventListener("message", ({ data: { id, result, error } }) => {
+      const { resolve, reject } = waiting.get(id);
+      waiting.delete(id);
+      if (error) reject(error.reason ? new SongError(error.reason) : new Error(error.message));
+      else resolve(result);
+    });
+  }
+  return new Promise((resolve, reject) => {
+    waiting.set(++asked, { resolve, reject });
+    worker.postMessage({ id: asked, task, values }, transfer);
+  });
+}
+
+/** The version of a model that is pushed now. */
+export class Model {
+  /** @returns {Promise<Model>} what the server, or what was kept of it, has now */
+  static async current() {
+    const response = await fetch(MODEL);
+    if (!response.ok) throw new SongError("no model");
+    return new Model(await response.json());
+  }
+
+  constructor({ model, card, files }) {
+    const urls = Object.fromEntries(files.map(({ name, url }) => [name, new URL(url, MODEL).href]));
+    const precision = PRECISIONS.find((one) => one in card.files);
+    this.identity = model;
+    this.card = card;
+    this.frontend = urls[card.files.frontend.name];
+    this.classifier = urls[card.files[precision].name];
+    const { sample_rate_hz: rate, fragment_seconds: seconds } = card.mel;
+    this.rate = rate;
+    this.size = rate * seconds;
+  }
+
+  /** Load what draws mel images; models of former versions are forgotten. */
+  async loadFrontend() {
+    await run("load", { url: this.frontend, keep: [this.frontend, this.classifier] });
+  }
+
+  /**
+   * Decode a file at its own rate, and cut it.
+   *
+   * @param {File} file any that this browser decodes
+   * @returns {Promise<{samples: Float32Array, fragments: object[]}>} see audio.js
+   */
+  async prepare(file) {
+    const content = await file.arrayBuffer();
+    if (!content.byteLength) throw new SongError("empty");
+    const rate = rateOf(content);
+    const decoder = new OfflineAudioContext(1, 1, rate); // decodes to its own rate
+    const sound = await decoder.decodeAudioData(content).catch(() => {
+      throw new SongError("unsupported");
+    });
+    const channels = Array.from({ length: sound.numberOfChannels }, (_, at) => sound.getChannelData(at));
+    return run("prepare", { channels, rate, modelRate: this.rate, size: this.size });
+  }
+
+  /** @returns {Promise<Uint8Array>} RGB, row by row: what the front-end draws of a fragment's samples */
+  image(samples) {
+    return run("image", { frontend: this.frontend, samples: samples.slice() }); // else all of the song would go with them
+  }
+
+  /**
+   * Answer as the API does.
+   *
+   * @param {File} file the song
+   * @param {{samples: Float32Array, fragments: object[]}} sound of `prepare`
+   * @param {(share: number) => void} tell how much is done, 0 to 1
+   * @returns {Promise<object>} the API's `Answered`
+   */
+  async answer(file, { samples, fragments }, tell) {
+    const heard = [];
+    const loud = fragments.filter(({ silent }) => !silent);
+    for (const fragment of loud) {
+      const { frontend, classifier } = this;
+      const said = await run("answer", { frontend, classifier, samples: fragment.samples.slice() });
+      heard.push({ ...fragment, ...said });
+      tell(heard.length / loud.length);
+    }
+    const sound = { seconds: samples.length / this.rate, silent: fragments.length - loud.length };
+    return {
+      file: file.name,
+      file_bytes: file.size,
+      status: 200,
+      model: this.identity,
+      synthetic_training_data: this.card.training_data.synthetic,
+      ...songValues(heard, sound, this.card),
+    };
+  }
+}

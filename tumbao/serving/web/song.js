@@ -1,0 +1,126 @@
+/**
+ * From what the model says of fragments to what is said of the song: the values that the API answers with.
+ *
+ * The rules are those of tumbao/serving: calibration.py, familiarity.py, song.py, timeline.py and song_values.py.
+ */
+
+const SMALLEST = 1 / 512;
+const CHANGE_PENALTY = Math.log(1 / SMALLEST);
+
+/**
+ * Say all of a song.
+ *
+ * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array}[]} heard without silent ones
+ * @param {{seconds: number, silent: number}} sound how long it is, and how many fragments are silent
+ * @param {object} card the model's model.json
+ * @returns {object} as the API's `Answered`, without what it says of the file
+ */
+export function songValues(heard, { seconds, silent }, card) {
+  const { genres, mel, calibration, familiarity } = card;
+  const padded = heard[0].padded;
+  const rows = heard.map(({ probabilities }) =>
+    calibration ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
+  );
+  const known = heard.map(({ image }) => padded || !familiarity || covers(familiarity, traitsOf(image, mel)));
+  const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
+  const means = sums.map((sum) => sum / total(sums));
+  const nearest = largest(means);
+  const votes = genres.map((_, genre) => rows.filter((row) => largest(row) === genre).length);
+  const majority = largest(votes.map((count, genre) => (count === Math.max(...votes) ? sums[genre] : -1)));
+  const confident = means[nearest] >= (calibration?.threshold ?? 0) && 2 * total(known.map(Number)) >= known.length;
+  const starts = heard.map(({ index }) => index * mel.fragment_seconds);
+  const end = padded ? seconds : starts.at(-1) + mel.fragment_seconds;
+  return {
+    genre: confident ? genres[nearest] : null,
+    nearest: genres[nearest],
+    probability: means[nearest],
+    majority: genres[majority],
+    duration_seconds: seconds,
+    declared_seconds: null,
+    truncated: false,
+    padded,
+    silent_fragments: silent,
+    ...mainGenre(means, genres),
+    probabilities: named(genres, means),
+    votes: named(genres, votes),
+    sections: sections(starts, end, rows).map((section) => ({ ...section, genre: genres[section.genre] })),
+    fragments: rows.map((row, at) => ({
+      start_seconds: starts[at],
+      end_seconds: padded ? seconds : starts[at] + mel.fragment_seconds,
+      genre: genres[largest(row)],
+      familiar: known[at],
+      probabilities: named(genres, row),
+    })),
+  };
+}
+
+function temper(probabilities, temperature) {
+  const powers = Array.from(probabilities, (one) => Math.max(one, SMALLEST) ** (1 / temperature));
+  return powers.map((power) => power / total(powers));
+}
+
+/** Measure a mel image: the five traits of its brightness. */
+function traitsOf(image, { image_height: height, image_width: width }) {
+  const bright = (row, column) => {
+    const at = 3 * (row * width + column);
+    return (image[at] + image[at + 1] + image[at + 2]) / 3;
+  };
+  const rows = Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => bright(row, column)));
+  const inTime = rows.flatMap((row) => row.slice(1).map((value, column) => Math.abs(value - row[column])));
+  const inBands = rows.slice(1).flatMap((row, above) => row.map((value, column) => Math.abs(value - rows[above][column])));
+  return [mean(rows.map(mean)), deviation(rows.map(mean)), mean(rows.map(deviation)), mean(inTime), mean(inBands)];
+}
+
+function covers({ low, high }, traits) {
+  return traits.every((trait, at) => low[at] <= trait && trait <= high[at]);
+}
+
+/** Divide a song where its genre changes: the path with the most log-probability, less a penalty for each change. */
+function sections(starts, end, rows) {
+  const path = bestPath(rows.map((row) => row.map((one) => Math.log(Math.max(one, SMALLEST)))));
+  const firsts = path.flatMap((genre, at) => (at && genre === path[at - 1] ? [] : [at]));
+  return firsts.map((first, at) => {
+    const last = firsts[at + 1] ?? path.length;
+    return {
+      start_seconds: starts[first],
+      end_seconds: last < path.length ? starts[last] : end,
+      genre: path[first],
+      probability: mean(rows.slice(first, last).map((row) => row[path[first]])),
+      fragments: last - first,
+    };
+  });
+}
+
+function bestPath(gains) {
+  let score = gains[0];
+  const before = [];
+  for (const gain of gains.slice(1)) {
+    const best = largest(score);
+    const changed = score[best] - CHANGE_PENALTY;
+    const changes = score.map((one) => one < changed - 1e-9); // rounding must not make a change
+    before.push(changes.map((change, genre) => (change ? best : genre)));
+    score = gain.map((one, genre) => (changes[genre] ? changed : score[genre]) + one);
+  }
+  const path = [largest(score)];
+  for (const origin of before.reverse()) path.unshift(origin[path[0]]);
+  return path;
+}
+
+/** Sum leaves such as `salsa/dura` to genres, where some genre has several. */
+function mainGenre(means, leaves) {
+  const genres = leaves.map((leaf) => leaf.split("/")[0]);
+  if (new Set(genres).size === leaves.length) return {};
+  const sums = {};
+  genres.forEach((genre, leaf) => (sums[genre] = (sums[genre] ?? 0) + means[leaf]));
+  const main = Object.keys(sums)[largest(Object.values(sums))];
+  return { main_genre: main, main_probability: sums[main], main_probabilities: sums };
+}
+
+const total = (values) => values.reduce((sum, value) => sum + value, 0);
+const mean = (values) => total(values) / values.length;
+const deviation = (values) => {
+  const middle = mean(values);
+  return Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
+};
+const largest = (values) => values.indexOf(Math.max(...values));
+const named = (names, values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));

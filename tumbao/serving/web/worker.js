@@ -1,0 +1,68 @@
+/**
+ * Everything that takes time: resampling and the model, beside the page.
+ *
+ * A classic worker, since LiteRT.js loads its WebAssembly with importScripts, which module workers have not.
+ */
+
+const LITERT = new URL("litert/", self.location.href);
+
+self.Module = {
+  // both would be found beside this file otherwise: what its threads run, and the WebAssembly
+  mainScriptUrlOrBlob: new URL("litert_wasm_threaded_internal.js", LITERT).href,
+  get locateFile() {
+    return (name) => new URL(name, LITERT).href;
+  },
+  set locateFile(_) {}, // LiteRT.js would take it away
+  printErr: (line) => (/^(INFO|WARNING)/.test(line) ? console.debug : console.error)(line),
+};
+
+const loaded = new Map(); // URL → promise of a model
+
+function model(url) {
+  if (!loaded.has(url)) {
+    const loading = import("./model.js").then(({ loadModel }) => loadModel([url]));
+    loading.catch(() => loaded.delete(url));
+    loaded.set(url, loading);
+  }
+  return loaded.get(url);
+}
+
+const tasks = {
+  /** Load a file, and forget all others. */
+  async load({ keep, url }) {
+    for (const [other, loading] of loaded) {
+      if (!keep.includes(other)) {
+        loaded.delete(other);
+        (await loading).close();
+      }
+    }
+    await model(url);
+  },
+
+  async prepare({ channels, rate, modelRate, size }) {
+    const { cut, mix, resample } = await import("./audio.js");
+    const samples = resample(mix(channels), rate, modelRate);
+    return { samples, fragments: cut(samples, modelRate, size) };
+  },
+
+  async image({ frontend, samples }) {
+    return (await (await model(frontend)).run({ waveform: samples })).outputs.image;
+  },
+
+  async answer({ frontend, classifier, samples }) {
+    const image = await tasks.image({ frontend, samples });
+    const { outputs } = await (await model(classifier)).run({ image });
+    return { image, probabilities: outputs.probabilities };
+  },
+};
+
+let before = Promise.resolve(); // one task at a time
+
+self.addEventListener("message", ({ data: { id, task, values } }) => {
+  before = before
+    .then(() => tasks[task](values))
+    .then(
+      (result) => self.postMessage({ id, result }),
+      (error) => self.postMessage({ id, error: { reason: error?.reason, message: String(error?.message ?? error) } }),
+    );
+});
