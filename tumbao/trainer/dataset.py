@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.records import parse_features
 
-SHUFFLE_RECORDS = 4_096
+SHUFFLE_RECORDS = 1_024
 """How many records are shuffled at a time; 83 kB each with VGG-16's features."""
 
 _PARALLEL = 2
