@@ -354,15 +354,13 @@ def _widths(units: str | None) -> tuple[int, ...] | None:
 
 @app.command()
 def models() -> None:
-    """List the models that `tumbao run --model` and `tumbao compare` know."""
-    from rich.table import Table
-
+    """List the models that `tumbao run --model` and `tumbao compare` know, a line each."""
     from tumbao.trainer.peers.registry import PEERS
 
-    table = Table("model", "after", "what it is")
     for one in PEERS.values():
-        table.add_row(one.name, one.after, one.summary)
-    Console().print(table)
+        Console().print(
+            f"[bold]{one.name:<15}[/bold] {one.summary} [dim]({one.after})[/dim]", highlight=False, soft_wrap=True
+        )
 
 
 @app.command()
