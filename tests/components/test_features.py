@@ -103,3 +103,20 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
         (written,) = read_records(f"{artifact_utils.get_split_uri([features], split)}/*.gz")
         assert written[record.SONG] == f"{index}.mp3".encode()
         np.testing.assert_allclose(output(written), direct[index], rtol=2e-3, atol=1e-3 * direct[index].max())
+
+
+def test_masked_copies_stand_beside_the_records_always_alike(serialized: list[bytes], levels: np.ndarray) -> None:
+    def computed(batch: list[bytes]) -> list[np.ndarray]:
+        found = ExamplesToFeatures("levels", "", "float32", copies=2).process(batch)
+        features = [tf.train.Example.FromString(one).features.feature for one in found]
+        return [np.frombuffer(one[record.BACKBONE].bytes_list.value[0], BACKBONE_DTYPE) for one in features]
+
+    plain, *copies = np.split(np.stack(computed(serialized)), 3)
+    expected = levels[:, ::-1].transpose(0, 2, 1).reshape(3, -1) / 255
+    np.testing.assert_allclose(plain, expected, atol=1e-3)
+    for copy in copies:
+        changed = copy != plain
+        assert 0 < changed[:2].mean() < 0.6
+        assert (copy[changed] == 0).all()
+    assert (copies[0] != copies[1]).any()
+    np.testing.assert_array_equal(computed(serialized[1:2])[1], copies[0][1])

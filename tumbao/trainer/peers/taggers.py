@@ -4,6 +4,9 @@
 spectral and rhythmic features of GTZAN's songs and combine them with transfer from a music tagger; which tagger, how it
 is combined and all sizes are open in the source. Here the mel frames go through convolutions and an LSTM, descriptors
 of rhythm and spectrum join before its softmax, and its probabilities are averaged with those of the tagger's head.
+
+Parameters for five genres, of them trained: `musicnn` 171,381 and 67,973, `cnn-lstm` 244,185 and 140,251. The trunk has
+101,360 of them: only those of musicnn's filters that are alive, see `trainer.musicnn`.
 """
 
 from __future__ import annotations
