@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
+import ml_metadata as mlmd
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
@@ -22,6 +26,28 @@ def blessing(number: int, of: int, blessed: bool) -> ModelBlessing:
     return artifact
 
 
+SALSA, TANGO, FINE = (["cumbia", "salsa"], 300), (["tango"], 300), (["cumbia", "salsa"], 96)
+"""Tasks: genres and the height of the images."""
+
+
+def store(tasks: dict[int, tuple[list[str], int]]) -> mlmd.MetadataStore:
+    """Remember models by their number, each made by a Trainer for its task."""
+    memory = metadata_store_pb2.ConnectionConfig()
+    memory.fake_database.SetInParent()
+    store = mlmd.MetadataStore(memory)
+    model_type = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Model"))
+    trainer = store.put_execution_type(metadata_store_pb2.ExecutionType(name="Trainer"))
+    for number, (genres, height) in sorted(tasks.items()):
+        execution = metadata_store_pb2.Execution(type_id=trainer)
+        config = {"genres": genres, "mel_spec": {"image_height": height}, "training": {"seed": number}}
+        execution.custom_properties["custom_config"].string_value = json.dumps(config)
+        event = metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)
+        artifact = metadata_store_pb2.Artifact(type_id=model_type, uri=str(number))
+        _, (made,), _ = store.put_execution(execution, [(artifact, event)], [])
+        assert made == number
+    return store
+
+
 BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
 
 
@@ -37,7 +63,7 @@ BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
 )
 def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[int], baseline: tuple[int, int]) -> None:
     resolved = LatestOtherBlessedModel().resolve_artifacts(
-        None,
+        store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in models],
             "model_blessing": [blessing(*one) for one in BLESSINGS],
@@ -61,7 +87,7 @@ def test_where_no_other_model_is_blessed_there_is_no_baseline(
     models: list[int], blessings: list[tuple[int, int, bool]]
 ) -> None:
     resolved = LatestOtherBlessedModel().resolve_artifacts(
-        None,
+        store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in models],
             "model_blessing": [blessing(*one) for one in blessings],
@@ -69,3 +95,19 @@ def test_where_no_other_model_is_blessed_there_is_no_baseline(
         },
     )
     assert resolved == {"model": [], "model_blessing": [], CANDIDATE: []}
+
+
+@pytest.mark.parametrize(
+    ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (FINE, [2])], ids=["same", "genres", "images"]
+)
+def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], found: list[int]) -> None:
+    resolved = LatestOtherBlessedModel().resolve_artifacts(
+        store({1: SALSA, 2: SALSA, 3: SALSA, 4: other, 5: SALSA}),
+        {
+            "model": [model(number) for number in (1, 2, 3, 4)],
+            "model_blessing": [blessing(*one) for one in BLESSINGS],
+            CANDIDATE: [model(5)],
+        },
+    )
+    assert resolved is not None
+    assert [one.id for one in resolved["model"]] == found

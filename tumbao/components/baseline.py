@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx import v1 as tfx
 
@@ -12,10 +14,11 @@ CANDIDATE = "candidate"
 
 
 class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
-    """Resolve the latest blessed model that is not the candidate itself.
+    """Resolve the latest blessed model that is not the candidate itself and has the same task.
 
     With TFX's own strategy a second, identical run would find its own model as a new baseline, evaluate it again and
-    push it again.
+    push it again; and a model of other genres, or of images that are drawn otherwise, would be asked what it cannot
+    answer.
     """
 
     def resolve_artifacts(
@@ -36,7 +39,21 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
             The latest blessed model and its blessing, or nothing where there is none.
         """
         others = dict(input_dict)
-        candidates = {artifact.id for artifact in others.pop(CANDIDATE)}
-        others = {key: [one for one in artifacts if one.id not in candidates] for key, artifacts in others.items()}
+        candidates = others.pop(CANDIDATE)
+        left_out = {artifact.id for artifact in candidates}
+        tasks = [_task(store, artifact) for artifact in candidates]
+        others = {key: [one for one in artifacts if one.id not in left_out] for key, artifacts in others.items()}
+        others["model"] = [one for one in others["model"] if _task(store, one) in tasks]
         resolved = super().resolve_artifacts(store, others)
         return {**resolved, CANDIDATE: []} if resolved is not None else None
+
+
+def _task(store: Any, model: types.Artifact) -> str:
+    """Tell the genres and the images that a model was trained for, from the execution of its Trainer."""
+    events = store.get_events_by_artifact_ids([model.id])
+    made = [event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
+    for execution in store.get_executions_by_id(made):
+        if "custom_config" in execution.custom_properties:
+            config = json.loads(execution.custom_properties["custom_config"].string_value)
+            return json.dumps([config["genres"], config["mel_spec"]], sort_keys=True)
+    return ""
