@@ -70,23 +70,8 @@ def _convolved(inputs: Any, channels: int, pool: tuple[int, int]) -> Any:
     return keras.layers.MaxPooling2D(pool)(outputs)
 
 
-def lstm_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build two layers of LSTM, the last one's end answered by a softmax.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Frames and bands.
-    genres : int
-        How many genres there are.
-    training : Training
-        The settings.
-
-    Returns
-    -------
-    keras.Model
-        Mel frames [n, *shape] to probabilities [n, genres].
-    """
+def _lstm(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build two layers of LSTM, the last one's end answered by a softmax."""
     import keras
 
     inputs, outputs = _started(shape)
@@ -94,23 +79,8 @@ def lstm_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.
     return _ended(inputs, keras.layers.LSTM(64, name="lstm_2")(outputs), genres, training)
 
 
-def attention_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build two layers of LSTM with attention over time.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Frames and bands.
-    genres : int
-        How many genres there are.
-    training : Training
-        The settings.
-
-    Returns
-    -------
-    keras.Model
-        Mel frames [n, *shape] to probabilities [n, genres].
-    """
+def _lstm_attention(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build two layers of LSTM with attention over time."""
     import keras
 
     inputs, outputs = _started(shape)
@@ -121,23 +91,8 @@ def attention_head(shape: tuple[int, ...], genres: int, training: Training) -> k
     return _ended(inputs, keras.ops.sum(weights * outputs, axis=1), genres, training)
 
 
-def cnn_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build four convolutions and a dense layer over the mel image.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Frames and bands.
-    genres : int
-        How many genres there are.
-    training : Training
-        The settings.
-
-    Returns
-    -------
-    keras.Model
-        Mel frames [n, *shape] to probabilities [n, genres].
-    """
+def _cnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build four convolutions and a dense layer over the mel image."""
     import keras
 
     inputs, outputs = _started(shape)
@@ -147,19 +102,8 @@ def cnn_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.M
     return _ended(inputs, keras.layers.Flatten()(outputs), genres, training)
 
 
-def fcn_head(layers: int) -> Head:
-    """Choose the number of layers of a fully convolutional network.
-
-    Parameters
-    ----------
-    layers : int
-        3 to 7.
-
-    Returns
-    -------
-    head : Head
-        Builds it.
-    """
+def _fcn(layers: int) -> Head:
+    """Choose the number of layers of a fully convolutional network."""
 
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
         import keras
@@ -173,23 +117,8 @@ def fcn_head(layers: int) -> Head:
     return build
 
 
-def crnn_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build three convolutions over the fine frames, and a GRU over what they find.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Frames and bands.
-    genres : int
-        How many genres there are.
-    training : Training
-        The settings.
-
-    Returns
-    -------
-    keras.Model
-        Mel frames [n, *shape] to probabilities [n, genres].
-    """
+def _crnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build three convolutions over the fine frames, and a GRU over what they find."""
     import keras
 
     inputs, outputs = _started(shape)
@@ -205,7 +134,7 @@ LSTM = Peer(
     after="Irvin, Chartock & Hollander",
     summary="two layers of LSTM over the mel frames",
     trunk=LEVELS,
-    head=lstm_head,
+    head=_lstm,
     training=PATIENT,
     precisions=("float16", "dynamic"),
 )
@@ -214,7 +143,7 @@ LSTM_ATTENTION = Peer(
     after="Irvin, Chartock & Hollander",
     summary="two layers of LSTM over the mel frames, attention over time",
     trunk=LEVELS,
-    head=attention_head,
+    head=_lstm_attention,
     training=PATIENT,
     precisions=("float16", "dynamic"),
 )
@@ -223,7 +152,7 @@ CNN = Peer(
     after="Krishna et al.",
     summary="four convolutions over the mel image",
     trunk=LEVELS,
-    head=cnn_head,
+    head=_cnn,
     training={**PATIENT, "units": (64,)},
 )
 FCN = tuple(
@@ -232,7 +161,7 @@ FCN = tuple(
         after="Choi, Fazekas & Sandler",
         summary=f"fully convolutional over fine mel frames, {layers} layers",
         trunk=FINE_LEVELS,
-        head=fcn_head(layers),
+        head=_fcn(layers),
         option_of="" if layers == 4 else "fcn",
         training=PATIENT,
     )
@@ -243,6 +172,6 @@ CRNN = Peer(
     after="Tumbao, after Choi et al.",
     summary="three convolutions over fine mel frames and a GRU",
     trunk=FINE_LEVELS,
-    head=crnn_head,
+    head=_crnn,
     training=PATIENT,
 )

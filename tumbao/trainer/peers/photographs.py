@@ -19,42 +19,16 @@ if TYPE_CHECKING:
     import keras
 
 
-def gap_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build a head that averages each feature map over the image.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Height, width and number of the feature maps.
-    genres : int
-        How many genres there are.
-    training : Training
-        With `units`, `dropout` and `l2`.
-
-    Returns
-    -------
-    keras.Model
-        Feature maps [n, *shape] to probabilities [n, genres].
-    """
+def _averaged(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build a head that averages each feature map over the image."""
     import keras
 
     pool = keras.layers.GlobalAveragePooling2D(name="average")
     return keras.Sequential([features(shape), pool, *dense_layers(genres, training)], name="head")
 
 
-def tuned(top: Head) -> Head:
-    """Put VGG-16's last block, frozen at first, before a head.
-
-    Parameters
-    ----------
-    top : Head
-        Builds what comes after the block.
-
-    Returns
-    -------
-    head : Head
-        Builds both, for the output of the fourth block.
-    """
+def _tuned(top: Head) -> Head:
+    """Put VGG-16's last block, frozen at first, before a head."""
 
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
         import keras
@@ -80,7 +54,7 @@ VGG16_PEER = Peer(
     trunk=VGG16,
     head=head,
     tuned_trunk=VGG16_BLOCK4,
-    tuned_head=tuned(head),
+    tuned_head=_tuned(head),
 )
 VGG16_AVG_PEER = Peer(
     name="vgg16-avg",
@@ -94,8 +68,8 @@ VGG16_GAP_PEER = Peer(
     after="Tumbao",
     summary="VGG-16, its feature maps averaged, and a small dense layer",
     trunk=VGG16,
-    head=gap_head,
+    head=_averaged,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3},
     tuned_trunk=VGG16_BLOCK4,
-    tuned_head=tuned(gap_head),
+    tuned_head=_tuned(_averaged),
 )

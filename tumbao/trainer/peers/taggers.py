@@ -24,23 +24,8 @@ if TYPE_CHECKING:
     import keras
 
 
-def tagger_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build dense layers over the mean and the spread of the tagger's windows.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Windows and features of each.
-    genres : int
-        How many genres there are.
-    training : Training
-        With `units`, `dropout` and `l2`.
-
-    Returns
-    -------
-    keras.Model
-        Features [n, *shape] to probabilities [n, genres].
-    """
+def _tagger(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build dense layers over the mean and the spread of the tagger's windows."""
     import keras
 
     inputs = features(shape)
@@ -57,23 +42,8 @@ def _over_windows(windows: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale_windows")(summary)
 
 
-def ensemble_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build CNN and LSTM with descriptors on one side, the tagger's head on the other, and average both answers.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Length of the concatenated features of the trunk `TAGGED`.
-    genres : int
-        How many genres there are.
-    training : Training
-        With `units`, `dropout` and `l2`.
-
-    Returns
-    -------
-    keras.Model
-        Features [n, *shape] to probabilities [n, genres].
-    """
+def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build CNN and LSTM with descriptors on one side, the tagger's head on the other, and average both answers."""
     import keras
 
     from tumbao.trainer.descriptors import descriptor_names
@@ -104,7 +74,7 @@ MUSICNN_PEER = Peer(
     after="Ghosal & Kolekar's transfer from music, alone",
     summary="musicnn, a tagger that knows music, and a small dense layer",
     trunk=MUSICNN,
-    head=tagger_head,
+    head=_tagger,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3, "batch": 16},
 )
 CNN_LSTM = Peer(
@@ -112,6 +82,6 @@ CNN_LSTM = Peer(
     after="Ghosal & Kolekar",
     summary="CNN and LSTM over frames and descriptors, averaged with musicnn's answer",
     trunk=TAGGED,
-    head=ensemble_head,
+    head=_ensemble,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3, "batch": 16},
 )
