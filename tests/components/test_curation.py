@@ -26,7 +26,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import read_manifest
 from tumbao.trainer.dataset import Fragments
 from tumbao.trainer.peers.peer import Peer
-from tumbao.trainer.peers.photographs import gap_head
+from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.training import Training
 from tumbao.trainer.trunks import LEVELS
 
@@ -47,7 +47,7 @@ def remember(train: Fragments, val: Fragments, training: Training) -> tuple[Any,
     return head, {}
 
 
-BY_HEART = Peer(name="by heart", after="", summary="", trunk=LEVELS, head=gap_head, learn=remember)
+BY_HEART = Peer(name="by heart", after="", summary="", trunk=LEVELS, head=peer("vgg16-gap").head, learn=remember)
 
 
 def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> Library:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
@@ -251,6 +252,7 @@ def _trial(
         **dataclasses.asdict(found),
     )
     trial.write(folder)
+    keras.utils.clear_session()  # or every training's graphs would stay in memory
     part = "" if division.fold is None else f", fold {division.fold + 1} of {asked.folds}"
     leaky = " (leaky)" if trial.leaky else ""
     watch.say(
