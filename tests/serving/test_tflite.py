@@ -109,7 +109,7 @@ def test_a_converter_that_fails_is_named_with_its_code_and_last_words(tmp_path: 
     with pytest.raises(ConversionError) as failure:
         convert(str(tmp_path / "nowhere"), tmp_path, images, SPEC)
     assert "Converting to int8 ended with code 1:" in str(failure.value)
-    assert "Converting to frontend, float16, dynamic ended with code 1:" in str(failure.value)
+    assert "Converting to frontend, dynamic, float16 ended with code 1:" in str(failure.value)
     assert "SavedModel file does not exist" in str(failure.value)
     assert not (tmp_path / CLASSIFIER_FILES["int8"]).exists()
 
