@@ -63,7 +63,7 @@ setup(
         "tumbao.components.inspection": ["template.html.j2"],
         "tumbao.components.report": ["*.j2"],
         "tumbao.schema": ["schema.pbtxt"],
-        "tumbao.serving": ["web/*.html", "web/*.js", "web/litert/*"],
+        "tumbao.serving": ["web/*.css", "web/*.html", "web/*.js", "web/*.svg", "web/litert/*"],
     },
     install_requires=EDGE,
     extras_require={"pipeline": PIPELINE, "serve": SERVE, "fetch": FETCH, "dev": DEV},

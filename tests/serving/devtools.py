@@ -1,4 +1,4 @@
-"""A page in a headless Chromium, driven as its DevTools do it: JSON over a pair of pipes, each message ended by a zero."""
+"""A page in a headless Chromium, driven as its DevTools do it: JSON over two pipes, each message ended by a zero."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ class Page:
 
     def run(self, script: str) -> Any:
         """Evaluate an expression, promises awaited; what it throws fails the test."""
-        said = self.call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
-        )
+        said = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
@@ -115,9 +113,9 @@ class Page:
             self.requests.append((about["request"]["method"], about["request"]["url"]))
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(json.dumps(about["exceptionDetails"]))
-        elif method == "Runtime.consoleAPICalled" and about["type"] in {"error", "warning"}:
+        elif method == "Runtime.consoleAPICalled" and about["type"] == "error":
             self.complaints.append(json.dumps(about["args"]))
-        elif method == "Log.entryAdded" and about["entry"]["level"] in {"error", "warning"}:
+        elif method == "Log.entryAdded" and about["entry"]["level"] == "error":
             self.complaints.append(json.dumps(about["entry"]))
 
 

@@ -9,7 +9,7 @@ const BETA = 13.04;
 /** A song that cannot be used; `reason` is one of the API's. */
 export class SongError extends Error {
   constructor(reason) {
-    super(reason);
+    super();
     this.reason = reason;
   }
 }

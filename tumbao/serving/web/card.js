@@ -23,8 +23,9 @@ export function card(song, words, remove) {
 /** Say in one sentence what became of a song, also for those who do not see it. */
 export function sentence({ name, state, answer, error }, words) {
   if (state === "refused") {
-    const why = words.code === "en" && error.message ? `${error.message}.` : words.says[error.reason] ?? words.says.other;
-    return words.failed(name, why.replace(/\.\.$/, "."));
+    const known = words.says[error.reason] ?? words.says.other;
+    const told = words.code === "en" && /^[a-z]+ /.test(error.message); // by the server, about this file
+    return words.failed(name, told ? `${error.message}.` : known);
   }
   const [genre, share] = [words.genre(answer.nearest), words.share(answer.probability)];
   return `${name}: ${answer.genre === null ? `${words.none}. ${words.nearest(genre, share)}` : `${genre}, ${words.sure(share)}`}`;

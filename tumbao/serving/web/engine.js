@@ -21,6 +21,11 @@ function run(task, values, transfer = []) {
       if (error) reject(error.reason ? new SongError(error.reason) : new Error(error.message));
       else resolve(result);
     });
+    worker.addEventListener("error", () => {
+      waiting.forEach(({ reject }) => reject(new Error("expected worker.js, and a browser that runs it")));
+      waiting.clear();
+      worker = undefined;
+    });
   }
   return new Promise((resolve, reject) => {
     waiting.set(++asked, { resolve, reject });

@@ -15,7 +15,7 @@ export async function record(tell) {
   const parts = [];
   recorder.addEventListener("dataavailable", ({ data }) => parts.push(data));
   const context = new AudioContext();
-  const analyser = new AnalyserNode(context, { fftSize: 2048 });
+  const analyser = new AnalyserNode(context, { fftSize: 8192 }); // longer than it takes to look again
   context.createMediaStreamSource(stream).connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
   const began = performance.now();

@@ -1,0 +1,397 @@
+"""The page of `tumbao serve` in a real headless Chromium: as the API says, in two languages, by keyboard, offline."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+import tumbao
+from tests.serving.devtools import Page, driven
+from tests.serving.server import conftest as server
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.schema.genres import GENRES
+from tumbao.serving import edge_reference
+from tumbao.serving.browser import require_browser
+from tumbao.serving.calibration import temper
+from tumbao.serving.chromium import BrowserUnavailableError
+from tumbao.serving.familiarity import mostly_familiar, traits_of
+from tumbao.serving.song import combine
+from tumbao.serving.timeline import sections
+
+WEB = Path(tumbao.__path__[0]) / "serving" / "web"
+TOLERANCE = 1e-4
+"""How far probabilities of the tiny model may differ between server and browser."""
+
+serving = server.serving
+quick_looks = server.quick_looks
+Tone = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Start a browser; where there is none, or no bundle, the page is not tested."""
+    try:
+        program = require_browser()
+    except BrowserUnavailableError as error:
+        pytest.skip(f"the page is not tested: {error}")
+    with driven(program, tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def client(serving: server.Serving, pushed: Path) -> Iterator[httpx.Client]:
+    with serving(pushed) as one:
+        yield one
+
+
+@pytest.fixture
+def page(browser: Page, client: httpx.Client) -> Iterator[Page]:
+    """Open the page, as someone who was never there; at the end nothing was complained of."""
+    address = str(client.base_url)
+    browser.call("Storage.clearDataForOrigin", origin=address, storageTypes="local_storage")
+    browser.complaints.clear()
+    browser.open(f"{address}/")
+    browser.wait("!document.getElementById('offline').hidden")
+    browser.requests.clear()
+    yield browser
+    assert browser.complaints == []
+
+
+@pytest.fixture(scope="module")
+def medley(tmp_path_factory: pytest.TempPathFactory, tone: Tone) -> Path:
+    """Write a song in stereo at 44.1 kHz: 60 s of salsa, 60 s of bachata, 30 s of silence, and a tail."""
+    loud, soft = 2 * tone(60, rate=44_100), 0.02 * tone(60, rate=44_100)
+    soft[-4_410:] = 0  # else what rings on is heard
+    left = np.concatenate([loud, soft, np.zeros(35 * 44_100, np.float32)])
+    path = tmp_path_factory.mktemp("songs") / "medley.wav"
+    soundfile.write(path, np.stack([left, 0.9 * left], axis=1), 44_100, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory, tone: Tone) -> Path:
+    path = tmp_path_factory.mktemp("songs") / "short.wav"
+    path.write_bytes(server.wav(2 * tone(5)))
+    return path
+
+
+def said_by_server(client: httpx.Client, path: Path) -> dict[str, Any]:
+    return client.post("/v1/classify", files=[("files", (path.name, path.read_bytes()))]).json()["files"][0]
+
+
+def said_in_browser(page: Page) -> dict[str, Any]:
+    """Let the model in the page answer for the file that the test chose, as the page does."""
+    return page.run(
+        """(async () => {
+            const { Model } = await import("./engine.js");
+            const model = await Model.current();
+            const file = window.file;
+            return model.answer(file, await model.prepare(file), () => {});
+        })()"""
+    )
+
+
+def finished(page: Page, songs: int = 1) -> str:
+    page.wait(f"document.querySelectorAll('.answered, .refused').length === {songs}")
+    return page.run("document.querySelector('#list article').innerText")
+
+
+def click(page: Page, selector: str) -> None:
+    page.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def close(ours: Any, theirs: Any) -> bool:
+    """Compare values of JSON; numbers within the tolerance."""
+    if isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(close(ours[name], theirs[name]) for name in theirs)
+    if isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(close, ours, theirs))
+    return ours == (pytest.approx(theirs, abs=TOLERANCE) if isinstance(theirs, float) else theirs)
+
+
+def test_a_dropped_song_is_answered_as_the_api_does(page: Page, client: httpx.Client, medley: Path) -> None:
+    page.drop(medley)
+    text, said = finished(page), said_by_server(client, medley)
+    assert said["genre"] is not None
+    assert page.run("document.querySelector('.verdict strong').textContent") == said["genre"]
+    share = f"{round(100 * said['probability'])}%"
+    assert f"with a probability of {share}" in text
+    assert "From 1:00: bachata" in text
+    assert "One silent fragment has no part in it." in text
+    assert "answered by the server" in text
+    assert page.run("document.querySelectorAll('.track button').length") == len(said["fragments"]) == 4
+    assert page.run("document.querySelectorAll('.change').length") == 1
+    assert page.run("document.querySelector('.wave') !== null")
+    assert page.run("document.getElementById('status').textContent").startswith(f"medley.wav: {said['genre']}")
+    page.wait("document.querySelector('canvas[data-drawn]')")
+    level = "document.querySelector('canvas').getContext('2d').getImageData(9, 9, 1, 1).data[0]"
+    loud = page.run(level)
+    click(page, ".track button:last-of-type")
+    page.wait("document.querySelector('canvas[data-drawn]')")
+    assert page.run(level) < loud
+    assert [method for method, _ in page.requests if method == "POST"] == ["POST"]
+
+
+def test_on_this_computer_the_answer_is_the_same_and_nothing_is_sent(
+    page: Page, client: httpx.Client, medley: Path, song: Path
+) -> None:
+    click(page, "#local")
+    page.run("document.getElementById('files').addEventListener('change', (event) => {"
+             "  window.file = event.target.files[0]; }, { capture: true })")  # fmt: skip
+    before = client.get("/metrics").text
+    for number, path in enumerate([medley, song], 1):
+        page.choose(path)
+        assert "answered on this computer" in finished(page, number)
+        ours = said_in_browser(page)
+        assert [method for method, _ in page.requests if method != "GET"] == []
+        theirs = said_by_server(client, path)
+        assert theirs.pop("declared_seconds") == pytest.approx(theirs["duration_seconds"])
+        assert ours.pop("declared_seconds") is None
+        assert close(ours, theirs), (ours, theirs)
+    assert page.run("document.querySelectorAll('.verdict strong')[1].textContent") == "salsa"
+    posts = [
+        re.findall(r'requests_total\{method="POST".*? (\d+)', one) for one in (before, client.get("/metrics").text)
+    ]
+    assert [sum(map(float, one)) for one in posts][1] - sum(map(float, posts[0])) == 2  # the test's own
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 11_025])
+def test_sound_is_resampled_as_the_reference_does(page: Page, rng: np.random.Generator, rate: int) -> None:
+    channels = rng.uniform(-1, 1, (2, 3_001)).astype(np.float32)
+    ours = page.run(
+        f"""(async () => {{
+            const {{ mix, resample }} = await import("./audio.js");
+            const channels = {json.dumps(channels.tolist())}.map((channel) => Float32Array.from(channel));
+            return Array.from(resample(mix(channels), {rate}, 22050));
+        }})()"""
+    )
+    np.testing.assert_allclose(ours, edge_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
+
+
+def test_files_tell_their_rate(page: Page, tone: Tone) -> None:
+    kinds = [("WAV", 11_025), ("WAV", 96_000), ("FLAC", 44_100), ("OGG", 32_000), ("MP3", 44_100), ("MP3", 22_050)]
+    contents = []
+    for kind, rate in kinds:
+        file = io.BytesIO()
+        soundfile.write(file, tone(0.5, rate=rate), rate, format=kind)
+        contents.append([*file.getvalue()])
+    found = page.run(
+        f"""import("./rate.js").then(({{ rateOf }}) =>
+            {json.dumps(contents)}.map((content) => rateOf(Uint8Array.from(content).buffer)))"""
+    )
+    assert found == [rate for _, rate in kinds]
+    assert page.run("import('./rate.js').then(({ rateOf }) => rateOf(new ArrayBuffer(3)))") == 48_000
+
+
+def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Generator) -> None:
+    leaves = ["cumbia", "salsa", "salsa/dura", "vallenato"]
+    rows = rng.dirichlet(np.full(4, 0.3), 40).astype(np.float32)
+    rows[20:, 3] += 2
+    rows /= rows.sum(axis=1, keepdims=True)
+    images = rng.integers(0, 256, (40, 6, 8, 3), np.uint8)
+    images[::3] //= 8
+    traits = np.array([traits_of(image) for image in images])
+    low, high = traits[1::3].min(axis=0) - 1, traits[1::3].max(axis=0) + 1
+    mel = {"image_width": 8, "image_height": 6, "fragment_seconds": 30.0}
+    tempered = temper(rows, 1.7)
+    for threshold in (0.2, 0.9):
+        card = {"genres": leaves, "mel": mel, "calibration": {"temperature": 1.7, "threshold": threshold},
+                "familiarity": {"low": low.tolist(), "high": high.tolist()}}  # fmt: skip
+        heard = [{"index": index, "padded": False, "probabilities": row.tolist(), "image": image.ravel().tolist()}
+                 for index, (row, image) in enumerate(zip(rows, images, strict=True))]  # fmt: skip
+        ours = page.run(
+            f"""import("./song.js").then(({{ songValues }}) =>
+                songValues({json.dumps(heard)}, {{ seconds: 1207, silent: 0 }}, {json.dumps(card)}))"""
+        )
+        answer = combine(tempered, threshold)
+        familiar = [bool(np.all((low <= one) & (one <= high))) for one in traits]
+        assert 0 < sum(familiar) < 40
+        confident = answer.confident and mostly_familiar(familiar)
+        assert confident == (threshold < 0.5)
+        assert ours["genre"] == (leaves[answer.genre] if confident else None)
+        assert ours["nearest"] == leaves[answer.genre]
+        assert ours["majority"] == leaves[answer.majority]
+        assert [*ours["votes"].values()] == [*answer.votes]
+        np.testing.assert_allclose([*ours["probabilities"].values()], answer.probabilities, atol=1e-9)
+        assert ours["main_probabilities"]["salsa"] == pytest.approx(sum(answer.probabilities[1:3]))
+        assert [one["familiar"] for one in ours["fragments"]] == familiar
+        parts = sections([30.0 * index for index in range(40)], 1200.0, tempered)
+        assert len(parts) > 1
+        assert [(one["start_seconds"], one["end_seconds"], one["genre"]) for one in ours["sections"]] == [
+            (part.start_seconds, part.end_seconds, leaves[part.genre]) for part in parts
+        ]
+
+
+def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Page, client: httpx.Client, song: Path) -> None:
+    agent = page.run("navigator.userAgent")
+    page.call("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage="es-CO")
+    try:
+        page.open(f"{client.base_url}/?es")
+        assert page.run("document.documentElement.lang") == "es"
+        assert page.run("document.querySelector('h1').textContent") == "¿De qué género es esta canción?"
+        page.choose(song)
+        assert "con una probabilidad del" in finished(page)
+        assert "La canción es más corta que un fragmento" in page.run("document.body.innerText")
+        click(page, ".languages [value=en]")
+        assert "with a probability of" in page.run("document.body.innerText")
+        page.open(f"{client.base_url}/")
+        assert page.run("[document.documentElement.lang, navigator.language]") == ["en", "es-CO"]
+    finally:
+        page.call("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage="en-GB")
+
+
+def test_both_languages_say_all_that_can_go_wrong(page: Page) -> None:
+    english, spanish = (
+        page.run(
+            f"""import("./strings.js").then(({{ words }}) => {{
+                const all = words("{code}");
+                return {{ keys: Object.keys(all), says: all.says }};
+            }})"""
+        )
+        for code in ("en", "es")
+    )
+    assert english["keys"] == spanish["keys"]
+    assert english["says"].keys() == spanish["says"].keys()
+    assert not set(english["says"].values()) & set(spanish["says"].values())
+    library = {Reason.CHANGED, Reason.DUPLICATE, Reason.UNKNOWN_GENRE, Reason.OUTSIDE}
+    assert {reason.value for reason in set(Reason) - library} <= english["says"].keys()
+
+
+def test_the_keyboard_is_enough(page: Page, medley: Path) -> None:
+    page.choose(medley)
+    finished(page)
+    page.run("document.activeElement.blur()")
+    seen = []
+    for _ in range(20):
+        page.press("Tab")
+        seen.append(page.run("document.activeElement.id || document.activeElement.className || "
+                             "document.activeElement.value || document.activeElement.textContent"))  # fmt: skip
+        style = "getComputedStyle(document.activeElement.id === 'files' ? document.activeElement.nextElementSibling"
+        assert page.run(f"{style} : document.activeElement).outlineWidth") == "3px"
+        if page.run("document.activeElement.matches('.track button')"):
+            break
+    assert seen[:6] == ["en", "es", "files", "record", "local", "remove"]
+    page.press("ArrowRight", "ArrowRight")
+    label = "document.activeElement.getAttribute('aria-label')"
+    assert page.run(label).startswith("1:00 to 1:30: bachata, ")
+    assert page.run("document.querySelector('.detail h4').textContent") == "1:00 – 1:30"
+    page.press("End")
+    assert page.run(label).startswith("1:30 to 2:00")
+    page.press("Home", "Enter")
+    assert page.run("document.querySelector('.listen').textContent") == "Stop"
+    page.press("Enter")
+    assert page.run("document.querySelector('.listen').textContent") == "Listen"
+
+
+def test_exactly_the_fragment_is_heard(page: Page, medley: Path) -> None:
+    page.run(
+        """(() => {
+            window.heard = [];
+            const start = AudioBufferSourceNode.prototype.start;
+            AudioBufferSourceNode.prototype.start = function (...when) {
+                    const peak = this.buffer.getChannelData(0).reduce((most, one) => Math.max(most, one));
+                    window.heard.push([this.buffer.duration, peak, when.length]);
+                return start.apply(this, when);
+            };
+        })()"""
+    )
+    page.choose(medley)
+    finished(page)
+    click(page, ".track button:nth-of-type(2)")
+    click(page, ".listen")
+    click(page, ".track button:nth-of-type(3)")
+    click(page, ".listen")
+    (loud, soft) = page.run("window.heard")
+    assert loud == [30, pytest.approx(0.95, abs=0.001), 0]
+    assert soft[0] == 30
+    assert soft[1] < 0.02  # nothing of the loud half
+
+
+def test_a_file_that_is_no_song_gets_a_sentence(page: Page, tmp_path: Path, song: Path) -> None:
+    (tmp_path / "words.mp3").write_text("no song")
+    page.drop(tmp_path / "words.mp3", song)
+    finished(page, 2)
+    told = "document.querySelector('.refusal').textContent"
+    assert page.run(told).startswith("words.mp3 is not in a format that can be decoded")
+    click(page, ".languages [value=es]")
+    assert page.run(told) == "words.mp3 no está en un formato que se pueda decodificar."
+    click(page, ".refused .remove")
+    assert page.run("[document.querySelectorAll('article').length, document.activeElement.id]") == [1, "files"]
+    click(page, "#local")
+    page.choose(tmp_path / "words.mp3")
+    finished(page, 2)
+    assert page.run(told) == "words.mp3 no está en un formato que se pueda decodificar."
+    (expected,) = page.complaints  # Chromium's own about the status
+    assert "422" in expected
+    page.complaints.clear()
+
+
+def test_the_microphone_is_recorded(page: Page) -> None:
+    click(page, "#record")
+    page.wait("!document.getElementById('meter').hidden")
+    page.wait("document.getElementById('level').value > 0")
+    page.wait("/0:0[3-9]|0:[1-5]./.test(document.getElementById('recording').textContent)")
+    page.run("new Promise((resolve) => setTimeout(resolve, 500))")
+    click(page, "#record")
+    assert "The song is shorter than a fragment" in finished(page)
+    assert page.run("document.querySelector('h3').textContent").endswith(".webm")
+    assert page.run("document.getElementById('meter').hidden")
+
+
+def test_it_works_without_a_server_and_takes_over_what_is_new(
+    browser: Page, serving: server.Serving, pushed: Path, tmp_path: Path, song: Path
+) -> None:
+    model = shutil.copytree(pushed, tmp_path / "pushed")
+    with serving(model) as one:
+        address = f"{one.base_url}/"
+        browser.open(address)
+        browser.wait("!document.getElementById('offline').hidden")
+        former = one.get("/v1/model").json()["model"]
+        shutil.copytree(model / "1", model / "2", ignore=shutil.ignore_patterns("saved_model.pb"))
+        card = model / "2" / "assets.extra" / "model.json"
+        card.write_text(card.read_text().replace('"library": "tiny"', '"library": "other"'))
+        (model / "2" / "saved_model.pb").touch()
+        while one.get("/v1/model").json()["model"] == former:
+            pass
+        newest = one.get("/v1/model").json()["model"]
+        browser.choose(song)
+        finished(browser)
+    browser.requests.clear()
+    browser.open("about:blank")
+    browser.open(address)
+    browser.wait("!document.getElementById('offline').hidden")
+    click(browser, "#local")
+    browser.choose(song)
+    assert "answered on this computer" in finished(browser)
+    assert (
+        browser.run("import('./engine.js').then(({ Model }) => Model.current()).then((one) => one.identity)") == newest
+    )
+    assert browser.run("document.querySelector('.verdict strong').textContent") in GENRES
+    kept = browser.run("caches.open('tumbao').then((cache) => cache.keys()).then((all) => all.map((one) => one.url))")
+    assert sum("frontend.tflite" in url for url in kept) == 1
+    click(browser, "#local")
+    browser.choose(song)
+    finished(browser, 2)
+    assert "cannot be reached" in browser.run("document.querySelector('.refusal').textContent")
+
+
+def test_the_service_worker_keeps_every_file_of_the_page() -> None:
+    listed = set(re.findall(r'^  "(.+)",$', (WEB / "sw.js").read_text(), re.MULTILINE))
+    files = {path.name for path in WEB.iterdir() if path.is_file()}
+    assert listed == {"./"} | files - {"check.html", "index.html", "sw.js"}
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    for path in (path for path in WEB.iterdir() if path.is_file()):
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", path.read_text()), path.name
+    assert "<script>" not in (WEB / "index.html").read_text()
