@@ -299,8 +299,8 @@ def test_exactly_the_fragment_is_heard(page: Page, medley: Path) -> None:
             window.heard = [];
             const start = AudioBufferSourceNode.prototype.start;
             AudioBufferSourceNode.prototype.start = function (...when) {
-                    const peak = this.buffer.getChannelData(0).reduce((most, one) => Math.max(most, one));
-                    window.heard.push([this.buffer.duration, peak, when.length]);
+                const peak = this.buffer.getChannelData(0).reduce((most, one) => Math.max(most, one));
+                window.heard.push([this.buffer.duration, peak, when.length]);
                 return start.apply(this, when);
             };
         })()"""
