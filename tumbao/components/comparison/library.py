@@ -35,9 +35,9 @@ class Library:
     files : tuple of str
         The file that it comes from.
     archives : tuple of str
-        The archive with the song's images, and
+        The archive with the song's images.
     members : tuple of int
-        the image's number in there.
+        The image's number in there.
     artists : mapping of str to str
         The artist of each song; may be empty.
     rejected : tuple of Rejected
