@@ -15,7 +15,6 @@ from rich.markup import escape
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
-from tumbao import progress
 from tumbao.components.ingest.catalog import Catalog, scan, write_manifests
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.subgenres import scan_leaves
@@ -105,7 +104,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         policy, reason = asked.precision, f"The backbone computes in {asked.precision}: asked for with --precision."
     watch.say(f"Model: {model.name}, {model.summary}")
     watch.say(reason)
-    weights = trunk.ensure_weights(asked.weights or None, _megabytes)
+    weights = trunk.ensure_weights(asked.weights or None)
     watch.say(f"Weights: {escape(weights.source)}")
     spec = trunk.mel_spec
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
@@ -196,10 +195,6 @@ def _forget_other_songs(cache: Path) -> None:
     for other in cache.parent.glob("*"):
         if other != cache:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def _megabytes(label: str, done: int, total: int) -> None:
-    progress.report(f"{label}, MB", done // 1_000_000, total // 1_000_000)
 
 
 def _resume(connection: Any) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from rich.markup import escape
 
-from tumbao import progress
 from tumbao.components.comparison.features import features
 from tumbao.components.comparison.library import Library, draw
 from tumbao.components.ingest.catalog import Catalog, scan
@@ -55,6 +54,7 @@ class Preparation:
         self.watch.say(reason)
         self._libraries: dict[MelSpec, Library] = {}
         self._weights: dict[str, WeightsFile] = {}
+        self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
         self._codes: dict[tuple[str, ...], str] = {}
         memory = LookMemory(self.workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
         self.workspace.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class Preparation:
             What was found.
         """
         if trunk.pretrained not in self._weights:
-            self._weights[trunk.pretrained] = trunk.ensure_weights(self.weights or None, _megabytes)
+            self._weights[trunk.pretrained] = trunk.ensure_weights(self.weights or None)
         return self._weights[trunk.pretrained]
 
     def features(self, trunk: Trunk, copies: int = 0) -> tuple[list[np.ndarray], str]:
@@ -133,6 +133,11 @@ class Preparation:
         key : str
             What they depend on, as a digest.
         """
+        if (trunk.name, copies) not in self._features:
+            self._features[trunk.name, copies] = self._compute(trunk, copies)
+        return self._features[trunk.name, copies]
+
+    def _compute(self, trunk: Trunk, copies: int) -> tuple[list[np.ndarray], str]:
         code = self.code("tumbao.components.comparison.features")
         library, weights = self.library(trunk.mel_spec), self.trunk_weights(trunk)
         found = [
@@ -140,7 +145,3 @@ class Preparation:
             for copy in range(1 + copies)
         ]
         return [array for array, _ in found], "-".join(key for _, key in found)
-
-
-def _megabytes(label: str, done: int, total: int) -> None:
-    progress.report(f"{label}, MB", done // 1_000_000, total // 1_000_000)

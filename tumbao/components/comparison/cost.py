@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tumbao.components.report.page import write_whole
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import ConversionError, convert_classifier
 from tumbao.trainer.model import joined, without_loops
@@ -70,10 +71,7 @@ def cost(model: Peer, training: Training, genres: Sequence[str], file: Path) -> 
     """
     if not file.exists():
         found = _measure(model, training, genres)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n", "utf-8")
-        unfinished.replace(file)
+        write_whole(file, (json.dumps(dataclasses.asdict(found), indent=1) + "\n").encode())
     return ModelCost(**json.loads(file.read_text("utf-8")))
 
 

@@ -30,6 +30,11 @@ def _infer(trunk: str, weights: str, policy: Policy) -> Any:
     return tf.function(lambda images: model(images, training=False))
 
 
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def _parse(serialized: tf.Tensor) -> tf.Tensor:
+    return records.parse_images(serialized)
+
+
 class ExamplesToFeatures(beam.DoFn):
     """Replace the images of a batch of records by the trunk's output.
 
@@ -64,7 +69,7 @@ class ExamplesToFeatures(beam.DoFn):
         record : bytes
             The same records with the trunk's output in place of the image, then those of the copies.
         """
-        images = records.parse_images(tf.constant(batch))
+        images = _parse(tf.constant(batch))
         for copy in range(1 + self._copies):
             shown = [self._masked(*one, copy) for one in zip(images, batch, strict=True)] if copy else images
             features = tf.cast(_infer(self._trunk, self._weights, self._policy)(tf.stack(shown)), tf.float32).numpy()
