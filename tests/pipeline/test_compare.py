@@ -85,13 +85,12 @@ def test_what_is_trained_is_taken_over_and_what_changed_is_not(
     first: tuple[int, str, str], asked: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[str, int]] = []
-    learn = module.learn
 
     def watched(model: Any, *rest: Any, **named: Any) -> Any:
         trained.append((model.name, rest[2].epochs))
         return learn(model, *rest, **named)
 
-    monkeypatch.setattr(module, "learn", watched)
+    monkeypatch.setattr("tumbao.components.comparison.learning.learn", watched)
     again = dataclasses.replace(asked, out=asked.workspace / "again")
     assert run(again)[0] == 0
     assert trained == []

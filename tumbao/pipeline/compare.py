@@ -12,28 +12,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
 from tumbao import progress
 from tumbao.components.comparison.cost import ModelCost, cost
 from tumbao.components.comparison.findings import find
+from tumbao.components.comparison.learning import answers, learn_division
 from tumbao.components.comparison.page import PAGE, write_comparison
 from tumbao.components.comparison.rounds import Round, cross_validation, one_split
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.comparison.words import outcome
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.watch import Watch
-from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.peers.registry import PAPER, peer
-from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
-
-BATCH = 256
-"""Fragments that are answered at a time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,20 +214,11 @@ def _trial(
     except FileNotFoundError:
         pass
     library = prepared.library(trunk.mel_spec)
-    genres = len(asked.genres)
-    train = Arrays(arrays, library.labels, division.train, genres)
-    val = Arrays(arrays[:1], library.labels, division.val, genres)
-    weights = prepared.trunk_weights(trunk).path
-    started = time.perf_counter()
-    head, history = learn(
-        model, train, val, training, shape=arrays[0].shape[1:], weights=str(weights) if weights else ""
-    )
-    seconds = time.perf_counter() - started
     rows = division.test
-    answers = [
-        head.predict_on_batch(arrays[0][rows[begin : begin + BATCH]].astype(np.float32))
-        for begin in range(0, len(rows), BATCH)
-    ]
+    started = time.perf_counter()
+    head, history = learn_division(model, training, library, arrays, division, prepared.trunk_weights(trunk).path)
+    seconds = time.perf_counter() - started
+    probabilities = answers(head, arrays[0], rows)
     found = price()
     best = history["epochs"][history["best_epoch"] - 1]
     trial = Trial(
@@ -244,7 +229,7 @@ def _trial(
         genres=asked.genres,
         labels=library.labels[rows],
         songs=tuple(library.songs[row] for row in rows),
-        probabilities=np.concatenate(answers).astype(np.float32),
+        probabilities=probabilities,
         val_accuracy=best["val_accuracy"],
         best_epoch=history["best_epoch"],
         train_seconds=seconds,
@@ -252,7 +237,6 @@ def _trial(
         **dataclasses.asdict(found),
     )
     trial.write(folder)
-    keras.utils.clear_session()  # or every training's graphs would stay in memory
     part = "" if division.fold is None else f", fold {division.fold + 1} of {asked.folds}"
     leaky = " (leaky)" if trial.leaky else ""
     watch.say(

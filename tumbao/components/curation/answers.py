@@ -7,15 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tumbao.components.comparison.learning import answers, learn_division
 from tumbao.components.comparison.library import Library
 from tumbao.components.comparison.rounds import Round
-from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.peers.peer import Peer
-from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
-
-BATCH = 256
-"""Fragments that are answered at a time."""
 
 
 def out_of_sample(
@@ -48,14 +44,8 @@ def out_of_sample(
     probabilities : np.ndarray [shape=(n, genres), dtype=float32]
         Of each fragment's genres, by a model that was trained without its song.
     """
-    genres = len(library.genres)
-    probabilities = np.full((len(library.songs), genres), np.nan, np.float32)
+    probabilities = np.full((len(library.songs), len(library.genres)), np.nan, np.float32)
     for division in divisions:
-        train = Arrays(arrays, library.labels, division.train, genres)
-        val = Arrays(arrays[:1], library.labels, division.val, genres)
-        shape = arrays[0].shape[1:]
-        head, _ = learn(model, train, val, training, shape=shape, weights=str(weights) if weights else "")
-        for begin in range(0, len(division.test), BATCH):
-            rows = division.test[begin : begin + BATCH]
-            probabilities[rows] = np.asarray(head(arrays[0][rows].astype(np.float32), training=False))
+        head, _ = learn_division(model, training, library, arrays, division, weights)
+        probabilities[division.test] = answers(head, arrays[0], division.test)
     return probabilities
