@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.pipeline import compare as module
 from tumbao.pipeline.compare import Comparison, compare, settled
 from tumbao.trainer.peers import registry
 from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.run import learn
 
 GENRES = ("cumbia", "salsa")
 
