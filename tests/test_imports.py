@@ -51,6 +51,7 @@ LAYERS = (
     "tumbao.serving",
     "tumbao.trainer",
     "tumbao.components",
+    "tumbao.serving.explain",
     "tumbao.pipeline",
 )
 """A module imports from its own layer and from those before it."""

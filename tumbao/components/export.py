@@ -26,6 +26,7 @@ from tumbao.schema.record import SPLITS
 from tumbao.serving.edge_vectors import write_vectors
 from tumbao.serving.embedded import embed
 from tumbao.serving.model_info import (
+    ARCHITECTURE_FILE,
     ASSETS_FOLDER,
     AUDIO_FILE,
     CLASSIFIER_FILES,
@@ -101,6 +102,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         info = dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity)
         dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
         write_vectors(assets, spec, info.genres)
+        fileio.copy(f"{target}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}", str(assets / ARCHITECTURE_FILE))
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
 
 

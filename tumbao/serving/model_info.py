@@ -44,6 +44,9 @@ LABELS_FILE = "labels.txt"
 INFO_FILE = "model.json"
 """`ModelInfo` as JSON."""
 
+ARCHITECTURE_FILE = "architecture.json"
+"""The layers of the Keras model, as Keras writes them; their weights are the SavedModel's."""
+
 
 def preferred(precisions: Collection[str]) -> str:
     """Choose a precision; the classifier inside `AUDIO_FILE` has it, and songs are classified with it.

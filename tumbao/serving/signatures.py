@@ -13,6 +13,7 @@ import tensorflow as tf
 from tumbao.components.ingest.mel import mel_image
 from tumbao.components.ingest.records import parse_images
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
 
 EXAMPLES = "serving_default"
 """Serialized tf.Examples with the feature `image`; what the Evaluator calls."""
@@ -87,7 +88,7 @@ class Servable(tf.Module):
 
 
 def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) -> None:
-    """Save a model for serving.
+    """Save a model for serving, and the table of its layers beside it in `assets.extra`.
 
     Parameters
     ----------
@@ -102,3 +103,6 @@ def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) 
     """
     servable = Servable(model, genres, spec)
     tf.saved_model.save(servable, folder, signatures=servable.signatures())
+    tf.io.gfile.makedirs(f"{folder}/{ASSETS_FOLDER}")
+    with tf.io.gfile.GFile(f"{folder}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}", "w") as file:
+        file.write(model.to_json())

@@ -1,0 +1,74 @@
+"""A tiny model, pushed as a large one is: it can be explained in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import pytest
+
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.explain.network import Network, load
+from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, Split, TrainingData
+from tumbao.serving.signatures import save
+
+SMALL = MelSpec(
+    sample_rate_hz=8_000,
+    fragment_seconds=4.0,
+    window_samples=512,
+    hop_samples=128,
+    mel_bands=32,
+    mel_max_hz=4_000.0,
+    image_height=48,
+    image_width=64,
+)
+"""Fragments of 4 s at 8 kHz, images of 48×64."""
+
+Push = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def describe() -> Callable[..., None]:
+    """Write describe(folder, spec, genres): the model.json of a saved model."""
+
+    def write(folder: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
+        ModelInfo(
+            created="2026-05-04T03:02:01Z",
+            genres=genres,
+            mel=spec,
+            training_data=TrainingData(True, "tiny", "0" * 16, {"train": 3}, {"train": 9}),
+            split=Split("song", False, 7),
+            metrics={},
+            files={},
+            versions={},
+        ).write(folder / ASSETS_FOLDER)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def push(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., None]) -> Push:
+    """Push push(model, spec, genres) -> folder."""
+
+    def pushed(model: keras.Model, spec: MelSpec, genres: tuple[str, ...] = ("cumbia", "salsa", "vallenato")) -> Path:
+        folder = tmp_path_factory.mktemp("explained")
+        save(model, str(folder), genres, spec)
+        describe(folder, spec, genres)
+        return folder
+
+    return pushed
+
+
+@pytest.fixture(scope="session")
+def tiny(push: Push) -> Network:
+    """Load a network as VGG-16 is built, of two blocks with few filters and random weights, for three genres."""
+    keras.utils.set_random_seed(3)
+    images = keras.Input(SMALL.image_shape, name="image")
+    x = images / 255.0 - 0.5
+    for block, filters in ((1, 6), (2, 8)):
+        x = keras.layers.Conv2D(filters, 3, activation="relu", padding="same", name=f"block{block}_conv1")(x)
+        x = keras.layers.MaxPooling2D(4, name=f"block{block}_pool")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(16, "relu", name="dense")(x)
+    return load(push(keras.Model(images, keras.layers.Dense(3, "softmax", name="dense_1")(x), name="tumbao"), SMALL))

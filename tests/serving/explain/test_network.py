@@ -1,0 +1,67 @@
+"""A pushed model that is built anew answers as it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tumbao.schema.genres import GENRES
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.explain.network import load
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
+from tumbao.trainer.peers.registry import peer
+
+
+def pushed_answer(folder: Path, images: np.ndarray) -> np.ndarray:
+    return tf.saved_model.load(str(folder)).signatures["image"](image=images)["probabilities"].numpy()
+
+
+def test_the_papers_network_answers_the_same(
+    saved_model: Path, images: np.ndarray, describe: Callable[..., None]
+) -> None:
+    describe(saved_model, MelSpec(), GENRES)
+    network = load(saved_model)
+    expected = pushed_answer(saved_model, images[:2])
+    np.testing.assert_allclose(network.model(images[:2].astype(np.float32)), expected, atol=1e-5)
+    assert (network.genres, network.spec) == (GENRES, MelSpec())
+    assert [layer.name for layer in network.model.layers[-4:]] == ["flatten", "dense", "dense_1", "dense_2"]
+
+
+@pytest.mark.parametrize("name", ["fcn-3", "adaboost"])
+def test_other_models_answer_the_same(name: str, push: Callable[..., Path], rng: np.random.Generator) -> None:
+    """One with arithmetic of its own, one with a layer of ours."""
+    from tumbao.trainer.model import joined, without_loops
+
+    model, settings = peer(name), peer(name).settings()
+    trunk = model.trunk.build(None, "float32")
+    head = model.head_for(trunk.output_shape[1:], 3, settings)
+    head.set_weights([rng.uniform(0, 0.1, weight.shape).astype(weight.dtype) for weight in head.get_weights()])
+    spec = model.trunk.mel_spec
+    folder = push(joined(trunk, without_loops(head)), spec)
+    images = rng.integers(0, 256, (2, *spec.image_shape), np.uint8)
+    answer = load(folder).model(images.astype(np.float32)).numpy()
+    np.testing.assert_allclose(answer, pushed_answer(folder, images), atol=1e-5)
+    assert np.ptp(answer, axis=1).min() > 1e-4
+
+
+def test_a_model_of_an_earlier_version_is_refused(push: Callable[..., Path]) -> None:
+    model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    folder = push(model, MelSpec(image_height=2, image_width=2))
+    file = folder / ASSETS_FOLDER / ARCHITECTURE_FILE
+    architecture = file.read_text()
+    file.unlink()
+    with pytest.raises(ValueError, match=r"tells its layers.* Train again with `tumbao run`"):
+        load(folder)
+    file.write_text(architecture[: len(architecture) // 2])
+    with pytest.raises(ValueError, match="do not make a model"):
+        load(folder)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="No model in"):
+        load(tmp_path)

@@ -1,0 +1,1 @@
+"""What a model learned, to see and to hear."""
