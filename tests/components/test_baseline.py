@@ -1,15 +1,18 @@
-"""A new model is compared with the latest other blessed one, never with itself."""
+"""A new model is compared with the one that stands, or the latest other blessed one, never with itself."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from tumbao.components import push_log
 from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
+from tumbao.components.push_place import fingerprint, stand
 
 
 def model(number: int) -> Model:
@@ -111,3 +114,60 @@ def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], fo
     )
     assert resolved is not None
     assert [one.id for one in resolved["model"]] == found
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> dict[int, Path]:
+    """SavedModels with the fingerprints of models 1 to 5."""
+    folders = {number: tmp_path / "models" / str(number) for number in range(1, 6)}
+    for number, folder in folders.items():
+        serving = folder / "Format-Serving"
+        serving.mkdir(parents=True)
+        (serving / "saved_model.pb").touch()
+        (serving / "fingerprint.pb").write_text(f"model {number}")
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("pushed", "taken_back", "candidate", "baseline"),
+    [
+        ([1], {}, 5, [1]),
+        ([1, 2, 4], {}, 5, [4]),
+        ([1, 2, 4], {4: 1}, 5, [1]),
+        ([1, 2, 4], {4: 1}, 4, [1]),
+        ([1, 2, 4], {4: 1}, 1, [2]),
+        ([], {}, 5, [4]),
+    ],
+    ids=["stands", "latest", "rolled back", "the withdrawn again", "the standing again", "nothing pushed"],
+)
+def test_the_model_that_stands_is_the_one_to_beat_and_a_withdrawn_one_never(
+    tmp_path: Path,
+    saved: dict[int, Path],
+    pushed: list[int],
+    taken_back: dict[int, int],
+    candidate: int,
+    baseline: list[int],
+) -> None:
+    place = str(tmp_path / "pushed")
+    for number in pushed:
+        stand(str(saved[number] / "Format-Serving"), place)
+    for withdrawn, again in taken_back.items():
+        own, other = (fingerprint(str(saved[number] / "Format-Serving")) for number in (again, withdrawn))
+        stand(str(saved[again] / "Format-Serving"), place)
+        event = push_log.Event(
+            what=push_log.ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why=""
+        )
+        push_log.append(place, event)
+    models = [model(number) for number in saved]
+    for one in models:
+        one.uri = str(saved[one.id])
+    resolved = LatestOtherBlessedModel(place).resolve_artifacts(
+        store(dict.fromkeys(saved, SALSA)),
+        {
+            "model": models[:4],
+            "model_blessing": [blessing(*one) for one in BLESSINGS],
+            CANDIDATE: [one for one in models if one.id == candidate],
+        },
+    )
+    assert resolved is not None
+    assert [one.id for one in resolved["model"]] == baseline

@@ -8,18 +8,30 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx import v1 as tfx
+from tfx.utils import path_utils
+
+from tumbao.components import push_log
+from tumbao.components.push_place import fingerprint, standing
 
 CANDIDATE = "candidate"
 """Input of the resolver: the model that is about to be evaluated."""
 
 
 class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
-    """Resolve the latest blessed model that is not the candidate itself and has the same task.
+    """Resolve the model that stands at the push place, or else the latest other blessed one with the same task.
 
     With TFX's own strategy a second, identical run would find its own model as a new baseline, evaluate it again and
-    push it again; and a model of other genres, or of images that are drawn otherwise, would be asked what it cannot
-    answer.
+    push it again; a model of other genres, or of images that are drawn otherwise, would be asked what it cannot
+    answer; and a model that a rollback withdrew would go on being the one to beat.
+
+    Parameters
+    ----------
+    place : str
+        Where models are pushed; empty for nowhere.
     """
+
+    def __init__(self, place: str = "") -> None:
+        self._place = place.rstrip("/")
 
     def resolve_artifacts(
         self, store: Any, input_dict: dict[str, list[types.Artifact]]
@@ -36,16 +48,28 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
         Returns
         -------
         resolved : dict or None
-            The latest blessed model and its blessing, or nothing where there is none.
+            A blessed model that is not the candidate, and its blessing, or nothing where there is none: the model that
+            stands at the push place, else the latest that no rollback withdrew.
         """
         others = dict(input_dict)
         candidates = others.pop(CANDIDATE)
         left_out = {artifact.id for artifact in candidates}
         tasks = [_task(store, artifact) for artifact in candidates]
         others = {key: [one for one in artifacts if one.id not in left_out] for key, artifacts in others.items()}
-        others["model"] = [one for one in others["model"] if _task(store, one) in tasks]
+        others["model"] = self._eligible([one for one in others["model"] if _task(store, one) in tasks])
         resolved = super().resolve_artifacts(store, others)
         return {**resolved, CANDIDATE: []} if resolved is not None else None
+
+    def _eligible(self, models: list[types.Artifact]) -> list[types.Artifact]:
+        """Leave the model that stands, or else those that nobody withdrew."""
+        version = standing(self._place) if self._place else ""
+        if not version:
+            return models
+        own = {one.id: fingerprint(path_utils.serving_model_path(one.uri)) for one in models}
+        stands = fingerprint(f"{self._place}/{version}")
+        away = push_log.withdrawn(push_log.read(self._place))
+        left = [one for one in models if own[one.id] not in away]
+        return [one for one in models if own[one.id] and own[one.id] == stands] or left
 
 
 def _task(store: Any, model: types.Artifact) -> str:

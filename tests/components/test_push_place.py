@@ -1,0 +1,139 @@
+"""A push place holds numbered versions, the highest is served, and its log tells how it came there."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from tumbao.components import push_log, push_place
+from tumbao.components.push_log import PUSHED, REFUSED, ROLLED_BACK, Event
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder like a SavedModel's."""
+    folder = tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "assets.extra").mkdir()
+    for name in ("saved_model.pb", "fingerprint.pb", "variables/variables.index", "assets.extra/model.json"):
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.fixture(params=["here", "in a bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A push place that is not there yet; the bucket is TensorFlow's memory."""
+    if request.param == "here":
+        yield str(tmp_path / "pushed")
+        return
+    yield (address := f"ram://{tmp_path.name}/pushed")
+    if tf.io.gfile.exists(address):
+        tf.io.gfile.rmtree(address)
+
+
+def files(folder: str) -> set[str]:
+    return {
+        f"{inside.rstrip('/')}/{name}"[len(folder) + 1 :]
+        for inside, _, names in tf.io.gfile.walk(folder)
+        for name in names
+    }
+
+
+def test_where_nothing_was_pushed_nothing_stands(place: str) -> None:
+    assert push_place.versions(place) == []
+    assert push_place.standing(place) == ""
+    assert push_log.read(place) == []
+
+
+def test_the_newest_version_has_the_highest_number_and_all_of_the_model(
+    place: str, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "card.md").write_text("# A model")
+    first = push_place.stand(str(model), place)
+    second = push_place.stand(f"{model}/", place, [str(tmp_path / "card.md")])
+    assert int(second) > int(first)
+    assert push_place.versions(place) == [first, second]
+    assert push_place.standing(place) == second
+    assert files(f"{place}/{first}") == {path.relative_to(model).as_posix() for path in model.rglob("*.*[bnx]")}
+    assert files(f"{place}/{second}") == files(f"{place}/{first}") | {"assets.extra/card.md"}
+    assert push_place.fingerprint(f"{place}/{second}") == push_place.fingerprint(str(model)) != ""
+
+
+def test_a_clock_that_went_ahead_does_not_hide_what_comes_after(place: str, model: Path) -> None:
+    tf.io.gfile.makedirs(f"{place}/99999999999")  # half of a push, too: it is no version, but its number is taken
+    assert push_place.versions(place) == []
+    assert push_place.stand(str(model), place) == "100000000000"
+
+
+def test_numbers_are_compared_as_numbers_and_other_names_passed_over(tmp_path: Path) -> None:
+    for name in ("9", "10", "old", "11"):
+        (tmp_path / name).mkdir()
+    for name in ("9", "10", "old"):
+        (tmp_path / name / "saved_model.pb").touch()
+    assert push_place.versions(str(tmp_path)) == ["9", "10"]
+
+
+def test_a_copy_that_breaks_off_leaves_nothing(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(tf.errors.NotFoundError):
+        push_place.stand(str(model), str(tmp_path / "pushed"), ["no such file"])
+    assert list((tmp_path / "pushed").iterdir()) == []
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected a SavedModel, with a saved_model\.pb\. Received: "):
+        push_place.stand(str(tmp_path), str(tmp_path / "pushed"))
+
+
+def event(what: str, fingerprint: str, withdrawn: str = "") -> Event:
+    return Event(what=what, version="2", replaces="1", fingerprint=fingerprint, why="año", withdrawn=withdrawn)
+
+
+def test_what_is_logged_is_read_in_order(place: str) -> None:
+    events = [event(PUSHED, "a"), dataclasses.replace(event(REFUSED, "b"), accuracy=0.5), event(ROLLED_BACK, "a", "c")]
+    for one in events:
+        push_log.append(place, one)
+    assert push_log.read(place) == events
+    assert push_place.versions(place) == []
+
+
+def test_a_later_versions_keys_are_passed_over_and_a_broken_line_is_named(tmp_path: Path) -> None:
+    log = tmp_path / push_log.PUSH_LOG
+    log.write_text(json.dumps({**dataclasses.asdict(event(PUSHED, "a")), "mood": "good"}) + "\n")
+    assert [one.fingerprint for one in push_log.read(str(tmp_path))] == ["a"]
+    for broken in ("{", "[]", '{"what": "push"}'):
+        log.write_text(f"{broken}\n")
+        with pytest.raises(ValueError, match=r"pushes\.jsonl, line 1: expected an event"):
+            push_log.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("events", "away"),
+    [
+        ([event(PUSHED, "a"), event(PUSHED, "b")], set()),
+        ([event(PUSHED, "b"), event(ROLLED_BACK, "a", "b")], {"b"}),
+        ([event(ROLLED_BACK, "a", "b"), event(REFUSED, "b")], {"b"}),
+        ([event(ROLLED_BACK, "a", "b"), event(ROLLED_BACK, "b", "a")], {"a"}),
+        ([event(ROLLED_BACK, "a", "b"), event(PUSHED, "b")], set()),
+    ],
+    ids=["never", "rolled back", "refused again", "there and back", "pushed again"],
+)
+def test_a_model_is_withdrawn_from_a_rollback_until_it_stands_again(events: list[Event], away: set[str]) -> None:
+    assert set(push_log.withdrawn(events)) == away
+
+
+def test_who_is_named_even_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ana")
+    assert push_log.who().startswith("ana@")
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert push_log.who().startswith(f"uid{os.getuid()}@")

@@ -1,0 +1,154 @@
+"""Who put which model where, when and why: a line of JSON for each event, beside the pushed versions."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import getpass
+import json
+import os
+import platform
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+PUSH_LOG = "pushes.jsonl"
+"""Name of the log in the push place: no number, so no server takes it for a version."""
+
+PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
+"""What happened: a new model, an earlier one again, or a model that was kept away."""
+
+
+def now() -> str:
+    """Tell the time.
+
+    Returns
+    -------
+    time : str
+        ISO 8601, in UTC, in seconds.
+    """
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def who() -> str:
+    """Tell who is at work.
+
+    Returns
+    -------
+    who : str
+        User (where the system knows no name, its number) and machine, as ``ana@studio``.
+    """
+    user = f"uid{os.getuid()}"
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a container's user may have no name
+        user = getpass.getuser()
+    return f"{user}@{platform.node() or 'unknown'}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the log.
+
+    Parameters
+    ----------
+    what : str
+        `PUSHED`, `ROLLED_BACK` or `REFUSED`.
+    version : str
+        The version that stands since then; empty where a model was refused.
+    replaces : str
+        The version that stood before; empty where none did. For a refusal, the one that goes on standing.
+    fingerprint : str
+        The model's, see `push_place.fingerprint`.
+    why : str
+        A sentence: what the model reached, or who says what of it.
+    model : str
+        Name of the model; empty where it is not known.
+    accuracy : float or None
+        On the test split, over fragments; None where it is not known.
+    withdrawn : str
+        Fingerprint of the model that a rollback took away; else empty.
+    time : str
+        ISO 8601.
+    who : str
+        Who did it.
+    """
+
+    what: str
+    version: str
+    replaces: str
+    fingerprint: str
+    why: str
+    model: str = ""
+    accuracy: float | None = None
+    withdrawn: str = ""
+    time: str = dataclasses.field(default_factory=now)
+    who: str = dataclasses.field(default_factory=who)
+
+
+def append(place: str, event: Event) -> None:
+    """Write an event down.
+
+    Parameters
+    ----------
+    place : str
+        The push place; made if it is not there.
+    event : Event
+        What happened.
+    """
+    tf.io.gfile.makedirs(place)
+    with tf.io.gfile.GFile(f"{place}/{PUSH_LOG}", "a") as file:  # a bucket's file is written anew for it
+        file.write(json.dumps(dataclasses.asdict(event), ensure_ascii=False) + "\n")
+
+
+def read(place: str) -> list[Event]:
+    """Read the log.
+
+    Parameters
+    ----------
+    place : str
+        The push place; it need not exist.
+
+    Returns
+    -------
+    events : list of Event
+        The oldest first. What later versions write beside is passed over.
+
+    Raises
+    ------
+    ValueError
+        If a line is none of a log.
+    """
+    path = f"{place}/{PUSH_LOG}"
+    if not tf.io.gfile.exists(path):
+        return []
+    known = {field.name for field in dataclasses.fields(Event)}
+    events = []
+    with tf.io.gfile.GFile(path) as file:
+        for number, line in enumerate(file.read().splitlines(), start=1):
+            try:
+                events.append(Event(**{key: value for key, value in json.loads(line).items() if key in known}))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ValueError(f"{path}, line {number}: expected an event as JSON. Received: {error}") from error
+    return events
+
+
+def withdrawn(events: Iterable[Event]) -> dict[str, Event]:
+    """Say which models were taken away by a rollback and not put back since.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        The log, the oldest first.
+
+    Returns
+    -------
+    withdrawn : dict of str to Event
+        Fingerprint → the rollback.
+    """
+    away: dict[str, Event] = {}
+    for event in events:
+        if event.what in (PUSHED, ROLLED_BACK):
+            away.pop(event.fingerprint, None)
+        if event.what == ROLLED_BACK and event.withdrawn:
+            away[event.withdrawn] = event
+    return away
