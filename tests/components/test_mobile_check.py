@@ -36,11 +36,13 @@ from tumbao.serving.browser import require_browser
 from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
 from tumbao.serving.joined import join
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
-from tumbao.serving.signatures import save
+from tumbao.serving.model_server import ServingError
+from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM, save
 from tumbao.serving.tflite import convert
 
 GENRES = ("low", "middle", "high")
 FRAGMENTS = 12
+DOORS = (IMAGE, EXAMPLES, WAVEFORM)
 
 Check = Callable[[Path], tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]]
 
@@ -122,7 +124,7 @@ def exported(
         folder = tmp_path_factory.mktemp("exported")
         shutil.copytree(saved_model, folder / "Format-Serving")
         assets = folder / "Format-Serving" / ASSETS_FOLDER
-        assets.mkdir()
+        assets.mkdir(exist_ok=True)
         convert(str(saved_model), assets, calibration, small_spec)
         return folder
 
@@ -157,6 +159,7 @@ def check(
 
     monkeypatch.setattr(mobile_check, "keras_model", keras_model)
     monkeypatch.setattr(mobile_check, "classifier_in_browser", no_browser)
+    monkeypatch.setattr(mobile_check, "replay", lambda _: dict.fromkeys(DOORS, ()))
 
     def run(folder: Path) -> tuple[InfraBlessing, list[dict[str, Any]], list[dict[str, Any]]]:
         model, blessing, report = Model(), InfraBlessing(), AgreementReport()
@@ -320,6 +323,35 @@ def test_a_file_that_fails_in_the_browser_is_vetoed(
     assert rows[-1]["not_measured"] == "it does not answer"
 
 
+def test_a_door_that_fails_behind_tensorflow_serving_is_vetoed(
+    check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(folder: str) -> dict[str, list[str]]:
+        assert folder == str(faithful / "Format-Serving")
+        return {IMAGE: [], WAVEFORM: ["has no warm-up request"], "sound": ["refuses its warm-up request"]}
+
+    monkeypatch.setattr(mobile_check, "replay", found)
+    blessing, rows, _ = check(faithful)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert {row["through"]: row["failures"] for row in rows if row["failures"]} == {
+        "signature image": ["behind TensorFlow Serving refuses its warm-up request"],
+        "signature waveform": ["behind TensorFlow Serving has no warm-up request"],
+    }
+
+
+def test_a_model_that_no_fresh_process_can_load_is_vetoed(
+    check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise ServingError("Loading it ended with code 1:\nTraceback\nNotFoundError: Op type not registered")
+
+    monkeypatch.setattr(mobile_check, "replay", fail)
+    blessing, rows, _ = check(faithful)
+    assert blessing.get_int_custom_property("blessed") == 0
+    told = [failure for row in rows for failure in row["failures"]]
+    assert told == ["behind TensorFlow Serving cannot be loaded: NotFoundError: Op type not registered"]
+
+
 def test_sizes_and_predictions_of_every_fragment_are_written(check: Check, faithful: Path) -> None:
     _, rows, predictions = check(faithful)
     for row in rows[4:]:
@@ -340,9 +372,10 @@ def test_every_comparison_is_reported(check: Check, faithful: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: heard.append(step)):
         check(faithful)
-    comparisons = 4 * FRAGMENTS + 9 * SAMPLE
-    one_by_one = comparisons - SAMPLE  # without a browser, its share is done at once
-    assert heard == [("compare", done, comparisons) for done in (*range(one_by_one + 1), comparisons)]
+    comparisons = 4 * FRAGMENTS + 9 * SAMPLE + 1
+    one_by_one = comparisons - SAMPLE - 1  # without a browser, its share is done at once
+    done = (*range(one_by_one + 1), comparisons - 1, comparisons)
+    assert heard == [("compare", number, comparisons) for number in done]
 
 
 def test_a_song_that_is_no_longer_what_was_ingested_is_named(manifests: Path, small_spec: MelSpec) -> None:

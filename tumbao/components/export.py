@@ -40,6 +40,7 @@ from tumbao.serving.model_info import (
     preferred,
 )
 from tumbao.serving.tflite import convert
+from tumbao.serving.warmup import write_warmup
 
 CALIBRATION_IMAGES = 110
 """Images of the training split that give the full-integer model its ranges, taken from all genres in turn."""
@@ -91,7 +92,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
     images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES)
     wanted = precisions.split()
-    progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 2)
+    progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 3)
     with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
         assets = Path(scratch)
         convert(target, assets, images, spec, lambda: progress.advance("convert"), wanted)
@@ -104,6 +105,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         write_vectors(assets, spec, info.genres)
         fileio.copy(f"{target}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}", str(assets / ARCHITECTURE_FILE))
         io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
+    write_warmup(target, spec)
+    progress.advance("convert")
 
 
 def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:

@@ -3,6 +3,7 @@
 The float model is the SavedModel's image door, on every fragment of the test split. Through LiteRT, which phones run,
 the classifiers answer for every fragment as well; the other ways to an answer are compared on `SAMPLE` fragments, those
 that take sound with the sound decoded once more from the songs. Where no browser can be asked, the report says why.
+Each door is also asked as TensorFlow Serving would ask it, in a fresh process.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -41,6 +42,8 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.agreement import agreement
 from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
 from tumbao.serving.model_info import AUDIO_FILE, preferred
+from tumbao.serving.model_server import ServingError, replay
+from tumbao.serving.signatures import IMAGE
 from tumbao.trainer.run import HEAD_FILE
 
 SAMPLE = 10
@@ -52,7 +55,7 @@ _FIGURES = ("agreement", "accuracy", "float_accuracy", "max_probability_differen
 class AgreementReport(types.Artifact):
     """`agreement.json`: every artefact's row; `predictions.jsonl`: the float model's answer to every test fragment."""
 
-    TYPE_NAME = "AgreementReport"
+    TYPE_NAME = "tumbao.AgreementReport"
 
 
 @tfx.dsl.components.component
@@ -100,7 +103,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     heard = [(fragments[index][record.SONG].decode(), fragments[index][record.FRAGMENT]) for index in sample]
     sounds = dict(zip(sample, waveforms(f"{manifests}/test.csv", heard, MelSpec(**json.loads(mel_spec))), strict=True))
     count = len(classifiers(saved_model))
-    progress.start("compare", (1 + count) * len(fragments) + (6 + count) * len(sample))
+    progress.start("compare", (1 + count) * len(fragments) + (6 + count) * len(sample) + 1)
     rows = []
     reference = np.zeros(0)
     keras = keras_model(trunk, weights, f"{model_run.uri}/{HEAD_FILE}")
@@ -123,6 +126,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     except BrowserError as error:
         failure = f"does not answer: {str(error).splitlines()[0]}"
         rows.append(_unmeasured(rows, "it does not answer", [failure]))
+    _ask_as_a_server(saved_model, rows)
+    progress.advance("compare")
     _write(f"{report.uri}/agreement.json", json.dumps(rows, indent=1))
     _write(f"{report.uri}/predictions.jsonl", "".join(map(_prediction_line, fragments, reference)))
     blessed = not any(row["failures"] for row in rows)
@@ -195,6 +200,18 @@ def _unmeasured(rows: list[dict[str, Any]], reason: str, failures: list[str]) ->
     row = found[preferred(found)]
     told = {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
     return row | dict.fromkeys(_FIGURES) | told
+
+
+def _ask_as_a_server(saved_model: str, rows: list[dict[str, Any]]) -> None:
+    """Put what is wrong behind TensorFlow Serving into the doors' rows, which come first."""
+    doors = {row["through"]: row for row in rows if row["name"] == "SavedModel"}
+    try:
+        found = replay(saved_model)
+    except ServingError as error:
+        found = {IMAGE: [f"cannot be loaded: {str(error).splitlines()[-1]}"]}
+    for door, failures in found.items():
+        row = doors.get(f"signature {door}", rows[0])
+        row["failures"] += [f"behind TensorFlow Serving {failure}" for failure in failures]
 
 
 def _prediction_line(fragment: dict[str, Any], probabilities: np.ndarray) -> str:

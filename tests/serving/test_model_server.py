@@ -1,0 +1,213 @@
+"""Warm-up requests, and asking a SavedModel by TensorFlow Serving's messages: what is refused, and what is told."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.predict_pb2 import PredictRequest  # type: ignore[import-untyped]
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog  # type: ignore[import-untyped]
+
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving import model_server
+from tumbao.serving.model_server import WARMUP_FILE, ModelServer, ServingError, replay
+from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, PROBABILITIES, WAVEFORM, save
+from tumbao.serving.warmup import write_warmup
+
+SPEC = MelSpec(
+    sample_rate_hz=8_000,
+    fragment_seconds=2.0,
+    window_samples=512,
+    hop_samples=128,
+    mel_bands=32,
+    mel_max_hz=4_000.0,
+    image_height=32,
+    image_width=40,
+)
+NAMES = ("cumbia", "salsa", "vallenato")
+DOORS = [IMAGE, EXAMPLES, WAVEFORM]
+
+
+def network(seed: int) -> keras.Model:
+    weights = np.random.default_rng(seed).normal(size=(120, len(NAMES))) / 500
+    dense = keras.layers.Dense(len(NAMES), "softmax")
+    pool = keras.layers.Reshape((32, 120))
+    model = keras.Sequential([keras.Input(SPEC.image_shape), pool, keras.layers.GlobalAveragePooling1D(), dense])
+    dense.set_weights([weights, np.zeros(len(NAMES))])
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "1"
+    save(network(1), str(folder), NAMES, SPEC)
+    write_warmup(str(folder), SPEC)
+    return folder
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(model, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> ModelServer:
+    return ModelServer(str(model))
+
+
+def warmup(model: Path) -> list[PredictionLog]:
+    return [PredictionLog.FromString(one.numpy()) for one in tf.data.TFRecordDataset(str(model / WARMUP_FILE))]
+
+
+def rewrite(model: Path, change: Callable[[PredictionLog], None]) -> None:
+    logs = warmup(model)
+    with tf.io.TFRecordWriter(str(model / WARMUP_FILE)) as writer:
+        for log in logs:
+            change(log)
+            writer.write(log.SerializeToString())
+
+
+def asking(door: str, **inputs: np.ndarray) -> PredictRequest:
+    request = PredictRequest(inputs={name: tf.make_tensor_proto(value) for name, value in inputs.items()})
+    request.model_spec.signature_name = door
+    return request
+
+
+def failures(model: Path) -> dict[str, list[str]]:
+    """Ask in this process, which is quicker than in another."""
+    return model_server._failures(str(model))
+
+
+def test_every_door_has_a_small_request_for_the_same_fragment(model: Path) -> None:
+    logs = warmup(model)
+    requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
+    assert sorted(requests) == sorted(DOORS) == ModelServer(str(model)).doors
+    assert {log.WhichOneof("log_type") for log in logs} == {"predict_log"}
+    waveform = tf.make_ndarray(requests[WAVEFORM].inputs["waveform"])
+    assert (waveform.dtype, waveform.shape) == (np.float32, (1, SPEC.fragment_samples))
+    assert np.abs(waveform[0, :8_000]).max() > 0.4
+    assert not waveform[0, 8_000:].any()
+    (record,) = requests[EXAMPLES].inputs["examples"].string_val
+    png = tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
+    np.testing.assert_array_equal(
+        tf.io.decode_png(png, channels=3), tf.make_ndarray(requests[IMAGE].inputs["image"])[0]
+    )
+    assert (model / WARMUP_FILE).stat().st_size < 100_000 < 3 * 4 * SPEC.fragment_samples
+
+
+def test_a_process_of_its_own_finds_all_doors_well(model: Path) -> None:
+    assert replay(str(model)) == {door: [] for door in DOORS}
+
+
+def test_answers_are_the_models(server: ModelServer) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (3, *SPEC.image_shape), np.uint8)
+    response = server.predict(asking(IMAGE, image=images))
+    found = tf.make_ndarray(response.outputs[PROBABILITIES])
+    np.testing.assert_allclose(found, network(1).predict(images, verbose=0), atol=1e-6)
+    assert tf.make_ndarray(response.outputs[GENRES]).tolist() == [[name.encode() for name in NAMES]] * 3
+    assert response.model_spec.signature_name == IMAGE
+
+
+def test_without_a_name_the_default_door_answers(server: ModelServer, model: Path) -> None:
+    (log,) = (one for one in warmup(model) if one.predict_log.request.model_spec.signature_name == EXAMPLES)
+    request = log.predict_log.request
+    request.model_spec.ClearField("signature_name")
+    assert server.predict(request).outputs.keys() == {PROBABILITIES, GENRES}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (asking("picture"), r"one of the signatures image, serving_default, waveform\. Received: 'picture'"),
+        (asking("__saved_model_init_op"), "one of the signatures"),
+        (asking(IMAGE), r"image: expected the inputs \['image'\]\. Received: \[\]"),
+        (asking(IMAGE, picture=np.zeros(1)), r"Received: \['picture'\]"),
+        (
+            asking(IMAGE, image=np.zeros((1, 32, 40, 3), np.float32)),
+            r"uint8 \(None, 32, 40, 3\)\. Received: float32 \(1, 32, 40, 3\)",
+        ),
+        (asking(IMAGE, image=np.zeros((32, 40, 3), np.uint8)), r"Received: uint8 \(32, 40, 3\)"),
+    ],
+    ids=["unknown door", "no door", "nothing", "other name", "other type", "no batch"],
+)
+def test_what_the_signature_does_not_say_is_refused(
+    server: ModelServer, request_: PredictRequest, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        server.predict(request_)
+
+
+def test_other_weights_are_noticed_at_every_door(copy: Path) -> None:
+    requests = (copy / WARMUP_FILE).read_bytes()
+    save(network(2), str(copy), NAMES, SPEC)
+    (copy / WARMUP_FILE).write_bytes(requests)
+    found = failures(copy)
+    assert sorted(found) == sorted(DOORS)
+    for (failure,) in found.values():
+        assert failure.startswith("is up to 0.")
+        assert failure.endswith("off in probabilities, expected 0.01 at most")
+
+
+def test_other_genres_are_noticed(copy: Path) -> None:
+    def swap(log: PredictionLog) -> None:
+        log.predict_log.response.outputs[GENRES].string_val[0] = b"bolero"
+
+    rewrite(copy, swap)
+    assert failures(copy) == {door: ["answers with other genres than expected"] for door in DOORS}
+
+
+def test_other_shapes_and_outputs_are_noticed(copy: Path) -> None:
+    def change(log: PredictionLog) -> None:
+        outputs = log.predict_log.response.outputs
+        if log.predict_log.request.model_spec.signature_name == IMAGE:
+            del outputs[GENRES]
+        else:
+            outputs[PROBABILITIES].CopyFrom(tf.make_tensor_proto(np.zeros((1, 2))))
+
+    rewrite(copy, change)
+    found = failures(copy)
+    assert found[IMAGE] == ["answers with ['genres', 'probabilities'], expected ['probabilities']"]
+    assert found[EXAMPLES] == ["answers with float32 (1, 3) of probabilities, expected float64 (1, 2)"]
+
+
+def test_a_request_that_a_door_cannot_take_is_told(copy: Path) -> None:
+    def spoil(log: PredictionLog) -> None:
+        request = log.predict_log.request
+        if request.model_spec.signature_name == EXAMPLES:
+            request.inputs["examples"].string_val[0] = b"no record"
+        if request.model_spec.signature_name == WAVEFORM:
+            request.model_spec.signature_name = "sound"
+
+    rewrite(copy, spoil)
+    found = failures(copy)
+    assert [door for door, told in found.items() if not told] == [IMAGE]
+    assert found[EXAMPLES][0].startswith("refuses its warm-up request: ")
+    assert "Could not parse example" in found[EXAMPLES][0]
+    assert found["sound"][0].startswith("refuses its warm-up request: Expected one of the signatures")
+    assert found[WAVEFORM] == ["has no warm-up request"]
+
+
+def test_without_the_file_no_door_is_well(copy: Path) -> None:
+    (copy / WARMUP_FILE).unlink()
+    assert failures(copy) == {door: ["has no warm-up request"] for door in DOORS}
+
+
+def test_a_process_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = tmp_path / "dying"
+    dying.write_text("#!/bin/sh\necho 'variables are missing' >&2; kill -ABRT $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    with pytest.raises(ServingError, match=r"Loading model ended with code -6:\nvariables are missing"):
+        replay("model")
+
+
+def test_half_a_model_is_not_loaded(copy: Path) -> None:
+    (copy / "variables" / "variables.index").unlink()
+    with pytest.raises(ValueError, match="not a valid checkpoint"):
+        failures(copy)

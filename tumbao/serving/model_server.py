@@ -1,0 +1,163 @@
+"""Would TensorFlow Serving serve this model? Loads and queries it as that server does, where the server is not.
+
+The graph is loaded for a session; requests and answers are the server's messages; names, types and shapes are those of
+the signatures. What the warm-up requests ask is asked in a process of its own, which has TensorFlow's operations and no
+others, as the server has.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse  # type: ignore[import-untyped]
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog  # type: ignore[import-untyped]
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+"""Where TensorFlow Serving looks for warm-up requests in a SavedModel."""
+
+TOLERANCE = 0.01
+"""How far a probability may be from the expected one."""
+
+
+class ServingError(RuntimeError):
+    """TensorFlow Serving could not load the model; the message holds the end of what was said."""
+
+
+class ModelServer:
+    """A SavedModel behind TensorFlow Serving's Predict.
+
+    Parameters
+    ----------
+    saved_model : str
+        Its folder.
+
+    Attributes
+    ----------
+    doors : list of str
+        Signatures that answer Predict, in alphabetical order.
+    """
+
+    def __init__(self, saved_model: str) -> None:
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], saved_model)
+        method = tf.saved_model.PREDICT_METHOD_NAME
+        self._signatures = {name: one for name, one in loaded.signature_def.items() if one.method_name == method}
+        self.doors = sorted(self._signatures)
+
+    def predict(self, request: PredictRequest) -> PredictResponse:
+        """Answer a request.
+
+        Parameters
+        ----------
+        request : PredictRequest
+            All inputs of the signature that it names; without a name, of `serving_default`.
+
+        Returns
+        -------
+        response : PredictResponse
+            All outputs of the signature.
+
+        Raises
+        ------
+        ValueError
+            If there is no such signature, or an input's name, type or shape is not the signature's.
+        """
+        name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+        if name not in self._signatures:
+            raise ValueError(f"Expected one of the signatures {', '.join(self.doors)}. Received: {name!r}")
+        signature = self._signatures[name]
+        if request.inputs.keys() != signature.inputs.keys():
+            raise ValueError(f"{name}: expected the inputs {[*signature.inputs]}. Received: {[*request.inputs]}")
+        feeds = {}
+        for alias, declared in signature.inputs.items():
+            tensor = request.inputs[alias]
+            expected, received = _form(declared), _form(tensor)
+            if expected.dtype != received.dtype or not expected.is_compatible_with(received):
+                raise ValueError(f"{name}: expected for {alias} {_words(expected)}. Received: {_words(received)}")
+            feeds[declared.name] = tf.make_ndarray(tensor)
+        values = self._session.run({alias: output.name for alias, output in signature.outputs.items()}, feeds)
+        response = PredictResponse(outputs={alias: tf.make_tensor_proto(value) for alias, value in values.items()})
+        response.model_spec.CopyFrom(request.model_spec)
+        return response
+
+
+def replay(saved_model: str) -> dict[str, list[str]]:
+    """Load a SavedModel in a process of its own and ask each door what its warm-up request asks.
+
+    Parameters
+    ----------
+    saved_model : str
+        Its folder, with `WARMUP_FILE`.
+
+    Returns
+    -------
+    failures : dict of str to list of str
+        Door → what is wrong with it, in words; empty where all is well.
+
+    Raises
+    ------
+    ServingError
+        If the model cannot be loaded, or the process dies.
+    """
+    command = [sys.executable, "-m", "tumbao.serving.model_server", saved_model]
+    child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if child.returncode:
+        end = "\n".join(child.stderr.splitlines()[-15:])
+        raise ServingError(f"Loading {saved_model} ended with code {child.returncode}:\n{end}")
+    failures: dict[str, list[str]] = json.loads(child.stdout.splitlines()[-1])
+    return failures
+
+
+def _failures(saved_model: str) -> dict[str, list[str]]:
+    """Ask in this process; what `replay` starts."""
+    server = ModelServer(saved_model)
+    failures: dict[str, list[str]] = {}
+    for log in _requests(f"{saved_model}/{WARMUP_FILE}"):
+        door = log.request.model_spec.signature_name
+        try:
+            failures.setdefault(door, []).extend(_differences(log.response, server.predict(log.request)))
+        except (ValueError, tf.errors.OpError) as error:
+            reason = str(error).partition("\n\t [[")[0].splitlines()[-1]
+            failures.setdefault(door, []).append(f"refuses its warm-up request: {reason}")
+    return {door: failures.get(door, ["has no warm-up request"]) for door in sorted({*server.doors, *failures})}
+
+
+def _requests(file: str) -> list[PredictionLog]:
+    records = tf.data.TFRecordDataset(file).as_numpy_iterator() if tf.io.gfile.exists(file) else ()
+    return [PredictionLog.FromString(record).predict_log for record in records]
+
+
+def _differences(expected: PredictResponse, received: PredictResponse) -> list[str]:
+    if expected.outputs.keys() != received.outputs.keys():
+        return [f"answers with {sorted(received.outputs)}, expected {sorted(expected.outputs)}"]
+    differences = []
+    for name, tensor in sorted(expected.outputs.items()):
+        theirs, ours = tf.make_ndarray(tensor), tf.make_ndarray(received.outputs[name])
+        if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+            forms = (_words(_form(one)) for one in (received.outputs[name], tensor))
+            differences.append("answers with {1} of {0}, expected {2}".format(name, *forms))
+        elif ours.dtype == object:
+            if (ours != theirs).any():
+                differences.append(f"answers with other {name} than expected")
+        elif not (np.abs(ours - theirs) <= TOLERANCE).all():
+            far = float(np.abs(ours - theirs).max())
+            differences.append(f"is up to {far:.3f} off in {name}, expected {TOLERANCE} at most")
+    return differences
+
+
+def _form(tensor: TensorProto | TensorInfo) -> tf.TensorSpec:
+    return tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.as_dtype(tensor.dtype))
+
+
+def _words(form: tf.TensorSpec) -> str:
+    return f"{form.dtype.name} {form.shape}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_failures(sys.argv[1])) + "\n")
