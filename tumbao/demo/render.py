@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +53,34 @@ def waveform(midi: bytes) -> Waveform:
     waveform : np.ndarray [shape=(frames, 2), dtype=float32]
         Left and right at 44,100 Hz, between -1 and 1, with the room's tail faded out. The same for the same MIDI.
     """
-    song = symusic.Score.from_midi(midi).to("second")
-    sounds = _sounds(song)
+    return next(versions(midi, (midi,)))
+
+
+def versions(song: bytes, others: Iterable[bytes]) -> Iterator[Waveform]:
+    """Render versions of a song in that song's own room, so that they differ by their notes alone.
+
+    Parameters
+    ----------
+    song : bytes
+        A standard MIDI file, whose bytes choose room and loudness.
+    others : iterable of bytes
+        Standard MIDI files: the song with a track muted, for example. A distinct note is synthesised once for all.
+
+    Yields
+    ------
+    waveform : np.ndarray [shape=(frames, 2), dtype=float32]
+        As of `waveform`, for each of `others`.
+    """
+    scores = [symusic.Score.from_midi(midi).to("second") for midi in others]
+    sounds = _sounds(scores)
+    for score in scores:
+        rng = np.random.default_rng(np.frombuffer(hashlib.sha256(song).digest(), np.uint32))
+        yield _mastered(_in_a_room(_mixed(score, sounds), rng), rng).T
+
+
+def _mixed(song: symusic.core.ScoreSecond, sounds: Mapping[_Sound, Waveform]) -> Waveform:
+    """Put every note where it belongs: left and right, with time for the room's tail."""
     frames = round((song.end() + _ROOM_SECONDS) * SAMPLE_RATE_HZ)
-    rng = np.random.default_rng(np.frombuffer(hashlib.sha256(midi).digest(), np.uint32))
     mix = np.zeros((2, frames), np.float32)
     for track in song.tracks:
         controls = {control.number: control.value for control in track.controls}
@@ -69,7 +94,7 @@ def waveform(midi: bytes) -> Waveform:
         level = (controls.get(_LEVEL, 100) / 127) ** 1.5
         mix[0] += np.float32(level * np.cos(angle)) * voice
         mix[1] += np.float32(level * np.sin(angle)) * voice
-    return _mastered(_in_a_room(mix, rng), rng).T
+    return mix
 
 
 def _sound(track: symusic.core.TrackSecond, note: symusic.core.NoteSecond) -> _Sound:
@@ -78,9 +103,9 @@ def _sound(track: symusic.core.TrackSecond, note: symusic.core.NoteSecond) -> _S
     return False, track.program, note.pitch, max(2, round(note.duration / _DURATION_STEP_SECONDS))
 
 
-def _sounds(song: symusic.core.ScoreSecond) -> dict[_Sound, Waveform]:
-    """Synthesise every distinct note of a song, each at a peak of 1."""
-    wanted = sorted({_sound(track, note) for track in song.tracks for note in track.notes})
+def _sounds(songs: Iterable[symusic.core.ScoreSecond]) -> dict[_Sound, Waveform]:
+    """Synthesise every distinct note of songs, each at a peak of 1."""
+    wanted = sorted({_sound(track, note) for song in songs for track in song.tracks for note in track.notes})
     notes: dict[_Sound, tuple[float, float]] = {}
     players: dict[tuple[bool, int], symusic.core.TrackSecond] = {}
     start = 0.0

@@ -11,13 +11,15 @@ from tumbao.components.report import words
 from tumbao.components.report.style import DARK, LIGHT
 
 
-def template(folder: Path) -> jinja2.Template:
+def template(folder: Path, name: str = "template.html.j2") -> jinja2.Template:
     """Read a page's template.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where its ``template.html.j2`` lies. It may include ``look.css.j2``, the look of all pages.
+        Where it lies. It may include ``look.css.j2``, the look of all pages.
+    name : str
+        Its file.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def template(folder: Path) -> jinja2.Template:
         "megabytes": words.megabytes,
         "percent": words.percent,
     }
-    return environment.get_template("template.html.j2")
+    return environment.get_template(name)
 
 
 def data_uri(png: bytes) -> str:
