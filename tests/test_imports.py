@@ -25,6 +25,8 @@ ADAPTERS = {
     "components/ingest/executor.py",
     "components/ingest/transform.py",
     "components/mobile_check.py",
+    "components/push_reason.py",
+    "components/pusher.py",
     "components/song_evaluation.py",
     "components/tuner.py",
     "pipeline/collect.py",

@@ -373,6 +373,8 @@ def test_verdict_names_the_place_the_veto_and_the_second_run() -> None:
     again = dataclasses.replace(data, push=Push(False, "pushed/123"))
     assert verdict(again).outcome == "standing"
     assert "not pushed again" in verdict(again).sentence
+    away = verdict(dataclasses.replace(data, push=Push(False, None, "ana withdrew it")))
+    assert (away.outcome, away.sentence) == ("refused", "Good enough, but not pushed: ana withdrew it.")
     vetoed = dataclasses.replace(
         data, mobile_check=MobileCheck(False, ("int8 agrees on 40 % only.",)), push=Push(False, None)
     )

@@ -16,6 +16,7 @@ from tfx.dsl.io import fileio
 
 from tumbao.components.gate import ACCURACY, OVERALL, read_figures
 from tumbao.components.images import decode_image, read_records
+from tumbao.components.pusher import REASON
 from tumbao.components.report import data
 from tumbao.components.search import Search
 from tumbao.components.song_evaluation import read_song_metrics
@@ -335,9 +336,10 @@ def _artefacts(report: str | None) -> Iterable[data.Artefact]:
 def _push(artifacts: Artifacts) -> data.Push | None:
     if not artifacts.uri("Pusher", "pushed_model"):
         return None
+    done = artifacts.property("Pusher", "pushed_model", "pushed")
     where = artifacts.property("Pusher", "pushed_model", "pushed_destination")
     fresh = artifacts.executions["Pusher"].last_known_state == metadata_store_pb2.Execution.COMPLETE
-    return data.Push(bool(where) and fresh, where)
+    return data.Push(bool(done) and fresh, where, artifacts.property("Pusher", "pushed_model", REASON) or "")
 
 
 def _read(path: str) -> str:

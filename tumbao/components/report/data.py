@@ -360,10 +360,13 @@ class Push:
         Whether this run put a model at the push place.
     pushed_to : str or None
         Where the model stands; with ``pushed`` false, where an earlier run already put the same one.
+    withdrawn : str
+        Why a model that passed every check was kept away: a rollback took it from there; else empty.
     """
 
     pushed: bool
     pushed_to: str | None
+    withdrawn: str = ""
 
 
 @dataclass(frozen=True)

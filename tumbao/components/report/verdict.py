@@ -17,8 +17,8 @@ class Verdict:
     Parameters
     ----------
     outcome : str
-        ``pushed``; ``standing`` (blessed, the same model was pushed before); ``refused`` by the gate or the mobile
-        check; ``failed``; ``unfinished``.
+        ``pushed``; ``standing`` (blessed, the same model was pushed before); ``refused`` by the gate, the mobile
+        check, or because a rollback withdrew the model; ``failed``; ``unfinished``.
     title : str
         Two or three words.
     sentence : str
@@ -62,6 +62,8 @@ def verdict(data: ReportData) -> Verdict:
         return Verdict("refused", "Vetoed", f"Good enough by its test figures, but not pushed: {failures}{leaky}")
     if pushed:
         return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
+    if data.push and data.push.withdrawn:
+        return Verdict("refused", "Withdrawn", f"Good enough, but not pushed: {data.push.withdrawn}.")
     if where:
         return Verdict(
             "standing", "Blessed", f"The model passed every check; it already stands at {where}: not pushed again."
