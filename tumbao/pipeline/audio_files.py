@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.folders import walk
 from tumbao.components.ingest.listing import is_outside
 from tumbao.components.ingest.manifest import read_entries
+from tumbao.components.ingest.places import Place, place
 from tumbao.components.ingest.tables import EXTENSIONS
 
 
@@ -47,7 +47,7 @@ class AudioFiles:
     left_out: int
 
 
-def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
+def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     """List the songs to classify.
 
     A file that is named is taken as it is, unless its ending is that of a list (`tables.EXTENSIONS`): then its rows
@@ -56,7 +56,7 @@ def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
 
     Parameters
     ----------
-    paths : iterable of str or Path
+    paths : iterable of str or Place
         Files, folders and lists.
 
     Returns
@@ -69,9 +69,9 @@ def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
     ValueError
         If a path does not exist, a list makes no sense, or there is no song at all.
     """
-    roots = [Path(path) for path in paths]
+    roots = [place(path) for path in paths]
     found: dict[Part, Song] = {}
-    left_out: set[Path] = set()
+    left_out: set[Place] = set()
     for path in roots:
         if not path.exists():
             raise ValueError(f"No such file or folder: {path}")
@@ -94,7 +94,7 @@ def find_audio_files(paths: Iterable[str | Path]) -> AudioFiles:
     return AudioFiles(tuple(found.values()), len(left_out))
 
 
-def _listed(file: Path) -> Iterator[Song]:
+def _listed(file: Place) -> Iterator[Song]:
     root = file.parent
     for entry in read_entries(file, root=root, required=("file_name",)):
         part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)

@@ -17,9 +17,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from tumbao import progress
 from tumbao.components.ingest.audio_error import AudioError, Reason
@@ -29,7 +27,9 @@ from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.whole_folder import write_whole_folder
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
@@ -142,7 +142,7 @@ class Catalog:
 
 
 def scan(
-    library: Path,
+    library: Place,
     genres: Sequence[str],
     spec: MelSpec,
     layout: str = "auto",
@@ -153,7 +153,7 @@ def scan(
 
     Parameters
     ----------
-    library : Path
+    library : Place
         A folder or a list of songs, see `layouts.read_library`.
     genres : sequence of str
         The run's genres. Other songs are rejected as of unknown genre.
@@ -183,7 +183,7 @@ def scan(
 
 
 def look_through(
-    library: Path,
+    library: Place,
     entries: Sequence[Entry],
     genres: Sequence[str],
     spec: MelSpec,
@@ -194,7 +194,7 @@ def look_through(
 
     Parameters
     ----------
-    library : Path
+    library : Place
         The folder or the list of songs.
     entries : sequence of Entry
         What it lists, see `layouts.read_library`.
@@ -223,12 +223,12 @@ def look_through(
     return Catalog(library.name, is_synthetic(root), songs, rejected)
 
 
-def is_synthetic(library: Path) -> bool:
+def is_synthetic(library: Place) -> bool:
     """Tell whether a library declares itself composed.
 
     Parameters
     ----------
-    library : Path
+    library : Place
         The library's folder.
 
     Returns
@@ -284,7 +284,7 @@ def require_genres(
 def _look(
     decoders: Decoders,
     memory: LookMemory | None,
-    root: Path,
+    root: Place,
     genres: Sequence[str],
     spec: MelSpec,
     number: int,
@@ -371,21 +371,21 @@ MANIFEST_COLUMNS = (
 
 def write_manifests(
     catalog: Catalog,
-    folder: Path,
+    folder: Place,
     *,
     genres: Sequence[str],
     protocol: str,
     seed: int,
     spec: MelSpec,
     method: str = "stratified",
-) -> Path:
+) -> Place:
     """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
 
     Parameters
     ----------
     catalog : Catalog
         The library.
-    folder : Path
+    folder : Place
         Where the manifests' folder is made.
     genres : sequence of str
         The run's genres, in the order of the labels.
@@ -400,7 +400,7 @@ def write_manifests(
 
     Returns
     -------
-    manifests : Path
+    manifests : Place
         ``folder/<digest>``; an equal catalog gives the same folder, untouched.
 
     Raises
@@ -439,14 +439,7 @@ def write_manifests(
     texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
     target = folder / digest
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as half_written:
-            inner = Path(half_written) / digest
-            inner.mkdir()
-            for name, text in texts.items():
-                (inner / name).write_text(text, "utf-8")
-            inner.rename(target)
+    write_whole_folder(target, texts)
     return target
 
 

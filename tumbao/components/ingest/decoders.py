@@ -13,7 +13,7 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.fragments import Ending, Fragment, fragment_count, require_length
 from tumbao.components.ingest.isolation import MEMORY_BYTES, PATIENCE_SECONDS, DiedError, HungError, Processes
-from tumbao.components.ingest.remote import local_copy
+from tumbao.components.ingest.places import local_copy, place
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import Sound
 from tumbao.schema.mel_spec import MelSpec
@@ -157,7 +157,7 @@ class Decoders:
         self, part: Part, function: Callable[..., Iterator[T | None]] | str, *arguments: Any
     ) -> Generator[T, None, None]:
         try:
-            with local_copy(part.path) as local:
+            with local_copy(place(part.path)) as local:
                 here = dataclasses.replace(part, path=str(local))
                 for item in self._processes.run(function, here, *arguments):
                     if item is not None:

@@ -6,6 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
+from tumbao.components.ingest.places import Address, Place, below
+
 _TEXTS = (".json", ".jsonl", ".txt", ".md", ".csv", ".tsv", ".xml", ".html", ".pdf", ".lrc", ".nfo", ".log", ".ini")
 _PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 _LISTS = (".cue", ".m3u", ".m3u8", ".pls", ".sfv", ".md5", ".db", ".mid")
@@ -20,25 +22,25 @@ class Listing:
 
     Parameters
     ----------
-    files : tuple of Path
+    files : tuple of Place
         What may be songs, sorted: only the content says whether a file is one.
-    sidecars : tuple of Path
+    sidecars : tuple of Place
         What is none by its ending, sorted, see `SIDECARS`.
     unlisted : tuple of OSError
         Why folders could not be listed; each error names its folder.
     """
 
-    files: tuple[Path, ...]
-    sidecars: tuple[Path, ...]
+    files: tuple[Place, ...]
+    sidecars: tuple[Place, ...]
     unlisted: tuple[OSError, ...]
 
 
-def walk(folder: Path) -> Listing:
+def walk(folder: Place) -> Listing:
     """List a folder, following links, but no folder twice.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Where to begin.
 
     Returns
@@ -46,8 +48,19 @@ def walk(folder: Path) -> Listing:
     listing : Listing
         Everything below it.
     """
-    paths: list[Path] = []
     unlisted: list[OSError] = []
+    paths: list[Place] = []
+    if isinstance(folder, Address):
+        paths.extend(_in_bucket(folder, unlisted))
+    else:
+        paths.extend(_here(folder, unlisted))
+    sidecars = tuple(path for path in paths if path.suffix.lower() in SIDECARS)
+    files = tuple(path for path in paths if path.suffix.lower() not in SIDECARS)
+    return Listing(files, sidecars, tuple(unlisted))
+
+
+def _here(folder: Path, unlisted: list[OSError]) -> list[Path]:
+    paths: list[Path] = []
     seen: set[Path] = set()
     for place, folders, names in os.walk(folder, onerror=unlisted.append, followlinks=True):
         if (real := Path(place).resolve()) in seen:
@@ -56,7 +69,13 @@ def walk(folder: Path) -> Listing:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths += [Path(place) / name for name in names if not name.startswith(".")]
-    paths.sort()
-    sidecars = tuple(path for path in paths if path.suffix.lower() in SIDECARS)
-    files = tuple(path for path in paths if path.suffix.lower() not in SIDECARS)
-    return Listing(files, sidecars, tuple(unlisted))
+    return sorted(paths)
+
+
+def _in_bucket(folder: Address, unlisted: list[OSError]) -> list[Address]:
+    try:
+        paths = folder.files_below()
+    except OSError as error:
+        unlisted.append(error)
+        return []
+    return [path for path in paths if not any(part.startswith(".") for part in below(path, folder).parts)]

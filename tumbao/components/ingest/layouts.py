@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from tumbao.components.ingest.listing import Entry, read_folder, split_name
 from tumbao.components.ingest.manifest import read_entries, read_manifest
+from tumbao.components.ingest.places import Place, is_remote
 from tumbao.components.ingest.published import fma_table, jamendo_table, read_fma, read_jamendo
 
 LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", "jamendo")
@@ -22,12 +22,12 @@ LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", 
 _METADATA = (".csv", ".jsonl", ".parquet")
 
 
-def read_library(source: Path, layout: str = "auto", genres: Sequence[str] = ()) -> list[Entry]:
+def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()) -> list[Entry]:
     """List the songs of a library.
 
     Parameters
     ----------
-    source : Path
+    source : Place
         A folder, or a list of songs.
     layout : str
         One of `LAYOUTS`; `auto` looks at what is there.
@@ -57,12 +57,12 @@ def read_library(source: Path, layout: str = "auto", genres: Sequence[str] = ())
     return {"folder": read_folder, "manifest": read_manifest, "audiofolder": read_audiofolder}[layout](source)
 
 
-def find_layout(source: Path) -> str:
+def find_layout(source: Place) -> str:
     """Tell the form of a library by looking at it.
 
     Parameters
     ----------
-    source : Path
+    source : Place
         A folder or a file.
 
     Returns
@@ -79,12 +79,12 @@ def find_layout(source: Path) -> str:
     return "folder" if source.is_dir() else "manifest"
 
 
-def read_audiofolder(folder: Path) -> list[Entry]:
+def read_audiofolder(folder: Place) -> list[Entry]:
     """List a folder in the form of Hugging Face's audiofolder, with metadata files.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         `metadata.csv` or `metadata.jsonl` lies in it or in its split folders, with `file_name` relative to where it
         lies. Genres stand in its column `genre` or `label`; without one, the folder of a song is its genre.
 
@@ -117,7 +117,7 @@ def read_audiofolder(folder: Path) -> list[Entry]:
         rows = read_entries(table, root=root, required=("file_name",))
         genres_by_folder = not any(row.genre for row in rows)
         for row in rows:
-            path = os.path.normpath(row.path)
+            path = row.path if is_remote(row.path) else os.path.normpath(row.path)
             place = found.get(path)
             if place is None:
                 entries.append(row)
@@ -132,8 +132,8 @@ def read_audiofolder(folder: Path) -> list[Entry]:
     return entries + [entry if entry.fault else dataclasses.replace(entry, genre="") for entry in rest]
 
 
-def _metadata_files(folder: Path) -> list[Path]:
-    files = sorted((*folder.glob("metadata.*"), *folder.glob("*/metadata.*")))
+def _metadata_files(folder: Place) -> list[Place]:
+    files = sorted((*folder.glob("metadata.*"), *folder.glob("*/metadata.*")), key=str)
     return [
         file
         for file in files

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from tumbao.components.ingest.folders import walk
-from tumbao.components.ingest.remote import is_remote
+from tumbao.components.ingest.places import Address, Place, below, is_remote, place
 
 SPLIT_NAMES: dict[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -24,7 +24,7 @@ class Entry:
     Parameters
     ----------
     path : str
-        Where the file should lie: absolute, or an address, see `remote.SCHEMES`.
+        Where the file should lie: absolute, or an address, see `places.SCHEMES`.
     song : str
         Its identifier, the unit of split: the path below the library with forward slashes, unless the library gives
         another. Entries of one song are parts of it.
@@ -85,7 +85,7 @@ def split_name(text: str) -> str:
     return SPLIT_NAMES.get(text.strip().lower(), "")
 
 
-def is_outside(entry: Entry, root: Path) -> bool:
+def is_outside(entry: Entry, root: Place) -> bool:
     """Tell whether a relative path leads out of the library, through `..` or through a link.
 
     Parameters
@@ -93,7 +93,7 @@ def is_outside(entry: Entry, root: Path) -> bool:
     entry : Entry
         What an absolute path or an address names was meant by who wrote it, and is never outside. Nor is a file that
         was found by looking through the folder: its links were laid by the owner of the library.
-    root : Path
+    root : Place
         The library's folder.
 
     Returns
@@ -103,18 +103,20 @@ def is_outside(entry: Entry, root: Path) -> bool:
     """
     if not entry.relative:
         return False
+    if isinstance(root, Address):
+        return ".." in entry.path[len(root.text) :].split("/")
     real_root = os.path.realpath(root)  # not Path.resolve, which raises where links run in a circle
     return os.path.commonpath((real_root, os.path.realpath(entry.path))) != real_root
 
 
-def identifier(path: str, root: Path) -> str:
+def identifier(path: str, root: Place) -> str:
     """Name a song by its path.
 
     Parameters
     ----------
     path : str
         As in `Entry`.
-    root : Path
+    root : Place
         The library's folder.
 
     Returns
@@ -123,18 +125,20 @@ def identifier(path: str, root: Path) -> str:
         The path below the library, or the whole path where it lies elsewhere.
     """
     if is_remote(path):
-        return path
+        return path.removeprefix(f"{root}/")
     plain = Path(os.path.normpath(path))
+    if isinstance(root, Address):
+        return plain.as_posix()
     top = Path(os.path.normpath(root.absolute()))
     return (plain.relative_to(top) if plain.is_relative_to(top) else plain).as_posix()
 
 
-def read_folder(folder: Path) -> list[Entry]:
+def read_folder(folder: Place) -> list[Entry]:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Hidden files and sidecars (see `folders.SIDECARS`) are left out.
 
     Returns
@@ -156,13 +160,13 @@ def read_folder(folder: Path) -> list[Entry]:
     listing = walk(root)
     entries = [_found(path, root) for path in listing.files]
     for error in listing.unlisted:
-        place = _found(Path(error.filename), root)
-        entries.append(dataclasses.replace(place, fault=f"cannot be listed: {error.strerror}"))
+        found = _found(place(error.filename), root)
+        entries.append(dataclasses.replace(found, fault=f"cannot be listed: {error.strerror}"))
     return entries
 
 
-def _found(path: Path, root: Path) -> Entry:
-    relative = path.relative_to(root)
+def _found(path: Place, root: Place) -> Entry:
+    relative = below(path, root)
     folders = relative.parts[:-1]
     split = split_name(folders[0]) if folders else ""
     genre, subgenre, *_ = (*(folders[1:] if split else folders), "", "")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tumbao.components.ingest.decoders import Looked, Part
-from tumbao.components.ingest.remote import is_remote
+from tumbao.components.ingest.places import Address, place
 
 _SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the clock's tick
 _COMMITTED_ROWS = 500
@@ -20,7 +20,9 @@ _TABLE = "CREATE TABLE IF NOT EXISTS looked (part TEXT PRIMARY KEY, stamp TEXT, 
 
 
 class LookMemory:
-    """A small database of what was found in files, valid while their numbers stay: device, inode, size and times.
+    """A small database of what was found in files, valid while their numbers stay.
+
+    Of files here these are device, inode, size and times, of files in buckets size and time.
 
     Parameters
     ----------
@@ -105,10 +107,11 @@ def _key(part: Part) -> str:
 
 def _stamp(part: Part, settled: bool = False) -> str | None:
     """Say by what numbers a file is the same; None where that cannot be said."""
-    if is_remote(part.path):
-        return None
+    file = place(part.path)
     try:
-        status = Path(part.path).stat()
+        if isinstance(file, Address):
+            return file.stamp()
+        status = file.stat()
     except OSError:
         return None
     if settled and time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_SECONDS:

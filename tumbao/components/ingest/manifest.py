@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, split_name
-from tumbao.components.ingest.remote import SCHEMES, is_remote
+from tumbao.components.ingest.places import SCHEMES, Place, is_remote
 from tumbao.components.ingest.tables import Table, read_table
 
 COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
@@ -20,12 +20,12 @@ COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def read_manifest(file: Path) -> list[Entry]:
+def read_manifest(file: Place) -> list[Entry]:
     """Read a list of songs.
 
     Parameters
     ----------
-    file : Path
+    file : Place
         Ends in .csv, .tsv or .jsonl. `file_name` is relative to it, absolute, or begins with gs://. Names of columns
         may be written with capitals, spaces or hyphens.
 
@@ -42,14 +42,14 @@ def read_manifest(file: Path) -> list[Entry]:
     return read_entries(file, root=file.parent, required=("file_name", "genre"))
 
 
-def read_entries(file: Path, *, root: Path, required: Sequence[str]) -> list[Entry]:
+def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[Entry]:
     """Read a list of songs that lies somewhere in a library.
 
     Parameters
     ----------
-    file : Path
+    file : Place
         Paths are relative to its folder.
-    root : Path
+    root : Place
         The library's folder; songs are named by their path below it.
     required : sequence of str
         The columns that have to be there.
@@ -91,7 +91,7 @@ def read_entries(file: Path, *, root: Path, required: Sequence[str]) -> list[Ent
     return entries
 
 
-def _require_columns(file: Path, table: Table, required: Sequence[str]) -> None:
+def _require_columns(file: Place, table: Table, required: Sequence[str]) -> None:
     missing = [name for name in required if name not in table.columns]
     if not missing:
         return
@@ -107,14 +107,14 @@ def _require_columns(file: Path, table: Table, required: Sequence[str]) -> None:
     )
 
 
-def _entry(file: Path, root: Path, columns: dict[str, str], row: dict[str, str]) -> Entry:
+def _entry(file: Place, root: Place, columns: dict[str, str], row: dict[str, str]) -> Entry:
     name = row.get("file_name", "")
     remote = is_remote(name)
     if not name.strip() or "\0" in name or (not remote and _ADDRESS.match(name)):
         raise ValueError(
             f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
         )
-    path = name if remote else os.path.join(file.parent.absolute(), name)  # noqa: PTH118 - keeps a final slash
+    path = name if remote else os.path.join(str(file.parent.absolute()), name)  # noqa: PTH118 - keeps a final slash
     known = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
     split = split_name(known["split"])
     if known["split"] and not split:

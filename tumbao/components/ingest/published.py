@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from tumbao.components.ingest.listing import Entry, read_folder, split_name
+from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.tables import read_cells
 
 _FMA_COLUMNS = {
@@ -28,17 +29,17 @@ _JAMENDO_TABLES = ("autotagging_genre", "autotagging", "raw_30s_cleantags_50arti
 _JAMENDO_GENRE = "genre---"
 
 
-def fma_table(folder: Path) -> Path | None:
+def fma_table(folder: Place) -> Place | None:
     """Find FMA's `tracks.csv`.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Holds `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large`, `fma_full`; or is one of them.
 
     Returns
     -------
-    table : Path or None
+    table : Place or None
         The first there is of `tracks.csv` in the folder, in its `fma_metadata` and, if it holds audio (`000`), in the
         `fma_metadata` beside it.
     """
@@ -49,12 +50,12 @@ def fma_table(folder: Path) -> Path | None:
     return next((place / "tracks.csv" for place in places if _is_fma(place / "tracks.csv")), None)
 
 
-def read_fma(folder: Path, genres: Sequence[str] = ()) -> list[Entry]:
+def read_fma(folder: Place, genres: Sequence[str] = ()) -> list[Entry]:
     """List the tracks of FMA, `fma_*/000/000123.mp3`.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         See `fma_table`.
     genres : sequence of str
         The run's genres; see `one_genre`. A track has its top genre and, where `genres.csv` lies beside the table, its
@@ -110,17 +111,17 @@ def read_fma(folder: Path, genres: Sequence[str] = ()) -> list[Entry]:
     return _join(folder, known)
 
 
-def jamendo_table(source: Path) -> Path | None:
+def jamendo_table(source: Place) -> Place | None:
     """Find a table of MTG-Jamendo.
 
     Parameters
     ----------
-    source : Path
+    source : Place
         The table itself, or a folder.
 
     Returns
     -------
-    table : Path or None
+    table : Place or None
         The first there is of `autotagging_genre.tsv`, `autotagging.tsv`, … in the folder, in its `data` and, if it
         holds audio (`00`), in the `data` beside it.
     """
@@ -134,12 +135,12 @@ def jamendo_table(source: Path) -> Path | None:
     return next((table for table in tables if _is_jamendo(table)), None)
 
 
-def read_jamendo(source: Path, genres: Sequence[str] = ()) -> list[Entry]:
+def read_jamendo(source: Place, genres: Sequence[str] = ()) -> list[Entry]:
     """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`.
 
     Parameters
     ----------
-    source : Path
+    source : Place
         A folder that holds the audio, see `jamendo_table`; or one of the tables, with the audio below its folder (or
         below the folder above, if its own is called `data`).
     genres : sequence of str
@@ -169,7 +170,7 @@ def read_jamendo(source: Path, genres: Sequence[str] = ()) -> list[Entry]:
             raise ValueError(f"{table}, line {line}: expected a track with tags. Received: {cells}")
         track, artist, album, path, duration, *tags = cells
         names = [tag[len(_JAMENDO_GENRE) :] for tag in tags if tag.startswith(_JAMENDO_GENRE)]
-        known[_numbered(Path(path))] = Entry(
+        known[_numbered(path)] = Entry(
             path="",
             song="",
             genre=one_genre(names, genres),
@@ -213,27 +214,28 @@ def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
     return ", ".join(matching) if matching else next(iter(names), "")
 
 
-def _join(folder: Path, known: Mapping[str, Entry]) -> list[Entry]:
+def _join(folder: Place, known: Mapping[str, Entry]) -> list[Entry]:
     entries = []
     for entry in read_folder(folder):
-        told = known.get(_numbered(Path(entry.path)), Entry(path="", song="", genre=""))
+        told = known.get(_numbered(entry.path), Entry(path="", song="", genre=""))
         entries.append(dataclasses.replace(told, path=entry.path, song=entry.song, fault=entry.fault))
     return entries
 
 
-def _numbered(path: Path) -> str:
-    return f"{path.parent.name}/{path.name.partition('.')[0]}"
+def _numbered(path: str) -> str:
+    plain = PurePosixPath(path)
+    return f"{plain.parent.name}/{plain.name.partition('.')[0]}"
 
 
-def _is_fma(table: Path) -> bool:
+def _is_fma(table: Place) -> bool:
     return _begins(table, ",", lambda header: header[0] == "" and {"track", "set"} <= set(header))
 
 
-def _is_jamendo(table: Path) -> bool:
+def _is_jamendo(table: Place) -> bool:
     return _begins(table, "\t", lambda header: header == _JAMENDO_HEADER)
 
 
-def _begins(table: Path, delimiter: str, fits: Callable[[list[str]], bool]) -> bool:
+def _begins(table: Place, delimiter: str, fits: Callable[[list[str]], bool]) -> bool:
     try:
         _, header = next(read_cells(table, delimiter), (1, [""]))
     except ValueError:  # not there, or no table at all
@@ -241,7 +243,7 @@ def _begins(table: Path, delimiter: str, fits: Callable[[list[str]], bool]) -> b
     return fits(header)
 
 
-def _fma_genres(table: Path) -> dict[int, str]:
+def _fma_genres(table: Place) -> dict[int, str]:
     if not table.exists():
         return {}
     rows = read_cells(table, ",")
@@ -253,11 +255,11 @@ def _fma_genres(table: Path) -> dict[int, str]:
         raise ValueError(f"Expected FMA's columns genre_id and title in {table}. Received: {error}") from error
 
 
-def _jamendo_rows(table: Path) -> list[tuple[int, list[str]]]:
+def _jamendo_rows(table: Place) -> list[tuple[int, list[str]]]:
     return list(read_cells(table, "\t"))[1:]
 
 
-def _jamendo_splits(table: Path) -> dict[str, str]:
+def _jamendo_splits(table: Place) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name in ("train", "validation", "test"):
         part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"

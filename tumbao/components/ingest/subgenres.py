@@ -5,19 +5,19 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from tumbao.components.ingest.catalog import Catalog, look_through, require_genres
 from tumbao.components.ingest.folding import Folded, fold
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.places import Place
 from tumbao.schema.hierarchy import SEPARATOR, in_order
 from tumbao.schema.mel_spec import MelSpec
 
 
 def scan_leaves(
-    library: Path,
+    library: Place,
     genres: Sequence[str],
     spec: MelSpec,
     layout: str = "auto",
@@ -29,7 +29,7 @@ def scan_leaves(
 
     Parameters
     ----------
-    library : Path
+    library : Place
         A folder or a list of songs, see `layouts.read_library`.
     genres : sequence of str
         The run's genres, without sub-genres. Other songs are rejected as of unknown genre.

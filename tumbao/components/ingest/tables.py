@@ -8,8 +8,9 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TextIO
+
+from tumbao.components.ingest.places import Place, local_copy
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 """Ending of a file → what stands between its cells."""
@@ -37,12 +38,12 @@ class Table:
     rows: Rows
 
 
-def read_table(file: Path) -> Table:
+def read_table(file: Place) -> Table:
     """Read a table whose columns have names: CSV, TSV or JSON Lines, by the file's ending.
 
     Parameters
     ----------
-    file : Path
+    file : Place
         In UTF-8, with or without a byte order mark, with any line ends.
 
     Returns
@@ -64,12 +65,12 @@ def read_table(file: Path) -> Table:
     return table
 
 
-def read_cells(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Read a CSV or TSV row by row; a file larger than the memory will do.
 
     Parameters
     ----------
-    file : Path
+    file : Place
         In UTF-8, quoted as in RFC 4180.
     delimiter : str
         What stands between cells.
@@ -105,9 +106,9 @@ def read_cells(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 @contextlib.contextmanager
-def _open_text(file: Path, newline: str) -> Iterator[TextIO]:
+def _open_text(file: Place, newline: str) -> Iterator[TextIO]:
     try:
-        with file.open(encoding="utf-8-sig", newline=newline) as text:
+        with local_copy(file) as local, local.open(encoding="utf-8-sig", newline=newline) as text:
             yield text
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -118,7 +119,7 @@ def _open_text(file: Path, newline: str) -> Iterator[TextIO]:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _separated(file: Path, delimiter: str) -> Table:
+def _separated(file: Place, delimiter: str) -> Table:
     table = read_cells(file, delimiter)
     line, header = next(table, (1, []))
     columns = _columns(file, line, header)
@@ -134,7 +135,7 @@ def _separated(file: Path, delimiter: str) -> Table:
     return Table(columns, rows)
 
 
-def _lines_of_json(file: Path) -> Table:
+def _lines_of_json(file: Place) -> Table:
     columns: dict[str, str] = {}
     rows: Rows = []
     with _open_text(file, newline="\n") as text:
@@ -162,7 +163,7 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _columns(file: Path, line: int, names: Iterable[str]) -> dict[str, str]:
+def _columns(file: Place, line: int, names: Iterable[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
     for name in names:
         key = _key(name)
