@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from tumbao.components.ingest.artist_groups import deal_artists
-from tumbao.components.ingest.splits import Assignment, artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.splits import (
+    Assignment,
+    artists_on_two_sides,
+    fixed_split,
+    given_splits,
+    split_songs,
+)
 from tumbao.schema.record import SPLITS
 
 Songs = dict[str, dict[str, int]]
@@ -285,3 +291,32 @@ def test_artists_on_two_sides_by_whatever_spelling() -> None:
     }
     artists = {"a": "Celia Cruz", "b": "", "c": "Niche", "d": "Willie Colón", "e": "CELIA CRUZ", "f": "", "g": "Joe"}
     assert artists_on_two_sides(assignment, artists) == ["CELIA CRUZ", "Willie Colón"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_fixed_split_is_the_first_one_while_nothing_changes(seed: int) -> None:
+    songs = random_library(seed)
+    first = split_songs(songs, "song", seed)
+    assert fixed_split(songs, first["test"].keys(), seed) == first
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_in_a_fixed_split_new_songs_are_never_tested(seed: int) -> None:
+    songs = random_library(seed, fewest=8)
+    tests = split_songs(songs, "song", seed)["test"]
+    gone = min(song for song in tests if song.startswith("genre0/"))
+    grown = {
+        genre: {song: count for song, count in counts.items() if song != gone or len(counts) < 12}
+        | {f"{genre}/new{number}.mp3": 2 for number in range(200)}
+        for genre, counts in songs.items()
+    }
+    assignment = fixed_split(grown, tests.keys(), seed)
+    assert assignment["test"].keys() == tests.keys() & {song for counts in grown.values() for song in counts}
+    assert sorted(fragments(assignment)) == sorted(all_fragments(grown))
+    new = [sum("new" in song for song in assignment[split]) for split in SPLITS]
+    assert new[0] > new[1] > 0
+
+
+def test_a_genre_whose_test_songs_are_gone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Received no song of genre1 in test\. The test songs are fixed"):
+        fixed_split(library(9, 9), {"genre0/003.mp3"}, 0)

@@ -8,6 +8,8 @@ Artists come in all sizes and play several genres: by artist the shares are met 
 
 A stable split asks nothing but the hash of seed and unit. A tenth of all units goes to val and a tenth to test on
 average, not in each genre; in return a song keeps its side whatever songs come or go.
+
+In a fixed split the test songs are those of an earlier split, so that models of a growing library are asked the same.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tumbao.components.ingest.artist_groups import deal_artists
 from tumbao.components.ingest.tags import artist_key
@@ -94,17 +96,52 @@ def split_songs(
     return _stratified(songs, protocol, seed)
 
 
-def _stratified(songs: Songs, protocol: str, seed: int) -> Assignment:
+def _stratified(songs: Songs, protocol: str, seed: int, tests: Collection[str] | None = None) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
         units = _units(counts, protocol)
         units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit[0]}:{unit[1]}".encode()).digest())
         held_out = math.ceil(len(units) * _HELD_OUT_SHARE)
-        sides = {"test": units[:held_out], "val": units[held_out : 2 * held_out], "train": units[2 * held_out :]}
+        test = units[:held_out] if tests is None else [unit for unit in units if unit[0] in tests]
+        rest = units[held_out:] if tests is None else [unit for unit in units if unit[0] not in tests]
+        sides = {"test": test, "val": rest[:held_out], "train": rest[held_out:]}
         for split, members in sides.items():
             for song, fragments in members:
                 assignment[split].setdefault(song, []).extend(fragments)
     return _in_order(assignment)
+
+
+def fixed_split(songs: Songs, tests: Collection[str], seed: int) -> Assignment:
+    """Split by song, with test songs that are fixed.
+
+    Parameters
+    ----------
+    songs : mapping of str to mapping of str to int
+        Genre → song → number of its fragments.
+    tests : collection of str
+        The test songs; some may be gone.
+    seed : int
+        Changes which of the others go to val. While no song comes or goes, they are those of `split_songs`.
+
+    Returns
+    -------
+    assignment : dict
+        Split → song → indexes of its fragments: no song but `tests` stands in test.
+
+    Raises
+    ------
+    ValueError
+        If a genre does not stand in every split.
+
+    Examples
+    --------
+    >>> sides = fixed_split({"salsa": {"a": 2, "b": 3, "new": 1}}, {"b"}, seed=0)
+    >>> sides["test"]
+    {'b': [0, 1, 2]}
+    """
+    assignment = _stratified(songs, "song", seed, tests)
+    _require_genres(songs, assignment, "The test songs are fixed: add songs for train and val, or fix others.")
+    return assignment
 
 
 def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
