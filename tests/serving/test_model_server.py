@@ -7,40 +7,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest  # type: ignore[import-untyped]
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog  # type: ignore[import-untyped]
 
-from tumbao.schema.mel_spec import MelSpec
+from tests.serving.small_network import NAMES, SPEC, network
 from tumbao.serving import model_server
 from tumbao.serving.model_server import WARMUP_FILE, ModelServer, ServingError, replay
 from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, PROBABILITIES, WAVEFORM, save
 from tumbao.serving.warmup import write_warmup
 
-SPEC = MelSpec(
-    sample_rate_hz=8_000,
-    fragment_seconds=2.0,
-    window_samples=512,
-    hop_samples=128,
-    mel_bands=32,
-    mel_max_hz=4_000.0,
-    image_height=32,
-    image_width=40,
-)
-NAMES = ("cumbia", "salsa", "vallenato")
 DOORS = [IMAGE, EXAMPLES, WAVEFORM]
-
-
-def network(seed: int) -> keras.Model:
-    weights = np.random.default_rng(seed).normal(size=(120, len(NAMES))) / 500
-    dense = keras.layers.Dense(len(NAMES), "softmax")
-    pool = keras.layers.Reshape((32, 120))
-    model = keras.Sequential([keras.Input(SPEC.image_shape), pool, keras.layers.GlobalAveragePooling1D(), dense])
-    dense.set_weights([weights, np.zeros(len(NAMES))])
-    return model
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,171 @@
+"""What is shipped for TensorFlow Serving: its files fit together, and the client's answers are the model's."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import grpc
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+import yaml  # type: ignore[import-untyped]
+from google.protobuf import text_format
+from tensorflow_serving.apis import prediction_service_pb2_grpc as service  # type: ignore[import-untyped]
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse  # type: ignore[import-untyped]
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig  # type: ignore[import-untyped]
+
+import tumbao
+from tests.serving.small_network import NAMES, SPEC, network
+from tumbao.components.ingest.fragments import Fragment, read
+from tumbao.components.ingest.mel import mel_image
+from tumbao.serving.calibration import Calibration, temper
+from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, Split, TrainingData
+from tumbao.serving.model_server import ModelServer
+from tumbao.serving.signatures import save
+from tumbao.serving.warmup import MODEL_NAME
+
+ROOT = Path(tumbao.__path__[0]).parent
+FOLDER = ROOT / "deploy" / "tensorflow-serving"
+
+
+@pytest.fixture(scope="module")
+def client() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("client", FOLDER / "client.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pushed")
+    save(network(1), str(folder / "1"), NAMES, SPEC)
+    ModelInfo(
+        created="2026-05-04T03:02:01Z",
+        genres=NAMES,
+        mel=SPEC,
+        training_data=TrainingData(True, "tiny", "0" * 64, {"train": 3}, {"train": 9}),
+        split=Split("song", False, 7),
+        metrics={"test_accuracy": 1.0},
+        files={},
+        versions={"tumbao": "0.1.0"},
+        calibration=Calibration(temperature=2.0, threshold=0.2, songs=9, errors=1, method="by hand"),
+    ).write(folder / "1" / ASSETS_FOLDER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write 7 s: a loud fragment, a silent one, a quiet one, a tail."""
+    samples = np.random.default_rng(4).uniform(-0.5, 0.5, 7 * 8_000) * np.repeat(
+        [1, 0, 0.01, 1], [16_000] * 3 + [8_000]
+    )
+    path = tmp_path_factory.mktemp("song") / "song.wav"
+    soundfile.write(path, samples, 8_000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(song: Path) -> np.ndarray:
+    """Ask the Keras model for the fragments that are heard."""
+    heard = [one.samples for one in read(song, SPEC) if isinstance(one, Fragment) and not one.silent]
+    assert len(heard) == 2
+    return network(1)(mel_image(np.stack(heard), SPEC)).numpy()
+
+
+@pytest.fixture(scope="module")
+def server(pushed: Path) -> ModelServer:
+    return ModelServer(str(pushed / "1"))
+
+
+@pytest.fixture
+def address(server: ModelServer) -> Iterator[str]:
+    """Serve the model by gRPC, as TensorFlow Serving's Predict, and keep to its name."""
+
+    class Predict(service.PredictionServiceServicer):
+        def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
+            assert request.model_spec.name == MODEL_NAME
+            return server.predict(request)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = grpc.server(pool)
+        service.add_PredictionServiceServicer_to_server(Predict(), running)
+        port = running.add_insecure_port("127.0.0.1:0")
+        running.start()
+        yield f"127.0.0.1:{port}"
+        running.stop(None).wait()
+
+
+def run(client: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["client.py", *arguments])
+    client.main()
+
+
+def test_by_grpc_the_song_gets_the_models_answer(
+    client: ModuleType,
+    pushed: Path,
+    song: Path,
+    address: str,
+    expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(client, monkeypatch, str(pushed), str(song), "--address", address)
+    said = json.loads(capsys.readouterr().out)
+    mean = temper(expected, 2.0).mean(axis=0)
+    assert said["genre"] == NAMES[int(mean.argmax())]
+    assert [*said["probabilities"]] == [*NAMES]
+    np.testing.assert_allclose([*said["probabilities"].values()], mean, atol=1e-5)
+
+
+def test_the_body_holds_records_that_the_default_door_takes(
+    client: ModuleType,
+    server: ModelServer,
+    pushed: Path,
+    song: Path,
+    expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(client, monkeypatch, str(pushed), str(song), "--body")
+    body = json.loads(capsys.readouterr().out)
+    assert body.keys() == {"instances"}  # no signature named: the default one
+    records = [base64.b64decode(instance.pop("b64"), validate=True) for instance in body["instances"]]
+    assert body["instances"] == [{}, {}]
+    response = server.predict(PredictRequest(inputs={"examples": tf.make_tensor_proto(records)}))
+    np.testing.assert_allclose(tf.make_ndarray(response.outputs["probabilities"]), expected, atol=1e-5)
+
+
+def test_the_files_fit_together() -> None:
+    served = text_format.Parse((FOLDER / "models.config").read_text(), ModelServerConfig())
+    (model,) = served.model_config_list.config
+    assert (model.name, model.model_platform) == (MODEL_NAME, "tensorflow")
+    assert model.model_version_policy.latest.num_versions == 1
+    compose = yaml.safe_load((FOLDER / "docker-compose.yml").read_text())
+    (container,) = compose["services"].values()
+    places = {place: source for source, place, _ in (volume.rsplit(":", 2) for volume in container["volumes"])}
+    assert places[model.base_path] == "${TUMBAO_PUSHED:-../../tumbao-workspace/pushed}"
+    (config,) = (one.partition("=")[2] for one in container["command"] if one.startswith("--model_config_file="))
+    place, _, name = config.rpartition("/")
+    assert (FOLDER / places[place] / name).is_file()
+    version = container["image"].removeprefix("tensorflow/serving:")
+    assert version.split(".")[:2] == tf.__version__.split(".")[:2]
+
+
+def test_the_labels_of_the_page_are_as_the_server_reads_them() -> None:
+    page = (ROOT / "docs" / "serving-tensorflow.md").read_text()
+    (config,) = re.findall(r"```proto\n(.*?)```", page, re.DOTALL)
+    (model,) = text_format.Parse(config, ModelServerConfig()).model_config_list.config
+    assert set(model.version_labels) == {"stable", "canary"}
+    assert sorted(model.version_labels.values()) == sorted(model.model_version_policy.specific.versions)
