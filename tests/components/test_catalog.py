@@ -17,6 +17,7 @@ import soundfile
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.catalog import (
+    FIXED,
     GIVEN,
     LIBRARY_FILE,
     MANIFEST_COLUMNS,
@@ -53,11 +54,11 @@ def look(library: Path, small_spec: MelSpec) -> Callable[[], Catalog]:
 
 @pytest.fixture
 def manifests(look: Callable[[], Catalog], tmp_path: Path, small_spec: MelSpec) -> Callable[..., Path]:
-    """Scan and write: manifests(protocol="song", seed=7) -> folder."""
+    """Scan and write: manifests(protocol="song", seed=7, method="stratified") -> folder."""
 
-    def write(protocol: str = "song", seed: int = 7) -> Path:
+    def write(protocol: str = "song", seed: int = 7, method: str = "stratified") -> Path:
         return write_manifests(
-            look(), tmp_path / "catalogs", genres=GENRES, protocol=protocol, seed=seed, spec=small_spec
+            look(), tmp_path / "catalogs", genres=GENRES, protocol=protocol, seed=seed, spec=small_spec, method=method
         )
 
     return write
@@ -340,6 +341,32 @@ def test_seed_and_protocol_give_other_manifests(manifests: Callable[..., Path]) 
     assert len({manifests(), manifests(seed=8), manifests(protocol="fragment")}) == 3
 
 
+def test_fixed_test_songs_stay_by_name_or_content_while_others_come(
+    library: Path, manifests: Callable[..., Path], write_song: WriteSong
+) -> None:
+    first = manifests(method=FIXED)
+    tests = [row["song"] for row in rows(first / "test.csv")]
+    assert [rows(first / f"{split}.csv") for split in SPLITS] == [
+        rows(manifests() / f"{split}.csv") for split in SPLITS
+    ]
+    assert manifests(method=FIXED) == first
+    for genre in GENRES:
+        for number in range(8):
+            write_song(library / genre / f"new{number}.wav", 13)
+    renamed = next(song for song in tests if song.startswith("salsa/"))
+    (library / renamed).rename(library / "salsa" / "other.wav")
+    tests = sorted({*tests, "salsa/other.wav"} - {renamed})
+    grown = manifests(method=FIXED)
+    assert [row["song"] for row in rows(grown / "test.csv")] == tests
+    assert sum(len(rows(grown / f"{split}.csv")) for split in SPLITS) == 22
+    assert len(rows(manifests() / "test.csv")) == 4
+
+
+def test_test_songs_are_fixed_by_song_only(manifests: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match=r"Expected to split by song where the test songs are fixed.*'fragment'"):
+        manifests(protocol="fragment", method=FIXED)
+
+
 def test_too_few_songs_leave_nothing_behind(library: Path, manifests: Callable[..., Path], tmp_path: Path) -> None:
     (library / "salsa" / "a.wav").unlink()
     with pytest.raises(ValueError, match="salsa has 2 and needs 1 more"):
@@ -420,6 +447,22 @@ def test_the_librarys_own_splits_are_taken(listed: Callable[..., Catalog], tmp_p
     )
     found = {split: [row["song"] for row in rows(folder / f"{split}.csv")] for split in SPLITS}
     assert found == {"train": ["a.wav", "d.wav"], "val": ["b.wav", "e.wav"], "test": ["c.wav", "f.wav"]}
+
+
+def test_a_part_of_a_file_is_not_tested_because_another_part_is(
+    listed: Callable[..., Catalog], tmp_path: Path, small_spec: MelSpec, write_song: WriteSong
+) -> None:
+    lines = [f"{genre}.wav,{genre},{genre}{n},{4 * n},{4 * n + 4}" for genre in GENRES for n in range(3)]
+    for genre in GENRES:
+        write_song(tmp_path / "music" / f"{genre}.wav", 13)
+    catalog = listed(*lines, columns="file_name,genre,song,start,end")
+    first, second = (
+        write_manifests(
+            catalog, tmp_path / "out", genres=GENRES, protocol="song", seed=0, spec=small_spec, method=FIXED
+        )
+        for _ in range(2)
+    )
+    assert first == second
 
 
 def test_parts_of_one_song_share_a_side_and_number_their_fragments_on(

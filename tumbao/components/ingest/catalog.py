@@ -28,7 +28,7 @@ from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
-from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.splits import Assignment, artists_on_two_sides, fixed_split, given_splits, split_songs
 from tumbao.components.ingest.whole_folder import write_whole_folder
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -348,7 +348,13 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
 
 
 GIVEN = "given"
-"""The split method that takes the library's own splits; the others are `splits.METHODS`."""
+"""The split method that takes the library's own splits; the others are `splits.METHODS`, and `FIXED`."""
+
+FIXED = "fixed"
+"""The split method that keeps the test songs of the first split drawn so."""
+
+FIXED_FOLDER = "fixed"
+"""Where, beside the manifests, the manifest of these test songs is kept. Without it they are chosen anew."""
 
 MANIFEST_COLUMNS = (
     "entry",
@@ -396,7 +402,8 @@ def write_manifests(
     spec : MelSpec
         Gives the fragments' length.
     method : str
-        One of `splits.METHODS`, or `GIVEN` for the library's own splits, whatever the protocol.
+        One of `splits.METHODS`, `GIVEN` for the library's own splits, whatever the protocol, or `FIXED`: stratified
+        when it is drawn first; from then on no other song is tested, and songs that come are for train and val.
 
     Returns
     -------
@@ -406,8 +413,10 @@ def write_manifests(
     Raises
     ------
     ValueError
-        If a genre has too few songs.
+        If a genre has too few songs, or a fixed split is not by song.
     """
+    if method == FIXED and protocol != "song":
+        raise ValueError(f"Expected to split by song where the test songs are fixed. Received: protocol={protocol!r}")
     counts: dict[str, dict[str, int]] = {genre: {} for genre in genres}
     firsts: list[int] = []
     for song in catalog.songs:
@@ -417,6 +426,8 @@ def write_manifests(
     artists = {song.song: song.artist for song in catalog.songs}
     if method == GIVEN:
         assignment = given_splits(counts, ((song.song, song.split) for song in catalog.songs))
+    elif method == FIXED:
+        assignment = _fixed(catalog, folder, counts, seed)
     else:
         assignment = split_songs(counts, protocol, seed, method=method, artists=artists)
     texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], protocol, spec) for split in SPLITS}
@@ -440,7 +451,26 @@ def write_manifests(
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
     target = folder / digest
     write_whole_folder(target, texts)
+    if method == FIXED:
+        write_whole_folder(folder / FIXED_FOLDER, {"test.csv": texts["test.csv"]})
     return target
+
+
+def _fixed(catalog: Catalog, folder: Place, counts: Mapping[str, Mapping[str, int]], seed: int) -> Assignment:
+    """Split with the test songs that are kept, found again by name or by content; choose them where there are none."""
+    kept = folder / FIXED_FOLDER / "test.csv"
+    if not kept.exists():
+        return split_songs(counts, "song", seed)
+    rows = list(csv.DictReader(io.StringIO(kept.read_bytes().decode(), newline="")))
+    names = {row["song"] for row in rows}
+    contents = {(row["sha256"], row["start"], row["end"]) for row in rows}
+    tests = {song.song for song in catalog.songs if song.song in names or _content(song) in contents}
+    return fixed_split(counts, tests, seed)
+
+
+def _content(song: Song) -> tuple[str, str, str]:
+    """Tell what is heard, as a manifest tells it: the file's hash, begin and end."""
+    return song.sha256, str(song.start_seconds), "" if song.end_seconds is None else str(song.end_seconds)
 
 
 def _manifest(
@@ -456,7 +486,6 @@ def _manifest(
             fragments = " ".join(str(index - first) for index in members[song.song] if index in own)
             if not fragments:
                 continue
-        end = "" if song.end_seconds is None else song.end_seconds
         rows.append(
             (
                 song.entry,
@@ -464,9 +493,7 @@ def _manifest(
                 song.path,
                 song.genre,
                 song.artist,
-                song.sha256,
-                song.start_seconds,
-                end,
+                *_content(song),
                 song.seconds,
                 first,
                 fragments,
