@@ -65,6 +65,8 @@ class Event:
         Name of the model; empty where it is not known.
     accuracy : float or None
         On the test split, over fragments; None where it is not known.
+    of : str
+        The version that a rollback copied; else empty.
     withdrawn : str
         Fingerprint of the model that a rollback took away; else empty.
     time : str
@@ -80,6 +82,7 @@ class Event:
     why: str
     model: str = ""
     accuracy: float | None = None
+    of: str = ""
     withdrawn: str = ""
     time: str = dataclasses.field(default_factory=now)
     who: str = dataclasses.field(default_factory=who)

@@ -546,6 +546,40 @@ def serve(
 
 
 @app.command()
+def rollback(
+    push_to: Annotated[str, typer.Option(help="Where models are pushed: a folder, or an address.")] = str(
+        DEFAULT_WORKSPACE / "pushed"
+    ),
+    to: Annotated[str, typer.Option(help="The version that is to be served. [default: the model before]")] = "",
+    why: Annotated[str, typer.Option(help="A word for the log. [default: none]")] = "",
+    show: Annotated[bool, typer.Option("--list", help="Only show who pushed and replaced what, when and why.")] = False,
+) -> None:
+    """Serve an earlier model again: it is copied under a new, higher number, and nothing is deleted.
+
+    Exit codes: 0 done, 2 wrong use.
+    """
+    _require_pipeline()
+    _hush()
+    import tensorflow as tf
+
+    from tumbao.pipeline.rollback import history, roll_back
+
+    try:
+        if show:
+            Console().print(history(push_to))
+            return
+        event = roll_back(push_to, to, why)
+    except (ValueError, tf.errors.OpError) as error:
+        _fail(error, 2)
+    Console().print(
+        f"{escape(push_to.rstrip('/'))}/{event.version} is served now, a copy of {event.of}, in the place of "
+        f"{event.replaces}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
 def report(
     run: Annotated[str | None, typer.Argument(help="Name of the run, or its beginning. [default: the last]")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
