@@ -40,12 +40,31 @@ def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray | None
     """Give the window, the filterbank and the matrices of the resize, all float32; None where nothing is resized."""
     phase = 2 * np.pi * np.arange(spec.window_samples) / spec.window_samples
     window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # periodic Hann
+    return window, mel_filterbank(spec), *resize_matrices(spec)
+
+
+def resize_matrices(spec: MelSpec) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Give the matrices that make an image of the mel spectrogram: rows @ decibels @ columns.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        Gives the sizes.
+
+    Returns
+    -------
+    rows : np.ndarray [shape=(image_height, mel_bands), dtype=float32] or None
+        From low bands first to low bands at the bottom; None where there is a row for each band, which are then only
+        put upside down.
+    columns : np.ndarray [shape=(frames, image_width), dtype=float32] or None
+        None where there is a column for each frame.
+    """
     # An antialiased linear resize is linear in each direction: resizing the identity gives its matrix.
     # tf.image.resize itself becomes ScaleAndTranslate, which TFLite cannot convert; two products can be.
     rows = _resize_matrix(spec.mel_bands, spec.image_height)
     columns = _resize_matrix(spec.frames, spec.image_width)
     upright = None if rows is None else np.ascontiguousarray(rows[::-1])  # low frequencies at the bottom
-    return window, mel_filterbank(spec), upright, None if columns is None else np.ascontiguousarray(columns.T)
+    return upright, None if columns is None else np.ascontiguousarray(columns.T)
 
 
 def mel_filterbank(spec: MelSpec) -> np.ndarray:
