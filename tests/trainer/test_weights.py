@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
+from tumbao.components.ingest.kept import cache_folder
+from tumbao.components.ingest.places import Address
 from tumbao.trainer import weights
 from tumbao.trainer.weights import CONVOLUTIONS, WeightsError, ensure_vgg16
 
@@ -148,6 +150,23 @@ def test_an_explicit_file_that_does_not_exist_is_refused(tmp_path: Path, server:
     with pytest.raises(WeightsError, match="does not exist"):
         ensure_vgg16(tmp_path / "nowhere.h5")
     assert server.asked == 0
+
+
+def test_a_file_in_a_bucket_is_copied_once(keras_2_file: Path, trusted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Address("ram://weights/vgg16.h5")
+    address.write_bytes(keras_2_file.read_bytes())
+    found = ensure_vgg16(str(address))
+    assert found.path and found.path.is_relative_to(cache_folder())
+    assert (found.path.read_bytes(), found.source) == (keras_2_file.read_bytes(), "file given with --weights")
+    monkeypatch.setattr(Address, "copy_to", None)
+    assert weights.weights_file(str(address)) == found.path
+    with pytest.raises(WeightsError, match=r"Received: ram://weights/none\.h5, which cannot be read: .*not found"):
+        ensure_vgg16("ram://weights/none.h5")
+
+
+def test_settings_name_a_file_or_none() -> None:
+    assert weights.weights_file("") is None
+    assert weights.weights_file("a/vgg16.h5") == Path("a/vgg16.h5")
 
 
 def test_keras_cache_comes_before_any_download(keras_2_file: Path, server: _Server, trusted: None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
 from tumbao.trainer.model import joined
 from tumbao.trainer.run import load_head
 from tumbao.trainer.trunks import TRUNKS
+from tumbao.trainer.weights import weights_file
 
 Sense = Literal["image", "waveform", "examples"]
 """What an artefact takes: a mel image, a fragment's samples or a serialized record."""
@@ -92,14 +92,14 @@ def signatures(saved_model: str) -> Iterator[Artefact]:
         yield Artefact("SavedModel", f"signature {name}", "float32", size, sense, answer)
 
 
-def keras_model(trunk: str, weights_file: str, head_file: str) -> Iterator[Artefact]:
+def keras_model(trunk: str, weights: str, head_file: str) -> Iterator[Artefact]:
     """Give the Keras model as it was trained.
 
     Parameters
     ----------
     trunk : str
         A name of `TRUNKS`.
-    weights_file : str
+    weights : str
         Its weights; empty for random ones.
     head_file : str
         The head, as the Trainer left it.
@@ -109,7 +109,7 @@ def keras_model(trunk: str, weights_file: str, head_file: str) -> Iterator[Artef
     artefact : Artefact
         The model.
     """
-    frozen = TRUNKS[trunk].build(Path(weights_file) if weights_file else None, "float32")
+    frozen = TRUNKS[trunk].build(weights_file(weights), "float32")
     model = joined(frozen, load_head(head_file))
     size = sum(variable.value.numpy().nbytes for variable in model.variables)
     yield Artefact("Keras model", "Keras", "float32", size, "image", lambda image: model(image, training=False).numpy())

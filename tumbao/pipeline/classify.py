@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.places import Place
 from tumbao.pipeline.answers import Answer, table_writer
 from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
 from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
@@ -41,9 +42,9 @@ class Asked:
 
     Parameters
     ----------
-    songs : sequence of str or Path
+    songs : sequence of str or Place
         Files, folders and lists, see `audio_files.find_audio_files`.
-    model : str or Path
+    model : str or Place
         Where the model was pushed; see `tumbao.serving.predict.find_assets`.
     as_json : bool
         Write JSON Lines to standard output.
@@ -64,8 +65,8 @@ class Asked:
         If the options do not go together.
     """
 
-    songs: Sequence[str | Path]
-    model: str | Path
+    songs: Sequence[str | Place]
+    model: str | Place
     as_json: bool = False
     as_csv: bool = False
     out: Path | None = None

@@ -23,6 +23,7 @@ from tumbao.components.comparison.page import PAGE, write_comparison
 from tumbao.components.comparison.rounds import Round, cross_validation, one_split
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.comparison.words import outcome
+from tumbao.components.ingest.places import Place
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.watch import Watch
 from tumbao.trainer.peers.peer import Peer
@@ -36,7 +37,7 @@ class Comparison:
 
     Parameters
     ----------
-    data : Path
+    data : Place
         The library.
     layout : str
         Its form, one of `layouts.LAYOUTS`.
@@ -60,7 +61,7 @@ class Comparison:
         Folder to write the comparison to.
     """
 
-    data: Path
+    data: Place
     layout: str
     workspace: Path
     genres: tuple[str, ...]

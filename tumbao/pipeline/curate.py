@@ -21,6 +21,7 @@ from tumbao.components.curation.suspects import Suspect, suspect
 from tumbao.components.curation.table import read_verdicts
 from tumbao.components.ingest.catalog import is_synthetic
 from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.places import Place
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.watch import Watch
 from tumbao.trainer.peers.registry import peer
@@ -35,7 +36,7 @@ class Asked:
 
     Parameters
     ----------
-    library : Path
+    library : Place
         A folder, or a list of songs.
     layout : str
         Its form, one of `layouts.LAYOUTS`.
@@ -55,7 +56,7 @@ class Asked:
         How many songs the page shows.
     """
 
-    library: Path
+    library: Place
     layout: str
     genres: tuple[str, ...]
     workspace: Path
@@ -152,14 +153,14 @@ def _table(suspects: tuple[Suspect, ...]) -> Table:
     return table
 
 
-def apply(verdicts: Path, library: Path, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
+def apply(verdicts: Path, library: Place, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
     """Write a library's list with the verdicts of a person in it.
 
     Parameters
     ----------
     verdicts : Path
         The table of `curate`, with verdicts.
-    library : Path
+    library : Place
         The library that it was made of; nothing in it is changed.
     out : Path
         The list to write, a new .csv.

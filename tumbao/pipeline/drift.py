@@ -12,6 +12,7 @@ from tumbao import progress
 from tumbao.components.drift.comparison import Comparison
 from tumbao.components.drift.render import value_of
 from tumbao.components.drift.run import PAGE, Outcome, run_drift
+from tumbao.components.ingest.places import Place
 from tumbao.pipeline.reference import find_training
 from tumbao.pipeline.watch import Watch
 
@@ -19,14 +20,14 @@ ALIKE, NOTHING_MEASURED, DRIFT = 0, 1, 3
 """Exit codes."""
 
 
-def drift(workspace: Path, library: Path, out: Path, layout: str, noise: Console, console: Console) -> int:
+def drift(workspace: Path, library: Place, out: Path, layout: str, noise: Console, console: Console) -> int:
     """Compare new songs with what the workspace's last run was trained on.
 
     Parameters
     ----------
     workspace : Path
         The workspace of `tumbao run`.
-    library : Path
+    library : Place
         The new songs, see `new_songs.listen`.
     out : Path
         Folder of the page and its files.

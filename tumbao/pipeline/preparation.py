@@ -12,6 +12,7 @@ from tumbao.components.comparison.features import features
 from tumbao.components.comparison.library import Library, draw
 from tumbao.components.ingest.catalog import Catalog, scan
 from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.places import Place
 from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
 from tumbao.pipeline.watch import Watch
@@ -27,7 +28,7 @@ class Preparation:
 
     Parameters
     ----------
-    data : Path
+    data : Place
         The library.
     workspace : Path
         Where drawn songs and features are kept.
@@ -41,7 +42,7 @@ class Preparation:
         The terminal.
     """
 
-    data: Path
+    data: Place
     workspace: Path
     genres: tuple[str, ...]
     layout: str

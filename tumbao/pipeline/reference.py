@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 
 from tumbao.components.drift.training import TrainingData
+from tumbao.components.ingest.places import place
 from tumbao.pipeline.collect import run_artifacts
 from tumbao.pipeline.runs import read_runs
 from tumbao.schema.mel_spec import MelSpec
@@ -49,13 +50,13 @@ def find_training(workspace: Path) -> TrainingData:
             f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
             "`tumbao run` with its library goes on where it stood."
         )
-    if not list(Path(examples).glob("Split-train/*.gz")):
+    if not list(place(examples).glob("Split-train/*.gz")):
         raise ValueError(
             f"Expected the records of the training split in {examples}. Received: no such files. "
             "Was the workspace moved, or cleared?"
         )
     settings = artifacts.executions["AudioExampleGen"].custom_properties
-    description = json.loads(Path(settings["manifests"].string_value, "catalog.json").read_text("utf-8"))
+    description = json.loads((place(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
     names = [record.run for record in read_runs(workspace)]
     return TrainingData(
         run=names[-1] if names else "",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
+from tumbao.components.ingest.places import Place, place
 from tumbao.serving.calibration import temper
 from tumbao.serving.familiarity import mostly_familiar, traits_of
+from tumbao.serving.fetched_model import SAVED_MODEL_FILE, fetched
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.timeline import Section, by_second, sections
@@ -54,7 +56,7 @@ class SongPrediction:
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The file.
     answer : SongAnswer
         The whole song's genre, and whether the model is confident of it; it is not where most fragments are unfamiliar.
@@ -74,7 +76,7 @@ class SongPrediction:
         How many fragments have no part in the answer since nothing is heard in them.
     """
 
-    path: Path
+    path: Place
     answer: SongAnswer
     sections: tuple[Section, ...]
     fragments: tuple[FragmentPrediction, ...]
@@ -99,14 +101,14 @@ class SongPrediction:
         )
 
 
-def find_assets(model_dir: str | Path) -> Path:
+def find_assets(model_dir: str | Place) -> Path:
     """Find the folder with the TFLite files.
 
     Parameters
     ----------
-    model_dir : str or Path
+    model_dir : str or Place
         A push folder whose children are versions named by integers (the highest whole one is taken: TFX's Pusher
-        writes `saved_model.pb` last), one version, or its `assets.extra`.
+        writes `saved_model.pb` last), one version, or its `assets.extra`. A model in a bucket is fetched once.
 
     Returns
     -------
@@ -117,18 +119,27 @@ def find_assets(model_dir: str | Path) -> Path:
     ------
     ValueError
         If no model lies there.
+    OSError
+        If a bucket cannot be read.
     """
-    folder = Path(model_dir)
-    children = folder.iterdir() if folder.is_dir() else ()
-    versions = [child for child in children if child.name.isdecimal() and (child / "saved_model.pb").is_file()]
-    newest = max(versions, key=lambda child: int(child.name), default=folder)
-    for candidate in (folder, folder / ASSETS_FOLDER, newest / ASSETS_FOLDER):
+    folder = place(model_dir)
+    for candidate in _candidates(folder):
         if (candidate / INFO_FILE).is_file():
-            return candidate
+            return candidate if isinstance(candidate, Path) else fetched(candidate)
     raise ValueError(
         f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
         f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints where it lies."
     )
+
+
+def _candidates(folder: Place) -> Iterator[Place]:
+    yield folder
+    yield folder / ASSETS_FOLDER
+    numbered = [child for child in folder.iterdir() if child.name.isdecimal()] if folder.is_dir() else []
+    for version in sorted(numbered, key=lambda child: int(child.name), reverse=True):
+        if (version / SAVED_MODEL_FILE).is_file():
+            yield version / ASSETS_FOLDER
+            return
 
 
 class Classifier:
@@ -136,7 +147,7 @@ class Classifier:
 
     Parameters
     ----------
-    model_dir : str or Path
+    model_dir : str or Place
         Where the model lies; see `find_assets`.
     precision : str
         Which classifier: "int8", "dynamic" or "float16"; empty for the preferred one of those that there are.
@@ -158,7 +169,7 @@ class Classifier:
     Several threads may share an instance: their fragments take turns.
     """
 
-    def __init__(self, model_dir: str | Path, precision: str = "", threads: int | None = None) -> None:
+    def __init__(self, model_dir: str | Place, precision: str = "", threads: int | None = None) -> None:
         assets = find_assets(model_dir)
         self.info = ModelInfo.read(assets)
         precisions = sorted(self.info.files.keys() - {"frontend", "audio"})
@@ -204,7 +215,7 @@ class Classifier:
 
         Parameters
         ----------
-        path : str or Path
+        path : str or Place
             The audio file.
 
         Returns
@@ -219,12 +230,12 @@ class Classifier:
         """
         return self.answer(path, read(path, self.info.mel))
 
-    def answer(self, path: str | Path, items: Iterable[Fragment | Ending]) -> SongPrediction:
+    def answer(self, path: str | Place, items: Iterable[Fragment | Ending]) -> SongPrediction:
         """Answer for one song that is decoded elsewhere.
 
         Parameters
         ----------
-        path : str or Path
+        path : str or Place
             Where the song comes from.
         items : iterable of Fragment and Ending
             The song, as `fragments.read` gives it.
@@ -260,7 +271,7 @@ class Classifier:
         answer = combine(probabilities, calibration.threshold if calibration else 0.0)
         familiar = mostly_familiar([prediction.familiar for prediction in heard])
         return SongPrediction(
-            path=Path(path),
+            path=place(path),
             answer=dataclasses.replace(answer, confident=answer.confident and familiar),
             sections=sections([one.start_seconds for one in heard], heard[-1].end_seconds, probabilities),
             fragments=tuple(heard),

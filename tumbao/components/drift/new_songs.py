@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.layouts import find_layout, read_library
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import read_entries
+from tumbao.components.ingest.places import Place
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -46,12 +46,12 @@ class NewSongs:
     rejected: tuple[Rejected, ...]
 
 
-def listen(library: Path, layout: str, spec: MelSpec) -> NewSongs:
+def listen(library: Place, layout: str, spec: MelSpec) -> NewSongs:
     """Measure every song of a folder or a list.
 
     Parameters
     ----------
-    library : Path
+    library : Place
         A plain folder of songs, or anything that `layouts.read_library` reads; a list needs no column but `file_name`.
     layout : str
         One of `layouts.LAYOUTS`.
@@ -113,7 +113,7 @@ def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.
     return _front_end(spec)(fragment.samples)
 
 
-def _entries(library: Path, layout: str) -> list[Entry]:
+def _entries(library: Place, layout: str) -> list[Entry]:
     if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
         return read_entries(library, root=library.parent, required=("file_name",))
     return read_library(library, layout)

@@ -14,6 +14,7 @@ from tumbao.components.drift.heard import Heard
 from tumbao.components.drift.new_songs import NewSongs, listen
 from tumbao.components.drift.render import Sides, write_drift
 from tumbao.components.drift.training import TrainingData, recall
+from tumbao.components.ingest.places import Place
 from tumbao.components.report.page import write_whole
 from tumbao.components.statistics import write_statistics
 
@@ -37,14 +38,14 @@ class Outcome:
     comparison: Comparison | None
 
 
-def run_drift(training: TrainingData, library: Path, out: Path, layout: str) -> Outcome:
+def run_drift(training: TrainingData, library: Place, out: Path, layout: str) -> Outcome:
     """Compare new songs with training data and write what was found. Progress goes to `tumbao.progress`.
 
     Parameters
     ----------
     training : TrainingData
         The run's records.
-    library : Path
+    library : Place
         The new songs, see `new_songs.listen`.
     out : Path
         Folder of `FIGURES` and, unless no song could be measured, of `PAGE` and both statistics; made if it is missing.

@@ -15,6 +15,7 @@ from PIL import Image
 from tumbao import progress
 from tumbao.components.drift.descriptors import describe
 from tumbao.components.drift.heard import Heard
+from tumbao.components.ingest.places import place
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 
@@ -143,5 +144,4 @@ def _levels(png: bytes) -> np.ndarray:
 
 
 def _lines(path: str) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a path of ML Metadata's
-        yield from map(json.loads, file)
+    yield from map(json.loads, place(path).read_text("utf-8").splitlines())

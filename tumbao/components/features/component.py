@@ -4,7 +4,6 @@
 import functools
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -18,6 +17,7 @@ from tumbao.schema.record import SPLITS
 from tumbao.trainer.augment import spec_augment
 from tumbao.trainer.backbone import Policy
 from tumbao.trainer.trunks import TRUNKS
+from tumbao.trainer.weights import weights_file
 
 BATCH = 8
 """Images in one call of the trunk: more gains nothing on a CPU."""
@@ -26,7 +26,7 @@ BATCH = 8
 @functools.lru_cache(maxsize=1)
 def _infer(trunk: str, weights: str, policy: Policy) -> Any:
     """Load the trunk once a process, whatever Beam does with its workers."""
-    model = TRUNKS[trunk].build(Path(weights) if weights else None, policy)
+    model = TRUNKS[trunk].build(weights_file(weights), policy)
     return tf.function(lambda images: model(images, training=False))
 
 

@@ -282,6 +282,6 @@ def _explained(address: Address) -> Iterator[Any]:
     try:
         yield tf.io.gfile
     except tf.errors.NotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, error.message, address.text) from error
+        raise FileNotFoundError(errno.ENOENT, error.message or "not found", address.text) from error
     except tf.errors.OpError as error:
         raise OSError(errno.EIO, error.message, address.text) from error

@@ -7,7 +7,6 @@ import concurrent.futures
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from tumbao.components.ingest.catalog import Rejected, Song, look_through
 from tumbao.components.ingest.copies import find_copies, same_as
 from tumbao.components.ingest.decoders import Decoders
 from tumbao.components.ingest.layouts import read_library
+from tumbao.components.ingest.places import Place
 from tumbao.components.inspection.measure import Measured, measure
 from tumbao.schema.mel_spec import MelSpec
 
@@ -57,12 +57,12 @@ class Inspection:
         return len(self.songs) + len(self.rejected)
 
 
-def inspect_library(library: Path, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
+def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
     """Look through a library as a run would, but decode every song at once, and accept genres without a usable one.
 
     Parameters
     ----------
-    library : Path
+    library : Place
         A folder or a list of songs, see `layouts.read_library`.
     genres : sequence of str
         Songs of others are rejected; none means all that the library names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tumbao.components.ingest.places import Place
 from tumbao.components.inspection.contact_sheet import choose, contact_sheet
 from tumbao.components.inspection.data import inspect_library
 from tumbao.components.inspection.render import write_inspection
@@ -14,7 +15,7 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 def run_inspect(
-    library: Path,
+    library: Place,
     out: Path,
     genres: Sequence[str],
     layout: str,
@@ -25,7 +26,7 @@ def run_inspect(
 
     Parameters
     ----------
-    library : Path
+    library : Place
         A folder or a list of songs.
     out : Path
         Folder of the page, ``index.html``, and, if any song is usable, TFDV's statistics; made if it is not there.

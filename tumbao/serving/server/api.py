@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from tumbao import __version__
+from tumbao.components.ingest.places import Place
 from tumbao.serving.server import document, shapes
 from tumbao.serving.server.docs_page import docs_page
 from tumbao.serving.server.limits import Limits
@@ -41,13 +42,13 @@ _NO_PAGE = 'This is Tumbao\'s API: <a href="docs">how to use it</a>.'
 
 
 def make_app(
-    folder: Path, limits: Limits, origins: Sequence[str] = (), root_path: str = "", web: Path = WEB_FOLDER
+    folder: Place, limits: Limits, origins: Sequence[str] = (), root_path: str = "", web: Path = WEB_FOLDER
 ) -> ASGIApp:
     """Make the server's application.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Where models are pushed, see `predict.find_assets`; watched from when the application starts.
     limits : Limits
         What is done at most.

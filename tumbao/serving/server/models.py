@@ -12,12 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tumbao.components.ingest.places import Address, Place
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identity
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics
 
 LOOK_SECONDS = 1.0
 """How often the push folder is looked at."""
+
+BUCKET_LOOK_SECONDS = 30.0
+"""How often it is if it lies in a bucket, where each look is some requests."""
 
 _log = logging.getLogger(__name__)
 _State = tuple[tuple[str, int, int], ...]
@@ -110,7 +114,7 @@ class Models:
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         As `predict.find_assets` takes it; need not be there yet.
     metrics : Metrics
         Counts what is loaded and what is refused.
@@ -121,7 +125,7 @@ class Models:
         The one that answers; None before the first is loaded.
     """
 
-    def __init__(self, folder: Path, metrics: Metrics) -> None:
+    def __init__(self, folder: Place, metrics: Metrics) -> None:
         self.current: Model | None = None
         self._folder, self._metrics = folder, metrics
         self._seen: _State = ()
@@ -164,7 +168,8 @@ class Models:
         self.look()
         if self.current is None:
             _log.warning("No model in %s yet: `tumbao run` trains and pushes one", self._folder)
-        while not self._ended.wait(LOOK_SECONDS):
+        pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, Address) else LOOK_SECONDS
+        while not self._ended.wait(pause):
             self.look()
 
 

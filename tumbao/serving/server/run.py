@@ -7,10 +7,10 @@ import math
 import signal
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 import uvicorn
 
+from tumbao.components.ingest.places import Place
 from tumbao.serving.server.api import make_app
 from tumbao.serving.server.limits import Limits
 
@@ -20,12 +20,12 @@ INTERRUPTED = 130
 _log = logging.getLogger(__name__)
 
 
-def serve(model: Path, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
+def serve(model: Place, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
     """Serve until a signal says otherwise; then accept no more, and answer what was accepted.
 
     Parameters
     ----------
-    model : Path
+    model : Place
         Where models are pushed.
     host : str
         Address to listen at.

@@ -1,0 +1,82 @@
+"""Models in buckets: found as they are here, and fetched once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tumbao.components.ingest.places import Address
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
+from tumbao.serving.predict import Classifier, find_assets
+from tumbao.serving.server.metrics import Metrics
+from tumbao.serving.server.models import Models
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Address:
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    return Address(f"ram://models/{request.node.name}")
+
+
+def upload(version: Path, target: Address) -> None:
+    """Copy a version as TFX's Pusher does: the file that makes it whole comes last."""
+    for file in sorted(version.rglob("*"), key=lambda file: file.name == "saved_model.pb"):
+        if file.is_file():
+            (target / file.relative_to(version).as_posix()).write_bytes(file.read_bytes())
+
+
+def test_a_model_is_found_from_each_level_and_fetched_once(
+    pushed: Path, bucket: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(pushed / "1", bucket / "9")
+    upload(pushed / "1", bucket / "10")
+    (bucket / "11" / ASSETS_FOLDER / INFO_FILE).write_bytes(b"half a version")
+    (bucket / "readme" / "saved_model.pb").write_bytes(b"")
+    newest = find_assets(bucket)
+    assert newest.parent.name == "10" and newest.name == ASSETS_FOLDER
+    assert (newest.parent / "saved_model.pb").is_file()
+    assert {file.name: file.read_bytes() for file in newest.iterdir()} == {
+        file.name: file.read_bytes() for file in (pushed / "1" / ASSETS_FOLDER).iterdir()
+    }
+    assert find_assets(bucket / "9").parent.name == "9"
+    monkeypatch.setattr(Address, "copy_to", None)
+    assert find_assets(bucket) == find_assets(str(bucket)) == find_assets(bucket / "10" / ASSETS_FOLDER) == newest
+
+
+def test_files_without_a_version_around_them_will_do(pushed: Path, bucket: Address) -> None:
+    upload(pushed / "1" / ASSETS_FOLDER, bucket / "tflite")
+    assert find_assets(bucket / "tflite").name == "tflite"
+
+
+def test_another_model_under_the_same_address_is_another(pushed: Path, bucket: Address, tmp_path: Path) -> None:
+    upload(pushed / "1", bucket / "1")
+    first = find_assets(bucket)
+    other = shutil.copytree(pushed / "1", tmp_path / "1")
+    card = (other / ASSETS_FOLDER / INFO_FILE).read_text()
+    (other / ASSETS_FOLDER / INFO_FILE).write_text(card + " ")
+    tf.io.gfile.rmtree(str(bucket / "1"))
+    upload(other, bucket / "1")
+    assert find_assets(bucket) != first
+    assert (find_assets(bucket) / INFO_FILE).read_text() == card + " "
+
+
+def test_a_bucket_without_a_model_is_refused(bucket: Address) -> None:
+    (bucket / "other.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"No model in {bucket}: expected a push folder"):
+        Classifier(bucket)
+
+
+def test_a_server_loads_what_is_pushed_to_a_bucket(pushed: Path, bucket: Address) -> None:
+    models = Models(bucket, Metrics())
+    models.look()
+    assert models.current is None
+    upload(pushed / "1", bucket / "7")
+    models.look()
+    assert models.current
+    assert models.current.version == "7"
+    fragment = np.zeros(models.current.classifier.info.mel.fragment_samples, np.float32)
+    assert models.current.classifier.predict(fragment).sum() == pytest.approx(1)
