@@ -86,8 +86,9 @@ def content(folder: str) -> Content:
     ValueError
         If no file is there.
     """
-    paths = [f"{parent}/{name}" for parent, _, names in tf.io.gfile.walk(folder) for name in names]
-    below = {path[len(folder) :].replace("//", "/").strip("/"): path for path in paths}
+    root = folder.rstrip("/")
+    paths = [f"{parent.rstrip('/')}/{name}" for parent, _, names in tf.io.gfile.walk(root) for name in names]
+    below = {path[len(root) + 1 :]: path for path in paths}
     if not below:
         raise ValueError(f"Expected an artefact with files in it. Received: {folder!r}, where there are none.")
     lines, size = hashlib.sha256(), 0

@@ -1,0 +1,540 @@
+"""The model card says what the run's artefacts say, names nobody's songs, and refuses artefacts of several runs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml  # type: ignore[import-untyped]
+from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+from tfx import types
+from tfx.types import standard_artifacts
+
+from tumbao.components.gate import ACCURACY, LOSS
+from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
+from tumbao.components.mobile_check import AgreementReport
+from tumbao.components.model_card.component import ModelCard, ModelCardPages
+from tumbao.components.model_card.provenance import content
+from tumbao.components.report.intervals import wilson_interval
+from tumbao.components.song_evaluation import SongFigures
+from tumbao.components.song_metrics import SongMetrics, song_metrics
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.familiarity import Familiarity
+from tumbao.serving.model_info import ModelFile, ModelInfo, Split, TrainingData
+
+ATTACK = "<script>alert(1)</script>|*x*\n# no heading"
+GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
+SONGS, FRAGMENTS = {"train": 9, "val": 9, "test": 12}, 3
+KINDS: dict[str, type[types.Artifact]] = {
+    "examples": standard_artifacts.Examples,
+    "ingested": IngestedSongs,
+    "rejected": RejectedSongs,
+    "model_run": standard_artifacts.ModelRun,
+    "evaluation": standard_artifacts.ModelEvaluation,
+    "blessing": standard_artifacts.ModelBlessing,
+    "figures": SongFigures,
+    "model": standard_artifacts.Model,
+    "report": AgreementReport,
+    "infra_blessing": standard_artifacts.InfraBlessing,
+}
+HEADINGS = [
+    *("Model Details", "Uses", "Bias, Risks, and Limitations", "How to Get Started with the Model"),
+    *("Training Details", "Evaluation", "Technical Specifications", "Provenance"),
+]
+
+
+def genre_of(song: int) -> int:
+    """Of four songs two are salsa."""
+    return (0, 0, 1, 2)[song % 4]
+
+
+def name_of(split: str, song: int) -> str:
+    return f"{split} song {song} {ATTACK if song % 2 else ''}"
+
+
+def probabilities(split: str) -> np.ndarray:
+    """Answer the fragments of a split, often wrongly: [songs, fragments, genres]."""
+    rng = np.random.default_rng(len(split))
+    truth = np.eye(3)[[genre_of(song) for song in range(SONGS[split])]][:, np.newaxis]
+    powers = np.exp(rng.normal(size=(SONGS[split], 1, 3)) + rng.normal(size=(SONGS[split], FRAGMENTS, 3)) + truth)
+    return (powers / powers.sum(axis=2, keepdims=True)).round(7)
+
+
+def labels(split: str) -> np.ndarray:
+    return np.array([genre_of(song) for song in range(SONGS[split])])
+
+
+def predictions(split: str) -> list[dict[str, Any]]:
+    return [
+        {"split": split, "song": name_of(split, song), "fragment": i, "label": genre_of(song), "probabilities": [*one]}
+        for song, fragments in enumerate(probabilities(split))
+        for i, one in enumerate(fragments.tolist())
+    ]
+
+
+def metrics(genres: tuple[str, ...] = GENRES) -> SongMetrics:
+    known = Familiarity((0.0,) * 5, (9.0,) * 5, fragments=27)
+    val, test = (probabilities(split) for split in ("val", "test"))
+    return song_metrics([*val], labels("val"), [*test], labels("test"), np.arange(12) != 3, known, genres)
+
+
+def answered() -> tuple[np.ndarray, np.ndarray]:
+    """Give label and probabilities of every test fragment."""
+    return np.repeat(labels("test"), FRAGMENTS), probabilities("test").reshape(-1, 3)
+
+
+def cross_entropy() -> float:
+    truth, answers = answered()
+    return float(-np.log(answers[np.arange(len(truth)), truth]).mean())
+
+
+def lines(path: Path, values: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(value, ensure_ascii=False)}\n" for value in values), "utf-8")
+
+
+def write_evaluation(folder: Path, accuracy: float, loss: float) -> None:
+    folder.mkdir(parents=True)
+    found = metrics_for_slice_pb2.MetricsForSlice()
+    for name, value in ((ACCURACY, accuracy), (LOSS, loss)):
+        item = found.metric_keys_and_values.add()
+        item.key.name, item.value.double_value.value = name, value
+    with tf.io.TFRecordWriter(str(folder / "metrics-00000-of-00001.tfrecord")) as writer:
+        writer.write(found.SerializeToString())
+
+
+@dataclasses.dataclass
+class Run:
+    """The artefacts of a made run, and the card that is written of them."""
+
+    folder: Path
+    network: str = "vgg16"
+    genres: tuple[str, ...] = GENRES
+    manifests: str = "0a1b"
+
+    def write(
+        self,
+        *,
+        synthetic: bool = False,
+        protocol: str = "song",
+        artists: tuple[str, ...] = ("Ana", "ANA", "", "Berta"),
+        weights: str = "d1ce",
+        failures: tuple[str, ...] = (),
+    ) -> Run:
+        truth, answers = answered()
+        accuracy = float(accuracy_score(truth, answers.argmax(axis=1)))
+        described = {"library": f"mine {ATTACK}", "genres": self.genres, "synthetic": synthetic, "found": 31}
+        split = {"protocol": protocol, "method": "stratified", "leaky": protocol == "fragment", "seed": 4711}
+        manifests = self.folder / self.manifests
+        manifests.mkdir(parents=True)
+        told = described | split | {"artists_on_two_sides": ["Ana"] if any(artists) else []}
+        (manifests / "catalog.json").write_text(json.dumps(told))
+        parts: list[dict[str, Any]] = []
+        for name, count in SONGS.items():
+            with (manifests / f"{name}.csv").open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(("song", "artist"))
+                writer.writerows((name_of(name, song), artists[song % len(artists)]) for song in range(count))
+            for song in range(count):
+                about = {"entry": len(parts), "song": name_of(name, song), "genre": self.genres[genre_of(song)]}
+                parts.append(about | {"split": name, "fragments": FRAGMENTS})
+        lines(self.folder / "ingested" / "ingested.jsonl", parts)
+        lines(self.folder / "rejected" / "rejected.jsonl", [{"song": "x", "reason": "too short", "detail": ATTACK}])
+        (self.folder / "examples" / "Split-train").mkdir(parents=True)
+        (self.folder / "examples" / "Split-train" / "data.gz").write_bytes(b"records")
+        (self.folder / "examples" / "Split-train-old").write_bytes(b"sorts before a slash")
+        epoch = {"accuracy": 0.5, "loss": 1.0, "val_accuracy": 0.625, "val_loss": 0.75}
+        lines(self.folder / "model_run" / "history.json", [{"epochs": [epoch, epoch], "best_epoch": 2}])
+        write_evaluation(self.folder / "evaluation", accuracy, cross_entropy())
+        figures = metrics(self.genres)
+        lines(self.folder / "figures" / "predictions.jsonl", [*predictions("val"), *predictions("test")])
+        lines(self.folder / "figures" / "song_metrics.json", [figures.to_json()])
+        lines(self.folder / "report" / "predictions.jsonl", predictions("test"))
+        row = {"name": "classifier-int8.tflite", "through": "LiteRT", "precision": "int8", "size_bytes": 36_111_254}
+        row |= {"fragments": 36, "agreement": 0.9722, "accuracy": 0.75, "float_accuracy": 0.7778, "failures": failures}
+        row |= {"max_probability_difference": 0.0287, "milliseconds": 64.6, "not_measured": None}
+        asked = {"through": "browser", "fragments": 0, "not_measured": "no Chromium", "failures": ()}
+        (self.folder / "report" / "agreement.json").write_text(json.dumps([row, row | asked]))
+        assets = self.folder / "model" / "Format-Serving" / "assets.extra"
+        assets.mkdir(parents=True)
+        (assets.parent / "saved_model.pb").write_bytes(b"graph")
+        ModelInfo(
+            created="2026-05-04T03:02:01+00:00",
+            genres=self.genres,
+            mel=MelSpec(),
+            training_data=TrainingData(
+                synthetic, "mine", self.manifests, SONGS, {name: FRAGMENTS * count for name, count in SONGS.items()}
+            ),
+            split=Split(protocol, protocol == "fragment", 4711),
+            metrics={"test_accuracy": accuracy},
+            files={"int8": ModelFile("classifier-int8.tflite", 36_111_254, "f11e", "int8")},
+            versions={"tumbao": "0.1.0", "code_digest": "c0de", "backbone_weights": weights},
+            calibration=figures.calibration,
+        ).write(assets)
+        for name in ("blessing/BLESSED", "infra_blessing/INFRA_BLESSED"):
+            (self.folder / name).parent.mkdir()
+            (self.folder / name).touch()
+        return self
+
+    def card(self) -> tuple[str, str]:
+        """Write the card: its Markdown and its HTML."""
+        inputs = {}
+        for number, (key, kind) in enumerate(KINDS.items(), start=1):
+            inputs[key] = kind()
+            inputs[key].uri, inputs[key].id = str(self.folder / key), number
+        inputs["model"].name = "projects/secret/artifacts/77"
+        card = ModelCardPages()
+        card.uri = str(self.folder / "card")
+        manifests = str(self.folder / self.manifests)
+        ModelCard.test_call(**inputs, card=card, manifests=manifests, network=self.network, code="")
+        files = Path(card.uri, "model_card.md"), Path(card.uri, "model_card.html")
+        return files[0].read_text("utf-8"), files[1].read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A card of recorded songs, split by song."""
+    return Run(tmp_path_factory.mktemp("real") / "run").write().card()
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A card of composed songs without artists, with the leaky split."""
+    run = Run(tmp_path_factory.mktemp("synthetic") / "run")
+    return run.write(synthetic=True, protocol="fragment", artists=("",)).card()
+
+
+def rows(markdown: str, heading: str) -> list[list[str]]:
+    """Give the cells of the tables under a heading, without their heads, marks and escapes."""
+    section = re.split(r"\n#+ ", markdown.split(f"# {heading}", 1)[1], maxsplit=1)[0]
+    table = re.findall(r"^\| .*$(?!\n\|---)", section, re.M)
+    plain = (re.sub(r"\\(.)", r"\1", line.replace(" *leaky*", "").replace("\N{NO-BREAK SPACE}", " ")) for line in table)
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in plain]
+
+
+class Outline(HTMLParser):
+    """Collects what a page is made of and fails where its tags do not close in order."""
+
+    VOID = ("meta", "link", "br", "img")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.text: dict[str, str] = {}
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open += [] if tag in self.VOID else [tag]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.targets += [value or "" for name, value in attrs if name in {"src", "href", "action", "srcset"}]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text[self.open[-1] if self.open else ""] = self.text.get(self.open[-1] if self.open else "", "") + data
+
+
+def test_the_sections_are_those_that_readers_of_model_cards_know(real: tuple[str, str]) -> None:
+    assert re.findall(r"^## (.+)$", real[0], re.M) == HEADINGS
+    for heading in ("Direct Use", "Out-of-Scope Use", "Ethical Considerations", "Who Is Under-Represented"):
+        assert f"\n### {heading}\n" in real[0]
+
+
+def test_figures_of_songs_are_those_of_the_song_evaluation(real: tuple[str, str]) -> None:
+    found, (songs, *_) = metrics(), rows(real[0], "Results\n")
+    interval = found.product.accuracy
+    told = f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}–{100 * interval.high:.1f}]"
+    assert songs == ["songs, the product’s answer", f"{found.product.right} of 12", told]
+    assert f"temperature {found.calibration.temperature:.2f}" in real[0]
+    assert f"threshold {found.calibration.threshold:.2f}" in real[0]
+    assert [row[1:] for row in rows(real[0], "Calibration")[:2]] == [
+        [f"{one.calibration_error:.3f}", f"{one.log_loss:.3f}"] for one in (found.before, found.after)
+    ]
+    assert f"the threshold {found.answered.songs} of 12 test songs are answered" in real[0]
+
+
+def test_figures_of_fragments_are_those_of_scikit_learn_and_of_the_evaluator(real: tuple[str, str]) -> None:
+    truth, answers = answered()
+    predicted = answers.argmax(axis=1)
+    accuracy, loss = accuracy_score(truth, predicted), cross_entropy()
+    assert rows(real[0], "Results\n")[1][2].startswith(f"{100 * accuracy:.1f} % [")
+    assert f"Cross-entropy of the fragments: {loss:.4f}." in real[0]
+    assert f"measured accuracy {accuracy:.4f} and cross-entropy {loss:.4f} on the same" in real[0]
+    genres = rows(real[0], "Results by Genre")
+    recalls = recall_score(truth, predicted, average=None)
+    assert [row[4].partition(" [")[0] for row in genres[:3]] == [f"{100 * recall:.1f} %" for recall in recalls]
+    assert [[*map(int, row[1:])] for row in genres[3:]] == confusion_matrix(truth, predicted).tolist()
+
+
+def test_wrong_songs_are_counted_by_genre_and_shown_the_surest_first(synthetic: tuple[str, str]) -> None:
+    """Tempering again by hand, and Wilson's interval, are the oracle."""
+    powers = probabilities("test") ** (1 / metrics().calibration.temperature)
+    means = (powers / powers.sum(axis=2, keepdims=True)).mean(axis=1)
+    answers, truth = means.argmax(axis=1), labels("test")
+    shown = rows(synthetic[0], "Failures by Genre")
+    expected = []
+    for label, genre in enumerate(GENRES):
+        mine = np.flatnonzero(truth == label)
+        wrong = [song for song in mine if answers[song] != label]
+        share = wilson_interval(len(mine) - len(wrong), len(mine))
+        row = rows(synthetic[0], "Results by Genre")[label]
+        assert row[1] == f"{len(mine) - len(wrong)} of {len(mine)}"
+        assert row[2] == f"{100 * share.value:.1f} % [{100 * share.low:.1f}–{100 * share.high:.1f}]"
+        for song in sorted(wrong, key=lambda song: -means[song].max())[:5]:
+            fragments = int((probabilities("test")[song].argmax(axis=1) != label).sum())
+            sure = f"{100 * means[song].max():.1f} %", f"{100 * means[song, label]:.1f} %"
+            expected.append([genre, GENRES[answers[song]], *sure, f"{fragments} of 3"])
+    assert len(expected) >= 2
+    assert [row[-5:] for row in shown] == expected
+
+
+def test_songs_are_named_where_they_are_composed_and_never_where_they_are_recorded(
+    real: tuple[str, str], synthetic: tuple[str, str]
+) -> None:
+    assert re.search(r"\| test song \d+ ", synthetic[0])
+    assert rows(real[0], "Failures by Genre")[0][0] == "1"
+    for text in (*real, *synthetic):
+        assert not re.search(r"train song|val song|Ana|Berta", text)
+    for text in real:
+        assert not re.search(r"test song \d", text)
+        assert "Songs have numbers here" in text
+        assert str(Path.home()) not in text and "secret" not in text
+
+
+def test_a_synthetic_library_is_said_at_the_top_and_beside_every_figure(
+    real: tuple[str, str], synthetic: tuple[str, str]
+) -> None:
+    assert "**Trained on composed, synthetic songs.**" in synthetic[0].partition("## Model Details")[0]
+    for heading in ("Training Data", "Results", "Results by Genre", "Failures by Genre", "Calibration"):
+        assert f"### {heading} *synthetic library*\n" in synthetic[0]
+    assert "nobody’s recording is in it" in synthetic[0]
+    assert "ynthetic" not in real[0]
+    assert "**nothing is known here of what the recordings’ holders allow.**" in real[0]
+
+
+def test_a_leaky_split_is_said_at_the_top_and_beside_every_figure(
+    real: tuple[str, str], synthetic: tuple[str, str]
+) -> None:
+    assert "**The split leaks.**" in synthetic[0].partition("## Model Details")[0]
+    assert "Split by fragment: it leaks" in synthetic[0]
+    intervals = re.findall(r"\[[\d.]+–[\d.]+\](.{0,8})", synthetic[0])
+    assert len(intervals) >= 12
+    assert set(intervals) == {" *leaky*"}
+    assert "leaky" not in real[0]
+    assert "it does not leak, no song stands in two splits" in real[0]
+
+
+def test_artists_are_counted_and_not_named(real: tuple[str, str], synthetic: tuple[str, str]) -> None:
+    counted = rows(real[0], "Who Is Under-Represented")
+    songs = [sum(genre_of(song) == label for count in SONGS.values() for song in range(count)) for label in range(3)]
+    assert counted == [
+        ["salsa", str(songs[0]), "1", "0", f"{songs[0]} songs"],
+        ["cumbia", str(songs[1]), "0", str(songs[1]), "0 songs"],
+        [GENRES[2], str(songs[2]), "1", "0", f"{songs[2]} songs"],
+    ]
+    assert "One artist stands on two sides of it" in real[0]
+    assert f"the one with the most is salsa: {songs[0]} (" in real[0]
+    assert "No artist is known by name" in synthetic[0]
+
+
+def test_music_is_counted_by_genre_and_split(real: tuple[str, str]) -> None:
+    assert "31 files found = 30 ingested + 1 rejected (1 too short)" in real[0]
+    counted = rows(real[0], "Training Data")
+    for label, row in enumerate(counted[:3]):
+        songs = [sum(genre_of(song) == label for song in range(count)) for count in SONGS.values()]
+        assert row[1:] == [f"{count} / {FRAGMENTS * count}" for count in songs]
+    assert counted[3] == ["all", "9 / 27", "9 / 27", "12 / 36"]
+
+
+def test_files_for_phones_have_their_row_and_the_browser_its_reason(real: tuple[str, str]) -> None:
+    measured, asked = rows(real[0], "Files for Phones and Browsers")
+    assert measured == [
+        *("classifier-int8.tflite", "passed", "LiteRT", "int8", "36.1 MB", "36"),
+        *("97.2 %", "75.0 %", "77.8 %", "0.0287", "65 ms"),
+    ]
+    assert asked[1:3] == ["not measured: no Chromium", "browser"]
+    assert asked[5:] == ["0", *"–––––"]
+
+
+def test_digests_are_what_the_documented_command_prints(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run").write()
+    sources = rows(run.card()[0], "Provenance")[:10]
+    command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    for number, (key, row) in enumerate(zip(KINDS, sources, strict=True), start=1):
+        folder = run.folder / key / ("Format-Serving" if key == "model" else "")
+        printed = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True).stdout
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        size = sum(file.stat().st_size for file in files)
+        identity = "77" if key == "model" else str(number)
+        expected = [KINDS[key].TYPE_NAME, identity, str(len(files)), str(size), f"`{printed.split()[0]}`"]
+        assert row[1:] == expected
+
+
+def test_a_digest_does_not_ask_where_the_files_lie(tmp_path: Path) -> None:
+    """TensorFlow's file system in memory stands for a bucket."""
+    for folder in (f"{tmp_path}/here", "ram://card/there"):
+        tf.io.gfile.makedirs(f"{folder}/Split-train")
+        for name in ("Split-train/data.gz", "summary.json"):
+            with tf.io.gfile.GFile(f"{folder}/{name}", "w") as file:
+                file.write(name)
+    expected = content(f"{tmp_path}/here")
+    assert expected.files == 2
+    for folder in (f"{tmp_path}/here/", "ram://card/there", "ram://card/there/"):
+        assert content(folder) == expected
+
+
+def test_sub_genres_are_also_summed_to_genres(tmp_path: Path) -> None:
+    genres = ("salsa", "salsa/dura", "cumbia")
+    markdown, _ = Run(tmp_path / "run", genres=genres).write().card()
+    truth, answers = answered()
+    summed = np.stack([answers[:, 0] + answers[:, 1], answers[:, 2]], axis=1)
+    right = int((summed.argmax(axis=1) == np.array([0, 0, 1])[truth]).sum())
+    main = metrics(genres).main
+    assert main
+    _, songs, _, fragments = rows(markdown, "Results\n")
+    assert songs[:2] == ["songs, genres as sums of their sub-genres", f"{main.right} of 12"]
+    assert fragments[:2] == ["fragments, genres as sums of their sub-genres", f"{right} of 36"]
+    assert songs[2].startswith(f"{100 * main.right / 12:.1f} % [")
+    assert fragments[2].startswith(f"{100 * right / 36:.1f} % [")
+
+
+def test_front_matter_gives_the_figures_to_programs(synthetic: tuple[str, str]) -> None:
+    front = yaml.safe_load(synthetic[0].split("---\n")[1])
+    assert front["pipeline_tag"] == "audio-classification"
+    assert "synthetic-data" in front["tags"]
+    (result,) = front["model-index"][0]["results"]
+    assert result["dataset"] == {"type": "mine", "name": "mine (synthetic)", "split": "test"}
+    truth, answers = answered()
+    assert [(one["name"], one["value"]) for one in result["metrics"]] == [
+        ("Accuracy of songs, leaky split", metrics().product.accuracy.value),
+        ("Accuracy of fragments, leaky split", accuracy_score(truth, answers.argmax(axis=1))),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["real", "synthetic"])
+def test_the_page_is_whole_and_asks_for_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    page = request.getfixturevalue(kind)[1]
+    outline = Outline(page)
+    links = [target.removeprefix("#") for target in outline.targets if target.startswith("#")]
+    assert len(links) == len(HEADINGS)
+    assert set(links) <= set(outline.ids)
+    assert len(set(outline.ids)) == len(outline.ids)
+    assert [target for target in outline.targets if not target.startswith("#")] == ["data:,"]
+    assert "default-src 'none'" in page
+    assert not re.search(r"url\(|@import|https?:", page)
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_names_stay_text(synthetic: tuple[str, str]) -> None:
+    outline = Outline(synthetic[1])
+    assert "<script" not in synthetic[1] and "<i>" not in synthetic[1]
+    assert GENRES[2] in outline.text["th"]
+    assert "<script>alert(1)</script>|*x* # no heading" in outline.text["th"]
+    assert "\n# no heading" not in synthetic[0]
+
+
+def test_the_same_artefacts_give_the_same_card(real: tuple[str, str], tmp_path: Path) -> None:
+    assert Run(tmp_path / "again").write().card() == real
+
+
+@pytest.mark.parametrize(
+    ("missing", "failures", "sentence"),
+    [
+        ("", (), "**Blessed.** The model passed"),
+        ("blessing/BLESSED", (), "**Not blessed.** The model missed"),
+        ("infra_blessing/INFRA_BLESSED", ("answers otherwise",), "**Vetoed.** The model is good enough"),
+    ],
+)
+def test_the_card_says_whether_the_model_may_be_pushed(
+    tmp_path: Path, missing: str, failures: tuple[str, ...], sentence: str
+) -> None:
+    run = Run(tmp_path / "run").write(failures=failures)
+    if missing:
+        path = run.folder / missing
+        path.rename(path.with_name("NOT_BLESSED"))
+    markdown, _ = run.card()
+    assert sentence in markdown
+    assert ("- classifier-int8.tflite (LiteRT) answers otherwise.\n" in markdown) == bool(failures)
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "sentence"),
+    [
+        ("vgg16", "d1ce", "Creative Commons Attribution licence"),
+        ("musicnn", "d1ce", "under the ISC licence"),
+        ("vgg16", "random", "The trunk’s weights are random"),
+        ("crnn", "random", "no weights of others"),
+    ],
+)
+def test_whose_weights_are_in_it_is_said(tmp_path: Path, network: str, weights: str, sentence: str) -> None:
+    markdown, _ = Run(tmp_path / "run", network).write(weights=weights).card()
+    assert markdown.count(sentence) == 1
+
+
+def other_accuracy(folder: Path) -> None:
+    path = folder / "evaluation" / "metrics-00000-of-00001.tfrecord"
+    path.unlink()
+    path.parent.rmdir()
+    write_evaluation(path.parent, 0.125, 1.0)
+
+
+def other_genres(folder: Path) -> None:
+    path = folder / "0a1b" / "catalog.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"genres": ["tango", "salsa", "cumbia"]}))
+
+
+def fewer_songs(folder: Path) -> None:
+    path = folder / "ingested" / "ingested.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+
+
+def fewer_answers(folder: Path) -> None:
+    lines(folder / "report" / "predictions.jsonl", predictions("test")[1:])
+
+
+def other_songs(folder: Path) -> None:
+    lines(folder / "figures" / "predictions.jsonl", [*predictions("test"), *predictions("test")])
+
+
+def no_records(folder: Path) -> None:
+    (folder / "examples" / "Split-train" / "data.gz").unlink()
+    (folder / "examples" / "Split-train-old").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_accuracy, "one run: test accuracy .* Received: 0.125"),
+        (other_genres, "one run: genres .* Received: .*tango"),
+        (fewer_songs, "one run: fragments ingested .*'train': 27.* Received: .*'train': 24"),
+        (fewer_answers, "float model answered 36 .* Received: 35"),
+        (other_songs, "head answered 36 .* Received: 72"),
+        (no_records, "an artefact with files in it. Received: .*examples"),
+    ],
+)
+def test_artefacts_of_several_runs_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
+    run = Run(tmp_path / "run").write()
+    change(run.folder)
+    with pytest.raises(ValueError, match=message):
+        run.card()
+
+
+def test_an_unknown_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Did you mean vgg16"):
+        Run(tmp_path / "run", "vgg61").write().card()
