@@ -1,0 +1,94 @@
+"""What a model listens to in composed songs, as a part of the page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tumbao.components.report.page import template
+from tumbao.demo.instruments import MUTED, RESOUNDED, SCATTERED, Hearing, Instrument, summarise
+
+_SPELLED = {"guira": "güira", "bongo": "bongó"}
+"""Names that a MIDI file cannot hold as they are written."""
+
+_WORDS = {MUTED: "", RESOUNDED: "the same notes on another sound", SCATTERED: "the same sound, out of rhythm"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bar:
+    """Where a row's mean and its range stand on the scale, in percent of its width."""
+
+    left: float
+    width: float
+    low: float
+    span: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row of a genre's table."""
+
+    name: str
+    words: str
+    told: Instrument
+    bar: _Bar
+
+
+def section(hearings: Sequence[Hearing]) -> Markup:
+    """Write the part of the page.
+
+    Parameters
+    ----------
+    hearings : sequence of Hearing
+        Of `instruments.listen`.
+
+    Returns
+    -------
+    html : Markup
+        A section with a heading of the second level; its style is inside.
+    """
+    summed = [(hearing, summarise(hearing.effects)) for hearing in hearings]
+    ends = [end for _, rows in summed for row in rows for end in (row.low, row.high)]
+    least, most = min([0.0, *ends]), max([0.0, *ends])
+    span = max(most - least, 1e-9)
+    tables = [(hearing, [_row(row, least, span) for row in rows], _findings(rows)) for hearing, rows in summed]
+    html = template(Path(__file__).parent, "instruments.html.j2").render(tables=tables, zero=100 * -least / span)
+    return Markup(html)
+
+
+def _row(told: Instrument, least: float, span: float) -> _Row:
+    ends = sorted((0.0, told.moved))
+    left, right, low, high = (100 * (value - least) / span for value in (*ends, told.low, told.high))
+    return _Row(_spelled(told.name), _WORDS[told.way], told, _Bar(left, right - left, low, high - low))
+
+
+def _spelled(name: str) -> str:
+    return _SPELLED.get(name, name)
+
+
+def _findings(rows: Sequence[Instrument]) -> list[str]:
+    """Say in words what the table holds."""
+    muted = [row for row in rows if row.way == MUTED]
+    against = [row for row in muted if row.high < 0]
+    if not muted:
+        return []
+    if not against:
+        return ["No single instrument is missed in every song: the model hears the genre in several of them."]
+    first = against[0]
+    kind = "which defines the genre" if first.defining else "which is not one of those that define the genre"
+    found = [f"It misses the {_spelled(first.name)} most, {kind}."]
+    found += [_control(row, first) for row in rows if row.name == first.name and row.way != MUTED]
+    return found
+
+
+def _control(row: Instrument, muted: Instrument) -> str:
+    what = "On another sound" if row.way == RESOUNDED else "Out of rhythm"
+    if row.moved >= 0:
+        return f"{what} it is not missed at all."
+    share = row.moved / muted.moved
+    if share >= 1:
+        return f"{what} it is worse than not there."
+    return f"{what} the genre loses {share:.0%} of what it loses without it."
