@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 import tumbao
+from tests.components.test_waveform import write_libav
 from tests.serving.devtools import Page, driven
 from tests.serving.server import conftest as server
 from tumbao.components.ingest.audio_error import Reason
@@ -163,6 +164,37 @@ def test_on_this_computer_the_answer_is_the_same_and_nothing_is_sent(
         re.findall(r'requests_total\{method="POST".*? (\d+)', one) for one in (before, client.get("/metrics").text)
     ]
     assert [sum(map(float, one)) for one in posts][1] - sum(map(float, posts[0])) == 2  # the test's own
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "kind"),
+    [
+        ("song.m4a", "aac", 44_100, 'audio/mp4; codecs="mp4a.40.2"'),
+        ("song.m4a", "aac", 48_000, 'audio/mp4; codecs="mp4a.40.2"'),
+        ("song.ogg", "vorbis", 44_100, 'audio/ogg; codecs="vorbis"'),
+        ("song.opus", "libopus", 48_000, 'audio/ogg; codecs="opus"'),
+        ("song.webm", "libopus", 48_000, 'audio/webm; codecs="opus"'),
+    ],
+)
+def test_what_phones_record_gets_the_servers_answer_too(
+    page: Page, client: httpx.Client, tone: Tone, tmp_path: Path, name: str, codec: str, rate: int, kind: str
+) -> None:
+    if not page.run(f"new Audio().canPlayType({json.dumps(kind)})"):
+        pytest.skip(f"this browser does not decode {kind}")
+    path, samples = tmp_path / name, 1.8 * tone(6, rate=rate)
+    if codec == "vorbis":  # PyAV has no good encoder of it
+        soundfile.write(path, samples, rate, format="OGG", subtype="VORBIS")
+    else:
+        write_libav(path, samples, rate, codec)
+    click(page, "#local")
+    page.run("document.getElementById('files').addEventListener('change', (event) => {"
+             "  window.file = event.target.files[0]; }, { capture: true })")  # fmt: skip
+    page.choose(path)
+    assert "answered on this computer" in finished(page)
+    ours, theirs = said_in_browser(page), said_by_server(client, path)
+    assert ours["genre"] == theirs["genre"]
+    assert close(ours["probabilities"], theirs["probabilities"]), (ours, theirs)
+    assert ours["duration_seconds"] == pytest.approx(theirs["duration_seconds"], abs=0.05)  # the encoder's padding
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 11_025])
