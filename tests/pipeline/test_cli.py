@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.catalog import GIVEN
+from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
@@ -228,13 +228,15 @@ def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
 def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     assert [choice.value for choice in cli.Layout] == list(LAYOUTS)
     assert {choice.value for choice in cli.Split} == {*PROTOCOLS, GIVEN}
-    assert {choice.value for choice in cli.SplitMethod} == set(METHODS)
+    assert {choice.value for choice in cli.SplitMethod} == {*METHODS, FIXED}
 
 
 @pytest.mark.parametrize(
     "command",
     [
         ("run", "--data", "library"),
+        ("watch", "--data", "library"),
+        ("rollback",),
         ("inspect", "library", "--out", "out"),
         ("drift", "library"),
         ("demo-library", "out"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
+import functools
 import importlib.util
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -46,10 +49,11 @@ class Split(str, enum.Enum):
 
 
 class SplitMethod(str, enum.Enum):
-    """How a split is drawn; the values of `splits.METHODS`."""
+    """How a split is drawn: the values of `splits.METHODS`, and `catalog.FIXED`."""
 
     STRATIFIED = "stratified"
     STABLE = "stable"
+    FIXED = "fixed"
 
 
 class Layout(str, enum.Enum):
@@ -115,8 +119,7 @@ def _main(
     pass
 
 
-@app.command()
-def run(
+def _local_run(
     data: Annotated[
         Path,
         typer.Option(exists=True, help="The library: a folder with one folder of songs per genre, or a list of songs."),
@@ -139,7 +142,8 @@ def run(
         typer.Option(help="What a split keeps whole. fragment: the paper's, leaky. given: the library's own splits."),
     ] = Split.SONG,
     split_method: Annotated[
-        SplitMethod, typer.Option(help="stable: a song keeps its side while the library grows.")
+        SplitMethod,
+        typer.Option(help="While the library grows: stable: a song keeps its side. fixed: the test songs stay."),
     ] = SplitMethod.STRATIFIED,
     seed: Annotated[int, typer.Option(min=0, help="Of split, initial weights and shuffling.")] = 7,
     model: Annotated[str, typer.Option(help="The model; `tumbao models` lists them.")] = "vgg16",
@@ -197,13 +201,8 @@ def run(
             help="A flag for Beam, as --beam=--runner=FlinkRunner; may be repeated. [default: in this process]"
         ),
     ] = None,
-) -> None:
-    """Train, evaluate, gate and push: from a library to a model.
-
-    Finished work is taken over from earlier runs of the same workspace. Exit codes: 0 done and blessed, 3 done but not
-    blessed, 1 failed, 2 wrong use, 130 interrupted.
-    """
-    _require_pipeline()
+) -> LocalRun:
+    """Make of the options of `run` what they ask for."""
     from tumbao.pipeline.local import LocalRun
 
     training = {
@@ -221,7 +220,7 @@ def run(
         "augment": augment,
         "fine_tune": fine_tune,
     }
-    asked = LocalRun(
+    return LocalRun(
         data=data,
         workspace=workspace,
         genres=_names(genres),
@@ -245,7 +244,59 @@ def run(
             **({"beam_args": tuple(beam)} if beam else {}),
         },
     )
+
+
+def _with_options_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `run` before its own; it gets what they ask for as its first argument."""
+    unknown = {"LocalRun": Any}  # imported for types only, to start fast
+    options = signature(_local_run, locals=unknown, eval_str=True).parameters
+    own = list(signature(command, locals=unknown, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        _require_pipeline()
+        asked = _local_run(**{name: values.pop(name) for name in options})
+        command(asked, **values)
+
+    parameters = [*options.values(), *own]
+    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # typer reads it
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+@app.command()
+@_with_options_of_a_run
+def run(asked: LocalRun) -> None:
+    """Train, evaluate, gate and push: from a library to a model.
+
+    Finished work is taken over from earlier runs of the same workspace. Exit codes: 0 done and blessed, 3 done but not
+    blessed, 1 failed, 2 wrong use, 130 interrupted.
+    """
     raise typer.Exit(_run(asked))
+
+
+@app.command()
+@_with_options_of_a_run
+def watch(
+    asked: LocalRun,
+    every: Annotated[str, typer.Option(help="From one look at the library to the next, as 30m, 1h or 1d.")] = "1h",
+    once: Annotated[bool, typer.Option("--once", help="Look once, for cron and timers.")] = False,
+) -> None:
+    """Run whenever the library has changed, and push what is no worse than the model that stands.
+
+    All models are tested with the same songs: those of the first run. Exit codes: 0 ended by SIGTERM, 2 wrong use,
+    130 interrupted; with --once 0 nothing to do, else as `tumbao run`.
+    """
+    from tumbao.pipeline.continuous import interval
+    from tumbao.pipeline.continuous import watch as look_and_run
+
+    console = _console()
+    try:
+        seconds = None if once else interval(every)
+        code = look_and_run(asked, seconds, lambda line: console.print(escape(line), highlight=False, soft_wrap=True))
+    except ValueError as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
 
 
 def _run(asked: LocalRun) -> int:

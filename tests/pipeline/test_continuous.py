@@ -1,0 +1,241 @@
+"""A watched library: a run when something changed, a reason when nothing is done, and an orderly end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tumbao.components.ingest.catalog import FIXED, GIVEN
+from tumbao.pipeline import cli, continuous, library_look, local, run_apart
+from tumbao.pipeline.continuous import interval, watch
+from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.runs import RunRecord, locked, read_runs
+
+
+@dataclasses.dataclass
+class Studio:
+    """A library that is watched, with runs that only write what became of them."""
+
+    asked: LocalRun
+    outcomes: list[str] = dataclasses.field(default_factory=list)
+    started: list[LocalRun] = dataclasses.field(default_factory=list)
+    lines: list[str] = dataclasses.field(default_factory=list)
+    script: str = ""
+    processes: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
+
+    def start(self, asked: LocalRun) -> subprocess.Popen[bytes]:
+        """Take the place of `run_apart.start`."""
+        self.started.append(asked)
+        outcome = self.outcomes.pop(0) if self.outcomes else "pushed"
+        if outcome != "does not begin":
+            name = f"20260101-{len(self.started):06}"
+            RunRecord(name, "", outcome, f"Because of {name}.", accuracy=0.9).write(asked.workspace)
+        code = {"failed": 1, "does not begin": 1, "misused": 2, "refused": 3, "running": -9}.get(outcome, 0)
+        script = self.script or (
+            f"import os; os.kill(os.getpid(), {-code})" if code < 0 else f"raise SystemExit({code})"
+        )
+        self.processes.append(subprocess.Popen([sys.executable, "-S", "-c", script], start_new_session=True))
+        return self.processes[-1]
+
+    def look(self, **asked: Any) -> int:
+        """Look once."""
+        self.lines.clear()
+        return watch(dataclasses.replace(self.asked, **asked), None, self.lines.append)
+
+    def add(self, name: str) -> None:
+        (self.asked.data / "salsa" / name).write_text(name)
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    for genre in ("cumbia", "salsa"):
+        (tmp_path / "library" / genre).mkdir(parents=True)
+        (tmp_path / "library" / genre / "a.mp3").touch()
+    asked = LocalRun(
+        data=tmp_path / "library",
+        layout="auto",
+        workspace=tmp_path / "workspace",
+        genres=("cumbia", "salsa"),
+        protocol="song",
+        method="stratified",
+        seed=7,
+        model="vgg16",
+        weights="",
+        precision="auto",
+        push_to=tmp_path / "pushed",
+        resume=False,
+        from_component="",
+        to_component="",
+        training={"units": (8,)},
+        settings={"min_accuracy": 0.5},
+    )
+    studio = Studio(asked)
+    monkeypatch.setattr(run_apart, "start", studio.start)
+    monkeypatch.setattr(library_look, "time", SimpleNamespace(time=lambda: time.time() + 86_400))
+    return studio
+
+
+def test_a_run_happens_once_for_each_change(studio: Studio) -> None:
+    assert studio.look() == local.DONE
+    assert "2 songs, seen for the first time. Running." in studio.lines[0]
+    assert "Run 20260101-000001: pushed after 0.0 min, accuracy 90.0%. Because of 20260101-000001." in studio.lines[1]
+    assert studio.look() == local.DONE
+    assert [line.partition(" ")[2].partition(" ")[2] for line in studio.lines] == ["Nothing changed among 2 songs."]
+    assert len(studio.started) == 1
+    studio.add("b.mp3")
+    studio.look()
+    assert "3 songs: 1 new. Running." in studio.lines[0]
+    assert len(studio.started) == 2
+
+
+def test_the_test_songs_stay_but_for_a_librarys_own_splits(studio: Studio) -> None:
+    studio.look()
+    studio.look(method=GIVEN)
+    assert [one.method for one in studio.started] == [FIXED, GIVEN]
+    assert dataclasses.replace(studio.started[0], method="stratified") == studio.asked
+
+
+@pytest.mark.parametrize("other", [{"protocol": "artist"}, {"protocol": "fragment"}, {"method": "stable"}])
+def test_splits_whose_test_songs_cannot_stay_are_refused(studio: Studio, other: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=f"keeps its test songs. Received: .*{next(iter(other.values()))}"):
+        studio.look(**other)
+    assert not studio.started
+
+
+def test_other_settings_are_a_reason_to_run(studio: Studio) -> None:
+    studio.look()
+    studio.look(training={"units": (16,)})
+    assert "Other settings than those of the last run. Running." in studio.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        ("failed", 1, "Run 20260101-000001: failed after 0.0 min, accuracy 90.0%. Because of"),
+        ("running", 1, "Run 20260101-000001: killed after"),
+        ("does not begin", 1, "The run did not begin: exit code 1."),
+    ],
+)
+def test_a_run_that_failed_is_tried_again_at_the_next_look(studio: Studio, outcome: str, code: int, said: str) -> None:
+    studio.outcomes = [outcome, "refused"]
+    assert studio.look() == code
+    assert said in studio.lines[1]
+    assert studio.look() == local.NOT_BLESSED
+    assert "Run 20260101-000002: refused" in studio.lines[1]
+    assert studio.look() == local.DONE
+    assert len(studio.started) == 2
+
+
+def test_a_file_on_its_way_is_waited_for(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio.look()
+    monkeypatch.setattr(library_look, "time", time)
+    studio.add("half.mp3")
+    assert studio.look() == local.DONE
+    assert len(studio.started) == 1
+    assert "3 songs: 1 new; 3 changed within the last minute and may still be on their way." in studio.lines[0]
+
+
+def test_a_library_that_is_not_there_is_said(studio: Studio) -> None:
+    studio.asked.data.rename(studio.asked.data.with_name("elsewhere"))
+    assert studio.look() == local.FAILED
+    assert "Cannot look at" in studio.lines[0]
+    assert "does not exist" in studio.lines[0]
+
+
+def send(number: signal.Signals, when: Callable[[], bool]) -> threading.Thread:
+    """Send a signal to this process as soon as something is so."""
+
+    def act() -> None:
+        while not when():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, local.DONE), (signal.SIGINT, local.INTERRUPTED)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_ends_the_waiting(studio: Studio, number: signal.Signals, code: int) -> None:
+    former = signal.getsignal(number)
+    sender = send(number, lambda: any("Next look" in line for line in studio.lines))
+    assert watch(studio.asked, 3_600, studio.lines.append) == code
+    sender.join()
+    assert f"Ended by {number.name}." in studio.lines[-1]
+    assert signal.getsignal(number) is former
+
+
+def test_a_signal_ends_the_run_that_goes_on(studio: Studio) -> None:
+    studio.script = "import time; time.sleep(60)"
+    sender = send(signal.SIGTERM, lambda: bool(studio.processes))
+    assert watch(studio.asked, 3_600, studio.lines.append) == local.DONE
+    sender.join()
+    assert studio.processes[0].returncode != 0
+    assert not (studio.asked.workspace / continuous.SEEN_FILE).exists()
+
+
+def test_many_looks_go_on_after_failures_until_the_use_is_wrong(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.outcomes = ["failed", "refused", "misused"]
+    added = iter(["b.mp3", "c.mp3", "d.mp3"])
+    monkeypatch.setattr(continuous.Stop, "wait", lambda stop, seconds: studio.add(next(added)))
+    assert watch(studio.asked, 60, studio.lines.append) == local.WRONG_USE
+    assert [line.split(": ")[1].split()[0] for line in studio.lines if " Run " in line] == [
+        "failed",
+        "refused",
+        "misused",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "0h", "-1h", "1w", "1 h", "nan"])
+def test_a_time_without_sense_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="Expected a time such as 90s"):
+        interval(text)
+
+
+def test_times_have_units() -> None:
+    assert [interval(text) for text in ("90s", "30m", "1.5h", "1d")] == [90, 1_800, 5_400, 86_400]
+
+
+def test_the_command_has_the_options_of_a_run(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    data, workspace = str(studio.asked.data), str(studio.asked.workspace)
+    options = ["--data", data, "--workspace", workspace, "--genres", "cumbia,salsa", "--seed", "9", "--units", "8,4"]
+    monkeypatch.setattr(sys, "argv", ["tumbao", "watch", *options, "--once"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    (asked,) = studio.started
+    assert (asked.seed, asked.training["units"], asked.push_to) == (9, (8, 4), studio.asked.workspace / "pushed")
+    assert "2 songs, seen for the first time" in capfd.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["tumbao", "watch", *options, "--every", "soon"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "Received: soon" in capfd.readouterr().err
+
+
+def test_a_run_apart_gets_what_was_asked_and_gives_its_exit_code(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    with locked(studio.asked.workspace):
+        assert run_apart.start(studio.asked).wait() == local.FAILED
+    assert f"{studio.asked.workspace}, where another run is at work" in capfd.readouterr().err
+    assert read_runs(studio.asked.workspace) == []

@@ -1,0 +1,164 @@
+"""Continuous training: look at a library now and then, and run the pipeline when it has changed.
+
+New models are compared with the one that stands on the same test songs, see `catalog.FIXED`. What the last run that
+came to its end had seen is kept in the workspace: a run that failed is tried again at the next look, and other settings
+are a reason to run as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tumbao.components.ingest.catalog import FIXED, GIVEN
+from tumbao.pipeline import local, run_apart
+from tumbao.pipeline.library_look import SETTLED_SECONDS, Look, difference, look
+from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.runs import read_runs
+from tumbao.pipeline.stop import Stop
+
+SEEN_FILE = "watched.json"
+"""Settings and songs of the last run that came to its end, in the workspace."""
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def interval(text: str) -> float:
+    """Read a time.
+
+    Parameters
+    ----------
+    text : str
+        A number and a unit: seconds, minutes, hours or days.
+
+    Returns
+    -------
+    seconds : float
+        Above 0.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> interval("90s"), interval("1.5h")
+    (90.0, 5400.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not found or not float(found[1]):
+        raise ValueError(f"Expected a time such as 90s, 30m, 1h or 1d. Received: {text}")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], None]) -> int:
+    """Look, run where something changed, wait, and look again, until a signal ends it.
+
+    Parameters
+    ----------
+    asked : LocalRun
+        What to run. Its test songs stay, unless the library brings its own splits.
+    every_seconds : float or None
+        From one look to the next; None for one look only.
+    write : callable
+        Told what happens, a line at a time.
+
+    Returns
+    -------
+    code : int
+        After one look `DONE` where nothing was to do, else the run's; of many `DONE` after SIGTERM, `INTERRUPTED` after
+        SIGINT; `WRONG_USE` where no run can ever come to its end.
+
+    Raises
+    ------
+    ValueError
+        If another split is asked for: the test songs could not stay.
+    """
+    if asked.method != GIVEN:
+        if asked.protocol != "song" or asked.method not in ("stratified", FIXED):
+            raise ValueError(
+                "Expected --split song or given, and no --split-method: a watched library keeps its test songs. "
+                f"Received: {asked.protocol}, {asked.method}"
+            )
+        asked = dataclasses.replace(asked, method=FIXED)
+
+    def say(line: str) -> None:
+        write(f"{_clock()} {line}")
+
+    with Stop().listening() as stop:
+        while not stop.signal:
+            code, pause = _look_once(asked, stop, say)
+            if stop.signal or every_seconds is None or code == local.WRONG_USE:
+                break
+            pause = min(pause, every_seconds)
+            say(f"Next look at {_clock(pause)}.")
+            stop.wait(pause)
+    if stop.signal:
+        say(f"Ended by {stop.signal.name}.")
+    if every_seconds is None or not stop.signal:
+        return code
+    return local.INTERRUPTED if stop.signal == signal.SIGINT else local.DONE
+
+
+def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> tuple[int, float]:
+    """Look, and run if there is a reason; give an exit code, and the seconds to the next look at most."""
+    file = asked.workspace / SEEN_FILE
+    settings = json.loads(json.dumps(dataclasses.asdict(asked), default=str))
+    try:
+        found = look(str(asked.data), asked.layout, asked.genres)
+    except (ValueError, OSError) as error:
+        say(f"Cannot look at {asked.data}: {error}")
+        return local.FAILED, math.inf
+    reason = _reason(file, settings, found)
+    if not reason:
+        say(f"Nothing changed among {len(found.songs)} songs.")
+        return local.DONE, math.inf
+    if found.growing:
+        say(f"{reason}; {len(found.growing)} changed within the last minute and may still be on their way.")
+        return local.DONE, SETTLED_SECONDS
+    say(f"{reason}. Running.")
+    code = _run(asked, stop, say)
+    if code in (local.DONE, local.NOT_BLESSED):
+        half_written = file.with_suffix(".tmp")
+        half_written.write_text(json.dumps({"settings": settings, "songs": found.songs}, ensure_ascii=False), "utf-8")
+        half_written.replace(file)
+    return code, math.inf
+
+
+def _reason(file: Path, settings: dict[str, Any], found: Look) -> str:
+    """Say why to run; nothing where the last run that came to its end has seen it all."""
+    if not file.exists():
+        return f"{len(found.songs)} songs, seen for the first time"
+    seen = json.loads(file.read_text("utf-8"))
+    changes = difference(seen["songs"], found.songs)
+    if changes:
+        return f"{len(found.songs)} songs: {changes}"
+    return "Other settings than those of the last run" if seen["settings"] != settings else ""
+
+
+def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
+    """Run to the end, say what came of it, and give an exit code."""
+    before = {record.run for record in read_runs(asked.workspace)}
+    code = stop.wait_for(run_apart.start(asked))
+    new = [record for record in read_runs(asked.workspace) if record.run not in before]
+    if not new:
+        say(f"The run did not begin: exit code {code}.")
+    for record in new:
+        accuracy = f", accuracy {record.accuracy:.1%}" if record.accuracy is not None else ""
+        end = record.sentence or f"It ended with exit code {code}."
+        say(f"Run {record.run}: {record.outcome} after {record.seconds / 60:.1f} min{accuracy}. {end}")
+    return code if code >= 0 else local.FAILED
+
+
+def _clock(seconds: float = 0) -> str:
+    """Tell the time, now or in a while."""
+    then = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
+    return then.isoformat(sep=" ", timespec="seconds")

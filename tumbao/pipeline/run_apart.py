@@ -1,0 +1,46 @@
+"""A local run in a process of its own: what it holds is given back, and what kills it does not kill who waits."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao.pipeline import local
+from tumbao.pipeline.local import LocalRun
+
+
+def start(asked: LocalRun) -> subprocess.Popen[bytes]:
+    """Start a run.
+
+    Parameters
+    ----------
+    asked : LocalRun
+        What to run.
+
+    Returns
+    -------
+    process : Popen
+        Writes to this process's standard error and ends with the run's exit code. It leads a group of its own, so that
+        a terminal's Ctrl-C does not reach it beside whoever waits for it.
+    """
+    command = [sys.executable, "-m", "tumbao.pipeline.run_apart", pickle.dumps(asked).hex()]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _main(asked: LocalRun) -> int:
+    console = Console(stderr=True)
+    try:
+        return local.run(asked, console)[0]
+    except ValueError as error:
+        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return local.FAILED
+    except KeyboardInterrupt:
+        return local.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(_main(pickle.loads(bytes.fromhex(sys.argv[1]))))
