@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import csv
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +16,7 @@ from tfx.types import artifact_utils
 
 from tumbao import progress
 from tumbao.components.ingest.catalog import Rejected, require_genres
+from tumbao.components.ingest.manifest_rows import rejected_lines, split_rows
 from tumbao.components.ingest.song_cache import SongCache
 from tumbao.components.ingest.transform import INGESTED, REJECTED, IngestSongs
 from tumbao.schema.mel_spec import MelSpec
@@ -56,21 +55,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         rejected = f"{artifact_utils.get_single_uri(output_dict['rejected'])}/rejected.jsonl"
         ingested = f"{artifact_utils.get_single_uri(output_dict['ingested'])}/ingested.jsonl"
         description = json.loads(_read(f"{manifests}/catalog.json"))
-        rows = [row for split in SPLITS for row in _rows(f"{manifests}/{split}.csv", split)]
         cache = exec_properties["cache"]
         SongCache(cache).sweep()
+        rows = (row for split in SPLITS for row in split_rows(split, manifests))
         progress.start("decode", len({(row["path"], row["start"], row["end"]) for row in rows}))
         with _explained(), self._make_beam_pipeline() as pipeline:
             outputs = (
                 pipeline
-                | "Manifest" >> beam.Create(rows, reshuffle=False)
+                | "Manifests" >> beam.Create(SPLITS, reshuffle=False)  # rows would make a job too large to hand in
+                | "Rows" >> beam.FlatMap(split_rows, manifests)
                 | "Ingest" >> IngestSongs(spec, description["genres"], cache)
             )
             for split in SPLITS:
                 target = f"{artifact_utils.get_split_uri([examples], split)}/data_tfrecord"
                 _ = outputs[split] | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
-            known = [json.dumps({**row, "entry": int(row["entry"])}) for row in _rows(f"{manifests}/rejected.csv")]
-            all_rejected = (outputs[REJECTED], pipeline | "Known" >> beam.Create(known, reshuffle=False))
+            known = (
+                pipeline
+                | "KnownTable" >> beam.Create([f"{manifests}/rejected.csv"], reshuffle=False)
+                | "Known" >> beam.FlatMap(rejected_lines)
+            )
+            all_rejected = (outputs[REJECTED], known)
             _ = all_rejected | beam.Flatten() | _text_file(REJECTED, rejected)
             _ = outputs[INGESTED] | _text_file(INGESTED, ingested)
         _reconcile(_lines(ingested), _lines(rejected), description)
@@ -101,11 +105,6 @@ def _read(path: str) -> str:
 
 def _lines(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in _read(path).splitlines()]
-
-
-def _rows(path: str, split: str = "") -> list[dict[str, str]]:
-    rows = list(csv.DictReader(io.StringIO(_read(path), newline="")))
-    return [{**row, "split": split} for row in rows] if split else rows
 
 
 def _reconcile(ingested: list[dict[str, Any]], rejected: list[dict[str, Any]], description: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from tumbao.components.ingest import copies, drawers, records, song_cache
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.fragments import Ending
+from tumbao.components.ingest.manifest_rows import Row
 from tumbao.components.ingest.read_ahead import Reading
 from tumbao.components.ingest.song_cache import Drawn, SongCache
 from tumbao.schema.mel_spec import MelSpec
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from tumbao.components.ingest.drawing import Drawing  # which would bring the front-end into this process
 
 REJECTED, INGESTED = "rejected", "ingested"
-
-Row = dict[str, str]
-"""A row of a manifest, see `catalog.MANIFEST_COLUMNS`, and its `split`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""Rows of the tables that `catalog.write_manifests` writes; imports no TFX, as workers read them too."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from tumbao.components.ingest.places import place
+
+Row = dict[str, str]
+"""Column → cell; of a manifest see `catalog.MANIFEST_COLUMNS`."""
+
+
+def table_rows(table: str) -> list[Row]:
+    """Read a table.
+
+    Parameters
+    ----------
+    table : str
+        A path or an address.
+
+    Returns
+    -------
+    rows : list of Row
+        In their order.
+    """
+    return list(csv.DictReader(io.StringIO(place(table).read_bytes().decode(), newline="")))
+
+
+def split_rows(split: str, manifests: str) -> list[Row]:
+    """Read a split's manifest.
+
+    Parameters
+    ----------
+    split : str
+        One of `record.SPLITS`.
+    manifests : str
+        Folder of the manifests.
+
+    Returns
+    -------
+    rows : list of Row
+        With the split under `split`.
+    """
+    return [{**row, "split": split} for row in table_rows(f"{manifests}/{split}.csv")]
+
+
+def rejected_lines(table: str) -> list[str]:
+    """Read what was rejected at first sight.
+
+    Parameters
+    ----------
+    table : str
+        A `rejected.csv`.
+
+    Returns
+    -------
+    lines : list of str
+        Each row as JSON, its `entry` as a number.
+    """
+    return [json.dumps({**row, "entry": int(row["entry"])}) for row in table_rows(table)]
