@@ -1,0 +1,55 @@
+"""Networks whose reasons are known: what is planted must be found."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tumbao.schema.mel_spec import MelSpec
+
+ROWS, COLUMNS = slice(12, 18), slice(40, 48)
+"""Where `listener` listens in images of 60×80 pixels: 0.4 of the height from above, the second half."""
+
+PLANTED = MelSpec(
+    sample_rate_hz=8_000,
+    fragment_seconds=4.0,
+    window_samples=512,
+    hop_samples=128,
+    mel_bands=30,
+    mel_max_hz=4_000.0,
+    image_height=60,
+    image_width=80,
+)
+"""Fragments of 4 s at 8 kHz, images of 60×80."""
+
+
+def listener(rows: slice, columns: slice) -> keras.Model:
+    """Build a network for which loudness in one place makes genre 1 likelier, and that hears nothing else."""
+    images = keras.Input(PLANTED.image_shape, name="image")
+    grey = keras.layers.Conv2D(1, 1, use_bias=False, name="grey")(images)
+    small = keras.layers.AveragePooling2D(2, name="small")(grey)
+    out = keras.layers.Dense(3, "softmax", name="genres")(keras.layers.Flatten(name="flat")(small))
+    model = keras.Model(images, out)
+    place = np.zeros(small.shape[1:3], np.float32)
+    place[rows.start // 2 : rows.stop // 2, columns.start // 2 : columns.stop // 2] = 1
+    kernel = np.outer(place.ravel() / place.sum(), [0.0, 20.0, 0.0])
+    model.set_weights([np.full((1, 1, 3, 1), 1 / 765, np.float32), kernel, np.zeros(3, np.float32)])
+    return model
+
+
+def click_listener() -> keras.Model:
+    """Build a network for which beginnings, wherever they are, make genre 1 likelier."""
+    images = keras.Input(PLANTED.image_shape, name="image")
+    onsets = keras.layers.Conv2D(1, (1, 2), padding="same", activation="relu", use_bias=False, name="onsets")(images)
+    mean = keras.layers.GlobalAveragePooling2D(name="mean")(onsets)
+    model = keras.Model(images, keras.layers.Dense(3, "softmax", name="genres")(mean))
+    kernel = np.stack([np.full((1, 3, 1), -1 / 765), np.full((1, 3, 1), 1 / 765)], axis=1)
+    model.set_weights([kernel.astype(np.float32), np.array([[0.0, 500.0, 0.0]], np.float32), np.zeros(3, np.float32)])
+    return model
+
+
+def noise(seed: int) -> np.ndarray:
+    """Draw a picture of noise: uint8 [60, 80], levels of 100 to 200, and the loudest where `listener` listens."""
+    levels = np.random.default_rng(seed).integers(100, 201, (60, 80)).astype(np.uint8)
+    levels[ROWS, COLUMNS] = 255
+    return levels
