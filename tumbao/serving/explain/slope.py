@@ -1,0 +1,82 @@
+"""Which way is uphill: the gradient of what a network finds in a picture towards the picture's levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tumbao.components.ingest.mel import palette
+from tumbao.schema.mel_spec import MelSpec
+
+Slope = Callable[[np.ndarray, int], "tuple[np.ndarray, float]"]
+"""Levels float32 [height, width] in 0..255 and an output's index → gradient [height, width], and what was measured."""
+
+Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""What a network gives for one picture [1, ...], and the output's index → one number."""
+
+
+def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
+    """Build the gradient, through the colours or around them.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images [n, height, width, 3], RGB in 0..255, to anything.
+    spec : MelSpec
+        Names the colour map.
+    measure : callable
+        What is to grow.
+
+    Returns
+    -------
+    slope : callable
+        See `Slope`. Pictures may be of any size that the model takes.
+
+    Raises
+    ------
+    ValueError
+        If nothing in the picture leads the model by gradients, as where it asks trees.
+    """
+    from_levels = _from_levels(model, spec)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)], autograph=False
+    )
+    def uphill(levels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        measured = measure(from_levels(levels[tf.newaxis]), index)
+        (gradient,) = tf.gradients(measured, levels)
+        if gradient is None:
+            raise ValueError(
+                "Expected a model that a picture leads step by step. Received: one without gradients, such as trees "
+                "or descriptors."
+            )
+        return gradient, measured
+
+    uphill.get_concrete_function()
+
+    def of(levels: np.ndarray, index: int) -> tuple[np.ndarray, float]:
+        gradient, measured = uphill(levels, index)
+        return gradient.numpy(), float(measured)
+
+    return of
+
+
+def _from_levels(model: keras.Model, spec: MelSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Give the model as a function of levels; if it undoes the colour map itself, of what it finds there."""
+    size = spec.image_shape[:2]
+    takes = [one for one in model.operations if type(one).__name__ == "Take" and one.output.shape[1:] == size]
+    if takes:
+        rest = keras.Model(takes[0].output, model.output)
+        return lambda levels: rest(levels / 255.0, training=False)
+    colours = tf.constant(palette(spec), tf.float32)
+
+    def coloured(levels: tf.Tensor) -> tf.Tensor:
+        below = tf.clip_by_value(tf.floor(levels), 0.0, 254.0)
+        share = (levels - tf.stop_gradient(below))[..., tf.newaxis]
+        index = tf.cast(below, tf.int32)
+        return model(tf.gather(colours, index) * (1 - share) + tf.gather(colours, index + 1) * share, training=False)
+
+    return coloured
