@@ -46,8 +46,20 @@ def test_the_typical_fragment_is_in_the_middle_of_its_genre() -> None:
 
 def test_agreement_asks_other_songs_only() -> None:
     vectors, labels = clusters(30)
-    assert agreement(vectors, labels, [f"song {row}" for row in range(30)]) == 1
-    assert agreement(vectors, labels, [f"song {label}" for label in labels]) == 0
+    everything = np.ones(30, bool)
+    assert agreement(vectors, labels, [f"song {row}" for row in range(30)], everything) == 1
+    assert agreement(vectors, labels, [f"song {label}" for label in labels], everything) == 0
+
+
+def test_agreement_asks_training_about_the_rest() -> None:
+    vectors, labels = clusters(30)
+    songs = [f"song {row}" for row in range(30)]
+    wrong = labels.copy()
+    wrong[:6] = (labels[:6] + 1) % 3
+    training = np.arange(30) >= 6
+    assert agreement(vectors, labels, songs, training) == 1
+    assert agreement(vectors, wrong, songs, training) == 0
+    assert agreement(vectors, wrong, songs, ~training) == 0
 
 
 def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:

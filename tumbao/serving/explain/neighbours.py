@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-PERPLEXITY = 30.0
-"""How many neighbours a fragment has on the map, at most; fewer where there are few fragments."""
+PERPLEXITY = 10.0
+"""How many neighbours a fragment has on the map, about; fewer where there are few fragments."""
 
 _SEED = 7
 _LEAST_LENGTH = 1e-12
@@ -110,8 +110,8 @@ def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
     return int(rows[np.argmax(own @ own.mean(axis=0))])
 
 
-def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str]) -> float:
-    """Tell how often the nearest fragment of another song has the same genre.
+def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], training: np.ndarray) -> float:
+    """Tell how often the nearest fragment that was in training has the same genre as one of another song that was not.
 
     Parameters
     ----------
@@ -121,6 +121,8 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str]) -> 
         Index of the genre of each.
     songs : sequence of str
         The song of each, two at least.
+    training : np.ndarray [shape=(n,), dtype=bool]
+        What was in training. If all of it was, each is compared with all others.
 
     Returns
     -------
@@ -129,10 +131,10 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str]) -> 
     """
     own = directions(vectors)
     names = np.unique(np.asarray(songs, object), return_inverse=True)[1]
-    nearest_rows = [
-        int(np.argmax(np.where(names == name, -np.inf, own @ one))) for name, one in zip(names, own, strict=True)
-    ]
-    return float((labels[nearest_rows] == labels).mean())
+    asked = np.flatnonzero(~training) if not training.all() else np.arange(len(own))
+    others = (names[asked, None] != names) & training
+    found = np.where(others, own[asked] @ own.T, -np.inf).argmax(axis=1)
+    return float((labels[found] == labels[asked]).mean())
 
 
 def on_a_map(vectors: np.ndarray) -> np.ndarray:

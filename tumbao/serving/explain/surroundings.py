@@ -70,7 +70,8 @@ class Surroundings:
     places : np.ndarray [shape=(n + m, 2), dtype=float64]
         On the map, in [0, 1]: the library, then what was asked about.
     agreement : float
-        How often the nearest fragment of another song has the same genre, in [0, 1].
+        How often the nearest training fragment has the same genre as one that was not in training, in [0, 1]; where
+        that is not known, the nearest fragment of another song as any.
     """
 
     catalog: Catalog
@@ -130,17 +131,18 @@ def surroundings(
     seen = _seen(hidden, info, part, folder)
     others = hidden.see((one.image for one in asked), len(asked), "songs") if asked else None
     vectors = np.concatenate([seen.vectors, others.vectors]) if others else seen.vectors
+    trained = np.ones(len(rows), bool) if training is None else training[rows]
     return Surroundings(
         catalog=catalog,
         library=part,
         left_out=len(library.songs) - len(rows),
-        training=np.ones(len(rows), bool) if training is None else training[rows],
+        training=trained,
         recognised=training is not None,
         seen=seen,
         asked=tuple(asked),
         seen_asked=others,
         places=on_a_map(vectors),
-        agreement=agreement(seen.vectors, part.labels, part.songs),
+        agreement=agreement(seen.vectors, part.labels, part.songs, trained),
     )
 
 
