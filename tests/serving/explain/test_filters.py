@@ -1,0 +1,74 @@
+"""Filters: chosen by what they tell, drawn as what they answer to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tumbao.serving.explain.attribution import paint
+from tumbao.serving.explain.filters import Filter, blocks, leads, telling
+from tumbao.serving.explain.network import Network, load
+
+
+@pytest.fixture(scope="module")
+def banded(tiny: Network) -> np.ndarray:
+    """Make pictures of the three genres of `tiny`: a low, a middle and a high band."""
+    pictures = np.zeros((3, *tiny.spec.image_shape[:2]), np.uint8)
+    for genre in range(3):
+        pictures[genre, 32 - 16 * genre : 48 - 16 * genre] = 200
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def filters(tiny: Network, banded: np.ndarray) -> list[Filter]:
+    return telling(tiny, banded, [0, 1, 2], seed=7)
+
+
+def test_each_block_has_a_filter_for_each_genre(filters: list[Filter], tiny: Network) -> None:
+    assert blocks(tiny.model) == ["block1_conv1", "block2_conv1"]
+    expected = [(layer, genre) for layer in blocks(tiny.model) for genre in tiny.genres]
+    assert [(one.layer, one.genre) for one in filters] == expected
+
+
+def test_a_picture_is_what_its_filter_answers_to(filters: list[Filter], tiny: Network) -> None:
+    one = filters[0]
+    maps = keras.Model(tiny.model.input, tiny.model.get_layer(one.layer).output)
+    inside = np.zeros(tiny.spec.image_shape[:2])
+    noise = np.random.default_rng(0).uniform(80, 140, one.levels.shape)
+    inside[: len(one.levels), : one.levels.shape[1]] = one.levels
+    answer = float(maps(paint(inside[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
+    inside[: len(one.levels), : one.levels.shape[1]] = noise
+    assert answer > 1.1 * float(maps(paint(inside[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
+
+
+def test_a_filter_sounds_for_a_part_of_a_fragment(filters: list[Filter], tiny: Network) -> None:
+    one = filters[-1]
+    assert (one.seconds, one.levels.shape) == (1.0, (16, 16))
+    assert one.samples.shape == (tiny.spec.sample_rate_hz,)
+    assert np.abs(one.samples).max() > 0.5
+
+
+def test_the_seed_decides(filters: list[Filter], tiny: Network, banded: np.ndarray) -> None:
+    again, other = telling(tiny, banded, [0, 1, 2], seed=7), telling(tiny, banded, [0, 1, 2], seed=8)
+    assert [one.levels.tolist() for one in again] == [one.levels.tolist() for one in filters]
+    assert [one.levels.tolist() for one in other] != [one.levels.tolist() for one in filters]
+
+
+def test_the_lead_is_in_standard_deviations() -> None:
+    answers = np.array([[4.0, 5, 7], [4, 5, 9], [0, 5, 7], [0, 5, 9]], np.float32)
+    expected = [[2, 0, 0], [-2, 0, 0]]
+    np.testing.assert_allclose(leads(answers, np.array([0, 0, 1, 1]), 2), expected)
+
+
+def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:
+    model = keras.Sequential([keras.Input(tiny.spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+    assert telling(load(push(model, tiny.spec)), banded, [0, 1, 2], seed=7) == []
+
+
+def test_a_genre_without_pictures_is_refused(tiny: Network, banded: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="Received: none of vallenato"):
+        telling(tiny, banded[:2], [0, 1], seed=7)
