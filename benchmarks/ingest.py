@@ -346,7 +346,12 @@ def component(manifests: Path) -> float:
 
     logging.disable()
     with tempfile.TemporaryDirectory() as folder:
-        node = AudioExampleGen(manifests=str(manifests), mel_spec=MelSpec(), cache=f"{folder}/songs", code="")
+        node = AudioExampleGen(
+            manifests=str(manifests),
+            mel_spec=json.dumps(dataclasses.asdict(MelSpec())),
+            cache=f"{folder}/songs",
+            code="",
+        )
         outputs = {name: [channel.type()] for name, channel in node.outputs.items()}
         for name, (artifact,) in outputs.items():
             artifact.uri = f"{folder}/{name}"

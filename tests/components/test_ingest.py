@@ -87,7 +87,9 @@ class Result:
 
 def ingest(manifests: Path, spec: MelSpec, folder: Path) -> Result:
     """Run the component's own executor with its own properties and artefacts, as a runner does."""
-    component = AudioExampleGen(manifests=str(manifests), mel_spec=spec, cache=str(folder / "songs"), code="c0de")
+    component = AudioExampleGen(
+        manifests=str(manifests), mel_spec=json.dumps(vars(spec)), cache=str(folder / "songs"), code="c0de"
+    )
     assert component.executor_spec.executor_class is Executor
     outputs = {name: [channel.type()] for name, channel in component.outputs.items()}
     for name, (artifact,) in outputs.items():

@@ -42,7 +42,7 @@ for line in sys.stdin:
         continue
     try:
         component = AudioExampleGen(
-            manifests=order["manifests"], mel_spec=MelSpec(**order["spec"]), cache=order["cache"], code=""
+            manifests=order["manifests"], mel_spec=json.dumps(order["spec"]), cache=order["cache"], code=""
         )
         outputs = {name: [channel.type()] for name, channel in component.outputs.items()}
         for name, (artifact,) in outputs.items():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-import yaml  # type: ignore[import-untyped]
+import yaml
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tfx import types

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-import yaml  # type: ignore[import-untyped]
+import yaml
 from google.protobuf import text_format
-from tensorflow_serving.apis import prediction_service_pb2_grpc as service  # type: ignore[import-untyped]
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse  # type: ignore[import-untyped]
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig  # type: ignore[import-untyped]
+from tensorflow_serving.apis import prediction_service_pb2_grpc as service
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 import tumbao
 from tests.serving.small_network import NAMES, SPEC, network

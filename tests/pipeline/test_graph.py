@@ -30,6 +30,8 @@ ORDER = [
     ("Evaluator", "EdgeExport"),
     ("EdgeExport", "MobileCheck"),
     ("Evaluator", "Pusher"),
+    ("MobileCheck", "ModelCard"),
+    ("ModelCard", "Pusher"),
     ("MobileCheck", "Pusher"),
 ]
 """What has to be done before what, directly."""
@@ -93,7 +95,7 @@ def test_the_trainers_entry_exists_where_the_graph_says(components: dict[str, An
 def test_every_component_of_ours_holds_a_hash_of_its_source(components: dict[str, Any]) -> None:
     codes = {
         name: components[name].exec_properties["code"]
-        for name in ("AudioExampleGen", "BackboneFeatures", "SongEvaluation", "EdgeExport", "MobileCheck")
+        for name in ("AudioExampleGen", "BackboneFeatures", "SongEvaluation", "EdgeExport", "MobileCheck", "ModelCard")
     }
     codes["Trainer"] = json.loads(components["Trainer"].exec_properties["custom_config"])["code"]
     assert all(len(code) == 16 for code in codes.values())
@@ -104,8 +106,7 @@ def test_the_settings_reach_their_components(config: PipelineConfig, components:
     assert components["AudioExampleGen"].exec_properties["manifests"] == config.manifests
     assert components["BackboneFeatures"].exec_properties["policy"] == "mixed_bfloat16"
     assert "0.25" in components["Evaluator"].exec_properties["eval_config"]
-    destination = json.loads(components["Pusher"].exec_properties["push_destination"])
-    assert destination == {"filesystem": {"base_directory": config.push_to}}
+    assert components["Pusher"].exec_properties["place"] == config.push_to
     training = json.loads(components["Trainer"].exec_properties["custom_config"])
     assert training["genres"] == ["cumbia", "salsa"]
     assert training["training"]["seed"] == config.training.seed

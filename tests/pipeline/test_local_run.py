@@ -48,6 +48,7 @@ COMPONENTS = [
     "Evaluator",
     "EdgeExport",
     "MobileCheck",
+    "ModelCard",
     "Pusher",
 ]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis.predict_pb2 import PredictRequest  # type: ignore[import-untyped]
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog  # type: ignore[import-untyped]
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tests.serving.small_network import NAMES, SPEC, network
 from tumbao.serving import model_server

@@ -36,7 +36,7 @@ LEAST_FRAGMENTS = 50
 class SongFigures(types.Artifact):
     """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment."""
 
-    TYPE_NAME = "SongFigures"
+    TYPE_NAME = "tumbao.SongFigures"
 
 
 @tfx.dsl.components.component

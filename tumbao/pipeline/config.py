@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.peers.registry import PAPER, peer
@@ -48,6 +49,15 @@ class PipelineConfig:
         Lowest recall of each genre, in 0..1.
     max_accuracy_drop : float
         By how much the accuracy may be lower than the latest blessed model's.
+    baseline : str
+        Where the model that a new one is compared with is found: in the "metadata" of former runs, or in the
+        "push place", where there is no store of metadata that can be asked.
+    vertex_training : mapping of str to Any
+        The custom job of Vertex AI that trains; empty to train where the component runs.
+    endpoint : mapping of str to Any
+        The endpoint of Vertex AI that blessed models are deployed to; empty for none.
+    serving_image, region : str
+        The container that the endpoint serves with, and where on Vertex AI things run.
     mel_spec : MelSpec
         The front-end's parameters.
     beam_args : tuple of str
@@ -76,6 +86,11 @@ class PipelineConfig:
     min_accuracy: float = 0.80
     min_recall: float = 0.50
     max_accuracy_drop: float = 0.01
+    baseline: str = "metadata"
+    vertex_training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    endpoint: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    serving_image: str = ""
+    region: str = ""
     mel_spec: MelSpec = dataclasses.field(default_factory=MelSpec)
     beam_args: tuple[str, ...] = ("--runner=FnApiRunner", "--sdk_container_image=none")
     cache: bool = True
@@ -89,6 +104,7 @@ class PipelineConfig:
             "resume": (not (self.tune and self.resume), "empty where there is a search: each trial begins anew"),
             "model": (not self.tune or peer(self.model).learn is None, "with dense layers where there is a search"),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
+            "baseline": (self.baseline in {"metadata", "push place"}, "metadata or push place"),
             "genres": (len(set(self.genres)) == len(self.genres) >= 2, "at least 2, each once"),
         }
         for name, (holds, rule) in expected.items():

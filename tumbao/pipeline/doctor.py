@@ -235,7 +235,9 @@ def _musicnn() -> Check:
     if _index_has(musicnn_weights.WHEEL):
         found = f"not here yet; the first run that needs them will get them from the index: {musicnn_weights.WHEEL}"
         return Check("musicnn weights", "ok", found)
-    found = "no file in the cache, and the package index does not answer: only the models musicnn and cnn-lstm need them"
+    found = (
+        "no file in the cache, and the package index does not answer: only the models musicnn and cnn-lstm need them"
+    )
     return Check("musicnn weights", "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
 
 

@@ -11,28 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import logging as absl_logging
-from rich.markup import escape
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
-from tumbao.components.ingest.catalog import Catalog, scan, write_manifests
 from tumbao.components.ingest.look_memory import LookMemory
-from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import scores
 from tumbao.components.report.verdict import verdict
 from tumbao.pipeline import collect
-from tumbao.pipeline.config import PipelineConfig, UsageError
+from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.configuration import Order, configure
 from tumbao.pipeline.graph import build
 from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
-from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.backbone import preferred_policy
-from tumbao.trainer.peers.peer import Peer
-from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.run import HEAD_FILE
-from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
     from tumbao.pipeline.local import LocalRun
@@ -96,56 +89,24 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     """
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
-    policy: str
-    model, training = _model(asked)
-    trunk = model.trunk_for(training)
-    policy, reason = preferred_policy()
-    if asked.precision != "auto":
-        policy, reason = asked.precision, f"The backbone computes in {asked.precision}: asked for with --precision."
-    watch.say(f"Model: {model.name}, {model.summary}")
-    watch.say(reason)
-    weights = trunk.ensure_weights(asked.weights or None)
-    watch.say(f"Weights: {escape(weights.source)}")
-    spec = trunk.mel_spec
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
-    catalog, genres = _songs(asked, spec, memory)
-    manifests = write_manifests(
-        catalog,
-        workspace / "catalogs",
-        genres=genres,
-        protocol=asked.protocol,
-        seed=asked.seed,
-        spec=spec,
-        method=asked.method,
-    )
-    watch.say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
-    for folded in catalog.folded:
-        watch.say(escape(folded.sentence))
-    config = PipelineConfig(
-        workspace=str(workspace),
-        manifests=str(manifests),
-        genres=genres,
-        weights=str(weights.path.absolute()) if weights.path else "",
-        weights_digest=weights.digest or "",
-        policy=policy,
-        push_to=str(asked.push_to.absolute()),
-        model=model.name,
-        training=training,
-        resume=_resume(connection) if asked.resume else "",
-        mel_spec=spec,
-        **asked.settings,
-    )
+    names = [field.name for field in dataclasses.fields(Order) if field.name != "data"]
+    order = Order(data=str(asked.data), **{name: getattr(asked, name) for name in names})
+    configured = configure(order, str(workspace), str(asked.push_to.absolute()), watch.say, memory)
+    config, catalog, weights = configured.config, configured.catalog, configured.weights
+    if asked.resume:
+        config = dataclasses.replace(config, resume=_resume(connection))
     pipeline = build(config, connection)
     part = _part(pipeline, asked, connection)
     began = int(time.time() * 1000)
     error = _run(pipeline, part, watch)
     if not error:
-        _forget_other_songs(Path(song_cache(config.workspace, spec)).parent)
+        _forget_other_songs(Path(song_cache(config.workspace, config.mel_spec)).parent)
     record = dataclasses.replace(
         record,
         synthetic=catalog.synthetic,
         protocol=asked.protocol,
-        settings={**record.settings, **dataclasses.asdict(training), "policy": policy},
+        settings={**record.settings, **dataclasses.asdict(config.training), "policy": config.policy},
     )
     about = data.Run(
         run_id=record.run,
@@ -157,8 +118,8 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         versions={package: metadata.version(package) for package in PACKAGES},
         code_digest=source_digest("tumbao.pipeline.execution"),
         weights_source=weights.source,
-        precision=policy,
-        precision_reason=reason,
+        precision=config.policy,
+        precision_reason=configured.precision_reason,
     )
     artifacts = collect.run_artifacts(connection, began)
     report = collect.report_data(pipeline, config, artifacts, about, error)
@@ -174,20 +135,6 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
-
-
-def _model(asked: LocalRun) -> tuple[Peer, Training]:
-    try:
-        model = peer(asked.model)
-        return model, model.settings(**asked.training, seed=asked.seed)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _songs(asked: LocalRun, spec: MelSpec, memory: LookMemory) -> tuple[Catalog, tuple[str, ...]]:
-    if asked.min_songs is None:
-        return scan(asked.data, asked.genres, spec, asked.layout, memory=memory), asked.genres
-    return scan_leaves(asked.data, asked.genres, spec, asked.layout, min_songs=asked.min_songs, memory=memory)
 
 
 def _forget_other_songs(cache: Path) -> None:

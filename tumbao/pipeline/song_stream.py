@@ -11,8 +11,8 @@ from typing import TypeVar
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.fragments import Ending, Fragment
-from tumbao.components.ingest.read_ahead import ReadAhead
 from tumbao.components.ingest.places import is_remote
+from tumbao.components.ingest.read_ahead import ReadAhead
 from tumbao.pipeline.answers import Answer
 from tumbao.pipeline.audio_files import Song, stamp
 from tumbao.schema.hierarchy import main_genres

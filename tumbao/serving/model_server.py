@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse  # type: ignore[import-untyped]
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog  # type: ignore[import-untyped]
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 """Where TensorFlow Serving looks for warm-up requests in a SavedModel."""

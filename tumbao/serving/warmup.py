@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse  # type: ignore[import-untyped]
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog  # type: ignore[import-untyped]
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import multiprocessing.connection
 import sys
 import traceback
@@ -14,7 +16,9 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 def ingest(manifests: str, spec: MelSpec, cache: str, folder: str, flags: list[str]) -> None:
-    component = AudioExampleGen(manifests=manifests, mel_spec=spec, cache=cache, code="c0de")
+    component = AudioExampleGen(
+        manifests=manifests, mel_spec=json.dumps(dataclasses.asdict(spec)), cache=cache, code="c0de"
+    )
     outputs = {name: [channel.type()] for name, channel in component.outputs.items()}
     for name, (artifact,) in outputs.items():
         artifact.uri = f"{folder}/{name}"

@@ -18,6 +18,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from tumbao import progress
 from tumbao.components.ingest.audio_error import AudioError, Reason
@@ -375,16 +376,19 @@ MANIFEST_COLUMNS = (
 """
 
 
+Folder = TypeVar("Folder", bound=Place)
+
+
 def write_manifests(
     catalog: Catalog,
-    folder: Place,
+    folder: Folder,
     *,
     genres: Sequence[str],
     protocol: str,
     seed: int,
     spec: MelSpec,
     method: str = "stratified",
-) -> Place:
+) -> Folder:
     """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
 
     Parameters
@@ -453,7 +457,7 @@ def write_manifests(
     write_whole_folder(target, texts)
     if method == FIXED:
         write_whole_folder(folder / FIXED_FOLDER, {"test.csv": texts["test.csv"]})
-    return target
+    return target  # type: ignore[return-value] # what is below a path is a path, below an address an address
 
 
 def _fixed(catalog: Catalog, folder: Place, counts: Mapping[str, Mapping[str, int]], seed: int) -> Assignment:

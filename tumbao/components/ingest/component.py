@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from tumbao.components.ingest.executor import Executor
-from tumbao.schema.mel_spec import MelSpec
 
 
 class RejectedSongs(types.Artifact):
     """`rejected.jsonl`: entry, song, path, reason and detail of every file that was not used."""
 
-    TYPE_NAME = "RejectedSongs"
+    TYPE_NAME = "tumbao.RejectedSongs"
 
 
 class IngestedSongs(types.Artifact):
     """`ingested.jsonl`: what `transform.IngestSongs` tells of each song that is used."""
 
-    TYPE_NAME = "IngestedSongs"
+    TYPE_NAME = "tumbao.IngestedSongs"
 
 
 class AudioExampleGenSpec(component_spec.ComponentSpec):
@@ -50,8 +46,8 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
     manifests : str
         Folder of `catalog.write_manifests`. Its name is the digest of its content, so TFX runs this again exactly when
         a song, its genre, its bytes or its split changed.
-    mel_spec : MelSpec
-        The front-end's parameters.
+    mel_spec : str
+        The front-end's parameters, `MelSpec` as JSON.
     cache : str
         Folder where songs are kept once they are drawn, see `song_cache`; runs and workers may share it.
     code : str
@@ -59,7 +55,7 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
 
     Examples
     --------
-    >>> songs = AudioExampleGen(manifests="catalogs/0a1b", mel_spec=MelSpec(), cache="songs", code="")
+    >>> songs = AudioExampleGen(manifests="catalogs/0a1b", mel_spec="{}", cache="songs", code="")
     >>> songs.outputs["examples"].type_name
     'Examples'
     """
@@ -67,10 +63,10 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = AudioExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, manifests: str, mel_spec: MelSpec, cache: str, code: str) -> None:
+    def __init__(self, *, manifests: str, mel_spec: str, cache: str, code: str) -> None:
         spec = AudioExampleGenSpec(
             manifests=manifests,
-            mel_spec=json.dumps(dataclasses.asdict(mel_spec)),
+            mel_spec=mel_spec,
             cache=cache,
             code=code,
             examples=types.Channel(type=standard_artifacts.Examples),

@@ -1,0 +1,178 @@
+"""A service of buckets on this machine, which TensorFlow's own client for gs:// talks to as if it were Google's.
+
+The client knows one host, and asks it through TLS. So a proxy leads whoever asks for it here, and a certificate of our
+own is all that the client trusts: `surroundings` are the variables that tell it so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.server
+import json
+import re
+import socket
+import ssl
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+HOST = "storage.googleapis.com"
+PAGE = 1_000
+"""Names in one answer, as Google has it."""
+
+
+class Service(http.server.ThreadingHTTPServer):
+    """Keeps objects, by bucket and name, and what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.objects: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.uploads: list[str] = []
+
+    def page(self, bucket: str, query: dict[str, str]) -> dict[str, Any]:
+        """Give a page of a listing."""
+        start, most = int(query.get("pageToken", 0)), int(query.get("maxResults", PAGE))
+        prefix, delimiter = f"{bucket}/{query.get('prefix', '')}", query.get("delimiter")
+        names = [name for name in sorted(self.objects) if name.startswith(prefix)]
+        folders = set()
+        if delimiter:
+            below = {name: name[len(prefix) :].partition(delimiter) for name in names}
+            folders = {prefix + first + delimiter for first, found, _ in below.values() if found}
+            names = [name for name in names if not below[name][1]]
+        items = [{"name": name.partition("/")[2]} for name in names[start : start + most]]
+        page: dict[str, Any] = {"items": items, "prefixes": sorted(name.partition("/")[2] for name in folders)}
+        return page | ({"nextPageToken": str(start + most)} if start + most < len(names) else {})
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Service
+
+    def do_GET(self) -> None:
+        service, url = self.server, urllib.parse.urlsplit(self.path)
+        service.asked.append(self.path)
+        kind, _, rest = url.path.removeprefix("/storage/v1/").partition("/")
+        if not url.path.startswith("/storage/v1/b/"):
+            self._content(urllib.parse.unquote(url.path[1:]))
+        elif found := re.fullmatch(r"([^/]+)/o", rest):
+            self._answer(200, service.page(found[1], dict(urllib.parse.parse_qsl(url.query))))
+        elif found := re.fullmatch(r"([^/]+)/o/(.+)", rest):
+            content = service.objects.get(f"{found[1]}/{urllib.parse.unquote(found[2])}")
+            told = {"size": str(len(content or b"")), "generation": "1", "updated": "2026-01-02T03:04:05.678Z"}
+            self._answer(404 if content is None else 200, told)
+        else:
+            self._answer(200 if any(name.startswith(f"{rest}/") for name in service.objects) else 404, {"kind": kind})
+
+    def do_POST(self) -> None:
+        """Begin an upload."""
+        url = urllib.parse.urlsplit(self.path)
+        self.server.uploads.append(f"{url.path.split('/')[-2]}/{dict(urllib.parse.parse_qsl(url.query))['name']}")
+        self._answer(200, {}, Location=f"https://{HOST}/upload/{len(self.server.uploads) - 1}")
+
+    def do_PUT(self) -> None:
+        """Take an upload, in chunks whatever the length says, as HTTP has it."""
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        self.server.objects[self.server.uploads[int(self.path.rpartition("/")[2])]] = content
+        self._answer(200, {})
+
+    def _content(self, name: str) -> None:
+        content = self.server.objects.get(name)
+        if content is None:
+            self._answer(404, {})
+            return
+        first, last = map(int, re.findall(r"\d+", self.headers["Range"]))
+        self._answer(206 if first < len(content) else 416, content[first : last + 1])
+
+    def _answer(self, status: int, body: Any, **headers: str) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def service(folder: Path) -> Iterator[tuple[Service, dict[str, str]]]:
+    """Run a service: gives it, and the surroundings in which TensorFlow finds it."""
+    certificate = _certificate(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Service() as server, socket.create_server(("127.0.0.1", 0)) as proxy:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        for work, arguments in ((server.serve_forever, ()), (_lead, (proxy, server.server_port))):
+            threading.Thread(target=work, args=arguments, daemon=True).start()
+        surroundings = {
+            "https_proxy": f"http://127.0.0.1:{proxy.getsockname()[1]}",
+            "no_proxy": "",
+            "CURL_CA_BUNDLE": str(certificate),
+            "NO_GCE_CHECK": "true",
+            "GOOGLE_APPLICATION_CREDENTIALS": "",
+        }
+        yield server, surroundings
+        server.shutdown()
+
+
+def _certificate(folder: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST), x509.DNSName("www.googleapis.com")]), False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (file := folder / "certificate.pem").write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+def _lead(proxy: socket.socket, port: int) -> None:
+    """Take whoever asks to be connected to the service."""
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = proxy.accept()
+            threading.Thread(target=_connect, args=(client, port), daemon=True).start()
+
+
+def _connect(client: socket.socket, port: int) -> None:
+    with client, socket.create_connection(("127.0.0.1", port)) as there:
+        asked = b""
+        while not asked.endswith(b"\r\n\r\n"):
+            asked += client.recv(1)
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        back = threading.Thread(target=_pass_on, args=(there, client), daemon=True)
+        back.start()
+        _pass_on(client, there)
+        back.join()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while block := source.recv(1 << 16):
+            target.sendall(block)
+        target.shutdown(socket.SHUT_WR)

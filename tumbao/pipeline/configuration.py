@@ -1,0 +1,173 @@
+"""From what was asked for to a run's configuration: the model settled, its weights found, the songs looked through."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.markup import escape
+
+from tumbao.components.ingest.catalog import Catalog, scan, write_manifests
+from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.places import place
+from tumbao.components.ingest.subgenres import scan_leaves
+from tumbao.pipeline.config import PipelineConfig, UsageError
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.backbone import preferred_policy
+from tumbao.trainer.peers.peer import Peer
+from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.training import Training
+from tumbao.trainer.weights import WeightsFile
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a person asks a run for, wherever it runs.
+
+    Parameters
+    ----------
+    data : str
+        The library: a folder or a list of songs, see `layouts.read_library`.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    genres : tuple of str
+        The run's genres.
+    min_songs : int or None
+        Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
+    protocol : str
+        What a split keeps whole, one of `splits.PROTOCOLS`.
+    method : str
+        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
+    seed : int
+        Of the split, of initial weights and of shuffling.
+    model : str
+        Name of the model, see `peers.registry`.
+    weights : str
+        File of its trunk's weights, `random`, or empty to look for them.
+    precision : str
+        `auto`, `float32` or `mixed_bfloat16`.
+    training : mapping of str to Any
+        Settings of `Training` that are wanted otherwise than the model has them by itself.
+    settings : mapping of str to Any
+        Settings of `PipelineConfig`, such as min_accuracy.
+    """
+
+    data: str
+    layout: str
+    genres: tuple[str, ...]
+    min_songs: int | None
+    protocol: str
+    method: str
+    seed: int
+    model: str
+    weights: str
+    precision: str
+    training: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Configured:
+    """A configuration, and what was found on the way to it.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The run's settings.
+    catalog : Catalog
+        The library.
+    weights : WeightsFile
+        The trunk's.
+    precision_reason : str
+        Why the trunk computes as it does, a sentence.
+    """
+
+    config: PipelineConfig
+    catalog: Catalog
+    weights: WeightsFile
+    precision_reason: str
+
+
+def configure(
+    order: Order, workspace: str, push_to: str, say: Callable[[str], None], memory: LookMemory | None = None
+) -> Configured:
+    """Look through the songs, split them and find the weights.
+
+    Parameters
+    ----------
+    order : Order
+        What was asked for.
+    workspace : str
+        Folder of everything that the run writes.
+    push_to : str
+        Where blessed models are pushed.
+    say : callable
+        Told what is found, with rich's markup.
+    memory : LookMemory, optional
+        Knows the files that have not changed since the last look.
+
+    Returns
+    -------
+    configured : Configured
+        Ready to run.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of its range.
+    ValueError
+        If library or weights are not usable.
+    """
+    model, training = _model(order)
+    trunk = model.trunk_for(training)
+    policy: str
+    policy, reason = preferred_policy()
+    if order.precision != "auto":
+        policy, reason = order.precision, f"The backbone computes in {order.precision}: asked for with --precision."
+    say(f"Model: {model.name}, {model.summary}")
+    say(reason)
+    weights = trunk.ensure_weights(order.weights or None)
+    say(f"Weights: {escape(weights.source)}")
+    spec = trunk.mel_spec
+    catalog, genres = _songs(order, spec, memory)
+    manifests = write_manifests(
+        catalog,
+        place(f"{workspace}/catalogs"),
+        genres=genres,
+        protocol=order.protocol,
+        seed=order.seed,
+        spec=spec,
+        method=order.method,
+    )
+    say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
+    for folded in catalog.folded:
+        say(escape(folded.sentence))
+    config = PipelineConfig(
+        workspace=workspace,
+        manifests=str(manifests),
+        genres=genres,
+        weights=str(weights.path.absolute()) if weights.path else "",
+        weights_digest=weights.digest or "",
+        policy=policy,
+        push_to=push_to,
+        model=model.name,
+        training=training,
+        mel_spec=spec,
+        **order.settings,
+    )
+    return Configured(config, catalog, weights, reason)
+
+
+def _model(order: Order) -> tuple[Peer, Training]:
+    try:
+        model = peer(order.model)
+        return model, model.settings(**order.training, seed=order.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _songs(order: Order, spec: MelSpec, memory: LookMemory | None) -> tuple[Catalog, tuple[str, ...]]:
+    if order.min_songs is None:
+        return scan(place(order.data), order.genres, spec, order.layout, memory=memory), order.genres
+    return scan_leaves(place(order.data), order.genres, spec, order.layout, min_songs=order.min_songs, memory=memory)

@@ -1,0 +1,69 @@
+"""RunSettings: the first step of a run in the cloud, which settles what a local run settles before its graph is built.
+
+The library and some settings are parameters of the submission, so which songs there are, how they are drawn, which
+trunk there is and where its weights lie is known when the run begins, not when the graph is compiled.
+"""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import dataclasses
+import json
+import logging
+
+from rich.text import Text
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+
+from tumbao.pipeline.configuration import Order, configure
+from tumbao.pipeline.settled import Settled, settle
+
+SETTLED = [field.name for field in dataclasses.fields(Settled)]
+
+
+@tfx.dsl.components.component
+def RunSettings(  # noqa: N802 - TFX names components so
+    data: tfx.dsl.components.Parameter[str],
+    model: tfx.dsl.components.Parameter[str],
+    epochs: tfx.dsl.components.Parameter[int],
+    min_accuracy: tfx.dsl.components.Parameter[float],
+    order: tfx.dsl.components.Parameter[str],
+    workspace: tfx.dsl.components.Parameter[str],
+    push_to: tfx.dsl.components.Parameter[str],
+) -> tfx.dsl.components.OutputDict(**dict.fromkeys(SETTLED, str)):  # type: ignore[valid-type] # TFX reads it
+    """Look through the songs, write the manifests, and tell the other components what they need to know.
+
+    Parameters
+    ----------
+    data : str
+        The library: a folder or a list of songs.
+    model : str
+        Name of the model.
+    epochs : int
+        Passes over the training split; 0 for as many as the model makes by itself.
+    min_accuracy : float
+        Lowest accuracy on the test split, in 0..1.
+    order : str
+        All other settings, `configuration.Order` as JSON.
+    workspace : str
+        Folder for manifests, drawn songs and weights.
+    push_to : str
+        Where blessed models are pushed.
+
+    Returns
+    -------
+    settled : dict of str to str
+        The fields of `Settled`.
+    """
+    told = json.loads(order)
+    training = told.pop("training") | ({"epochs": epochs} if epochs else {})
+    settings = told.pop("settings") | {"min_accuracy": min_accuracy}
+    genres = tuple(told.pop("genres"))
+    asked = Order(**told, data=data, model=model, genres=genres, training=training, settings=settings)
+    configured = configure(asked, workspace, push_to, lambda line: logging.info(Text.from_markup(line).plain))
+    config = configured.config
+    if weights := configured.weights.path:  # found in this container, and wanted in the others
+        shared = f"{workspace}/weights/{configured.weights.digest}{weights.suffix}"
+        if not fileio.exists(shared):
+            fileio.makedirs(f"{workspace}/weights")
+            fileio.copy(str(weights), shared)
+        config = dataclasses.replace(config, weights=shared)
+    return dataclasses.asdict(settle(config))
