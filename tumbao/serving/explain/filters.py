@@ -75,7 +75,7 @@ def blocks(model: keras.Model) -> list[str]:
     return list(last.values())
 
 
-def leads(answers: np.ndarray, genres: np.ndarray, count: int) -> np.ndarray:
+def leads(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
     """Measure how well each filter tells each genre.
 
     Parameters
@@ -83,19 +83,17 @@ def leads(answers: np.ndarray, genres: np.ndarray, count: int) -> np.ndarray:
     answers : np.ndarray [shape=(n, channels), dtype=float32]
         Mean answer of each filter to each picture.
     genres : np.ndarray [shape=(n,), dtype=int64]
-        The pictures' genres.
-    count : int
-        How many genres there are.
+        The pictures' genres, two or more.
 
     Returns
     -------
-    leads : np.ndarray [shape=(count, channels), dtype=float32]
-        Mean answer to the genre less the mean answer to all others, in standard deviations over all pictures; 0 for
-        filters that never change.
+    leads : np.ndarray [shape=(g, channels), dtype=float32]
+        For each genre that there is, in ascending order: mean answer to it less the mean answer to all others, in
+        standard deviations over all pictures; 0 for filters that never change.
     """
-    spread = answers.std(axis=0)
-    own = np.stack([answers[genres == genre].mean(axis=0) for genre in range(count)])
-    others = np.stack([answers[genres != genre].mean(axis=0) for genre in range(count)])
+    spread, kinds = answers.std(axis=0), np.unique(genres)
+    own = np.stack([answers[genres == genre].mean(axis=0) for genre in kinds])
+    others = np.stack([answers[genres != genre].mean(axis=0) for genre in kinds])
     return np.divide(own - others, spread, out=np.zeros_like(own), where=spread > 0)
 
 
@@ -107,9 +105,9 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
     network : Network
         The network.
     pictures : np.ndarray [shape=(n, image_height, image_width), dtype=uint8]
-        Fragments, or what stands for them; at least one of each genre.
+        Fragments, or what stands for them.
     genres : sequence of int
-        Their genres.
+        Their genres, two or more: those that filters are looked for of.
     seed : int
         Of the noise that the drawings begin with; the same seed gives the same filters.
 
@@ -121,13 +119,13 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
     Raises
     ------
     ValueError
-        If a genre has no picture.
+        If there are not two genres to tell apart.
     """
-    names = network.genres
-    if missing := [name for index, name in enumerate(names) if index not in genres]:
-        raise ValueError(f"Expected pictures of each genre. Received: none of {', '.join(missing)}")
+    of, kinds = np.asarray(genres), sorted(set(genres))
+    if len(kinds) < 2:
+        raise ValueError(f"Expected pictures of two genres or more to tell apart. Received: genres {kinds}")
     layers = blocks(network.model)
-    progress.start("filters", len(layers) * len(names))
+    progress.start("filters", len(layers) * len(kinds))
     if not layers:
         return []
     pooled = [keras.ops.mean(network.model.get_layer(layer).output, axis=(1, 2)) for layer in layers]
@@ -136,20 +134,20 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
     ends = np.cumsum([one.shape[1] for one in pooled])
     spec, found = _short(network.spec), []
     for layer, part in zip(layers, np.split(answers, ends[:-1], axis=1), strict=True):
-        lead = leads(part, np.asarray(genres), len(names))
+        lead = leads(part, of)
         uphill = slope(
             _linear(network.model, layer), network.spec, lambda maps, index: keras.ops.mean(maps[..., index])
         )
-        for genre, name in enumerate(names):
-            channel = int(lead[genre].argmax())
+        for genre, own in zip(kinds, lead, strict=True):
+            channel = int(own.argmax())
             rng = np.random.default_rng((seed, genre, channel))
             levels = rng.uniform(80, 140, (spec.image_width, spec.image_width)).astype(np.float32)
             for _ in range(STEPS):
                 levels = ascend(uphill, levels, channel, _STRIDE, rng, bands=spec.image_width)
             picture = levels.round().astype(np.uint8)
             repeated = np.resize(picture, (spec.image_height, spec.image_width))  # row after row, then anew
-            best = float(lead[genre, channel])
-            found.append(Filter(layer, channel, name, best, picture, sound(repeated, spec), spec.fragment_seconds))
+            name, samples = network.genres[genre], sound(repeated, spec)
+            found.append(Filter(layer, channel, name, float(own[channel]), picture, samples, spec.fragment_seconds))
             progress.advance("filters")
     return found
 

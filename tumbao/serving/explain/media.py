@@ -1,0 +1,67 @@
+"""Pictures and sounds as the page holds them."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from tumbao.components.curation.excerpts import mp3
+from tumbao.components.ingest.mel import palette
+from tumbao.components.ingest.records import to_png
+from tumbao.components.report.mel_figure import TICKS_HZ, height_of
+from tumbao.components.report.page import data_uri
+from tumbao.schema.mel_spec import MelSpec
+
+
+def picture(levels: np.ndarray, spec: MelSpec) -> str:
+    """Give a mel image as an address.
+
+    Parameters
+    ----------
+    levels : np.ndarray [shape=(height, width), dtype=uint8]
+        In the palette's steps.
+    spec : MelSpec
+        Names the colour map.
+
+    Returns
+    -------
+    uri : str
+        A PNG inside.
+    """
+    return data_uri(to_png(levels, palette(spec)))
+
+
+def player(samples: np.ndarray, spec: MelSpec) -> str:
+    """Give a sound as an address.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n,), dtype=float32]
+        Mono, in [-1, 1].
+    spec : MelSpec
+        Gives the rate.
+
+    Returns
+    -------
+    uri : str
+        An MP3 inside, at a low rate.
+    """
+    return f"data:audio/mpeg;base64,{base64.b64encode(mp3(samples, spec.sample_rate_hz)).decode('ascii')}"
+
+
+def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
+    """Give the marks of a picture's frequency axis.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        Parameters of the picture.
+
+    Returns
+    -------
+    marks : list of (str, float)
+        In kHz, and their heights in the picture, 0 to 1.
+    """
+    heights = ((hz, height_of(hz, spec)) for hz in TICKS_HZ)
+    return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
