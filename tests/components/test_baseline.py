@@ -51,6 +51,7 @@ def store(tasks: dict[int, tuple[list[str], int]]) -> mlmd.MetadataStore:
     return store
 
 
+NOWHERE = "no/place/to/push/to"
 BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
 
 
@@ -65,7 +66,7 @@ BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
     ids=["blessed itself", "new", "refused itself", "older than others"],
 )
 def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[int], baseline: tuple[int, int]) -> None:
-    resolved = LatestOtherBlessedModel().resolve_artifacts(
+    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
         store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in models],
@@ -89,7 +90,7 @@ def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[in
 def test_where_no_other_model_is_blessed_there_is_no_baseline(
     models: list[int], blessings: list[tuple[int, int, bool]]
 ) -> None:
-    resolved = LatestOtherBlessedModel().resolve_artifacts(
+    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
         store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in models],
@@ -104,7 +105,7 @@ def test_where_no_other_model_is_blessed_there_is_no_baseline(
     ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (FINE, [2])], ids=["same", "genres", "images"]
 )
 def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], found: list[int]) -> None:
-    resolved = LatestOtherBlessedModel().resolve_artifacts(
+    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
         store({1: SALSA, 2: SALSA, 3: SALSA, 4: other, 5: SALSA}),
         {
             "model": [model(number) for number in (1, 2, 3, 4)],

@@ -27,10 +27,10 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
     Parameters
     ----------
     place : str
-        Where models are pushed; empty for nowhere.
+        Where models are pushed.
     """
 
-    def __init__(self, place: str = "") -> None:
+    def __init__(self, place: str) -> None:
         self._place = place.rstrip("/")
 
     def resolve_artifacts(
@@ -62,7 +62,7 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
 
     def _eligible(self, models: list[types.Artifact]) -> list[types.Artifact]:
         """Leave the model that stands, or else those that nobody withdrew."""
-        version = standing(self._place) if self._place else ""
+        version = standing(self._place)
         if not version:
             return models
         own = {one.id: fingerprint(path_utils.serving_model_path(one.uri)) for one in models}
