@@ -75,7 +75,14 @@ def test_grad_cam_finds_beginnings() -> None:
     (found,) = attribution.grad_cam(model, clicks[np.newaxis], 1, PLANTED)
     assert set(np.flatnonzero(found.max(axis=0) > 0.1 * found.max())) == {29, 61}
     (against,) = attribution.grad_cam(model, clicks[np.newaxis], 0, PLANTED)
-    assert not against.any()
+    assert against.max() <= 0 and against.min() < 0
+
+
+def test_grad_cam_finds_the_place_that_a_head_looks_at() -> None:
+    model = attribution.with_scores(listener(ROWS, COLUMNS))
+    (found,) = attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
+    assert found[ROWS, COLUMNS].sum() > 0.7 * np.abs(found).sum()
+    assert not found[24:].any() and not found[:, :36].any()
 
 
 def test_a_network_of_frames_has_neither_map_nor_gradient() -> None:

@@ -250,6 +250,10 @@ def _is_picture(output: Any) -> bool:
 def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
     """Weigh the last maps by their gradients (Grad-CAM, Selvaraju et al. 2017): one pass through the network.
 
+    Each place is weighed by its own gradient (HiResCAM, Draelos & Carin 2020). Where a head averages its maps, that is
+    Grad-CAM; the paper's head looks at each place by weights of its own, and a gradient averaged over all of them would
+    speak of none.
+
     Parameters
     ----------
     model : keras.Model
@@ -264,7 +268,7 @@ def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) 
     Returns
     -------
     maps : np.ndarray [shape=(n, image_height, image_width), dtype=float32]
-        0 or greater: what speaks against the genre is left out.
+        What speaks for the genre is positive, what speaks against it negative.
 
     Raises
     ------
@@ -279,8 +283,7 @@ def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) 
     with tf.GradientTape() as tape:
         tape.watch(channels)
         evidence = log_odds(above(channels, training=False), genre)
-    weights = tf.reduce_mean(tape.gradient(evidence, channels), axis=(1, 2), keepdims=True)
-    coarse = tf.nn.relu(tf.reduce_sum(weights * channels, axis=3, keepdims=True))
+    coarse = tf.reduce_sum(tape.gradient(evidence, channels) * channels, axis=3, keepdims=True)
     return tf.image.resize(coarse, levels.shape[1:])[..., 0].numpy()
 
 

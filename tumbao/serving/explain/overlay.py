@@ -1,0 +1,48 @@
+"""A map over its mel image: grey where nothing is said, orange where it speaks for the genre, blue where against."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+FOR, AGAINST = (255, 150, 30), (70, 160, 255)
+"""RGB; orange and blue are told apart by every kind of colour vision."""
+
+_BLUR = 1 / 75
+"""Standard deviation of the blur, as a share of the picture's sides: single pixels cannot be seen."""
+
+_FULL_PERCENTILE = 99
+"""What of the map's values is drawn in full colour."""
+
+
+def overlay(levels: np.ndarray, importance: np.ndarray, size: tuple[int, int]) -> bytes:
+    """Draw a map over its mel image.
+
+    Parameters
+    ----------
+    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
+        The fragment; loud is bright.
+    importance : np.ndarray [shape=(image_height, image_width)]
+        A map of it, in any unit.
+    size : tuple of int
+        Width and height of the picture, in pixels.
+
+    Returns
+    -------
+    content : bytes
+        JPEG.
+    """
+    blurred = gaussian_filter(importance.astype(np.float64), [side * _BLUR for side in importance.shape])
+    full = np.percentile(np.abs(blurred), _FULL_PERCENTILE)
+    strength = np.clip(blurred / full, -1, 1)[..., np.newaxis] if full else np.zeros((*levels.shape, 1))
+    brightness = levels[..., np.newaxis] / 255
+    tint = np.where(strength > 0, FOR, AGAINST) * (0.3 + 0.7 * brightness)
+    grey = 170 * brightness * np.ones(3)
+    mixed = grey + np.abs(strength) * (tint - grey)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(mixed.round().astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    picture.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()

@@ -1,0 +1,131 @@
+"""The section of the page that tells why songs get their genres."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from tumbao.components.curation.excerpts import mp3
+from tumbao.components.inspection.render import clock
+from tumbao.components.report.mel_figure import TICKS_HZ, height_of
+from tumbao.components.report.page import template
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.explain.attribution import BANDS
+from tumbao.serving.explain.faithfulness import CELLS, SHARES, Faithfulness
+from tumbao.serving.explain.listening import LARGEST_SHARE, hz_at
+from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.overlay import overlay
+from tumbao.serving.explain.why import MOST_FRAGMENTS, WAYS, Why
+
+LARGE, SMALL = (600, 400), (300, 150)
+"""Width and height of the pictures, in pixels."""
+
+
+def section(whys: Sequence[Why], network: Network) -> Markup:
+    """Write the section.
+
+    Parameters
+    ----------
+    whys : sequence of Why
+        The songs, in the order of the page.
+    network : Network
+        The model that answered.
+
+    Returns
+    -------
+    Markup
+        One ``section`` of HTML with the id ``why``; pictures and sound are inside.
+    """
+    spec = network.spec
+    page = template(Path(__file__).parent, "why.html.j2")
+    return Markup(
+        page.render(
+            whys=whys,
+            genres=network.genres,
+            synthetic=network.info.training_data.synthetic,
+            seconds=spec.fragment_seconds,
+            most=MOST_FRAGMENTS,
+            share=LARGEST_SHARE,
+            cells=CELLS,
+            shares=SHARES,
+            ways=WAYS,
+            clock=clock,
+            hertz=hertz,
+            verdict=verdict,
+            ends=_ends,
+            curves=_curves,
+            frequencies=_frequencies(spec),
+            bands=[(hz_at(1 - (row + 1) / BANDS, spec), hz_at(1 - row / BANDS, spec)) for row in range(BANDS)],
+            large=lambda piece, importance: _uri("image/jpeg", overlay(piece.levels, importance, LARGE)),
+            small=lambda piece: _uri("image/jpeg", overlay(piece.levels, piece.map, SMALL)),
+            size=SMALL,
+            player=lambda samples: _uri("audio/mpeg", mp3(samples, spec.sample_rate_hz)),
+            height_of=lambda hz: height_of(hz, spec),
+        )
+    )
+
+
+def hertz(hz: float) -> str:
+    """Write a frequency.
+
+    Parameters
+    ----------
+    hz : float
+        In Hz.
+
+    Returns
+    -------
+    str
+        Two digits that count and the unit, which stay on one line.
+    """
+    return f"{float(f'{hz:.2g}'):g}\N{NO-BREAK SPACE}Hz" if hz < 1_000 else f"{hz / 1_000:.2g}\N{NO-BREAK SPACE}kHz"
+
+
+def verdict(why: Why, gain: float) -> str:
+    """Judge a map by what its curves are apart.
+
+    Parameters
+    ----------
+    why : Why
+        Gives what it is compared with.
+    gain : float
+        `Faithfulness.gain` of the map.
+
+    Returns
+    -------
+    str
+        What can be said of it.
+    """
+    if gain <= max(one.gain for one in why.random):
+        return "no better than chance"
+    return "better than chance" if gain > why.loudest.gain else "better than chance, not than loudness"
+
+
+def _ends(why: Why) -> tuple[int, int]:
+    """Find the tens of log-odds between which all curves of a song lie."""
+    values = np.concatenate([[*one.deletion, *one.insertion] for _, _, one in _curves(why)])
+    return 10 * math.floor(values.min() / 10), 10 * math.floor(values.max() / 10 + 1)
+
+
+def _curves(why: Why) -> list[tuple[str, str, Faithfulness]]:
+    """List what is drawn of a song: class of the line, name, curves; what is compared with lies below."""
+    return [
+        *(("random", "", one) for one in why.random),
+        ("loud", "", why.loudest),
+        *((f"way-{WAYS.index(method.name)}", method.name, method.faithfulness) for method in why.methods),
+    ]
+
+
+def _frequencies(spec: MelSpec) -> list[tuple[str, float]]:
+    """Give the frequencies of the axis and their heights in the picture, 0 to 1."""
+    heights = ((hz, height_of(hz, spec)) for hz in TICKS_HZ)
+    return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
