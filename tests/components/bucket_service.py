@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 HOST = "storage.googleapis.com"
+BUCKETS = ("music", "work")
 PAGE = 1_000
 """Names in one answer, as Google has it."""
 
@@ -61,7 +62,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         service, url = self.server, urllib.parse.urlsplit(self.path)
         service.asked.append(self.path)
-        kind, _, rest = url.path.removeprefix("/storage/v1/").partition("/")
+        rest = url.path.removeprefix("/storage/v1/b/")
         if not url.path.startswith("/storage/v1/b/"):
             self._content(urllib.parse.unquote(url.path[1:]))
         elif found := re.fullmatch(r"([^/]+)/o", rest):
@@ -71,13 +72,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             told = {"size": str(len(content or b"")), "generation": "1", "updated": "2026-01-02T03:04:05.678Z"}
             self._answer(404 if content is None else 200, told)
         else:
-            self._answer(200 if any(name.startswith(f"{rest}/") for name in service.objects) else 404, {"kind": kind})
+            self._answer(200 if rest in BUCKETS else 404, {})
 
     def do_POST(self) -> None:
         """Begin an upload."""
         url = urllib.parse.urlsplit(self.path)
-        self.server.uploads.append(f"{url.path.split('/')[-2]}/{dict(urllib.parse.parse_qsl(url.query))['name']}")
-        self._answer(200, {}, Location=f"https://{HOST}/upload/{len(self.server.uploads) - 1}")
+        bucket = url.path.split("/")[-2]
+        self.server.uploads.append(f"{bucket}/{dict(urllib.parse.parse_qsl(url.query))['name']}")
+        place = f"https://{HOST}/upload/{len(self.server.uploads) - 1}"
+        self._answer(200 if bucket in BUCKETS else 404, {}, Location=place)
 
     def do_PUT(self) -> None:
         """Take an upload, in chunks whatever the length says, as HTTP has it."""

@@ -133,7 +133,8 @@ class Address:
             All that it is to hold.
         """
         with _explained(self) as files:
-            files.makedirs(self.parent.text)
+            if not self.text.startswith("gs://"):  # there are no folders, and TensorFlow looks for ever for a bucket
+                files.makedirs(self.parent.text)
             with files.GFile(self.text, "wb") as file:
                 file.write(content)
 
