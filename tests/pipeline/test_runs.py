@@ -99,3 +99,11 @@ def test_a_run_that_says_it_runs_where_nobody_does_was_killed(tmp_path: Path) ->
     with locked(tmp_path):
         assert [record.outcome for record in read_runs(tmp_path)] == ["running"]
     assert [record.outcome for record in read_runs(tmp_path)] == ["killed"]
+
+
+def test_a_workspace_in_a_bucket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for workspace in (Path("gs://bucket/workspace"), Path("gs://bucket/workspace").absolute()):
+        with pytest.raises(ValueError, match=r"on this machine.* Received: gs://bucket/workspace\."), locked(workspace):
+            pass
+    assert not list(tmp_path.iterdir())

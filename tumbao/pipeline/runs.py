@@ -104,8 +104,14 @@ def locked(workspace: Path) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If another run is at work there.
+        If another run is at work there, or it is an address.
     """
+    if "gs:" in workspace.parts:  # what `pathlib` leaves of gs://
+        raise ValueError(
+            "Expected a workspace on this machine, where a database and a lock can be. Received: "
+            f"{'gs://' + workspace.as_posix().partition('gs:/')[2]}. Songs, weights and the place where models are "
+            "pushed may be addresses; a run with everything in a bucket is `tumbao submit`'s."
+        )
     workspace.mkdir(parents=True, exist_ok=True)
     with (workspace / LOCK_FILE).open("w") as file:
         try:
