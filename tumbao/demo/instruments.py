@@ -8,7 +8,7 @@ rightly as they are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -33,7 +33,7 @@ DEFINING: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """What a musician would name first, said before anything was measured."""
 
 MUTED, RESOUNDED, SCATTERED = "muted", "other sound", "other rhythm"
-"""What is done to an instrument: each is muted; one that defines the genre also loses its sound, and its rhythm."""
+"""What is done to an instrument: each is muted; the defining one missed most loses its sound, and its rhythm."""
 
 UNHEARD = 1_000
 """Number of the first song that is asked about: libraries hold the first ones of a genre."""
@@ -121,7 +121,7 @@ class Hearing:
     right : int
         How many of them it took for this genre; their instruments were changed, up to the number that was wanted.
     effects : tuple of Effect
-        By song, and what was done.
+        Of muting, by song; then of the control.
     """
 
     genre: str
@@ -167,17 +167,15 @@ def listen(
     hearings = []
     for genre in known:
         odds = _Odds(answer, list(genres).index(genre), sample_rate_hz, fragment_seconds)
-        effects: list[Effect] = []
-        tried = right = 0
-        while right < songs and tried < songs * TRIES:
-            score = excerpt(compose(genre, UNHEARD + tried, _SEED), fragment_seconds)
-            before, taken = odds.of(score, [score])
-            if taken[0]:
-                effects.extend(_effects(score, genre, UNHEARD + tried, before[0], odds))
-                progress.advance("instruments")
-            tried, right = tried + 1, right + taken[0]
-        progress.advance("instruments", songs - right)
-        hearings.append(Hearing(genre, tried, right, tuple(effects)))
+        heard: list[_Heard] = []
+        tried = 0
+        while len(heard) < songs and tried < songs * TRIES:
+            number = UNHEARD + tried
+            score = excerpt(compose(genre, number, _SEED), fragment_seconds)
+            (before,), (taken,) = odds.of(score, [score])
+            heard += [_Heard(number, score, float(before))] if taken else []
+            tried += 1
+        hearings.append(Hearing(genre, tried, len(heard), tuple(_effects(heard, genre, odds, songs))))
     return tuple(hearings)
 
 
@@ -199,19 +197,39 @@ class _Odds:
         return logits[:, self.genre] - others, (logits.argmax(axis=1) == self.genre).tolist()
 
 
-def _effects(score: Score, genre: str, song: int, before: float, odds: _Odds) -> Iterator[Effect]:
-    """Mute every instrument; then take sound and rhythm from the one that counted most of those that define a genre."""
-    names = [track.name for track in score.tracks]
-    after, _ = odds.of(score, [muted(score, name) for name in names])
-    told = [(name, MUTED, float(odd)) for name, odd in zip(names, after, strict=True)]
-    defining = [(odd, name) for name, _, odd in told if name in DEFINING[genre]]
-    if defining:
-        _, name = min(defining)
-        changed = [resounded(score, name), scattered(score, name, np.random.default_rng(song))]
-        after, _ = odds.of(score, changed)
-        told += [(name, way, float(odd)) for way, odd in zip((RESOUNDED, SCATTERED), after, strict=True)]
-    for name, way, odd in told:
-        yield Effect(genre, song, name, way, _probability(before), _probability(odd), odd - float(before))
+@dataclasses.dataclass(frozen=True)
+class _Heard:
+    """A song that the model takes for its genre, and how surely, as log-odds."""
+
+    number: int
+    score: Score
+    before: float
+
+
+def _effects(heard: Sequence[_Heard], genre: str, odds: _Odds, songs: int) -> list[Effect]:
+    """Mute every instrument; take sound and rhythm from the one that is missed most of those that define the genre."""
+    effects: list[Effect] = []
+    for song in heard:
+        names = [track.name for track in song.score.tracks]
+        effects += _changed(song, genre, odds, [(name, MUTED, muted(song.score, name)) for name in names])
+        progress.advance("instruments")
+    progress.advance("instruments", songs - len(heard))
+    name = next((row.name for row in summarise(effects) if row.defining), None)
+    for song in heard:
+        if name in [track.name for track in song.score.tracks]:
+            rng = np.random.default_rng(song.number)
+            without_sound, without_rhythm = resounded(song.score, name), scattered(song.score, name, rng)
+            changes = [(name, RESOUNDED, without_sound), (name, SCATTERED, without_rhythm)]
+            effects += _changed(song, genre, odds, changes)
+    return effects
+
+
+def _changed(song: _Heard, genre: str, odds: _Odds, changes: Sequence[tuple[str, str, Score]]) -> list[Effect]:
+    after, _ = odds.of(song.score, [score for _, _, score in changes])
+    return [
+        Effect(genre, song.number, name, way, _probability(song.before), _probability(odd), odd - song.before)
+        for (name, way, _), odd in zip(changes, after.tolist(), strict=True)
+    ]
 
 
 def _probability(odds: float) -> float:
