@@ -1,0 +1,580 @@
+"""What a large library takes: hours of sound, core hours, storage, workers, wall time and money, from short runs here.
+
+Each step of a run is done in a process of its own, once on few songs and once on more; what more songs add to the
+processor's time is what a song costs, whatever else the machine does meanwhile, and what is left is what starting
+costs. The songs are synthetic. Prices are inputs: they were written down, not looked up. Check them. The table is
+docs/scale.md's; the last line is the result as JSON.
+
+    python benchmarks/scale.py [--songs 1000000] [--minutes 4] [--workers 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import dataclasses
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from ingest import GENRES, RATE_HZ, SPLITS, Row, write_library
+from rich.console import Console
+
+from tumbao.trainer.backbone import preferred_policy
+
+FRAGMENT_SECONDS = 30
+FEW, MORE, SONG_SECONDS = 2, 6, 120
+COPIES = 25
+"""How often the records are read for StatisticsGen: one reading is too short to measure."""
+FINGERPRINTS = 400, 1_600
+TEST_SHARE = 0.1
+_PR_SET_CHILD_SUBREAPER = 36
+
+console = Console()
+
+
+@dataclasses.dataclass(frozen=True)
+class Prices:
+    """US dollars, list, us-central1, batch, as known in 2025.
+
+    Check them: cloud.google.com/dataflow/pricing and cloud.google.com/storage/pricing.
+    """
+
+    vcpu_hour: float = 0.056
+    memory_gb_hour: float = 0.003557
+    disk_gb_hour: float = 0.000054
+    shuffle_gb: float = 0.011
+    storage_gb_month: float = 0.020
+    writes_1000: float = 0.005
+    reads_1000: float = 0.0004
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is asked for; the assumptions are named here.
+
+    Parameters
+    ----------
+    songs : int
+        Songs of the library.
+    minutes : float
+        Mean length of a song.
+    workers : int
+        Dataflow's `--max_num_workers`.
+    vcpus, memory_gb, disk_gb : int
+        Of a worker: e2-standard-4 with its `--disk_size_gb`.
+    busy : float
+        Share of the time in which the workers' processors work: bundles end unevenly.
+    boot_seconds : float
+        Until a new machine has the image; assumed. What Beam and TensorFlow then take is measured.
+    megabytes_per_second : float
+        At which one machine in the region reads from a bucket; assumed.
+    writes, reads : int
+        Requests to the bucket for a song, assumed: its archive is written, renamed and read, the song is read twice.
+    """
+
+    songs: int
+    minutes: float
+    workers: int
+    vcpus: int = 4
+    memory_gb: int = 16
+    disk_gb: int = 50
+    busy: float = 0.8
+    boot_seconds: float = 150
+    megabytes_per_second: float = 250
+    writes: int = 4
+    reads: int = 10
+
+    @property
+    def hours(self) -> float:
+        """Hours of sound."""
+        return self.songs * self.minutes / 60
+
+    @property
+    def fragments(self) -> int:
+        """Whole fragments of all songs."""
+        return self.songs * int(self.minutes * 60 // FRAGMENT_SECONDS)
+
+
+def cpu_seconds(work: Callable[..., None], *arguments: Any) -> float:
+    """Do something in a process of its own.
+
+    Parameters
+    ----------
+    work : callable
+        What.
+    *arguments : Any
+        Its arguments.
+
+    Returns
+    -------
+    seconds : float
+        Of processor time, of the process and of those that it started.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = multiprocessing.get_context("spawn").Process(target=_alone, args=(work, *arguments))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"Expected {work.__name__} to succeed. Received: exit code {process.exitcode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _alone(work: Callable[..., None], *arguments: Any) -> None:
+    """Do something in a child, and wait for all that it leaves behind: only what is waited for is counted."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if not (child := os.fork()):
+        work(*arguments)
+        sys.stdout.flush()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def per_unit(work: Callable[..., None], few: tuple[Any, ...], more: tuple[Any, ...], units: int) -> float:
+    """Measure what each further unit costs.
+
+    Parameters
+    ----------
+    work : callable
+        What is done.
+    few, more : tuple
+        Arguments for two runs.
+    units : int
+        How many units the second has more.
+
+    Returns
+    -------
+    seconds : float
+        Of processor time.
+    """
+    starting = cpu_seconds(work, *few)
+    return (cpu_seconds(work, *more) - starting) / units
+
+
+def look(library: Path, songs: int) -> None:
+    """Hash songs and read their headers.
+
+    Parameters
+    ----------
+    library : Path
+        Their folder.
+    songs : int
+        How many of them.
+    """
+    from tumbao.components.ingest.catalog import look_through
+    from tumbao.components.ingest.layouts import read_library
+    from tumbao.schema.mel_spec import MelSpec
+
+    look_through(library, read_library(library)[:songs], GENRES, MelSpec())
+
+
+def draw(rows: Sequence[Row], folder: Path) -> None:
+    """Run ingest's Beam transform in one process.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The songs.
+    folder : Path
+        Where archives, records and what is told of the songs are written.
+    """
+    import apache_beam as beam
+
+    from tumbao.components.ingest.transform import INGESTED, IngestSongs
+    from tumbao.schema.mel_spec import MelSpec
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        outputs = pipeline | beam.Create(rows) | IngestSongs(MelSpec(), list(GENRES), f"{folder}/songs")
+        for split in SPLITS:
+            target = beam.io.WriteToTFRecord(f"{folder}/{split}", file_name_suffix=".gz")
+            _ = outputs[split] | f"Write[{split}]" >> target
+        _ = outputs[INGESTED] | beam.io.WriteToText(f"{folder}/{INGESTED}", shard_name_template="")
+
+
+def features(records: Path, written: Path, fragments: int, policy: str) -> None:
+    """Run VGG-16 over records and write its output.
+
+    Parameters
+    ----------
+    records : Path
+        Folder of records.
+    written : Path
+        File to write.
+    fragments : int
+        How many of them.
+    policy : str
+        Keras' dtype policy.
+    """
+    import tensorflow as tf
+
+    from tumbao.components.features.component import BATCH, ExamplesToFeatures
+    from tumbao.trainer.weights import ensure_vgg16
+
+    step = ExamplesToFeatures("vgg16", str(ensure_vgg16().path), policy)  # type: ignore[arg-type] # one of the two
+    files = [str(path) for path in records.glob("*.gz")]
+    examples = list(tf.data.TFRecordDataset(files, "GZIP").take(fragments).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(written), "GZIP") as writer:
+        for begin in range(0, len(examples), BATCH):
+            for record in step.process(examples[begin : begin + BATCH]):
+                writer.write(record)
+
+
+def statistics(records: Path, copies: int) -> None:
+    """Describe records as StatisticsGen does.
+
+    Parameters
+    ----------
+    records : Path
+        Folder of records.
+    copies : int
+        How often they are read.
+    """
+    import tensorflow_data_validation as tfdv
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(copies):
+            for file in records.glob("*.gz"):
+                shutil.copy(file, f"{folder}/{number}-{file.name}")
+        options = PipelineOptions(["--runner=FnApiRunner"])
+        tfdv.generate_statistics_from_tfrecord(f"{folder}/*.gz", f"{folder}/statistics", pipeline_options=options)
+
+
+def find_copies(songs: int) -> None:
+    """Look for songs that are one recording, among fingerprints drawn at random.
+
+    Parameters
+    ----------
+    songs : int
+        How many.
+    """
+    from tumbao.components.ingest.copies import find_copies as find
+
+    random, words = np.random.default_rng(0), 2_000
+    find((str(song), song, random.integers(0, 65_536, words).astype(np.uint16)) for song in range(songs))
+
+
+def _arrived(submitted: float, told: str) -> None:
+    """Tell from a worker when it had its first work, and when it had drawn a fragment."""
+    begun = time.time()
+    import tensorflow as tf
+
+    from tumbao.components.ingest.mel import mel_image
+    from tumbao.schema.mel_spec import MelSpec
+
+    mel_image(tf.zeros([1, MelSpec().fragment_samples]), MelSpec())
+    Path(told).write_text(json.dumps([begun - submitted, time.time() - begun]), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def running(module: str, *flags: str) -> Iterator[None]:
+    """Run a program of Beam's for as long as it is needed.
+
+    Parameters
+    ----------
+    module : str
+        Its module.
+    *flags : str
+        Its flags.
+
+    Yields
+    ------
+    None
+        When it has been started.
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command, away = [sys.executable, "-m", module, *flags], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=away, stderr=away, env={**os.environ, "PATH": path}) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def start_up(folder: Path) -> tuple[float, float]:
+    """Start a worker through Beam's portable runner.
+
+    Parameters
+    ----------
+    folder : Path
+        Scratch.
+
+    Returns
+    -------
+    started : float
+        Seconds from handing a job in to the worker's first work.
+    warm : float
+        Seconds from there to the first drawn fragment: TensorFlow is imported.
+    """
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        jobs, pool = (one.getsockname()[1] for one in sockets)
+    with (
+        running("apache_beam.runners.portability.local_job_service_main", f"--job_port={jobs}"),
+        running("apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"),
+    ):
+        for port in (jobs, pool):
+            _wait_for(port)
+        flags = ["--runner=PortableRunner", f"--job_endpoint=localhost:{jobs}", "--job_server_timeout=300"]
+        flags += ["--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}"]
+        flags += ["--experiments=disable_logging_submission_environment", "--sdk_container_image=none"]
+        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+            _ = pipeline | beam.Create([time.time()]) | beam.Map(_arrived, str(folder / "told"))
+    started, warm = json.loads((folder / "told").read_text(encoding="utf-8"))
+    return started, warm
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"Expected a program of Beam's at port {port}. Received: nothing for 120 s.")
+
+
+def bytes_in(folder: Path, pattern: str) -> int:
+    """Add up files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they lie.
+    pattern : str
+        Which.
+
+    Returns
+    -------
+    size : int
+        In bytes.
+    """
+    return sum(path.stat().st_size for path in folder.glob(pattern))
+
+
+def measure(folder: Path, policy: str) -> dict[str, float]:
+    """Do each step on few songs and on more.
+
+    Parameters
+    ----------
+    folder : Path
+        Scratch.
+    policy : str
+        Keras' dtype policy for features.
+
+    Returns
+    -------
+    measured : dict of str to float
+        Seconds and bytes, for an hour of sound, a fragment or a song.
+    """
+    from tumbao.components.ingest import song_cache
+
+    rows, _, _ = write_library(folder, MORE, SONG_SECONDS, RATE_HZ)
+    library, fragments_of_song = folder / "library", SONG_SECONDS // FRAGMENT_SECONDS
+    fragments = MORE * fragments_of_song
+    hours = (MORE - FEW) * SONG_SECONDS / 3600
+    told("looking")
+    found = {"look_s_per_hour": per_unit(look, (library, FEW), (library, MORE), 1) / hours}
+    told("ingesting")
+    few, more = folder / "few", folder / "more"
+    found["ingest_s_per_hour"] = per_unit(draw, (rows[:FEW], few), (rows, more), 1) / hours
+    archives = list(more.glob("songs/*/*.zip"))
+    drawn = [song_cache.description(str(path)) for path in archives]
+    found |= {
+        "song_bytes_per_hour": bytes_in(library, "*/*.mp3") / (MORE * SONG_SECONDS / 3600),
+        "record_bytes": bytes_in(more, "*.gz") / fragments,
+        "archive_bytes": sum(path.stat().st_size for path in archives) / fragments,
+        "fingerprint_bytes": sum(len(one.fingerprint) for one in drawn if one) / fragments,
+        "told_bytes_per_song": bytes_in(more, "ingested") / MORE,
+    }
+    told("describing")
+    found["statistics_s"] = per_unit(statistics, (more, 1), (more, COPIES), (COPIES - 1) * fragments)
+    told(f"computing features in {policy}")
+    out, first = folder / "features.gz", 8
+    few_features, more_features = (more, out, first, policy), (more, out, fragments, policy)
+    found["features_s"] = per_unit(features, few_features, more_features, fragments - first)
+    found["feature_bytes"] = out.stat().st_size / fragments
+    told("looking for copies")
+    found["copies_s_per_song"] = per_unit(
+        find_copies, FINGERPRINTS[:1], FINGERPRINTS[1:], FINGERPRINTS[1] - FINGERPRINTS[0]
+    )
+    told("starting a worker")
+    found["worker_start_s"], found["worker_warm_s"] = start_up(folder)
+    return found
+
+
+def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, float]:
+    """Extrapolate.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is asked for.
+    found : dict of str to float
+        As `measure` gives it.
+    prices : Prices
+        What things cost.
+
+    Returns
+    -------
+    figures : dict of str to float
+        Hours, gigabytes and dollars.
+    """
+    core_hours = {
+        "ingest": found["ingest_s_per_hour"] * plan.hours / 3600,
+        "statistics": found["statistics_s"] * plan.fragments / 3600,
+        "features": found["features_s"] * plan.fragments / 3600,
+        "evaluator": found["features_s"] * plan.fragments * TEST_SHARE / 3600,
+    }
+    started = (plan.boot_seconds + found["worker_start_s"] + found["worker_warm_s"]) / 3600
+    cores = plan.workers * plan.vcpus
+    wall = {step: hours / cores / plan.busy + started for step, hours in core_hours.items()}
+    worker_hours = sum(wall.values()) * plan.workers
+    gigabytes = {
+        "songs": found["song_bytes_per_hour"] * plan.hours / 1e9,
+        "archives": found["archive_bytes"] * plan.fragments / 1e9,
+        "records": found["record_bytes"] * plan.fragments / 1e9,
+        "features": found["feature_bytes"] * plan.fragments / 1e9,
+    }
+    shuffled = plan.songs * (2 * found["told_bytes_per_song"]) / 1e9 + found["fingerprint_bytes"] * plan.fragments / 1e9
+    dollars = {
+        "processors": worker_hours * plan.vcpus * prices.vcpu_hour,
+        "memory": worker_hours * plan.memory_gb * prices.memory_gb_hour,
+        "disks": worker_hours * plan.disk_gb * prices.disk_gb_hour,
+        "shuffle": shuffled * prices.shuffle_gb,
+        "requests": plan.songs / 1000 * (plan.writes * prices.writes_1000 + plan.reads * prices.reads_1000),
+    }
+    kept = sum(size for name, size in gigabytes.items() if name != "songs")
+    return {
+        **{f"core_hours_{step}": hours for step, hours in core_hours.items()},
+        "core_hours": sum(core_hours.values()),
+        **{f"wall_hours_{step}": hours for step, hours in wall.items()},
+        "wall_hours": sum(wall.values()),
+        **{f"gb_{name}": size for name, size in gigabytes.items()},
+        "look_core_hours": found["look_s_per_hour"] * plan.hours / 3600,
+        "look_reading_hours": gigabytes["songs"] * 1000 / plan.megabytes_per_second / 3600,
+        "copies_hours": found["copies_s_per_song"] * plan.songs / 3600,
+        "copies_gb": found["fingerprint_bytes"] * plan.fragments / 1e9,
+        **{f"dollars_{name}": cost for name, cost in dollars.items()},
+        "dollars": sum(dollars.values()),
+        "dollars_storage_month": kept * prices.storage_gb_month,
+    }
+
+
+def table(plan: Plan, found: dict[str, float], figures: dict[str, float], policy: str) -> str:
+    """Lay the figures out.
+
+    Parameters
+    ----------
+    plan : Plan
+        What was asked for.
+    found : dict of str to float
+        As `measure` gives it.
+    figures : dict of str to float
+        As `estimate` gives it.
+    policy : str
+        In which features were computed.
+
+    Returns
+    -------
+    markdown : str
+        The table.
+    """
+
+    def core_hours(step: str) -> str:
+        return f"{figures[f'core_hours_{step}']:,.0f} core hours"
+
+    def size(unit: str, whole: str) -> tuple[str, str]:
+        return f"{found[unit]:,.0f} bytes a fragment", f"{figures[whole]:,.0f} GB"
+
+    start = (
+        f"{plan.boot_seconds:.0f} s assumed, {found['worker_start_s']:.1f} s + {found['worker_warm_s']:.1f} s measured"
+    )
+    kept = ("archives, records, features", f"${figures['dollars_storage_month']:,.0f}")
+    looking = f"{figures['look_core_hours']:,.0f} core hours, {figures['look_reading_hours']:,.1f} h of reading"
+    copies = f"{figures['copies_hours'] * 60:,.0f} minutes, {figures['copies_gb']:.1f} GB of fingerprints"
+    rows: list[tuple[str, str, str]] = [
+        ("sound", f"{FRAGMENT_SECONDS} s a fragment", f"{plan.hours:,.0f} h, {plan.fragments:,} fragments"),
+        ("songs", "mp3 of 256 kbit/s", f"{figures['gb_songs']:,.0f} GB"),
+        ("archives of songs (the cache)", *size("archive_bytes", "gb_archives")),
+        ("records", *size("record_bytes", "gb_records")),
+        ("features", *size("feature_bytes", "gb_features")),
+        ("look through, on one machine", f"{found['look_s_per_hour']:.1f} s an hour of sound", looking),
+        ("ingest", f"{found['ingest_s_per_hour']:.1f} s an hour of sound", core_hours("ingest")),
+        ("copies, on one worker", f"{found['copies_s_per_song'] * 1e3:.2f} ms a song", copies),
+        ("StatisticsGen", f"{found['statistics_s'] * 1e3:.1f} ms a fragment", core_hours("statistics")),
+        (f"features, {policy}", f"{found['features_s']:.2f} s a fragment", core_hours("features")),
+        ("Evaluator, on a tenth", f"{found['features_s']:.2f} s a fragment", core_hours("evaluator")),
+        ("start of a worker", start, "for each of four jobs"),
+        ("wall time", f"{plan.workers} × {plan.vcpus} vCPUs, {plan.busy:.0%} busy", f"{figures['wall_hours']:,.1f} h"),
+        ("Dataflow and requests", "list prices, check them", f"${figures['dollars']:,.0f}"),
+        ("storage, a month", *kept),
+    ]
+    head = f"{plan.songs:,} songs of {plan.minutes:g} minutes (synthetic)", "measured or assumed", "in all"
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join((lines[0], "|---|---|---|", *lines[1:]))
+
+
+def told(text: str) -> None:
+    """Say on the terminal what is being done.
+
+    Parameters
+    ----------
+    text : str
+        What.
+    """
+    Console(stderr=True).print(f"[dim]{text} …[/dim]")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, extrapolate and tell.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Of the command line.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=1_000_000)
+    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--workers", type=int, default=100)
+    plan, prices = Plan(**vars(parser.parse_args(arguments))), Prices()
+    policy, _ = preferred_policy()
+    with tempfile.TemporaryDirectory(prefix="tumbao-scale-") as folder:
+        found = measure(Path(folder), policy)
+    figures = estimate(plan, found, prices)
+    console.print(table(plan, found, figures, policy), markup=False, highlight=False, soft_wrap=True)
+    result = {
+        "synthetic": True,
+        "plan": dataclasses.asdict(plan),
+        "prices": dataclasses.asdict(prices),
+        "measured": found,
+        "policy": policy,
+        "estimated": figures,
+    }
+    console.print(json.dumps(result), markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
