@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from tumbao.components.curation.excerpts import mp3
 from tumbao.components.inspection.render import clock
-from tumbao.components.report.mel_figure import TICKS_HZ, height_of
+from tumbao.components.report.mel_figure import height_of
 from tumbao.components.report.page import template
-from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import BANDS
 from tumbao.serving.explain.faithfulness import CELLS, SHARES, Faithfulness
 from tumbao.serving.explain.listening import LARGEST_SHARE, hz_at
+from tumbao.serving.explain.media import frequencies, player
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.overlay import overlay
-from tumbao.serving.explain.why import MOST_FRAGMENTS, WAYS, Why
+from tumbao.serving.explain.why import WAYS, Why
 
 LARGE, SMALL = (600, 400), (300, 150)
 """Width and height of the pictures, in pixels."""
@@ -49,7 +48,6 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             genres=network.genres,
             synthetic=network.info.training_data.synthetic,
             seconds=spec.fragment_seconds,
-            most=MOST_FRAGMENTS,
             share=LARGEST_SHARE,
             cells=CELLS,
             shares=SHARES,
@@ -59,12 +57,12 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             verdict=verdict,
             ends=_ends,
             curves=_curves,
-            frequencies=_frequencies(spec),
+            frequencies=frequencies(spec),
             bands=[(hz_at(1 - (row + 1) / BANDS, spec), hz_at(1 - row / BANDS, spec)) for row in range(BANDS)],
-            large=lambda piece, importance: _uri("image/jpeg", overlay(piece.levels, importance, LARGE)),
-            small=lambda piece: _uri("image/jpeg", overlay(piece.levels, piece.map, SMALL)),
+            large=lambda piece, importance: _jpeg(overlay(piece.levels, importance, LARGE)),
+            small=lambda piece: _jpeg(overlay(piece.levels, piece.map, SMALL)),
             size=SMALL,
-            player=lambda samples: _uri("audio/mpeg", mp3(samples, spec.sample_rate_hz)),
+            player=lambda samples: player(samples, spec),
             height_of=lambda hz: height_of(hz, spec),
         )
     )
@@ -121,11 +119,5 @@ def _curves(why: Why) -> list[tuple[str, str, Faithfulness]]:
     ]
 
 
-def _frequencies(spec: MelSpec) -> list[tuple[str, float]]:
-    """Give the frequencies of the axis and their heights in the picture, 0 to 1."""
-    heights = ((hz, height_of(hz, spec)) for hz in TICKS_HZ)
-    return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+def _jpeg(content: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
