@@ -54,7 +54,7 @@ class Studio:
         return watch(dataclasses.replace(self.asked, **asked), None, self.lines.append)
 
     def add(self, name: str) -> None:
-        (self.asked.data / "salsa" / name).write_text(name)
+        Path(str(self.asked.data), "salsa", name).write_text(name)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
         model="vgg16",
         weights="",
         precision="auto",
-        push_to=tmp_path / "pushed",
+        push_to=str(tmp_path / "pushed"),
         resume=False,
         from_component="",
         to_component="",
@@ -147,7 +147,8 @@ def test_a_file_on_its_way_is_waited_for(studio: Studio, monkeypatch: pytest.Mon
 
 
 def test_a_library_that_is_not_there_is_said(studio: Studio) -> None:
-    studio.asked.data.rename(studio.asked.data.with_name("elsewhere"))
+    library = Path(str(studio.asked.data))
+    library.rename(library.with_name("elsewhere"))
     assert studio.look() == local.FAILED
     assert "Cannot look at" in studio.lines[0]
     assert "does not exist" in studio.lines[0]
@@ -222,7 +223,7 @@ def test_the_command_has_the_options_of_a_run(
         cli.main()
     assert end.value.code == 0
     (asked,) = studio.started
-    assert (asked.seed, asked.training["units"], asked.push_to) == (9, (8, 4), studio.asked.workspace / "pushed")
+    assert (asked.seed, asked.training["units"], asked.push_to) == (9, (8, 4), str(studio.asked.workspace / "pushed"))
     assert "2 songs, seen for the first time" in capfd.readouterr().err
     monkeypatch.setattr(sys, "argv", ["tumbao", "watch", *options, "--every", "soon"])
     with pytest.raises(SystemExit) as end:

@@ -25,8 +25,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
+from tests.pipeline.stepwise import Stepwise
 from tumbao.components.song_metrics import SongMetrics
+from tumbao.pipeline.compiling import compile_pipeline, parameters_file
+from tumbao.pipeline.deployment import Deployment
 from tumbao.pipeline.runs import RunRecord, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, LABELS_FILE, ModelInfo
@@ -92,7 +96,7 @@ class Workplace:
 
     @property
     def versions(self) -> list[Path]:
-        return sorted((self.workspace / "pushed").glob("*"))
+        return sorted((self.workspace / "pushed").glob("[0-9]*"))
 
     def tumbao(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([TUMBAO, *arguments], cwd=self.folder, capture_output=True, text=True, check=False)
@@ -166,6 +170,26 @@ def first(place: Workplace, killed: tuple[int, str]) -> Outcome:
 
 
 @pytest.fixture(scope="module")
+def stepwise(place: Workplace, first: Outcome) -> Stepwise:
+    """The same run as compiled for Kubeflow, carried out from the compiled file alone."""
+    deployment = Deployment(
+        runner="kubeflow",
+        root=str(place.folder / "cloud"),
+        image="none",
+        data=str(place.library),
+        weights="random",
+        split_method="stratified",
+        epochs=8,
+        training={"batch": 4, "learning_rate": 1e-5},
+    )
+    file = place.folder / "pipeline.yaml"
+    compile_pipeline(deployment, file)
+    steps = Stepwise(file, json.loads(parameters_file(file).read_text()), place.folder / "steps")
+    steps.run()
+    return steps
+
+
+@pytest.fixture(scope="module")
 def model(first: Outcome) -> ModelInfo:
     return ModelInfo.read(first.versions[0] / ASSETS_FOLDER)
 
@@ -226,6 +250,24 @@ def test_a_good_model_is_pushed(first: Outcome) -> None:
     files = {file.relative_to(version).as_posix() for file in version.rglob("*") if file.is_file()}
     edge = (FRONTEND_FILE, *CLASSIFIER_FILES.values(), LABELS_FILE, "model.json")
     assert files >= {"saved_model.pb", *(f"{ASSETS_FOLDER}/{name}" for name in edge)}
+
+
+def test_the_compiled_pipeline_gives_the_same_blessed_model(
+    place: Workplace, first: Outcome, model: ModelInfo, stepwise: Stepwise
+) -> None:
+    (version,) = (place.folder / "cloud" / "pushed").glob("[0-9]*")
+    theirs = ModelInfo.read(version / ASSETS_FOLDER)
+    assert stepwise.outputs["Pusher"]["artifacts"]["pushed_model"]["artifacts"][0]["metadata"]["pushed"] == 1
+    assert theirs.metrics == pytest.approx(model.metrics, abs=1e-3)
+    assert (theirs.genres, theirs.split, theirs.mel) == (model.genres, model.split, model.mel)
+    assert theirs.training_data == model.training_data
+    assert theirs.calibration == model.calibration
+    assert {path.name for path in (version / ASSETS_FOLDER).iterdir()} >= {"model_card.md", *CLASSIFIER_FILES.values()}
+    ours, others = (tf.train.load_checkpoint(str(one / "variables/variables")) for one in (first.versions[0], version))
+    names = [name for name in ours.get_variable_to_shape_map() if name.startswith("weights/")]
+    assert sum(ours.get_tensor(name).size for name in names) > 30_000_000
+    for name in names:
+        np.testing.assert_allclose(others.get_tensor(name), ours.get_tensor(name), atol=1e-4)
 
 
 def test_the_pushed_model_says_what_it_is(first: Outcome, model: ModelInfo) -> None:
@@ -356,7 +398,7 @@ def test_answers_are_given_as_csv(place: Workplace, first: Outcome) -> None:
 
 def test_a_second_run_does_nothing_twice_and_pushes_nothing_again(first: Outcome, second: Outcome) -> None:
     assert second.code == 0
-    assert second.states == {name: "ran" if name == "Baseline" else "cached" for name in COMPONENTS}
+    assert second.states == {name: "ran" if name in {"Baseline", "Pusher"} else "cached" for name in COMPONENTS}
     assert second.versions == first.versions
     assert second.record.outcome == "standing"
     assert f"it already stands at {first.versions[0]}: not pushed again" in second.out

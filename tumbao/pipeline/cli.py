@@ -22,6 +22,7 @@ from tumbao import __version__
 from tumbao.schema.genres import GENRES
 
 if TYPE_CHECKING:
+    from tumbao.pipeline.deployment import Deployment
     from tumbao.pipeline.local import LocalRun
 
 app = typer.Typer(
@@ -119,15 +120,29 @@ def _main(
     pass
 
 
+def _place(text: str) -> Any:
+    """Take a path, or an address in a bucket; a path that leads nowhere is refused at once."""
+    from tumbao.components.ingest.places import place
+
+    found = place(text)
+    if isinstance(found, Path) and not found.exists():
+        raise typer.BadParameter(f"Expected a folder, a file or an address such as gs://bucket/songs. Received: {text}")
+    return found
+
+
 def _local_run(
     data: Annotated[
-        Path,
-        typer.Option(exists=True, help="The library: a folder with one folder of songs per genre, or a list of songs."),
+        Any,
+        typer.Option(
+            parser=_place,
+            metavar="<path>",
+            help="The library: a folder with one folder of songs per genre, or a list of songs.",
+        ),
     ],
     workspace: Workspace = DEFAULT_WORKSPACE,
     push_to: Annotated[
-        Path | None, typer.Option(help="Where blessed models are pushed. [default: WORKSPACE/pushed]")
-    ] = None,
+        str, typer.Option(help="Where blessed models are pushed. [default: WORKSPACE/pushed]", show_default=False)
+    ] = "",
     genres: Annotated[str, typer.Option(help="The genres, separated by commas: names of folders.")] = ",".join(GENRES),
     layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
     subgenres: Annotated[
@@ -232,7 +247,7 @@ def _local_run(
         model=model,
         weights=weights,
         precision=precision.value,
-        push_to=push_to or workspace / "pushed",
+        push_to=push_to or str(workspace / "pushed"),
         resume=resume,
         from_component=from_component,
         to_component=to_component,
@@ -246,26 +261,119 @@ def _local_run(
     )
 
 
-def _with_options_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `run` before its own; it gets what they ask for as its first argument."""
-    unknown = {"LocalRun": Any}  # imported for types only, to start fast
-    options = signature(_local_run, locals=unknown, eval_str=True).parameters
-    own = list(signature(command, locals=unknown, eval_str=True).parameters.values())[1:]
+def _deployment(
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="YAML of the deployment, see docs/deploy.md.")
+    ] = None,
+    runner: Annotated[str | None, typer.Option(help="kubeflow or vertex.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder for all that runs write, as gs://bucket/tumbao.")] = None,
+    image: Annotated[str | None, typer.Option(help="Container image with Tumbao in it.")] = None,
+    data: Annotated[str | None, typer.Option(help="The library, as gs://bucket/library.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model; `tumbao models` lists them.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split; 0 for the model's own.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Lowest accuracy on the test split.")] = None,
+    project: Annotated[str | None, typer.Option(help="Of Vertex AI.")] = None,
+    region: Annotated[str | None, typer.Option(help="Of Vertex AI.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address of Kubeflow Pipelines.")] = None,
+    schedule: Annotated[str | None, typer.Option(help='When runs start by themselves, as "0 3 * * 1".')] = None,
+) -> Deployment:
+    """Make of the options and the file of `compile` and `submit` what they ask for; options go before the file."""
+    from tumbao.pipeline.config import UsageError
+    from tumbao.pipeline.deployment import read_deployment
 
-    @functools.wraps(command)
-    def called(**values: Any) -> None:
-        _require_pipeline()
-        asked = _local_run(**{name: values.pop(name) for name in options})
-        command(asked, **values)
+    try:
+        return read_deployment(
+            config,
+            runner=runner,
+            root=root,
+            image=image,
+            data=data,
+            model=model,
+            epochs=epochs,
+            min_accuracy=min_accuracy,
+            project=project,
+            region=region,
+            host=host,
+            schedule=schedule,
+        )
+    except UsageError as error:
+        _fail(error, 2)
 
-    parameters = [*options.values(), *own]
-    called.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # typer reads it
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return called
+
+def _with_options_of(make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a function before its own; what the function makes is its first argument."""
+    unknown = {"LocalRun": Any, "Deployment": Any}  # imported for types only, to start fast
+    options = signature(make, locals=unknown, eval_str=True).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(signature(command, locals=unknown, eval_str=True).parameters.values())[1:]
+
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            _require_pipeline()
+            command(make(**{name: values.pop(name) for name in options}), **values)
+
+        parameters = [*options.values(), *own]
+        called.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # typer reads it
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
+
+
+Pipeline = Annotated[Path, typer.Option(dir_okay=False, help="The compiled pipeline, YAML.")]
+DEFAULT_PIPELINE = Path("pipeline.yaml")
+
+
+@app.command("compile")
+@_with_options_of(_deployment)
+def compile_(asked: Deployment, out: Pipeline = DEFAULT_PIPELINE) -> None:
+    """Compile the pipeline for Kubeflow Pipelines or Vertex AI, and look through what came of it.
+
+    Exit codes: 0 compiled, 2 wrong use.
+    """
+    from tumbao.pipeline.config import UsageError
+
+    _hush()
+    try:
+        from tumbao.pipeline.submitting import prepare
+
+        submission = prepare(asked, out, needed=())
+    except UsageError as error:
+        _fail(error, 2)
+    console = Console()
+    console.print(f"{escape(str(out))}: for {asked.runner}, with the parameters", highlight=False, soft_wrap=True)
+    for name, value in submission.parameters.items():
+        console.print(f"  {name} = {escape(str(value))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
-@_with_options_of_a_run
+@_with_options_of(_deployment)
+def submit(
+    asked: Deployment,
+    out: Pipeline = DEFAULT_PIPELINE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but the submission.")] = False,
+) -> None:
+    """Compile the pipeline and hand it to Vertex AI or Kubeflow Pipelines, once or on a schedule.
+
+    Credentials come from the environment: Google's own for Vertex AI, KFP_TOKEN for Kubeflow. Exit codes: 0 submitted,
+    1 the service did not take it, 2 wrong use.
+    """
+    from tumbao.pipeline.config import UsageError
+
+    _hush()
+    try:
+        from tumbao.pipeline.submitting import submit as hand_over
+
+        hand_over(asked, out, Console(), dry_run)
+    except UsageError as error:
+        _fail(error, 2)
+    except RuntimeError as error:
+        _fail(error)
+
+
+@app.command()
+@_with_options_of(_local_run)
 def run(asked: LocalRun) -> None:
     """Train, evaluate, gate and push: from a library to a model.
 
@@ -276,7 +384,7 @@ def run(asked: LocalRun) -> None:
 
 
 @app.command()
-@_with_options_of_a_run
+@_with_options_of(_local_run)
 def watch(
     asked: LocalRun,
     every: Annotated[str, typer.Option(help="From one look at the library to the next, as 30m, 1h or 1d.")] = "1h",
@@ -524,6 +632,56 @@ def curate(
 
 
 @app.command()
+def explain(
+    out: Annotated[Path, typer.Option(help="Folder to write the page to.")],
+    songs: Annotated[
+        list[Any] | None,
+        typer.Argument(
+            parser=_place, metavar="[SONGS]...", help="Songs to explain: files, folders and lists of songs."
+        ),
+    ] = None,
+    model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
+    / "pushed",
+    data: Annotated[
+        Any,
+        typer.Option(
+            parser=_place, metavar="<path>", help="The library to look for neighbours in and to map. [default: none]"
+        ),
+    ] = None,
+    layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    genres: Annotated[
+        str, typer.Option(help="Genres to dream of, separated by commas. [default: all of the model's]")
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 7,
+) -> None:
+    """Show what a model learned, on one page with players: what genres sound like to it, and why songs get theirs.
+
+    Exit codes: 0 all done, 1 some songs cannot be read, 2 wrong use, 130 interrupted: no page is written then.
+    """
+    _require_pipeline()
+    _hush()
+    from tumbao.pipeline.explain import Asked
+    from tumbao.pipeline.explain import explain as look_into
+
+    try:
+        asked = Asked(
+            model=model,
+            songs=tuple(songs or ()),
+            data=data,
+            layout=layout.value,
+            workspace=workspace.absolute(),
+            genres=_names(genres),
+            seed=seed,
+            out=out,
+        )
+        code = look_into(asked, _console(), Console())
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    raise typer.Exit(code)
+
+
+@app.command()
 def classify(
     songs: Annotated[list[Path], typer.Argument(help="Audio files, folders, and lists of songs (CSV, TSV, JSONL).")],
     model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
@@ -754,7 +912,7 @@ def demo(
         model="vgg16",
         weights="",
         precision=Precision.AUTO.value,
-        push_to=workspace / "pushed",
+        push_to=str(workspace / "pushed"),
         resume=False,
         from_component="",
         to_component="",

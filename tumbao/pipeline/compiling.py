@@ -99,7 +99,10 @@ def specify(deployment: Deployment) -> dict[str, Any]:
     experimental = tfx.orchestration.experimental
     runner = experimental.KubeflowV2DagRunner(
         experimental.KubeflowV2DagRunnerConfig(
-            default_image={"default_image_path": deployment.image, **deployment.images}, use_pipeline_spec_2_1=True
+            default_image={"default_image_path": deployment.image, **deployment.images}
+            if deployment.images
+            else deployment.image,
+            use_pipeline_spec_2_1=True,
         )
     )
     specification: dict[str, Any] = runner.run(pipeline, write_out=False)["pipelineSpec"]

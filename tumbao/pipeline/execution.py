@@ -15,6 +15,7 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
 from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.places import place
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import scores
@@ -92,7 +93,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
     names = [field.name for field in dataclasses.fields(Order) if field.name != "data"]
     order = Order(data=str(asked.data), **{name: getattr(asked, name) for name in names})
-    configured = configure(order, str(workspace), str(asked.push_to.absolute()), watch.say, memory)
+    configured = configure(order, str(workspace), _absolute(asked.push_to), watch.say, memory)
     config, catalog, weights = configured.config, configured.catalog, configured.weights
     if asked.resume:
         config = dataclasses.replace(config, resume=_resume(connection))
@@ -135,6 +136,11 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
+
+
+def _absolute(folder: str) -> str:
+    found = place(folder)
+    return str(found.absolute()) if isinstance(found, Path) else str(found)
 
 
 def _forget_other_songs(cache: Path) -> None:

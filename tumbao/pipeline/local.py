@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao import progress
+from tumbao.components.ingest.places import Place
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import UsageError
 from tumbao.pipeline.watch import Watch
@@ -41,7 +42,7 @@ class LocalRun:
 
     Parameters
     ----------
-    data : Path
+    data : Place
         The library: a folder or a list of songs, see `layouts.read_library`.
     layout : str
         The library's form, one of `layouts.LAYOUTS`.
@@ -61,7 +62,7 @@ class LocalRun:
         File of its trunk's weights, `random`, or empty to look for them.
     precision : str
         `auto`, `float32` or `mixed_bfloat16`.
-    push_to : Path
+    push_to : str
         Where blessed models are pushed.
     resume : bool
         Whether training starts from the last run's best weights.
@@ -75,7 +76,7 @@ class LocalRun:
         Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
     """
 
-    data: Path
+    data: Place
     layout: str
     workspace: Path
     genres: tuple[str, ...]
@@ -85,7 +86,7 @@ class LocalRun:
     model: str
     weights: str
     precision: str
-    push_to: Path
+    push_to: str
     resume: bool
     from_component: str
     to_component: str

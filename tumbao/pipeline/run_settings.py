@@ -8,6 +8,7 @@ trunk there is and where its weights lie is known when the run begins, not when 
 import dataclasses
 import json
 import logging
+from typing import TypedDict, cast
 
 from rich.text import Text
 from tfx import v1 as tfx
@@ -17,6 +18,8 @@ from tumbao.pipeline.configuration import Order, configure
 from tumbao.pipeline.settled import Settled, settle
 
 SETTLED = [field.name for field in dataclasses.fields(Settled)]
+
+Told = TypedDict("Told", dict.fromkeys(SETTLED, str))  # type: ignore[misc] # the fields of `Settled`, once
 
 
 @tfx.dsl.components.component
@@ -28,7 +31,7 @@ def RunSettings(  # noqa: N802 - TFX names components so
     order: tfx.dsl.components.Parameter[str],
     workspace: tfx.dsl.components.Parameter[str],
     push_to: tfx.dsl.components.Parameter[str],
-) -> tfx.dsl.components.OutputDict(**dict.fromkeys(SETTLED, str)):  # type: ignore[valid-type] # TFX reads it
+) -> Told:
     """Look through the songs, write the manifests, and tell the other components what they need to know.
 
     Parameters
@@ -66,4 +69,4 @@ def RunSettings(  # noqa: N802 - TFX names components so
             fileio.makedirs(f"{workspace}/weights")
             fileio.copy(str(weights), shared)
         config = dataclasses.replace(config, weights=shared)
-    return dataclasses.asdict(settle(config))
+    return cast(Told, dataclasses.asdict(settle(config)))

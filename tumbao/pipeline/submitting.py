@@ -6,7 +6,8 @@ import dataclasses
 import datetime
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,11 @@ class Submission:
     name: str
 
 
-def prepare(deployment: Deployment, out: Path) -> Submission:
+NEEDED = {"vertex": ("project", "region"), "kubeflow": ("host",)}
+"""What each runner needs to be told before anything is submitted."""
+
+
+def prepare(deployment: Deployment, out: Path, needed: Sequence[str]) -> Submission:
     """Compile the pipeline and look through what came of it.
 
     Parameters
@@ -52,6 +57,8 @@ def prepare(deployment: Deployment, out: Path) -> Submission:
         Where and how it runs.
     out : Path
         YAML file to write.
+    needed : sequence of str
+        Fields of the deployment that may not be empty.
 
     Returns
     -------
@@ -63,7 +70,6 @@ def prepare(deployment: Deployment, out: Path) -> Submission:
     UsageError
         If the deployment lacks what its runner needs, or the pipeline has a fault; all of them are named.
     """
-    needed = ("project", "region") if deployment.runner == "vertex" else ("host",)
     found = [
         f"{deployment.runner} needs {name}: in the configuration file, or as an option"
         for name in needed
@@ -102,7 +108,7 @@ def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -
     RuntimeError
         If the service cannot be reached or refuses.
     """
-    submission = prepare(deployment, out)
+    submission = prepare(deployment, out, NEEDED[deployment.runner])
     console.print(f"Compiled: {escape(str(out))}, {len(submission.parameters)} parameters")
     for name, value in submission.parameters.items():
         console.print(f"  {name} = {escape(json.dumps(value))}")
@@ -161,7 +167,9 @@ def _to_vertex(deployment: Deployment, submission: Submission, job: Any) -> str:
 
 
 def _to_kubeflow(deployment: Deployment, submission: Submission) -> str:
-    client = kfp.Client(host=deployment.host, existing_token=os.environ.get("KFP_TOKEN"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # every client is warned which servers it works with
+        client = kfp.Client(host=deployment.host, existing_token=os.environ.get("KFP_TOKEN"))
     options: dict[str, Any] = {
         "pipeline_root": f"{deployment.root}/pipeline",
         "service_account": deployment.service_account or None,

@@ -1,0 +1,86 @@
+"""A deployment is read from a file and options, and what is wrong in it is named with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.deployment import Resources, read_deployment
+
+FILE = """
+runner: vertex
+root: gs://bucket/tumbao
+data: gs://bucket/library
+image: registry/tumbao:1
+epochs: 7
+resources:
+  Trainer: {cpu: 4, memory_gb: 16, accelerator: NVIDIA_TESLA_T4, accelerators: 1}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "deployment.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def test_options_go_before_the_file(file: Path) -> None:
+    found = read_deployment(file, runner="kubeflow", epochs=None, min_accuracy=0.9)
+    assert (found.runner, found.epochs, found.min_accuracy) == ("kubeflow", 7, 0.9)
+    assert found.resources == {"Trainer": Resources(cpu=4, memory_gb=16, accelerator="NVIDIA_TESLA_T4", accelerators=1)}
+    assert found.pushed == "gs://bucket/tumbao/pushed"
+    assert read_deployment(file, push_to="gs://other/place").pushed == "gs://other/place"
+
+
+def test_without_a_file_the_options_are_enough() -> None:
+    found = read_deployment(None, runner="kubeflow", root="/mnt/tumbao", image="tumbao:1", data="/mnt/library")
+    assert (found.root, found.data, found.split_method) == ("/mnt/tumbao", "/mnt/library", "stable")
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"runner": "airflow"}, "runner: out of kubeflow, vertex. Received: runner='airflow'"),
+        ({"root": "tumbao"}, "root: a folder by its whole address"),
+        ({"data": "library"}, "data: a library by its whole address"),
+        ({"image": ""}, "image: a container image with Tumbao in it"),
+        ({"epochs": -1}, "epochs: 0 or more"),
+        ({"schedule": "daily"}, "schedule: in cron's five fields. Received: schedule='daily'"),
+        ({"training": {"epochs": 3}}, "training: without epochs and seed"),
+        ({"training": {"dropot": 0.5}}, "dropot"),
+        ({"training": {"dropout": 1.5}}, "Expected dropout"),
+        ({"model": "vgg17"}, "Did you mean vgg16"),
+        ({"genres": "salsa"}, "genres: a list"),
+        ({"layout": "tape"}, "layout: out of auto"),
+        ({"runner": "kubeflow", "endpoint": {"endpoint_name": "e"}}, "endpoint: empty on Kubeflow"),
+        ({"endpoint": {"endpoint_name": "e"}}, "serving_image: named where there is an endpoint"),
+        ({"resources": {"Trainer": {"cpus": 4}}}, "Received: cpus; did you mean cpu?"),
+        ({"resources": {"Trainer": {"cpu": -4}}}, "Expected resources of 0 or more"),
+        ({"resources": {"Trainer": {"accelerator": "gpu"}}}, "a type of accelerator with its number"),
+        ({"epochz": 5}, "Received: epochz; did you mean epochs?"),
+    ],
+)
+def test_what_is_wrong_is_named(file: Path, changes: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_deployment(file, **changes)
+    assert refusal in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("runner: vertex\n", "Expected root, image, data among the fields of"),
+        ("- runner\n", "names and values"),
+        ("runner: [vertex\n", "Expected a YAML file"),
+        ("\udcff", "Expected a YAML file"),
+    ],
+)
+def test_a_file_that_is_none_is_said(tmp_path: Path, text: str, refusal: str) -> None:
+    file = tmp_path / "deployment.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=refusal):
+        read_deployment(file)
