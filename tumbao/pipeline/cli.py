@@ -635,10 +635,7 @@ def curate(
 def explain(
     out: Annotated[Path, typer.Option(help="Folder to write the page to.")],
     songs: Annotated[
-        list[Any] | None,
-        typer.Argument(
-            parser=_place, metavar="[SONGS]...", help="Songs to explain: files, folders and lists of songs."
-        ),
+        list[Path] | None, typer.Argument(help="Songs to explain: files, folders and lists. [default: none]")
     ] = None,
     model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
     / "pushed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +37,6 @@ def section(dreams: Sequence[Dream], network: Network, trouble: str = "") -> Mar
     spec = network.spec
     page = template(Path(__file__).parent, "genres.html.j2").render(
         dreams=dreams,
-        grouped=[(genre, list(own)) for genre, own in itertools.groupby(dreams, lambda dream: dream.genre)],
         trouble=trouble,
         synthetic=network.info.training_data.synthetic,
         enough=ENOUGH,
