@@ -8,15 +8,19 @@ import html
 import io
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.comparison.library import Library, draw
+from tumbao.components.comparison.library import Library
 from tumbao.components.images import decode_image
 from tumbao.components.ingest.catalog import GIVEN, LIBRARY_FILE, Catalog, scan, write_manifests
+from tumbao.components.ingest.mel import mel_levels, palette
+from tumbao.components.ingest.records import to_png
+from tumbao.components.ingest.song_cache import add_image
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain import neighbours_page
 from tumbao.serving.explain import surroundings as module
@@ -37,16 +41,37 @@ def drawn(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """Draw noise in three colours, four songs of two fragments each, one of them with an evil name."""
     root = tmp_path_factory.mktemp("explain") / "music"
     rng, spec = np.random.default_rng(6), tiny.spec
+    sounds: dict[str, np.ndarray] = {}
     for width, genre in enumerate(tiny.genres, start=1):
         (root / genre).mkdir(parents=True)
-        for song in range(SONGS):
+        for number in range(SONGS):
             white = rng.standard_normal(2 * spec.fragment_samples)
-            sound = 0.1 * np.convolve(white, np.ones(3 * width) / width, "same")
-            name = ATTACK if (width, song) == (1, 0) else f"{song}.wav"
-            soundfile.write(root / genre / name, sound, spec.sample_rate_hz, format="WAV")
+            sound = 0.1 * np.convolve(white, np.ones(3 * width) / width, "same").astype(np.float32)
+            name = f"{genre}/{ATTACK if (width, number) == (1, 0) else f'{number}.wav'}"
+            soundfile.write(root / name, sound, spec.sample_rate_hz, format="WAV")
+            sounds[name] = sound.reshape(2, -1)
     (root / LIBRARY_FILE).write_text('{"synthetic": true}')
     catalog = scan(root, tiny.genres, spec)
-    return catalog, draw(catalog, tiny.genres, spec, str(root.parent / "cache")), root
+    archives = []
+    for song in catalog.songs:
+        archives.append(str(root.parent / f"{song.entry}.zip"))
+        with zipfile.ZipFile(archives[-1], "w") as archive:
+            for index, levels in enumerate(mel_levels(sounds[song.song], spec).numpy().astype(np.uint8)):
+                add_image(archive, index, to_png(levels, palette(spec)))
+    count, numbers = len(archives), np.tile([0, 1], len(archives))
+    library = Library(
+        genres=tiny.genres,
+        songs=tuple(song.song for song in catalog.songs for _ in range(2)),
+        labels=np.repeat(np.arange(3), 2 * SONGS),
+        numbers=numbers,
+        starts=numbers * spec.fragment_seconds,
+        files=tuple(song.path for song in catalog.songs for _ in range(2)),
+        archives=tuple(archive for archive in archives for _ in range(2)),
+        members=(0, 1) * count,
+        artists={},
+        rejected=(),
+    )
+    return catalog, library, root
 
 
 def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stratified") -> ModelInfo:
