@@ -158,6 +158,12 @@ def test_the_page_says_when_the_model_is_not_sure(network: Network, explained: W
     assert "The model is not sure" in section([unsure], network)
 
 
+def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network, explained: Why) -> None:
+    chance = tuple(method.faithfulness for method in explained.methods)
+    assert "Do not trust these maps" in section([dataclasses.replace(explained, random=chance)], network)
+    assert "Do not trust these maps" not in section([explained], network)
+
+
 def test_probabilities_are_those_of_the_product(network: Network, explained: Why) -> None:
     info = dataclasses.replace(network.info, calibration=Calibration(4.0, 0.999, 10, 0, "by hand"))
     tempered = why(Network(info, network.model), "song.mp3", [fragment(0, 2)], seed=1)

@@ -55,6 +55,7 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             clock=clock,
             hertz=hertz,
             verdict=verdict,
+            beats_chance=_beats_chance,
             ends=_ends,
             curves=_curves,
             frequencies=frequencies(spec),
@@ -99,9 +100,13 @@ def verdict(why: Why, gain: float) -> str:
     str
         What can be said of it.
     """
-    if gain <= max(one.gain for one in why.random):
+    if not _beats_chance(why, gain):
         return "no better than chance"
     return "better than chance" if gain > why.loudest.gain else "better than chance, not than loudness"
+
+
+def _beats_chance(why: Why, gain: float) -> bool:
+    return gain > max(one.gain for one in why.random)
 
 
 def _ends(why: Why) -> tuple[int, int]:
