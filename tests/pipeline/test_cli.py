@@ -252,3 +252,42 @@ def test_what_needs_the_pipeline_says_so_where_there_is_none(
     assert (code, out) == (1, "")
     assert "Received: no tfx, pretty_midi. This install only classifies" in err
     assert not Path("tumbao-workspace").exists()
+
+
+def test_options_come_from_a_file_and_the_command_line_goes_before(
+    tumbao: Call, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(cli, "_run", lambda run: asked.append(run) or 0)
+    told = "model: cnn\nmin_accuracy: 0.7\ngenres: [salsa, cumbia]\ntraining: {epochs: 9, dropout: 0.5}\n"
+    (tmp_path / "run.yaml").write_text(f"data: {library}\n{told}")
+    code, _, err = tumbao("run", "--config", "run.yaml", "--epochs", "3")
+    assert code == 0, err
+    (run,) = asked
+    assert (run.data, run.model, run.genres, run.settings["min_accuracy"]) == (library, "cnn", ("salsa", "cumbia"), 0.7)
+    assert (run.training["epochs"], run.training["dropout"]) == (3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("modle: cnn", "did you mean model?"),
+        ("- model", "Expected a YAML file of options and values"),
+        ("data: nowhere", "'nowhere' does not exist"),
+        ("data: .\nepochs: many", "'many' is not a valid"),
+    ],
+)
+def test_a_file_of_options_without_sense_is_wrong_use(tumbao: Call, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    code, _, err = tumbao("run", "--config", "run.yaml")
+    assert code == 2
+    assert said in " ".join(err.replace("│", " ").split())
+
+
+def test_the_shipped_file_of_options_is_taken(tumbao: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(cli, "_run", lambda run: asked.append(run) or 0)
+    (tmp_path / "music").mkdir()
+    shipped = Path(__file__).parents[2] / "deploy" / "local.yaml"
+    assert tumbao("run", "--config", str(shipped))[0] == 0
+    assert (asked[0].model, asked[0].training["epochs"], str(asked[0].data)) == ("vgg16", 5, "music")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import functools
 import importlib.util
@@ -126,8 +127,35 @@ def _place(text: str) -> Any:
 
     found = place(text)
     if isinstance(found, Path) and not found.exists():
-        raise typer.BadParameter(f"Expected a folder, a file or an address such as gs://bucket/songs. Received: {text}")
+        raise typer.BadParameter(
+            f"Path {text!r} does not exist. Expected a folder, a file or an address such as gs://bucket/songs."
+        )
     return found
+
+
+def _defaults(context: typer.Context, file: Path | None) -> Path | None:
+    """Take defaults of a command's options from a YAML file; what the command line says goes before them."""
+    if file is None:
+        return None
+    import yaml
+
+    try:
+        told = yaml.safe_load(file.read_text("utf-8"))
+        told |= told.pop("training", {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError) as error:
+        raise typer.BadParameter(f"Expected a YAML file of options and values. Received: {file} ({error})") from error
+    known = {parameter.name or "" for parameter in context.command.params} - {"config", "help"}
+    for name in told:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise typer.BadParameter(
+                f"Expected options out of {', '.join(sorted(known))} in {file}. Received: {name}{hint}"
+            )
+    for name in {"genres", "units"} & {name for name, value in told.items() if isinstance(value, list)}:
+        told[name] = ",".join(map(str, told[name]))
+    context.default_map = {**(context.default_map or {}), **told}
+    return file
 
 
 def _local_run(
@@ -139,6 +167,12 @@ def _local_run(
             help="The library: a folder with one folder of songs per genre, or a list of songs.",
         ),
     ],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, is_eager=True, callback=_defaults, help="YAML with options of this command."
+        ),
+    ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     push_to: Annotated[
         str, typer.Option(help="Where blessed models are pushed. [default: WORKSPACE/pushed]", show_default=False)
