@@ -16,6 +16,7 @@ from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
+from tumbao.pipeline.local import LocalRun
 from tumbao.pipeline.runs import read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.weights import DIGEST
@@ -257,8 +258,8 @@ def test_what_needs_the_pipeline_says_so_where_there_is_none(
 def test_options_come_from_a_file_and_the_command_line_goes_before(
     tumbao: Call, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    monkeypatch.setattr(cli, "_run", lambda run: asked.append(run) or 0)
+    asked: list[LocalRun] = []
+    monkeypatch.setattr(cli, "_run", asked.append)
     told = "model: cnn\nmin_accuracy: 0.7\ngenres: [salsa, cumbia]\ntraining: {epochs: 9, dropout: 0.5}\n"
     (tmp_path / "run.yaml").write_text(f"data: {library}\n{told}")
     code, _, err = tumbao("run", "--config", "run.yaml", "--epochs", "3")
@@ -274,7 +275,7 @@ def test_options_come_from_a_file_and_the_command_line_goes_before(
         ("modle: cnn", "did you mean model?"),
         ("- model", "Expected a YAML file of options and values"),
         ("data: nowhere", "'nowhere' does not exist"),
-        ("data: .\nepochs: many", "'many' is not a valid"),
+        ("data: .\nepochs: many", "Invalid value for '--epochs'"),
     ],
 )
 def test_a_file_of_options_without_sense_is_wrong_use(tumbao: Call, text: str, said: str, tmp_path: Path) -> None:
@@ -285,8 +286,8 @@ def test_a_file_of_options_without_sense_is_wrong_use(tumbao: Call, text: str, s
 
 
 def test_the_shipped_file_of_options_is_taken(tumbao: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(cli, "_run", lambda run: asked.append(run) or 0)
+    asked: list[LocalRun] = []
+    monkeypatch.setattr(cli, "_run", asked.append)
     (tmp_path / "music").mkdir()
     shipped = Path(__file__).parents[2] / "deploy" / "local.yaml"
     assert tumbao("run", "--config", str(shipped))[0] == 0
