@@ -121,16 +121,28 @@ def _main(
     pass
 
 
-def _place(text: str) -> Any:
-    """Take a path, or an address in a bucket; a path that leads nowhere is refused at once."""
+def _address(text: str) -> Any:
+    """Take a path, or an address in a bucket."""
     from tumbao.components.ingest.places import place
 
-    found = place(text)
+    return place(text)
+
+
+def _place(text: str) -> Any:
+    """Take a path, or an address in a bucket; a path that leads nowhere is refused at once."""
+    found = _address(text)
     if isinstance(found, Path) and not found.exists():
         raise typer.BadParameter(
             f"Path {text!r} does not exist. Expected a folder, a file or an address such as gs://bucket/songs."
         )
     return found
+
+
+Library = Annotated[Path, typer.Argument(parser=_place, help="A folder of songs, or a list of songs.")]
+PushedModel = Annotated[
+    Any,
+    typer.Option(parser=_address, metavar="<path>", help="Where models are pushed, or one pushed version."),
+]
 
 
 def _defaults(context: typer.Context, file: Path | None) -> Path | None:
@@ -473,7 +485,7 @@ def _run(asked: LocalRun) -> int:
 
 @app.command()
 def inspect(
-    library: Annotated[Path, typer.Argument(exists=True, help="A folder of songs, or a list of songs.")],
+    library: Library,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write the page to: index.html.")],
     genres: Annotated[
         str, typer.Option(help="The genres, separated by commas. [default: all that the library names]")
@@ -501,7 +513,10 @@ def inspect(
 
 @app.command()
 def drift(
-    new: Annotated[Path, typer.Argument(exists=True, help="A folder of songs, or a list of songs; genres or none.")],
+    new: Annotated[
+        Path,
+        typer.Argument(parser=_place, help="A folder of songs, or a list of songs; genres or none."),
+    ],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write the page and its figures to.")] = Path(
         "tumbao-drift"
     ),
@@ -558,7 +573,9 @@ def models() -> None:
 
 @app.command()
 def compare(
-    data: Annotated[Path, typer.Option(exists=True, help="The library: a folder, or a list of songs.")],
+    data: Annotated[
+        Any, typer.Option(parser=_place, metavar="<path>", help="The library: a folder, or a list of songs.")
+    ],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -616,7 +633,7 @@ def compare(
 
 @app.command()
 def curate(
-    library: Annotated[Path, typer.Argument(exists=True, help="A folder of songs, or a list of songs.")],
+    library: Library,
     out: Annotated[
         Path, typer.Option(help="Folder to write page and tables to; with --apply the corrected list, a new .csv.")
     ],
@@ -669,10 +686,10 @@ def curate(
 def explain(
     out: Annotated[Path, typer.Option(help="Folder to write the page to.")],
     songs: Annotated[
-        list[Path] | None, typer.Argument(help="Songs to explain: files, folders and lists. [default: none]")
+        list[Path] | None,
+        typer.Argument(parser=_address, help="Songs to explain: files, folders and lists."),
     ] = None,
-    model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
-    / "pushed",
+    model: PushedModel = DEFAULT_WORKSPACE / "pushed",
     data: Annotated[
         Any,
         typer.Option(
@@ -714,9 +731,11 @@ def explain(
 
 @app.command()
 def classify(
-    songs: Annotated[list[Path], typer.Argument(help="Audio files, folders, and lists of songs (CSV, TSV, JSONL).")],
-    model: Annotated[Path, typer.Option(help="Where models are pushed, or one pushed version.")] = DEFAULT_WORKSPACE
-    / "pushed",
+    songs: Annotated[
+        list[Path],
+        typer.Argument(parser=_address, help="Audio files, folders, and lists of songs (CSV, TSV, JSONL)."),
+    ],
+    model: PushedModel = DEFAULT_WORKSPACE / "pushed",
     as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object a song.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV: one row a fragment.")] = False,
     out: Annotated[
@@ -750,7 +769,12 @@ def classify(
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Option(help="Where models are pushed, now and later, or one pushed version.")],
+    model: Annotated[
+        Any,
+        typer.Option(
+            parser=_address, metavar="<path>", help="Where models are pushed, now and later, or one pushed version."
+        ),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0: a free one.")] = 8080,
     megabytes: Annotated[float, typer.Option(help="Limit for the files of a request, together.")] = 200.0,
