@@ -62,8 +62,8 @@ def push(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def tiny(push: Push) -> Network:
-    """Load a network as VGG-16 is built, of two blocks; low, middle and high bands speak for one genre each."""
+def tiny_folder(push: Push) -> Path:
+    """Push a network as VGG-16 is built, of two blocks; low, middle and high bands speak for one genre each."""
     images = keras.Input(SMALL.image_shape, name="image")
     x = images / 255.0
     for block, filters in ((1, 6), (2, 8)):
@@ -79,4 +79,10 @@ def tiny(push: Push) -> Network:
     kernel = np.zeros((3, 32, 3), np.float32)  # the highest row first
     kernel[[2, 1, 0], :, [0, 1, 2]] = 0.5
     model.get_layer("dense").set_weights([kernel.reshape(96, 3), np.zeros(3)])
-    return load(push(model, SMALL))
+    return push(model, SMALL)
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Network:
+    """Load that network."""
+    return load(tiny_folder)

@@ -1,0 +1,153 @@
+"""`tumbao explain`, with a tiny model: one page that holds everything, whatever some songs are."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+from typer.testing import CliRunner
+
+from tests.serving.devtools import driven
+from tests.serving.explain import conftest as explained
+from tumbao.demo import instruments
+from tumbao.pipeline.cli import app
+from tumbao.pipeline.explain import DONE, SOME_UNREAD, Asked, explain
+from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.explain.page import PAGE
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
+
+describe, push, tiny_folder = explained.describe, explained.push, explained.tiny_folder
+RATE, BANDS = 8_000, {"cumbia": 150, "salsa": 900, "vallenato": 3_000}
+"""Where the sound of each genre of the tiny model lies, in Hz."""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write three songs of each genre, two fragments long."""
+    root = tmp_path_factory.mktemp("library")
+    rng = np.random.default_rng(3)
+    seconds = np.arange(9 * RATE) / RATE
+    for genre, hertz in BANDS.items():
+        (root / genre).mkdir()
+        for number in range(3):
+            tone = np.sin(2 * np.pi * hertz * (1 + 0.1 * number) * seconds) * (seconds % 0.5 < 0.3)
+            soundfile.write(root / genre / f"{genre}-{number}.wav", 0.4 * tone + 0.01 * rng.normal(size=72_000), RATE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Push the tiny model, as one of recordings, under a number."""
+    pushed = tmp_path_factory.mktemp("pushed")
+    shutil.copytree(tiny_folder, pushed / "3")
+    info = pushed / "3" / ASSETS_FOLDER / INFO_FILE
+    info.write_text(info.read_text().replace('"synthetic": true', '"synthetic": false'))
+    return pushed
+
+
+def ask(model: Path, out: Path, **other: object) -> tuple[int, str]:
+    """Explain, and give the exit status and what went to the terminal."""
+    settings = {"songs": (), "data": None, "layout": "auto", "genres": (), "seed": 7}
+    noise = io.StringIO()
+    asked = Asked(model=model, workspace=out / "workspace", out=out, **{**settings, **other})  # type: ignore[arg-type]
+    return explain(asked, Console(file=noise, width=200), Console(file=noise, width=200)), noise.getvalue()
+
+
+@pytest.fixture(scope="module")
+def told(model: Path, library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Explain a file that is no song, and a song of the library."""
+    out = tmp_path_factory.mktemp("page")
+    broken = out / "<b>broken.mp3"
+    broken.write_bytes(b"no sound")
+    songs = (broken, library / "salsa" / "salsa-0.wav")
+    code, said = ask(model, out, songs=songs, data=library)
+    assert code == SOME_UNREAD
+    return out / PAGE, said
+
+
+def test_the_page_has_every_part_and_is_complete(told: tuple[Path, str]) -> None:
+    page = told[0].read_text(encoding="utf-8")
+    headings = re.findall(r'<h2 id="([^"]+)">', page)
+    assert headings == ["genres", "filters", "hear", "why", "neighbours", "map"]
+    assert re.findall(r'<a href="#([^"]+)">', page)[: len(headings)] == headings
+    assert "synthetic" not in page.partition("<main>")[0]
+    assert page.count("What cumbia sounds like to the model") == 2
+    assert page.count("salsa-0.wav, from 0:0") >= 1
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+
+
+def test_a_song_that_cannot_be_read_is_named_and_the_others_go_on(told: tuple[Path, str]) -> None:
+    page, said = told[0].read_text(encoding="utf-8"), told[1]
+    assert "1 song is missing here" in page
+    assert "&lt;b&gt;broken.mp3" in page.partition("<nav")[0]
+    assert "<b>broken" not in page
+    assert "not explained: <b>broken.mp3" in said
+    assert re.search(r'<h3 id="why-1">.*salsa-0\.wav', page)
+
+
+def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_path: Path) -> None:
+    try:
+        program = find_chromium()
+    except BrowserUnavailableError as error:
+        pytest.skip(f"the page is not opened in a browser: {error}")
+    with driven(program, tmp_path) as tab:
+        tab.open(told[0].as_uri())
+        pictures, players = "document.querySelectorAll('img[src]')", "document.querySelectorAll('audio[src]')"
+        decoded = "one.loading = 'eager'; return one.decode();"
+        tab.run(f"Promise.all([...{pictures}].map((one) => {{ {decoded} }}))")
+        loaded = "one.onloadedmetadata = () => done(one.duration > 0.5); one.onerror = () => done(false);"
+        loading = f"new Promise((done) => {{ {loaded} one.preload = 'metadata'; one.load(); }})"
+        lasting = tab.run(f"Promise.all([...{players}].map((one) => {loading}))")
+        assert len(lasting) >= 12
+        assert all(lasting)
+        assert tab.complaints == []
+
+
+def test_the_same_seed_gives_the_same_sounds(model: Path, tmp_path: Path) -> None:
+    pages = []
+    for name in ("first", "second"):
+        assert ask(model, tmp_path / name, genres=("salsa", "cumbia"))[0] == DONE
+        pages.append((tmp_path / name / PAGE).read_text(encoding="utf-8"))
+    assert pages[0] == pages[1]
+    assert "What vallenato sounds like" not in pages[0]
+    assert "plucked scale and drum" in pages[0]
+
+
+def test_a_model_of_composed_songs_is_asked_about_instruments(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing = instruments.Hearing("salsa", 4, 0, ())
+    monkeypatch.setattr(instruments, "listen", lambda answer, genres, rate, seconds: (hearing,))
+    ask(tiny_folder, tmp_path, genres=("salsa",))
+    page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert 'id="instruments"' in page
+    assert "trained on composed, synthetic songs" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--genres", "salsa,polka"], "Expected genres that the model knows, out of cumbia, salsa, vallenato"),
+        (["nowhere.mp3"], "No such file or folder: nowhere.mp3"),
+        (["--model", "."], "No model in"),
+    ],
+)
+def test_wrong_use_is_refused(model: Path, tmp_path: Path, options: list[str], sentence: str) -> None:
+    arguments = ["explain", "--model", str(model), "--out", str(tmp_path / "out"), *options]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    result = CliRunner().invoke(app, ["explain", "--model", str(model), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "Expected a folder to write the page to" in " ".join(result.stderr.split())
