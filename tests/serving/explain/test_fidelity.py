@@ -1,0 +1,58 @@
+"""What a picture keeps of a sound, in numbers that the page states."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tumbao.schema.mel_spec import FINE, MelSpec
+from tumbao.serving.explain import fidelity_page, genres_page
+from tumbao.serving.explain.dream import Dream
+from tumbao.serving.explain.fidelity import fidelity, known_sound
+from tumbao.serving.explain.network import Network
+
+SHORT = dataclasses.replace(MelSpec(), fragment_seconds=8.0, image_width=80)
+SHORT_FINE = dataclasses.replace(FINE, fragment_seconds=4.0, image_width=251)
+"""As the two that there are, but short."""
+
+
+def test_columns_of_a_tenth_of_a_second_lose_what_fine_ones_keep() -> None:
+    coarse = fidelity("known", known_sound(SHORT), SHORT)
+    fine = fidelity("known", known_sound(SHORT_FINE), SHORT_FINE)
+    assert fine.picture_db < fine.steps_db < 1 < coarse.picture_db < 10
+    assert max(fine.sound_db, coarse.sound_db) < 4
+    assert np.abs(coarse.again).max() == pytest.approx(0.9)
+
+
+def test_the_known_sound_is_a_scale_with_a_drum() -> None:
+    samples = known_sound(SHORT)
+    assert (samples.dtype, samples.shape) == (np.float32, (SHORT.fragment_samples,))
+    assert np.abs(samples).max() == pytest.approx(0.9)
+    first = np.abs(np.fft.rfft(samples[SHORT.sample_rate_hz // 10 : SHORT.sample_rate_hz // 2]))
+    assert first.argmax() / 0.4 == pytest.approx(220, abs=3)
+
+
+def test_the_page_states_what_was_measured(tiny: Network) -> None:
+    told = fidelity("a <song>", known_sound(tiny.spec), tiny.spec)
+    html = fidelity_page.section(told, tiny.spec)
+    for number in (told.steps_db, told.picture_db, told.sound_db):
+        assert f"<dd>{number:.2f} dB</dd>" in html
+    assert "a &lt;song&gt;" in html
+    assert html.count("data:audio/mpeg;base64,") == 2
+
+
+def test_the_page_counts_dreams_that_hold_as_sound(tiny: Network) -> None:
+    levels = np.zeros(tiny.spec.image_shape[:2], np.uint8)
+    sounds = np.zeros(tiny.spec.fragment_samples, np.float32)
+    dreams = [
+        Dream("salsa", "", levels, sounds, 0.1, 0.99, 0.95, 2.0),
+        Dream("salsa", "<b>.mp3, from 0:30", levels, sounds, 0.1, 0.98, 0.4, 3.0),
+    ]
+    html = genres_page.section(dreams, tiny)
+    assert "Of 2 dreams, 2 are above 90.0\N{NO-BREAK SPACE}% in the picture and 1 as sound" in html
+    assert "2.5 dB apart" in html
+    assert "from music: " in html
+    assert "&lt;b&gt;.mp3, from 0:30" in html
+    assert "cannot dream:</strong> no gradient" in genres_page.section([], tiny, "no gradient")
