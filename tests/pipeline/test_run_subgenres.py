@@ -13,7 +13,7 @@ import soundfile
 
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.pipeline import cli
-from tumbao.pipeline.configuration import Order, _songs
+from tumbao.pipeline.configuration import _songs
 from tumbao.pipeline.local import LocalRun
 from tumbao.schema.mel_spec import MelSpec
 
@@ -58,12 +58,7 @@ def test_the_run_has_leaves_or_the_genres_in_the_order_that_was_asked(
     asked: dict[str, LocalRun], tmp_path: Path
 ) -> None:
     memory = LookMemory(tmp_path / "looked.sqlite", "abcdef0")
-    fields = [field.name for field in dataclasses.fields(Order) if field.name != "data"]
-    orders = {
-        name: Order(data=str(run.data), **{field: getattr(run, field) for field in fields})
-        for name, run in asked.items()
-    }
-    found = {name: _songs(order, MelSpec(), memory) for name, order in orders.items()}
+    found = {name: _songs(run, MelSpec(), memory) for name, run in asked.items()}
     assert {name: genres for name, (_, genres) in found.items()} == {
         "without": ("salsa", "cumbia"),
         "default": ("cumbia", "salsa"),

@@ -13,8 +13,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
-from tumbao.pipeline.config import PipelineConfig, UsageError
-from tumbao.pipeline.configuration import Order
+from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.pipeline.deployment import LOCAL_BEAM, Deployment, Resources
 from tumbao.pipeline.graph import NAME, build
 from tumbao.pipeline.run_settings import SETTLED, RunSettings
@@ -166,7 +165,6 @@ def _order(deployment: Deployment) -> dict[str, Any]:
         data="",
         layout=deployment.layout,
         genres=tuple(deployment.genres),
-        min_songs=None,
         protocol=deployment.split,
         method=deployment.split_method,
         seed=deployment.seed,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tumbao.components.ingest.places import Place
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.peers.registry import PAPER, peer
 from tumbao.trainer.training import Training
@@ -13,6 +14,52 @@ from tumbao.trainer.training import Training
 
 class UsageError(ValueError):
     """A setting that no run can have: the command was used in a wrong way."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a person asks a run for, wherever it runs.
+
+    Parameters
+    ----------
+    data : Place or str
+        The library: a folder or a list of songs, see `layouts.read_library`.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    genres : tuple of str
+        The run's genres.
+    protocol : str
+        What a split keeps whole, one of `splits.PROTOCOLS`.
+    method : str
+        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
+    seed : int
+        Of the split, of initial weights and of shuffling.
+    model : str
+        Name of the model, see `peers.registry`.
+    weights : str
+        File of its trunk's weights, `random`, or empty to look for them.
+    precision : str
+        `auto`, `float32` or `mixed_bfloat16`.
+    training : mapping of str to Any
+        Settings of `Training` that are wanted otherwise than the model has them by itself.
+    settings : mapping of str to Any
+        Settings of `PipelineConfig`, such as min_accuracy.
+    min_songs : int or None
+        Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
+    """
+
+    data: Place | str
+    layout: str
+    genres: tuple[str, ...]
+    protocol: str
+    method: str
+    seed: int
+    model: str
+    weights: str
+    precision: str
+    training: Mapping[str, Any]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    min_songs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from rich.markup import escape
 
@@ -12,59 +11,13 @@ from tumbao.components.ingest.catalog import Catalog, scan, write_manifests
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import place
 from tumbao.components.ingest.subgenres import scan_leaves
-from tumbao.pipeline.config import PipelineConfig, UsageError
+from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbone import preferred_policy
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.training import Training
 from tumbao.trainer.weights import WeightsFile
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a person asks a run for, wherever it runs.
-
-    Parameters
-    ----------
-    data : str
-        The library: a folder or a list of songs, see `layouts.read_library`.
-    layout : str
-        The library's form, one of `layouts.LAYOUTS`.
-    genres : tuple of str
-        The run's genres.
-    min_songs : int or None
-        Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
-    protocol : str
-        What a split keeps whole, one of `splits.PROTOCOLS`.
-    method : str
-        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
-    seed : int
-        Of the split, of initial weights and of shuffling.
-    model : str
-        Name of the model, see `peers.registry`.
-    weights : str
-        File of its trunk's weights, `random`, or empty to look for them.
-    precision : str
-        `auto`, `float32` or `mixed_bfloat16`.
-    training : mapping of str to Any
-        Settings of `Training` that are wanted otherwise than the model has them by itself.
-    settings : mapping of str to Any
-        Settings of `PipelineConfig`, such as min_accuracy.
-    """
-
-    data: str
-    layout: str
-    genres: tuple[str, ...]
-    min_songs: int | None
-    protocol: str
-    method: str
-    seed: int
-    model: str
-    weights: str
-    precision: str
-    training: Mapping[str, Any]
-    settings: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tumbao.components.report.scores import scores
 from tumbao.components.report.verdict import verdict
 from tumbao.pipeline import collect
 from tumbao.pipeline.config import UsageError
-from tumbao.pipeline.configuration import Order, configure
+from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.graph import build
 from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
@@ -91,9 +91,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
-    names = [field.name for field in dataclasses.fields(Order) if field.name != "data"]
-    order = Order(data=str(asked.data), **{name: getattr(asked, name) for name in names})
-    configured = configure(order, str(workspace), _absolute(asked.push_to), watch.say, memory)
+    configured = configure(asked, str(workspace), _absolute(asked.push_to), watch.say, memory)
     config, catalog, weights = configured.config, configured.catalog, configured.weights
     if asked.resume:
         config = dataclasses.replace(config, resume=_resume(connection))

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao import progress
-from tumbao.components.ingest.places import Place
+from tumbao.components.ingest.places import place
 from tumbao.pipeline import runs
-from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.config import Order, UsageError
 from tumbao.pipeline.watch import Watch
 
 DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -37,62 +37,26 @@ _CODES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LocalRun:
-    """What a person asked for.
+class LocalRun(Order):
+    """What a person asked this machine for.
 
     Parameters
     ----------
-    data : Place
-        The library: a folder or a list of songs, see `layouts.read_library`.
-    layout : str
-        The library's form, one of `layouts.LAYOUTS`.
     workspace : Path
         Folder of metadata, artefacts, runs and pushed models.
-    genres : tuple of str
-        The run's genres.
-    protocol : str
-        What a split keeps whole, one of `splits.PROTOCOLS`.
-    method : str
-        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
-    seed : int
-        Of the split, of initial weights and of shuffling.
-    model : str
-        Name of the model, see `peers.registry`.
-    weights : str
-        File of its trunk's weights, `random`, or empty to look for them.
-    precision : str
-        `auto`, `float32` or `mixed_bfloat16`.
     push_to : str
         Where blessed models are pushed.
     resume : bool
         Whether training starts from the last run's best weights.
     from_component, to_component : str
         Where to begin and to end; empty for the whole graph.
-    training : mapping of str to Any
-        Settings of `Training` that are wanted otherwise than the model has them by itself.
-    settings : mapping of str to Any
-        Settings of `PipelineConfig`: min_accuracy, min_recall, tune, beam_args.
-    min_songs : int or None
-        Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
     """
 
-    data: Place
-    layout: str
     workspace: Path
-    genres: tuple[str, ...]
-    protocol: str
-    method: str
-    seed: int
-    model: str
-    weights: str
-    precision: str
     push_to: str
     resume: bool
     from_component: str
     to_component: str
-    training: Mapping[str, Any]
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    min_songs: int | None = None
 
 
 def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
@@ -128,7 +92,7 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     settings |= {**settings.pop("training"), **settings.pop("settings")}
     record = runs.RunRecord(
-        name, started.isoformat(timespec="seconds"), "running", library=asked.data.name, settings=settings
+        name, started.isoformat(timespec="seconds"), "running", library=place(asked.data).name, settings=settings
     )
     record.write(asked.workspace)
     folder = asked.workspace / runs.RUNS_FOLDER / name

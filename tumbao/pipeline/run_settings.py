@@ -14,7 +14,8 @@ from rich.text import Text
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 
-from tumbao.pipeline.configuration import Order, configure
+from tumbao.pipeline.config import Order
+from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.settled import Settled, settle
 
 SETTLED = [field.name for field in dataclasses.fields(Settled)]
