@@ -17,7 +17,7 @@ from tests.serving.devtools import driven
 from tests.serving.explain import conftest as explained
 from tumbao.demo import instruments
 from tumbao.pipeline.cli import app
-from tumbao.pipeline.explain import DONE, SOME_UNREAD, Asked, explain
+from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain.page import PAGE
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
@@ -128,6 +128,19 @@ def test_a_model_of_composed_songs_is_asked_about_instruments(
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert 'id="instruments"' in page
     assert "trained on composed, synthetic songs" in page
+
+
+def test_an_interruption_is_said_and_leaves_no_page(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tumbao.pipeline.explain.telling", interrupted)
+    code, said = ask(model, tmp_path, genres=("salsa", "cumbia"))
+    assert code == INTERRUPTED
+    assert "Interrupted: no page was written" in said
+    assert not (tmp_path / PAGE).exists()
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from tumbao.serving.explain.surroundings import Asked as Placed
 from tumbao.serving.explain.surroundings import Surroundings, surroundings
 from tumbao.serving.explain.why import Why, why
 
-DONE, SOME_UNREAD = 0, 1
+DONE, SOME_UNREAD, INTERRUPTED = 0, 1, 130
 
 TELLING = 5
 """Fragments of each genre by which filters are chosen, where there is a library."""
@@ -108,7 +108,7 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
     Returns
     -------
     code : int
-        Exit status: 0 if every song was explained, 1 if not.
+        Exit status: 0 if every song was explained, 1 if not, 130 if interrupted.
 
     Raises
     ------
@@ -119,26 +119,38 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
         raise ValueError(f"Expected a folder to write the page to. Received: {asked.out}, which is a file.")
     network = load(asked.model)
     genres = _indices(network, asked.genres)
-    with Watch(noise) as watch, progress.listen(watch):
-        prepared = None
-        if asked.data is not None:
-            prepared = Preparation(asked.data, asked.workspace, network.genres, asked.layout, "", watch)
-        explained, unread = _explained(asked, network, watch)
-        whys = [one for one, _ in explained]
-        hidden = Hidden(network.model, network.spec)
-        around = _around(prepared, asked.workspace, network, hidden, explained) if prepared else None
-        sections = [*_of_genres(network, genres, whys, around, asked.seed), _kept(network, whys)]
-        if whys:
-            sections.append(why_page.section(whys, network))
-        if around:
-            sections.append(neighbours_page.section(around, network.spec))
-        if network.info.training_data.synthetic and set(network.genres) & set(GENRES):
-            spec = network.spec
-            told = instruments.listen(hidden.logits, network.genres, spec.sample_rate_hz, spec.fragment_seconds)
-            sections.append(instruments_page.section(told))
-        page = write_explanation(network.info, sections, unread, asked.seed, asked.out)
+    try:
+        with Watch(noise) as watch, progress.listen(watch):
+            sections, unread = _sections(asked, network, genres, watch)
+    except KeyboardInterrupt:
+        noise.print("Interrupted: no page was written. What was drawn of a library is kept.", soft_wrap=True)
+        return INTERRUPTED
+    page = write_explanation(network.info, sections, unread, asked.seed, asked.out)
     console.print(escape(str(page)), highlight=False, soft_wrap=True)
     return SOME_UNREAD if unread else DONE
+
+
+def _sections(
+    asked: Asked, network: Network, genres: Sequence[int], watch: Watch
+) -> tuple[list[Markup], list[tuple[str, str]]]:
+    """Make the parts of the page; give them, and the songs that are not explained, with what is the matter."""
+    prepared = None
+    if asked.data is not None:
+        prepared = Preparation(asked.data, asked.workspace, network.genres, asked.layout, "", watch)
+    explained, unread = _explained(asked, network, watch)
+    whys = [one for one, _ in explained]
+    hidden = Hidden(network.model, network.spec)
+    around = _around(prepared, asked.workspace, network, hidden, explained) if prepared else None
+    sections = [*_of_genres(network, genres, whys, around, asked.seed), _kept(network, whys)]
+    if whys:
+        sections.append(why_page.section(whys, network))
+    if around:
+        sections.append(neighbours_page.section(around, network.spec))
+    if network.info.training_data.synthetic and set(network.genres) & set(GENRES):
+        spec = network.spec
+        told = instruments.listen(hidden.logits, network.genres, spec.sample_rate_hz, spec.fragment_seconds)
+        sections.append(instruments_page.section(told))
+    return sections, unread
 
 
 def _indices(network: Network, names: Sequence[str]) -> list[int]:
