@@ -1,0 +1,75 @@
+"""What deploy/Dockerfile says, in stages, and what .dockerignore leaves of the repository for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import tumbao
+
+ROOT = Path(tumbao.__path__[0]).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage: what it is based on, and its instructions in order."""
+
+    base: str
+    instructions: list[tuple[str, str]]
+
+    def all(self, name: str) -> list[str]:
+        """List the arguments of all instructions of a name."""
+        return [argument for instruction, argument in self.instructions if instruction == name]
+
+    def words(self, name: str) -> list[str]:
+        """Give the last instruction of a name as the words of its command."""
+        found: list[str] = json.loads("[" + self.all(name)[-1].partition("[")[2])
+        return found
+
+    def copied(self) -> list[str]:
+        """List what is copied from the repository."""
+        lines = [shlex.split(argument) for argument in self.all("COPY")]
+        return [source for line in lines if not line[0].startswith("--from=") for source in line[:-1]]
+
+
+def stages() -> dict[str, Stage]:
+    """Read the Dockerfile."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "deploy" / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE)
+    found: dict[str, Stage] = {}
+    for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
+        instruction, _, argument = line.strip().partition(" ")
+        if instruction == "FROM":
+            base, _, name = argument.partition(" AS ")
+            found[name] = stage = Stage(base, [])
+        elif instruction:
+            stage.instructions.append((instruction, argument.strip()))
+    return found
+
+
+def is_sent(path: Path) -> bool:
+    """Tell whether a file here is sent to the builder: the last pattern to fit it or a parent decides."""
+    parts = path.relative_to(ROOT).parts
+    prefixes = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines():
+        pattern = line.lstrip("!")
+        if pattern and not line.startswith("#"):
+            regex = re.escape(pattern).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+            if any(re.fullmatch(regex, prefix) for prefix in prefixes):
+                sent = line.startswith("!")
+    return sent
+
+
+def copy_to(folder: Path, stage: Stage) -> None:
+    """Copy what the stage copies from the repository."""
+    for source in stage.copied():
+        files = [ROOT / source] if (ROOT / source).is_file() else (ROOT / source).rglob("*")
+        for file in files:
+            if file.is_file() and is_sent(file):
+                target = folder / file.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)

@@ -1,0 +1,65 @@
+"""The services of docker-compose.yml are images of the Dockerfile and commands of ours, with no more than they need."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from tests.deploy.dockerfile import ROOT, stages
+from tumbao.pipeline.cli import app
+
+FILE = ROOT / "deploy" / "docker-compose.yml"
+COMPOSE = yaml.safe_load(FILE.read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def mounts(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["target"]: one for one in service["volumes"] if isinstance(one, dict)}
+
+
+def test_what_is_served_is_what_is_trained_and_watched() -> None:
+    assert SERVICES.keys() == {"run", "watch", "serve"}
+    workspace = mounts(SERVICES["run"])["/workspace"]["source"]
+    assert mounts(SERVICES["watch"])["/workspace"]["source"] == workspace
+    assert mounts(SERVICES["serve"])["/pushed"]["source"] == f"{workspace}/pushed"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_calls_a_command_with_options_that_it_has(name: str, tmp_path: Path) -> None:
+    service = SERVICES[name]
+    words = shlex.split(service["command"])
+    for target in mounts(service):
+        (tmp_path / target[1:]).mkdir()
+        words = [word.replace(f"={target}", f"={tmp_path}{target}") for word in words]
+    assert sum(str(tmp_path) in word for word in words) == len(mounts(service))
+    command = typer.main.get_command(app)
+    context = command.make_context("tumbao", words)
+    found = command.commands[words[0]].make_context(words[0], words[1:], parent=context)  # type: ignore[attr-defined]
+    assert all(
+        f"{tmp_path}{target}" in map(str, found.params.values()) or target == "/workspace" for target in mounts(service)
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_has_no_more_rights_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "user" not in service  # the image's, which is not root
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert all(one["read_only"] for target, one in mounts(service).items() if target != "/workspace")
+    assert all(not one["bind"]["create_host_path"] for one in mounts(service).values())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_a_stage_of_the_dockerfile(name: str) -> None:
+    build = SERVICES[name]["build"]
+    assert (FILE.parent / build["context"]).resolve() == ROOT
+    assert (ROOT / build["dockerfile"]).is_file()
+    assert build["target"] in stages()
+    assert stages()["base"].all("ARG")[0].startswith(f"{next(iter(build['args']))}=")
