@@ -1,0 +1,207 @@
+"""No image is built: what the Dockerfile says holds together, and its commands run as another user from its copies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from tests.conftest import Tone
+from tests.deploy.dockerfile import ROOT, copy_to, is_sent, stages
+from tumbao.pipeline.compiling import PARAMETERS, specify
+from tumbao.pipeline.deployment import Deployment
+
+STAGES = stages()
+NOBODY = 65_534
+AS_NOBODY = [
+    "setpriv",
+    f"--reuid={NOBODY}",
+    f"--regid={NOBODY}",
+    "--clear-groups",
+    "--no-new-privs",
+    # this Python may lie where only root reads; nobody may read it, and write nowhere
+    *(f"--{one}=-all,+dac_read_search" for one in ("inh-caps", "ambient-caps", "bounding-set")),
+]
+
+
+def test_stages_build_on_pinned_images_or_on_stages_above() -> None:
+    known: list[str] = []
+    for name, stage in STAGES.items():
+        sources = [word[7:] for one in stage.all("COPY") for word in shlex.split(one) if word.startswith("--from=")]
+        for source in [stage.base, *sources]:
+            assert source in known or source.partition(":")[2] not in {"", "latest"}, f"{name}: {source}"
+        known.append(name)
+    assert len({stage.base for stage in STAGES.values() if stage.base not in known}) == 1
+
+
+def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
+    sources = {source for stage in STAGES.values() for source in stage.copied()}
+    assert sources == {"requirements.lock", "setup.py", "pyproject.toml", "tumbao"}
+    assert all((ROOT / source).exists() and is_sent(ROOT / source) for source in sources)
+
+
+def test_nothing_else_is_sent_to_the_builder() -> None:
+    kept_away = [".git/HEAD", "docs/deploy.md", "tumbao-workspace/metadata.sqlite", "tumbao/__pycache__/a.pyc"]
+    assert not any(is_sent(ROOT / one) for one in kept_away)
+    assert is_sent(ROOT / "tumbao" / "schema" / "schema.pbtxt")
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag"), [("pipeline-packages", "--require-hashes"), ("serve-packages", "--verify-hashes")]
+)
+def test_packages_come_from_the_lock_with_their_hashes(stage: str, flag: str) -> None:
+    installs = [
+        step
+        for line in STAGES[stage].all("RUN")
+        for step in line.split(" && ")
+        if step.startswith("uv pip ") and "uninstall" not in step
+    ]
+    assert installs
+    for step in installs:
+        assert "--no-deps" in step or (flag in step and "requirements.lock" in step), step
+    assert "UV_COMPILE_BYTECODE=1" in STAGES["build"].all("ENV")[0]
+
+
+def test_uv_is_the_one_of_the_makefile() -> None:
+    (version,) = [line.split()[-1] for line in (ROOT / "Makefile").read_text().splitlines() if "UV_VERSION :=" in line]
+    assert f"uv=={version}" in STAGES["uv"].all("RUN")[0]
+
+
+@pytest.mark.parametrize("stage", ["serve", "pipeline"])
+def test_images_do_not_run_as_root(stage: str) -> None:
+    assert STAGES[stage].all("USER") == ["$UID"]
+    assert STAGES[STAGES[stage].base].all("ARG") == ["UID=1000"]
+    assert STAGES[stage].words("ENTRYPOINT") == ["tumbao"]
+
+
+Called = Callable[[list[str]], "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy what the images copy; beside it a home, the only folder where the other user may write."""
+    folder = tmp_path_factory.mktemp("image")
+    copy_to(folder / "source", STAGES["pipeline-packages"])
+    home = folder / "home"
+    home.mkdir()
+    if os.getuid() == 0:
+        os.chown(home, NOBODY, NOBODY)
+    return folder
+
+
+@pytest.fixture
+def called(folder: Path) -> Called:
+    """Start a command of the image with this environment's packages, as another user if the tests run as root."""
+
+    def call(command: list[str]) -> subprocess.Popen[str]:
+        program = Path(sys.executable).parent / command[0]
+        home = folder / "home"
+        return subprocess.Popen(
+            [*(AS_NOBODY if os.getuid() == 0 else []), str(program), *command[1:]],
+            cwd=home,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(folder / "source"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "HOME": str(home),
+                "TUMBAO_CACHE": str(home / "cache"),
+                "CUDA_VISIBLE_DEVICES": "",
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return call
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output[-4_000:]
+    return output
+
+
+def healthy(process: subprocess.Popen[str]) -> bool:
+    process.communicate(timeout=60)
+    return process.returncode == 0
+
+
+def test_commands_run_from_what_is_copied_and_as_another_user(called: Called, folder: Path) -> None:
+    where = said(called(["python", "-c", "import os, tumbao; print(os.getuid(), tumbao.__file__)"])).split()
+    assert where[0] != "0"
+    assert where[1] == str(folder / "source" / "tumbao" / "__init__.py")
+    assert said(called(STAGES["pipeline"].words("HEALTHCHECK"))).startswith("tumbao ")
+
+
+def test_the_server_is_healthy_before_it_has_a_model(called: Called, folder: Path) -> None:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    pushed = folder / "home" / "pushed"
+    pushed.mkdir()
+    command = [word.replace("/pushed", str(pushed)) for word in STAGES["serve"].words("CMD")]
+    assert "--host=0.0.0.0" in command
+    local = [word.replace("0.0.0.0", "127.0.0.1") for word in command]
+    check = [word.replace(":8080/", f":{port}/") for word in STAGES["serve"].words("HEALTHCHECK")]
+    server = called([*STAGES["serve"].words("ENTRYPOINT"), *local, f"--port={port}"])
+    try:
+        deadline = time.monotonic() + 60
+        while not healthy(called(check)):
+            assert server.poll() is None, server.communicate()[0]
+            assert time.monotonic() < deadline
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+    assert not healthy(called(check))
+
+
+def test_a_step_runs_by_its_own_command_as_another_user(called: Called, folder: Path, tone: Tone) -> None:
+    home = folder / "home"
+    for genre in ("cumbia", "salsa"):
+        for number in range(3):
+            song = folder / "library" / genre / f"{number}.wav"
+            song.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(song, tone(4, 300 + 50 * number + len(genre), 8_000), 8_000)
+    deployment = Deployment(
+        runner="kubeflow",
+        root=str(home / "root"),
+        image="tumbao:1",
+        data=str(folder / "library"),
+        model="cnn",
+        genres=("cumbia", "salsa"),
+        split_method="stratified",
+    )
+    specification = specify(deployment)
+    container = specification["deploymentSpec"]["executors"]["RunSettings_executor"]["container"]
+    inputs = specification["root"]["dag"]["tasks"]["RunSettings"]["inputs"]["parameters"]
+    outputs = specification["components"]["RunSettings"]["outputDefinitions"]
+    values = {name: getattr(deployment, name) for name in PARAMETERS}
+    constants = {name: one["runtimeValue"]["constant"] for name, one in inputs.items() if "runtimeValue" in one}
+    order: dict[str, Any] = {
+        "inputs": {"parameterValues": constants | values},
+        "outputs": {
+            "artifacts": {
+                name: {"artifacts": [{"name": name, "uri": str(home / name), "type": one["artifactType"]}]}
+                for name, one in outputs["artifacts"].items()
+            },
+            "parameters": {name: {"outputFile": str(home / f"{name}.txt")} for name in outputs["parameters"]},
+            "outputFile": str(home / "executor_output.json"),
+        },
+    }
+    arguments = [json.dumps(order) if one == "{{$}}" else one for one in container["args"]]
+    said(called([*container["command"], *arguments]))
+    settled = json.loads((home / "executor_output.json").read_text("utf-8"))["parameterValues"]
+    assert json.loads(settled["genres"]) == ["cumbia", "salsa"]
+    assert Path(settled["schema"]).is_relative_to(home / "root")
+    assert Path(settled["schema"]).is_file()
