@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tumbao.components.ingest.catalog import FIXED
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline.config import UsageError
@@ -166,7 +167,7 @@ class Deployment:
             "genres": (not isinstance(self.genres, str), "a list"),
             "layout": (self.layout in LAYOUTS, f"out of {', '.join(LAYOUTS)}"),
             "split": (self.split in PROTOCOLS, f"out of {', '.join(PROTOCOLS)}"),
-            "split_method": (self.split_method in METHODS, f"out of {', '.join(METHODS)}"),
+            "split_method": (self.split_method in (*METHODS, FIXED), f"out of {', '.join((*METHODS, FIXED))}"),
             "training": (training, "without epochs and seed, which have places of their own"),
             "vertex_training": (vertex or not self.vertex_training, "empty on Kubeflow"),
             "endpoint": (vertex or not self.endpoint, "empty on Kubeflow"),
