@@ -43,4 +43,4 @@ def test_a_job_that_reads_the_rows_does_not_grow_with_them(tmp_path: Path) -> No
         _ = pipeline | beam.Create(SPLITS, reshuffle=False) | beam.FlatMap(split_rows, str(tmp_path))
         return len(pipeline.to_runner_api().SerializeToString())
 
-    assert job(10_000) == job(10)
+    assert job(10_000) - job(10) < 100  # names that Beam makes up differ by some bytes
