@@ -446,8 +446,8 @@ def test_the_compiled_pipeline_gives_the_same_blessed_model(
     assert steps.outputs["Pusher"]["artifacts"]["pushed_model"]["artifacts"][0]["metadata"]["pushed"] == 1
     assert theirs.metrics == pytest.approx(model.metrics, abs=1e-3)
     assert (theirs.genres, theirs.split, theirs.mel) == (model.genres, model.split, model.mel)
-    same = {"catalog_digest": model.training_data.catalog_digest}  # which holds the songs' paths
-    assert dataclasses.replace(theirs.training_data, **same) == model.training_data
+    ours_digest = model.training_data.catalog_digest  # theirs is another: it holds the songs' paths
+    assert dataclasses.replace(theirs.training_data, catalog_digest=ours_digest) == model.training_data
     assert theirs.calibration == model.calibration
     assert {path.name for path in (version / ASSETS_FOLDER).iterdir()} >= {"model_card.md", *CLASSIFIER_FILES.values()}
     ours, others = (tf.train.load_checkpoint(str(one / "variables/variables")) for one in (first.versions[0], version))
