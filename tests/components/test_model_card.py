@@ -131,6 +131,7 @@ class Run:
         artists: tuple[str, ...] = ("Ana", "ANA", "", "Berta"),
         weights: str = "d1ce",
         failures: tuple[str, ...] = (),
+        licences: dict[str, int] | None = None,
     ) -> Run:
         truth, answers = answered()
         accuracy = float(accuracy_score(truth, answers.argmax(axis=1)))
@@ -139,6 +140,7 @@ class Run:
         manifests = self.folder / self.manifests
         manifests.mkdir(parents=True)
         told = described | split | {"artists_on_two_sides": ["Ana"] if any(artists) else []}
+        told |= {"licences": licences} if licences else {}
         (manifests / "catalog.json").write_text(json.dumps(told))
         parts: list[dict[str, Any]] = []
         for name, count in SONGS.items():
@@ -360,6 +362,13 @@ def test_music_is_counted_by_genre_and_split(real: tuple[str, str]) -> None:
         songs = [sum(genre_of(song) == label for song in range(count)) for count in SONGS.values()]
         assert row[1:] == [f"{count} / {FRAGMENTS * count}" for count in songs]
     assert counted[3] == ["all", "9 / 27", "9 / 27", "12 / 36"]
+
+
+def test_licences_are_those_of_the_list(real: tuple[str, str], tmp_path: Path) -> None:
+    markdown, _ = Run(tmp_path / "run").write(licences={"": 4, "CC BY 4.0": 26}).card()
+    assert rows(markdown, "Licences and Attribution") == [["not known", "4"], ["CC BY 4.0", "26"]]
+    assert "nothing is known here" not in markdown
+    assert rows(real[0], "Licences and Attribution") == []
 
 
 def test_files_for_phones_have_their_row_and_the_browser_its_reason(real: tuple[str, str]) -> None:

@@ -67,6 +67,8 @@ class Song:
         Its length as the file's header declares it; decoded where the header does not tell or tells too little.
     subgenre : str
         As the library spells it; may be empty.
+    licence : str
+        As the library's list writes it, in a column `licence` or `license`; may be empty.
     """
 
     entry: int
@@ -80,6 +82,7 @@ class Song:
     end_seconds: float | None
     seconds: float
     subgenre: str = ""
+    licence: str = ""
 
     @property
     def part(self) -> Part:
@@ -319,6 +322,7 @@ def _look(
             end_seconds=part.end_seconds,
             seconds=looked.seconds,
             subgenre=entry.subgenre,
+            licence=(entry.extras.get("licence") or entry.extras.get("license") or "").strip(),
         )
     except AudioError as error:
         return reject(error.reason, error.sentence)
@@ -449,6 +453,9 @@ def write_manifests(
         "leaky": protocol == "fragment" and method != GIVEN,
         "seed": seed,
     }
+    licences = collections.Counter({song.song: song.licence for song in catalog.songs}.values())
+    if licences.keys() - {""}:
+        description["licences"] = dict(sorted(licences.items()))
     if catalog.folded:
         description["folded"] = [folded.sentence for folded in catalog.folded]
     texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
