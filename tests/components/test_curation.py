@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tumbao.components.comparison.learning import out_of_sample
 from tumbao.components.comparison.library import Library
 from tumbao.components.comparison.rounds import cross_validation
 from tumbao.components.curation import outliers
-from tumbao.components.curation.answers import out_of_sample
 from tumbao.components.curation.confident import judge
 from tumbao.components.curation.copies import Contradiction, contradictions
 from tumbao.components.curation.corrected import correct, write_list
@@ -39,12 +39,15 @@ def remember(train: Fragments, val: Fragments, training: Training) -> tuple[Any,
     batches = list(train.batches(training.batch))
     known, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))
 
-    def head(features: np.ndarray, training: bool) -> np.ndarray:
-        squares = ((features[:, None] - known) ** 2).mean(axis=(2, 3, 4))
-        votes = np.exp(-4 * (squares - squares.min(axis=1, keepdims=True))) @ labels + 0.01
-        return votes / votes.sum(axis=1, keepdims=True)
+    class Head:
+        variables = ()
 
-    return head, {}
+        def __call__(self, features: np.ndarray, training: bool) -> np.ndarray:
+            squares = ((features[:, None] - known) ** 2).mean(axis=(2, 3, 4))
+            votes = np.exp(-4 * (squares - squares.min(axis=1, keepdims=True))) @ labels + 0.01
+            return votes / votes.sum(axis=1, keepdims=True)
+
+    return Head(), {}
 
 
 BY_HEART = Peer(name="by heart", after="", summary="", trunk=LEVELS, head=peer("vgg16-gap").head, learn=remember)

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.markup import escape
 from tumbao import progress
 from tumbao.components.comparison.cost import ModelCost, cost
 from tumbao.components.comparison.findings import find
-from tumbao.components.comparison.learning import answers, learn_division
+from tumbao.components.comparison.learning import learn_and_answer
 from tumbao.components.comparison.page import PAGE, write_comparison
 from tumbao.components.comparison.rounds import Round, cross_validation, one_split
 from tumbao.components.comparison.trial import Trial
@@ -216,10 +215,9 @@ def _trial(
         pass
     library = prepared.library(trunk.mel_spec)
     rows = division.test
-    started = time.perf_counter()
-    head, history = learn_division(model, training, library, arrays, division, prepared.trunk_weights(trunk).path)
-    seconds = time.perf_counter() - started
-    probabilities = answers(head, arrays[0], rows)
+    probabilities, history, seconds = learn_and_answer(
+        model, training, library, arrays, division, prepared.trunk_weights(trunk).path
+    )
     found = price()
     best = history["epochs"][history["best_epoch"] - 1]
     trial = Trial(

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tumbao import progress
+from tumbao.components.comparison.learning import out_of_sample
 from tumbao.components.comparison.rounds import cross_validation
-from tumbao.components.curation.answers import out_of_sample
 from tumbao.components.curation.copies import contradictions
 from tumbao.components.curation.corrected import correct, write_list
 from tumbao.components.curation.outliers import pooled, strangeness

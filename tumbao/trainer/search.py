@@ -16,6 +16,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from tumbao import progress
 from tumbao.serving.calibration import log_loss
 from tumbao.trainer.dataset import Fragments
+from tumbao.trainer.forget import forget
 from tumbao.trainer.space import space, values_of, with_values
 from tumbao.trainer.training import Training
 
@@ -159,6 +160,7 @@ class HeadTuner(BaseTuner):
         batches = self._val.batches(PREDICT_BATCH).as_numpy_iterator()
         answers = [(head.predict_on_batch(features), onehot.argmax(axis=1)) for features, onehot in batches]
         probabilities, labels = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        forget(head)
         right = probabilities.argmax(axis=1) == labels
         with tf.io.gfile.GFile(f"{self.get_trial_dir(trial.trial_id)}/{RIGHT_FILE}", "w") as file:
             file.write(json.dumps(right.astype(int).tolist()))

@@ -42,7 +42,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
 
     def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
-        keras.utils.clear_session()  # frees the head of the trial before, which can be larger than all else
+        keras.utils.clear_session()  # or the graphs of every trial before would stay in memory
         return learn(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"])
 
     search = tuner(

@@ -1,10 +1,11 @@
-"""A head is trained on one division of a library, and answers what it was not trained on."""
+"""Heads are trained on divisions of a library, and answer what they were not trained on."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from tumbao.components.comparison.library import Library
 from tumbao.components.comparison.rounds import Round
 from tumbao.trainer.dataset import Arrays
+from tumbao.trainer.forget import forget
 from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
@@ -20,15 +22,33 @@ BATCH = 256
 """Fragments that are answered at a time."""
 
 
-def learn_division(
+class Answered(NamedTuple):
+    """What came of a training.
+
+    Parameters
+    ----------
+    probabilities : np.ndarray [shape=(m, genres), dtype=float32]
+        A row for each fragment of the division's test part.
+    history : dict
+        As `fit.fit` gives it.
+    seconds : float
+        How long the training took.
+    """
+
+    probabilities: np.ndarray
+    history: dict[str, Any]
+    seconds: float
+
+
+def learn_and_answer(
     model: Peer,
     training: Training,
     library: Library,
     arrays: Sequence[np.ndarray],
     division: Round,
     weights: Path | None,
-) -> tuple[keras.Model, dict[str, Any]]:
-    """Train a head on a division's training part, with its validation part to choose the epoch by.
+) -> Answered:
+    """Train a head on a division's training part, let it answer to the test part, and forget it.
 
     Parameters
     ----------
@@ -41,42 +61,63 @@ def learn_division(
     arrays : sequence of np.ndarray [shape=(n, *shape)]
         The trunk's features of the fragments, then of their masked copies.
     division : Round
-        The parts.
+        The parts, none of them empty; the validation part is there to choose the epoch by.
     weights : Path or None
         File of the trunk's weights, for a block of it that is tuned.
 
     Returns
     -------
-    head : keras.Model
-        With its best weights.
-    history : dict
-        As `fit.fit` gives it.
+    Answered
+        The answers of the head with its best weights.
     """
     keras.utils.clear_session()  # or the graphs of every training before would stay in memory
-    genres = len(library.genres)
+    genres, features = len(library.genres), arrays[0]
     train = Arrays(arrays, library.labels, division.train, genres)
     val = Arrays(arrays[:1], library.labels, division.val, genres)
-    file = str(weights) if weights else ""
-    return learn(model, train, val, training, shape=arrays[0].shape[1:], weights=file)
+    started = time.perf_counter()
+    head, history = learn(
+        model, train, val, training, shape=features.shape[1:], weights=str(weights) if weights else ""
+    )
+    seconds = time.perf_counter() - started
+    parts = (division.test[begin : begin + BATCH] for begin in range(0, len(division.test), BATCH))
+    found = [np.asarray(head(features[part].astype(np.float32), training=False)) for part in parts]
+    probabilities = np.concatenate(found).astype(np.float32)
+    forget(head)
+    return Answered(probabilities, history, seconds)
 
 
-def answers(head: keras.Model, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Let a head answer.
+def out_of_sample(
+    model: Peer,
+    training: Training,
+    library: Library,
+    arrays: Sequence[np.ndarray],
+    divisions: Sequence[Round],
+    weights: Path | None,
+) -> np.ndarray:
+    """Let every fragment be answered by a head that was trained without its song.
 
     Parameters
     ----------
-    head : keras.Model
-        Of `learn_division`.
-    features : np.ndarray [shape=(n, *shape)]
-        The trunk's features of the fragments.
-    rows : np.ndarray [shape=(m,), dtype=int]
-        Which fragments, at least one.
+    model : Peer
+        Whose head.
+    training : Training
+        Its settings.
+    library : Library
+        The fragments, length n.
+    arrays : sequence of np.ndarray [shape=(n, *shape)]
+        The trunk's features of the fragments, then of their masked copies.
+    divisions : sequence of Round
+        Each fragment is tested in one of them.
+    weights : Path or None
+        File of the trunk's weights, for a block of it that is tuned.
 
     Returns
     -------
-    probabilities : np.ndarray [shape=(m, genres), dtype=float32]
-        A row for each.
+    probabilities : np.ndarray [shape=(n, genres), dtype=float32]
+        A row for each fragment of the library.
     """
-    parts = (rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH))
-    found = [np.asarray(head(features[part].astype(np.float32), training=False)) for part in parts]
-    return np.concatenate(found).astype(np.float32)
+    probabilities = np.full((len(library.songs), len(library.genres)), np.nan, np.float32)
+    for division in divisions:
+        answered = learn_and_answer(model, training, library, arrays, division, weights)
+        probabilities[division.test] = answered.probabilities
+    return probabilities

@@ -95,7 +95,7 @@ def suspect(library: Library, probabilities: np.ndarray, copies: Sequence[Contra
     library : Library
         The fragments.
     probabilities : np.ndarray [shape=(n, genres), dtype=float]
-        Of `answers.out_of_sample`.
+        Of `learning.out_of_sample`.
     copies : sequence of Contradiction
         Of `copies.contradictions`.
 
