@@ -13,6 +13,8 @@ from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.kept import cache_folder
 from tumbao.components.ingest.manifest_rows import split_rows
 from tumbao.components.ingest.places import Address, below, place
+from tumbao.pipeline.config import Order
+from tumbao.pipeline.configuration import configure
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.serving.predict import find_assets
@@ -61,6 +63,28 @@ def test_what_is_written_is_read(buckets: Service) -> None:
     assert (file.read_text(), file.is_file(), file.stamp()) == ("Químbara\n", True, "10 1767323045678000000")
     with pytest.raises(FileNotFoundError, match="none"):
         (file / "none").read_bytes()
+
+
+def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(buckets: Service) -> None:
+    for there in ("gs://music", "gs://work/pushed/models"):
+        Address(there).require_bucket()
+    with pytest.raises(ValueError, match=r"a bucket that exists.*Received: gs://wrok/pushed\..*create gs://wrok$"):
+        Address("gs://wrok/pushed").require_bucket()
+    order = Order(
+        data="no library",
+        layout="auto",
+        genres=("cumbia", "salsa"),
+        protocol="song",
+        method="stratified",
+        seed=7,
+        model="vgg16-gap",
+        weights="random",
+        precision="float32",
+        training={},
+    )
+    for folders in (("gs://work", "gs://wrok/pushed"), ("gs://wrok/workspace", "gs://work/pushed")):
+        with pytest.raises(ValueError, match="a bucket that exists"):
+            configure(order, *folders, say=lambda line: None)
 
 
 def test_a_library_in_a_bucket_becomes_manifests_in_a_bucket(

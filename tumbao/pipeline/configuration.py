@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from tumbao.components.ingest.catalog import Catalog, scan, write_manifests
 from tumbao.components.ingest.look_memory import LookMemory
-from tumbao.components.ingest.places import place
+from tumbao.components.ingest.places import Address, place
 from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.schema.mel_spec import MelSpec
@@ -70,8 +70,11 @@ def configure(
     UsageError
         If a setting is out of its range.
     ValueError
-        If library or weights are not usable.
+        If library or weights are not usable, or a bucket to write to is not there.
     """
+    for folder in map(place, (workspace, push_to)):
+        if isinstance(folder, Address):
+            folder.require_bucket()
     model, training = _model(order)
     trunk = model.trunk_for(training)
     policy: str

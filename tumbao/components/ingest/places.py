@@ -138,6 +138,22 @@ class Address:
             with files.GFile(self.text, "wb") as file:
                 file.write(content)
 
+    def require_bucket(self) -> None:
+        """Look for the bucket, without which TensorFlow would try for ever to make a folder in it.
+
+        Raises
+        ------
+        ValueError
+            If it is not there, or may not be looked at.
+        """
+        bucket = re.match(r"gs://[^/]+", self.text)
+        with _explained(self) as files:
+            if bucket and not files.isdir(bucket[0]):
+                raise ValueError(
+                    f"Expected a bucket that exists, and rights to list it. Received: {self}. Correct its name, or "
+                    f"make it: gcloud storage buckets create {bucket[0]}"
+                )
+
     def iterdir(self) -> list[Address]:
         """List what lies directly in a folder."""
         with _explained(self) as files:
