@@ -93,6 +93,16 @@ def test_genres_are_weighed_only_where_unbalanced_and_wanted(trained: Trained, r
     assert trained_with((records[1], records[1]), epochs=1)[1]["class_weights"] is None
 
 
+def test_dense_heads_are_fused_and_others_are_as_keras_would_have_them(trained: Trained) -> None:
+    assert trained[0].jit_compile
+    plain = keras.Sequential([keras.layers.Input((4, 3)), keras.layers.LSTM(2), keras.layers.Softmax()])
+    features = Arrays([np.zeros((2, 4, 3), np.float16)], np.arange(2), np.arange(2), 2)
+    fit(plain, features, features, Training(epochs=1))
+    told = plain.jit_compile
+    plain.compile("adam", "categorical_crossentropy")
+    assert told == plain.jit_compile
+
+
 def test_every_batch_is_reported(records: Splits) -> None:
     heard: list[tuple[str, int, int]] = []
     with progress.listen(lambda *step: heard.append(step)):

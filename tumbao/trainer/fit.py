@@ -22,7 +22,7 @@ _FUSED = {
     keras.layers.GlobalAveragePooling2D,
     keras.layers.InputLayer,
 }
-"""Layers of heads that XLA makes faster: with the paper's 21 million weights, a step takes 0.6 of the time."""
+"""Layers that XLA makes faster on a CPU too: with the paper's 21 million weights, a step takes 0.6 of the time."""
 
 TUNED_RATE = 0.1
 """The learning rate while the trunk's last block learns, as a share of the one before."""
@@ -148,5 +148,5 @@ def _compile(model: keras.Model, training: Training, rate: float, steps: int, ge
         if has_subgenres(genres)
         else keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
         metrics=["accuracy"],
-        jit_compile=all(type(layer) in _FUSED for layer in model.layers),
+        jit_compile=all(type(layer) in _FUSED for layer in model.layers) or "auto",
     )
