@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import html
 import json
 import re
@@ -78,13 +79,15 @@ def test_the_page_has_every_figure(page: str, findings: Findings) -> None:
                 share = name in SHARES
                 spread = f"{words.ends(estimate, share=share)} ±{words.deviation(estimate, share=share)}"
                 assert text_of(f"{value}{mark} {spread}") in read
+            assert text_of(f"{percent(one.validation)}{mark}") in read
     for leak in findings.leaks:
         assert text_of(f"{percent(leak.fragment.value)} leaky") in read
         assert text_of(words.points(leak.value)) in read
     for difference in findings.boards[0].differences.values():
         ends = f"{words.signed(difference.low)} to {words.signed(difference.high)}"
         assert text_of(f"{words.points(difference.value)} {ends}") in read
-    for said in (FOLDED, "out of memory", "adaboost has no TFLite file: boosted trees", words.outcome(findings)):
+    told = (words.outcome(findings), words.choice(findings))
+    for said in (FOLDED, "out of memory", "adaboost has no TFLite file: boosted trees", *told):
         assert text_of(said) in read
 
 
@@ -112,7 +115,7 @@ def test_leaky_stands_at_every_number_of_the_split_by_fragment(folder: Path, fin
     lines = [line for line in by_fragment.splitlines() if re.match(r"\| \d", line)]
     assert len(lines) == len(MODELS)
     for line in lines:
-        assert all(cell.endswith("(leaky)") for cell in line.split(" | ")[2:8])
+        assert all(cell.endswith("(leaky)") for cell in line.split(" | ")[2:9])
     rows = list(csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert {(row["protocol"], row["leaky"]) for row in rows} == {("song", "False"), ("fragment", "True")}
     facts = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
@@ -135,6 +138,7 @@ def test_csv_has_the_figures(folder: Path, findings: Findings) -> None:
     assert [(row["protocol"], row["model"]) for row in rows] == [(one.protocol, one.model) for one in scores]
     for row, one in zip(rows, scores, strict=True):
         assert float(row["accuracy"]) == one.accuracy.value
+        assert float(row["validation"]) == one.validation
         assert float(row["f1_salsa_low"]) == one.f1[3].low
         assert (row["tflite_bytes"] == "") == (one.model == "adaboost")
         assert (row["against_reference_value"] == "") == (one.model == "vgg16")
@@ -162,6 +166,18 @@ def test_the_outcome_names_no_difference_that_chance_can_make(findings: Findings
     assert words.outcome(find(alike, "fcn")).endswith("but no other model is clearly worse.")
     assert words.outcome(find(alike, "cnn")).endswith("cnn is not among the models, so none is tested against it.")
     assert words.outcome(find(trials(), "musicnn")).endswith("clearly more than adaboost and vgg16.")
+
+
+def test_a_model_is_chosen_by_the_validation_split_not_by_the_test_split() -> None:
+    best = trial(model="fcn", val_accuracy=0.5, probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
+    wrong = trial(model="cnn", probabilities=np.array([[0.25, 0.75], [0.75, 0.25]], np.float32))
+    chosen = [dataclasses.replace(wrong, seed=seed, val_accuracy=0.5 + seed / 10) for seed in (1, 2)]
+    found = find([best, *chosen], "fcn")
+    assert [one.model for one in found.boards[0].scores] == ["fcn", "cnn"]
+    assert [one.validation for one in found.boards[0].scores] == pytest.approx([0.5, 0.65])
+    assert "choose cnn (65.0" in words.choice(found)
+    assert "on the test fragments: 0.0" in words.choice(found)
+    assert words.choice(find([best], "fcn")) == ""
 
 
 def test_one_trial_is_enough_for_a_page(tmp_path: Path) -> None:

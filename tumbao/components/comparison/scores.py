@@ -91,6 +91,8 @@ class Score:
         Of songs by either of the paper's rules.
     f1 : tuple of Estimate
         Of fragments of each genre, in the order of genres; NaN where a genre has no fragment.
+    validation : float
+        Accuracy of the validation fragments, 0–1, the mean over trainings: what a model can be chosen by.
     cost : Cost
         What it takes.
     """
@@ -107,6 +109,7 @@ class Score:
     song_accuracy_sum: Estimate
     song_accuracy_votes: Estimate
     f1: tuple[Estimate, ...]
+    validation: float
     cost: Cost
 
     @property
@@ -153,6 +156,7 @@ def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
             _f1(found.f1[0, :, genre], drawn.f1[:, :, genre], int((pool.labels == genre).sum()))
             for genre in range(found.f1.shape[2])
         ),
+        validation=float(np.mean([trial.val_accuracy for trial in pool.trials])),
         cost=_cost(pool),
     )
 

@@ -14,7 +14,7 @@ from tumbao.components.comparison.differences import Difference, Leak
 from tumbao.components.comparison.findings import Board, Findings
 from tumbao.components.comparison.scores import Estimate, Score
 from tumbao.components.comparison.trial import Trial
-from tumbao.components.comparison.words import SPLITS, chance, deviation, ends, outcome, points, signed
+from tumbao.components.comparison.words import SPLITS, chance, choice, deviation, ends, outcome, points, signed
 from tumbao.components.report.words import decimal, duration, megabytes, percent
 
 MEASURES = (
@@ -53,7 +53,7 @@ def markdown(findings: Findings, library: str, folded: str, failures: Mapping[st
         The tables, each under a heading that says whether its numbers are synthetic or leaky.
     """
     origin = " (synthetic library)" if findings.synthetic else ""
-    parts = [f"# Models compared on {library}{origin}", outcome(findings), folded]
+    parts = [f"# Models compared on {library}{origin}", outcome(findings), choice(findings), folded]
     for board in findings.boards:
         first = board.scores[0]
         parts += [
@@ -62,9 +62,13 @@ def markdown(findings: Findings, library: str, folded: str, failures: Mapping[st
             f"{first.songs} songs; in brackets 95 % intervals (bootstrap over songs), after ± the standard deviation "
             "over seeds.",
             _table(
-                ["#", "Model", *_HEADS, f"Against {findings.reference}"],
+                ["#", "Model", *_HEADS, "Validation", f"Against {findings.reference}"],
                 [
-                    [str(rank), one.model, *(_cell(one, name) for name in MEASURES), _against(board, one.model)]
+                    [
+                        *(str(rank), one.model),
+                        *(_cell(one, name) for name in MEASURES),
+                        *(_validation(one), _against(board, one.model)),
+                    ]
                     for rank, one in enumerate(board.scores, start=1)
                 ],
             ),
@@ -143,6 +147,7 @@ def _row(findings: Findings, board: Board, score: Score) -> dict[str, object]:
         "fragments": score.fragments,
         "seeds": len(score.accuracy.seeds),
         "folds": score.folds,
+        "validation": score.validation,
     }
     for name, one in estimates.items():
         row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high, f"{name}_seed_sd": one.deviation}
@@ -173,6 +178,10 @@ def _cell(score: Score, name: str) -> str:
     value = percent(estimate.value) if share else decimal(estimate.value)
     seeds = "" if math.isnan(estimate.deviation) else f" ± {deviation(estimate, share=share)}"
     return f"{value} [{ends(estimate, share=share)}]{seeds}{' (leaky)' if score.leaky else ''}"
+
+
+def _validation(score: Score) -> str:
+    return f"{percent(score.validation)}{' (leaky)' if score.leaky else ''}"
 
 
 def _against(board: Board, model: str) -> str:

@@ -41,6 +41,32 @@ def outcome(findings: Findings) -> str:
     return f"{said}, {points(against.value)} against {findings.reference}: {outlook}."
 
 
+def choice(findings: Findings) -> str:
+    """Say which model the validation split chooses, and how good that one is.
+
+    Parameters
+    ----------
+    findings : Findings
+        What was found.
+
+    Returns
+    -------
+    str
+        Whole sentences; empty for one model.
+    """
+    board = findings.boards[0]
+    if len(board.scores) == 1:
+        return ""
+    most = max(one.validation for one in board.scores)
+    chosen = [one for one in board.scores if one.validation == most]
+    reached = _listed([percent(one.accuracy.value) for one in chosen])
+    return (
+        "The best of several on the test fragments is flattered by being the best of them. The validation fragments, "
+        f"which had no part in these figures, choose {_listed([one.model for one in chosen])} ({percent(most)} of "
+        f"them); on the test fragments: {reached} ({SPLITS[board.protocol]})."
+    )
+
+
 def points(difference: float) -> str:
     """Write a difference of two shares.
 
