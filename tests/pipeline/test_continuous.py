@@ -99,6 +99,15 @@ def test_a_run_happens_once_for_each_change(studio: Studio) -> None:
     assert len(studio.started) == 2
 
 
+def test_a_name_that_is_not_utf_8_is_remembered_too(studio: Studio) -> None:
+    for name in (b"canci\xf3n.mp3", "canción.mp3".encode()):
+        Path(str(studio.asked.data), "salsa", os.fsdecode(name)).touch()
+    assert studio.look() == local.DONE
+    assert studio.look() == local.DONE
+    assert "Nothing changed among 4 songs." in studio.lines[0]
+    assert len(studio.started) == 1
+
+
 def test_the_test_songs_stay_but_for_a_librarys_own_splits(studio: Studio) -> None:
     studio.look()
     studio.look(method=GIVEN)

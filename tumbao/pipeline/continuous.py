@@ -128,7 +128,7 @@ def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> tuple
     code = _run(asked, stop, say)
     if code in (local.DONE, local.NOT_BLESSED):
         half_written = file.with_suffix(".tmp")
-        half_written.write_text(json.dumps({"settings": settings, "songs": found.songs}, ensure_ascii=False), "utf-8")
+        half_written.write_text(json.dumps({"settings": settings, "songs": found.songs}))  # names need not be UTF-8
         half_written.replace(file)
     return code, math.inf
 
