@@ -478,14 +478,15 @@ def test_parts_of_one_song_share_a_side_and_number_their_fragments_on(
     assert listed_fragments == [0, 1, 2]  # 4.5 s hold one fragment of 4 s, 8.5 s hold two
 
 
+@pytest.mark.parametrize("column", ["licence", "license", "License", "LICENCE"])
 def test_licences_of_a_list_are_counted_by_song_and_a_library_without_any_has_no_word_of_them(
-    library: Path, manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
+    library: Path, manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path, column: str
 ) -> None:
     assert "licences" not in json.loads((manifests() / "catalog.json").read_text())
     licences = {"cumbia/a.wav": "CC BY 4.0", "salsa/b.wav": " CC BY 4.0 "}
     with (library / "list.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("file_name", "genre", "licence"))
+        writer.writerow(("file_name", "genre", column))
         for genre in GENRES:
             writer.writerows((name, genre, licences.get(name, "")) for name in (f"{genre}/{one}.wav" for one in "abc"))
     catalog = scan(library / "list.csv", GENRES, small_spec)

@@ -322,12 +322,17 @@ def _look(
             end_seconds=part.end_seconds,
             seconds=looked.seconds,
             subgenre=entry.subgenre,
-            licence=(entry.extras.get("licence") or entry.extras.get("license") or "").strip(),
+            licence=_licence(entry),
         )
     except AudioError as error:
         return reject(error.reason, error.sentence)
     finally:
         progress.advance("catalog")
+
+
+def _licence(entry: Entry) -> str:
+    told = {name.lower(): text.strip() for name, text in entry.extras.items()}
+    return told.get("licence") or told.get("license") or ""
 
 
 def _in_utf8(name: str) -> str:
