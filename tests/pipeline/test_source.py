@@ -59,6 +59,7 @@ def test_a_copy_elsewhere_has_the_same_digest(tree: Path) -> None:
         ("tumbao.trainer.run", "serving/signatures.py"),
         ("tumbao.trainer.run", "components/ingest/mel.py"),  # through signatures
         ("tumbao.components.export", "components/ingest/mel.py"),  # imported inside a function of serving.tflite
+        ("tumbao.components.model_card.component", "components/model_card/template.md.j2"),
     ],
 )
 def test_a_change_in_what_it_depends_on_changes_it(tree: Path, module: str, changed: str) -> None:
@@ -77,6 +78,7 @@ def test_a_change_in_what_it_depends_on_changes_it(tree: Path, module: str, chan
         ("tumbao.components.features.component", "trainer/head.py"),
         ("tumbao.components.features.component", "components/ingest/splits.py"),
         ("tumbao.trainer.run", "components/ingest/catalog.py"),
+        ("tumbao.trainer.run", "components/model_card/template.md.j2"),
         ("tumbao.trainer.run", "components/mobile_check.py"),
     ],
 )

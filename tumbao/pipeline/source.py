@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 _PACKAGE = "tumbao"
+_ROOT = Path(__file__).parents[1]
 
 
 def source_digest(*modules: str) -> str:
@@ -20,7 +21,8 @@ def source_digest(*modules: str) -> str:
     Returns
     -------
     digest : str
-        16 hexadecimal digits. Comments and other packages count: what changes a file changes it.
+        16 hexadecimal digits. Comments, other packages and the templates beside a module count: what changes a file
+        changes it.
 
     Raises
     ------
@@ -45,6 +47,7 @@ def source_digest(*modules: str) -> str:
             continue
         sources[name] = file.read_bytes()
         waiting += _imports(sources[name])
+        sources |= {str(one.relative_to(_ROOT)): one.read_bytes() for one in file.parent.glob("*.j2")}
     digest = hashlib.sha256()
     for name in sorted(sources):
         digest.update(name.encode() + b"\0" + sources[name] + b"\0")
@@ -54,8 +57,7 @@ def source_digest(*modules: str) -> str:
 def _file(name: str) -> Path | None:
     if name != _PACKAGE and not name.startswith(f"{_PACKAGE}."):
         return None
-    root = Path(__file__).parents[1]
-    path = root.joinpath(*name.split(".")[1:])
+    path = _ROOT.joinpath(*name.split(".")[1:])
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.is_file():
             return candidate
