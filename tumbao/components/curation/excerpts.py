@@ -23,8 +23,8 @@ from tumbao.schema.mel_spec import MelSpec
 PICTURE_SIZE = (300, 150)
 """Width and height of a picture, in pixels."""
 
-_COMPRESSION = 0.9
-"""24 kbit/s at 22,050 Hz: 90 kB for 30 s."""
+SMALL = 0.9
+"""Compression to 24 kbit/s at 22,050 Hz: 90 kB for 30 s, nothing above 6 kHz."""
 
 _BLOCK_FRAMES = 8_192
 """Frames that are given to libsndfile at a time; one long write can end the process."""
@@ -101,7 +101,7 @@ def _sounds(decoders: Decoders, song: Song, wanted: set[int], spec: MelSpec) -> 
         return {}, error.sentence
 
 
-def mp3(samples: np.ndarray, sample_rate_hz: int) -> bytes:
+def mp3(samples: np.ndarray, sample_rate_hz: int, compression: float = SMALL) -> bytes:
     """Encode sound.
 
     Parameters
@@ -110,14 +110,16 @@ def mp3(samples: np.ndarray, sample_rate_hz: int) -> bytes:
         Mono samples in [-1, 1].
     sample_rate_hz : int
         One that MP3 has: 8,000, 16,000, 22,050 Hz or another.
+    compression : float
+        From 0, the largest file, to 1, the smallest.
 
     Returns
     -------
     content : bytes
-        An MP3 file, at a low rate.
+        An MP3 file.
     """
     buffer = io.BytesIO()
-    settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": _COMPRESSION}
+    settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": compression}
     with soundfile.SoundFile(buffer, "w", sample_rate_hz, 1, **settings) as file:
         for begin in range(0, len(samples), _BLOCK_FRAMES):
             file.write(samples[begin : begin + _BLOCK_FRAMES])

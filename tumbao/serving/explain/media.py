@@ -13,6 +13,9 @@ from tumbao.components.report.mel_figure import TICKS_HZ, height_of
 from tumbao.components.report.page import data_uri
 from tumbao.schema.mel_spec import MelSpec
 
+_COMPRESSION = 0.75
+"""48 kbit/s at 22,050 Hz: sound up to 10 kHz stays as it was; half as much would end at 6 kHz."""
+
 
 def picture(levels: np.ndarray, spec: MelSpec) -> str:
     """Give a mel image as an address.
@@ -45,9 +48,10 @@ def player(samples: np.ndarray, spec: MelSpec) -> str:
     Returns
     -------
     uri : str
-        An MP3 inside, at a low rate.
+        An MP3 inside.
     """
-    return f"data:audio/mpeg;base64,{base64.b64encode(mp3(samples, spec.sample_rate_hz)).decode('ascii')}"
+    content = mp3(samples, spec.sample_rate_hz, _COMPRESSION)
+    return f"data:audio/mpeg;base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
