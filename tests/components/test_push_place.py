@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.components import push_log, push_place
-from tumbao.components.push_log import PUSHED, REFUSED, ROLLED_BACK, Event
+from tumbao.components.push_log import PUSHED, REFUSED, ROLLED_BACK, UNREADABLE, Event
 
 
 @pytest.fixture
@@ -103,14 +103,39 @@ def test_what_is_logged_is_read_in_order(place: str) -> None:
     assert push_place.versions(place) == []
 
 
-def test_a_later_versions_keys_are_passed_over_and_a_broken_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("why", ["a\u2028b\u0085c\n\x1cd", os.fsdecode(b"canci\xf3n")], ids=["line ends", "not UTF-8"])
+def test_whatever_is_said_stays_on_its_line_and_is_read_as_it_was(place: str, why: str) -> None:
+    events = [dataclasses.replace(event(ROLLED_BACK, "a"), why=why), event(PUSHED, "b")]
+    for one in events:
+        push_log.append(place, one)
+    assert push_log.read(place) == events
+    with tf.io.gfile.GFile(f"{place}/{push_log.PUSH_LOG}", "rb") as file:
+        assert len(file.read().decode("ascii").splitlines()) == 2
+
+
+def test_a_later_versions_keys_are_passed_over(tmp_path: Path) -> None:
     log = tmp_path / push_log.PUSH_LOG
     log.write_text(json.dumps({**dataclasses.asdict(event(PUSHED, "a")), "mood": "good"}) + "\n")
     assert [one.fingerprint for one in push_log.read(str(tmp_path))] == ["a"]
-    for broken in ("{", "[]", '{"what": "push"}'):
-        log.write_text(f"{broken}\n")
-        with pytest.raises(ValueError, match=r"pushes\.jsonl, line 1: expected an event"):
-            push_log.read(str(tmp_path))
+
+
+def test_a_log_of_a_former_version_is_read_whatever_was_said(tmp_path: Path) -> None:
+    former = dataclasses.replace(event(ROLLED_BACK, "a"), why="a\u2028b\u0085c")
+    line = json.dumps(dataclasses.asdict(former), ensure_ascii=False)
+    (tmp_path / push_log.PUSH_LOG).write_text(f"{line}\n", "utf-8")
+    assert push_log.read(str(tmp_path)) == [former]
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[]", b'{"what": "push"}', b"\xf3", b'{"what": "push", "why": "a'])
+def test_a_broken_line_is_told_and_hides_no_other(tmp_path: Path, broken: bytes) -> None:
+    log = tmp_path / push_log.PUSH_LOG
+    push_log.append(str(tmp_path), event(PUSHED, "a"))
+    log.write_bytes(log.read_bytes() + broken)  # whoever wrote it was cut off
+    push_log.append(str(tmp_path), event(ROLLED_BACK, "a", "c"))
+    first, unreadable, last = push_log.read(str(tmp_path))
+    assert (first.what, unreadable.what, last.what) == (PUSHED, UNREADABLE, ROLLED_BACK)
+    assert unreadable.why.startswith("line 2: expected an event as JSON. Received: ")
+    assert set(push_log.withdrawn([first, unreadable, last])) == {"c"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -105,13 +106,22 @@ def test_the_log_is_a_table_that_says_what_is_served(place: str) -> None:
 def test_versions_from_before_the_log_and_deleted_ones_are_told(place: str) -> None:
     first, second, third = versions(place)
     Path(place, push_log.PUSH_LOG).unlink()
-    assert sum("before the log" in line for line in shown(place)) == 3
+    assert sum("not in the log" in line for line in shown(place)) == 3
     roll_back(place, first)
     Path(place, standing(place), "saved_model.pb").unlink()
     rows = shown(place)
     assert f"{push_log.read(place)[-1].version} (deleted)" in "".join(rows)
     assert f"{third} (served)" in "".join(rows)
     assert second in "".join(rows)
+
+
+def test_a_log_with_a_broken_line_is_shown_and_does_not_stop_a_rollback(place: str) -> None:
+    log = Path(place, push_log.PUSH_LOG)
+    log.write_bytes(log.read_bytes()[:-20])
+    roll_back(place)
+    rows = shown(place)
+    assert sum("unreadable" in line and "line 3" in line for line in rows) == 1
+    assert served(place) == "two"
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -138,3 +148,11 @@ def test_the_command_rolls_back_lists_and_refuses(
     assert call(monkeypatch, "--push-to", place, "--to", before[1]) == 2
     assert f"{before[1]}/lost" in capfd.readouterr().err
     assert served(place) == "one"
+
+
+def test_whatever_is_said_can_be_listed(
+    place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "--push-to", place, "--why", os.fsdecode(b"canci\xf3n\xe2\x80\xa8ajena")) == 0
+    assert call(monkeypatch, "--push-to", place, "--list") == 0
+    assert "canci\\udcf3n" in capfd.readouterr().out

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import getpass
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterable
@@ -18,6 +19,9 @@ PUSH_LOG = "pushes.jsonl"
 
 PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
 """What happened: a new model, an earlier one again, or a model that was kept away."""
+
+UNREADABLE = "unreadable"
+"""Stands for a line that cannot be read; nobody writes it."""
 
 
 def now() -> str:
@@ -52,7 +56,7 @@ class Event:
     Parameters
     ----------
     what : str
-        `PUSHED`, `ROLLED_BACK` or `REFUSED`.
+        `PUSHED`, `ROLLED_BACK` or `REFUSED`; `UNREADABLE` where only `why` is known.
     version : str
         The version that stands since then; empty where a model was refused.
     replaces : str
@@ -99,8 +103,10 @@ def append(place: str, event: Event) -> None:
         What happened.
     """
     tf.io.gfile.makedirs(place)
-    with tf.io.gfile.GFile(f"{place}/{PUSH_LOG}", "a") as file:  # a bucket's file is written anew for it
-        file.write(json.dumps(dataclasses.asdict(event), ensure_ascii=False) + "\n")
+    path = f"{place}/{PUSH_LOG}"
+    start = "" if _text(path)[-1:] in ("", "\n") else "\n"  # whoever wrote last may have been cut off
+    with tf.io.gfile.GFile(path, "a") as file:  # a bucket's file is written anew for it
+        file.write(f"{start}{json.dumps(dataclasses.asdict(event))}\n")
 
 
 def read(place: str) -> list[Event]:
@@ -114,25 +120,29 @@ def read(place: str) -> list[Event]:
     Returns
     -------
     events : list of Event
-        The oldest first. What later versions write beside is passed over.
-
-    Raises
-    ------
-    ValueError
-        If a line is none of a log.
+        The oldest first. What later versions write beside is passed over; a line that is none of a log, or half of one,
+        is `UNREADABLE`, and hides no other.
     """
     path = f"{place}/{PUSH_LOG}"
-    if not tf.io.gfile.exists(path):
-        return []
     known = {field.name for field in dataclasses.fields(Event)}
     events = []
-    with tf.io.gfile.GFile(path) as file:
-        for number, line in enumerate(file.read().splitlines(), start=1):
-            try:
-                events.append(Event(**{key: value for key, value in json.loads(line).items() if key in known}))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ValueError(f"{path}, line {number}: expected an event as JSON. Received: {error}") from error
+    for number, line in enumerate(_text(path).split("\n"), start=1):  # not splitlines: a sentence may hold U+2028
+        if not line.strip():
+            continue
+        try:
+            events.append(Event(**{key: value for key, value in json.loads(line).items() if key in known}))
+        except (ValueError, TypeError, AttributeError) as error:
+            why = f"line {number}: expected an event as JSON. Received: {error}"
+            logging.warning("%s, %s", path, why)
+            events.append(Event(what=UNREADABLE, version="", replaces="", fingerprint="", why=why, time="", who=""))
     return events
+
+
+def _text(path: str) -> str:
+    if not tf.io.gfile.exists(path):
+        return ""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return bytes(file.read()).decode("utf-8", "backslashreplace")
 
 
 def withdrawn(events: Iterable[Event]) -> dict[str, Event]:

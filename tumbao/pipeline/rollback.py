@@ -20,7 +20,7 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
     to : str
         The version; empty for the newest model before the one that stands which no rollback has withdrawn.
     why : str
-        Whatever the person wants to be remembered.
+        Whatever the person wants to be remembered. Bytes that are not UTF-8 are written out.
 
     Returns
     -------
@@ -50,6 +50,7 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
             "--list shows what happened; --to brings back a version nevertheless."
         )
     target = to or earlier[-1]
+    why = why.encode("utf-8", "backslashreplace").decode()
     known = next((one for one in reversed(events) if one.version == target), None)
     event = Event(
         what=push_log.ROLLED_BACK,
@@ -77,12 +78,13 @@ def history(place: str) -> Table:
     Returns
     -------
     table : Table
-        A row for each event, the oldest first, after a row for each version that came before the log.
+        A row for each event, the oldest first, after a row for each version of which the log tells nothing. A line of
+        the log that cannot be read is a row as well.
 
     Raises
     ------
     ValueError
-        If nothing was ever pushed there, or the log cannot be read.
+        If nothing was ever pushed there.
     """
     place = place.rstrip("/")
     found, events = versions(place), push_log.read(place)
@@ -92,7 +94,7 @@ def history(place: str) -> Table:
     table = Table("time", "what", "version", "replaces", "model", "accuracy", "who", "why")
     for version in found:
         if version not in logged:
-            table.add_row("", "before the log", _version(version, found))
+            table.add_row("", "not in the log", _version(version, found))
     for event in events:
         table.add_row(
             event.time,
