@@ -362,6 +362,24 @@ def test_fixed_test_songs_stay_by_name_or_content_while_others_come(
     assert len(rows(manifests() / "test.csv")) == 4
 
 
+def test_a_song_that_takes_the_name_of_a_test_song_is_not_tested(library: Path, manifests: Callable[..., Path]) -> None:
+    first = manifests(method=FIXED)
+    test, train = (
+        row for split in ("test", "train") for row in rows(first / f"{split}.csv") if row["genre"] == "salsa"
+    )
+    (library / test["song"]).rename(library / "salsa" / "renamed.wav")
+    (library / train["song"]).rename(library / test["song"])
+    tested = [row for row in rows(manifests(method=FIXED) / "test.csv") if row["genre"] == "salsa"]
+    assert [(row["song"], row["sha256"]) for row in tested] == [("salsa/renamed.wav", test["sha256"])]
+
+
+def test_a_test_song_with_other_tags_stays_one(library: Path, manifests: Callable[..., Path]) -> None:
+    test = next(row["song"] for row in rows(manifests(method=FIXED) / "test.csv") if row["genre"] == "salsa")
+    with (library / test).open("ab") as file:
+        file.write(b"LIST")
+    assert test in [row["song"] for row in rows(manifests(method=FIXED) / "test.csv")]
+
+
 def test_test_songs_are_fixed_by_song_only(manifests: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match=r"Expected to split by song where the test songs are fixed.*'fragment'"):
         manifests(protocol="fragment", method=FIXED)

@@ -473,14 +473,13 @@ def write_manifests(
 
 
 def _fixed(catalog: Catalog, folder: Place, counts: Mapping[str, Mapping[str, int]], seed: int) -> Assignment:
-    """Split with the test songs that are kept, found again by name or by content; choose them where there are none."""
+    """Split with the test songs that are kept, found by content or else by name; choose them where there are none."""
     kept = folder / FIXED_FOLDER / "test.csv"
     if not kept.exists():
         return split_songs(counts, "song", seed)
     rows = list(csv.DictReader(io.StringIO(kept.read_bytes().decode(), newline="")))
-    names = {row["song"] for row in rows}
-    contents = {(row["sha256"], row["start"], row["end"]) for row in rows}
-    tests = {song.song for song in catalog.songs if song.song in names or _content(song) in contents}
+    songs = {_content(song): song.song for song in catalog.songs}
+    tests = {songs.get((row["sha256"], row["start"], row["end"]), row["song"]) for row in rows}
     return fixed_split(counts, tests, seed)
 
 
