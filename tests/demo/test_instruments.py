@@ -157,6 +157,7 @@ def test_the_instrument_that_a_model_hears_is_found_twice_alike() -> None:
     assert rows[0].low <= rows[0].moved <= rows[0].high
     assert rows[0].before > 0.5 > rows[0].after
     assert (rows[0].defining, rows[-1].defining, rows[0].songs) == (True, False, 2)
+    assert (rows[0].kept, rows[-1].kept) == (0, 2)
     assert listen(hears_highs, ("polka", "salsa"), RATE, SECONDS) == (salsa,)
 
 
@@ -169,10 +170,10 @@ def test_songs_that_the_model_does_not_know_are_counted_and_not_asked_about() ->
 
 
 def test_effects_are_summed_up_over_songs() -> None:
-    one = Effect("salsa", 1_000, "piano", MUTED, 0.9, 0.3, -3.0)
-    two = dataclasses.replace(one, song=1_001, before=0.7, after=0.5, moved=-1.0)
+    one = Effect("salsa", 1_000, "piano", MUTED, 0.9, 0.3, -3.0, kept=False)
+    two = dataclasses.replace(one, song=1_001, before=0.7, after=0.5, moved=-1.0, kept=True)
     (row,) = summarise([one, two])
-    assert (row.moved, row.low, row.high, row.songs) == (-2.0, -3.0, -1.0, 2)
+    assert (row.moved, row.low, row.high, row.songs, row.kept) == (-2.0, -3.0, -1.0, 2, 1)
     assert [row.before, row.after] == pytest.approx([0.8, 0.4])
 
 

@@ -33,7 +33,7 @@ DEFINING: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """What a musician would name first, said before anything was measured."""
 
 MUTED, RESOUNDED, SCATTERED = "muted", "other sound", "other rhythm"
-"""What is done to an instrument: each is muted; the defining one missed most loses its sound, and its rhythm."""
+"""What is done: all are muted; of those that define the genre, the one missed most loses its sound, and its rhythm."""
 
 UNHEARD = 1_000
 """Number of the first song that is asked about: libraries hold the first ones of a genre."""
@@ -65,6 +65,8 @@ class Effect:
         Probability of the genre, in [0, 1].
     moved : float
         Change of the log-odds.
+    kept : bool
+        Whether the model still takes the song for the genre.
     """
 
     genre: str
@@ -74,6 +76,7 @@ class Effect:
     before: float
     after: float
     moved: float
+    kept: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Instrument:
         Mean probability of the genre.
     moved, low, high : float
         Change of the log-odds: mean, least and greatest of the songs.
+    kept : int
+        How many of the songs the model still takes for the genre.
     """
 
     genre: str
@@ -101,6 +106,7 @@ class Instrument:
     moved: float
     low: float
     high: float
+    kept: int
 
     @property
     def defining(self) -> bool:
@@ -225,10 +231,11 @@ def _effects(heard: Sequence[_Heard], genre: str, odds: _Odds, songs: int) -> li
 
 
 def _changed(song: _Heard, genre: str, odds: _Odds, changes: Sequence[tuple[str, str, Score]]) -> list[Effect]:
-    after, _ = odds.of(song.score, [score for _, _, score in changes])
+    after, taken = odds.of(song.score, [score for _, _, score in changes])
+    before = _probability(song.before)
     return [
-        Effect(genre, song.number, name, way, _probability(song.before), _probability(odd), odd - song.before)
-        for (name, way, _), odd in zip(changes, after.tolist(), strict=True)
+        Effect(genre, song.number, name, way, before, _probability(odd), odd - song.before, kept)
+        for (name, way, _), odd, kept in zip(changes, after.tolist(), taken, strict=True)
     ]
 
 
@@ -257,7 +264,8 @@ def summarise(effects: Sequence[Effect]) -> tuple[Instrument, ...]:
         moves = [effect.moved for effect in members]
         before, after = (float(np.mean([getattr(one, when) for one in members])) for when in ("before", "after"))
         genre, low, high = members[0].genre, min(moves), max(moves)
-        rows.append(Instrument(genre, name, way, len(members), before, after, float(np.mean(moves)), low, high))
+        kept = sum(effect.kept for effect in members)
+        rows.append(Instrument(genre, name, way, len(members), before, after, float(np.mean(moves)), low, high, kept))
     cost = {row.name: row.moved for row in rows if row.way == MUTED}
     ways = (MUTED, RESOUNDED, SCATTERED)
     return tuple(sorted(rows, key=lambda row: (cost[row.name], row.name, ways.index(row.way))))

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from tumbao.components.report.page import template
+from tumbao.components.report.words import percent
 from tumbao.demo.instruments import MUTED, RESOUNDED, SCATTERED, Hearing, Instrument, summarise
 
 _SPELLED = {"guira": "güira", "bongo": "bongó"}
@@ -72,16 +73,32 @@ def _spelled(name: str) -> str:
 def _findings(rows: Sequence[Instrument]) -> list[str]:
     """Say in words what the table holds."""
     muted = [row for row in rows if row.way == MUTED]
-    against = [row for row in muted if row.high < 0]
     if not muted:
         return []
-    if not against:
-        return ["No single instrument is missed in every song: the model hears the genre in several of them."]
-    first = against[0]
-    kind = "which defines the genre" if first.defining else "which is not one of those that define the genre"
-    found = [f"It misses the {_spelled(first.name)} most, {kind}."]
-    found += [_control(row, first) for row in rows if row.name == first.name and row.way != MUTED]
-    return found
+    first = muted[0]
+    if first.moved >= 0:
+        found = "No instrument is missed: whichever is muted, on average the model is as sure of the genre or surer."
+    else:
+        found = _most(first) + ("" if first.high < 0 else ", though not in every song")
+        found += f". Without it {first.kept} of {first.songs} songs are still answered as {first.genre}."
+    return [found, *_controls(rows, first)]
+
+
+def _most(row: Instrument) -> str:
+    kind = "which defines the genre" if row.defining else "which is not one of those that define the genre"
+    return f"It misses the {_spelled(row.name)} most, {kind}"
+
+
+def _controls(rows: Sequence[Instrument], first: Instrument) -> list[str]:
+    """Say what the control found; its instrument is the one that is missed most of those that define the genre."""
+    changed = [row for row in rows if row.way != MUTED]
+    if not changed:
+        return []
+    muted = next(row for row in rows if row.way == MUTED and row.name == changed[0].name)
+    if muted.moved >= 0:
+        return ["Of the instruments that define the genre none is missed, so the control tells nothing."]
+    about = [] if muted == first else [f"Of those that define it, the {_spelled(muted.name)} is missed most."]
+    return [*about, *(_control(row, muted) for row in changed)]
 
 
 def _control(row: Instrument, muted: Instrument) -> str:
@@ -91,4 +108,4 @@ def _control(row: Instrument, muted: Instrument) -> str:
     share = row.moved / muted.moved
     if share >= 1:
         return f"{what} it is worse than not there."
-    return f"{what} the genre loses {share:.0%} of what it loses without it."
+    return f"{what} the genre loses {percent(share)} of what it loses without it."
