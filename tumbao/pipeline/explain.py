@@ -139,7 +139,7 @@ def _sections(
         prepared = Preparation(asked.data, asked.workspace, network.genres, asked.layout, "", watch)
     explained, unread = _explained(asked, network, watch)
     whys = [one for one, _ in explained]
-    hidden = Hidden(network.model, network.spec)
+    hidden = Hidden(network)
     around = _around(prepared, asked.workspace, network, hidden, explained) if prepared else None
     sections = [*_of_genres(network, genres, whys, around, asked.seed), _kept(network, whys)]
     if whys:

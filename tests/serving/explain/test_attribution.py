@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, click_listener, listener, noise
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.explain import attribution
+from tumbao.serving.explain.network import opened
 from tumbao.trainer.levels import levels as frames_of
 
 EVERYWHERE, ALWAYS = slice(0, 60), slice(0, 80)
@@ -25,21 +26,34 @@ def test_whole_levels_are_the_palettes_colours_and_broken_ones_lie_between() -> 
 def test_scores_are_the_networks_own_where_probabilities_are_all_one() -> None:
     model = listener(ROWS, COLUMNS)
     model.layers[-1].set_weights([model.layers[-1].get_weights()[0] * 100, np.zeros(3)])
-    scores = attribution.ask(attribution.with_scores(model), noise(0)[np.newaxis], PLANTED)
+    scores = attribution.ask(opened(model).scores, noise(0)[np.newaxis], PLANTED)
     assert attribution.ask(model, noise(0)[np.newaxis], PLANTED)[0, 1] == 1
     assert 300 < attribution.log_odds(scores, 1)[0] < 2_000
+
+
+def test_a_head_that_is_a_model_is_explained_as_one_of_layers_is() -> None:
+    """Both are so sure that their probabilities are 0 and 1."""
+    flat = listener(ROWS, COLUMNS)
+    flat.layers[-1].set_weights([flat.layers[-1].get_weights()[0] * 20, np.zeros(3)])
+    features = keras.Input(flat.layers[-1].input.shape[1:])
+    head = keras.Model(features, keras.layers.Dense(3, "softmax")(features))
+    nested = keras.Model(flat.input, head(flat.layers[-1].input))
+    head.set_weights(flat.layers[-1].get_weights())
+    one, other = (attribution.occlusion(opened(model).scores, noise(0), 1, PLANTED).map for model in (flat, nested))
+    assert one[ROWS, COLUMNS].sum() > 10
+    np.testing.assert_allclose(other, one, atol=1e-4)
 
 
 def test_scores_of_a_network_without_a_dense_end_are_the_logarithms() -> None:
     model = listener(ROWS, COLUMNS)
     plain = keras.Model(model.input, model.output * 1.0)
     pictures = np.stack([noise(0), noise(1)])
-    scores = attribution.ask(attribution.with_scores(plain), pictures, PLANTED)
+    scores = attribution.ask(opened(plain).scores, pictures, PLANTED)
     np.testing.assert_allclose(tf.nn.softmax(scores), attribution.ask(model, pictures, PLANTED), atol=1e-6)
 
 
 def test_silence_finds_a_time_and_a_band() -> None:
-    model = attribution.with_scores(listener(ROWS, COLUMNS))
+    model = opened(listener(ROWS, COLUMNS)).scores
     found = attribution.occlusion(model, noise(0), 1, PLANTED)
     widths = 80 / attribution.TIMES
     assert {int(40 // widths), int(47 // widths)} == set(np.flatnonzero(found.times > 0.1))
@@ -50,14 +64,14 @@ def test_silence_finds_a_time_and_a_band() -> None:
 
 
 def test_a_band_that_always_counts_is_found_and_a_moment_too() -> None:
-    band = attribution.occlusion(attribution.with_scores(listener(ROWS, ALWAYS)), noise(0), 1, PLANTED)
+    band = attribution.occlusion(opened(listener(ROWS, ALWAYS)).scores, noise(0), 1, PLANTED)
     assert band.map[ROWS].min() > band.map[24:].max()
-    moment = attribution.occlusion(attribution.with_scores(listener(EVERYWHERE, COLUMNS)), noise(0), 1, PLANTED)
+    moment = attribution.occlusion(opened(listener(EVERYWHERE, COLUMNS)).scores, noise(0), 1, PLANTED)
     assert moment.map[:, COLUMNS].min() > moment.map[:, :36].max()
 
 
 def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
-    model = attribution.with_scores(listener(ROWS, COLUMNS))
+    model = opened(listener(ROWS, COLUMNS)).scores
     pictures = np.stack([noise(0), np.zeros_like(noise(0))])
     evidence = attribution.log_odds(attribution.ask(model, pictures, PLANTED), 1).numpy()
     found = attribution.integrated_gradients(model, pictures[0], 1, PLANTED)
@@ -67,7 +81,7 @@ def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
 
 
 def test_grad_cam_finds_beginnings() -> None:
-    model = attribution.with_scores(click_listener())
+    model = opened(click_listener()).scores
     steady = np.full((60, 80), 50, np.uint8)
     clicks = steady.copy()
     clicks[:, 30] = clicks[:, 62] = 220
@@ -79,7 +93,7 @@ def test_grad_cam_finds_beginnings() -> None:
 
 
 def test_grad_cam_finds_the_place_that_a_head_looks_at() -> None:
-    model = attribution.with_scores(listener(ROWS, COLUMNS))
+    model = opened(listener(ROWS, COLUMNS)).scores
     (found,) = attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
     assert found[ROWS, COLUMNS].sum() > 0.7 * np.abs(found).sum()
     assert not found[24:].any() and not found[:, :36].any()
@@ -88,7 +102,7 @@ def test_grad_cam_finds_the_place_that_a_head_looks_at() -> None:
 def test_a_network_of_frames_has_neither_map_nor_gradient() -> None:
     frames = frames_of(PLANTED)
     flat = keras.layers.Flatten()(frames.output)
-    model = attribution.with_scores(keras.Model(frames.input, keras.layers.Dense(3, "softmax")(flat)))
+    model = opened(keras.Model(frames.input, keras.layers.Dense(3, "softmax")(flat))).scores
     with pytest.raises(ValueError, match="keeps the picture"):
         attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
     with pytest.raises(ValueError, match=r"no gradient.*occlusion"):
@@ -98,6 +112,6 @@ def test_a_network_of_frames_has_neither_map_nor_gradient() -> None:
 
 def test_pictures_beyond_one_pass_are_asked_in_their_order() -> None:
     pictures = np.stack([noise(seed) for seed in range(11)])
-    model = attribution.with_scores(listener(ROWS, COLUMNS))
+    model = opened(listener(ROWS, COLUMNS)).scores
     one_by_one = np.concatenate([attribution.ask(model, one[np.newaxis], PLANTED) for one in pictures])
     np.testing.assert_allclose(attribution.ask(model, pictures, PLANTED), one_by_one, rtol=1e-5)

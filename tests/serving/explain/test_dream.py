@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from tumbao import progress
 from tumbao.components.ingest.mel import palette
-from tumbao.serving.explain.attribution import with_scores
 from tumbao.serving.explain.dream import FRAGMENT_STEPS, NOISE_STEPS, Dreamer
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.slope import slope
@@ -62,7 +61,7 @@ def test_each_step_is_reported(dreamer: Dreamer, tiny: Network) -> None:
 
 
 def test_the_slope_leads_through_the_colours(tiny: Network, rng: np.random.Generator) -> None:
-    scores = with_scores(tiny.model)
+    scores = tiny.opened.scores
     uphill = slope(scores, tiny.spec, lambda answer, index: answer[0, index])
     picture = rng.uniform(1, 254, tiny.spec.image_shape[:2]).astype(np.float32)
     gradient, measured = uphill(picture, 2)
@@ -76,7 +75,7 @@ def test_the_slope_leads_around_colours_that_the_model_undoes_itself(push: Calla
     outputs = keras.layers.Dense(3, "softmax", name="dense")(keras.layers.GlobalAveragePooling1D()(first.output))
     network = load(push(keras.Model(first.input, outputs), tiny.spec))
     kernel = network.model.layers[-1].get_weights()[0]
-    uphill = slope(with_scores(network.model), tiny.spec, lambda answer, index: answer[0, index])
+    uphill = slope(network.opened.scores, tiny.spec, lambda answer, index: answer[0, index])
     gradient, _ = uphill(np.full(tiny.spec.image_shape[:2], 99.0, np.float32), 1)
     # the mean over 64 columns of a band's level out of 255; the lowest band is the last row
     np.testing.assert_allclose(gradient, np.repeat(kernel[::-1, 1:2], 64, axis=1) / 64 / 255, rtol=1e-4)

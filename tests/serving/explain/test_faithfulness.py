@@ -10,6 +10,7 @@ import pytest
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, listener, noise
 from tumbao.serving.explain import attribution, faithfulness
 from tumbao.serving.explain.faithfulness import SHARES, Faithfulness
+from tumbao.serving.explain.network import opened
 
 
 def planted_map() -> np.ndarray:
@@ -19,7 +20,7 @@ def planted_map() -> np.ndarray:
 
 
 def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
-    model, levels = attribution.with_scores(listener(ROWS, COLUMNS)), noise(0)
+    model, levels = opened(listener(ROWS, COLUMNS)).scores, noise(0)
     known, random = planted_map(), faithfulness.random_maps(levels.shape, 3, seed=1)
     truth, opposite, *chance = faithfulness.measure(model, levels, [known, -known, *random], 1, PLANTED)
     for one in chance:
@@ -30,7 +31,7 @@ def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
 
 @pytest.mark.parametrize("ask", [lambda *given: attribution.occlusion(*given).map, attribution.integrated_gradients])
 def test_maps_of_the_network_beat_chance(ask: Callable[..., np.ndarray]) -> None:
-    model, levels = attribution.with_scores(listener(ROWS, COLUMNS)), noise(0)
+    model, levels = opened(listener(ROWS, COLUMNS)).scores, noise(0)
     maps = [ask(model, levels, 1, PLANTED), *faithfulness.random_maps(levels.shape, 5, seed=2)]
     found, *chance = faithfulness.measure(model, levels, maps, 1, PLANTED)
     assert found.lost < min(one.lost for one in chance)
@@ -38,7 +39,7 @@ def test_maps_of_the_network_beat_chance(ask: Callable[..., np.ndarray]) -> None
 
 
 def test_curves_run_between_the_whole_fragment_and_one_in_which_nothing_happens() -> None:
-    model, levels = attribution.with_scores(listener(ROWS, COLUMNS)), noise(0)
+    model, levels = opened(listener(ROWS, COLUMNS)).scores, noise(0)
     flat = np.repeat(levels.mean(axis=1).round().astype(np.uint8)[:, np.newaxis], 80, axis=1)
     pictures = np.stack([levels, flat])
     whole, nothing = attribution.log_odds(attribution.ask(model, pictures, PLANTED), 1).numpy()
@@ -72,6 +73,6 @@ def test_chance_is_the_same_for_a_seed() -> None:
 
 
 def test_a_map_of_another_size_is_refused() -> None:
-    model = attribution.with_scores(listener(ROWS, COLUMNS))
+    model = opened(listener(ROWS, COLUMNS)).scores
     with pytest.raises(ValueError, match=r"shape \(60, 80\)\. Received: \(80, 60\)"):
         faithfulness.measure(model, noise(0), [noise(0).T], 1, PLANTED)

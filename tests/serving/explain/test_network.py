@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.network import load
+from tumbao.serving.explain.network import load, opened
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
 from tumbao.trainer.peers.registry import peer
 
@@ -47,6 +47,18 @@ def test_other_models_answer_the_same(name: str, push: Callable[..., Path], rng:
     answer = load(folder).model(images.astype(np.float32)).numpy()
     np.testing.assert_allclose(answer, pushed_answer(folder, images), atol=1e-5)
     assert np.ptp(answer, axis=1).min() > 1e-4
+
+
+def test_a_head_is_found_where_other_layers_are_listed_before_it(rng: np.random.Generator) -> None:
+    from tumbao.trainer.model import joined
+
+    taggers = peer("musicnn")
+    trunk = taggers.trunk.build(None, "float32")
+    model = joined(trunk, taggers.head_for(trunk.output_shape[1:], 3, taggers.settings()))
+    images = rng.integers(0, 256, (1, *taggers.trunk.mel_spec.image_shape)).astype(np.float32)
+    scores = opened(model).scores(images)
+    assert scores.numpy().max() > 0
+    np.testing.assert_allclose(tf.nn.softmax(scores), model(images), atol=1e-5)
 
 
 def test_a_model_of_an_earlier_version_is_refused(push: Callable[..., Path]) -> None:

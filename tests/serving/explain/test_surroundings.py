@@ -95,7 +95,7 @@ def around(tiny: Network, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory
         Asked("own", root / "salsa/1.wav", 4.0, images[11]),
     ]
     info = trained(tiny.info, catalog, folder)
-    return surroundings(Hidden(tiny.model, tiny.spec), info, catalog, library, asked, folder)
+    return surroundings(Hidden(tiny), info, catalog, library, asked, folder)
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +156,12 @@ def test_what_the_network_makes_of_a_library_is_computed_once(
     around: Surroundings, tiny: Network, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, library, _ = drawn
-    once = surroundings(Hidden(tiny.model, tiny.spec), tiny.info, catalog, library, [], tmp_path)
+    once = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
     assert not once.recognised
     assert once.training.all()
     assert once.seen_asked is None
     monkeypatch.setattr(module, "decode_image", None)
-    again = surroundings(Hidden(tiny.model, tiny.spec), tiny.info, catalog, library, [], tmp_path)
+    again = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
     for name in ("vectors", "logits"):
         assert np.array_equal(getattr(again.seen, name), getattr(once.seen, name))
         assert np.array_equal(getattr(again.seen, name), getattr(around.seen, name))
@@ -174,7 +174,7 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
 ) -> None:
     catalog, library, _ = drawn
     monkeypatch.setattr(module, "FRAGMENTS", 9)
-    found = surroundings(Hidden(tiny.model, tiny.spec), tiny.info, catalog, library, [], tmp_path)
+    found = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
     assert len(found.library.songs) == len(found.seen.vectors) == 9
     assert found.left_out == 15
     assert set(found.library.labels) == {0, 1, 2}
@@ -187,7 +187,7 @@ def test_a_library_of_other_genres_is_refused(tiny: Network, drawn: Drawn, tmp_p
     catalog, library, _ = drawn
     other = dataclasses.replace(library, genres=("polka", "salsa", "waltz"))
     with pytest.raises(ValueError, match=r"model's genres, cumbia, salsa, vallenato\. Received: polka, salsa, waltz"):
-        surroundings(Hidden(tiny.model, tiny.spec), tiny.info, catalog, other, [], tmp_path)
+        surroundings(Hidden(tiny), tiny.info, catalog, other, [], tmp_path)
 
 
 def text(page: str) -> str:

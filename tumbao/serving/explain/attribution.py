@@ -26,9 +26,6 @@ BANDS = 12
 STEPS = 16
 """Points on the way from silence to the fragment at which gradients are taken."""
 
-_SMALLEST = 1e-37
-"""What counts as the smallest probability: float32 holds no much smaller one."""
-
 _AT_ONCE = 8
 """Pictures in one pass through the network; half as many where gradients are kept."""
 
@@ -74,30 +71,6 @@ def paint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     return colours[below] * (1 - share) + colours[above] * share
 
 
-def with_scores(model: keras.Model) -> keras.Model:
-    """Give a network's answer before its softmax, where probabilities are too near to 0 and 1 to be told apart.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Images in 0..255 to probabilities.
-
-    Returns
-    -------
-    keras.Model
-        Images to scores [n, genres], float32, whose softmax is the probabilities; for a network that does not end in a
-        dense softmax, the logarithm of its probabilities.
-    """
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
-        linear = keras.layers.Dense.from_config({**last.get_config(), "activation": "linear", "name": "scores"})
-        result = keras.Model(model.input, linear(last.input))
-        linear.set_weights(last.get_weights())
-        return result
-    logarithm = keras.layers.Lambda(lambda values: keras.ops.log(keras.ops.maximum(values, _SMALLEST)), name="scores")
-    return keras.Model(model.input, logarithm(model.output))
-
-
 def ask(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Ask a network, a few pictures at a time.
 
@@ -119,14 +92,14 @@ def ask(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     return np.concatenate([model(tf.constant(paint(batch, spec)), training=False).numpy() for batch in batches])
 
 
-def log_odds(scores: tf.Tensor, genre: int) -> tf.Tensor:
+def log_odds(scores: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
     """Measure how much speaks for a genre.
 
     Parameters
     ----------
     scores : tf.Tensor [shape=(n, genres), dtype=float32]
-        Of `with_scores`.
-    genre : int
+        Of `network.Opened`.
+    genre : int or tf.Tensor [shape=(), dtype=int32]
         Index of the genre.
 
     Returns
@@ -139,7 +112,7 @@ def log_odds(scores: tf.Tensor, genre: int) -> tf.Tensor:
     >>> round(float(log_odds(tf.math.log([[0.9, 0.05, 0.05]]), 0)[0]), 3)
     2.197
     """
-    others = tf.concat([scores[:, :genre], scores[:, genre + 1 :]], axis=1)
+    others = tf.where(tf.range(tf.shape(scores)[1]) == genre, -np.inf, scores)
     return scores[:, genre] - tf.reduce_logsumexp(others, axis=1)
 
 
@@ -149,7 +122,7 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
     Parameters
     ----------
     model : keras.Model
-        Of `with_scores`.
+        Of `network.Opened`.
     levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
         The fragment.
     genre : int
@@ -183,7 +156,7 @@ def integrated_gradients(model: keras.Model, levels: np.ndarray, genre: int, spe
     Parameters
     ----------
     model : keras.Model
-        Of `with_scores`.
+        Of `network.Opened`.
     levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
         The fragment.
     genre : int
@@ -257,7 +230,7 @@ def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) 
     Parameters
     ----------
     model : keras.Model
-        Of `with_scores`.
+        Of `network.Opened`.
     levels : np.ndarray [shape=(n, image_height, image_width), dtype=uint8]
         Fragments.
     genre : int

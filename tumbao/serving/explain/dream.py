@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from tumbao import progress
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.attribution import ask, with_scores
+from tumbao.serving.explain.attribution import ask, log_odds
 from tumbao.serving.explain.inversion import drawn, sound
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.slope import Slope, slope
@@ -90,8 +90,8 @@ class Dreamer:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._scores = with_scores(network.model)
-        self._slope: Slope = slope(self._scores, network.spec, _log_odds)
+        self._scores = network.opened.scores
+        self._slope: Slope = slope(self._scores, network.spec, lambda scores, genre: log_odds(scores, genre)[0])
 
     def from_noise(self, genre: int, seed: int) -> Dream:
         """Dream of a genre, beginning with noise that grows fainter towards high frequencies.
@@ -182,12 +182,6 @@ def ascend(
     gradient = gradient / size if size else gradient
     moved = levels + stride * (gradient - _VARIATION * _variation(levels))
     return np.clip(_damped(moved, _DECAY, 0.0), 0, 255).astype(np.float32)
-
-
-def _log_odds(scores: tf.Tensor, genre: tf.Tensor) -> tf.Tensor:
-    """Log-odds of one genre; the scores are those of one picture."""
-    others = tf.where(tf.range(tf.shape(scores)[1]) == genre, -np.inf, scores[0])
-    return scores[0, genre] - tf.reduce_logsumexp(others)
 
 
 def _noise(spec: MelSpec, rng: np.random.Generator) -> np.ndarray:

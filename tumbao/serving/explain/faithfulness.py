@@ -66,7 +66,7 @@ def measure(
     Parameters
     ----------
     model : keras.Model
-        Of `attribution.with_scores`.
+        Of `network.Opened`.
     levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
         The fragment.
     maps : sequence of np.ndarray [shape=(image_height, image_width)]

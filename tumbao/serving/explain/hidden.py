@@ -5,21 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tumbao import progress
-from tumbao.schema.mel_spec import MelSpec
-
-if TYPE_CHECKING:
-    import keras
+from tumbao.serving.explain.network import Network
 
 BATCH = 8
 """Images in one call of the network."""
-
-_FLOOR = 1e-30
-"""Least probability whose logarithm is taken."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,21 +47,17 @@ class Hidden:
 
     Parameters
     ----------
-    model : keras.Model
-        Images [n, height, width, 3] in 0..255 → probabilities [n, genres].
-    spec : MelSpec
-        Parameters of the images.
+    network : Network
+        The network.
     """
 
-    def __init__(self, model: keras.Model, spec: MelSpec) -> None:
+    def __init__(self, network: Network) -> None:
         import keras
         import tensorflow as tf
 
-        self._spec = spec
-        taken, last = _opened(model)
-        outputs = keras.Model(model.inputs, [model.outputs[0], *taken])
-        dense = isinstance(last, keras.layers.Dense)
-        self._last = [weights.numpy() for weights in (last.kernel, last.bias)] if dense else None
+        self._spec = network.spec
+        scores = network.opened.scores
+        outputs = keras.Model(scores.inputs, [scores.output, *network.opened.hidden])
         self._infer = tf.function(lambda images: outputs(images, training=False))
 
     def see(self, images: Iterable[np.ndarray], count: int, step: str) -> Seen:
@@ -122,20 +111,5 @@ class Hidden:
         return np.concatenate([self._see(mel_image(batch, self._spec).numpy())[1] for batch in batches])
 
     def _see(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        probabilities, *taken = (output.numpy() for output in self._infer(images.astype(np.float32)))
-        vectors = np.concatenate([one.reshape(len(images), -1) for one in taken], axis=1)
-        if self._last is None:
-            return vectors, np.log(np.maximum(probabilities, _FLOOR))
-        kernel, bias = self._last
-        return vectors, vectors @ kernel + bias
-
-
-def _opened(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
-    """Give what the last layer takes, and that layer; where a model comes last, its last layer is meant."""
-    import keras
-
-    last = model.layers[-1]
-    if isinstance(last, keras.Model):
-        inside, innermost = _opened(last)
-        return keras.tree.flatten(keras.Model(last.inputs, inside)(model.layers[-2].output)), innermost
-    return keras.tree.flatten(last.input), last
+        scores, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
+        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,26 @@ from tumbao.serving.predict import find_assets
 
 if TYPE_CHECKING:
     import keras
+
+_SMALLEST = 1e-37
+"""What counts as the smallest probability: float32 holds no much smaller one."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opened:
+    """A network with its end laid open.
+
+    Parameters
+    ----------
+    hidden : list of keras.KerasTensor
+        What its last layer takes.
+    scores : keras.Model
+        Images to scores [n, genres], float32, whose softmax is the probabilities, where these are too near to 0 and 1
+        to be told apart; for a network that does not end in a dense softmax, the logarithm of its probabilities.
+    """
+
+    hidden: list[keras.KerasTensor]
+    scores: keras.Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +60,50 @@ class Network:
     def spec(self) -> MelSpec:
         """Parameters of the images that the model takes."""
         return self.info.mel
+
+    @functools.cached_property
+    def opened(self) -> Opened:
+        """The model with its end laid open."""
+        return opened(self.model)
+
+
+def opened(model: keras.Model) -> Opened:
+    """Lay a network's end open.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images to probabilities.
+
+    Returns
+    -------
+    opened : Opened
+        What comes before the softmax; it shares the model's layers.
+    """
+    import keras
+
+    hidden, last = _ending(model)
+    if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
+        linear = keras.layers.Dense.from_config({**last.get_config(), "activation": "linear", "name": "scores"})
+        scores = linear(hidden[0])
+        linear.set_weights(last.get_weights())
+    else:
+        logarithm = keras.layers.Lambda(lambda shares: keras.ops.log(keras.ops.maximum(shares, _SMALLEST)))
+        scores = logarithm(model.output)
+    return Opened(hidden, keras.Model(model.input, scores))
+
+
+def _ending(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
+    """Give what the last layer takes, and that layer; where a model comes last, its last layer is meant."""
+    import keras
+
+    last = model.layers[-1]
+    if isinstance(last, keras.Model):
+        inside, innermost = _ending(last)
+        # the layer that is listed before it need not be the one that it takes
+        called = last._inbound_nodes[model.outputs[0]._keras_history.node_index]
+        return keras.tree.flatten(keras.Model(last.inputs, inside)(called.input_tensors)), innermost
+    return keras.tree.flatten(last.input), last
 
 
 def load(folder: str | Path) -> Network:

@@ -20,7 +20,6 @@ from tumbao.serving.explain.attribution import (
     last_map,
     log_odds,
     occlusion,
-    with_scores,
 )
 from tumbao.serving.explain.faithfulness import Faithfulness, measure, random_maps
 from tumbao.serving.explain.inversion import drawn, sound
@@ -153,7 +152,7 @@ def why(network: Network, song: str, items: Iterable[Fragment | Ending], seed: i
         If the items end with one.
     """
     progress.start("why", 4)
-    spec, model = network.spec, with_scores(network.model)
+    spec, model = network.spec, network.opened.scores
     answer, pieces, decisive, samples = _heard(network, model, items)
     progress.advance("why")
     genre, levels = answer.genre, pieces[decisive].levels
