@@ -32,6 +32,7 @@ from tumbao.serving.explain import (
     neighbours_page,
     why_page,
 )
+from tumbao.serving.explain.attribution import log_odds
 from tumbao.serving.explain.dream import FRAGMENT_STEPS, NOISE_STEPS, Dream, Dreamer
 from tumbao.serving.explain.fidelity import fidelity, known_sound
 from tumbao.serving.explain.filters import blocks, telling
@@ -90,7 +91,7 @@ class _Start:
 
     name: str
     levels: np.ndarray
-    probabilities: Sequence[float]
+    scores: np.ndarray
 
 
 def explain(asked: Asked, noise: Console, console: Console) -> int:
@@ -206,25 +207,26 @@ def _of_genres(
     for genre in genres:
         dreams.append(dreamer.from_noise(genre, seed))
         if starts:
-            start = max(starts, key=lambda one: one.probabilities[genre])
+            evidence = log_odds(np.stack([one.scores for one in starts]), genre).numpy()
+            start = starts[int(evidence.argmax())]
             dreams.append(dreamer.from_fragment(genre, start.levels, start.name, seed))
     return [genres_page.section(dreams, network), _filters(network, genres, dreams, around, seed)]
 
 
 def _starts(network: Network, whys: Sequence[Why], around: Surroundings | None) -> list[_Start]:
-    """Collect music to begin with: the songs that are explained, or else what is typical of the library's genres."""
+    """Collect music to begin with: of songs what decides, of the library what is typical of each genre."""
     starts = []
     for one in whys:
         piece = one.pieces[one.decisive]
-        starts.append(_Start(f"{one.song}, from {clock(piece.start_seconds)}", piece.levels, piece.probabilities))
-    if starts or around is None:
+        starts.append(_Start(f"{one.song}, from {clock(piece.start_seconds)}", piece.levels, piece.scores))
+    if around is None:
         return starts
     library, seen = around.library, around.seen
     for genre in range(len(network.genres)):
         row = typical(seen.vectors, library.labels, genre)
         if row is not None:
             name = f"{library.songs[row]}, from {clock(float(library.starts[row]))}"
-            starts.append(_Start(name, _levels(network, around, row), seen.probabilities[row].tolist()))
+            starts.append(_Start(name, _levels(network, around, row), seen.logits[row]))
     return starts
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.serving.explain.planted import PLANTED, click_listener
 from tumbao import progress
@@ -167,9 +168,9 @@ def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network,
 def test_probabilities_are_those_of_the_product(network: Network, explained: Why) -> None:
     info = dataclasses.replace(network.info, calibration=Calibration(4.0, 0.999, 10, 0, "by hand"))
     tempered = why(Network(info, network.model), "song.mp3", [fragment(0, 2)], seed=1)
-    shares = np.array(explained.pieces[0].probabilities)
+    shares = tf.nn.softmax(explained.pieces[0].scores).numpy()
     powers = np.maximum(shares, 1 / 512) ** 0.25  # a smaller one cannot come of an 8-bit model
-    np.testing.assert_allclose(tempered.pieces[0].probabilities, powers / powers.sum(), rtol=1e-3)
+    np.testing.assert_allclose(tempered.answer.probabilities, powers / powers.sum(), rtol=1e-3)
     assert not tempered.answer.confident
 
 

@@ -47,17 +47,17 @@ class Piece:
         Where it begins in the song.
     levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
         Its mel image.
-    probabilities : tuple of float
-        Of each genre, after the model's temperature.
+    scores : np.ndarray [shape=(genres,), dtype=float32]
+        Of each genre, before the softmax and before the model's temperature.
     evidence : float
-        Log-odds of the song's genre.
+        Log-odds of the song's genre, of these scores.
     map : np.ndarray [shape=(image_height, image_width), dtype=float32] or None
         Grad-CAM for the song's genre, where the network allows it and the song is not too long.
     """
 
     start_seconds: float
     levels: np.ndarray
-    probabilities: tuple[float, ...]
+    scores: np.ndarray
     evidence: float
     map: np.ndarray | None
 
@@ -217,9 +217,7 @@ def _heard(
     shown = np.stack([pictures[index] for index in chosen]) if len(chosen) else None
     maps = {} if shown is None else dict(zip(chosen, grad_cam(model, shown, answer.genre, spec), strict=True))
     pieces = tuple(
-        Piece(start, picture, tuple(shares.tolist()), float(weight), maps.get(index))
-        for index, (start, picture, shares, weight) in enumerate(
-            zip(starts, pictures, probabilities, evidence, strict=True)
-        )
+        Piece(start, picture, score, float(weight), maps.get(index))
+        for index, (start, picture, score, weight) in enumerate(zip(starts, pictures, scores, evidence, strict=True))
     )
     return answer, pieces, decisive, samples
