@@ -60,7 +60,7 @@ def test_what_is_written_is_read(buckets: Service) -> None:
     file = Address("gs://music/a b/canción.txt")
     file.write_bytes("Químbara\n".encode())
     assert buckets.objects["music/a b/canción.txt"] == "Químbara\n".encode()
-    assert (file.read_text(), file.is_file(), file.stamp()) == ("Químbara\n", True, "10 1767323045678000000")
+    assert (file.read_text(), file.is_file(), file.stat()) == ("Químbara\n", True, (10, 1_767_323_045_678_000_000))
     with pytest.raises(FileNotFoundError, match="none"):
         (file / "none").read_bytes()
 

@@ -82,15 +82,16 @@ def test_an_address_knows_what_is_there(bucket: Address) -> None:
     assert file.read_text() == "canción\r\n"
     assert bucket.iterdir() == [bucket / "salsa"]
     assert bucket.glob("*/*.txt") == [file] == bucket.files_below()
-    before = file.stamp()
+    before = file.stat()
+    assert before.st_size == 10
     file.write_bytes(b"another length")
-    assert file.stamp() != before
+    assert file.stat() != before
 
 
 def test_what_is_not_there_is_an_error_with_its_address(bucket: Address) -> None:
     for fails in (
         lambda: (bucket / "none").read_bytes(),
-        lambda: (bucket / "none").stamp(),
+        lambda: (bucket / "none").stat(),
         lambda: (bucket / "none").iterdir(),
         lambda: kept(bucket / "none", "none"),
     ):

@@ -9,6 +9,7 @@ import pytest
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.places import place
 from tumbao.pipeline.audio_files import find_audio_files, stamp
 
 
@@ -103,11 +104,12 @@ def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
         find_audio_files([tmp_path / "list.csv"])
 
 
-def test_a_stamp_is_another_for_another_file(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"1")
-    first = stamp(Part(str(path)))
-    path.write_bytes(b"22")
-    assert first is not None
-    assert stamp(Part(str(path))) != first
-    assert stamp(Part(str(tmp_path / "b"))) is stamp(Part("gs://bucket/a")) is None
+@pytest.mark.parametrize("folder", ["{tmp_path}", "ram://stamps"])
+def test_a_stamp_is_another_for_another_file_and_none_for_no_file(tmp_path: Path, folder: str) -> None:
+    file = place(folder.format(tmp_path=tmp_path)) / "a"
+    assert stamp(Part(str(file))) is None
+    file.write_bytes(b"1")
+    first = stamp(Part(str(file)))
+    assert first is not None and first == stamp(Part(str(file)))
+    file.write_bytes(b"22")
+    assert stamp(Part(str(file))) != first

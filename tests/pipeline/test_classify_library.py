@@ -23,6 +23,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from tumbao.components.ingest.places import Address
 from tumbao.pipeline.classify import INTERRUPTED, Asked, run_classify
 from tumbao.pipeline.results_file import ResultsFile
 from tumbao.serving.calibration import Calibration
@@ -162,6 +163,20 @@ def test_changed_files_are_noticed(library: Path, pushed: Path, tmp_path: Path, 
     assert after.pop("loud.flac")["genre"] == "bachata"
     assert after.pop("gone.wav")["error"]["reason"] == "unsupported"
     assert after == {name: line for name, line in before.items() if name not in ("loud.flac", "gone.wav")}
+
+
+def test_songs_in_a_bucket_are_taken_over_until_they_change(pushed: Path, tmp_path: Path, tone: Tone) -> None:
+    bucket = Address(f"ram://{tmp_path.name}")
+    for name, loudness in (("loud.wav", 2.0), ("soft.wav", 0.02)):
+        content = io.BytesIO()
+        soundfile.write(content, loudness * tone(30), RATE, format="wav")
+        (bucket / name).write_bytes(content.getvalue())
+    asked = Asked([bucket], pushed, out=tmp_path / "results.jsonl")
+    status, said = classify(asked)
+    assert (status, "are in" in said) == (0, False)
+    assert f"2 of 2 are in {asked.out} already" in classify(asked)[1]
+    (bucket / "soft.wav").write_bytes((bucket / "loud.wav").read_bytes()[: 2 * 4 * RATE])
+    assert f"1 of 2 are in {asked.out} already" in classify(asked)[1]
 
 
 def test_another_model_answers_anew(library: Path, pushed: Path, tmp_path: Path) -> None:

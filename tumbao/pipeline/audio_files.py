@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
@@ -123,7 +122,7 @@ def stamp(part: Part) -> tuple[int, int] | None:
         Its bytes and when it was modified, in microseconds since 1970; None if it cannot be told.
     """
     try:
-        status = os.stat(part.path)  # noqa: PTH116 - an address is no path
+        status = place(part.path).stat()
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns // 1000

@@ -158,7 +158,7 @@ def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch
     """Count the answers that are there already."""
     left: list[Song] = []
     for song in songs:
-        brief = results.kept(song.part, stamp(song.part))
+        brief = results.kept(song.part)
         if brief:
             tally.briefs[song.part] = brief
         else:

@@ -6,11 +6,10 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry
-from tumbao.components.ingest.places import Address, place
+from tumbao.components.ingest.places import Status, place
 
 SETTLED_SECONDS = 60.0
 """A file that changed within this time may still be on its way."""
@@ -99,12 +98,10 @@ def _told(entry: Entry) -> str:
 
 def _stamp(path: str) -> tuple[str, bool]:
     """Give a file's numbers, and whether it may still be on its way; what is seen in a bucket is whole."""
-    file = place(path)
     try:
-        if isinstance(file, Address):
-            return file.stamp(), False
-        status = Path(path).stat()
+        status = place(path).stat()
     except OSError:
         return "missing", False
-    moving = abs(time.time() - status.st_ctime) < SETTLED_SECONDS  # the system's own time: copies may keep the other
+    # of the times the system's own: copies may keep the other
+    moving = not isinstance(status, Status) and abs(time.time() - status.st_ctime) < SETTLED_SECONDS
     return f"{status.st_size} {status.st_mtime_ns}", moving

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tumbao.components.ingest.audio_error import Reason
+from tumbao.pipeline.audio_files import stamp
 
 if TYPE_CHECKING:
     from tumbao.components.ingest.decoders import Part
@@ -133,15 +134,13 @@ class ResultsFile:
         self._replaced |= key in self._spans
         self._spans[key] = begin, end
 
-    def kept(self, part: Part, stamp: tuple[int, int] | None) -> Brief | None:
+    def kept(self, part: Part) -> Brief | None:
         """Look up an answer that can be taken over.
 
         Parameters
         ----------
         part : Part
-            The song.
-        stamp : tuple of int or None
-            What its file is now, see `audio_files.stamp`.
+            The song. Its file is looked at only if there is an answer.
 
         Returns
         -------
@@ -149,9 +148,10 @@ class ResultsFile:
             None if the song is to be classified.
         """
         made_from, brief = self._kept.get(_key(part), ((), None))
-        if brief is None or stamp is None or brief.reason in _MAY_HEAL:
+        if brief is None or brief.reason in _MAY_HEAL:
             return None
-        return brief if made_from == (*map(str, stamp), self._model) else None
+        now = stamp(part)
+        return brief if now and made_from == (*map(str, now), self._model) else None
 
     def append(self, answer: Answer) -> None:
         """Write an answer; it is in the file when this returns.

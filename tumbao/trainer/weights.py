@@ -178,7 +178,8 @@ def weights_file(name: str) -> Path | None:
     file = place(name)
     if isinstance(file, Path):
         return file if name else None
-    digits = hashlib.sha256(f"{file} {file.stamp()}".encode()).hexdigest()[:16]
+    size, written_ns = file.stat()
+    digits = hashlib.sha256(f"{file} {size} {written_ns}".encode()).hexdigest()[:16]
     return kept(file, f"weights/{digits}/{file.name}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tumbao.components.ingest.decoders import Looked, Part
-from tumbao.components.ingest.places import Address, place
+from tumbao.components.ingest.places import Status, place
 
 _SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the clock's tick
 _COMMITTED_ROWS = 500
@@ -107,13 +107,12 @@ def _key(part: Part) -> str:
 
 def _stamp(part: Part, settled: bool = False) -> str | None:
     """Say by what numbers a file is the same; None where that cannot be said."""
-    file = place(part.path)
     try:
-        if isinstance(file, Address):
-            return file.stamp()
-        status = file.stat()
+        status = place(part.path).stat()
     except OSError:
         return None
+    if isinstance(status, Status):
+        return f"{status.st_size} {status.st_mtime_ns}"
     if settled and time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_SECONDS:
         return None
     return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMES = ("gs://", "ram://")
 """How an address begins: a bucket's, or that of TensorFlow's file system in memory, which tests use."""
@@ -38,6 +38,21 @@ def is_remote(path: str) -> bool:
     [True, False, False]
     """
     return path.startswith(SCHEMES)
+
+
+class Status(NamedTuple):
+    """What is known of a file in a bucket, named as in `os.stat_result`.
+
+    Parameters
+    ----------
+    st_size : int
+        Its bytes.
+    st_mtime_ns : int
+        When it was written, in nanoseconds since 1970.
+    """
+
+    st_size: int
+    st_mtime_ns: int
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -188,11 +203,11 @@ class Address:
                 level = below
         return sorted(map(Address, files))
 
-    def stamp(self) -> str:
-        """Give numbers by which a file is the same: bytes and time of the last change."""
+    def stat(self) -> Status:
+        """Ask for a file's size and time."""
         with _explained(self) as files:
             status = files.stat(self.text)
-            return f"{status.length} {status.mtime_nsec}"
+            return Status(status.length, status.mtime_nsec)
 
     def copy_to(self, target: Path) -> None:
         """Copy a file, or a folder with all files below it, to this machine.
