@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tumbao import progress
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments
+from tumbao.components.ingest.mel import palette
 from tumbao.serving.calibration import temper
 from tumbao.serving.explain.attribution import (
     Occlusion,
@@ -25,6 +26,7 @@ from tumbao.serving.explain.faithfulness import Faithfulness, measure, random_ma
 from tumbao.serving.explain.inversion import drawn, sound
 from tumbao.serving.explain.listening import Region, cut, masked, region
 from tumbao.serving.explain.network import Network
+from tumbao.serving.familiarity import mostly_familiar, traits_of
 from tumbao.serving.song import SongAnswer, combine
 
 MOST_FRAGMENTS = 12
@@ -190,7 +192,8 @@ def _heard(
     network: Network, model: keras.Model, items: Iterable[Fragment | Ending]
 ) -> tuple[SongAnswer, tuple[Piece, ...], int, np.ndarray]:
     """Answer for the song; give its pieces, which of them is the decisive one, and the sound of that one."""
-    spec, calibration = network.spec, network.info.calibration
+    spec, colours, calibration = network.spec, palette(network.spec), network.info.calibration
+    familiarity, familiar = network.info.familiarity, []
     starts: list[float] = []
     pictures: list[np.ndarray] = []
     scores: list[np.ndarray] = []
@@ -204,6 +207,8 @@ def _heard(
             evidence = float(log_odds(score, genre)[0])
             if genre not in best or evidence > best[genre][0]:
                 best[genre] = evidence, len(pictures), fragment.samples
+        known = familiarity is None or fragment.padded or familiarity.covers(traits_of(colours[picture]))
+        familiar.append(known)
         starts.append(fragment.index * spec.fragment_seconds)
         pictures.append(picture)
         scores.append(score[0])
@@ -211,6 +216,7 @@ def _heard(
     if calibration:
         probabilities = temper(probabilities, calibration.temperature)
     answer = combine(probabilities, calibration.threshold if calibration else 0.0)
+    answer = dataclasses.replace(answer, confident=answer.confident and mostly_familiar(familiar))
     evidence = log_odds(np.stack(scores), answer.genre).numpy()
     _, decisive, samples = best[answer.genre]
     chosen = np.sort(np.argsort(-evidence, kind="stable")[:MOST_FRAGMENTS]) if last_map(model) else ()
