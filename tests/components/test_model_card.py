@@ -326,6 +326,9 @@ def test_a_synthetic_library_is_said_at_the_top_and_beside_every_figure(
     for heading in ("Training Data", "Results", "Results by Genre", "Failures by Genre", "Calibration"):
         assert f"### {heading} *synthetic library*\n" in synthetic[0]
     assert "nobody’s recording is in it" in synthetic[0]
+    assert "Sorting a music library is not among them" in synthetic[0]
+    assert "Sorting and searching" in real[0]
+    assert "Sorting and searching" not in synthetic[0]
     assert "ynthetic" not in real[0]
     assert "**nothing is known here of what the recordings’ holders allow.**" in real[0]
 
@@ -374,11 +377,12 @@ def test_licences_are_those_of_the_list(real: tuple[str, str], tmp_path: Path) -
 def test_files_for_phones_have_their_row_and_the_browser_its_reason(real: tuple[str, str]) -> None:
     measured, asked = rows(real[0], "Files for Phones and Browsers")
     assert measured == [
-        *("classifier-int8.tflite", "passed", "LiteRT", "int8", "36.1 MB", "36"),
-        *("97.2 %", "75.0 %", "77.8 %", "0.0287", "65 ms"),
+        *("classifier-int8.tflite", "passed", "LiteRT", "int8", "36.1 MB", "65 ms", "36"),
+        *("97.2 %", "75.0 %", "77.8 %", "0.0287"),
     ]
     assert asked[1:3] == ["not measured: no Chromium", "browser"]
-    assert asked[5:] == ["0", *"–––––"]
+    assert asked[5:] == ["–", "0", *"––––"]
+    assert "answers as it does, wherever that was measured; it was not measured in the browser." in real[0]
 
 
 def test_digests_are_what_the_documented_command_prints(tmp_path: Path) -> None:
