@@ -120,6 +120,7 @@ def test_every_fragment_of_val_and_test_has_the_heads_answer(figures: Path) -> N
                 line = found[split, f"canción {song}", fragment]
                 assert line["probabilities"] == pytest.approx(expected, abs=1e-4)
                 assert line["label"] == label
+                assert line["number"] == song + 1
 
 
 def test_the_figures_are_those_of_the_test_songs_calibrated_on_val(figures: Path) -> None:

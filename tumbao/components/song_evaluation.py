@@ -34,7 +34,10 @@ LEAST_FRAGMENTS = 50
 
 
 class SongFigures(types.Artifact):
-    """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment."""
+    """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment.
+
+    A song's `number` there stands in place of its name where names are not to be told, such as on the model card.
+    """
 
     TYPE_NAME = "tumbao.SongFigures"
 
@@ -82,7 +85,13 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         known,
         json.loads(genres),
     )
-    rows = [{"split": split} | one for split, answers in predictions.items() for one in answers]
+    names = sorted({one["song"] for answers in predictions.values() for one in answers})
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    rows = [
+        {"split": split, "number": numbers[one["song"]]} | one
+        for split, answers in predictions.items()
+        for one in answers
+    ]
     _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1, ensure_ascii=False))
     _write(f"{figures.uri}/predictions.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
 

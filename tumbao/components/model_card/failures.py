@@ -24,6 +24,8 @@ class Mistake:
     ----------
     song : str
         Its name in the library.
+    number : int
+        Its number in SongEvaluation's predictions.
     answer : str
         The genre that it is taken for.
     confidence, of_truth : float
@@ -33,6 +35,7 @@ class Mistake:
     """
 
     song: str
+    number: int
     answer: str
     confidence: float
     of_truth: float
@@ -91,7 +94,7 @@ def genre_answers(
     Parameters
     ----------
     predictions : iterable of mapping
-        Song, label and probabilities of each fragment.
+        Song, its number, label and probabilities of each fragment.
     genres : sequence of str
         The genres in the order of the labels.
     temperature : float
@@ -104,9 +107,10 @@ def genre_answers(
     """
     songs: dict[str, list[np.ndarray]] = {}
     labels: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for one in predictions:
         songs.setdefault(one["song"], []).append(np.array(one["probabilities"]))
-        labels[one["song"]] = one["label"]
+        labels[one["song"]], numbers[one["song"]] = one["label"], one["number"]
     answers = song_probabilities([np.stack(song) for song in songs.values()], temperature)
     mistakes: dict[int, list[Mistake]] = {label: [] for label in range(len(genres))}
     for (song, fragments), probabilities in zip(songs.items(), answers, strict=True):
@@ -114,7 +118,7 @@ def genre_answers(
         if answer != truth:
             wrong = sum(int(fragment.argmax()) != truth for fragment in fragments)
             sure = float(probabilities[answer]), float(probabilities[truth])
-            mistakes[truth].append(Mistake(song, genres[answer], *sure, wrong, len(fragments)))
+            mistakes[truth].append(Mistake(song, numbers[song], genres[answer], *sure, wrong, len(fragments)))
     counts = Counter(labels.values())
     return tuple(
         _of_genre(genre, counts[label], sorted(mistakes[label], key=lambda one: -one.confidence))

@@ -111,8 +111,6 @@ def _missed(card: Card, label: int) -> str:
 
 def _mistakes(card: Card) -> Iterator[tuple[str, str, Mistake]]:
     """Give the songs that are shown, by name only where nobody's library is told of."""
-    number = 0
     for one in card.answers:
         for mistake in one.mistakes[:EXAMPLES]:
-            number += 1
-            yield mistake.song if card.info.training_data.synthetic else f"{number}", one.genre, mistake
+            yield mistake.song if card.info.training_data.synthetic else f"{mistake.number}", one.genre, mistake
