@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
 import os
-from collections.abc import Callable
 
 import numpy as np
 
@@ -107,10 +105,12 @@ def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.
     AudioError
         If the file has become unusable since.
     """
+    from tumbao.components.ingest import mel  # TensorFlow
+
     start = float(song.starts[index])
     end = start + (song.seconds if song.padded else spec.fragment_seconds)
     fragment, *_ = Fragments(decoders.read(Part(song.path, start, end), spec, song.sha256))
-    return _front_end(spec)(fragment.samples)
+    return mel.traced_levels(spec)(fragment.samples)
 
 
 def _entries(library: Place, layout: str) -> list[Entry]:
@@ -120,7 +120,9 @@ def _entries(library: Place, layout: str) -> list[Entry]:
 
 
 def _hear(song: Song, spec: MelSpec, decoders: Decoders) -> Heard | Rejected:
-    levels, padded, starts, values = _front_end(spec), False, [], []
+    from tumbao.components.ingest import mel  # TensorFlow: seconds that an empty library need not spend
+
+    levels, padded, starts, values = mel.traced_levels(spec), False, [], []
     try:
         items = Fragments(decoders.read(song.part, spec, song.sha256))
         for item in items:
@@ -145,14 +147,3 @@ def _hear(song: Song, spec: MelSpec, decoders: Decoders) -> Heard | Rejected:
         starts=np.array(starts),
         values=np.array(values),
     )
-
-
-@functools.lru_cache(maxsize=2)
-def _front_end(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
-    import tensorflow as tf  # seconds that an empty library need not spend
-
-    from tumbao.components.ingest import mel
-
-    signature = [tf.TensorSpec([1, spec.fragment_samples], tf.float32)]
-    traced = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
-    return lambda samples: traced(samples[np.newaxis])[0].numpy()

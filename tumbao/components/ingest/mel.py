@@ -8,6 +8,7 @@ own maximum.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import matplotlib
 import numpy as np
@@ -163,6 +164,25 @@ def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
     image = image[:, ::-1] if rows is None else tf.transpose(tf.tensordot(image, rows.T, [[1], [0]]), [0, 2, 1])
     levels = tf.round((image + spec.dynamic_range_db) * (255.0 / spec.dynamic_range_db))
     return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
+
+
+@functools.lru_cache(maxsize=2)
+def traced_levels(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
+    """Trace the front-end, for one fragment after the other.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    levels : callable
+        Samples of one fragment [fragment_samples] → what `mel_levels` gives for it.
+    """
+    signature = [tf.TensorSpec([1, spec.fragment_samples], tf.float32)]
+    traced = tf.function(lambda fragments: mel_levels(fragments, spec), input_signature=signature)
+    return lambda samples: traced(samples[np.newaxis])[0].numpy()
 
 
 def mel_image(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:

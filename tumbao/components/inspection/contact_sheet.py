@@ -74,6 +74,5 @@ def contact_sheet(songs: Sequence[Measured], spec: MelSpec) -> list[Frame]:
                 continue
             finally:
                 progress.advance("draw")
-            levels = mel.mel_levels(fragment[None], spec)[0].numpy()
-            frames.append(Frame(song, records.to_png(levels, mel.palette(spec))))
+            frames.append(Frame(song, records.to_png(mel.traced_levels(spec)(fragment), mel.palette(spec))))
     return frames

@@ -81,12 +81,14 @@ def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: Me
     ValueError
         If the library is not there or makes no sense.
     """
+    from tumbao.components.ingest import mel  # TensorFlow: seconds that a help text need not spend
+
     library = library.absolute()
     entries = read_library(library, layout, genres)
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
     catalog = look_through(library, entries, wanted, spec)
     progress.start("listen", len(catalog.songs))
-    levels = _front_end(spec)
+    levels = mel.traced_levels(spec)
     with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(lambda song: _listen(song, spec, decoders, levels), catalog.songs))
     songs, unusable = _without_copies(outcomes)
@@ -99,16 +101,6 @@ def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: Me
         rejected=rejected,
         rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
     )
-
-
-def _front_end(spec: MelSpec) -> Levels:
-    import tensorflow as tf  # seconds that a help text need not spend
-
-    from tumbao.components.ingest import mel
-
-    signature = [tf.TensorSpec([1, spec.fragment_samples], tf.float32)]
-    traced = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
-    return lambda samples: traced(samples[None])[0].numpy()
 
 
 def _listen(song: Song, spec: MelSpec, decoders: Decoders, levels: Levels) -> Measured | Rejected:
