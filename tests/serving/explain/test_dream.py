@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,8 +82,24 @@ def test_the_slope_leads_around_colours_that_the_model_undoes_itself(push: Calla
     np.testing.assert_allclose(gradient, np.repeat(kernel[::-1, 1:2], 64, axis=1) / 64 / 255, rtol=1e-4)
 
 
+def test_loops_that_are_written_out_have_a_slope(tiny: Network) -> None:
+    short = dataclasses.replace(tiny.spec, image_width=8)
+    first = levels(short)
+    outputs = keras.layers.Dense(3, "softmax")(keras.layers.LSTM(2, unroll=True)(first.output))
+    uphill = slope(keras.Model(first.input, outputs), short, lambda answer, index: answer[0, index])
+    gradient, _ = uphill(np.full(short.image_shape[:2], 99.0, np.float32), 1)
+    assert gradient.any(axis=0).all()
+
+
+def test_of_a_model_that_undoes_colours_within_a_model_no_gradient_is_found(tiny: Network) -> None:
+    images = keras.Input(tiny.spec.image_shape)
+    model = keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(levels(tiny.spec)(images))))
+    with pytest.raises(ValueError, match=r"none is found.* a model within the model"):
+        slope(model, tiny.spec, lambda answer, index: answer[0, index])
+
+
 def test_a_model_without_gradients_is_refused(tiny: Network) -> None:
     images = keras.Input(tiny.spec.image_shape)
     model = keras.Model(images, keras.ops.cast(keras.ops.cast(images, "int32"), "float32")[:, 0, 0])
-    with pytest.raises(ValueError, match="without gradients"):
+    with pytest.raises(ValueError, match="none is found"):
         slope(model, tiny.spec, lambda answer, index: tf.gather(answer[0], index))

@@ -33,25 +33,24 @@ def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
     Returns
     -------
     slope : callable
-        See `Slope`. Pictures may be of any size that the model takes.
+        See `Slope`. Pictures may be of any size that the model takes; of the spec's alone where the model undoes the
+        colour map itself.
 
     Raises
     ------
     ValueError
-        If nothing in the picture leads the model by gradients, as where it asks trees.
+        If no gradient is found from the model to the picture, as where it asks trees.
     """
-    from_levels = _from_levels(model, spec)
+    size, from_levels = _from_levels(model, spec)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)], autograph=False
-    )
+    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32), tf.TensorSpec([], tf.int32)], autograph=False)
     def uphill(levels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         measured = measure(from_levels(levels[tf.newaxis]), index)
         (gradient,) = tf.gradients(measured, levels)
         if gradient is None:
             raise ValueError(
-                "Expected a model that a picture leads step by step. Received: one without gradients, such as trees "
-                "or descriptors."
+                "Expected a model with a gradient from its answer to the picture. Received: one where none is found, "
+                "as in models that ask trees, or that undo the colours of the picture in a model within the model."
             )
         return gradient, measured
 
@@ -64,13 +63,15 @@ def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
     return of
 
 
-def _from_levels(model: keras.Model, spec: MelSpec) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Give the model as a function of levels; if it undoes the colour map itself, of what it finds there."""
+def _from_levels(
+    model: keras.Model, spec: MelSpec
+) -> tuple[tuple[int | None, int | None], Callable[[tf.Tensor], tf.Tensor]]:
+    """Give the size of pictures and the model of their levels; if it undoes the colours, of what it finds there."""
     size = spec.image_shape[:2]
     takes = [one for one in model.operations if type(one).__name__ == "Take" and one.output.shape[1:] == size]
     if takes:
         rest = keras.Model(takes[0].output, model.output)
-        return lambda levels: rest(levels / 255.0, training=False)
+        return size, lambda levels: rest(levels / 255.0, training=False)
     colours = tf.constant(palette(spec), tf.float32)
 
     def coloured(levels: tf.Tensor) -> tf.Tensor:
@@ -79,4 +80,4 @@ def _from_levels(model: keras.Model, spec: MelSpec) -> Callable[[tf.Tensor], tf.
         index = tf.cast(below, tf.int32)
         return model(tf.gather(colours, index) * (1 - share) + tf.gather(colours, index + 1) * share, training=False)
 
-    return coloured
+    return (None, None), coloured
