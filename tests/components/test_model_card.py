@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,7 +32,7 @@ from tumbao.components.song_evaluation import SongFigures
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.familiarity import Familiarity
-from tumbao.serving.model_info import ModelFile, ModelInfo, Split, TrainingData
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
 
 ATTACK = "<script>alert(1)</script>|*x*\n# no heading"
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
@@ -133,6 +134,7 @@ class Run:
         weights: str = "d1ce",
         failures: tuple[str, ...] = (),
         licences: dict[str, int] | None = None,
+        tuned: bool = False,
     ) -> Run:
         truth, answers = answered()
         accuracy = float(accuracy_score(truth, answers.argmax(axis=1)))
@@ -172,6 +174,8 @@ class Run:
         assets = self.folder / "model" / "Format-Serving" / "assets.extra"
         assets.mkdir(parents=True)
         (assets.parent / "saved_model.pb").write_bytes(b"graph")
+        layer = keras.layers.Conv2D(1, 1, name="block5_conv1", trainable=tuned)
+        (assets / ARCHITECTURE_FILE).write_text(keras.Sequential([layer], name="tumbao").to_json())
         ModelInfo(
             created="2026-05-04T03:02:01+00:00",
             genres=self.genres,
@@ -501,6 +505,15 @@ def test_the_card_says_whether_the_model_may_be_pushed(
 def test_whose_weights_are_in_it_is_said(tmp_path: Path, network: str, weights: str, sentence: str) -> None:
     markdown, _ = Run(tmp_path / "run", network).write(weights=weights).card()
     assert markdown.count(sentence) == 1
+
+
+@pytest.mark.parametrize(("weights", "tuned"), [("d1ce", False), ("d1ce", True), ("random", False), ("random", True)])
+def test_a_trunk_that_is_not_as_others_left_it_is_said(tmp_path: Path, weights: str, tuned: bool) -> None:
+    markdown, _ = Run(tmp_path / "run").write(weights=weights, tuned=tuned).card()
+    (network,) = re.findall(r"^- [*][*]Network:.*$", markdown, re.M)
+    assert ("fine-tuned: in the last epochs" in network) == tuned
+    assert ("not those: they are random" in network) == (weights == "random")
+    assert ("SHA-256 d1ce, before the fine-tuning." in markdown) == (tuned and weights == "d1ce")
 
 
 def other_accuracy(folder: Path) -> None:

@@ -21,11 +21,11 @@ from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.data import Card
-from tumbao.components.model_card.provenance import Source, content, versions
+from tumbao.components.model_card.provenance import Source, content, fine_tuned, versions
 from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_html, to_markdown
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS
-from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, INFO_FILE, ModelInfo
 from tumbao.trainer.peers.registry import peer
 from tumbao.trainer.run import HISTORY_FILE
 
@@ -109,6 +109,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
     found = Card(
         info=_info(f"{serving}/{ASSETS_FOLDER}"),
         peer=peer(network),
+        fine_tuned=fine_tuned(_read(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}")),
         catalog=json.loads(_read(f"{manifests}/catalog.json")),
         ingested=_lines(f"{ingested.uri}/ingested.jsonl"),
         rejected=_lines(f"{rejected.uri}/rejected.jsonl"),

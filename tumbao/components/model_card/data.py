@@ -35,6 +35,8 @@ class Card:
         What the model says of itself.
     peer : Peer
         Which network it is.
+    fine_tuned : bool
+        Whether the last block of its trunk learned too.
     catalog : mapping
         The catalogue's description, `catalog.json`.
     ingested, rejected : sequence of mapping
@@ -68,6 +70,7 @@ class Card:
 
     info: ModelInfo
     peer: Peer
+    fine_tuned: bool
     catalog: Mapping[str, Any]
     ingested: Lines
     rejected: Lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -100,6 +101,23 @@ def content(folder: str) -> Content:
                 size += len(block)
         lines.update(f"{digest.hexdigest()}  {name}\n".encode())
     return Content(len(below), size, lines.hexdigest())
+
+
+def fine_tuned(architecture: str) -> bool:
+    """Tell whether the last block of a trunk learned with the layers after it.
+
+    Parameters
+    ----------
+    architecture : str
+        The model's `ARCHITECTURE_FILE`.
+
+    Returns
+    -------
+    bool
+        Whether a convolution of VGG-16's fifth block is among the layers that learn.
+    """
+    layers = [layer["config"] for layer in json.loads(architecture)["config"]["layers"]]
+    return any(layer["name"].startswith("block5_conv") and layer["trainable"] for layer in layers)
 
 
 def versions() -> dict[str, str]:

@@ -23,6 +23,10 @@ PRETRAINED = {
 RANDOM = "The trunk’s weights are random: this is a trial of the machinery, no model to be used."
 """What is to be said where there were none."""
 
+UNLEARNED = "; but in this model the trunk’s weights are not those: they are random"
+TUNED = "; and fine-tuned: in the last epochs of training the trunk’s last block learned too"
+"""What is to be added to the network's summary, which speaks of a trunk that is as others left it."""
+
 
 def words(card: Card) -> dict[str, Any]:
     """Put together what the templates say.
@@ -40,7 +44,9 @@ def words(card: Card) -> dict[str, Any]:
     songs = {split: sum(one.songs[split] for one in card.music) for split in SPLITS}
     mistakes = list(_mistakes(card))
     scores, pretrained, digest = card.scores, card.peer.trunk.pretrained, card.info.versions["backbone_weights"]
-    known = digest != "random"
+    known, tuned = digest != "random", card.fine_tuned
+    summary = card.peer.summary + ("" if known or not pretrained else UNLEARNED) + (TUNED if tuned else "")
+    origin = f"SHA-256 {digest}{', before the fine-tuning' if tuned else ''}"
     return {
         "card": card,
         "synthetic": card.info.training_data.synthetic,
@@ -49,7 +55,8 @@ def words(card: Card) -> dict[str, Any]:
         "splits": SPLITS,
         "totals": songs,
         "pretrained": PRETRAINED[pretrained] if known or not pretrained else RANDOM,
-        "weights": f"SHA-256 {digest}" if known else "random, never trained" if pretrained else "none of others",
+        "network": summary,
+        "weights": origin if known else "random" if pretrained else "none of others",
         "protocol": _protocol(card),
         "two_sides": _two_sides(card),
         "artists": any(one.artists for one in card.music),
