@@ -317,6 +317,27 @@ def test_in_a_fixed_split_new_songs_are_never_tested(seed: int) -> None:
     assert new[0] > new[1] > 0
 
 
-def test_a_genre_whose_test_songs_are_gone_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Received no song of genre1 in test\. The test songs are fixed"):
-        fixed_split(library(9, 9), {"genre0/003.mp3"}, 0)
+@pytest.mark.parametrize("seed", range(10))
+def test_a_genre_without_fixed_test_songs_is_given_a_tenth_once(seed: int) -> None:
+    songs = library(30, 30)
+    first = split_songs({"genre0": songs["genre0"]}, "song", seed)
+    grown = fixed_split(songs, first["test"].keys(), seed)
+    assert {song for song in grown["test"] if song in songs["genre0"]} == first["test"].keys()
+    assert {song for song in grown["test"] if song in songs["genre1"]} == {
+        song for song in split_songs(songs, "song", seed)["test"] if song in songs["genre1"]
+    }
+    assert fixed_split(songs, grown["test"].keys(), seed) == grown
+
+
+def test_test_songs_are_chosen_of_what_nobody_learned_from_as_long_as_there_is_something() -> None:
+    songs = library(30)
+    names = sorted(songs["genre0"])
+    assert fixed_split(songs, (), 0, learned=names[2:])["test"].keys() <= set(names[:2])
+    assert fixed_split(songs, (), 0, learned=names) == split_songs(songs, "song", 0)
+
+
+def test_a_genre_with_nothing_but_fixed_test_songs_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no song of genre1 in train, genre1 in val\. The test songs are fixed: add"):
+        fixed_split(library(9, 3), library(0, 3)["genre1"], 0)
+    with pytest.raises(ValueError, match="genre1 has 2 and needs 1 more"):
+        fixed_split(library(9, 2), (), 0)

@@ -1,6 +1,6 @@
 """Continuous training: look at a library now and then, and run the pipeline when it has changed.
 
-New models are compared with the one that stands on the same test songs, see `catalog.FIXED`. What the last run that
+New models are compared with the one that stands on the same test songs, see `fixed_tests`. What the last run that
 came to its end had seen is kept in the workspace: a run that failed is tried again at the next look, and other settings
 are a reason to run as well.
 """
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.pipeline import local, run_apart
 from tumbao.pipeline.library_look import SETTLED_SECONDS, Look, difference, look
@@ -146,8 +147,12 @@ def _reason(file: Path, settings: dict[str, Any], found: Look) -> str:
 
 def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
     """Run to the end, say what came of it, and give an exit code."""
+    catalogs = asked.workspace / "catalogs"
+    tests = fixed_tests.kept(catalogs)
     before = {record.run for record in read_runs(asked.workspace)}
     code = stop.wait_for(run_apart.start(asked))
+    if chosen := fixed_tests.newly_chosen(tests, fixed_tests.kept(catalogs)):
+        say(chosen)
     new = [record for record in read_runs(asked.workspace) if record.run not in before]
     if not new:
         say(f"The run did not begin: exit code {code}.")

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from tumbao import progress
+from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import Decoders, Part
 from tumbao.components.ingest.folding import Folded
@@ -29,7 +30,7 @@ from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
-from tumbao.components.ingest.splits import Assignment, artists_on_two_sides, fixed_split, given_splits, split_songs
+from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
 from tumbao.components.ingest.whole_folder import write_whole_folder
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -361,10 +362,7 @@ GIVEN = "given"
 """The split method that takes the library's own splits; the others are `splits.METHODS`, and `FIXED`."""
 
 FIXED = "fixed"
-"""The split method that keeps the test songs of the first split drawn so."""
-
-FIXED_FOLDER = "fixed"
-"""Where, beside the manifests, the manifest of these test songs is kept. Without it they are chosen anew."""
+"""The split method that keeps the test songs of the first split drawn so, see `fixed_tests`."""
 
 MANIFEST_COLUMNS = (
     "entry",
@@ -416,7 +414,7 @@ def write_manifests(
         Gives the fragments' length.
     method : str
         One of `splits.METHODS`, `GIVEN` for the library's own splits, whatever the protocol, or `FIXED`: stratified
-        when it is drawn first; from then on no other song is tested, and songs that come are for train and val.
+        when it is drawn first; from then on songs that come are for train and val, but for genres without test songs.
 
     Returns
     -------
@@ -426,7 +424,7 @@ def write_manifests(
     Raises
     ------
     ValueError
-        If a genre has too few songs, or a fixed split is not by song.
+        If a genre has too few songs, or a fixed split is not by song or has lost its test songs.
     """
     if method == FIXED and protocol != "song":
         raise ValueError(f"Expected to split by song where the test songs are fixed. Received: protocol={protocol!r}")
@@ -440,7 +438,8 @@ def write_manifests(
     if method == GIVEN:
         assignment = given_splits(counts, ((song.song, song.split) for song in catalog.songs))
     elif method == FIXED:
-        assignment = _fixed(catalog, folder, counts, seed)
+        fixed = fixed_tests.draw(counts, {_content(song): song.song for song in catalog.songs}, folder, seed)
+        assignment = fixed.assignment
     else:
         assignment = split_songs(counts, protocol, seed, method=method, artists=artists)
     texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], protocol, spec) for split in SPLITS}
@@ -468,22 +467,11 @@ def write_manifests(
     target = folder / digest
     write_whole_folder(target, texts)
     if method == FIXED:
-        write_whole_folder(folder / FIXED_FOLDER, {"test.csv": texts["test.csv"]})
+        fixed_tests.keep(fixed, texts["test.csv"], folder)
     return target  # type: ignore[return-value] # what is below a path is a path, below an address an address
 
 
-def _fixed(catalog: Catalog, folder: Place, counts: Mapping[str, Mapping[str, int]], seed: int) -> Assignment:
-    """Split with the test songs that are kept, found by content or else by name; choose them where there are none."""
-    kept = folder / FIXED_FOLDER / "test.csv"
-    if not kept.exists():
-        return split_songs(counts, "song", seed)
-    rows = list(csv.DictReader(io.StringIO(kept.read_bytes().decode(), newline="")))
-    songs = {_content(song): song.song for song in catalog.songs}
-    tests = {songs.get((row["sha256"], row["start"], row["end"]), row["song"]) for row in rows}
-    return fixed_split(counts, tests, seed)
-
-
-def _content(song: Song) -> tuple[str, str, str]:
+def _content(song: Song) -> fixed_tests.Content:
     """Tell what is heard, as a manifest tells it: the file's hash, begin and end."""
     return song.sha256, str(song.start_seconds), "" if song.end_seconds is None else str(song.end_seconds)
 

@@ -96,14 +96,19 @@ def split_songs(
     return _stratified(songs, protocol, seed)
 
 
-def _stratified(songs: Songs, protocol: str, seed: int, tests: Collection[str] | None = None) -> Assignment:
+def _stratified(
+    songs: Songs, protocol: str, seed: int, tests: Collection[str] = (), learned: Collection[str] = ()
+) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
         units = _units(counts, protocol)
         units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit[0]}:{unit[1]}".encode()).digest())
         held_out = math.ceil(len(units) * _HELD_OUT_SHARE)
-        test = units[:held_out] if tests is None else [unit for unit in units if unit[0] in tests]
-        rest = units[held_out:] if tests is None else [unit for unit in units if unit[0] not in tests]
+        test = [unit for unit in units if unit[0] in tests]
+        if not test:
+            test = ([unit for unit in units if unit[0] not in learned] or units)[:held_out]
+        tested = set(test)
+        rest = [unit for unit in units if unit not in tested]
         sides = {"test": test, "val": rest[:held_out], "train": rest[held_out:]}
         for split, members in sides.items():
             for song, fragments in members:
@@ -111,7 +116,7 @@ def _stratified(songs: Songs, protocol: str, seed: int, tests: Collection[str] |
     return _in_order(assignment)
 
 
-def fixed_split(songs: Songs, tests: Collection[str], seed: int) -> Assignment:
+def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
     """Split by song, with test songs that are fixed.
 
     Parameters
@@ -119,14 +124,16 @@ def fixed_split(songs: Songs, tests: Collection[str], seed: int) -> Assignment:
     songs : mapping of str to mapping of str to int
         Genre → song → number of its fragments.
     tests : collection of str
-        The test songs; some may be gone.
+        The test songs; some may be gone. A genre without any is given some: a tenth of its songs.
     seed : int
         Changes which of the others go to val. While no song comes or goes, they are those of `split_songs`.
+    learned : collection of str
+        Songs that are chosen for test only where a genre has no other.
 
     Returns
     -------
     assignment : dict
-        Split → song → indexes of its fragments: no song but `tests` stands in test.
+        Split → song → indexes of its fragments: of a genre with `tests` no other song stands in test.
 
     Raises
     ------
@@ -139,8 +146,9 @@ def fixed_split(songs: Songs, tests: Collection[str], seed: int) -> Assignment:
     >>> sides["test"]
     {'b': [0, 1, 2]}
     """
-    assignment = _stratified(songs, "song", seed, tests)
-    _require_genres(songs, assignment, "The test songs are fixed: add songs for train and val, or fix others.")
+    _require_units(songs, "song", _unit_names("song", {}))
+    assignment = _stratified(songs, "song", seed, tests, learned)
+    _require_genres(songs, assignment, "The test songs are fixed: add songs, which go to train and val.")
     return assignment
 
 
