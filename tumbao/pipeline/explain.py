@@ -41,6 +41,7 @@ from tumbao.serving.explain.inversion import levels_of
 from tumbao.serving.explain.neighbours import typical
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import write_explanation
+from tumbao.serving.explain.slope import NoGradientError
 from tumbao.serving.explain.surroundings import Asked as Placed
 from tumbao.serving.explain.surroundings import Surroundings, surroundings
 from tumbao.serving.explain.why import Why, why
@@ -198,7 +199,7 @@ def _of_genres(
     """Dream, and look at filters, which dreams tell apart where there is no library."""
     try:
         dreamer = Dreamer(network)
-    except ValueError as error:
+    except NoGradientError as error:
         trouble = f"Filters are shown of models with VGG-16 only. {error}"
         return [genres_page.section([], network, str(error)), filters_page.section([], network, trouble=trouble)]
     starts = _starts(network, whys, around)

@@ -91,16 +91,26 @@ def test_of_a_long_song_the_fragments_that_matter_are_mapped(network: Network, m
     assert "3 fragments" in page and "The song is long: the 2 that speak most for salsa are shown." in page
 
 
-def test_a_network_of_frames_is_explained_by_occlusion_alone(push: Push) -> None:
+def test_a_network_of_frames_is_explained_without_grad_cam(push: Push) -> None:
     frames = frames_of(PLANTED)
     mean = keras.layers.GlobalAveragePooling1D()(frames.output)
     dense = keras.layers.Dense(3, "softmax", kernel_initializer=keras.initializers.GlorotUniform(5))
     network = load(push(keras.Model(frames.input, dense(mean)), PLANTED))
     explained = why(network, "frames.mp3", [fragment(0, 3), fragment(1, 9)], seed=1)
-    assert [method.name for method in explained.methods] == [OCCLUSION]
+    assert {method.name for method in explained.methods} == {OCCLUSION, GRADIENTS}
     assert all(piece.map is None for piece in explained.pieces)
     page = section([explained], network)
-    assert "through which no gradient passes" in page and "Grad-CAM over" not in page
+    assert "there is no Grad-CAM of it. The fragment" in page and "Grad-CAM over" not in page
+
+
+def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push) -> None:
+    images = keras.Input(PLANTED.image_shape)
+    frames = frames_of(PLANTED)(images)
+    outputs = keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling1D()(frames))
+    network = load(push(keras.Model(images, outputs), PLANTED))
+    explained = why(network, "frames.mp3", [fragment(0, 3)], seed=1)
+    assert [method.name for method in explained.methods] == [OCCLUSION]
+    assert "no gradient is found from its answer" in section([explained], network)
 
 
 def test_a_song_that_breaks_is_an_error(network: Network) -> None:

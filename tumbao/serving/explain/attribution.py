@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.explain.slope import Slope
 
 TIMES = 15
 """Windows of time that are silenced one after the other: 2 s each of a fragment of 30 s."""
@@ -27,7 +28,7 @@ STEPS = 16
 """Points on the way from silence to the fragment at which gradients are taken."""
 
 _AT_ONCE = 8
-"""Pictures in one pass through the network; half as many where gradients are kept."""
+"""Pictures in one pass through the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,48 +151,26 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
     return Occlusion(times, bands, np.add.outer(by_row, by_column))
 
 
-def integrated_gradients(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
+def integrated_gradients(uphill: Slope, levels: np.ndarray, genre: int) -> np.ndarray:
     """Follow the evidence from silence to the fragment (Sundararajan, Taly & Yan 2017), its levels rising together.
 
     Parameters
     ----------
-    model : keras.Model
-        Of `network.Opened`.
+    uphill : callable
+        Of `Network.uphill`.
     levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
         The fragment.
     genre : int
         Index of the genre.
-    spec : MelSpec
-        Names the colour map.
 
     Returns
     -------
     map : np.ndarray [shape=(image_height, image_width), dtype=float32]
         Log-odds that each pixel is worth. The sum is what the fragment has more than silence, but for the size of
-        `STEPS`.
-
-    Raises
-    ------
-    ValueError
-        If the network has no gradient, as one that rounds its input.
+        `STEPS` and the rounding of the palette's colours.
     """
-
-    def slope(images: tf.Tensor) -> tf.Tensor:
-        evidence = log_odds(model(images, training=False), genre)
-        (gradients,) = tf.gradients(evidence, images)
-        if gradients is None:
-            raise ValueError("This network rounds its input and has no gradient towards it. Use occlusion.")
-        return gradients
-
-    # as a graph, which leaves out the gradients towards the weights; they would cost as much again
-    graph = tf.function(slope, input_signature=[tf.TensorSpec([None, *spec.image_shape], tf.float32)], autograph=False)
-    total = np.zeros(levels.shape, np.float32)
-    for begin in range(0, STEPS, _AT_ONCE // 2):
-        steps = np.arange(begin, min(begin + _AT_ONCE // 2, STEPS))[:, np.newaxis, np.newaxis]
-        gradients = graph(tf.constant(paint(levels * (steps + 0.5) / STEPS, spec))).numpy()
-        way = paint(levels * (steps + 1.0) / STEPS, spec) - paint(levels * (steps + 0.0) / STEPS, spec)
-        total += (gradients * way).sum(axis=(0, 3))
-    return total
+    shares = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
+    return levels * np.mean([uphill(levels * share, genre)[0] for share in shares], axis=0)
 
 
 def last_map(model: keras.Model) -> keras.layers.Layer | None:

@@ -16,10 +16,10 @@ from scipy.ndimage import gaussian_filter
 
 from tumbao import progress
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.attribution import ask, log_odds
+from tumbao.serving.explain.attribution import ask
 from tumbao.serving.explain.inversion import drawn, sound
 from tumbao.serving.explain.network import Network
-from tumbao.serving.explain.slope import Slope, slope
+from tumbao.serving.explain.slope import Slope
 
 NOISE_STEPS, FRAGMENT_STEPS = 14, 6
 """How often noise is changed, and how often a fragment, of which something shall stay."""
@@ -84,14 +84,14 @@ class Dreamer:
 
     Raises
     ------
-    ValueError
-        If the network has no gradient towards its picture.
+    NoGradientError
+        If no gradient is found towards the picture.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._scores = network.opened.scores
-        self._slope: Slope = slope(self._scores, network.spec, lambda scores, genre: log_odds(scores, genre)[0])
+        self._slope = network.uphill
 
     def from_noise(self, genre: int, seed: int) -> Dream:
         """Dream of a genre, beginning with noise that grows fainter towards high frequencies.

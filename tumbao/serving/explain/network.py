@@ -14,6 +14,8 @@ from tumbao.serving.predict import find_assets
 if TYPE_CHECKING:
     import keras
 
+    from tumbao.serving.explain.slope import Slope
+
 _SMALLEST = 1e-37
 """What counts as the smallest probability: float32 holds no much smaller one."""
 
@@ -65,6 +67,14 @@ class Network:
     def opened(self) -> Opened:
         """The model with its end laid open."""
         return opened(self.model)
+
+    @functools.cached_property
+    def uphill(self) -> Slope:
+        """Gradient of a genre's log-odds towards a picture's levels; NoGradientError if none is found."""
+        from tumbao.serving.explain.attribution import log_odds
+        from tumbao.serving.explain.slope import slope
+
+        return slope(self.opened.scores, self.spec, lambda scores, genre: log_odds(scores, genre)[0])
 
 
 def opened(model: keras.Model) -> Opened:

@@ -18,6 +18,10 @@ Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """What a network gives for one picture [1, ...], and the output's index → one number."""
 
 
+class NoGradientError(ValueError):
+    """No gradient is found from a model's answer to its picture."""
+
+
 def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
     """Build the gradient, through the colours or around them.
 
@@ -38,7 +42,7 @@ def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
 
     Raises
     ------
-    ValueError
+    NoGradientError
         If no gradient is found from the model to the picture, as where it asks trees.
     """
     size, from_levels = _from_levels(model, spec)
@@ -48,7 +52,7 @@ def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
         measured = measure(from_levels(levels[tf.newaxis]), index)
         (gradient,) = tf.gradients(measured, levels)
         if gradient is None:
-            raise ValueError(
+            raise NoGradientError(
                 "Expected a model with a gradient from its answer to the picture. Received: one where none is found, "
                 "as in models that ask trees, or that undo the colours of the picture in a model within the model."
             )

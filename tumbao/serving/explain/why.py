@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 
@@ -26,6 +27,7 @@ from tumbao.serving.explain.faithfulness import Faithfulness, measure, random_ma
 from tumbao.serving.explain.inversion import drawn, sound
 from tumbao.serving.explain.listening import Region, cut, masked, region
 from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.slope import NoGradientError
 from tumbao.serving.familiarity import mostly_familiar, traits_of
 from tumbao.serving.song import SongAnswer, combine
 
@@ -161,7 +163,9 @@ def why(network: Network, song: str, items: Iterable[Fragment | Ending], seed: i
     occluded = occlusion(model, levels, genre, spec)
     maps = {OCCLUSION: occluded.map}
     if (by_network := pieces[decisive].map) is not None:
-        maps |= {CAM: by_network, GRADIENTS: integrated_gradients(model, levels, genre, spec)}
+        maps[CAM] = by_network
+    with contextlib.suppress(NoGradientError):
+        maps[GRADIENTS] = integrated_gradients(network.uphill, levels, genre)
     progress.advance("why")
     references = [levels, *random_maps(levels.shape, RANDOM_MAPS, seed)]
     measured = measure(model, levels, [*maps.values(), *references], genre, spec)
