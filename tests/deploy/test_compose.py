@@ -11,6 +11,7 @@ import typer.main
 import yaml
 
 from tests.deploy.dockerfile import ROOT, stages
+from tumbao.components.ingest.catalog import FIXED
 from tumbao.pipeline.cli import app
 
 FILE = ROOT / "deploy" / "docker-compose.yml"
@@ -27,6 +28,15 @@ def test_what_is_served_is_what_is_trained_and_watched() -> None:
     workspace = mounts(SERVICES["run"])["/workspace"]["source"]
     assert mounts(SERVICES["watch"])["/workspace"]["source"] == workspace
     assert mounts(SERVICES["serve"])["/pushed"]["source"] == f"{workspace}/pushed"
+
+
+def test_a_run_keeps_the_test_songs_that_watching_keeps(tmp_path: Path) -> None:
+    words = shlex.split(SERVICES["run"]["command"].replace("=/", f"={tmp_path}/"))
+    (tmp_path / "library").mkdir()
+    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    assert run.make_context("run", words[1:]).params["split_method"] == FIXED
+    assert "split" not in SERVICES["watch"]["command"]  # it keeps them by itself
+    assert yaml.safe_load((ROOT / "deploy" / "local.yaml").read_text("utf-8"))["split_method"] == FIXED
 
 
 @pytest.mark.parametrize("name", SERVICES)
