@@ -13,7 +13,7 @@ import pytest
 from tumbao.components.ingest.catalog import Rejected, scan, write_manifests
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.ingest.executor import Executor
-from tumbao.components.ingest.manifest_rows import rejected_lines, split_rows
+from tumbao.components.ingest.manifest_rows import json_lines, rejected_lines, split_rows
 from tumbao.components.ingest.places import Place, place
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -36,6 +36,13 @@ def test_what_is_written_is_read(folder: str, tmp_path: Path, write_song: WriteS
     assert [Rejected(**json.loads(line)) for line in rejected_lines(f"{manifests}/rejected.csv")] == list(
         catalog.rejected
     )
+
+
+@pytest.mark.parametrize("folder", ["{tmp_path}", "ram://lines"])
+def test_only_an_end_of_line_ends_a_line_of_json(folder: str, tmp_path: Path) -> None:
+    file = place(folder.format(tmp_path=tmp_path)) / "songs.jsonl"
+    file.write_bytes('{"song": "one\u2028song"}\n{"song": "canción"}\n'.encode())
+    assert json_lines(str(file)) == [{"song": "one\u2028song"}, {"song": "canción"}]
 
 
 class Job(beam.Pipeline):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from tumbao.components.ingest.places import place
 from tumbao.serving.browser import in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
@@ -188,5 +189,4 @@ def classifier_in_browser(saved_model: str) -> Iterator[Artefact]:
 
 
 def _read(saved_model: str, name: str) -> bytes:
-    with tf.io.gfile.GFile(f"{saved_model}/{ASSETS_FOLDER}/{name}", "rb") as file:
-        return file.read()
+    return place(f"{saved_model}/{ASSETS_FOLDER}/{name}").read_bytes()

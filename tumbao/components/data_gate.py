@@ -3,8 +3,9 @@
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import v1 as tfx
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
+
+from tumbao.components.ingest.places import place
 
 
 class DataAnomalyError(RuntimeError):
@@ -29,7 +30,8 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
     """
     lines = []
     for split in artifact_utils.decode_split_names(anomalies.split_names):
-        found = _anomalies(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb")
+        differences = place(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb").read_bytes()
+        found = anomalies_pb2.Anomalies.FromString(differences)
         if found.data_missing:
             lines.append(f"  {split}: holds no records")
         lines += [f"  {split}, {feature}: {info.description}" for feature, info in sorted(found.anomaly_info.items())]
@@ -39,8 +41,3 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
             + "\n".join(lines)
             + "\nMend the library (the report lists its songs) or, if the genres are others, name them with --genres."
         )
-
-
-def _anomalies(path: str) -> anomalies_pb2.Anomalies:
-    with fileio.open(path, "rb") as file:
-        return anomalies_pb2.Anomalies.FromString(file.read())

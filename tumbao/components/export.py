@@ -20,6 +20,8 @@ from tumbao import progress
 from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.images import spread
 from tumbao.components.ingest.component import IngestedSongs
+from tumbao.components.ingest.manifest_rows import json_lines
+from tumbao.components.ingest.places import place
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -110,8 +112,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
 
 
 def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:
-    library = json.loads(_read(f"{manifests}/catalog.json"))
-    songs = [json.loads(line) for line in _read(ingested).splitlines()]
+    library = json.loads(place(f"{manifests}/catalog.json").read_bytes())
+    songs = json_lines(ingested)
     fragments: Counter[str] = Counter()
     for song in songs:
         fragments[song["split"]] += song["fragments"]
@@ -134,11 +136,6 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
         files={},
         versions=versions,
     )
-
-
-def _read(path: str) -> str:
-    with fileio.open(path, "rb") as file:
-        return file.read().decode()
 
 
 def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str, ModelFile]:

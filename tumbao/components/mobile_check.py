@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from tfx import types
 from tfx import v1 as tfx
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
-from tfx.utils import path_utils
+from tfx.utils import io_utils, path_utils
 
 from tumbao import progress
 from tumbao.components.artefacts import (
@@ -128,10 +127,11 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         rows.append(_unmeasured(rows, "it does not answer", [failure]))
     _ask_as_a_server(saved_model, rows)
     progress.advance("compare")
-    _write(f"{report.uri}/agreement.json", json.dumps(rows, indent=1))
-    _write(f"{report.uri}/predictions.jsonl", "".join(map(_prediction_line, fragments, reference)))
+    io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
+    lines = "".join(map(_prediction_line, fragments, reference))
+    io_utils.write_bytes_file(f"{report.uri}/predictions.jsonl", lines.encode())
     blessed = not any(row["failures"] for row in rows)
-    _write(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", "")
+    io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
     blessing.set_int_custom_property("blessed", int(blessed))
 
 
@@ -222,9 +222,3 @@ def _prediction_line(fragment: dict[str, Any], probabilities: np.ndarray) -> str
         "probabilities": [round(float(value), 7) for value in probabilities],
     }
     return json.dumps(line) + "\n"
-
-
-def _write(path: str, text: str) -> None:
-    fileio.makedirs(path.rpartition("/")[0])
-    with fileio.open(path, "wb") as file:
-        file.write(text.encode())

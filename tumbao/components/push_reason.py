@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 
 from tumbao.components.gate import ACCURACY, OVERALL, read_figures
+from tumbao.components.ingest.places import place
 from tumbao.components.report.data import GateRow
 from tumbao.components.report.verdict import reason
 
@@ -74,7 +74,6 @@ def check_failure(agreement: str) -> str:
     sentence : str
         Each artefact that failed, and how.
     """
-    with tf.io.gfile.GFile(f"{agreement}/agreement.json") as file:
-        rows = json.loads(file.read())
+    rows = json.loads(place(f"{agreement}/agreement.json").read_bytes())
     failures = [f"{row['name']} ({row['through']}) {failure}" for row in rows for failure in row["failures"]]
     return f"vetoed by the mobile check: {'; '.join(failures) or 'it gave no reason'}"

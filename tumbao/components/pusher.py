@@ -14,6 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from tumbao.components import push_log
+from tumbao.components.ingest.places import place
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
 from tumbao.components.push_place import fingerprint, stand, standing
@@ -93,8 +94,7 @@ def _same(own: str, info: dict[str, Any], other: str) -> bool:
 
 
 def _info(model: str) -> dict[str, Any]:
-    with fileio.open(f"{model}/{ASSETS_FOLDER}/{INFO_FILE}", "rb") as file:
-        return json.loads(file.read())
+    return json.loads(place(f"{model}/{ASSETS_FOLDER}/{INFO_FILE}").read_bytes())
 
 
 def _files(folders: list[types.Artifact]) -> list[str]:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from tfx import types
 from tfx import v1 as tfx
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
+from tfx.utils import io_utils
 
 from tumbao.components.images import decode_image, read_records
+from tumbao.components.ingest.places import place
 from tumbao.components.ingest.records import BACKBONE_DTYPE
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema import record
@@ -92,8 +93,10 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         for split, answers in predictions.items()
         for one in answers
     ]
-    _write(f"{figures.uri}/{METRICS_FILE}", json.dumps(metrics.to_json(), indent=1, ensure_ascii=False))
-    _write(f"{figures.uri}/predictions.jsonl", "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    text = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False)
+    io_utils.write_bytes_file(f"{figures.uri}/{METRICS_FILE}", text.encode())
+    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    io_utils.write_bytes_file(f"{figures.uri}/predictions.jsonl", lines.encode())
 
 
 def read_song_metrics(figures: str) -> SongMetrics:
@@ -109,8 +112,7 @@ def read_song_metrics(figures: str) -> SongMetrics:
     metrics : SongMetrics
         What `SongEvaluation` found.
     """
-    with fileio.open(f"{figures}/{METRICS_FILE}", "rb") as file:
-        return SongMetrics.from_json(json.loads(file.read()))
+    return SongMetrics.from_json(json.loads(place(f"{figures}/{METRICS_FILE}").read_bytes()))
 
 
 def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
@@ -157,9 +159,3 @@ def _familiar_songs(pattern: str, known: Familiarity | None) -> dict[str, bool]:
 
 def _traits(fragment: dict[str, Any]) -> np.ndarray:
     return traits_of(decode_image(fragment[record.IMAGE]))
-
-
-def _write(path: str, text: str) -> None:
-    fileio.makedirs(path.rpartition("/")[0])
-    with fileio.open(path, "wb") as file:
-        file.write(text.encode())

@@ -14,6 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
 from tumbao.components import push_log, push_place
+from tumbao.components.ingest.places import place
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
@@ -74,6 +75,5 @@ def has_model(artifact: types.Artifact) -> bool:
 def _task(info: str) -> tuple[list[str], dict[str, object]] | None:
     if not fileio.exists(info):
         return None
-    with fileio.open(info, "rb") as file:
-        told = json.loads(file.read())
+    told = json.loads(place(info).read_bytes())
     return told["genres"], dataclasses.asdict(MelSpec(**told["mel"]))

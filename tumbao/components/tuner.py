@@ -6,16 +6,16 @@ import dataclasses
 import json
 from typing import Any
 
-import tensorflow as tf
 from keras_tuner.engine.trial import Trial
 from tfx import types
 from tfx import v1 as tfx
 from tfx.components.tuner import executor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
+from tfx.utils import io_utils
 
 from tumbao.components.images import read_records
+from tumbao.components.ingest.places import place
 from tumbao.components.search import Search, SearchTrial
 from tumbao.schema import record
 from tumbao.trainer.search import LOSS, RIGHT_FILE, HeadTuner
@@ -50,8 +50,8 @@ class TunerExecutor(executor.Executor):
         executor.write_best_hyperparameters(tuner, output_dict)
         examples = artifact_utils.get_split_uri(input_dict["examples"], "val")
         found = dataclasses.asdict(summary(tuner, [one[record.SONG].decode() for one in read_records(f"{examples}/*")]))
-        with fileio.open(f"{output_dict['tuner_results'][0].uri}/{SEARCH_FILE}", "wb") as file:
-            file.write(json.dumps(found, ensure_ascii=False).encode())
+        written = f"{output_dict['tuner_results'][0].uri}/{SEARCH_FILE}"
+        io_utils.write_bytes_file(written, json.dumps(found, ensure_ascii=False).encode())
 
 
 class Tuner(tfx.components.Tuner):
@@ -80,8 +80,8 @@ def summary(tuner: HeadTuner, songs: list[str]) -> Search:
     paper = _number(trials, Training())
 
     def right(number: int) -> tuple[bool, ...]:
-        with tf.io.gfile.GFile(f"{tuner.get_trial_dir(names[number - 1])}/{RIGHT_FILE}") as file:
-            return tuple(map(bool, json.loads(file.read())))
+        content = place(f"{tuner.get_trial_dir(names[number - 1])}/{RIGHT_FILE}").read_bytes()
+        return tuple(map(bool, json.loads(content)))
 
     return Search(
         trials=trials,
@@ -121,5 +121,4 @@ def read_search(results: str) -> Search:
     search : Search
         What it found.
     """
-    with fileio.open(f"{results}/{SEARCH_FILE}", "rb") as file:
-        return Search.from_json(json.loads(file.read()))
+    return Search.from_json(json.loads(place(f"{results}/{SEARCH_FILE}").read_bytes()))

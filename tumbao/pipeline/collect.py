@@ -12,10 +12,11 @@ import ml_metadata as mlmd
 import numpy as np
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
-from tfx.dsl.io import fileio
 
 from tumbao.components.gate import ACCURACY, OVERALL, read_figures
 from tumbao.components.images import decode_image, read_records
+from tumbao.components.ingest.manifest_rows import json_lines
+from tumbao.components.ingest.places import place
 from tumbao.components.pusher import REASON
 from tumbao.components.report import data
 from tumbao.components.search import Search
@@ -198,9 +199,9 @@ def _component(name: str, execution: Any, error: str | None) -> data.Component:
 def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | None:
     if not artifacts.uri("AudioExampleGen", "examples"):
         return None
-    description = json.loads(_read(f"{config.manifests}/catalog.json"))
-    songs = list(_lines(f"{artifacts.uri('AudioExampleGen', 'ingested')}/ingested.jsonl"))
-    rejected = list(_lines(f"{artifacts.uri('AudioExampleGen', 'rejected')}/rejected.jsonl"))
+    description = json.loads(place(f"{config.manifests}/catalog.json").read_bytes())
+    songs = json_lines(f"{artifacts.uri('AudioExampleGen', 'ingested')}/ingested.jsonl")
+    rejected = json_lines(f"{artifacts.uri('AudioExampleGen', 'rejected')}/rejected.jsonl")
     in_split = Counter(
         (genre, split) for genre, split, _ in {(s["genre"], s["split"], s["song"]) for s in songs if s["fragments"]}
     )
@@ -275,7 +276,7 @@ def _samples(examples: str | None) -> Iterable[data.SampleImage]:
 def _history(model_run: str | None) -> data.History | None:
     if model_run is None:
         return None
-    history = json.loads(_read(f"{model_run}/{HISTORY_FILE}"))
+    history = json.loads(place(f"{model_run}/{HISTORY_FILE}").read_bytes())
     epochs = tuple(
         data.Epoch(one["loss"], one["accuracy"], one["val_loss"], one["val_accuracy"]) for one in history["epochs"]
     )
@@ -289,7 +290,7 @@ def _search(results: str | None) -> Search | None:
 def _evaluation(config: PipelineConfig, report: str | None) -> data.Evaluation | None:
     if report is None:
         return None
-    lines = list(_lines(f"{report}/predictions.jsonl"))
+    lines = json_lines(f"{report}/predictions.jsonl")
     return data.Evaluation(
         genres=config.genres,
         labels=np.array([line["label"] for line in lines]),
@@ -322,13 +323,13 @@ def _mobile_check(artifacts: Artifacts) -> data.MobileCheck | None:
     report = artifacts.uri("MobileCheck", "report")
     if report is None:
         return None
-    rows = json.loads(_read(f"{report}/agreement.json"))
+    rows = json.loads(place(f"{report}/agreement.json").read_bytes())
     failures = tuple(f"{row['name']} ({row['through']}) {failure}." for row in rows for failure in row["failures"])
     return data.MobileCheck(bool(artifacts.property("MobileCheck", "blessing", "blessed")), failures)
 
 
 def _artefacts(report: str | None) -> Iterable[data.Artefact]:
-    for row in json.loads(_read(f"{report}/agreement.json")) if report else ():
+    for row in json.loads(place(f"{report}/agreement.json").read_bytes()) if report else ():
         passed = not row.pop("failures")
         yield data.Artefact(**row, passed=passed)
 
@@ -340,12 +341,3 @@ def _push(artifacts: Artifacts) -> data.Push | None:
     where = artifacts.property("Pusher", "pushed_model", "pushed_destination")
     fresh = artifacts.executions["Pusher"].last_known_state == metadata_store_pb2.Execution.COMPLETE
     return data.Push(bool(done) and fresh, where, artifacts.property("Pusher", "pushed_model", REASON) or "")
-
-
-def _read(path: str) -> str:
-    with fileio.open(path, "rb") as file:
-        return file.read().decode()
-
-
-def _lines(path: str) -> Iterable[dict[str, Any]]:
-    return (json.loads(line) for line in _read(path).splitlines())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from PIL import Image
 from tumbao import progress
 from tumbao.components.drift.descriptors import describe
 from tumbao.components.drift.heard import Heard
-from tumbao.components.ingest.places import place
+from tumbao.components.ingest.manifest_rows import json_lines
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 
@@ -75,7 +74,7 @@ def recall(training: TrainingData) -> tuple[tuple[Heard, ...], int]:
         If the training split holds no records.
     """
     told: dict[str, list[dict[str, Any]]] = {}
-    for line in _lines(training.ingested):
+    for line in json_lines(training.ingested):
         if line["split"] == "train" and line["fragments"] > 0:
             told.setdefault(line["song"], []).append(line)
     if not told:
@@ -141,7 +140,3 @@ def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
 def _levels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image)  # a palette PNG: the indexes themselves
-
-
-def _lines(path: str) -> Iterator[dict[str, Any]]:
-    yield from map(json.loads, place(path).read_text("utf-8").splitlines())

@@ -11,12 +11,12 @@ from typing import Any
 import apache_beam as beam
 import grpc
 from tfx.dsl.components.base import base_beam_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from tumbao import progress
 from tumbao.components.ingest.catalog import Rejected, require_genres
-from tumbao.components.ingest.manifest_rows import rejected_lines, split_rows
+from tumbao.components.ingest.manifest_rows import json_lines, rejected_lines, split_rows
+from tumbao.components.ingest.places import place
 from tumbao.components.ingest.song_cache import SongCache
 from tumbao.components.ingest.transform import INGESTED, REJECTED, IngestSongs
 from tumbao.schema.mel_spec import MelSpec
@@ -54,7 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.set_string_custom_property("file_format", "tfrecords_gzip")
         rejected = f"{artifact_utils.get_single_uri(output_dict['rejected'])}/rejected.jsonl"
         ingested = f"{artifact_utils.get_single_uri(output_dict['ingested'])}/ingested.jsonl"
-        description = json.loads(_read(f"{manifests}/catalog.json"))
+        description = json.loads(place(f"{manifests}/catalog.json").read_bytes())
         cache = exec_properties["cache"]
         SongCache(cache).sweep()
         rows = (row for split in SPLITS for row in split_rows(split, manifests))
@@ -77,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             all_rejected = (outputs[REJECTED], known)
             _ = all_rejected | beam.Flatten() | _text_file(REJECTED, rejected)
             _ = outputs[INGESTED] | _text_file(INGESTED, ingested)
-        _reconcile(_lines(ingested), _lines(rejected), description)
+        _reconcile(json_lines(ingested), json_lines(rejected), description)
 
 
 @contextlib.contextmanager
@@ -96,15 +96,6 @@ def _explained() -> Iterator[None]:
 
 def _text_file(name: str, path: str) -> beam.PTransform:
     return f"Write[{name}]" >> beam.io.WriteToText(path, shard_name_template="")
-
-
-def _read(path: str) -> str:
-    with fileio.open(path, "rb") as file:
-        return file.read().decode()
-
-
-def _lines(path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _read(path).splitlines()]
 
 
 def _reconcile(ingested: list[dict[str, Any]], rejected: list[dict[str, Any]], description: dict[str, Any]) -> None:

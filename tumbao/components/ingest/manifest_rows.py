@@ -1,10 +1,11 @@
-"""Rows of the tables that `catalog.write_manifests` writes; imports no TFX, as workers read them too."""
+"""Rows of the tables that `catalog.write_manifests` writes, and JSON Lines; no TFX, as workers read them too."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from typing import Any
 
 from tumbao.components.ingest.places import place
 
@@ -26,6 +27,22 @@ def table_rows(table: str) -> list[Row]:
         In their order.
     """
     return list(csv.DictReader(io.StringIO(place(table).read_bytes().decode(), newline="")))
+
+
+def json_lines(file: str) -> list[dict[str, Any]]:
+    """Read JSON Lines.
+
+    Parameters
+    ----------
+    file : str
+        A path or an address.
+
+    Returns
+    -------
+    values : list of dict
+        In their order.
+    """
+    return [json.loads(line) for line in place(file).read_bytes().split(b"\n") if line]
 
 
 def split_rows(split: str, manifests: str) -> list[Row]:
