@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,21 +10,13 @@ import keras
 import numpy as np
 import pytest
 
+from tests.small_spec import SMALL
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, Split, TrainingData
 from tumbao.serving.signatures import save
 
-SMALL = MelSpec(
-    sample_rate_hz=8_000,
-    fragment_seconds=4.0,
-    window_samples=512,
-    hop_samples=128,
-    mel_bands=32,
-    mel_max_hz=4_000.0,
-    image_height=48,
-    image_width=64,
-)
+SPEC = dataclasses.replace(SMALL, image_height=48, image_width=64)
 """Fragments of 4 s at 8 kHz, images of 48×64."""
 
 Push = Callable[..., Path]
@@ -64,7 +57,7 @@ def push(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., None]
 @pytest.fixture(scope="session")
 def tiny_folder(push: Push) -> Path:
     """Push a network as VGG-16 is built, of two blocks; low, middle and high bands speak for one genre each."""
-    images = keras.Input(SMALL.image_shape, name="image")
+    images = keras.Input(SPEC.image_shape, name="image")
     x = images / 255.0
     for block, filters in ((1, 6), (2, 8)):
         x = keras.layers.Conv2D(filters, 3, activation="relu", padding="same", name=f"block{block}_conv1")(x)
@@ -79,7 +72,7 @@ def tiny_folder(push: Push) -> Path:
     kernel = np.zeros((3, 32, 3), np.float32)  # the highest row first
     kernel[[2, 1, 0], :, [0, 1, 2]] = 0.5
     model.get_layer("dense").set_weights([kernel.reshape(96, 3), np.zeros(3)])
-    return push(model, SMALL)
+    return push(model, SPEC)
 
 
 @pytest.fixture(scope="session")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 
-from tumbao.schema.mel_spec import MelSpec
+from tests.small_spec import SMALL
 
 ROWS, COLUMNS = slice(12, 18), slice(40, 48)
 """Where `listener` listens in images of 60×80 pixels: 0.4 of the height from above, the second half."""
 
-PLANTED = MelSpec(
-    sample_rate_hz=8_000,
-    fragment_seconds=4.0,
-    window_samples=512,
-    hop_samples=128,
-    mel_bands=30,
-    mel_max_hz=4_000.0,
-    image_height=60,
-    image_width=80,
-)
+PLANTED = dataclasses.replace(SMALL, mel_bands=30, image_height=60, image_width=80)
 """Fragments of 4 s at 8 kHz, images of 60×80."""
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import pytest
 
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, listener, noise
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain import attribution, faithfulness
-from tumbao.serving.explain.faithfulness import SHARES, Faithfulness
+from tumbao.serving.explain.faithfulness import LUCK, SHARES, Faithfulness, limit_of_chance
 from tumbao.serving.explain.network import opened
+from tumbao.serving.explain.slope import slope
+from tumbao.serving.explain.why import RANDOM_MAPS
 
 
 def planted_map() -> np.ndarray:
@@ -29,7 +33,12 @@ def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
         assert truth.gain > one.gain > opposite.gain
 
 
-@pytest.mark.parametrize("ask", [lambda *given: attribution.occlusion(*given).map, attribution.integrated_gradients])
+def gradients(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
+    uphill = slope(model, spec, lambda scores, index: attribution.log_odds(scores, index)[0])
+    return attribution.integrated_gradients(uphill, levels, genre)
+
+
+@pytest.mark.parametrize("ask", [lambda *given: attribution.occlusion(*given).map, gradients])
 def test_maps_of_the_network_beat_chance(ask: Callable[..., np.ndarray]) -> None:
     model, levels = opened(listener(ROWS, COLUMNS)).scores, noise(0)
     maps = [ask(model, levels, 1, PLANTED), *faithfulness.random_maps(levels.shape, 5, seed=2)]
@@ -76,3 +85,13 @@ def test_a_map_of_another_size_is_refused() -> None:
     model = opened(listener(ROWS, COLUMNS)).scores
     with pytest.raises(ValueError, match=r"shape \(60, 80\)\. Received: \(80, 60\)"):
         faithfulness.measure(model, noise(0), [noise(0).T], 1, PLANTED)
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+def test_maps_that_know_nothing_rarely_pass_for_better(maps: int) -> None:
+    rng = np.random.default_rng(5)
+    passed = 0
+    for _ in range(2_000):
+        random, best = rng.normal(3, 2, RANDOM_MAPS).tolist(), rng.normal(3, 2, maps).max()
+        passed += best > limit_of_chance(random, maps)
+    assert LUCK / 2 < passed / 2_000 < 1.2 * LUCK

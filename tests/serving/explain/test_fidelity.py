@@ -10,7 +10,7 @@ import pytest
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.serving.explain import fidelity_page, genres_page
 from tumbao.serving.explain.dream import Dream
-from tumbao.serving.explain.fidelity import fidelity, known_sound
+from tumbao.serving.explain.fidelity import fidelity, known_sound, semitone_hz
 from tumbao.serving.explain.network import Network
 
 SHORT = dataclasses.replace(MelSpec(), fragment_seconds=8.0, image_width=80)
@@ -24,6 +24,14 @@ def test_columns_of_a_tenth_of_a_second_lose_what_fine_ones_keep() -> None:
     assert fine.picture_db < fine.steps_db < 1 < coarse.picture_db < 10
     assert max(fine.sound_db, coarse.sound_db) < 4
     assert np.abs(coarse.again).max() == pytest.approx(0.9)
+
+
+def test_bands_stand_a_semitone_apart_where_the_mel_scale_is_linear_and_low() -> None:
+    """Slaney's scale has 15 steps up to 1,000 Hz and 27 from there to 6.4 times as much."""
+    spec = MelSpec()
+    apart_hz = 1_000 / 15 * (15 + 27 * np.log(spec.mel_max_hz / 1_000) / np.log(6.4)) / (spec.mel_bands + 1)
+    assert spec.mel_min_hz == 0
+    assert semitone_hz(spec) <= apart_hz / (2 ** (1 / 12) - 1) < semitone_hz(spec) + apart_hz
 
 
 def test_the_known_sound_is_a_scale_with_a_drum() -> None:
@@ -40,6 +48,8 @@ def test_the_page_states_what_was_measured(tiny: Network) -> None:
     for number in (told.steps_db, told.picture_db, told.sound_db):
         assert f"<dd>{number:.2f} dB</dd>" in html
     assert "a &lt;song&gt;" in html
+    assert f"tuning below about {semitone_hz(tiny.spec):.0f}"[:-1] in html
+    assert "nearly all that is gone here" in html
     assert html.count("data:audio/mpeg;base64,") == 2
 
 

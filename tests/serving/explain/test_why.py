@@ -19,6 +19,7 @@ from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.explain import why as why_module
+from tumbao.serving.explain.faithfulness import limit_of_chance
 from tumbao.serving.explain.inversion import drawn
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.why import CAM, GRADIENTS, OCCLUSION, Why, why
@@ -65,7 +66,9 @@ def test_the_maps_are_of_the_clicks_and_beat_chance(explained: Why) -> None:
     best, chance = explained.methods[0].faithfulness, explained.random
     assert best.lost < min(one.lost for one in chance)
     assert verdict(explained, best.gain).startswith("better than chance")
-    assert verdict(explained, min(one.gain for one in chance)) == "no better than chance"
+    limit = limit_of_chance([one.gain for one in chance], len(explained.methods))
+    assert limit > max(one.gain for one in chance)
+    assert verdict(explained, limit) == "no better than chance"
 
 
 def test_the_sound_of_the_part_is_as_long_as_the_part(explained: Why) -> None:
@@ -157,7 +160,8 @@ def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, ex
     assert not tags.open
     named = [name for name, _ in tags.seen]
     assert [named.count(name) for name in ("section", "audio", "img", "image")] == [1, 3, 3, 3]
-    assert named.count("tr") == 1 + 3 + 1 + why_module.RANDOM_MAPS
+    assert named.count("tr") == 1 + 3 + 1 + 1
+    assert f"Random, mean of {why_module.RANDOM_MAPS}" in page and "limit of chance" in page
     inside = [given.get("src") or given.get("href") for name, given in tags.seen if name in ("audio", "img", "image")]
     assert all(address and address.startswith("data:") for address in inside)
     assert all(given.get("alt") for name, given in tags.seen if name == "img")

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+from scipy.stats import t
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import ask, edges, log_odds
@@ -25,6 +26,10 @@ CELLS = 15
 
 SHARES = (0.0, 0.03, 0.07, 0.13, 0.22, 0.35, 0.55, 1.0)
 """Shares of the cells after which the network is asked, closer at the beginning, where maps differ."""
+
+
+LUCK = 0.05
+"""How often maps that know nothing may pass for one that knows something."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,6 +185,25 @@ def random_maps(shape: tuple[int, ...], count: int, seed: int) -> list[np.ndarra
     """
     rng = np.random.default_rng(seed)
     return [over_picture(rng.random((CELLS, CELLS)), shape) for _ in range(count)]
+
+
+def limit_of_chance(gains: Sequence[float], maps: int) -> float:
+    """Give what a map must be above to be better than chance, by Student's distribution.
+
+    Parameters
+    ----------
+    gains : sequence of float
+        `Faithfulness.gain` of random orders, two at least.
+    maps : int
+        How many maps are held against it: the best of several is lucky more easily.
+
+    Returns
+    -------
+    limit : float
+        A gain that at least one of so many random orders is above in `LUCK` of all cases, at most.
+    """
+    quantile = float(t.ppf(1 - LUCK / maps, len(gains) - 1))
+    return float(np.mean(gains) + quantile * np.std(gains, ddof=1) * np.sqrt(1 + 1 / len(gains)))
 
 
 def _area(evidence: np.ndarray) -> float:

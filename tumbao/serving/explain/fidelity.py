@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import librosa
 import numpy as np
 
 from tumbao.components.ingest.mel import mel_decibels
@@ -68,6 +69,24 @@ def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
         picture_db=float(np.abs(decibels(picture, spec) - spectrogram).mean()),
         sound_db=float(np.abs(drawn(again, spec).astype(float) - picture).mean() * step_db),
     )
+
+
+def semitone_hz(spec: MelSpec) -> float:
+    """Find up to where the mel bands stand a semitone or more apart, so that tuning cannot be told.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        Parameters of the pictures.
+
+    Returns
+    -------
+    hz : float
+        Centre of the highest such band; the lowest frequency of all if there is none.
+    """
+    centres = librosa.mel_frequencies(n_mels=spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]
+    apart = centres[:-1][centres[1:] / centres[:-1] >= 2 ** (1 / 12)]
+    return float(apart.max(initial=spec.mel_min_hz))
 
 
 def known_sound(spec: MelSpec) -> np.ndarray:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from tumbao.components.report.page import template
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.fidelity import Fidelity
+from tumbao.serving.explain.fidelity import Fidelity, semitone_hz
 from tumbao.serving.explain.media import player
 
 
@@ -30,6 +30,7 @@ def section(told: Fidelity, spec: MelSpec) -> Markup:
     page = template(Path(__file__).parent, "fidelity.html.j2").render(
         told=told,
         spec=spec,
+        semitone_hz=round(semitone_hz(spec), -1),
         column_ms=1_000 * spec.fragment_seconds / spec.image_width,
         player=lambda samples: player(samples, spec),
     )

@@ -34,8 +34,8 @@ from tumbao.serving.song import SongAnswer, combine
 MOST_FRAGMENTS = 12
 """Fragments of a song that get a map; of a longer song, those that speak most for its genre."""
 
-RANDOM_MAPS = 3
-"""Maps that know nothing, to compare with."""
+RANDOM_MAPS = 8
+"""Maps that know nothing, to compare with; each is asked about in twelve pictures."""
 
 WAYS = OCCLUSION, GRADIENTS, CAM = "Occlusion", "Integrated gradients", "Grad-CAM"
 """How a fragment is asked; the first assumes nothing of the network."""

@@ -14,7 +14,7 @@ from tumbao.components.inspection.render import clock
 from tumbao.components.report.mel_figure import height_of
 from tumbao.components.report.page import template
 from tumbao.serving.explain.attribution import BANDS
-from tumbao.serving.explain.faithfulness import CELLS, SHARES, Faithfulness
+from tumbao.serving.explain.faithfulness import CELLS, LUCK, SHARES, Faithfulness, limit_of_chance
 from tumbao.serving.explain.listening import LARGEST_SHARE, hz_at
 from tumbao.serving.explain.media import frequencies, player
 from tumbao.serving.explain.network import Network
@@ -56,6 +56,8 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             hertz=hertz,
             verdict=verdict,
             beats_chance=_beats_chance,
+            limit=_limit,
+            luck=LUCK,
             ends=_ends,
             curves=_curves,
             frequencies=frequencies(spec),
@@ -106,7 +108,11 @@ def verdict(why: Why, gain: float) -> str:
 
 
 def _beats_chance(why: Why, gain: float) -> bool:
-    return gain > max(one.gain for one in why.random)
+    return gain > _limit(why)
+
+
+def _limit(why: Why) -> float:
+    return limit_of_chance([one.gain for one in why.random], len(why.methods))
 
 
 def _ends(why: Why) -> tuple[int, int]:
