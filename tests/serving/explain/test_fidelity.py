@@ -48,7 +48,7 @@ def test_the_page_states_what_was_measured(tiny: Network) -> None:
     for number in (told.steps_db, told.picture_db, told.sound_db):
         assert f"<dd>{number:.2f} dB</dd>" in html
     assert "a &lt;song&gt;" in html
-    assert f"tuning below about {semitone_hz(tiny.spec):.0f}"[:-1] in html
+    assert f"tuning below about {round(semitone_hz(tiny.spec), -1):.0f} Hz" in html
     assert "nearly all that is gone here" in html
     assert html.count("data:audio/mpeg;base64,") == 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import librosa
 import numpy as np
 
 from tumbao.components.ingest.mel import mel_decibels
@@ -84,6 +83,8 @@ def semitone_hz(spec: MelSpec) -> float:
     hz : float
         Centre of the highest such band; the lowest frequency of all if there is none.
     """
+    import librosa
+
     centres = librosa.mel_frequencies(n_mels=spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]
     apart = centres[:-1][centres[1:] / centres[:-1] >= 2 ** (1 / 12)]
     return float(apart.max(initial=spec.mel_min_hz))
