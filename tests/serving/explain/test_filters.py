@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from tumbao.serving.explain.attribution import paint
-from tumbao.serving.explain.filters import Filter, blocks, leads, telling
+from tumbao.serving.explain.filters import LUCK, Filter, blocks, chances, leads, telling
+from tumbao.serving.explain.filters_page import section
 from tumbao.serving.explain.network import Network, load
 
 
@@ -62,6 +64,27 @@ def test_the_lead_is_in_standard_deviations() -> None:
     answers = np.array([[4.0, 5, 7], [4, 5, 9], [0, 5, 7], [0, 5, 9]], np.float32)
     expected = [[2, 0, 0], [-2, 0, 0]]
     np.testing.assert_allclose(leads(answers, np.array([0, 0, 3, 3])), expected)
+
+
+def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> None:
+    """Unless by luck; one that knows the genre is, among as many."""
+    rng, genres, above = np.random.default_rng(3), np.repeat([0, 1, 2], 5), 0
+    for _ in range(30):
+        answers = rng.standard_normal((15, 60))
+        above += int((leads(answers, genres).max(axis=1) > chances(answers, genres, rng)).sum())
+    assert above < 4 * 90 * LUCK
+    answers[:, 7] += 9 * (genres == 1)
+    assert np.argmax(leads(answers, genres)[1]) == 7
+    assert leads(answers, genres)[1, 7] > chances(answers, genres, rng)[1]
+
+
+def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: list[Filter], tiny: Network) -> None:
+    lucky = [dataclasses.replace(one, lead=1.5, chance=1.7) for one in filters]
+    telling_more = [dataclasses.replace(one, lead=1.9, chance=1.7) for one in filters]
+    assert "no more than chance" in section(lucky, tiny, "a library")
+    page = section(telling_more, tiny, "a library")
+    assert "no more than chance" not in page and "chance reaches 1.7" in page
+    assert "too few to tell" in section(filters, tiny) and "chance reaches" not in section(filters, tiny)
 
 
 def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:

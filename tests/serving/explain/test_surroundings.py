@@ -103,9 +103,12 @@ def page(around: Surroundings, tiny: Network) -> str:
     return str(neighbours_page.section(around, tiny.spec))
 
 
-def test_the_split_that_a_model_tells_of_is_made_again(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["stratified", FIXED])
+def test_the_split_that_a_model_tells_of_is_made_again(
+    tiny: Network, drawn: Drawn, tmp_path: Path, method: str
+) -> None:
     catalog, library, _ = drawn
-    training = training_side(trained(tiny.info, catalog, tmp_path), catalog, library)
+    training = training_side(trained(tiny.info, catalog, tmp_path, method), catalog, library)
     assert training is not None
     sides = {(song, bool(side)) for song, side in zip(library.songs, training, strict=True)}
     assert len(sides) == 3 * SONGS

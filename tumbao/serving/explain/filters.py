@@ -20,6 +20,12 @@ from tumbao.serving.explain.slope import slope
 STEPS = 12
 """How often a picture is changed."""
 
+DEALS = 200
+"""How often the genres are dealt out anew among the pictures, to learn what chance reaches."""
+
+LUCK = 0.05
+"""How many of these deals may go beyond what is called chance."""
+
 _SHARE = 0.3
 """Of a fragment's time: filters look at less than a fragment."""
 
@@ -41,6 +47,8 @@ class Filter:
         Whose it is.
     lead : float
         By how many standard deviations it answers more strongly to the genre than to the others.
+    chance : float
+        The lead that the best filter of its layer has by chance, see `chances`.
     levels : np.ndarray [shape=(height, width), dtype=uint8]
         The picture that it answers to most, in the palette's steps; it can be put side by side with itself.
     samples : np.ndarray [shape=(n,), dtype=float32]
@@ -53,6 +61,7 @@ class Filter:
     channel: int
     genre: str
     lead: float
+    chance: float
     levels: np.ndarray
     samples: np.ndarray
     seconds: float
@@ -97,6 +106,27 @@ def leads(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
     return np.divide(own - others, spread, out=np.zeros_like(own), where=spread > 0)
 
 
+def chances(answers: np.ndarray, genres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Measure what the best of many filters tells by chance: the genres are dealt out anew among the pictures.
+
+    Parameters
+    ----------
+    answers : np.ndarray [shape=(n, channels), dtype=float32]
+        As of `leads`.
+    genres : np.ndarray [shape=(n,), dtype=int64]
+        As of `leads`.
+    rng : np.random.Generator
+        Deals.
+
+    Returns
+    -------
+    chances : np.ndarray [shape=(g,), dtype=float32]
+        For each genre that there is, in ascending order: the largest lead, exceeded in `LUCK` of the deals.
+    """
+    best = [leads(answers, rng.permutation(genres)).max(axis=1) for _ in range(DEALS)]
+    return np.quantile(best, 1 - LUCK, axis=0)
+
+
 def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed: int) -> list[Filter]:
     """Find the filters that tell the genres best, and draw what they look for.
 
@@ -134,11 +164,11 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
     ends = np.cumsum([one.shape[1] for one in pooled])
     spec, found = _short(network.spec), []
     for layer, part in zip(layers, np.split(answers, ends[:-1], axis=1), strict=True):
-        lead = leads(part, of)
+        lead, chance = leads(part, of), chances(part, of, np.random.default_rng(seed))
         uphill = slope(
             _linear(network.model, layer), network.spec, lambda maps, index: keras.ops.mean(maps[..., index])
         )
-        for genre, own in zip(kinds, lead, strict=True):
+        for genre, own, limit in zip(kinds, lead, chance, strict=True):
             channel = int(own.argmax())
             rng = np.random.default_rng((seed, genre, channel))
             levels = rng.uniform(80, 140, (spec.image_width, spec.image_width)).astype(np.float32)
@@ -146,8 +176,8 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
                 levels = ascend(uphill, levels, channel, _STRIDE, rng, bands=spec.image_width)
             picture = levels.round().astype(np.uint8)
             repeated = np.resize(picture, (spec.image_height, spec.image_width))  # row after row, then anew
-            name, samples = network.genres[genre], sound(repeated, spec)
-            found.append(Filter(layer, channel, name, float(own[channel]), picture, samples, spec.fragment_seconds))
+            name, samples, lasting = network.genres[genre], sound(repeated, spec), spec.fragment_seconds
+            found.append(Filter(layer, channel, name, float(own[channel]), float(limit), picture, samples, lasting))
             progress.advance("filters")
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from tumbao.components.report.page import template
-from tumbao.serving.explain.filters import Filter
+from tumbao.serving.explain.filters import DEALS, LUCK, Filter
 from tumbao.serving.explain.media import picture, player
 from tumbao.serving.explain.network import Network
 
@@ -38,6 +38,8 @@ def section(filters: Sequence[Filter], network: Network, source: str = "", troub
         grouped=[(layer, list(row)) for layer, row in itertools.groupby(filters, lambda one: one.layer)],
         of_library=bool(source),
         source=source,
+        deals=DEALS,
+        luck=LUCK,
         trouble=trouble,
         synthetic=network.info.training_data.synthetic,
         picture=lambda levels: picture(levels, network.spec),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tumbao.components.comparison.library import Library
-from tumbao.components.ingest.catalog import GIVEN, Catalog, write_manifests
+from tumbao.components.ingest.catalog import FIXED, GIVEN, Catalog, write_manifests
 from tumbao.components.ingest.splits import METHODS
 from tumbao.serving.model_info import ModelInfo
 
@@ -33,10 +33,10 @@ def training_side(info: ModelInfo, catalog: Catalog, library: Library) -> np.nda
     -------
     training : np.ndarray [shape=(n,), dtype=bool] or None
         Whether the model was trained on each; None if this is not the library that it was trained on, as it was then
-        and where it was.
+        and where it was, or if its test songs were fixed by an earlier run.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        for method in (*METHODS, GIVEN):
+    for method in (*METHODS, FIXED, GIVEN):
+        with tempfile.TemporaryDirectory() as folder:  # of its own: fixed test songs depend on what was split before
             try:
                 manifests = write_manifests(
                     catalog,
