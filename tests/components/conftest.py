@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.small_spec import SMALL
 from tumbao.schema.mel_spec import MelSpec
 
 WriteSong = Callable[..., Path]
@@ -18,16 +19,7 @@ WriteSong = Callable[..., Path]
 @pytest.fixture(scope="session")
 def small_spec() -> MelSpec:
     """Fragments of 4 s at 8 kHz, images of 32×40."""
-    return MelSpec(
-        sample_rate_hz=8_000,
-        fragment_seconds=4.0,
-        window_samples=512,
-        hop_samples=128,
-        mel_bands=32,
-        mel_max_hz=4_000.0,
-        image_height=32,
-        image_width=40,
-    )
+    return SMALL
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import soundfile
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.small_spec import SMALL
 from tumbao.components.comparison.library import draw
 from tumbao.components.curation.excerpts import PICTURE_SIZE, excerpts
 from tumbao.components.curation.page import FRAGMENTS, PAGE, SUSPECTS
@@ -35,16 +36,6 @@ from tumbao.trainer.peers.peer import Peer
 from tumbao.trainer.training import Training
 from tumbao.trainer.trunks import Trunk
 
-SPEC = MelSpec(
-    sample_rate_hz=8_000,
-    fragment_seconds=4.0,
-    window_samples=512,
-    hop_samples=128,
-    mel_bands=32,
-    mel_max_hz=4_000.0,
-    image_height=32,
-    image_width=40,
-)
 GENRES = ("dull", "sharp")
 SONGS = 8
 ATTACK = "<script>alert(1)<!-- & \"'.wav"
@@ -85,7 +76,7 @@ def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, di
     return answer, {}
 
 
-TRUNK = Trunk("levels", SPEC, lambda weights, policy: levels(SPEC))
+TRUNK = Trunk("levels", SMALL, lambda weights, policy: levels(SMALL))
 TINY = Peer(name="tiny", after="", summary="", trunk=TRUNK, head=head, learn=means)
 
 
@@ -196,10 +187,10 @@ def test_a_browser_has_nothing_to_complain_of(curated: tuple[Path, str, str], tm
 
 
 def test_a_file_that_has_changed_since_is_shown_without_sound(curated: tuple[Path, str, str], library: Path) -> None:
-    catalog = scan(library, GENRES, SPEC)
-    drawn = draw(catalog, GENRES, SPEC, song_cache(str(library.parent / "workspace"), SPEC))
+    catalog = scan(library, GENRES, SMALL)
+    drawn = draw(catalog, GENRES, SMALL, song_cache(str(library.parent / "workspace"), SMALL))
     songs = [dataclasses.replace(song, sha256="0" * 64) if song.genre == "dull" else song for song in catalog.songs]
-    first, last = (excerpts(drawn, songs, [row, row], SPEC)[row] for row in (1, len(drawn.songs) - 1))
+    first, last = (excerpts(drawn, songs, [row, row], SMALL)[row] for row in (1, len(drawn.songs) - 1))
     assert (first.start_seconds, first.mp3, last.trouble) == (4, b"", "")
     assert "has changed" in first.trouble
     assert last.mp3

@@ -17,24 +17,14 @@ import soundfile
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 
+from tests.small_spec import SMALL
 from tumbao.components.drift import comparison
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.pipeline import cli
 from tumbao.pipeline.reference import METADATA_FILE, find_training
 from tumbao.pipeline.runs import RunRecord
-from tumbao.schema.mel_spec import MelSpec
 
-SPEC = MelSpec(
-    sample_rate_hz=8_000,
-    fragment_seconds=4.0,
-    window_samples=512,
-    hop_samples=128,
-    mel_bands=32,
-    mel_max_hz=4_000.0,
-    image_height=32,
-    image_width=40,
-)
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -92,15 +82,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(20):
             about: dict[str, Any] = {"genre": "salsa", "song": f"salsa/{number}.wav", "padded": False}
             told.append({**about, "split": "train", "fragments": 2, "truncated": False, "seconds": 8.0})
-            for index, levels in enumerate(mel_levels(noise(number, number / 20).reshape(2, -1), SPEC).numpy()):
+            for index, levels in enumerate(mel_levels(noise(number, number / 20).reshape(2, -1), SMALL).numpy()):
                 example = to_example(
-                    to_png(levels, palette(SPEC)), label=0, fragment=index, start_seconds=4.0 * index, **about
+                    to_png(levels, palette(SMALL)), label=0, fragment=index, start_seconds=4.0 * index, **about
                 )
                 writer.write(example.SerializeToString())
     (root / "ingested" / "ingested.jsonl").write_text("\n".join(map(json.dumps, told)))
     description = {"library": "[bold]shelf", "synthetic": True, "genres": ["salsa"]}
     (root / "manifests" / "catalog.json").write_text(json.dumps(description))
-    settings = {"manifests": str(root / "manifests"), "mel_spec": json.dumps(dataclasses.asdict(SPEC))}
+    settings = {"manifests": str(root / "manifests"), "mel_spec": json.dumps(dataclasses.asdict(SMALL))}
     remember(root, "older", {"examples": str(root / "gone"), "ingested": str(root / "gone")}, settings)
     outputs = {"examples": str(root / "examples"), "ingested": str(root / "ingested")}
     remember(root, "newer", outputs, settings)
@@ -136,7 +126,7 @@ def songs(folder: Path, colours: list[float]) -> Path:
 def test_the_training_data_of_the_last_run_are_found(workspace: Path) -> None:
     found = find_training(workspace)
     assert (found.run, found.library, found.synthetic) == ("20260504-030201", "[bold]shelf", True)
-    assert (found.genres, found.spec) == (("salsa",), SPEC)
+    assert (found.genres, found.spec) == (("salsa",), SMALL)
     assert found.examples == str(workspace / "examples")
 
 

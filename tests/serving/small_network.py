@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 
-from tumbao.schema.mel_spec import MelSpec
+from tests.small_spec import SMALL
 
-SPEC = MelSpec(
-    sample_rate_hz=8_000,
-    fragment_seconds=2.0,
-    window_samples=512,
-    hop_samples=128,
-    mel_bands=32,
-    mel_max_hz=4_000.0,
-    image_height=32,
-    image_width=40,
-)
+SPEC = dataclasses.replace(SMALL, fragment_seconds=2.0)
 NAMES = ("cumbia", "salsa", "vallenato")
 
 
