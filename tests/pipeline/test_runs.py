@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,12 @@ def make_run(workspace: Path, name: str, report: bool = True) -> Path:
     return page
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    file = FULL.write(tmp_path / "new" / "workspace")
-    assert file.parent.name == FULL.run
-    assert read_runs(tmp_path / "new" / "workspace") == [FULL]
+@pytest.mark.parametrize("library", ["música", "m\udcfasica"], ids=["UTF-8", "Latin-1"])
+def test_what_is_written_is_read(tmp_path: Path, library: str) -> None:
+    record = dataclasses.replace(FULL, library=library)
+    file = record.write(tmp_path / "new" / "workspace")
+    assert file.parent.name == record.run
+    assert read_runs(tmp_path / "new" / "workspace") == [record]
 
 
 def test_writing_again_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class RunRecord:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / RECORD_FILE
         half_written = file.with_suffix(".tmp")
-        half_written.write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        half_written.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         half_written.replace(file)
         return file
 

@@ -17,7 +17,7 @@ import soundfile
 
 from tumbao.components.comparison.library import Library
 from tumbao.components.images import decode_image
-from tumbao.components.ingest.catalog import GIVEN, LIBRARY_FILE, Catalog, scan, write_manifests
+from tumbao.components.ingest.catalog import FIXED, GIVEN, LIBRARY_FILE, Catalog, scan, write_manifests
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_png
 from tumbao.components.ingest.song_cache import add_image
