@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tumbao.components.ingest.whole_folder import whole
 from tumbao.components.report.data import SplitProtocol
 from tumbao.serving.song import validate
 
@@ -147,16 +147,12 @@ class Trial:
         folder : pathlib.Path
             Its folder; what stands there is replaced, folders above are made.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder.parent) as scratch:
-            part = Path(scratch) / folder.name
-            part.mkdir()
+        with whole(folder) as part:
             arrays = {"labels": self.labels, "songs": np.array(self.songs), "probabilities": self.probabilities}
             np.savez_compressed(part / ANSWERS_FILE, **arrays)
             (part / FACTS_FILE).write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
             if folder.exists():
                 shutil.rmtree(folder)
-            part.rename(folder)
 
     @classmethod
     def read(cls, folder: Path) -> Trial:

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tumbao.components.ingest.places import Address, Place
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which gets its name at the end and is gone after an error.
+
+    Parameters
+    ----------
+    folder : Path
+        Not there by then. Folders above are made.
+
+    Yields
+    ------
+    half_written : Path
+        An empty folder beside it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as beside:
+        half_written = Path(beside) / folder.name
+        half_written.mkdir()
+        yield half_written
+        half_written.rename(folder)
 
 
 def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
@@ -26,10 +49,6 @@ def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
                 (folder / name).write_bytes(text.encode())
         return
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as half_written:
-            inner = Path(half_written) / folder.name
-            inner.mkdir()
+        with whole(folder) as half_written:
             for name, text in texts.items():
-                (inner / name).write_text(text, "utf-8")
-            inner.rename(folder)
+                (half_written / name).write_text(text, "utf-8")
