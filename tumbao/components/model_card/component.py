@@ -4,21 +4,20 @@ It reads nothing but the artefacts and the manifests that it is given, through T
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
-import csv
-import io
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
-from tfx.utils import path_utils
+from tfx.utils import io_utils, path_utils
 
 from tumbao import progress
 from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
+from tumbao.components.ingest.manifest_rows import json_lines, split_rows
+from tumbao.components.ingest.places import place
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.data import Card
 from tumbao.components.model_card.provenance import Source, content, fine_tuned, versions
@@ -109,38 +108,31 @@ def ModelCard(  # noqa: N802 - TFX names components so
     found = Card(
         info=_info(f"{serving}/{ASSETS_FOLDER}"),
         peer=peer(network),
-        fine_tuned=fine_tuned(_read(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}")),
-        catalog=json.loads(_read(f"{manifests}/catalog.json")),
-        ingested=_lines(f"{ingested.uri}/ingested.jsonl"),
-        rejected=_lines(f"{rejected.uri}/rejected.jsonl"),
-        artists=_artists(manifests),
-        tested=_lines(f"{report.uri}/predictions.jsonl"),
-        judged=_lines(f"{figures.uri}/predictions.jsonl"),
+        fine_tuned=fine_tuned(place(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
+        catalog=json.loads(place(f"{manifests}/catalog.json").read_bytes()),
+        ingested=json_lines(f"{ingested.uri}/ingested.jsonl"),
+        rejected=json_lines(f"{rejected.uri}/rejected.jsonl"),
+        artists={row["song"]: row["artist"] for split in SPLITS for row in split_rows(split, manifests)},
+        tested=json_lines(f"{report.uri}/predictions.jsonl"),
+        judged=json_lines(f"{figures.uri}/predictions.jsonl"),
         songs=read_song_metrics(figures.uri),
         accuracy=accuracy,
         loss=loss,
-        history=json.loads(_read(f"{model_run.uri}/{HISTORY_FILE}")),
-        artefacts=json.loads(_read(f"{report.uri}/agreement.json")),
+        history=json.loads(place(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),
+        artefacts=json.loads(place(f"{report.uri}/agreement.json").read_bytes()),
         blessed=fileio.exists(f"{blessing.uri}/BLESSED"),
         infra_blessed=fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"),
         sources=tuple(_source(role, one, serving if one is model else one.uri) for role, one in inputs.items()),
         versions=versions(),
     )
-    text = to_markdown(found)
-    fileio.makedirs(card.uri)
-    _write(f"{card.uri}/{MARKDOWN_FILE}", text)
-    _write(f"{card.uri}/{HTML_FILE}", to_html(found))
+    for name, text in ((MARKDOWN_FILE, to_markdown(found)), (HTML_FILE, to_html(found))):
+        io_utils.write_bytes_file(f"{card.uri}/{name}", text.encode("utf-8", errors="backslashreplace"))
 
 
 def _info(assets: str) -> ModelInfo:
     with tempfile.TemporaryDirectory(prefix="tumbao-card-") as scratch:
-        Path(scratch, INFO_FILE).write_text(_read(f"{assets}/{INFO_FILE}"), encoding="utf-8")
+        Path(scratch, INFO_FILE).write_bytes(place(f"{assets}/{INFO_FILE}").read_bytes())
         return ModelInfo.read(Path(scratch))
-
-
-def _artists(manifests: str) -> dict[str, str]:
-    tables = (csv.DictReader(io.StringIO(_read(f"{manifests}/{split}.csv"), newline="")) for split in SPLITS)
-    return {row["song"]: row["artist"] for table in tables for row in table}
 
 
 def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
@@ -149,17 +141,3 @@ def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
     found = Source(role, artifact.type_name, artifact.name.rpartition("/")[2] or number, content(folder))
     progress.advance("hash")
     return found
-
-
-def _lines(path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _read(path).split("\n") if line]
-
-
-def _read(path: str) -> str:
-    with fileio.open(path, "rb") as file:
-        return file.read().decode()
-
-
-def _write(path: str, text: str) -> None:
-    with fileio.open(path, "wb") as file:
-        file.write(text.encode("utf-8", errors="backslashreplace"))
