@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import shutil
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from tfx.orchestration.pipeline import RunOptions
 
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import place
+from tumbao.components.model_card.provenance import versions
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import scores
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
     from tumbao.pipeline.local import LocalRun
     from tumbao.pipeline.runs import RunRecord
     from tumbao.pipeline.watch import Watch
-
-PACKAGES = (
-    "tumbao",
-    "tfx",
-    "tensorflow",
-    "keras",
-    "tensorflow-model-analysis",
-    "apache-beam",
-    "ai-edge-litert",
-    "librosa",
-)
-"""Packages whose versions the report names."""
 
 
 class _ComponentLines(logging.Handler):
@@ -114,7 +102,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         synthetic=catalog.synthetic,
         seed=asked.seed,
         settings=record.settings,
-        versions={package: metadata.version(package) for package in PACKAGES},
+        versions=versions(),
         code_digest=source_digest("tumbao.pipeline.execution"),
         weights_source=weights.source,
         precision=config.policy,

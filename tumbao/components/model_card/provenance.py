@@ -23,7 +23,7 @@ PACKAGES = (
     "librosa",
     "numpy",
 )
-"""Packages whose versions the card names."""
+"""Packages whose versions the card and the report name."""
 
 _BLOCK = 1 << 20
 
