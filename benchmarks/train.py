@@ -1,9 +1,11 @@
 """Tumbao's training against plain `model.fit` with the frozen backbone in the loop: time, accuracy, memory.
 
-Both train the paper's network on the same records of mel images (drawn from noise here, a colour of noise each genre),
-5 epochs, batch 32, the same seed. Plain is float32 with everything in one model. Tumbao's is what a run does: the
-component that computes features once, in the precision it chooses for this machine, then the head on them. `retrain` is
-a second training on the same library with another seed. The last line is the result as JSON.
+Both train the paper's network on the same records of mel images (drawn from noise here, a colour of noise each genre,
+which can be told apart), 5 epochs, batch 32, in the same order from the same initial weights, and keep the best epoch.
+Where genres overlap, the two differ as two seeds do: features are kept in float16, and the first steps magnify that.
+Plain is float32 with everything in one model. Tumbao's is what a run does: the component that computes features once,
+in the precision it chooses for this machine, then the head on them. `retrain` is a second training on the same library,
+with another seed or another head, whichever takes longer. The last line is the result as JSON.
 
     python benchmarks/train.py [--fragments 300]
 """
@@ -11,6 +13,7 @@ a second training on the same library with another seed. The last line is the re
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -38,6 +41,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.backbone import FEATURES_SHAPE, backbone, cpu_features, preferred_policy
 from tumbao.trainer.dataset import Records
+from tumbao.trainer.fit import KeepBest
 from tumbao.trainer.head import head
 from tumbao.trainer.model import joined
 from tumbao.trainer.peers.registry import PAPER, peer
@@ -135,18 +139,13 @@ def plain(folder: Path, weights: Path | None) -> tuple[float, int]:
     started = time.perf_counter()
     model = joined(backbone(weights, "float32"), head(FEATURES_SHAPE, GENRES, TRAINING))
     model.compile(keras.optimizers.Adam(TRAINING.learning_rate), "categorical_crossentropy", metrics=["accuracy"])
-    with tempfile.TemporaryDirectory() as kept:
-        best = keras.callbacks.ModelCheckpoint(
-            f"{kept}/best.weights.h5", "val_accuracy", save_best_only=True, save_weights_only=True
-        )
-        model.fit(
-            images_of(folder, "train"),
-            validation_data=images_of(folder, "val"),
-            epochs=TRAINING.epochs,
-            callbacks=[best],
-            verbose=0,
-        )
-        model.load_weights(f"{kept}/best.weights.h5")
+    model.fit(
+        images_of(folder, "train"),
+        validation_data=images_of(folder, "val"),
+        epochs=TRAINING.epochs,
+        callbacks=[KeepBest()],
+        verbose=0,
+    )
     right = _right(model, images_of(folder, "test"))
     return time.perf_counter() - started, right
 
@@ -281,7 +280,13 @@ def main() -> None:
         write_images(images, {"train": asked.fragments, "val": held_out, "test": held_out})
         once = features_once(images, target, weights)
         first, right = on_features(target, TRAINING)
-        again, _ = on_features(target, Training(learning_rate=TRAINING.learning_rate, seed=TRAINING.seed + 1))
+        changes: dict[str, dict[str, Any]] = {
+            "another seed": {"seed": TRAINING.seed + 1},
+            "another head": {"units": (256, 128)},
+        }
+        again = {
+            name: on_features(target, dataclasses.replace(TRAINING, **change))[0] for name, change in changes.items()
+        }
         plainly, plain_right = plain(images, weights)
         memory = Path(scratch) / "memory"
         memory.mkdir()
@@ -292,13 +297,14 @@ def main() -> None:
     table.add_row("plain model.fit, float32", f"{plainly:.1f}", f"{plain_right} of {held_out}")
     table.add_row(f"features once ({preferred_policy()[0]})", f"{once:.1f}", "")
     table.add_row("head on features", f"{first:.1f}", f"{right} of {held_out}")
-    table.add_row("second training", f"{again:.1f}", "")
+    for name, seconds in again.items():
+        table.add_row(f"{name} on the same features", f"{seconds:.1f}", "")
     console.print(table)
     megabytes = " and ".join(f"{peak:.0f} MB" for peak in peaks)
     console.print(f"Peak memory with {MEMORY_RECORDS} and {4 * MEMORY_RECORDS} records: {megabytes}")
     result = {
         "vs_plain_fit": round(plainly / (once + first), 2),
-        "retrain": round(plainly / again, 1),
+        "retrain": round(plainly / max(again.values()), 1),
         "accuracy_difference": abs(right - plain_right),
         "amx": "amx_bf16" in cpu_features(),
         "memory_growth": round(peaks[1] / peaks[0] - 1, 3),
