@@ -68,12 +68,15 @@ def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, di
     features, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))
     centres = np.stack([features[column > 0].mean(axis=(0, 1)) for column in labels.T])
 
-    def answer(features: np.ndarray, training: bool) -> np.ndarray:
-        distances = ((features.mean(axis=1)[:, None] - centres) ** 2).sum(axis=2)
-        votes = np.exp(-5 * distances)
-        return votes / votes.sum(axis=1, keepdims=True)
+    class Head:
+        variables = ()
 
-    return answer, {}
+        def __call__(self, features: np.ndarray, training: bool) -> np.ndarray:
+            distances = ((features.mean(axis=1)[:, None] - centres) ** 2).sum(axis=2)
+            votes = np.exp(-5 * distances)
+            return votes / votes.sum(axis=1, keepdims=True)
+
+    return Head(), {}
 
 
 TRUNK = Trunk("levels", SMALL, lambda weights, policy: levels(SMALL))
