@@ -87,6 +87,21 @@ def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: l
     assert "too few to tell" in section(filters, tiny) and "chance reaches" not in section(filters, tiny)
 
 
+@pytest.mark.parametrize(
+    ("weights", "fine_tuned", "said"),
+    [
+        ("0" * 64, False, "learned from photographs; only the layers after them learned music."),
+        ("0" * 64, True, "learned from photographs, and those of the last block then from music"),
+        ("random", False, "their weights are random; only the layers after them"),
+    ],
+)
+def test_the_page_says_what_the_filters_learned_from(
+    filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, said: str
+) -> None:
+    info = dataclasses.replace(tiny.info, versions={"backbone_weights": weights})
+    assert said in section(filters, Network(info, tiny.model, fine_tuned))
+
+
 def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:
     model = keras.Sequential([keras.Input(tiny.spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
     assert telling(load(push(model, tiny.spec)), banded, [0, 1, 2], seed=7) == []

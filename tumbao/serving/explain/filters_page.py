@@ -41,6 +41,8 @@ def section(filters: Sequence[Filter], network: Network, source: str = "", troub
         deals=DEALS,
         luck=LUCK,
         trouble=trouble,
+        learned=network.info.versions.get("backbone_weights") != "random",
+        tuned=network.fine_tuned,
         synthetic=network.info.training_data.synthetic,
         picture=lambda levels: picture(levels, network.spec),
         player=lambda samples: player(samples, network.spec),

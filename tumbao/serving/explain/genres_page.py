@@ -42,6 +42,7 @@ def section(dreams: Sequence[Dream], network: Network, trouble: str = "") -> Mar
         enough=ENOUGH,
         convincing=sum(dream.seen > ENOUGH for dream in dreams),
         surviving=sum(dream.heard > ENOUGH for dream in dreams),
+        noisy=[dream.genre for dream in dreams if not dream.origin and dream.before > ENOUGH],
         distance=float(np.mean([dream.distance_db for dream in dreams])) if dreams else 0.0,
         seconds=spec.fragment_seconds,
         frequencies=frequencies(spec),

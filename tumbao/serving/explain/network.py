@@ -48,10 +48,13 @@ class Network:
     model : keras.Model
         Images float32 [n, height, width, 3], RGB in 0..255 → probabilities float32 [n, genres], the same as those of
         the pushed SavedModel; it is not trained any further.
+    fine_tuned : bool
+        Whether the last block of its trunk learned music with the layers after it.
     """
 
     info: ModelInfo
     model: keras.Model
+    fine_tuned: bool = False
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -156,5 +159,6 @@ def load(folder: str | Path) -> Network:
             f"{assets.parent}: {file.name} and the weights do not make a model. Expected both as `tumbao run` pushed "
             f"them. Received: {error}"
         ) from error
+    tuned = any(layer.name.startswith("block5_conv") and layer.trainable for layer in model.layers)
     model.trainable = False
-    return Network(info, model)
+    return Network(info, model, tuned)
