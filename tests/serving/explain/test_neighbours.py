@@ -62,6 +62,17 @@ def test_agreement_asks_training_about_the_rest() -> None:
     assert agreement(vectors, wrong, songs, ~training) == 0
 
 
+def test_agreement_is_of_what_can_be_compared() -> None:
+    vectors, labels = clusters(30)
+    assert agreement(vectors, labels, ["one song"] * 30, np.ones(30, bool)) is None
+    assert agreement(vectors, labels, [f"song {row}" for row in range(30)], np.zeros(30, bool)) is None
+    songs = ["half"] * 15 + [f"song {row}" for row in range(15)]
+    training = np.arange(30) < 10  # all of one song, and five of those that were not are of it too
+    assert agreement(vectors, labels, songs, training) == 1
+    other = np.where(np.arange(30) < 15, 7, labels)
+    assert agreement(vectors, other, songs, training) == 0
+
+
 def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:
     vectors, labels = clusters(30)
     places = on_a_map(vectors)

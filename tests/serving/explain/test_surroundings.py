@@ -186,6 +186,14 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
     assert "is not the library that this model was trained on" in words
 
 
+@pytest.mark.parametrize("recognised", [True, False])
+def test_where_nothing_can_be_compared_nothing_is_said(around: Surroundings, tiny: Network, recognised: bool) -> None:
+    known = dataclasses.replace(around, recognised=recognised)
+    alone = dataclasses.replace(known, agreement=None)
+    assert "own genre as the nearest" in neighbours_page.section(known, tiny.spec)
+    assert "own genre as the nearest" not in neighbours_page.section(alone, tiny.spec)
+
+
 def test_a_library_of_other_genres_is_refused(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = drawn
     other = dataclasses.replace(library, genres=("polka", "salsa", "waltz"))

@@ -110,7 +110,7 @@ def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
     return int(rows[np.argmax(own @ own.mean(axis=0))])
 
 
-def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], training: np.ndarray) -> float:
+def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], training: np.ndarray) -> float | None:
     """Tell how often the nearest fragment that was in training has the same genre as one of another song that was not.
 
     Parameters
@@ -120,19 +120,23 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], tra
     labels : np.ndarray [shape=(n,), dtype=int64]
         Index of the genre of each.
     songs : sequence of str
-        The song of each, two at least.
+        The song of each.
     training : np.ndarray [shape=(n,), dtype=bool]
         What was in training. If all of it was, each is compared with all others.
 
     Returns
     -------
-    share : float
-        In [0, 1].
+    share : float or None
+        In [0, 1]; of those that have a fragment to be compared with. None if none has.
     """
     own = directions(vectors)
     names = np.unique(np.asarray(songs, object), return_inverse=True)[1]
     asked = np.flatnonzero(~training) if not training.all() else np.arange(len(own))
     others = (names[asked, None] != names) & training
+    comparable = others.any(axis=1)
+    if not comparable.any():
+        return None
+    asked, others = asked[comparable], others[comparable]
     found = np.where(others, own[asked] @ own.T, -np.inf).argmax(axis=1)
     return float((labels[found] == labels[asked]).mean())
 

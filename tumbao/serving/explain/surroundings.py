@@ -69,9 +69,9 @@ class Surroundings:
         What the network makes of that; None where nothing was asked about.
     places : np.ndarray [shape=(n + m, 2), dtype=float64]
         On the map, in [0, 1]: the library, then what was asked about.
-    agreement : float
+    agreement : float or None
         How often the nearest training fragment has the same genre as one that was not in training, in [0, 1]; where
-        that is not known, the nearest fragment of another song as any.
+        that is not known, the nearest fragment of another song as any. None where there is nothing to compare.
     """
 
     catalog: Catalog
@@ -83,7 +83,7 @@ class Surroundings:
     asked: tuple[Asked, ...]
     seen_asked: Seen | None
     places: np.ndarray
-    agreement: float
+    agreement: float | None
 
     @property
     def mistakes(self) -> np.ndarray:
