@@ -65,4 +65,7 @@ def test_the_page_counts_dreams_that_hold_as_sound(tiny: Network) -> None:
     assert "2.5 dB apart" in html
     assert "from music: " in html
     assert "&lt;b&gt;.mp3, from 0:30" in html
+    assert "plain noise" not in html
+    already = [dataclasses.replace(dream, before=0.95) for dream in dreams]
+    assert "plain noise is already <b>salsa</b>, with" in genres_page.section(already, tiny)
     assert "cannot dream:</strong> no gradient" in genres_page.section([], tiny, "no gradient")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -152,6 +153,21 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, explained: Why) -> None:
+    count = len(explained.occlusion.times)
+    for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
+        asked = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
+        page = section([dataclasses.replace(explained, occlusion=asked)], network)
+        panel = page.split("by time", 1)[1].split("by frequency", 1)[0]
+        assert panel.startswith(f", longest: {np.abs(times).max():.0f}<")
+        assert f'y1="{zero:.1f}" y2="{zero:.1f}"' in panel
+        bars = re.findall(r'<rect class="(for|against)" .*? y="([\d.]+)" .*? height="([\d.]+)"', panel)
+        assert len(bars) == count
+        ends = np.array([(float(top), float(top) + float(height)) for _, top, height in bars])
+        assert (ends.min(), ends.max()) == pytest.approx((22, 254), abs=0.11)
+        assert all(abs(end[int(side == "for")] - zero) < 0.11 for (side, _, _), end in zip(bars, ends, strict=True))
 
 
 def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, explained: Why) -> None:
