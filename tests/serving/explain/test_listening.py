@@ -8,6 +8,7 @@ import pytest
 from tests.serving.explain.planted import PLANTED, noise
 from tumbao.components.report.mel_figure import height_of
 from tumbao.serving.explain import listening
+from tumbao.serving.explain.attribution import BANDS
 from tumbao.serving.explain.faithfulness import CELLS
 from tumbao.serving.explain.listening import Region
 
@@ -25,6 +26,14 @@ def level_db(samples: np.ndarray, hz: float) -> float:
 @pytest.mark.parametrize("height", [0.05, 0.5, 0.95])
 def test_frequencies_are_those_of_the_axis(height: float) -> None:
     assert height_of(listening.hz_at(height, PLANTED), PLANTED) == pytest.approx(height, abs=1e-3)
+
+
+@pytest.mark.parametrize("parts", [CELLS, BANDS])
+def test_bands_reach_from_end_to_end_of_the_axis(parts: int) -> None:
+    bounds = listening.band_edges(PLANTED, parts)
+    assert (bounds[0], bounds[-1], len(bounds)) == (PLANTED.mel_max_hz, PLANTED.mel_min_hz, parts + 1)
+    heights = [height_of(hz, PLANTED) for hz in bounds[1:-1]]
+    np.testing.assert_allclose(heights, np.arange(parts - 1, 0, -1) / parts, atol=0.5 / 60 + 1e-3)
 
 
 def test_a_cell_is_found_in_seconds_and_hertz() -> None:

@@ -69,11 +69,27 @@ def region(importance: np.ndarray, spec: MelSpec) -> Region:
             total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
             best, found = max((best, found), ((round(total, 9), -area), (top, bottom, left, right)))
     top, bottom, left, right = found
-    rows, columns = edges(spec.image_height, CELLS), edges(spec.image_width, CELLS)
-    seconds = spec.fragment_seconds * columns / spec.image_width
-    inner = [hz_at(1 - row / spec.image_height, spec) for row in rows[1:-1]]
-    hz = [spec.mel_max_hz, *inner, spec.mel_min_hz]
+    seconds, hz = spec.fragment_seconds * edges(spec.image_width, CELLS) / spec.image_width, band_edges(spec, CELLS)
     return Region(float(seconds[left]), float(seconds[right]), hz[bottom], hz[top])
+
+
+def band_edges(spec: MelSpec, parts: int) -> list[float]:
+    """Divide the mel image into bands as equally high as can be.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        What its rows are.
+    parts : int
+        How many bands.
+
+    Returns
+    -------
+    edges : list of float [length parts + 1]
+        In Hz, from `spec.mel_max_hz` down to `spec.mel_min_hz`.
+    """
+    inner = [hz_at(1 - row / spec.image_height, spec) for row in edges(spec.image_height, parts)[1:-1]]
+    return [spec.mel_max_hz, *inner, spec.mel_min_hz]
 
 
 def hz_at(height: float, spec: MelSpec) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from tumbao.components.report.mel_figure import height_of
 from tumbao.components.report.page import template
 from tumbao.serving.explain.attribution import BANDS
 from tumbao.serving.explain.faithfulness import CELLS, LUCK, SHARES, Faithfulness, limit_of_chance
-from tumbao.serving.explain.listening import LARGEST_SHARE, hz_at
+from tumbao.serving.explain.listening import LARGEST_SHARE, band_edges
 from tumbao.serving.explain.media import frequencies, player
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.overlay import overlay
@@ -61,7 +62,7 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             ends=_ends,
             curves=_curves,
             frequencies=frequencies(spec),
-            bands=[(hz_at(1 - (row + 1) / BANDS, spec), hz_at(1 - row / BANDS, spec)) for row in range(BANDS)],
+            bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
             large=lambda piece, importance: _jpeg(overlay(piece.levels, importance, LARGE)),
             small=lambda piece: _jpeg(overlay(piece.levels, piece.map, SMALL)),
             size=SMALL,
