@@ -90,7 +90,7 @@ def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], b
 def _picture(note: str, draw: Callable[[Look], bytes]) -> Picture:
     light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
     pixels_wide = int.from_bytes(light[16:20], "big")  # the PNG header's width
-    return Picture(data_uri(light), data_uri(dark), pixels_wide * 96 // DOTS_PER_INCH, note)
+    return Picture(data_uri("image/png", light), data_uri("image/png", dark), pixels_wide * 96 // DOTS_PER_INCH, note)
 
 
 def _megabytes(score: Score) -> float | None:

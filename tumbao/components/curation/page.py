@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import dataclasses
 import io
@@ -19,7 +18,7 @@ from tumbao.components.curation.suspects import Suspicion
 from tumbao.components.curation.table import COLUMNS, KEEP, REJECT, write_suspects
 from tumbao.components.ingest.catalog import Catalog
 from tumbao.components.inspection.render import clock
-from tumbao.components.report.page import template, write_page, write_whole
+from tumbao.components.report.page import data_uri, template, write_page, write_whole
 from tumbao.schema.mel_spec import MelSpec
 
 PAGE, SUSPECTS, FRAGMENTS = "index.html", "suspects.csv", "fragments.csv"
@@ -123,7 +122,7 @@ def write_curation(curation: Curation, out: Path, top: int) -> None:
         excerpts=found,
         size=PICTURE_SIZE,
         clock=clock,
-        data_uri=lambda kind, content: f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}",
+        data_uri=data_uri,
         bars=lambda probabilities, given: _chosen(curation.library.genres, probabilities, given),
         keep=KEEP,
         reject=REJECT,

@@ -38,7 +38,7 @@ def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelS
     songs = inspection.songs
     sheet = collections.defaultdict(list)
     for frame in frames:
-        sheet[frame.song.song.genre].append((frame.song, data_uri(frame.png)))
+        sheet[frame.song.song.genre].append((frame.song, data_uri("image/png", frame.png)))
     reasons = collections.Counter(item.reason for item in inspection.rejected)
     durations = summary.bins([song.seconds for song in songs], summary.DURATION_STEPS) if songs else None
     loudness = summary.bins([song.rms_dbfs for song in songs], summary.LOUDNESS_STEPS) if songs else None

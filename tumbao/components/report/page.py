@@ -43,20 +43,22 @@ def template(folder: Path, name: str = "template.html.j2") -> jinja2.Template:
     return environment.get_template(name)
 
 
-def data_uri(png: bytes) -> str:
-    """Put a picture into an address, so that the page needs no other file.
+def data_uri(kind: str, content: bytes) -> str:
+    """Put a picture or a sound into an address, so that the page needs no other file.
 
     Parameters
     ----------
-    png : bytes
-        The picture.
+    kind : str
+        Its media type, such as ``image/png``.
+    content : bytes
+        The picture or the sound.
 
     Returns
     -------
     str
-        For the ``src`` of an image.
+        For the ``src`` of an image or a player.
     """
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def write_page(path: Path, page: str) -> None:

@@ -64,7 +64,9 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     for name, note, draw in _drawings(data, tested):
         light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
         write_whole(out_dir / "figures" / f"{name}.png", light)
-        pictures[name] = Picture(data_uri(light), data_uri(dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note)
+        pictures[name] = Picture(
+            data_uri("image/png", light), data_uri("image/png", dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note
+        )
     page = template(Path(__file__).parent).render(
         data=data,
         tested=tested,

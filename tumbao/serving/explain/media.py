@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 
 from tumbao.components.curation.excerpts import mp3
@@ -32,7 +30,7 @@ def picture(levels: np.ndarray, spec: MelSpec) -> str:
     uri : str
         A PNG inside.
     """
-    return data_uri(to_png(levels, palette(spec)))
+    return data_uri("image/png", to_png(levels, palette(spec)))
 
 
 def player(samples: np.ndarray, spec: MelSpec) -> str:
@@ -50,8 +48,7 @@ def player(samples: np.ndarray, spec: MelSpec) -> str:
     uri : str
         An MP3 inside.
     """
-    content = mp3(samples, spec.sample_rate_hz, _COMPRESSION)
-    return f"data:audio/mpeg;base64,{base64.b64encode(content).decode('ascii')}"
+    return data_uri("audio/mpeg", mp3(samples, spec.sample_rate_hz, _COMPRESSION))
 
 
 def frequencies(spec: MelSpec) -> list[tuple[str, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from markupsafe import Markup
 
 from tumbao.components.curation.excerpts import PICTURE_SIZE, Excerpt, excerpts
 from tumbao.components.inspection.render import clock
-from tumbao.components.report.page import template
+from tumbao.components.report.page import data_uri, template
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.neighbours import nearest, typical
 from tumbao.serving.explain.surroundings import Asked, Surroundings
@@ -105,7 +104,7 @@ def section(around: Surroundings, spec: MelSpec) -> Markup:
         size=PICTURE_SIZE,
         map_size=(_WIDTH, _HEIGHT),
         clock=clock,
-        data_uri=lambda kind, content: f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}",
+        data_uri=data_uri,
     )
     return Markup(html)
 
