@@ -166,7 +166,9 @@ def test_songs_that_the_model_does_not_know_are_counted_and_not_asked_about() ->
     def deaf(sounds: np.ndarray) -> np.ndarray:
         return np.tile([1.0, 0.0], (len(sounds), 1))
 
-    assert listen(deaf, ("bachata", "salsa"), RATE, SECONDS, songs=1)[1] == Hearing("salsa", 6, 0, ())
+    unknown = Hearing("salsa", 6, 0, ())
+    assert listen(deaf, ("bachata", "salsa"), RATE, SECONDS, songs=1)[1] == unknown
+    assert listen(deaf, ("bachata", "salsa"), RATE, SECONDS, songs=1, without={"bachata"}) == (unknown,)
 
 
 def test_effects_are_summed_up_over_songs() -> None:

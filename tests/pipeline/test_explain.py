@@ -123,10 +123,18 @@ def test_the_same_seed_gives_the_same_sounds(model: Path, tmp_path: Path) -> Non
 def test_a_model_of_composed_songs_is_asked_about_instruments(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hearing = instruments.Hearing("salsa", 4, 0, ())
-    monkeypatch.setattr(instruments, "listen", lambda answer, genres, rate, seconds: (hearing,))
+    asked: list[tuple[tuple[str, ...], set[str]]] = []
+
+    def listen(
+        answer: instruments.Answer, genres: tuple[str, ...], rate: int, seconds: float, *, without: set[str]
+    ) -> tuple[instruments.Hearing, ...]:
+        asked.append((genres, without))
+        return (instruments.Hearing("salsa", 4, 0, ()),)
+
+    monkeypatch.setattr(instruments, "listen", listen)
     ask(tiny_folder, tmp_path, genres=("salsa",))
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert asked == [(("cumbia", "salsa", "vallenato"), {"cumbia", "vallenato"})]
     assert 'id="instruments"' in page
     assert "trained on composed, synthetic songs" in page
 

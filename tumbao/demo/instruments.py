@@ -8,7 +8,7 @@ rightly as they are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -137,7 +137,12 @@ class Hearing:
 
 
 def listen(
-    answer: Answer, genres: Sequence[str], sample_rate_hz: int, fragment_seconds: float, songs: int = 2
+    answer: Answer,
+    genres: Sequence[str],
+    sample_rate_hz: int,
+    fragment_seconds: float,
+    songs: int = 2,
+    without: Collection[str] = (),
 ) -> tuple[Hearing, ...]:
     """Change the instruments of songs that no library holds, and ask the model each time.
 
@@ -153,6 +158,8 @@ def listen(
         Their length.
     songs : int
         Songs of each genre, at least 1; of each, the fragment in which most instruments play.
+    without : collection of str
+        Genres that are not asked about.
 
     Returns
     -------
@@ -162,9 +169,9 @@ def listen(
     Raises
     ------
     ValueError
-        If none of the genres is the demo library's, or there are no songs.
+        If none of the genres to ask about is the demo library's, or there are no songs.
     """
-    known = [genre for genre in genres if genre in GENRES]
+    known = [genre for genre in genres if genre in GENRES and genre not in without]
     if not known:
         raise ValueError(f"Expected a genre out of {', '.join(GENRES)}. Received: {', '.join(genres) or 'none'}")
     if songs < 1:

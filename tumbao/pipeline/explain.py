@@ -148,9 +148,10 @@ def _sections(
         sections.append(why_page.section(whys, network))
     if around:
         sections.append(neighbours_page.section(around, network.spec))
-    if network.info.training_data.synthetic and set(network.genres) & set(GENRES):
-        spec = network.spec
-        told = instruments.listen(hidden.logits, network.genres, spec.sample_rate_hz, spec.fragment_seconds)
+    spec, chosen = network.spec, {network.genres[genre] for genre in genres}
+    if network.info.training_data.synthetic and chosen & set(GENRES):
+        rate, rest = spec.sample_rate_hz, set(network.genres) - chosen
+        told = instruments.listen(hidden.logits, network.genres, rate, spec.fragment_seconds, without=rest)
         sections.append(instruments_page.section(told))
     return sections, unread
 
