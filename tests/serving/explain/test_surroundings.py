@@ -183,6 +183,7 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
     assert set(found.library.labels) == {0, 1, 2}
     words = text(str(neighbours_page.section(found, tiny.spec)))
     assert "15 fragments are left out" in words
+    assert "The neighbours below are the nearest of these" in words
     assert "is not the library that this model was trained on" in words
 
 
