@@ -41,11 +41,18 @@ def test_without_a_file_the_options_are_enough() -> None:
     assert (found.root, found.data, found.split_method) == ("/mnt/tumbao", "/mnt/library", "stable")
 
 
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_a_slash_at_the_end_of_a_folder_names_the_same_folder(file: Path, slashes: str) -> None:
+    assert read_deployment(file, root=f"gs://bucket/t{slashes}").pushed == "gs://bucket/t/pushed"
+    assert read_deployment(file, push_to=f"gs://other/place{slashes}").pushed == "gs://other/place"
+
+
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
         ({"runner": "airflow"}, "runner: out of kubeflow, vertex. Received: runner='airflow'"),
         ({"root": "tumbao"}, "root: a folder by its whole address"),
+        ({"root": "gs://"}, "root: a folder by its whole address"),
         ({"data": "library"}, "data: a library by its whole address"),
         ({"image": ""}, "image: a container image with Tumbao in it"),
         ({"epochs": -1}, "epochs: 0 or more"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -75,7 +76,7 @@ class Deployment:
     min_accuracy, min_recall, max_accuracy_drop : float
         What a model must reach to be pushed.
     push_to : str
-        Where blessed models are pushed; by default `pushed` in the root.
+        Where blessed models are pushed; by default `pushed` in the root. A slash at the end of a folder is taken off.
     genres : sequence of str
         The genres.
     layout, split, split_method : str
@@ -155,6 +156,9 @@ class Deployment:
     schedule: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("root", "push_to"):  # in a bucket `pushed//1` is another object than `pushed/1`
+            if isinstance(folder := getattr(self, name), str):
+                object.__setattr__(self, name, folder.rstrip("/"))
         vertex = self.runner == "vertex"
         training = "epochs" not in self.training and "seed" not in self.training
         expected: Mapping[str, tuple[bool, str]] = {
@@ -245,4 +249,4 @@ def _made(kind: type[Any], told: Mapping[str, Any], what: str) -> Any:
 
 
 def _absolute(address: str) -> bool:
-    return isinstance(address, str) and address.startswith(("gs://", "/"))
+    return isinstance(address, str) and bool(re.match(r"gs://[^/]|/", address))
