@@ -7,12 +7,13 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tumbao.components.ingest.catalog import FIXED
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.kinds import require_kinds
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.peers.registry import PAPER, peer
 
@@ -49,6 +50,7 @@ class Resources:
     accelerators: int = 0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if min(self.cpu, self.memory_gb, self.accelerators) < 0 or bool(self.accelerator) != bool(self.accelerators):
             raise UsageError(
                 f"Expected resources of 0 or more, and a type of accelerator with its number. Received: {self}"
@@ -122,7 +124,7 @@ class Deployment:
         If something is missing or out of its range.
     """
 
-    runner: Literal["kubeflow", "vertex"]
+    runner: str
     root: str
     image: str
     data: str
@@ -156,9 +158,9 @@ class Deployment:
     schedule: str = ""
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         for name in ("root", "push_to"):  # in a bucket `pushed//1` is another object than `pushed/1`
-            if isinstance(folder := getattr(self, name), str):
-                object.__setattr__(self, name, folder.rstrip("/"))
+            object.__setattr__(self, name, getattr(self, name).rstrip("/"))
         vertex = self.runner == "vertex"
         training = "epochs" not in self.training and "seed" not in self.training
         expected: Mapping[str, tuple[bool, str]] = {
@@ -168,7 +170,6 @@ class Deployment:
             "data": (_absolute(self.data), "a library by its whole address, such as gs://bucket/library"),
             "push_to": (not self.push_to or _absolute(self.push_to), "a folder by its whole address"),
             "epochs": (self.epochs >= 0, "0 or more"),
-            "genres": (not isinstance(self.genres, str), "a list"),
             "layout": (self.layout in LAYOUTS, f"out of {', '.join(LAYOUTS)}"),
             "split": (self.split in PROTOCOLS, f"out of {', '.join(PROTOCOLS)}"),
             "split_method": (self.split_method in (*METHODS, FIXED), f"out of {', '.join((*METHODS, FIXED))}"),
@@ -221,14 +222,17 @@ def read_deployment(file: Path | None, **flags: Any) -> Deployment:
     if not isinstance(told, dict):
         raise UsageError(f"Expected a YAML file of names and values in --config. Received: {file}")
     told |= {name: value for name, value in flags.items() if value is not None}
-    told["resources"] = {
-        component: _made(Resources, one or {}, f"resources of {component}")
-        for component, one in (told.get("resources") or {}).items()
-    }
+    resources = told.get("resources") or {}
+    if isinstance(resources, Mapping):
+        told["resources"] = {
+            component: _made(Resources, one or {}, f"resources of {component}") for component, one in resources.items()
+        }
     return _made(Deployment, told, f"fields of {file}" if file else "options")
 
 
-def _made(kind: type[Any], told: Mapping[str, Any], what: str) -> Any:
+def _made(kind: type[Any], told: Any, what: str) -> Any:
+    if not isinstance(told, Mapping):
+        raise UsageError(f"Expected {what}: names and values. Received: {told!r}")
     names = {field.name: field for field in dataclasses.fields(kind)}
     for name in told:
         if name not in names:
@@ -242,11 +246,8 @@ def _made(kind: type[Any], told: Mapping[str, Any], what: str) -> Any:
     ]
     if missing:
         raise UsageError(f"Expected {', '.join(missing)} among the {what}, or as options. Received: none")
-    try:
-        return kind(**told)
-    except (TypeError, AttributeError) as error:
-        raise UsageError(f"Expected {what} of the kinds that docs/deploy.md names. Received: {error}") from error
+    return kind(**told)
 
 
 def _absolute(address: str) -> bool:
-    return isinstance(address, str) and bool(re.match(r"gs://[^/]|/", address))
+    return re.match(r"gs://[^/]|/", address) is not None
