@@ -144,6 +144,25 @@ def test_other_settings_are_a_reason_to_run(studio: Studio) -> None:
     assert "Other settings than those of the last run. Running." in studio.lines[0]
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b'{"songs": [], "settings": {}}', b"\xff"])
+def test_a_memory_that_cannot_be_read_is_a_reason_to_run_and_written_anew(studio: Studio, content: bytes) -> None:
+    file = studio.asked.workspace / continuous.SEEN_FILE
+    file.parent.mkdir()
+    file.write_bytes(content)
+    assert studio.look() == local.DONE
+    assert f"2 songs, as if seen for the first time: {file} cannot be read. Running." in studio.lines[0]
+    studio.look()
+    assert "Nothing changed among 2 songs." in studio.lines[0]
+
+
+def test_a_memory_that_cannot_be_written_does_not_end_the_watch(studio: Studio) -> None:
+    (studio.asked.workspace / continuous.SEEN_FILE).mkdir(parents=True)
+    for _ in range(2):
+        assert studio.look() == local.DONE
+        assert "Cannot keep what was seen, so the next look runs again: " in studio.lines[-1]
+    assert len(studio.started) == 2
+
+
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [

@@ -128,9 +128,12 @@ def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> tuple
     say(f"{reason}. Running.")
     code = _run(asked, stop, say)
     if code in (local.DONE, local.NOT_BLESSED):
-        half_written = file.with_suffix(".tmp")
-        half_written.write_text(json.dumps({"settings": settings, "songs": found.songs}))  # names need not be UTF-8
-        half_written.replace(file)
+        try:
+            half_written = file.with_suffix(".tmp")
+            half_written.write_text(json.dumps({"settings": settings, "songs": found.songs}))  # names need not be UTF-8
+            half_written.replace(file)
+        except OSError as error:
+            say(f"Cannot keep what was seen, so the next look runs again: {error}")
     return code, math.inf
 
 
@@ -138,11 +141,14 @@ def _reason(file: Path, settings: dict[str, Any], found: Look) -> str:
     """Say why to run; nothing where the last run that came to its end has seen it all."""
     if not file.exists():
         return f"{len(found.songs)} songs, seen for the first time"
-    seen = json.loads(file.read_text("utf-8"))
-    changes = difference(seen["songs"], found.songs)
+    try:
+        seen = json.loads(file.read_text("utf-8"))
+        changes, others = difference(seen["songs"], found.songs), seen["settings"] != settings
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # cut short, or written by somebody else
+        return f"{len(found.songs)} songs, as if seen for the first time: {file} cannot be read"
     if changes:
         return f"{len(found.songs)} songs: {changes}"
-    return "Other settings than those of the last run" if seen["settings"] != settings else ""
+    return "Other settings than those of the last run" if others else ""
 
 
 def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
