@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ DEPLOYMENT = Deployment(
     beam={"AudioExampleGen": ["--runner=DataflowRunner", "--project=p"]},
     region="europe-west4",
     tune=2,
-    vertex_training={"project": "p", "worker_pool_specs": [{"replica_count": 1}]},
+    vertex_training={"project": "p", "worker_pool_specs": [{"container_spec": {"image_uri": "registry/tumbao-gpu:1"}}]},
     endpoint={"project_id": "p", "endpoint_name": "tumbao", "machine_type": "n1-standard-4"},
     serving_image="registry/serving:1",
     **PARAMETERS,
@@ -114,6 +115,15 @@ def test_components_that_there_are_none_of_are_refused(field: str, value: Any, r
     places: dict[str, Any] = {"runner": "kubeflow", "root": "/mnt/t", "image": "x", "data": "/mnt/l"}
     with pytest.raises(UsageError, match=refusal):
         specify(Deployment(**places, **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("min_accuracy", 2.0), ("min_recall", 7.0), ("max_accuracy_drop", -1.0), ("tune", -1)]
+)
+def test_bounds_that_no_run_can_have_are_refused_when_the_file_is_compiled(field: str, value: float) -> None:
+    settings: dict[str, Any] = {field: value}
+    with pytest.raises(UsageError, match=f"Expected {field} .*Received: {field}={value}"):
+        specify(dataclasses.replace(DEPLOYMENT, **settings))
 
 
 def _rename_entry(spec: dict[str, Any]) -> None:

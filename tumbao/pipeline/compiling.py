@@ -128,6 +128,8 @@ def _pipeline(deployment: Deployment) -> tfx.dsl.Pipeline:
         training=model.settings(**deployment.training),
         tune=deployment.tune,
         min_accuracy=deployment.min_accuracy,
+        min_recall=deployment.min_recall,
+        max_accuracy_drop=deployment.max_accuracy_drop,
         baseline="push place",
         beam_args=LOCAL_BEAM,
         cache=deployment.cache,

@@ -7,15 +7,18 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tumbao.components.ingest.catalog import FIXED
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.cron import is_schedule
 from tumbao.pipeline.kinds import require_kinds
 from tumbao.schema.genres import GENRES
+from tumbao.trainer.backbone import Policy
 from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.weights import RANDOM
 
 RUNNERS = ("kubeflow", "vertex")
 
@@ -162,24 +165,34 @@ class Deployment:
         for name in ("root", "push_to"):  # in a bucket `pushed//1` is another object than `pushed/1`
             object.__setattr__(self, name, getattr(self, name).rstrip("/"))
         vertex = self.runner == "vertex"
-        training = "epochs" not in self.training and "seed" not in self.training
-        expected: Mapping[str, tuple[bool, str]] = {
-            "runner": (self.runner in RUNNERS, f"out of {', '.join(RUNNERS)}"),
-            "root": (_absolute(self.root), "a folder by its whole address, such as gs://bucket/tumbao"),
-            "image": (bool(self.image), "a container image with Tumbao in it"),
-            "data": (_absolute(self.data), "a library by its whole address, such as gs://bucket/library"),
-            "push_to": (not self.push_to or _absolute(self.push_to), "a folder by its whole address"),
-            "epochs": (self.epochs >= 0, "0 or more"),
-            "layout": (self.layout in LAYOUTS, f"out of {', '.join(LAYOUTS)}"),
-            "split": (self.split in PROTOCOLS, f"out of {', '.join(PROTOCOLS)}"),
-            "split_method": (self.split_method in (*METHODS, FIXED), f"out of {', '.join((*METHODS, FIXED))}"),
-            "training": (training, "without epochs and seed, which have places of their own"),
-            "vertex_training": (vertex or not self.vertex_training, "empty on Kubeflow"),
-            "endpoint": (vertex or not self.endpoint, "empty on Kubeflow"),
-            "serving_image": (bool(self.serving_image) or not self.endpoint, "named where there is an endpoint"),
-            "schedule": (len(self.schedule.split()) in {0, 5}, "in cron's five fields"),
-        }
-        for name, (holds, rule) in expected.items():
+        apart = "epochs" not in self.training and "seed" not in self.training
+        weights = self.weights in {"", RANDOM} or _absolute(self.weights)
+        precisions, methods = ("auto", *get_args(Policy)), (*METHODS, FIXED)
+        job, endpoint = self.vertex_training, self.endpoint
+        pools = "with a project, and worker_pool_specs with a container_spec and its image_uri each"
+        named = {"project_id", "endpoint_name"} <= endpoint.keys()
+        expected: Sequence[tuple[str, bool, str]] = (
+            ("runner", self.runner in RUNNERS, f"out of {', '.join(RUNNERS)}"),
+            ("root", _absolute(self.root), "a folder by its whole address, such as gs://bucket/tumbao"),
+            ("image", bool(self.image), "a container image with Tumbao in it"),
+            ("data", _absolute(self.data), "a library by its whole address, such as gs://bucket/library"),
+            ("push_to", not self.push_to or _absolute(self.push_to), "a folder by its whole address"),
+            ("epochs", self.epochs >= 0, "0 or more"),
+            ("layout", self.layout in LAYOUTS, f"out of {', '.join(LAYOUTS)}"),
+            ("split", self.split in PROTOCOLS, f"out of {', '.join(PROTOCOLS)}"),
+            ("split_method", self.split_method in methods, f"out of {', '.join(methods)}"),
+            ("seed", self.seed >= 0, "0 or more"),
+            ("weights", weights, "random, or a file by its whole address"),
+            ("precision", self.precision in precisions, f"out of {', '.join(precisions)}"),
+            ("training", apart, "without epochs and seed, which have places of their own"),
+            ("vertex_training", vertex or not job, "empty on Kubeflow"),
+            ("vertex_training", not job or _trains(job), pools),
+            ("endpoint", vertex or not endpoint, "empty on Kubeflow"),
+            ("endpoint", not endpoint or named, "with a project_id and an endpoint_name"),
+            ("serving_image", bool(self.serving_image) or not endpoint, "named where there is an endpoint"),
+            ("schedule", not self.schedule or is_schedule(self.schedule), "in cron's five fields, as 0 3 * * 1"),
+        )
+        for name, holds, rule in expected:
             if not holds:
                 raise UsageError(f"Expected {name}: {rule}. Received: {name}={getattr(self, name)!r}")
         try:
@@ -251,3 +264,12 @@ def _made(kind: type[Any], told: Any, what: str) -> Any:
 
 def _absolute(address: str) -> bool:
     return re.match(r"gs://[^/]|/", address) is not None
+
+
+def _trains(job: Mapping[str, Any]) -> bool:
+    """Tell whether a custom job of Vertex AI says where it trains and in which images; TFX's own has no Tumbao."""
+    try:
+        pools = job.get("job_spec", job)["worker_pool_specs"]
+        return bool(job["project"] and pools) and all(pool["container_spec"]["image_uri"] for pool in pools)
+    except (KeyError, TypeError):
+        return False

@@ -1,0 +1,48 @@
+"""Whether a line says when, in cron's five fields."""
+
+from __future__ import annotations
+
+import re
+
+_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+"""Lowest and highest of minute, hour, day of the month, month and day of the week; 0 and 7 are both Sunday."""
+
+_NAMES = {
+    name: str(number)
+    for names, first in (("jan feb mar apr may jun jul aug sep oct nov dec", 1), ("sun mon tue wed thu fri sat", 0))
+    for number, name in enumerate(names.split(), start=first)
+}
+_PART = re.compile(r"(?:\*|(?P<low>\d+)(?:-(?P<high>\d+))?)(?:/(?P<step>\d+))?")
+
+
+def is_schedule(line: str) -> bool:
+    """Tell whether a line is cron's.
+
+    Parameters
+    ----------
+    line : str
+        Five fields, each `*`, numbers, names of months and days, ranges of them, steps, or a list of these.
+
+    Returns
+    -------
+    valid : bool
+        False where a field is missing or out of its range.
+
+    Examples
+    --------
+    >>> [is_schedule(line) for line in ("0 3 * * 1", "*/15 8-18 1,15 jan-jun mon", "60 3 * * 1", "0 3 * *")]
+    [True, True, False, False]
+    """
+    fields = line.lower().split()
+    return len(fields) == len(_FIELDS) and all(
+        _in_range(part, *limits) for field, limits in zip(fields, _FIELDS, strict=True) for part in field.split(",")
+    )
+
+
+def _in_range(part: str, lowest: int, highest: int) -> bool:
+    found = _PART.fullmatch(re.sub("[a-z]+", lambda name: _NAMES.get(name[0], name[0]), part))
+    if not found:
+        return False
+    low = int(found["low"] or lowest)
+    high = int(found["high"] or low)
+    return lowest <= low <= high <= highest and found["step"] != "0"
