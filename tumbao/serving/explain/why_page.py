@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,12 +11,12 @@ import numpy as np
 from markupsafe import Markup
 
 from tumbao.components.inspection.render import clock
-from tumbao.components.report.mel_figure import height_of
-from tumbao.components.report.page import template
+from tumbao.components.report.mel_figure import frequencies, height_of
+from tumbao.components.report.page import data_uri, template
 from tumbao.serving.explain.attribution import BANDS
 from tumbao.serving.explain.faithfulness import CELLS, LUCK, SHARES, Faithfulness, limit_of_chance
 from tumbao.serving.explain.listening import LARGEST_SHARE, band_edges
-from tumbao.serving.explain.media import frequencies, player
+from tumbao.serving.explain.media import player
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.overlay import overlay
 from tumbao.serving.explain.why import WAYS, Why
@@ -63,9 +62,8 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             curves=_curves,
             frequencies=frequencies(spec),
             bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
-            large=lambda piece, importance: _jpeg(overlay(piece.levels, importance, LARGE)),
-            small=lambda piece: _jpeg(overlay(piece.levels, piece.map, SMALL)),
-            size=SMALL,
+            large=lambda piece, importance: data_uri("image/jpeg", overlay(piece.levels, importance, LARGE)),
+            small=lambda piece: data_uri("image/jpeg", overlay(piece.levels, piece.map, SMALL)),
             player=lambda samples: player(samples, spec),
             height_of=lambda hz: height_of(hz, spec),
         )
@@ -129,7 +127,3 @@ def _curves(why: Why) -> list[tuple[str, str, Faithfulness]]:
         ("loud", "", why.loudest),
         *((f"way-{WAYS.index(method.name)}", method.name, method.faithfulness) for method in why.methods),
     ]
-
-
-def _jpeg(content: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
