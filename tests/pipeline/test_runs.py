@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.pipeline.runs import REPORT_FILE, RUNS_FOLDER, RunRecord, find_report, locked, read_runs
+from tumbao.pipeline.runs import LOCK_FILE, REPORT_FILE, RUNS_FOLDER, RunRecord, find_report, locked, read_runs
 
 FULL = RunRecord(
     run="20260504-030201",
@@ -102,6 +102,23 @@ def test_a_run_that_says_it_runs_where_nobody_does_was_killed(tmp_path: Path) ->
     with locked(tmp_path):
         assert [record.outcome for record in read_runs(tmp_path)] == ["running"]
     assert [record.outcome for record in read_runs(tmp_path)] == ["killed"]
+
+
+@pytest.mark.parametrize("workspace", ["song.mp3", "song.mp3/workspace", "held"])
+def test_a_workspace_that_cannot_be_written_to_is_refused(tmp_path: Path, workspace: str) -> None:
+    (tmp_path / "song.mp3").touch()
+    (tmp_path / "held" / LOCK_FILE).mkdir(parents=True)
+    with (
+        pytest.raises(ValueError, match=f"Received: {tmp_path}/{workspace} .* --workspace"),
+        locked(tmp_path / workspace),
+    ):
+        pass
+
+
+def test_runs_are_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    FULL.write(tmp_path)
+    (tmp_path / LOCK_FILE).mkdir()
+    assert read_runs(tmp_path) == [FULL]
 
 
 def test_a_workspace_in_a_bucket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def locked(workspace: Path) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If another run is at work there, or it is an address.
+        If another run is at work there, it is an address, or no folder that can be written to.
     """
     if "gs:" in workspace.parts:  # what `pathlib` leaves of gs://
         raise ValueError(
@@ -112,8 +112,15 @@ def locked(workspace: Path) -> Iterator[None]:
             f"{'gs://' + workspace.as_posix().partition('gs:/')[2]}. Songs, weights and the place where models are "
             "pushed may be addresses; a run with everything in a bucket is `tumbao submit`'s."
         )
-    workspace.mkdir(parents=True, exist_ok=True)
-    with (workspace / LOCK_FILE).open("w") as file:
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+        file = (workspace / LOCK_FILE).open("w")
+    except OSError as error:
+        raise ValueError(
+            f"Expected a folder that can be written to, or can be made. Received: {workspace} ({error.strerror}). "
+            "Name another with --workspace."
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
