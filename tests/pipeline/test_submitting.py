@@ -55,6 +55,7 @@ def test_a_dry_run_says_what_would_be_submitted(deployment: Deployment, tmp_path
         (dataclasses.replace(VERTEX, project="", region=""), ["vertex needs project", "vertex needs region"]),
         (dataclasses.replace(VERTEX, root="/mnt/tumbao"), ["vertex needs a root in a bucket, gs://…"]),
         (dataclasses.replace(KUBEFLOW, host=""), ["kubeflow needs host"]),
+        (dataclasses.replace(VERTEX, region="mars"), ["region mars", "Unsupported region for Vertex AI"]),
     ],
 )
 def test_all_that_is_missing_is_named_at_once(deployment: Deployment, refusals: list[str], tmp_path: Path) -> None:

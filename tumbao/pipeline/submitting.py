@@ -104,7 +104,7 @@ def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -
     Raises
     ------
     UsageError
-        As `prepare`.
+        As `prepare`; or if there are no credentials, or Google's client refuses the job.
     RuntimeError
         If the service cannot be reached or refuses.
     """
@@ -142,17 +142,23 @@ def _vertex_job(deployment: Deployment, submission: Submission, dry_run: bool) -
                 "Expected credentials for Google Cloud: `gcloud auth application-default login`, or a service "
                 f"account's key in ${CREDENTIALS}. Received: none ({error})"
             ) from error
-    return aiplatform.PipelineJob(
-        display_name=submission.name,
-        job_id=submission.name,
-        template_path=str(submission.file),
-        pipeline_root=f"{deployment.root}/pipeline",
-        parameter_values=dict(submission.parameters),
-        labels=dict(deployment.labels),
-        credentials=credentials,
-        project=deployment.project,
-        location=deployment.region,
-    )
+    try:
+        return aiplatform.PipelineJob(
+            display_name=submission.name,
+            job_id=submission.name,
+            template_path=str(submission.file),
+            pipeline_root=f"{deployment.root}/pipeline",
+            parameter_values=dict(submission.parameters),
+            labels=dict(deployment.labels),
+            credentials=credentials,
+            project=deployment.project,
+            location=deployment.region,
+        )
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"Expected a job that Vertex AI takes. Received: {submission.file}, project {deployment.project}, region "
+            f"{deployment.region}, labels {dict(deployment.labels)} ({error})"
+        ) from error
 
 
 def _to_vertex(deployment: Deployment, submission: Submission, job: Any) -> str:
