@@ -10,7 +10,7 @@ import pytest
 
 from tumbao.components.ingest.mel import mel_decibels, mel_image, palette, resize_matrices
 from tumbao.schema.mel_spec import FINE, MelSpec
-from tumbao.serving.explain.inversion import PEAK, decibels, drawn, levels_of, sound
+from tumbao.serving.explain.inversion import PEAK, apart_db, decibels, drawn, levels_of, sound
 
 
 def music(spec: MelSpec) -> np.ndarray:
@@ -83,3 +83,9 @@ def test_the_colour_map_is_undone() -> None:
 def test_what_is_no_picture_is_refused(picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"Expected a picture of 300×80 steps within 0 and 255\. Received: "):
         sound(picture, SHORT)
+
+
+def test_black_and_white_are_the_whole_range_apart() -> None:
+    black, white = np.zeros((2, 3), np.uint8), np.full((2, 3), 255, np.uint8)
+    assert apart_db(black, white, FINE) == apart_db(white, black, FINE) == pytest.approx(FINE.dynamic_range_db)
+    assert apart_db(white, white, FINE) == 0

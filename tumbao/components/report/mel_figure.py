@@ -11,7 +11,7 @@ from tumbao.components.report.data import SampleImage
 from tumbao.components.report.style import Look, png
 from tumbao.schema.mel_spec import MelSpec
 
-TICKS_HZ = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
+_TICKS_HZ = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
 def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
@@ -32,21 +32,37 @@ def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
         PNG.
     """
     start, end = sample.start_seconds, sample.start_seconds + spec.fragment_seconds
-    heights = {hz: height_of(hz, spec) for hz in TICKS_HZ}
-    shown = {hz: height for hz, height in heights.items() if 0.04 <= height <= 1}
     with look.applied():
         figure, axes = look.panel(sample.genre, 3.1)
         axes.imshow(sample.image, extent=(start, end, 0, 1), aspect="auto", interpolation="nearest")
         axes.set_xticks([start + spec.fragment_seconds * part / 3 for part in range(4)])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("time (s)")
-        axes.set_yticks(list(shown.values()), [f"{hz / 1000:g}" for hz in shown])
+        marks = frequencies(spec)
+        axes.set_yticks([height for _, height in marks], [kilohertz for kilohertz, _ in marks])
         axes.set_ylabel("mel frequency (kHz)")
         axes.spines[:].set_visible(False)
         colours = ScalarMappable(Normalize(-spec.dynamic_range_db, 0), spec.colormap)
         bar = figure.colorbar(colours, ax=axes, aspect=28, pad=0.03, label="dB under the maximum")
         bar.outline.set_visible(False)
         return png(figure)
+
+
+def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
+    """Give the marks of a mel image's frequency axis.
+
+    Parameters
+    ----------
+    spec : MelSpec
+        Parameters of the image.
+
+    Returns
+    -------
+    marks : list of (str, float)
+        In kHz, and their heights in the image, 0 to 1.
+    """
+    heights = ((hz, height_of(hz, spec)) for hz in _TICKS_HZ)
+    return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
 
 
 def height_of(hz: float, spec: MelSpec) -> float:

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from tumbao import progress
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import ask
-from tumbao.serving.explain.inversion import drawn, sound
+from tumbao.serving.explain.inversion import apart_db, drawn, sound
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.slope import Slope
 
@@ -145,9 +145,8 @@ class Dreamer:
         again = drawn(samples, spec)
         pictures = np.stack([start.round().astype(np.uint8), picture, again])
         before, seen, heard = tf.nn.softmax(ask(self._scores, pictures, spec)).numpy()[:, genre].tolist()
-        distance = np.abs(again.astype(float) - picture).mean() * spec.dynamic_range_db / 255
         name = self._network.genres[genre]
-        return Dream(name, origin, picture, samples, before, seen, heard, float(distance))
+        return Dream(name, origin, picture, samples, before, seen, heard, apart_db(again, picture, spec))
 
 
 def ascend(

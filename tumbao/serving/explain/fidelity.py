@@ -8,7 +8,7 @@ import numpy as np
 
 from tumbao.components.ingest.mel import mel_decibels
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.inversion import decibels, drawn, sound
+from tumbao.serving.explain.inversion import apart_db, decibels, drawn, sound
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +56,6 @@ def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
     fidelity : Fidelity
         What was measured.
     """
-    step_db = spec.dynamic_range_db / 255
     picture = drawn(samples, spec)
     again = sound(picture, spec)
     spectrogram = mel_decibels(samples[np.newaxis], spec).numpy()[0].T
@@ -64,9 +63,9 @@ def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
         name=name,
         original=samples,
         again=again,
-        steps_db=step_db / 2,
+        steps_db=spec.dynamic_range_db / 255 / 2,
         picture_db=float(np.abs(decibels(picture, spec) - spectrogram).mean()),
-        sound_db=float(np.abs(drawn(again, spec).astype(float) - picture).mean() * step_db),
+        sound_db=apart_db(drawn(again, spec), picture, spec),
     )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from tumbao.components.report.mel_figure import frequencies
 from tumbao.components.report.page import template
 from tumbao.serving.explain.dream import Dream
-from tumbao.serving.explain.media import frequencies, picture, player
+from tumbao.serving.explain.media import picture, player
 from tumbao.serving.explain.network import Network
 
 ENOUGH = 0.9

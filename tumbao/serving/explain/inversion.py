@@ -47,6 +47,24 @@ def decibels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     return np.clip(under_maximum, -spec.dynamic_range_db, 0)
 
 
+def apart_db(levels: np.ndarray, others: np.ndarray, spec: MelSpec) -> float:
+    """Tell how far two pictures are apart.
+
+    Parameters
+    ----------
+    levels, others : np.ndarray [shape=(image_height, image_width)]
+        In the palette's steps.
+    spec : MelSpec
+        How they were drawn.
+
+    Returns
+    -------
+    distance : float
+        Mean difference, in dB.
+    """
+    return float(np.abs(np.asarray(levels, float) - others).mean() * spec.dynamic_range_db / 255)
+
+
 def sound(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Make a sound whose mel image is a picture.
 

@@ -7,7 +7,6 @@ import numpy as np
 from tumbao.components.curation.excerpts import mp3
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_png
-from tumbao.components.report.mel_figure import TICKS_HZ, height_of
 from tumbao.components.report.page import data_uri
 from tumbao.schema.mel_spec import MelSpec
 
@@ -49,20 +48,3 @@ def player(samples: np.ndarray, spec: MelSpec) -> str:
         An MP3 inside.
     """
     return data_uri("audio/mpeg", mp3(samples, spec.sample_rate_hz, _COMPRESSION))
-
-
-def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
-    """Give the marks of a picture's frequency axis.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        Parameters of the picture.
-
-    Returns
-    -------
-    marks : list of (str, float)
-        In kHz, and their heights in the picture, 0 to 1.
-    """
-    heights = ((hz, height_of(hz, spec)) for hz in TICKS_HZ)
-    return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
