@@ -64,7 +64,6 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
             bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
             large=lambda piece, importance: data_uri("image/jpeg", overlay(piece.levels, importance, LARGE)),
             small=lambda piece: data_uri("image/jpeg", overlay(piece.levels, piece.map, SMALL)),
-            size=SMALL,
             player=lambda samples: player(samples, spec),
             height_of=lambda hz: height_of(hz, spec),
         )
