@@ -195,5 +195,12 @@ def test_parameters_that_do_not_fit_are_found(compiled: dict[str, Any], changes:
     assert faults(compiled, missing) == ["parameter model: expected a value; it has no default"]
 
 
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UsageError, match=r"a file that can be written in --out\. Received: .*/file/pipeline\.yaml"):
+        compile_pipeline(DEPLOYMENT, file / "pipeline.yaml")
+
+
 def test_compiled_twice_it_is_the_same(tmp_path: Path, compiled: dict[str, Any]) -> None:
     assert compile_pipeline(DEPLOYMENT, tmp_path / "again.yaml") == compiled

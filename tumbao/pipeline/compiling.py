@@ -45,7 +45,7 @@ def compile_pipeline(deployment: Deployment, out: Path) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If the deployment names components that there are none of.
+        If the deployment names components that there are none of, or the file cannot be written.
     """
     specification = specify(deployment)
     defaults = {name: getattr(deployment, name) for name in PARAMETERS}
@@ -54,9 +54,12 @@ def compile_pipeline(deployment: Deployment, out: Path) -> dict[str, Any]:
         f"# {NAME} for {deployment.runner}, compiled by `tumbao compile`. The parameters have no defaults in here:\n"
         f"# `tumbao submit` passes those of {parameters_file(out).name}, unless it is told others.\n{told}"
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(header + yaml.safe_dump(specification, sort_keys=True), "utf-8")
-    parameters_file(out).write_text(json.dumps(defaults, indent=1) + "\n", "utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(header + yaml.safe_dump(specification, sort_keys=True), "utf-8")
+        parameters_file(out).write_text(json.dumps(defaults, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise UsageError(f"Expected a file that can be written in --out. Received: {out} ({error})") from error
     return specification
 
 
