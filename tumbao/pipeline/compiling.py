@@ -177,6 +177,7 @@ def _order(deployment: Deployment) -> dict[str, Any]:
         weights=deployment.weights,
         precision=deployment.precision,
         training=dict(deployment.training),
+        min_songs=deployment.min_songs or None,
         settings={
             "min_recall": deployment.min_recall,
             "max_accuracy_drop": deployment.max_accuracy_drop,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from tumbao.components.ingest.catalog import FIXED
+from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline.config import UsageError
@@ -84,8 +84,10 @@ class Deployment:
         Where blessed models are pushed; by default `pushed` in the root. A slash at the end of a folder is taken off.
     genres : sequence of str
         The genres.
+    min_songs : int
+        Songs that a sub-genre needs to be told apart from its genre; 0 where no sub-genre is to be.
     layout, split, split_method : str
-        As `tumbao run` takes them.
+        As `tumbao run` takes them; a `split_method` of `given` takes the library's own splits.
     seed : int
         Of split, initial weights and shuffling.
     weights : str
@@ -138,6 +140,7 @@ class Deployment:
     max_accuracy_drop: float = 0.01
     push_to: str = ""
     genres: Sequence[str] = GENRES
+    min_songs: int = 0
     layout: str = "auto"
     split: str = "song"
     split_method: str = "stable"
@@ -167,7 +170,7 @@ class Deployment:
         vertex = self.runner == "vertex"
         apart = "epochs" not in self.training and "seed" not in self.training
         weights = self.weights in {"", RANDOM} or _absolute(self.weights)
-        precisions, methods = ("auto", *get_args(Policy)), (*METHODS, FIXED)
+        precisions, methods = ("auto", *get_args(Policy)), (*METHODS, FIXED, GIVEN)
         job, endpoint = self.vertex_training, self.endpoint
         pools = "with a project, and worker_pool_specs with a container_spec and its image_uri each"
         named = {"project_id", "endpoint_name"} <= endpoint.keys()
@@ -178,9 +181,11 @@ class Deployment:
             ("data", _absolute(self.data), "a library by its whole address, such as gs://bucket/library"),
             ("push_to", not self.push_to or _absolute(self.push_to), "a folder by its whole address"),
             ("epochs", self.epochs >= 0, "0 or more"),
+            ("min_songs", self.min_songs == 0 or self.min_songs >= 3, "0, or at least 3: one for each split"),
             ("layout", self.layout in LAYOUTS, f"out of {', '.join(LAYOUTS)}"),
             ("split", self.split in PROTOCOLS, f"out of {', '.join(PROTOCOLS)}"),
             ("split_method", self.split_method in methods, f"out of {', '.join(methods)}"),
+            ("split", self.split_method != FIXED or self.split == "song", "song where the test songs are fixed"),
             ("seed", self.seed >= 0, "0 or more"),
             ("weights", weights, "random, or a file by its whole address"),
             ("precision", self.precision in precisions, f"out of {', '.join(precisions)}"),

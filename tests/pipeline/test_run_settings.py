@@ -1,0 +1,69 @@
+"""The first step of a run in the cloud settles what was asked for, from the order that is compiled into the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tumbao.pipeline.compiling import _order
+from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline.run_settings import RunSettings
+from tumbao.schema.record import SPLITS
+
+RATE = 8_000
+
+
+@pytest.fixture
+def library(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Make seven songs of salsa, four of them of salsa/dura, and three of cumbia, 4 s each."""
+    for folder, songs in (("salsa/dura", 4), ("salsa", 3), ("cumbia", 3)):
+        (tmp_path / "library" / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(songs):
+            file = tmp_path / "library" / folder / f"{number}.wav"
+            soundfile.write(file, rng.uniform(-0.5, 0.5, 4 * RATE), RATE)
+    return tmp_path / "library"
+
+
+def settled(data: Path, **fields: Any) -> dict[str, Any]:
+    """Carry out the step as its container does: with the parameters, and the order as JSON."""
+    places = {"root": str(data.parent / "root"), "image": "tumbao:1", "data": str(data)}
+    defaults: dict[str, Any] = {"runner": "kubeflow", "model": "cnn", "genres": ["salsa", "cumbia"]}
+    asked = Deployment(**(defaults | places | {"split_method": "stratified"} | fields))
+    carried_out = RunSettings.EXECUTOR_SPEC.executor_class._FUNCTION
+    told: dict[str, Any] = carried_out(
+        data=asked.data,
+        model=asked.model,
+        epochs=asked.epochs,
+        min_accuracy=asked.min_accuracy,
+        order=json.dumps(_order(asked)),
+        workspace=asked.root,
+        push_to=asked.pushed,
+    )
+    return told
+
+
+@pytest.mark.parametrize(
+    ("min_songs", "genres"),
+    [(0, ["salsa", "cumbia"]), (3, ["cumbia", "salsa", "salsa/dura"]), (5, ["cumbia", "salsa"])],
+)
+def test_sub_genres_with_enough_songs_are_told_apart(library: Path, min_songs: int, genres: list[str]) -> None:
+    assert json.loads(settled(library, min_songs=min_songs)["genres"]) == genres
+
+
+def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> None:
+    own = {f"{genre}/{number}.wav": split for genre in ("salsa", "cumbia") for number, split in enumerate(SPLITS)}
+    rows = [f"library/{path},{path.partition('/')[0]},{split}\n" for path, split in own.items()]
+    (tmp_path / "songs.csv").write_text("file_name,genre,split\n" + "".join(rows))
+    manifests = Path(settled(tmp_path / "songs.csv", split_method="given")["manifests"])
+    found = {
+        str(Path(row["path"]).relative_to(library)): split
+        for split in SPLITS
+        for row in csv.DictReader((manifests / f"{split}.csv").read_text().splitlines())
+    }
+    assert found == own
