@@ -22,6 +22,7 @@ from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tfx import types
 from tfx.types import standard_artifacts
 
+from tests.serving.devtools import driven
 from tumbao.components.gate import ACCURACY, LOSS
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.mobile_check import AgreementReport
@@ -31,6 +32,7 @@ from tumbao.components.report.intervals import wilson_interval
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
 
@@ -474,6 +476,26 @@ def test_the_page_is_whole_and_asks_for_nothing(kind: str, request: pytest.Fixtu
     assert "default-src 'none'" in page
     assert not re.search(r"url\(|@import|https?:", page)
     assert "prefers-color-scheme: dark" in page
+
+
+def test_a_browser_shows_the_page_without_complaint_and_scrolls_its_tables_alone(
+    synthetic: tuple[str, str], tmp_path: Path
+) -> None:
+    try:
+        program = find_chromium()
+    except BrowserUnavailableError as error:
+        pytest.skip(f"the page is not opened in a browser: {error}")
+    page = tmp_path / "model_card.html"
+    page.write_text(synthetic[1], "utf-8")
+    with driven(program, tmp_path / "browser") as tab:
+        tab.open(page.as_uri())
+        tables = "[...document.querySelectorAll('.scroll')]"
+        assert tab.run(f"{tables}.length") == synthetic[0].count("\n|---")
+        for width in (1_100, 500):
+            tab.picture(width, 800)
+            assert tab.run("document.documentElement.scrollWidth") == width
+            assert tab.run(f"{tables}.every((one) => one.clientWidth < {width})")
+        assert tab.complaints == []
 
 
 def test_names_stay_text(synthetic: tuple[str, str]) -> None:
