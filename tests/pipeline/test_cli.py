@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,6 +74,14 @@ def run(tumbao: Call) -> Call:
         (["run", "--data", ".", "--epochs", "0"], "Invalid value for '--epochs'"),
         (["run", "--data", ".", "--min-accuracy", "1.5"], "Invalid value for '--min-accuracy'"),
         (["run", "--data", ".", "--split", "album"], "Invalid value for '--split'"),
+        (["run", "--data", ".", "--split", "fragment", "--split-method", "fixed"], "Received: --split fragment"),
+        (["run", "--data", ".", "--split", "given", "--split-method", "fixed"], "Expected no --split-method where"),
+        (["watch", "--data", ".", "--split", "artist", "--split-method", "fixed"], "Expected --split song where"),
+        (["compare", "--data", ".", "--split", "given"], "Invalid value for '--split'"),
+        (
+            ["compile", "--runner=kubeflow", "--root=/r", "--image=i", "--data=/d", "--out=/dev/null/pipeline.yaml"],
+            "/dev/null",
+        ),
         (["train"], "No such command 'train'"),
         (["classify"], "Missing argument 'songs'"),
     ],
@@ -81,6 +90,32 @@ def test_wrong_use_is_exit_code_2(tumbao: Call, arguments: list[str], said: str)
     code, _, err = tumbao(*arguments)
     assert code == 2
     assert said in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", ".", "--out"],
+        ["drift", ".", "--out"],
+        ["compare", "--data", ".", "--out"],
+        ["curate", ".", "--out"],
+        ["explain", "--out"],
+        ["classify", ".", "--out"],
+        ["classify", ".", "--playlists"],
+        ["fetch", "songs.csv", "--out"],
+        ["compile", "--out"],
+        ["submit", "--out"],
+        ["demo", "--library"],
+        ["demo-library"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_written_here_is_no_address(tumbao: Call, tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "songs.csv").touch()
+    code, _, err = tumbao(*arguments, "gs://bucket/results")
+    assert code == 2
+    assert "Received: gs://bucket/results. Write it here" in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "gs:").exists()
 
 
 def test_the_command_is_installed_and_says_its_version() -> None:
@@ -193,6 +228,16 @@ def test_a_model_that_is_not_there_is_wrong_use(tumbao: Call, library: Path) -> 
     assert "No model in nowhere" in err
 
 
+def test_a_bucket_that_cannot_be_read_is_named(tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "no rights to list it", "gs://bucket/pushed")
+
+    monkeypatch.setattr("tumbao.pipeline.classify.run_classify", refuse)
+    code, out, err = tumbao("classify", str(library), "--model", "gs://bucket/pushed")
+    assert (code, out) == (2, "")
+    assert "no rights to list it: 'gs://bucket/pushed'" in err
+
+
 def test_songs_are_classified_and_the_rejected_counted(tumbao: Call, library: Path, pushed: Path) -> None:
     (Path("text.mp3")).write_text("no song")
     code, out, err = tumbao("classify", str(library / "salsa"), "text.mp3", "--model", str(pushed))
@@ -228,6 +273,7 @@ def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
 
 def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     assert [choice.value for choice in cli.Layout] == list(LAYOUTS)
+    assert {choice.value for choice in cli.Protocol} == set(PROTOCOLS)
     assert {choice.value for choice in cli.Split} == {*PROTOCOLS, GIVEN}
     assert {choice.value for choice in cli.SplitMethod} == {*METHODS, FIXED}
 
@@ -261,12 +307,14 @@ def test_options_come_from_a_file_and_the_command_line_goes_before(
     asked: list[LocalRun] = []
     monkeypatch.setattr(cli, "_run", asked.append)
     told = "model: cnn\nmin_accuracy: 0.7\ngenres: [salsa, cumbia]\ntraining: {epochs: 9, dropout: 0.5}\n"
+    told += "subgenres: true\nmin-songs: 5\nfrom: Trainer\nto_component: Evaluator\n"
     (tmp_path / "run.yaml").write_text(f"data: {library}\n{told}")
     code, _, err = tumbao("run", "--config", "run.yaml", "--epochs", "3")
     assert code == 0, err
     (run,) = asked
     assert (run.data, run.model, run.genres, run.settings["min_accuracy"]) == (library, "cnn", ("salsa", "cumbia"), 0.7)
     assert (run.training["epochs"], run.training["dropout"]) == (3, 0.5)
+    assert (run.min_songs, run.from_component, run.to_component) == (5, "Trainer", "Evaluator")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +322,8 @@ def test_options_come_from_a_file_and_the_command_line_goes_before(
     [
         ("modle: cnn", "did you mean model?"),
         ("- model", "Expected a YAML file of options and values"),
+        ("training: [epochs]", "Expected a YAML file of options and values"),
+        ("config: other.yaml", "Received: config"),
         ("data: nowhere", "'nowhere' does not exist"),
         ("data: .\nepochs: many", "Invalid value for '--epochs'"),
     ],

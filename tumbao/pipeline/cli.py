@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -39,6 +39,14 @@ DEMO_LIBRARY = Path("demo-library")
 DEMO_SONGS, DEMO_SEED = 12, 7
 DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
 """The paper's batch of 32 would give the demo's few fragments 20 steps in all."""
+
+
+class Protocol(str, enum.Enum):
+    """What a split keeps whole: the values of `splits.PROTOCOLS`."""
+
+    SONG = "song"
+    ARTIST = "artist"
+    FRAGMENT = "fragment"
 
 
 class Split(str, enum.Enum):
@@ -138,6 +146,16 @@ def _place(text: str) -> Any:
     return found
 
 
+def _here(path: Path | None) -> Path | None:
+    """Refuse an address where only this machine's folders can be written to; `Path` has made one slash of its two."""
+    if path is not None and str(path).startswith(("gs:/", "ram:/")):
+        raise typer.BadParameter(
+            f"Expected a path of this machine. Received: {str(path).replace(':/', '://')}. Write it here, then copy it "
+            "there, as with `gcloud storage cp --recursive`."
+        )
+    return path
+
+
 Library = Annotated[Path, typer.Argument(parser=_place, help="A folder of songs, or a list of songs.")]
 PushedModel = Annotated[
     Any,
@@ -154,20 +172,29 @@ def _defaults(context: typer.Context, file: Path | None) -> Path | None:
     try:
         told = yaml.safe_load(file.read_text("utf-8"))
         told |= told.pop("training", {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, yaml.YAMLError, TypeError, AttributeError) as error:
         raise typer.BadParameter(f"Expected a YAML file of options and values. Received: {file} ({error})") from error
-    known = {parameter.name or "" for parameter in context.command.params} - {"config", "help"}
+    options = {parameter.name or "": parameter.opts for parameter in context.command.params}
+    known = {alias: name for name, opts in options.items() for alias in (*_spellings(opts), name)}
     for name in told:
-        if name not in known:
+        if known.get(name, "config") in {"config", "help"}:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise typer.BadParameter(
-                f"Expected options out of {', '.join(sorted(known))} in {file}. Received: {name}{hint}"
+                f"Expected options out of {', '.join(sorted(options.keys() - {'config', 'help'}))} in {file}. "
+                f"Received: {name}{hint}"
             )
+    told = {known[name]: value for name, value in told.items()}
     for name in {"genres", "units"} & {name for name, value in told.items() if isinstance(value, list)}:
         told[name] = ",".join(map(str, told[name]))
     context.default_map = {**(context.default_map or {}), **told}
     return file
+
+
+def _spellings(opts: Sequence[str]) -> list[str]:
+    """Give an option's names as a file may have them: min-songs, and min_songs."""
+    names = [option.lstrip("-") for option in opts]
+    return [*names, *(name.replace("-", "_") for name in names)]
 
 
 def _local_run(
@@ -266,6 +293,16 @@ def _local_run(
     """Make of the options of `run` what they ask for."""
     from tumbao.pipeline.local import LocalRun
 
+    if split_method is SplitMethod.FIXED and split not in (Split.SONG, Split.GIVEN):
+        _fail(ValueError(f"Expected --split song where the test songs are fixed. Received: --split {split.value}"), 2)
+    if split_method is not SplitMethod.STRATIFIED and split is Split.GIVEN:
+        _fail(
+            ValueError(
+                "Expected no --split-method where the library brings its own splits. Received: --split given "
+                f"--split-method {split_method.value}"
+            ),
+            2,
+        )
     training = {
         "epochs": epochs,
         "batch": batch,
@@ -367,7 +404,7 @@ def _with_options_of(make: Callable[..., Any]) -> Callable[[Callable[..., None]]
     return decorate
 
 
-Pipeline = Annotated[Path, typer.Option(dir_okay=False, help="The compiled pipeline, YAML.")]
+Pipeline = Annotated[Path, typer.Option(dir_okay=False, callback=_here, help="The compiled pipeline, YAML.")]
 DEFAULT_PIPELINE = Path("pipeline.yaml")
 
 
@@ -385,7 +422,7 @@ def compile_(asked: Deployment, out: Pipeline = DEFAULT_PIPELINE) -> None:
         from tumbao.pipeline.submitting import prepare
 
         submission = prepare(asked, out, needed=())
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         _fail(error, 2)
     console = Console()
     console.print(f"{escape(str(out))}: for {asked.runner}, with the parameters", highlight=False, soft_wrap=True)
@@ -412,7 +449,7 @@ def submit(
         from tumbao.pipeline.submitting import submit as hand_over
 
         hand_over(asked, out, Console(), dry_run)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         _fail(error, 2)
     except RuntimeError as error:
         _fail(error)
@@ -441,6 +478,7 @@ def watch(
     All models are tested with the same songs: those of the first run. Exit codes: 0 ended by SIGTERM, 2 wrong use,
     130 interrupted; with --once 0 nothing to do, else as `tumbao run`.
     """
+    _hush()
     from tumbao.pipeline.continuous import interval
     from tumbao.pipeline.continuous import watch as look_and_run
 
@@ -486,7 +524,9 @@ def _run(asked: LocalRun) -> int:
 @app.command()
 def inspect(
     library: Library,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write the page to: index.html.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, callback=_here, help="Folder to write the page to: index.html.")
+    ],
     genres: Annotated[
         str, typer.Option(help="The genres, separated by commas. [default: all that the library names]")
     ] = "",
@@ -517,9 +557,9 @@ def drift(
         Path,
         typer.Argument(parser=_place, help="A folder of songs, or a list of songs; genres or none."),
     ],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write the page and its figures to.")] = Path(
-        "tumbao-drift"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, callback=_here, help="Folder to write the page and its figures to.")
+    ] = Path("tumbao-drift"),
     workspace: Workspace = DEFAULT_WORKSPACE,
     layout: Annotated[Layout, typer.Option(help="The form of NEW; auto looks at what is there.")] = Layout.AUTO,
 ) -> None:
@@ -584,15 +624,15 @@ def compare(
         ),
     ] = None,
     split: Annotated[
-        list[Split] | None,
+        list[Protocol] | None,
         typer.Option(help="What splits keep whole: song, artist, or the leaky fragment. [default: song and fragment]"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model on each split.")] = 3,
     folds: Annotated[int, typer.Option(min=0, help="Parts of a cross-validation; 0: one split.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, and the first of the trainings.")] = 7,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write page, tables and figures to.")] = Path(
-        "tumbao-comparison"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, callback=_here, help="Folder to write page, tables and figures to.")
+    ] = Path("tumbao-comparison"),
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
     layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
@@ -616,7 +656,7 @@ def compare(
         workspace=workspace.absolute(),
         genres=_names(genres),
         models=tuple(dict.fromkeys(model or (one.name for one in PEERS.values() if not one.option_of))),
-        protocols=tuple(dict.fromkeys(one.value for one in split or (Split.SONG, Split.FRAGMENT))),
+        protocols=tuple(dict.fromkeys(one.value for one in split or (Protocol.SONG, Protocol.FRAGMENT))),
         seeds=seeds,
         folds=folds,
         seed=seed,
@@ -635,7 +675,10 @@ def compare(
 def curate(
     library: Library,
     out: Annotated[
-        Path, typer.Option(help="Folder to write page and tables to; with --apply the corrected list, a new .csv.")
+        Path,
+        typer.Option(
+            callback=_here, help="Folder to write page and tables to; with --apply the corrected list, a new .csv."
+        ),
     ],
     apply: Annotated[
         Path | None,
@@ -684,7 +727,7 @@ def curate(
 
 @app.command()
 def explain(
-    out: Annotated[Path, typer.Option(help="Folder to write the page to.")],
+    out: Annotated[Path, typer.Option(callback=_here, help="Folder to write the page to.")],
     songs: Annotated[
         list[Path] | None,
         typer.Argument(parser=_address, help="Songs to explain: files, folders and lists."),
@@ -740,7 +783,11 @@ def classify(
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV: one row a fragment.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="Write to this .jsonl or .csv instead, or go on with it. [default: none]"),
+        typer.Option(
+            dir_okay=False,
+            callback=_here,
+            help="Write to this .jsonl or .csv instead, or go on with it. [default: none]",
+        ),
     ] = None,
     write_tags: Annotated[
         bool, typer.Option("--write-tags", help="Write genres into the tags of files that have none.")
@@ -750,7 +797,9 @@ def classify(
     ] = False,
     playlists: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Folder to write a playlist for each genre to. [default: none]"),
+        typer.Option(
+            file_okay=False, callback=_here, help="Folder to write a playlist for each genre to. [default: none]"
+        ),
     ] = None,
 ) -> None:
     """Say which genre songs are: genre, probability and a line per fragment.
@@ -758,12 +807,13 @@ def classify(
     Needs only the edge runtime. Exit codes: 0 all done, 1 songs were rejected or could not be tagged, 2 wrong use,
     130 interrupted: with --out the same command goes on.
     """
+    _hush()
     from tumbao.pipeline.classify import Asked, run_classify
 
     try:
         asked = Asked(songs, model, as_json, as_csv, out, write_tags, overwrite_genre, playlists)
         raise typer.Exit(run_classify(asked, _console(), sys.stdout))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _fail(error, 2)
 
 
@@ -797,6 +847,7 @@ def serve(
     """
     if importlib.util.find_spec("fastapi") is None:
         _fail(ValueError('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.'))
+    _hush()
     from tumbao.serving.server import run as server
     from tumbao.serving.server.limits import Limits
 
@@ -893,7 +944,9 @@ def doctor(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
 @app.command()
 def fetch(
     urls: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with url, genre and, if known, more.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write <genre>/<song> and manifest.csv to.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, callback=_here, help="Folder to write <genre>/<song> and manifest.csv to.")
+    ],
     sleep: Annotated[float, typer.Option(help="Seconds to wait between songs.")] = 5.0,
     kilobytes_per_second: Annotated[float | None, typer.Option(help="Limit of the rate. [default: none]")] = None,
 ) -> None:
@@ -916,7 +969,9 @@ def fetch(
 
 @app.command()
 def demo_library(
-    out: Annotated[Path, typer.Argument(file_okay=False, help="Folder to write <genre>/<song>.mp3 to.")],
+    out: Annotated[
+        Path, typer.Argument(file_okay=False, callback=_here, help="Folder to write <genre>/<song>.mp3 to.")
+    ],
     songs_per_genre: Annotated[int, typer.Option(min=1, help="Songs of each genre.")] = DEMO_SONGS,
     seed: Annotated[int, typer.Option(min=0, help="Other seed, other songs.")] = DEMO_SEED,
 ) -> None:
@@ -942,7 +997,7 @@ def _compose(out: Path, songs_per_genre: int, seed: int) -> None:
 @app.command()
 def demo(
     library: Annotated[
-        Path, typer.Option(file_okay=False, help="Where the demo library lies, or is made.")
+        Path, typer.Option(file_okay=False, callback=_here, help="Where the demo library lies, or is made.")
     ] = DEMO_LIBRARY,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
