@@ -18,7 +18,9 @@ from tests.serving.explain import conftest as explained
 from tumbao.demo import instruments
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
+from tumbao.pipeline.watch import Watch
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.explain.dream import FRAGMENT_STEPS, NOISE_STEPS
 from tumbao.serving.explain.page import PAGE
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
@@ -110,14 +112,24 @@ def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_
         assert tab.complaints == []
 
 
-def test_the_same_seed_gives_the_same_sounds(model: Path, tmp_path: Path) -> None:
-    pages = []
-    for name in ("first", "second"):
-        assert ask(model, tmp_path / name, genres=("salsa", "cumbia"))[0] == DONE
-        pages.append((tmp_path / name / PAGE).read_text(encoding="utf-8"))
-    assert pages[0] == pages[1]
-    assert "What vallenato sounds like" not in pages[0]
-    assert "plucked scale and drum" in pages[0]
+def test_a_page_without_songs_measures_a_sound_of_its_own(model: Path, tmp_path: Path) -> None:
+    assert ask(model, tmp_path, genres=("salsa",))[0] == DONE
+    page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert "What vallenato sounds like" not in page
+    assert "plucked scale and drum" in page
+
+
+def test_the_same_seed_gives_the_same_page_and_each_step_of_a_dream_is_reported(
+    told: tuple[Path, str], model: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With songs and a library, drawn and looked at anew."""
+    reports: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(Watch, "__call__", lambda _, *report: reports.append(report))
+    songs = (told[0].parent / "<b>broken.mp3", library / "salsa" / "salsa-0.wav")
+    assert ask(model, tmp_path, songs=songs, data=library)[0] == SOME_UNREAD
+    assert (tmp_path / PAGE).read_bytes() == told[0].read_bytes()
+    steps = len(BANDS) * (NOISE_STEPS + FRAGMENT_STEPS)
+    assert [report for report in reports if report[0] == "dream"] == [("dream", n, steps) for n in range(steps + 1)]
 
 
 def test_a_model_of_composed_songs_is_asked_about_instruments(

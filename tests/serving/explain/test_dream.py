@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao import progress
 from tumbao.components.ingest.mel import palette
-from tumbao.serving.explain.dream import FRAGMENT_STEPS, NOISE_STEPS, Dreamer
+from tumbao.serving.explain.dream import Dreamer
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.slope import slope
 from tumbao.trainer.levels import levels
@@ -50,15 +49,6 @@ def test_the_seed_decides(dreamer: Dreamer) -> None:
     np.testing.assert_array_equal(first.levels, second.levels)
     np.testing.assert_array_equal(first.samples, second.samples)
     assert (first.levels != other.levels).mean() > 0.5
-
-
-def test_each_step_is_reported(dreamer: Dreamer, tiny: Network) -> None:
-    seen: list[tuple[str, int, int]] = []
-    with progress.listen(lambda *report: seen.append(report)):
-        progress.start("dream", NOISE_STEPS + FRAGMENT_STEPS)
-        noise = dreamer.from_noise(0, seed=1)
-        dreamer.from_fragment(0, noise.levels, "", seed=1)
-    assert seen[-1] == ("dream", NOISE_STEPS + FRAGMENT_STEPS, NOISE_STEPS + FRAGMENT_STEPS)
 
 
 def test_the_slope_leads_through_the_colours(tiny: Network, rng: np.random.Generator) -> None:
