@@ -42,8 +42,7 @@ from tumbao.serving.explain.neighbours import typical
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import write_explanation
 from tumbao.serving.explain.slope import NoGradientError
-from tumbao.serving.explain.surroundings import Asked as Placed
-from tumbao.serving.explain.surroundings import Surroundings, surroundings
+from tumbao.serving.explain.surroundings import Placed, Surroundings, surroundings
 from tumbao.serving.explain.why import Why, why
 
 DONE, SOME_UNREAD, INTERRUPTED = 0, 1, 130

@@ -26,7 +26,7 @@ from tumbao.serving.explain import neighbours_page
 from tumbao.serving.explain import surroundings as module
 from tumbao.serving.explain.hidden import Hidden
 from tumbao.serving.explain.network import Network
-from tumbao.serving.explain.surroundings import Asked, Surroundings, surroundings
+from tumbao.serving.explain.surroundings import Placed, Surroundings, surroundings
 from tumbao.serving.explain.training_side import training_side
 from tumbao.serving.model_info import ModelInfo, Split
 
@@ -91,8 +91,8 @@ def around(tiny: Network, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("seen")
     images = [decode_image(png) for png in library.images()]
     asked = [
-        Asked("new <b>.mp3", root / "new.mp3", 30.0, images[3]),
-        Asked("own", root / "salsa/1.wav", 4.0, images[11]),
+        Placed("new <b>.mp3", root / "new.mp3", 30.0, images[3]),
+        Placed("own", root / "salsa/1.wav", 4.0, images[11]),
     ]
     info = trained(tiny.info, catalog, folder)
     return surroundings(Hidden(tiny), info, catalog, library, asked, folder)

@@ -13,7 +13,7 @@ from tumbao.components.inspection.render import clock
 from tumbao.components.report.page import data_uri, template
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.neighbours import nearest, typical
-from tumbao.serving.explain.surroundings import Asked, Surroundings
+from tumbao.serving.explain.surroundings import Placed, Surroundings
 
 NEIGHBOURS = 4
 """How many neighbours of a fragment are shown."""
@@ -61,7 +61,7 @@ class _Point:
 class _Card:
     """A song that was asked about, and its neighbours: row and distance."""
 
-    asked: Asked
+    asked: Placed
     answer: int
     probability: float
     found: tuple[tuple[int, float], ...]

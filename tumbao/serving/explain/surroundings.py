@@ -24,7 +24,7 @@ FRAGMENTS = 400
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Asked:
+class Placed:
     """A fragment of a song that somebody asks about.
 
     Parameters
@@ -63,7 +63,7 @@ class Surroundings:
         Whether it is known: the library is the one that the model was trained on.
     seen : Seen
         What the network makes of the fragments.
-    asked : tuple of Asked
+    asked : tuple of Placed
         What was asked about, length m.
     seen_asked : Seen or None
         What the network makes of that; None where nothing was asked about.
@@ -80,7 +80,7 @@ class Surroundings:
     training: np.ndarray
     recognised: bool
     seen: Seen
-    asked: tuple[Asked, ...]
+    asked: tuple[Placed, ...]
     seen_asked: Seen | None
     places: np.ndarray
     agreement: float | None
@@ -92,7 +92,7 @@ class Surroundings:
 
 
 def surroundings(
-    hidden: Hidden, info: ModelInfo, catalog: Catalog, library: Library, asked: Sequence[Asked], folder: Path
+    hidden: Hidden, info: ModelInfo, catalog: Catalog, library: Library, asked: Sequence[Placed], folder: Path
 ) -> Surroundings:
     """Look at a library and at songs.
 
@@ -106,7 +106,7 @@ def surroundings(
         The library, looked through.
     library : Library
         Its fragments, drawn with the model's `MelSpec`.
-    asked : sequence of Asked
+    asked : sequence of Placed
         Fragments to place in it; may be empty.
     folder : Path
         Where what the network makes of a library is kept, so that it is computed once.
