@@ -90,6 +90,7 @@ def test_a_slash_at_the_end_of_a_folder_names_the_same_folder(file: Path, slashe
         ({"resources": {"Trainer": {"cpu": "four"}}}, "cpu: a number. Received: cpu='four'"),
         ({"beam": {"Evaluator": "--runner=FlinkRunner"}}, "beam: names, with a list of text for each"),
         ({"layout": "tape"}, "layout: out of auto"),
+        ({"runner": "kubeflow", "labels": {"team": "music"}}, "labels: empty on Kubeflow"),
         ({"runner": "kubeflow", "endpoint": {"endpoint_name": "e"}}, "endpoint: empty on Kubeflow"),
         (
             {"endpoint": {"endpoint_name": "e"}, "serving_image": "i"},

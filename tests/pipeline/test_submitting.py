@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
@@ -105,6 +106,24 @@ def test_vertex_gets_the_pipeline_with_parameters_account_and_labels(
     assert "Submitted: projects/p/locations/europe-west4/pipelineJobs/1" in said
 
 
+def test_vertex_gets_a_schedule_whose_runs_do_not_overlap(
+    asked_of_vertex: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = mock.Mock(resource_name="projects/p/locations/europe-west4/schedules/1")
+    create = mock.create_autospec(PipelineJob.create_schedule, return_value=made)
+    monkeypatch.setattr(PipelineJob, "create_schedule", create)
+    said = handed_over(dataclasses.replace(VERTEX, schedule="0 3 * * 1"), tmp_path)
+    (job,), asked = create.call_args
+    assert asked == {
+        "cron": "0 3 * * 1",
+        "display_name": job._gca_resource.display_name,
+        "max_concurrent_run_count": 1,
+        "service_account": VERTEX.service_account,
+    }
+    assert job._gca_resource.labels["team"] == "music" and asked_of_vertex == []
+    assert "Submitted: schedule projects/p/locations/europe-west4/schedules/1 (0 3 * * 1)" in said
+
+
 @pytest.fixture
 def kubeflow() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
     """A server that answers as Kubeflow Pipelines does, and keeps what it was asked."""
@@ -144,7 +163,7 @@ def test_kubeflow_gets_the_pipeline_with_its_parameters(
     kubeflow: tuple[str, list[tuple[str, Any]]], schedule: str, tmp_path: Path
 ) -> None:
     host, asked = kubeflow
-    said = handed_over(dataclasses.replace(KUBEFLOW, host=host, schedule=schedule), tmp_path)
+    said = handed_over(dataclasses.replace(KUBEFLOW, host=host, schedule=schedule, service_account="t"), tmp_path)
     path, body = asked[-1]
     assert path.endswith("recurringruns" if schedule else "runs")
     assert body["runtime_config"]["parameters"] == {
@@ -154,6 +173,7 @@ def test_kubeflow_gets_the_pipeline_with_its_parameters(
         "min_accuracy": 0.8,
     }
     assert "RunSettings" in json.dumps(body["pipeline_spec"])
+    assert body["service_account"] == "t"
     if schedule:
         assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
     assert ("schedule s1" if schedule else f"{host}/#/runs/details/r1") in said

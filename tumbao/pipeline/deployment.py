@@ -114,12 +114,14 @@ class Deployment:
         and so on), beside the push place: empty for none.
     serving_image : str
         The container that the endpoint serves with.
-    project, region, service_account : str
+    project, region : str
         Of Vertex AI.
+    service_account : str
+        That the steps run as.
     host : str
         Address of Kubeflow Pipelines.
     labels : mapping of str to str
-        Put on each run.
+        Put on each run; on Vertex AI only.
     schedule : str
         When runs start by themselves, in cron's five fields; empty for once.
 
@@ -195,6 +197,7 @@ class Deployment:
             ("endpoint", vertex or not endpoint, "empty on Kubeflow"),
             ("endpoint", not endpoint or named, "with a project_id and an endpoint_name"),
             ("serving_image", bool(self.serving_image) or not endpoint, "named where there is an endpoint"),
+            ("labels", vertex or not self.labels, "empty on Kubeflow, whose runs have none"),
             ("schedule", not self.schedule or is_schedule(self.schedule), "in cron's five fields, as 0 3 * * 1"),
         )
         for name, holds, rule in expected:
