@@ -14,7 +14,7 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
-from tumbao.pipeline.deployment import LOCAL_BEAM, Deployment, Resources
+from tumbao.pipeline.deployment import Deployment, Resources
 from tumbao.pipeline.graph import NAME, build
 from tumbao.pipeline.run_settings import SETTLED, RunSettings
 from tumbao.pipeline.settled import Settled
@@ -134,7 +134,6 @@ def _pipeline(deployment: Deployment) -> tfx.dsl.Pipeline:
         min_recall=deployment.min_recall,
         max_accuracy_drop=deployment.max_accuracy_drop,
         baseline="push place",
-        beam_args=LOCAL_BEAM,
         cache=deployment.cache,
         vertex_training=deployment.vertex_training,
         endpoint=deployment.endpoint,

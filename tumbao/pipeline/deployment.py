@@ -22,9 +22,6 @@ from tumbao.trainer.weights import RANDOM
 
 RUNNERS = ("kubeflow", "vertex")
 
-LOCAL_BEAM = ("--runner=FnApiRunner", "--sdk_container_image=none")
-"""Beam's flags where a component names none: its work is done in its own container."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -105,7 +102,7 @@ class Deployment:
     resources : mapping of str to Resources
         Of single components.
     beam : mapping of str to sequence of str
-        Beam's flags of single components, for example Dataflow's.
+        Beam's flags of single components, for example Dataflow's; the others work in their own containers.
     vertex_training : mapping of str to Any
         On Vertex AI, the custom job that trains (`project`, `worker_pool_specs` and so on): empty to train in the
         component's own container.
