@@ -65,6 +65,18 @@ def test_what_is_written_is_read(buckets: Service) -> None:
         (file / "none").read_bytes()
 
 
+def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(
+    buckets: Service, pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    found = [find_assets(put(buckets, pushed, "work/other"))]
+    for version in ("2", "3", "4"):
+        put(buckets, pushed / "1", f"work/pushed/{version}")
+        found.append(find_assets(Address("gs://work/pushed")))
+    assert [assets.parent.name for assets in found] == ["1", "2", "3", "4"]
+    assert [assets.exists() for assets in found] == [True, False, True, True]
+
+
 def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(buckets: Service) -> None:
     for there in ("gs://music", "gs://work/pushed/models"):
         Address(there).require_bucket()

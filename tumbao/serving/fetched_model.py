@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
-from tumbao.components.ingest.kept import kept
+from tumbao.components.ingest.kept import cache_folder, kept
 from tumbao.components.ingest.places import Address, below
 from tumbao.serving.model_info import INFO_FILE
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """Makes a folder a version; TFX's Pusher writes it last."""
+
+VERSIONS = 2
+"""So many versions of a push place stay in the cache: the newest, and the one that may still be answering."""
 
 
 def fetched(assets: Address) -> Path:
@@ -26,6 +31,7 @@ def fetched(assets: Address) -> Path:
     Path
         The same folder in the cache, with the version's other files above it, if it lies in a version. What is there
         already is not fetched again: it is told by its address and its model.json, which holds the hashes of its files.
+        Of one push place `VERSIONS` stay, those used last.
 
     Raises
     ------
@@ -34,5 +40,15 @@ def fetched(assets: Address) -> Path:
     """
     version = assets.parent
     source = version if (version / SAVED_MODEL_FILE).is_file() else assets
-    digest = hashlib.sha256(source.text.encode() + (assets / INFO_FILE).read_bytes()).hexdigest()[:16]
-    return kept(source, f"models/{digest}/{source.name}") / below(assets, source)
+    place = f"models/{_digest(source.parent.text.encode())}"
+    version_of_it = f"{place}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
+    local = kept(source, f"{version_of_it}/{source.name}")
+    os.utime(cache_folder() / version_of_it)
+    by_use = sorted((cache_folder() / place).iterdir(), key=lambda one: one.stat().st_mtime_ns)
+    for former in by_use[:-VERSIONS]:
+        shutil.rmtree(former, ignore_errors=True)
+    return local / below(assets, source)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shutil
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from tests.serving.server.conftest import Serving
 from tests.serving.server.test_limits import Gate, gate, send
+from tumbao.components.ingest.places import Address
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo, identity
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Models
@@ -167,3 +169,23 @@ def test_the_first_model_may_come_later(serving: Serving, pushed: Path, tmp_path
         shutil.copytree(pushed, tmp_path / "pushed")
         until(lambda: client.get("/readyz").status_code == 200)
         assert version(client) == "1"
+
+
+def test_a_bucket_that_cannot_be_looked_at_is_said_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[object] = []
+
+    def refuse(folder: object) -> Path:
+        asked.append(folder)
+        raise PermissionError(errno.EACCES, "no rights to list it", str(folder))
+
+    models = Models(Address("gs://bucket/pushed"), Metrics())
+    with monkeypatch.context() as patch:
+        patch.setattr("tumbao.serving.server.models.find_assets", refuse)
+        models.look()
+        models.look()
+    assert len(asked) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "Cannot look for models in gs://bucket/pushed: [Errno 13] no rights to list it: 'gs://bucket/pushed'"
+    ]

@@ -130,6 +130,7 @@ class Models:
         self._folder, self._metrics = folder, metrics
         self._seen: _State = ()
         self._tried: _State = ()
+        self._trouble = ""
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -145,8 +146,15 @@ class Models:
         try:
             assets = find_assets(self._folder)
             state = _state(assets)
-        except (ValueError, OSError):
+        except (ValueError, FileNotFoundError):  # there is none yet, or it is being copied
+            self._trouble = ""
             return
+        except OSError as error:
+            if self._trouble != (said := str(error)):
+                _log.warning("Cannot look for models in %s: %s", self._folder, said)
+                self._trouble = said
+            return
+        self._trouble = ""
         settled, self._seen = state == self._seen, state
         if state == self._tried or not (settled or self.current is None):
             return
@@ -166,7 +174,7 @@ class Models:
 
     def _watch(self) -> None:
         self.look()
-        if self.current is None:
+        if self.current is None and not self._trouble:
             _log.warning("No model in %s yet: `tumbao run` trains and pushes one", self._folder)
         pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, Address) else LOOK_SECONDS
         while not self._ended.wait(pause):
