@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from tfx.dsl.io import fileio
 
+from tumbao.pipeline import run_settings
 from tumbao.pipeline.compiling import _order
+from tumbao.pipeline.configuration import Configured
 from tumbao.pipeline.deployment import Deployment
 from tumbao.pipeline.run_settings import RunSettings
 from tumbao.schema.record import SPLITS
+from tumbao.trainer.weights import WeightsFile
 
 RATE = 8_000
 
@@ -67,3 +72,26 @@ def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> Non
         for row in csv.DictReader((manifests / f"{split}.csv").read_text().splitlines())
     }
     assert found == own
+
+
+def test_weights_that_were_not_copied_to_their_end_are_copied_anew(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "found.h5").write_bytes(b"weights")
+    configure, copy = run_settings.configure, fileio.copy
+
+    def configured(*arguments: Any) -> Configured:
+        weights = WeightsFile(tmp_path / "found.h5", "found here", "abc")
+        return dataclasses.replace(configure(*arguments), weights=weights)
+
+    def killed(source: str, target: str) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_settings, "configure", configured)
+    monkeypatch.setattr(fileio, "copy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        settled(library)
+    monkeypatch.setattr(fileio, "copy", copy)
+    shared = Path(settled(library)["weights"])
+    assert (shared, shared.read_bytes()) == (tmp_path / "root" / "weights" / "abc.h5", b"weights")

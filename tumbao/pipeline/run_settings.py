@@ -8,6 +8,7 @@ trunk there is and where its weights lie is known when the run begins, not when 
 import dataclasses
 import json
 import logging
+import uuid
 from typing import TypedDict, cast
 
 from rich.text import Text
@@ -67,7 +68,14 @@ def RunSettings(  # noqa: N802 - TFX names components so
     if weights := configured.weights.path:  # found in this container, and wanted in the others
         shared = f"{workspace}/weights/{configured.weights.digest}{weights.suffix}"
         if not fileio.exists(shared):
-            fileio.makedirs(f"{workspace}/weights")
-            fileio.copy(str(weights), shared)
+            _copy_whole(str(weights), shared)
         config = dataclasses.replace(config, weights=shared)
     return cast(Told, dataclasses.asdict(settle(config)))
+
+
+def _copy_whole(source: str, target: str) -> None:
+    """Copy a file so that nobody sees it half, whatever ends the copying."""
+    fileio.makedirs(target.rpartition("/")[0])
+    part = f"{target}.{uuid.uuid4().hex}"
+    fileio.copy(source, part)
+    fileio.rename(part, target, overwrite=True)
