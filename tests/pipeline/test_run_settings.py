@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
 from tfx.dsl.io import fileio
 
-from tumbao.pipeline import run_settings
+from tumbao.components.ingest import look_memory
+from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.pipeline import configuration, run_settings
 from tumbao.pipeline.compiling import _order
 from tumbao.pipeline.configuration import Configured
 from tumbao.pipeline.deployment import Deployment
 from tumbao.pipeline.run_settings import RunSettings
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.weights import WeightsFile
 
@@ -72,6 +77,32 @@ def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> Non
         for row in csv.DictReader((manifests / f"{split}.csv").read_text().splitlines())
     }
     assert found == own
+
+
+def test_a_later_run_reads_only_songs_that_are_new(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    look = Decoders.look
+
+    def noted(self: Decoders, part: Part, spec: MelSpec) -> object:
+        read.append(Path(part.path).relative_to(library).as_posix())
+        return look(self, part, spec)
+
+    monkeypatch.setattr(Decoders, "look", noted)
+    monkeypatch.setattr(look_memory, "_SETTLED_SECONDS", 0.0)
+    first = settled(library)
+    assert len(read) == 10
+    read.clear()
+    assert settled(library) == first
+    assert read == []
+    shutil.copy(library / "cumbia" / "0.wav", library / "cumbia" / "3.wav")
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="too late"):
+        patch.setattr(configuration, "write_manifests", mock.Mock(side_effect=ValueError("too late")))
+        settled(library)
+    assert read == ["cumbia/3.wav"]
+    read.clear()
+    settled(library)
+    assert read == []
+    assert {path.name for path in (library.parent / "root").iterdir()} == {"catalogs", "looked.sqlite"}
 
 
 def test_weights_that_were_not_copied_to_their_end_are_copied_anew(

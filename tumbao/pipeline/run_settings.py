@@ -5,19 +5,25 @@ trunk there is and where its weights lie is known when the run begins, not when 
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
+import contextlib
 import dataclasses
 import json
 import logging
+import tempfile
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TypedDict, cast
 
 from rich.text import Text
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 
+from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.pipeline.config import Order
 from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.settled import Settled, settle
+from tumbao.pipeline.source import source_digest
 
 SETTLED = [field.name for field in dataclasses.fields(Settled)]
 
@@ -49,7 +55,7 @@ def RunSettings(  # noqa: N802 - TFX names components so
     order : str
         All other settings, `configuration.Order` as JSON.
     workspace : str
-        Folder for manifests, drawn songs and weights.
+        Folder for manifests, drawn songs, weights, and what is known of the library's files.
     push_to : str
         Where blessed models are pushed.
 
@@ -63,7 +69,8 @@ def RunSettings(  # noqa: N802 - TFX names components so
     settings = told.pop("settings") | {"min_accuracy": min_accuracy}
     genres = tuple(told.pop("genres"))
     asked = Order(**told, data=data, model=model, genres=genres, training=training, settings=settings)
-    configured = configure(asked, workspace, push_to, lambda line: logging.info(Text.from_markup(line).plain))
+    with _memory(workspace) as memory:
+        configured = configure(asked, workspace, push_to, _say, memory)
     config = configured.config
     if weights := configured.weights.path:  # found in this container, and wanted in the others
         shared = f"{workspace}/weights/{configured.weights.digest}{weights.suffix}"
@@ -71,6 +78,28 @@ def RunSettings(  # noqa: N802 - TFX names components so
             _copy_whole(str(weights), shared)
         config = dataclasses.replace(config, weights=shared)
     return cast(Told, dataclasses.asdict(settle(config)))
+
+
+def _say(line: str) -> None:
+    logging.info(Text.from_markup(line).plain)
+
+
+@contextlib.contextmanager
+def _memory(workspace: str) -> Iterator[LookMemory]:
+    """Give what the last run knew of the library's files, and keep what is known now, however the look ends.
+
+    A database works on a disk of its own only, so a copy is worked with.
+    """
+    kept = f"{workspace}/looked.sqlite"
+    with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
+        file = Path(folder) / "looked.sqlite"
+        if fileio.exists(kept):
+            fileio.copy(kept, str(file))
+        try:
+            yield LookMemory(file, source_digest("tumbao.components.ingest.decoders"))
+        finally:
+            if file.exists():
+                _copy_whole(str(file), kept)
 
 
 def _copy_whole(source: str, target: str) -> None:
