@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +71,29 @@ def test_a_bucket_without_a_model_is_refused(bucket: Address) -> None:
         Classifier(bucket)
 
 
-def test_a_server_loads_what_is_pushed_to_a_bucket(pushed: Path, bucket: Address) -> None:
+def test_a_server_loads_what_is_pushed_to_a_bucket(
+    pushed: Path, bucket: Address, caplog: pytest.LogCaptureFixture
+) -> None:
     models = Models(bucket, Metrics())
     models.look()
+    models.look()
     assert models.current is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"No model in {bucket}: expected a push folder")
     upload(pushed / "1", bucket / "7")
     models.look()
     assert models.current
     assert models.current.version == "7"
     fragment = np.zeros(models.current.classifier.info.mel.fragment_samples, np.float32)
     assert models.current.classifier.predict(fragment).sum() == pytest.approx(1)
+
+
+def test_a_server_that_cannot_read_buckets_says_what_to_install(
+    bucket: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as in a light install
+    models = Models(bucket, Metrics())
+    models.look()
+    models.look()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Expected TensorFlow to be installed, which reads addresses.")

@@ -146,13 +146,13 @@ class Models:
         try:
             assets = find_assets(self._folder)
             state = _state(assets)
-        except (ValueError, FileNotFoundError):  # there is none yet, or it is being copied
-            self._trouble = ""
+        except FileNotFoundError:  # it is being copied, or has just been deleted
+            return
+        except ValueError as error:  # there is none yet, or nothing here that reads a bucket
+            self._say(str(error))
             return
         except OSError as error:
-            if self._trouble != (said := str(error)):
-                _log.warning("Cannot look for models in %s: %s", self._folder, said)
-                self._trouble = said
+            self._say(f"Cannot look for models in {self._folder}: {error}")
             return
         self._trouble = ""
         settled, self._seen = state == self._seen, state
@@ -172,10 +172,14 @@ class Models:
         self._metrics.model.labels(model.version, model.identity).set(1)
         _log.info("Model %s (%s) loaded: %s", model.version, model.identity, ", ".join(model.info.genres))
 
+    def _say(self, trouble: str) -> None:
+        """Say it once, until it is another or over."""
+        if self._trouble != trouble:
+            _log.warning("%s", trouble)
+            self._trouble = trouble
+
     def _watch(self) -> None:
         self.look()
-        if self.current is None and not self._trouble:
-            _log.warning("No model in %s yet: `tumbao run` trains and pushes one", self._folder)
         pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, Address) else LOOK_SECONDS
         while not self._ended.wait(pause):
             self.look()
