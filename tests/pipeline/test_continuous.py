@@ -21,7 +21,9 @@ from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.pipeline import cli, continuous, library_look, local, run_apart
 from tumbao.pipeline.continuous import interval, watch
 from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.run_apart import start
 from tumbao.pipeline.runs import RunRecord, locked, read_runs
+from tumbao.pipeline.stop import Stop
 
 
 @dataclasses.dataclass
@@ -230,6 +232,43 @@ def test_a_signal_ends_the_run_that_goes_on(studio: Studio) -> None:
     sender.join()
     assert studio.processes[0].returncode != 0
     assert not (studio.asked.workspace / continuous.SEEN_FILE).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_run_that_a_signal_broke_is_no_failure_of_the_one_look(studio: Studio, number: signal.Signals) -> None:
+    studio.script = "import time; time.sleep(60)"
+    sender = send(number, lambda: bool(studio.processes))
+    assert studio.look() == local.INTERRUPTED
+    sender.join()
+    assert f"Ended by {number.name}." in studio.lines[-1]
+
+
+def test_a_signal_before_a_run_has_begun_is_an_orderly_end(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_apart, "start", start)
+    sender = send(signal.SIGINT, lambda: any("Running." in line for line in studio.lines))
+    assert studio.look() == local.INTERRUPTED
+    sender.join()
+    assert "Ended by SIGINT." in studio.lines[-1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_gets_one_signal_even_if_it_comes_while_the_waiting_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda group, number: sent.append((group, number)))
+
+    class Sudden(Stop):
+        """A signal comes at the moment from which there is a process."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "_process" and value:
+                self._take(signal.SIGTERM, None)
+
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    assert Sudden().wait_for(process) == 0
+    assert sent == [(process.pid, signal.SIGINT)]
 
 
 def test_many_looks_go_on_after_failures_until_the_use_is_wrong(

@@ -75,8 +75,9 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     Returns
     -------
     code : int
-        After one look `DONE` where nothing was to do, else the run's; of many `DONE` after SIGTERM, `INTERRUPTED` after
-        SIGINT; `WRONG_USE` where no run can ever come to its end.
+        After one look `DONE` where nothing was to do, `INTERRUPTED` where a signal made an end of the run, else the
+        run's; of many `DONE` after SIGTERM, `INTERRUPTED` after SIGINT; `WRONG_USE` where no run can ever come to its
+        end.
 
     Raises
     ------
@@ -102,10 +103,11 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
             pause = min(pause, every_seconds)
             say(f"Next look at {_clock(pause)}.")
             stop.wait(pause)
-    if stop.signal:
-        say(f"Ended by {stop.signal.name}.")
-    if every_seconds is None or not stop.signal:
+    if not stop.signal:
         return code
+    say(f"Ended by {stop.signal.name}.")
+    if every_seconds is None:
+        return local.INTERRUPTED if code == local.FAILED else code
     return local.INTERRUPTED if stop.signal == signal.SIGINT else local.DONE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -25,15 +26,21 @@ def start(asked: LocalRun) -> subprocess.Popen[bytes]:
     -------
     process : Popen
         Writes to this process's standard error and ends with the run's exit code. It leads a group of its own, so that
-        a terminal's Ctrl-C does not reach it beside whoever waits for it.
+        a terminal's Ctrl-C does not reach it beside whoever waits for it. A SIGINT that comes before the run has begun
+        waits until then.
     """
     command = [sys.executable, "-m", "tumbao.pipeline.run_apart", pickle.dumps(asked).hex()]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports cannot be interrupted well
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def _main(asked: LocalRun) -> int:
     console = Console(stderr=True)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return local.run(asked, console)[0]
     except ValueError as error:
         console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -79,6 +79,7 @@ class Stop:
             self._hand_on()
 
     def _hand_on(self) -> None:
-        if self._process:
+        process, self._process = self._process, None  # once: a second would interrupt its orderly end
+        if process:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.killpg(self._process.pid, signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)
