@@ -102,7 +102,11 @@ def test_no_task_is_a_resolver_which_kubeflow_cannot_carry_out(compiled: dict[st
 @pytest.mark.parametrize(
     ("field", "value", "refusal"),
     [
-        ("images", {"Treiner": "x"}, "Expected images of components out of .*Received: Treiner"),
+        (
+            "images",
+            {"Treiner": "x"},
+            "Expected images of components out of .*Received: Treiner; did you mean Trainer\\?",
+        ),
         ("resources", {"Treiner": Resources()}, "Expected resources of components"),
         (
             "beam",

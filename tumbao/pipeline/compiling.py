@@ -16,6 +16,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.pipeline.deployment import Deployment, Resources
 from tumbao.pipeline.graph import NAME, build
+from tumbao.pipeline.known import require_known
 from tumbao.pipeline.run_settings import SETTLED, RunSettings
 from tumbao.pipeline.settled import Settled
 from tumbao.trainer.peers.registry import peer
@@ -150,9 +151,7 @@ def _pipeline(deployment: Deployment) -> tfx.dsl.Pipeline:
     pipeline = build(config, settled=told, first=[settings])
     components = {one.id: one for one in pipeline.components if isinstance(one, BaseComponent)}
     for field in ("images", "resources", "beam"):
-        for name in getattr(deployment, field):
-            if name not in components:
-                raise UsageError(f"Expected {field} of components out of {', '.join(components)}. Received: {name}")
+        require_known(getattr(deployment, field), components, f"{field} of components")
     for name, resources in deployment.resources.items():
         components[name].with_platform_config(_resource_spec(resources))
     for name, flags in deployment.beam.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline.config import UsageError
 from tumbao.pipeline.cron import is_schedule
 from tumbao.pipeline.kinds import require_kinds
+from tumbao.pipeline.known import require_known
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.backbone import Policy
 from tumbao.trainer.peers.registry import PAPER, peer
@@ -252,11 +252,7 @@ def _made(kind: type[Any], told: Any, what: str) -> Any:
     if not isinstance(told, Mapping):
         raise UsageError(f"Expected {what}: names and values. Received: {told!r}")
     names = {field.name: field for field in dataclasses.fields(kind)}
-    for name in told:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"Expected {what} out of {', '.join(names)}. Received: {name}{hint}")
+    require_known(told, names, what)
     missing = [
         name
         for name, field in names.items()
