@@ -19,6 +19,7 @@ from typing import Any
 
 from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.catalog import FIXED, GIVEN
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.pipeline import local, run_apart
 from tumbao.pipeline.library_look import SETTLED_SECONDS, Look, difference, look
 from tumbao.pipeline.local import LocalRun
@@ -131,9 +132,7 @@ def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> tuple
     code = _run(asked, stop, say)
     if code in (local.DONE, local.NOT_BLESSED):
         try:
-            half_written = file.with_suffix(".tmp")
-            half_written.write_text(json.dumps({"settings": settings, "songs": found.songs}))  # names need not be UTF-8
-            half_written.replace(file)
+            write_whole(file, json.dumps({"settings": settings, "songs": found.songs}).encode())  # in ASCII: any name
         except OSError as error:
             say(f"Cannot keep what was seen, so the next look runs again: {error}")
     return code, math.inf

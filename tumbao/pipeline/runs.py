@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tumbao.components.ingest.whole_folder import write_whole
+
 RUNS_FOLDER = "runs"
 LOCK_FILE = "lock"
 RECORD_FILE = "run.json"
@@ -78,12 +80,8 @@ class RunRecord:
         file : Path
             The run's `run.json`.
         """
-        folder = workspace / RUNS_FOLDER / self.run
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / RECORD_FILE
-        half_written = file.with_suffix(".tmp")
-        half_written.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
-        half_written.replace(file)
+        file = workspace / RUNS_FOLDER / self.run / RECORD_FILE
+        write_whole(file, f"{json.dumps(dataclasses.asdict(self), indent=1)}\n".encode())
         return file
 
 

@@ -16,8 +16,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from tumbao.components.ingest.manifest_rows import Row, table_rows
-from tumbao.components.ingest.places import Address, Place
+from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import Assignment, Songs, fixed_split
+from tumbao.components.ingest.whole_folder import write_whole
 
 KEPT_FILE = "fixed/test.csv"
 """The table of test songs, beside the manifests: a manifest with the column `LEARNED`."""
@@ -139,7 +140,7 @@ def keep(split: FixedSplit, manifest: str, catalogs: Place) -> None:
     writer = csv.DictWriter(text, [*(reader.fieldnames or ()), LEARNED], restval="", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    _write_whole(catalogs / KEPT_FILE, text.getvalue().encode())
+    write_whole(catalogs / KEPT_FILE, text.getvalue().encode())
     if sentence := newly_chosen(before, rows):
         logging.warning(sentence)
 
@@ -167,16 +168,6 @@ def newly_chosen(before: Sequence[Row], now: Sequence[Row]) -> str:
     if learned := sum(row.get(LEARNED) == "yes" for row in new.values()):
         sentence += f" Earlier runs learned from {learned} of them: their models look better than they are."
     return sentence
-
-
-def _write_whole(file: Place, content: bytes) -> None:
-    if isinstance(file, Address):  # what lies in a bucket is whole
-        file.write_bytes(content)
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half_written = file.with_suffix(".tmp")
-    half_written.write_bytes(content)
-    half_written.replace(file)
 
 
 def _content(row: Row) -> Content:

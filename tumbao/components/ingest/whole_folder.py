@@ -1,4 +1,4 @@
-"""A folder of files that nobody sees half."""
+"""Folders and files that nobody sees half."""
 
 from __future__ import annotations
 
@@ -52,3 +52,22 @@ def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
         with whole(folder) as half_written:
             for name, text in texts.items():
                 (half_written / name).write_text(text, "utf-8")
+
+
+def write_whole(file: Place, content: bytes) -> None:
+    """Write a file, in the place of the one that is there.
+
+    Parameters
+    ----------
+    file : Place
+        Where to. Folders above are made. What lies in a bucket is whole by itself.
+    content : bytes
+        What it is to hold.
+    """
+    if isinstance(file, Address):
+        file.write_bytes(content)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half_written = file.with_name(f"{file.name}.part")
+    half_written.write_bytes(content)
+    half_written.replace(file)
