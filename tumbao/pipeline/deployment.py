@@ -11,7 +11,7 @@ from typing import Any, get_args
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
-from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.config import PipelineConfig, UsageError
 from tumbao.pipeline.cron import is_schedule
 from tumbao.pipeline.kinds import require_kinds
 from tumbao.pipeline.known import require_known
@@ -134,9 +134,9 @@ class Deployment:
     data: str
     model: str = PAPER
     epochs: int = 0
-    min_accuracy: float = 0.80
-    min_recall: float = 0.50
-    max_accuracy_drop: float = 0.01
+    min_accuracy: float = PipelineConfig.min_accuracy
+    min_recall: float = PipelineConfig.min_recall
+    max_accuracy_drop: float = PipelineConfig.max_accuracy_drop
     push_to: str = ""
     genres: Sequence[str] = GENRES
     min_songs: int = 0
