@@ -180,6 +180,7 @@ def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, ex
     assert page.count(">0:08</text>") >= 2  # where a fragment begins, and where the one before it ends
     assert named.count("tr") == 1 + 3 + 1 + 1
     assert f"Random, mean of {why_module.RANDOM_MAPS}" in page and "limit of chance" in page
+    assert "which the best of 3 random orders would pass in 5.0" in page
     inside = [given.get("src") or given.get("href") for name, given in tags.seen if name in ("audio", "image")]
     assert all(address and address.startswith("data:") for address in inside)
     assert all(given.get("aria-label") for name, given in tags.seen if name == "svg" and "role" in given)
