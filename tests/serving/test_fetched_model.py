@@ -39,7 +39,12 @@ def test_a_model_is_found_from_each_level_and_fetched_once(
     (bucket / "readme" / "saved_model.pb").write_bytes(b"")
     newest = find_assets(bucket)
     assert newest.parent.name == "10" and newest.name == ASSETS_FOLDER
-    assert (newest.parent / "saved_model.pb").is_file()
+    assert [one.name for one in newest.parent.iterdir()] == [ASSETS_FOLDER]
+    around = find_assets(bucket, whole=True).parent
+    assert around.name == "10"
+    assert {file.relative_to(around) for file in around.rglob("*")} == {
+        file.relative_to(pushed / "1") for file in (pushed / "1").rglob("*")
+    }
     assert {file.name: file.read_bytes() for file in newest.iterdir()} == {
         file.name: file.read_bytes() for file in (pushed / "1" / ASSETS_FOLDER).iterdir()
     }

@@ -18,20 +18,21 @@ VERSIONS = 2
 """So many versions of a push place stay in the cache: the newest, and the one that may still be answering."""
 
 
-def fetched(assets: Address) -> Path:
+def fetched(assets: Address, whole: bool) -> Path:
     """Give a model's files on this machine.
 
     Parameters
     ----------
     assets : Address
         The folder that holds model.json.
+    whole : bool
+        With the version's other files above it, if it lies in a version: the SavedModel is nearly half of VGG-16.
 
     Returns
     -------
     Path
-        The same folder in the cache, with the version's other files above it, if it lies in a version. What is there
-        already is not fetched again: it is told by its address and its model.json, which holds the hashes of its files.
-        Of one push place `VERSIONS` stay, those used last.
+        The same folder in the cache. What is there already is not fetched again: it is told by its address and its
+        model.json, which holds the hashes of its files. Of one push place `VERSIONS` stay, those used last.
 
     Raises
     ------
@@ -39,10 +40,12 @@ def fetched(assets: Address) -> Path:
         If the bucket cannot be read, or the cache not be written.
     """
     version = assets.parent
-    source = version if (version / SAVED_MODEL_FILE).is_file() else assets
-    place = f"models/{_digest(source.parent.text.encode())}"
+    pushed = (version / SAVED_MODEL_FILE).is_file()
+    source = version if pushed and whole else assets
+    place = f"{'saved-models' if whole else 'models'}/{_digest((version if pushed else assets).parent.text.encode())}"
     version_of_it = f"{place}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
-    local = kept(source, f"{version_of_it}/{source.name}")
+    above = f"{version.name}/" if source == assets else ""  # the folder's name is the version's
+    local = kept(source, f"{version_of_it}/{above}{source.name}")
     os.utime(cache_folder() / version_of_it)
     by_use = sorted((cache_folder() / place).iterdir(), key=lambda one: one.stat().st_mtime_ns)
     for former in by_use[:-VERSIONS]:

@@ -101,7 +101,7 @@ class SongPrediction:
         )
 
 
-def find_assets(model_dir: str | Place) -> Path:
+def find_assets(model_dir: str | Place, whole: bool = False) -> Path:
     """Find the folder with the TFLite files.
 
     Parameters
@@ -109,6 +109,8 @@ def find_assets(model_dir: str | Place) -> Path:
     model_dir : str or Place
         A push folder whose children are versions named by integers (the highest whole one is taken: TFX's Pusher
         writes `saved_model.pb` last), one version, or its `assets.extra`. A model in a bucket is fetched once.
+    whole : bool
+        From a bucket also fetch the SavedModel around it.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def find_assets(model_dir: str | Place) -> Path:
     folder = place(model_dir)
     for candidate in _candidates(folder):
         if (candidate / INFO_FILE).is_file():
-            return candidate if isinstance(candidate, Path) else fetched(candidate)
+            return candidate if isinstance(candidate, Path) else fetched(candidate, whole)
     raise ValueError(
         f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
         f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints where it lies."

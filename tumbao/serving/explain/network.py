@@ -137,7 +137,7 @@ def load(folder: str | Path) -> Network:
     ValueError
         If no model lies there, or one whose layers were not written down.
     """
-    assets = find_assets(folder)
+    assets = find_assets(folder, whole=True)
     info, file = ModelInfo.read(assets), assets / ARCHITECTURE_FILE
     if not file.is_file():
         raise ValueError(
