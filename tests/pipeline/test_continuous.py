@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.pipeline import cli, continuous, library_look, local, run_apart
 from tumbao.pipeline.continuous import interval, watch
@@ -109,21 +108,6 @@ def test_a_name_that_is_not_utf_8_is_remembered_too(studio: Studio) -> None:
     assert studio.look() == local.DONE
     assert "Nothing changed among 4 songs." in studio.lines[0]
     assert len(studio.started) == 1
-
-
-def test_test_songs_that_a_run_chose_are_said(studio: Studio) -> None:
-    table = studio.asked.workspace / "catalogs" / fixed_tests.KEPT_FILE
-    rows = {"a": "a,cumbia,1,0.0,,", "b": "b,salsa,2,0.0,,yes"}
-    for present, said in (("a", "1 of cumbia."), ("ab", "1 of salsa. Earlier runs learned from 1 of them")):
-        text = "\n".join(("song,genre,sha256,start,end,learned", *(rows[song] for song in present)))
-        studio.script = f"from pathlib import Path; file = Path({str(table)!r}); file.parent.mkdir(0o777, True, True); "
-        studio.script += f"file.write_text({text!r})"
-        studio.add(f"{present}.mp3")
-        studio.look()
-        assert f"Test songs chosen, which stay from now on: {said}" in studio.lines[1]
-    studio.add("c.mp3")
-    studio.look()
-    assert not any("Test songs" in line for line in studio.lines)
 
 
 def test_the_test_songs_stay_but_for_a_librarys_own_splits(studio: Studio) -> None:

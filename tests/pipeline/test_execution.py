@@ -1,11 +1,22 @@
-"""What ended a run: a person, or an error."""
+"""What a run says, and what ended it: a person, or an error."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import apache_beam as beam
 import pytest
+from rich.console import Console
 
+from tumbao.components.ingest.fixed_tests import KEPT_FILE
+from tumbao.pipeline import execution
 from tumbao.pipeline.execution import _interrupted
+from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.runs import RunRecord
+from tumbao.pipeline.watch import Watch
 
 
 def interrupt(_: int) -> None:
@@ -26,3 +37,49 @@ def test_an_error_is_no_interruption() -> None:
     error = RuntimeError("a fault")
     error.__cause__ = ValueError("of its own")
     assert not _interrupted(error)
+
+
+def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = LocalRun(
+        data=tmp_path / "library",
+        layout="auto",
+        workspace=tmp_path,
+        genres=("cumbia", "salsa"),
+        protocol="song",
+        method="fixed",
+        seed=7,
+        model="vgg16",
+        weights="",
+        precision="auto",
+        push_to=str(tmp_path / "pushed"),
+        resume=False,
+        from_component="",
+        to_component="",
+        training={},
+        settings={},
+    )
+    rows = {"a": "a,cumbia,1,0.0,,", "b": "b,salsa[live],2,0.0,,yes"}
+    drawn = [""]
+
+    def configure(*_: object) -> Any:
+        table = tmp_path / "catalogs" / KEPT_FILE
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text("\n".join(("song,genre,sha256,start,end,learned", *(rows[song] for song in drawn[-1]))))
+        return SimpleNamespace(config=None, catalog=None, weights=None)
+
+    def build(*_: object) -> None:
+        raise ValueError("no graph here")
+
+    monkeypatch.setattr(execution, "configure", configure)
+    monkeypatch.setattr(execution, "build", build)
+    begin = "Test songs chosen, which stay from now on: 1 of"
+    for present, said in (
+        ("a", f"{begin} cumbia.\n"),
+        ("ab", f"{begin} salsa[live]. Earlier runs learned from 1 of them: their models look better than they are.\n"),
+        ("ab", ""),
+    ):
+        drawn.append(present)
+        terminal = io.StringIO()
+        with Watch(Console(file=terminal)) as watch, pytest.raises(ValueError, match="no graph here"):
+            execution.execute(asked, RunRecord("one", "", "running"), tmp_path / "runs" / "one", watch)
+        assert terminal.getvalue() == said

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.pipeline import local, run_apart
@@ -154,12 +153,8 @@ def _reason(file: Path, settings: dict[str, Any], found: Look) -> str:
 
 def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
     """Run to the end, say what came of it, and give an exit code."""
-    catalogs = asked.workspace / "catalogs"
-    tests = fixed_tests.kept(catalogs)
     before = {record.run for record in read_runs(asked.workspace)}
     code = stop.wait_for(run_apart.start(asked))
-    if chosen := fixed_tests.newly_chosen(tests, fixed_tests.kept(catalogs)):
-        say(chosen)
     new = [record for record in read_runs(asked.workspace) if record.run not in before]
     if not new:
         say(f"The run did not begin: exit code {code}.")

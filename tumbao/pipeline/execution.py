@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import logging as absl_logging
+from rich.markup import escape
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
+from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import place
 from tumbao.components.model_card.provenance import versions
@@ -79,7 +81,10 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
     memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
+    tests = fixed_tests.kept(workspace / "catalogs")
     configured = configure(asked, str(workspace), _absolute(asked.push_to), watch.say, memory)
+    if chosen := fixed_tests.newly_chosen(tests, fixed_tests.kept(workspace / "catalogs")):
+        watch.say(escape(chosen))
     config, catalog, weights = configured.config, configured.catalog, configured.weights
     if asked.resume:
         config = dataclasses.replace(config, resume=_resume(connection))
