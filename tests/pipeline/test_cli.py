@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -342,3 +343,26 @@ def test_the_shipped_file_of_options_is_taken(tumbao: Call, tmp_path: Path, monk
     shipped = Path(__file__).parents[2] / "deploy" / "local.yaml"
     assert tumbao("run", "--config", str(shipped))[0] == 0
     assert (asked[0].model, asked[0].training["epochs"], str(asked[0].data)) == ("vgg16", 5, "music")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (["watch", "--data", ".", "--once"], "tumbao.pipeline.continuous.watch"),
+        (["serve", "--model", "gs://bucket/pushed"], "tumbao.serving.server.run.serve"),
+    ],
+    ids=["watch", "serve"],
+)
+def test_what_goes_on_for_long_keeps_tensorflow_quiet(
+    tumbao: Call, monkeypatch: pytest.MonkeyPatch, arguments: list[str], work: str
+) -> None:
+    levels: list[str | None] = []
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+
+    def look(*_: object) -> int:
+        levels.append(os.environ.get("TF_CPP_MIN_LOG_LEVEL"))
+        return 0
+
+    monkeypatch.setattr(work, look)
+    code, _, err = tumbao(*arguments)
+    assert (code, levels) == (0, ["3"]), err
