@@ -27,7 +27,7 @@ from tumbao.components.gate import ACCURACY, LOSS
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCard, ModelCardPages
-from tumbao.components.model_card.provenance import content
+from tumbao.components.model_card.provenance import content, fine_tuned
 from tumbao.components.report.intervals import wilson_interval
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.components.song_metrics import SongMetrics, song_metrics
@@ -35,6 +35,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
+from tumbao.trainer.boosting import Trees
 
 ATTACK = "<script>alert(1)</script>|*x*\n# no heading"
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
@@ -604,3 +605,9 @@ def test_artefacts_of_several_runs_are_refused(tmp_path: Path, change: Callable[
 def test_an_unknown_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Did you mean vgg16"):
         Run(tmp_path / "run", "vgg61").write().card()
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_block_that_learned_is_seen_among_layers_without_names(learns: bool) -> None:
+    layers = [keras.layers.Conv2D(2, 1, name="block5_conv3", trainable=learns), keras.layers.Flatten(), Trees(3, 1, 1)]
+    assert fine_tuned(keras.Sequential([keras.Input((2, 2, 3)), *layers]).to_json()) is learns

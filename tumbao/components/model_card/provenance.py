@@ -117,7 +117,7 @@ def fine_tuned(architecture: str) -> bool:
         Whether a convolution of VGG-16's fifth block is among the layers that learn.
     """
     layers = [layer["config"] for layer in json.loads(architecture)["config"]["layers"]]
-    return any(layer["name"].startswith("block5_conv") and layer["trainable"] for layer in layers)
+    return any(layer.get("name", "").startswith("block5_conv") and layer["trainable"] for layer in layers)
 
 
 def versions() -> dict[str, str]:
