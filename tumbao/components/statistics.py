@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from google.protobuf import text_format
 
-from tumbao.components.report.page import write_page, write_whole
+from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.components.report.page import write_page
 
 QUANTILES = 20
 """Buckets of a quantile histogram; TFDV's own 10 leave too much to the two outermost, which one outlier stretches."""

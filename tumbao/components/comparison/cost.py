@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tumbao.components.report.page import write_whole
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import ConversionError, convert_classifier
 from tumbao.trainer.model import joined, without_loops

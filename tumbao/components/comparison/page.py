@@ -11,7 +11,8 @@ from tumbao.components.comparison.findings import Findings, find
 from tumbao.components.comparison.scores import ENOUGH, Score
 from tumbao.components.comparison.tables import MEASURES, SHARES, as_json, comma_separated, markdown
 from tumbao.components.comparison.trial import Trial
-from tumbao.components.report.page import data_uri, template, write_page, write_whole
+from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.components.report.page import data_uri, template, write_page
 from tumbao.components.report.render import LEAKY_NOTE, SYNTHETIC_NOTE, Picture
 from tumbao.components.report.scores import RESAMPLES
 from tumbao.components.report.style import DARK, DOTS_PER_INCH, LIGHT, Look

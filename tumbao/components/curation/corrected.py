@@ -14,7 +14,7 @@ from tumbao.components.curation.table import KEEP, REJECT, Verdict
 from tumbao.components.ingest.catalog import LIBRARY_FILE, is_synthetic
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import COLUMNS
-from tumbao.components.report.page import write_whole
+from tumbao.components.ingest.whole_folder import write_whole
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
 

@@ -17,8 +17,9 @@ from tumbao.components.curation.outliers import LIMIT
 from tumbao.components.curation.suspects import Suspicion
 from tumbao.components.curation.table import COLUMNS, KEEP, REJECT, write_suspects
 from tumbao.components.ingest.catalog import Catalog
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.components.inspection.render import clock
-from tumbao.components.report.page import data_uri, template, write_page, write_whole
+from tumbao.components.report.page import data_uri, template, write_page
 from tumbao.schema.mel_spec import MelSpec
 
 PAGE, SUSPECTS, FRAGMENTS = "index.html", "suspects.csv", "fragments.csv"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tumbao.components.curation.suspects import Suspect
 from tumbao.components.ingest.tables import read_table
-from tumbao.components.report.page import write_whole
+from tumbao.components.ingest.whole_folder import write_whole
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
 """Columns of the table; only `song`, `given` and `verdict` are read again."""

@@ -15,7 +15,7 @@ from tumbao.components.drift.new_songs import NewSongs, listen
 from tumbao.components.drift.render import Sides, write_drift
 from tumbao.components.drift.training import TrainingData, recall
 from tumbao.components.ingest.places import Place
-from tumbao.components.report.page import write_whole
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.components.statistics import write_statistics
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"

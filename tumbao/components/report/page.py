@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jinja2
 
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.components.report import words
 from tumbao.components.report.style import DARK, LIGHT
 
@@ -72,19 +73,3 @@ def write_page(path: Path, page: str) -> None:
         Its HTML. What UTF-8 cannot hold, as names of files can, is written out with backslashes.
     """
     write_whole(path, page.encode("utf-8", errors="backslashreplace"))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nothing half-written is ever seen under its name.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; folders are made.
-    content : bytes
-        What it holds.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

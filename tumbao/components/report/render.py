@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.components.report import figures, song_figures
 from tumbao.components.report.data import PAPER_ACCURACY, PAPER_LOSS, ReportData
 from tumbao.components.report.graph_figure import graph_figure
 from tumbao.components.report.mel_figure import mel_figure
-from tumbao.components.report.page import data_uri, template, write_page, write_whole
+from tumbao.components.report.page import data_uri, template, write_page
 from tumbao.components.report.scores import Scores, scores
 from tumbao.components.report.search_figure import search_figure
 from tumbao.components.report.search_finding import finding
