@@ -172,3 +172,24 @@ def test_the_model_that_stands_is_the_one_to_beat_and_a_withdrawn_one_never(
     )
     assert resolved is not None
     assert [one.id for one in resolved["model"]] == baseline
+
+
+def test_a_model_that_stands_and_is_not_known_here_is_told(
+    tmp_path: Path, saved: dict[int, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    place = str(tmp_path / "pushed")
+    version = stand(str(saved[4] / "Format-Serving"), place)
+    models = [model(number) for number in saved]
+    for one in models:
+        one.uri = str(saved[one.id])
+    for known, told in ((models[:4], 0), (models[:3], 1)):
+        caplog.clear()
+        LatestOtherBlessedModel(place).resolve_artifacts(
+            store(dict.fromkeys(saved, SALSA)),
+            {
+                "model": known,
+                "model_blessing": [blessing(*one) for one in BLESSINGS],
+                CANDIDATE: [one for one in models if one.id == 5],
+            },
+        )
+        assert caplog.text.count(f"The model that stands, {place}/{version}, was not made in this workspace") == told

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -86,6 +87,31 @@ def test_a_copy_that_breaks_off_leaves_nothing(tmp_path: Path, model: Path) -> N
     assert list((tmp_path / "pushed").iterdir()) == []
 
 
+def test_on_a_disk_a_version_has_its_number_when_it_is_whole(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+    copy = tf.io.gfile.copy
+
+    def watched(*asked: Any, **more: Any) -> None:
+        copy(*asked, **more)
+        seen.append({one.name for one in (tmp_path / "pushed").iterdir() if one.name.isdecimal()})
+
+    monkeypatch.setattr(tf.io.gfile, "copy", watched)
+    version = push_place.stand(str(model), str(tmp_path / "pushed"))
+    assert len(seen) > 2
+    assert set.union(*seen) == set()
+    assert [one.name for one in (tmp_path / "pushed").iterdir()] == [version]
+
+
+def test_who_comes_second_takes_the_next_number(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = push_place.stand(str(model), str(tmp_path))
+    monkeypatch.setattr(push_place, "_numbers", lambda place: [])  # as it was before the first one ended
+    monkeypatch.setattr(push_place.time, "time", lambda: float(first))
+    assert push_place.stand(str(model), str(tmp_path)) == str(int(first) + 1)
+    assert files(f"{tmp_path}/{int(first) + 1}") == files(f"{tmp_path}/{first}") != set()
+
+
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected a SavedModel, with a saved_model\.pb\. Received: "):
         push_place.stand(str(tmp_path), str(tmp_path / "pushed"))
@@ -126,7 +152,11 @@ def test_a_log_of_a_former_version_is_read_whatever_was_said(tmp_path: Path) -> 
     assert push_log.read(str(tmp_path)) == [former]
 
 
-@pytest.mark.parametrize("broken", [b"{", b"[]", b'{"what": "push"}', b"\xf3", b'{"what": "push", "why": "a'])
+OF_OTHER_KIND = {"what": PUSHED, "version": "1", "replaces": "", "fingerprint": "a", "why": "", "accuracy": "high"}
+BROKEN = [b"{", b"[]", b'{"what": "push"}', b"\xf3", b'{"what": "push", "why": "a', json.dumps(OF_OTHER_KIND).encode()]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_line_is_told_and_hides_no_other(tmp_path: Path, broken: bytes) -> None:
     log = tmp_path / push_log.PUSH_LOG
     push_log.append(str(tmp_path), event(PUSHED, "a"))

@@ -206,7 +206,7 @@ def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workb
     assert told["pushed"] == 0
     assert told[REASON].startswith("this very model was withdrawn at ")
     assert "by ana@x (ad hoc)" in told[REASON]
-    assert told[REASON].endswith(f"`tumbao rollback --to {second}` brings it back")
+    assert told[REASON].endswith(f"`tumbao rollback --push-to {bench.place} --to {second}` brings it back")
     assert bench.log[-1].what == REFUSED
     assert bench.versions == [first, second, again]
     bench.push("three")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -56,20 +57,28 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
         left_out = {artifact.id for artifact in candidates}
         tasks = [_task(store, artifact) for artifact in candidates]
         others = {key: [one for one in artifacts if one.id not in left_out] for key, artifacts in others.items()}
-        others["model"] = self._eligible([one for one in others["model"] if _task(store, one) in tasks])
+        others["model"] = self._eligible([one for one in others["model"] if _task(store, one) in tasks], candidates)
         resolved = super().resolve_artifacts(store, others)
         return {**resolved, CANDIDATE: []} if resolved is not None else None
 
-    def _eligible(self, models: list[types.Artifact]) -> list[types.Artifact]:
+    def _eligible(self, models: list[types.Artifact], candidates: list[types.Artifact]) -> list[types.Artifact]:
         """Leave the model that stands, or else those that nobody withdrew."""
         version = standing(self._place)
         if not version:
             return models
-        own = {one.id: fingerprint(path_utils.serving_model_path(one.uri)) for one in models}
+        own = {one.id: fingerprint(path_utils.serving_model_path(one.uri)) for one in (*models, *candidates)}
         stands = fingerprint(f"{self._place}/{version}")
         away = push_log.withdrawn(push_log.read(self._place))
         left = [one for one in models if own[one.id] not in away]
-        return [one for one in models if own[one.id] and own[one.id] == stands] or left
+        found = [one for one in models if own[one.id] and own[one.id] == stands]
+        if stands not in own.values():
+            logging.warning(
+                "The model that stands, %s/%s, was not made in this workspace, or for other genres or images: new ones "
+                "are not compared with it.",
+                self._place,
+                version,
+            )
+        return found or left
 
 
 def _task(store: Any, model: types.Artifact) -> str:

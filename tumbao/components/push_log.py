@@ -130,7 +130,12 @@ def read(place: str) -> list[Event]:
         if not line.strip():
             continue
         try:
-            events.append(Event(**{key: value for key, value in json.loads(line).items() if key in known}))
+            event = Event(**{key: value for key, value in json.loads(line).items() if key in known})
+            texts = dataclasses.asdict(event)
+            accuracy = texts.pop("accuracy")
+            if not (all(isinstance(one, str) for one in texts.values()) and isinstance(accuracy, int | float | None)):
+                raise TypeError(f"values of other kinds: {line.strip()}")
+            events.append(event)
         except (ValueError, TypeError, AttributeError) as error:
             why = f"line {number}: expected an event as JSON. Received: {error}"
             logging.warning("%s, %s", path, why)

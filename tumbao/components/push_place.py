@@ -1,16 +1,21 @@
 """Where models are pushed: a folder of versions, named by numbers, of which servers take the highest.
 
 A version counts once its `saved_model.pb` is there, which is copied last; servers pass over names that are no numbers.
+TensorFlow Serving takes a numbered folder as soon as it sees it: on a disk, versions get their number when they are
+whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
+from tumbao.components.ingest.places import is_remote
 from tumbao.serving.model_info import ASSETS_FOLDER
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -96,8 +101,9 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
     last = f"{model}/{SAVED_MODEL_FILE}"
     if not tf.io.gfile.exists(last):
         raise ValueError(f"Expected a SavedModel, with a {SAVED_MODEL_FILE}. Received: {model}")
-    version = str(max([int(time.time()), *(int(number) + 1 for number in _numbers(place))]))
-    target = f"{place}/{version}"
+    version = max([int(time.time()), *(int(number) + 1 for number in _numbers(place))])
+    on_disk = not is_remote(place)
+    target = f"{place}/.part-{uuid.uuid4().hex}" if on_disk else f"{place}/{version}"
     try:
         for folder, _, files in tf.io.gfile.walk(model):
             inside = target + folder.rstrip("/")[len(model) :]
@@ -109,11 +115,24 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
         for path in beside:
             tf.io.gfile.copy(path, f"{target}/{ASSETS_FOLDER}/{path.rpartition('/')[2]}", overwrite=True)
         tf.io.gfile.copy(last, f"{target}/{SAVED_MODEL_FILE}")
+        while on_disk and not _renamed(Path(target), Path(place, str(version))):
+            version += 1
     except BaseException:
         if tf.io.gfile.exists(target):
             tf.io.gfile.rmtree(target)
         raise
-    return version
+    return str(version)
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Rename a folder, unless somebody else has just taken the name."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        return False
+    return True
 
 
 def _numbers(place: str) -> list[str]:

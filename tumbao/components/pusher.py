@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from absl import logging
@@ -62,12 +63,12 @@ class Executor(executor.Executor):
             logging.info("The model stands at %s/%s already and is not pushed again.", place, before)
             pushed.set_string_custom_property("pushed_destination", f"{place}/{before}")
         elif own in (away := push_log.withdrawn(push_log.read(place))):
-            why_not = _withdrawn(away[own])
+            why_not = _withdrawn(away[own], place)
             pushed.set_string_custom_property(REASON, why_not)
             push_log.append(place, push_log.Event(what=push_log.REFUSED, version="", why=why_not, **about))
         else:
-            version = stand(model, place, _files(input_dict.get("card", [])))
             why = merit(input_dict["evaluation"][0].uri)
+            version = stand(model, place, _files(input_dict.get("card", [])))
             push_log.append(place, push_log.Event(what=push_log.PUSHED, version=version, why=why, **about))
             self._MarkPushed(pushed, pushed_destination=f"{place}/{version}", pushed_version=version)
 
@@ -81,10 +82,10 @@ def _objection(inputs: dict[str, list[types.Artifact]]) -> str:
     return ""
 
 
-def _withdrawn(rollback: push_log.Event) -> str:
+def _withdrawn(rollback: push_log.Event, place: str) -> str:
     return (
         f"this very model was withdrawn at {rollback.time} by {rollback.who} ({rollback.why}); "
-        f"`tumbao rollback --to {rollback.replaces}` brings it back"
+        f"`tumbao rollback --push-to {shlex.quote(place)} --to {rollback.replaces}` brings it back"
     )
 
 
