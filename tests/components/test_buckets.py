@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.components.bucket_service import PAGE, Service, service
+from tumbao.components import push_log, push_place
 from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.kept import cache_folder
 from tumbao.components.ingest.manifest_rows import split_rows
 from tumbao.components.ingest.places import Address, below, place
 from tumbao.pipeline.config import Order
 from tumbao.pipeline.configuration import configure
+from tumbao.pipeline.rollback import roll_back
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.serving.predict import find_assets
@@ -63,6 +65,24 @@ def test_what_is_written_is_read(buckets: Service) -> None:
     assert (file.read_text(), file.is_file(), file.stat()) == ("Químbara\n", True, (10, 1_767_323_045_678_000_000))
     with pytest.raises(FileNotFoundError, match="none"):
         (file / "none").read_bytes()
+
+
+def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, tmp_path: Path) -> None:
+    versions = []
+    for name in ("one", "two"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        (tmp_path / name / "variables" / "variables.index").write_text(name)
+        (tmp_path / name / "fingerprint.pb").write_text(name)
+        (tmp_path / name / "saved_model.pb").write_text(name)
+        versions.append(push_place.stand(str(tmp_path / name), "gs://work/models"))
+        event = push_log.Event(what="push", version=versions[-1], replaces="", fingerprint=name, why=name)
+        push_log.append("gs://work/models", event)
+    assert push_place.versions("gs://work/models") == versions
+    event = roll_back("gs://work/models", why="mistakes salsa for cumbia")
+    assert (event.of, event.replaces) == (versions[0], versions[1])
+    assert [one.what for one in push_log.read("gs://work/models")] == ["push", "push", "rollback"]
+    assert buckets.objects[f"work/models/{event.version}/variables/variables.index"] == b"one"
+    assert push_place.standing("gs://work/models") == event.version
 
 
 def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(
