@@ -648,6 +648,7 @@ def compare(
     from tumbao.pipeline import runs
     from tumbao.pipeline.compare import Comparison
     from tumbao.pipeline.compare import compare as train_and_compare
+    from tumbao.pipeline.noise import noise_to
     from tumbao.trainer.peers.registry import PEERS
 
     asked = Comparison(
@@ -664,8 +665,8 @@ def compare(
         out=out,
     )
     try:
-        with runs.locked(workspace):
-            code = train_and_compare(asked, _console(), Console())
+        with runs.locked(workspace), noise_to(workspace / "compare.log", _console(), (2,)) as console:
+            code = train_and_compare(asked, console, Console())
     except (ValueError, OSError) as error:
         _fail(error, 2)
     raise typer.Exit(code)
@@ -702,6 +703,7 @@ def curate(
     from tumbao.pipeline import runs
     from tumbao.pipeline.curate import Asked, curate
     from tumbao.pipeline.curate import apply as apply_verdicts
+    from tumbao.pipeline.noise import noise_to
 
     named = _names(genres)
     try:
@@ -719,8 +721,8 @@ def curate(
             weights=weights,
             top=top,
         )
-        with runs.locked(workspace):
-            curate(asked, out, _console(), Console())
+        with runs.locked(workspace), noise_to(workspace / "curate.log", _console(), (2,)) as console:
+            curate(asked, out, console, Console())
     except (ValueError, OSError) as error:
         _fail(error, 2)
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import logging
-import os
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +15,7 @@ from tumbao import progress
 from tumbao.components.ingest.places import place
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import Order, UsageError
+from tumbao.pipeline.noise import noise_to
 from tumbao.pipeline.watch import Watch
 
 DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -97,7 +93,7 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     record.write(asked.workspace)
     folder = asked.workspace / runs.RUNS_FOLDER / name
     begin = time.monotonic()
-    with _noise_to(folder / runs.LOG_FILE, console) as quiet, Watch(quiet) as watch, progress.listen(watch):
+    with noise_to(folder / runs.LOG_FILE, console) as quiet, Watch(quiet) as watch, progress.listen(watch):
         watch.say(
             f"Run {name}: {escape(str(asked.data))} → {escape(str(asked.workspace))}  (log: {folder.name}/log.txt)"
         )
@@ -117,27 +113,3 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
         record = dataclasses.replace(record, seconds=round(time.monotonic() - begin, 1))
         record.write(asked.workspace)
     return _CODES[record.outcome], record
-
-
-@contextlib.contextmanager
-def _noise_to(log: Path, console: Console) -> Iterator[Console]:
-    """Send what libraries write to the process's standard output and error to a log; give a console on the terminal."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # known only before
-    with (
-        log.open("ab", buffering=0) as file,
-        os.fdopen(os.dup(console.file.fileno()), "w", encoding="utf-8") as terminal,
-    ):
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield Console(file=terminal, **shape)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in kept:
-                os.close(descriptor)
