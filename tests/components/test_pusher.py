@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
 from tfx.types import channel_utils, standard_artifacts
 
-from tumbao.components import push_log, push_place
+from tumbao.components import push_log, push_place, pusher
 from tumbao.components.gate import ACCURACY
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
@@ -211,6 +211,16 @@ def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workb
     assert bench.versions == [first, second, again]
     bench.push("three")
     assert len(bench.versions) == 4
+
+
+def test_nothing_stands_whose_push_cannot_be_explained(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(evaluation: str) -> str:
+        raise OSError(f"{evaluation} cannot be read")
+
+    monkeypatch.setattr(pusher, "merit", unreadable)
+    with pytest.raises(OSError, match="cannot be read"):
+        bench.push()
+    assert push_place.versions(bench.place) == []
 
 
 def test_the_component_runs_anywhere(bench: Workbench) -> None:
