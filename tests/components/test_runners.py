@@ -80,7 +80,7 @@ def hand_in(
 
     def run(*flags: str) -> None:
         folder = tmp_path_factory.mktemp("run")
-        with pytest.raises(Exception, match=r"ingested\.jsonl.*No such file"):
+        with pytest.raises(Exception, match=r"No such file.*ingested\.jsonl"):
             ingest(str(manifests), small_spec, str(folder / "songs"), str(folder / "run"), [*flags, shipment.flag])
 
     return run
