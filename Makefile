@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup demo web test lint bench lock clean help
+.PHONY: setup demo web test test-long lint bench lock clean help
 
 UV_VERSION := 0.13.9
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
@@ -49,6 +49,9 @@ web: $(LITERT)/litert.js ## bundle LiteRT.js, for models in the browser; does no
 test: lint ## lint, then run the tests; says which were skipped, and why
 	.venv/bin/python -m pytest -rs
 
+test-long: setup ## run the large rounds of tests, which `make test` does in small
+	.venv/bin/python -m pytest -rs -m long
+
 lint: setup ## check style, format, types and docstrings
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -67,7 +70,7 @@ clean: ## remove .venv, .tools, LiteRT.js and the tools' caches; runs and librar
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 $(LITERT)/litert.js: $(addprefix web/,.npmrc build.mjs package.json package-lock.json)
 	@npm --version >/dev/null 2>&1 || { echo "$$NO_NPM" >&2; exit 1; }
