@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
 import socket
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from tumbao.serving.song_values import song_values
 Tone = Callable[..., np.ndarray]
 BOUNDARY = "b0undary"
 PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'.encode()
+END = f"\r\n--{BOUNDARY}--\r\n".encode()
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
@@ -39,7 +41,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def left(temporary: Path) -> list[Path]:
     """List what requests left in the servers' folders."""
-    return [path for path in temporary.glob("tumbao-serve-*/**/*") if path.is_file()]
+    servers = temporary.glob("tumbao-serve-*")
+    return [Path(folder, name) for server in servers for folder, _, names in os.walk(server) for name in names]
 
 
 def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
@@ -230,17 +233,77 @@ def test_without_a_model_there_is_no_answer(serving: Serving, tmp_path: Path, sa
         (b"", "breaks off"),
         (PART + b"RIFF", "breaks off"),
         (f"--{BOUNDARY}--\r\n".encode(), "holds no file"),
-        (PART.replace(b'; filename="a.wav"', b"") + b"x", 'curl: -F "files=@song.mp3"'),
-        (PART.replace(b"a.wav", b"") + b"x", "a part without a file"),
+        (PART.replace(b'; filename="a.wav"', b"") + b"x" + END, 'holds no file; with curl: -F "files=@song.mp3"'),
+        (PART.replace(b"a.wav", b"") + END, "holds no file"),
+        (PART.replace(b"form-data", b"").replace(b'; filename="a.wav"', b"") + END, "holds no file"),
+        (PART + b"RIFF" + END.replace(b"b0", b"b1"), "breaks off"),
         (b"no boundary anywhere", "cannot be read"),
         (PART.replace(b"form-data", b"x" * 10_000), "cannot be read"),
         (PART.replace(b"\r\n\r\n", b"\r\nX: y" * 20), "cannot be read"),
-        (b"\r\n" * FORM_BYTES, f"has more than {FORM_BYTES} bytes beside its files"),
+        (b"\r\n" * FORM_BYTES, "breaks off"),
     ],
 )
 def test_what_is_no_form_of_files_is_refused(client: httpx.Client, body: bytes, words: str) -> None:
     response = client.post("/v1/classify", content=body, headers=FORM)
     assert words in refused(response, 400, "bad form")
+
+
+NO_FILES = {
+    "a field": b'Content-Disposition: form-data; name="comment"\r\n\r\nloud',
+    "a large field": b'Content-Disposition: form-data; name="comment"\r\n\r\n' + bytes(2_000_000),
+    "an empty field": b'Content-Disposition: form-data; name="comment"\r\n\r\n',
+    "an input without a choice": b'Content-Disposition: form-data; name="files"; filename=""\r\n'
+    b"Content-Type: application/octet-stream\r\n\r\n",
+    "only a name of the other form": b"Content-Disposition: form-data; name=f; filename*=UTF-8''a.mp3\r\n\r\nx",
+    "no name": b"Content-Disposition: form-data\r\n\r\nx",
+    "no disposition": b"Content-Type: text/plain\r\n\r\nx",
+    "no headers": b"\r\nx",
+}
+
+
+@pytest.mark.parametrize("part", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_in_a_form_is_passed_over(client: httpx.Client, salsa: bytes, part: bytes) -> None:
+    other = f"--{BOUNDARY}\r\n".encode() + part + b"\r\n"
+    for body in (other + PART + salsa + END, PART + salsa + b"\r\n" + other + END[2:]):
+        response = client.post("/v1/classify", content=body, headers=FORM)
+        assert [(file["file"], file["status"]) for file in response.json()["files"]] == [("a.wav", 200)]
+    response = client.post("/v1/classify", content=other + END[2:], headers=FORM)
+    assert "holds no file" in refused(response, 400, "bad form")
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('form-data; name="files"; filename="canci\u00f3n.mp3"', "canci\u00f3n.mp3"),
+        ("form-data; name=\"files\"; filename=\"a.mp3\"; filename*=UTF-8''b.mp3", "a.mp3"),
+        ("form-data; FileName=a.mp3", "a.mp3"),
+        ('form-data; name="other"; filename="../../etc/passwd"', "../../etc/passwd"),
+        ('form-data; name="files"; filename=""', ""),
+        ('attachment; filename="a;b.mp3"', "a;b.mp3"),
+    ],
+)
+def test_every_file_is_answered_whatever_it_is_called(
+    client: httpx.Client, salsa: bytes, disposition: str, name: str
+) -> None:
+    part = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+    headers = {"Content-Type": FORM["Content-Type"].replace("multipart/form-data", "Multipart/Form-Data")}
+    response = client.post("/v1/classify", content=part + salsa + END, headers=headers)
+    assert [(file["file"], file["status"]) for file in response.json()["files"]] == [(name, 200)]
+
+
+def test_inputs_without_a_choice_do_not_count(serving: Serving, pushed: Path, salsa: bytes) -> None:
+    empty = PART.replace(b"a.wav", b"") + b"\r\n"
+    with serving(pushed, files=1) as client:
+        body = 3 * empty + PART + salsa + b"\r\n" + empty + END[2:]
+        assert client.post("/v1/classify", content=body, headers=FORM).status_code == 200
+
+
+def test_fields_are_counted_with_the_files(serving: Serving, pushed: Path, temporary: Path) -> None:
+    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="comment"\r\n\r\n'.encode()
+    with serving(pushed, megabytes=1) as client, raw(client, "Transfer-Encoding: chunked") as connection:
+        connection.sendall(chunk(field + bytes(600_000)) + chunk(bytes(600_000)))  # and the end never comes
+        assert status_line(connection) == b"HTTP/1.1 413"
+        assert left(temporary) == []
 
 
 def test_other_kinds_of_body_are_refused(client: httpx.Client, salsa: bytes) -> None:

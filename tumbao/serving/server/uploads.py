@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import threading
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +18,7 @@ from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.refusal import RefusalError
 
 FORM_BYTES = 65_536
-"""What a form may have beside its files: boundaries and headers, in bytes."""
+"""What a form may have beyond the limit of its files: boundaries, headers and fields, in bytes."""
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every odd byte that a client sends
 
@@ -42,69 +43,85 @@ class Upload:
 
 
 class _Form:
-    """A form that is being received: its files are written to a folder, under numbers."""
+    """A form whose files are written to a folder, under numbers; every part that is not a file is passed over.
+
+    Not Starlette's parser: it keeps text fields in memory, refuses the form for a part without a name, takes a form
+    that breaks off for a whole one, and its files have no path for a decoder's process to open.
+    """
 
     def __init__(self, boundary: bytes, folder: Path, limits: Limits) -> None:
         self.uploads: list[Upload] = []
         self.whole = False
         self._folder, self._limits = folder, limits
-        self._file_bytes = self._form_bytes = 0
+        self._bytes = self._file_bytes = 0
         self._header, self._value = bytearray(), bytearray()
-        self._name = ""
+        self._name: str | None = None
         self._file: BinaryIO | None = None
+        self._lock, self._closed = threading.Lock(), False
         self._parser = MultipartParser(
             boundary,
             {
                 "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
                 "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
                 "on_header_end": self._end_header,
-                "on_headers_finished": self._begin_file,
+                "on_headers_finished": self._end_headers,
                 "on_part_data": self._write,
-                "on_part_end": self._end_file,
+                "on_part_end": self._end_part,
                 "on_end": self._end,
             },
         )
 
     def feed(self, block: bytes) -> None:
-        before = self._file_bytes
-        self._parser.write(block)
-        self._form_bytes += len(block) - (self._file_bytes - before)
-        if self._form_bytes > FORM_BYTES:
-            raise _bad_form(f"has more than {FORM_BYTES} bytes beside its files")
+        """Take the next bytes; after `close` they are dropped."""
+        with self._lock:
+            if self._closed:
+                return
+            self._bytes += len(block)
+            if self._bytes > self._limits.bytes + FORM_BYTES:
+                raise _too_large(self._limits)
+            self._parser.write(block)
 
     def close(self) -> None:
-        if self._file:
-            self._file.close()
+        with self._lock:  # a thread may still be at the last block of a client that has gone
+            self._closed = True
+            if self._file:
+                self._file.close()
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             _, options = parse_options_header(self._value.decode("latin-1"))
-            self._name = options.get(b"filename", b"").decode("utf-8", "replace")
+            name = options.get(b"filename")
+            self._name = None if name is None else name.decode("utf-8", "replace")
         self._header.clear()
         self._value.clear()
 
-    def _begin_file(self) -> None:
-        if not self._name:
-            raise _bad_form('has a part without a file; with curl: -F "files=@song.mp3"')
+    def _end_headers(self) -> None:
+        if self._name:  # an empty name is an input in which no file was chosen, unless data follow
+            self._begin_file(self._name)
+
+    def _begin_file(self, name: str) -> BinaryIO:
         if len(self.uploads) == self._limits.files:
             sentence = f"Expected {self._limits.files} files at most. Received: more"
             raise RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too many files", sentence)
         path = self._folder / str(len(self.uploads))
         self._file = path.open("wb")
-        self.uploads.append(Upload(self._name, path, 0))
+        self.uploads.append(Upload(name, path, 0))
+        return self._file
 
     def _write(self, data: bytes, start: int, end: int) -> None:
+        if self._name is None:
+            return
         self._file_bytes += end - start
         if self._file_bytes > self._limits.bytes:
             raise _too_large(self._limits)
-        if self._file:
-            self._file.write(data[start:end])
+        file = self._file or self._begin_file(self._name)
+        file.write(data[start:end])
 
-    def _end_file(self) -> None:
+    def _end_part(self) -> None:
         if self._file:
             self.uploads[-1] = dataclasses.replace(self.uploads[-1], bytes=self._file.tell())
             self._file.close()
-        self._file, self._name = None, ""
+        self._file, self._name = None, None
 
     def _end(self) -> None:
         self.whole = True
@@ -139,7 +156,7 @@ async def receive(
         If there is too much, the body is no form of files, or the disk is full.
     """
     kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data":
+    if kind.lower() != b"multipart/form-data":
         sentence = f"Expected multipart/form-data. Received: {content_type[:80] or 'no Content-Type'}"
         raise RefusalError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "no form", sentence)
     if not options.get(b"boundary"):
@@ -162,7 +179,7 @@ async def receive(
     if not form.whole:
         raise _bad_form("breaks off")
     if not form.uploads:
-        raise _bad_form("holds no file")
+        raise _bad_form('holds no file; with curl: -F "files=@song.mp3"')
     return form.uploads
 
 
