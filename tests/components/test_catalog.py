@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -510,3 +511,14 @@ def test_licences_of_a_list_are_counted_by_song_and_a_library_without_any_has_no
     catalog = scan(library / "list.csv", GENRES, small_spec)
     folder = write_manifests(catalog, tmp_path / "out", genres=GENRES, protocol="song", seed=7, spec=small_spec)
     assert json.loads((folder / "catalog.json").read_text())["licences"] == {"": 4, "CC BY 4.0": 2}
+
+
+def test_a_run_leaves_growing_files_out_and_names_them(
+    tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
+) -> None:
+    for genre, name in itertools.product(("cumbia", "salsa"), ("a.wav", "b.wav")):
+        write_song(tmp_path / genre / name, 3)
+    grows = str(tmp_path / "salsa" / "b.wav")
+    catalog = scan(tmp_path, ("cumbia", "salsa"), small_spec, growing={grows})
+    assert [song.song for song in catalog.songs] == ["cumbia/a.wav", "cumbia/b.wav", "salsa/a.wav"]
+    assert [(one.path, one.reason) for one in catalog.rejected] == [(grows, "still being written")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.pipeline import cli, continuous, library_look, local, run_apart
-from tumbao.pipeline.continuous import interval, watch
+from tumbao.pipeline.continuous import WAITING, interval, watch
 from tumbao.pipeline.local import LocalRun
 from tumbao.pipeline.run_apart import start
 from tumbao.pipeline.runs import RunRecord, locked, read_runs
@@ -171,9 +172,52 @@ def test_a_file_on_its_way_is_waited_for(studio: Studio, monkeypatch: pytest.Mon
     studio.look()
     monkeypatch.setattr(library_look, "time", time)
     studio.add("half.mp3")
-    assert studio.look() == local.DONE
+    assert studio.look() == WAITING
     assert len(studio.started) == 1
-    assert "3 songs: 1 new; 3 changed within the last minute and may still be on their way." in studio.lines[0]
+    assert "Nothing else changed among 3 songs; 1 changed within the last minute and wait" in studio.lines[0]
+    monkeypatch.setattr(library_look, "time", SimpleNamespace(time=lambda: time.time() + 61))
+    assert studio.look() == local.DONE
+    assert "3 songs: 1 new. Running." in studio.lines[0]
+
+
+def test_a_program_that_always_writes_does_not_keep_the_others_from_training(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = str(Path(str(studio.asked.data), "salsa", "radio.mp3"))
+
+    def stamp(path: str) -> tuple[str, bool]:
+        return (f"{next(sizes)}", True) if path == recorded else former(path)
+
+    sizes, former = itertools.count(), library_look._stamp
+    monkeypatch.setattr(library_look, "_stamp", stamp)
+    studio.add("radio.mp3")
+    assert studio.look() == local.DONE
+    assert "2 songs, seen for the first time; 1 changed within the last minute" in studio.lines[0]
+    assert studio.started[0].growing == {recorded}
+    assert studio.look() == WAITING
+    studio.add("b.mp3")
+    studio.outcomes = ["refused"]
+    assert studio.look() == local.NOT_BLESSED
+    assert "3 songs: 1 new; 1 changed" in studio.lines[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(run_apart, "start", studio.start)
+    assert studio.look() == WAITING  # the others are trained on as they are, however lately they changed
+    assert "1 changed" in studio.lines[0]
+
+
+def test_where_all_files_grow_the_next_look_comes_soon_and_then_later(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_look, "time", time)
+    pauses: list[float] = []
+
+    def wait(stop: Stop, seconds: float) -> None:
+        pauses.append(seconds)
+        stop.signal = signal.SIGTERM if len(pauses) == 5 else None
+
+    monkeypatch.setattr(continuous.Stop, "wait", wait)
+    assert watch(studio.asked, 400, studio.lines.append) == local.DONE
+    assert (pauses, studio.started) == ([60, 120, 240, 400, 400], [])
 
 
 def test_a_library_that_is_not_there_is_said(studio: Studio) -> None:

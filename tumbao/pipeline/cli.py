@@ -476,7 +476,8 @@ def watch(
     """Run whenever the library has changed, and push what is no worse than the model that stands.
 
     All models are tested with the same songs: those of the first run. Exit codes: 0 ended by SIGTERM, 2 wrong use,
-    130 interrupted; with --once 0 nothing to do, else as `tumbao run`.
+    130 interrupted; with --once 0 nothing to do, 4 nothing trained since all that changed is still being written, else
+    as `tumbao run`.
     """
     _hush()
     from tumbao.pipeline.continuous import interval

@@ -46,6 +46,8 @@ class Order:
         Settings of `PipelineConfig`, such as min_accuracy.
     min_songs : int or None
         Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
+    growing : frozenset of str
+        Paths of files that are still being written, and wait for a later run.
     """
 
     data: Place | str
@@ -60,6 +62,7 @@ class Order:
     training: Mapping[str, Any]
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     min_songs: int | None = None
+    growing: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -124,6 +124,7 @@ def _model(order: Order) -> tuple[Peer, Training]:
 
 
 def _songs(order: Order, spec: MelSpec, memory: LookMemory | None) -> tuple[Catalog, tuple[str, ...]]:
+    asked = (place(order.data), order.genres, spec, order.layout)
     if order.min_songs is None:
-        return scan(place(order.data), order.genres, spec, order.layout, memory=memory), order.genres
-    return scan_leaves(place(order.data), order.genres, spec, order.layout, min_songs=order.min_songs, memory=memory)
+        return scan(*asked, memory=memory, growing=order.growing), order.genres
+    return scan_leaves(*asked, min_songs=order.min_songs, memory=memory, growing=order.growing)

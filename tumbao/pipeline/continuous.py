@@ -2,7 +2,7 @@
 
 New models are compared with the one that stands on the same test songs, see `fixed_tests`. What the last run that
 came to its end had seen is kept in the workspace: a run that failed is tried again at the next look, and other settings
-are a reason to run as well.
+are a reason to run as well. Files that are being written wait for a later look; the others are trained on.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import math
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.pipeline import local, run_apart
-from tumbao.pipeline.library_look import SETTLED_SECONDS, Look, difference, look
+from tumbao.pipeline.library_look import SETTLED_SECONDS, difference, look
 from tumbao.pipeline.local import LocalRun
 from tumbao.pipeline.runs import read_runs
 from tumbao.pipeline.stop import Stop
 
 SEEN_FILE = "watched.json"
 """Settings and songs of the last run that came to its end, in the workspace."""
+
+WAITING = 4
+"""Exit code of a look after which nothing was trained, since all that changed is still being written."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -75,9 +77,9 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     Returns
     -------
     code : int
-        After one look `DONE` where nothing was to do, `INTERRUPTED` where a signal made an end of the run, else the
-        run's; of many `DONE` after SIGTERM, `INTERRUPTED` after SIGINT; `WRONG_USE` where no run can ever come to its
-        end.
+        After one look `DONE` where nothing was to do, `WAITING` where nothing could be done yet, `INTERRUPTED` where a
+        signal made an end of the run, else the run's; of many `DONE` after SIGTERM, `INTERRUPTED` after SIGINT;
+        `WRONG_USE` where no run can ever come to its end.
 
     Raises
     ------
@@ -95,12 +97,14 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     def say(line: str) -> None:
         write(f"{_clock()} {line}")
 
+    waits = 0
     with Stop().listening() as stop:
         while not stop.signal:
-            code, pause = _look_once(asked, stop, say)
+            code = _look_once(asked, stop, say)
             if stop.signal or every_seconds is None or code == local.WRONG_USE:
                 break
-            pause = min(pause, every_seconds)
+            waits = waits + 1 if code == WAITING else 0
+            pause = min(SETTLED_SECONDS * 2 ** min(waits - 1, 20), every_seconds) if waits else every_seconds
             say(f"Next look at {_clock(pause)}.")
             stop.wait(pause)
     if not stop.signal:
@@ -111,44 +115,62 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     return local.INTERRUPTED if stop.signal == signal.SIGINT else local.DONE
 
 
-def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> tuple[int, float]:
-    """Look, and run if there is a reason; give an exit code, and the seconds to the next look at most."""
+def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
+    """Look, run if there is a reason, and give an exit code."""
     file = asked.workspace / SEEN_FILE
     settings = json.loads(json.dumps(dataclasses.asdict(asked), default=str))
+    del settings["growing"]
     try:
         found = look(str(asked.data), asked.layout, asked.genres)
     except (ValueError, OSError) as error:
         say(f"Cannot look at {asked.data}: {error}")
-        return local.FAILED, math.inf
-    reason = _reason(file, settings, found)
+        return local.FAILED
+    seen = _seen(file)
+    growing = {part for part in found.growing if seen.songs.get(part) != found.songs[part]}
+    settled = {part: stamp for part, stamp in found.songs.items() if part not in growing}
+    reason = _reason(seen, settings, settled, growing)
+    wait = f"; {len(growing)} changed within the last minute and wait until they no longer do" if growing else ""
     if not reason:
-        say(f"Nothing changed among {len(found.songs)} songs.")
-        return local.DONE, math.inf
-    if found.growing:
-        say(f"{reason}; {len(found.growing)} changed within the last minute and may still be on their way.")
-        return local.DONE, SETTLED_SECONDS
-    say(f"{reason}. Running.")
+        say(f"Nothing {'else ' if wait else ''}changed among {len(found.songs)} songs{wait}.")
+        return WAITING if wait else local.DONE
+    say(f"{reason}{wait}. Running.")
+    asked = dataclasses.replace(asked, growing=frozenset(found.growing[part] for part in growing))
     code = _run(asked, stop, say)
     if code in (local.DONE, local.NOT_BLESSED):
         try:
-            write_whole(file, json.dumps({"settings": settings, "songs": found.songs}).encode())  # in ASCII: any name
+            write_whole(file, json.dumps({"settings": settings, "songs": settled}).encode())  # in ASCII: any name
         except OSError as error:
             say(f"Cannot keep what was seen, so the next look runs again: {error}")
-    return code, math.inf
+    return code
 
 
-def _reason(file: Path, settings: dict[str, Any], found: Look) -> str:
-    """Say why to run; nothing where the last run that came to its end has seen it all."""
-    if not file.exists():
-        return f"{len(found.songs)} songs, seen for the first time"
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What the last run that came to its end had seen; nothing at all where `first` says why."""
+
+    settings: dict[str, Any]
+    songs: dict[str, str]
+    first: str = ""
+
+
+def _seen(file: Path) -> _Seen:
     try:
         seen = json.loads(file.read_text("utf-8"))
-        changes, others = difference(seen["songs"], found.songs), seen["settings"] != settings
+        return _Seen(dict(seen["settings"].items()), dict(seen["songs"].items()))
+    except FileNotFoundError:
+        return _Seen({}, {}, "seen for the first time")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # cut short, or written by somebody else
-        return f"{len(found.songs)} songs, as if seen for the first time: {file} cannot be read"
-    if changes:
-        return f"{len(found.songs)} songs: {changes}"
-    return "Other settings than those of the last run" if others else ""
+        return _Seen({}, {}, f"as if seen for the first time: {file} cannot be read")
+
+
+def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
+    """Say why to run on what does not grow; nothing where the last run that came to its end has seen it all."""
+    if seen.first:
+        return f"{len(songs)} songs, {seen.first}" if songs or not growing else ""
+    before = {part: stamp for part, stamp in seen.songs.items() if part not in growing}
+    if changes := difference(before, songs):
+        return f"{len(songs)} songs: {changes}"
+    return "Other settings than those of the last run" if seen.settings != settings else ""
 
 
 def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:

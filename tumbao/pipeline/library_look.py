@@ -23,12 +23,12 @@ class Look:
     ----------
     songs : mapping of str to str
         Name of a song, or part of one → all that the library says of it, and its file's numbers.
-    growing : tuple of str
-        Songs whose files may still be on their way.
+    growing : mapping of str to str
+        Of these, those whose files may still be on their way → their path.
     """
 
     songs: Mapping[str, str]
-    growing: tuple[str, ...]
+    growing: Mapping[str, str]
 
 
 def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
@@ -53,14 +53,14 @@ def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
     ValueError
         If the library is not there or makes no sense.
     """
-    songs, growing = {}, []
+    songs, growing = {}, {}
     for entry in read_library(place(library).absolute(), layout, genres):
         stamp, moving = _stamp(entry.path)
         part = json.dumps((entry.song, entry.path, entry.start_seconds), ensure_ascii=False)
         songs[part] = f"{_told(entry)} {stamp}"
         if moving:
-            growing.append(entry.song)
-    return Look(songs, tuple(growing))
+            growing[part] = entry.path
+    return Look(songs, growing)
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -84,7 +84,9 @@ def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
 def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     started = datetime.datetime.now().astimezone()
     name = started.strftime("%Y%m%d-%H%M%S")
-    settings = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}
+    settings = {
+        field.name: getattr(asked, field.name) for field in dataclasses.fields(asked) if field.name != "growing"
+    }
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     settings |= {**settings.pop("training"), **settings.pop("settings")}
     record = runs.RunRecord(

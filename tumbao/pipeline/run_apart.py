@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,10 +30,13 @@ def start(asked: LocalRun) -> subprocess.Popen[bytes]:
         a terminal's Ctrl-C does not reach it beside whoever waits for it. A SIGINT that comes before the run has begun
         waits until then.
     """
-    command = [sys.executable, "-m", "tumbao.pipeline.run_apart", pickle.dumps(asked).hex()]
+    command = [sys.executable, "-m", "tumbao.pipeline.run_apart"]
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports cannot be interrupted well
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        with tempfile.TemporaryFile() as settings:  # an argument has a limit, the number of growing files has none
+            pickle.dump(asked, settings)
+            settings.seek(0)
+            return subprocess.Popen(command, stdin=settings, start_new_session=True)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
@@ -50,4 +54,4 @@ def _main(asked: LocalRun) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(pickle.loads(bytes.fromhex(sys.argv[1]))))
+    sys.exit(_main(pickle.load(sys.stdin.buffer)))

@@ -275,7 +275,7 @@ def test_what_is_no_file_in_a_form_is_passed_over(client: httpx.Client, salsa: b
     ("disposition", "name"),
     [
         ('form-data; name="files"; filename="canci\u00f3n.mp3"', "canci\u00f3n.mp3"),
-        ("form-data; name=\"files\"; filename=\"a.mp3\"; filename*=UTF-8''b.mp3", "a.mp3"),
+        ('form-data; name="files"; filename="a.mp3"; filename*=UTF-8\'\'b.mp3', "a.mp3"),
         ("form-data; FileName=a.mp3", "a.mp3"),
         ('form-data; name="other"; filename="../../etc/passwd"', "../../etc/passwd"),
         ('form-data; name="files"; filename=""', ""),

@@ -24,6 +24,7 @@ class Reason(str, enum.Enum):
     DUPLICATE = "duplicate"
     UNKNOWN_GENRE = "unknown genre"
     OUTSIDE = "outside the library"
+    GROWING = "still being written"
 
 
 class AudioError(ValueError):

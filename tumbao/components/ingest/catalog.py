@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from tumbao import progress
@@ -153,6 +153,7 @@ def scan(
     layout: str = "auto",
     workers: int = 4,
     memory: LookMemory | None = None,
+    growing: Collection[str] = (),
 ) -> Catalog:
     """Look through a library: hash each file and read its header.
 
@@ -170,6 +171,8 @@ def scan(
         How many files are read at the same time.
     memory : LookMemory, optional
         Knows the files that have not changed since the last look.
+    growing : collection of str
+        Paths of files that are still being written: they are rejected unread.
 
     Returns
     -------
@@ -181,7 +184,8 @@ def scan(
     ValueError
         If the library is not there, makes no sense, or has no usable song of a genre.
     """
-    catalog = look_through(library, read_library(library.absolute(), layout, genres), genres, spec, workers, memory)
+    entries = read_library(library.absolute(), layout, genres)
+    catalog = look_through(library, entries, genres, spec, workers, memory, growing)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
     return catalog
@@ -194,6 +198,7 @@ def look_through(
     spec: MelSpec,
     workers: int = 4,
     memory: LookMemory | None = None,
+    growing: Collection[str] = (),
 ) -> Catalog:
     """Hash each file that a library lists and read its header, whether or not every genre has a song.
 
@@ -211,6 +216,8 @@ def look_through(
         How many files are read at the same time.
     memory : LookMemory, optional
         Knows the files that have not changed since the last look.
+    growing : collection of str
+        Paths of files that are still being written: they are rejected unread.
 
     Returns
     -------
@@ -222,7 +229,7 @@ def look_through(
     progress.start("catalog", len(entries))
     known = memory.open() if memory else contextlib.nullcontext()
     with known as remembered, Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        look = functools.partial(_look, decoders, remembered, root, genres, spec)
+        look = functools.partial(_look, decoders, remembered, root, genres, spec, growing)
         outcomes = list(pool.map(look, range(len(entries)), entries))
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected)
@@ -292,6 +299,7 @@ def _look(
     root: Place,
     genres: Sequence[str],
     spec: MelSpec,
+    growing: Collection[str],
     number: int,
     entry: Entry,
 ) -> Song | Rejected:
@@ -308,6 +316,8 @@ def _look(
             return reject(Reason.UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
         if is_outside(entry, root):
             return reject(Reason.OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
+        if entry.path in growing:
+            return reject(Reason.GROWING, "changed within the last minute: it is taken when it no longer does")
         part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
         look = functools.partial(decoders.look, part, spec)
         looked = memory.look(part, look) if memory else look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tumbao.components.ingest.catalog import Catalog, look_through, require_genres
 from tumbao.components.ingest.folding import Folded, fold
@@ -24,6 +24,7 @@ def scan_leaves(
     *,
     min_songs: int,
     memory: LookMemory | None = None,
+    growing: Collection[str] = (),
 ) -> tuple[Catalog, tuple[str, ...]]:
     """Look through a library as `catalog.scan` does, with leaves of the hierarchy in place of genres.
 
@@ -41,6 +42,8 @@ def scan_leaves(
         A sub-genre with fewer songs is folded up, see `folding.fold`.
     memory : LookMemory, optional
         Knows the files that have not changed since the last look.
+    growing : collection of str
+        Paths of files that are still being written: they are rejected unread.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def scan_leaves(
             "Give --genres as salsa, not as salsa/dura, or leave --subgenres out."
         )
     entries = divided(read_library(library.absolute(), layout, genres), genres)
-    catalog = look_through(library, entries, genres, spec, memory=memory)
+    catalog = look_through(library, entries, genres, spec, memory=memory, growing=growing)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
     return folded_up(catalog, min_songs)
