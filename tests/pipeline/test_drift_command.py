@@ -168,11 +168,29 @@ def test_a_workspace_without_a_run_is_wrong_use(drift: Call, tmp_path: Path) -> 
     assert not (tmp_path / "tumbao-drift").exists()
 
 
+def test_a_workspace_whose_first_run_has_just_begun_is_wrong_use(drift: Call, tmp_path: Path) -> None:
+    songs(tmp_path / "new", [0.5])
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / METADATA_FILE).touch()
+    code, _, err = drift("new", "--workspace", "workspace")
+    assert (code, "where nothing ran" in err) == (2, True)
+    assert not (tmp_path / "workspace" / METADATA_FILE).read_bytes()
+
+
 def test_records_that_are_gone_are_named(workspace: Path, tmp_path: Path) -> None:
     shutil.copy(workspace / METADATA_FILE, tmp_path / METADATA_FILE)
     remember(tmp_path, "newest", {"examples": str(tmp_path / "gone"), "ingested": str(tmp_path / "gone")}, {})
     with pytest.raises(ValueError, match="Was the workspace moved, or cleared"):
         find_training(tmp_path)
+
+
+def test_the_run_is_named_that_the_records_are_of(workspace: Path, tmp_path: Path) -> None:
+    settings = {"manifests": str(workspace / "manifests"), "mel_spec": json.dumps(dataclasses.asdict(SMALL))}
+    outputs = {"examples": str(workspace / "examples"), "ingested": str(workspace / "ingested")}
+    remember(tmp_path, "20260504-030201", outputs, settings)
+    for run in ("20260504-030201", "20260505-030201"):  # the second one ended before it came to ML Metadata
+        RunRecord(run, "2026-05-04T03:02:01", "failed").write(tmp_path)
+    assert find_training(tmp_path).run == "20260504-030201"
 
 
 def test_a_run_that_ended_before_its_records_is_named(workspace: Path, tmp_path: Path) -> None:

@@ -43,12 +43,15 @@ class Artifacts:
 
     Parameters
     ----------
+    run : str
+        Name of the run; empty if there is none.
     executions : dict of str to Execution
         By component.
     outputs : dict of tuple to Artifact
         By component and output key.
     """
 
+    run: str
     executions: dict[str, Any]
     outputs: dict[tuple[str, str], Any]
 
@@ -94,7 +97,7 @@ class Artifacts:
         return getattr(value, value.WhichOneof("value"))
 
 
-def run_artifacts(metadata: Any, after: int) -> Artifacts:
+def run_artifacts(metadata: Any, after: int = 0, run: str = "", past: str = "") -> Artifacts:
     """Read the newest run from ML Metadata.
 
     Parameters
@@ -102,28 +105,48 @@ def run_artifacts(metadata: Any, after: int) -> Artifacts:
     metadata : ConnectionConfig
         Where the metadata are.
     after : int
-        Milliseconds since the epoch: an older run is not this run.
+        Milliseconds since the epoch: an older run is passed over.
+    run : str
+        Name of the run; empty for any.
+    past : str
+        A component: runs that have not ended it, being at work or killed, are passed over; empty for none.
 
     Returns
     -------
     artifacts : Artifacts
-        Empty if the run left nothing.
+        Empty if there is no such run.
     """
     store = mlmd.MetadataStore(metadata)
-    contexts = [c for c in store.get_contexts_by_type("pipeline_run") if c.create_time_since_epoch >= after]
-    if not contexts:
-        return Artifacts({}, {})
-    newest = max(contexts, key=lambda context: context.id)
-    executions, outputs = {}, {}
-    for execution in sorted(store.get_executions_by_context(newest.id), key=lambda one: one.id):
-        node = next(c.name for c in store.get_contexts_by_execution(execution.id) if c.type == "node")
-        component = node.partition(".")[2]
-        executions[component] = execution
-        events = store.get_events_by_execution_ids([execution.id])
-        written = [e for e in events if e.type == metadata_store_pb2.Event.OUTPUT]
-        for event, artifact in zip(written, store.get_artifacts_by_id([e.artifact_id for e in written]), strict=True):
-            outputs[component, event.path.steps[0].key] = artifact
-    return Artifacts(executions, outputs)
+    for context in sorted(store.get_contexts_by_type("pipeline_run"), key=lambda one: one.id, reverse=True):
+        if context.create_time_since_epoch >= after and run in ("", context.name):
+            artifacts = _artifacts(store, context)
+            execution = artifacts.executions.get(past)
+            if not past or (execution and execution.last_known_state != metadata_store_pb2.Execution.RUNNING):
+                return artifacts
+    return Artifacts("", {}, {})
+
+
+def _artifacts(store: Any, run: Any) -> Artifacts:
+    """Read one run; ML Metadata promises no order, and of several executions of a component the newest counts."""
+    executions = {}
+    for execution in sorted(store.get_executions_by_context(run.id), key=lambda one: one.id):
+        for context in store.get_contexts_by_execution(execution.id):
+            if context.type == "node":
+                executions[context.name.partition(".")[2]] = execution
+    components = {execution.id: component for component, execution in executions.items()}
+    events = [
+        event
+        for event in store.get_events_by_execution_ids(list(components))
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    found = store.get_artifacts_by_id(sorted({event.artifact_id for event in events}))
+    artifacts = {artifact.id: artifact for artifact in found if artifact.state == metadata_store_pb2.Artifact.LIVE}
+    outputs = {
+        (components[event.execution_id], event.path.steps[0].key): artifacts[event.artifact_id]
+        for event in sorted(events, key=lambda one: one.artifact_id)
+        if event.artifact_id in artifacts
+    }
+    return Artifacts(run.name, executions, outputs)
 
 
 def latest_head(metadata: Any) -> str | None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from absl import logging as absl_logging
 from rich.markup import escape
 from tfx import v1 as tfx
+from tfx.dsl.compiler import constants
 from tfx.orchestration.pipeline import RunOptions
+from tfx.orchestration.portable import runtime_parameter_utils
 
 from tumbao.components.ingest import fixed_tests
 from tumbao.components.ingest.look_memory import LookMemory
@@ -90,8 +92,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         config = dataclasses.replace(config, resume=_resume(connection))
     pipeline = build(config, connection)
     part = _part(pipeline, asked, connection)
-    began = int(time.time() * 1000)
-    error = _run(pipeline, part, watch)
+    error = _run(pipeline, part, record.run, watch)
     if not error:
         _forget_other_songs(Path(song_cache(config.workspace, config.mel_spec)).parent)
     record = dataclasses.replace(
@@ -113,7 +114,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         precision=config.policy,
         precision_reason=configured.precision_reason,
     )
-    artifacts = collect.run_artifacts(connection, began)
+    artifacts = collect.run_artifacts(connection, run=record.run)
     report = collect.report_data(pipeline, config, artifacts, about, error)
     write_report(report, folder / "report")
     decision = verdict(report)
@@ -161,7 +162,7 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
             raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
     if first and last and known.index(first) > known.index(last):
         raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
-    if first and not collect.run_artifacts(connection, after=0).executions:
+    if first and not collect.run_artifacts(connection).executions:
         raise ValueError(
             f"Expected an earlier run to take over what comes before {first}. "
             "Received: a workspace without one; leave --from out."
@@ -176,14 +177,27 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, watch: Watch) -> str | None:
+class _Runner(tfx.orchestration.LocalDagRunner):  # type: ignore[misc] # TFX has no types
+    """TFX's local runner, which gives a run in ML Metadata the name that it has in the workspace."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self._run = run
+
+    def run_with_ir(self, pipeline: Any, run_options: Any = None) -> None:
+        name = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run}
+        runtime_parameter_utils.substitute_runtime_parameter(pipeline, name)
+        super().run_with_ir(pipeline, run_options)
+
+
+def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, watch: Watch) -> str | None:
     """Run the graph; give the message of what ended it, None where it came to its end."""
     handler = _ComponentLines(watch)
     logger = absl_logging.get_absl_logger()
     logger.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        tfx.orchestration.LocalDagRunner().run(pipeline, run_options=part)
+        _Runner(run).run(pipeline, run_options=part)
     except Exception as error:
         logging.exception("A component failed")
         if _interrupted(error):

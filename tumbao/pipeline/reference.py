@@ -10,7 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tumbao.components.drift.training import TrainingData
 from tumbao.components.ingest.places import place
 from tumbao.pipeline.collect import run_artifacts
-from tumbao.pipeline.runs import read_runs
+from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
 from tumbao.schema.mel_spec import MelSpec
 
 METADATA_FILE = "metadata.sqlite"
@@ -35,15 +35,16 @@ def find_training(workspace: Path) -> TrainingData:
         If nothing ran there, or the last run did not come to its records, or they are gone.
     """
     file = workspace / METADATA_FILE
-    if not file.is_file():
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(file.absolute())
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    try:
+        artifacts = run_artifacts(connection, past="AudioExampleGen")
+    except RuntimeError as error:  # no file, or none that a run has written to
         raise ValueError(
             f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
             "`tumbao run --data FOLDER` trains one; --workspace names another."
-        )
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(file.absolute())
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
-    artifacts = run_artifacts(connection, after=0)
+        ) from error
     examples, ingested = (artifacts.uri("AudioExampleGen", key) for key in ("examples", "ingested"))
     if examples is None or ingested is None:
         raise ValueError(
@@ -57,9 +58,11 @@ def find_training(workspace: Path) -> TrainingData:
         )
     settings = artifacts.executions["AudioExampleGen"].custom_properties
     description = json.loads((place(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
-    names = [record.run for record in read_runs(workspace)]
+    run = artifacts.run
+    if not (workspace / RUNS_FOLDER / run).is_dir():  # a former version's, which named it otherwise in ML Metadata
+        run = max((record.run for record in read_runs(workspace)), default="")
     return TrainingData(
-        run=names[-1] if names else "",
+        run=run,
         library=description["library"],
         synthetic=description["synthetic"],
         genres=tuple(description["genres"]),
