@@ -34,6 +34,8 @@ def drawn(
             write_song(root / "music" / genre / f"{fragments}.wav", seconds)
     (root / "music" / "salsa" / "broken.wav").write_bytes(b"no sound")
     cache = root / "cache"
+    (cache / "ab").mkdir(parents=True)
+    (cache / "ab" / "ab12_0_.zip.0123.unfinished").write_bytes(b"PK")
     catalog = scan(root / "music", GENRES, small_spec)
     return draw(catalog, GENRES, small_spec, str(cache)), root
 
@@ -60,6 +62,10 @@ def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(dra
         for number in range(fragments)
     ]
     assert [(one.song, one.reason) for one in library.rejected] == [("salsa/broken.wav", "unsupported")]
+
+
+def test_what_another_command_is_writing_into_the_cache_is_left_alone(drawn: tuple[Library, Path]) -> None:
+    assert len(list(drawn[1].glob("cache/*/*.unfinished"))) == 1
 
 
 def test_images_are_those_of_the_fragments_in_their_order(drawn: tuple[Library, Path], small_spec: MelSpec) -> None:

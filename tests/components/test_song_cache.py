@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,59 @@ def test_what_is_not_finished_is_not_there_and_is_swept_up(tmp_path: Path) -> No
     cache.sweep()
     assert list(Path(path).parent.iterdir()) == [Path(path)]
     assert song_cache.description(path) == DRAWN
+
+
+def test_what_is_being_written_is_not_swept_up_until_its_writer_is_gone(tmp_path: Path) -> None:
+    cache, unfinished = SongCache(str(tmp_path)), tmp_path / "ab" / "ab12_0_.zip.0123.unfinished"
+    unfinished.parent.mkdir()
+    unfinished.write_bytes(b"PK")
+    writer = (
+        "import sys, time; from tumbao.components.ingest.song_cache import SongCache\n"
+        "with SongCache(sys.argv[1]).in_use():\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", writer, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "writing\n"
+        with cache.in_use():  # several may write
+            cache.sweep()
+        cache.sweep()
+        assert unfinished.exists()
+        other.kill()
+    cache.sweep()
+    assert not unfinished.exists()
+
+
+def test_a_song_that_was_cut_is_not_there_and_is_written_again(tmp_path: Path) -> None:
+    cache = SongCache(str(tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    write(cache, path)
+    whole = Path(path).read_bytes()
+    for length in range(len(whole) - 4):
+        for end in (b"", bytes(len(whole) - length)):  # cut, or its last blocks never written
+            Path(path).write_bytes(whole[:length] + end)
+            assert song_cache.description(path) is None
+    write(cache, path)
+    assert song_cache.description(path) == DRAWN
+
+
+def test_a_song_without_one_of_its_images_is_not_whole(tmp_path: Path) -> None:
+    cache = SongCache(str(tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    with cache.writing(path) as song:
+        add_image(song, 0, png(1))
+        add_description(song, DRAWN)
+    assert song_cache.description(path) is None
+
+
+def test_an_image_that_has_changed_on_the_disk_is_named(tmp_path: Path) -> None:
+    cache = SongCache(str(tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    write(cache, path)
+    Path(path).write_bytes(Path(path).read_bytes().replace(b"IHDR", b"IHDS"))
+    with pytest.raises(ValueError, match=r"ab12_0\.0?_\.zip, damaged: .*Delete it"):
+        list(song_cache.images(path))
 
 
 def test_a_cache_that_is_not_there_is_swept(tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
     library : Library
         Of songs that are the same recording, one is kept.
     """
-    SongCache(cache).sweep()
-    parts = _drawn(catalog, spec, cache)
+    with SongCache(cache).in_use():
+        parts = _drawn(catalog, spec, cache)
     fingerprints = [
         (song.song, song.entry, copies.from_text(part.drawn.fingerprint)) for song, part in parts if part.drawn
     ]

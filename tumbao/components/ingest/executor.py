@@ -56,10 +56,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         ingested = f"{artifact_utils.get_single_uri(output_dict['ingested'])}/ingested.jsonl"
         description = json.loads(place(f"{manifests}/catalog.json").read_bytes())
         cache = exec_properties["cache"]
-        SongCache(cache).sweep()
+        songs = SongCache(cache)
+        songs.sweep()
         rows = (row for split in SPLITS for row in split_rows(split, manifests))
         progress.start("decode", len({(row["path"], row["start"], row["end"]) for row in rows}))
-        with _explained(), self._make_beam_pipeline() as pipeline:
+        with songs.in_use(), _explained(), self._make_beam_pipeline() as pipeline:
             outputs = (
                 pipeline
                 | "Manifests" >> beam.Create(SPLITS, reshuffle=False)  # rows would make a job too large to hand in

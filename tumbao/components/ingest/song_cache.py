@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import shutil
 import tempfile
+import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
 from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.places import is_remote
 
 _DESCRIPTION = "song.json"
 _UNFINISHED = ".unfinished"
+_LOCK_FILE = "lock"
+_DAY_SECONDS = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +59,10 @@ class Drawn:
     silent: int
     fragments: Sequence[int]
     fingerprint: str
+
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, tf.errors.OpError)
+"""What reading a file raises that is not a whole song's."""
 
 
 class SongCache:
@@ -109,9 +120,34 @@ class SongCache:
         tf.io.gfile.rename(unfinished, path, overwrite=True)
 
     def sweep(self) -> None:
-        """Delete what killed runs left unfinished; nobody else may be writing."""
-        for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}"):
-            tf.io.gfile.remove(unfinished)
+        """Delete what killed runs left unfinished, unless somebody is writing; for the run that holds the workspace."""
+        remote = is_remote(self._folder)  # where no lock tells who is writing, but age does
+        with contextlib.nullcontext(True) if remote else self._locked(fcntl.LOCK_EX) as alone:
+            for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}") if alone else ():
+                if not remote or time.time() - tf.io.gfile.stat(unfinished).mtime_nsec / 1e9 > _DAY_SECONDS:
+                    tf.io.gfile.remove(unfinished)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `sweep` from deleting what is written in the context, in this process or in one that it starts."""
+        if is_remote(self._folder):
+            yield
+            return
+        Path(self._folder).mkdir(parents=True, exist_ok=True)
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, kind: int) -> Iterator[bool]:
+        """Tell whether the lock was got; the system lets it go when the process ends, however it ends."""
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(Path(self._folder, _LOCK_FILE).open("w"))
+                fcntl.flock(file, kind | (fcntl.LOCK_NB if kind == fcntl.LOCK_EX else 0))
+            except OSError:  # held, no such folder, or a file system without locks
+                yield False
+            else:
+                yield True
 
 
 def add_image(song: zipfile.ZipFile, index: int, png: bytes) -> None:
@@ -153,12 +189,16 @@ def description(path: str) -> Drawn | None:
     Returns
     -------
     drawn : Drawn or None
-        None if the song is not there.
+        None if the song is not there, or not whole.
     """
     if not tf.io.gfile.exists(path):
         return None
-    with _open(path) as song:
-        return Drawn(**json.loads(song.read(_DESCRIPTION)))
+    try:
+        with _open(path) as song:
+            found = Drawn(**json.loads(song.read(_DESCRIPTION)))
+            return found if len(song.namelist()) == 1 + len(found.fragments) else None
+    except _DAMAGED:
+        return None
 
 
 def images(path: str) -> Iterator[tuple[int, bytes]]:
@@ -175,11 +215,19 @@ def images(path: str) -> Iterator[tuple[int, bytes]]:
         Number of the fragment.
     png : bytes
         Its mel image.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
     """
-    with _open(path) as song:
-        for name in song.namelist():
-            if name != _DESCRIPTION:
-                yield int(name.partition(".")[0]), song.read(name)
+    try:
+        with _open(path) as song:
+            for name in song.namelist():
+                if name != _DESCRIPTION:
+                    yield int(name.partition(".")[0]), song.read(name)
+    except _DAMAGED as error:
+        raise ValueError(f"Expected the images of a song. Received: {path}, damaged: {error}. Delete it.") from error
 
 
 @contextlib.contextmanager

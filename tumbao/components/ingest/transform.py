@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 from apache_beam.transforms.window import GlobalWindows
 
 from tumbao import progress
@@ -99,7 +98,7 @@ class DrawSongs(beam.DoFn):
         """
         part, sha256 = _part(rows[0]), rows[0]["sha256"]
         path = SongCache(self._cache).path(part, sha256)
-        known = tf.io.gfile.exists(path)
+        known = song_cache.description(path) is not None
         self._begun.append((rows, path, None if known else self._drawing.draw(part, self._spec, sha256)))
         while len(self._begun) > self._drawing.decoders:
             yield self._end()
