@@ -11,13 +11,17 @@ import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
+from tumbao.components.comparison.features import features as library_features
+from tumbao.components.comparison.library import Library
 from tumbao.components.features.component import BackboneFeatures, ExamplesToFeatures
 from tumbao.components.images import read_records
+from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import BACKBONE_DTYPE, to_example, to_png
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
+from tumbao.trainer.trunks import TRUNKS
 from tumbao.trainer.backbone import FEATURES_SHAPE, backbone
 
 PALETTE = palette(MelSpec())
@@ -120,3 +124,21 @@ def test_masked_copies_stand_beside_the_records_always_alike(serialized: list[by
         assert (copy[changed] == 0).all()
     assert (copies[0] != copies[1]).any()
     np.testing.assert_array_equal(computed(serialized[1:2])[1], copies[0][1])
+
+
+def test_run_and_compare_mask_a_fragment_alike(serialized: list[bytes], levels: np.ndarray, tmp_path: Path) -> None:
+    cache = song_cache.SongCache(str(tmp_path / "songs"))
+    archive = cache.path(song_cache.Part("song.mp3", 0.0, None), "ab" * 32)
+    with cache.writing(archive) as song:
+        for index, image in enumerate(levels):
+            song_cache.add_image(song, index, to_png(image, PALETTE))
+    numbers = np.arange(3)
+    library = Library(
+        ("salsa",), 3 * ("other name",), 0 * numbers, numbers, 30.0 * numbers, (), 3 * (archive,), (0, 1, 2), {}, ()
+    )
+    by_run = list(ExamplesToFeatures("levels", "", "float32", copies=2).process(serialized))
+    for copy in range(3):
+        compared, _ = library_features(library, TRUNKS["levels"], None, "float32", tmp_path, code="", copy=copy)
+        for one, of_record in zip(compared, by_run[3 * copy : 3 * copy + 3], strict=True):
+            (raw,) = tf.train.Example.FromString(of_record).features.feature[record.BACKBONE].bytes_list.value
+            np.testing.assert_array_equal(np.frombuffer(raw, BACKBONE_DTYPE), one.ravel())

@@ -62,6 +62,10 @@ def test_weights_make_each_genre_count_the_same() -> None:
     assert totals == pytest.approx([4, 4, 4])
 
 
+def test_a_genre_without_a_fragment_has_no_weight() -> None:
+    assert class_weights(np.array([1, 0])) == {0: 0.5, 1: 0.0}
+
+
 def test_arrays_give_what_records_give(pattern: str) -> None:
     records = Records([pattern], SHAPE, 3)
     features, labels = (np.concatenate(parts) for parts in zip(*records.batches(4).as_numpy_iterator(), strict=True))

@@ -13,7 +13,7 @@ import pytest
 
 from tumbao import progress
 from tumbao.trainer.backbone import last_block_tensors
-from tumbao.trainer.dataset import Arrays, Records
+from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
 from tumbao.trainer.fit import KeepBest, fit
 from tumbao.trainer.peers.registry import PAPER, peer
 from tumbao.trainer.run import HEAD_FILE, learn
@@ -121,6 +121,45 @@ def test_patience_ends_training_where_nothing_gets_better() -> None:
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
     history = fit(model, noise, noise, Training(epochs=50, patience=3, learning_rate=1e-12, units=()))
     assert len(history["epochs"]) <= history["best_epoch"] + 3 < 50
+
+
+def test_patience_is_counted_anew_when_the_last_block_begins_to_learn() -> None:
+    rng = np.random.default_rng(1)
+    noise = Arrays([rng.normal(size=(24, 3))], rng.integers(0, 2, 24), np.arange(24), 2)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "softmax")])
+    still = Training(epochs=20, fine_tune=20, patience=3, learning_rate=1e-12, units=())
+    history = fit(model, noise, noise, still)
+    assert (len(history["epochs"]), history["best_epoch"]) == (4 + 3, 1)
+
+
+@pytest.mark.parametrize("tuned", [0.9, 0.3], ids=["the second", "the first"])
+def test_the_best_epoch_of_both_phases_is_kept(tuned: float) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    keep = KeepBest()
+    keep.set_model(model)
+    epoch = 0
+    for phase in ([0.5, 0.4, 0.4], [0.2, tuned, 0.2]):
+        keep.on_train_begin()
+        for accuracy in phase:
+            model.set_weights([np.array([[float(epoch)]])])
+            keep.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": 1.0})
+            epoch += 1
+        keep.on_train_end()
+    assert model.get_weights()[0].item() == keep.epoch == (4 if tuned > 0.5 else 0)
+
+
+def test_mixed_fragments_have_the_weights_of_their_genres_in_proportion() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 2])
+    train = Arrays([rng.normal(size=(8, 3))], labels, np.arange(8), 3)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax")])
+    still = Training(epochs=1, batch=8, mixup=2.0, learning_rate=1e-12)
+    ((features, soft),) = mixed(train.batches(8, still.seed), still.mixup, still.seed).as_numpy_iterator()
+    expected = -(soft * np.log(model.predict_on_batch(features))).sum(axis=1)
+    weights = np.array(list(class_weights(train.counts).values()))
+    assert (soft.max(axis=1) < 0.9).any()
+    history = fit(model, train, train, still)
+    assert history["epochs"][0]["loss"] == pytest.approx(float(((soft @ weights) * expected).mean()), rel=1e-5)
 
 
 def test_the_last_block_learns_only_when_it_is_tuned(tmp_path: Path, write_features: Callable[..., str]) -> None:

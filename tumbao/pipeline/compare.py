@@ -198,22 +198,22 @@ def _trial(
     code: str,
 ) -> Trial:
     trunk = model.trunk_for(training)
+    library = prepared.library(trunk.mel_spec)
     arrays, key = prepared.features(trunk, training.augment)
     told = [
         code,
         name,
         dataclasses.asdict(training),
         key,
+        library.digest,
         division.digest,
         protocol,
-        list(asked.genres),
     ]
     folder = asked.workspace / "trials" / f"{model.name}-{_digest(told)}"
     try:
         return Trial.read(folder)
     except FileNotFoundError:
         pass
-    library = prepared.library(trunk.mel_spec)
     rows = division.test
     probabilities, history, seconds = learn_and_answer(
         model, training, library, arrays, division, prepared.trunk_weights(trunk).path

@@ -5,6 +5,7 @@ Of time warping, the third part of SpecAugment, its authors say that it helps le
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from tumbao.schema.mel_spec import MelSpec
@@ -17,6 +18,24 @@ MASKS = 2
 
 BAND_SHARE, TIME_SHARE = 0.15, 0.1
 """Widest mask, as a share of the image's height and width."""
+
+
+def mask_seed(png: bytes, copy: int) -> int:
+    """Derive the seed of a masked copy from the image itself, so that every command masks it alike.
+
+    Parameters
+    ----------
+    png : bytes
+        The mel image as it stands in a record.
+    copy : int
+        Number of the copy, from 1.
+
+    Returns
+    -------
+    seed : int
+        For `spec_augment`.
+    """
+    return zlib.crc32(png, copy)
 
 
 def spec_augment(image: tf.Tensor, seed: int, spec: MelSpec) -> tf.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -163,22 +163,44 @@ def mixed(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
     return pairs.apply(tf.data.experimental.assert_cardinality(length))
 
 
+def weighted(batches: tf.data.Dataset, weights: Mapping[int, float]) -> tf.data.Dataset:
+    """Add to each fragment the weight of its genre; of mixed genres, their weights mixed in the same proportion.
+
+    Keras' own `class_weight` gives a mixed fragment the weight of its most probable genre alone.
+
+    Parameters
+    ----------
+    batches : tf.data.Dataset
+        Of `Fragments.batches` or `mixed`.
+    weights : mapping of int to float
+        Label → weight, see `class_weights`.
+
+    Returns
+    -------
+    batches : tf.data.Dataset
+        Triples of features, labels and sample weights float32 [n].
+    """
+    by_label = tf.constant([weights[label] for label in sorted(weights)], tf.float32)
+    return batches.map(lambda features, labels: (features, labels, tf.linalg.matvec(labels, by_label)))
+
+
 def class_weights(counts: np.ndarray) -> dict[int, float]:
     """Weigh genres so that each counts the same in the loss.
 
     Parameters
     ----------
     counts : np.ndarray [shape=(genres,)]
-        Records by label, each at least 1.
+        Records by label.
 
     Returns
     -------
     weights : dict of int to float
-        Label → weight; the weights' mean over all records is 1.
+        Label → weight, 0 where there is no record; the weights' mean over all records is 1 where there are some of
+        every label.
 
     Examples
     --------
     >>> class_weights(np.array([1, 3]))
     {0: 2.0, 1: 0.6666666666666666}
     """
-    return {label: float(counts.sum() / (len(counts) * count)) for label, count in enumerate(counts)}
+    return {label: float(counts.sum() / (len(counts) * count)) if count else 0.0 for label, count in enumerate(counts)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from tumbao import progress
 from tumbao.schema.hierarchy import has_subgenres
-from tumbao.trainer.dataset import Fragments, class_weights, mixed
+from tumbao.trainer.dataset import Fragments, class_weights, mixed, weighted
 from tumbao.trainer.training import Training
 from tumbao.trainer.two_levels import TwoLevelCrossentropy
 
@@ -31,6 +31,9 @@ TUNED_RATE = 0.1
 class KeepBest(keras.callbacks.Callback):
     """Keep the weights of the epoch with the highest validation accuracy; among equals, with the lowest loss.
 
+    An instance may be used in several calls of `fit`: the best epoch is that of all calls, and patience is counted
+    anew in each.
+
     Parameters
     ----------
     patience : int
@@ -41,8 +44,19 @@ class KeepBest(keras.callbacks.Callback):
         super().__init__()
         self.epoch = -1
         self._patience = patience
+        self._without_better = 0
         self._best = (-math.inf, -math.inf)
         self._weights: list[np.ndarray] = []
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Begin to count the epochs without a better one.
+
+        Parameters
+        ----------
+        logs : mapping of str to float
+            Not used.
+        """
+        self._without_better = 0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Compare the epoch with the best one so far.
@@ -58,7 +72,10 @@ class KeepBest(keras.callbacks.Callback):
         score = (logs["val_accuracy"], -logs["val_loss"])
         if math.isfinite(logs["val_loss"]) and score > self._best:
             self.epoch, self._best, self._weights = epoch, score, self.model.get_weights()
-        elif self._patience and epoch - self.epoch >= self._patience:
+            self._without_better = 0
+            return
+        self._without_better += 1
+        if self._patience and self._without_better >= self._patience:
             self.model.stop_training = True
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
@@ -115,6 +132,8 @@ def fit(
     steps = len(batches)
     if training.mixup:
         batches = mixed(batches, training.mixup, training.seed)
+    if weights:
+        batches = weighted(batches, weights)
     progress.start("train", (training.epochs + training.fine_tune) * steps)
     best = KeepBest(training.patience)
 
@@ -125,7 +144,6 @@ def fit(
             validation_data=val.batches(training.batch),
             initial_epoch=first,
             epochs=first + count,
-            class_weight=weights,
             callbacks=[best, _Report()],
             verbose=0,
         ).history

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tumbao import progress
 from tumbao.components.comparison.library import Library
 from tumbao.components.images import decode_image
 from tumbao.components.ingest.records import BACKBONE_DTYPE
-from tumbao.trainer.augment import spec_augment
+from tumbao.trainer.augment import mask_seed, spec_augment
 from tumbao.trainer.backbone import Policy
 from tumbao.trainer.trunks import Trunk
 
@@ -74,8 +73,7 @@ def _compute(library: Library, trunk: Trunk, weights: Path | None, policy: Polic
     for place, png in enumerate(library.images()):
         image = decode_image(png)
         if copy:
-            seed = zlib.crc32(f"{library.songs[place]}\0{library.numbers[place]}".encode(), copy)
-            image = spec_augment(image, seed, trunk.mel_spec)
+            image = spec_augment(image, mask_seed(png, copy), trunk.mel_spec)
         batch.append(image)
         if len(batch) == BATCH or place == count - 1:
             written[begin : place + 1] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -54,6 +57,12 @@ class Library:
     members: tuple[int, ...]
     artists: Mapping[str, str]
     rejected: tuple[Rejected, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Songs, labels and numbers of all fragments as a digest; their sound is not part of it."""
+        named = [self.genres, self.songs, self.labels.tolist(), self.numbers.tolist()]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
 
     def images(self) -> Iterator[bytes]:
         """Read the mel images.

@@ -2,7 +2,6 @@
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import functools
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +12,8 @@ from tfx.types import artifact_utils
 
 from tumbao import progress
 from tumbao.components.ingest import records
-from tumbao.schema.record import SPLITS
-from tumbao.trainer.augment import spec_augment
+from tumbao.schema.record import IMAGE, SPLITS
+from tumbao.trainer.augment import mask_seed, spec_augment
 from tumbao.trainer.backbone import Policy
 from tumbao.trainer.trunks import TRUNKS
 from tumbao.trainer.weights import weights_file
@@ -79,8 +78,8 @@ class ExamplesToFeatures(beam.DoFn):
             progress.advance("features", len(batch))
 
     def _masked(self, image: tf.Tensor, serialized: bytes, copy: int) -> tf.Tensor:
-        """Mask a fragment's copy always alike, wherever and after whatever it is computed."""
-        return spec_augment(image, zlib.crc32(serialized, copy), TRUNKS[self._trunk].mel_spec)
+        (png,) = tf.train.Example.FromString(serialized).features.feature[IMAGE].bytes_list.value
+        return spec_augment(image, mask_seed(png, copy), TRUNKS[self._trunk].mel_spec)
 
 
 @tfx.dsl.components.component(use_beam=True)
