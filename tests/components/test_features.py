@@ -21,8 +21,8 @@ from tumbao.components.ingest.records import BACKBONE_DTYPE, to_example, to_png
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.trunks import TRUNKS
 from tumbao.trainer.backbone import FEATURES_SHAPE, backbone
+from tumbao.trainer.trunks import TRUNKS
 
 PALETTE = palette(MelSpec())
 
