@@ -279,7 +279,10 @@ def _local_run(
         Precision, typer.Option(help="What the backbone computes in; auto looks at the processor.")
     ] = Precision.AUTO,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Start training from the best weights of the last run.")
+        bool,
+        typer.Option(
+            "--resume", help="Start training from the best weights of the last run on the same songs, split and seed."
+        ),
     ] = False,
     from_component: Annotated[str, typer.Option("--from", help="First component to run.")] = "",
     to_component: Annotated[str, typer.Option("--to", help="Last component to run.")] = "",

@@ -149,24 +149,6 @@ def _artifacts(store: Any, run: Any) -> Artifacts:
     return Artifacts(run.name, executions, outputs)
 
 
-def latest_head(metadata: Any) -> str | None:
-    """Find where the newest trained head lies.
-
-    Parameters
-    ----------
-    metadata : ConnectionConfig
-        Where the metadata are.
-
-    Returns
-    -------
-    folder : str or None
-        The newest ModelRun artefact.
-    """
-    store = mlmd.MetadataStore(metadata)
-    live = [a for a in store.get_artifacts_by_type("ModelRun") if a.state == metadata_store_pb2.Artifact.LIVE]
-    return max(live, key=lambda artifact: artifact.id).uri if live else None
-
-
 def report_data(
     pipeline: tfx.dsl.Pipeline, config: PipelineConfig, artifacts: Artifacts, run: data.Run, error: str | None
 ) -> data.ReportData:

@@ -152,7 +152,10 @@ class PipelineConfig:
             "max_accuracy_drop": (0 <= self.max_accuracy_drop <= 1, "between 0 and 1"),
             "tune": (self.tune >= 0, "0 or more"),
             "resume": (not (self.tune and self.resume), "empty where there is a search: each trial begins anew"),
-            "model": (not self.tune or peer(self.model).learn is None, "with dense layers where there is a search"),
+            "model": (
+                not (self.tune or self.resume) or peer(self.model).learn is None,
+                "that gradients train where there is a search, or training goes on from an earlier run",
+            ),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
             "baseline": (self.baseline in {"metadata", "push place"}, "metadata or push place"),
             "genres": (len(set(self.genres)) == len(self.genres) >= 2, "at least 2, each once"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ml_metadata as mlmd
 from absl import logging as absl_logging
 from rich.markup import escape
 from tfx import v1 as tfx
@@ -28,9 +31,9 @@ from tumbao.pipeline import collect
 from tumbao.pipeline.config import UsageError
 from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.graph import build
+from tumbao.pipeline.resume import head_to_resume
 from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
-from tumbao.trainer.run import HEAD_FILE
 
 if TYPE_CHECKING:
     from tumbao.pipeline.local import LocalRun
@@ -89,7 +92,8 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         watch.say(escape(chosen))
     config, catalog, weights = configured.config, configured.catalog, configured.weights
     if asked.resume:
-        config = dataclasses.replace(config, resume=_resume(connection))
+        config = dataclasses.replace(config, resume=head_to_resume(mlmd.MetadataStore(connection), config))
+        watch.say(f"Training goes on from {escape(config.resume)}")
     pipeline = build(config, connection)
     part = _part(pipeline, asked, connection)
     error = _run(pipeline, part, record.run, watch)
@@ -142,15 +146,6 @@ def _forget_other_songs(cache: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _resume(connection: Any) -> str:
-    folder = collect.latest_head(connection)
-    if folder is None:
-        raise ValueError(
-            "Expected an earlier run to resume from. Received: a workspace without one; leave --resume out."
-        )
-    return f"{folder}/{HEAD_FILE}"
-
-
 def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOptions | None:
     """Say which part of the graph runs, None for all of it."""
     first, last = asked.from_component, asked.to_component
@@ -162,12 +157,38 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
             raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
     if first and last and known.index(first) > known.index(last):
         raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
-    if first and not collect.run_artifacts(connection).executions:
+    former = collect.run_artifacts(connection).executions
+    if first and not former:
         raise ValueError(
             f"Expected an earlier run to take over what comes before {first}. "
             "Received: a workspace without one; leave --from out."
         )
+    if first and (changed := list(_changed(pipeline, first, former))):
+        raise ValueError(
+            f"Expected the songs and settings of the last run, whose work is taken over up to {first}. Received "
+            f"others for {', '.join(changed)}. Leave --from out: what has not changed is taken over all the same."
+        )
     return RunOptions(from_nodes=[first] if first else None, to_nodes=[last] if last else None)
+
+
+def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) -> Iterator[str]:
+    """Name the settings of components before the first one that were others in the former run; code does not count."""
+    run = {first}
+    for component in pipeline.components:  # in an order in which nothing comes before what it needs
+        if run & {one.id for one in component.upstream_nodes}:
+            run.add(component.id)
+    for component in pipeline.components:
+        then = former[component.id].custom_properties if component.id in former and component.id not in run else {}
+        for name in then.keys() & component.exec_properties.keys() - {"code"}:
+            value = getattr(then[name], then[name].WhichOneof("value"))
+            now = component.exec_properties[name]
+            if name == "custom_config":
+                before, after = json.loads(value), json.loads(now)
+                others = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+                if others - {"code", "summary", "resume"}:
+                    yield f"{component.id} ({', '.join(sorted(others - {'code', 'summary', 'resume'}))})"
+            elif value != now:
+                yield f"{component.id} ({name})"
 
 
 def _interrupted(error: BaseException | None) -> bool:
