@@ -416,8 +416,8 @@ def stages(song: str) -> dict[str, float]:
         yield
         times[step] = (time.perf_counter() - started) / count * 1000
 
-    with timed("decode"), open_audio(Path(song)) as (_, read_from):
-        for _ in read_from(0):
+    with timed("decode"), open_audio(Path(song)) as file:
+        for _ in file.blocks():
             pass
     with timed("sound"):
         samples = np.concatenate(list(Sound(song, spec.sample_rate_hz)))

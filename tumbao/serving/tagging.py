@@ -174,15 +174,16 @@ def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
 def _sound(path: Path) -> Generator[None, None, bytes]:
     """Hash what a file decodes to, and whether it breaks off."""
     digest = hashlib.sha256()
-    with open_audio(path) as (header, read_from):
-        digest.update(repr((header.sample_rate_hz, header.channels)).encode())
+    with open_audio(path) as file:
+        digest.update(repr((file.header.sample_rate_hz, file.header.channels)).encode())
         try:
-            for number, block in enumerate(read_from(0)):
-                digest.update(block.tobytes())
+            for number, block in enumerate(file.blocks()):
+                digest.update(block.samples.tobytes())
                 if number % _BLOCKS_BETWEEN_SIGNS == 0:
                     yield None
         except DecoderError:
-            digest.update(b"breaks off")
+            digest.update(b"fails")
+        digest.update(b"breaks off" * file.truncated)
     return digest.digest()
 
 

@@ -2,61 +2,106 @@
 
 libsndfile (through soundfile) reads wav, aiff, flac, ogg and mp3; what it does not know goes to libav (through PyAV):
 m4a, webm, wma, video. Which of the two is decided by the content, never by the extension.
+
+A header is a hint. Where libsndfile stops and the bytes say that sound is left, libav goes on; where files were written
+one after the other each is decoded, at its own rate. Whether the file breaks off is judged from its last bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import soundfile
 
+from tumbao.components.ingest import bitstream
 from tumbao.components.ingest.audio_error import AudioError, Reason
 
-_BLOCK_FRAMES = 16_384  # a block in which decoding fails is lost
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+_BLOCK_SAMPLES = 32_768  # of all channels together
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # beyond it is no music
+_LEAST_BITS_PER_SECOND = 1_000  # a header that promises more seconds than that is not believed
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
+_WITHOUT_CONTAINER = ("ac3", "eac3", "dts", "wv")  # bytes behind their last frame are no damage
+_EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 
-Blocks = Callable[[int], Iterator[np.ndarray]]
-"""From a sample of the file on: blocks of float32 [channels, frames]; to be called once."""
+
+class Block(NamedTuple):
+    """Sound, decoded.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(channels, frames), dtype=float32]
+        The next samples.
+    sample_rate_hz : int
+        Their sampling rate, in Hz.
+    """
+
+    samples: np.ndarray
+    sample_rate_hz: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a file's header says.
+    """What a file's header says; only decoding tells what the file really holds.
 
     Parameters
     ----------
     declared_seconds : float or None
-        Length, in seconds; None where the header does not tell.
+        Length, in seconds; None where the header does not tell, or tells more than a file of this size can hold.
     sample_rate_hz : int
-        Sampling rate of the file, in Hz.
+        Sampling rate at the file's beginning, in Hz.
     channels : int
-        Channels of the file.
+        Channels at the file's beginning.
     audio_format : str
         Container and coding.
+    audio_track : int
+        Which of its audio tracks is read, from 1: the first that is marked as default, as players choose.
+    audio_tracks : int
+        How many audio tracks there are.
     """
 
     declared_seconds: float | None
     sample_rate_hz: int
     channels: int
     audio_format: str
+    audio_track: int = 1
+    audio_tracks: int = 1
 
 
-class _Stream(soundfile.SoundFile):
+class _SndFile(soundfile.SoundFile):
     """A sound file that is read from its beginning to its end.
 
     soundfile seeks after each read where it can, and an mp3 decoder does not survive that: its next 0.1 s are wrong.
     """
 
+    tolerates_errors = False
+    error = 0
+
     def seekable(self) -> bool:
         return False
+
+    @property
+    def _errorcode(self) -> int:
+        """Keep an error of reading; soundfile would raise it and drop what was decoded before it."""
+        code: int = super()._errorcode
+        if not (code and self.tolerates_errors):
+            return code
+        self.error = code
+        return 0
 
 
 class DecoderError(Exception):
@@ -64,7 +109,7 @@ class DecoderError(Exception):
 
 
 def probe(path: str | Path) -> Probe:
-    """Read the header of an audio file, no samples.
+    """Read the header of an audio file, and no more sound than its first frame.
 
     Parameters
     ----------
@@ -81,12 +126,240 @@ def probe(path: str | Path) -> Probe:
     AudioError
         If the file cannot be opened or is no audio.
     """
-    with open_audio(Path(path)) as (header, _):
-        return header
+    with open_audio(Path(path)) as file:
+        return file.header
+
+
+class AudioFile:
+    """An open audio file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for errors.
+    descriptor : int
+        Of the file, opened for reading.
+    stack : contextlib.ExitStack
+        Closes the decoders.
+
+    Attributes
+    ----------
+    header : Probe
+        What it declares.
+    truncated : bool
+        Whether it breaks off, known after the last block.
+    decoded_seconds : float
+        How much was decoded, from the file's beginning to the last block, in seconds.
+    """
+
+    header: Probe
+
+    def __init__(self, path: Path, descriptor: int, stack: contextlib.ExitStack) -> None:
+        self._path, self._descriptor, self._stack = path, descriptor, stack
+        self._size = os.fstat(descriptor).st_size
+        self._container = ""
+        self._is_damaged = False  # there was sound at the end that could not be decoded
+        self._sndfile: _SndFile | None = None
+        self.truncated = False
+        self.decoded_seconds = 0.0
+        try:
+            self._open_sndfile()
+        except DecoderError:
+            self._open_libav()
+
+    def _open_sndfile(self) -> None:
+        patches = bitstream.repairs(self._descriptor, self._size)
+        self._is_patched = bool(patches)
+        source: Any = bitstream.View(self._descriptor, 0, self._size, patches) if patches else self._descriptor
+        try:
+            sound = self._stack.enter_context(_SndFile(source, closefd=False))
+        except soundfile.LibsndfileError as error:
+            raise DecoderError(error) from error
+        if sound.frames == 0:  # also a header from before the length was known, which libav reads
+            raise DecoderError("no frames")
+        if not _LOWEST_RATE_HZ <= sound.samplerate <= _HIGHEST_RATE_HZ:
+            raise DecoderError(f"{sound.samplerate} Hz")
+        frame = bitstream.first_flac_frame(self._descriptor) if sound.format == "FLAC" else None
+        if frame and (frame.sample_rate_hz or sound.samplerate, frame.channels) != (sound.samplerate, sound.channels):
+            raise DecoderError("its frames have another rate or other channels")
+        self._container = bitstream.CONTAINERS.get(sound.format, "")
+        declared_seconds = sound.frames / sound.samplerate
+        if patched := _PATCHED_SIZE.search(
+            sound.extra_info
+        ):  # libsndfile trusts the file's size and tells so only here
+            header_bytes, file_bytes = int(patched[1]), int(patched[2])
+            if file_bytes < header_bytes < _UNKNOWN_SIZE_BYTES:
+                declared_seconds *= header_bytes / max(file_bytes, 1)
+                self._is_damaged = not self._container
+        declared = _plausible(declared_seconds, self._size)
+        self.header = Probe(declared, sound.samplerate, sound.channels, f"{sound.format}, {sound.subtype_info}")
+        self._sndfile = sound
+
+    def _open_libav(self) -> None:
+        import av  # a quarter of a second that most songs need not spend
+
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        try:
+            container = self._stack.enter_context(_open_container("fd:", fd=str(self._descriptor)))
+        except (av.FFmpegError, OSError) as error:
+            if "moov atom not found" in str(error):  # an m4a or mp4 has its index at the end
+                sentence = "breaks off before its index: was it copied or downloaded whole?"
+                raise AudioError(self._path, Reason.DAMAGED, sentence) from error
+            if bitstream.is_cut_in_tag(self._descriptor, self._size):
+                sentence = "breaks off in its tag, before any sound: was it copied or downloaded whole?"
+                raise AudioError(self._path, Reason.DAMAGED, sentence) from error
+            sentence = f"is not in a format that can be decoded, {_EXPECTED}"
+            raise AudioError(self._path, Reason.UNSUPPORTED, sentence) from error
+        tracks = container.streams.audio
+        if not tracks:
+            raise AudioError(self._path, Reason.NO_AUDIO, "has no audio stream")
+        track = _played(container)
+        if track is None:
+            raise AudioError(self._path, Reason.UNSUPPORTED, "holds sound in a coding that libav does not know")
+        self._container = bitstream.CONTAINERS.get(container.format.name, container.format.name)
+        self._opened = self._decoded(container, track)
+        try:
+            start = next(self._opened, None)
+        except DecoderError as error:
+            sentence = f"is damaged: decoding failed at its start ({error})"
+            raise AudioError(self._path, Reason.DAMAGED, sentence) from error
+        rate = start.sample_rate_hz if start else track.rate
+        channels = len(start.samples) if start else track.channels
+        if not rate or not channels or not _LOWEST_RATE_HZ <= rate <= _HIGHEST_RATE_HZ:
+            sentence = f"is damaged: its header declares {channels} channels at a sampling rate of {rate} Hz"
+            raise AudioError(self._path, Reason.DAMAGED, sentence)
+        if start:
+            self._opened = itertools.chain([start], self._opened)
+        self.header = Probe(
+            _plausible(container.duration / av.time_base, self._size) if container.duration else None,
+            rate,
+            channels,
+            f"{container.format.long_name}, {track.codec_context.codec.long_name}",
+            tracks.index(track) + 1,
+            len(tracks),
+        )
+
+    def blocks(self, first: int = 0) -> Iterator[Block]:
+        """Decode; to be called once.
+
+        Parameters
+        ----------
+        first : int
+            From this sample of the file on, at `header.sample_rate_hz`.
+
+        Yields
+        ------
+        block : Block
+            The next samples.
+
+        Raises
+        ------
+        DecoderError
+            If decoding fails and gives no sound at all.
+        """
+        for block in self._whole(first):
+            rate = block.sample_rate_hz
+            start = self.decoded_seconds
+            self.decoded_seconds += block.samples.shape[1] / rate
+            skipped = min(block.samples.shape[1], max(0, round((first / self.header.sample_rate_hz - start) * rate)))
+            if skipped < block.samples.shape[1]:
+                yield Block(block.samples[:, skipped:], rate)
+        cut = bitstream.breaks_off(self._descriptor, self._size, self._container)
+        self.truncated = self._is_damaged if cut is None else cut
+
+    def _whole(self, first: int) -> Iterator[Block]:
+        """Decode from sample `first` or from before it."""
+        rate = self.header.sample_rate_hz
+        if self._sndfile is None:
+            starts = bitstream.links(self._descriptor, self._size, self._container)
+            if len(starts) == 1:
+                yield from self._opened
+            else:
+                yield from self._linked(starts)
+            return
+        decoded = yield from self._read_sndfile(self._sndfile, first)
+        position = self._size if self._is_patched else os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        failed, declared = bool(self._sndfile.error), self._sndfile.frames
+        if position >= self._size and decoded == declared and not failed and self._container == "flac":
+            return
+        starts = bitstream.undecoded(self._descriptor, self._size, self._container, position, decoded)
+        if failed and self._container == "mpeg":  # libsndfile drops the last of what it decoded
+            starts = bitstream.links(self._descriptor, self._size, self._container)
+        if not starts:
+            self._is_damaged = self._is_damaged or (failed and not self._container)
+            if failed and not decoded:
+                raise DecoderError(soundfile.LibsndfileError(self._sndfile.error).error_string)
+            return
+        if starts[0]:
+            yield from self._linked(starts)
+            return
+        for block in self._linked(starts):
+            skipped = min(decoded, block.samples.shape[1]) if block.sample_rate_hz == rate else 0
+            decoded -= skipped
+            if skipped < block.samples.shape[1]:
+                yield Block(block.samples[:, skipped:], block.sample_rate_hz)
+
+    def _read_sndfile(self, sound: _SndFile, first: int) -> Generator[Block, None, int]:
+        position = 0
+        if 0 < first < sound.frames:
+            with contextlib.suppress(soundfile.LibsndfileError):  # a damaged file may be read, but not jumped in
+                position = sound.seek(first)
+        self.decoded_seconds = position / sound.samplerate
+        sound.tolerates_errors = True
+        frames = max(1, _BLOCK_SAMPLES // sound.channels)
+        # not SoundFile.blocks(): after a short read it hands out the former block once more
+        while len(block := sound.read(frames, dtype="float32", always_2d=True)):
+            position += len(block)
+            yield Block(block.T, sound.samplerate)
+            if sound.error:
+                break
+        return position
+
+    def _linked(self, starts: Sequence[int]) -> Iterator[Block]:
+        """Decode files that lie one after the other in this one."""
+        import av
+
+        for start, end in zip(starts, [*starts[1:], self._size], strict=True):
+            view = bitstream.View(self._descriptor, start, end)
+            try:
+                with _open_container(view) as container:
+                    if track := _played(container):
+                        yield from self._decoded(container, track)
+            except (av.FFmpegError, OSError, DecoderError):
+                self._is_damaged = self._is_damaged or self._container != "mpeg"  # there it may have been a tag
+
+    def _decoded(self, container: InputContainer, track: AudioStream) -> Iterator[Block]:
+        """Decode a track; packets that cannot be decoded are left out."""
+        import av
+
+        failure: Exception | None = None
+        given = False
+        packets = container.demux(track)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except (av.FFmpegError, ValueError) as error:
+                failure = error
+                break
+            try:
+                frames = packet.decode()
+                if packet.size:
+                    failure = DecoderError("a part of its last packet is missing") if packet.is_corrupt else None
+                for frame in frames:
+                    if frame.samples and _LOWEST_RATE_HZ <= frame.sample_rate <= _HIGHEST_RATE_HZ:
+                        yield Block(_to_float(frame), frame.sample_rate)
+                        given = True
+            except (av.FFmpegError, ValueError) as error:
+                failure = error
+        if failure and not given:
+            raise DecoderError(failure) from failure
+        self._is_damaged = failure is not None and self._container not in _WITHOUT_CONTAINER
 
 
 @contextlib.contextmanager
-def open_audio(path: Path) -> Iterator[tuple[Probe, Blocks]]:
+def open_audio(path: Path) -> Iterator[AudioFile]:
     """Open with the first decoder that knows the content.
 
     Parameters
@@ -96,10 +369,8 @@ def open_audio(path: Path) -> Iterator[tuple[Probe, Blocks]]:
 
     Yields
     ------
-    header : Probe
-        What the file declares.
-    read_from : callable
-        Gives its blocks, see `Blocks`; they raise `DecoderError` where decoding fails.
+    file : AudioFile
+        Its header, and its sound in blocks.
 
     Raises
     ------
@@ -117,84 +388,38 @@ def open_audio(path: Path) -> Iterator[tuple[Probe, Blocks]]:
             file = stack.enter_context(path.open("rb", buffering=0))
         except OSError as error:
             raise AudioError(path, Reason.UNREADABLE, f"cannot be opened: {error.strerror}") from error
-        try:
-            opened = _open_sndfile(file.fileno(), stack)
-        except DecoderError:
-            file.seek(0)
-            opened = _open_libav(path, file.fileno(), stack)
-        rate = opened[0].sample_rate_hz
-        if not _LOWEST_RATE_HZ <= rate <= _HIGHEST_RATE_HZ:
-            raise AudioError(path, Reason.DAMAGED, f"is damaged: its header declares a sampling rate of {rate} Hz")
-        yield opened
+        yield AudioFile(path, file.fileno(), stack)
 
 
-def _open_sndfile(descriptor: int, stack: contextlib.ExitStack) -> tuple[Probe, Blocks]:
-    try:
-        sound = stack.enter_context(_Stream(descriptor, closefd=False))
-    except soundfile.LibsndfileError as error:
-        raise DecoderError(error) from error
-    if sound.frames == 0:  # also a header from before the length was known, which libav reads
-        raise DecoderError("no frames")
-    declared_seconds = sound.frames / sound.samplerate
-    if patched := _PATCHED_SIZE.search(
-        sound.extra_info
-    ):  # libsndfile trusts the file's size over the header and tells so only here
-        header_bytes, file_bytes = int(patched[1]), int(patched[2])
-        if file_bytes < header_bytes < _UNKNOWN_SIZE_BYTES:
-            declared_seconds *= header_bytes / max(file_bytes, 1)
-
-    def read_from(first: int) -> Iterator[np.ndarray]:
-        skip = first
-        try:
-            if 0 < first < sound.frames:
-                with contextlib.suppress(soundfile.LibsndfileError):  # a damaged file may be read, but not jumped in
-                    skip = first - sound.seek(first)
-            # not SoundFile.blocks(): after a short read it hands out the former block once more
-            while len(block := sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                if len(block) > skip:
-                    yield block[skip:].T
-                skip = max(0, skip - len(block))
-        except soundfile.LibsndfileError as error:
-            raise DecoderError(error) from error
-
-    audio_format = f"{sound.format}, {sound.subtype_info}"
-    return Probe(declared_seconds, sound.samplerate, sound.channels, audio_format), read_from
-
-
-def _open_libav(path: Path, descriptor: int, stack: contextlib.ExitStack) -> tuple[Probe, Blocks]:
-    import av  # a quarter of a second that most songs need not spend
+def _open_container(source: Any, **options: str) -> InputContainer:
+    """Open what is given and nothing else: a playlist may not lead to other files or into the network."""
+    import av
 
     av.logging.set_level(av.logging.PANIC)
-    try:  # the open file and nothing else: a playlist may not lead to other files or into the network
-        options = {"fd": str(descriptor), "protocol_whitelist": "fd"}
-        container = stack.enter_context(av.open("fd:", options=options, metadata_errors="replace"))
-    except (av.FFmpegError, OSError) as error:
-        if "moov atom not found" in str(error):  # an m4a or mp4 has its index at the end
-            raise AudioError(
-                path, Reason.DAMAGED, "breaks off before its index: was it copied or downloaded whole?"
-            ) from error
-        expected = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
-        raise AudioError(path, Reason.UNSUPPORTED, f"is not in a format that can be decoded, {expected}") from error
-    if not container.streams.audio:
-        raise AudioError(path, Reason.NO_AUDIO, "has no audio stream")
-    stream = container.streams.audio[0]
-    if stream.codec_context is None:
-        raise AudioError(path, Reason.UNSUPPORTED, "holds sound in a coding that libav does not know")
-    if not stream.rate or not stream.channels:
-        raise AudioError(path, Reason.DAMAGED, f"is damaged: {stream.rate} Hz, {stream.channels} channels")
-    to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    # names that are not UTF-8; PyAV 19 has no such argument any more and does so by itself
+    lenient = {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+    return av.open(source, options={**options, "protocol_whitelist": "fd"}, **lenient)
 
-    def read_from(first: int) -> Iterator[np.ndarray]:
-        skip = first  # libav's aac is another after a jump: its noise goes on from where it stood
-        try:
-            for decoded in container.decode(stream):
-                for frame in to_float.resample(decoded):
-                    if frame.samples > skip:
-                        yield frame.to_ndarray()[:, skip:]
-                    skip = max(0, skip - frame.samples)
-        except (av.FFmpegError, ValueError) as error:
-            raise DecoderError(error) from error
 
-    declared_seconds = container.duration / av.time_base if container.duration else None
-    audio_format = f"{container.format.long_name}, {stream.codec_context.codec.long_name}"
-    return Probe(declared_seconds, stream.rate, stream.channels, audio_format), read_from
+def _played(container: InputContainer) -> AudioStream | None:
+    """Choose the track that a player plays: the first of those marked as default, or the first."""
+    from av.stream import Disposition
+
+    known = [track for track in container.streams.audio if track.codec_context is not None]
+    return next((track for track in known if track.disposition & Disposition.default), known[0] if known else None)
+
+
+def _to_float(frame: AudioFrame) -> np.ndarray:
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype.kind == "i":
+        return samples.astype(np.float32) / np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
+    return samples.astype(np.float32, copy=False)
+
+
+def _plausible(seconds: float, size_bytes: int) -> float | None:
+    """Believe a declared length that a file of this size can have."""
+    return seconds if 0 < seconds <= 8 * size_bytes / _LEAST_BITS_PER_SECOND else None

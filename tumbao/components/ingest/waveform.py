@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.audio_file import DecoderError, Probe, open_audio
+from tumbao.components.ingest.audio_file import Block, DecoderError, Probe, open_audio
 
 SILENCE_PEAK = 1e-4
 """Sound whose loudest sample is fainter than this (−80 dBFS) is silence."""
@@ -38,9 +38,9 @@ class Waveform:
     sample_rate_hz : int
         Sampling rate of the samples, in Hz.
     declared_seconds : float or None
-        Length that the file's header declares, in seconds; None where it does not tell.
+        Length that the file's header declares, in seconds: a hint; None where it does not tell.
     truncated : bool
-        The file breaks off: decoding failed midway or gave clearly less than declared.
+        The file breaks off: its last frame, page or chunk is not whole.
     """
 
     samples: np.ndarray
@@ -80,6 +80,11 @@ class Sound:
         How many samples were given so far.
     failure : Exception or None
         Why decoding stopped before the end of the file, if it did.
+    truncated : bool
+        Whether the file breaks off, known after the last block. It is judged from the file's last bytes, never from
+        the length that it declares.
+    decoded_seconds : float
+        Where in the file decoding ended.
     """
 
     header: Probe
@@ -93,20 +98,8 @@ class Sound:
         self._end_seconds = end_seconds
         self.samples = 0
         self.failure: Exception | None = None
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the file breaks off, known after the last block.
-
-        That is so if the decoder failed midway, or if more than 1 s (and more than 1 %, since the length of an mp3
-        without a frame count is an estimate) is missing of what the header declares.
-        """
-        declared = self.header.declared_seconds
-        if self.failure is not None or declared is None:
-            return self.failure is not None
-        expected = declared if self._end_seconds is None else min(declared, self._end_seconds)
-        reached = (self._start + self.samples) / self._rate
-        return expected - reached > max(1.0, 0.01 * declared)
+        self.truncated = False
+        self.decoded_seconds = 0.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Decode.
@@ -124,13 +117,14 @@ class Sound:
         left = math.inf
         if self._end_seconds is not None:
             left = round(self._end_seconds * self._rate) - self._start
-        with open_audio(self._path) as (self.header, read_from):
-            rate = self.header.sample_rate_hz
+        with open_audio(self._path) as file:
+            self.header = file.header
+            rate = file.header.sample_rate_hz
             common = rate // math.gcd(rate, self._rate)  # after so many samples of the file the clocks meet again
             lead = max(0.0, self._start / self._rate - _LEAD_SECONDS)
             first = int(lead * rate) // common * common
             skip = self._start - first * self._rate // rate
-            for block in self._resampled(read_from(first)):
+            for block in self._resampled(file.blocks(first)):
                 kept = block[skip:]
                 skip -= len(block) - len(kept)
                 kept = kept[: int(min(left, len(kept)))]
@@ -140,19 +134,26 @@ class Sound:
                     yield kept
                 if left <= 0:
                     return
+            self.truncated = file.truncated or self.failure is not None
+            self.decoded_seconds = file.decoded_seconds
 
-    def _resampled(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        stream = soxr.ResampleStream(self.header.sample_rate_hz, self._rate, num_channels=1, quality="HQ")
+    def _resampled(self, blocks: Iterator[Block]) -> Iterator[np.ndarray]:
+        rate, nothing = self.header.sample_rate_hz, np.empty(0, np.float32)
+        stream = soxr.ResampleStream(rate, self._rate, num_channels=1, quality="HQ")
         try:
-            for block in blocks:  # [channels, frames]
-                with np.errstate(invalid="ignore", over="ignore"):
-                    mono = functools.reduce(np.add, block) / np.float32(len(block))  # quicker than the mean
+            for block in blocks:
+                if block.sample_rate_hz != rate:  # files of several rates were written one after the other
+                    yield stream.resample_chunk(nothing, last=True)
+                    rate = block.sample_rate_hz
+                    stream = soxr.ResampleStream(rate, self._rate, num_channels=1, quality="HQ")
+                with np.errstate(invalid="ignore", over="ignore"):  # quicker than the mean
+                    mono = functools.reduce(np.add, block.samples) / np.float32(len(block.samples))
                 if not np.isfinite(mono).all():
                     raise _NotFiniteError("samples that are not finite numbers")
                 yield stream.resample_chunk(mono)
         except DecoderError as error:
             self.failure = error
-        yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+        yield stream.resample_chunk(nothing, last=True)
 
     def refuse_if_empty(self) -> None:
         """Refuse a file of which nothing was decoded, with what is wrong with it.
@@ -169,7 +170,10 @@ class Sound:
         if self.failure:
             sentence = f"is damaged: decoding failed at its start ({self.failure})"
             raise AudioError(self._path, Reason.DAMAGED, sentence) from self.failure
-        raise AudioError(self._path, Reason.NO_AUDIO, "holds no samples")
+        where = (
+            f" after {self._start / self._rate:.1f} s: it ends at {self.decoded_seconds:.1f} s" if self._start else ""
+        )
+        raise AudioError(self._path, Reason.NO_AUDIO, f"holds no samples{where}")
 
 
 def decode(path: str | Path, sample_rate_hz: int) -> Waveform:

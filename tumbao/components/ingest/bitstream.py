@@ -1,0 +1,658 @@
+"""What the bytes of an audio file say, where its header may lie: where sound goes on, and whether it breaks off.
+
+Everything is read by `os.pread` in blocks: a file that shrinks meanwhile costs nothing, and a large one no memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import os
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_BLOCK_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 16  # an Ogg page is shorter, and so are many frames of mp3
+_LONGEST_PATTERN_BYTES = 64
+_PAGE_HEADER_BYTES = 27 + 255  # of Ogg, at most
+_UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # from here on what programs write into a header before they know the length
+_LEAST_FRAMES = 4  # so many frames in succession are no chance
+
+_MPEG_KBITS = {
+    (3, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (3, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (3, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 3): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""(3 for MPEG-1 or 2 for MPEG-2 and 2.5, bits of the layer) → bit rates by index, from 1 (ISO/IEC 11172-3, 13818-3)."""
+_MPEG_RATES_HZ = (44_100, 48_000, 32_000)
+_FLAC_RATES_HZ = (0, 88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
+_FRAME_SYNC = re.compile(rb"\xff[\xe2-\xff][^\xff]", re.DOTALL)
+_FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9][^\xff]", re.DOTALL)
+_MPEG_START = re.compile(rb"Xing|Info|VBRI|ID3[\x02-\x04]\x00", re.DOTALL)
+_OTHER_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|RIFF....WAVE", re.DOTALL)
+_MATROSKA_START = re.compile(rb"\x1aE\xdf\xa3.{1,40}?B\x82", re.DOTALL)
+_ASF_START = re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c", re.DOTALL)
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
+_OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)
+_CHUNKED = (b"RIFF", b"RF64", b"BW64", b"FORM")
+_XING_OFFSETS = (36, 21, 13)  # from a frame's header: MPEG-1 stereo and VBRI, MPEG-1 mono and MPEG-2 stereo, the rest
+
+
+class View(io.RawIOBase):
+    """A range of an open file as a file of its own.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    start, end : int
+        The range, in bytes.
+    patches : dict of int to bytes, optional
+        Bytes that stand in place of the file's, by their position in the file.
+    """
+
+    def __init__(self, descriptor: int, start: int, end: int, patches: dict[int, bytes] | None = None) -> None:
+        self._descriptor, self._start, self._end = descriptor, start, max(start, end)
+        self._patches = patches or {}
+        self._position = start
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def seekable(self) -> bool:  # noqa: D102
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
+        origin = {os.SEEK_SET: self._start, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
+        self._position = max(self._start, origin + offset)
+        return self._position - self._start
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # noqa: D102
+        wanted = min(len(buffer), max(0, self._end - self._position))
+        content = bytearray(os.pread(self._descriptor, wanted, self._position))
+        for position, patch in self._patches.items():
+            for number, byte in enumerate(patch):
+                if 0 <= (index := position + number - self._position) < len(content):
+                    content[index] = byte
+        buffer[: len(content)] = bytes(content)
+        self._position += len(content)
+        return len(content)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """The chunks of a wav, aiff or avi file.
+
+    Parameters
+    ----------
+    declared_end : int or None
+        Where the file ends as its first chunk says; None where that says nothing.
+    sound_start : int
+        Where the samples' chunk begins, after its header; 0 where there is none.
+    sound_end : int or None
+        Where it ends as its header says; None where that says nothing.
+    last_end : int
+        Where the last chunk that could be read ends, whatever the file's size.
+    patches : dict of int to bytes
+        What the header must be read as: see `repairs`.
+    """
+
+    declared_end: int | None
+    sound_start: int
+    sound_end: int | None
+    last_end: int
+    patches: dict[int, bytes]
+
+
+def matches(descriptor: int, pattern: re.Pattern[bytes], start: int, end: int | None = None) -> Iterator[int]:
+    """Find a pattern in a file.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    pattern : re.Pattern
+        Matches at most `_LONGEST_PATTERN_BYTES` bytes.
+    start : int
+        From here on.
+    end : int, optional
+        Up to here; the file's end if not given.
+
+    Yields
+    ------
+    position : int
+        Of each match.
+    """
+    while block := os.pread(descriptor, _BLOCK_BYTES, start):
+        is_last = len(block) < _BLOCK_BYTES
+        searched = len(block) if is_last else len(block) - _LONGEST_PATTERN_BYTES
+        for match in pattern.finditer(block):
+            if match.start() < searched:
+                if end is not None and start + match.start() >= end:
+                    return
+                yield start + match.start()
+        start += searched
+        if is_last or (end is not None and start >= end):
+            return
+
+
+def frame_bytes(head: bytes) -> int:
+    """Tell the length of a frame of MPEG audio (any layer) or of AAC in ADTS from its header.
+
+    Parameters
+    ----------
+    head : bytes
+        Its first six bytes or more.
+
+    Returns
+    -------
+    int
+        Length in bytes; 0 if that is no header.
+    """
+    if len(head) < 6 or head[0] != 0xFF or head[1] < 0xE0:
+        return 0
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    if layer == 0:  # ADTS
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        return length if head[1] >= 0xF0 and head[2] >> 2 & 15 < 13 and length > 7 else 0
+    rate, kbits, padding = head[2] >> 2 & 3, head[2] >> 4, head[2] >> 1 & 1
+    if version == 1 or rate == 3 or not 0 < kbits < 15:
+        return 0
+    rate_hz = _MPEG_RATES_HZ[rate] >> (0 if version == 3 else 1 if version == 2 else 2)
+    bits = 1_000 * _MPEG_KBITS[3 if version == 3 else 2, layer][kbits - 1]
+    if layer == 3:
+        return (12 * bits // rate_hz + padding) * 4
+    return (72 if layer == 1 and version != 3 else 144) * bits // rate_hz + padding
+
+
+def _same_kind(head: bytes) -> tuple[int, int]:
+    return head[1] & 0xFE, head[2] & 0x0C
+
+
+def _follow(descriptor: int, start: int) -> tuple[int, int, tuple[int, int] | None]:
+    """Follow frames from one to the next: give how many there are, where they end, and of which kind they are."""
+    count, kind = 0, None
+    while length := frame_bytes(head := os.pread(descriptor, 6, start)):
+        if kind not in (None, _same_kind(head)):
+            break
+        kind = _same_kind(head)
+        count, start = count + 1, start + length
+    return count, start, kind
+
+
+def _is_frame(descriptor: int, position: int) -> bool:
+    """Tell whether frames begin here, one after the other."""
+    kind = None
+    for _ in range(_LEAST_FRAMES):
+        length = frame_bytes(head := os.pread(descriptor, 6, position))
+        if not length or kind not in (None, _same_kind(head)):
+            return False
+        kind, position = _same_kind(head), position + length
+    return True
+
+
+def _last_frame_is_cut(descriptor: int, size: int) -> bool:
+    cut, searched = False, max(0, size - _TAIL_BYTES)
+    for position in matches(descriptor, _FRAME_SYNC, searched):
+        if position < searched:
+            continue
+        count, end, kind = _follow(descriptor, position)
+        if count < _LEAST_FRAMES:
+            continue
+        searched = end
+        if end > size:
+            return True
+        head = os.pread(descriptor, 6, end)
+        cut = 0 < len(head) < 6 and head[0] == 0xFF and (len(head) < 2 or head[1] & 0xFE == kind[0])
+    return cut
+
+
+def _synchsafe(content: bytes) -> int:
+    return sum((byte & 0x7F) << shift for byte, shift in zip(content, (21, 14, 7, 0), strict=True))
+
+
+def _mpeg_links(descriptor: int) -> Iterator[int]:
+    for position in matches(descriptor, _MPEG_START, 0):
+        marker = os.pread(descriptor, 10, position)
+        if marker[:3] == b"ID3":
+            if len(marker) == 10 and max(marker[6:]) < 0x80:
+                after = position + 10 + _synchsafe(marker[6:])
+                if next(matches(descriptor, _FRAME_SYNC, after, after + 4096), None) is not None:
+                    yield position
+        else:
+            for offset in _XING_OFFSETS:
+                if position >= offset and _is_frame(descriptor, position - offset):
+                    yield position - offset
+                    break
+
+
+def _crc8(content: bytes) -> int:
+    value = 0
+    for byte in content:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ (0x07 if value & 0x80 else 0)) & 0xFF
+    return value
+
+
+class FlacFrame(NamedTuple):
+    """The header of a FLAC frame.
+
+    Parameters
+    ----------
+    by_sample : bool
+        Numbered by its first sample; otherwise frames are counted.
+    number : int
+        Its number.
+    sample_rate_hz : int
+        In Hz; 0 means that of the stream.
+    channels : int
+        How many there are.
+    """
+
+    by_sample: bool
+    number: int
+    sample_rate_hz: int
+    channels: int
+
+
+def _flac_frame(head: bytes) -> FlacFrame | None:
+    """Read the header of a FLAC frame (RFC 9639, section 9.1) in 16 bytes; None if that is none."""
+    if len(head) < 16 or head[0] != 0xFF or head[1] & 0xFE != 0xF8 or head[3] & 1 or head[2] >> 4 == 0:
+        return None
+    code = head[2] & 15
+    if code == 15 or head[3] >> 4 > 10 or head[3] >> 1 & 7 == 3:
+        return None
+    ones = 8 - (~head[4] & 0xFF).bit_length()
+    if ones in (1, 8):
+        return None
+    end = 4 + max(1, ones)
+    number = head[4] & (0x7F >> ones)
+    for byte in head[5:end]:
+        if byte >> 6 != 2:
+            return None
+        number = number << 6 | byte & 0x3F
+    end += {6: 1, 7: 2}.get(head[2] >> 4, 0)
+    if code < 12:
+        rate_hz = _FLAC_RATES_HZ[code]
+    else:
+        width = 1 if code == 12 else 2
+        rate_hz = int.from_bytes(head[end : end + width], "big") * {12: 1_000, 13: 1, 14: 10}[code]
+        end += width
+    if end >= len(head) or _crc8(head[:end]) != head[end]:
+        return None
+    channels = head[3] >> 4
+    return FlacFrame(bool(head[1] & 1), number, rate_hz, channels + 1 if channels < 8 else 2)
+
+
+def first_flac_frame(descriptor: int) -> FlacFrame | None:
+    """Read the header of the first frame of a FLAC file: it may say another rate than the file's header.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+
+    Returns
+    -------
+    frame : FlacFrame or None
+        None where it is not found.
+    """
+    start = next(matches(descriptor, _FLAC_START, 0, _BLOCK_BYTES), None)
+    if start is None:
+        return None
+    start += 4
+    while len(head := os.pread(descriptor, 4, start)) == 4:
+        start += 4 + int.from_bytes(head[1:], "big")
+        if head[0] & 0x80:
+            break
+    return _flac_frame(os.pread(descriptor, 16, start))
+
+
+def _undecoded_flac(descriptor: int, position: int, decoded: int) -> Iterator[int]:
+    """Find frames that are not decoded yet."""
+    start = next(matches(descriptor, _FLAC_START, 0, _BLOCK_BYTES), 0)
+    block = int.from_bytes(os.pread(descriptor, 2, start + 10), "big")
+    for candidate in matches(descriptor, _FLAC_SYNC, position):
+        frame = _flac_frame(os.pread(descriptor, 16, candidate))
+        if frame and frame.number * (1 if frame.by_sample else block) >= decoded:
+            yield candidate
+
+
+def _ogg_links(descriptor: int) -> Iterator[int]:
+    after = 0  # streams that sound together begin on pages with nothing between them
+    for position in matches(descriptor, _OGG_START, 0):
+        if position != after:
+            yield position
+        head = os.pread(descriptor, _PAGE_HEADER_BYTES, position)
+        after = position + 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 0
+
+
+def _last_page_is_cut(descriptor: int, size: int) -> bool:
+    start = max(0, size - _TAIL_BYTES - 27)
+    tail = os.pread(descriptor, size - start, start)
+    position = tail.rfind(b"OggS\x00")
+    if position < 0:
+        return False
+    head = tail[position : position + 27]
+    if len(head) < 27:
+        return True
+    lacing = tail[position + 27 : position + 27 + head[26]]
+    return len(lacing) < head[26] or position + 27 + head[26] + sum(lacing) > len(tail)
+
+
+def _ebml_number(content: bytes, keep_marker: bool) -> tuple[int, int]:
+    """Read a number of variable length: give it and its length, -1 where all its bits are set (unknown)."""
+    length = 9 - content[0].bit_length() if content else 9
+    if length > 8 or len(content) < length:
+        return 0, 0
+    number = int.from_bytes(content[:length], "big")
+    if keep_marker:
+        return number, length
+    number &= (1 << 7 * length) - 1
+    return (-1 if number == (1 << 7 * length) - 1 else number), length
+
+
+_EBML_MASTERS = (0x18538067, 0x1F43B675, 0xA0)  # Segment, Cluster, BlockGroup
+_EBML_SOUND = (0xA3, 0xA1)  # SimpleBlock, Block
+
+
+def _last_element_is_cut(descriptor: int, size: int) -> bool:
+    position = 0
+    while position < size:
+        head = os.pread(descriptor, 12, position)
+        name, width = _ebml_number(head, True)
+        length, more = _ebml_number(head[width:], False) if width else (0, 0)
+        if not more:
+            return len(head) < 12 and name in (*_EBML_MASTERS, *_EBML_SOUND, 0)
+        start = position + width + more
+        is_inside = name in _EBML_MASTERS and (name == 0x18538067 or length < 0 or start + length > size)
+        if not is_inside and (length < 0 or start + length > size):
+            return name in _EBML_SOUND
+        position = start if is_inside else start + length
+    return False
+
+
+def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
+    """Go over the chunks of a RIFF, RF64 or FORM file.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+    begin : int
+        Where it begins.
+
+    Returns
+    -------
+    chunks : Chunks or None
+        None if that is no such file.
+    """
+    head = os.pread(descriptor, 12, begin)
+    name = head[:4]
+    if len(head) < 12 or name not in _CHUNKED:
+        return None
+    order = ">" if name == b"FORM" else "<"
+    large: dict[bytes, int] = {}
+    patches: dict[int, bytes] = {}
+
+    def end_of(start: int, chunk: bytes, declared: int) -> int | None:
+        if declared == 0xFFFF_FFFF and chunk in large:
+            declared = large[chunk]
+        elif declared >= _UNKNOWN_SIZE_BYTES:
+            return None
+        return start + declared if declared else None
+
+    position, last_end, sound_start = begin + 12, begin + 12, 0
+    sound_end: int | None = None
+    while len(chunk := os.pread(descriptor, 8, position)) == 8:
+        identifier, declared = struct.unpack(f"{order}4sI", chunk)
+        if not (identifier.isascii() and identifier.decode().isprintable()) or identifier in _CHUNKED:
+            break
+        start = position + 8
+        if identifier == b"ds64":
+            riff, data = struct.unpack("<QQ", os.pread(descriptor, 16, start).ljust(16, b"\0"))
+            large = {name: riff, b"data": data}
+        if identifier == b"fmt ":
+            patches |= _format_patches(os.pread(descriptor, 16, start), start)
+        end = end_of(start, identifier, declared)
+        if identifier in (b"data", b"SSND"):
+            sound_start, sound_end = start, end
+            if end is None or end > size:
+                last_end = size if end is None else end
+                break
+        last_end = start + declared
+        position = last_end + (declared & 1)
+        if last_end > size:
+            break
+    return Chunks(
+        end_of(begin + 8, name, struct.unpack(f"{order}I", head[4:8])[0]), sound_start, sound_end, last_end, patches
+    )
+
+
+def _format_patches(chunk: bytes, start: int) -> dict[int, bytes]:
+    """Correct the one number of a wav's format that contradicts the others, which agree."""
+    if len(chunk) < 16:
+        return {}
+    coding, channels, rate, byte_rate, block, bits = struct.unpack("<HHIIHH", chunk)
+    if coding not in (1, 3, 0xFFFE) or bits not in (8, 16, 24, 32, 64) or not block or block * 8 % bits:
+        return {}
+    if byte_rate == rate * block and channels != block * 8 // bits:
+        return {start + 2: struct.pack("<H", block * 8 // bits)}
+    if channels * bits // 8 == block and byte_rate % block == 0 and byte_rate // block != rate:
+        return {start + 4: struct.pack("<I", byte_rate // block)}
+    return {}
+
+
+def repairs(descriptor: int, size: int) -> dict[int, bytes]:
+    """Tell what the header of a wav or aiff file must be read as, to hear all of its sound.
+
+    What is behind the samples' chunk is sound where it is no chunk and the file's declared size includes it: so a size
+    that is too small is known from sound with something else behind it.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+
+    Returns
+    -------
+    patches : dict of int to bytes
+        By position; empty for a header in order.
+    """
+    chunks = read_chunks(descriptor, size)
+    if chunks is None or not chunks.sound_start:
+        return {}
+    patches, end, magic = dict(chunks.patches), chunks.sound_end, os.pread(descriptor, 4, 0)
+    riff = {0: b"RIFF"} if magic in (b"RF64", b"BW64") else {}  # its samples then go on to the file's end
+    if end is None or end > size:
+        return patches | riff
+    if end >= size - 8 or chunks.last_end >= size - 8:
+        return patches
+    if chunks.declared_end is not None and chunks.declared_end <= chunks.last_end + 1:
+        return patches
+    if os.pread(descriptor, 4, chunks.last_end + (chunks.last_end & 1)) in _CHUNKED:
+        return patches
+    order = ">" if magic == b"FORM" else "<"
+    sound = struct.pack(f"{order}I", min(size - chunks.sound_start, 0xFFFF_FFFE))
+    return patches | riff | {chunks.sound_start - 4: sound}
+
+
+def _chunk_is_cut(descriptor: int, size: int) -> bool:
+    """Tell whether the file's first chunk and its last both say that there was more."""
+    chunks = read_chunks(descriptor, size)
+    return bool(chunks and chunks.declared_end and chunks.declared_end > size and chunks.last_end > size)
+
+
+def _chunk_links(descriptor: int, size: int) -> Iterator[int]:
+    begin: int | None = 0
+    while begin is not None:
+        chunks = read_chunks(descriptor, size, begin)
+        if chunks is None or chunks.sound_end is None:
+            return
+        ends = (chunks.last_end, chunks.last_end + (chunks.last_end & 1))
+        begin = next((end for end in ends if os.pread(descriptor, 4, end) in _CHUNKED), None)
+        if begin is not None:
+            yield begin
+
+
+def _mp4_links(descriptor: int, size: int) -> Iterator[int]:
+    position = 0
+    while len(head := os.pread(descriptor, 16, position)) == 16:
+        length = int.from_bytes(head[:4], "big")
+        if head[4:8] == b"ftyp" and position:
+            yield position
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        if length < 8 or not head[4:8].isascii():
+            return
+        position += length
+
+
+def is_cut_in_tag(descriptor: int, size: int) -> bool:
+    """Tell whether a file ends in the ID3 tag that it begins with.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+
+    Returns
+    -------
+    bool
+        False where there is no such tag, too.
+    """
+    head = os.pread(descriptor, 10, 0)
+    return len(head) == 10 and head[:3] == b"ID3" and max(head[6:]) < 0x80 and 10 + _synchsafe(head[6:]) > size
+
+
+def links(descriptor: int, size: int, container: str) -> list[int]:
+    """Find where files that were written one after the other begin: chained Ogg, joined mp3, FLAC, wav, m4a.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+    container : str
+        One of `CONTAINERS`, or another.
+
+    Returns
+    -------
+    starts : list of int
+        In bytes, sorted; the first is 0.
+    """
+    found: Iterator[int] = iter(())
+    if container in ("mpeg", "flac"):
+        found = itertools.chain(matches(descriptor, _OTHER_START, 1), _mpeg_links(descriptor))
+    elif container == "ogg":
+        found = _ogg_links(descriptor)
+    elif container == "riff":
+        found = _chunk_links(descriptor, size)
+    elif container == "mp4":
+        found = _mp4_links(descriptor, size)
+    elif container in _STARTS:
+        found = matches(descriptor, _STARTS[container], 1)
+    return sorted({0, *found})
+
+
+def undecoded(descriptor: int, size: int, container: str, position: int, decoded: int) -> list[int]:
+    """Tell where to go on behind what libsndfile has decoded of the first of `links`.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+    container : str
+        One of `CONTAINERS`, or another.
+    position : int
+        Up to where it has read, in bytes.
+    decoded : int
+        How many samples of each channel it gave.
+
+    Returns
+    -------
+    starts : list of int
+        The links that are not decoded yet; all of them, from 0 on, if the first is not decoded to its end.
+    """
+    nearby, frame = 1, None
+    if container == "mpeg":
+        nearby = position
+        frame = next((at for at in matches(descriptor, _FRAME_SYNC, position) if _is_frame(descriptor, at)), None)
+    elif container == "flac":
+        nearby = max(1, position - _TAIL_BYTES)  # it reads ahead
+        frame = next(_undecoded_flac(descriptor, nearby, decoded), None)
+    elif position >= size:
+        return []
+    if frame is None and nearby > 1 and next(matches(descriptor, _OTHER_START, nearby), None) is None:
+        return []
+    starts = links(descriptor, size, container)
+    fresh = [start for start in starts if start >= nearby]
+    return starts if frame is not None and (not fresh or frame < fresh[0]) else fresh
+
+
+def breaks_off(descriptor: int, size: int, container: str) -> bool | None:
+    """Tell whether the last frame, page, block or chunk of a file is incomplete.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+    container : str
+        One of `CONTAINERS`, or another.
+
+    Returns
+    -------
+    bool or None
+        None where the bytes alone do not tell.
+    """
+    if container == "mpeg":
+        return _last_frame_is_cut(descriptor, size)
+    if container == "ogg":
+        return _last_page_is_cut(descriptor, size)
+    if container == "riff":
+        return _chunk_is_cut(descriptor, size)
+    if container == "matroska":
+        return _last_element_is_cut(descriptor, size)
+    return None
+
+
+_STARTS = {"matroska": _MATROSKA_START, "asf": _ASF_START}
+
+CONTAINERS = {
+    "WAV": "riff",
+    "WAVEX": "riff",
+    "RF64": "riff",
+    "AIFF": "riff",
+    "FLAC": "flac",
+    "OGG": "ogg",
+    "MP3": "mpeg",
+    "wav": "riff",
+    "aiff": "riff",
+    "avi": "riff",
+    "flac": "flac",
+    "ogg": "ogg",
+    "mp3": "mpeg",
+    "aac": "mpeg",
+    "matroska,webm": "matroska",
+    "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
+    "asf": "asf",
+}
+"""The names that libsndfile and libav have for a container → what is known of it here."""
