@@ -429,8 +429,8 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
             if end is None or end > size:
                 last_end = size if end is None else end
                 break
-        last_end = start + declared
-        position = last_end + (declared & 1)
+        last_end = start + declared if end is None else end
+        position = last_end + (last_end - start & 1)
         if last_end > size:
             break
     return Chunks(
