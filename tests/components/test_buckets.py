@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,21 @@ def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, 
     assert [one.what for one in push_log.read("gs://work/models")] == ["push", "push", "rollback"]
     assert buckets.objects[f"work/models/{event.version}/variables/variables.index"] == b"one"
     assert push_place.standing("gs://work/models") == event.version
+
+
+def test_in_a_bucket_each_push_is_logged_apart_after_what_earlier_versions_logged(buckets: Service) -> None:
+    def event(name: str) -> push_log.Event:
+        return push_log.Event(what="push", version="1", replaces="", fingerprint=name, why="")
+
+    line = json.dumps(dataclasses.asdict(event("former"))).encode()
+    buckets.objects["work/models/pushes.jsonl"] = line + b"\n" + line[:20]
+    buckets.objects["work/models/pushes/"] = b""  # as consoles mark a folder
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(push_log.append, ["gs://work/models"] * 8, map(event, "abcdefgh")))
+    former, torn, *later = push_log.read("gs://work/models")
+    assert (former.fingerprint, torn.what) == ("former", push_log.UNREADABLE)
+    assert {one.fingerprint for one in later} == set("abcdefgh")
+    assert push_place.versions("gs://work/models") == []
 
 
 def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(

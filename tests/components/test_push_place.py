@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,15 @@ def test_whatever_is_said_stays_on_its_line_and_is_read_as_it_was(place: str, wh
     for one in events:
         push_log.append(place, one)
     assert push_log.read(place) == events
-    with tf.io.gfile.GFile(f"{place}/{push_log.PUSH_LOG}", "rb") as file:
-        assert len(file.read().decode("ascii").splitlines()) == 2
+    written = [tf.io.gfile.GFile(f"{place}/{name}", "rb").read().decode("ascii") for name in files(place)]
+    assert len("".join(written).splitlines()) == 2
+
+
+def test_of_those_who_write_at_once_none_loses_a_line(place: str) -> None:
+    events = [event(PUSHED, str(number)) for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(push_log.append, [place] * len(events), events))
+    assert sorted(push_log.read(place), key=lambda one: int(one.fingerprint)) == events
 
 
 def test_a_later_versions_keys_are_passed_over(tmp_path: Path) -> None:

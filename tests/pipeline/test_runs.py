@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from tumbao.pipeline.runs import LOCK_FILE, REPORT_FILE, RUNS_FOLDER, RunRecord, find_report, locked, read_runs
+from tumbao.pipeline import runs
+from tumbao.pipeline.runs import (
+    LOCK_FILE,
+    REPORT_FILE,
+    RUNS_FOLDER,
+    UNREADABLE,
+    RunRecord,
+    find_report,
+    locked,
+    read_runs,
+    running,
+)
 
 FULL = RunRecord(
     run="20260504-030201",
@@ -98,10 +110,41 @@ def test_a_workspace_is_held_by_one_run_only(tmp_path: Path) -> None:
 
 
 def test_a_run_that_says_it_runs_where_nobody_does_was_killed(tmp_path: Path) -> None:
-    RunRecord("20260101-000000", "2026-01-01T00:00:00+00:00", "running").write(tmp_path)
-    with locked(tmp_path):
-        assert [record.outcome for record in read_runs(tmp_path)] == ["running"]
-    assert [record.outcome for record in read_runs(tmp_path)] == ["killed"]
+    for name in ("20260101-000000", "20260101-000001"):
+        RunRecord(name, "2026-01-01T00:00:00+00:00", "running").write(tmp_path)
+    with locked(tmp_path), running(tmp_path, "20260101-000001"):
+        assert [record.outcome for record in read_runs(tmp_path)] == ["killed", "running"]
+    assert [record.outcome for record in read_runs(tmp_path)] == ["killed", "killed"]
+
+
+def test_who_lists_runs_takes_nothing_that_a_run_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FULL.write(tmp_path)
+    RunRecord("20260101-000000", "", "running").write(tmp_path)
+    monkeypatch.setattr(runs, "locked", None)
+    assert [record.outcome for record in read_runs(tmp_path)] == ["killed", "pushed"]
+    assert not (tmp_path / LOCK_FILE).exists()
+
+
+def test_what_a_later_version_writes_beside_is_passed_over(tmp_path: Path) -> None:
+    file = FULL.write(tmp_path)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "mood": {"of": "the day"}}))
+    assert read_runs(tmp_path) == [FULL]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [b"", b"{", b"[]", b"null", b"\xff", b"\0\0\0", b"[" * 100_000, b'{"run": "1"}']
+    + [json.dumps({**dataclasses.asdict(FULL), **wrong}).encode() for wrong in ({"accuracy": "high"}, {"songs": None})],
+)
+def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(tmp_path: Path, torn: bytes) -> None:
+    FULL.write(tmp_path)
+    file = FULL.write(tmp_path).parent.parent / "20260504-030202" / "run.json"
+    file.parent.mkdir()
+    file.write_bytes(torn)
+    whole, unreadable = read_runs(tmp_path)
+    assert whole == FULL
+    assert (unreadable.run, unreadable.outcome) == ("20260504-030202", UNREADABLE)
+    assert unreadable.sentence.startswith(f"{file} is no record of a run: ")
 
 
 @pytest.mark.parametrize("workspace", ["song.mp3", "song.mp3/workspace", "held"])

@@ -1,4 +1,8 @@
-"""Who put which model where, when and why: a line of JSON for each event, beside the pushed versions."""
+"""Who put which model where, when and why: a line of JSON for each event, beside the pushed versions.
+
+An object in a bucket can only be written anew, so of two who add a line at the same moment one would take the other's
+away: there each event is an object of its own. `PUSH_LOG` is read in a bucket as well, as earlier versions wrote it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,21 @@ import json
 import logging
 import os
 import platform
+import time
+import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 import tensorflow as tf
 
+from tumbao.components.ingest.kept_records import read_record
+from tumbao.components.ingest.places import Address, is_remote
+
 PUSH_LOG = "pushes.jsonl"
 """Name of the log in the push place: no number, so no server takes it for a version."""
+
+ENTRIES_FOLDER = "pushes"
+"""In a bucket, the folder of the log's later entries: an object each, named by its time."""
 
 PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
 """What happened: a new model, an earlier one again, or a model that was kept away."""
@@ -93,7 +106,7 @@ class Event:
 
 
 def append(place: str, event: Event) -> None:
-    """Write an event down.
+    """Write an event down; who writes another at the same moment loses none.
 
     Parameters
     ----------
@@ -102,11 +115,16 @@ def append(place: str, event: Event) -> None:
     event : Event
         What happened.
     """
-    tf.io.gfile.makedirs(place)
-    path = f"{place}/{PUSH_LOG}"
-    start = "" if _text(path)[-1:] in ("", "\n") else "\n"  # whoever wrote last may have been cut off
-    with tf.io.gfile.GFile(path, "a") as file:  # a bucket's file is written anew for it
-        file.write(f"{start}{json.dumps(dataclasses.asdict(event))}\n")
+    line = f"{json.dumps(dataclasses.asdict(event))}\n"
+    if is_remote(place):  # a bucket's file cannot be added to
+        Address(f"{place}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(line.encode())
+        return
+    path = Path(place, PUSH_LOG)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = "" if _text(str(path))[-1:] in ("", "\n") else "\n"  # whoever wrote last may have been cut off
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with open(descriptor, "ab", buffering=0) as file:  # noqa: PTH123 - one call writes it all
+        file.write(f"{start}{line}".encode())
 
 
 def read(place: str) -> list[Event]:
@@ -123,22 +141,23 @@ def read(place: str) -> list[Event]:
         The oldest first. What later versions write beside is passed over; a line that is none of a log, or half of one,
         is `UNREADABLE`, and hides no other.
     """
-    path = f"{place}/{PUSH_LOG}"
-    known = {field.name for field in dataclasses.fields(Event)}
+    lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{place}/{PUSH_LOG}").split("\n"), start=1)]
+    entries = f"{place}/{ENTRIES_FOLDER}"
+    if is_remote(place) and tf.io.gfile.isdir(entries):
+        lines += [
+            (name, _text(f"{entries}/{name}"))
+            for name in sorted(tf.io.gfile.listdir(entries))
+            if name.endswith(".json")
+        ]
     events = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):  # not splitlines: a sentence may hold U+2028
+    for where, line in lines:
         if not line.strip():
             continue
         try:
-            event = Event(**{key: value for key, value in json.loads(line).items() if key in known})
-            texts = dataclasses.asdict(event)
-            accuracy = texts.pop("accuracy")
-            if not (all(isinstance(one, str) for one in texts.values()) and isinstance(accuracy, int | float | None)):
-                raise TypeError(f"values of other kinds: {line.strip()}")
-            events.append(event)
-        except (ValueError, TypeError, AttributeError) as error:
-            why = f"line {number}: expected an event as JSON. Received: {error}"
-            logging.warning("%s, %s", path, why)
+            events.append(read_record(Event, line))
+        except ValueError as error:
+            why = f"{where}: expected an event as JSON. Received: {error}"
+            logging.warning("%s, %s", place, why)
             events.append(Event(what=UNREADABLE, version="", replaces="", fingerprint="", why=why, time="", who=""))
     return events
 

@@ -94,8 +94,14 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     record = runs.RunRecord(
         name, started.isoformat(timespec="seconds"), "running", library=place(asked.data).name, settings=settings
     )
-    record.write(asked.workspace)
     folder = asked.workspace / runs.RUNS_FOLDER / name
+    with runs.running(asked.workspace, name):
+        record.write(asked.workspace)
+        return _recorded(asked, record, folder, console)
+
+
+def _recorded(asked: LocalRun, record: runs.RunRecord, folder: Path, console: Console) -> tuple[int, runs.RunRecord]:
+    name = record.run
     begin = time.monotonic()
     with noise_to(folder / runs.LOG_FILE, console) as quiet, Watch(quiet) as watch, progress.listen(watch):
         watch.say(

@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tumbao.components.ingest.kept_records import read_record
 from tumbao.components.ingest.whole_folder import write_whole
 
 RUNS_FOLDER = "runs"
@@ -17,6 +19,9 @@ LOCK_FILE = "lock"
 RECORD_FILE = "run.json"
 LOG_FILE = "log.txt"
 REPORT_FILE = "report/index.html"
+
+UNREADABLE = "unreadable"
+"""Outcome of a record that is cut off or holds something else; nobody writes it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,7 @@ class RunRecord:
     started : str
         ISO 8601, with the zone.
     outcome : str
-        `running`, `killed`, `interrupted`, `misused`, or an outcome of `report.verdict`.
+        `running`, `killed`, `interrupted`, `misused`, `UNREADABLE`, or an outcome of `report.verdict`.
     sentence : str
         What became of it, in words.
     library : str
@@ -129,8 +134,45 @@ def locked(workspace: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def running(workspace: Path, run: str) -> Iterator[None]:
+    """Show others that a run is at work; the system ends it when the process ends, however it ends.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace.
+    run : str
+        Name of the run; its folder is made.
+
+    Yields
+    ------
+    None
+        While `read_runs` says of it that it is running.
+    """
+    folder = workspace / RUNS_FOLDER / run
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def read_runs(workspace: Path) -> list[RunRecord]:
-    """Read all runs of a workspace.
+    """Read all runs of a workspace, also while one is at work.
 
     Parameters
     ----------
@@ -140,17 +182,19 @@ def read_runs(workspace: Path) -> list[RunRecord]:
     Returns
     -------
     runs : list of RunRecord
-        The oldest first.
+        The oldest first. One whose record cannot be read is `UNREADABLE` and says why.
     """
-    files = sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))
-    if not files:
-        return []
-    records = [RunRecord(**json.loads(file.read_text("utf-8"))) for file in files]
+    return [_read(file) for file in sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))]
+
+
+def _read(file: Path) -> RunRecord:
     try:
-        with locked(workspace):  # nobody is at work, so what says it is running was killed
-            return [dataclasses.replace(one, outcome="killed") if one.outcome == "running" else one for one in records]
-    except ValueError:
-        return records
+        record = read_record(RunRecord, file.read_bytes())
+        if record.outcome == "running" and not _is_running(file.parent):
+            return dataclasses.replace(record, outcome="killed")
+    except (ValueError, OSError) as error:
+        return RunRecord(file.parent.name, "", UNREADABLE, f"{file} is no record of a run: {error}")
+    return record
 
 
 def find_report(workspace: Path, run: str | None = None) -> Path:
