@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao import __version__
+from tumbao.pipeline.standard_streams import standard_streams
 from tumbao.schema.genres import GENRES
 
 if TYPE_CHECKING:
@@ -919,7 +920,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """List the runs with data, accuracy, blessed or not."""
     from rich.table import Table
 
-    from tumbao.pipeline.runs import read_runs
+    from tumbao.pipeline.runs import UNREADABLE, read_runs
 
     records = read_runs(workspace)
     if not records:
@@ -937,6 +938,9 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
             f"{record.seconds / 60:.1f}",
         )
     Console().print(table)
+    for record in records:
+        if record.outcome == UNREADABLE:
+            _console().print(escape(record.sentence), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -1044,4 +1048,5 @@ def demo(
 
 def main() -> None:
     """Run the command; Ctrl-C ends it with exit code 130 and without a traceback."""
-    app()
+    with standard_streams():
+        app()

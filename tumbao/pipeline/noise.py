@@ -12,6 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
+from tumbao.pipeline.standard_streams import error_stream
+
 
 @contextlib.contextmanager
 def noise_to(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> Iterator[Console]:
@@ -31,17 +33,21 @@ def noise_to(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> It
     console : Console
         What people see meanwhile.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    former = sys.stdout, sys.stderr
+    for python in former:
+        python.flush()
     kept = {stream: os.dup(stream) for stream in streams}
-    with log.open("ab", buffering=0) as file, _apart(console) as apart:
+    with contextlib.ExitStack() as stack:
+        file, apart = stack.enter_context(log.open("ab", buffering=0)), stack.enter_context(_apart(console))
         for stream in streams:
             os.dup2(file.fileno(), stream)
+        if 1 in streams:  # noise that a full disk does not take is lost, and no reason to end
+            stack.enter_context(contextlib.redirect_stdout(error_stream(1, closes=False)))
         try:
             yield apart
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for python in (sys.stdout, *former):
+                python.flush()
             for stream, copy in kept.items():
                 os.dup2(copy, stream)
                 os.close(copy)
@@ -56,5 +62,5 @@ def _apart(console: Console) -> Iterator[Console]:
         yield console
         return
     shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # known only before
-    with os.fdopen(descriptor, "w", encoding="utf-8") as terminal:
+    with error_stream(descriptor) as terminal:
         yield Console(file=terminal, **shape)

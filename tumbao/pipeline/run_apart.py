@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from tumbao.pipeline import local
 from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.standard_streams import standard_streams
 
 
 def start(asked: LocalRun) -> subprocess.Popen[bytes]:
@@ -54,4 +55,5 @@ def _main(asked: LocalRun) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(pickle.load(sys.stdin.buffer)))
+    with standard_streams():
+        sys.exit(_main(pickle.load(sys.stdin.buffer)))
