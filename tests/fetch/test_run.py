@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fetch.conftest import Answer, Shelf, SongServer, rows, sound
-from tumbao.fetch import run, source
+from tumbao.fetch import ledger, run, source
 from tumbao.fetch.ledger import MANIFEST_COLUMNS, Ledger
 from tumbao.fetch.run import run_fetch
 
@@ -307,8 +307,11 @@ def test_a_file_that_cannot_be_stored_costs_one_song(server: SongServer, shelf: 
     assert [row["source"] for row in shelf.manifest] == urls[1:]
 
 
-def test_it_stops_when_failures_cannot_be_written_down(shelf: Shelf) -> None:
-    (shelf.out / ".failed.csv.new").mkdir(parents=True)
+def test_it_stops_when_failures_cannot_be_written_down(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Path, _: bytes) -> None:
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(ledger, "write_whole", full)
     code, said, _ = shelf.fetch({"url": "", "genre": "salsa"}, {"url": "", "genre": "cumbia"})
     assert code == 1
     assert said.startswith("stopped, because the books cannot be kept:")

@@ -51,7 +51,7 @@ def test_rows_keep_their_lines_and_all_their_cells(tmp_path: Path) -> None:
     ("row", "trouble"),
     [
         ("http://a/b?x=1,2,salsa", "expected 2 cells, received 3"),
-        (",", "url and genre are empty"),
+        (" , ", "url and genre are empty"),
         ("ftp://a/b,salsa", "http:// or https://"),
         ("a/b.mp3,salsa", "http:// or https://"),
         ("http:///b,salsa", "http:// or https://"),

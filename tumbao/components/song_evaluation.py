@@ -19,6 +19,7 @@ from tfx.utils import io_utils
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.places import place
 from tumbao.components.ingest.records import BACKBONE_DTYPE
+from tumbao.components.ingest.tables import json_line
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema import record
 from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar, traits_of
@@ -95,8 +96,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     ]
     text = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False)
     io_utils.write_bytes_file(f"{figures.uri}/{METRICS_FILE}", text.encode())
-    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-    io_utils.write_bytes_file(f"{figures.uri}/predictions.jsonl", lines.encode())
+    io_utils.write_bytes_file(f"{figures.uri}/predictions.jsonl", "".join(map(json_line, rows)).encode())
 
 
 def read_song_metrics(figures: str) -> SongMetrics:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tumbao.components.ingest.decoders import Decoders, Part
 from tumbao.components.ingest.fragments import Fragment
+from tumbao.components.ingest.manifest_rows import table_rows
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -36,8 +34,7 @@ def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec
     AudioError
         If a song cannot be read, or is no longer what was ingested.
     """
-    with tf.io.gfile.GFile(manifest, "rb") as file:
-        rows = list(csv.DictReader(io.StringIO(file.read().decode(), newline="")))
+    rows = table_rows(manifest)
     with Decoders() as decoders:
         return np.stack([_waveform(decoders, rows, song, number, spec) for song, number in fragments])
 

@@ -8,8 +8,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tumbao.components.ingest.tables import write_csv
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.fetch.names import numbered, safe_name
-from tumbao.fetch.table import read_table, write_table
+from tumbao.fetch.table import read_table
 
 MANIFEST_FILE, FAILED_FILE = "manifest.csv", "failed.csv"
 
@@ -150,7 +152,7 @@ class Ledger:
         place = self._places.setdefault(row["source"], len(self._rows))
         self._rows[place : place + 1] = [row]
         self._claimed.add(row["file_name"])
-        write_table(self.folder / MANIFEST_FILE, self._columns, self._rows)
+        write_whole(self.folder / MANIFEST_FILE, write_csv(self._columns, self._rows).encode())
 
     def fail(self, columns: Sequence[str], cells: dict[str, str], line: int, reason: str) -> None:
         """Write a row of failed.csv, which is itself a list of what to fetch.
@@ -167,7 +169,7 @@ class Ledger:
             Why the song could not be fetched.
         """
         self._failed.append({**cells, "line": str(line), "reason": reason})
-        write_table(self.folder / FAILED_FILE, (*columns, *FAILED_COLUMNS), self._failed)
+        write_whole(self.folder / FAILED_FILE, write_csv((*columns, *FAILED_COLUMNS), self._failed).encode())
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         path = self.folder / MANIFEST_FILE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.tables import encode_text
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction
 from tumbao.serving.song_values import summary
@@ -21,6 +22,7 @@ from tumbao.serving.tagging import Outcome, Tagging
 SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
 
 _BAR_CELLS = 20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _tag_notes(tagging: Tagging | None) -> Iterator[str]:
 
 
 def text(path: str | Path) -> str:
-    """Make a path text that can be written.
+    """Make a path text that stays on its line of a terminal.
 
     Parameters
     ----------
@@ -135,9 +137,9 @@ def text(path: str | Path) -> str:
     Returns
     -------
     text : str
-        With a question mark for bytes that are no UTF-8.
+        See `tables.encode_text`; control characters and ends of lines are written as in Python's strings.
     """
-    return os.fsencode(path).decode("utf-8", "replace")
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), encode_text(str(path)))
 
 
 def _span(start_seconds: float, end_seconds: float) -> str:

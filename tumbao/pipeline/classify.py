@@ -17,12 +17,13 @@ from rich.markup import escape
 
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.places import Place
-from tumbao.pipeline.answers import Answer, table_writer
+from tumbao.pipeline.answers import Answer, table_writer, text
 from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
 from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
 from tumbao.pipeline.playlists import write_playlists
 from tumbao.pipeline.results_file import ResultsFile
 from tumbao.pipeline.song_stream import answers, decode, in_threads, is_file, write_tag
+from tumbao.pipeline.standard_streams import error_stream
 from tumbao.pipeline.tally import Tally
 from tumbao.pipeline.watch import Watch
 from tumbao.schema.hierarchy import main_genres
@@ -123,8 +124,6 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
             where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
             watch.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
-        except BrokenPipeError:
-            raise
         except OSError as error:
             watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
             return 1
@@ -222,14 +221,19 @@ def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: W
         (part.path, brief.genre, brief.seconds) for part, brief in tally.briefs.items() if brief.genre and is_file(part)
     ]
     left_out = write_playlists(folder, genres, songs)
-    watch.say(escape(f"{len(songs) - left_out} songs in the playlists of {folder}"))
+    for path, why in left_out.items():
+        watch.say(escape(f"{text(path)} {why}"))
+    watch.say(escape(f"{len(songs) - len(left_out)} songs in the playlists of {folder}"))
 
 
 @contextlib.contextmanager
 def _native_noise_silenced(console: Console) -> Iterator[None]:
     """Keep what decoders and interpreter write to the process's stderr out of sight; the console goes on."""
     sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr, Path(os.devnull).open("w") as nowhere:
+    with (
+        error_stream(os.dup(2)) as stderr,
+        Path(os.devnull).open("w") as nowhere,
+    ):
         before = console.file
         if console.stderr:
             console.file = stderr

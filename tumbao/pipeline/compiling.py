@@ -13,6 +13,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.pipeline.deployment import Deployment, Resources
 from tumbao.pipeline.graph import NAME, build
@@ -56,9 +57,8 @@ def compile_pipeline(deployment: Deployment, out: Path) -> dict[str, Any]:
         f"# `tumbao submit` passes those of {parameters_file(out).name}, unless it is told others.\n{told}"
     )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(header + yaml.safe_dump(specification, sort_keys=True), "utf-8")
-        parameters_file(out).write_text(json.dumps(defaults, indent=1) + "\n", "utf-8")
+        write_whole(parameters_file(out), f"{json.dumps(defaults, indent=1)}\n".encode())
+        write_whole(out, (header + yaml.safe_dump(specification, sort_keys=True)).encode())
     except OSError as error:
         raise UsageError(f"Expected a file that can be written in --out. Received: {out} ({error})") from error
     return specification
@@ -185,7 +185,7 @@ def _order(deployment: Deployment) -> dict[str, Any]:
         },
     )
     told = dataclasses.asdict(order)
-    return {name: value for name, value in told.items() if name not in PARAMETERS}
+    return {name: value for name, value in told.items() if name not in {*PARAMETERS, "growing"}}
 
 
 def _resource_spec(resources: Resources) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
-from tumbao.pipeline.answers import Answer, text
+from tumbao.components.ingest.tables import csv_row, json_line, read_cell, read_json_line
+from tumbao.pipeline.answers import Answer
 from tumbao.schema.hierarchy import has_subgenres
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.song_values import song_values, summary
@@ -53,7 +53,7 @@ class Encoding(Protocol):
         """
 
     def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
-        """Read answers, up to one that is not whole.
+        """Read answers, up to one that was cut off while it was written.
 
         Parameters
         ----------
@@ -113,25 +113,29 @@ class JsonLines:
             values["error"] = {"reason": result.reason.value, "message": result.sentence}
         else:
             values |= song_values(result, info)
-        return _line(values | tag_values(answer.stamp, answer.tagging))
+        return json_line(values | tag_values(answer.stamp, answer.tagging))
 
     def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:  # noqa: D102 - see Encoding
         yield {}, 0
         end = 0
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
+            whole = line.endswith(b"\n")
             try:
-                values = json.loads(line)
+                values = read_json_line(line)
                 cells = {name: _cell(values[name]) for name in _PART + _MADE_FROM}
-            except (ValueError, KeyError, TypeError) as error:
+                reason = _cell((values.get("error") or {}).get("reason"))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if isinstance(error, ValueError) and not whole and (end or _begins(line, b'{"path": "')):
+                    return
                 raise ValueError(f"line {number} is no answer of `tumbao classify` ({error})") from error
+            if not whole:
+                return
             cells |= {name: _cell(value) for name, value in values.items() if name not in cells}
             end += len(line)
-            yield cells | {"reason": _cell((values.get("error") or {}).get("reason"))}, end
+            yield cells | {"reason": reason}, end
 
     def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
-        return _line(json.loads(written) | dict(values))
+        return json_line(read_json_line(written) | dict(values))
 
 
 class Csv:
@@ -151,7 +155,7 @@ class Csv:
         main = _MAIN if has_subgenres(info.genres) else ()
         columns = (*_PART, *_MADE_FROM, *_SONG, *main, *_FLAGS, *_FRAGMENT, *self._probabilities)
         self._columns = (*columns, "reason", "message", "tag", "tag_message")
-        self.header = self._rows([dict(zip(self._columns, self._columns, strict=True))])
+        self.header = csv_row(self._columns)
 
     def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
         info, result = self._info, answer.said
@@ -182,22 +186,24 @@ class Csv:
         def lines() -> Iterator[str]:
             nonlocal end
             for line in file:
-                if line.endswith(b"\n"):  # else it is half a line, the last
+                if line.endswith(b"\n"):
                     end += len(line)
                     yield line.decode()
+                elif not end and not _begins(line, self.header.encode()):
+                    raise ValueError("its columns are not those of this model and version")
 
         rows = csv.reader(lines(), strict=True)
         try:
             header = next(rows, None)
             if header is None:
                 return
-            if header != list(self._columns):
+            if tuple(map(read_cell, header)) != self._columns:
                 raise ValueError("its columns are not those of this model and version")
             yield {}, end
             for cells in rows:
                 if len(cells) != len(self._columns):
                     raise ValueError(f"line {rows.line_num} is no row of `tumbao classify`")
-                row = dict(zip(self._columns, cells, strict=True))
+                row = dict(zip(self._columns, map(read_cell, cells), strict=True))
                 more = int(row["fragments"] or 1) - 1
                 if len(list(itertools.islice(rows, more))) < more:
                     return
@@ -208,12 +214,12 @@ class Csv:
 
     def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
         rows = csv.reader(io.StringIO(written, newline=""))
-        return self._rows([dict(zip(self._columns, cells, strict=True)) | dict(values) for cells in rows])
+        return self._rows(
+            [dict(zip(self._columns, map(read_cell, cells), strict=True)) | dict(values) for cells in rows]
+        )
 
     def _rows(self, rows: Sequence[Values]) -> str:
-        out = io.StringIO(newline="")
-        csv.DictWriter(out, self._columns, restval="", lineterminator="\n").writerows(rows)
-        return out.getvalue()
+        return "".join(csv_row(row.get(name) for name in self._columns) for row in rows)
 
 
 def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[str, Any]:
@@ -233,8 +239,7 @@ def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[s
     """
     if tagging is None:
         return {}
-    message = tagging.sentence.encode("utf-8", "replace").decode()
-    return stamp_values(stamp) | {"tag": tagging.outcome.value, "tag_message": message}
+    return stamp_values(stamp) | {"tag": tagging.outcome.value, "tag_message": tagging.sentence}
 
 
 def stamp_values(stamp: tuple[int, int] | None) -> dict[str, int | None]:
@@ -266,7 +271,7 @@ def part_values(part: Part) -> dict[str, Any]:
     values : dict of str to object
         By column.
     """
-    return dict(zip(_PART, (text(part.path), part.start_seconds, part.end_seconds), strict=True))
+    return dict(zip(_PART, (part.path, part.start_seconds, part.end_seconds), strict=True))
 
 
 def _made_from(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
@@ -274,8 +279,10 @@ def _made_from(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
     return part_values(answer.part) | stamp_values(answer.stamp) | made
 
 
-def _line(values: Values) -> str:
-    return json.dumps(values, ensure_ascii=False) + "\n"
+def _begins(line: bytes, with_: bytes) -> bool:
+    """Tell whether a cut line is the beginning of one of ours; a crash may leave zeros behind what was written."""
+    written = line.rstrip(b"\0")
+    return written[: len(with_)] == with_[: len(written)]
 
 
 def _cell(value: object) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import itertools
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.pipeline.audio_files import stamp
 
 if TYPE_CHECKING:
@@ -185,21 +187,16 @@ class ResultsFile:
         self._stands(key, begin, self._end)
 
     def _write(self, text: str) -> None:
-        self._end += self._file.write(text.encode("utf-8", "replace"))
+        self._end += self._file.write(text.encode())
         self._file.flush()
 
     def _rewrite(self) -> None:
-        real = Path(os.path.realpath(self.path))
-        part = real.with_name(f".{real.name}.part")
-        with part.open("wb") as file:
-            file.write(self._encoding.header.encode())
-            for begin, end in self._spans.values():
-                self._file.seek(begin)
-                file.write(self._file.read(end - begin))
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(real, part)
-        part.replace(real)
+        write_whole(self.path, itertools.chain([self._encoding.header.encode()], self._answers()))
+
+    def _answers(self) -> Iterator[bytes]:
+        for begin, end in self._spans.values():
+            self._file.seek(begin)
+            yield self._file.read(end - begin)
 
 
 def _key(part: Part) -> _Key:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from tumbao.components.comparison.findings import Board, Findings
 from tumbao.components.comparison.scores import Estimate, Score
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.comparison.words import SPLITS, chance, choice, deviation, ends, outcome, points, signed
+from tumbao.components.ingest.tables import write_csv
 from tumbao.components.report.words import decimal, duration, megabytes, percent
 
 MEASURES = (
@@ -103,11 +102,7 @@ def comma_separated(findings: Findings) -> str:
         CSV with a heading; what is not defined is empty.
     """
     rows = [_row(findings, board, one) for board in findings.boards for one in board.scores]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return write_csv(rows[0], rows)
 
 
 def as_json(findings: Findings, trials: Sequence[Trial], library: str, folded: str, failures: Mapping[str, str]) -> str:
@@ -197,7 +192,7 @@ def _span(one: Difference | Leak) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (heads, *rows)]
+    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in (heads, *rows)]
     cells.insert(1, ["---"] * len(heads))
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from tumbao.components.curation.table import KEEP, REJECT, Verdict
 from tumbao.components.ingest.catalog import LIBRARY_FILE, is_synthetic
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import COLUMNS
+from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
@@ -114,11 +112,8 @@ def write_list(entries: Sequence[Entry], file: Path, *, synthetic: bool) -> None
             )
         write_whole(beside, f"{json.dumps({'synthetic': True})}\n".encode())
     extras = dict.fromkeys(name for entry in entries for name in entry.extras)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow((*COLUMNS, *extras))
-    for entry in entries:
-        cells = [getattr(entry, _FIELDS.get(column, column)) for column in COLUMNS]
-        writer.writerow([*("" if cell is None else cell for cell in cells), *map(entry.extras.get, extras)])
-    text = buffer.getvalue()
-    write_whole(file, os.fsencode(text).decode("utf-8", "backslashreplace").encode())
+    rows = (
+        [*(getattr(entry, _FIELDS.get(name, name)) for name in COLUMNS), *map(entry.extras.get, extras)]
+        for entry in entries
+    )
+    write_whole(file, write_csv((*COLUMNS, *extras), rows).encode())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from tumbao.components.curation.outliers import LIMIT
 from tumbao.components.curation.suspects import Suspicion
 from tumbao.components.curation.table import COLUMNS, KEEP, REJECT, write_suspects
 from tumbao.components.ingest.catalog import Catalog
+from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.components.inspection.render import clock
 from tumbao.components.report.page import data_uri, template, write_page
@@ -102,7 +101,7 @@ def write_curation(curation: Curation, out: Path, top: int) -> None:
     suspects = curation.suspicion.suspects
     strays, outliers = curation.suspicion.strays, curation.outliers
     write_suspects(out / SUSPECTS, suspects)
-    write_whole(out / FRAGMENTS, _fragments(curation).encode("utf-8", errors="backslashreplace"))
+    write_whole(out / FRAGMENTS, _fragments(curation).encode())
     shown = [row for one in suspects[:top] for row in one.rows[:FRAGMENTS_PER_SONG]]
     single = [*strays[:SINGLE_FRAGMENTS], *outliers[:SINGLE_FRAGMENTS]]
     found = excerpts(curation.library, curation.catalog.songs, [*shown, *single], curation.spec)
@@ -144,13 +143,12 @@ def _fragments(curation: Curation) -> str:
     library, judged = curation.library, curation.suspicion.fragments
     of_suspects = {row for one in curation.suspicion.suspects for row in one.rows}
     outliers = set(curation.outliers)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(("song", "file", "start", "given", "likeliest", "score", "looks_wrong", "outlier", *library.genres))
+    columns = ("song", "file", "start", "given", "likeliest", "score", "looks_wrong", "outlier", *library.genres)
+    rows: list[tuple[object, ...]] = []
     for row in sorted(of_suspects | set(curation.suspicion.strays) | outliers):
         names = library.genres[library.labels[row]], library.genres[judged.likeliest[row]]
         place = library.songs[row], library.files[row], f"{library.starts[row]:g}"
         marks = int(judged.wrong[row]), int(row in outliers)
         shares = (f"{value:.4f}" for value in curation.probabilities[row])
-        writer.writerow((*place, *names, f"{judged.scores[row]:.4f}", *marks, *shares))
-    return buffer.getvalue()
+        rows.append((*place, *names, f"{judged.scores[row]:.4f}", *marks, *shares))
+    return write_csv(columns, rows)

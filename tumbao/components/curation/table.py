@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import difflib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from tumbao.components.curation.suspects import Suspect
-from tumbao.components.ingest.tables import read_table
+from tumbao.components.ingest.tables import read_table, write_csv
 from tumbao.components.ingest.whole_folder import write_whole
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
@@ -49,13 +47,11 @@ def write_suspects(file: Path, suspects: Sequence[Suspect]) -> None:
     suspects : sequence of Suspect
         The songs, a row each; the last column is left empty.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
+    rows: list[tuple[object, ...]] = []
     for one in suspects:
         fragments = one.disagreeing, len(one.rows)
-        writer.writerow((one.song, one.file, one.given, one.suggested, f"{one.score:.4f}", *fragments, one.looks, ""))
-    write_whole(file, buffer.getvalue().encode("utf-8", errors="backslashreplace"))
+        rows.append((one.song, one.file, one.given, one.suggested, f"{one.score:.4f}", *fragments, one.looks, ""))
+    write_whole(file, write_csv(COLUMNS, rows).encode())
 
 
 def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-import csv
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,6 +29,7 @@ from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole_folder
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -455,7 +454,7 @@ def write_manifests(
     texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], protocol, spec) for split in SPLITS}
     texts["schema.pbtxt"] = schema_text(genres)
     names = [field.name for field in dataclasses.fields(Rejected)]
-    texts["rejected.csv"] = _csv(names, map(dataclasses.astuple, catalog.rejected))
+    texts["rejected.csv"] = write_csv(names, map(dataclasses.astuple, catalog.rejected))
     description = {
         "library": catalog.name,
         "synthetic": catalog.synthetic,
@@ -512,12 +511,4 @@ def _manifest(
                 fragments,
             )
         )
-    return _csv(MANIFEST_COLUMNS, rows)
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)  # its line ends, or it would not quote a name with a carriage return
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return write_csv(MANIFEST_COLUMNS, rows)

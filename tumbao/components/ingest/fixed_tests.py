@@ -8,16 +8,15 @@ all where there are no such songs; these are marked.
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import functools
-import io
 import logging
 from collections.abc import Mapping, Sequence
 
 from tumbao.components.ingest.manifest_rows import Row, table_rows
 from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import Assignment, Songs, fixed_split
+from tumbao.components.ingest.tables import read_csv, write_csv
 from tumbao.components.ingest.whole_folder import write_whole
 
 KEPT_FILE = "fixed/test.csv"
@@ -130,17 +129,13 @@ def keep(split: FixedSplit, manifest: str, catalogs: Place) -> None:
     catalogs : Place
         Where the manifests of all runs lie.
     """
-    reader = csv.DictReader(io.StringIO(manifest, newline=""))
-    now = [{**row, LEARNED: "yes" if row["song"] in split.learned else ""} for row in reader]
+    now = [{**row, LEARNED: "yes" if row["song"] in split.learned else ""} for row in read_csv(manifest)]
     before = kept(catalogs)
     rows = [*split.gone, *now]
     if rows == before:
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*(reader.fieldnames or ()), LEARNED], restval="", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(catalogs / KEPT_FILE, text.getvalue().encode())
+    columns = dict.fromkeys(name for row in (*now, *rows) for name in row)
+    write_whole(catalogs / KEPT_FILE, write_csv(columns, rows).encode())
     if sentence := newly_chosen(before, rows):
         logging.warning(sentence)
 

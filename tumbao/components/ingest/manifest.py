@@ -124,7 +124,7 @@ def _entry(file: Place, root: Place, columns: dict[str, str], row: dict[str, str
         raise ValueError(f"expected an end after the start. Received: start={start}, end={end}")
     return Entry(
         path=path,
-        song=known["song"] or identifier(path, root),
+        song=row.get("song", "") if known["song"] else identifier(path, root),
         genre=known["genre"],
         subgenre=known["subgenre"],
         artist=known["artist"],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
 from tumbao.components.ingest.places import place
+from tumbao.components.ingest.tables import read_csv, read_json_line
 
 Row = dict[str, str]
 """Column → cell; of a manifest see `catalog.MANIFEST_COLUMNS`."""
@@ -26,7 +25,7 @@ def table_rows(table: str) -> list[Row]:
     rows : list of Row
         In their order.
     """
-    return list(csv.DictReader(io.StringIO(place(table).read_bytes().decode(), newline="")))
+    return read_csv(place(table).read_bytes().decode())
 
 
 def json_lines(file: str) -> list[dict[str, Any]]:
@@ -42,7 +41,7 @@ def json_lines(file: str) -> list[dict[str, Any]]:
     values : list of dict
         In their order.
     """
-    return [json.loads(line) for line in place(file).read_bytes().split(b"\n") if line]
+    return [read_json_line(line) for line in place(file).read_bytes().split(b"\n") if line]
 
 
 def split_rows(split: str, manifests: str) -> list[Row]:

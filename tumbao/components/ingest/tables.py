@@ -1,14 +1,22 @@
-"""Tables as people write them: CSV, TSV and JSON Lines in UTF-8, and in which line one of them goes wrong."""
+"""Tables: CSV, TSV and JSON Lines in UTF-8, read with the line of each row, and written so that they can be read again.
+
+All tables that Tumbao writes are written here. UTF-8 has no spelling for the bytes of a file's name that are no UTF-8:
+`encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet would run a cell
+that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV an apostrophe stands before it.
+Readers undo both.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import dataclasses
+import io
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import TextIO
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO
 
 from tumbao.components.ingest.places import Place, local_copy
 
@@ -20,6 +28,186 @@ EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
 
 Rows = list[tuple[int, dict[str, str]]]
 """The line in which a row begins, from 1, and its cells by column."""
+
+_QUOTE = "\u201b"
+_UNWRITABLE = re.compile(f"[\0{_QUOTE}\ud800-\udfff]")
+_WRITTEN = re.compile(f"{_QUOTE}({_QUOTE}|00|[89A-F][0-9A-F])")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
+_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # what str.splitlines takes for ends
+
+csv.field_size_limit(sys.maxsize)  # a tag of any length can stand in a manifest
+
+
+def encode_text(text: str) -> str:
+    """Write a text so that UTF-8 can hold it and `decode_text` gives it back.
+
+    Parameters
+    ----------
+    text : str
+        May hold NUL and, as `os.fsdecode` writes them, bytes that are no UTF-8. Other halves of a surrogate pair are
+        lost.
+
+    Returns
+    -------
+    encoded : str
+        The same in nearly all cases.
+
+    Examples
+    --------
+    >>> encode_text("caf\udce9.mp3"), encode_text("café.mp3")
+    ('caf‛E9.mp3', 'café.mp3')
+    """
+    return _UNWRITABLE.sub(_spell, text)
+
+
+def _spell(found: re.Match[str]) -> str:
+    char = found[0]
+    if char == _QUOTE:
+        return 2 * _QUOTE
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"{_QUOTE}{code:02X}" if code < 0x100 else "\ufffd"
+
+
+def decode_text(encoded: str) -> str:
+    """Read what `encode_text` wrote.
+
+    Parameters
+    ----------
+    encoded : str
+        Any text.
+
+    Returns
+    -------
+    text : str
+        The original.
+    """
+    return _WRITTEN.sub(lambda found: _char(found[1]), encoded)
+
+
+def _char(spelt: str) -> str:
+    return spelt if spelt == _QUOTE else chr(int(spelt, 16) + 0xDC00) if spelt != "00" else "\0"
+
+
+def csv_row(cells: Iterable[object]) -> str:
+    """Write a row of a CSV.
+
+    Parameters
+    ----------
+    cells : iterable
+        Texts, numbers, and None for an empty cell.
+
+    Returns
+    -------
+    row : str
+        With a line feed at its end.
+    """
+    return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def _csv_cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    if isinstance(value, str):
+        text = encode_text(text)
+        text = f"'{text}" if _FORMULA.match(text) else text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def read_cell(cell: str) -> str:
+    """Read a cell of a CSV, without its quotes.
+
+    Parameters
+    ----------
+    cell : str
+        As `csv.reader` gives it.
+
+    Returns
+    -------
+    text : str
+        What `csv_row` was given.
+    """
+    return decode_text(cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell)
+
+
+def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[str, object]]) -> str:
+    """Write a CSV.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Their names.
+    rows : iterable
+        The cells of each, in order or by column. A cell that is missing is empty.
+
+    Returns
+    -------
+    text : str
+        The table; see `csv_row`.
+    """
+    columns = list(columns)
+    cells = ([row.get(name) for name in columns] if isinstance(row, Mapping) else row for row in rows)
+    return "".join(map(csv_row, (columns, *cells)))
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    """Read what `write_csv` wrote.
+
+    Parameters
+    ----------
+    text : str
+        The table.
+
+    Returns
+    -------
+    rows : list of dict of str to str
+        Cells by column.
+    """
+    rows = ([read_cell(cell) for cell in cells] for cells in csv.reader(io.StringIO(text, newline="")))
+    columns = next(rows, [])
+    return [dict(zip(columns, cells, strict=True)) for cells in rows]
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """Write a line of JSON Lines, which no reader takes for two.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        What JSON can hold.
+
+    Returns
+    -------
+    line : str
+        With a line feed at its end; texts are those of `encode_text`.
+    """
+    return encode_text(json.dumps(values, ensure_ascii=False)).translate(_BREAKS) + "\n"
+
+
+def read_json_line(line: str | bytes) -> Any:
+    """Read what `json_line` wrote.
+
+    Parameters
+    ----------
+    line : str or bytes
+        A line, with or without its end.
+
+    Returns
+    -------
+    value : object
+        What it holds.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON in UTF-8.
+    """
+    text = line if isinstance(line, str) else line.decode()
+    try:
+        return json.loads(decode_text(text))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +289,7 @@ def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             if cells is None:
                 return
             if any(cells):
-                yield line, cells
+                yield line, [read_cell(cell) for cell in cells]
             line = reader.line_num + 1
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tumbao.components.ingest.places import Address, Place
@@ -46,28 +49,49 @@ def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
     if isinstance(folder, Address):
         if not (folder / last).exists():
             for name, text in texts.items():
-                (folder / name).write_bytes(text.encode())
+                (folder / name).write_bytes(text.encode("utf-8", "backslashreplace"))
         return
     if not folder.exists():
         with whole(folder) as half_written:
             for name, text in texts.items():
-                (half_written / name).write_text(text, "utf-8")
+                (half_written / name).write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_whole(file: Place, content: bytes) -> None:
-    """Write a file, in the place of the one that is there.
+def write_whole(file: Place, content: bytes | Iterable[bytes]) -> None:
+    """Write a file, in the place of the one that is there: a reader sees the old one or the new one.
 
     Parameters
     ----------
     file : Place
-        Where to. Folders above are made. What lies in a bucket is whole by itself.
-    content : bytes
+        Where to. Folders above are made. A link stays one: the file that it leads to is written. What lies in a bucket
+        is whole by itself.
+    content : bytes or iterable of bytes
         What it is to hold.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; it names the file, which is what it was before.
     """
+    blocks = [content] if isinstance(content, bytes) else content
     if isinstance(file, Address):
-        file.write_bytes(content)
+        file.write_bytes(b"".join(blocks))
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half_written = file.with_name(f"{file.name}.part")
-    half_written.write_bytes(content)
-    half_written.replace(file)
+    real = Path(os.path.realpath(file))
+    half_written = real.with_name(f".tumbao-{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.part")
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with half_written.open("wb") as written:
+                written.writelines(blocks)
+                written.flush()
+                os.fsync(written.fileno())
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copymode(real, half_written)
+            half_written.replace(real)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                half_written.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tumbao.components.comparison.library import Library
 from tumbao.components.ingest.catalog import FIXED, GIVEN, Catalog, write_manifests
+from tumbao.components.ingest.manifest_rows import table_rows
 from tumbao.components.ingest.splits import METHODS
 from tumbao.serving.model_info import ModelInfo
 
@@ -57,12 +57,11 @@ def training_side(info: ModelInfo, catalog: Catalog, library: Library) -> np.nda
 def _marked(manifest: Path, library: Library) -> np.ndarray:
     whole: set[str] = set()
     single: set[tuple[str, int]] = set()
-    with manifest.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["fragments"]:
-                first = int(row["first"])
-                single |= {(row["song"], first + int(index)) for index in row["fragments"].split()}
-            else:
-                whole.add(row["song"])
+    for row in table_rows(str(manifest)):
+        if row["fragments"]:
+            first = int(row["first"])
+            single |= {(row["song"], first + int(index)) for index in row["fragments"].split()}
+        else:
+            whole.add(row["song"])
     numbered = zip(library.songs, library.numbers.tolist(), strict=True)
     return np.array([song in whole or (song, number) in single for song, number in numbered])
