@@ -14,9 +14,12 @@ import pytest
 import soundfile
 
 from tests.components.test_waveform import RATE, strongest_hz, write_libav
+from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.bitstream import frame_bytes
-from tumbao.components.ingest.fragments import Fragments, read
+from tumbao.components.ingest.decoders import Part, _look
+from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read, read_with_signs
+from tumbao.components.ingest.transform import _with_unlisted
 from tumbao.components.ingest.waveform import Waveform, decode
 from tumbao.schema.mel_spec import MelSpec
 
@@ -316,3 +319,45 @@ def test_tags_that_are_no_utf8_are_no_reason_to_refuse(tmp_path: Path, song: Son
     assert b"Lavf" in content
     waveform = heard(tmp_path / "a.m4a", content.replace(b"Lavf", b"\xff\xfe\xe9\xe8"))
     assert waveform.duration_seconds == pytest.approx(4, abs=0.1)
+
+
+def looked_seconds(path: Path, start: float = 0.0, end: float | None = None) -> float:
+    (found,) = [item for item in _look(Part(str(path), start, end), MelSpec()) if item is not None]
+    return found.seconds
+
+
+def test_a_row_of_a_list_is_judged_against_what_is_decoded(tmp_path: Path, song: Song) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"".join(song("mp3", hz) for hz in TONES_HZ))
+    assert probe(path).declared_seconds == pytest.approx(4, abs=0.01)
+    assert looked_seconds(path, 5, 11) == 6
+    assert looked_seconds(path, 5, 60) == pytest.approx(7, abs=0.06)
+    assert looked_seconds(path, 5) == pytest.approx(7, abs=0.06)
+    spec = MelSpec(fragment_seconds=3.0)
+    pieces = [item for item in read(path, spec, 4.5, 7.6) if isinstance(item, Fragment)]
+    assert [strongest_hz(piece.samples) for piece in pieces] == pytest.approx([700], abs=1)
+    with pytest.raises(AudioError, match=r"holds no samples after 20.0 s: it ends at 12.0 s"):
+        looked_seconds(path, 20, 24)
+
+
+@pytest.mark.parametrize("samples", [0, 2**36 - 1])
+def test_a_length_that_cannot_be_is_found_by_decoding(tmp_path: Path, song: Song, samples: int) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(streaminfo(song("flac"), 36, 0, samples))
+    assert looked_seconds(path) == 4
+
+
+def test_fragments_that_no_split_lists_go_to_the_first() -> None:
+    rows = [{"split": "train", "fragments": "0"}, {"split": "test", "fragments": "1"}]
+    assert [row["fragments"] for row in _with_unlisted(rows, [0, 1, 2, 3])] == ["0 2 3", "1"]
+    assert _with_unlisted(rows, [0, 1]) == rows
+    whole = [{"split": "train", "fragments": ""}]
+    assert _with_unlisted(whole, [0, 1, 2]) == whole
+
+
+def test_skipping_for_long_gives_signs_of_life(tmp_path: Path, song: Song) -> None:
+    path = tmp_path / "a.aac"
+    path.write_bytes(50 * song("aac"))
+    items = list(read_with_signs(path, MelSpec(), 190.0))
+    assert items[:3] == [None] * 3
+    assert isinstance(items[-1], Ending)

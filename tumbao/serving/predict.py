@@ -74,6 +74,10 @@ class SongPrediction:
         The song was shorter than a fragment and silence was added.
     silent : int
         How many fragments have no part in the answer since nothing is heard in them.
+    audio_track : int
+        Which of the file's audio tracks was decoded, from 1: the one that players play.
+    audio_tracks : int
+        How many audio tracks the file has.
     """
 
     path: Place
@@ -85,6 +89,13 @@ class SongPrediction:
     truncated: bool
     padded: bool
     silent: int
+    audio_track: int = 1
+    audio_tracks: int = 1
+
+    @property
+    def declares_more(self) -> bool:
+        """Whether the file's header promises more than could be decoded."""
+        return self.declared_seconds is not None and self.declared_seconds > self.duration_seconds
 
     def by_second(self) -> np.ndarray:
         """Tell the probability of each genre in each second.
@@ -282,6 +293,8 @@ class Classifier:
             truncated=song.ending.truncated,
             padded=padded,
             silent=silent,
+            audio_track=song.ending.header.audio_track,
+            audio_tracks=song.ending.header.audio_tracks,
         )
 
     def _image(self, fragment: np.ndarray) -> np.ndarray:

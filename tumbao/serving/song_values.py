@@ -40,6 +40,8 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
         "truncated": song.truncated,
         "padded": song.padded,
         "silent_fragments": song.silent,
+        "audio_track": song.audio_track,
+        "audio_tracks": song.audio_tracks,
         **({"main_genre": genre, "main_probability": main[genre]} if main else {}),
     }
 

@@ -35,6 +35,7 @@ _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # beyond it is no music
 _LEAST_BITS_PER_SECOND = 1_000  # a header that promises more seconds than that is not believed
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
+_SIGN_SECONDS = 60.0  # so much sound is skipped at once, at most
 _WITHOUT_CONTAINER = ("ac3", "eac3", "dts", "wv")  # bytes behind their last frame are no damage
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 
@@ -158,6 +159,7 @@ class AudioFile:
         self._path, self._descriptor, self._stack = path, descriptor, stack
         self._size = os.fstat(descriptor).st_size
         self._container = ""
+        self._first = 0  # sample that is wanted first
         self._is_damaged = False  # there was sound at the end that could not be decoded
         self._sndfile: _SndFile | None = None
         self.truncated = False
@@ -250,26 +252,25 @@ class AudioFile:
         Yields
         ------
         block : Block
-            The next samples.
+            The next samples; none while what lies before `first` is decoded, as a sign of life.
 
         Raises
         ------
         DecoderError
             If decoding fails and gives no sound at all.
         """
-        for block in self._whole(first):
-            rate = block.sample_rate_hz
-            start = self.decoded_seconds
-            self.decoded_seconds += block.samples.shape[1] / rate
-            skipped = min(block.samples.shape[1], max(0, round((first / self.header.sample_rate_hz - start) * rate)))
-            if skipped < block.samples.shape[1]:
+        self._first = first
+        for block in self._whole():
+            rate, count, start = block.sample_rate_hz, block.samples.shape[1], self.decoded_seconds
+            self.decoded_seconds += count / rate
+            skipped = min(count, max(0, round((self._first / self.header.sample_rate_hz - start) * rate)))
+            if skipped < count or self.decoded_seconds // _SIGN_SECONDS > start // _SIGN_SECONDS:
                 yield Block(block.samples[:, skipped:], rate)
         cut = bitstream.breaks_off(self._descriptor, self._size, self._container)
         self.truncated = self._is_damaged if cut is None else cut
 
-    def _whole(self, first: int) -> Iterator[Block]:
-        """Decode from sample `first` or from before it."""
-        rate = self.header.sample_rate_hz
+    def _whole(self) -> Iterator[Block]:
+        """Decode from sample `_first` or from before it."""
         if self._sndfile is None:
             starts = bitstream.links(self._descriptor, self._size, self._container)
             if len(starts) == 1:
@@ -277,7 +278,7 @@ class AudioFile:
             else:
                 yield from self._linked(starts)
             return
-        decoded = yield from self._read_sndfile(self._sndfile, first)
+        decoded = yield from self._read_sndfile(self._sndfile, self._first)
         position = self._size if self._is_patched else os.lseek(self._descriptor, 0, os.SEEK_CUR)
         failed, declared = bool(self._sndfile.error), self._sndfile.frames
         if position >= self._size and decoded == declared and not failed and self._container == "flac":
@@ -290,14 +291,9 @@ class AudioFile:
             if failed and not decoded:
                 raise DecoderError(soundfile.LibsndfileError(self._sndfile.error).error_string)
             return
-        if starts[0]:
-            yield from self._linked(starts)
-            return
-        for block in self._linked(starts):
-            skipped = min(decoded, block.samples.shape[1]) if block.sample_rate_hz == rate else 0
-            decoded -= skipped
-            if skipped < block.samples.shape[1]:
-                yield Block(block.samples[:, skipped:], block.sample_rate_hz)
+        if not starts[0]:  # from the beginning, up to where libsndfile came
+            self._first, self.decoded_seconds = max(self._first, decoded), 0.0
+        yield from self._linked(starts)
 
     def _read_sndfile(self, sound: _SndFile, first: int) -> Generator[Block, None, int]:
         position = 0

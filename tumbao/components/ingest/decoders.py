@@ -177,8 +177,7 @@ class Decoders:
 
 def _look(part: Part, spec: MelSpec) -> Iterator[Looked | None]:
     path = Path(part.path)
-    declared = probe(path).declared_seconds
-    seconds = _length(part, declared) if declared is not None else 0.0
+    seconds = _declared_length(part, probe(path).declared_seconds)
     if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
         sound = Sound(path, spec.sample_rate_hz, part.start_seconds, part.end_seconds)
         for _ in sound:
@@ -189,9 +188,11 @@ def _look(part: Part, spec: MelSpec) -> Iterator[Looked | None]:
     yield Looked(sha256, seconds, artist_and_title(path)[0])
 
 
-def _length(part: Part, declared_seconds: float) -> float:
-    end = declared_seconds if part.end_seconds is None else min(part.end_seconds, declared_seconds)
-    return max(0.0, end - part.start_seconds)
+def _declared_length(part: Part, declared_seconds: float | None) -> float:
+    """Tell how long a song is as its file's header says; 0 where it does not tell, or not so much as the list does."""
+    if declared_seconds is None or (part.end_seconds or 0.0) > declared_seconds:
+        return 0.0
+    return (declared_seconds if part.end_seconds is None else part.end_seconds) - part.start_seconds
 
 
 def _hash(path: Path) -> Generator[None, None, str]:
@@ -229,7 +230,7 @@ def read_unchanged(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fr
     before = path.stat()
     if sha256 is not None and (yield from _hash(path)) != sha256:
         raise AudioError(path, Reason.CHANGED, "has changed since the library was looked through: run again")
-    yield from fragments.read(path, spec, part.start_seconds, part.end_seconds)
+    yield from fragments.read_with_signs(path, spec, part.start_seconds, part.end_seconds)
     after = path.stat()
     if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
         raise AudioError(path, Reason.CHANGED, "changed while it was read: run again")

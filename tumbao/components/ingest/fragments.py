@@ -125,9 +125,42 @@ def read(
     AudioError
         If the file cannot be decoded, is silent or too short: then what was given before is void.
     """
+    for item in read_with_signs(path, spec, start_seconds, end_seconds):
+        if item is not None:
+            yield item
+
+
+def read_with_signs(
+    path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
+) -> Generator[Fragment | Ending | None, None, None]:
+    """Read a song as `read` does; None is a sign of life while what lies before the song is decoded.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    spec : MelSpec
+        Gives the rate and the fragments' length.
+    start_seconds : float >= 0
+        Where the song begins in the file.
+    end_seconds : float or None
+        Where it ends; None means at the file's end.
+
+    Yields
+    ------
+    item : Fragment or Ending or None
+        As of `read`.
+
+    Raises
+    ------
+    AudioError
+        As `read` does.
+    """
     sound = Sound(path, spec.sample_rate_hz, start_seconds, end_seconds)
     samples, filled, index, loudest = np.empty(spec.fragment_samples, np.float32), 0, 0, 0.0
     for block in sound:
+        if not len(block):
+            yield None
         while len(block):
             taken = block[: spec.fragment_samples - filled]
             samples[filled : filled + len(taken)] = taken

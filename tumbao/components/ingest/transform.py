@@ -225,7 +225,7 @@ def _tell(part: DrawnPart, kept: Mapping[str, str]) -> Iterator[Any]:
         line = {"entry": int(first["entry"]), "song": first["song"], "path": first["path"]}
         yield beam.pvalue.TaggedOutput(REJECTED, json.dumps({**line, "reason": reason, "detail": detail}))
         return
-    for row in part.rows:
+    for row in _with_unlisted(part.rows, part.drawn.fragments):
         line = {
             "entry": int(row["entry"]),
             "song": row["song"],
@@ -240,6 +240,15 @@ def _tell(part: DrawnPart, kept: Mapping[str, str]) -> Iterator[Any]:
         }
         yield beam.pvalue.TaggedOutput(INGESTED, json.dumps(line))
         yield row, part.cached, part.drawn
+
+
+def _with_unlisted(rows: list[Row], indexes: Sequence[int]) -> list[Row]:
+    """Give fragments that no row lists to the first: of a file that is longer than its header says."""
+    listed = {int(index) for row in rows for index in row["fragments"].split()}
+    more = [str(index) for index in indexes if index not in listed]
+    if not listed or not more:
+        return rows
+    return [{**rows[0], "fragments": " ".join([rows[0]["fragments"], *more])}, *rows[1:]]
 
 
 def _wanted(row: Row, indexes: Sequence[int]) -> list[int]:

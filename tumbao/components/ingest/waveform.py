@@ -107,7 +107,8 @@ class Sound:
         Yields
         ------
         block : np.ndarray [shape=(n,), dtype=float32]
-            The next samples, all channels averaged; n > 0 differs from block to block.
+            The next samples, all channels averaged; n differs from block to block. It is 0 now and then while what lies
+            before the part is decoded, as a sign of life.
 
         Raises
         ------
@@ -130,8 +131,7 @@ class Sound:
                 kept = kept[: int(min(left, len(kept)))]
                 left -= len(kept)
                 self.samples += len(kept)
-                if len(kept):
-                    yield kept
+                yield kept
                 if left <= 0:
                     return
             self.truncated = file.truncated or self.failure is not None

@@ -32,6 +32,8 @@ class Measured:
         Sampling rate of the file, in Hz.
     channels : int
         Channels of the file.
+    audio_tracks : int
+        Audio tracks of the file; one is decoded, as players choose.
     seconds : float
         Length as decoded, in seconds.
     rms_dbfs, peak_dbfs : float
@@ -50,6 +52,7 @@ class Measured:
     audio_format: str
     sample_rate_hz: int
     channels: int
+    audio_tracks: int
     seconds: float
     rms_dbfs: float
     peak_dbfs: float
@@ -97,6 +100,7 @@ def measure(song: Song, spec: MelSpec, decoders: Decoders, levels: Callable[[np.
         audio_format=ending.header.audio_format,
         sample_rate_hz=ending.header.sample_rate_hz,
         channels=ending.header.channels,
+        audio_tracks=ending.header.audio_tracks,
         seconds=ending.seconds,
         rms_dbfs=_dbfs(math.sqrt(squares / samples)),
         peak_dbfs=_dbfs(peak),

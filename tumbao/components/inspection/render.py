@@ -55,6 +55,7 @@ def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelS
             "Format": summary.tally(songs, lambda song: song.audio_format),
             "Sampling rate": summary.tally(songs, lambda song: f"{song.sample_rate_hz} Hz"),
             "Channels": summary.tally(songs, lambda song: str(song.channels)),
+            "Audio tracks": summary.tally(songs, lambda song: str(song.audio_tracks)),
         },
         flagged=[song for song in songs if song.truncated or song.padded],
         duration_bins=durations,

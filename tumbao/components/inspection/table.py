@@ -32,6 +32,7 @@ def song_columns(songs: Sequence[Measured]) -> dict[str, list[str | float | bool
         "seconds": [song.seconds for song in songs],
         "sample_rate_hz": [song.sample_rate_hz for song in songs],
         "channels": [song.channels for song in songs],
+        "audio_tracks": [song.audio_tracks for song in songs],
         "rms_dbfs": [song.rms_dbfs for song in songs],
         "peak_dbfs": [song.peak_dbfs for song in songs],
         "truncated": [song.truncated for song in songs],

@@ -64,10 +64,12 @@ class Answered(File):
     main_probability: float | None = Field(default=None, ge=0, le=1, description="The sum over its sub-genres.")
     majority: str = Field(description="The genre that most fragments vote for.")
     duration_seconds: float = Field(description="What could be decoded.")
-    declared_seconds: float | None = Field(description="What the file's header says.")
+    declared_seconds: float | None = Field(description="What the file's header says, right or wrong.")
     truncated: bool = Field(description="The file breaks off.")
     padded: bool = Field(description="The song is shorter than a fragment.")
     silent_fragments: int = Field(description="Fragments without a part in the answer.")
+    audio_track: int = Field(ge=1, description="The audio track that was decoded: the one that players play.")
+    audio_tracks: int = Field(ge=1, description="How many audio tracks the file has.")
     main_probabilities: dict[str, float] | None = Field(default=None, description="Of genres; with sub-genres only.")
     probabilities: dict[str, float]
     votes: dict[str, int]
