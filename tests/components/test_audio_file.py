@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.components.test_fuzz import sealed
 from tests.components.test_waveform import RATE, strongest_hz, write_libav
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import probe
@@ -273,6 +274,24 @@ def test_the_durations_of_an_m4a_decide_nothing(
     tmp_path: Path, song: Song, box: bytes, offset: int, duration: int
 ) -> None:
     waveform = heard(tmp_path / "a.m4a", replaced(song("m4a"), box, offset, ">I", duration))
+    assert waveform.duration_seconds == pytest.approx(4, abs=0.1)
+    assert not waveform.truncated
+
+
+@pytest.mark.parametrize(("seconds", "start"), [(0, 1_024), (4, 2**32 - 1)])
+def test_an_edit_list_that_leaves_nothing_is_not_believed(tmp_path: Path, song: Song, seconds: int, start: int) -> None:
+    content = replaced(song("m4a"), b"elst", 8, ">I", 1_000 * seconds)
+    waveform = heard(tmp_path / "a.m4a", replaced(content, b"elst", 12, ">I", start))
+    assert waveform.duration_seconds == pytest.approx(4, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+@pytest.mark.parametrize("samples", [0, 48_000, 2**40, 2**62])
+def test_the_samples_on_an_ogg_page_decide_nothing(tmp_path: Path, song: Song, kind: str, samples: int) -> None:
+    content = bytearray(song(kind, rate=48_000))
+    last = content.rindex(b"OggS")
+    content[last + 6 : last + 14] = samples.to_bytes(8, "little")
+    waveform = heard(tmp_path / "a.ogg", sealed(bytes(content)))
     assert waveform.duration_seconds == pytest.approx(4, abs=0.1)
     assert not waveform.truncated
 

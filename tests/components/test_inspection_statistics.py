@@ -47,7 +47,7 @@ def test_tfdv_loads_the_statistics_of_every_song(inspection: Inspection, tmp_pat
     assert genres == {"salsa": 5, "trova": 1}
     assert features["padded"].num_stats.mean == pytest.approx(1 / 6)
     assert set(features) == {
-        *("genre", "artist", "audio_format", "seconds", "sample_rate_hz", "channels"),
+        *("genre", "artist", "audio_format", "seconds", "sample_rate_hz", "channels", "audio_tracks"),
         *("rms_dbfs", "peak_dbfs", "truncated", "padded"),
     }
 

@@ -212,19 +212,13 @@ class AudioFile:
                 raise AudioError(self._path, Reason.DAMAGED, sentence) from error
             sentence = f"is not in a format that can be decoded, {_EXPECTED}"
             raise AudioError(self._path, Reason.UNSUPPORTED, sentence) from error
-        tracks = container.streams.audio
-        if not tracks:
-            raise AudioError(self._path, Reason.NO_AUDIO, "has no audio stream")
-        track = _played(container)
-        if track is None:
-            raise AudioError(self._path, Reason.UNSUPPORTED, "holds sound in a coding that libav does not know")
         self._container = bitstream.CONTAINERS.get(container.format.name, container.format.name)
-        self._opened = self._decoded(container, track)
-        try:
-            start = next(self._opened, None)
-        except DecoderError as error:
-            sentence = f"is damaged: decoding failed at its start ({error})"
-            raise AudioError(self._path, Reason.DAMAGED, sentence) from error
+        track, start = self._begin_libav(container)
+        if start is None and self._container == "mp4":  # its edit list leaves nothing of the track
+            whole = bitstream.View(self._descriptor, 0, self._size)
+            container = self._stack.enter_context(_open_container(whole, ignore_editlist="1"))
+            track, start = self._begin_libav(container)
+        tracks = container.streams.audio
         rate = start.sample_rate_hz if start else track.rate
         channels = len(start.samples) if start else track.channels
         if not rate or not channels or not _LOWEST_RATE_HZ <= rate <= _HIGHEST_RATE_HZ:
@@ -240,6 +234,20 @@ class AudioFile:
             tracks.index(track) + 1,
             len(tracks),
         )
+
+    def _begin_libav(self, container: InputContainer) -> tuple[AudioStream, Block | None]:
+        """Choose a track and decode the first of it: that tells its rate and channels."""
+        if not container.streams.audio:
+            raise AudioError(self._path, Reason.NO_AUDIO, "has no audio stream")
+        track = _played(container)
+        if track is None:
+            raise AudioError(self._path, Reason.UNSUPPORTED, "holds sound in a coding that libav does not know")
+        self._opened = self._decoded(container, track)
+        try:
+            return track, next(self._opened, None)
+        except DecoderError as error:
+            sentence = f"is damaged: decoding failed at its start ({error})"
+            raise AudioError(self._path, Reason.DAMAGED, sentence) from error
 
     def blocks(self, first: int = 0) -> Iterator[Block]:
         """Decode; to be called once.

@@ -39,6 +39,7 @@ _OTHER_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22|OggS\x00\x02|RIFF....WAV
 _MATROSKA_START = re.compile(rb"\x1aE\xdf\xa3.{1,40}?B\x82", re.DOTALL)
 _ASF_START = re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c", re.DOTALL)
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
+_OGG_PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)
 _CHUNKED = (b"RIFF", b"RF64", b"BW64", b"FORM")
 _XING_OFFSETS = (36, 21, 13)  # from a frame's header: MPEG-1 stereo and VBRI, MPEG-1 mono and MPEG-2 stereo, the rest
@@ -431,6 +432,8 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
                 break
         last_end = start + declared if end is None else end
         position = last_end + (last_end - start & 1)
+        if position > last_end and os.pread(descriptor, 1, last_end) != b"\0":
+            position = last_end  # some programs leave out the byte that makes a chunk's size even
         if last_end > size:
             break
     return Chunks(
@@ -599,6 +602,8 @@ def undecoded(descriptor: int, size: int, container: str, position: int, decoded
         frame = next(_undecoded_flac(descriptor, nearby, decoded), None)
     elif position >= size:
         return []
+    elif container == "ogg":
+        frame = next(matches(descriptor, _OGG_PAGE, position), None)  # a page's number of samples may lie, too
     if frame is None and nearby > 1 and next(matches(descriptor, _OTHER_START, nearby), None) is None:
         return []
     starts = links(descriptor, size, container)
