@@ -20,6 +20,7 @@ import pytest
 import soundfile
 from apache_beam.testing.util import assert_that
 
+from tests.components.ogg import sealed
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.catalog import look_through
 from tumbao.components.ingest.decoders import Decoders, Part
@@ -93,30 +94,6 @@ def original(kind: str, rng: np.random.Generator) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return file.getvalue()
-
-
-def sealed(ogg: bytes) -> bytes:
-    """Give each page the serial number 1 and its checksum, without which it would not be looked at."""
-    pages = []
-    for body in ogg.split(b"OggS")[1:]:
-        page = bytearray(b"OggS" + body)
-        page[14:18], page[22:26] = (1).to_bytes(4, "little"), bytes(4)
-        checksum = 0
-        for byte in page:
-            checksum = (checksum << 8 & 0xFFFFFFFF) ^ OGG_TABLE[checksum >> 24 ^ byte]
-        page[22:26] = checksum.to_bytes(4, "little")
-        pages.append(bytes(page))
-    return b"".join(pages)
-
-
-def ogg_table() -> list[int]:
-    table = list(range(0, 256 << 24, 1 << 24))
-    for _ in range(8):
-        table = [(entry << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if entry >> 31 else 0) for entry in table]
-    return table
-
-
-OGG_TABLE = ogg_table()
 
 
 def flip(content: bytes, rng: np.random.Generator, within: int) -> bytes:

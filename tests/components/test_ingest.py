@@ -26,7 +26,7 @@ from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.ingest.executor import Executor
-from tumbao.components.ingest.transform import IngestSongs
+from tumbao.components.ingest.transform import IngestSongs, _with_unlisted
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -348,3 +348,11 @@ def test_who_draws_is_gone_when_ingest_is_done(
     while children() - before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not children() - before
+
+
+def test_fragments_that_no_split_lists_go_to_the_first() -> None:
+    rows = [{"split": "train", "fragments": "0"}, {"split": "test", "fragments": "1"}]
+    assert [row["fragments"] for row in _with_unlisted(rows, [0, 1, 2, 3])] == ["0 2 3", "1"]
+    assert _with_unlisted(rows, [0, 1]) == rows
+    whole = [{"split": "train", "fragments": ""}]
+    assert _with_unlisted(whole, [0, 1, 2]) == whole

@@ -158,6 +158,9 @@ class AudioFile:
     def __init__(self, path: Path, descriptor: int, stack: contextlib.ExitStack) -> None:
         self._path, self._descriptor, self._stack = path, descriptor, stack
         self._size = os.fstat(descriptor).st_size
+        self._start = bitstream.tags_end(descriptor)
+        if self._start >= self._size or os.pread(descriptor, 3, 0) == b"ID3":
+            self._start = 0  # the decoders pass over ID3 tags themselves
         self._container = ""
         self._first = 0  # sample that is wanted first
         self._is_damaged = False  # there was sound at the end that could not be decoded
@@ -171,16 +174,19 @@ class AudioFile:
 
     def _open_sndfile(self) -> None:
         patches = bitstream.repairs(self._descriptor, self._size)
-        self._is_patched = bool(patches)
-        source: Any = bitstream.View(self._descriptor, 0, self._size, patches) if patches else self._descriptor
+        self._view: bitstream.View | None = None
+        if patches or self._start:
+            self._view = bitstream.View(self._descriptor, self._start, self._size, patches)
         try:
-            sound = self._stack.enter_context(_SndFile(source, closefd=False))
+            sound = self._stack.enter_context(_SndFile(self._view or self._descriptor, closefd=False))
         except soundfile.LibsndfileError as error:
             raise DecoderError(error) from error
         if sound.frames == 0:  # also a header from before the length was known, which libav reads
             raise DecoderError("no frames")
         if not _LOWEST_RATE_HZ <= sound.samplerate <= _HIGHEST_RATE_HZ:
             raise DecoderError(f"{sound.samplerate} Hz")
+        if sound.format == "OGG" and bitstream.ogg_counts_back(self._descriptor, self._size):
+            raise DecoderError("its last page contradicts those before it")
         frame = bitstream.first_flac_frame(self._descriptor) if sound.format == "FLAC" else None
         if frame and (frame.sample_rate_hz or sound.samplerate, frame.channels) != (sound.samplerate, sound.channels):
             raise DecoderError("its frames have another rate or other channels")
@@ -202,12 +208,16 @@ class AudioFile:
 
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         try:
-            container = self._stack.enter_context(_open_container("fd:", fd=str(self._descriptor)))
+            if self._start:
+                opened = _open_container(bitstream.View(self._descriptor, self._start, self._size))
+            else:
+                opened = _open_container("fd:", fd=str(self._descriptor))
+            container = self._stack.enter_context(opened)
         except (av.FFmpegError, OSError) as error:
             if "moov atom not found" in str(error):  # an m4a or mp4 has its index at the end
                 sentence = "breaks off before its index: was it copied or downloaded whole?"
                 raise AudioError(self._path, Reason.DAMAGED, sentence) from error
-            if bitstream.is_cut_in_tag(self._descriptor, self._size):
+            if bitstream.tags_end(self._descriptor) > self._size:
                 sentence = "breaks off in its tag, before any sound: was it copied or downloaded whole?"
                 raise AudioError(self._path, Reason.DAMAGED, sentence) from error
             sentence = f"is not in a format that can be decoded, {_EXPECTED}"
@@ -287,7 +297,7 @@ class AudioFile:
                 yield from self._linked(starts)
             return
         decoded = yield from self._read_sndfile(self._sndfile, self._first)
-        position = self._size if self._is_patched else os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        position = self._view.position if self._view else os.lseek(self._descriptor, 0, os.SEEK_CUR)
         failed, declared = bool(self._sndfile.error), self._sndfile.frames
         if position >= self._size and decoded == declared and not failed and self._container == "flac":
             return

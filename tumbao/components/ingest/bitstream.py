@@ -63,6 +63,11 @@ class View(io.RawIOBase):
         self._patches = patches or {}
         self._position = start
 
+    @property
+    def position(self) -> int:
+        """Where in the file it is read next."""
+        return self._position
+
     def readable(self) -> bool:  # noqa: D102
         return True
 
@@ -335,6 +340,28 @@ def _ogg_links(descriptor: int) -> Iterator[int]:
         after = position + 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 0
 
 
+def ogg_counts_back(descriptor: int, size: int) -> bool:
+    """Tell whether the last page of an Ogg file, which says how long it is, contradicts the pages before it.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+    size : int
+        Of the file, in bytes.
+
+    Returns
+    -------
+    bool
+        True if it says less than they do, or nothing.
+    """
+    counts: dict[bytes, list[int]] = {}  # stream → samples up to the end of each page
+    for position in matches(descriptor, _OGG_PAGE, max(0, size - 4 * _TAIL_BYTES)):
+        if len(head := os.pread(descriptor, 18, position)) == 18:
+            counts.setdefault(head[14:18], []).append(int.from_bytes(head[6:14], "little", signed=True))
+    return any(stream[-1] < max(stream) or stream[-1] < 0 for stream in counts.values())
+
+
 def _last_page_is_cut(descriptor: int, size: int) -> bool:
     start = max(0, size - _TAIL_BYTES - 27)
     tail = os.pread(descriptor, size - start, start)
@@ -522,23 +549,28 @@ def _mp4_links(descriptor: int, size: int) -> Iterator[int]:
         position += length
 
 
-def is_cut_in_tag(descriptor: int, size: int) -> bool:
-    """Tell whether a file ends in the ID3 tag that it begins with.
+def tags_end(descriptor: int) -> int:
+    """Tell where the ID3v2 and APE tags end that a file begins with.
 
     Parameters
     ----------
     descriptor : int
         Of the file.
-    size : int
-        Of the file, in bytes.
 
     Returns
     -------
-    bool
-        False where there is no such tag, too.
+    int
+        In bytes; behind the file's end if it breaks off in a tag.
     """
-    head = os.pread(descriptor, 10, 0)
-    return len(head) == 10 and head[:3] == b"ID3" and max(head[6:]) < 0x80 and 10 + _synchsafe(head[6:]) > size
+    end = 0
+    while len(head := os.pread(descriptor, 32, end)) == 32:
+        if head[:3] == b"ID3" and max(head[6:10]) < 0x80:
+            end += 10 + _synchsafe(head[6:10]) + (10 if head[5] & 0x10 else 0)
+        elif head[:8] == b"APETAGEX":
+            end += 32 + int.from_bytes(head[12:16], "little")
+        else:
+            break
+    return end
 
 
 def links(descriptor: int, size: int, container: str) -> list[int]:
