@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao.components.images import decode_image, read_records, spread
+from tumbao.components.images import decode_image, first_of_each, read_records, spread
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.schema import record
@@ -32,7 +32,7 @@ def pattern(tmp_path: Path) -> str:
                 example = to_example(
                     to_png(image(level), PALETTE),
                     label=level // 10,
-                    genre="salsa",
+                    genre=("bachata", "cumbia", "salsa")[level // 10],
                     song=f"{level}.mp3",
                     fragment=level,
                     start_seconds=level / 2,
@@ -68,3 +68,20 @@ def test_images_are_taken_from_all_genres_in_turn(pattern: str) -> None:
 
 def test_no_more_images_are_given_than_there_are(pattern: str) -> None:
     assert len(spread(pattern, 100)) == 9
+
+
+def test_the_first_image_of_each_genre_is_found(pattern: str) -> None:
+    found = first_of_each(pattern, ("bachata", "cumbia", "merengue"))
+    assert {genre: features[record.FRAGMENT] for genre, features in found.items()} == {"bachata": 0, "cumbia": 10}
+
+
+def test_no_more_is_read_than_is_needed(pattern: str, tmp_path: Path) -> None:
+    whole = {count: spread(pattern, count) for count in (3, 4, 5)}
+    (tmp_path / "c-of-3.gz").write_bytes(b"no records")
+    with pytest.raises(tf.errors.DataLossError):
+        list(read_records(pattern))
+    assert list(first_of_each(pattern, ("salsa", "cumbia", "bachata"))) == ["salsa", "cumbia", "bachata"]
+    np.testing.assert_array_equal(spread(pattern, 3, genres=3), whole[3])
+    (tmp_path / "c-of-3.gz").unlink()
+    for count, images in whole.items():
+        np.testing.assert_array_equal(spread(pattern, count, genres=3), images)

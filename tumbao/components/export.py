@@ -92,7 +92,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     spec = MelSpec(**json.loads(mel_spec))
     target = path_utils.serving_model_dir(model.uri)
     io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
-    images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES)
+    genres = json.loads(place(f"{manifests}/catalog.json").read_bytes())["genres"]
+    images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES, len(genres))
     wanted = precisions.split()
     progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 3)
     with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:

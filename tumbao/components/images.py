@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,30 @@ def decode_image(png: bytes) -> np.ndarray:
     return tf.io.decode_png(png, channels=3).numpy()
 
 
-def spread(pattern: str, count: int) -> np.ndarray:
+def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Find the first record of each genre, and read no further.
+
+    Parameters
+    ----------
+    pattern : str
+        Glob pattern of GZIP TFRecord files.
+    genres : sequence of str
+        The genres to look for.
+
+    Returns
+    -------
+    first : dict of str to dict
+        Genre → its record's features, in the order of the genres; without those that there are none of.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for features in read_records(pattern):
+        found.setdefault(features[record.GENRE].decode(), features)
+        if found.keys() >= set(genres):
+            break
+    return {genre: found[genre] for genre in genres if genre in found}
+
+
+def spread(pattern: str, count: int, genres: int = 0) -> np.ndarray:
     """Take images of all genres in turn.
 
     Parameters
@@ -55,6 +78,8 @@ def spread(pattern: str, count: int) -> np.ndarray:
         Glob pattern of GZIP TFRecord files.
     count : int
         How many images, at most.
+    genres : int
+        How many genres there are, so that no more is read than is needed; 0 if that is not known.
 
     Returns
     -------
@@ -66,5 +91,7 @@ def spread(pattern: str, count: int) -> np.ndarray:
         pngs = by_genre.setdefault(features[record.LABEL], [])
         if len(pngs) < count:
             pngs.append(features[record.IMAGE])
+        if len(by_genre) == genres and min(map(len, by_genre.values())) * genres >= count:
+            break
     turns = [pngs[turn] for turn in range(count) for pngs in by_genre.values() if turn < len(pngs)]
     return np.stack([decode_image(png) for png in turns[:count]])

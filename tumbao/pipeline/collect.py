@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import ml_metadata as mlmd
@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
 from tumbao.components.gate import ACCURACY, OVERALL, read_figures
-from tumbao.components.images import decode_image, read_records
+from tumbao.components.images import decode_image, first_of_each
 from tumbao.components.ingest.manifest_rows import json_lines
 from tumbao.components.ingest.places import place
 from tumbao.components.pusher import REASON
@@ -181,7 +181,7 @@ def report_data(
         components=components,
         edges=edges,
         catalog=_catalog(config, artifacts),
-        samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"))),
+        samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"), config.genres)),
         search=_search(artifacts.uri("Tuner", "tuner_results")),
         history=_history(artifacts.uri("Trainer", "model_run")),
         evaluation=_evaluation(config, artifacts.uri("MobileCheck", "report")),
@@ -267,15 +267,11 @@ def remarks(song: dict[str, Any]) -> Iterator[str]:
         yield f"{song['silent']} {fragments} silent and left out"
 
 
-def _samples(examples: str | None) -> Iterable[data.SampleImage]:
-    seen: dict[str, data.SampleImage] = {}
-    for features in read_records(f"{examples}/Split-train/*.gz") if examples else ():
-        genre = features[record.GENRE].decode()
-        if genre not in seen:
-            image = decode_image(features[record.IMAGE])
-            song, start = features[record.SONG].decode(), features[record.START_SECONDS]
-            seen[genre] = data.SampleImage(genre, image, song, float(start))
-    return [seen[genre] for genre in sorted(seen)]
+def _samples(examples: str | None, genres: Sequence[str]) -> Iterable[data.SampleImage]:
+    found = first_of_each(f"{examples}/Split-train/*.gz", sorted(genres)) if examples else {}
+    for genre, features in found.items():
+        song, start = features[record.SONG].decode(), float(features[record.START_SECONDS])
+        yield data.SampleImage(genre, decode_image(features[record.IMAGE]), song, start)
 
 
 def _history(model_run: str | None) -> data.History | None:
