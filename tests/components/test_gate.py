@@ -7,9 +7,23 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+from google.protobuf import json_format
+from tensorflow_model_analysis.evaluators import metrics_validator
+from tensorflow_model_analysis.metrics.metric_types import MetricKey
+from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2, validation_result_pb2
 
-from tumbao.components.gate import ACCURACY, LOSS, OVERALL, Figure, eval_config, read_figures
+from tumbao.components.gate import (
+    ACCURACY,
+    LOSS,
+    OVERALL,
+    Figure,
+    eval_config,
+    read_failures,
+    read_figures,
+    read_thresholds,
+)
+from tumbao.components.push_reason import gate_failure
+from tumbao.components.report.data import GateRow
 
 GENRES = ("bachata", "salsa")
 
@@ -86,3 +100,75 @@ def test_a_model_without_a_name_is_the_candidate_and_bounds_around_a_figure_are_
     with tf.io.TFRecordWriter(str(tmp_path / "metrics-00000-of-00001.tfrecord")) as writer:
         writer.write(metrics.SerializeToString())
     assert read_figures(str(tmp_path), ACCURACY) == {OVERALL: Figure(0.7, None)}
+
+
+def judge(folder: Path, config: tfma.EvalConfig, found: dict[str, tuple[float, ...]]) -> str:
+    """Write what the Evaluator does, with TFMA's own verdict: by slice, the candidate's accuracy, the baseline's, and
+    their difference as TFMA has it.
+    """
+    config = tfma.utils.update_eval_config_with_defaults(
+        config, has_baseline=any(len(values) > 1 for values in found.values()), rubber_stamp=True
+    )
+    verdicts = []
+    with tf.io.TFRecordWriter(str(folder / "metrics-00000-of-00001.tfrecord")) as writer:
+        for genre, values in found.items():
+            names = ("candidate", "baseline") if len(values) > 1 else ("",)
+            write_slice(writer, genre, dict(zip(((ACCURACY, name) for name in names), values, strict=False)))
+            metrics = {MetricKey(ACCURACY, model_name=name): value for name, value in zip(names, values, strict=False)}
+            if len(values) > 1:
+                metrics[MetricKey(ACCURACY, model_name="candidate", is_diff=True)] = values[2]
+            verdicts.append(metrics_validator.validate_metrics(((("genre", genre),) if genre else (), metrics), config))
+    result = validation_result_pb2.ValidationResult(validation_ok=all(one.validation_ok for one in verdicts))
+    for one in verdicts:
+        result.metric_validations_per_slice.extend(one.metric_validations_per_slice)
+        metrics_validator.merge_details(result, one)
+    missing = metrics_validator.get_missing_slices(result.validation_details.slicing_details, config)
+    result.missing_slices.extend(missing)
+    with tf.io.TFRecordWriter(str(folder / "validations.tfrecord")) as writer:
+        writer.write(result.SerializeToString())
+    run = config_pb2.EvalRun(eval_config=config, version=tfma.version.VERSION)
+    (folder / "eval_config.json").write_text(json_format.MessageToJson(run))
+    return str(folder)
+
+
+def test_thresholds_are_shown_as_the_evaluator_found_them(tmp_path: Path, config: tfma.EvalConfig) -> None:
+    kept = "lower bound"
+    evaluation = judge(tmp_path, config, {"": (0.79,), "bachata": (0.5,), "salsa": (0.49,)})
+    assert read_thresholds(evaluation) == (
+        GateRow("accuracy", OVERALL, 0.79, 0.8, kept, None, False),
+        GateRow("recall", "bachata", 0.5, 0.5, kept, None, True),
+        GateRow("recall", "salsa", 0.49, 0.5, kept, None, False),
+    )
+    failures = [row for row in read_thresholds(evaluation) if not row.passed]
+    assert list(read_failures(evaluation)) == failures
+    assert gate_failure(evaluation) == (
+        "not blessed: accuracy is 0.790, at least 0.800 was asked; recall of salsa is 0.490, at least 0.500 was asked"
+    )
+
+
+@pytest.mark.parametrize("difference", [-0.01, -0.0100001])
+def test_a_difference_that_rounding_moves_over_the_bound_is_what_the_evaluator_took_it_for(
+    tmp_path: Path, config: tfma.EvalConfig, difference: float
+) -> None:
+    assert 0.89 - 0.9 < -0.01  # in floating point
+    genres = {genre: (1.0, 1.0, 0.0) for genre in GENRES}
+    evaluation = judge(tmp_path, config, {"": (0.89, 0.9, difference), **genres})
+    passed = difference == -0.01
+    change = GateRow("accuracy", OVERALL, 0.89, -0.01, "change against baseline", 0.9, passed)
+    rows = read_thresholds(evaluation)
+    assert len(rows) == 4
+    assert change in rows
+    assert [row.passed for row in rows].count(False) == (not passed)
+    assert tfma.load_validation_result(evaluation).validation_ok is passed
+
+
+def test_a_genre_without_test_fragments_is_named_as_what_the_evaluator_missed(
+    tmp_path: Path, config: tfma.EvalConfig
+) -> None:
+    evaluation = judge(tmp_path, config, {"": (1.0,), "bachata": (1.0,)})
+    assert [(row.slice_name, row.bound, row.passed) for row in read_thresholds(evaluation)] == [
+        (OVERALL, 0.8, True),
+        ("bachata", 0.5, True),
+        ("salsa", 0.5, False),
+    ]
+    assert gate_failure(evaluation) == "not blessed: recall of salsa could not be measured: no test fragment"

@@ -8,10 +8,13 @@ fragments.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 
+from tumbao.components.report.data import GateRow
 from tumbao.schema import record
 from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
 
@@ -126,8 +129,7 @@ def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
     """
     values: dict[str, dict[str, float]] = {}
     for slice_metrics in tfma.load_metrics(evaluation):
-        keys = slice_metrics.slice_key.single_slice_keys
-        name = keys[0].bytes_value.decode() if keys else OVERALL
+        name = _name(slice_metrics.slice_key)
         for item in slice_metrics.metric_keys_and_values:
             if item.key.name == metric and not item.key.is_diff:
                 kind = item.value.WhichOneof("type")
@@ -138,3 +140,81 @@ def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
         name: Figure(models[tfma.constants.CANDIDATE_KEY], models.get(tfma.constants.BASELINE_KEY))
         for name, models in values.items()
     }
+
+
+def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
+    """Read every threshold that the Evaluator looked at, and what it found.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+
+    Returns
+    -------
+    rows : tuple of GateRow
+        In the order of the configuration. Which ones failed is read, not computed.
+    """
+    config = tfma.load_eval_result(evaluation).config
+    thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
+    figures, failures = read_figures(evaluation, ACCURACY), read_failures(evaluation)
+    failed = {(row.slice_name, row.kind) for row in failures}
+    rows = []
+    for key, slices in thresholds.items():
+        if key.model_name not in ("", tfma.constants.CANDIDATE_KEY):
+            continue  # the baseline is held to nothing
+        for spec, threshold in slices:
+            name = dict(spec.feature_values).get(record.GENRE, OVERALL) if spec else OVERALL
+            wrapped = "change_threshold" if key.is_diff else "value_threshold"
+            row = _row(name, tfma.MetricThreshold(**{wrapped: threshold}), figures.get(name), passed=True)
+            rows.append(dataclasses.replace(row, passed=(name, row.kind) not in failed))
+    known = {(row.slice_name, row.kind) for row in rows}
+    rows += [row for row in failures if (row.slice_name, row.kind) not in known]
+    return tuple(sorted(rows, key=lambda row: row.slice_name != OVERALL))
+
+
+def read_failures(evaluation: str) -> tuple[GateRow, ...]:
+    """Read the thresholds that the Evaluator found missed.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+
+    Returns
+    -------
+    rows : tuple of GateRow
+        None of them is passed. A value is NaN where there was nothing to measure, as for a genre without fragments.
+    """
+    figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
+    return tuple(_failures(result, figures))
+
+
+def _failures(result: Any, figures: dict[str, Figure]) -> Iterator[GateRow]:
+    for one in result.metric_validations_per_slice:
+        name = _name(one.slice_key)
+        for failure in one.failures:
+            yield _row(name, failure.metric_threshold, figures.get(name), passed=False)
+    for spec in result.missing_slices:
+        name = dict(spec.feature_values).get(record.GENRE, OVERALL)
+        yield GateRow(_metric(name), name, math.nan, math.nan, "lower bound", None, False)
+
+
+def _row(name: str, threshold: Any, figure: Figure | None, *, passed: bool) -> GateRow:
+    value = math.nan if figure is None else figure.value
+    if threshold.HasField("change_threshold"):
+        bound, baseline = threshold.change_threshold.absolute.value, figure.baseline if figure else None
+        return GateRow(_metric(name), name, value, bound, "change against baseline", baseline, passed)
+    return GateRow(
+        _metric(name), name, value, threshold.value_threshold.lower_bound.value, "lower bound", None, passed
+    )
+
+
+def _metric(name: str) -> str:
+    """Name the metric: the accuracy in the slice of a genre is its recall."""
+    return "accuracy" if name == OVERALL else "recall"
+
+
+def _name(key: Any) -> str:
+    keys = key.single_slice_keys
+    return keys[0].bytes_value.decode() if keys else OVERALL

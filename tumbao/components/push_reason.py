@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 
-import tensorflow_model_analysis as tfma
-
-from tumbao.components.gate import ACCURACY, OVERALL, read_figures
+from tumbao.components.gate import ACCURACY, OVERALL, read_failures, read_figures
 from tumbao.components.ingest.places import place
-from tumbao.components.report.data import GateRow
 from tumbao.components.report.verdict import reason
 
 
@@ -43,22 +40,8 @@ def gate_failure(evaluation: str) -> str:
     sentence : str
         Each threshold with its slice, the value and the bound.
     """
-    figures = read_figures(evaluation, ACCURACY)
-    missed = []
-    for one in tfma.load_validation_result(evaluation).metric_validations_per_slice:
-        keys = one.slice_key.single_slice_keys
-        name = keys[0].bytes_value.decode() if keys else OVERALL
-        for failure in one.failures:
-            threshold, figure = failure.metric_threshold, figures[name]
-            metric = "accuracy" if name == OVERALL else "recall"
-            if failure.metric_key.is_diff:
-                bound = threshold.change_threshold.absolute.value
-                row = GateRow(metric, name, figure.value, bound, "change against baseline", figure.baseline, False)
-            else:
-                bound = threshold.value_threshold.lower_bound.value
-                row = GateRow(metric, name, figure.value, bound, "lower bound", None, False)
-            missed.append(reason(row))
-    return f"not blessed: {'; '.join(missed) or 'the evaluator gave no threshold that failed'}"
+    missed = "; ".join(map(reason, read_failures(evaluation)))
+    return f"not blessed: {missed or 'the evaluator gave no threshold that failed'}"
 
 
 def check_failure(agreement: str) -> str:

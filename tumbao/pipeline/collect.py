@@ -13,7 +13,7 @@ import numpy as np
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from tumbao.components.gate import ACCURACY, OVERALL, read_figures
+from tumbao.components.gate import read_thresholds
 from tumbao.components.images import decode_image, first_of_each
 from tumbao.components.ingest.manifest_rows import json_lines
 from tumbao.components.ingest.places import place
@@ -186,7 +186,7 @@ def report_data(
         history=_history(artifacts.uri("Trainer", "model_run")),
         evaluation=_evaluation(config, artifacts.uri("MobileCheck", "report")),
         songs=read_song_metrics(figures) if figures else None,
-        gate=_gate(config, artifacts),
+        gate=_gate(artifacts),
         mobile_check=_mobile_check(artifacts),
         artefacts=tuple(_artefacts(artifacts.uri("MobileCheck", "report"))),
         push=_push(artifacts),
@@ -300,24 +300,11 @@ def _evaluation(config: PipelineConfig, report: str | None) -> data.Evaluation |
     )
 
 
-def _gate(config: PipelineConfig, artifacts: Artifacts) -> data.Gate | None:
+def _gate(artifacts: Artifacts) -> data.Gate | None:
     evaluation = artifacts.uri("Evaluator", "evaluation")
     if evaluation is None:
         return None
-    figures = read_figures(evaluation, ACCURACY)
-    overall = figures[OVERALL]
-    rows = [_lower_bound("accuracy", OVERALL, overall.value, config.min_accuracy)]
-    if overall.baseline is not None:
-        bound = -config.max_accuracy_drop
-        passed = overall.value - overall.baseline >= bound
-        kind: data.GateKind = "change against baseline"
-        rows.append(data.GateRow("accuracy", OVERALL, overall.value, bound, kind, overall.baseline, passed))
-    rows += [_lower_bound("recall", genre, figures[genre].value, config.min_recall) for genre in config.genres]
-    return data.Gate(bool(artifacts.property("Evaluator", "blessing", "blessed")), tuple(rows))
-
-
-def _lower_bound(metric: str, name: str, value: float, bound: float) -> data.GateRow:
-    return data.GateRow(metric, name, value, bound, "lower bound", None, value >= bound)
+    return data.Gate(bool(artifacts.property("Evaluator", "blessing", "blessed")), read_thresholds(evaluation))
 
 
 def _mobile_check(artifacts: Artifacts) -> data.MobileCheck | None:

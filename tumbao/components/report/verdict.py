@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +86,8 @@ def reason(row: GateRow) -> str:
         Such as ``recall of salsa is 0.417, at least 0.500 was asked``.
     """
     name = row.metric if row.slice_name == "overall" else f"{row.metric} of {row.slice_name}"
+    if math.isnan(row.value):
+        return f"{name} could not be measured: no test fragment"
     if row.kind == "lower bound":
         return f"{name} is {row.value:.3f}, at least {row.bound:.3f} was asked"
     baseline = "no baseline" if row.baseline is None else f"{row.baseline:.3f} of the latest blessed model"
