@@ -151,7 +151,7 @@ def test_a_difference_that_rounding_moves_over_the_bound_is_what_the_evaluator_t
     tmp_path: Path, config: tfma.EvalConfig, difference: float
 ) -> None:
     assert 0.89 - 0.9 < -0.01  # in floating point
-    genres = {genre: (1.0, 1.0, 0.0) for genre in GENRES}
+    genres = dict.fromkeys(GENRES, (1.0, 1.0, 0.0))
     evaluation = judge(tmp_path, config, {"": (0.89, 0.9, difference), **genres})
     passed = difference == -0.01
     change = GateRow("accuracy", OVERALL, 0.89, -0.01, "change against baseline", 0.9, passed)

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
+from tumbao.components.ingest.splits import leaks
 from tumbao.components.report.data import (
     Artefact,
     Catalog,
@@ -180,6 +181,29 @@ def text_of(page: str) -> str:
     """What a reader reads: no tags, no style, spaces folded."""
     without_style = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", "", without_style)).split())
+
+
+def test_the_accuracy_and_the_loss_are_those_that_were_judged() -> None:
+    given = evaluation()
+    judged = scores(dataclasses.replace(given, accuracy=0.5, loss=1.25))
+    assert (judged.accuracy.value, judged.loss) == (0.5, 1.25)
+    own = scores(given)
+    assert dataclasses.replace(judged.accuracy, value=own.accuracy.value) == own.accuracy
+
+
+@pytest.mark.parametrize(
+    ("protocol", "method", "leaky"),
+    [("fragment", "stratified", True), ("fragment", "given", False), ("song", "given", False)],
+)
+def test_report_and_catalogue_have_one_meaning_of_leaky(
+    tmp_path: Path, protocol: str, method: str, leaky: bool
+) -> None:
+    whole = complete(protocol=protocol)
+    assert whole.catalog
+    catalog = dataclasses.replace(whole.catalog, method=method)
+    page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text("utf-8")
+    assert (catalog.leaky, "The split leaks" in page, leaks(protocol, method)) == (leaky, leaky, leaky)
+    assert ("Split as the library itself says" in page) == (method == "given")
 
 
 def test_wilson_interval_by_hand() -> None:

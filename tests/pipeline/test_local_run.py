@@ -273,6 +273,20 @@ def test_the_pushed_model_says_what_it_is(first: Outcome, model: ModelInfo) -> N
         assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
+def test_one_accuracy_stands_everywhere(place: Workplace, first: Outcome, model: ModelInfo) -> None:
+    judged = model.metrics["test_accuracy"]
+    assert first.record.accuracy == judged
+    assert f"accuracy  {judged:.1%} of the test fragments" in first.out
+    text = first.page.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"<dt>Fragments recognised</dt><dd>{100 * judged:.1f} %" in text
+    assert re.search(rf"<td>overall</td><td class=\"n\">{judged:.4f}", text)
+    card = (first.versions[-1] / ASSETS_FOLDER / "model_card.md").read_text("utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert f"| {100 * judged:.1f} % [" in card.partition("| fragments |")[2].partition("\n")[0]
+    (event,) = (json.loads(line) for line in (place.workspace / "pushed" / "pushes.jsonl").read_text().splitlines()[:1])
+    assert (event["accuracy"], f"accuracy {judged:.3f}" in event["why"]) == (judged, True)
+    assert f"{judged:.1%}" in place.tumbao("runs", "--workspace", "workspace").stdout
+
+
 def test_the_pushed_model_knows_how_sure_it_must_be(place: Workplace, first: Outcome, model: ModelInfo) -> None:
     (figures,) = place.workspace.glob("pipeline/SongEvaluation/figures/*")
     metrics = SongMetrics.from_json(json.loads((figures / "song_metrics.json").read_text()))

@@ -205,9 +205,7 @@ def _row(name: str, threshold: Any, figure: Figure | None, *, passed: bool) -> G
     if threshold.HasField("change_threshold"):
         bound, baseline = threshold.change_threshold.absolute.value, figure.baseline if figure else None
         return GateRow(_metric(name), name, value, bound, "change against baseline", baseline, passed)
-    return GateRow(
-        _metric(name), name, value, threshold.value_threshold.lower_bound.value, "lower bound", None, passed
-    )
+    return GateRow(_metric(name), name, value, threshold.value_threshold.lower_bound.value, "lower bound", None, passed)
 
 
 def _metric(name: str) -> str:

@@ -497,6 +497,7 @@ def watch(
 
 
 def _run(asked: LocalRun) -> int:
+    from tumbao.components.ingest.splits import leaks
     from tumbao.pipeline import local, runs
     from tumbao.pipeline.answers import SYNTHETIC_WARNING
 
@@ -514,7 +515,7 @@ def _run(asked: LocalRun) -> int:
         "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",
         "log": folder / runs.LOG_FILE,
     }
-    if record.accuracy is not None and record.protocol == Split.FRAGMENT.value:
+    if record.accuracy is not None and leaks(record.protocol):
         lines["accuracy"] = f"{lines['accuracy']} (leaky: fragments of one song stand on both sides of the split)"
     if record.accuracy is not None and record.synthetic:
         lines["accuracy"] = f"{lines['accuracy']} (synthetic library)"
@@ -920,6 +921,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """List the runs with data, accuracy, blessed or not."""
     from rich.table import Table
 
+    from tumbao.components.ingest.splits import leaks
     from tumbao.pipeline.runs import UNREADABLE, read_runs
 
     records = read_runs(workspace)
@@ -931,7 +933,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
             record.run,
             escape(record.library) + (" (synthetic library)" if record.synthetic else ""),
             str(record.songs or ""),
-            record.protocol + (" (leaky)" if record.protocol == Split.FRAGMENT.value else ""),
+            record.protocol + (" (leaky)" if leaks(record.protocol) else ""),
             f"{record.accuracy:.1%}" if record.accuracy is not None else "",
             "yes" if record.blessed else "no",
             record.outcome,

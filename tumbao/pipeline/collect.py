@@ -13,7 +13,7 @@ import numpy as np
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
-from tumbao.components.gate import read_thresholds
+from tumbao.components.gate import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
 from tumbao.components.images import decode_image, first_of_each
 from tumbao.components.ingest.manifest_rows import json_lines
 from tumbao.components.ingest.places import place
@@ -184,7 +184,7 @@ def report_data(
         samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"), config.genres)),
         search=_search(artifacts.uri("Tuner", "tuner_results")),
         history=_history(artifacts.uri("Trainer", "model_run")),
-        evaluation=_evaluation(config, artifacts.uri("MobileCheck", "report")),
+        evaluation=_evaluation(config, artifacts),
         songs=read_song_metrics(figures) if figures else None,
         gate=_gate(artifacts),
         mobile_check=_mobile_check(artifacts),
@@ -240,6 +240,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> data.Catalog | Non
         split_seed=description["seed"],
         warnings=tuple(warnings),
         folded=tuple(description.get("folded", ())),
+        method=description["method"],
     )
 
 
@@ -288,8 +289,9 @@ def _search(results: str | None) -> Search | None:
     return read_search(results) if results else None
 
 
-def _evaluation(config: PipelineConfig, report: str | None) -> data.Evaluation | None:
-    if report is None:
+def _evaluation(config: PipelineConfig, artifacts: Artifacts) -> data.Evaluation | None:
+    report, judged = artifacts.uri("MobileCheck", "report"), artifacts.uri("Evaluator", "evaluation")
+    if report is None or judged is None:
         return None
     lines = json_lines(f"{report}/predictions.jsonl")
     return data.Evaluation(
@@ -297,6 +299,8 @@ def _evaluation(config: PipelineConfig, report: str | None) -> data.Evaluation |
         labels=np.array([line["label"] for line in lines]),
         probabilities=np.array([line["probabilities"] for line in lines]),
         songs=np.array([line["song"] for line in lines]),
+        accuracy=read_figures(judged, ACCURACY)[OVERALL].value,
+        loss=read_figures(judged, LOSS)[OVERALL].value,
     )
 
 

@@ -25,7 +25,6 @@ from tumbao.components.ingest.places import place
 from tumbao.components.model_card.provenance import versions
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
-from tumbao.components.report.scores import scores
 from tumbao.components.report.verdict import verdict
 from tumbao.pipeline import collect
 from tumbao.pipeline.config import UsageError
@@ -128,7 +127,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         outcome="failed" if error else decision.outcome,
         sentence=error or decision.sentence,
         songs=report.catalog.ingested if report.catalog else 0,
-        accuracy=scores(report.evaluation).accuracy.value if report.evaluation else None,
+        accuracy=gate.accuracy if gate else None,
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )

@@ -12,7 +12,8 @@ from tumbao.components.comparison.differences import Difference, Leak, differenc
 from tumbao.components.comparison.pool import pools
 from tumbao.components.comparison.scores import Score, score
 from tumbao.components.comparison.tally import tally
-from tumbao.components.comparison.trial import PROTOCOLS, Trial
+from tumbao.components.comparison.trial import Trial
+from tumbao.components.ingest.splits import PROTOCOLS, leaks
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Board:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song could stand on both sides of the split."""
-        return self.protocol == "fragment"
+        return leaks(self.protocol)
 
 
 @dataclass(frozen=True)

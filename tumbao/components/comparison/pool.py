@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumbao.components.comparison.trial import Trial
+from tumbao.components.ingest.splits import leaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ def _seed(folds: Sequence[Trial]) -> Pool:
     order = np.argsort(together, kind="stable")
     songs, starts, counts = np.unique(together[order], return_index=True, return_counts=True)
     labels = np.concatenate([trial.labels for trial in folds])[order]
-    if folds[0].protocol != "fragment" and sum(len(set(trial.songs)) for trial in folds) > len(songs):
+    if not leaks(folds[0].protocol) and sum(len(set(trial.songs)) for trial in folds) > len(songs):
         raise ValueError(f"Expected each song in one fold. Received: a song in several folds of {_name(folds[0])}")
     if not np.array_equal(labels, np.repeat(labels[starts], counts)):
         raise ValueError(f"Expected one label for a song. Received: other labels in another fold of {_name(folds[0])}")

@@ -15,6 +15,7 @@ import numpy as np
 from tumbao.components.comparison.bootstrap import interval
 from tumbao.components.comparison.pool import Pool
 from tumbao.components.comparison.tally import Figures, Floats, Tally, figures
+from tumbao.components.ingest.splits import leaks
 from tumbao.components.report.intervals import wilson_interval
 
 ENOUGH = 3
@@ -115,7 +116,7 @@ class Score:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song could stand on both sides of the split."""
-        return self.protocol == "fragment"
+        return leaks(self.protocol)
 
 
 def score(pool: Pool, sums: Tally, weights: Floats) -> Score:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tumbao.components.ingest.splits import PROTOCOLS, leaks
 from tumbao.components.ingest.whole_folder import whole
 from tumbao.components.report.data import SplitProtocol
 from tumbao.serving.song import validate
@@ -19,9 +20,6 @@ FACTS_FILE = "trial.json"
 
 ANSWERS_FILE = "answers.npz"
 """Labels, songs and probabilities."""
-
-PROTOCOLS = ("song", "artist", "fragment")
-"""What a split keeps together; the first that there is, is the one that models are ranked by."""
 
 _ARRAYS = ("labels", "songs", "probabilities")
 
@@ -122,7 +120,7 @@ class Trial:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song could stand on both sides of the split."""
-        return self.protocol == "fragment"
+        return leaks(self.protocol)
 
     @property
     def accuracy(self) -> float:

@@ -28,7 +28,7 @@ from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
-from tumbao.components.ingest.splits import artists_on_two_sides, given_splits, split_songs
+from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole_folder
 from tumbao.schema.mel_spec import MelSpec
@@ -367,9 +367,6 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
     return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
 
 
-GIVEN = "given"
-"""The split method that takes the library's own splits; the others are `splits.METHODS`, and `FIXED`."""
-
 FIXED = "fixed"
 """The split method that keeps the test songs of the first split drawn so, see `fixed_tests`."""
 
@@ -463,7 +460,7 @@ def write_manifests(
         "protocol": protocol,
         "method": method,
         "artists_on_two_sides": artists_on_two_sides(assignment, artists),
-        "leaky": protocol == "fragment" and method != GIVEN,
+        "leaky": leaks(protocol, method),
         "seed": seed,
     }
     licences = collections.Counter({song.song: song.licence for song in catalog.songs}.values())

@@ -30,6 +30,9 @@ PROTOCOLS: tuple[str, ...] = ("song", "artist", "fragment")
 METHODS: tuple[str, ...] = ("stratified", "stable")
 """How units are dealt out: by their share of each genre, or by their hash alone."""
 
+GIVEN = "given"
+"""The method of a library that brings its own splits, each by song."""
+
 _HELD_OUT_SHARE = 0.1
 
 Assignment = dict[str, dict[str, list[int]]]
@@ -38,6 +41,24 @@ Assignment = dict[str, dict[str, list[int]]]
 
 Songs = Mapping[str, Mapping[str, int]]
 """Genre → song → number of its fragments."""
+
+
+def leaks(protocol: str, method: str = "") -> bool:
+    """Tell whether fragments of one song can stand on both sides of a split.
+
+    Parameters
+    ----------
+    protocol : str
+        One of `PROTOCOLS`.
+    method : str
+        How the split was drawn, see `catalog.write_manifests`.
+
+    Returns
+    -------
+    leaky : bool
+        Whether figures of its test split are too good.
+    """
+    return protocol == "fragment" and method != GIVEN
 
 
 def split_songs(

@@ -119,6 +119,8 @@ class Card:
             labels=np.array([one["label"] for one in self.tested]),
             probabilities=np.array([one["probabilities"] for one in self.tested]),
             songs=np.array([one["song"] for one in self.tested]),
+            accuracy=self.accuracy,
+            loss=self.loss,
         )
 
     @cached_property

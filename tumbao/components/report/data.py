@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tumbao.components.ingest.splits import leaks
 from tumbao.components.search import Search
 from tumbao.components.song_metrics import SongMetrics
 from tumbao.schema.mel_spec import MelSpec
@@ -149,6 +150,8 @@ class Catalog:
         What is too small to be trusted, as whole sentences.
     folded : tuple of str
         Sub-genres whose songs count for their genre, each with the reason.
+    method : str
+        How the split was drawn, see `catalog.write_manifests`.
 
     Raises
     ------
@@ -165,6 +168,7 @@ class Catalog:
     split_seed: int
     warnings: tuple[str, ...]
     folded: tuple[str, ...] = ()
+    method: str = ""
 
     def __post_init__(self) -> None:
         if self.found != self.ingested + len(self.rejected):
@@ -176,7 +180,7 @@ class Catalog:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song can stand on both sides of the split."""
-        return self.protocol == "fragment"
+        return leaks(self.protocol, self.method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +265,9 @@ class Evaluation:
         The model's answer, rows sum to 1.
     songs : numpy.ndarray of str [n]
         The song of each fragment; all fragments of a song have one label.
+    accuracy, loss : float or None
+        What the Evaluator measured on these fragments, for the gate and `model.json`; None where it is computed from
+        the answers.
 
     Raises
     ------
@@ -272,6 +279,8 @@ class Evaluation:
     labels: npt.NDArray[np.integer]
     probabilities: npt.NDArray[np.floating]
     songs: npt.NDArray[np.str_]
+    accuracy: float | None = None
+    loss: float | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -332,6 +341,11 @@ class Gate:
 
     blessed: bool
     rows: tuple[GateRow, ...]
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy that was judged; None where no threshold is on it."""
+        return next((row.value for row in self.rows if row.metric == "accuracy"), None)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ never predicted, or has no fragment) is NaN. Rows of the confusion matrix are th
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -90,12 +91,13 @@ def scores(evaluation: Evaluation) -> Scores:
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(evaluation.genres), len(evaluation.genres)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
+    share = interval_over_songs(predicted == labels, evaluation.songs)
     of_truth = np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0)
     return Scores(
         fragments=len(labels),
         songs=len(np.unique(evaluation.songs)),
-        loss=float(-np.log(of_truth).mean()),
-        accuracy=interval_over_songs(predicted == labels, evaluation.songs),
+        loss=float(-np.log(of_truth).mean()) if evaluation.loss is None else evaluation.loss,
+        accuracy=share if evaluation.accuracy is None else dataclasses.replace(share, value=evaluation.accuracy),
         confusion=confusion,
         genres=genre_scores(confusion, evaluation.genres),
         main=scores(_rolled_up(evaluation)) if has_subgenres(evaluation.genres) else None,
