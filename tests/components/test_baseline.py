@@ -82,6 +82,21 @@ def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[in
     }
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_latest_verdict_on_a_model_counts_whatever_order_they_come_in(turned: bool) -> None:
+    verdicts = [*BLESSINGS, (15, 4, False), (16, 2, False), (17, 2, True)]
+    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
+        store(dict.fromkeys(range(1, 6), SALSA)),
+        {
+            "model": [model(number) for number in range(1, 6)][:: -1 if turned else 1],
+            "model_blessing": [blessing(*one) for one in verdicts][:: -1 if turned else 1],
+            CANDIDATE: [model(5)],
+        },
+    )
+    assert resolved is not None
+    assert [one.id for key in ("model", "model_blessing") for one in resolved[key]] == [2, 17]
+
+
 @pytest.mark.parametrize(
     ("models", "blessings"),
     [([1], []), ([1], BLESSINGS[:1]), ([1, 3], [BLESSINGS[0], BLESSINGS[2]])],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-from tumbao.components.export import CALIBRATION_IMAGES
+from tumbao.components.export import CALIBRATION_IMAGES, _describe
+from tumbao.components.gate import ACCURACY, LOSS
 from tumbao.components.images import spread
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_example, to_png
@@ -48,3 +51,20 @@ def test_genres_take_turns(tmp_path: Path, labels: list[int], count: int, levels
 
 def test_calibration_sees_more_than_a_hundred_images() -> None:
     assert CALIBRATION_IMAGES >= 100
+
+
+def test_songs_are_counted_once_and_only_those_that_have_fragments(tmp_path: Path) -> None:
+    lines = [("a", "train", 2), ("a", "train", 3), ("b", "train", 0), ("c", "val", 1), ("d", "test", 4)]
+    told = [{"song": song, "split": split, "fragments": fragments} for song, split, fragments in lines]
+    (tmp_path / "ingested.jsonl").write_text("\n".join(map(json.dumps, told)))
+    library = {"library": "l", "synthetic": True, "genres": ["salsa"], "protocol": "song", "leaky": False, "seed": 7}
+    (tmp_path / "catalog.json").write_text(json.dumps(library))
+    metrics = metrics_for_slice_pb2.MetricsForSlice()
+    for name in (ACCURACY, LOSS):
+        item = metrics.metric_keys_and_values.add()
+        item.key.name, item.value.double_value.value = name, 0.5
+    with tf.io.TFRecordWriter(str(tmp_path / "metrics-00000-of-00001.tfrecord")) as writer:
+        writer.write(metrics.SerializeToString())
+    info = _describe(MelSpec(), str(tmp_path), str(tmp_path / "ingested.jsonl"), str(tmp_path), {})
+    assert info.training_data.songs == {"train": 1, "val": 1, "test": 1}
+    assert info.training_data.fragments == {"train": 5, "val": 1, "test": 4}

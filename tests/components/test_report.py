@@ -201,7 +201,9 @@ def test_report_and_catalogue_have_one_meaning_of_leaky(
     whole = complete(protocol=protocol)
     assert whole.catalog
     catalog = dataclasses.replace(whole.catalog, method=method)
-    page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text("utf-8")
+    page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text(
+        "utf-8"
+    )
     assert (catalog.leaky, "The split leaks" in page, leaks(protocol, method)) == (leaky, leaky, leaky)
     assert ("Split as the library itself says" in page) == (method == "given")
 

@@ -10,9 +10,11 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from rich.console import Console
+from tfx import v1 as tfx
+from tfx.orchestration.pipeline import RunOptions
 
 from tumbao.components.ingest.fixed_tests import KEPT_FILE
-from tumbao.pipeline import execution
+from tumbao.pipeline import collect, execution
 from tumbao.pipeline.execution import _interrupted
 from tumbao.pipeline.local import LocalRun
 from tumbao.pipeline.runs import RunRecord
@@ -37,6 +39,23 @@ def test_an_error_is_no_interruption() -> None:
     error = RuntimeError("a fault")
     error.__cause__ = ValueError("of its own")
     assert not _interrupted(error)
+
+
+def test_a_run_has_one_name_in_the_workspace_and_in_ml_metadata(tmp_path: Path) -> None:
+    (tmp_path / "schema.pbtxt").touch()
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
+    schema = tfx.components.ImportSchemaGen(schema_file=str(tmp_path / "schema.pbtxt"))
+    root = str(tmp_path / "pipeline")
+    pipeline = tfx.dsl.Pipeline("tumbao", root, components=[schema], metadata_connection_config=connection)
+    said = io.StringIO()
+    with Watch(Console(file=said)) as watch:
+        assert execution._run(pipeline, None, "20260102-030405", watch) is None
+        again = RunOptions(from_nodes=[schema.id])
+        assert execution._run(pipeline, again, "20260102-030406", watch) is None
+    for name in ("20260102-030405", "20260102-030406"):
+        found = collect.run_artifacts(connection, run=name)
+        assert (found.run, set(found.outputs)) == (name, {("ImportSchemaGen", "schema")})
+    assert collect.run_artifacts(connection).run == "20260102-030406"
 
 
 def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

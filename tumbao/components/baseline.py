@@ -57,6 +57,10 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
         left_out = {artifact.id for artifact in candidates}
         tasks = [_task(store, artifact) for artifact in candidates]
         others = {key: [one for one in artifacts if one.id not in left_out] for key, artifacts in others.items()}
+        judged = sorted(others["model_blessing"], key=lambda one: one.id)  # the latest verdict on a model counts
+        others["model_blessing"] = list(
+            {one.get_int_custom_property("current_model_id"): one for one in judged}.values()
+        )
         others["model"] = self._eligible([one for one in others["model"] if _task(store, one) in tasks], candidates)
         resolved = super().resolve_artifacts(store, others)
         return {**resolved, CANDIDATE: []} if resolved is not None else None

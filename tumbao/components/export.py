@@ -126,7 +126,10 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
             synthetic=library["synthetic"],
             library=library["library"],
             catalog_digest=Path(manifests).name,
-            songs={split: sum(song["split"] == split for song in songs) for split in SPLITS},
+            songs={
+                split: len({song["song"] for song in songs if song["split"] == split and song["fragments"]})
+                for split in SPLITS
+            },
             fragments={split: fragments[split] for split in SPLITS},
         ),
         split=Split(library["protocol"], library["leaky"], library["seed"]),
