@@ -118,12 +118,6 @@ def test_files_by_libav_keep_length_level_and_pitch(
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
 
 
-def test_surround_counts_all_its_channels(tmp_path: Path, tone: Tone) -> None:
-    path = write_libav(tmp_path / "a.m4a", tone(5, rate=48_000), 48_000, "aac", "fltp", "5.1")
-    middle = decode(path, RATE).samples[RATE : 4 * RATE]  # the sixth channel is for low frequencies and has no 440 Hz
-    assert np.sqrt(np.mean(middle**2)) == pytest.approx(5 / 6 * 0.5 / np.sqrt(2), rel=0.05)
-
-
 @pytest.mark.parametrize("rate", [8_000, 32_000, 44_100, 48_000, 96_000])
 def test_resampling_keeps_the_tone(tmp_path: Path, tone: Tone, rate: int) -> None:
     soundfile.write(tmp_path / "a.wav", tone(4, hz=1_000, rate=rate), rate, subtype="FLOAT")
@@ -138,20 +132,6 @@ def test_what_lies_above_half_the_rate_does_not_fold_back(tmp_path: Path, tone: 
     spectrum = np.abs(np.fft.rfft(decode(tmp_path / "a.wav", RATE).samples))
     hz = np.linspace(0, RATE / 2, len(spectrum))
     assert spectrum[hz > 1_000].max() < 1e-3 * spectrum.max()
-
-
-def test_channels_are_averaged(tmp_path: Path, tone: Tone) -> None:
-    left, right = tone(3), tone(3, hz=700)
-    soundfile.write(tmp_path / "a.wav", np.stack([left, right, 0 * left], axis=1), RATE, subtype="FLOAT")
-    np.testing.assert_allclose(decode(tmp_path / "a.wav", RATE).samples, (left + right) / 3, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
-@pytest.mark.parametrize("channels", [1, 2, 5, 8])
-def test_up_to_eight_channels_are_averaged(tmp_path: Path, tone: Tone, name: str, channels: int) -> None:
-    soundfile.write(tmp_path / name, np.stack([tone(3)] + [0 * tone(3)] * (channels - 1), axis=1), RATE)
-    middle = decode(tmp_path / name, RATE).samples[RATE : 2 * RATE]
-    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2) / channels, rel=0.05)
 
 
 def test_beyond_full_scale_is_scaled_and_keeps_its_shape(tmp_path: Path, tone: Tone) -> None:

@@ -101,6 +101,7 @@ def test_the_guides_program_answers_as_python_does(
 ) -> None:
     seconds = np.arange(31 * rate) / rate
     channels = gain * np.stack([np.sin(2 * np.pi * hz * seconds) for hz in (440, 3_000)], axis=1)
+    channels[10 * rate :, 1] = 0.05 - 0.95 * channels[10 * rate :, 0]  # channels that cancel, and an offset
     soundfile.write(tmp_path / "song.wav", channels, rate, subtype="PCM_16")
     command = [str(program), str(tmp_path / "song.wav"), str(model), str(tmp_path / "mine.f32")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

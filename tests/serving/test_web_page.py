@@ -204,7 +204,7 @@ def test_sound_is_resampled_as_the_reference_does(page: Page, rng: np.random.Gen
         f"""(async () => {{
             const {{ mix, resample }} = await import("./audio.js");
             const channels = {json.dumps(channels.tolist())}.map((channel) => Float32Array.from(channel));
-            return Array.from(resample(mix(channels), {rate}, 22050));
+            return Array.from(resample(mix(channels, {rate}), {rate}, 22050));
         }})()"""
     )
     np.testing.assert_allclose(ours, edge_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)

@@ -3,7 +3,13 @@
 A copy stands in every push under `edge/`; it needs Python and NumPy and nothing else. From a file's samples to what
 goes into the model:
 
-1. **Mix**: at the file's own rate, each sample is the average of all channels.
+1. **Mix**: at the file's own rate, each sample is the weighted mean of all channels, see `WEIGHTS`; of mono and stereo
+   it is the mean. For each whole second of the file (what is left over goes with the last one, and a shorter song is
+   one) two things are decided from C, the covariance of the channels in that second. With weights w that sum to 1:
+   if w·C·w < `MIN_POWER` · sum(w_i² C_ii), channels cancel; then in their order, from the second on, each whose
+   covariance with the mix of those before it is negative gets the weight -w_i. And if the square of the mix's mean is
+   more than `MAX_OFFSET_POWER` of its variance, that mean is subtracted. Where a second is mixed otherwise than the one
+   before it, its first rate // `FADES_A_SECOND` samples fade linearly from the former mix to its own.
 2. **Resample**, if the rate is another one. With r = rate_out / rate_in and s = min(1, r), sample m of the result is
    the sum over n of x[n] · h(m / r - n), where outside the song x is 0 and
    h(t) = s·c · sinc(s·c·t) · I0(β·sqrt(1 - (s·t / L)²)) / I0(β) where s·t is between -L and L, else 0,
@@ -30,6 +36,30 @@ import numpy as np
 
 SILENCE = 1e-4
 """A fragment that is nowhere louder than this is silent."""
+
+MIN_POWER = 0.5
+"""Power of a mix below which channels cancel, as a share of what uncorrelated channels would give it."""
+
+MAX_OFFSET_POWER = 0.5
+"""Largest power of a constant offset, as a share of the mix's."""
+
+FADES_A_SECOND = 20
+"""A fade lasts 50 ms."""
+
+_CENTRE, _SURROUND = 2**0.5, 0.5**0.5
+WEIGHTS = {
+    3: (1, 1, _CENTRE),
+    4: (1, 1, _SURROUND, _SURROUND),
+    5: (1, 1, _CENTRE, _SURROUND, _SURROUND),
+    6: (1, 1, _CENTRE, 0, _SURROUND, _SURROUND),
+    7: (1, 1, _CENTRE, 0, 1, _SURROUND, _SURROUND),
+    8: (1, 1, _CENTRE, 0, _SURROUND, _SURROUND, _SURROUND, _SURROUND),
+}
+"""By number of channels in the order of WAVE, before they are divided by their sum; of other numbers all are equal.
+
+From six on the fourth is the one for low frequencies. Where a file names other loudspeakers, take theirs: 1 for front
+left and right and for a rear centre, sqrt(2) for the centre, sqrt(1/2) for the surrounds, 0 for low frequencies.
+"""
 
 CUTOFF = 0.956872
 """Where the filter halves, as a share of half the lower rate."""
@@ -66,6 +96,53 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
             raise ValueError(f"{path}: expected samples of 2 bytes. Received: {file.getsampwidth()}")
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32_768
         return samples.reshape(-1, file.getnchannels()), file.getframerate()
+
+
+def mix(channels: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Mix.
+
+    Parameters
+    ----------
+    channels : np.ndarray [shape=(n, channels), dtype=float32]
+        The song's samples.
+    rate_hz : int
+        Their rate, in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float32]
+        Mono samples.
+    """
+    count = channels.shape[1]
+    weights = np.array(WEIGHTS.get(count, [1] * count), np.float64)
+    weights /= weights.sum()
+    seconds = max(1, len(channels) // rate_hz)
+    mono = np.empty(len(channels), np.float32)
+    before = None
+    for second in range(seconds):
+        gains, offset = _gains(channels[second * rate_hz : (second + 1) * rate_hz], weights)
+        part = slice(second * rate_hz, (second + 1) * rate_hz if second < seconds - 1 else None)
+        mono[part] = channels[part] @ gains - offset
+        if before is not None and not (offset == before[1] and np.array_equal(gains, before[0])):
+            fade = np.arange(1, rate_hz // FADES_A_SECOND + 1) / (rate_hz // FADES_A_SECOND)
+            part = slice(part.start, part.start + len(fade))
+            former = channels[part] @ before[0] - before[1]
+            mono[part] = former + fade * (mono[part] - former)
+        before = gains, offset
+    return mono
+
+
+def _gains(second: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    means = second.mean(axis=0, dtype=np.float64)
+    centred = second - means
+    covariance = centred.T @ centred / len(second)
+    gains = weights.copy()
+    if weights @ covariance @ weights < MIN_POWER * (weights**2 @ covariance.diagonal()):
+        for channel in range(1, len(gains)):
+            if gains[:channel] @ covariance[:channel, channel] < 0:
+                gains[channel] *= -1
+    offset = float(gains @ means)
+    return gains, offset if offset**2 > MAX_OFFSET_POWER * (gains @ covariance @ gains) else 0.0
 
 
 def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarray:
@@ -123,7 +200,7 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
     fragment : np.ndarray [shape=(fragment_samples,), dtype=float32]
         What goes into the model as `waveform`; silent ones are left out.
     """
-    samples = resample(channels.mean(axis=1), rate_hz, rate_out_hz)
+    samples = resample(mix(channels, rate_hz), rate_hz, rate_out_hz)
     missing = max(0, fragment_samples - len(samples))
     samples = np.concatenate([samples, np.zeros(missing, np.float32)])
     for start in range(0, len(samples) - fragment_samples + 1, fragment_samples):

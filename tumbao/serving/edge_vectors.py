@@ -65,12 +65,17 @@ def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
 
 
 def _write_wav(path: Path) -> None:
-    """Write a rising tone on the left, chords and a beat on the right; what lies above 11 kHz has to vanish."""
+    """Write a rising tone on the left, chords and a beat on the right; what lies above 11 kHz has to vanish.
+
+    In the third second the channels cancel and the right one has an offset.
+    """
     time = np.arange(SECONDS * RATE_HZ) / RATE_HZ
     rising = 0.5 * np.sin(2 * np.pi * (100 + 2_000 * time) * time)  # 100 Hz to 16.1 kHz
     chord = sum(np.sin(2 * np.pi * hz * time) for hz in (220.0, 277.2, 329.6)) / 6
     beat = np.random.default_rng(0).uniform(-0.4, 0.4, len(time)) * np.exp(-20 * (time % 0.5))
     channels = np.stack([rising, chord + beat], axis=1)
+    third = slice(2 * RATE_HZ, 3 * RATE_HZ)
+    channels[third, 1] = 0.4 - 0.95 * channels[third, 0]
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)

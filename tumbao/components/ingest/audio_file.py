@@ -38,6 +38,20 @@ _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before the
 _SIGN_SECONDS = 60.0  # so much sound is skipped at once, at most
 _WITHOUT_CONTAINER = ("ac3", "eac3", "dts", "wv")  # bytes behind their last frame are no damage
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
+_GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
+_SNDFILE_SPEAKERS = (
+    *("", "FC", "FL", "FR", "FC", "FL", "FR", "FC", "BC", "BL", "BR", "LFE"),
+    *("FLC", "FRC", "SL", "SR"),
+)
+_VORBIS_SPEAKERS = {
+    3: "FL FC FR",
+    4: "FL FR BL BR",
+    5: "FL FC FR BL BR",
+    6: "FL FC FR BL BR LFE",
+    7: "FL FC FR SL SR BC LFE",
+    8: "FL FC FR SL SR BL BR LFE",
+}
+"""Of Vorbis and Opus, by number of channels."""
 
 
 class Block(NamedTuple):
@@ -49,10 +63,13 @@ class Block(NamedTuple):
         The next samples.
     sample_rate_hz : int
         Their sampling rate, in Hz.
+    speakers : tuple of str
+        Names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not tell.
     """
 
     samples: np.ndarray
     sample_rate_hz: int
+    speakers: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,7 +300,7 @@ class AudioFile:
             self.decoded_seconds += count / rate
             skipped = min(count, max(0, round((self._first / self.header.sample_rate_hz - start) * rate)))
             if skipped < count or self.decoded_seconds // _SIGN_SECONDS > start // _SIGN_SECONDS:
-                yield Block(block.samples[:, skipped:], rate)
+                yield block._replace(samples=block.samples[:, skipped:])
         cut = bitstream.breaks_off(self._descriptor, self._size, self._container)
         self.truncated = self._is_damaged if cut is None else cut
 
@@ -321,10 +338,11 @@ class AudioFile:
         self.decoded_seconds = position / sound.samplerate
         sound.tolerates_errors = True
         frames = max(1, _BLOCK_SAMPLES // sound.channels)
+        speakers = _speakers(sound)
         # not SoundFile.blocks(): after a short read it hands out the former block once more
         while len(block := sound.read(frames, dtype="float32", always_2d=True)):
             position += len(block)
-            yield Block(block.T, sound.samplerate)
+            yield Block(block.T, sound.samplerate, speakers)
             if sound.error:
                 break
         return position
@@ -363,7 +381,8 @@ class AudioFile:
                     failure = DecoderError("a part of its last packet is missing") if packet.is_corrupt else None
                 for frame in frames:
                     if frame.samples and _LOWEST_RATE_HZ <= frame.sample_rate <= _HIGHEST_RATE_HZ:
-                        yield Block(_to_float(frame), frame.sample_rate)
+                        speakers = tuple(channel.name for channel in frame.layout.channels)
+                        yield Block(_to_float(frame), frame.sample_rate, speakers)
                         given = True
             except (av.FFmpegError, ValueError) as error:
                 failure = error
@@ -421,6 +440,16 @@ def _played(container: InputContainer) -> AudioStream | None:
 
     known = [track for track in container.streams.audio if track.codec_context is not None]
     return next((track for track in known if track.disposition & Disposition.default), known[0] if known else None)
+
+
+def _speakers(sound: soundfile.SoundFile) -> tuple[str, ...]:
+    if sound.subtype in ("VORBIS", "OPUS"):
+        return tuple(_VORBIS_SPEAKERS.get(sound.channels, "").split())
+    numbers = soundfile._ffi.new("int[]", sound.channels)  # soundfile itself does not ask for them
+    if not soundfile._snd.sf_command(sound._file, _GET_CHANNEL_MAP, numbers, soundfile._ffi.sizeof(numbers)):
+        return ()
+    names = dict(enumerate(_SNDFILE_SPEAKERS))
+    return tuple(names.get(number, "") for number in numbers)
 
 
 def _to_float(frame: AudioFrame) -> np.ndarray:

@@ -1,12 +1,11 @@
 """From a file to mono float32 samples.
 
-Channels are averaged and soxr resamples, block by block: a ten-hour file takes no more memory than a short one.
+`downmix` mixes the channels and soxr resamples, block by block: a ten-hour file takes no more memory than a short one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import soxr
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Block, DecoderError, Probe, open_audio
+from tumbao.components.ingest.downmix import downmix
 
 SILENCE_PEAK = 1e-4
 """Sound whose loudest sample is fainter than this (−80 dBFS) is silence."""
@@ -58,8 +58,8 @@ class Sound:
     """A part of a file as mono samples, decoded while one goes over its blocks, once.
 
     Memory is bounded however long the file is. The samples are those of the whole file's decoding, to the last one:
-    where a decoder can jump to the part it begins `_LEAD_SECONDS` before it, on a sample of the file that is a sample
-    of the result as well, and where it cannot it decodes what lies before.
+    where a decoder can jump to the part it begins at least `_LEAD_SECONDS` before it, on a whole second of the file,
+    and where it cannot it decodes what lies before.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Sound:
         Yields
         ------
         block : np.ndarray [shape=(n,), dtype=float32]
-            The next samples, all channels averaged; n differs from block to block. It is 0 now and then while what lies
+            The next samples, see `downmix`; n differs from block to block. It is 0 now and then while what lies
             before the part is decoded, as a sign of life.
 
         Raises
@@ -121,9 +121,8 @@ class Sound:
         with open_audio(self._path) as file:
             self.header = file.header
             rate = file.header.sample_rate_hz
-            common = rate // math.gcd(rate, self._rate)  # after so many samples of the file the clocks meet again
             lead = max(0.0, self._start / self._rate - _LEAD_SECONDS)
-            first = int(lead * rate) // common * common
+            first = int(lead) * rate  # a whole second: there the clocks meet, and `downmix` decides
             skip = self._start - first * self._rate // rate
             for block in self._resampled(file.blocks(first)):
                 kept = block[skip:]
@@ -141,13 +140,11 @@ class Sound:
         rate, nothing = self.header.sample_rate_hz, np.empty(0, np.float32)
         stream = soxr.ResampleStream(rate, self._rate, num_channels=1, quality="HQ")
         try:
-            for block in blocks:
-                if block.sample_rate_hz != rate:  # files of several rates were written one after the other
+            for mono, block_rate in downmix(blocks):
+                if block_rate != rate:  # files of several rates were written one after the other
                     yield stream.resample_chunk(nothing, last=True)
-                    rate = block.sample_rate_hz
+                    rate = block_rate
                     stream = soxr.ResampleStream(rate, self._rate, num_channels=1, quality="HQ")
-                with np.errstate(invalid="ignore", over="ignore"):  # quicker than the mean
-                    mono = functools.reduce(np.add, block.samples) / np.float32(len(block.samples))
                 if not np.isfinite(mono).all():
                     raise _NotFiniteError("samples that are not finite numbers")
                 yield stream.resample_chunk(mono)
@@ -179,8 +176,8 @@ class Sound:
 def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
     """Decode a whole file to mono at the given rate; `fragments.read` does it with bounded memory.
 
-    Channels are averaged. A file that goes beyond full scale is scaled down, not clipped. A file that can be read only
-    in part is used as far as it goes and flagged, see `Sound.truncated`.
+    Channels are mixed, see `downmix`. A file that goes beyond full scale is scaled down, not clipped. A file that can
+    be read only in part is used as far as it goes and flagged, see `Sound.truncated`.
 
     Parameters
     ----------

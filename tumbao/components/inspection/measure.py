@@ -37,7 +37,7 @@ class Measured:
     seconds : float
         Length as decoded, in seconds.
     rms_dbfs, peak_dbfs : float
-        Of its fragments, all channels averaged; in dB, 0 for a constant at full scale, at least `FAINTEST_DBFS`.
+        Of its fragments, mono; in dB, 0 for a square wave at full scale, at least `FAINTEST_DBFS`.
     middle_seconds : float
         Where the fragment in its middle begins in the file, in seconds.
     truncated : bool

@@ -2,6 +2,18 @@
 
 const SILENCE = 1e-4; // a fragment that is nowhere louder is silent
 const LEAST_SECONDS = 3;
+const MIN_POWER = 0.5; // of the mix, as a share of what uncorrelated channels would give it
+const MAX_OFFSET_POWER = 0.5; // of a constant offset, as a share of the mix's power
+const FADES_A_SECOND = 20;
+const WEIGHTS = {
+  // by number of channels, in Web Audio's order; a low-frequency channel has no part
+  3: [1, 1, Math.SQRT2],
+  4: [1, 1, Math.SQRT1_2, Math.SQRT1_2],
+  5: [1, 1, Math.SQRT2, Math.SQRT1_2, Math.SQRT1_2],
+  6: [1, 1, Math.SQRT2, 0, Math.SQRT1_2, Math.SQRT1_2],
+  7: [1, 1, Math.SQRT2, 0, 1, Math.SQRT1_2, Math.SQRT1_2],
+  8: [1, 1, Math.SQRT2, 0, Math.SQRT1_2, Math.SQRT1_2, Math.SQRT1_2, Math.SQRT1_2],
+};
 const CUTOFF = 0.956872;
 const REACH = 97.25; // samples of the lower rate, on either side
 const BETA = 13.04;
@@ -15,18 +27,76 @@ export class SongError extends Error {
 }
 
 /**
- * Average all channels.
+ * Mix the channels, each second as it needs it; see `mix` in edge/reference.py.
  *
  * @param {Float32Array[]} channels of equal length
+ * @param {number} rate theirs, in Hz, whole
  * @returns {Float32Array} mono
  */
-export function mix(channels) {
-  const mono = channels[0].slice();
-  for (const channel of channels.slice(1)) {
-    for (let index = 0; index < mono.length; index++) mono[index] += channel[index];
+export function mix(channels, rate) {
+  const length = channels[0].length;
+  const weights = channelWeights(channels.length);
+  const mono = new Float32Array(length);
+  const fade = Math.floor(rate / FADES_A_SECOND);
+  let former = null;
+  for (let second = 0; second < Math.max(1, Math.floor(length / rate)); second++) {
+    const start = second * rate;
+    const end = start + 2 * rate > length ? length : start + rate; // the rest is mixed as the last second is
+    const how = gainsOf(channels, start, Math.min(start + rate, length), weights);
+    mono.set(mixed(channels, how, start, end), start);
+    if (former && (former.offset !== how.offset || former.gains.some((gain, of) => gain !== how.gains[of]))) {
+      const before = mixed(channels, former, start, start + fade);
+      for (let index = 0; index < fade; index++) {
+        mono[start + index] = before[index] + ((index + 1) / fade) * (mono[start + index] - before[index]);
+      }
+    }
+    former = how;
   }
-  for (let index = 0; index < mono.length; index++) mono[index] /= channels.length;
   return mono;
+}
+
+function mixed(channels, { gains, offset }, start, end) {
+  const mono = new Float32Array(end - start).fill(-offset);
+  for (let of = 0; of < gains.length; of++) {
+    const [gain, channel] = [gains[of], channels[of].subarray(start, end)];
+    for (let index = 0; index < mono.length; index++) mono[index] += gain * channel[index];
+  }
+  return mono;
+}
+
+function channelWeights(count) {
+  const weights = WEIGHTS[count] ?? new Array(count).fill(1);
+  const sum = weights.reduce((all, weight) => all + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/** Gains of a second's channels, negative where they would cancel; and the constant offset that is subtracted. */
+function gainsOf(channels, start, end, weights) {
+  const means = channels.map((channel) => mean(start, end, (index) => channel[index]));
+  const covariance = channels.map(() => []);
+  for (let one = 0; one < channels.length; one++) {
+    for (let two = 0; two <= one; two++) {
+      const product = (index) => (channels[one][index] - means[one]) * (channels[two][index] - means[two]);
+      covariance[one][two] = covariance[two][one] = mean(start, end, product);
+    }
+  }
+  const dot = (gains, values) => gains.reduce((sum, gain, of) => sum + gain * values[of], 0);
+  const power = (gains) => dot(gains, covariance.map((row) => dot(gains, row)));
+  const uncorrelated = weights.reduce((sum, weight, of) => sum + weight ** 2 * covariance[of][of], 0);
+  const gains = [...weights];
+  if (power(weights) < MIN_POWER * uncorrelated) {
+    for (let channel = 1; channel < gains.length; channel++) {
+      if (dot(gains.slice(0, channel), covariance[channel]) < 0) gains[channel] *= -1;
+    }
+  }
+  const offset = dot(gains, means);
+  return { gains, offset: offset ** 2 > MAX_OFFSET_POWER * power(gains) ? offset : 0 };
+}
+
+function mean(start, end, value) {
+  let sum = 0;
+  for (let index = start; index < end; index++) sum += value(index);
+  return sum / (end - start);
 }
 
 /**

@@ -41,7 +41,7 @@ const tasks = {
 
   async prepare({ channels, rate, modelRate, size }) {
     const { cut, mix, resample } = await import("./audio.js");
-    const samples = resample(mix(channels), rate, modelRate);
+    const samples = resample(mix(channels, rate), rate, modelRate);
     return { samples, fragments: cut(samples, modelRate, size) };
   },
 

@@ -1,0 +1,161 @@
+"""From the channels of a file to one.
+
+The mix is the weighted mean of the channels, and of mono and stereo the mean. It changes in two cases, each decided for
+one second of the file: channels that cancel are inverted, and a constant offset is subtracted. Between two seconds that
+are mixed differently it fades. `edge_reference.mix` and the `mix` of audio.js do the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tumbao.components.ingest.audio_file import Block, DecoderError
+
+_MIN_POWER = 0.5  # of the mix, as a share of the power that uncorrelated channels would give it
+_MAX_OFFSET_POWER = 0.5  # of a constant offset, as a share of the mix's power
+_FADES_A_SECOND = 20
+
+_WEIGHTS = {
+    **dict.fromkeys(("FL", "FR", "FLC", "FRC", "BC"), 1.0),
+    "FC": 2**0.5,
+    **dict.fromkeys(("BL", "BR", "SL", "SR"), 0.5**0.5),
+    "LFE": 0.0,
+}
+"""ITU-R BS.775, from two channels on to one: a centre is in both of them with -3 dB, as are the surrounds in one."""
+
+_SPEAKERS = {
+    3: "FL FR FC",
+    4: "FL FR BL BR",
+    5: "FL FR FC BL BR",
+    6: "FL FR FC LFE BL BR",
+    7: "FL FR FC LFE BC SL SR",
+    8: "FL FR FC LFE BL BR SL SR",
+}
+"""By number of channels: the order of WAVE, FLAC and Web Audio, where a file names no speakers."""
+
+
+def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
+    """Weigh the channels of a file.
+
+    Parameters
+    ----------
+    channels : int
+        How many there are.
+    speakers : sequence of str
+        Names of their loudspeakers as libav has them, such as FL and LFE; empty where the file does not tell.
+
+    Returns
+    -------
+    weights : np.ndarray [shape=(channels,), dtype=float64]
+        They sum to 1; equal where the layout is unknown.
+
+    Examples
+    --------
+    >>> channel_weights(2), channel_weights(6).round(3)
+    (array([0.5, 0.5]), array([0.207, 0.207, 0.293, 0.   , 0.146, 0.146]))
+    """
+    names = speakers if len(speakers) == channels else _SPEAKERS.get(channels, "").split()
+    weights = np.array([_WEIGHTS.get(name, np.nan) for name in names])
+    if not weights.sum() > 0:  # no names, one that is unknown, or low frequencies alone
+        weights = np.ones(channels)
+    return weights / weights.sum()
+
+
+def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
+    """Mix the channels of a file.
+
+    Parameters
+    ----------
+    blocks : iterator of Block
+        The file from a whole second on. A `DecoderError` that ends them is passed on after what came before it.
+
+    Yields
+    ------
+    mono : np.ndarray [shape=(n,), dtype=float32]
+        The next second, the rest before the rate or the channels change, or nothing where a block holds nothing.
+    sample_rate_hz : int
+        Their rate, in Hz.
+    """
+    former: Block | None = None
+    gains, offset = np.empty(0), 0.0
+    for second in _seconds(blocks):
+        window, rate = second.samples, second.sample_rate_hz
+        if not window.size:
+            yield np.empty(0, np.float32), rate
+            continue
+        same = former is not None and _kind(second) == _kind(former)
+        mix_before = (gains, offset)
+        if not same or window.shape[1] == rate:  # the rest is mixed as the second before it
+            gains, offset = _mix(window, channel_weights(len(window), second.speakers))
+        mono = _apply(window, gains, offset)
+        if same and not (offset == mix_before[1] and np.array_equal(gains, mix_before[0])):
+            fade = np.arange(1, rate // _FADES_A_SECOND + 1, dtype=np.float32) / (rate // _FADES_A_SECOND)
+            before = _apply(window[:, : len(fade)], *mix_before)
+            mono[: len(fade)] = before + fade * (mono[: len(fade)] - before)
+        former = second
+        yield mono, rate
+
+
+def _kind(block: Block) -> tuple[int, int, tuple[str, ...]]:
+    return len(block.samples), block.sample_rate_hz, block.speakers
+
+
+def _seconds(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Join blocks to whole seconds, and to what is left at the end or before a block of another kind."""
+    held: list[Block] = []
+    missing, failure = 0, None
+
+    def joined() -> Block:
+        return held[0]._replace(samples=np.concatenate([block.samples for block in held], axis=1))
+
+    try:
+        for block in blocks:
+            if not block.samples.size:  # a sign of life
+                yield block
+                continue
+            if held and _kind(block) != _kind(held[0]):
+                yield joined()
+                held = []
+            missing = missing if held else block.sample_rate_hz
+            while block.samples.shape[1] >= missing:
+                held.append(block._replace(samples=block.samples[:, :missing]))
+                yield joined()
+                held, block = [], block._replace(samples=block.samples[:, missing:])
+                missing = block.sample_rate_hz
+            if block.samples.size:
+                held.append(block)
+                missing -= block.samples.shape[1]
+    except DecoderError as error:
+        failure = error
+    if held:
+        yield joined()
+    if failure:
+        raise failure
+
+
+def _mix(window: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Choose the gain of each channel and the offset of their mix."""
+    with np.errstate(invalid="ignore"):  # the caller refuses what is not finite
+        centred = window.astype(np.float64)
+        means = centred.mean(axis=1)
+        centred -= means[:, np.newaxis]
+        covariance = centred @ centred.T / centred.shape[1]
+        gains = weights.copy()
+        if weights @ covariance @ weights < _MIN_POWER * (weights**2 @ covariance.diagonal()):
+            for channel in range(1, len(gains)):
+                if gains[:channel] @ covariance[:channel, channel] < 0:
+                    gains[channel] *= -1
+        offset = float(gains @ means)
+        if offset**2 <= _MAX_OFFSET_POWER * (gains @ covariance @ gains):
+            offset = 0.0
+    return gains, offset
+
+
+def _apply(window: np.ndarray, gains: np.ndarray, offset: float) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        weighted = (np.float32(gain) * channel for gain, channel in zip(gains, window, strict=True))
+        mono = functools.reduce(np.add, weighted)
+        return mono - np.float32(offset) if offset else mono
