@@ -9,7 +9,7 @@ import pytest
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.familiarity import Familiarity
+from tumbao.serving.familiarity import Familiarity, TraitRange
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
 
 INFO = ModelInfo(
@@ -28,7 +28,16 @@ INFO = ModelInfo(
     files={"int8": ModelFile(name="classifier-int8.tflite", bytes=36, sha256="1" * 64, precision="int8")},
     versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
     calibration=Calibration(temperature=1.25, threshold=0.75, songs=10, errors=1),
-    familiarity=Familiarity(low=(1.5, 0.0, 0.0, 0.0, 0.0), high=(2.5, 1.0, 1.0, 1.0, 1.0), fragments=90),
+    familiarity=Familiarity(
+        low=(1.5, 0.0, 0.0, 0.0, 0.0),
+        high=(2.5, 1.0, 1.0, 1.0, 1.0),
+        fragments=90,
+        sounded_brightness=74.5,
+        by_length=(
+            TraitRange(30, (0.5, 0.0, 0.0, 0.0, 0.0), (3.5, 1.0, 1.0, 1.0, 1.0)),
+            TraitRange(270, (1.5, 0.0, 0.0, 0.0, 0.0), (2.5, 1.0, 1.0, 1.0, 1.0)),
+        ),
+    ),
 )
 
 
@@ -68,6 +77,13 @@ def test_a_model_without_calibration_and_familiarity_is_read(tmp_path: Path) -> 
     assert ModelInfo.read(tmp_path) == without
 
 
+def test_a_model_of_a_former_version_is_read(tmp_path: Path) -> None:
+    assert INFO.familiarity is not None
+    former = dataclasses.replace(INFO.familiarity, sounded_brightness=None, by_length=())
+    told = {"low": list(former.low), "high": list(former.high), "fragments": former.fragments}
+    assert ModelInfo.read(changed(tmp_path, familiarity=told)) == dataclasses.replace(INFO, familiarity=former)
+
+
 def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
     for calibration in (
         {"temperature": 1.0},
@@ -76,7 +92,14 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match="not a complete description"):
             ModelInfo.read(changed(tmp_path, calibration=calibration))
-    for familiarity in ({"low": [0]}, {"low": 0, "high": 1, "fragments": 1}, "cosy"):
+    five = [0.0] * 5
+    whole = {"low": five, "high": five, "fragments": 1}
+    for familiarity in (
+        {"low": [0]},
+        {"low": 0, "high": 1, "fragments": 1},
+        "cosy",
+        whole | {"sounded_brightness": 9.0, "by_length": [{"columns": 3, "low": five}]},
+    ):
         with pytest.raises(ValueError, match="not a complete description"):
             ModelInfo.read(changed(tmp_path, familiarity=familiarity))
 

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 import soxr
 from scipy.signal import lfilter
 
-from tumbao.components.ingest.mel import mel_image
+from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.demo.render import SAMPLE_RATE_HZ, waveform
 from tumbao.demo.song import song_midi
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.familiarity import Familiarity, familiarity, traits_of
+from tumbao.serving.familiarity import Familiarity, familiarity
 
 SPEC = MelSpec()
 RATE = SPEC.sample_rate_hz
 TIME = np.arange(SPEC.fragment_samples) / RATE
+COLOURS = palette(SPEC)
+SECONDS = (3, 4.5, 7, 10, 18, 29)
 
 
 def composed(genre: str, index: int) -> np.ndarray:
-    """Traits of the first 90 s of a composed song: [3, traits]."""
+    """Give the first 90 s of a composed song."""
     sound = soxr.resample(waveform(song_midi(genre, index, 7)).mean(axis=1), SAMPLE_RATE_HZ, RATE)
-    fragments = sound[: 3 * SPEC.fragment_samples].reshape(3, -1).astype(np.float32)
-    return np.stack([traits_of(image) for image in mel_image(fragments, SPEC).numpy()])
+    return sound[: 3 * SPEC.fragment_samples].astype(np.float32)
+
+
+def drawn(sounds: Iterable[np.ndarray]) -> np.ndarray:
+    """Draw sounds of up to 30 s as levels; short ones are filled up with silence."""
+    whole = [np.pad(sound / np.abs(sound).max(), (0, TIME.size - len(sound))) for sound in sounds]
+    return mel_levels(np.stack(whole).astype(np.float32), SPEC).numpy()
 
 
 @pytest.fixture(scope="module")
 def known() -> Familiarity:
-    return familiarity(np.concatenate([composed(genre, 0) for genre in ("bachata", "merengue", "salsa")]))
+    songs = [composed(genre, 0).reshape(3, -1) for genre in ("bachata", "merengue", "salsa")]
+    found = familiarity(drawn(np.concatenate(songs)), COLOURS)
+    assert found is not None
+    return found
 
 
 def white_noise(rng: np.random.Generator) -> np.ndarray:
@@ -68,11 +78,22 @@ def speech_like(rng: np.random.Generator) -> np.ndarray:
 def test_what_is_no_music_is_unfamiliar(
     make: Callable[[np.random.Generator], np.ndarray], known: Familiarity, rng: np.random.Generator
 ) -> None:
-    sounds = np.stack([make(rng) for _ in range(3)])
-    sounds /= np.abs(sounds).max(axis=1, keepdims=True)
-    images = mel_image(sounds.astype(np.float32), SPEC).numpy()
-    assert [known.covers(traits_of(image)) for image in images] == [False] * 3
+    assert [known.covers(COLOURS[image]) for image in drawn(make(rng) for _ in range(3))] == [False] * 3
 
 
-def test_another_song_of_the_same_kind_is_familiar(known: Familiarity) -> None:
-    assert [known.covers(traits) for traits in composed("merengue", 1)] == [True] * 3
+@pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
+def test_a_short_recording_of_it_is_as_unfamiliar_whatever_silence_follows(
+    make: Callable[[np.random.Generator], np.ndarray], known: Familiarity, rng: np.random.Generator
+) -> None:
+    images = COLOURS[drawn(make(rng)[: round(seconds * RATE)] for seconds in SECONDS)]
+    for padded in (True, False):
+        assert [known.covers(image, padded) for image in images] == [False] * len(SECONDS)
+
+
+def test_another_song_of_the_same_kind_is_familiar_and_so_are_its_parts(known: Familiarity) -> None:
+    song = composed("merengue", 1)
+    assert [known.covers(image) for image in COLOURS[drawn(song.reshape(3, -1))]] == [True] * 3
+    for begin in (0, 40):
+        parts = COLOURS[drawn(song[begin * RATE :][: round(seconds * RATE)] for seconds in SECONDS)]
+        for padded in (True, False):
+            assert [known.covers(part, padded) for part in parts] == [True] * len(SECONDS)

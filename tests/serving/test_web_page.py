@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -25,7 +26,8 @@ from tumbao.serving import edge_reference
 from tumbao.serving.browser import require_browser
 from tumbao.serving.calibration import temper
 from tumbao.serving.chromium import BrowserUnavailableError
-from tumbao.serving.familiarity import mostly_familiar, traits_of
+from tumbao.serving.edge_reference import traits_of
+from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar
 from tumbao.serving.song import combine
 from tumbao.serving.timeline import sections
 
@@ -232,7 +234,7 @@ def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Genera
     rows /= rows.sum(axis=1, keepdims=True)
     images = rng.integers(0, 256, (40, 6, 8, 3), np.uint8)
     images[::3] //= 8
-    traits = np.array([traits_of(image) for image in images])
+    traits = np.array([traits_of(image.mean(axis=2)) for image in images])
     low, high = traits[1::3].min(axis=0) - 1, traits[1::3].max(axis=0) + 1
     mel = {"image_width": 8, "image_height": 6, "fragment_seconds": 30.0}
     tempered = temper(rows, 1.7)
@@ -262,6 +264,36 @@ def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Genera
         assert [(one["start_seconds"], one["end_seconds"], one["genre"]) for one in ours["sections"]] == [
             (part.start_seconds, part.end_seconds, leaves[part.genre]) for part in parts
         ]
+
+
+@pytest.mark.parametrize("former", [False, True], ids=["by length", "of a former version"])
+def test_short_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Generator, former: bool) -> None:
+    greys = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1).astype(np.uint8)
+
+    def levels(middle: float, columns: int) -> np.ndarray:
+        drawn = middle + 40 * rng.uniform(-1, 1, (12, 20))
+        drawn[:, columns:] = 0
+        return drawn.astype(np.uint8)
+
+    known = familiarity((levels(rng.uniform(130, 170), 20) for _ in range(20)), greys)
+    assert known is not None
+    if former:
+        known = Familiarity(known.low, known.high, known.fragments)
+    mel = {"image_width": 20, "image_height": 12, "fragment_seconds": 30.0}
+    card = {"genres": ["cumbia", "salsa"], "mel": mel, "familiarity": dataclasses.asdict(known)}
+    images = [greys[levels(middle, columns)] for middle in (100, 150) for columns in (0, 1, 2, 3, 5, 9, 15, 20)]
+    for padded in (False, True):
+        heard = [
+            {"index": 0, "padded": padded, "probabilities": [0.3, 0.7], "image": image.ravel().tolist()}
+            for image in images
+        ]
+        ours = page.run(
+            f"""import("./song.js").then(({{ songValues }}) => {json.dumps(heard)}.map((one) =>
+                songValues([one], {{ seconds: 10, silent: 0 }}, {json.dumps(card)}).genre))"""
+        )
+        expected = [known.covers(image, padded) for image in images]
+        assert ours == ["salsa" if one else None for one in expected]
+        assert (0 < sum(expected) < len(images)) is not (former and padded)
 
 
 def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Page, client: httpx.Client, song: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from tumbao.schema import record
 
@@ -67,6 +69,25 @@ def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, An
         if found.keys() >= set(genres):
             break
     return {genre: found[genre] for genre in genres if genre in found}
+
+
+def decode_levels(png: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Decode the mel image of a record as its levels.
+
+    Parameters
+    ----------
+    png : bytes
+        Value of `record.IMAGE`.
+
+    Returns
+    -------
+    levels : np.ndarray [shape=(height, width), dtype=uint8]
+        Indexes into the palette.
+    colours : np.ndarray [shape=(256, 3), dtype=uint8]
+        The palette.
+    """
+    image = Image.open(io.BytesIO(png))
+    return np.asarray(image), np.array(image.getpalette(), np.uint8).reshape(-1, 3)
 
 
 def spread(pattern: str, count: int, genres: int = 0) -> np.ndarray:

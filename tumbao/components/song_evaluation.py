@@ -16,13 +16,13 @@ from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from tumbao.components.images import decode_image, read_records
+from tumbao.components.images import decode_image, decode_levels, read_records
 from tumbao.components.ingest.places import place
 from tumbao.components.ingest.records import BACKBONE_DTYPE
 from tumbao.components.ingest.tables import json_line
 from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema import record
-from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar, traits_of
+from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar
 from tumbao.trainer.run import HEAD_FILE, load_head
 
 METRICS_FILE = "song_metrics.json"
@@ -144,18 +144,15 @@ def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, i
 
 
 def _learn(pattern: str) -> Familiarity | None:
-    """Learn what is familiar; songs that are shorter than a fragment tell nothing, since silence was added."""
-    traits = [_traits(fragment) for fragment in read_records(pattern) if not fragment[record.PADDED]]
-    return familiarity(np.stack(traits)) if len(traits) >= LEAST_FRAGMENTS else None
+    pngs = (fragment[record.IMAGE] for fragment in read_records(pattern))
+    first = decode_levels(next(read_records(pattern))[record.IMAGE])
+    return familiarity((decode_levels(png)[0] for png in pngs), first[1], LEAST_FRAGMENTS)
 
 
 def _familiar_songs(pattern: str, known: Familiarity | None) -> dict[str, bool]:
     songs: dict[str, list[bool]] = {}
     for fragment in read_records(pattern):
-        familiar = known is None or bool(fragment[record.PADDED]) or known.covers(_traits(fragment))
+        image = decode_image(fragment[record.IMAGE])
+        familiar = known is None or known.covers(image, bool(fragment[record.PADDED]))
         songs.setdefault(fragment[record.SONG].decode(), []).append(familiar)
     return {song: mostly_familiar(fragments) for song, fragments in songs.items()}
-
-
-def _traits(fragment: dict[str, Any]) -> np.ndarray:
-    return traits_of(decode_image(fragment[record.IMAGE]))

@@ -222,7 +222,7 @@ class SongMetrics:
             rules=tuple(map(_rule_from_json, values["rules"])),
             comparisons=tuple(Comparison(**one) for one in comparisons),
             calibration=Calibration(**values["calibration"]),
-            familiarity=known and Familiarity(tuple(known["low"]), tuple(known["high"]), known["fragments"]),
+            familiarity=known and Familiarity.from_json(known),
             before=_confidence_from_json(values["before"]),
             after=_confidence_from_json(values["after"]),
             answered=Answered(

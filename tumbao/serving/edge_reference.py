@@ -20,6 +20,8 @@ goes into the model:
    filled up with zeros. A fragment that goes beyond ±1 is divided by its largest magnitude. A fragment with no sample
    beyond ±`SILENCE` says nothing about a genre: leave it out.
 
+`familiar` tells from the image that the model makes of a fragment whether it is like those of the training songs.
+
     python reference.py input.wav waveform.f32    # the first fragment: float32, little-endian
 """
 
@@ -29,8 +31,9 @@ import json
 import math
 import sys
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -208,6 +211,87 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
         peak = np.abs(fragment).max()
         if peak >= SILENCE:
             yield fragment / max(peak, np.float32(1))
+
+
+def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
+    """Find the columns of a mel image in which there is sound.
+
+    Parameters
+    ----------
+    brightness : np.ndarray [shape=(height, width)]
+        Mean of red, green and blue of each pixel.
+    least : float
+        A column with a brighter pixel holds sound: `sounded_brightness` in model.json.
+
+    Returns
+    -------
+    np.ndarray [shape=(width,), dtype=bool]
+        True for these, without those beside silence, which show where a sound was cut.
+    """
+    loud = brightness.max(axis=0) > least
+    inner = loud & np.append(loud[1:], True) & np.append(True, loud[:-1])
+    return inner if inner.any() else loud
+
+
+def traits_of(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    """Measure a mel image.
+
+    Parameters
+    ----------
+    brightness : np.ndarray [shape=(height, width)]
+        Mean of red, green and blue of each pixel.
+    columns : np.ndarray [shape=(width,), dtype=bool] or None
+        Which columns are measured; None for all.
+
+    Returns
+    -------
+    np.ndarray [shape=(5,)]
+        Mean; standard deviation of the rows' means; mean of the rows' standard deviations; mean difference of
+        neighbouring columns, and of neighbouring rows.
+    """
+    if columns is None or not columns.any():
+        columns = np.ones(brightness.shape[1], bool)
+    part = brightness[:, columns]
+    steps = np.abs(np.diff(brightness, axis=1))[:, columns[1:] & columns[:-1]]
+    return np.array(
+        [
+            part.mean(),
+            part.mean(axis=1).std(),
+            part.std(axis=1).mean(),
+            steps.mean() if steps.size else 0,
+            np.abs(np.diff(part, axis=0)).mean(),
+        ]
+    )
+
+
+def familiar(image: np.ndarray, known: Mapping[str, Any], padded: bool) -> bool:
+    """Tell whether a mel image is like those of the training songs.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(height, width, 3), dtype=uint8]
+        What frontend.tflite makes of a fragment.
+    known : mapping of str to Any
+        The value of `familiarity` in model.json, if it has one.
+    padded : bool
+        Whether the fragment was filled up with zeros.
+
+    Returns
+    -------
+    bool
+        If more than half of a song's fragments are not, the answer is none of the genres.
+    """
+    brightness = image.astype(np.float32).mean(axis=2)
+    least = known.get("sounded_brightness")
+    if least is None:  # a model of a former version
+        columns, ends = None, known
+    else:
+        columns = sounded_columns(brightness, least)
+        fitting = [one for one in known["by_length"] if one["columns"] <= columns.sum()]
+        ends = fitting[-1] if fitting else known["by_length"][0]
+    traits = traits_of(brightness, columns)
+    covered = np.all((traits >= ends["low"]) & (traits <= ends["high"]))
+    return bool(covered or (least is None and padded))
 
 
 if __name__ == "__main__":

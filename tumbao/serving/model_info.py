@@ -255,11 +255,7 @@ class ModelInfo:
                     "split": Split(**_known(Split, values["split"])),
                     "files": {key: ModelFile(**_known(ModelFile, file)) for key, file in values["files"].items()},
                     "calibration": calibration and Calibration(**_known(Calibration, calibration)),
-                    "familiarity": familiarity
-                    and Familiarity(
-                        **_known(Familiarity, familiarity)
-                        | {"low": tuple(familiarity["low"]), "high": tuple(familiarity["high"])}
-                    ),
+                    "familiarity": familiarity and Familiarity.from_json(familiarity),
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:

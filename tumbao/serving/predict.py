@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
 from tumbao.components.ingest.places import Place, place
 from tumbao.serving.calibration import temper
-from tumbao.serving.familiarity import mostly_familiar, traits_of
+from tumbao.serving.familiarity import mostly_familiar
 from tumbao.serving.fetched_model import SAVED_MODEL_FILE, fetched
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
 from tumbao.serving.song import SongAnswer, combine
@@ -36,7 +36,7 @@ class FragmentPrediction:
     probabilities : tuple of float
         Probability of each genre, in [0, 1], after the model's temperature.
     familiar : bool
-        Whether it looks like the training songs; true where the model or the fragment, being padded, cannot tell.
+        Whether it looks like the training songs; true where the model cannot tell.
     """
 
     start_seconds: float
@@ -275,7 +275,7 @@ class Classifier:
                 probabilities = self._genres(image)
                 if calibration:
                     probabilities = temper(probabilities[np.newaxis], calibration.temperature)[0]
-                familiar = familiarity is None or padded or familiarity.covers(traits_of(image[0]))
+                familiar = familiarity is None or familiarity.covers(image[0], padded)
                 end = start + mel.fragment_seconds
                 heard.append(FragmentPrediction(start, end, tuple(probabilities.tolist()), familiar))
         if padded:

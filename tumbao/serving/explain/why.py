@@ -28,7 +28,7 @@ from tumbao.serving.explain.inversion import drawn, sound
 from tumbao.serving.explain.listening import Region, cut, masked, region
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.slope import NoGradientError
-from tumbao.serving.familiarity import mostly_familiar, traits_of
+from tumbao.serving.familiarity import mostly_familiar
 from tumbao.serving.song import SongAnswer, combine
 
 MOST_FRAGMENTS = 12
@@ -211,7 +211,7 @@ def _heard(
             evidence = float(log_odds(score, genre)[0])
             if genre not in best or evidence > best[genre][0]:
                 best[genre] = evidence, len(pictures), fragment.samples
-        known = familiarity is None or fragment.padded or familiarity.covers(traits_of(colours[picture]))
+        known = familiarity is None or familiarity.covers(colours[picture], fragment.padded)
         familiar.append(known)
         starts.append(fragment.index * spec.fragment_seconds)
         pictures.append(picture)

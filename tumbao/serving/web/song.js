@@ -21,7 +21,7 @@ export function songValues(heard, { seconds, silent }, card) {
   const rows = heard.map(({ probabilities }) =>
     calibration ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
   );
-  const known = heard.map(({ image }) => padded || !familiarity || covers(familiarity, traitsOf(image, mel)));
+  const known = heard.map(({ image }) => !familiarity || familiar(image, mel, familiarity, padded));
   const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
   const means = sums.map((sum) => sum / total(sums));
   const nearest = largest(means);
@@ -59,19 +59,40 @@ function temper(probabilities, temperature) {
   return powers.map((power) => power / total(powers));
 }
 
-/** Measure a mel image: the five traits of its brightness. */
-function traitsOf(image, { image_height: height, image_width: width }) {
+/** Tell whether a mel image is like those of the training songs, as edge_reference.py does. */
+function familiar(image, { image_height: height, image_width: width }, known, padded) {
   const bright = (row, column) => {
     const at = 3 * (row * width + column);
     return (image[at] + image[at + 1] + image[at + 2]) / 3;
   };
   const rows = Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => bright(row, column)));
-  const inTime = rows.flatMap((row) => row.slice(1).map((value, column) => Math.abs(value - row[column])));
-  const inBands = rows.slice(1).flatMap((row, above) => row.map((value, column) => Math.abs(value - rows[above][column])));
-  return [mean(rows.map(mean)), deviation(rows.map(mean)), mean(rows.map(deviation)), mean(inTime), mean(inBands)];
+  const least = known.sounded_brightness ?? null;
+  if (least === null) return padded || within(known, traitsOf(rows, new Array(width).fill(true))); // a former version's model
+  const columns = soundedColumns(rows, least);
+  const count = total(columns.map(Number));
+  const ends = known.by_length.filter((one) => one.columns <= count).at(-1) ?? known.by_length[0];
+  return within(ends, traitsOf(rows, columns.includes(true) ? columns : columns.map(() => true)));
 }
 
-function covers({ low, high }, traits) {
+/** Find the columns with sound, without those beside silence. */
+function soundedColumns(rows, least) {
+  const loud = rows[0].map((_, column) => rows.some((row) => row[column] > least));
+  const inner = loud.map((one, at) => one && (loud[at - 1] ?? true) && (loud[at + 1] ?? true));
+  return inner.includes(true) ? inner : loud;
+}
+
+/** Measure a mel image: the five traits of its brightness in some of its columns. */
+function traitsOf(rows, columns) {
+  const parts = rows.map((row) => row.filter((_, column) => columns[column]));
+  const inTime = rows.flatMap((row) =>
+    row.slice(1).flatMap((value, at) => (columns[at] && columns[at + 1] ? [Math.abs(value - row[at])] : [])),
+  );
+  const inBands = parts.slice(1).flatMap((row, above) => row.map((value, at) => Math.abs(value - parts[above][at])));
+  const means = parts.map(mean);
+  return [mean(means), deviation(means), mean(parts.map(deviation)), inTime.length ? mean(inTime) : 0, mean(inBands)];
+}
+
+function within({ low, high }, traits) {
   return traits.every((trait, at) => low[at] <= trait && trait <= high[at]);
 }
 
