@@ -98,7 +98,7 @@ def test_the_newest_head_of_the_same_songs_is_taken(config: PipelineConfig, tmp_
     newest = workspace.train(dataclasses.replace(config, training=Training(epochs=9, dropout=0.5)))
     workspace.train(dataclasses.replace(config, manifests=manifests(tmp_path / "other", SONGS | {"e": "train"})))
     listed_again = manifests(tmp_path / "again", SONGS)
-    for now in (config, dataclasses.replace(config, manifests=listed_again, training=Training(fine_tune=3))):
+    for now in (config, dataclasses.replace(config, manifests=listed_again, training=Training(l2=0.1))):
         assert head_to_resume(workspace.store, now) == newest
     later = workspace.train(dataclasses.replace(config, resume=newest))
     assert head_to_resume(workspace.store, config) == later
@@ -111,6 +111,8 @@ def test_the_newest_head_of_the_same_songs_is_taken(config: PipelineConfig, tmp_
         ({"songs": {"a": "test", "b": "train", "c": "val", "d": "train"}}, "divided otherwise; 1 of the test songs"),
         ({"songs": SONGS, "genre": "cumbia"}, "another library or split: 4 songs are new and 4 are gone"),
         ({"training": Training(seed=8)}, "had the seed 8, not 7"),
+        ({"training": Training(units=(8,))}, "has dense layers of (8,), not (512, 64)"),
+        ({"training": Training(fine_tune=2)}, "was trained with --fine-tune"),
         ({"genres": ("salsa", "cumbia")}, "knows the genres salsa, cumbia, not cumbia, salsa"),
         ({"model": "vgg16-gap"}, "is of the model vgg16-gap, not vgg16"),
         ({"mel_spec": FINE}, "images that are drawn in another way"),

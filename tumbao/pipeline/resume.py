@@ -14,6 +14,7 @@ from tumbao.pipeline.config import PipelineConfig
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.training import Training
 
 
 def head_to_resume(store: Any, config: PipelineConfig) -> str:
@@ -68,8 +69,13 @@ def _differences(store: Any, head: Any, config: PipelineConfig) -> Iterator[str]
         yield f"is of the model {former['model']}, not {config.model}"
     if former["genres"] != list(config.genres):
         yield f"knows the genres {', '.join(former['genres'])}, not {', '.join(config.genres)}"
-    if former["training"]["seed"] != config.training.seed:
-        yield f"had the seed {former['training']['seed']}, not {config.training.seed}"
+    training = Training(**former["training"])
+    if training.seed != config.training.seed:
+        yield f"had the seed {training.seed}, not {config.training.seed}"
+    if training.units != config.training.units:
+        yield f"has dense layers of {training.units}, not {config.training.units}"
+    if bool(training.fine_tune) != bool(config.training.fine_tune):
+        yield f"was trained {'with' if training.fine_tune else 'without'} --fine-tune"
     if MelSpec(**former["mel_spec"]) != config.mel_spec:
         yield "was trained on images that are drawn in another way"
     if former["weights"] != config.weights:
