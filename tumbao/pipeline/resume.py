@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -47,7 +47,7 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
         )
     differences = []
     for head in sorted(heads, key=lambda artifact: artifact.id, reverse=True):
-        differences.append(list(_differences(store, head, config)))
+        differences.append(_differences(store, head, config))
         if not differences[-1]:
             return f"{head.uri}/{HEAD_FILE}"
     raise ValueError(
@@ -57,14 +57,23 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
     )
 
 
-def _differences(store: Any, head: Any, config: PipelineConfig) -> Iterator[str]:
-    """Say how the training of a head, and of the one that it went on from, differs from this run's."""
+def _differences(store: Any, head: Any, config: PipelineConfig) -> list[str]:
+    """Say how the training of a head differs from this run's, or else that of the head which it went on from."""
     executions = _made_by(store, [head.id])
     trainers = [one for one in executions if "custom_config" in one.custom_properties]
     if not trainers:
-        yield "does not tell how it was trained"
-        return
+        return ["does not tell how it was trained"]
     former = json.loads(trainers[-1].custom_properties["custom_config"].string_value)
+    found = [*_other_settings(former, config), *_other_songs(_manifests(store, executions), config.manifests)]
+    if found or not former.get("resume"):
+        return found
+    before = store.get_artifacts_by_uri(former["resume"].removesuffix(f"/{HEAD_FILE}"))
+    if not before:
+        return ["went on from a head that is not known any more"]
+    return [f"went on from a head that {one}" for other in before for one in _differences(store, other, config)]
+
+
+def _other_settings(former: Mapping[str, Any], config: PipelineConfig) -> Iterator[str]:
     if former["model"] != config.model:
         yield f"is of the model {former['model']}, not {config.model}"
     if former["genres"] != list(config.genres):
@@ -80,14 +89,6 @@ def _differences(store: Any, head: Any, config: PipelineConfig) -> Iterator[str]
         yield "was trained on images that are drawn in another way"
     if former["weights"] != config.weights:
         yield "was trained on features of other weights"
-    yield from _other_songs(_manifests(store, executions), config.manifests)
-    if former.get("resume"):
-        uri = former["resume"].removesuffix(f"/{HEAD_FILE}")
-        before = store.get_artifacts_by_uri(uri)
-        if not before:
-            yield "went on from a head that is not known any more"
-        for other in before:
-            yield from (f"went on from a head that {one}" for one in _differences(store, other, config))
 
 
 def _made_by(store: Any, artifacts: list[int]) -> list[Any]:
