@@ -19,7 +19,8 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from tumbao.components.ingest.audio_file import DecoderError, open_audio
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.audio_file import DecoderError, open_audio, probe
 from tumbao.components.ingest.isolation import DiedError, HungError, Processes
 
 _BLOCKS_BETWEEN_SIGNS = 256
@@ -116,7 +117,7 @@ def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Taggi
     try:
         _require_writable(original)
         tags = TaggedFile(original)
-        if tags.genre == genre:
+        if tags.genres == [genre]:
             yield Tagging(Outcome.SAME)
         elif tags.genre and not overwrite:
             yield Tagging(Outcome.KEPT, f"has the genre {tags.genre} in its tags")
@@ -124,11 +125,19 @@ def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Taggi
             yield from _replace(original, genre, tags.others())
             yield Tagging(Outcome.WRITTEN)
     except NoTagsError:
-        yield Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: its format has no tags, or none that can be written")
+        sentence = f"cannot be tagged: its format ({_format(original)}) has no tags, or none that can be written"
+        yield Tagging(Outcome.IMPOSSIBLE, sentence)
     except OSError as error:
         yield Tagging(Outcome.FAILED, f"was not tagged: {error.strerror or error}")
     except Exception as error:  # mutagen's parsers meet broken files with errors of every kind
         yield Tagging(Outcome.FAILED, f"was not tagged: {error}")
+
+
+def _format(path: Path) -> str:
+    try:
+        return probe(path).audio_format
+    except AudioError:
+        return "unknown"
 
 
 def _require_writable(original: Path) -> None:
@@ -154,7 +163,7 @@ def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
             yield None
             TaggedFile(copy).save(genre)
             tags = TaggedFile(copy)
-            if tags.genre != genre or tags.others() != others:
+            if tags.genres != [genre] or tags.others() != others:
                 raise ValueError("its other tags would not have stayed as they are")
             if (yield from _sound(original)) != (yield from _sound(copy)):
                 raise ValueError("its sound would not have stayed as it is")

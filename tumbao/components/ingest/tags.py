@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
-_ARTIST_TAGS = ("artist", "Artist", "Author", "TPE1")
-_TITLE_TAGS = ("title", "Title", "TIT2")
-"""What easy tags, APE, ASF and ID3 in a wav call the same thing."""
+from tumbao.components.ingest.riff import content_of, read_chunks, read_info, text_of
+
+_ARTIST_TAGS = ("artist", "Artist", "Author", "TPE1", "IART")
+_TITLE_TAGS = ("title", "Title", "TIT2", "INAM")
+"""What easy tags, APE, ASF, ID3 and the INFO list of a wav call the same thing."""
 
 _NOBODY_IN_ENGLISH = ("unknown", "unknownartist", "various", "variousartists", "va", "none", "nan", "na")
 _NOBODY_IN_SPANISH = ("desconocido", "artistadesconocido", "interpretedesconocido", "varios", "variosartistas")
@@ -33,15 +38,39 @@ def artist_and_title(path: str | Path) -> tuple[str, str]:
     title : str
         Likewise.
     """
-    import mutagen  # a tenth of a second that libraries with an artist column need not spend
-
+    artist = title = ""
     try:
         if not Path(path).is_file():  # opening a pipe would wait for ever
             return "", ""
-        tags = mutagen.File(path, easy=True)
-        return _first(tags, _ARTIST_TAGS), _first(tags, _TITLE_TAGS)
+        for tags in _tags(Path(path)):
+            artist, title = artist or _first(tags, _ARTIST_TAGS), title or _first(tags, _TITLE_TAGS)
+            if artist and title:
+                break
     except Exception:  # mutagen's parsers meet broken files with errors of every kind
-        return "", ""
+        return artist, title
+    return artist, title
+
+
+def _tags(path: Path) -> Iterator[object]:
+    """Go over the tags that a file may hold; those that mutagen does not look for come after those that it does."""
+    import mutagen  # a tenth of a second that libraries with an artist column need not spend
+    from mutagen.apev2 import APEv2
+    from mutagen.flac import FLAC
+    from mutagen.id3 import ID3
+
+    with contextlib.suppress(Exception):  # a flac with an ID3 tag in front is taken for an mp3
+        yield mutagen.File(path, easy=True)
+    with path.open("rb") as file:
+        chunks = read_chunks(file)
+        for chunk in chunks:
+            if chunk.name.lower() == b"id3 ":
+                with contextlib.suppress(mutagen.MutagenError):
+                    yield ID3(io.BytesIO(content_of(file, chunk)))
+            elif chunk.name == b"LIST":
+                yield {name.decode("latin-1"): text_of(value) for name, value in read_info(content_of(file, chunk))}
+    for kind in () if chunks else (FLAC, APEv2, ID3):
+        with contextlib.suppress(mutagen.MutagenError):
+            yield kind(path)
 
 
 def _first(tags: object, names: tuple[str, ...]) -> str:
