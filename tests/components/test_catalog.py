@@ -109,6 +109,9 @@ def test_every_file_is_a_song_or_rejected_with_its_reason(
     assert details["rock/x.wav"] == "expected one of cumbia, salsa; received rock"
     assert "received no genre" in details["at the root.wav"]
     assert details["salsa/copy.wav"] == "the same bytes as cumbia/a.wav"
+    assert {item.song: item.duplicate_of for item in catalog.rejected if item.duplicate_of} == {
+        "salsa/copy.wav": "cumbia/a.wav"
+    }
     assert "2.9 s" in details["salsa/short.wav"]
 
 

@@ -21,7 +21,6 @@ from tumbao.components.curation.corrected import correct, write_list
 from tumbao.components.curation.suspects import Suspicion, suspect
 from tumbao.components.curation.table import COLUMNS, KEEP, REJECT, Verdict, read_verdicts, write_suspects
 from tumbao.components.ingest.catalog import LIBRARY_FILE, Rejected, is_synthetic
-from tumbao.components.ingest.copies import same_as
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import read_manifest
 from tumbao.trainer.dataset import Fragments
@@ -202,8 +201,8 @@ def entry(song: str, genre: str, **others: object) -> Entry:
     return Entry(path=f"/music/{song}", song=song, genre=genre, **others)  # type: ignore[arg-type] # by name
 
 
-def rejected(song: str, detail: str, number: int, reason: str = "duplicate") -> Rejected:
-    return Rejected(song, f"/music/{song}", reason, detail, number)
+def rejected(song: str, number: int, duplicate_of: str = "", reason: str = "duplicate") -> Rejected:
+    return Rejected(song, f"/music/{song}", reason, "as its maker says", number, duplicate_of)
 
 
 def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> None:
@@ -217,10 +216,10 @@ def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> Non
     found = contradictions(
         entries,
         [
-            rejected("b", same_as("a"), 1),
-            rejected("c", same_as("a"), 2),
-            rejected("d", "the same bytes as b", 3),  # which is a copy of a itself
-            rejected("e", "is silent", 4, "silent"),
+            rejected("b", 1, "a"),
+            rejected("c", 2, "a"),
+            rejected("d", 3, "b"),  # which is a copy of a itself
+            rejected("e", 4, reason="silent"),
         ],
     )
     assert found == (
@@ -231,7 +230,7 @@ def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> Non
 
 def test_songs_whose_parts_are_copies_of_each_other_are_named() -> None:
     entries = [entry("a", "salsa"), entry("b", "cumbia"), entry("b", "cumbia"), entry("a", "salsa")]
-    found = contradictions(entries, [rejected("a", "the same bytes as b", 3), rejected("b", "the same bytes as a", 1)])
+    found = contradictions(entries, [rejected("a", 3, "b"), rejected("b", 1, "a")])
     assert {(one.kept, one.copy) for one in found} == {("a", "b"), ("b", "a")}
 
 

@@ -176,6 +176,8 @@ def test_every_song_found_is_ingested_or_rejected_with_its_reason(result: Result
         *(f"salsa/{name}.wav" for name in ("Ñ, long", "short", "other", "breaks off")),
     }
     assert "its peak is" in result.rejected["salsa/silent.wav"]["detail"]
+    originals = {song: line["duplicate_of"] for song, line in result.rejected.items() if line["duplicate_of"]}
+    assert originals == {"salsa/the same.wav": "salsa/other.wav"}
 
 
 def test_what_is_told_of_a_song_is_what_its_records_are(result: Result) -> None:

@@ -125,6 +125,7 @@ def test_the_same_recording_in_another_encoding_is_a_duplicate(tmp_path: Path, r
     (copy,) = inspection.rejected
     assert (copy.song, copy.reason) == ("salsa/two.mp3", "duplicate")
     assert copy.detail == "the same recording as salsa/one.wav, in another encoding"
+    assert copy.duplicate_of == "salsa/one.wav"
 
 
 def test_a_part_of_a_file_is_measured_alone(tmp_path: Path, small_spec: MelSpec) -> None:

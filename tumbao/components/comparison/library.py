@@ -112,7 +112,7 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
             rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
         elif original := left_out.get(song.song):
             detail = copies.same_as(original)
-            rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry))
+            rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry, original))
         else:
             first, label = firsts.get(song.song, 0), genres.index(song.genre)
             for index in part.drawn.fragments:

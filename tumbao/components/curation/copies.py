@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.catalog import Rejected
-from tumbao.components.ingest.copies import same_as
 from tumbao.components.ingest.listing import Entry
 
 
@@ -52,8 +50,7 @@ def contradictions(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> tu
         In the order of `rejected`.
     """
     genres = {entry.song: entry.genre for entry in entries}
-    kept_by = {same_as(song): song for song in genres} | {f"the same bytes as {song}": song for song in genres}
-    kept = {one.song: kept_by[one.detail] for one in rejected if one.reason == Reason.DUPLICATE.value}
+    kept = {one.song: one.duplicate_of for one in rejected if one.duplicate_of}
     found = []
     for one in rejected:
         if one.song not in kept:

@@ -106,6 +106,8 @@ class Rejected:
         A sentence for the person who looks after the library.
     entry : int
         Its place in the library's list, from 0.
+    duplicate_of : str
+        Identifier of the song that is kept in place of this one; empty if the reason is another.
     """
 
     song: str
@@ -113,6 +115,7 @@ class Rejected:
     reason: str
     detail: str
     entry: int
+    duplicate_of: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,7 +366,8 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
             songs.append(outcome)
         else:
             detail = f"the same bytes as {same.song}"
-            rejected.append(Rejected(outcome.song, outcome.path, Reason.DUPLICATE.value, detail, outcome.entry))
+            duplicate = Rejected(outcome.song, outcome.path, Reason.DUPLICATE.value, detail, outcome.entry, same.song)
+            rejected.append(duplicate)
     return tuple(songs), tuple(sorted(rejected, key=lambda item: item.song))
 
 

@@ -219,11 +219,12 @@ def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
 def _tell(part: DrawnPart, kept: Mapping[str, str]) -> Iterator[Any]:
     first = part.rows[0]
     reason, detail = part.reason, part.detail
-    if original := kept.get(first["song"]):
+    if original := kept.get(first["song"], ""):
         reason, detail = Reason.DUPLICATE.value, copies.same_as(original)
     if reason or part.drawn is None:
         line = {"entry": int(first["entry"]), "song": first["song"], "path": first["path"]}
-        yield beam.pvalue.TaggedOutput(REJECTED, json.dumps({**line, "reason": reason, "detail": detail}))
+        line |= {"reason": reason, "detail": detail, "duplicate_of": original}
+        yield beam.pvalue.TaggedOutput(REJECTED, json.dumps(line))
         return
     for row in _with_unlisted(part.rows, part.drawn.fragments):
         line = {

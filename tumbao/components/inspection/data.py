@@ -121,5 +121,5 @@ def _without_copies(
     for one in measured:
         if original := kept.get(one.song.song):
             song, path, entry = one.song.song, one.song.path, one.song.entry
-            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, same_as(original), entry))
+            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, same_as(original), entry, original))
     return tuple(one for one in measured if one.song.song not in kept), tuple(rejected)

@@ -1,0 +1,149 @@
+"""Spellings of a genre's name: which are one genre, and how one differs from another."""
+
+from __future__ import annotations
+
+import collections
+import difflib
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+
+from tumbao.schema.hierarchy import SEPARATOR
+
+_SHOWN = 3
+
+
+def genre_key(name: str) -> str:
+    """Return a key that is equal for all spellings of a genre.
+
+    Case, Unicode's composed and decomposed forms, and spaces around the name or around a slash make no difference.
+
+    Parameters
+    ----------
+    name : str
+        As a folder, a list or a tag spells it.
+
+    Returns
+    -------
+    key : str
+        Empty for no genre.
+
+    Examples
+    --------
+    >>> genre_key("CUMBIA "), genre_key("Salsa / Romantica")
+    ('cumbia', 'salsa/romantica')
+    """
+    return tidy_genre(unicodedata.normalize("NFD", name).casefold())
+
+
+def tidy_genre(name: str) -> str:
+    """Return a genre's name in Unicode's composed form, without needless spaces."""
+    parts = unicodedata.normalize("NFC", name).split(SEPARATOR)
+    return SEPARATOR.join(" ".join(part.split()) for part in parts)
+
+
+def find_genre(name: str, genres: Iterable[str]) -> str:
+    """Find a genre by any spelling of it.
+
+    Parameters
+    ----------
+    name : str
+        Any spelling.
+    genres : iterable of str
+        The genres.
+
+    Returns
+    -------
+    genre : str
+        As `genres` spells it; empty if it is none of them.
+    """
+    key = genre_key(name)
+    return next((genre for genre in genres if genre_key(genre) == key), "")
+
+
+def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Choose one spelling of each genre.
+
+    Parameters
+    ----------
+    names : iterable of str
+        As the songs name their genres, once for each song; may be empty, or name a sub-genre after a slash.
+    genres : sequence of str
+        Spellings that are preferred: those of the run. Otherwise the most frequent is, then the first in the alphabet.
+
+    Returns
+    -------
+    spelling : dict of str to str
+        Each name → the spelling that is used for it.
+    merged : tuple of str
+        A sentence for each genre that is spelled in several ways.
+
+    Examples
+    --------
+    >>> one_spelling(["Salsa", "salsa", "Salsa/Dura"], ["salsa"])[0]
+    {'Salsa': 'salsa', 'salsa': 'salsa', 'Salsa/Dura': 'salsa/Dura'}
+    """
+    counts = collections.Counter(names)
+    preferred = {genre_key(genre): genre for genre in genres}
+    spellings: dict[str, list[str]] = collections.defaultdict(list)
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        spellings[genre_key(name)].append(name)
+    chosen: dict[str, str] = {}
+    merged: list[str] = []
+    for key, group in spellings.items():
+        head, separator, rest = tidy_genre(group[0]).partition(SEPARATOR)
+        fallback = preferred.get(genre_key(head), head) + separator + rest
+        spelling = preferred.get(key, fallback)
+        chosen |= dict.fromkeys(group, spelling)
+        if len(group) > 1:
+            alike = len({tidy_genre(name) for name in group}) < len(group)
+            shown = [ascii(name) if alike else name for name in sorted(group)]
+            merged.append(f"{', '.join(shown[:-1])} and {shown[-1]} are one genre: {spelling}")
+    return {name: chosen[name] for name in counts}, tuple(merged)
+
+
+def unknown_genre(name: str, genres: Collection[str]) -> str:
+    """Say how a name differs from the genres that there are.
+
+    Parameters
+    ----------
+    name : str
+        Not one of the genres, in any spelling.
+    genres : collection of str
+        The genres.
+
+    Returns
+    -------
+    sentence : str
+        With the nearest genre, and with the characters that look like others or like nothing.
+
+    Examples
+    --------
+    >>> unknown_genre("salza", ["cumbia", "salsa"])
+    'expected one of cumbia, salsa; received salza; did you mean salsa?'
+    """
+    keys = {genre_key(genre): genre for genre in genres}
+    near = difflib.get_close_matches(genre_key(name), keys, 1)
+    received = f"expected one of {', '.join(genres)}; received {name.strip() and _shown(name, near) or 'no genre'}"
+    head, separator, _ = name.partition(SEPARATOR)
+    if separator and (genre := find_genre(head, genres)):
+        return f"{received}; name the genre {genre} alone, or ask for sub-genres with --subgenres"
+    if near:
+        return f"{received}; did you mean {_shown(keys[near[0]], [genre_key(name)])}?"
+    return received
+
+
+def _shown(name: str, others: Sequence[str]) -> str:
+    """Write a name, with the code points that it does not share with another name."""
+    known = set("".join(others))
+    odd = [
+        character
+        for character in dict.fromkeys(tidy_genre(name))
+        if not (character.isascii() and character.isprintable())
+        and len(unicodedata.normalize("NFD", character)) == 1  # an accent is seen
+        and character.casefold() not in known
+        and (others or not unicodedata.name(character, "").startswith("LATIN"))
+    ]
+    if not odd:
+        return name
+    points = (f"U+{ord(one):04X} {unicodedata.name(one, 'control character')}" for one in odd[:_SHOWN])
+    return f"{ascii(name)} (with {', '.join(points)}{', …' if len(odd) > _SHOWN else ''})"
