@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,6 @@ from tumbao.components.ingest.catalog import (
     scan,
     write_manifests,
 )
-from tumbao.components.ingest.folders import SIDECARS
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
@@ -178,15 +178,35 @@ def test_a_name_that_is_no_utf8_is_rejected_and_can_be_written(
     assert {row["song"] for row in rows(manifests() / "rejected.csv")} == set(reasons(catalog))
 
 
-def test_sidecars_and_hidden_files_are_not_counted(library: Path, look: Callable[[], Catalog]) -> None:
-    for ending in SIDECARS:
-        (library / "salsa" / f"a{ending}").touch()
-        (library / "salsa" / f"b{ending.upper()}").touch()
-    (library / "salsa" / ".DS_Store").touch()
-    (library / "salsa" / "._a.wav").touch()
-    (library / ".trash").mkdir()
-    shutil.copy(library / "salsa" / "a.wav", library / ".trash" / "z.wav")
-    assert look().found == 6
+def test_what_is_no_song_is_left_out_and_said_once(library: Path, look: Callable[[], Catalog]) -> None:
+    for name in ("a.JPG", "b.jpg", "a.mp3.part", "b.crdownload", "Thumbs.db", ".DS_Store", "._a.wav", "list.M3U", "a~"):
+        (library / "salsa" / name).touch()
+    for folder in ("#recycle", "@eaDir", "salsa/$RECYCLE.BIN", ".Trash-1000"):
+        (library / folder).mkdir()
+        shutil.copy(library / "salsa" / "a.wav", library / folder / "z.wav")
+    catalog = look()
+    assert catalog.found == 6
+    assert catalog.notes == (
+        "9 files and 4 folders left out: 4 system folders, 3 system files, 2 pictures, 2 unfinished downloads, "
+        "1 playlist, 1 temporary file",
+    )
+
+
+def test_genres_are_one_however_folders_spell_them(
+    library: Path, look: Callable[[], Catalog], write_song: WriteSong, tmp_path: Path, small_spec: MelSpec
+) -> None:
+    for folder in ("Salsa", "SALSA ", "salza", "s\u0430lsa"):
+        write_song(library / folder / "d.wav", 13)
+    catalog = look()
+    assert Counter(song.genre for song in catalog.songs) == {"cumbia": 3, "salsa": 5}
+    assert catalog.notes == ("'SALSA ', 'Salsa' and 'salsa' are one genre: salsa",)
+    details = {item.song: item.detail for item in catalog.rejected}
+    assert details["salza/d.wav"].endswith("; received salza; did you mean salsa?")
+    assert "U+0430 CYRILLIC SMALL LETTER A" in details["s\u0430lsa/d.wav"]
+    decomposed = unicodedata.normalize("NFD", "Reggaetón")
+    shutil.move(library / "salza", library / decomposed)
+    genres = ("cumbia", "Salsa", "reggaetón")
+    assert {song.genre for song in scan(library, genres, small_spec).songs} == set(genres)
 
 
 def test_the_library_says_whether_it_is_synthetic(library: Path, look: Callable[[], Catalog]) -> None:

@@ -57,7 +57,7 @@ def test_metadata_beside_the_songs_of_an_audiofolder(make: Make) -> None:
     library = make(
         {"metadata.csv": "file_name,label,mood\nx/a.wav,salsa,alegre\n./b.wav,cumbia,\n", "x/a.wav": "", "b.wav": ""}
     )
-    songs = by_song(read_library(library))
+    songs = by_song(read_library(library).entries)
     assert {song: entry.genre for song, entry in songs.items()} == {"x/a.wav": "salsa", "b.wav": "cumbia"}
     assert songs["x/a.wav"].extras == {"mood": "alegre"}
     assert songs["b.wav"].path == str(library / "b.wav")
@@ -67,21 +67,21 @@ def test_metadata_beside_the_songs_of_an_audiofolder(make: Make) -> None:
 def test_metadata_in_the_split_folders_of_an_audiofolder(make: Make, form: str) -> None:
     row = "file_name,genre\n1.wav,salsa\n" if form == "csv" else '{"file_name": "1.wav", "genre": "salsa"}\n'
     library = make({f"{split}/{name}": row for split in ("train", "test") for name in (f"metadata.{form}", "1.wav")})
-    songs = by_song(read_library(library))
+    songs = by_song(read_library(library).entries)
     assert {song: entry.split for song, entry in songs.items()} == {"train/1.wav": "train", "test/1.wav": "test"}
     assert {entry.genre for entry in songs.values()} == {"salsa"}
 
 
 def test_metadata_without_genres_leaves_them_to_the_folders(make: Make) -> None:
     library = make({"metadata.csv": "file_name,artist\ntrain/salsa/a.wav,Celia\n", "train/salsa/a.wav": ""})
-    (entry,) = read_library(library)
+    (entry,) = read_library(library).entries
     assert (entry.split, entry.genre, entry.artist) == ("train", "salsa", "Celia")
 
 
 def test_an_audiofolder_loses_neither_missing_nor_unlisted_files(make: Make) -> None:
     metadata = "file_name,genre\nsalsa/gone.wav,salsa\n../../etc/passwd,salsa\nsalsa/a.wav,salsa\n"
     library = make({"metadata.csv": metadata, "salsa/a.wav": "", "salsa/unlisted.wav": ""})
-    entries = read_library(library)
+    entries = read_library(library).entries
     assert [Path(entry.path).name for entry in entries] == ["gone.wav", "passwd", "a.wav", "unlisted.wav"]
     assert [entry.genre for entry in entries] == ["salsa", "salsa", "salsa", ""]
     assert [is_outside(entry, library) for entry in entries] == [False, True, False, False]
@@ -97,7 +97,7 @@ def test_metadata_that_cannot_be_used_is_refused_and_not_passed_over(make: Make)
     make({"metadata.jsonl": ""})
     with pytest.raises(ValueError, match="one metadata file in a folder"):
         read_library(library)
-    assert "salsa" in {entry.genre for entry in read_library(library, "folder")}
+    assert "salsa" in {entry.genre for entry in read_library(library, "folder").entries}
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def fma(make: Make) -> Path:
 
 
 def test_fma_as_it_is_unpacked(fma: Path) -> None:
-    songs = by_song(read_library(fma, genres=("cumbia", "salsa")))
+    songs = by_song(read_library(fma, genres=("cumbia", "salsa")).entries)
     assert {song: (entry.genre, entry.split, entry.artist) for song, entry in songs.items()} == {
         "fma_small/000/000002.mp3": ("salsa", "train", "Ana"),
         "fma_small/000/000005.mp3": ("salsa", "val", "Beto"),
@@ -131,14 +131,14 @@ def test_fma_as_it_is_unpacked(fma: Path) -> None:
 
 
 def test_fma_by_top_genre(fma: Path) -> None:
-    assert [entry.genre for entry in read_library(fma)] == ["International", "Salsa", "Rock", "", ""]
+    assert [entry.genre for entry in read_library(fma).entries] == ["International", "Salsa", "Rock", "", ""]
     (fma / "fma_metadata" / "genres.csv").unlink()
-    assert [entry.genre for entry in read_library(fma, "fma")] == ["International", "", "Rock", "", ""]
+    assert [entry.genre for entry in read_library(fma, "fma").entries] == ["International", "", "Rock", "", ""]
 
 
 def test_one_subset_of_fma_with_the_metadata_beside_it(fma: Path) -> None:
     assert find_layout(fma / "fma_small") == "fma"
-    assert "000/000002.mp3" in by_song(read_library(fma / "fma_small"))
+    assert "000/000002.mp3" in by_song(read_library(fma / "fma_small").entries)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_jamendo_as_it_is_cloned_with_its_splits(make: Make) -> None:
         "16/316.mp3": ("", "", "artist_000015"),
     }
     for source, prefix in ((clone, "audio/"), (clone / "audio", ""), (clone / "data/autotagging_genre.tsv", "audio/")):
-        songs = by_song(read_library(source, genres=["salsa"]))
+        songs = by_song(read_library(source, genres=["salsa"]).entries)
         seen = {song: (entry.genre, entry.split, entry.artist) for song, entry in songs.items()}
         assert seen == {prefix + song: told for song, told in expected.items()}
         assert songs[prefix + "14/214.mp3"].path == str(clone / "audio/14/214.mp3")
@@ -223,8 +223,8 @@ def test_a_tracks_csv_of_ones_own_is_not_fmas(make: Make) -> None:
 
 def test_a_manifest_is_read_as_one(make: Make) -> None:
     library = make({"songs.tsv": "file_name\tgenre\nx/a.mp3\tsalsa\n"})
-    assert read_library(library / "songs.tsv") == read_library(library / "songs.tsv", "manifest")
-    assert read_library(library / "songs.tsv")[0].path == str(library / "x/a.mp3")
+    assert read_library(library / "songs.tsv").entries == read_library(library / "songs.tsv", "manifest").entries
+    assert read_library(library / "songs.tsv").entries[0].path == str(library / "x/a.mp3")
 
 
 def test_a_layout_that_is_not_there_is_refused(make: Make) -> None:

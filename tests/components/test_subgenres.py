@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.folding import fold
-from tumbao.components.ingest.listing import Entry, read_folder
+from tumbao.components.ingest.listing import Entry, SongList, read_folder
 from tumbao.components.ingest.manifest import read_manifest
 from tumbao.components.ingest.subgenres import divided, scan_leaves
 from tumbao.schema.mel_spec import MelSpec
@@ -130,7 +132,7 @@ def test_a_folder_of_a_split_goes_before_genre_and_sub_genre(tmp_path: Path) -> 
     for name in ("Train/salsa/dura/a.mp3", "salsa/a.mp3", "a.mp3"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = {entry.song: (entry.split, entry.genre, entry.subgenre) for entry in read_folder(tmp_path)}
+    found = {entry.song: (entry.split, entry.genre, entry.subgenre) for entry in read_folder(tmp_path).entries}
     assert found == {
         "Train/salsa/dura/a.mp3": ("train", "salsa", "dura"),
         "salsa/a.mp3": ("", "salsa", ""),
@@ -150,22 +152,39 @@ def test_a_list_names_sub_genres_in_either_way(tmp_path: Path) -> None:
     (tmp_path / "songs.csv").write_text("\n".join(lines))
     entries = read_manifest(tmp_path / "songs.csv")
     assert [entry.genre for entry in entries][:2] == ["salsa/romantica", "salsa"]
-    names = [(entry.genre, entry.subgenre) for entry in divided(entries, GENRES)]
+    names = [(entry.genre, entry.subgenre) for entry in divided(SongList(entries), GENRES).entries]
     assert names == [("salsa", "romantica")] * 3 + [("salsa", ""), ("Old-Time / Historic", "")]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "received"),
     [
-        (("salsa/dura", ""), ("salsa/romantica", ""), "dura, romantica"),
-        (("salsa/dura", ""), ("salsa", ""), "dura, none"),
-        (("salsa/dura", "romantica"), ("salsa/dura", "romantica"), "dura, romantica"),
+        (("salsa/dura", ""), ("salsa/romantica", ""), "salsa/dura, salsa/romantica"),
+        (("salsa/dura", ""), ("salsa", ""), "salsa, salsa/dura"),
+        (("salsa/dura", "romantica"), ("salsa/dura", "romantica"), "salsa/dura, salsa/romantica"),
     ],
 )
-def test_a_song_with_two_sub_genres_is_refused(first: tuple[str, str], second: tuple[str, str], received: str) -> None:
+def test_a_song_with_two_sub_genres_is_not_used(first: tuple[str, str], second: tuple[str, str], received: str) -> None:
     parts = [Entry(path="a.mp3", song="a", genre=genre, subgenre=sub) for genre, sub in (first, second)]
-    with pytest.raises(ValueError, match=f"song 'a'.*Received: {received}$"):
-        divided(parts, GENRES)
+    other = Entry(path="b.mp3", song="b", genre="salsa", subgenre="dura")
+    *faults, last = divided(SongList([*parts, other]), GENRES).entries
+    assert {entry.fault_reason for entry in faults} == {Reason.INVALID_ROW}
+    assert all(entry.fault.endswith(f"received {received}") for entry in faults)
+    assert not last.fault
+
+
+def test_sub_genres_are_one_however_they_are_spelled() -> None:
+    names = [
+        ("Salsa/Dura", ""),
+        ("salsa", "dura "),
+        ("SALSA / dura", ""),
+        ("salsa", unicodedata.normalize("NFD", "romántica")),
+    ]
+    names += [("salsa", "Romántica"), ("salsa", "Romántica")]
+    songs = [Entry(path=f"{i}.mp3", song=str(i), genre=genre, subgenre=sub) for i, (genre, sub) in enumerate(names)]
+    found = divided(SongList(songs), GENRES)
+    assert {(entry.genre, entry.subgenre) for entry in found.entries} == {("salsa", "Dura"), ("salsa", "Romántica")}
+    assert len(found.notes) == 2
 
 
 def test_a_leaf_that_cannot_be_split_can_be_folded(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:

@@ -29,7 +29,7 @@ def paths(*named: Path) -> list[str]:
 
 def test_folders_are_searched_and_sidecars_counted(library: Path) -> None:
     assert paths(library) == [str(library / name) for name in ("a.wav", "b [live]/ñ.flac", "text.mp3", "unknown")]
-    assert find_audio_files([library]).left_out == 1
+    assert find_audio_files([library]).notes == ("2 files left out: 1 hidden file, 1 picture",)
 
 
 def test_what_is_named_is_taken_once_and_in_the_order_given(library: Path) -> None:

@@ -89,7 +89,8 @@ def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) ->
     assert "shorter than 30 s: padded with silence" in out
     assert f"{library / 'text.mp3'}\n  rejected: it is not in a format that can be decoded" in out
     assert err.splitlines()[1:-1] == [
-        "found 5 = classified 3 + rejected 2 (left out by extension: 1)",
+        "found 5 = classified 3 + rejected 2",
+        "2 files left out: 1 hidden file, 1 picture",
         "genres: bachata 2, cumbia 0, merengue 0, salsa 1, vallenato 0, none of these with confidence 0",
         "rejected: unsupported 2",
     ]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import Part
-from tumbao.components.ingest.folders import walk
-from tumbao.components.ingest.listing import is_outside
+from tumbao.components.ingest.folders import left_out_line, walk
+from tumbao.components.ingest.listing import is_outside, one_path
 from tumbao.components.ingest.manifest import read_entries
 from tumbao.components.ingest.places import Place, place
 from tumbao.components.ingest.tables import EXTENSIONS
@@ -38,20 +38,20 @@ class AudioFiles:
     ----------
     songs : tuple of Song
         Each file, or part of one, once.
-    left_out : int
-        Sidecars that were left out.
+    notes : tuple of str
+        Sentences for the person who asks, such as how many files are left out.
     """
 
     songs: tuple[Song, ...]
-    left_out: int
+    notes: tuple[str, ...] = ()
 
 
 def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     """List the songs to classify.
 
     A file that is named is taken as it is, unless its ending is that of a list (`tables.EXTENSIONS`): then its rows
-    are the songs. In folders, hidden files and folders are passed over and `folders.SIDECARS` are counted as left out;
-    everything else is taken, since only its content says whether it is audio.
+    are the songs. In folders, what is no song by its name is left out, see `folders.left_out_kind`. A file that is
+    named in several ways, by a relative and an absolute path or through a linked folder, is taken once.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     Returns
     -------
     AudioFiles
-        The songs in the order of the paths and of the lists' rows, folders sorted; and how many were left out.
+        The songs in the order of the paths and of the lists' rows, folders sorted.
 
     Raises
     ------
@@ -70,13 +70,13 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     """
     roots = [place(path) for path in paths]
     found: dict[Part, Song] = {}
-    left_out: set[Place] = set()
+    left_out: dict[Place, str] = {}
     for path in roots:
         if not path.exists():
             raise ValueError(f"No such file or folder: {path}")
         if path.is_dir():
             listing = walk(path)
-            left_out.update(listing.sidecars)
+            left_out |= listing.left_out
             songs = [Song(Part(str(file))) for file in listing.files]
             for error in listing.unlisted:
                 songs.append(_faulty(Part(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}"))
@@ -85,19 +85,23 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
         else:
             songs = [Song(Part(str(path)))]
         for song in songs:
-            found.setdefault(song.part, song)
+            found.setdefault(dataclasses.replace(song.part, path=one_path(song.part.path)), song)
+    line = left_out_line(left_out.values())
     if not found:
         raise ValueError(
             f"No audio files in {', '.join(map(str, roots))}: expected files such as mp3, wav, flac or m4a"
+            f"{f'; {line}' if line else ''}"
         )
-    return AudioFiles(tuple(found.values()), len(left_out))
+    return AudioFiles(tuple(found.values()), (line,) if line else ())
 
 
 def _listed(file: Place) -> Iterator[Song]:
     root = file.parent
     for entry in read_entries(file, root=root, required=("file_name",)):
         part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
-        if is_outside(entry, root):
+        if entry.fault:
+            yield _faulty(part, entry.fault_reason, entry.fault)
+        elif is_outside(entry, root):
             sentence = f"leads out of {root.absolute()}; name it by its absolute path if it is meant"
             yield _faulty(part, Reason.OUTSIDE, sentence)
         else:

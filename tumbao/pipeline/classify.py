@@ -127,7 +127,7 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
         except OSError as error:
             watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
             return 1
-    for line in tally.lines(audio.left_out, seconds):
+    for line in tally.lines(audio.notes, seconds):
         watch.say(escape(line))
     return 1 if tally.rejected or tally.untagged else 0
 

@@ -593,7 +593,9 @@ def _hush() -> None:
 
 
 def _names(genres: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in genres.split(",") if name.strip())
+    from tumbao.schema.genre_names import tidy_genre
+
+    return tuple(tidy_genre(name) for name in genres.split(",") if name.strip())
 
 
 def _widths(units: str | None) -> tuple[int, ...] | None:

@@ -20,6 +20,7 @@ from tumbao.pipeline.graph import NAME, build
 from tumbao.pipeline.known import require_known
 from tumbao.pipeline.run_settings import SETTLED, RunSettings
 from tumbao.pipeline.settled import Settled
+from tumbao.schema.genre_names import tidy_genre
 from tumbao.trainer.peers.registry import peer
 
 PARAMETERS = {"data": str, "model": str, "epochs": int, "min_accuracy": float}
@@ -123,7 +124,7 @@ def _pipeline(deployment: Deployment) -> tfx.dsl.Pipeline:
     config = PipelineConfig(
         workspace=deployment.root,
         manifests="",
-        genres=tuple(deployment.genres),
+        genres=tuple(map(tidy_genre, deployment.genres)),
         weights="",
         weights_digest="",
         policy="",
@@ -167,7 +168,7 @@ def _order(deployment: Deployment) -> dict[str, Any]:
     order = Order(
         data="",
         layout=deployment.layout,
-        genres=tuple(deployment.genres),
+        genres=tuple(map(tidy_genre, deployment.genres)),
         protocol=deployment.split,
         method=deployment.split_method,
         seed=deployment.seed,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tumbao.components.ingest.places import Place
+from tumbao.schema.genre_names import genre_key
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.peers.registry import PAPER, peer
 from tumbao.trainer.training import Training
@@ -158,7 +159,7 @@ class PipelineConfig:
             ),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
             "baseline": (self.baseline in {"metadata", "push place"}, "metadata or push place"),
-            "genres": (len(set(self.genres)) == len(self.genres) >= 2, "at least 2, each once"),
+            "genres": (len(set(map(genre_key, self.genres))) == len(self.genres) >= 2, "at least 2, each once"),
         }
         for name, (holds, rule) in expected.items():
             if not holds:

@@ -97,6 +97,8 @@ def configure(
         method=order.method,
     )
     say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
+    for note in catalog.notes:
+        say(escape(note))
     for folded in catalog.folded:
         say(escape(folded.sentence))
     config = PipelineConfig(

@@ -99,7 +99,7 @@ def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
         watch.say(f"Cross-validation of {model.name} in {asked.folds} parts")
         weights = prepared.trunk_weights(trunk).path
         probabilities = out_of_sample(model, training, library, arrays, divisions, weights)
-        entries = read_library(asked.library.absolute(), asked.layout, asked.genres)
+        entries = read_library(asked.library.absolute(), asked.layout, asked.genres).entries
         copies = contradictions(entries, library.rejected)
         curation = Curation(
             catalog=prepared.catalog,
@@ -176,16 +176,19 @@ def apply(verdicts: Path, library: Place, out: Path, layout: str, genres: tuple[
     ValueError
         If the verdicts do not make sense or do not fit the library, or the list cannot be written there.
     """
-    entries = read_library(library.absolute(), layout, genres)
+    listed = read_library(library.absolute(), layout, genres)
+    entries = [entry for entry in listed.entries if not entry.fault]
+    faulty = [entry for entry in listed.entries if entry.fault]
     known = dict.fromkeys((*genres, *sorted(entry.genre for entry in entries if entry.genre)))
     corrections = correct(entries, read_verdicts(verdicts, tuple(known)))
     synthetic = is_synthetic(library if library.is_dir() else library.parent)
     write_list(corrections.entries, out, synthetic=synthetic)
-    lines = [f"{song}: {was} → {genre}" for song, was, genre in corrections.changed]
+    lines = [*listed.notes, *(f"{song}: {was} → {genre}" for song, was, genre in corrections.changed)]
+    lines += [f"{entry.song}: {entry.fault}, rejected" for entry in faulty]
     lines += [f"{song}: {genre}, rejected" for song, genre in corrections.rejected]
-    rejected = sum(entry.song in dict(corrections.rejected) for entry in entries)
+    rejected = len(faulty) + sum(entry.song in dict(corrections.rejected) for entry in entries)
     lines.append(
-        f"found {len(entries)} = listed {len(corrections.entries)} + rejected {rejected}; "
+        f"found {len(listed.entries)} = listed {len(corrections.entries)} + rejected {rejected}; "
         f"{len(corrections.changed)} with another genre, {len(corrections.undecided)} undecided as they were"
         f"{' (synthetic library)' if synthetic else ''}"
     )

@@ -53,6 +53,8 @@ def drift(workspace: Path, library: Place, out: Path, layout: str, noise: Consol
         label = " (synthetic library)" if training.synthetic else ""
         watch.say(f"Training data: {escape(training.library)}{label}, run {escape(training.run)}")
         outcome = run_drift(training, library, out, layout)
+        for note in outcome.new.notes:
+            watch.say(escape(note))
         for one in outcome.new.rejected:
             watch.say(f"  rejected: {escape(one.song)}: {escape(one.reason)}: {escape(one.detail)}")
     _count(outcome, console)

@@ -23,6 +23,7 @@ from tumbao.pipeline.audio_files import find_audio_files
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.song_stream import decode
 from tumbao.pipeline.watch import Watch
+from tumbao.schema.genre_names import find_genre, unknown_genre
 from tumbao.schema.genres import GENRES
 from tumbao.serving.explain import (
     fidelity_page,
@@ -156,11 +157,11 @@ def _sections(
 
 
 def _indices(network: Network, names: Sequence[str]) -> list[int]:
-    if unknown := [name for name in names if name not in network.genres]:
-        raise ValueError(
-            f"Expected genres that the model knows, out of {', '.join(network.genres)}. Received: {', '.join(unknown)}"
-        )
-    return [network.genres.index(name) for name in dict.fromkeys(names or network.genres)]
+    for name in names:
+        if not find_genre(name, network.genres):
+            raise ValueError(f"A genre that the model does not know: {unknown_genre(name, network.genres)}")
+    chosen = dict.fromkeys(find_genre(name, network.genres) for name in names or network.genres)
+    return [network.genres.index(name) for name in chosen]
 
 
 def _explained(asked: Asked, network: Network, watch: Watch) -> tuple[list[tuple[Why, str]], list[tuple[str, str]]]:

@@ -54,7 +54,7 @@ def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
         If the library is not there or makes no sense.
     """
     songs, growing = {}, {}
-    for entry in read_library(place(library).absolute(), layout, genres):
+    for entry in read_library(place(library).absolute(), layout, genres).entries:
         stamp, moving = _stamp(entry.path)
         part = json.dumps((entry.song, entry.path, entry.start_seconds), ensure_ascii=False)
         songs[part] = f"{_told(entry)} {stamp}"

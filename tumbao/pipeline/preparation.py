@@ -62,6 +62,8 @@ class Preparation:
         self.catalog: Catalog = scan(self.data, self.genres, MelSpec(), self.layout, memory=memory)
         found, rejected = self.catalog.found, len(self.catalog.rejected)
         self.watch.say(f"{found} songs found, {rejected} of them rejected at first sight")
+        for note in self.catalog.notes:
+            self.watch.say(escape(note))
 
     def code(self, *modules: str) -> str:
         """Hash source, once: what is loaded does not change any more.

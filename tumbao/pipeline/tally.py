@@ -59,13 +59,13 @@ class Tally:
         """How many songs should have got a tag and have not."""
         return sum(brief.tag in _UNDONE for brief in self.briefs.values())
 
-    def lines(self, left_out: int, seconds: float) -> Iterator[str]:
+    def lines(self, notes: Sequence[str], seconds: float) -> Iterator[str]:
         """Say it in words.
 
         Parameters
         ----------
-        left_out : int
-            Sidecars that were left out.
+        notes : sequence of str
+            See `audio_files.AudioFiles`.
         seconds : float
             How long the model took, in seconds.
 
@@ -75,8 +75,8 @@ class Tally:
             First the sum that has to come out even.
         """
         found = len(self.briefs)
-        aside = f" (left out by extension: {left_out})" if left_out else ""
-        yield f"found {found} = classified {found - self.rejected} + rejected {self.rejected}{aside}"
+        yield f"found {found} = classified {found - self.rejected} + rejected {self.rejected}"
+        yield from notes
         if found > 1:
             briefs = self.briefs.values()
             genres = collections.Counter(brief.genre for brief in briefs if not brief.reason)

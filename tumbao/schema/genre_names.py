@@ -32,13 +32,13 @@ def genre_key(name: str) -> str:
     >>> genre_key("CUMBIA "), genre_key("Salsa / Romantica")
     ('cumbia', 'salsa/romantica')
     """
-    return tidy_genre(unicodedata.normalize("NFD", name).casefold())
+    folded = unicodedata.normalize("NFD", name).casefold()
+    return SEPARATOR.join(tidy_genre(part) for part in folded.split(SEPARATOR))
 
 
 def tidy_genre(name: str) -> str:
     """Return a genre's name in Unicode's composed form, without needless spaces."""
-    parts = unicodedata.normalize("NFC", name).split(SEPARATOR)
-    return SEPARATOR.join(" ".join(part.split()) for part in parts)
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def find_genre(name: str, genres: Iterable[str]) -> str:
@@ -90,9 +90,11 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
     chosen: dict[str, str] = {}
     merged: list[str] = []
     for key, group in spellings.items():
-        head, separator, rest = tidy_genre(group[0]).partition(SEPARATOR)
-        fallback = preferred.get(genre_key(head), head) + separator + rest
-        spelling = preferred.get(key, fallback)
+        tidy = tidy_genre(group[0])
+        head, separator, rest = tidy.partition(SEPARATOR)
+        if genre := preferred.get(genre_key(head)):
+            tidy = f"{genre}{separator}{rest.strip()}"
+        spelling = preferred.get(key, tidy)
         chosen |= dict.fromkeys(group, spelling)
         if len(group) > 1:
             alike = len({tidy_genre(name) for name in group}) < len(group)
@@ -123,7 +125,7 @@ def unknown_genre(name: str, genres: Collection[str]) -> str:
     """
     keys = {genre_key(genre): genre for genre in genres}
     near = difflib.get_close_matches(genre_key(name), keys, 1)
-    received = f"expected one of {', '.join(genres)}; received {name.strip() and _shown(name, near) or 'no genre'}"
+    received = f"expected one of {', '.join(genres)}; received {(name.strip() and _shown(name, near)) or 'no genre'}"
     head, separator, _ = name.partition(SEPARATOR)
     if separator and (genre := find_genre(head, genres)):
         return f"{received}; name the genre {genre} alone, or ask for sub-genres with --subgenres"
@@ -146,4 +148,4 @@ def _shown(name: str, others: Sequence[str]) -> str:
     if not odd:
         return name
     points = (f"U+{ord(one):04X} {unicodedata.name(one, 'control character')}" for one in odd[:_SHOWN])
-    return f"{ascii(name)} (with {', '.join(points)}{', …' if len(odd) > _SHOWN else ''})"
+    return f"{name!a} (with {', '.join(points)}{', …' if len(odd) > _SHOWN else ''})"

@@ -13,6 +13,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import COLUMNS
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.schema.genre_names import genre_key
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
 
@@ -61,14 +62,14 @@ def correct(entries: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> Correc
     """
     genres = {entry.song: entry.genre for entry in entries}
     for song, verdict in verdicts.items():
-        if genres.get(song) != verdict.given:
+        if song not in genres or genre_key(genres[song]) != genre_key(verdict.given):
             there = f"the genre {genres[song]!r}" if song in genres else "no such song"
             raise ValueError(
                 f"Line {verdict.line} of the table: expected {song!r} with the genre {verdict.given!r} in the library. "
                 f"Received: {there}. Verdicts belong to the library, --layout and --genres that the table was made of; "
                 "if the library has changed since, run `tumbao curate` on it again."
             )
-    new = {song: one.says for song, one in verdicts.items() if one.says not in ("", KEEP, REJECT, one.given)}
+    new = {song: one.says for song, one in verdicts.items() if one.says not in ("", KEEP, REJECT, genres[song])}
     out = {song for song, one in verdicts.items() if one.says == REJECT}
     return Corrections(
         entries=tuple(

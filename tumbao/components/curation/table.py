@@ -10,6 +10,7 @@ from pathlib import Path
 from tumbao.components.curation.suspects import Suspect
 from tumbao.components.ingest.tables import read_table, write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.schema.genre_names import find_genre, genre_key
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
 """Columns of the table; only `song`, `given` and `verdict` are read again."""
@@ -74,7 +75,9 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
     ValueError
         If a column is missing, a song stands there twice, or a verdict is none; the message names the line.
     """
-    table = read_table(file)
+    table = read_table(file, ("song", "given", "verdict"))
+    for line, fault in table.faults.items():
+        raise ValueError(f"{file}, line {line}: {fault}")
     if missing := [name for name in ("song", "given", "verdict") if name not in table.columns]:
         raise ValueError(
             f"Expected the columns song, given and verdict in {file}, as `tumbao curate` writes them. "
@@ -87,14 +90,14 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
             raise ValueError(
                 f"{file}, line {line}: expected each song once. Received: {song} in line {verdicts[song].line}, too"
             )
-        if says.lower() in (KEEP, REJECT):
-            says = says.lower()
-        elif says and says not in genres:
-            near = difflib.get_close_matches(says, (*genres, KEEP, REJECT), n=1, cutoff=0.4)
+        known = (*genres, KEEP, REJECT)
+        if says and not find_genre(says, known):
+            near = difflib.get_close_matches(genre_key(says), known, n=1, cutoff=0.4)
             guess = f" Did you mean {near[0]}?" if near else " A genre that is new here is named with --genres."
             raise ValueError(
                 f"{file}, line {line}: expected a verdict out of {', '.join(genres)}, {KEEP}, {REJECT}, or nothing. "
                 f"Received: {says!r}.{guess}"
             )
+        says = find_genre(says, known)
         verdicts[song] = Verdict(line, row.get("given", ""), says)
     return verdicts

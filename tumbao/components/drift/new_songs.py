@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.catalog import Rejected, Song, look_through
 from tumbao.components.ingest.decoders import Decoders, Part
 from tumbao.components.ingest.fragments import Fragments
-from tumbao.components.ingest.layouts import find_layout, read_library
-from tumbao.components.ingest.listing import Entry
+from tumbao.components.ingest.layouts import find_layout, read_library, with_one_spelling
+from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.manifest import read_entries
 from tumbao.components.ingest.places import Place
 from tumbao.schema.mel_spec import MelSpec
@@ -36,15 +37,18 @@ class NewSongs:
         What could be measured, in the library's order.
     rejected : tuple of Rejected
         All else, sorted by identifier.
+    notes : tuple of str
+        See `listing.SongList`.
     """
 
     name: str
     synthetic: bool
     heard: tuple[Heard, ...]
     rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()
 
 
-def listen(library: Place, layout: str, spec: MelSpec) -> NewSongs:
+def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = ()) -> NewSongs:
     """Measure every song of a folder or a list.
 
     Parameters
@@ -55,6 +59,8 @@ def listen(library: Place, layout: str, spec: MelSpec) -> NewSongs:
         One of `layouts.LAYOUTS`.
     spec : MelSpec
         The front-end's parameters.
+    genres : sequence of str
+        Genres whose spelling is preferred.
 
     Returns
     -------
@@ -67,8 +73,8 @@ def listen(library: Place, layout: str, spec: MelSpec) -> NewSongs:
         If the library is not there or makes no sense.
     """
     library = library.absolute()
-    entries = _entries(library, layout)
-    catalog = look_through(library, entries, sorted({entry.genre for entry in entries}), spec)
+    listed = _listed(library, layout, genres)
+    catalog = look_through(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
     progress.start("listen", len(catalog.songs))
     with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(lambda song: _hear(song, spec, decoders), catalog.songs))
@@ -78,6 +84,7 @@ def listen(library: Place, layout: str, spec: MelSpec) -> NewSongs:
         synthetic=catalog.synthetic,
         heard=tuple(outcome for outcome in outcomes if isinstance(outcome, Heard)),
         rejected=tuple(sorted(catalog.rejected + unheard, key=lambda item: item.song)),
+        notes=catalog.notes,
     )
 
 
@@ -113,10 +120,11 @@ def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.
     return mel.traced_levels(spec)(fragment.samples)
 
 
-def _entries(library: Place, layout: str) -> list[Entry]:
+def _listed(library: Place, layout: str, genres: Sequence[str]) -> SongList:
     if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
-        return read_entries(library, root=library.parent, required=("file_name",))
-    return read_library(library, layout)
+        entries = read_entries(library, root=library.parent, required=("file_name",))
+        return with_one_spelling(SongList(entries), genres)
+    return read_library(library, layout, genres)
 
 
 def _hear(song: Song, spec: MelSpec, decoders: Decoders) -> Heard | Rejected:

@@ -64,7 +64,7 @@ def run_drift(training: TrainingData, library: Place, out: Path, layout: str) ->
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
-    new = listen(library, layout, training.spec)
+    new = listen(library, layout, training.spec, training.genres)
     if not new.heard:
         _write_figures(out, training, new, {}, None)
         return Outcome(new, None)

@@ -25,6 +25,7 @@ class Reason(str, enum.Enum):
     UNKNOWN_GENRE = "unknown genre"
     OUTSIDE = "outside the library"
     GROWING = "still being written"
+    INVALID_ROW = "invalid row"
 
 
 class AudioError(ValueError):

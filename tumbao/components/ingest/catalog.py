@@ -25,18 +25,16 @@ from tumbao.components.ingest.decoders import Decoders, Part
 from tumbao.components.ingest.folding import Folded
 from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.layouts import read_library
-from tumbao.components.ingest.listing import Entry, is_outside
+from tumbao.components.ingest.listing import LIBRARY_FILE, Entry, SongList, is_outside
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole_folder
+from tumbao.schema.genre_names import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
-
-LIBRARY_FILE = "library.json"
-"""A file at the root of a library that describes it; `{"synthetic": true}` marks composed songs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +132,8 @@ class Catalog:
         All other files, sorted likewise.
     folded : tuple of Folded
         Sub-genres whose songs count for their genre, where sub-genres were asked for.
+    notes : tuple of str
+        See `listing.SongList`.
     """
 
     name: str
@@ -141,6 +141,7 @@ class Catalog:
     songs: tuple[Song, ...]
     rejected: tuple[Rejected, ...]
     folded: tuple[Folded, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -179,7 +180,7 @@ def scan(
     Returns
     -------
     catalog : Catalog
-        Every file that is no hidden file and no sidecar (see `folders.SIDECARS`) stands in `songs` or in `rejected`.
+        Every file that is not left out (see `folders.left_out_kind`) stands in `songs` or in `rejected`.
 
     Raises
     ------
@@ -195,7 +196,7 @@ def scan(
 
 def look_through(
     library: Place,
-    entries: Sequence[Entry],
+    listed: SongList,
     genres: Sequence[str],
     spec: MelSpec,
     workers: int = 4,
@@ -208,7 +209,7 @@ def look_through(
     ----------
     library : Place
         The folder or the list of songs.
-    entries : sequence of Entry
+    listed : SongList
         What it lists, see `layouts.read_library`.
     genres : sequence of str
         Songs of other genres are rejected.
@@ -228,13 +229,14 @@ def look_through(
     """
     library = library.absolute()
     root = library if library.is_dir() else library.parent
+    entries = listed.entries
     progress.start("catalog", len(entries))
     known = memory.open() if memory else contextlib.nullcontext()
     with known as remembered, Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         look = functools.partial(_look, decoders, remembered, root, genres, spec, growing)
         outcomes = list(pool.map(look, range(len(entries)), entries))
     songs, rejected = _without_duplicates(outcomes)
-    return Catalog(library.name, is_synthetic(root), songs, rejected)
+    return Catalog(library.name, is_synthetic(root), songs, rejected, notes=listed.notes)
 
 
 def is_synthetic(library: Place) -> bool:
@@ -310,12 +312,11 @@ def _look(
 
     try:
         if entry.fault:
-            return reject(Reason.UNREADABLE, entry.fault)
+            return reject(entry.fault_reason, entry.fault)
         if _in_utf8(entry.path) != entry.path:
             return reject(Reason.UNREADABLE, "cannot be read: its name is not in UTF-8; rename it")
         if entry.genre not in genres:
-            received = entry.genre or "no genre"
-            return reject(Reason.UNKNOWN_GENRE, f"expected one of {', '.join(genres)}; received {received}")
+            return reject(Reason.UNKNOWN_GENRE, unknown_genre(entry.genre, genres))
         if is_outside(entry, root):
             return reject(Reason.OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
         if entry.path in growing:
@@ -345,7 +346,7 @@ def _look(
 
 def _licence(entry: Entry) -> str:
     told = {name.lower(): text.strip() for name, text in entry.extras.items()}
-    return told.get("licence") or told.get("license") or ""
+    return told.get("licence") or told.get("license") or told.get("licencia") or ""
 
 
 def _in_utf8(name: str) -> str:

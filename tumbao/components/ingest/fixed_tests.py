@@ -18,6 +18,7 @@ from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import Assignment, Songs, fixed_split
 from tumbao.components.ingest.tables import read_csv, write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.schema.genre_names import genre_key
 
 KEPT_FILE = "fixed/test.csv"
 """The table of test songs, beside the manifests: a manifest with the column `LEARNED`."""
@@ -86,8 +87,8 @@ def draw(songs: Songs, contents: Mapping[Content, str], catalogs: Place, seed: i
             gone.append(row)
     without = {genre: counts.keys() for genre, counts in songs.items() if not counts.keys() & tests.keys()}
     learned = set.union(*former()) if without else set()
-    lost = {row["genre"] for row in gone}
-    if stuck := [genre for genre, members in without.items() if genre in lost and members <= learned]:
+    lost = {genre_key(row["genre"]) for row in gone}
+    if stuck := [genre for genre, members in without.items() if genre_key(genre) in lost and members <= learned]:
         raise ValueError(
             f"Expected the test songs of {', '.join(stuck)} in the library, or others that no earlier run learned "
             f"from. Received neither. Bring them back, add new songs, or delete {catalogs / KEPT_FILE}: test songs are "

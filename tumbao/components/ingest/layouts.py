@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from tumbao.components.ingest.listing import Entry, read_folder, split_name
+from tumbao.components.ingest.listing import Entry, SongList, read_folder, split_name
 from tumbao.components.ingest.manifest import read_entries, read_manifest
 from tumbao.components.ingest.places import Place, is_remote
 from tumbao.components.ingest.published import fma_table, jamendo_table, read_fma, read_jamendo
+from tumbao.schema.genre_names import one_spelling
 
 LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", "jamendo")
 """The forms of a library that can be asked for."""
@@ -22,7 +23,7 @@ LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", 
 _METADATA = (".csv", ".jsonl", ".parquet")
 
 
-def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()) -> list[Entry]:
+def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
     """List the songs of a library.
 
     Parameters
@@ -32,11 +33,12 @@ def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()
     layout : str
         One of `LAYOUTS`; `auto` looks at what is there.
     genres : sequence of str
-        The run's genres. They only choose among several genres that FMA or MTG-Jamendo give one track.
+        The run's genres. They choose among several genres that FMA or MTG-Jamendo give one track, and whatever
+        spelling of a genre the library has, the entry has theirs.
 
     Returns
     -------
-    entries : list of Entry
+    songs : SongList
         Whether their genres are the run's, and their files what they should be, is for others to say.
 
     Raises
@@ -50,11 +52,37 @@ def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()
         raise ValueError(f"Expected a folder of songs or a list of songs. Received: {source}, which does not exist.")
     if layout == "auto":
         layout = find_layout(source)
-    if layout == "fma":
-        return read_fma(source, genres)
-    if layout == "jamendo":
-        return read_jamendo(source, genres)
-    return {"folder": read_folder, "manifest": read_manifest, "audiofolder": read_audiofolder}[layout](source)
+    readers: dict[str, Callable[[], SongList]] = {
+        "folder": lambda: read_folder(source),
+        "manifest": lambda: SongList(read_manifest(source)),
+        "audiofolder": lambda: read_audiofolder(source),
+        "fma": lambda: read_fma(source, genres),
+        "jamendo": lambda: read_jamendo(source, genres),
+    }
+    return with_one_spelling(readers[layout](), genres)
+
+
+def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
+    """Give each genre of a library one spelling, see `genre_names.one_spelling`.
+
+    Parameters
+    ----------
+    songs : SongList
+        As the library spells it.
+    genres : sequence of str
+        The run's genres.
+
+    Returns
+    -------
+    songs : SongList
+        With a note for each genre that the library spells in several ways.
+    """
+    spelling, merged = one_spelling((entry.genre for entry in songs.entries), genres)
+    entries = [
+        entry if entry.genre == spelling[entry.genre] else dataclasses.replace(entry, genre=spelling[entry.genre])
+        for entry in songs.entries
+    ]
+    return SongList(entries, (*songs.notes, *merged))
 
 
 def find_layout(source: Place) -> str:
@@ -79,7 +107,7 @@ def find_layout(source: Place) -> str:
     return "folder" if source.is_dir() else "manifest"
 
 
-def read_audiofolder(folder: Place) -> list[Entry]:
+def read_audiofolder(folder: Place) -> SongList:
     """List a folder in the form of Hugging Face's audiofolder, with metadata files.
 
     Parameters
@@ -90,7 +118,7 @@ def read_audiofolder(folder: Place) -> list[Entry]:
 
     Returns
     -------
-    entries : list of Entry
+    songs : SongList
         What the metadata lists, in the order of its rows, then the files that it does not list, without a genre. The
         name of a split folder counts for more than a column `split`.
 
@@ -110,7 +138,8 @@ def read_audiofolder(folder: Place) -> list[Entry]:
     folders = [table.parent for table in tables]
     if len(set(folders)) < len(folders):
         raise ValueError(f"Expected one metadata file in a folder. Received: {', '.join(map(str, tables))}")
-    found = {entry.path: entry for entry in read_folder(root)}
+    there = read_folder(root)
+    found = {entry.path: entry for entry in there.entries}
     entries: list[Entry] = []
     listed: set[str] = {str(file) for file in files}
     for table in tables:
@@ -129,7 +158,8 @@ def read_audiofolder(folder: Place) -> list[Entry]:
                 dataclasses.replace(row, path=path, genre=genre, subgenre=subgenre, split=split, relative=False)
             )
     rest = (entry for path, entry in found.items() if path not in listed)
-    return entries + [entry if entry.fault else dataclasses.replace(entry, genre="") for entry in rest]
+    entries += (entry if entry.fault else dataclasses.replace(entry, genre="") for entry in rest)
+    return SongList(entries, there.notes)
 
 
 def _metadata_files(folder: Place) -> list[Place]:

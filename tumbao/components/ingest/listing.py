@@ -6,8 +6,12 @@ import dataclasses
 import os
 from pathlib import Path
 
-from tumbao.components.ingest.folders import walk
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.folders import left_out_line, walk
 from tumbao.components.ingest.places import Address, Place, below, is_remote, place
+
+LIBRARY_FILE = "library.json"
+"""A file at the root of a library that describes it; `{"synthetic": true}` marks composed songs."""
 
 SPLIT_NAMES: dict[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -45,7 +49,9 @@ class Entry:
     relative : bool
         The path is written in a list, relative to it: it has to stay in the library, see `is_outside`.
     fault : str
-        Why there is nothing to open, as the continuation of the path (a folder that cannot be listed); else empty.
+        Why there is nothing to open (a folder that cannot be listed, a row that cannot be used); else empty.
+    fault_reason : Reason
+        The kind of the fault.
     subgenre : str
         As the library spells it; empty where it names none. Only asked for by `subgenres.scan_leaves`.
     """
@@ -62,6 +68,23 @@ class Entry:
     relative: bool = False
     fault: str = ""
     subgenre: str = ""
+    fault_reason: Reason = Reason.UNREADABLE
+
+
+@dataclasses.dataclass(frozen=True)
+class SongList:
+    """What a library lists.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        Every song, and every fault.
+    notes : tuple of str
+        Sentences for the person who looks after the library, such as how many files are left out.
+    """
+
+    entries: list[Entry]
+    notes: tuple[str, ...] = ()
 
 
 def split_name(text: str) -> str:
@@ -109,6 +132,25 @@ def is_outside(entry: Entry, root: Place) -> bool:
     return os.path.commonpath((real_root, os.path.realpath(entry.path))) != real_root
 
 
+def one_path(path: str) -> str:
+    """Give one path for all that lead to a file through folders, whether relative, absolute or linked.
+
+    Parameters
+    ----------
+    path : str
+        As in `Entry`.
+
+    Returns
+    -------
+    path : str
+        Absolute; a file that is itself a link keeps its own.
+    """
+    if is_remote(path):
+        return path
+    folder, name = os.path.split(os.path.normpath(path))
+    return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - Path.resolve raises where links run in a circle
+
+
 def identifier(path: str, root: Place) -> str:
     """Name a song by its path.
 
@@ -130,20 +172,23 @@ def identifier(path: str, root: Place) -> str:
     if isinstance(root, Address):
         return plain.as_posix()
     top = Path(os.path.normpath(root.absolute()))
-    return (plain.relative_to(top) if plain.is_relative_to(top) else plain).as_posix()
+    if plain.is_relative_to(top):
+        return plain.relative_to(top).as_posix()
+    real, real_top = Path(one_path(path)), Path(os.path.realpath(top))
+    return (real.relative_to(real_top) if real.is_relative_to(real_top) else plain).as_posix()
 
 
-def read_folder(folder: Place) -> list[Entry]:
+def read_folder(folder: Place) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
     Parameters
     ----------
     folder : Place
-        Hidden files and sidecars (see `folders.SIDECARS`) are left out.
+        What is no song by its name is left out, see `folders.left_out_kind`.
 
     Returns
     -------
-    entries : list of Entry
+    songs : SongList
         Every other file, sorted by path, then the folders that could not be listed, as faults.
 
     Raises
@@ -162,7 +207,8 @@ def read_folder(folder: Place) -> list[Entry]:
     for error in listing.unlisted:
         found = _found(place(error.filename), root)
         entries.append(dataclasses.replace(found, fault=f"cannot be listed: {error.strerror}"))
-    return entries
+    line = left_out_line(kind for path, kind in listing.left_out.items() if path != root / LIBRARY_FILE)
+    return SongList(entries, (line,) if line else ())
 
 
 def _found(path: Place, root: Place) -> Entry:

@@ -11,9 +11,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from tumbao.components.ingest.listing import Entry, read_folder, split_name
+from tumbao.components.ingest.listing import Entry, SongList, read_folder, split_name
 from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.tables import read_cells
+from tumbao.schema.genre_names import genre_key
 
 _FMA_COLUMNS = {
     "genre_top": ("track", "genre_top"),
@@ -50,7 +51,7 @@ def fma_table(folder: Place) -> Place | None:
     return next((place / "tracks.csv" for place in places if _is_fma(place / "tracks.csv")), None)
 
 
-def read_fma(folder: Place, genres: Sequence[str] = ()) -> list[Entry]:
+def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of FMA, `fma_*/000/000123.mp3`.
 
     Parameters
@@ -63,7 +64,7 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> list[Entry]:
 
     Returns
     -------
-    entries : list of Entry
+    songs : SongList
         Every file below the folder; title, track_id, subset and genres are extras.
 
     Raises
@@ -135,7 +136,7 @@ def jamendo_table(source: Place) -> Place | None:
     return next((table for table in tables if _is_jamendo(table)), None)
 
 
-def read_jamendo(source: Place, genres: Sequence[str] = ()) -> list[Entry]:
+def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`.
 
     Parameters
@@ -148,7 +149,7 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> list[Entry]:
 
     Returns
     -------
-    entries : list of Entry
+    songs : SongList
         Every file below the folder. Artist and album are Jamendo's numbers; track_id, duration and tags are extras.
         Splits come from `splits/split-0` beside the table, where it is there.
 
@@ -209,17 +210,18 @@ def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
     >>> one_genre(["latin", "salsa", "cumbia"], ["cumbia", "salsa"])
     'cumbia, salsa'
     """
-    spelled = {name.lower() for name in names}
-    matching = [genre for genre in genres if genre.lower() in spelled]
+    spelled = {genre_key(name) for name in names}
+    matching = [genre for genre in genres if genre_key(genre) in spelled]
     return ", ".join(matching) if matching else next(iter(names), "")
 
 
-def _join(folder: Place, known: Mapping[str, Entry]) -> list[Entry]:
+def _join(folder: Place, known: Mapping[str, Entry]) -> SongList:
+    found = read_folder(folder)
     entries = []
-    for entry in read_folder(folder):
+    for entry in found.entries:
         told = known.get(_numbered(entry.path), Entry(path="", song="", genre=""))
         entries.append(dataclasses.replace(told, path=entry.path, song=entry.song, fault=entry.fault))
-    return entries
+    return SongList(entries, found.notes)
 
 
 def _numbered(path: str) -> str:

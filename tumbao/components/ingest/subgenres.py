@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
+from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.catalog import Catalog, look_through, require_genres
 from tumbao.components.ingest.folding import Folded, fold
 from tumbao.components.ingest.layouts import read_library
-from tumbao.components.ingest.listing import Entry
+from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
+from tumbao.schema.genre_names import find_genre, one_spelling
 from tumbao.schema.hierarchy import SEPARATOR, in_order
 from tumbao.schema.mel_spec import MelSpec
 
@@ -55,56 +57,61 @@ def scan_leaves(
     Raises
     ------
     ValueError
-        If a genre has a sub-genre in its name, a song has two sub-genres, or `catalog.scan` would refuse the library.
+        If a genre has a sub-genre in its name, or `catalog.scan` would refuse the library.
     """
     if named := [genre for genre in genres if SEPARATOR in genre]:
         raise ValueError(
             f"Expected genres without sub-genres, which the library names. Received: {', '.join(named)}. "
             "Give --genres as salsa, not as salsa/dura, or leave --subgenres out."
         )
-    entries = divided(read_library(library.absolute(), layout, genres), genres)
-    catalog = look_through(library, entries, genres, spec, memory=memory, growing=growing)
+    listed = divided(read_library(library.absolute(), layout, genres), genres)
+    catalog = look_through(library, listed, genres, spec, memory=memory, growing=growing)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
     return folded_up(catalog, min_songs)
 
 
-def divided(entries: Iterable[Entry], genres: Sequence[str]) -> list[Entry]:
+def divided(songs: SongList, genres: Sequence[str]) -> SongList:
     """Tell genre and sub-genre apart where a list names both in one, as `salsa/romantica`.
 
     Parameters
     ----------
-    entries : iterable of Entry
+    songs : SongList
         What a library lists.
     genres : sequence of str
         The run's genres; songs of others stay as they are.
 
     Returns
     -------
-    entries : list of Entry
-        The same songs. There are two levels: what follows a second slash is left out.
-
-    Raises
-    ------
-    ValueError
-        If a song has two sub-genres.
+    songs : SongList
+        The same songs, each sub-genre in one spelling. There are two levels: what follows a second slash is left out.
+        A song with two sub-genres has a fault.
     """
-    result: list[Entry] = []
+    named: dict[int, tuple[str, list[str]]] = {}  # index → genre, sub-genres
+    for index, entry in enumerate(songs.entries):
+        head, _, rest = entry.genre.partition(SEPARATOR)
+        if genre := find_genre(head, genres):
+            several = (name.partition(SEPARATOR)[0].strip() for name in (rest, entry.subgenre))
+            named[index] = genre, [f"{genre}{SEPARATOR}{name}" for name in several if name]
+    spelling, merged = one_spelling(name for _, names in named.values() for name in names)
     found: dict[str, set[str]] = collections.defaultdict(set)
-    for entry in entries:
-        genre, _, path = (name.strip() for name in entry.genre.partition(SEPARATOR))
-        if genre not in genres:
-            result.append(entry)
-            continue
-        names = {name.partition(SEPARATOR)[0].strip() for name in (path, entry.subgenre)} - {""}
-        found[entry.song] |= names or {""}
-        if len(found[entry.song]) > 1:
-            raise ValueError(
-                f"Expected one sub-genre of the song {entry.song!r}, and the same of all its parts. "
-                f"Received: {', '.join(sorted(name or 'none' for name in found[entry.song]))}"
-            )
-        result.append(dataclasses.replace(entry, genre=genre, subgenre=max(names, default="")))
-    return result
+    for index, (genre, names) in named.items():
+        found[songs.entries[index].song] |= {spelling[name] for name in names} or {genre}
+    entries = list(songs.entries)
+    for index, (genre, _) in named.items():
+        leaves = sorted(found[entries[index].song])
+        fault = ""
+        if len(leaves) > 1:
+            fault = f"expected one sub-genre of the song, and the same of all its parts; received {', '.join(leaves)}"
+        subgenre = leaves[0].partition(SEPARATOR)[2]
+        entries[index] = dataclasses.replace(
+            entries[index],
+            genre=genre,
+            subgenre=subgenre,
+            fault=entries[index].fault or fault,
+            fault_reason=Reason.INVALID_ROW if fault and not entries[index].fault else entries[index].fault_reason,
+        )
+    return SongList(entries, (*songs.notes, *merged))
 
 
 def folded_up(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV and JSON Lines in UTF-8, read with the line of each row, and written so that they can be read again.
+"""Tables: read as people and spreadsheets write them, and written so that they can be read again.
 
 All tables that Tumbao writes are written here. UTF-8 has no spelling for the bytes of a file's name that are no UTF-8:
 `encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet would run a cell
@@ -15,16 +15,21 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from tumbao.components.ingest.places import Place, local_copy
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""Ending of a file → what stands between its cells."""
+"""Ending of a file → what stands between its cells, unless its header says otherwise."""
 
 EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
-"""Endings of the tables that can be read; the ending decides, not the content."""
+"""Endings of the tables that can be read."""
+
+_OTHER_DELIMITERS = (",", ";", "\t", "|")
+_LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
+_SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 Rows = list[tuple[int, dict[str, str]]]
 """The line in which a row begins, from 1, and its cells by column."""
@@ -220,34 +225,42 @@ class Table:
         Name in lower case with underscores → name as it is written; a column without a name is left out.
     rows : list of tuple of int and dict
         The line in which each row begins, from 1, and its cells by the names in lower case.
+    faults : dict of int to str
+        The line in which each row begins that cannot be read → what is wrong with it.
     """
 
     columns: dict[str, str]
     rows: Rows
+    faults: dict[int, str]
 
 
-def read_table(file: Place) -> Table:
-    """Read a table whose columns have names: CSV, TSV or JSON Lines, by the file's ending.
+def read_table(file: Place, names: Collection[str] = ()) -> Table:
+    """Read a table whose columns have names: JSON Lines, or text with a character between cells.
 
     Parameters
     ----------
     file : Place
-        In UTF-8, with or without a byte order mark, with any line ends.
+        In UTF-8 or UTF-16, with or without a byte order mark, or in an encoding of Western European Windows, Macintosh
+        or DOS; with any line ends. Its header tells whether commas, semicolons, tabs or bars stand between cells, a
+        line such as ``sep=;`` before it does so too.
+    names : collection of str
+        Names of columns, in lower case with underscores, that the header is recognised by.
 
     Returns
     -------
     table : Table
-        Without the rows in which every cell is empty.
+        Without the rows in which every cell is empty. Cells that are missing at the end of a row are empty.
 
     Raises
     ------
     ValueError
-        If the ending is another, the file cannot be read or is empty, two columns have one name or a row does not fit.
+        If the ending is another, the file cannot be read, is no text or is empty, or two columns have one name.
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
         raise ValueError(f"Expected a list of songs that ends in {', '.join(EXTENSIONS)}. Received: {file}")
-    table = _lines_of_json(file) if suffix == ".jsonl" else _separated(file, DELIMITERS[suffix])
+    lines = list(io.StringIO(_decode(file, _content(file)), newline=""))
+    table = _lines_of_json(file, lines) if suffix == ".jsonl" else _separated(file, lines, DELIMITERS[suffix], names)
     if not table.columns:
         raise ValueError(f"Expected a table with named columns in {file}. Received: no columns; is it empty?")
     return table
@@ -307,42 +320,130 @@ def _open_text(file: Place, newline: str) -> Iterator[TextIO]:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _separated(file: Place, delimiter: str) -> Table:
-    table = read_cells(file, delimiter)
-    line, header = next(table, (1, []))
-    columns = _columns(file, line, header)
+def _content(file: Place) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _decode(file: Place, content: bytes) -> str:
+    """Decode text of any encoding that spreadsheets write."""
+    if content.startswith(_SPREADSHEETS):
+        raise ValueError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        encoding = "utf-32"
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif content[1:2] == b"\0":  # a header begins with a letter of ASCII
+        encoding = "utf-16-le"
+    elif content[:1] == b"\0":
+        encoding = "utf-16-be"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise ValueError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
+    legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
+    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content))
+
+
+def _decode_line(line: bytes, legacy: str) -> str:
+    """Decode a line in UTF-8 if it is, since lists are put together from several."""
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return line.decode(legacy)
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
+    at = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
+    if said := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if at < len(lines) else "", re.IGNORECASE):
+        delimiter = said[1]
+        at += 1
+    else:
+        delimiter = _delimiter(lines[at:], delimiter, names)
+    columns: dict[str, str] = {}
+    header: list[str] = []
     rows: Rows = []
-    for line, cells in table:
-        if len(cells) != len(header):
-            raise ValueError(
-                f"{file}, line {line}: expected {len(header)} cells, one for each column. Received: {len(cells)} "
+    faults: dict[int, str] = {}
+    while at < len(lines):
+        line = at + 1
+        reader = csv.reader((lines[index] for index in range(at, len(lines))), delimiter=delimiter, strict=True)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            sentence = f"expected cells with closed quotes, and each quote inside of them doubled. Received: {error}"
+            if not header:
+                raise ValueError(f"{file}, line {line}: {sentence}") from error
+            faults[line] = sentence
+            at += 1  # an open quote has swallowed all that follows
+            continue
+        at += reader.line_num
+        is_short = len(cells) < len(header)
+        while cells and not cells[-1].strip():
+            cells.pop()
+        if not cells:
+            continue
+        if not header:
+            header = cells
+            columns = _columns(file, line, header)
+        elif len(cells) > len(header) or (is_short and reader.line_num > 1):
+            faults[line] = (
+                f"expected {len(header)} cells, one for each column. Received: {len(cells)} "
                 f'({", ".join(cells)[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
             )
-        named = ((_key(name), cell) for name, cell in zip(header, cells, strict=True))
-        rows.append((line, {key: cell for key, cell in named if key}))
-    return Table(columns, rows)
+            at = line
+        else:
+            cells += [""] * (len(header) - len(cells))
+            named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=True))
+            rows.append((line, {key: cell for key, cell in named if key}))
+    return Table(columns, rows, faults)
 
 
-def _lines_of_json(file: Place) -> Table:
+def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> str:
+    """Choose what makes most known names of a header, or else most cells."""
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        try:
+            header = [_key(cell) for cell in next(csv.reader(lines, delimiter=delimiter), [])]
+        except csv.Error:
+            return 0, 0
+        return sum(cell in names for cell in header), sum(map(bool, header))
+
+    return max((default, *_OTHER_DELIMITERS), key=fit)
+
+
+def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
     columns: dict[str, str] = {}
     rows: Rows = []
-    with _open_text(file, newline="\n") as text:
-        for line, content in enumerate(text, start=1):
-            if not content.strip():
-                continue
-            try:
-                value = json.loads(content)
-                if not isinstance(value, dict):
-                    raise ValueError(f"a {type(value).__name__}")
-                cells = {name: _cell(cell) for name, cell in value.items()}
-                "".join((*cells, *cells.values())).encode()  # JSON can spell half a character, which nobody can write
-            except (ValueError, RecursionError) as error:
-                raise ValueError(
-                    f'{file}, line {line}: expected one JSON object, {{"file_name": …}}. Received: {error}'
-                ) from error
-            columns |= {key: name for key, name in _columns(file, line, cells).items() if key not in columns}
-            rows.append((line, {_key(name): cell for name, cell in cells.items() if _key(name)}))
-    return Table(columns, rows)
+    faults: dict[int, str] = {}
+    for line, content in enumerate(lines, start=1):
+        if not content.strip():
+            continue
+        try:
+            value = read_json_line(content)
+            if not isinstance(value, dict):
+                raise ValueError(f"a {type(value).__name__}")
+            cells = {name: _cell(cell) for name, cell in value.items()}
+            "".join((*cells, *cells.values())).encode()  # JSON can spell half a character, which nobody can write
+        except (ValueError, RecursionError) as error:
+            faults[line] = f'expected one JSON object, {{"file_name": …}}. Received: {error}'
+            continue
+        try:
+            here = _columns(file, line, cells)
+        except ValueError as error:
+            faults[line] = str(error).partition(": ")[2]
+            continue
+        columns |= {key: name for key, name in here.items() if key not in columns}
+        rows.append((line, {_key(name): cell for name, cell in cells.items() if _key(name)}))
+    return Table(columns, rows, faults)
 
 
 def _cell(value: object) -> str:

@@ -42,6 +42,8 @@ class Inspection:
         All others, sorted by identifier.
     rejected_per_genre : dict of str to int
         Genre, also one that was not looked for, → rejected files; empty for no genre.
+    notes : tuple of str
+        See `listing.SongList`.
     """
 
     library: str
@@ -50,6 +52,7 @@ class Inspection:
     songs: tuple[Measured, ...]
     rejected: tuple[Rejected, ...]
     rejected_per_genre: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -84,9 +87,10 @@ def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: Me
     from tumbao.components.ingest import mel  # TensorFlow: seconds that a help text need not spend
 
     library = library.absolute()
-    entries = read_library(library, layout, genres)
+    listed = read_library(library, layout, genres)
+    entries = listed.entries
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
-    catalog = look_through(library, entries, wanted, spec)
+    catalog = look_through(library, listed, wanted, spec)
     progress.start("listen", len(catalog.songs))
     levels = mel.traced_levels(spec)
     with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -100,6 +104,7 @@ def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: Me
         songs=songs,
         rejected=rejected,
         rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
+        notes=catalog.notes,
     )
 
 

@@ -57,6 +57,8 @@ def run_inspect(
     if inspection.songs:
         write_song_statistics(inspection, out)
     page = write_inspection(inspection, contact_sheet(chosen, spec) if chosen else [], spec, out)
+    for note in inspection.notes:
+        say(note)
     hours = sum(song.seconds for song in inspection.songs) / 3_600
     label = " (synthetic library)" if inspection.synthetic else ""
     say(
