@@ -187,8 +187,8 @@ def scan(
     ValueError
         If the library is not there, makes no sense, or has no usable song of a genre.
     """
-    entries = read_library(library.absolute(), layout, genres)
-    catalog = look_through(library, entries, genres, spec, workers, memory, growing)
+    listed = read_library(library.absolute(), layout, genres)
+    catalog = look_through(library, listed, genres, spec, workers, memory, growing)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
     return catalog
