@@ -39,6 +39,25 @@ def test_what_is_named_is_taken_once_and_in_the_order_given(library: Path) -> No
     assert len(found) == len(set(found)) == 6
 
 
+def test_a_file_is_taken_once_by_whatever_path_it_is_named(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (library.parent / "link").symlink_to("songs")
+    monkeypatch.chdir(library.parent)
+    named = [Path("songs"), library, Path("link"), Path("songs/../songs/a.wav"), library / "a.wav"]
+    found = find_audio_files(named)
+    assert [song.part.path for song in found.songs] == [
+        f"songs/{one}" for one in ("a.wav", "b [live]/ñ.flac", "text.mp3", "unknown")
+    ]
+    assert found.notes == ("2 files left out: 1 hidden file, 1 picture",)
+
+
+def test_a_row_that_makes_no_sense_is_named_with_its_line(library: Path) -> None:
+    (library / "list.csv").write_text("file_name;start\na.wav;\na.wav;soon\n;1\n")
+    first, *faults = find_audio_files([library / "list.csv"]).songs
+    assert first.fault is None
+    assert [song.fault.reason for song in faults if song.fault] == [Reason.INVALID_ROW] * 2
+    assert [song.part.path for song in faults] == [f"{library / 'list.csv'}, line {line}" for line in (3, 4)]
+
+
 def test_links_are_followed_but_no_folder_twice(library: Path, tmp_path: Path) -> None:
     (library / "b [live]" / "loop").symlink_to(library)
     (tmp_path / "links").mkdir()

@@ -69,14 +69,14 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
         If a path does not exist, a list makes no sense, or there is no song at all.
     """
     roots = [place(path) for path in paths]
-    found: dict[Part, Song] = {}
-    left_out: dict[Place, str] = {}
+    found: dict[tuple[Part, bool], Song] = {}
+    left_out: dict[str, str] = {}
     for path in roots:
         if not path.exists():
             raise ValueError(f"No such file or folder: {path}")
         if path.is_dir():
             listing = walk(path)
-            left_out |= listing.left_out
+            left_out |= {one_path(str(file)): kind for file, kind in listing.left_out.items()}
             songs = [Song(Part(str(file))) for file in listing.files]
             for error in listing.unlisted:
                 songs.append(_faulty(Part(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}"))
@@ -85,7 +85,8 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
         else:
             songs = [Song(Part(str(path)))]
         for song in songs:
-            found.setdefault(dataclasses.replace(song.part, path=one_path(song.part.path)), song)
+            part = dataclasses.replace(song.part, path=one_path(song.part.path))
+            found.setdefault((part, song.fault is None), song)
     line = left_out_line(left_out.values())
     if not found:
         raise ValueError(

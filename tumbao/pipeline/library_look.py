@@ -1,4 +1,4 @@
-"""A cheap look at a library: what is listed, and each file's size and time; no file is opened."""
+"""A cheap look at a library: what is listed, and each file's size and time; no file named as sound is opened."""
 
 from __future__ import annotations
 
