@@ -186,6 +186,7 @@ ROWS = {
     "another address": ("s3://b/a.mp3,salsa", "gs://.*Received: 's3://b/a.mp3'"),
     "a drive of Windows": (r"C:\Music\a.mp3,salsa", r"relative to the list.*Received a path of Windows: 'C:"),
     "a share of Windows": (r"\\nas\music\a.mp3,salsa", "Received a path of Windows"),
+    "half an address": ("file:///a%00b.mp3,salsa", "expected a path"),
     "a drive in an address": ("file:///C:/Music/a.mp3,salsa", "Received a path of Windows"),
     "two genres": ("first.mp3,cumbia", "'first.mp3'.*one genre.*'cumbia', but 'salsa' in line 2"),
 }
@@ -208,6 +209,7 @@ CELLS = {
     "end": ("nan", "expected seconds as end"),
     "End": ("1e999", "expected seconds as end"),
     "START": ("-1", "expected seconds as start"),
+    "desde": ("9" * 5_000 + ":00", "expected seconds as start"),
     "inicio": ("pronto", "expected seconds as start"),
     "start,end": ("30,30", "expected an end after the start"),
     "song,artist": ("first,B", "one artist"),

@@ -126,7 +126,7 @@ def walk(folder: Place) -> Listing:
             elif entry.is_symlink():
                 waiting.append((path, os.path.realpath(path)))
             else:
-                waiting.append((path, f"{real}/{entry.name}"))
+                waiting.append((path, os.path.join(real, entry.name)))  # noqa: PTH118
     return Listing(tuple(sorted(files)), left_out, tuple(sorted(unlisted, key=lambda error: str(error.filename))))
 
 

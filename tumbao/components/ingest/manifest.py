@@ -42,7 +42,7 @@ NamesIn = Callable[[str], dict[str, list[str]]]
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WINDOWS = re.compile(r"/?[A-Za-z]:[/\\]|\\\\|//[^/]+/[^/]")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?)")
+_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:[.,]\d*)?)")
 _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.IGNORECASE)
 
 
@@ -83,12 +83,12 @@ def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[E
     Returns
     -------
     entries : list of Entry
-        In the order of the rows.
+        In the order of the rows. A row that makes no sense is an entry with a fault, which its line names.
 
     Raises
     ------
     ValueError
-        If a column is missing or a row does not make sense.
+        If a column is missing, or the file cannot be read.
     """
     table = read_table(file, {*COLUMNS, *(alias for aliases in ALIASES.values() for alias in aliases)})
     columns = _meanings(table)
@@ -203,17 +203,16 @@ def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: 
 
 def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
     """Turn what a list names into a path or an address that this machine understands."""
+    refusal = f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
     if not name.strip() or "\0" in name:
-        raise ValueError(
-            f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
-        )
+        raise ValueError(refusal)
     if is_remote(name) or (isinstance(folder, Path) and os.path.lexists(folder / name)):
         return name
     plain = name.strip()
     if len(plain) > 2 and _QUOTES.get(plain[0]) == plain[-1]:
         plain = plain[1:-1].strip()
     if address := _FILE_ADDRESS.fullmatch(plain):
-        plain = urllib.parse.unquote(address[1])
+        plain = urllib.parse.unquote(address[1], errors="surrogateescape")
     if _WINDOWS.match(plain):
         raise ValueError(
             "expected a path of this machine, best relative to the list, such as salsa/song.mp3. "
@@ -221,10 +220,8 @@ def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
         )
     if is_remote(plain):
         return plain
-    if _ADDRESS.match(plain):
-        raise ValueError(
-            f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
-        )
+    if _ADDRESS.match(plain) or "\0" in plain:
+        raise ValueError(refusal)
     if not isinstance(folder, Path):
         return plain.replace("\\", "/")
     for one in (plain, plain.replace("\\", "/")):
