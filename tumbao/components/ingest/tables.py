@@ -392,7 +392,7 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
         if not cells:
             continue
         if not header:
-            header = cells
+            header = [read_cell(cell) for cell in cells]
             columns = _columns(file, line, header)
         elif len(cells) > len(header) or (is_short and reader.line_num > 1):
             faults[line] = (
@@ -428,7 +428,7 @@ def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
         if not content.strip():
             continue
         try:
-            value = read_json_line(content)
+            value = json.loads(content)
             if not isinstance(value, dict):
                 raise ValueError(f"a {type(value).__name__}")
             cells = {name: _cell(cell) for name, cell in value.items()}
