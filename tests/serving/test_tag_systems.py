@@ -289,3 +289,16 @@ def test_what_cannot_be_tagged_is_named_and_stays(tmp_path: Path) -> None:
     for file, contained in ((path, content), (streamed, streamed.read_bytes()), (mp3, mp3.read_bytes())):
         assert write(file, "Salsa", overwrite=True).outcome in (Outcome.IMPOSSIBLE, Outcome.FAILED)
         assert file.read_bytes() == contained
+
+
+def test_zeros_behind_a_wav_are_no_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    by_libsndfile(path)
+    content = bytearray(path.read_bytes()[:44] + bytes(1_000_000))
+    content[40:44] = bytes(4)  # the length of the sound was never written
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        assert [chunk.name for chunk in read_chunks(file)] == [b"fmt ", b"data"]
+    assert artist_and_title(path) == ("", "")
+    assert write(path, "Salsa", overwrite=False).outcome is Outcome.FAILED
+    assert path.read_bytes() == content

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _IN_DS64 = 0xFFFFFFFF
+_MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # more of them, or a longer one beside the sound, is damage
 _RIFF_SIZE = 20  # where ds64, which is the first chunk, holds the file's size
 
 
@@ -47,7 +48,7 @@ def read_chunks(file: BinaryIO) -> list[Chunk]:
     Returns
     -------
     chunks : list of Chunk
-        In their order; empty if the file is no wav. The last one may end behind the file.
+        In their order, as far as they have names; empty if the file is no wav. The last one may end behind the file.
     """
     file.seek(0)
     header = file.read(12)
@@ -55,9 +56,11 @@ def read_chunks(file: BinaryIO) -> list[Chunk]:
         return []
     length = os.fstat(file.fileno()).st_size
     chunks, start, long_sizes = [], 12, {}
-    while start + 8 <= length:
+    while start + 8 <= length and len(chunks) < _MOST_CHUNKS:
         file.seek(start)
         name, size = struct.unpack("<4sI", file.read(8))
+        if not (name.isascii() and name.decode().isprintable()):
+            break
         if name == b"ds64":
             content = file.read(min(size, 1 << 16))
             _, long_sizes[b"data"], _, entries = struct.unpack_from("<QQQI", content.ljust(28, b"\0"))
@@ -83,7 +86,14 @@ def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
     -------
     content : bytes
         Without the header.
+
+    Raises
+    ------
+    ValueError
+        If it is longer than any tag.
     """
+    if chunk.size > _MOST_BYTES:
+        raise ValueError(f"it has a chunk of {chunk.size} bytes that is no sound")
     file.seek(chunk.start + 8)
     return file.read(chunk.size)
 
@@ -111,7 +121,7 @@ def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | Non
 
     chunks = read_chunks(file)
     length = os.fstat(file.fileno()).st_size
-    if chunks[-1].end not in (length, length + 1):  # the last byte, which makes it even, is often missing
+    if not chunks or chunks[-1].end not in (length, length + 1):  # the last byte, which makes it even, is often missing
         raise ValueError("its header does not tell where its sound ends")
     file.seek(length)
     file.write(bytes(chunks[-1].end - length))
