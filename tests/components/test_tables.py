@@ -150,8 +150,8 @@ def test_the_books_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFact
         failed = read_urls(out / "failed.csv")
     with Ledger(out) as again:
         assert [again.find(row["source"]) for row in written] == written
-    (row,) = failed.rows
-    assert row.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
+    (wanted,) = failed.rows
+    assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
     assert not set(FAILED_COLUMNS) & set(failed.columns)
 
 
