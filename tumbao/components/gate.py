@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.writers import eval_config_writer
 
 from tumbao.components.report.data import GateRow
 from tumbao.schema import record
@@ -155,7 +156,7 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
     rows : tuple of GateRow
         In the order of the configuration. Which ones failed is read, not computed.
     """
-    config = tfma.load_eval_result(evaluation).config
+    config = eval_config_writer.load_eval_run(evaluation)[0]
     thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
     figures, failures = read_figures(evaluation, ACCURACY), read_failures(evaluation)
     failed = {(row.slice_name, row.kind) for row in failures}
