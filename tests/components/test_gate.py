@@ -132,12 +132,11 @@ def judge(folder: Path, config: tfma.EvalConfig, found: dict[str, tuple[float, .
 
 
 def test_thresholds_are_shown_as_the_evaluator_found_them(tmp_path: Path, config: tfma.EvalConfig) -> None:
-    kept = "lower bound"
     evaluation = judge(tmp_path, config, {"": (0.79,), "bachata": (0.5,), "salsa": (0.49,)})
     assert read_thresholds(evaluation) == (
-        GateRow("accuracy", OVERALL, 0.79, 0.8, kept, None, False),
-        GateRow("recall", "bachata", 0.5, 0.5, kept, None, True),
-        GateRow("recall", "salsa", 0.49, 0.5, kept, None, False),
+        GateRow("accuracy", OVERALL, 0.79, 0.8, "lower bound", None, False),
+        GateRow("recall", "bachata", 0.5, 0.5, "lower bound", None, True),
+        GateRow("recall", "salsa", 0.49, 0.5, "lower bound", None, False),
     )
     failures = [row for row in read_thresholds(evaluation) if not row.passed]
     assert list(read_failures(evaluation)) == failures
