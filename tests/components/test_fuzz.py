@@ -1,4 +1,4 @@
-"""500 damaged files, the same in every run: each is decoded or refused; none costs a crash, a hang or the memory."""
+"""Damaged files, the same in every run: each is decoded or refused; none costs a crash, a hang or the memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tumbao.components.ingest.transform import IngestSongs
 from tumbao.schema.mel_spec import MelSpec
 
 SEED = 20_240_517
-MUTANTS = 500
+MUTANTS = [78, pytest.param(500, marks=pytest.mark.long)]
 PROCESSES = 2
 RATE = 24_000  # known to all six formats, and not the rate that is decoded to
 MEMORY_BYTES = 1_000_000_000
@@ -136,6 +136,11 @@ def text(content: bytes, rng: np.random.Generator) -> bytes:
     return [words, words + content, content[:start] + words + content[start:]][rng.integers(3)]
 
 
+def inserted(content: bytes, rng: np.random.Generator) -> bytes:
+    start = rng.integers(len(content))
+    return content[:start] + rng.bytes(int(rng.integers(1, 50_000))) + content[start:]
+
+
 def mutants(folder: Path, seed: int, count: int) -> Iterator[Path]:
     """Write damaged files, named after their number, their damage and their (sometimes wrong) extension."""
     rng = np.random.default_rng(seed)
@@ -153,6 +158,8 @@ def mutants(folder: Path, seed: int, count: int) -> Iterator[Path]:
         "extension": lambda content, kind: content,
         "zeros": lambda content, kind: zeros(content, rng),
         "text": lambda content, kind: text(content, rng),
+        "joined": lambda content, kind: content + contents[kinds[rng.integers(len(kinds))]],
+        "inserted": lambda content, kind: inserted(content, rng),
     }
     for number in range(count):
         kind = kinds[number % len(kinds)]
@@ -163,12 +170,12 @@ def mutants(folder: Path, seed: int, count: int) -> Iterator[Path]:
         yield path
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="module", params=MUTANTS)
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give a library with one genre, salsa: the damaged files."""
     root = tmp_path_factory.mktemp("damaged")
     (root / "salsa").mkdir()
-    for _ in mutants(root / "salsa", SEED, MUTANTS):
+    for _ in mutants(root / "salsa", SEED, request.param):
         pass
     yield root
     shutil.rmtree(root)
@@ -193,9 +200,13 @@ def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None
         part = Part(str(path))
         try:
             looked = decoders.look(part, spec)
-            for fragment in Fragments(decoders.read(part, spec, looked.sha256)):
+            fragments = Fragments(decoders.read(part, spec, looked.sha256))
+            for fragment in fragments:
                 assert fragment.samples.shape == (spec.fragment_samples,)
                 assert np.abs(fragment.samples).max() <= 1
+            declared = fragments.ending.header.declared_seconds
+            assert fragments.ending.seconds < 60
+            assert declared is None or 0 < declared < 8 * path.stat().st_size
             sounding.add(path.name)
         except AudioError as error:
             assert error.path == str(path)
@@ -210,13 +221,13 @@ def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None
     assert max(peaks) < MEMORY_BYTES
     assert not refused.keys() & {Reason.CRASHED, Reason.TIMED_OUT}
     silenced = set().union(*refused.values())
-    assert len(sounding) + len(silenced) == len(paths) == MUTANTS
+    assert len(sounding) + len(silenced) == len(paths)
     for kind in LENGTHS:
         for group in (sounding, silenced):
             assert any(f"-{kind}-" in name for name in group)
 
 
-def test_500_damaged_files_are_each_ingested_or_rejected(library: Path, small_spec: MelSpec, tmp_path: Path) -> None:
+def test_damaged_files_are_each_ingested_or_rejected(library: Path, small_spec: MelSpec, tmp_path: Path) -> None:
     catalog = look_through(library, read_library(library, "auto", ["salsa"]), ["salsa"], small_spec)
     rows = [
         {"entry": str(song.entry), "song": song.song, "path": song.path, "genre": song.genre, "sha256": song.sha256}
@@ -226,8 +237,9 @@ def test_500_damaged_files_are_each_ingested_or_rejected(library: Path, small_sp
 
     def settled(lines: list[str]) -> None:
         entries = [json.loads(line)["entry"] for line in lines] + [item.entry for item in catalog.rejected]
-        assert sorted(entries) == list(range(MUTANTS))
-        assert sum("genre" in json.loads(line) for line in lines) > MUTANTS / 4
+        assert sorted(entries) == list(range(catalog.found))
+        assert all("NaN" not in line and "Infinity" not in line for line in lines)
+        assert sum("genre" in json.loads(line) for line in lines) > catalog.found / 4
 
     with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
         outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, ["salsa"], str(tmp_path))
