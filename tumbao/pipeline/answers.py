@@ -105,8 +105,9 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
 
 def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if result.truncated:
-        declared = f" of {_clock(result.declared_seconds)}" if result.declares_more else ""
-        yield f"the file breaks off: only {_clock(result.duration_seconds)}{declared} could be decoded"
+        declared = result.declared_seconds or 0.0
+        whole = f" of {_clock(declared)}" if declared > result.duration_seconds else ""
+        yield f"the file breaks off: only {_clock(result.duration_seconds)}{whole} could be decoded"
     if result.audio_tracks > 1:
         yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the one that players play"
     if result.padded:

@@ -92,11 +92,6 @@ class SongPrediction:
     audio_track: int = 1
     audio_tracks: int = 1
 
-    @property
-    def declares_more(self) -> bool:
-        """Whether the file's header promises more than could be decoded."""
-        return self.declared_seconds is not None and self.declared_seconds > self.duration_seconds
-
     def by_second(self) -> np.ndarray:
         """Tell the probability of each genre in each second.
 

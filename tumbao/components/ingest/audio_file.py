@@ -182,6 +182,7 @@ class AudioFile:
         self._first = 0  # sample that is wanted first
         self._is_damaged = False  # there was sound at the end that could not be decoded
         self._sndfile: _SndFile | None = None
+        self._opened: Iterator[Block] = iter(())
         self.truncated = False
         self.decoded_seconds = 0.0
         try:

@@ -209,7 +209,7 @@ def _last_frame_is_cut(descriptor: int, size: int) -> bool:
         if position < searched:
             continue
         count, end, kind = _follow(descriptor, position)
-        if count < _LEAST_FRAMES:
+        if count < _LEAST_FRAMES or kind is None:
             continue
         searched = end
         if end > size:
