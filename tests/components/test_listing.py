@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -307,7 +308,9 @@ def test_ways_to_write_a_time(write: Write, text: str, seconds: float) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_as_other_systems_write_them_lead_to_the_file(write: Write, tmp_path: Path, name: str, form: str) -> None:
+def test_names_as_other_systems_write_them_lead_to_the_file(
+    write: Write, tmp_path: Path, name: str, form: Literal["NFC", "NFD"]
+) -> None:
     file = write(unicodedata.normalize(form, "salsa/mi canción.mp3"))
     (entry,) = read_manifest(write("songs.csv", f"file_name,genre\n{name.format(here=tmp_path)},salsa\n"))
     assert Path(entry.path) == file

@@ -37,7 +37,18 @@ def genre_key(name: str) -> str:
 
 
 def tidy_genre(name: str) -> str:
-    """Return a genre's name in Unicode's composed form, without needless spaces."""
+    """Return a genre's name in Unicode's composed form, without needless spaces.
+
+    Parameters
+    ----------
+    name : str
+        Any spelling.
+
+    Returns
+    -------
+    name : str
+        With its capitals.
+    """
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
