@@ -51,6 +51,7 @@ HEAVY = {"tensorflow", "tfx", "apache_beam", "keras", "matplotlib", "librosa", "
 
 LAYERS = (
     "tumbao.__version__",
+    "tumbao.errors",
     "tumbao.schema",
     "tumbao.progress",
     "tumbao.fetch",

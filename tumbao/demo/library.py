@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tumbao.demo.song import compose, compose_file
+from tumbao.errors import UserError
 from tumbao.schema.genres import GENRES
 
 VERSION = 2
@@ -54,11 +55,11 @@ def make_library(
         If an argument is out of its range, or `out` holds another library.
     """
     if songs_per_genre < 1:
-        raise ValueError(f"A library needs at least 1 song in each genre. Received: songs_per_genre={songs_per_genre}")
+        raise UserError(f"A library needs at least 1 song in each genre. Received: songs_per_genre={songs_per_genre}")
     if seed < 0:
-        raise ValueError(f"A seed is a whole number from 0. Received: seed={seed}")
+        raise UserError(f"A seed is a whole number from 0. Received: seed={seed}")
     if workers is not None and workers < 1:
-        raise ValueError(f"At least 1 process has to do the work. Received: workers={workers}")
+        raise UserError(f"At least 1 process has to do the work. Received: workers={workers}")
     header = {"synthetic": True, "generator": "tumbao demo-library", "version": VERSION}
     header |= {"seed": seed, "songs_per_genre": songs_per_genre}
     songs = _listed(out, header)
@@ -85,7 +86,7 @@ def _listed(out: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
             return songs
     foreign = sorted(out.glob("*/*.mp3"))
     if foreign:
-        raise ValueError(
+        raise UserError(
             f"{out} holds songs of another library, such as {foreign[0].relative_to(out)}. Expected an empty folder or "
             f"the library of version {VERSION}, seed {header['seed']} and {header['songs_per_genre']} songs in each "
             "genre. Choose another folder or remove this one."

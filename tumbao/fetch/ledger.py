@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 from tumbao.fetch.names import numbered, safe_name
 from tumbao.fetch.table import read_table
 
@@ -47,14 +48,14 @@ class Ledger:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"Expected a folder to fetch to. Received: {folder} ({error.strerror}).") from error
+            raise UserError(f"Expected a folder to fetch to. Received: {folder} ({error.strerror}).") from error
         self._lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._columns, self._rows = self._read()
         except BlockingIOError as error:
             os.close(self._lock)
-            raise ValueError(
+            raise UserError(
                 f"Another `tumbao fetch` is writing to {folder}. Wait for it, or fetch elsewhere."
             ) from error
         except ValueError:
@@ -177,12 +178,12 @@ class Ledger:
             return list(MANIFEST_COLUMNS), []
         table = read_table(path)
         if missing := [name for name in MANIFEST_COLUMNS if name not in table.columns]:
-            raise ValueError(
+            raise UserError(
                 f"Expected the manifest of an earlier `tumbao fetch` in {path}. "
                 f"Received: one without {', '.join(missing)}. Fetch to another folder."
             )
         if ragged := [line for line, cells in table.rows if len(cells) != len(table.columns)]:
-            raise ValueError(
+            raise UserError(
                 f"Expected {len(table.columns)} cells in each row of {path}. Received: others in line {ragged[0]}."
             )
         return list(table.columns), [dict(zip(table.columns, cells, strict=True)) for _, cells in table.rows]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from tumbao.errors import UserError
+
 LONGEST_WAIT_SECONDS = 60.0
 REQUEST_SLEEP_SECONDS = 0.75
 
@@ -33,11 +35,11 @@ class Manners:
 
     def __post_init__(self) -> None:
         if not 0 <= self.sleep_seconds < float("inf"):
-            raise ValueError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
+            raise UserError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
         if self.kilobytes_per_second is not None and not self.kilobytes_per_second > 0:
-            raise ValueError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
+            raise UserError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
         if self.retries < 0:
-            raise ValueError(f"Expected retries of 0 or more. Received: {self.retries}.")
+            raise UserError(f"Expected retries of 0 or more. Received: {self.retries}.")
 
     @property
     def request_sleep_seconds(self) -> float:

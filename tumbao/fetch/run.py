@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tumbao import progress
+from tumbao.errors import UserError
 from tumbao.fetch.ledger import FAILED_FILE, MANIFEST_FILE, OWN_COLUMNS, Ledger
 from tumbao.fetch.manners import Manners
 from tumbao.fetch.names import clean_text, safe_name
@@ -58,9 +59,9 @@ def run_fetch(
     """
     require_yt_dlp()
     if urls.absolute() == (out / FAILED_FILE).absolute():
-        raise ValueError(f"Each run writes {out / FAILED_FILE} anew. Copy it to another place, and fetch the copy.")
+        raise UserError(f"Each run writes {out / FAILED_FILE} anew. Copy it to another place, and fetch the copy.")
     if os.path.expandvars(out.absolute()) != str(out.absolute()):
-        raise ValueError(f"Expected a folder whose path names no environment variable, or yt-dlp expands it: {out}.")
+        raise UserError(f"Expected a folder whose path names no environment variable, or yt-dlp expands it: {out}.")
     wanted = read_urls(urls)
     counts: collections.Counter[str] = collections.Counter()
     with Ledger(out) as ledger:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tumbao import __version__
+from tumbao.errors import UserError
 from tumbao.fetch.content import HEAD_BYTES, audio_ending
 from tumbao.fetch.manners import Manners
 from tumbao.fetch.names import clean_text
@@ -73,7 +74,7 @@ def require_yt_dlp() -> None:
     try:
         import yt_dlp  # noqa: F401
     except ImportError as error:
-        raise ValueError(_MISSING) from error
+        raise UserError(_MISSING) from error
 
 
 def download(url: str, folder: Path, manners: Manners, report: Listener) -> Download:

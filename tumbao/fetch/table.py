@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from tumbao.components.ingest.tables import read_cells
+from tumbao.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,8 @@ def read_table(path: Path) -> Table:
     """
     rows = [(line, tuple(cells)) for line, cells in read_cells(path, ",")]
     if not rows:
-        raise ValueError(f"Expected a CSV file with a header. Received: {path}, which is empty.")
+        raise UserError(f"Expected a CSV file with a header. Received: {path}, which is empty.")
     columns = tuple(name.strip() for name in rows[0][1])
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise ValueError(f"Expected each column of {path} once. Received twice: {', '.join(map(repr, twice))}.")
+        raise UserError(f"Expected each column of {path} once. Received twice: {', '.join(map(repr, twice))}.")
     return Table(columns, tuple(rows[1:]))

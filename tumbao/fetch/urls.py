@@ -6,6 +6,7 @@ import dataclasses
 import urllib.parse
 from pathlib import Path
 
+from tumbao.errors import UserError
 from tumbao.fetch.ledger import FAILED_COLUMNS, OWN_COLUMNS
 from tumbao.fetch.table import read_table
 
@@ -77,14 +78,14 @@ def read_urls(path: Path) -> UrlList:
     """
     table = read_table(path)
     if missing := [name for name in REQUIRED if name not in table.columns]:
-        raise ValueError(
+        raise UserError(
             f"Expected the columns url and genre in {path}. Received: {', '.join(table.columns)}; "
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
         )
     if taken := [name for name in OWN_COLUMNS if name in table.columns]:
-        raise ValueError(f"The manifest has columns {', '.join(taken)} of its own. Rename those of {path}.")
+        raise UserError(f"The manifest has columns {', '.join(taken)} of its own. Rename those of {path}.")
     if not table.rows:
-        raise ValueError(f"Expected a row for each song in {path}. Received: a header only.")
+        raise UserError(f"Expected a row for each song in {path}. Received: a header only.")
     columns = tuple(name for name in table.columns if name not in FAILED_COLUMNS)
     return UrlList(columns, tuple(_wanted(line, table.columns, cells) for line, cells in table.rows))
 

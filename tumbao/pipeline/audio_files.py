@@ -12,6 +12,7 @@ from tumbao.components.ingest.listing import is_outside, one_path
 from tumbao.components.ingest.manifest import read_entries
 from tumbao.components.ingest.places import Place, place
 from tumbao.components.ingest.tables import EXTENSIONS
+from tumbao.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     left_out: dict[str, str] = {}
     for path in roots:
         if not path.exists():
-            raise ValueError(f"No such file or folder: {path}")
+            raise UserError(f"No such file or folder: {path}")
         if path.is_dir():
             listing = walk(path)
             left_out |= {one_path(str(file)): kind for file, kind in listing.left_out.items()}
@@ -89,7 +90,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
             found.setdefault((part, song.fault is None), song)
     line = left_out_line(left_out.values())
     if not found:
-        raise ValueError(
+        raise UserError(
             f"No audio files in {', '.join(map(str, roots))}: expected files such as mp3, wav, flac or m4a"
             f"{f'; {line}' if line else ''}"
         )

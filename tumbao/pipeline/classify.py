@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.pipeline.answers import Answer, table_writer, text
 from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
 from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
@@ -79,11 +80,11 @@ class Asked:
         given = {"--json": self.as_json, "--csv": self.as_csv, "--out": self.out is not None}
         if sum(given.values()) > 1:
             names = " and ".join(name for name, there in given.items() if there)
-            raise ValueError(f"Expected one of {', '.join(given)}. Received: {names}")
+            raise UserError(f"Expected one of {', '.join(given)}. Received: {names}")
         if self.out is not None and self.out.suffix.lower() not in _ENCODINGS:
-            raise ValueError(f"Expected --out to end in {' or '.join(_ENCODINGS)}. Received: {self.out}")
+            raise UserError(f"Expected --out to end in {' or '.join(_ENCODINGS)}. Received: {self.out}")
         if self.overwrite_genre and not self.write_tags:
-            raise ValueError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
+            raise UserError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
 
 
 def run_classify(asked: Asked, console: Console, out: TextIO) -> int:

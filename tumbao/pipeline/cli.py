@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import enum
 import functools
@@ -10,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -18,8 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from tumbao import __version__
+from tumbao.components.ingest.kept import ensure_home
+from tumbao.errors import UserError
 from tumbao.pipeline.standard_streams import standard_streams
 from tumbao.schema.genres import GENRES
 
@@ -27,7 +32,27 @@ if TYPE_CHECKING:
     from tumbao.pipeline.deployment import Deployment
     from tumbao.pipeline.local import LocalRun
 
-app = typer.Typer(
+
+class _Command(TyperCommand):
+    """A command whose errors end in a sentence and an exit code, see `failures`."""
+
+    def make_context(self, info_name: str | None, *arguments: Any, **options: Any) -> Any:
+        with _explained(self.name or "", {}):
+            return super().make_context(info_name, *arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _explained(self.name or "", ctx.params):
+            return super().invoke(ctx)
+
+
+class _Commands(typer.Typer):
+    """Makes each command a `_Command`."""
+
+    def command(self, *arguments: Any, **options: Any) -> Any:
+        return super().command(*arguments, cls=_Command, **options)
+
+
+app = _Commands(
     name="tumbao",
     help="Recognise tropical music genres (bachata, cumbia, merengue, salsa, vallenato) from audio.",
     no_args_is_help=True,
@@ -100,9 +125,24 @@ def _console() -> Console:
     return Console(stderr=True)
 
 
-def _fail(error: Exception, code: int = 1) -> NoReturn:
-    _console().print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+def _fail(sentence: str, code: int = 1) -> NoReturn:
+    _console().print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
+    """End with a sentence and an exit code, whatever happens."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
+        raise
+    except Exception as error:
+        from tumbao.pipeline.failures import explain
+
+        values = [one for value in parameters.values() for one in (value if isinstance(value, list) else [value])]
+        code, sentence = explain(error, command, [str(value) for value in values if value])
+        _fail(sentence, code)
 
 
 def _require_pipeline() -> None:
@@ -110,10 +150,8 @@ def _require_pipeline() -> None:
     missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
     if missing:
         _fail(
-            ValueError(
-                f"Expected the pipeline to be installed. Received: no {', '.join(missing)}. This install only "
-                'classifies; in a checkout `make setup` brings the rest, elsewhere `pip install "tumbao[pipeline]"`.'
-            )
+            f"Expected the pipeline to be installed. Received: no {', '.join(missing)}. This install only "
+            'classifies; in a checkout `make setup` brings the rest, elsewhere `pip install "tumbao[pipeline]"`.'
         )
 
 
@@ -127,7 +165,8 @@ def _version(wanted: bool) -> None:
 def _main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    pass
+    with _explained("", {}):
+        ensure_home()
 
 
 def _address(text: str) -> Any:
@@ -148,13 +187,28 @@ def _place(text: str) -> Any:
 
 
 def _here(path: Path | None) -> Path | None:
-    """Refuse an address where only this machine's folders can be written to; `Path` has made one slash of its two."""
+    """Refuse what cannot be written to: an address (`Path` has made one slash of its two), and a path as it is."""
     if path is not None and str(path).startswith(("gs:/", "ram:/")):
         raise typer.BadParameter(
             f"Expected a path of this machine. Received: {str(path).replace(':/', '://')}. Write it here, then copy it "
             "there, as with `gcloud storage cp --recursive`."
         )
+    if path is not None:
+        _require_writable(path)
     return path
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {error.strerror}.") from error
+    found = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    if not os.access(found, os.W_OK) or (found != path.absolute() and not found.is_dir()):
+        reason = "may not be written to" if found.is_dir() else "is no folder"
+        raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {found} {reason}.")
 
 
 Library = Annotated[Path, typer.Argument(parser=_place, help="A folder of songs, or a list of songs.")]
@@ -297,15 +351,14 @@ def _local_run(
     """Make of the options of `run` what they ask for."""
     from tumbao.pipeline.local import LocalRun
 
+    if push_to and isinstance(_address(push_to), Path):
+        _require_writable(Path(push_to))
     if split_method is SplitMethod.FIXED and split not in (Split.SONG, Split.GIVEN):
-        _fail(ValueError(f"Expected --split song where the test songs are fixed. Received: --split {split.value}"), 2)
+        raise UserError(f"Expected --split song where the test songs are fixed. Received: --split {split.value}")
     if split_method is not SplitMethod.STRATIFIED and split is Split.GIVEN:
-        _fail(
-            ValueError(
-                "Expected no --split-method where the library brings its own splits. Received: --split given "
-                f"--split-method {split_method.value}"
-            ),
-            2,
+        raise UserError(
+            "Expected no --split-method where the library brings its own splits. Received: --split given "
+            f"--split-method {split_method.value}"
         )
     training = {
         "epochs": epochs,
@@ -365,26 +418,22 @@ def _deployment(
     schedule: Annotated[str | None, typer.Option(help='When runs start by themselves, as "0 3 * * 1".')] = None,
 ) -> Deployment:
     """Make of the options and the file of `compile` and `submit` what they ask for; options go before the file."""
-    from tumbao.pipeline.config import UsageError
     from tumbao.pipeline.deployment import read_deployment
 
-    try:
-        return read_deployment(
-            config,
-            runner=runner,
-            root=root,
-            image=image,
-            data=data,
-            model=model,
-            epochs=epochs,
-            min_accuracy=min_accuracy,
-            project=project,
-            region=region,
-            host=host,
-            schedule=schedule,
-        )
-    except UsageError as error:
-        _fail(error, 2)
+    return read_deployment(
+        config,
+        runner=runner,
+        root=root,
+        image=image,
+        data=data,
+        model=model,
+        epochs=epochs,
+        min_accuracy=min_accuracy,
+        project=project,
+        region=region,
+        host=host,
+        schedule=schedule,
+    )
 
 
 def _with_options_of(make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -419,15 +468,10 @@ def compile_(asked: Deployment, out: Pipeline = DEFAULT_PIPELINE) -> None:
 
     Exit codes: 0 compiled, 2 wrong use.
     """
-    from tumbao.pipeline.config import UsageError
-
     _hush()
-    try:
-        from tumbao.pipeline.submitting import prepare
+    from tumbao.pipeline.submitting import prepare
 
-        submission = prepare(asked, out, needed=())
-    except (UsageError, OSError) as error:
-        _fail(error, 2)
+    submission = prepare(asked, out, needed=())
     console = Console()
     console.print(f"{escape(str(out))}: for {asked.runner}, with the parameters", highlight=False, soft_wrap=True)
     for name, value in submission.parameters.items():
@@ -446,17 +490,14 @@ def submit(
     Credentials come from the environment: Google's own for Vertex AI, KFP_TOKEN for Kubeflow. Exit codes: 0 submitted,
     1 the service did not take it, 2 wrong use.
     """
-    from tumbao.pipeline.config import UsageError
-
     _hush()
-    try:
-        from tumbao.pipeline.submitting import submit as hand_over
+    from tumbao.pipeline.submitting import SubmissionError
+    from tumbao.pipeline.submitting import submit as hand_over
 
+    try:
         hand_over(asked, out, Console(), dry_run)
-    except (UsageError, OSError) as error:
-        _fail(error, 2)
-    except RuntimeError as error:
-        _fail(error)
+    except SubmissionError as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -488,11 +529,8 @@ def watch(
     from tumbao.pipeline.continuous import watch as look_and_run
 
     console = _console()
-    try:
-        seconds = None if once else interval(every)
-        code = look_and_run(asked, seconds, lambda line: console.print(escape(line), highlight=False, soft_wrap=True))
-    except ValueError as error:
-        _fail(error, 2)
+    seconds = None if once else interval(every)
+    code = look_and_run(asked, seconds, lambda line: console.print(escape(line), highlight=False, soft_wrap=True))
     raise typer.Exit(code)
 
 
@@ -503,8 +541,8 @@ def _run(asked: LocalRun) -> int:
 
     try:
         code, record = local.run(asked, _console())
-    except ValueError as error:
-        _fail(error)
+    except UserError as error:  # of the workspace: another run is at work there, or nothing can be written
+        _fail(str(error))
     out = Console()
     folder = asked.workspace / runs.RUNS_FOLDER / record.run
     lines = {
@@ -549,11 +587,8 @@ def inspect(
     from tumbao.components.inspection.run import run_inspect
     from tumbao.pipeline.watch import Watch
 
-    try:
-        with Watch(_console()) as watch, progress.listen(watch):
-            code = run_inspect(library, out, _names(genres), layout.value, lambda line: watch.say(escape(line)))
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    with Watch(_console()) as watch, progress.listen(watch):
+        code = run_inspect(library, out, _names(genres), layout.value, lambda line: watch.say(escape(line)))
     raise typer.Exit(code)
 
 
@@ -577,10 +612,7 @@ def drift(
     _hush()
     from tumbao.pipeline.drift import drift as compare
 
-    try:
-        code = compare(workspace, new, out, layout.value, _console(), Console())
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    code = compare(workspace, new, out, layout.value, _console(), Console())
     raise typer.Exit(code)
 
 
@@ -604,8 +636,8 @@ def _widths(units: str | None) -> tuple[int, ...] | None:
         return None
     try:
         return tuple(int(width) for width in units.split(",") if int(width))
-    except ValueError:
-        _fail(ValueError(f"Expected --units as whole numbers with commas, as 512,64. Received: {units}"), 2)
+    except ValueError as error:
+        raise UserError(f"Expected --units as whole numbers with commas, as 512,64. Received: {units}") from error
 
 
 @app.command()
@@ -672,11 +704,8 @@ def compare(
         weights=weights,
         out=out,
     )
-    try:
-        with runs.locked(workspace), noise_to(workspace / "compare.log", _console(), (2,)) as console:
-            code = train_and_compare(asked, console, Console())
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    with runs.locked(workspace), noise_to(workspace / "compare.log", _console(), (2,)) as console:
+        code = train_and_compare(asked, console, Console())
     raise typer.Exit(code)
 
 
@@ -714,25 +743,22 @@ def curate(
     from tumbao.pipeline.noise import noise_to
 
     named = _names(genres)
-    try:
-        if apply:
-            apply_verdicts(apply, library, out, layout.value, named, Console())
-            return
-        asked = Asked(
-            library=library,
-            layout=layout.value,
-            genres=named,
-            workspace=workspace.absolute(),
-            model=model,
-            folds=folds,
-            seed=seed,
-            weights=weights,
-            top=top,
-        )
-        with runs.locked(workspace), noise_to(workspace / "curate.log", _console(), (2,)) as console:
-            curate(asked, out, console, Console())
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    if apply:
+        apply_verdicts(apply, library, out, layout.value, named, Console())
+        return
+    asked = Asked(
+        library=library,
+        layout=layout.value,
+        genres=named,
+        workspace=workspace.absolute(),
+        model=model,
+        folds=folds,
+        seed=seed,
+        weights=weights,
+        top=top,
+    )
+    with runs.locked(workspace), noise_to(workspace / "curate.log", _console(), (2,)) as console:
+        curate(asked, out, console, Console())
 
 
 @app.command()
@@ -765,20 +791,17 @@ def explain(
     from tumbao.pipeline.explain import Asked
     from tumbao.pipeline.explain import explain as look_into
 
-    try:
-        asked = Asked(
-            model=model,
-            songs=tuple(songs or ()),
-            data=data,
-            layout=layout.value,
-            workspace=workspace.absolute(),
-            genres=_names(genres),
-            seed=seed,
-            out=out,
-        )
-        code = look_into(asked, _console(), Console())
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    asked = Asked(
+        model=model,
+        songs=tuple(songs or ()),
+        data=data,
+        layout=layout.value,
+        workspace=workspace.absolute(),
+        genres=_names(genres),
+        seed=seed,
+        out=out,
+    )
+    code = look_into(asked, _console(), Console())
     raise typer.Exit(code)
 
 
@@ -820,11 +843,8 @@ def classify(
     _hush()
     from tumbao.pipeline.classify import Asked, run_classify
 
-    try:
-        asked = Asked(songs, model, as_json, as_csv, out, write_tags, overwrite_genre, playlists)
-        raise typer.Exit(run_classify(asked, _console(), sys.stdout))
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    asked = Asked(songs, model, as_json, as_csv, out, write_tags, overwrite_genre, playlists)
+    raise typer.Exit(run_classify(asked, _console(), sys.stdout))
 
 
 @app.command()
@@ -856,17 +876,14 @@ def serve(
     answered, 2 wrong use, 130 interrupted.
     """
     if importlib.util.find_spec("fastapi") is None:
-        _fail(ValueError('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.'))
+        _fail('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.')
     _hush()
     from tumbao.serving.server import run as server
     from tumbao.serving.server.limits import Limits
 
-    try:
-        given = {"parallel": parallel} if parallel is not None else {}
-        limits = Limits(megabytes, sound_minutes, files, seconds, waiting=waiting, **given)
-        code = server.serve(model, host, port, limits, allow_origin or [], root_path)
-    except (ValueError, OSError) as error:
-        _fail(error, 2)
+    given = {"parallel": parallel} if parallel is not None else {}
+    limits = Limits(megabytes, sound_minutes, files, seconds, waiting=waiting, **given)
+    code = server.serve(model, host, port, limits, allow_origin or [], root_path)
     raise typer.Exit(code)
 
 
@@ -885,17 +902,13 @@ def rollback(
     """
     _require_pipeline()
     _hush()
-    import tensorflow as tf
 
     from tumbao.pipeline.rollback import history, roll_back
 
-    try:
-        if show:
-            Console().print(history(push_to))
-            return
-        event = roll_back(push_to, to, why)
-    except (ValueError, tf.errors.OpError) as error:
-        _fail(error, 2)
+    if show:
+        Console().print(history(push_to))
+        return
+    event = roll_back(push_to, to, why)
     Console().print(
         f"{escape(push_to.rstrip('/'))}/{event.version} is served now, a copy of {event.of}, in the place of "
         f"{event.replaces}.",
@@ -914,8 +927,8 @@ def report(
 
     try:
         typer.echo(find_report(workspace, run))
-    except ValueError as error:
-        _fail(error)
+    except UserError as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -928,7 +941,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
 
     records = read_runs(workspace)
     if not records:
-        _fail(ValueError(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` makes one."))
+        _fail(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` makes one.")
     table = Table("run", "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
     for record in records:
         table.add_row(
@@ -972,12 +985,9 @@ def fetch(
     from tumbao.fetch.run import run_fetch
     from tumbao.pipeline.watch import Watch
 
-    try:
-        manners = Manners(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
-        with Watch(_console()) as watch:
-            code = run_fetch(urls, out, watch.console, watch, manners)
-    except ValueError as error:
-        _fail(error, 2)
+    manners = Manners(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
+    with Watch(_console()) as watch:
+        code = run_fetch(urls, out, watch.console, watch, manners)
     raise typer.Exit(code)
 
 
@@ -990,10 +1000,7 @@ def demo_library(
     seed: Annotated[int, typer.Option(min=0, help="Other seed, other songs.")] = DEMO_SEED,
 ) -> None:
     """Compose the demo library: synthetic songs, rendered from scores made here."""
-    try:
-        _compose(out, songs_per_genre, seed)
-    except ValueError as error:
-        _fail(error)
+    _compose(out, songs_per_genre, seed)
 
 
 def _compose(out: Path, songs_per_genre: int, seed: int) -> None:
@@ -1021,10 +1028,7 @@ def demo(
     from tumbao.pipeline.classify import Asked, run_classify
     from tumbao.pipeline.local import LocalRun
 
-    try:
-        _compose(library, DEMO_SONGS, DEMO_SEED)
-    except ValueError as error:
-        _fail(error)
+    _compose(library, DEMO_SONGS, DEMO_SEED)
     asked = LocalRun(
         data=library,
         workspace=workspace,

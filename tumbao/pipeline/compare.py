@@ -23,6 +23,7 @@ from tumbao.components.comparison.rounds import Round, cross_validation, one_spl
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.comparison.words import outcome
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.watch import Watch
 from tumbao.trainer.peers.peer import Peer
@@ -102,13 +103,11 @@ def settled(name: str) -> tuple[Peer, dict[str, Any]]:
     for one in filter(None, asked.split(",")):
         key, equals, value = one.partition("=")
         if key not in kinds or not equals:
-            raise ValueError(
-                f"Expected settings out of {', '.join(kinds)}, as epochs=20. Received: {one!r} in {name!r}"
-            )
+            raise UserError(f"Expected settings out of {', '.join(kinds)}, as epochs=20. Received: {one!r} in {name!r}")
         try:
             settings[key] = tuple(map(int, value.split("+"))) if kinds[key] is tuple else kinds[key](value)
         except ValueError as error:
-            raise ValueError(f"Expected a value of {key} like {getattr(paper, key)}. Received: {one!r}") from error
+            raise UserError(f"Expected a value of {key} like {getattr(paper, key)}. Received: {one!r}") from error
     model.settings(**settings)
     return model, settings
 
@@ -137,7 +136,7 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
     """
     models = {name: settled(name) for name in asked.models}
     if asked.folds and asked.folds < 3:
-        raise ValueError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
+        raise UserError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
     trials: list[Trial] = []
     failures: dict[str, str] = {}
     with Watch(noise) as watch, progress.listen(watch):
@@ -151,7 +150,7 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
                 failures[name] = str(error) or type(error).__name__
                 watch.say(f"[red]{escape(name)} could not be compared:[/red] {escape(failures[name])}")
     if not trials:
-        raise ValueError(f"Expected at least one model that can be trained. Received: {failures}")
+        raise UserError(f"Expected at least one model that can be trained. Received: {failures}")
     reference = PAPER if PAPER in models else asked.models[0]
     write_comparison(trials, asked.out, reference=reference, library=prepared.catalog.name, failures=failures)
     console.print(escape(outcome(find(trials, reference))), highlight=False, soft_wrap=True)

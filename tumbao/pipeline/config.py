@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.peers.registry import PAPER, peer
 from tumbao.trainer.training import Training
 
 
-class UsageError(ValueError):
+class UsageError(UserError):
     """A setting that no run can have: the command was used in a wrong way."""
 
 

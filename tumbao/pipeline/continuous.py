@@ -18,6 +18,7 @@ from typing import Any
 
 from tumbao.components.ingest.catalog import FIXED, GIVEN
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 from tumbao.pipeline import local, run_apart
 from tumbao.pipeline.library_look import SETTLED_SECONDS, difference, look
 from tumbao.pipeline.local import LocalRun
@@ -58,7 +59,7 @@ def interval(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found or not float(found[1]):
-        raise ValueError(f"Expected a time such as 90s, 30m, 1h or 1d. Received: {text}")
+        raise UserError(f"Expected a time such as 90s, 30m, 1h or 1d. Received: {text}")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -88,7 +89,7 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     """
     if asked.method != GIVEN:
         if asked.protocol != "song" or asked.method not in ("stratified", FIXED):
-            raise ValueError(
+            raise UserError(
                 "Expected --split song or given, and no --split-method: a watched library keeps its test songs. "
                 f"Received: {asked.protocol}, {asked.method}"
             )
@@ -122,7 +123,7 @@ def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
     del settings["growing"]
     try:
         found = look(str(asked.data), asked.layout, asked.genres)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         say(f"Cannot look at {asked.data}: {error}")
         return local.FAILED
     seen = _seen(file)

@@ -22,6 +22,7 @@ from tumbao.components.curation.table import read_verdicts
 from tumbao.components.ingest.catalog import is_synthetic
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.watch import Watch
 from tumbao.trainer.peers.registry import peer
@@ -87,7 +88,7 @@ def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
         If the library or a setting is not usable.
     """
     if out.exists() and not out.is_dir():
-        raise ValueError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
+        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
     model = peer(asked.model)
     training = model.settings(seed=asked.seed)
     trunk = model.trunk_for(training)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tumbao.components.ingest.kept import cache_folder, home_folder, substitute_home
 from tumbao.trainer import musicnn_weights, weights
 from tumbao.trainer.backbone import NVIDIA_DRIVER, cpu_features, cpu_policy
 
@@ -69,7 +70,7 @@ def checks(workspace: Path = Path()) -> list[Check]:
     list of Check
         In the order in which trouble is best solved.
     """
-    looked = [_python(), _system(), _runtime(), _libsndfile(), _libav()]
+    looked = [_python(), _system(), _home(), _runtime(), _libsndfile(), _libav()]
     if not _version("tfx"):
         return [
             *looked,
@@ -143,6 +144,17 @@ def _system() -> Check:
     if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
         return Check("System", "ok", found)
     return Check("System", "warn", found, "only Linux on x86-64 was tried")
+
+
+def _home() -> Check:
+    home, cache = home_folder(), cache_folder()
+    if home is None or home == substitute_home():
+        found = f"there is none: {substitute_home()} takes its place, and downloads are kept in {cache}"
+        return Check("Home", "warn", found, "set HOME, or TUMBAO_CACHE, to a folder that stays")
+    if not os.access(home, os.W_OK):
+        found = f"{home} may not be written to: downloads are kept in {cache}"
+        return Check("Home", "warn", found, "set TUMBAO_CACHE to a folder that stays")
+    return Check("Home", "ok", f"{home}; downloads are kept in {cache}")
 
 
 def _runtime() -> Check:

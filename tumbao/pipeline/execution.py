@@ -26,6 +26,7 @@ from tumbao.components.model_card.provenance import versions
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.verdict import verdict
+from tumbao.errors import UserError, describe, is_disk_full
 from tumbao.pipeline import collect
 from tumbao.pipeline.config import UsageError
 from tumbao.pipeline.configuration import configure
@@ -95,7 +96,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         watch.say(f"Training goes on from {escape(config.resume)}")
     pipeline = build(config, connection)
     part = _part(pipeline, asked, connection)
-    error = _run(pipeline, part, record.run, watch)
+    error = _run(pipeline, part, record.run, workspace, watch)
     if not error:
         _forget_other_songs(Path(song_cache(config.workspace, config.mel_spec)).parent)
     record = dataclasses.replace(
@@ -158,7 +159,7 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
         raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
     former = collect.run_artifacts(connection).executions
     if first and not former:
-        raise ValueError(
+        raise UserError(
             f"Expected an earlier run to take over what comes before {first}. "
             "Received: a workspace without one; leave --from out."
         )
@@ -210,7 +211,7 @@ class _Runner(tfx.orchestration.LocalDagRunner):  # type: ignore[misc] # TFX has
         super().run_with_ir(pipeline, run_options)
 
 
-def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, watch: Watch) -> str | None:
+def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspace: Path, watch: Watch) -> str | None:
     """Run the graph; give the message of what ended it, None where it came to its end."""
     handler = _ComponentLines(watch)
     logger = absl_logging.get_absl_logger()
@@ -222,7 +223,7 @@ def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, watch: W
         logging.exception("A component failed")
         if _interrupted(error):
             raise KeyboardInterrupt from error
-        return str(error) or type(error).__name__
+        return describe(error, [workspace]) if is_disk_full(error) else str(error) or type(error).__name__
     finally:
         logger.removeHandler(handler)
     return None

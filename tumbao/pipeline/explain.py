@@ -19,6 +19,7 @@ from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.places import Place
 from tumbao.components.inspection.render import clock
 from tumbao.demo import instruments
+from tumbao.errors import UserError
 from tumbao.pipeline.audio_files import find_audio_files
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.song_stream import decode
@@ -118,7 +119,7 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
         If the model, the library or a setting is not usable.
     """
     if asked.out.exists() and not asked.out.is_dir():
-        raise ValueError(f"Expected a folder to write the page to. Received: {asked.out}, which is a file.")
+        raise UserError(f"Expected a folder to write the page to. Received: {asked.out}, which is a file.")
     network = load(asked.model)
     genres = _indices(network, asked.genres)
     try:
@@ -159,7 +160,7 @@ def _sections(
 def _indices(network: Network, names: Sequence[str]) -> list[int]:
     for name in names:
         if not find_genre(name, network.genres):
-            raise ValueError(f"A genre that the model does not know: {unknown_genre(name, network.genres)}")
+            raise UserError(f"A genre that the model does not know: {unknown_genre(name, network.genres)}")
     chosen = dict.fromkeys(find_genre(name, network.genres) for name in names or network.genres)
     return [network.genres.index(name) for name in chosen]
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from tumbao import progress
 from tumbao.components.ingest.places import place
+from tumbao.errors import describe
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import Order, UsageError
 from tumbao.pipeline.noise import noise_to
@@ -119,7 +120,7 @@ def _recorded(asked: LocalRun, record: runs.RunRecord, folder: Path, console: Co
             record = dataclasses.replace(record, outcome="misused", sentence=str(error))
         except Exception as error:
             logging.exception("The run failed")
-            record = dataclasses.replace(record, outcome="failed", sentence=str(error))
+            record = dataclasses.replace(record, outcome="failed", sentence=describe(error, [asked.workspace]))
         record = dataclasses.replace(record, seconds=round(time.monotonic() - begin, 1))
         record.write(asked.workspace)
     return _CODES[record.outcome], record

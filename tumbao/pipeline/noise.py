@@ -6,12 +6,14 @@ import contextlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from tumbao.errors import UserError
 from tumbao.pipeline.standard_streams import error_stream
 
 
@@ -45,6 +47,11 @@ def noise_to(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> It
             stack.enter_context(contextlib.redirect_stdout(error_stream(1, closes=False)))
         try:
             yield apart
+        except Exception as error:
+            if not isinstance(error, UserError):
+                file.write("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
+                error.log = log  # type: ignore[attr-defined] # for `failures.explain`
+            raise
         finally:
             for python in (sys.stdout, *former):
                 python.flush()

@@ -9,6 +9,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from tumbao.components.drift.training import TrainingData
 from tumbao.components.ingest.places import place
+from tumbao.errors import UserError
 from tumbao.pipeline.collect import run_artifacts
 from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
 from tumbao.schema.mel_spec import MelSpec
@@ -41,18 +42,18 @@ def find_training(workspace: Path) -> TrainingData:
     try:
         artifacts = run_artifacts(connection, past="AudioExampleGen")
     except RuntimeError as error:  # no file, or none that a run has written to
-        raise ValueError(
+        raise UserError(
             f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
             "`tumbao run --data FOLDER` trains one; --workspace names another."
         ) from error
     examples, ingested = (artifacts.uri("AudioExampleGen", key) for key in ("examples", "ingested"))
     if examples is None or ingested is None:
-        raise ValueError(
+        raise UserError(
             f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
             "`tumbao run` with its library goes on where it stood."
         )
     if not list(place(examples).glob("Split-train/*.gz")):
-        raise ValueError(
+        raise UserError(
             f"Expected the records of the training split in {examples}. Received: no such files. "
             "Was the workspace moved, or cleared?"
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 from tumbao.pipeline.audio_files import stamp
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class ResultsFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ValueError(f"{self.path} is being written by another `tumbao classify`: wait for it.") from error
+            raise UserError(f"{self.path} is being written by another `tumbao classify`: wait for it.") from error
 
     def _read(self) -> int:
         begin = 0
@@ -114,7 +115,7 @@ class ResultsFile:
                     self._take(cells, begin, end)
                 begin = end
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f"Expected answers of an earlier `tumbao classify` in {self.path}, to go on with, or no such file. "
                 f"Received: {error}. Name another file, or move this one away."
             ) from error

@@ -8,6 +8,7 @@ from rich.table import Table
 from tumbao.components import push_log
 from tumbao.components.push_log import Event
 from tumbao.components.push_place import fingerprint, stand, versions
+from tumbao.errors import UserError
 
 
 def roll_back(place: str, to: str = "", why: str = "") -> Event:
@@ -35,17 +36,17 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
     place = place.rstrip("/")
     found = versions(place)
     if not found:
-        raise ValueError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
+        raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
     own = {version: fingerprint(f"{place}/{version}") or version for version in found}
     standing, events = found[-1], push_log.read(place)
     away = push_log.withdrawn(events)
     earlier = [one for one in found if own[one] != own[standing] and own[one] not in away]
     if to and to not in found:
-        raise ValueError(f"Expected --to out of {', '.join(found)}. Received: {to}")
+        raise UserError(f"Expected --to out of {', '.join(found)}. Received: {to}")
     if to and own[to] == own[standing]:
-        raise ValueError(f"Expected a model other than the one that stands. Received: {to}, the same as {standing}.")
+        raise UserError(f"Expected a model other than the one that stands. Received: {to}, the same as {standing}.")
     if not to and not earlier:
-        raise ValueError(
+        raise UserError(
             f"Expected an earlier model to go back to in {place}. Received: only {standing} and what was withdrawn. "
             "--list shows what happened; --to brings back a version nevertheless."
         )
@@ -89,7 +90,7 @@ def history(place: str) -> Table:
     place = place.rstrip("/")
     found, events = versions(place), push_log.read(place)
     if not found and not events:
-        raise ValueError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
+        raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
     logged = {event.version for event in events}
     table = Table("time", "what", "version", "replaces", "model", "accuracy", "who", "why")
     for version in found:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao.pipeline import local
+from tumbao.pipeline.failures import explain
 from tumbao.pipeline.local import LocalRun
 from tumbao.pipeline.standard_streams import standard_streams
 
@@ -47,11 +48,12 @@ def _main(asked: LocalRun) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return local.run(asked, console)[0]
-    except ValueError as error:
-        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return local.FAILED
     except KeyboardInterrupt:
         return local.INTERRUPTED
+    except Exception as error:
+        _, sentence = explain(error, "run", [asked.workspace])
+        console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
+        return local.FAILED
 
 
 if __name__ == "__main__":

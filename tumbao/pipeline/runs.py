@@ -13,6 +13,7 @@ from typing import Any
 
 from tumbao.components.ingest.kept_records import read_record
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 
 RUNS_FOLDER = "runs"
 LOCK_FILE = "lock"
@@ -110,7 +111,7 @@ def locked(workspace: Path) -> Iterator[None]:
         If another run is at work there, it is an address, or no folder that can be written to.
     """
     if "gs:" in workspace.parts:  # what `pathlib` leaves of gs://
-        raise ValueError(
+        raise UserError(
             "Expected a workspace on this machine, where a database and a lock can be. Received: "
             f"{'gs://' + workspace.as_posix().partition('gs:/')[2]}. Songs, weights and the place where models are "
             "pushed may be addresses; a run with everything in a bucket is `tumbao submit`'s."
@@ -119,7 +120,7 @@ def locked(workspace: Path) -> Iterator[None]:
         workspace.mkdir(parents=True, exist_ok=True)
         file = (workspace / LOCK_FILE).open("w")
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"Expected a folder that can be written to, or can be made. Received: {workspace} ({error.strerror}). "
             "Name another with --workspace."
         ) from error
@@ -127,7 +128,7 @@ def locked(workspace: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(
+            raise UserError(
                 f"Expected a workspace where nothing runs. Received: {workspace}, where another run is at work. "
                 "Wait for it, or name another with --workspace."
             ) from error
@@ -222,5 +223,5 @@ def find_report(workspace: Path, run: str | None = None) -> Path:
     if not matching or (run and len(matching) > 1 and run not in reports):
         which = f"a run named {run}" if run else "a run"
         known = ", ".join(sorted(reports)) or "none"
-        raise ValueError(f"Expected {which} with a report in {workspace}. Received, runs with a report: {known}.")
+        raise UserError(f"Expected {which} with a report in {workspace}. Received, runs with a report: {known}.")
     return reports[run if run in reports else matching[-1]]

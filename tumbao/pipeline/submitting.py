@@ -25,6 +25,10 @@ from tumbao.pipeline.specification import faults
 CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
+class SubmissionError(RuntimeError):
+    """A service cannot be reached, or refuses a pipeline."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Submission:
     """What is handed over.
@@ -105,7 +109,7 @@ def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -
     ------
     UsageError
         As `prepare`; or if there are no credentials, or Google's client refuses the job.
-    RuntimeError
+    SubmissionError
         If the service cannot be reached or refuses.
     """
     submission = prepare(deployment, out, NEEDED[deployment.runner])
@@ -122,7 +126,7 @@ def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -
     try:
         where = _to_vertex(deployment, submission, job) if to_vertex else _to_kubeflow(deployment, submission)
     except Exception as error:
-        raise RuntimeError(f"{deployment.runner} did not take the pipeline: {error}") from error
+        raise SubmissionError(f"{deployment.runner} did not take the pipeline: {error}") from error
     console.print(f"Submitted: {escape(where)}")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from tumbao.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.familiarity import Familiarity
@@ -237,10 +238,10 @@ class ModelInfo:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: cannot be read as a model's description ({error})") from error
+            raise UserError(f"{path}: cannot be read as a model's description ({error})") from error
         version = values.get("format_version") if isinstance(values, dict) else None
         if version != FORMAT_VERSION:
-            raise ValueError(
+            raise UserError(
                 f"{path}: expected format_version {FORMAT_VERSION}. Received: {version!r}. "
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
@@ -259,7 +260,7 @@ class ModelInfo:
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: is not a complete description of a model ({error})") from error
+            raise UserError(f"{path}: is not a complete description of a model ({error})") from error
 
 
 def identity(folder: Path) -> str:

@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
 from tumbao.components.ingest.places import Place, place
+from tumbao.errors import UserError
 from tumbao.serving.calibration import temper
 from tumbao.serving.familiarity import mostly_familiar
 from tumbao.serving.fetched_model import SAVED_MODEL_FILE, fetched
@@ -134,7 +135,7 @@ def find_assets(model_dir: str | Place, whole: bool = False) -> Path:
     for candidate in _candidates(folder):
         if (candidate / INFO_FILE).is_file():
             return candidate if isinstance(candidate, Path) else fetched(candidate, whole)
-    raise ValueError(
+    raise UserError(
         f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
         f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints where it lies."
     )
@@ -306,14 +307,14 @@ def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected:
     path = assets / file.name
     size = path.stat().st_size if path.is_file() else 0
     if size != file.bytes:
-        raise ValueError(f"{path}: expected {file.bytes} bytes, found {size}. Copy the whole version folder again.")
+        raise UserError(f"{path}: expected {file.bytes} bytes, found {size}. Copy the whole version folder again.")
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     signatures = interpreter.get_signature_list()
     if signature not in signatures:
-        raise ValueError(f"{path}: expected a signature {signature!r}. Received: {signatures}")
+        raise UserError(f"{path}: expected a signature {signature!r}. Received: {signatures}")
     runner = interpreter.get_signature_runner(signature)
     details = runner.get_input_details() | runner.get_output_details()
     received = {name: (detail["dtype"].__name__, tuple(detail["shape"].tolist())) for name, detail in details.items()}
     if received != expected:
-        raise ValueError(f"{path}: expected tensors {expected}. Received: {received}")
+        raise UserError(f"{path}: expected tensors {expected}. Received: {received}")
     return runner

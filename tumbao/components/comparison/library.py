@@ -16,6 +16,7 @@ from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.catalog import Catalog, Rejected, Song
 from tumbao.components.ingest.song_cache import SongCache
 from tumbao.components.ingest.transform import DrawnPart, DrawSongs
+from tumbao.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -120,7 +121,7 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
                 rows.append((song.song, label, first + index, start, song.path, part.cached, index))
             firsts[song.song] = first + max(part.drawn.fragments, default=-1) + 1
     if not rows:
-        raise ValueError("Expected a library with at least one fragment that is not silent. Received: none.")
+        raise UserError("Expected a library with at least one fragment that is not silent. Received: none.")
     songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
     numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
     artists = {song.song: song.artist for song in catalog.songs}

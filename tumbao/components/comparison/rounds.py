@@ -11,6 +11,7 @@ import numpy as np
 from tumbao.components.comparison.library import Library
 from tumbao.components.ingest.splits import split_songs
 from tumbao.components.ingest.tags import artist_key
+from tumbao.errors import UserError
 from tumbao.schema.record import SPLITS
 
 
@@ -98,7 +99,7 @@ def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> 
         If there are fewer than 3 parts, or a genre has fewer songs (artists, fragments) than parts.
     """
     if folds < 3:
-        raise ValueError(f"Expected at least 3 folds: one to test, one to choose by, one to train. Received: {folds}")
+        raise UserError(f"Expected at least 3 folds: one to test, one to choose by, one to train. Received: {folds}")
     keys = {song: artist_key(artist) for song, artist in library.artists.items()}
 
     def unit_of(song: str, number: int) -> str:
@@ -114,7 +115,7 @@ def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> 
     for label, genre in enumerate(library.genres):
         units = [unit for unit, its in genre_of.items() if its == label]
         if len(units) < folds:
-            raise ValueError(
+            raise UserError(
                 f"Expected at least {folds} {protocol}s of each genre for {folds} folds. "
                 f"Received: {len(units)} of {genre}. Choose fewer folds, or leave that genre out with --genres."
             )

@@ -13,6 +13,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.manifest import COLUMNS
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
@@ -64,7 +65,7 @@ def correct(entries: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> Correc
     for song, verdict in verdicts.items():
         if song not in genres or genre_key(genres[song]) != genre_key(verdict.given):
             there = f"the genre {genres[song]!r}" if song in genres else "no such song"
-            raise ValueError(
+            raise UserError(
                 f"Line {verdict.line} of the table: expected {song!r} with the genre {verdict.given!r} in the library. "
                 f"Received: {there}. Verdicts belong to the library, --layout and --genres that the table was made of; "
                 "if the library has changed since, run `tumbao curate` on it again."
@@ -102,11 +103,11 @@ def write_list(entries: Sequence[Entry], file: Path, *, synthetic: bool) -> None
     """
     if file.suffix.lower() != ".csv" or file.exists():
         what = "which exists; delete it, or choose another name" if file.exists() else "which has another ending"
-        raise ValueError(f"Expected the name of a new .csv to write the corrected list to. Received: {file}, {what}.")
+        raise UserError(f"Expected the name of a new .csv to write the corrected list to. Received: {file}, {what}.")
     beside = file.parent / LIBRARY_FILE
     if is_synthetic(file.parent) != synthetic:
         if beside.exists() or not synthetic:
-            raise ValueError(
+            raise UserError(
                 f"Expected a folder for {file.name} whose {LIBRARY_FILE} fits the library, which is "
                 f"{'' if synthetic else 'not '}synthetic. Received: {beside}, which says otherwise of all lists beside "
                 "it. Choose another folder."

@@ -10,6 +10,7 @@ from pathlib import Path
 from tumbao.components.curation.suspects import Suspect
 from tumbao.components.ingest.tables import read_table, write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import find_genre, genre_key
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
@@ -77,9 +78,9 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
     """
     table = read_table(file, ("song", "given", "verdict"))
     for line, fault in table.faults.items():
-        raise ValueError(f"{file}, line {line}: {fault}")
+        raise UserError(f"{file}, line {line}: {fault}")
     if missing := [name for name in ("song", "given", "verdict") if name not in table.columns]:
-        raise ValueError(
+        raise UserError(
             f"Expected the columns song, given and verdict in {file}, as `tumbao curate` writes them. "
             f"Received no {', '.join(missing)}, but {', '.join(table.columns.values())}."
         )
@@ -87,14 +88,14 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
     for line, row in table.rows:
         song, says = row.get("song", ""), row.get("verdict", "").strip()
         if song in verdicts:
-            raise ValueError(
+            raise UserError(
                 f"{file}, line {line}: expected each song once. Received: {song} in line {verdicts[song].line}, too"
             )
         known = (*genres, KEEP, REJECT)
         if says and not find_genre(says, known):
             near = difflib.get_close_matches(genre_key(says), known, n=1, cutoff=0.4)
             guess = f" Did you mean {near[0]}?" if near else " A genre that is new here is named with --genres."
-            raise ValueError(
+            raise UserError(
                 f"{file}, line {line}: expected a verdict out of {', '.join(genres)}, {KEEP}, {REJECT}, or nothing. "
                 f"Received: {says!r}.{guess}"
             )

@@ -17,6 +17,7 @@ from tumbao.components.drift.training import TrainingData, recall
 from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.components.statistics import write_statistics
+from tumbao.errors import UserError
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
 """The files that are written."""
@@ -63,7 +64,7 @@ def run_drift(training: TrainingData, library: Place, out: Path, layout: str) ->
         If the library is not there or makes no sense, or the files cannot be written.
     """
     if out.exists() and not out.is_dir():
-        raise ValueError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
+        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
     new = listen(library, layout, training.spec, training.genres)
     if not new.heard:
         _write_figures(out, training, new, {}, None)

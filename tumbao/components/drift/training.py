@@ -15,6 +15,7 @@ from tumbao import progress
 from tumbao.components.drift.descriptors import describe
 from tumbao.components.drift.heard import Heard
 from tumbao.components.ingest.manifest_rows import json_lines
+from tumbao.errors import UserError
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 
@@ -78,7 +79,7 @@ def recall(training: TrainingData) -> tuple[tuple[Heard, ...], int]:
         if line["split"] == "train" and line["fragments"] > 0:
             told.setdefault(line["song"], []).append(line)
     if not told:
-        raise ValueError(f"Expected records of the training split. Received: none in {training.examples}")
+        raise UserError(f"Expected records of the training split. Received: none in {training.examples}")
     chosen = frozenset(sorted(told, key=lambda song: hashlib.sha256(song.encode()).digest())[:MOST_SONGS])
     found: dict[str, list[tuple[float, np.ndarray]]] = {song: [] for song in chosen}
     progress.start("recall", sum(line["fragments"] for lines in told.values() for line in lines))

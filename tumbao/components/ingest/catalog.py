@@ -31,6 +31,7 @@ from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole_folder
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -263,7 +264,7 @@ def is_synthetic(library: Place) -> bool:
     try:
         return bool(json.loads(file.read_text("utf-8")).get("synthetic", False))
     except (ValueError, AttributeError) as error:
-        raise ValueError(f'Expected a JSON object like {{"synthetic": true}} in {file}. Received: {error}') from error
+        raise UserError(f'Expected a JSON object like {{"synthetic": true}} in {file}. Received: {error}') from error
 
 
 def require_genres(
@@ -291,7 +292,7 @@ def require_genres(
     if not missing:
         return
     reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:20])
-    raise ValueError(
+    raise UserError(
         f"Expected at least one usable song of each genre {place}. Received none of: {', '.join(missing)}. "
         f"Add songs, mend those that were rejected, or choose the genres with --genres.{reasons}"
     )

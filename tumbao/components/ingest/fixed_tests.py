@@ -18,6 +18,7 @@ from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import Assignment, Songs, fixed_split
 from tumbao.components.ingest.tables import read_csv, write_csv
 from tumbao.components.ingest.whole_folder import write_whole
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
 KEPT_FILE = "fixed/test.csv"
@@ -89,7 +90,7 @@ def draw(songs: Songs, contents: Mapping[Content, str], catalogs: Place, seed: i
     learned = set.union(*former()) if without else set()
     lost = {genre_key(row["genre"]) for row in gone}
     if stuck := [genre for genre, members in without.items() if genre_key(genre) in lost and members <= learned]:
-        raise ValueError(
+        raise UserError(
             f"Expected the test songs of {', '.join(stuck)} in the library, or others that no earlier run learned "
             f"from. Received neither. Bring them back, add new songs, or delete {catalogs / KEPT_FILE}: test songs are "
             "chosen anew then, and the model that stands may be asked about songs that it knows."

@@ -15,6 +15,7 @@ from tumbao.components.ingest.listing import Entry, SongList, read_folder, split
 from tumbao.components.ingest.manifest import read_entries, read_manifest
 from tumbao.components.ingest.places import Place, is_remote
 from tumbao.components.ingest.published import fma_table, jamendo_table, read_fma, read_jamendo
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import one_spelling
 
 LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", "jamendo")
@@ -49,7 +50,7 @@ def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()
     if layout not in LAYOUTS:
         raise ValueError(f"Expected a layout out of {', '.join(LAYOUTS)}. Received: {layout!r}")
     if not source.exists():
-        raise ValueError(f"Expected a folder of songs or a list of songs. Received: {source}, which does not exist.")
+        raise UserError(f"Expected a folder of songs or a list of songs. Received: {source}, which does not exist.")
     if layout == "auto":
         layout = find_layout(source)
     readers: dict[str, Callable[[], SongList]] = {
@@ -131,13 +132,13 @@ def read_audiofolder(folder: Place) -> SongList:
     files = _metadata_files(root)
     tables = [file for file in files if file.suffix.lower() != ".parquet"]
     if not tables:
-        raise ValueError(
+        raise UserError(
             f"Expected metadata.csv or metadata.jsonl in {folder} or in its split folders. Received: "
             f"{', '.join(map(str, files)) or 'neither'}. With --layout folder the folders of the songs are the genres."
         )
     folders = [table.parent for table in tables]
     if len(set(folders)) < len(folders):
-        raise ValueError(f"Expected one metadata file in a folder. Received: {', '.join(map(str, tables))}")
+        raise UserError(f"Expected one metadata file in a folder. Received: {', '.join(map(str, tables))}")
     there = read_folder(root)
     found = {entry.path: entry for entry in there.entries}
     entries: list[Entry] = []

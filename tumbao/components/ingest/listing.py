@@ -9,6 +9,7 @@ from pathlib import Path
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.folders import left_out_line, walk
 from tumbao.components.ingest.places import Address, Place, below, is_remote, place
+from tumbao.errors import UserError
 
 LIBRARY_FILE = "library.json"
 """A file at the root of a library that describes it; `{"synthetic": true}` marks composed songs."""
@@ -198,7 +199,7 @@ def read_folder(folder: Place) -> SongList:
     """
     root = folder.absolute()
     if not root.is_dir():
-        raise ValueError(
+        raise UserError(
             f"Expected a folder with one folder of songs per genre. Received: {folder}, "
             f"which {'is no folder' if root.exists() else 'does not exist'}."
         )

@@ -19,6 +19,7 @@ from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, split_name
 from tumbao.components.ingest.places import SCHEMES, Place, is_remote
 from tumbao.components.ingest.tables import Table, read_table
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
 COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
@@ -169,7 +170,7 @@ def _require_columns(file: Place, table: Table, required: Sequence[str]) -> None
         return
     similar = difflib.get_close_matches(missing[0], table.columns, 1)
     hint = f" Did you mean {missing[0]} by {table.columns[similar[0]]}?" if similar else ""
-    raise ValueError(
+    raise UserError(
         f"Expected the columns {', '.join(required)} in {file} "
         f"(and, if you like, {', '.join(name for name in COLUMNS if name not in required)}). "
         f"Received: {', '.join(table.columns.values())}.{hint}"
@@ -183,10 +184,10 @@ def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: 
     known = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
     split = split_name(known["split"])
     if known["split"] and not split:
-        raise ValueError(f"expected a split out of {', '.join(SPLIT_NAMES)}. Received: {known['split']!r}")
+        raise UserError(f"expected a split out of {', '.join(SPLIT_NAMES)}. Received: {known['split']!r}")
     start, end = _seconds("start", known["start"]), _seconds("end", known["end"])
     if end is not None and end <= (start or 0):
-        raise ValueError(f"expected an end after the start. Received: start={start}, end={end}")
+        raise UserError(f"expected an end after the start. Received: start={start}, end={end}")
     return Entry(
         path=path,
         song=row.get("song", "") if known["song"] else "",
@@ -205,7 +206,7 @@ def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
     """Turn what a list names into a path or an address that this machine understands."""
     refusal = f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
     if not name.strip() or "\0" in name:
-        raise ValueError(refusal)
+        raise UserError(refusal)
     if is_remote(name) or (isinstance(folder, Path) and os.path.lexists(folder / name)):
         return name
     plain = name.strip()
@@ -214,14 +215,14 @@ def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
     if address := _FILE_ADDRESS.fullmatch(plain):
         plain = urllib.parse.unquote(address[1], errors="surrogateescape")
     if _WINDOWS.match(plain):
-        raise ValueError(
+        raise UserError(
             "expected a path of this machine, best relative to the list, such as salsa/song.mp3. "
             f"Received a path of Windows: {name!r}"
         )
     if is_remote(plain):
         return plain
     if _ADDRESS.match(plain) or "\0" in plain:
-        raise ValueError(refusal)
+        raise UserError(refusal)
     if not isinstance(folder, Path):
         return plain.replace("\\", "/")
     for one in (plain, plain.replace("\\", "/")):
@@ -268,5 +269,5 @@ def _seconds(column: str, text: str) -> float | None:
             if (rest < 60 or clock[2] is None) and (minutes < 60 or clock[1] is None):
                 seconds = hours * 3_600 + minutes * 60 + rest
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"expected seconds as {column}, such as 12.5 or 1:02.5. Received: {text!r}")
+        raise UserError(f"expected seconds as {column}, such as 12.5 or 1:02.5. Received: {text!r}")
     return seconds

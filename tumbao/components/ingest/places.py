@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from tumbao.errors import UserError
+
 SCHEMES = ("gs://", "ram://")
 """How an address begins: a bucket's, or that of TensorFlow's file system in memory, which tests use."""
 
@@ -164,7 +166,7 @@ class Address:
         bucket = re.match(r"gs://[^/]+", self.text)
         with _explained(self) as files:
             if bucket and not files.isdir(bucket[0]):
-                raise ValueError(
+                raise UserError(
                     f"Expected a bucket that exists, and rights to list it. Received: {self}. Correct its name, or "
                     f"make it: gcloud storage buckets create {bucket[0]}"
                 )
@@ -307,7 +309,7 @@ def _explained(address: Address) -> Iterator[Any]:
     try:
         import tensorflow as tf  # only those who keep things in buckets wait for it
     except ModuleNotFoundError as error:
-        raise ValueError(
+        raise UserError(
             f"Expected TensorFlow to be installed, which reads addresses. Received: {address}, and a light install. "
             'Copy the files to this machine, or `pip install "tumbao[pipeline]"`.'
         ) from error

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from tumbao.components.ingest.listing import Entry, SongList, read_folder, split_name
 from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.tables import read_cells
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
 _FMA_COLUMNS = {
@@ -74,7 +75,7 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
     """
     table = fma_table(folder)
     if table is None:
-        raise ValueError(
+        raise UserError(
             f"Expected FMA's tracks.csv in {folder}, in its fma_metadata or in the fma_metadata beside it. Received: "
             "none there. Unpack fma_metadata.zip where fma_small, fma_medium, fma_large or fma_full lies."
         )
@@ -83,7 +84,7 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
     (_, groups), (_, names) = next(rows), next(rows, (2, []))
     pairs = list(zip(groups, names, strict=False))
     if missing := [pair for pair in _FMA_COLUMNS.values() if pair not in pairs]:
-        raise ValueError(f"Expected FMA's columns in the first two rows of {table}. Received: none for {missing}")
+        raise UserError(f"Expected FMA's columns in the first two rows of {table}. Received: none for {missing}")
     places = {name: pairs.index(pair) for name, pair in _FMA_COLUMNS.items()}
     next(rows, None)  # the name of the first column
     known: dict[str, Entry] = {}
@@ -93,7 +94,7 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
             told = {name: cells[place].strip() for name, place in places.items()}
             finer = [titles[number] for number in ast.literal_eval(told["genres"] or "[]") if number in titles]
         except (ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError) as error:
-            raise ValueError(f"{table}, line {line}: expected a track of FMA's. Received: {cells[:3]}") from error
+            raise UserError(f"{table}, line {line}: expected a track of FMA's. Received: {cells[:3]}") from error
         genres_of_track = [name for name in dict.fromkeys((told["genre_top"], *finer)) if name]
         known[f"{track // 1000:03}/{track:06}"] = Entry(
             path="",
@@ -160,7 +161,7 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
     """
     table = jamendo_table(source)
     if table is None:
-        raise ValueError(
+        raise UserError(
             f"Expected a table of MTG-Jamendo's, such as autotagging_genre.tsv, in {source}, in its data or in the "
             f"data beside it. Received: none with the columns {', '.join(_JAMENDO_HEADER)}."
         )
@@ -168,7 +169,7 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
     known: dict[str, Entry] = {}
     for line, cells in _jamendo_rows(table):
         if len(cells) < len(_JAMENDO_HEADER):
-            raise ValueError(f"{table}, line {line}: expected a track with tags. Received: {cells}")
+            raise UserError(f"{table}, line {line}: expected a track with tags. Received: {cells}")
         track, artist, album, path, duration, *tags = cells
         names = [tag[len(_JAMENDO_GENRE) :] for tag in tags if tag.startswith(_JAMENDO_GENRE)]
         known[_numbered(path)] = Entry(
@@ -254,7 +255,7 @@ def _fma_genres(table: Place) -> dict[int, str]:
         number, title = header.index("genre_id"), header.index("title")
         return {int(cells[number]): cells[title] for _, cells in rows}
     except (ValueError, IndexError) as error:
-        raise ValueError(f"Expected FMA's columns genre_id and title in {table}. Received: {error}") from error
+        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: {error}") from error
 
 
 def _jamendo_rows(table: Place) -> list[tuple[int, list[str]]]:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tumbao.components.ingest.artist_groups import deal_artists
 from tumbao.components.ingest.tags import artist_key
+from tumbao.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres
 from tumbao.schema.record import SPLITS
 
@@ -197,12 +198,12 @@ def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
     used = {song for counts in songs.values() for song in counts}
     for song, side in sides:
         if song in used and side_of.setdefault(song, side) != side:
-            raise ValueError(
+            raise UserError(
                 f"Expected each song in one split of the library's own. Received: {song}, in {side_of[song] or 'none'} "
                 f"and in {side or 'none'}."
             )
     if homeless := sorted(song for song in used if side_of.get(song) not in SPLITS):
-        raise ValueError(
+        raise UserError(
             f"Expected a split out of {', '.join(SPLITS)} for each song, to use the library's own. Received: "
             f"{len(homeless)} of {len(used)} songs without one: {', '.join(homeless[:5])}"
             f"{' …' if len(homeless) > 5 else ''}. Fill them in, or split by song."
@@ -275,7 +276,7 @@ def _require_units(songs: Songs, protocol: str, unit_of: Callable[[str, Sequence
         advice = "or leave the genre out with --genres"
         if has_subgenres(tuple(songs)):
             advice += ", or fold the sub-genre up with a higher --min-songs"
-        raise ValueError(
+        raise UserError(
             f"Every genre must stand in {', '.join(SPLITS)}, so each needs at least {len(SPLITS)} usable {protocol}s: "
             f"{'; '.join(short)}. Add songs, {advice}."
         )
@@ -289,7 +290,7 @@ def _require_genres(songs: Songs, assignment: Assignment, advice: str) -> None:
         if not counts.keys() & assignment[split].keys()
     ]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"Every genre must stand in {', '.join(SPLITS)}. Received no song of {', '.join(missing)}. {advice}"
         )
 

@@ -13,6 +13,7 @@ from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.schema.genre_names import find_genre, one_spelling
 from tumbao.schema.hierarchy import SEPARATOR, in_order
 from tumbao.schema.mel_spec import MelSpec
@@ -60,7 +61,7 @@ def scan_leaves(
         If a genre has a sub-genre in its name, or `catalog.scan` would refuse the library.
     """
     if named := [genre for genre in genres if SEPARATOR in genre]:
-        raise ValueError(
+        raise UserError(
             f"Expected genres without sub-genres, which the library names. Received: {', '.join(named)}. "
             "Give --genres as salsa, not as salsa/dura, or leave --subgenres out."
         )

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from tumbao.components.ingest.places import Place, local_copy
+from tumbao.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 """Ending of a file → what stands between its cells, unless its header says otherwise."""
@@ -258,11 +259,11 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
-        raise ValueError(f"Expected a list of songs that ends in {', '.join(EXTENSIONS)}. Received: {file}")
+        raise UserError(f"Expected a list of songs that ends in {', '.join(EXTENSIONS)}. Received: {file}")
     lines = list(io.StringIO(_decode(file, _content(file)), newline=""))
     table = _lines_of_json(file, lines) if suffix == ".jsonl" else _separated(file, lines, DELIMITERS[suffix], names)
     if not table.columns:
-        raise ValueError(f"Expected a table with named columns in {file}. Received: no columns; is it empty?")
+        raise UserError(f"Expected a table with named columns in {file}. Received: no columns; is it empty?")
     return table
 
 
@@ -295,7 +296,7 @@ def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                raise ValueError(
+                raise UserError(
                     f"{file}, line {line}: expected cells with closed quotes, and each quote inside of them doubled. "
                     f"Received: {error}"
                 ) from error
@@ -312,25 +313,25 @@ def _open_text(file: Place, newline: str) -> Iterator[TextIO]:
         with local_copy(file) as local, local.open(encoding="utf-8-sig", newline=newline) as text:
             yield text
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"Expected text in UTF-8 in {file}. Received: the byte 0x{error.object[error.start]:02x} where it has no "
             "meaning. Save the file as UTF-8."
         ) from error
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _content(file: Place) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from error
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _decode(file: Place, content: bytes) -> str:
     """Decode text of any encoding that spreadsheets write."""
     if content.startswith(_SPREADSHEETS):
-        raise ValueError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
     if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         encoding = "utf-32"
     elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -345,7 +346,7 @@ def _decode(file: Place, content: bytes) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
-            raise ValueError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
+            raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
     return "".join(_decode_line(line, legacy) for line in io.BytesIO(content))
 
@@ -381,7 +382,7 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
         except csv.Error as error:
             sentence = f"expected cells with closed quotes, and each quote inside of them doubled. Received: {error}"
             if not header:
-                raise ValueError(f"{file}, line {line}: {sentence}") from error
+                raise UserError(f"{file}, line {line}: {sentence}") from error
             faults[line] = sentence
             at += 1  # an open quote has swallowed all that follows
             continue
@@ -430,7 +431,7 @@ def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
         try:
             value = json.loads(content)
             if not isinstance(value, dict):
-                raise ValueError(f"a {type(value).__name__}")
+                raise UserError(f"a {type(value).__name__}")
             cells = {name: _cell(cell) for name, cell in value.items()}
             "".join((*cells, *cells.values())).encode()  # JSON can spell half a character, which nobody can write
         except (ValueError, RecursionError) as error:
@@ -457,7 +458,7 @@ def _columns(file: Place, line: int, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         key = _key(name)
         if key in columns:
-            raise ValueError(f"{file}, line {line}: expected each column once. Received: {columns[key]}, {name}")
+            raise UserError(f"{file}, line {line}: expected each column once. Received: {columns[key]}, {name}")
         if key:
             columns[key] = name.strip()
     return columns

@@ -11,6 +11,7 @@ from tumbao.components.inspection.data import inspect_library
 from tumbao.components.inspection.render import write_inspection
 from tumbao.components.inspection.summary import genres as by_genre
 from tumbao.components.inspection.table import write_song_statistics
+from tumbao.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -51,7 +52,7 @@ def run_inspect(
     """
     spec = spec or MelSpec()
     if out.exists() and not out.is_dir():
-        raise ValueError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
+        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
     inspection = inspect_library(library, genres, layout, spec)
     chosen = [song for genre in by_genre(inspection) for song in choose(genre.songs)]
     if inspection.songs:

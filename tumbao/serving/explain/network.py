@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tumbao.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelInfo
 from tumbao.serving.predict import find_assets
@@ -140,7 +141,7 @@ def load(folder: str | Path) -> Network:
     assets = find_assets(folder, whole=True)
     info, file = ModelInfo.read(assets), assets / ARCHITECTURE_FILE
     if not file.is_file():
-        raise ValueError(
+        raise UserError(
             f"Expected a model that tells its layers. Received: {assets.parent}, without {file.name}: an earlier "
             "version of tumbao pushed it. Train again with `tumbao run`."
         )
@@ -155,7 +156,7 @@ def load(folder: str | Path) -> Network:
         for index, variable in enumerate(model.variables):
             variable.assign(weights.get_tensor(f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        raise ValueError(
+        raise UserError(
             f"{assets.parent}: {file.name} and the weights do not make a model. Expected both as `tumbao run` pushed "
             f"them. Received: {error}"
         ) from error

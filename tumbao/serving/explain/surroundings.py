@@ -14,6 +14,7 @@ import numpy as np
 from tumbao.components.comparison.library import Library
 from tumbao.components.images import decode_image
 from tumbao.components.ingest.catalog import Catalog
+from tumbao.errors import UserError
 from tumbao.serving.explain.hidden import Hidden, Seen
 from tumbao.serving.explain.neighbours import agreement, on_a_map
 from tumbao.serving.explain.training_side import training_side
@@ -122,7 +123,7 @@ def surroundings(
         If the library's genres are not the model's, or it has too few fragments for a map.
     """
     if library.genres != info.genres:
-        raise ValueError(
+        raise UserError(
             f"Expected a library of the model's genres, {', '.join(info.genres)}. Received: {', '.join(library.genres)}"
         )
     training = training_side(info, catalog, library)

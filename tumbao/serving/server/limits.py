@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from tumbao.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -42,7 +44,7 @@ class Limits:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not (value >= 0 if field.name == "waiting" else value > 0):
-                raise ValueError(f"Expected limits above 0. Received: {field.name}={value}")
+                raise UserError(f"Expected limits above 0. Received: {field.name}={value}")
 
     @property
     def bytes(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import uvicorn
 
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.serving.server.api import make_app
 from tumbao.serving.server.limits import Limits
 
@@ -45,12 +46,18 @@ def serve(model: Place, host: str, port: int, limits: Limits, origins: Sequence[
 
     Raises
     ------
-    OSError
+    UserError
         If the address cannot be listened at.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(
+            f"Expected an address and a port to listen at. Received: {host}, {port} ({error.strerror})"
+        ) from error
+    with listening as listener:
         config = uvicorn.Config(
             make_app(model, limits, origins, root_path),
             access_log=False,

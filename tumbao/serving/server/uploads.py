@@ -14,6 +14,7 @@ from typing import BinaryIO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from tumbao.errors import is_disk_full
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.refusal import RefusalError
 
@@ -171,6 +172,8 @@ async def receive(
     except FormParserError as error:
         raise _bad_form("cannot be read") from error
     except OSError as error:
+        if not is_disk_full(error):
+            raise
         sentence = "There is no room for these files at the moment."
         raise RefusalError(HTTPStatus.INSUFFICIENT_STORAGE, "disk full", sentence) from error
     finally:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tumbao.errors import UserError
 from tumbao.trainer.training import Training
 from tumbao.trainer.trunks import Trunk
 
@@ -83,7 +84,7 @@ class Peer:
         """
         training = Training(**{**self.training, **asked})
         if training.fine_tune and self.tuned_trunk is None:
-            raise ValueError(
+            raise UserError(
                 "Expected fine_tune 0 with a model whose trunk has no block that can be tuned. "
                 f"Received: fine_tune={training.fine_tune} with {self.name}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from tumbao.errors import UserError
 from tumbao.trainer.peers.boosted import ADABOOST
 from tumbao.trainer.peers.frames import CNN, CRNN, FCN, LSTM, LSTM_ATTENTION
 from tumbao.trainer.peers.peer import Peer
@@ -52,5 +53,5 @@ def peer(name: str) -> Peer:
     if name not in PEERS:
         near = difflib.get_close_matches(name, PEERS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"Expected a model out of {', '.join(PEERS)}. Received: {name!r}.{guess}")
+        raise UserError(f"Expected a model out of {', '.join(PEERS)}. Received: {name!r}.{guess}")
     return PEERS[name]
