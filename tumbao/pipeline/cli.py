@@ -118,7 +118,21 @@ class Precision(str, enum.Enum):
     BFLOAT16 = "mixed_bfloat16"
 
 
-Workspace = Annotated[Path, typer.Option(help="Folder of metadata, artefacts, runs and pushed models.")]
+def _workspace(path: Path) -> Path:
+    """Refuse a workspace that TFX, Beam and TensorFlow would take for a pattern of paths, or could not write down."""
+    whole = str(path.absolute())
+    wrong = {character for character in whole if character in "*?[\\" or not character.isprintable()}
+    if wrong:
+        raise typer.BadParameter(
+            f"Expected a workspace in whose whole path there is none of * ? [ \\ and no control character. Received: "
+            f"{whole!r}, with {' '.join(sorted(map(repr, wrong)))}. TFX takes these for patterns: name another folder."
+        )
+    return path
+
+
+Workspace = Annotated[
+    Path, typer.Option(callback=_workspace, help="Folder of metadata, artefacts, runs and pushed models.")
+]
 
 
 def _console() -> Console:

@@ -164,7 +164,7 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
             "Received: a workspace without one; leave --from out."
         )
     if first and (changed := list(_changed(pipeline, first, former))):
-        raise ValueError(
+        raise UserError(
             f"Expected the songs and settings of the last run, whose work is taken over up to {first}. Received "
             f"others for {', '.join(changed)}. Leave --from out: what has not changed is taken over all the same."
         )

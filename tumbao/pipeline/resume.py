@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from tumbao.components.ingest.manifest_rows import split_rows
 from tumbao.components.ingest.places import place
+from tumbao.errors import UserError
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -42,7 +43,7 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
     live = metadata_store_pb2.Artifact.LIVE
     heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
     if not heads:
-        raise ValueError(
+        raise UserError(
             "Expected an earlier run to resume from. Received: a workspace without one; leave --resume out."
         )
     differences = []
@@ -50,7 +51,7 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
         differences.append(_differences(store, head, config))
         if not differences[-1]:
             return f"{head.uri}/{HEAD_FILE}"
-    raise ValueError(
+    raise UserError(
         "Expected an earlier run with the same songs, split, genres, seed and model to resume from: another head may "
         f"have learned from songs that are test songs now. Received: the newest one {', and '.join(differences[0])}. "
         "Leave --resume out to train anew, or run with the data and settings of that run."

@@ -1,0 +1,136 @@
+"""Exit codes and sentences of errors, a full disk, and users without a home."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tumbao.components.ingest import kept
+from tumbao.errors import UserError, describe, is_disk_full
+from tumbao.pipeline import cli
+from tumbao.trainer import weights
+
+Call = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Let `tumbao classify` meet an error: fails(error) -> (exit code, what is written)."""
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.mp3").touch()
+
+    def call(error: Exception) -> tuple[int, str]:
+        def meet(*_: object) -> int:
+            raise error
+
+        monkeypatch.setattr("tumbao.pipeline.classify.run_classify", meet)
+        result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, ["classify", str(tmp_path / "a.mp3")])
+        return result.exit_code, result.output
+
+    return call
+
+
+def test_wrong_use_is_2_without_a_log(fails: Call, tmp_path: Path) -> None:
+    assert fails(UserError("Expected this. Received: that")) == (2, "error: Expected this. Received: that\n")
+    missing = str(tmp_path / "a.mp3")
+    assert fails(FileNotFoundError(errno.ENOENT, "No such file", missing)) == (2, f"error: No such file: {missing!r}\n")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), KeyError("odd"), OSError(errno.EIO, "odd", "/x"), TypeError()])
+def test_what_is_unexpected_is_1_and_names_a_log_with_the_traceback(
+    fails: Call, tmp_path: Path, error: Exception
+) -> None:
+    code, out = fails(error)
+    (log,) = (tmp_path / "cache" / "logs").iterdir()
+    assert (code, out.count("\n")) == (1, 1)
+    assert out.endswith(f"the traceback is in {log}\n")
+    assert "Traceback" not in out
+    text = log.read_text()
+    assert "tumbao classify" in text
+    assert "in meet" in text
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_1_and_says_which(fails: Call, tmp_path: Path, number: int) -> None:
+    code, out = fails(OSError(number, os.strerror(number), str(tmp_path / "new" / "file")))
+    assert (code, out) == (
+        1,
+        f"error: No space left on the disk, or in the quota, of {tmp_path}. Free some, or choose another folder.\n",
+    )
+
+
+def test_a_full_disk_is_found_behind_other_errors(tmp_path: Path) -> None:
+    beam = RuntimeError("OSError: [Errno 28] No space left on device [while running 'Write[train]']")
+    assert is_disk_full(beam)
+    assert str(tmp_path) in describe(beam, [tmp_path])
+    other = ValueError("no zip")
+    other.__cause__ = OSError(errno.ENOSPC, "full")
+    assert is_disk_full(other)
+    assert not is_disk_full(OSError(errno.EACCES, "no"))
+
+
+@pytest.mark.parametrize("name", ["ws [2026]", "ws*", "ws?", "ws\\", "w\ns"])
+def test_a_workspace_that_reads_as_a_pattern_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    for command in ("run --data", "compare --data", "curate --out x", "watch --once --data"):
+        arguments = [*command.split(), str(tmp_path), "--workspace", str(tmp_path / name)]
+        result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, arguments)
+        assert result.exit_code == 2
+        assert "Expected a workspace in whose whole path" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Take home and name of the user away; give the folder for temporary files."""
+    for name in ("HOME", "KERAS_HOME", "TUMBAO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def unknown(_: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    return tmp_path
+
+
+def test_who_has_no_home_gets_one_in_the_temporary_folder(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = homeless / f"tumbao-{os.getuid()}"
+    assert kept.cache_folder() == home / ".cache" / "tumbao"
+    assert weights.keras_cache_file().parts[:2] == ("/", "tmp")
+    kept.ensure_home()
+    assert os.environ["HOME"] == str(home)
+    assert home.stat().st_mode & 0o777 == 0o700
+    for named in ("/nowhere/at/all", "relative", ""):
+        monkeypatch.setenv("HOME", named)
+        assert kept.home_folder() in (None, Path("/"))
+
+
+def test_a_home_that_is_somebody_elses_is_not_taken(homeless: Path) -> None:
+    (homeless / "elsewhere").mkdir()
+    (homeless / f"tumbao-{os.getuid()}").symlink_to(homeless / "elsewhere")
+    with pytest.raises(UserError, match="somebody else's"):
+        kept.ensure_home()
+
+
+def test_doctor_says_that_there_is_no_home(tmp_path: Path) -> None:
+    program = """if True:
+    import pwd, sys
+    def unknown(_): raise KeyError("uid not found")
+    pwd.getpwuid = unknown
+    from tumbao.pipeline import doctor
+    from tumbao.components.ingest.kept import ensure_home
+    ensure_home()
+    print(doctor._home())
+    """
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "there is none: " in done.stdout
+    assert "set HOME, or TUMBAO_CACHE" in done.stdout
