@@ -471,9 +471,9 @@ class Memory:
 
     Parameters
     ----------
-    worker_mb, drawer_mb : float
+    worker_mb, renderer_mb : float
         Peak of the worker, and of the largest of the processes that decode and draw for it, in megabytes.
-    drawers : int
+    renderers : int
         How many draw at the same time.
     idle_mb : float
         Peak of the worker after it has imported everything and ingested one song.
@@ -482,8 +482,8 @@ class Memory:
     """
 
     worker_mb: float
-    drawer_mb: float
-    drawers: int
+    renderer_mb: float
+    renderers: int
     idle_mb: float
     seconds: float
 
@@ -693,7 +693,7 @@ def main() -> None:
     table.add_row("starting, one song", f"{small.idle_mb:.0f}", "")
     for songs, peaks in ((size.short_songs, small), (SCALE * size.short_songs, large)):
         what = f"{songs} songs of {size.short_seconds} s"
-        table.add_row(what, f"{peaks.worker_mb:.0f}", f"{peaks.drawer_mb:.0f} × {peaks.drawers}")
+        table.add_row(what, f"{peaks.worker_mb:.0f}", f"{peaks.renderer_mb:.0f} × {peaks.renderers}")
     table.add_row(f"{size.songs} songs of {size.song_seconds} s", f"{seconds['peak']:.0f}", "")
     console.print(table)
 
@@ -703,13 +703,13 @@ def main() -> None:
         "vs_paper_recipe_cut_to_wav": round(seconds["recipe wav"] / seconds["one"], 2),
         "two_cores": round(seconds["one"] / seconds["two"], 2),
         "vs_decode_floor": round(seconds["one"] / seconds["floor"], 2),
-        "peak_mb": round(max(large.worker_mb, large.drawer_mb, seconds["peak"])),
+        "peak_mb": round(max(large.worker_mb, large.renderer_mb, seconds["peak"])),
         "memory_growth": round(large.worker_mb / small.worker_mb - 1, 3),
         "linearity": round(linearity, 2),
         "seconds_of_audio_per_second": round(size.song_seconds / seconds["one"]),
         "records_per_second": round(fragments / seconds["one"], 1),
         "two_cores_records_per_second": round(fragments / seconds["two"], 1),
-        "drawer_peak_mb": round(large.drawer_mb),
+        "drawer_peak_mb": round(large.renderer_mb),
         "floor_seconds": round(seconds["floor"], 3),
         "song_seconds": size.song_seconds,
         "look_through_seconds": round(seconds["look"], 3),

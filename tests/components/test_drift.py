@@ -24,9 +24,9 @@ from tumbao.components.drift.new_songs import levels_at, listen
 from tumbao.components.drift.render import figure, histogram
 from tumbao.components.drift.run import FIGURES, NEW_STATISTICS, PAGE, TRAINING_STATISTICS, run_drift
 from tumbao.components.drift.training import TrainingData, recall
-from tumbao.components.ingest.decoders import Decoders
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.components.statistics import statistics_of
 from tumbao.schema.mel_spec import MelSpec
 
@@ -225,10 +225,10 @@ def test_songs_are_flagged_and_silence_left_out_as_ingest_does(tmp_path: Path, s
 def test_a_fragment_is_drawn_again_as_it_was_heard(tmp_path: Path, small_spec: MelSpec) -> None:
     soundfile.write(tmp_path / "long.wav", compose(np.random.default_rng(10), 3), RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "short.wav", compose(np.random.default_rng(11))[: 3 * RATE + 1], RATE, subtype="FLOAT")
-    with Decoders() as decoders:
+    with WorkerPool() as pool:
         for song in listen(tmp_path, "auto", small_spec).heard:
             for index, values in enumerate(song.values):
-                again = describe(levels_at(song, index, small_spec, decoders), small_spec)
+                again = describe(levels_at(song, index, small_spec, pool), small_spec)
                 np.testing.assert_allclose(again, values, rtol=0.02, atol=0.02)
 
 

@@ -23,10 +23,11 @@ from apache_beam.testing.util import assert_that
 from tests.components.ogg import sealed
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.catalog import look_through
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.decoders import Part, read_song, scan_song
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.transform import IngestSongs
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 SEED = 20_240_517
@@ -199,8 +200,8 @@ def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None
     def look_and_read(path: Path) -> None:
         part = Part(str(path))
         try:
-            looked = decoders.look(part, spec)
-            fragments = Fragments(decoders.read(part, spec, looked.sha256))
+            looked = scan_song(pool, part, spec)
+            fragments = Fragments(read_song(pool, part, spec, looked.sha256))
             for fragment in fragments:
                 assert fragment.samples.shape == (spec.fragment_samples,)
                 assert np.abs(fragment.samples).max() <= 1
@@ -213,9 +214,9 @@ def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None
             refused[error.reason].add(path.name)
 
     paths = sorted((library / "salsa").iterdir())
-    with Decoders(patience_seconds=10) as decoders:
-        with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-            list(pool.map(look_and_read, paths))
+    with WorkerPool(timeout_seconds=10) as pool:
+        with concurrent.futures.ThreadPoolExecutor(PROCESSES) as threads:
+            list(threads.map(look_and_read, paths))
         peaks = peak_bytes_of_children()
     assert len(peaks) >= PROCESSES
     assert max(peaks) < MEMORY_BYTES

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +19,7 @@ import tensorflow as tf
 from apache_beam.testing.util import assert_that, equal_to
 from tfx.types import artifact_utils
 
+from tests.processes import children, wait_until_gone
 from tumbao.components.images import decode_image, read_records
 from tumbao.components.ingest.catalog import scan, write_manifests
 from tumbao.components.ingest.component import AudioExampleGen
@@ -332,24 +330,12 @@ def test_the_same_recording_never_stands_on_two_sides(tmp_path: Path, rng: np.ra
         assert_that(outputs["ingested"], others_used, label="ingested")
 
 
-def test_who_draws_is_gone_when_ingest_is_done(
+def test_worker_processes_are_gone_when_ingest_is_done(
     manifests: Callable[..., Path], small_spec: MelSpec, tmp_path: Path
 ) -> None:
-    def children() -> set[int]:
-        found = set()
-        for status in Path("/proc").glob("[0-9]*/status"):
-            with contextlib.suppress(OSError):
-                told = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                if int(told["PPid"]) == os.getpid():
-                    found.add(int(told["Pid"]))
-        return found
-
     before = children()
     ingest(manifests("song", train="silent"), small_spec, tmp_path)
-    deadline = time.monotonic() + 10
-    while children() - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not children() - before
+    wait_until_gone(before)
 
 
 def test_fragments_that_no_split_lists_go_to_the_first() -> None:

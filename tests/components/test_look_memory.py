@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.components.ingest import look_memory
+from tumbao.components.ingest import catalog, look_memory
 from tumbao.components.ingest.catalog import Catalog, scan
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 WriteSong = Callable[..., Path]
@@ -30,13 +31,13 @@ def library(tmp_path: Path, write_song: WriteSong) -> Path:
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give the names of the files that are really read; no file counts as changed just now."""
     names: list[str] = []
-    look = Decoders.look
+    look = catalog.scan_song
 
-    def noted(self: Decoders, part: Part, spec: MelSpec) -> object:
+    def noted(pool: WorkerPool, part: Part, spec: MelSpec) -> object:
         names.append(Path(part.path).name)
-        return look(self, part, spec)
+        return look(pool, part, spec)
 
-    monkeypatch.setattr(Decoders, "look", noted)
+    monkeypatch.setattr(catalog, "scan_song", noted)
     monkeypatch.setattr(look_memory, "_SETTLED_SECONDS", 0.0)
     return names
 

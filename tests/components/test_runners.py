@@ -184,7 +184,7 @@ def test_functions_are_unpickled_where_only_the_package_is(
     ).stdout.split("\n")
     modules = [line for line in told if line.endswith(".py")]
     functions = [line for line in told if not line.endswith(".py")]
-    assert "DrawSongs" in functions
+    assert "RenderMel" in functions
     assert len(functions) > 15
     assert modules
     assert all(module.startswith(str(shipment.installed)) for module in modules)  # and so none of TFX

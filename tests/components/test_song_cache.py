@@ -13,9 +13,9 @@ from PIL import Image
 
 from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.decoders import Part
-from tumbao.components.ingest.song_cache import Drawn, SongCache, add_description, add_image
+from tumbao.components.ingest.song_cache import SongCache, SongMetadata, add_description, add_image
 
-DRAWN = Drawn(
+METADATA = SongMetadata(
     seconds=9.5,
     declared_seconds=None,
     truncated=False,
@@ -36,7 +36,7 @@ def write(cache: SongCache, path: str) -> None:
     with cache.writing(path) as song:
         add_image(song, 0, png(1))
         add_image(song, 2, png(2))
-        add_description(song, DRAWN)
+        add_description(song, METADATA)
 
 
 @pytest.mark.parametrize("place", ["{tmp_path}/a b", "ram://songs"])
@@ -46,7 +46,7 @@ def test_what_is_written_is_read(tmp_path: Path, place: str) -> None:
     assert song_cache.description(path) is None
     write(cache, path)
     write(cache, path)  # by another worker, the same
-    assert song_cache.description(path) == DRAWN
+    assert song_cache.description(path) == METADATA
     assert list(song_cache.images(path)) == [(0, png(1)), (2, png(2))]
 
 
@@ -69,7 +69,7 @@ def test_what_is_not_finished_is_not_there_and_is_swept_up(tmp_path: Path) -> No
     half.write_bytes(b"PK")
     cache.sweep()
     assert list(Path(path).parent.iterdir()) == [Path(path)]
-    assert song_cache.description(path) == DRAWN
+    assert song_cache.description(path) == METADATA
 
 
 def test_what_is_being_written_is_not_swept_up_until_its_writer_is_gone(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_song_that_was_cut_is_not_there_and_is_written_again(tmp_path: Path) -
             Path(path).write_bytes(whole[:length] + end)
             assert song_cache.description(path) is None
     write(cache, path)
-    assert song_cache.description(path) == DRAWN
+    assert song_cache.description(path) == METADATA
 
 
 def test_a_song_without_one_of_its_images_is_not_whole(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_song_without_one_of_its_images_is_not_whole(tmp_path: Path) -> None:
     path = cache.path(Part("x.mp3"), "ab12")
     with cache.writing(path) as song:
         add_image(song, 0, png(1))
-        add_description(song, DRAWN)
+        add_description(song, METADATA)
     assert song_cache.description(path) is None
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.decoders import Part, read_song
 from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.manifest_rows import table_rows
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -35,15 +36,15 @@ def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec
         If a song cannot be read, or is no longer what was ingested.
     """
     rows = table_rows(manifest)
-    with Decoders() as decoders:
-        return np.stack([_waveform(decoders, rows, song, number, spec) for song, number in fragments])
+    with WorkerPool() as pool:
+        return np.stack([_waveform(pool, rows, song, number, spec) for song, number in fragments])
 
 
-def _waveform(decoders: Decoders, rows: list[dict[str, str]], song: str, number: int, spec: MelSpec) -> np.ndarray:
+def _waveform(pool: WorkerPool, rows: list[dict[str, str]], song: str, number: int, spec: MelSpec) -> np.ndarray:
     parts = [row for row in rows if row["song"] == song and int(row["first"]) <= number]
     row = max(parts, key=lambda row: int(row["first"]))  # the part that the fragment lies in
     part = Part(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
-    for item in decoders.read(part, spec, row["sha256"]):
+    for item in read_song(pool, part, spec, row["sha256"]):
         if isinstance(item, Fragment) and item.index == number - int(row["first"]):
             return item.samples
     raise ValueError(f"{row['path']}: expected a fragment number {number}, as its record says. Received: fewer")

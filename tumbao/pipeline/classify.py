@@ -17,13 +17,14 @@ from rich.markup import escape
 
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.places import Place
+from tumbao.components.ingest.worker_pool import WorkerStartError
 from tumbao.errors import UserError
 from tumbao.pipeline.answers import Answer, table_writer, text
 from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
 from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
 from tumbao.pipeline.playlists import write_playlists
 from tumbao.pipeline.results_file import ResultsFile
-from tumbao.pipeline.song_stream import answers, decode, in_threads, is_file, write_tag
+from tumbao.pipeline.song_stream import answers, decoding, in_threads, is_file, write_tag
 from tumbao.pipeline.standard_streams import error_stream
 from tumbao.pipeline.tally import Tally
 from tumbao.pipeline.watch import Watch
@@ -125,6 +126,9 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
             where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
             watch.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
+        except WorkerStartError as error:
+            watch.say(f"[bold red]error:[/bold red] {escape(str(error))}")
+            return 1
         except OSError as error:
             watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
             return 1
@@ -146,7 +150,7 @@ def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally
                 _tag_kept(results, tagger, asked.overwrite_genre, info, tally, watch)
             if not songs:
                 return
-        decoded = decode(songs, info.mel)  # while the model is being loaded
+        decoded = stack.enter_context(decoding(songs, info.mel))  # while the model is being loaded
         classifier = Classifier(asked.model)
         write = _stream_writer(asked, info, model, out) if asked.out is None else results.append
         for answer in _shown(watch, answers(classifier, decoded, tagger), len(songs), out):

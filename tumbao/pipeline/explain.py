@@ -22,7 +22,7 @@ from tumbao.demo import instruments
 from tumbao.errors import UserError
 from tumbao.pipeline.audio_files import find_audio_files
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.song_stream import decode
+from tumbao.pipeline.song_stream import decoding
 from tumbao.pipeline.watch import Watch
 from tumbao.schema.genre_names import find_genre, unknown_genre
 from tumbao.schema.genres import GENRES
@@ -169,17 +169,18 @@ def _explained(asked: Asked, network: Network, watch: Watch) -> tuple[list[tuple
     """Explain songs; give those with their paths, and the names of the others with what is the matter."""
     songs = find_audio_files(asked.songs).songs if asked.songs else ()
     explained, unread = [], []
-    for decoded in decode(songs, network.spec):
-        path = decoded.song.part.path
-        name = path.rpartition("/")[2]
-        watch.say(f"  {escape(name)}")
-        try:
-            if decoded.song.fault:
-                raise decoded.song.fault
-            explained.append((why(network, name, decoded.items, asked.seed), path))
-        except AudioError as error:
-            unread.append((name, error.sentence))
-            watch.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.sentence)}")
+    with decoding(songs, network.spec) as begun:
+        for decoded in begun:
+            path = decoded.song.part.path
+            name = path.rpartition("/")[2]
+            watch.say(f"  {escape(name)}")
+            try:
+                if decoded.song.fault:
+                    raise decoded.song.fault
+                explained.append((why(network, name, decoded.items, asked.seed), path))
+            except AudioError as error:
+                unread.append((name, error.sentence))
+                watch.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.sentence)}")
     return explained, unread
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, Reason
 from tumbao.components.ingest.whole_folder import write_whole
 from tumbao.errors import UserError
 from tumbao.pipeline.audio_files import stamp
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tumbao.pipeline.answers import Answer
     from tumbao.pipeline.encodings import Encoding, Values
 
-_MAY_HEAL = frozenset(reason.value for reason in (Reason.UNREADABLE, Reason.TIMED_OUT, Reason.CHANGED))
+_MAY_HEAL = frozenset(reason.value for reason in {*INFRASTRUCTURE_REASONS, Reason.UNREADABLE, Reason.CHANGED})
 """Reasons that may be gone although the file is what it was."""
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import DecoderError, open_audio, probe
-from tumbao.components.ingest.isolation import DiedError, HungError, Processes
+from tumbao.components.ingest.worker_pool import WorkerError, WorkerPool
 
 _BLOCKS_BETWEEN_SIGNS = 256
 
@@ -63,13 +63,13 @@ class Tagger:
 
     def __init__(self, overwrite: bool) -> None:
         self._overwrite = overwrite
-        self._processes = Processes()
+        self._pool = WorkerPool()
 
     def __enter__(self) -> Tagger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._processes.close()
+        self._pool.close()
 
     def write(self, path: str | Path, genre: str) -> Tagging:
         """Write a genre into a file's tags; may be called from several threads at the same time.
@@ -87,9 +87,8 @@ class Tagger:
             What was done. A file that was not tagged is byte for byte what it was.
         """
         try:
-            written = self._processes.run(write_genre, path, genre[:1].upper() + genre[1:], self._overwrite)
-            (tagging,) = (item for item in written if item is not None)
-        except (HungError, DiedError, MemoryError) as error:
+            (tagging,) = self._pool.run(write_genre, path, genre[:1].upper() + genre[1:], self._overwrite)
+        except (WorkerError, MemoryError) as error:
             return Tagging(Outcome.FAILED, f"was not tagged: its parser gave up ({error or 'out of memory'})")
         return tagging
 

@@ -13,9 +13,9 @@ import numpy as np
 from tumbao import progress
 from tumbao.components.ingest import copies, song_cache
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.catalog import Catalog, Rejected, Song
+from tumbao.components.ingest.catalog import Catalog, Rejected, Song, require_few_failures
+from tumbao.components.ingest.render import Rendered, Renderer
 from tumbao.components.ingest.song_cache import SongCache
-from tumbao.components.ingest.transform import DrawnPart, DrawSongs
 from tumbao.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 
@@ -100,26 +100,27 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
         Of songs that are the same recording, one is kept.
     """
     with SongCache(cache).in_use():
-        parts = _drawn(catalog, spec, cache)
+        parts = _rendered(catalog, spec, cache)
     fingerprints = [
-        (song.song, song.entry, copies.from_text(part.drawn.fingerprint)) for song, part in parts if part.drawn
+        (song.song, song.entry, copies.from_text(part.metadata.fingerprint)) for song, part in parts if part.metadata
     ]
     left_out = copies.find_copies(sorted(fingerprints, key=lambda one: one[:2]))
     rejected = list(catalog.rejected)
     rows: list[tuple[str, int, int, float, str, str, int]] = []
     firsts: dict[str, int] = {}
     for song, part in parts:
-        if part.drawn is None:
+        if part.metadata is None:
             rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
         elif original := left_out.get(song.song):
             detail = copies.same_as(original)
             rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry, original))
         else:
             first, label = firsts.get(song.song, 0), genres.index(song.genre)
-            for index in part.drawn.fragments:
+            for index in part.metadata.fragments:
                 start = song.start_seconds + index * spec.fragment_seconds
-                rows.append((song.song, label, first + index, start, song.path, part.cached, index))
-            firsts[song.song] = first + max(part.drawn.fragments, default=-1) + 1
+                rows.append((song.song, label, first + index, start, song.path, part.archive, index))
+            firsts[song.song] = first + max(part.metadata.fragments, default=-1) + 1
+    require_few_failures(catalog.found, rejected)
     if not rows:
         raise UserError("Expected a library with at least one fragment that is not silent. Received: none.")
     songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
@@ -128,19 +129,12 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
     return Library(tuple(genres), songs, *numbered, files, archives, members, artists, tuple(rejected))
 
 
-def _drawn(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, DrawnPart]]:
-    """Run ingest's own step in this process."""
-    step = DrawSongs(spec, cache)
+def _rendered(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, Rendered]]:
     progress.start("decode", len(catalog.songs))
-    step.setup()
-    try:
-        parts: list[DrawnPart] = []
-        for song in catalog.songs:
-            end = "" if song.end_seconds is None else str(song.end_seconds)
-            row = {"path": song.path, "start": str(song.start_seconds), "end": end, "sha256": song.sha256}
-            parts.extend(step.process([row]))
-        parts.extend(windowed.value for windowed in step.finish_bundle())
-    finally:
-        step.start_bundle()
-        step.teardown()
-    return list(zip(catalog.songs, parts, strict=True))
+    with Renderer(spec, cache) as renderer:
+        futures = [renderer.submit(song.part, song.sha256) for song in catalog.songs]
+        rendered = []
+        for song, future in zip(catalog.songs, futures, strict=True):
+            rendered.append((song, future.result()))
+            progress.advance("decode")
+    return rendered

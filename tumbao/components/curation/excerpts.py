@@ -16,8 +16,9 @@ from tumbao.components.comparison.library import Library
 from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.catalog import Song
-from tumbao.components.ingest.decoders import Decoders
+from tumbao.components.ingest.decoders import read_song
 from tumbao.components.ingest.fragments import Fragment
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 PICTURE_SIZE = (300, 150)
@@ -76,14 +77,14 @@ def excerpts(library: Library, songs: Sequence[Song], rows: Iterable[int], spec:
         by_archive[library.archives[row]].append(row)
     found: dict[int, Excerpt] = {}
     progress.start("excerpts", sum(map(len, by_archive.values())))
-    with Decoders() as decoders:
+    with WorkerPool() as pool:
         for archive, members in by_archive.items():
             images = dict(song_cache.images(archive))
             first = members[0]
             begin = library.starts[first] - library.members[first] * spec.fragment_seconds
             parts = [one for one in songs if (one.song, one.path) == (library.songs[first], library.files[first])]
             part = min(parts, key=lambda one: abs(one.start_seconds - begin))
-            sounds, trouble = _sounds(decoders, part, {library.members[row] for row in members}, spec)
+            sounds, trouble = _sounds(pool, part, {library.members[row] for row in members}, spec)
             for row in members:
                 member = library.members[row]
                 picture, sound = _jpeg(images[member]), sounds.get(member, b"")
@@ -92,10 +93,10 @@ def excerpts(library: Library, songs: Sequence[Song], rows: Iterable[int], spec:
     return found
 
 
-def _sounds(decoders: Decoders, song: Song, wanted: set[int], spec: MelSpec) -> tuple[dict[int, bytes], str]:
+def _sounds(pool: WorkerPool, song: Song, wanted: set[int], spec: MelSpec) -> tuple[dict[int, bytes], str]:
     """Give fragments of a part of a song by their index, or say what is the matter with it."""
     try:
-        fragments = (item for item in decoders.read(song.part, spec, song.sha256) if isinstance(item, Fragment))
+        fragments = (item for item in read_song(pool, song.part, spec, song.sha256) if isinstance(item, Fragment))
         return {one.index: mp3(one.samples, spec.sample_rate_hz) for one in fragments if one.index in wanted}, ""
     except AudioError as error:
         return {}, error.sentence

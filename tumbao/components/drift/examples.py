@@ -14,7 +14,7 @@ from tumbao.components.drift.heard import Heard
 from tumbao.components.drift.new_songs import levels_at
 from tumbao.components.drift.training import TrainingData, pictures
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Decoders
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 SHOWN_DESCRIPTORS, FARTHEST, USUAL = 2, 6, 3
@@ -106,12 +106,12 @@ def choose_examples(
         chosen.append((_nearest(recalled, column, median)[:USUAL], _nearest(new, column, median, -1)[:FARTHEST]))
     pngs = pictures(training, {(place.song.song, place.start_seconds) for usual, _ in chosen for place in usual})
     progress.start("draw", sum(len(farthest) for _, farthest in chosen))
-    with Decoders() as decoders:
+    with WorkerPool() as pool:
         return tuple(
             Examples(
                 descriptor,
                 tuple(place.example(pngs[place.song.song, place.start_seconds]) for place in usual),
-                tuple(example for place in farthest for example in _draw(place, training.spec, decoders)),
+                tuple(example for place in farthest for example in _draw(place, training.spec, pool)),
             )
             for descriptor, (usual, farthest) in zip(shown, chosen, strict=True)
         )
@@ -124,11 +124,11 @@ def _nearest(songs: Sequence[Heard], column: int, median: float, sign: int = 1) 
     return [places[index] for index in np.argsort([own.min() for own in away], kind="stable")]
 
 
-def _draw(place: _Place, spec: MelSpec, decoders: Decoders) -> list[Example]:
+def _draw(place: _Place, spec: MelSpec, pool: WorkerPool) -> list[Example]:
     from tumbao.components.ingest import mel, records
 
     try:
-        levels = levels_at(place.song, place.index, spec, decoders)
+        levels = levels_at(place.song, place.index, spec, pool)
     except AudioError:
         return []
     finally:

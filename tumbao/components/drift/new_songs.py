@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,12 +13,13 @@ from tumbao.components.drift.descriptors import describe
 from tumbao.components.drift.heard import Heard
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.catalog import Rejected, Song, look_through
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.decoders import Part, read_song
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.layouts import find_layout, read_library, with_one_spelling
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.manifest import read_entries
 from tumbao.components.ingest.places import Place
+from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -76,8 +76,8 @@ def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = (
     listed = _listed(library, layout, genres)
     catalog = look_through(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
     progress.start("listen", len(catalog.songs))
-    with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(pool.map(lambda song: _hear(song, spec, decoders), catalog.songs))
+    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
+        outcomes = list(threads.map(lambda song: _hear(song, spec, pool), catalog.songs))
     unheard = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
     return NewSongs(
         name=catalog.name,
@@ -88,7 +88,7 @@ def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = (
     )
 
 
-def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.ndarray:
+def levels_at(song: Heard, index: int, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
     """Draw one fragment of a new song.
 
     Parameters
@@ -99,8 +99,8 @@ def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.
         Which of its fragments.
     spec : MelSpec
         The front-end's parameters.
-    decoders : Decoders
-        Read it.
+    pool : WorkerPool
+        Decodes it.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def levels_at(song: Heard, index: int, spec: MelSpec, decoders: Decoders) -> np.
 
     start = float(song.starts[index])
     end = start + (song.seconds if song.padded else spec.fragment_seconds)
-    fragment, *_ = Fragments(decoders.read(Part(song.path, start, end), spec, song.sha256))
+    fragment, *_ = Fragments(read_song(pool, Part(song.path, start, end), spec, song.sha256))
     return mel.traced_levels(spec)(fragment.samples)
 
 
@@ -127,12 +127,12 @@ def _listed(library: Place, layout: str, genres: Sequence[str]) -> SongList:
     return read_library(library, layout, genres)
 
 
-def _hear(song: Song, spec: MelSpec, decoders: Decoders) -> Heard | Rejected:
+def _hear(song: Song, spec: MelSpec, pool: WorkerPool) -> Heard | Rejected:
     from tumbao.components.ingest import mel  # TensorFlow: seconds that an empty library need not spend
 
     levels, padded, starts, values = mel.traced_levels(spec), False, [], []
     try:
-        items = Fragments(decoders.read(song.part, spec, song.sha256))
+        items = Fragments(read_song(pool, song.part, spec, song.sha256))
         for item in items:
             if item.silent:  # ingest leaves it out, too
                 continue

@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 
 from tumbao.components.ingest import bitstream
-from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.audio_error import AudioError, Reason, unreadable
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -421,7 +421,7 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
                 raise AudioError(path, Reason.EMPTY, "is empty (0 bytes)")
             file = stack.enter_context(path.open("rb", buffering=0))
         except OSError as error:
-            raise AudioError(path, Reason.UNREADABLE, f"cannot be opened: {error.strerror}") from error
+            raise unreadable(path, error) from error
         yield AudioFile(path, file.fileno(), stack)
 
 

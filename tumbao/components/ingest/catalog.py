@@ -20,8 +20,8 @@ from typing import TypeVar
 
 from tumbao import progress
 from tumbao.components.ingest import fixed_tests
-from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
+from tumbao.components.ingest.decoders import Part, scan_song
 from tumbao.components.ingest.folding import Folded
 from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.layouts import read_library
@@ -31,11 +31,18 @@ from tumbao.components.ingest.places import Place
 from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole_folder
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.errors import UserError
 from tumbao.schema.genre_names import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
+
+MAX_FAILED_SHARE, MIN_FAILED = 0.05, 3
+"""A run fails if a larger share of the songs, and at least so many, cannot be read for a reason that is not theirs."""
+
+_INFRASTRUCTURE = {reason.value for reason in INFRASTRUCTURE_REASONS}
+_NAMED = 20  # songs in an error's message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +198,7 @@ def scan(
     listed = read_library(library.absolute(), layout, genres)
     catalog = look_through(library, listed, genres, spec, workers, memory, growing)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
+    require_few_failures(catalog.found, catalog.rejected)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
     return catalog
 
@@ -233,9 +241,9 @@ def look_through(
     entries = listed.entries
     progress.start("catalog", len(entries))
     known = memory.open() if memory else contextlib.nullcontext()
-    with known as remembered, Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        look = functools.partial(_look, decoders, remembered, root, genres, spec, growing)
-        outcomes = list(pool.map(look, range(len(entries)), entries))
+    with known as remembered, WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(workers) as threads:
+        look = functools.partial(_look, pool, remembered, root, genres, spec, growing)
+        outcomes = list(threads.map(look, range(len(entries)), entries))
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected, notes=listed.notes)
 
@@ -291,15 +299,48 @@ def require_genres(
     missing = [genre for genre in genres if not per_genre[genre]]
     if not missing:
         return
-    reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:20])
+    reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:_NAMED])
     raise UserError(
         f"Expected at least one usable song of each genre {place}. Received none of: {', '.join(missing)}. "
         f"Add songs, mend those that were rejected, or choose the genres with --genres.{reasons}"
     )
 
 
+class LibraryUnavailableError(RuntimeError):
+    """Many songs could not be read for a reason that is not theirs."""
+
+
+def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
+    """Refuse to go on when many songs were rejected for a reason that may be gone the next time.
+
+    Parameters
+    ----------
+    found : int
+        Songs of the library.
+    rejected : iterable of Rejected
+        Those of them that are not used.
+
+    Raises
+    ------
+    LibraryUnavailableError
+        If more than `MAX_FAILED_SHARE` of the songs, and at least `MIN_FAILED`, were rejected for one of
+        `audio_error.INFRASTRUCTURE_REASONS`.
+    """
+    failed = [item for item in rejected if item.reason in _INFRASTRUCTURE]
+    if len(failed) < MIN_FAILED or len(failed) <= MAX_FAILED_SHARE * found:
+        return
+    counts = ", ".join(f"{reason}: {n}" for reason, n in collections.Counter(item.reason for item in failed).items())
+    names = "".join(f"\n  {item.song}: {item.reason}: {item.detail}" for item in failed[:_NAMED])
+    more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    raise LibraryUnavailableError(
+        f"{len(failed)} of {found} songs could not be read for a reason that may lie in this machine or in the storage "
+        f"of the library, not in the songs ({counts}). Without them the data would be incomplete, so this ends here. "
+        f"Check memory, disk and network, or take these songs out of the library, and run again.{names}{more}"
+    )
+
+
 def _look(
-    decoders: Decoders,
+    pool: WorkerPool,
     memory: LookMemory | None,
     root: Place,
     genres: Sequence[str],
@@ -323,7 +364,7 @@ def _look(
         if entry.path in growing:
             return reject(Reason.GROWING, "changed within the last minute: it is taken when it no longer does")
         part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
-        look = functools.partial(decoders.look, part, spec)
+        look = functools.partial(scan_song, pool, part, spec)
         looked = memory.look(part, look) if memory else look()
         return Song(
             entry=number,

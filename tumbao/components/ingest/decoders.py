@@ -1,27 +1,28 @@
-"""What is read of songs' files, in processes of their own."""
+"""Scan and read songs in worker processes."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from tumbao.components.ingest import fragments
-from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.audio_error import AudioError, Reason, unreadable
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.fragments import Ending, Fragment, fragment_count, require_length
-from tumbao.components.ingest.isolation import MEMORY_BYTES, PATIENCE_SECONDS, DiedError, HungError, Processes
 from tumbao.components.ingest.places import local_copy, place
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import Sound
+from tumbao.components.ingest.worker_pool import (
+    MAX_CRASHES,
+    MEMORY_BYTES,
+    WorkerCrashError,
+    WorkerPool,
+    WorkerTimeoutError,
+)
 from tumbao.schema.mel_spec import MelSpec
-
-if TYPE_CHECKING:
-    from tumbao.components.ingest.drawing import Drawing
-
-T = TypeVar("T")
 
 _HASHED_BYTES = 1 << 22
 
@@ -64,115 +65,100 @@ class Looked:
     artist: str
 
 
-class Decoders:
-    """Reads songs; what a file does to its decoder is the file's fault and nobody else's.
+def scan_song(pool: WorkerPool, part: Part, spec: MelSpec) -> Looked:
+    """Hash a file and read its header and its tags, in a worker process.
 
     Parameters
     ----------
-    patience_seconds : float
-        A decoder that gives nothing for so long is taken for hung.
+    pool : WorkerPool
+        Runs it.
+    part : Part
+        The song.
+    spec : MelSpec
+        Says how long a fragment is.
+
+    Returns
+    -------
+    looked : Looked
+        What was found.
+
+    Raises
+    ------
+    AudioError
+        If the song cannot be used, as far as can be said without decoding it.
     """
+    with local_song(part) as local:
+        (looked,) = pool.run(_look, local, spec)
+    return looked
 
-    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self._processes = Processes(patience_seconds)
 
-    def __enter__(self) -> Decoders:
-        return self
+def read_song(
+    pool: WorkerPool, part: Part, spec: MelSpec, sha256: str | None
+) -> Generator[Fragment | Ending, None, None]:
+    """Read a song fragment by fragment in a worker process, see `fragments.read`.
 
-    def __exit__(self, *_: object) -> None:
-        self._processes.close()
+    Parameters
+    ----------
+    pool : WorkerPool
+        Runs it.
+    part : Part
+        The song.
+    spec : MelSpec
+        Gives the rate and the fragments' length.
+    sha256 : str or None
+        Hash that the file's bytes must have, before and after; None for whatever they are, if they stay the same.
 
-    def look(self, part: Part, spec: MelSpec) -> Looked:
-        """Hash a file and read its header and its tags.
+    Yields
+    ------
+    item : Fragment or Ending
+        The ending is the last item.
 
-        Parameters
-        ----------
-        part : Part
-            The song.
-        spec : MelSpec
-            Says how long a fragment is.
+    Raises
+    ------
+    AudioError
+        If the song cannot be used, or has changed: then what was given before is void.
+    """
+    with local_song(part) as local:
+        before = _version(local)
+        items: Generator[Fragment | Ending, None, None] = pool.run(read_unchanged, local, spec, sha256)
+        yield from items
+        _require_unchanged(local, before)  # two workers may have read it, one after the other
 
-        Returns
-        -------
-        looked : Looked
-            What was found.
 
-        Raises
-        ------
-        AudioError
-            If the song cannot be used, as far as can be said without decoding it.
-        """
-        (looked,) = self._run(part, _look, spec)
-        return looked
+@contextlib.contextmanager
+def local_song(part: Part) -> Iterator[Part]:
+    """Give a song in a file of this machine, and name what goes wrong with it as an `AudioError` of the song.
 
-    def read(self, part: Part, spec: MelSpec, sha256: str | None) -> Generator[Fragment | Ending, None, None]:
-        """Read a song fragment by fragment, see `fragments.read`.
+    Parameters
+    ----------
+    part : Part
+        The song.
 
-        Parameters
-        ----------
-        part : Part
-            The song.
-        spec : MelSpec
-            Gives the rate and the fragments' length.
-        sha256 : str or None
-            Hash that the file's bytes must have, before and after; None for whatever they are, if they stay the same.
+    Yields
+    ------
+    local : Part
+        The same, or in a copy that is deleted afterwards.
 
-        Yields
-        ------
-        item : Fragment or Ending
-            The ending is the last item.
-
-        Raises
-        ------
-        AudioError
-            If the song cannot be used, or has changed: then what was given before is void.
-        """
-        return self._run(part, read_unchanged, spec, sha256)
-
-    def draw(self, part: Part, spec: MelSpec, sha256: str) -> Generator[Drawing | Ending, None, None]:
-        """Read a song fragment by fragment and draw each, see `drawing.draw`; needs TensorFlow, in the process alone.
-
-        Parameters
-        ----------
-        part : Part
-            The song.
-        spec : MelSpec
-            The front-end's parameters.
-        sha256 : str
-            Hash that the file's bytes must have, before and after.
-
-        Yields
-        ------
-        item : Drawing or Ending
-            The ending is the last item.
-
-        Raises
-        ------
-        AudioError
-            As `read` does.
-        """
-        return self._run(part, "tumbao.components.ingest.drawing:draw", spec, sha256)
-
-    def _run(
-        self, part: Part, function: Callable[..., Iterator[T | None]] | str, *arguments: Any
-    ) -> Generator[T, None, None]:
-        try:
-            with local_copy(place(part.path)) as local:
-                here = dataclasses.replace(part, path=str(local))
-                for item in self._processes.run(function, here, *arguments):
-                    if item is not None:
-                        yield item
-        except AudioError as error:
-            raise AudioError(part.path, error.reason, error.sentence) from error
-        except OSError as error:
-            raise AudioError(part.path, Reason.UNREADABLE, f"cannot be read: {error.strerror}") from error
-        except HungError as error:
-            raise AudioError(part.path, Reason.TIMED_OUT, f"hangs its decoder, which {error}") from error
-        except DiedError as error:
-            raise AudioError(part.path, Reason.CRASHED, f"crashes its decoder: {error}") from error
-        except MemoryError as error:
-            sentence = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"
-            raise AudioError(part.path, Reason.DAMAGED, sentence) from error
+    Raises
+    ------
+    AudioError
+        If what is done with it fails through the file or through the storage that it lies in.
+    """
+    try:
+        with local_copy(place(part.path)) as local:
+            yield dataclasses.replace(part, path=str(local))
+    except AudioError as error:
+        raise AudioError(part.path, error.reason, error.sentence) from error
+    except OSError as error:
+        raise unreadable(part.path, error) from error
+    except WorkerTimeoutError as error:
+        raise AudioError(part.path, Reason.TIMED_OUT, f"hangs its decoder, which {error}") from error
+    except WorkerCrashError as error:
+        sentence = f"ended {MAX_CRASHES} fresh decoder processes in succession: the last {error}"
+        raise AudioError(part.path, Reason.CRASHED, sentence) from error
+    except MemoryError as error:
+        sentence = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"
+        raise AudioError(part.path, Reason.DAMAGED, sentence) from error
 
 
 def _look(part: Part, spec: MelSpec) -> Iterator[Looked | None]:
@@ -226,11 +212,18 @@ def read_unchanged(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fr
     AudioError
         If the song cannot be used, or has changed.
     """
-    path = Path(part.path)
-    before = path.stat()
+    path, before = Path(part.path), _version(part)
     if sha256 is not None and (yield from _hash(path)) != sha256:
         raise AudioError(path, Reason.CHANGED, "has changed since the library was looked through: run again")
     yield from fragments.read_with_signs(path, spec, part.start_seconds, part.end_seconds)
-    after = path.stat()
-    if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
-        raise AudioError(path, Reason.CHANGED, "changed while it was read: run again")
+    _require_unchanged(part, before)
+
+
+def _version(part: Part) -> tuple[int, int, int]:
+    status = Path(part.path).stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _require_unchanged(part: Part, before: tuple[int, int, int]) -> None:
+    if _version(part) != before:
+        raise AudioError(part.path, Reason.CHANGED, "changed while it was read: run again")

@@ -14,7 +14,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
 from tumbao import progress
-from tumbao.components.ingest.catalog import Rejected, require_genres
+from tumbao.components.ingest.catalog import Rejected, require_few_failures, require_genres
 from tumbao.components.ingest.manifest_rows import json_lines, rejected_lines, split_rows
 from tumbao.components.ingest.places import place
 from tumbao.components.ingest.song_cache import SongCache
@@ -38,12 +38,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict : dict
             `examples`, `rejected` and `ingested`.
         exec_properties : dict
-            `manifests` (folder), `mel_spec` (JSON), `cache` (folder of drawn songs) and `code` (hash of our source).
+            `manifests` (folder), `mel_spec` (JSON), `cache` (folder of rendered songs) and `code` (hash of our source).
 
         Raises
         ------
         ValueError
             If a genre has no usable song in a split.
+        LibraryUnavailableError
+            If many songs could not be read for a reason that is not theirs, see `catalog.require_few_failures`.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         manifests = exec_properties["manifests"]
@@ -91,7 +93,7 @@ def _explained() -> Iterator[None]:
             raise
         raise TimeoutError(
             "The job did not end within --job_server_timeout: a worker could not start or is gone, or the work takes "
-            "longer. The workers' logs say which. Songs that were drawn are kept: run again, with more time if needed."
+            "longer. The workers' logs say which. Rendered songs are kept: run again, with more time if needed."
         ) from error
 
 
@@ -108,6 +110,7 @@ def _reconcile(ingested: list[dict[str, Any]], rejected: list[dict[str, Any]], d
             "Tumbao, please report it with the run's log."
         )
     reasons = [Rejected(**line) for line in rejected]
+    require_few_failures(description["found"], reasons)
     for split in SPLITS:
         counts = collections.Counter(
             line["genre"] for line in ingested if line["split"] == split and line["fragments"] > 0

@@ -1,4 +1,4 @@
-"""Songs that are decoded and drawn, kept: a run that was killed, or a library that has grown, decodes only what is new.
+"""Songs that are decoded and rendered, kept: a run that was killed, or a library that grew, decodes only what is new.
 
 A song is a ZIP file of its mel images, which any viewer shows, and `song.json` with what is known of it. It stands
 under its own name only when it is whole.
@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import tensorflow as tf
 
@@ -31,8 +32,8 @@ _DAY_SECONDS = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
-    """What is known of a song after it was drawn.
+class SongMetadata:
+    """What is known of a song after it was rendered.
 
     Parameters
     ----------
@@ -63,6 +64,10 @@ class Drawn:
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, tf.errors.OpError)
 """What reading a file raises that is not a whole song's."""
+
+
+class SongCacheError(RuntimeError):
+    """The song cache cannot be written, which is no fault of a song."""
 
 
 class SongCache:
@@ -108,16 +113,21 @@ class SongCache:
         ------
         song : zipfile.ZipFile
             For `add_image` and, once, `add_description`.
+
+        Raises
+        ------
+        SongCacheError
+            If it cannot be written; also of an OSError that is raised in the context.
         """
         unfinished = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
-        with tempfile.TemporaryFile() as file:
-            with zipfile.ZipFile(file, "w") as song:
-                yield song
-            file.seek(0)
-            tf.io.gfile.makedirs(path.rpartition("/")[0])
-            with tf.io.gfile.GFile(unfinished, "wb") as target:
-                shutil.copyfileobj(file, target)
-        tf.io.gfile.rename(unfinished, path, overwrite=True)
+        try:
+            with tempfile.TemporaryFile() as file:
+                with zipfile.ZipFile(file, "w") as song:
+                    yield song
+                file.seek(0)
+                _copy(file, unfinished, path)
+        except OSError as error:
+            raise SongCacheError(f"The song cache cannot be written: {path}: {error}") from error
 
     def sweep(self) -> None:
         """Delete what killed runs left unfinished, unless somebody is writing; for the run that holds the workspace."""
@@ -150,6 +160,16 @@ class SongCache:
                 yield True
 
 
+def _copy(file: IO[bytes], unfinished: str, path: str) -> None:
+    try:
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        with tf.io.gfile.GFile(unfinished, "wb") as target:
+            shutil.copyfileobj(file, target)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
 def add_image(song: zipfile.ZipFile, index: int, png: bytes) -> None:
     """Add a fragment to a song.
 
@@ -165,20 +185,20 @@ def add_image(song: zipfile.ZipFile, index: int, png: bytes) -> None:
     song.writestr(f"{index:05}.png", png)
 
 
-def add_description(song: zipfile.ZipFile, drawn: Drawn) -> None:
+def add_description(song: zipfile.ZipFile, metadata: SongMetadata) -> None:
     """Add what is known of a song.
 
     Parameters
     ----------
     song : zipfile.ZipFile
         From `SongCache.writing`.
-    drawn : Drawn
+    metadata : SongMetadata
         The description.
     """
-    song.writestr(_DESCRIPTION, json.dumps(dataclasses.asdict(drawn)))
+    song.writestr(_DESCRIPTION, json.dumps(dataclasses.asdict(metadata)))
 
 
-def description(path: str) -> Drawn | None:
+def description(path: str) -> SongMetadata | None:
     """Read what is known of a song.
 
     Parameters
@@ -188,14 +208,14 @@ def description(path: str) -> Drawn | None:
 
     Returns
     -------
-    drawn : Drawn or None
+    metadata : SongMetadata or None
         None if the song is not there, or not whole.
     """
     if not tf.io.gfile.exists(path):
         return None
     try:
         with _open(path) as song:
-            found = Drawn(**json.loads(song.read(_DESCRIPTION)))
+            found = SongMetadata(**json.loads(song.read(_DESCRIPTION)))
             return found if len(song.namelist()) == 1 + len(found.fragments) else None
     except _DAMAGED:
         return None

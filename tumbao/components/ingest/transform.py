@@ -3,58 +3,37 @@
 from __future__ import annotations
 
 import collections
-import contextlib
-import dataclasses
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.transforms.window import GlobalWindows
 
 from tumbao import progress
-from tumbao.components.ingest import copies, drawers, records, song_cache
-from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest import copies, records, song_cache
+from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.decoders import Part
-from tumbao.components.ingest.fragments import Ending
 from tumbao.components.ingest.manifest_rows import Row
-from tumbao.components.ingest.read_ahead import Reading
-from tumbao.components.ingest.song_cache import Drawn, SongCache
+from tumbao.components.ingest.render import Rendered, Renderer
+from tumbao.components.ingest.song_cache import SongMetadata
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-
-if TYPE_CHECKING:
-    from tumbao.components.ingest.drawing import Drawing  # which would bring the front-end into this process
 
 REJECTED, INGESTED = "rejected", "ingested"
 
 
-@dataclasses.dataclass(frozen=True)
-class DrawnPart:
-    """What became of a part of a file.
+RenderedRows = tuple[list[Row], Rendered]
+"""What became of a part of a file, and the rows that name it: by fragment one in each split, otherwise one."""
 
-    Parameters
-    ----------
-    rows : list of Row
-        The rows that name it: with the fragment protocol one in each split, otherwise one.
-    cached : str
-        Where its images stand in the cache; empty if it was refused.
-    drawn : Drawn or None
-        What is known of it; None if it was refused.
-    reason, detail : str
-        Why it was refused; else empty.
-    """
-
-    rows: list[Row]
-    cached: str = ""
-    drawn: Drawn | None = None
-    reason: str = ""
-    detail: str = ""
+_renderers: dict[tuple[MelSpec, str], list[Renderer]] = {}  # one, as often as it is in use
+_renderers_lock = threading.Lock()
 
 
-class DrawSongs(beam.DoFn):
-    """Decode and draw parts of files, a few ahead, into the cache.
+class RenderMel(beam.DoFn):
+    """Render parts of files into the cache, a few ahead; the instances in a process share their worker processes.
 
     Parameters
     ----------
@@ -67,23 +46,29 @@ class DrawSongs(beam.DoFn):
     def __init__(self, spec: MelSpec, cache: str) -> None:
         self._spec = spec
         self._cache = cache
-        self._begun: collections.deque[tuple[list[Row], str, Reading[Drawing] | None]] = collections.deque()
+        self._begun: collections.deque[tuple[list[Row], Future[Rendered]]] = collections.deque()
 
     def setup(self) -> None:
-        """Find the drawers of this process, or start them."""
-        self._drawing = drawers.acquire()
+        """Start the worker processes, unless another instance did."""
+        with _renderers_lock:
+            users = _renderers.setdefault((self._spec, self._cache), [])
+            users.append(users[0] if users else Renderer(self._spec, self._cache))
+            self._renderer = users[0]
 
     def teardown(self) -> None:
-        """Let the drawers go, which end when nobody has them."""
-        drawers.release()
+        """End the worker processes after their last instance."""
+        with _renderers_lock:
+            users = _renderers[self._spec, self._cache]
+            users.pop()
+            if not users:
+                self._renderer.close()
 
     def start_bundle(self) -> None:
         """Drop what a bundle that failed had begun."""
         while self._begun:
-            if reading := self._begun.popleft()[2]:
-                reading.close()
+            self._begun.popleft()[1].cancel()
 
-    def process(self, rows: list[Row]) -> Iterator[DrawnPart]:
+    def process(self, rows: list[Row]) -> Iterator[RenderedRows]:
         """Begin one part and end those before it.
 
         Parameters
@@ -93,14 +78,11 @@ class DrawSongs(beam.DoFn):
 
         Yields
         ------
-        part : DrawnPart
+        rendered : RenderedRows
             One for each element, later.
         """
-        part, sha256 = _part(rows[0]), rows[0]["sha256"]
-        path = SongCache(self._cache).path(part, sha256)
-        known = song_cache.description(path) is not None
-        self._begun.append((rows, path, None if known else self._drawing.draw(part, self._spec, sha256)))
-        while len(self._begun) > self._drawing.decoders:
+        self._begun.append((rows, self._renderer.submit(_part(rows[0]), rows[0]["sha256"])))
+        while len(self._begun) > self._renderer.workers:
             yield self._end()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -108,47 +90,17 @@ class DrawSongs(beam.DoFn):
 
         Yields
         ------
-        part : WindowedValue of DrawnPart
+        rendered : WindowedValue of RenderedRows
             The last parts.
         """
         while self._begun:
             yield GlobalWindows.windowed_value(self._end())
 
-    def _end(self) -> DrawnPart:
-        rows, path, reading = self._begun.popleft()
-        try:
-            if reading is not None:
-                self._draw(reading, path)
-            return DrawnPart(rows, path, song_cache.description(path))
-        except AudioError as error:
-            return DrawnPart(rows, reason=error.reason.value, detail=error.sentence)
-        finally:
-            progress.advance("decode")
-
-    def _draw(self, reading: Reading[Drawing], path: str) -> None:
-        silent, padded = 0, False
-        words: list[np.ndarray] = []
-        indexes: list[int] = []
-        with contextlib.closing(reading), SongCache(self._cache).writing(path) as song:
-            for item in reading:
-                if isinstance(item, Ending):
-                    ending = item
-                    break
-                padded, silent = item.padded, silent + item.silent
-                words.append(item.words)
-                if not item.silent:
-                    indexes.append(item.index)
-                    song_cache.add_image(song, item.index, item.png)
-            drawn = Drawn(
-                seconds=ending.seconds,
-                declared_seconds=ending.header.declared_seconds,
-                truncated=ending.truncated,
-                padded=padded,
-                silent=silent,
-                fragments=indexes,
-                fingerprint=copies.to_text(np.concatenate(words)),
-            )
-            song_cache.add_description(song, drawn)
+    def _end(self) -> RenderedRows:
+        rows, future = self._begun.popleft()
+        rendered = future.result()
+        progress.advance("decode")
+        return rows, rendered
 
 
 @beam.ptransform_fn
@@ -175,20 +127,20 @@ def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache:
         `train`, `val` and `test`: serialized tf.Examples. `INGESTED`: a line of JSON for each row. `REJECTED`: a line
         for each part that was refused.
     """
-    drawn = (
+    rendered = (
         rows
         | "KeyByPart" >> beam.Map(lambda row: ("\0".join((row["path"], row["start"], row["end"])), row))
         | "Spread" >> beam.GroupByKey()
         | "Rows" >> beam.Map(lambda keyed: sorted(keyed[1], key=lambda row: SPLITS.index(row["split"])))
-        | "Draw" >> beam.ParDo(DrawSongs(spec, cache))
+        | "Render" >> beam.ParDo(RenderMel(spec, cache))
     )
     kept = (
-        drawn
+        rendered
         | "Fingerprints" >> beam.FlatMap(_fingerprints)
         | "AllFingerprints" >> beam.combiners.ToList()
         | "Copies" >> beam.Map(_copies)
     )
-    told = drawn | "Tell" >> beam.FlatMap(_tell, beam.pvalue.AsSingleton(kept)).with_outputs(
+    told = rendered | "Tell" >> beam.FlatMap(_tell, beam.pvalue.AsSingleton(kept)).with_outputs(
         REJECTED, INGESTED, main="rows"
     )
     records_of = told.rows | "Records" >> beam.FlatMap(_records, spec, genres)
@@ -203,9 +155,10 @@ def _part(row: Row) -> Part:
     return Part(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
 
 
-def _fingerprints(part: DrawnPart) -> Iterator[tuple[Row, int, str]]:
-    if part.drawn:
-        yield part.rows[0], len(part.rows), part.drawn.fingerprint
+def _fingerprints(part: RenderedRows) -> Iterator[tuple[Row, int, str]]:
+    rows, rendered = part
+    if rendered.metadata:
+        yield rows[0], len(rows), rendered.metadata.fingerprint
 
 
 def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
@@ -216,31 +169,32 @@ def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
     return found
 
 
-def _tell(part: DrawnPart, kept: Mapping[str, str]) -> Iterator[Any]:
-    first = part.rows[0]
-    reason, detail = part.reason, part.detail
+def _tell(part: RenderedRows, kept: Mapping[str, str]) -> Iterator[Any]:
+    rows, rendered = part
+    first, metadata = rows[0], rendered.metadata
+    reason, detail = rendered.reason, rendered.detail
     if original := kept.get(first["song"], ""):
         reason, detail = Reason.DUPLICATE.value, copies.same_as(original)
-    if reason or part.drawn is None:
+    if reason or metadata is None:
         line = {"entry": int(first["entry"]), "song": first["song"], "path": first["path"]}
         line |= {"reason": reason, "detail": detail, "duplicate_of": original}
         yield beam.pvalue.TaggedOutput(REJECTED, json.dumps(line))
         return
-    for row in _with_unlisted(part.rows, part.drawn.fragments):
+    for row in _with_unlisted(rows, metadata.fragments):
         line = {
             "entry": int(row["entry"]),
             "song": row["song"],
             "genre": row["genre"],
             "split": row["split"],
-            "fragments": len(_wanted(row, part.drawn.fragments)),
-            "padded": part.drawn.padded,
-            "silent": part.drawn.silent,
-            "truncated": part.drawn.truncated,
-            "seconds": round(part.drawn.seconds, 3),
-            "declared_seconds": part.drawn.declared_seconds,
+            "fragments": len(_wanted(row, metadata.fragments)),
+            "padded": metadata.padded,
+            "silent": metadata.silent,
+            "truncated": metadata.truncated,
+            "seconds": round(metadata.seconds, 3),
+            "declared_seconds": metadata.declared_seconds,
         }
         yield beam.pvalue.TaggedOutput(INGESTED, json.dumps(line))
-        yield row, part.cached, part.drawn
+        yield row, rendered.archive, metadata
 
 
 def _with_unlisted(rows: list[Row], indexes: Sequence[int]) -> list[Row]:
@@ -257,10 +211,10 @@ def _wanted(row: Row, indexes: Sequence[int]) -> list[int]:
     return [index for index in indexes if not listed or index in listed]
 
 
-def _records(written: tuple[Row, str, Drawn], spec: MelSpec, genres: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    row, cached, drawn = written
-    wanted = set(_wanted(row, drawn.fragments))
-    for index, png in song_cache.images(cached):
+def _records(song: tuple[Row, str, SongMetadata], spec: MelSpec, genres: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    row, archive, metadata = song
+    wanted = set(_wanted(row, metadata.fragments))
+    for index, png in song_cache.images(archive):
         if index in wanted:
             example = records.to_example(
                 png,
@@ -269,7 +223,7 @@ def _records(written: tuple[Row, str, Drawn], spec: MelSpec, genres: Sequence[st
                 song=row["song"],
                 fragment=int(row["first"]) + index,
                 start_seconds=float(row["start"]) + index * spec.fragment_seconds,
-                padded=drawn.padded,
+                padded=metadata.padded,
             )
             yield row["split"], example.SerializeToString(deterministic=True)
     progress.advance("write")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tumbao import progress
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Decoders
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.components.inspection.measure import Measured, middle_fragment
 from tumbao.schema.mel_spec import MelSpec
 
@@ -66,10 +66,10 @@ def contact_sheet(songs: Sequence[Measured], spec: MelSpec) -> list[Frame]:
 
     progress.start("draw", len(songs))
     frames = []
-    with Decoders() as decoders:
+    with WorkerPool() as pool:
         for song in songs:
             try:
-                fragment = middle_fragment(song, spec, decoders)
+                fragment = middle_fragment(song, spec, pool)
             except AudioError:
                 continue
             finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,9 +13,9 @@ from tumbao import progress
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.catalog import Rejected, Song, look_through
 from tumbao.components.ingest.copies import find_copies, same_as
-from tumbao.components.ingest.decoders import Decoders
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.places import Place
+from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.components.inspection.measure import Measured, measure
 from tumbao.schema.mel_spec import MelSpec
 
@@ -93,8 +92,8 @@ def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: Me
     catalog = look_through(library, listed, wanted, spec)
     progress.start("listen", len(catalog.songs))
     levels = mel.traced_levels(spec)
-    with Decoders() as decoders, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = list(pool.map(lambda song: _listen(song, spec, decoders, levels), catalog.songs))
+    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
+        outcomes = list(threads.map(lambda song: _listen(song, spec, pool, levels), catalog.songs))
     songs, unusable = _without_copies(outcomes)
     rejected = tuple(sorted((*catalog.rejected, *unusable), key=lambda item: item.song))
     return Inspection(
@@ -108,9 +107,9 @@ def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: Me
     )
 
 
-def _listen(song: Song, spec: MelSpec, decoders: Decoders, levels: Levels) -> Measured | Rejected:
+def _listen(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> Measured | Rejected:
     try:
-        return measure(song, spec, decoders, levels)
+        return measure(song, spec, pool, levels)
     except AudioError as error:
         return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
     finally:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from tumbao.components.ingest.catalog import Song
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.decoders import Part, read_song
 from tumbao.components.ingest.fingerprint import fingerprint
 from tumbao.components.ingest.fragments import Fragments
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 FAINTEST_DBFS = -100.0
@@ -62,7 +63,7 @@ class Measured:
     fingerprint: np.ndarray = dataclasses.field(repr=False)
 
 
-def measure(song: Song, spec: MelSpec, decoders: Decoders, levels: Callable[[np.ndarray], np.ndarray]) -> Measured:
+def measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Callable[[np.ndarray], np.ndarray]) -> Measured:
     """Decode a song and measure it.
 
     Parameters
@@ -71,8 +72,8 @@ def measure(song: Song, spec: MelSpec, decoders: Decoders, levels: Callable[[np.
         As the catalog lists it.
     spec : MelSpec
         Says how long a fragment is, and at which rate to listen.
-    decoders : Decoders
-        Read it.
+    pool : WorkerPool
+        Decodes it.
     levels : callable
         The front-end: samples of a fragment → levels, see `mel.mel_levels`.
 
@@ -87,7 +88,7 @@ def measure(song: Song, spec: MelSpec, decoders: Decoders, levels: Callable[[np.
         If its sound cannot be used, which its header did not tell.
     """
     squares, peak, padded, words = 0.0, 0.0, False, []
-    items = Fragments(decoders.read(song.part, spec, song.sha256))
+    items = Fragments(read_song(pool, song.part, spec, song.sha256))
     for item in items:
         squares += float(np.square(item.samples, dtype=np.float64).sum())
         peak = max(peak, float(np.abs(item.samples).max()))
@@ -111,7 +112,7 @@ def measure(song: Song, spec: MelSpec, decoders: Decoders, levels: Callable[[np.
     )
 
 
-def middle_fragment(song: Measured, spec: MelSpec, decoders: Decoders) -> np.ndarray:
+def middle_fragment(song: Measured, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
     """Take the fragment in the middle of a song.
 
     Parameters
@@ -120,8 +121,8 @@ def middle_fragment(song: Measured, spec: MelSpec, decoders: Decoders) -> np.nda
         The song.
     spec : MelSpec
         Says how long a fragment is.
-    decoders : Decoders
-        Read it.
+    pool : WorkerPool
+        Decodes it.
 
     Returns
     -------
@@ -137,7 +138,7 @@ def middle_fragment(song: Measured, spec: MelSpec, decoders: Decoders) -> np.nda
     if song.song.end_seconds is not None:
         end = min(end, song.song.end_seconds)
     part = Part(song.song.path, song.middle_seconds, end)
-    fragment, *_ = Fragments(decoders.read(part, spec, song.song.sha256))
+    fragment, *_ = Fragments(read_song(pool, part, spec, song.song.sha256))
     return fragment.samples
 
 

@@ -89,7 +89,7 @@ def make_app(
         openapi_extra={"requestBody": document.FORM},
         description=_CLASSIFY,
         response_model=shapes.Answers,
-        responses=document.problems(400, 408, 413, 415, 422, 429, 503, 504, 507),
+        responses=document.problems(400, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     )
     async def classify(request: Request) -> Response:
         return await reception.classify(request)
@@ -131,8 +131,8 @@ def make_app(
 
     @app.get("/readyz", response_model=shapes.State, responses=document.problems(503))
     async def ready() -> Any:
-        """Say whether a model is loaded."""
-        reception.model()
+        """Say whether a model is loaded and a process to decode songs runs or can be started."""
+        await reception.check()
         return {"status": "ready"}
 
     @app.get(

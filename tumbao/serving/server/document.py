@@ -42,7 +42,8 @@ _PROBLEMS = {
     415: "No multipart/form-data.",
     422: "The only file is no song that can be used; the reasons are those of `tumbao classify`.",
     429: "Busy; Retry-After says when to try again.",
-    503: "No model is loaded.",
+    500: "Something is wrong with the server; its log says what.",
+    503: "No model is loaded, or no process can be started to decode songs; Retry-After says when to try again.",
     504: "The only file was not done in time.",
     507: "No room for the files.",
 }

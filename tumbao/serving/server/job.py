@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Decoders, Part
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.decoders import Part, read_song
 from tumbao.components.ingest.fragments import Ending, Fragment
+from tumbao.components.ingest.worker_pool import WorkerPool, WorkerStartError
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Model
 from tumbao.serving.server.refusal import RefusalError
 from tumbao.serving.server.uploads import Upload
 from tumbao.serving.song_values import song_values
+
+_log = logging.getLogger(__name__)
 
 
 class Job:
@@ -29,8 +33,8 @@ class Job:
         The files.
     model : Model
         Answers for all of them, also if another takes over meanwhile.
-    decoders : Decoders
-        Decode them, in processes of their own.
+    pool : WorkerPool
+        Decodes them.
     limits : Limits
         How long a file's sound may be.
     metrics : Metrics
@@ -38,9 +42,9 @@ class Job:
     """
 
     def __init__(
-        self, uploads: Sequence[Upload], model: Model, decoders: Decoders, limits: Limits, metrics: Metrics
+        self, uploads: Sequence[Upload], model: Model, pool: WorkerPool, limits: Limits, metrics: Metrics
     ) -> None:
-        self._uploads, self._model, self._decoders = uploads, model, decoders
+        self._uploads, self._model, self._pool = uploads, model, pool
         self._limits, self._metrics = limits, metrics
         self._said: list[dict[str, Any] | RefusalError] = []
         self._began = time.monotonic()
@@ -84,18 +88,30 @@ class Job:
 
     def _answer(self, upload: Upload) -> dict[str, Any] | RefusalError:
         info = self._model.info
-        began, items = time.monotonic(), self._decoders.read(Part(str(upload.path)), info.mel, None)
+        began, items = time.monotonic(), read_song(self._pool, Part(str(upload.path)), info.mel, None)
         watched = _Watched(items, self._limits.sound_seconds, info.mel.fragment_seconds, self._stopped)
         with contextlib.closing(items):
             try:
                 return song_values(self._model.classifier.answer(upload.name, watched), info)
             except AudioError as error:
+                if error.reason in (Reason.UNREADABLE, Reason.IO_ERROR):  # the server wrote the file itself
+                    _log.error("An upload that was received %s", error.sentence)
+                    sentence = "was received, but the server cannot read it now. Try again in some seconds."
+                    return RefusalError(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.IO_ERROR.value, sentence)
                 return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason.value, error.sentence)
+            except WorkerStartError as error:
+                _log.error("%s", error)
+                return _no_worker()
             except RefusalError as refusal:
                 return refusal
             finally:
                 self._metrics.seconds.labels("decode").observe(watched.seconds)
                 self._metrics.seconds.labels("model").observe(time.monotonic() - began - watched.seconds)
+
+
+def _no_worker() -> RefusalError:
+    sentence = "cannot be decoded now: the server cannot start a process for it. Try again in some seconds."
+    return RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"})
 
 
 class _StoppedError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from tumbao.components.ingest.decoders import Decoders
+from tumbao.components.ingest.worker_pool import WorkerPool, WorkerStartError
 from tumbao.serving.server.job import Job
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
@@ -25,8 +26,9 @@ from tumbao.serving.server.uploads import Upload, receive
 CLIENT_GONE = 499
 """Status, for log and metrics, of a request whose client did not wait for the answer."""
 
-_PATIENCE_SECONDS = 20.0  # a decoder that gives nothing for so long keeps a place from others
+_WORKER_TIMEOUT_SECONDS = 20.0  # a decoder that gives nothing for so long keeps a place from others
 _MOST_RETRY_SECONDS = 60
+_log = logging.getLogger(__name__)
 
 
 class Reception:
@@ -46,7 +48,7 @@ class Reception:
         self._models, self._limits, self._metrics = models, limits, metrics
         self._held = contextlib.ExitStack()
         self._scratch = self._held.enter_context(contextlib.closing(Scratch()))
-        self._decoders = self._held.enter_context(Decoders(min(_PATIENCE_SECONDS, limits.seconds)))
+        self._pool = self._held.enter_context(WorkerPool(min(_WORKER_TIMEOUT_SECONDS, limits.seconds)))
         self._threads = ThreadPoolExecutor(limits.parallel, "classify")
         self._accepted = 0
         self._usual_seconds = 1.0
@@ -73,6 +75,22 @@ class Reception:
             sentence = "There is no model yet: it is being loaded, or none was pushed."
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no model", sentence, {"Retry-After": "5"})
         return self._models.current
+
+    async def check(self) -> None:
+        """Make sure that requests can be answered: a model is loaded, and a worker process runs or can be started.
+
+        Raises
+        ------
+        RefusalError
+            If not.
+        """
+        self.model()
+        try:
+            await asyncio.to_thread(self._pool.check)
+        except WorkerStartError as error:
+            _log.error("Not ready: %s", error)
+            sentence = "No process can be started to decode songs; the server's log says why."
+            raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"}) from error
 
     async def classify(self, request: Request) -> Response:
         """Answer for the files of a request.
@@ -112,7 +130,7 @@ class Reception:
                 raise RefusalError(HTTPStatus.REQUEST_TIMEOUT, "slow upload", sentence) from error
             except ClientDisconnect:
                 return Response(status_code=CLIENT_GONE)
-            job = Job(uploads, model, self._decoders, self._limits, self._metrics)
+            job = Job(uploads, model, self._pool, self._limits, self._metrics)
             if not await self._done(job, request, deadline):
                 return Response(status_code=CLIENT_GONE)
             self._usual_seconds += 0.1 * (self._limits.seconds - (deadline - loop.time()) - self._usual_seconds)

@@ -49,7 +49,9 @@ class File(_Shape):
 
     file: str = Field(description="Its name, as it was sent.")
     file_bytes: int
-    status: int = Field(description="200, 422 (no song that can be used) or 504 (not done in time).")
+    status: int = Field(
+        description="200, 422 (no song that can be used), 500 or 503 (server failure), 504 (not in time)."
+    )
     model: str = Field(description="Tells the model from others.")
     synthetic_training_data: bool = Field(description="The model knows nothing of real recordings.")
 

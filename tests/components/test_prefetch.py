@@ -1,0 +1,71 @@
+"""Items that a thread takes from a generator ahead of time."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+
+from tumbao.components.ingest.prefetch import Prefetch
+
+
+def numbers(taken: list[int], count: int = 1_000_000, error: Exception | None = None) -> Generator[int, None, None]:
+    try:
+        for number in range(count):
+            taken.append(number)
+            yield number
+        if error:
+            raise error
+    finally:
+        taken.append(-1)
+
+
+def wait_for_threads_to_end(before: set[threading.Thread]) -> None:
+    deadline = time.monotonic() + 10
+    while set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_items_come_in_order_and_then_the_end() -> None:
+    before = set(threading.enumerate())
+    items = Prefetch(numbers([], 100), 3)
+    assert list(items) == list(range(100))
+    assert list(items) == []
+    wait_for_threads_to_end(before)
+
+
+def test_an_error_comes_in_its_place() -> None:
+    items = Prefetch(numbers([], 2, KeyError("what")), 8)
+    assert [next(items), next(items)] == [0, 1]
+    for _ in range(2):
+        with pytest.raises(KeyError, match="what"):
+            next(items)
+
+
+def test_no_more_items_are_taken_than_there_is_room_for() -> None:
+    taken: list[int] = []
+    items = Prefetch(numbers(taken), 4)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    time.sleep(0.2)
+    assert 7 <= len(taken) <= 8
+    items.close()
+
+
+@pytest.mark.parametrize("how", ["closed", "deleted"])
+@pytest.mark.parametrize("used", [0, 2])
+def test_a_consumer_that_stops_early_leaves_no_thread_and_closes_the_generator(how: str, used: int) -> None:
+    before, taken = set(threading.enumerate()), list[int]()
+    items = Prefetch(numbers(taken), 4)
+    for _ in range(used):
+        next(items)
+    if how == "closed":
+        items.close()
+    else:
+        del items
+        gc.collect()
+    wait_for_threads_to_end(before)
+    assert taken[-1] == -1

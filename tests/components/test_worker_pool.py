@@ -1,0 +1,361 @@
+"""Processes that die, hang, raise and go on."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from tests.processes import children
+from tumbao.components.ingest.worker_pool import (
+    MEMORY_BYTES,
+    WorkerCrashError,
+    WorkerPool,
+    WorkerStartError,
+    WorkerTimeoutError,
+)
+
+TASKS = """
+import os, signal, time
+
+def number():
+    yield os.getpid()
+
+def count(times):
+    for _ in range(times):
+        yield os.getpid()
+
+def numbers(until, wait):
+    for item in range(until):
+        time.sleep(wait)
+        yield item
+
+def fail():
+    yield 1
+    raise KeyError("what")
+
+def reset():
+    yield 1
+    raise ConnectionResetError(104, "Connection reset by peer")
+
+class OddError(Exception):
+    def __init__(self, one, two):
+        super().__init__("odd")
+
+def odd(what):
+    yield 1
+    if what == "item":
+        yield lambda: None
+    if what == "error":
+        raise OddError(1, 2)
+    raise ValueError(lambda: None)
+
+def count_down(file, die_at, by="SIGKILL", until=4, size=0):
+    # die at one of the numbers, as often as the file has bytes
+    for item in range(until):
+        yield None
+        left = os.path.getsize(file)
+        if item == die_at and left:
+            os.truncate(file, left - 1)
+            if size:  # in the middle of a message
+                import threading
+                threading.Timer(0.05, os.kill, (os.getpid(), getattr(signal, by))).start()
+                yield bytes(size)
+            os.kill(os.getpid(), getattr(signal, by))
+        yield (item, os.getpid()) if not size else item
+
+def initialize(file=None, die=False):
+    if file:
+        left = os.path.getsize(file)
+        if left:
+            os.truncate(file, left - 1)
+            os.kill(os.getpid(), signal.SIGKILL)
+    if die:
+        raise RuntimeError("no front-end")
+
+def die(name):
+    yield 1
+    if name == "exit":
+        os._exit(3)
+    os.kill(os.getpid(), getattr(signal, name))
+
+def hang():
+    yield 1
+    time.sleep(600)
+
+def fill(size):
+    yield len(bytearray(size))
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    yield "still here"
+
+def chatter():
+    os.write(1, b"noise")
+    os.write(2, b"noise")
+    yield 1
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """Give generator functions that a new process finds where this one does."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "isolated_tasks.py").write_text(TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        import isolated_tasks  # type: ignore[import-not-found]
+
+        yield isolated_tasks
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool() as started:
+        yield started
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_items_come_one_by_one_from_one_process_that_is_kept(pool: WorkerPool, tasks: ModuleType) -> None:
+    assert list(pool.run(tasks.numbers, 3, 0.0)) == [0, 1, 2]
+    (first,) = pool.run(tasks.number)
+    (second,) = pool.run(tasks.number)
+    assert first == second != os.getpid()
+
+
+def test_an_error_is_raised_here_and_leaves_the_process_in_order(pool: WorkerPool, tasks: ModuleType) -> None:
+    (before,) = pool.run(tasks.number)
+    items = pool.run(tasks.fail)
+    assert next(items) == 1
+    with pytest.raises(KeyError, match="what"):
+        next(items)
+    assert list(pool.run(tasks.number)) == [before]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL"), ("SIGABRT", "SIGABRT")]
+)
+def test_a_task_that_ends_two_fresh_workers_is_given_up(
+    pool: WorkerPool, tasks: ModuleType, name: str, told: str
+) -> None:
+    items = pool.run(tasks.die, name)
+    assert next(items) == 1
+    with pytest.raises(WorkerCrashError, match=f"^died by .*{told}"):
+        next(items)
+    assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
+
+
+@pytest.mark.parametrize("die_at", [0, 2])
+@pytest.mark.parametrize("deaths", [1, 2, 3])
+def test_a_task_is_run_again_and_yields_each_item_once(
+    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, die_at: int, deaths: int
+) -> None:
+    list(pool.run(tasks.number))  # a worker that is not fresh: its death does not count
+    file = tmp_path / "deaths"
+    file.write_bytes(bytes(deaths))
+    items = pool.run(tasks.count_down, str(file), die_at)
+    if deaths == 3:
+        with pytest.raises(WorkerCrashError):
+            list(items)
+        return
+    found = list(items)
+    assert [item for item, _ in found] == [0, 1, 2, 3]
+    assert len({pid for _, pid in found}) == 1 + (die_at > 0)
+
+
+def test_a_death_in_the_middle_of_a_message_is_seen(
+    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "deaths"
+    file.write_bytes(bytes(1))
+    receive = Connection.recv
+
+    def slowly(connection: Connection) -> Any:
+        time.sleep(0.1)  # the message is larger than the pipe, and half of it was written
+        return receive(connection)
+
+    monkeypatch.setattr(Connection, "recv", slowly)
+    assert list(pool.run(tasks.count_down, str(file), 1, "SIGKILL", 3, 50_000_000)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_that_are_killed_while_they_are_idle_are_replaced(
+    pool: WorkerPool, tasks: ModuleType, workers: int
+) -> None:
+    for _ in range(3):
+        running = [pool.run(tasks.count, 2) for _ in range(workers)]
+        pids = {pid for items in zip(*running, strict=True) for pid in items}
+        for items in running:
+            assert list(items) == []
+        assert len(pids) == workers
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        pool.check()
+        (alive,) = pool.run(tasks.number)
+        assert alive not in pids
+
+
+def test_workers_that_are_killed_at_once_while_they_are_busy_cost_no_item(pool: WorkerPool, tasks: ModuleType) -> None:
+    running = [pool.run(tasks.numbers, 5, 0.01) for _ in range(3)]
+    firsts = [next(items) for items in running]
+    for child in children():
+        os.kill(child, signal.SIGKILL)
+    assert [[first, *items] for first, items in zip(firsts, running, strict=True)] == [[0, 1, 2, 3, 4]] * 3
+
+
+def test_deaths_in_starting_are_not_the_tasks(tasks: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "deaths"
+    file.write_bytes(bytes(4))
+    with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
+        assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
+        assert file.read_bytes() == b""
+    file.write_bytes(bytes(50))
+    with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
+        for _ in range(2):
+            with pytest.raises(WorkerStartError, match=r"cannot be started: the last died by signal SIGKILL\."):
+                pool.check()
+        file.write_bytes(b"")
+        pool.check()  # it is well again
+        assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
+
+
+def test_an_initializer_that_fails_is_told(tasks: ModuleType) -> None:
+    with (
+        WorkerPool(initializer="isolated_tasks:initialize", initargs=(None, True)) as pool,
+        pytest.raises(WorkerStartError, match="no front-end"),
+    ):
+        pool.check()
+
+
+def test_a_system_without_room_for_a_process_is_no_fault_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tasks: ModuleType
+) -> None:
+    with WorkerPool() as pool, monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", mock.Mock(side_effect=BlockingIOError(11, "Resource unavailable")))
+        with pytest.raises(WorkerStartError, match=r"cannot be started: .*Resource unavailable"):
+            list(pool.run(tasks.number))
+
+
+@pytest.mark.parametrize(("what", "told"), [("item", "lambda"), ("error", "OddError: odd"), ("value", "lambda")])
+def test_what_cannot_be_pickled_is_told_and_leaves_the_worker_in_order(
+    pool: WorkerPool, tasks: ModuleType, what: str, told: str
+) -> None:
+    (before,) = pool.run(tasks.number)
+    with pytest.raises(Exception, match=told):
+        list(pool.run(tasks.odd, what))
+    with pytest.raises(ConnectionResetError):
+        list(pool.run(tasks.reset))
+    assert list(pool.run(tasks.number)) == [before]
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        list(pool.run(tasks.numbers, lambda: None))
+    assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
+
+
+def test_a_pool_that_is_closed_ends_busy_workers_too(pool: WorkerPool, tasks: ModuleType) -> None:
+    items = pool.run(tasks.hang)
+    next(items)
+    (pid,) = children()
+    threading.Timer(0.2, pool.close).start()
+    with pytest.raises(WorkerStartError, match="closed"):
+        next(items)
+    assert not is_alive(pid)
+    with pytest.raises(WorkerStartError, match="closed"):
+        list(pool.run(tasks.number))
+
+
+def test_a_worker_that_yields_nothing_is_killed(tasks: ModuleType) -> None:
+    with WorkerPool(timeout_seconds=1.5) as pool:
+        items = pool.run(tasks.hang)
+        with pytest.raises(WorkerTimeoutError, match="yielded nothing for 2 s"):
+            list(items)
+        assert not children()
+
+
+def test_the_timeout_is_for_one_item_not_for_all(tasks: ModuleType) -> None:
+    with WorkerPool(timeout_seconds=3) as pool:
+        assert list(pool.run(tasks.numbers, 4, 1.0)) == [0, 1, 2, 3]
+
+
+def test_memory_is_bounded(pool: WorkerPool, tasks: ModuleType) -> None:
+    assert list(pool.run(tasks.fill, MEMORY_BYTES // 2)) == [MEMORY_BYTES // 2]
+    with pytest.raises(MemoryError):
+        list(pool.run(tasks.fill, MEMORY_BYTES))
+
+
+def test_a_task_that_is_given_up_ends_its_process(pool: WorkerPool, tasks: ModuleType) -> None:
+    (pid,) = pool.run(tasks.number)
+    items = pool.run(tasks.numbers, 1_000_000, 0.0)
+    next(items)
+    items.close()
+    assert not is_alive(pid)
+
+
+def test_threads_get_a_process_each(pool: WorkerPool, tasks: ModuleType) -> None:
+    items = [pool.run(tasks.numbers, 3, 0.1) for _ in range(3)]
+    told: list[list[int]] = []
+    threads = [threading.Thread(target=lambda one: told.append(list(one)), args=(one,)) for one in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [[0, 1, 2]] * 3
+
+
+def test_closed_processes_are_gone(tasks: ModuleType) -> None:
+    with WorkerPool() as pool:
+        (pid,) = pool.run(tasks.number)
+    assert not is_alive(pid)
+
+
+def test_interrupting_is_the_business_of_the_owner(pool: WorkerPool, tasks: ModuleType) -> None:
+    assert list(pool.run(tasks.interrupt)) == ["still here"]
+
+
+@pytest.mark.parametrize("task", ["isolated_tasks.numbers, 10**9, 0.001", "isolated_tasks.hang"])
+def test_a_process_does_not_outlive_an_owner_that_is_killed(tasks: ModuleType, task: str) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(tasks.__file__ or '').parent)!r}); import isolated_tasks\n"
+        "from tumbao.components.ingest.worker_pool import WorkerPool\n"
+        "pool = WorkerPool()\n"
+        "print(*pool.run(isolated_tasks.number), flush=True)\n"
+        f"list(pool.run({task}))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout
+        pid = int(owner.stdout.readline())
+        assert is_alive(pid)
+        owner.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+def test_what_libraries_write_to_the_terminal_is_not_seen(tasks: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerPool() as pool:
+        list(pool.run(tasks.chatter))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_that_cannot_start_is_no_fault_of_a_file(monkeypatch: pytest.MonkeyPatch, tasks: ModuleType) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(WorkerStartError, match="A worker process cannot be started: the last died by exit code 1"):
+        list(WorkerPool().run(tasks.number))

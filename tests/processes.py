@@ -1,0 +1,35 @@
+"""Processes that this one started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def children() -> set[int]:
+    """Give the processes that this one started and that run."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found.add(int(stat.parent.name))
+    return found
+
+
+def kill(pids: set[int]) -> None:
+    """Kill processes, as the kernel does when memory runs out."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_until_gone(before: set[int]) -> None:
+    """Wait until there are no children but those."""
+    deadline = time.monotonic() + 10
+    while children() - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,88 @@
+"""Worker processes of the server that are killed, or cannot be started."""
+
+from __future__ import annotations
+
+import errno
+import random
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest import mock
+
+import httpx
+import pytest
+
+from tests.processes import children, kill, wait_until_gone
+from tests.serving.server.conftest import Serving
+from tumbao.components.ingest import decoders
+
+
+def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
+    return client.post("/v1/classify", files=[("files", (str(n), content)) for n, content in enumerate(contents)])
+
+
+def test_a_server_whose_workers_are_killed_goes_on(serving: Serving, pushed: Path, salsa: bytes) -> None:
+    before = children()
+    with serving(pushed) as client:
+        for ask in (lambda: send(client, salsa), lambda: client.get("/readyz"), lambda: send(client, salsa, salsa)):
+            assert children() - before  # /readyz has started one
+            kill(children() - before)
+            wait_until_gone(before)
+            assert ask().status_code == 200
+    wait_until_gone(before)
+
+
+@pytest.mark.long
+def test_twenty_killed_workers_cost_no_answer(serving: Serving, pushed: Path, salsa: bytes) -> None:
+    before, draw, kills, ended = children(), random.Random(3), 0, threading.Event()
+
+    def kill_at_random() -> None:
+        nonlocal kills
+        while not ended.wait(draw.uniform(0.2, 1.2)) and kills < 20:
+            found = children() - before
+            kill(found)
+            kills += len(found)
+
+    with serving(pushed, parallel=2) as client, ThreadPoolExecutor(2) as threads:
+        killer = threading.Thread(target=kill_at_random)
+        killer.start()
+        while kills < 20:
+            for response in threads.map(lambda _: send(client, salsa), range(4)):
+                assert response.status_code == 200, response.text
+        ended.set()
+        killer.join()
+        assert send(client, salsa).status_code == 200
+        assert client.get("/readyz").status_code == 200
+
+
+def test_a_server_that_cannot_start_workers_says_so_and_recovers(
+    serving: Serving, pushed: Path, salsa: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = children()
+    with serving(pushed) as client:
+        with monkeypatch.context() as patch:
+            error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            patch.setattr(subprocess, "Popen", mock.Mock(side_effect=error))
+            kill(children() - before)
+            for response in (client.get("/readyz"), send(client, salsa)):
+                assert response.status_code == 503
+                assert response.json()["error"]["reason"] == "no worker"
+                assert response.headers["Retry-After"] == "5"
+            files = send(client, salsa, salsa).json()["files"]
+            assert [one["status"] for one in files] == [503, 503]
+            assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
+        assert send(client, salsa).status_code == 200
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
+def test_an_upload_that_the_server_cannot_read_is_the_servers_fault(
+    serving: Serving, pushed: Path, salsa: bytes, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with serving(pushed) as client:
+        monkeypatch.setattr(decoders, "local_copy", mock.Mock(side_effect=OSError(number, "no such luck")))
+        response = send(client, salsa)
+    assert response.status_code == 500
+    assert response.json()["error"]["reason"] == "i/o error"
+    assert "luck" not in response.text

@@ -1,0 +1,78 @@
+"""Iterate over items that a thread takes from a generator ahead of time."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import weakref
+from collections.abc import Generator, Iterator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Prefetch(Generic[T]):
+    """Iterator over a generator's items, of which a thread keeps the next few ready.
+
+    Parameters
+    ----------
+    items : generator
+        Run and closed by the thread, which starts at once. What it raises is raised in its place.
+    buffer_size : int
+        How many items may wait.
+    """
+
+    def __init__(self, items: Generator[T, None, None], buffer_size: int) -> None:
+        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._room = threading.Semaphore(buffer_size)
+        closed = threading.Event()
+        arguments = (items, self._items, self._room, closed)  # not this object, which may be dropped without a word
+        threading.Thread(target=_fill, args=arguments, name="prefetch", daemon=True).start()
+        self.close = weakref.finalize(self, _close, self._room, closed)
+        """Let the thread end with the item that it is at; also done when the object is deleted."""
+
+    def __iter__(self) -> Iterator[T]:
+        """Give itself."""
+        return self
+
+    def __next__(self) -> T:
+        """Wait for the next item."""
+        item = self._items.get()
+        if not isinstance(item, _End):
+            self._room.release()
+            return item
+        self._items.put(item)  # for those who ask once more
+        if item.error is not None:
+            raise item.error
+        raise StopIteration
+
+
+class _End:
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def _fill(
+    source: Generator[Any, None, None],
+    items: queue.SimpleQueue[Any],
+    room: threading.Semaphore,
+    closed: threading.Event,
+) -> None:
+    end = _End()
+    try:
+        with contextlib.closing(source):
+            for item in source:
+                room.acquire()
+                if closed.is_set():
+                    return
+                items.put(item)
+    except BaseException as error:
+        end = _End(error)
+    finally:
+        items.put(end)
+
+
+def _close(room: threading.Semaphore, closed: threading.Event) -> None:
+    closed.set()
+    room.release()

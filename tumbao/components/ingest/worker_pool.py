@@ -1,0 +1,372 @@
+"""Run generator functions in worker processes, so that a task that kills or hangs its process costs no other task.
+
+A worker is a fresh interpreter (nothing is forked), has a pipe of its own to its owner, lives on from task to task,
+ignores Ctrl-C, and exits as soon as its owner closes the pipe or ends. The pools of pebble and concurrent.futures are
+not used since their workers share one pipe: a worker that is killed while it writes leaves that pipe unusable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MEMORY_BYTES = 1_000_000_000
+"""Limit of a worker's data segment, in bytes, on systems that have such a limit."""
+
+TIMEOUT_SECONDS = 60.0
+"""A worker that yields nothing for so long is killed."""
+
+START_TIMEOUT_SECONDS = 300.0
+"""A worker that is not ready after so long is killed."""
+
+MAX_CRASHES = 2
+"""A task that ends so many fresh workers is not tried again."""
+
+_MAX_STARTS = 5
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({handle})"
+_READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"
+
+
+def cpu_count() -> int:
+    """Count the CPUs that this process may use.
+
+    Returns
+    -------
+    count : int
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class WorkerError(Exception):
+    """A worker process did not do its task."""
+
+
+class WorkerTimeoutError(WorkerError):
+    """A worker yielded nothing for too long and was killed."""
+
+
+class WorkerCrashError(WorkerError):
+    """A task ended as many fresh workers as `MAX_CRASHES`."""
+
+
+class WorkerStartError(WorkerError):
+    """No worker could be started, whatever its task: this is no fault of a file."""
+
+
+class WorkerPool:
+    """Run generator functions in worker processes; a worker is started whenever all others are busy.
+
+    Parameters
+    ----------
+    timeout_seconds : float
+        How long a worker may take for one item.
+    initializer : str, optional
+        ``module:function`` that each worker calls before its first task.
+    initargs : sequence of object
+        Its arguments.
+
+    Examples
+    --------
+    >>> with WorkerPool() as pool:
+    ...     list(pool.run(range, 3))
+    [0, 1, 2]
+    """
+
+    def __init__(
+        self, timeout_seconds: float = TIMEOUT_SECONDS, initializer: str = "", initargs: Sequence[Any] = ()
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._initializer = (initializer, tuple(initargs))
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._busy: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self.close = weakref.finalize(self, _close, self._lock, self._idle, self._busy)
+        """Kill all workers, busy or idle; also done when the pool is deleted and at exit."""
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, function: Callable[..., Iterator[T | None]] | str, *arguments: Any) -> Generator[T, None, None]:
+        """Run a generator function in a worker; several threads may call this at the same time.
+
+        A task whose worker dies is run again in a fresh worker, and the items that were yielded already are left out:
+        the function has to yield the same items each time.
+
+        Parameters
+        ----------
+        function : callable or str
+            A function of a module, or ``module:function`` to import it in the worker only. Its items are pickled; None
+            only says that it is still at work.
+        *arguments : object
+            Its arguments, which are pickled.
+
+        Yields
+        ------
+        item : object
+            What the function yields, except None. Closing the generator kills the worker.
+
+        Raises
+        ------
+        WorkerTimeoutError
+            If the worker yields nothing for too long.
+        WorkerCrashError
+            If the task ends as many fresh workers as `MAX_CRASHES`.
+        WorkerStartError
+            If no worker can be started.
+        Exception
+            Whatever the function raises.
+        """
+        yielded = crashes = 0
+        worker = self._take()
+        while True:
+            fresh = worker.fresh
+            try:
+                for number, item in enumerate(worker.run(function, arguments)):
+                    if number >= yielded:
+                        yielded += 1
+                        yield item
+                return
+            except WorkerCrashError:
+                crashes += fresh
+                if crashes >= MAX_CRASHES:
+                    raise
+            finally:
+                self._put_back(worker)
+            worker = self._start()
+
+    def check(self) -> None:
+        """Make sure that the pool has a worker that is alive; start one if it has none.
+
+        Raises
+        ------
+        WorkerStartError
+            If no worker can be started.
+        """
+        with self._lock:
+            if any(worker.ready and worker.is_alive() for worker in self._busy):
+                return
+        self._put_back(self._take())
+
+    def _take(self) -> _Worker:
+        """Give an idle worker, or a fresh one; those that died while they were idle are left out."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                worker = self._idle.get_nowait()
+                if worker.is_alive():
+                    with self._lock:
+                        self._busy.add(worker)
+                    return worker
+                worker.end()
+        return self._start()
+
+    def _start(self) -> _Worker:
+        trouble: Exception | None = None
+        for _ in range(_MAX_STARTS):
+            try:
+                worker = _Worker(self._timeout_seconds)
+            except OSError as error:
+                raise WorkerStartError(f"A worker process cannot be started: {error}.") from error
+            with self._lock:
+                self._busy.add(worker)
+            try:
+                if not self.close.alive:
+                    raise WorkerStartError("The pool of worker processes is closed.")
+                worker.initialize(*self._initializer)
+                return worker
+            except WorkerCrashError as error:  # perhaps by the kernel for want of memory
+                trouble = error
+            except WorkerStartError:
+                raise
+            except Exception as error:
+                raise WorkerStartError(f"A worker process cannot be started: {error!r}.") from error
+            finally:
+                if not worker.ready:
+                    self._put_back(worker)
+        raise WorkerStartError(f"A worker process cannot be started: the last {trouble}.") from trouble
+
+    def _put_back(self, worker: _Worker) -> None:
+        with self._lock:
+            self._busy.discard(worker)
+            kept = worker.idle and self.close.alive
+            if kept:
+                self._idle.put(worker)
+        if not kept:
+            worker.end()
+
+
+class _Worker:
+    """One process, used by one thread at a time."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self.ready = self.idle = False
+        self.fresh = True
+        self._timeout_seconds = timeout_seconds
+        self._connection, theirs = multiprocessing.Pipe()
+        with theirs:
+            path = [str(Path(folder).absolute()) for folder in sys.path]
+            program = _PROGRAM.format(path=path, module=__name__, handle=theirs.fileno())
+            command = [sys.executable, "-I", "-c", program]
+            if sys.platform == "win32":
+                os.set_handle_inheritable(theirs.fileno(), True)
+                startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [theirs.fileno()]})
+                self._process = subprocess.Popen(command, startupinfo=startup)
+            else:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+
+    def initialize(self, function: str, arguments: tuple[Any, ...]) -> None:
+        self._receive(START_TIMEOUT_SECONDS)
+        if function:
+            self._send((function, arguments))
+            kind, value = self._receive(START_TIMEOUT_SECONDS)
+            if kind == _ERROR:
+                raise value
+        self.ready = self.idle = True
+
+    def run(self, function: Callable[..., Iterator[T | None]] | str, arguments: tuple[Any, ...]) -> Iterator[T]:
+        self.fresh = self.idle = False
+        self._send((function, arguments))
+        while (message := self._receive(self._timeout_seconds))[0] == _ITEM:
+            if message[1] is not None:
+                yield message[1]
+        self.idle = True
+        if message[0] == _ERROR:
+            raise message[1]
+
+    def is_alive(self) -> bool:
+        """Tell whether the process runs; of an idle worker, nothing can be received but the end of the pipe."""
+        return self._process.poll() is None and not (self.idle and self._connection.poll())
+
+    def kill(self) -> None:
+        """Kill the process; the thread that waits for it receives the end of the pipe."""
+        self._process.kill()
+
+    def end(self) -> str:
+        """Close the pipe, which ends the process, and say how it ended."""
+        self._connection.close()
+        try:
+            code = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+        return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+    def _send(self, message: object) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise WorkerCrashError(f"died by {self.end()}") from error
+
+    def _receive(self, timeout_seconds: float) -> tuple[str, Any]:
+        try:
+            if self._connection.poll(timeout_seconds):
+                message: tuple[str, Any] = self._connection.recv()
+                return message
+        except (EOFError, OSError) as error:  # OSError: it died in the middle of a message
+            raise WorkerCrashError(f"died by {self.end()}") from error
+        self.kill()
+        raise WorkerTimeoutError(f"yielded nothing for {timeout_seconds:.0f} s")
+
+
+def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Worker]) -> None:
+    with lock:
+        for worker in busy:
+            worker.kill()
+    with contextlib.suppress(queue.Empty):
+        while True:
+            idle.get_nowait().end()
+
+
+def serve(handle: int) -> None:
+    """Be a worker: run one generator function after the other until the owner closes the pipe.
+
+    Parameters
+    ----------
+    handle : int
+        Descriptor (on Windows: handle) of the worker's end of the pipe.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
+    connection = _connection(handle)
+    tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - decoders write about broken files to the terminal
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    _send(connection, _READY, None)
+    while True:
+        task = tasks.get()
+        try:
+            function, arguments = pickle.loads(task)
+            if isinstance(function, str):
+                module, _, name = function.partition(":")
+                function = getattr(importlib.import_module(module), name)
+            for item in function(*arguments) or ():
+                _send(connection, _ITEM, item)
+        except Exception as error:
+            _send(connection, _ERROR, _picklable(error))
+        else:
+            _send(connection, _DONE, None)
+
+
+def _receive_tasks(connection: Connection, tasks: queue.SimpleQueue[bytes]) -> None:
+    """Wait for tasks also while one is running, and exit at once when the owner is gone."""
+    try:
+        while True:
+            tasks.put(connection.recv_bytes())
+    finally:
+        os._exit(0)
+
+
+def _send(connection: Connection, kind: str, value: object) -> None:
+    message = ForkingPickler.dumps((kind, value))  # what cannot be pickled is the task's fault, and nothing was sent
+    try:
+        connection.send_bytes(message)
+    except OSError:
+        os._exit(0)  # the owner is gone
+
+
+def _picklable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _limit_memory() -> None:
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def _connection(handle: int) -> Connection:
+    if sys.platform == "win32":
+        return multiprocessing.connection.PipeConnection(handle)
+    return Connection(handle)
