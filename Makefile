@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup demo web test test-long lint bench lock clean help
+.PHONY: setup demo web test test-long unit lint bench lock clean help
 
 UV_VERSION := 0.13.9
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
@@ -46,8 +46,11 @@ demo: setup ## compose the demo library, run the pipeline on it, classify a song
 
 web: $(LITERT)/litert.js ## bundle LiteRT.js, for models in the browser; does nothing when nothing changed
 
-test: lint ## lint, then run the tests; says which were skipped, and why
-	.venv/bin/python -m pytest -rs
+test: setup ## run lint and tests side by side; says which tests were skipped, and why
+	@$(MAKE) --no-print-directory -j2 lint unit
+
+unit: setup # the tests alone, two files at a time
+	.venv/bin/python -m pytest -rs -n 2 --dist loadfile
 
 test-long: setup ## run the large rounds of tests, which `make test` does in small
 	.venv/bin/python -m pytest -rs -m long

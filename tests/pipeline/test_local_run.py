@@ -39,7 +39,8 @@ from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_
 RATE = 22_050
 FORMATS = ("wav", "flac", "mp3", "ogg")
 TUMBAO = str(Path(sys.executable).with_name("tumbao"))
-TRAINING = ("--weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5")
+SMALL = ("--model", "musicnn", "--weights", "random", "--epochs", "12", "--batch", "4")
+PAPER = ("--model", "vgg16", "--weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5")
 COMPONENTS = [
     "AudioExampleGen",
     "ImportSchemaGen",
@@ -103,11 +104,11 @@ class Workplace:
         return subprocess.run([TUMBAO, *arguments], cwd=self.folder, capture_output=True, text=True, check=False)
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return self.tumbao("run", "--data", "library", "--workspace", "workspace", *TRAINING, *options)
+        return self.tumbao("run", "--data", "library", "--workspace", "workspace", *SMALL, *options)
 
     def run_until(self, line: str, then: signal.Signals) -> tuple[int, str]:
         """Send a signal to a run and its children, as a terminal does, when it has written a line."""
-        command = [TUMBAO, "run", "--data", "library", "--workspace", "workspace", *TRAINING]
+        command = [TUMBAO, "run", "--data", "library", "--workspace", "workspace", *SMALL]
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         with subprocess.Popen(command, cwd=self.folder, start_new_session=True, **options) as process:
             assert process.stdout
@@ -179,10 +180,11 @@ def stepwise(place: Workplace, first: Outcome) -> Iterator[Future[Stepwise]]:
         root=str(place.folder / "cloud"),
         image="none",
         data=str(library),
+        model="musicnn",
         weights="random",
         split_method="stratified",
-        epochs=8,
-        training={"batch": 4, "learning_rate": 1e-5},
+        epochs=12,
+        training={"batch": 4},
     )
     file = place.folder / "pipeline.yaml"
     compile_pipeline(deployment, file)
@@ -207,7 +209,13 @@ def second(place: Workplace, first: Outcome, stepwise: Future[Stepwise]) -> Outc
 
 
 @pytest.fixture(scope="module")
-def resumed(place: Workplace, second: Outcome) -> Outcome:
+def paper(place: Workplace, second: Outcome) -> subprocess.CompletedProcess[str]:
+    """The paper's network on the same songs, in a workspace of its own."""
+    return place.tumbao("run", "--data", "library", "--workspace", "paper", *PAPER)
+
+
+@pytest.fixture(scope="module")
+def resumed(place: Workplace, paper: subprocess.CompletedProcess[str]) -> Outcome:
     return finished(place, "--resume", "--epochs", "1", "--learning-rate", "1e-12", "--to", "Trainer")
 
 
@@ -407,6 +415,17 @@ def test_a_second_run_does_nothing_twice_and_pushes_nothing_again(first: Outcome
     assert f"it already stands at {first.versions[0]}: not pushed again" in second.out
 
 
+def test_the_papers_network_is_pushed_with_all_its_parameters(
+    place: Workplace, paper: subprocess.CompletedProcess[str]
+) -> None:
+    assert paper.returncode == 0, paper.stdout
+    (version,) = (place.folder / "paper" / "pushed").glob("[0-9]*")
+    checkpoint = tf.train.load_checkpoint(str(version / "variables/variables"))
+    names = [name for name in checkpoint.get_variable_to_shape_map() if name.startswith("weights/")]
+    assert sum(checkpoint.get_tensor(name).size for name in names) == 35_982_021
+    assert {path.name for path in (version / ASSETS_FOLDER).iterdir()} >= {*CLASSIFIER_FILES.values()}
+
+
 def test_resume_trains_on_from_the_best_weights(place: Workplace, second: Outcome, resumed: Outcome) -> None:
     assert resumed.code == 0
     assert resumed.states["Trainer"] == "ran"
@@ -466,6 +485,6 @@ def test_the_compiled_pipeline_gives_the_same_blessed_model(
     assert {path.name for path in (version / ASSETS_FOLDER).iterdir()} >= {"model_card.md", *CLASSIFIER_FILES.values()}
     ours, others = (tf.train.load_checkpoint(str(one / "variables/variables")) for one in (first.versions[0], version))
     names = [name for name in ours.get_variable_to_shape_map() if name.startswith("weights/")]
-    assert sum(ours.get_tensor(name).size for name in names) > 30_000_000
+    assert sum(ours.get_tensor(name).size for name in names) > 100_000
     for name in names:
         np.testing.assert_allclose(others.get_tensor(name), ours.get_tensor(name), atol=1e-4)

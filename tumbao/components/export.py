@@ -44,7 +44,7 @@ from tumbao.serving.model_info import (
 from tumbao.serving.tflite import convert
 from tumbao.serving.warmup import write_warmup
 
-CALIBRATION_IMAGES = 110
+CALIBRATION_IMAGES = 25
 """Images of the training split that give the full-integer model its ranges, taken from all genres in turn."""
 
 

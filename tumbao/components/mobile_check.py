@@ -45,7 +45,7 @@ from tumbao.serving.model_server import ServingError, replay
 from tumbao.serving.signatures import IMAGE
 from tumbao.trainer.run import HEAD_FILE
 
-SAMPLE = 10
+SAMPLE = 5
 """Fragments for what would take long or needs sound: the first of each song, from all genres in turn."""
 
 _FIGURES = ("agreement", "accuracy", "float_accuracy", "max_probability_difference", "milliseconds")
