@@ -2,7 +2,7 @@
 
 from setuptools import setup
 
-EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "pebble", "rich", "soundfile", "soxr", "typer"]
+EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
 PIPELINE = [
     "ai-edge-quantizer==0.10.0",
     "apache-beam==2.74.0",

@@ -169,7 +169,7 @@ def test_every_layout_is_read_in_a_bucket_as_it_is_here(layout: str, tmp_path: P
         root = library.parent if layout == "manifest" else library
         return [
             dataclasses.replace(entry, path=str(below(place(entry.path), root)), song=entry.song.removeprefix("../"))
-            for entry in read_library(library, "auto", ["salsa"])
+            for entry in read_library(library, "auto", ["salsa"]).entries
         ]
 
     here, there = told(source), told(remote)
@@ -181,7 +181,7 @@ def test_every_layout_is_read_in_a_bucket_as_it_is_here(layout: str, tmp_path: P
 
 def test_what_leads_out_of_a_bucket_s_library_is_not_opened(bucket: Address) -> None:
     (bucket / "library" / "songs.csv").write_bytes(b"file_name,genre\nsub/../../b.mp3,salsa\nsub/..b.mp3,salsa\n")
-    outside, inside = read_library(bucket / "library" / "songs.csv")
+    outside, inside = read_library(bucket / "library" / "songs.csv").entries
     assert is_outside(outside, bucket / "library")
     assert not is_outside(inside, bucket / "library")
 

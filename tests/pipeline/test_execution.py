@@ -49,9 +49,9 @@ def test_a_run_has_one_name_in_the_workspace_and_in_ml_metadata(tmp_path: Path) 
     pipeline = tfx.dsl.Pipeline("tumbao", root, components=[schema], metadata_connection_config=connection)
     said = io.StringIO()
     with Watch(Console(file=said)) as watch:
-        assert execution._run(pipeline, None, "20260102-030405", watch) is None
+        assert execution._run(pipeline, None, "20260102-030405", tmp_path, watch) is None
         again = RunOptions(from_nodes=[schema.id])
-        assert execution._run(pipeline, again, "20260102-030406", watch) is None
+        assert execution._run(pipeline, again, "20260102-030406", tmp_path, watch) is None
     for name in ("20260102-030405", "20260102-030406"):
         found = collect.run_artifacts(connection, run=name)
         assert (found.run, set(found.outputs)) == (name, {("ImportSchemaGen", "schema")})

@@ -198,7 +198,7 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-class _Runner(tfx.orchestration.LocalDagRunner):  # type: ignore[misc] # TFX has no types
+class _Runner(tfx.orchestration.LocalDagRunner):
     """TFX's local runner, which gives a run in ML Metadata the name that it has in the workspace."""
 
     def __init__(self, run: str) -> None:

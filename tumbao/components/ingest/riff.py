@@ -55,7 +55,9 @@ def read_chunks(file: BinaryIO) -> list[Chunk]:
     if len(header) < 12 or header[:4] not in _MAGIC or header[8:] != b"WAVE":
         return []
     length = os.fstat(file.fileno()).st_size
-    chunks, start, long_sizes = [], 12, {}
+    chunks: list[Chunk] = []
+    long_sizes: dict[bytes, int] = {}
+    start = 12
     while start + 8 <= length and len(chunks) < _MOST_CHUNKS:
         file.seek(start)
         name, size = struct.unpack("<4sI", file.read(8))
