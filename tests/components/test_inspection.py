@@ -20,9 +20,10 @@ from tumbao.components.ingest.mel import mel_image
 from tumbao.components.ingest.waveform import decode
 from tumbao.components.inspection.contact_sheet import PICTURES_PER_GENRE
 from tumbao.components.inspection.data import Inspection, inspect_library
-from tumbao.components.inspection.render import clock, decibels
+from tumbao.components.inspection.render import decibels
 from tumbao.components.inspection.run import run_inspect
 from tumbao.components.inspection.summary import BINS, DURATION_STEPS, artists, bins, genres, tally
+from tumbao.components.report.words import clock
 from tumbao.schema.mel_spec import MelSpec
 
 WriteSong = Callable[..., Path]

@@ -37,7 +37,7 @@ from tumbao.components.report.data import (
 )
 from tumbao.components.report.intervals import wilson_interval
 from tumbao.components.report.layers import layered
-from tumbao.components.report.mel_figure import height_of
+from tumbao.components.report.mel_axis import height_of
 from tumbao.components.report.render import write_report
 from tumbao.components.report.scores import interval_over_songs, scores
 from tumbao.components.report.verdict import verdict

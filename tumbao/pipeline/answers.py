@@ -14,6 +14,7 @@ from rich.text import Text
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.tables import encode_text
+from tumbao.components.report.words import clock
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction
 from tumbao.serving.song_values import summary
@@ -72,8 +73,8 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         whole = not part.start_seconds and part.end_seconds is None
         name = text(part.path)
         if not whole:
-            name += f" from {_clock(part.start_seconds)}"
-            name += f" to {_clock(part.end_seconds)}" if part.end_seconds is not None else ""
+            name += f" from {clock(part.start_seconds)}"
+            name += f" to {clock(part.end_seconds)}" if part.end_seconds is not None else ""
         console.print(Text(name, style="bold"))
         if isinstance(result, AudioError):
             console.print(Text(f"  rejected: it {result.sentence}", style="red"))
@@ -106,8 +107,8 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
 def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if result.truncated:
         declared = result.declared_seconds or 0.0
-        whole = f" of {_clock(declared)}" if declared > result.duration_seconds else ""
-        yield f"the file breaks off: only {_clock(result.duration_seconds)}{whole} could be decoded"
+        whole = f" of {clock(declared)}" if declared > result.duration_seconds else ""
+        yield f"the file breaks off: only {clock(result.duration_seconds)}{whole} could be decoded"
     if result.audio_tracks > 1:
         yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the one that players play"
     if result.padded:
@@ -146,9 +147,4 @@ def text(path: str | Path) -> str:
 
 
 def _span(start_seconds: float, end_seconds: float) -> str:
-    return f"{_clock(start_seconds)}–{_clock(end_seconds)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"
+    return f"{clock(start_seconds)}–{clock(end_seconds)}"

@@ -17,7 +17,7 @@ from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.places import Place
-from tumbao.components.inspection.render import clock
+from tumbao.components.report.words import clock
 from tumbao.demo import instruments
 from tumbao.errors import UserError
 from tumbao.pipeline.audio_files import find_audio_files

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.serving.explain.planted import PLANTED, noise
-from tumbao.components.report.mel_figure import height_of
+from tumbao.components.report.mel_axis import height_of
 from tumbao.serving.explain import listening
 from tumbao.serving.explain.attribution import BANDS
 from tumbao.serving.explain.faithfulness import CELLS

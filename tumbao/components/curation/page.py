@@ -17,8 +17,8 @@ from tumbao.components.curation.table import COLUMNS, KEEP, REJECT, write_suspec
 from tumbao.components.ingest.catalog import Catalog
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole
-from tumbao.components.inspection.render import clock
 from tumbao.components.report.page import data_uri, template, write_page
+from tumbao.components.report.words import clock
 from tumbao.schema.mel_spec import MelSpec
 
 PAGE, SUSPECTS, FRAGMENTS = "index.html", "suspects.csv", "fragments.csv"

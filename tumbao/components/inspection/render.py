@@ -11,6 +11,7 @@ from tumbao.components.inspection import summary
 from tumbao.components.inspection.contact_sheet import Frame
 from tumbao.components.inspection.data import Inspection
 from tumbao.components.report.page import data_uri, template, write_page
+from tumbao.components.report.words import clock
 from tumbao.schema.mel_spec import MelSpec
 
 TOP_ARTISTS = 10
@@ -68,23 +69,6 @@ def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelS
     index = out / "index.html"
     write_page(index, page)
     return index
-
-
-def clock(seconds: float) -> str:
-    """Write a length or a place in a song.
-
-    Parameters
-    ----------
-    seconds : float
-        Not negative.
-
-    Returns
-    -------
-    str
-        Such as ``3:05`` or ``1:00:00``.
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def decibels(level: float) -> str:

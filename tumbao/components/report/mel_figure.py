@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from tumbao.components.report.data import SampleImage
+from tumbao.components.report.mel_axis import frequencies
 from tumbao.components.report.style import Look, png
 from tumbao.schema.mel_spec import MelSpec
-
-_TICKS_HZ = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
 def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
@@ -46,45 +43,3 @@ def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
         bar = figure.colorbar(colours, ax=axes, aspect=28, pad=0.03, label="dB under the maximum")
         bar.outline.set_visible(False)
         return png(figure)
-
-
-def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
-    """Give the marks of a mel image's frequency axis.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        Parameters of the image.
-
-    Returns
-    -------
-    marks : list of (str, float)
-        In kHz, and their heights in the image, 0 to 1.
-    """
-    heights = ((hz, height_of(hz, spec)) for hz in _TICKS_HZ)
-    return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
-
-
-def height_of(hz: float, spec: MelSpec) -> float:
-    """Find how high in the mel image a frequency stands.
-
-    Parameters
-    ----------
-    hz : float
-        The frequency, in Hz.
-    spec : MelSpec
-        Parameters of the image.
-
-    Returns
-    -------
-    float
-        0 at the lower edge of the image, 1 at the upper; outside where the image does not reach.
-    """
-    low, high = _mel(spec.mel_min_hz), _mel(spec.mel_max_hz)
-    band = (_mel(hz) - low) / (high - low) * (spec.mel_bands + 1) - 1
-    return (band + 0.5) / spec.mel_bands
-
-
-def _mel(hz: float) -> float:
-    """Slaney's scale: linear up to 1 kHz, logarithmic above."""
-    return 3 * hz / 200 if hz < 1_000 else 15 + 27 * math.log(hz / 1_000) / math.log(6.4)

@@ -28,6 +28,23 @@ def duration(seconds: float) -> str:
     return _on_one_line(f"{whole // 3600} h {whole % 3600 // 60:02d} min")
 
 
+def clock(seconds: float) -> str:
+    """Write a length or a place in a song.
+
+    Parameters
+    ----------
+    seconds : float
+        Not negative.
+
+    Returns
+    -------
+    str
+        Such as ``3:05`` or ``1:00:00``.
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def percent(share: float) -> str:
     """Write a share in percent.
 

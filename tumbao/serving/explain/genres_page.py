@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from tumbao.components.report.mel_figure import frequencies
+from tumbao.components.report.mel_axis import frequencies
 from tumbao.components.report.page import template
 from tumbao.serving.explain.dream import Dream
 from tumbao.serving.explain.media import picture, player

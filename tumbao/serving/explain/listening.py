@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
-from tumbao.components.report.mel_figure import height_of
+from tumbao.components.report.mel_axis import height_of
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import edges
 from tumbao.serving.explain.faithfulness import CELLS, by_cell, most

@@ -9,8 +9,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from tumbao.components.curation.excerpts import PICTURE_SIZE, Excerpt, excerpts
-from tumbao.components.inspection.render import clock
 from tumbao.components.report.page import data_uri, template
+from tumbao.components.report.words import clock
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.neighbours import nearest, typical
 from tumbao.serving.explain.surroundings import Placed, Surroundings

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from tumbao.components.inspection.render import clock
-from tumbao.components.report.mel_figure import frequencies, height_of
+from tumbao.components.report.mel_axis import frequencies, height_of
 from tumbao.components.report.page import data_uri, template
+from tumbao.components.report.words import clock
 from tumbao.serving.explain.attribution import BANDS
 from tumbao.serving.explain.faithfulness import CELLS, LUCK, SHARES, Faithfulness, limit_of_chance
 from tumbao.serving.explain.listening import LARGEST_SHARE, band_edges
