@@ -1,5 +1,5 @@
 # Everything starts from `make`. What it installs stays inside this folder: .venv (the packages), .tools (uv, if there is none),
-# and, only for `make web`, web/node_modules and tumbao/serving/web/litert.
+# and, only for `make web`, web/node_modules and serving/web/litert.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
@@ -31,7 +31,8 @@ must be reachable. Or install uv yourself, so that it is on PATH, and run make a
 endef
 export NO_UV
 
-LITERT := tumbao/serving/web/litert
+PACKAGES := analysis components datasets pipeline schema serving trainer
+LITERT := serving/web/litert
 
 define NO_NPM
 Running models in a browser needs LiteRT.js, which npm brings. There is no npm here that runs: install Node.js 18 or later
@@ -59,7 +60,7 @@ lint: setup ## check style, format, types and docstrings
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/numpydoc lint $$(find tumbao -name '*.py')
+	.venv/bin/numpydoc lint $$(find $(PACKAGES) -name '*.py')
 
 bench: setup ## measure, in short: how long a cold start and ingest take
 	.venv/bin/python benchmarks/classify_cold_start.py

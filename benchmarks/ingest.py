@@ -149,7 +149,7 @@ def write_library(folder: Path, songs: int, seconds: int, rate: int) -> tuple[li
     seconds_per_song : float
         How long it took to look through the library.
     """
-    from tumbao.components.ingest.catalog import scan, write_manifests
+    from tumbao.components.ingest.library import scan, write_manifests
     from tumbao.schema.mel_spec import MelSpec
 
     library = folder / "library"

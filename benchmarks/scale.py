@@ -34,7 +34,7 @@ import numpy as np
 from ingest import GENRES, RATE_HZ, SPLITS, Row, write_library
 from rich.console import Console
 
-from tumbao.trainer.backbone import preferred_policy
+from tumbao.trainer.vgg16 import preferred_policy
 
 FRAGMENT_SECONDS = 30
 FEW, MORE, SONG_SECONDS = 2, 6, 120
@@ -180,8 +180,8 @@ def look(library: Path, songs: int) -> None:
     songs : int
         How many of them.
     """
-    from tumbao.components.ingest.catalog import look_through
-    from tumbao.components.ingest.layouts import read_library
+    from tumbao.components.ingest.formats import read_library
+    from tumbao.components.ingest.library import look_through
     from tumbao.schema.mel_spec import MelSpec
 
     look_through(library, read_library(library)[:songs], GENRES, MelSpec())
@@ -226,7 +226,7 @@ def features(records: Path, written: Path, fragments: int, policy: str) -> None:
     """
     import tensorflow as tf
 
-    from tumbao.components.features.component import BATCH, ExamplesToFeatures
+    from tumbao.components.backbone_features import BATCH, ExamplesToFeatures
     from tumbao.trainer.weights import ensure_vgg16
 
     step = ExamplesToFeatures("vgg16", str(ensure_vgg16().path), policy)  # type: ignore[arg-type] # one of the two
@@ -267,7 +267,7 @@ def find_copies(songs: int) -> None:
     songs : int
         How many.
     """
-    from tumbao.components.ingest.copies import find_copies as find
+    from tumbao.components.ingest.duplicates import find_copies as find
 
     random, words = np.random.default_rng(0), 2_000
     find((str(song), song, random.integers(0, 65_536, words).astype(np.uint16)) for song in range(songs))

@@ -33,20 +33,20 @@ from rich.console import Console
 from rich.table import Table
 from tfx.types import artifact_utils, standard_artifacts
 
-from tumbao.components.features.component import BackboneFeatures
+from tumbao.components.backbone_features import BackboneFeatures
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import parse_images, to_example, to_feature_example, to_png
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.backbone import FEATURES_SHAPE, backbone, cpu_features, preferred_policy
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.fit import KeepBest
-from tumbao.trainer.head import head
+from tumbao.trainer.heads import head
 from tumbao.trainer.model import joined
-from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, peer
 from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import FEATURES_SHAPE, backbone, cpu_features, preferred_policy
 from tumbao.trainer.weights import ensure_vgg16
 
 GENRES = 5

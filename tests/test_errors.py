@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tumbao.components.ingest import kept
-from tumbao.errors import UserError, describe, is_disk_full
+from tumbao.components.ingest import download_cache
 from tumbao.pipeline import cli
+from tumbao.schema.errors import UserError, describe, is_disk_full
 from tumbao.trainer import weights
 
 Call = Callable[..., tuple[int, str]]
@@ -103,21 +103,21 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_who_has_no_home_gets_one_in_the_temporary_folder(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = homeless / f"tumbao-{os.getuid()}"
-    assert kept.cache_folder() == home / ".cache" / "tumbao"
+    assert download_cache.cache_folder() == home / ".cache" / "tumbao"
     assert weights.keras_cache_file().parts[:2] == ("/", "tmp")
-    kept.ensure_home()
+    download_cache.ensure_home()
     assert os.environ["HOME"] == str(home)
     assert home.stat().st_mode & 0o777 == 0o700
     for named in ("/nowhere/at/all", "relative", ""):
         monkeypatch.setenv("HOME", named)
-        assert kept.home_folder() in (None, Path("/"))
+        assert download_cache.home_folder() in (None, Path("/"))
 
 
 def test_a_home_that_is_somebody_elses_is_not_taken(homeless: Path) -> None:
     (homeless / "elsewhere").mkdir()
     (homeless / f"tumbao-{os.getuid()}").symlink_to(homeless / "elsewhere")
     with pytest.raises(UserError, match="somebody else's"):
-        kept.ensure_home()
+        download_cache.ensure_home()
 
 
 def test_doctor_says_that_there_is_no_home(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-// LiteRT.js → tumbao/serving/web/litert: WebAssembly, and the ES module that loads it; that comes last and says that
+// LiteRT.js → serving/web/litert: WebAssembly, and the ES module that loads it; that comes last and says that
 // all is there.
 import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
 import { build } from "esbuild";
 
 const PACKAGE = "@litertjs/core";
 const SOURCE = `node_modules/${PACKAGE}`;
-const TARGET = "../tumbao/serving/web/litert";
+const TARGET = "../serving/web/litert";
 const RUNTIMES = ["", "_compat", "_threaded"]; // plain, without relaxed SIMD, with threads; "_jspi" is for GPUs
 
 const { version, license } = JSON.parse(await readFile(`${SOURCE}/package.json`, "utf8"));

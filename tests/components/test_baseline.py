@@ -10,9 +10,9 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-from tumbao.components import push_log
+from tumbao.components import registry_log
 from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
-from tumbao.components.push_place import fingerprint, stand
+from tumbao.components.model_registry import fingerprint, stand
 
 
 def model(number: int) -> Model:
@@ -170,10 +170,10 @@ def test_the_model_that_stands_is_the_one_to_beat_and_a_withdrawn_one_never(
     for withdrawn, again in taken_back.items():
         own, other = (fingerprint(str(saved[number] / "Format-Serving")) for number in (again, withdrawn))
         stand(str(saved[again] / "Format-Serving"), place)
-        event = push_log.Event(
-            what=push_log.ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why=""
+        event = registry_log.Event(
+            what=registry_log.ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why=""
         )
-        push_log.append(place, event)
+        registry_log.append(place, event)
     models = [model(number) for number in saved]
     for one in models:
         one.uri = str(saved[one.id])

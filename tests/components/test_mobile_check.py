@@ -21,20 +21,20 @@ import tensorflow as tf
 from tfx.components.pusher.executor import Executor as PusherExecutor
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, ModelRun, PushedModel
 
-from tumbao import progress
 from tumbao.components import mobile_check
-from tumbao.components.artefacts import BROWSER, Artefact, classifier_in_browser
+from tumbao.components.evaluation.model_variants import BROWSER, Artefact, classifier_in_browser
+from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.catalog import MANIFEST_COLUMNS
+from tumbao.components.ingest.fragment_audio import waveforms
 from tumbao.components.ingest.fragments import Fragment, read
+from tumbao.components.ingest.library import MANIFEST_COLUMNS
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.components.mobile_check import SAMPLE, AgreementReport, MobileCheck
-from tumbao.components.sounds import waveforms
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import require_browser
 from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
-from tumbao.serving.joined import join
+from tumbao.serving.merge_tflite import join
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
 from tumbao.serving.model_server import ServingError
 from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM, save

@@ -23,18 +23,18 @@ from tfx import types
 from tfx.types import standard_artifacts
 
 from tests.serving.devtools import driven
-from tumbao.components.gate import ACCURACY, LOSS
+from tumbao.components.evaluation.eval_config import ACCURACY, LOSS
+from tumbao.components.evaluation.intervals import wilson_interval
+from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCard, ModelCardPages
 from tumbao.components.model_card.provenance import content, fine_tuned
-from tumbao.components.report.intervals import wilson_interval
 from tumbao.components.song_evaluation import SongFigures
-from tumbao.components.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
-from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
+from tumbao.serving.out_of_distribution import Familiarity
 from tumbao.trainer.boosting import Trees
 
 ATTACK = "<script>alert(1)</script>|*x*\n# no heading"

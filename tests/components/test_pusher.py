@@ -12,12 +12,12 @@ import tensorflow as tf
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
 from tfx.types import channel_utils, standard_artifacts
 
-from tumbao.components import push_log, push_place, pusher
-from tumbao.components.gate import ACCURACY
+from tumbao.components import model_registry, pusher, registry_log
+from tumbao.components.evaluation.eval_config import ACCURACY
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
-from tumbao.components.push_log import PUSHED, REFUSED, ROLLED_BACK, Event
 from tumbao.components.pusher import REASON, Executor, Pusher
+from tumbao.components.registry_log import PUSHED, REFUSED, ROLLED_BACK, Event
 
 FINE = {"": (0.9, 0.85), "salsa": (0.75, None)}
 """Accuracy of slices: the candidate's and the baseline's."""
@@ -113,11 +113,11 @@ class Workbench:
 
     @property
     def log(self) -> list[Event]:
-        return push_log.read(self.place)
+        return registry_log.read(self.place)
 
     @property
     def versions(self) -> list[str]:
-        return push_place.versions(self.place)
+        return model_registry.versions(self.place)
 
 
 def validation_failures(evaluation: str) -> int:
@@ -143,7 +143,7 @@ def test_a_blessed_model_becomes_the_newest_version_and_the_log_says_why(bench: 
     assert (event.what, event.version, event.replaces) == (PUSHED, second, first)
     assert (event.model, event.accuracy) == ("vgg16", 0.9)
     assert event.why == "passed every check: accuracy 0.900, 0.850 of the latest blessed"
-    assert event.fingerprint == push_place.fingerprint(destination)
+    assert event.fingerprint == model_registry.fingerprint(destination)
 
 
 def test_the_first_model_has_none_to_be_compared_with(bench: Workbench) -> None:
@@ -193,10 +193,10 @@ def test_a_refused_model_is_kept_away_with_its_reason(
 def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workbench) -> None:
     bench.push("one")
     bench.push("two")
-    one, two = (push_place.fingerprint(f"{bench.place}/{version}") for version in bench.versions)
+    one, two = (model_registry.fingerprint(f"{bench.place}/{version}") for version in bench.versions)
     first, second = bench.versions
-    again = push_place.stand(f"{bench.place}/{first}", bench.place)
-    push_log.append(
+    again = model_registry.stand(f"{bench.place}/{first}", bench.place)
+    registry_log.append(
         bench.place,
         Event(
             what=ROLLED_BACK, version=again, replaces=second, fingerprint=one, withdrawn=two, why="ad hoc", who="ana@x"
@@ -220,7 +220,7 @@ def test_nothing_stands_whose_push_cannot_be_explained(bench: Workbench, monkeyp
     monkeypatch.setattr(pusher, "merit", unreadable)
     with pytest.raises(OSError, match="cannot be read"):
         bench.push()
-    assert push_place.versions(bench.place) == []
+    assert model_registry.versions(bench.place) == []
 
 
 def test_the_component_runs_anywhere(bench: Workbench) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumbao.components.report.data import Catalog, Component, ReportData, Run
-from tumbao.components.report.render import write_report
-from tumbao.components.report.search_figure import _apart, search_figure
-from tumbao.components.report.search_finding import advantage, finding
-from tumbao.components.report.style import LIGHT, Look
+from tumbao.analysis.report.render import write_report
+from tumbao.analysis.report.search_figure import _apart, search_figure
+from tumbao.analysis.report.search_finding import advantage, finding
+from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run
 from tumbao.components.search import Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.style import LIGHT, Look
 
 SONGS = tuple(f"song-{index // 3}" for index in range(60))
 

@@ -14,13 +14,13 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, ModelRun
 
 from tumbao.components import song_evaluation
+from tumbao.components.evaluation.song_metrics import song_metrics
 from tumbao.components.ingest.records import to_example, to_feature_example, to_png
 from tumbao.components.song_evaluation import SongEvaluation, SongFigures, read_song_metrics
-from tumbao.components.song_metrics import song_metrics
-from tumbao.trainer.backbone import FEATURES_SHAPE
-from tumbao.trainer.head import head
+from tumbao.trainer.heads import head
 from tumbao.trainer.run import HEAD_FILE
 from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import FEATURES_SHAPE
 
 GENRES = ("low", "middle", "high")
 SONGS = {"train": 3, "val": 4, "test": 5}

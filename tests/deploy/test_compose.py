@@ -11,7 +11,7 @@ import typer.main
 import yaml
 
 from tests.deploy.dockerfile import ROOT, stages
-from tumbao.components.ingest.catalog import FIXED
+from tumbao.components.ingest.library import FIXED
 from tumbao.pipeline.cli import app
 
 FILE = ROOT / "deploy" / "docker-compose.yml"

@@ -10,10 +10,10 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tests.deploy.dockerfile import ROOT
-from tumbao.pipeline.compiling import PARAMETERS, specify
+from tumbao.pipeline.compile import PARAMETERS, specify
 from tumbao.pipeline.deployment import Deployment, read_deployment
 from tumbao.pipeline.specification import faults
-from tumbao.pipeline.submitting import NEEDED
+from tumbao.pipeline.submit import NEEDED
 
 EXAMPLES = ("kubeflow", "vertex")
 

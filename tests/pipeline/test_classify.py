@@ -16,11 +16,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.pipeline.answers import SYNTHETIC_WARNING
 from tumbao.pipeline.classify import Asked, run_classify
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.familiarity import Familiarity
+from tumbao.serving.classify.answers import SYNTHETIC_WARNING
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
+from tumbao.serving.out_of_distribution import Familiarity
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
@@ -100,7 +100,7 @@ def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) ->
 def test_progress_is_plain_lines_where_there_is_no_terminal(
     library: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tumbao.pipeline.watch.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("tumbao.pipeline.progress_display.PLAIN_SECONDS", 0.0)
     lines = classify(library, model=pushed)[2].splitlines()
     assert [line.split(" (")[0] for line in lines[:5]] == [f"  classify: {done} of 5" for done in range(1, 6)]
     assert "s left)" in lines[0]

@@ -23,10 +23,10 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.components.ingest.places import Address
+from tumbao.components.ingest.paths import Address
 from tumbao.pipeline.classify import INTERRUPTED, Asked, run_classify
-from tumbao.pipeline.results_file import ResultsFile
 from tumbao.serving.calibration import Calibration
+from tumbao.serving.classify.results_file import ResultsFile
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 from tumbao.serving.predict import Classifier
 

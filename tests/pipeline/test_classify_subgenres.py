@@ -18,7 +18,7 @@ import soundfile
 from rich.console import Console
 
 from tumbao.pipeline.classify import Asked, run_classify
-from tumbao.pipeline.playlists import write_playlists
+from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
 RATE = 22_050

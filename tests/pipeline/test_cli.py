@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.catalog import FIXED, GIVEN
-from tumbao.components.ingest.layouts import LAYOUTS
+from tumbao.components.ingest.formats import LAYOUTS
+from tumbao.components.ingest.library import FIXED, GIVEN
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
-from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.local_runner import LocalRun
 from tumbao.pipeline.runs import read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.weights import DIGEST
@@ -348,7 +348,7 @@ def test_the_shipped_file_of_options_is_taken(tumbao: Call, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("arguments", "work"),
     [
-        (["watch", "--data", ".", "--once"], "tumbao.pipeline.continuous.watch"),
+        (["watch", "--data", ".", "--once"], "tumbao.pipeline.watch.watch"),
         (["serve", "--model", "gs://bucket/pushed"], "tumbao.serving.server.run.serve"),
     ],
     ids=["watch", "serve"],

@@ -14,8 +14,8 @@ import soundfile
 from rich.console import Console
 
 from tumbao.pipeline.compare import Comparison, compare, settled
-from tumbao.trainer.peers import registry
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models import registry
+from tumbao.trainer.models.registry import peer
 from tumbao.trainer.run import learn
 
 GENRES = ("cumbia", "salsa")
@@ -90,7 +90,7 @@ def test_what_is_trained_is_taken_over_and_what_changed_is_not(
         trained.append((model.name, rest[2].epochs))
         return learn(model, *rest, **named)
 
-    monkeypatch.setattr("tumbao.components.comparison.learning.learn", watched)
+    monkeypatch.setattr("tumbao.analysis.compare.training.learn", watched)
     again = dataclasses.replace(asked, out=asked.workspace / "again")
     assert run(again)[0] == 0
     assert trained == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tumbao.pipeline.config import PipelineConfig
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models.registry import peer
 
 CONFIG = PipelineConfig(
     workspace="ws",

@@ -20,21 +20,21 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.small_spec import SMALL
-from tumbao.components.comparison.library import draw
-from tumbao.components.curation.excerpts import PICTURE_SIZE, excerpts
-from tumbao.components.curation.page import FRAGMENTS, PAGE, SUSPECTS
-from tumbao.components.curation.table import COLUMNS
-from tumbao.components.ingest.catalog import LIBRARY_FILE, scan
+from tumbao.analysis.curate.page import FRAGMENTS, PAGE, SUSPECTS
+from tumbao.analysis.curate.table import COLUMNS
+from tumbao.components.ingest.library import LIBRARY_FILE, scan
+from tumbao.components.ingest.rendered_library import draw
 from tumbao.pipeline import cli, curate
-from tumbao.pipeline.song_folder import song_cache
+from tumbao.pipeline.cache_paths import song_cache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.excerpts import PICTURE_SIZE, excerpts
+from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.dataset import Fragments
-from tumbao.trainer.head import head
-from tumbao.trainer.levels import levels
-from tumbao.trainer.peers.peer import Peer
+from tumbao.trainer.heads import head
+from tumbao.trainer.models.spec import Peer
 from tumbao.trainer.training import Training
-from tumbao.trainer.trunks import Trunk
 
 GENRES = ("dull", "sharp")
 SONGS = 8

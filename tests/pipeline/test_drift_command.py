@@ -18,7 +18,7 @@ import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 
 from tests.small_spec import SMALL
-from tumbao.components.drift import comparison
+from tumbao.analysis.drift import comparison
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.pipeline import cli

@@ -13,12 +13,12 @@ from rich.console import Console
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
-from tumbao.components.ingest.fixed_tests import KEPT_FILE
+from tumbao.components.ingest.frozen_test_set import KEPT_FILE
 from tumbao.pipeline import collect, execution
 from tumbao.pipeline.execution import _interrupted
-from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.local_runner import LocalRun
+from tumbao.pipeline.progress_display import Watch
 from tumbao.pipeline.runs import RunRecord
-from tumbao.pipeline.watch import Watch
 
 
 def interrupt(_: int) -> None:

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from tests.serving.devtools import driven
 from tests.serving.explain import conftest as explained
-from tumbao.demo import instruments
+from tumbao.datasets.demo import instruments
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
-from tumbao.pipeline.watch import Watch
+from tumbao.pipeline.progress_display import Watch
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
-from tumbao.serving.explain.dream import FRAGMENT_STEPS, NOISE_STEPS
+from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE_STEPS
 from tumbao.serving.explain.page import PAGE
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 

@@ -12,7 +12,7 @@ import pytest
 
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.pipeline.graph import build
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models.registry import peer
 
 ORDER = [
     ("AudioExampleGen", "StatisticsGen"),

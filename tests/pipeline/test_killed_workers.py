@@ -19,9 +19,9 @@ from tests.processes import children, kill, wait_until_gone
 from tests.small_spec import SMALL
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.fragments import Fragment, Fragments
-from tumbao.pipeline.audio_files import Song
 from tumbao.pipeline.classify import Asked, run_classify
-from tumbao.pipeline.song_stream import decoding
+from tumbao.serving.classify.batch import decoding
+from tumbao.serving.classify.inputs import Song
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]

@@ -29,8 +29,8 @@ import soundfile
 import tensorflow as tf
 
 from tests.pipeline.stepwise import Stepwise
-from tumbao.components.song_metrics import SongMetrics
-from tumbao.pipeline.compiling import compile_pipeline, parameters_file
+from tumbao.components.evaluation.song_metrics import SongMetrics
+from tumbao.pipeline.compile import compile_pipeline, parameters_file
 from tumbao.pipeline.deployment import Deployment
 from tumbao.pipeline.runs import RunRecord, read_runs
 from tumbao.schema.genres import GENRES

@@ -19,7 +19,7 @@ from tumbao.pipeline.execution import _changed
 from tumbao.pipeline.resume import head_to_resume
 from tumbao.schema.mel_spec import FINE
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models.registry import peer
 from tumbao.trainer.training import Training
 
 COLUMNS = ("song", "sha256", "start", "end", "genre", "fragments")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tumbao.components import push_log
-from tumbao.components.push_log import PUSHED, Event
-from tumbao.components.push_place import fingerprint, stand, standing, versions
+from tumbao.components import registry_log
+from tumbao.components.model_registry import fingerprint, stand, standing, versions
+from tumbao.components.registry_log import PUSHED, Event
 from tumbao.pipeline import cli
 from tumbao.pipeline.rollback import history, roll_back
 
@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> str:
             model="vgg16",
             accuracy=0.9 + number / 100,
         )
-        push_log.append(folder, event)
+        registry_log.append(folder, event)
     return folder
 
 
@@ -52,8 +52,8 @@ def test_the_model_before_is_served_again_and_nothing_is_lost(place: str) -> Non
     assert int(event.version) > int(before[-1])
     assert (event.replaces, event.model, event.accuracy) == (before[-1], "vgg16", 0.91)
     assert event.why == f"back to {before[1]}: mistakes salsa for cumbia"
-    assert push_log.read(place)[-1] == event
-    assert event.who == push_log.who()
+    assert registry_log.read(place)[-1] == event
+    assert event.who == registry_log.who()
 
 
 def test_going_back_twice_does_not_come_round_again(place: str) -> None:
@@ -70,7 +70,7 @@ def test_a_withdrawn_model_comes_back_when_it_is_named(place: str) -> None:
     roll_back(place)
     roll_back(place, third)
     assert served(place) == "three"
-    assert set(push_log.withdrawn(push_log.read(place))) == {fingerprint(f"{place}/{versions(place)[1]}")}
+    assert set(registry_log.withdrawn(registry_log.read(place))) == {fingerprint(f"{place}/{versions(place)[1]}")}
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing(place: str, tmp_path: Path) -> None:
@@ -105,18 +105,18 @@ def test_the_log_is_a_table_that_says_what_is_served(place: str) -> None:
 
 def test_versions_from_before_the_log_and_deleted_ones_are_told(place: str) -> None:
     first, second, third = versions(place)
-    Path(place, push_log.PUSH_LOG).unlink()
+    Path(place, registry_log.PUSH_LOG).unlink()
     assert sum("not in the log" in line for line in shown(place)) == 3
     roll_back(place, first)
     Path(place, standing(place), "saved_model.pb").unlink()
     rows = shown(place)
-    assert f"{push_log.read(place)[-1].version} (deleted)" in "".join(rows)
+    assert f"{registry_log.read(place)[-1].version} (deleted)" in "".join(rows)
     assert f"{third} (served)" in "".join(rows)
     assert second in "".join(rows)
 
 
 def test_a_log_with_a_broken_line_is_shown_and_does_not_stop_a_rollback(place: str) -> None:
-    log = Path(place, push_log.PUSH_LOG)
+    log = Path(place, registry_log.PUSH_LOG)
     log.write_bytes(log.read_bytes()[:-20])
     roll_back(place)
     rows = shown(place)

@@ -15,11 +15,12 @@ import pytest
 import soundfile
 from tfx.dsl.io import fileio
 
-from tumbao.components.ingest import catalog, look_memory
+from tumbao.components.ingest import library as library_module
+from tumbao.components.ingest import scan_cache
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.pipeline import configuration, run_settings
-from tumbao.pipeline.compiling import _order
+from tumbao.pipeline.compile import _order
 from tumbao.pipeline.configuration import Configured
 from tumbao.pipeline.deployment import Deployment
 from tumbao.pipeline.run_settings import RunSettings
@@ -82,14 +83,14 @@ def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> Non
 
 def test_a_later_run_reads_only_songs_that_are_new(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    look = catalog.scan_song
+    look = library_module.scan_song
 
     def noted(pool: WorkerPool, part: Part, spec: MelSpec) -> object:
         read.append(Path(part.path).relative_to(library).as_posix())
         return look(pool, part, spec)
 
-    monkeypatch.setattr(catalog, "scan_song", noted)
-    monkeypatch.setattr(look_memory, "_SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(library_module, "scan_song", noted)
+    monkeypatch.setattr(scan_cache, "_SETTLED_SECONDS", 0.0)
     first = settled(library)
     assert len(read) == 10
     read.clear()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.look_memory import LookMemory
+from tumbao.components.ingest.scan_cache import LookMemory
 from tumbao.pipeline import cli
 from tumbao.pipeline.configuration import _songs
-from tumbao.pipeline.local import LocalRun
+from tumbao.pipeline.local_runner import LocalRun
 from tumbao.schema.mel_spec import MelSpec
 
 

@@ -54,8 +54,8 @@ def test_a_copy_elsewhere_has_the_same_digest(tree: Path) -> None:
         (INGEST, "schema/mel_spec.py"),
         (INGEST, "schema/record.py"),  # through records
         (INGEST, "components/ingest/splits.py"),  # through catalog
-        ("tumbao.components.features.component", "trainer/backbone.py"),
-        ("tumbao.components.features.component", "trainer/weights.py"),  # through backbone
+        ("tumbao.components.backbone_features", "trainer/vgg16.py"),
+        ("tumbao.components.backbone_features", "trainer/weights.py"),  # through backbone
         ("tumbao.trainer.run", "serving/signatures.py"),
         ("tumbao.trainer.run", "components/ingest/mel.py"),  # through signatures
         ("tumbao.components.export", "components/ingest/mel.py"),  # imported inside a function of serving.tflite
@@ -72,12 +72,12 @@ def test_a_change_in_what_it_depends_on_changes_it(tree: Path, module: str, chan
 @pytest.mark.parametrize(
     ("module", "changed"),
     [
-        (INGEST, "trainer/head.py"),
-        (INGEST, "components/report/render.py"),
+        (INGEST, "trainer/heads.py"),
+        (INGEST, "analysis/report/render.py"),
         (INGEST, "pipeline/source.py"),
-        ("tumbao.components.features.component", "trainer/head.py"),
-        ("tumbao.components.features.component", "components/ingest/splits.py"),
-        ("tumbao.trainer.run", "components/ingest/catalog.py"),
+        ("tumbao.components.backbone_features", "trainer/heads.py"),
+        ("tumbao.components.backbone_features", "components/ingest/splits.py"),
+        ("tumbao.trainer.run", "components/ingest/library.py"),
         ("tumbao.trainer.run", "components/model_card/template.md.j2"),
         ("tumbao.trainer.run", "components/mobile_check.py"),
     ],

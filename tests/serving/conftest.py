@@ -33,10 +33,10 @@ def images(fragments: np.ndarray) -> np.ndarray:
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save the network; its last layer is scaled so that the probabilities are neither 0 nor 1."""
     from tumbao.serving.signatures import save
-    from tumbao.trainer.backbone import backbone
-    from tumbao.trainer.head import head
+    from tumbao.trainer.heads import head
     from tumbao.trainer.model import joined
     from tumbao.trainer.training import Training
+    from tumbao.trainer.vgg16 import backbone
 
     classifier = head((9, 9, 512), len(GENRES), Training())
     kernel, bias = classifier.layers[-1].get_weights()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao.components.ingest.places import Address
+from tumbao.components.ingest.paths import Address
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics

@@ -9,8 +9,8 @@ import pytest
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.familiarity import Familiarity, TraitRange
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
+from tumbao.serving.out_of_distribution import Familiarity, TraitRange
 
 INFO = ModelInfo(
     created="2026-05-04T03:02:01Z",

@@ -10,10 +10,10 @@ import soxr
 from scipy.signal import lfilter
 
 from tumbao.components.ingest.mel import mel_levels, palette
-from tumbao.demo.render import SAMPLE_RATE_HZ, waveform
-from tumbao.demo.song import song_midi
+from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, waveform
+from tumbao.datasets.demo.song import song_midi
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.familiarity import Familiarity, familiarity
+from tumbao.serving.out_of_distribution import Familiarity, familiarity
 
 SPEC = MelSpec()
 RATE = SPEC.sample_rate_hz

@@ -15,8 +15,8 @@ import soundfile
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration, temper
-from tumbao.serving.familiarity import Familiarity
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE, ModelInfo
+from tumbao.serving.out_of_distribution import Familiarity
 from tumbao.serving.predict import Classifier, find_assets
 
 RATE = 22_050

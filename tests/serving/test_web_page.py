@@ -17,17 +17,17 @@ import pytest
 import soundfile
 
 import tumbao
-from tests.components.test_waveform import write_libav
+from tests.components.ingest.test_waveform import write_libav
 from tests.serving.devtools import Page, driven
 from tests.serving.server import conftest as server
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.schema.genres import GENRES
-from tumbao.serving import edge_reference
+from tumbao.serving import resample_reference
 from tumbao.serving.browser import require_browser
 from tumbao.serving.calibration import temper
 from tumbao.serving.chromium import BrowserUnavailableError
-from tumbao.serving.edge_reference import traits_of
-from tumbao.serving.familiarity import Familiarity, familiarity, mostly_familiar
+from tumbao.serving.out_of_distribution import Familiarity, familiarity, mostly_familiar
+from tumbao.serving.resample_reference import traits_of
 from tumbao.serving.song import combine
 from tumbao.serving.timeline import sections
 
@@ -209,7 +209,7 @@ def test_sound_is_resampled_as_the_reference_does(page: Page, rng: np.random.Gen
             return Array.from(resample(mix(channels, {rate}), {rate}, 22050));
         }})()"""
     )
-    np.testing.assert_allclose(ours, edge_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
+    np.testing.assert_allclose(ours, resample_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
 
 
 def test_files_tell_their_rate(page: Page, tone: Tone) -> None:

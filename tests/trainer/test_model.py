@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from tumbao.trainer import backbone as backbone_module
-from tumbao.trainer.backbone import backbone, preferred_policy
-from tumbao.trainer.head import head
+from tumbao.trainer import vgg16 as backbone_module
+from tumbao.trainer.heads import head
 from tumbao.trainer.model import joined, layer_table
-from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, peer
 from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import backbone, preferred_policy
 
 TABLE_I = [
     ("image", "InputLayer", (300, 300, 3), 0),

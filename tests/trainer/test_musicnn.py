@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer import musicnn_weights
-from tumbao.trainer.levels import levels
+from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.musicnn import FEATURES, REFERENCE_POWER, WINDOWS, log_mel, musicnn
 from tumbao.trainer.musicnn_weights import FRONT, MID, SHAPES, Tensors, ensure_musicnn, random_tensors, read_tensors
 from tumbao.trainer.weights import WeightsError, tensors_digest

@@ -7,9 +7,9 @@ import numpy as np
 
 from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.backbone import backbone
-from tumbao.trainer.head import head
+from tumbao.trainer.heads import head
 from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import backbone
 
 
 def test_accuracy_in_bfloat16_differs_by_one_fragment_at_most(rng: np.random.Generator) -> None:

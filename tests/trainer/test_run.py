@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from tumbao import progress
-from tumbao.trainer.backbone import last_block_tensors
+from tumbao.components.ingest import progress
 from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
 from tumbao.trainer.fit import KeepBest, fit
-from tumbao.trainer.peers.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, peer
 from tumbao.trainer.run import HEAD_FILE, learn
 from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import last_block_tensors
 
 SHAPE = (9, 9, 512)
 TRAINING = Training(epochs=2, batch=4, learning_rate=1e-5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models.registry import peer
 from tumbao.trainer.training import Training
 
 

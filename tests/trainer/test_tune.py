@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
-from tumbao import progress
+from tumbao.components.ingest import progress
 from tumbao.components.search import Search
 from tumbao.components.tuner import summary
 from tumbao.trainer import run, search, tune
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models.registry import peer
 from tumbao.trainer.run import learn
 from tumbao.trainer.search import HeadTuner, tuner
-from tumbao.trainer.space import DROPOUT, L2, LEARNING_RATE, UNITS, space, values_of, with_values
+from tumbao.trainer.search_space import DROPOUT, L2, LEARNING_RATE, UNITS, space, values_of, with_values
 from tumbao.trainer.training import Training
 
 SHAPE = (2, 2, 3)

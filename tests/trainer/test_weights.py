@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
-from tumbao.components.ingest.kept import cache_folder
-from tumbao.components.ingest.places import Address
+from tumbao.components.ingest.download_cache import cache_folder
+from tumbao.components.ingest.paths import Address
 from tumbao.trainer import weights
 from tumbao.trainer.weights import CONVOLUTIONS, WeightsError, ensure_vgg16
 

@@ -11,10 +11,10 @@ import pytest
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, listener, noise
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain import attribution, faithfulness
+from tumbao.serving.explain.attribution_report import RANDOM_MAPS
 from tumbao.serving.explain.faithfulness import LUCK, SHARES, Faithfulness, limit_of_chance
+from tumbao.serving.explain.input_gradient import slope
 from tumbao.serving.explain.network import opened
-from tumbao.serving.explain.slope import slope
-from tumbao.serving.explain.why import RANDOM_MAPS
 
 
 def planted_map() -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.serving.explain import fidelity_page, genres_page
-from tumbao.serving.explain.dream import Dream
+from tumbao.serving.explain.activation_maximization import Dream
 from tumbao.serving.explain.fidelity import fidelity, known_sound, semitone_hz
 from tumbao.serving.explain.network import Network
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tumbao.demo.instruments import MUTED, RESOUNDED, SCATTERED, Effect, Hearing
+from tumbao.datasets.demo.instruments import MUTED, RESOUNDED, SCATTERED, Effect, Hearing
 from tumbao.serving.explain.instruments_page import section
 
 

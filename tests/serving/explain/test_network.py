@@ -14,7 +14,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.network import load, opened
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
-from tumbao.trainer.peers.registry import peer
+from tumbao.trainer.models.registry import peer
 
 
 def pushed_answer(folder: Path, images: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from tests.serving.server.conftest import Serving
 from tests.serving.server.test_limits import send
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, LABELS_FILE
-from tumbao.serving.server.surroundings import HEADERS
+from tumbao.serving.server.middleware import HEADERS
 
 WebFolder = Callable[..., Path]
 

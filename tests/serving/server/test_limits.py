@@ -23,7 +23,7 @@ from tests.serving.server.conftest import Serving, wav
 from tumbao.serving.server import unread
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.uploads import FORM_BYTES
-from tumbao.serving.song_values import song_values
+from tumbao.serving.song_json import song_values
 
 Tone = Callable[..., np.ndarray]
 BOUNDARY = "b0undary"

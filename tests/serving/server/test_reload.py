@@ -17,7 +17,7 @@ import pytest
 
 from tests.serving.server.conftest import Serving
 from tests.serving.server.test_limits import Gate, gate, send
-from tumbao.components.ingest.places import Address
+from tumbao.components.ingest.paths import Address
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo, identity
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Models

@@ -1,0 +1,103 @@
+"""What a model costs whatever it has learned: parameters, time of an answer, size as TFLite."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.serving.signatures import save
+from tumbao.serving.tflite import ConversionError, convert_classifier
+from tumbao.trainer.model import joined, without_loops
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.training import Training
+
+ANSWERS = 5
+"""Answers that are timed, after one that is not."""
+
+PRECISION = "dynamic"
+"""Of the TFLite file: integer weights, which every model bears."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCost:
+    """What a model costs.
+
+    Parameters
+    ----------
+    parameters, trainable_parameters : int
+        How many there are, and how many are trained.
+    inference_ms : float
+        Median time from a mel image to its answer in TensorFlow, in milliseconds.
+    tflite_bytes : int or None
+        Size as TFLite with integer weights; None where there is none.
+    tflite_note : str
+        Why there is none.
+    """
+
+    parameters: int
+    trainable_parameters: int
+    inference_ms: float
+    tflite_bytes: int | None
+    tflite_note: str
+
+
+def cost(model: Peer, training: Training, genres: Sequence[str], file: Path) -> ModelCost:
+    """Measure a model, unless that was done before.
+
+    Parameters
+    ----------
+    model : Peer
+        The model; its weights are random ones here.
+    training : Training
+        The settings.
+    genres : sequence of str
+        The genres.
+    file : Path
+        Where the figures are kept.
+
+    Returns
+    -------
+    cost : ModelCost
+        What it costs.
+    """
+    if not file.exists():
+        found = _measure(model, training, genres)
+        write_whole(file, (json.dumps(dataclasses.asdict(found), indent=1) + "\n").encode())
+    return ModelCost(**json.loads(file.read_text("utf-8")))
+
+
+def _measure(model: Peer, training: Training, genres: Sequence[str]) -> ModelCost:
+    trunk = model.trunk_for(training)
+    frozen = trunk.build(None, "float32")
+    head = model.head_for(frozen.output_shape[1:], len(genres), training)
+    network = joined(frozen, head)
+    image = tf.constant(np.zeros((1, *trunk.mel_spec.image_shape), np.uint8))
+    answer = tf.function(lambda image: network(image, training=False))
+    seconds = []
+    for _ in range(1 + ANSWERS):
+        started = time.perf_counter()
+        answer(image).numpy()
+        seconds.append(time.perf_counter() - started)
+    size, note = None, ""
+    with tempfile.TemporaryDirectory(prefix="tumbao-cost-") as folder:
+        save(joined(frozen, without_loops(head)), f"{folder}/model", genres, trunk.mel_spec)
+        try:
+            size = len(convert_classifier(f"{folder}/model", PRECISION, trunk.mel_spec))
+        except ConversionError as error:
+            note = str(error).strip().splitlines()[-1]
+    # A tuned block is frozen at first and learns later, so all of the head counts; trees are no weights of gradients.
+    trained = head.count_params() if training.fine_tune or model.learn else _count(head.trainable_weights)
+    return ModelCost(network.count_params(), trained, 1_000 * statistics.median(seconds[1:]), size, note)
+
+
+def _count(weights: Sequence[tf.Variable]) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in weights)

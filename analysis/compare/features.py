@@ -1,0 +1,82 @@
+"""A trunk's output for a whole library, computed once and mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.record_reader import decode_image
+from tumbao.components.ingest.records import BACKBONE_DTYPE
+from tumbao.components.ingest.rendered_library import Library
+from tumbao.trainer.augment import mask_seed, spec_augment
+from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.vgg16 import Policy
+
+BATCH = 8
+"""Images in one call of the trunk."""
+
+
+def features(
+    library: Library, trunk: Trunk, weights: Path | None, policy: Policy, folder: Path, *, code: str, copy: int = 0
+) -> tuple[np.ndarray, str]:
+    """Compute the features of all fragments, unless they are there.
+
+    Parameters
+    ----------
+    library : Library
+        The fragments.
+    trunk : Trunk
+        The frozen half.
+    weights : Path or None
+        File of its weights; None for random ones.
+    policy : str
+        Keras' dtype policy for the computation.
+    folder : Path
+        Where features are kept.
+    code : str
+        Hash of the source that they depend on.
+    copy : int
+        0 for the fragments themselves; from 1 for copies with bands and times masked, each other ones.
+
+    Returns
+    -------
+    features : np.ndarray [shape=(n, *trunk's shape), dtype=float16]
+        Mapped from a file, a row for each fragment.
+    key : str
+        What they depend on, as a digest.
+    """
+    told = [library.archives, library.members, trunk.name, str(weights), policy, code, copy]
+    key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    file = folder / f"{trunk.name}-{key}.npy"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        _compute(library, trunk, weights, policy, unfinished, copy)
+        unfinished.replace(file)
+    return np.load(file, mmap_mode="r"), key
+
+
+def _compute(library: Library, trunk: Trunk, weights: Path | None, policy: Policy, file: Path, copy: int) -> None:
+    model = trunk.build(weights, policy)
+    infer = tf.function(lambda images: model(images, training=False))
+    count = len(library.songs)
+    progress.start(f"{trunk.name} features", count)
+    shape = (count, *model.output_shape[1:])
+    written = np.lib.format.open_memmap(file, mode="w+", dtype=BACKBONE_DTYPE, shape=shape)
+    batch: list[tf.Tensor] = []
+    begin = 0
+    for place, png in enumerate(library.images()):
+        image = decode_image(png)
+        if copy:
+            image = spec_augment(image, mask_seed(png, copy), trunk.mel_spec)
+        batch.append(image)
+        if len(batch) == BATCH or place == count - 1:
+            written[begin : place + 1] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
+            progress.advance(f"{trunk.name} features", len(batch))
+            begin, batch = place + 1, []
+    written.flush()

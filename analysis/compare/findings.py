@@ -1,0 +1,111 @@
+"""Everything that a comparison finds, from its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tumbao.analysis.compare.bootstrap import draw
+from tumbao.analysis.compare.counts import tally
+from tumbao.analysis.compare.differences import Difference, Leak, differences, leak
+from tumbao.analysis.compare.pooling import pools
+from tumbao.analysis.compare.scores import Score, score
+from tumbao.analysis.compare.trial import Trial
+from tumbao.components.ingest.splits import PROTOCOLS, leaks
+
+
+@dataclass(frozen=True)
+class Board:
+    """All models under one protocol.
+
+    Parameters
+    ----------
+    protocol : str
+        What the split keeps together.
+    seeds : tuple of int
+        All seeds of its trials, sorted.
+    scores : tuple of Score
+        The most accurate model first; of equally accurate ones the first by name.
+    differences : Mapping of str to Difference
+        By model; empty where the reference is not among the models.
+    """
+
+    protocol: str
+    seeds: tuple[int, ...]
+    scores: tuple[Score, ...]
+    differences: Mapping[str, Difference]
+
+    @property
+    def leaky(self) -> bool:
+        """Whether fragments of one song could stand on both sides of the split."""
+        return leaks(self.protocol)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a comparison found.
+
+    Parameters
+    ----------
+    genres : tuple of str
+        The genres.
+    reference : str
+        The model that the others are compared with.
+    synthetic : bool
+        Whether any trial's songs are composed instead of recorded.
+    boards : tuple of Board
+        In the order of `PROTOCOLS`: models are ranked by the first.
+    leaks : tuple of Leak
+        For models under the first protocol and the split by fragment, in the first board's order.
+    """
+
+    genres: tuple[str, ...]
+    reference: str
+    synthetic: bool
+    boards: tuple[Board, ...]
+    leaks: tuple[Leak, ...]
+
+
+def find(trials: Sequence[Trial], reference: str) -> Findings:
+    """Score models and compare them.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        Trials of any models, protocols, seeds and folds.
+    reference : str
+        The model that the others are compared with.
+
+    Returns
+    -------
+    Findings
+        What was found; the same trials give the same, in whatever order.
+
+    Raises
+    ------
+    ValueError
+        If `pools` refuses the trials.
+    """
+    pooled = pools(sorted(trials, key=lambda trial: trial.model))
+    boards, done = [], {}
+    for protocol in [protocol for protocol in PROTOCOLS if protocol in pooled]:
+        models = pooled[protocol]
+        weights = draw(np.zeros(len(next(iter(models.values())).songs), np.int64))
+        tallies = {model: tally(pool) for model, pool in models.items()}
+        scores = {model: score(pool, tallies[model], weights) for model, pool in models.items()}
+        ranked = sorted(scores.values(), key=lambda one: -one.accuracy.value)
+        against = differences(tallies, scores, reference, weights) if reference in models else {}
+        seeds = sorted({seed for pool in models.values() for seed in pool.seeds})
+        boards.append(Board(protocol, tuple(seeds), tuple(ranked), against))
+        done[protocol] = {model: (pool, tallies[model], scores[model]) for model, pool in models.items()}
+    first, by_fragment = done[boards[0].protocol], done.get("fragment", {})
+    ranked_models = [] if boards[0].leaky else [one.model for one in boards[0].scores]
+    return Findings(
+        genres=trials[0].genres,
+        reference=reference,
+        synthetic=any(trial.synthetic for trial in trials),
+        boards=tuple(boards),
+        leaks=tuple(leak(first[model], by_fragment[model]) for model in ranked_models if model in by_fragment),
+    )

@@ -1,0 +1,129 @@
+"""A library, listened to: what can be used, what cannot, and why."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tumbao.analysis.inspect.measure import Measured, measure
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.duplicates import find_copies, same_as
+from tumbao.components.ingest.formats import read_library
+from tumbao.components.ingest.library import Rejected, Song, look_through
+from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
+from tumbao.schema.mel_spec import MelSpec
+
+Levels = Callable[[np.ndarray], np.ndarray]
+"""The front-end for one fragment: samples → levels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is in a library.
+
+    Parameters
+    ----------
+    library : str
+        Name of its folder or list.
+    synthetic : bool
+        Whether it says that its songs are composed, not recorded.
+    genres : tuple of str
+        Those that were looked for.
+    songs : tuple of Measured
+        Usable, in the library's order.
+    rejected : tuple of Rejected
+        All others, sorted by identifier.
+    rejected_per_genre : dict of str to int
+        Genre, also one that was not looked for, → rejected files; empty for no genre.
+    notes : tuple of str
+        See `listing.SongList`.
+    """
+
+    library: str
+    synthetic: bool
+    genres: tuple[str, ...]
+    songs: tuple[Measured, ...]
+    rejected: tuple[Rejected, ...]
+    rejected_per_genre: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> int:
+        """Number of usable songs and rejected files together."""
+        return len(self.songs) + len(self.rejected)
+
+
+def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
+    """Look through a library as a run would, but decode every song at once, and accept genres without a usable one.
+
+    Parameters
+    ----------
+    library : Place
+        A folder or a list of songs, see `layouts.read_library`.
+    genres : sequence of str
+        Songs of others are rejected; none means all that the library names.
+    layout : str
+        One of `layouts.LAYOUTS`.
+    spec : MelSpec
+        Says how long a fragment is.
+
+    Returns
+    -------
+    inspection : Inspection
+        Every file that the library lists stands in `songs` or in `rejected`.
+
+    Raises
+    ------
+    ValueError
+        If the library is not there or makes no sense.
+    """
+    from tumbao.components.ingest import mel  # TensorFlow: seconds that a help text need not spend
+
+    library = library.absolute()
+    listed = read_library(library, layout, genres)
+    entries = listed.entries
+    wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
+    catalog = look_through(library, listed, wanted, spec)
+    progress.start("listen", len(catalog.songs))
+    levels = mel.traced_levels(spec)
+    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
+        outcomes = list(threads.map(lambda song: _listen(song, spec, pool, levels), catalog.songs))
+    songs, unusable = _without_copies(outcomes)
+    rejected = tuple(sorted((*catalog.rejected, *unusable), key=lambda item: item.song))
+    return Inspection(
+        library=library.name,
+        synthetic=catalog.synthetic,
+        genres=wanted,
+        songs=songs,
+        rejected=rejected,
+        rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
+        notes=catalog.notes,
+    )
+
+
+def _listen(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> Measured | Rejected:
+    try:
+        return measure(song, spec, pool, levels)
+    except AudioError as error:
+        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+    finally:
+        progress.advance("listen")
+
+
+def _without_copies(
+    outcomes: Sequence[Measured | Rejected],
+) -> tuple[tuple[Measured, ...], tuple[Rejected, ...]]:
+    measured = [outcome for outcome in outcomes if isinstance(outcome, Measured)]
+    kept = find_copies((one.song.song, one.song.entry, one.fingerprint) for one in measured)
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    for one in measured:
+        if original := kept.get(one.song.song):
+            song, path, entry = one.song.song, one.song.path, one.song.entry
+            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, same_as(original), entry, original))
+    return tuple(one for one in measured if one.song.song not in kept), tuple(rejected)

@@ -1,0 +1,199 @@
+"""The report's figures of results and timings; each function gives a PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
+
+from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, Component, ComponentState, History
+from tumbao.components.evaluation.scores import Scores
+from tumbao.schema.hierarchy import has_subgenres, main_genres
+from tumbao.serving.formatting import duration
+from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
+
+STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
+"""A sign for each state, so that colour is never alone."""
+
+
+def accuracy_by_epoch(history: History, look: Look) -> bytes:
+    """Draw accuracy by epoch for training and validation (the paper's figure 3).
+
+    Parameters
+    ----------
+    history : History
+        The training.
+    look : Look
+        Colours and note.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    train = [epoch.train_accuracy for epoch in history.epochs]
+    val = [epoch.val_accuracy for epoch in history.epochs]
+    return _by_epoch("Accuracy by epoch", train, val, history.best_epoch, look)
+
+
+def loss_by_epoch(history: History, look: Look) -> bytes:
+    """Draw cross-entropy by epoch for training and validation (the paper's figure 4).
+
+    Parameters
+    ----------
+    history : History
+        The training.
+    look : Look
+        Colours and note.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    train = [epoch.train_loss for epoch in history.epochs]
+    val = [epoch.val_loss for epoch in history.epochs]
+    return _by_epoch("Loss by epoch", train, val, history.best_epoch, look)
+
+
+def test_figures(scores: Scores, look: Look) -> bytes:
+    """Draw test loss and accuracy beside the paper's (its figure 5).
+
+    Parameters
+    ----------
+    scores : Scores
+        Figures of the test split.
+    look : Look
+        Colours and note.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    with look.applied():
+        figure = look.figure(WIDTH_INCHES, 3.0)
+        loss, accuracy = figure.subplots(2, 1)
+        _beside_the_paper(loss, "Test loss (lower is better)", scores.loss, PAPER_LOSS, look.theme)
+        loss.set_xlim(0, 1.25 * max(scores.loss, PAPER_LOSS))
+        _beside_the_paper(accuracy, "Test accuracy", scores.accuracy.value, PAPER_ACCURACY, look.theme)
+        accuracy.set_xlim(0, 1.25)
+        accuracy.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        return png(figure)
+
+
+def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look: Look) -> bytes:
+    """Draw the confusion matrix: fragments, and the share of their true genre; lines around the leaves of a genre.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray of int64 [g, g]
+        Rows true, columns predicted.
+    genres : sequence of str
+        Names, length g.
+    look : Look
+        Colours and note.
+
+    Returns
+    -------
+    bytes
+        PNG, wider where there are more genres.
+    """
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    theme, size = look.theme, max(WIDTH_INCHES, 0.55 * len(genres) + 1.0)
+    with look.applied():
+        figure, axes = look.panel("True and predicted genre", size + 0.1, size)
+        axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", [theme.panel, theme.first]), vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = theme.panel if shares[row, column] > 0.55 else theme.ink if count else theme.muted
+            axes.text(column, row - 0.12, str(count), ha="center", va="center", weight="bold", color=colour)
+            share = f"{shares[row, column]:.0%}"
+            axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=7.5, color=colour)
+        ticks = range(len(genres))
+        axes.set_xticks(ticks, genres, rotation=35, ha="right", rotation_mode="anchor", color=theme.ink)
+        axes.set_yticks(ticks, genres, color=theme.ink)
+        axes.set_xticks(np.arange(len(genres) + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(len(genres) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", linewidth=1.5)
+        for border in _borders(genres):
+            axes.axhline(border, color=theme.ink, linewidth=1.2)
+            axes.axvline(border, color=theme.ink, linewidth=1.2)
+        axes.tick_params(which="both", length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        return png(figure)
+
+
+def _borders(leaves: Sequence[str]) -> list[float]:
+    """Tell between which rows one genre's leaves end and another's begin; nowhere without sub-genres."""
+    main = main_genres(leaves) if has_subgenres(leaves) else ()
+    return [place + 0.5 for place, (genre, other) in enumerate(pairwise(main)) if genre != other]
+
+
+def timings(components: Sequence[Component], look: Look) -> bytes:
+    """Draw how long each component took.
+
+    Parameters
+    ----------
+    components : sequence of Component
+        The components in the order in which they run.
+    look : Look
+        Colours and note.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    theme = look.theme
+    colours = {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.muted}
+    seconds = [component.seconds for component in components]
+    names = [component.name for component in components]
+    with look.applied():
+        figure, axes = look.panel("Time of each component", 0.9 + 0.24 * len(components))
+        bars = axes.barh(range(len(names)), seconds, height=0.62, color=[colours[c.state] for c in components])
+        words = [
+            f"{STATE_SIGNS[c.state]} {duration(c.seconds) if c.state in ('ran', 'failed') else c.state}"
+            for c in components
+        ]
+        axes.bar_label(bars, words, padding=4, fontsize=8)
+        axes.set_yticks(range(len(names)), names, color=theme.ink)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.6 * max([*seconds, 1e-9]))
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines["bottom"].set_visible(False)
+        return png(figure)
+
+
+def _by_epoch(title: str, train: Sequence[float], val: Sequence[float], best: int, look: Look) -> bytes:
+    epochs = range(1, len(train) + 1)
+    with look.applied():
+        figure, axes = look.panel(title, 2.7)
+        axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
+        axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
+        axes.plot(epochs, val, "s--", color=look.theme.second, label="validation")
+        axes.set_xlabel(f"epoch (shaded: the best, {best}, whose weights were kept)")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axes.set_xlim(0.6, len(train) + 0.4)
+        axes.margins(y=0.12)
+        axes.grid(axis="y")
+        axes.legend(frameon=False, loc="best")
+        return png(figure)
+
+
+def _beside_the_paper(axes: Axes, title: str, ours: float, paper: float, theme: Theme) -> None:
+    axes.set_title(title)
+    bars = axes.barh([0, 1], [ours, paper], height=0.6, color=[theme.first, theme.muted])
+    axes.bar_label(bars, [f"{ours:.4f}", f"{paper:.4f}"], padding=4)
+    axes.set_yticks([0, 1], ["this run", "the paper"], color=theme.ink)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.grid(axis="x")
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,117 @@
+"""The report as one self-contained page, with its figures beside it as PNG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tumbao.analysis.report import figures, song_figures
+from tumbao.analysis.report.graph_figure import graph_figure
+from tumbao.analysis.report.mel_figure import mel_figure
+from tumbao.analysis.report.search_figure import search_figure
+from tumbao.analysis.report.search_finding import finding
+from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData
+from tumbao.components.evaluation.scores import Scores, scores
+from tumbao.components.evaluation.verdict import verdict
+from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.schema.record import SPLITS
+from tumbao.serving.page import data_uri, template, write_page
+from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look
+
+SYNTHETIC_NOTE = "synthetic library"
+LEAKY_NOTE = "leaky split (by fragment)"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it.
+
+    Parameters
+    ----------
+    light, dark : str
+        The PNG as data URI, for a light and for a dark page.
+    width : int
+        Its own width, in the page's pixels.
+    note : str
+        What stands at its foot; may be empty.
+    """
+
+    light: str
+    dark: str
+    width: int
+    note: str
+
+
+def write_report(data: ReportData, out_dir: Path) -> Path:
+    """Write a run's report: ``index.html``, which needs no other file, and ``figures/*.png``.
+
+    Parameters
+    ----------
+    data : ReportData
+        Everything about the run, as far as it came.
+    out_dir : pathlib.Path
+        Folder to write to; made if it is not there.
+
+    Returns
+    -------
+    pathlib.Path
+        The page. It is complete or not there: nothing half-written is ever seen under its name.
+    """
+    tested = scores(data.evaluation) if data.evaluation else None
+    pictures = {}
+    for name, note, draw in _drawings(data, tested):
+        light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
+        write_whole(out_dir / "figures" / f"{name}.png", light)
+        pictures[name] = Picture(
+            data_uri("image/png", light), data_uri("image/png", dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note
+        )
+    page = template(Path(__file__).parent).render(
+        data=data,
+        tested=tested,
+        songs=data.songs,
+        searched=finding(data.search) if data.search else None,
+        verdict=verdict(data),
+        pictures=pictures,
+        mel_names=[_mel_name(i, sample.genre) for i, sample in enumerate(data.samples, start=1)],
+        splits=SPLITS,
+        paper_loss=PAPER_LOSS,
+        paper_accuracy=PAPER_ACCURACY,
+    )
+    index = out_dir / "index.html"
+    write_page(index, page)
+    return index
+
+
+def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+    """Give each figure that the run allows: name, note and function."""
+    library = SYNTHETIC_NOTE if data.run.synthetic else ""
+    measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))
+    for i, sample in enumerate(data.samples, start=1):
+        yield _mel_name(i, sample.genre), library, partial(mel_figure, sample, data.mel_spec)
+    if data.search:
+        yield "search", measured, partial(search_figure, data.search)
+    if data.history:
+        yield "accuracy", measured, partial(figures.accuracy_by_epoch, data.history)
+        yield "loss", measured, partial(figures.loss_by_epoch, data.history)
+    if tested and data.evaluation:
+        yield "test", measured, partial(figures.test_figures, tested)
+        yield "confusion", measured, partial(figures.confusion_matrix, tested.confusion, data.evaluation.genres)
+        if tested.main:
+            names = [row.genre for row in tested.main.genres]
+            yield "confusion-genres", measured, partial(figures.confusion_matrix, tested.main.confusion, names)
+    if data.songs:
+        yield "reliability", measured, partial(song_figures.reliability_diagram, data.songs)
+        yield "coverage", measured, partial(song_figures.accuracy_by_coverage, data.songs)
+    yield "graph", library, partial(graph_figure, data.components, data.edges)
+    yield "timings", library, partial(figures.timings, data.components)
+
+
+def _mel_name(number: int, genre: str) -> str:
+    return f"mel-{number}-{re.sub(r'[^a-z0-9]+', '-', genre.lower())}"
+
+
+def _pixels_wide(png: bytes) -> int:
+    return int.from_bytes(png[16:20], "big")  # the PNG header's width

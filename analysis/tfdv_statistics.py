@@ -1,0 +1,94 @@
+"""Statistics by TensorFlow Data Validation, of tables that are made here; its own files and its own view.
+
+TFDV is imported where it is needed: it brings TensorFlow and Beam with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+
+from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.serving.page import write_page
+
+QUANTILES = 20
+"""Buckets of a quantile histogram; TFDV's own 10 leave too much to the two outermost, which one outlier stretches."""
+
+VIEW_NEEDS = "cdnjs.cloudflare.com and raw.githubusercontent.com"
+"""Where TFDV's view loads Facets from when it is opened."""
+
+
+def statistics_of(columns: Mapping[str, np.ndarray | Sequence[Any]]) -> Any:
+    """Compute statistics here, without a Beam pipeline and in this process.
+
+    Parameters
+    ----------
+    columns : mapping of str to numpy.ndarray or sequence
+        Name → numbers, strings or booleans, equally many in each; NaN and None are missing values.
+
+    Returns
+    -------
+    statistics : DatasetFeatureStatisticsList
+        One dataset.
+    """
+    import pandas as pd  # type: ignore[import-untyped]
+    import tensorflow_data_validation as tfdv
+
+    options = tfdv.StatsOptions(num_quantiles_histogram_buckets=QUANTILES)
+    return tfdv.generate_statistics_from_dataframe(pd.DataFrame(columns), options, n_jobs=1)
+
+
+def write_statistics(statistics: Any, file: Path) -> None:
+    """Write statistics as text.
+
+    Parameters
+    ----------
+    statistics : DatasetFeatureStatisticsList
+        What to write.
+    file : pathlib.Path
+        ``tfdv.load_statistics(file)`` reads it.
+    """
+    write_whole(file, text_format.MessageToString(statistics).encode())
+
+
+def write_view(statistics: Any, file: Path, title: str) -> None:
+    """Write TFDV's own view of statistics: a page that holds them and loads Facets, which draws them, from the web.
+
+    Parameters
+    ----------
+    statistics : DatasetFeatureStatisticsList
+        What to show.
+    file : pathlib.Path
+        The page.
+    title : str
+        Its title, plain text.
+    """
+    import jinja2
+    from tensorflow_data_validation.utils import display_util
+
+    page = jinja2.Environment(autoescape=True).from_string(_VIEW)
+    view = display_util.get_statistics_html(statistics, lhs_name=title)
+    write_page(file, page.render(title=title, view=view, needs=VIEW_NEEDS, beside=f"{file.stem}.pbtxt"))
+
+
+_VIEW = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>TFDV: {{ title }}</title>
+<style>body { margin: 1rem; font: 15px/1.5 system-ui, sans-serif; } iframe { border: 0; min-height: 80vh; }</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p>TensorFlow Data Validation's own view. It loads Facets from {{ needs }}; where these cannot be reached, nothing is
+drawn below. The numbers themselves stand in {{ beside }}.</p>
+{{ view | safe }}
+</body>
+</html>
+"""

@@ -1,0 +1,43 @@
+"""AnomalyGate: ExampleValidator only writes down what is wrong with the data; this ends the run."""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import v1 as tfx
+from tfx.types import artifact_utils
+
+from tumbao.components.ingest.paths import place
+
+
+class DataAnomalyError(RuntimeError):
+    """The records are not as the schema says."""
+
+
+@tfx.dsl.components.component
+def AnomalyGate(  # noqa: N802 - TFX names components so
+    anomalies: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ExampleAnomalies],
+) -> None:
+    """End the run where the records differ from the schema.
+
+    Parameters
+    ----------
+    anomalies : ExampleAnomalies
+        Output of ExampleValidator.
+
+    Raises
+    ------
+    DataAnomalyError
+        Names split, feature and what is wrong with it.
+    """
+    lines = []
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        differences = place(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb").read_bytes()
+        found = anomalies_pb2.Anomalies.FromString(differences)
+        if found.data_missing:
+            lines.append(f"  {split}: holds no records")
+        lines += [f"  {split}, {feature}: {info.description}" for feature, info in sorted(found.anomaly_info.items())]
+    if lines:
+        raise DataAnomalyError(
+            "The records are not as schema/schema.pbtxt says, so nothing was trained on them:\n"
+            + "\n".join(lines)
+            + "\nMend the library (the report lists its songs) or, if the genres are others, name them with --genres."
+        )

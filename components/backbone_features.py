@@ -1,0 +1,137 @@
+"""BackboneFeatures: a model's frozen trunk runs over every record once, and its output is kept."""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from tfx import v1 as tfx
+from tfx.types import artifact_utils
+
+from tumbao.components.ingest import progress, records
+from tumbao.schema.record import IMAGE, SPLITS
+from tumbao.trainer.augment import mask_seed, spec_augment
+from tumbao.trainer.backbones import TRUNKS
+from tumbao.trainer.vgg16 import Policy
+from tumbao.trainer.weights import weights_file
+
+BATCH = 8
+"""Images in one call of the trunk: more gains nothing on a CPU."""
+
+
+@functools.lru_cache(maxsize=1)
+def _infer(trunk: str, weights: str, policy: Policy) -> Any:
+    """Load the trunk once a process, whatever Beam does with its workers."""
+    model = TRUNKS[trunk].build(weights_file(weights), policy)
+    return tf.function(lambda images: model(images, training=False))
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+def _parse(serialized: tf.Tensor) -> tf.Tensor:
+    return records.parse_images(serialized)
+
+
+class ExamplesToFeatures(beam.DoFn):
+    """Replace the images of a batch of records by the trunk's output.
+
+    Parameters
+    ----------
+    trunk : str
+        A name of `TRUNKS`.
+    weights : str
+        File of its weights; empty for random ones.
+    policy : str
+        Keras' dtype policy for the computation.
+    copies : int
+        Masked copies of each record beside it, see `augment.spec_augment`.
+    """
+
+    def __init__(self, trunk: str, weights: str, policy: Policy, copies: int = 0) -> None:
+        self._trunk = trunk
+        self._weights = weights
+        self._policy = policy
+        self._copies = copies
+
+    def process(self, batch: list[bytes]) -> Iterator[bytes]:
+        """Compute one batch.
+
+        Parameters
+        ----------
+        batch : list of bytes
+            Serialized records with images.
+
+        Yields
+        ------
+        record : bytes
+            The same records with the trunk's output in place of the image, then those of the copies.
+        """
+        images = _parse(tf.constant(batch))
+        for copy in range(1 + self._copies):
+            shown = [self._masked(*one, copy) for one in zip(images, batch, strict=True)] if copy else images
+            features = tf.cast(_infer(self._trunk, self._weights, self._policy)(tf.stack(shown)), tf.float32).numpy()
+            for serialized, output in zip(batch, features, strict=True):
+                example = records.to_feature_example(tf.train.Example.FromString(serialized), output)
+                yield example.SerializeToString(deterministic=True)
+            progress.advance("features", len(batch))
+
+    def _masked(self, image: tf.Tensor, serialized: bytes, copy: int) -> tf.Tensor:
+        (png,) = tf.train.Example.FromString(serialized).features.feature[IMAGE].bytes_list.value
+        return spec_augment(image, mask_seed(png, copy), TRUNKS[self._trunk].mel_spec)
+
+
+@tfx.dsl.components.component(use_beam=True)
+def BackboneFeatures(  # noqa: N802 - TFX names components so
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    features: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Examples],
+    trunk: tfx.dsl.components.Parameter[str],
+    weights: tfx.dsl.components.Parameter[str],
+    augment: tfx.dsl.components.Parameter[int],
+    policy: tfx.dsl.components.Parameter[str],
+    code: tfx.dsl.components.Parameter[str],
+    beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Run the frozen trunk over all splits.
+
+    Parameters
+    ----------
+    examples : Examples
+        Records with mel images.
+    features : Examples
+        Written: the same records with the trunk's float16 output, those of train with their masked copies.
+    trunk : str
+        A name of `TRUNKS`.
+    weights : str
+        File of its weights; empty for random ones.
+    augment : int
+        Masked copies of each training record.
+    policy : str
+        Keras' dtype policy for the computation.
+    code : str
+        Hash of the source this depends on; not read here, it is part of TFX's cache key.
+    beam_pipeline : beam.Pipeline
+        Given by TFX.
+    """
+    features.split_names = examples.split_names
+    for key in ("payload_format", "file_format"):
+        features.set_string_custom_property(key, examples.get_string_custom_property(key))
+    copies = {split: augment if split == "train" else 0 for split in SPLITS}
+    patterns = {split: f"{artifact_utils.get_split_uri([examples], split)}/*.gz" for split in SPLITS}
+    counts = {split: _count(pattern) * (1 + copies[split]) for split, pattern in patterns.items()}
+    progress.start("features", sum(counts.values()))
+    with beam_pipeline as pipeline:
+        for split, pattern in patterns.items():
+            target = f"{artifact_utils.get_split_uri([features], split)}/data_tfrecord"
+            _ = (
+                pipeline
+                | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
+                | f"Batch[{split}]" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
+                | f"Trunk[{split}]" >> beam.ParDo(ExamplesToFeatures(trunk, weights, policy, copies[split]))
+                | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
+            )
+
+
+def _count(pattern: str) -> int:
+    files = tf.io.gfile.glob(pattern)
+    return sum(1 for _ in tf.data.TFRecordDataset(files, compression_type="GZIP"))

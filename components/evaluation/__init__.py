@@ -1,0 +1,1 @@
+"""What the evaluator, the export and the report share: the gate, scores, intervals, parity."""

@@ -1,0 +1,213 @@
+"""What a model must reach on the test split: the configuration of TFMA's Evaluator.
+
+Thresholds are on accuracy: over the whole split, and in the slice of each genre, where accuracy is that genre's recall.
+The change against the latest blessed model is looked at over the whole split only: a genre's slice may be a handful of
+fragments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.writers import eval_config_writer
+
+from tumbao.components.evaluation.run_data import GateRow
+from tumbao.schema import record
+from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
+
+ACCURACY = "sparse_categorical_accuracy"
+LOSS = "sparse_categorical_crossentropy"
+OVERALL = "overall"
+
+
+def eval_config(
+    genres: Sequence[str], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
+) -> tfma.EvalConfig:
+    """Configure the Evaluator.
+
+    Parameters
+    ----------
+    genres : sequence of str
+        The run's genres, in the order of the labels.
+    min_accuracy : float
+        Lowest accuracy over the test split, in 0..1.
+    min_recall : float
+        Lowest recall of each genre, in 0..1.
+    max_accuracy_drop : float
+        By how much the accuracy may be lower than the latest blessed model's, in 0..1.
+
+    Returns
+    -------
+    config : tfma.EvalConfig
+        Accuracy, cross-entropy, confusion matrix, and precision, recall and F1 of each genre against all others (at a
+        probability of 0.5); overall and by genre. Intervals over songs are SongEvaluation's.
+    """
+    overall = tfma.SlicingSpec()
+    each_genre = [tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in genres]
+    thresholds = [
+        tfma.PerSliceMetricThreshold(
+            slicing_specs=[overall],
+            threshold=tfma.MetricThreshold(
+                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_accuracy}),
+                change_threshold=tfma.GenericChangeThreshold(
+                    direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop}
+                ),
+            ),
+        ),
+        tfma.PerSliceMetricThreshold(
+            slicing_specs=each_genre,
+            threshold=tfma.MetricThreshold(
+                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_recall})
+            ),
+        ),
+    ]
+    everywhere = tfma.MetricsSpec(
+        metrics=[
+            tfma.MetricConfig(class_name="SparseCategoricalAccuracy", per_slice_thresholds=thresholds),
+            tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+            tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+            tfma.MetricConfig(class_name="ExampleCount"),
+        ]
+    )
+    one_against_all = tfma.MetricsSpec(
+        metrics=[tfma.MetricConfig(class_name=name) for name in ("Precision", "Recall", "F1Score")],
+        binarize=tfma.BinarizationOptions(class_ids={"values": range(len(genres))}),
+    )
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name=EXAMPLES,
+                label_key=record.LABEL,
+                prediction_key=PROBABILITIES,
+                model_type=tfma.constants.TF_GENERIC,
+            )
+        ],
+        slicing_specs=[overall, *each_genre],
+        metrics_specs=[everywhere, one_against_all],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One metric of one slice.
+
+    Parameters
+    ----------
+    value : float
+        The candidate's.
+    baseline : float or None
+        The latest blessed model's, where there is one.
+    """
+
+    value: float
+    baseline: float | None
+
+
+def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
+    """Read a metric from an evaluation.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+    metric : str
+        `ACCURACY` or `LOSS`.
+
+    Returns
+    -------
+    figures : dict of str to Figure
+        By genre, and under `OVERALL` for the whole split.
+    """
+    values: dict[str, dict[str, float]] = {}
+    for slice_metrics in tfma.load_metrics(evaluation):
+        name = _name(slice_metrics.slice_key)
+        for item in slice_metrics.metric_keys_and_values:
+            if item.key.name == metric and not item.key.is_diff:
+                kind = item.value.WhichOneof("type")
+                number = item.value.double_value if kind == "double_value" else item.value.bounded_value.value
+                model = item.key.model_name or tfma.constants.CANDIDATE_KEY
+                values.setdefault(name, {})[model] = number.value
+    return {
+        name: Figure(models[tfma.constants.CANDIDATE_KEY], models.get(tfma.constants.BASELINE_KEY))
+        for name, models in values.items()
+    }
+
+
+def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
+    """Read every threshold that the Evaluator looked at, and what it found.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+
+    Returns
+    -------
+    rows : tuple of GateRow
+        In the order of the configuration. Which ones failed is read, not computed.
+    """
+    config = eval_config_writer.load_eval_run(evaluation)[0]
+    thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
+    figures, failures = read_figures(evaluation, ACCURACY), read_failures(evaluation)
+    failed = {(row.slice_name, row.kind) for row in failures}
+    rows = []
+    for key, slices in thresholds.items():
+        if key.model_name not in ("", tfma.constants.CANDIDATE_KEY):
+            continue  # the baseline is held to nothing
+        for spec, threshold in slices:
+            name = dict(spec.feature_values).get(record.GENRE, OVERALL) if spec else OVERALL
+            wrapped = "change_threshold" if key.is_diff else "value_threshold"
+            row = _row(name, tfma.MetricThreshold(**{wrapped: threshold}), figures.get(name), passed=True)
+            rows.append(dataclasses.replace(row, passed=(name, row.kind) not in failed))
+    known = {(row.slice_name, row.kind) for row in rows}
+    rows += [row for row in failures if (row.slice_name, row.kind) not in known]
+    return tuple(sorted(rows, key=lambda row: row.slice_name != OVERALL))
+
+
+def read_failures(evaluation: str) -> tuple[GateRow, ...]:
+    """Read the thresholds that the Evaluator found missed.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+
+    Returns
+    -------
+    rows : tuple of GateRow
+        None of them is passed. A value is NaN where there was nothing to measure, as for a genre without fragments.
+    """
+    figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
+    return tuple(_failures(result, figures))
+
+
+def _failures(result: Any, figures: dict[str, Figure]) -> Iterator[GateRow]:
+    for one in result.metric_validations_per_slice:
+        name = _name(one.slice_key)
+        for failure in one.failures:
+            yield _row(name, failure.metric_threshold, figures.get(name), passed=False)
+    for spec in result.missing_slices:
+        name = dict(spec.feature_values).get(record.GENRE, OVERALL)
+        yield GateRow(_metric(name), name, math.nan, math.nan, "lower bound", None, False)
+
+
+def _row(name: str, threshold: Any, figure: Figure | None, *, passed: bool) -> GateRow:
+    value = math.nan if figure is None else figure.value
+    if threshold.HasField("change_threshold"):
+        bound, baseline = threshold.change_threshold.absolute.value, figure.baseline if figure else None
+        return GateRow(_metric(name), name, value, bound, "change against baseline", baseline, passed)
+    return GateRow(_metric(name), name, value, threshold.value_threshold.lower_bound.value, "lower bound", None, passed)
+
+
+def _metric(name: str) -> str:
+    """Name the metric: the accuracy in the slice of a genre is its recall."""
+    return "accuracy" if name == OVERALL else "recall"
+
+
+def _name(key: Any) -> str:
+    keys = key.single_slice_keys
+    return keys[0].bytes_value.decode() if keys else OVERALL

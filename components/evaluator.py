@@ -1,0 +1,44 @@
+"""Evaluator: TFX's own, which takes a baseline that is not there for none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx import v1 as tfx
+from tfx.components.evaluator import executor
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
+
+from tumbao.components.served_baseline import has_model
+
+
+class EvaluatorExecutor(executor.Executor):
+    """Evaluates; against a baseline where there is one."""
+
+    def Do(  # noqa: N802 - TFX names it so
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluate.
+
+        Parameters
+        ----------
+        input_dict : dict of str to list of Artifact
+            As for TFX's own; a baseline model may be an empty folder.
+        output_dict : dict of str to list of Artifact
+            `evaluation` and `blessing`.
+        exec_properties : dict of str to Any
+            As for TFX's own.
+        """
+        found = [model for model in input_dict.get(BASELINE_MODEL_KEY, []) if has_model(model)]
+        others = {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
+        super().Do(others | ({BASELINE_MODEL_KEY: found} if found else {}), output_dict, exec_properties)
+
+
+class Evaluator(tfx.components.Evaluator):
+    """TFX's Evaluator with our executor."""
+
+    EXECUTOR_SPEC = BeamExecutorSpec(EvaluatorExecutor)

@@ -1,0 +1,159 @@
+"""EdgeExport: the trained SavedModel with everything that a device needs under its `assets.extra/`."""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.component import IngestedSongs
+from tumbao.components.ingest.manifest import json_lines
+from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.record_reader import spread
+from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.serving.metadata_zip import embed
+from tumbao.serving.model_info import (
+    ARCHITECTURE_FILE,
+    ASSETS_FOLDER,
+    AUDIO_FILE,
+    CLASSIFIER_FILES,
+    FRONTEND_FILE,
+    INFO_FILE,
+    LABELS_FILE,
+    ModelFile,
+    ModelInfo,
+    Split,
+    TrainingData,
+    preferred,
+)
+from tumbao.serving.parity_vectors import write_vectors
+from tumbao.serving.tflite import convert
+from tumbao.serving.warmup import write_warmup
+
+CALIBRATION_IMAGES = 25
+"""Images of the training split that give the full-integer model its ranges, taken from all genres in turn."""
+
+
+@tfx.dsl.components.component
+def EdgeExport(  # noqa: N802 - TFX names components so
+    trained: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
+    evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    figures: tfx.dsl.components.InputArtifact[SongFigures],
+    model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
+    manifests: tfx.dsl.components.Parameter[str],
+    mel_spec: tfx.dsl.components.Parameter[str],
+    weights_source: tfx.dsl.components.Parameter[str],
+    precisions: tfx.dsl.components.Parameter[str],
+    code: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Convert to TFLite and describe the model.
+
+    Parameters
+    ----------
+    trained : Model
+        The Trainer's SavedModel.
+    examples : Examples
+        Records with mel images; those of the training split calibrate the full-integer model.
+    ingested : IngestedSongs
+        What was trained on.
+    evaluation : ModelEvaluation
+        The Evaluator's figures.
+    figures : SongFigures
+        SongEvaluation's, with calibration and familiarity.
+    model : Model
+        Written: the SavedModel with `assets.extra/`.
+    manifests : str
+        Folder of `catalog.write_manifests`.
+    mel_spec : str
+        The front-end's parameters as JSON.
+    weights_source : str
+        Digest of the trunk's weights, or `random`.
+    precisions : str
+        Keys of `CLASSIFIER_FILES`, with spaces between.
+    code : str
+        Hash of the source this depends on.
+    """
+    spec = MelSpec(**json.loads(mel_spec))
+    target = path_utils.serving_model_dir(model.uri)
+    io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
+    genres = json.loads(place(f"{manifests}/catalog.json").read_bytes())["genres"]
+    images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES, len(genres))
+    wanted = precisions.split()
+    progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 3)
+    with tempfile.TemporaryDirectory(prefix="tumbao-edge-") as scratch:
+        assets = Path(scratch)
+        convert(target, assets, images, spec, lambda: progress.advance("convert"), wanted)
+        versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
+        versions |= {"code_digest": code, "backbone_weights": weights_source}
+        info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
+        found = read_song_metrics(figures.uri)
+        info = dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity)
+        dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
+        write_vectors(assets, spec, info.genres)
+        fileio.copy(f"{target}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}", str(assets / ARCHITECTURE_FILE))
+        io_utils.copy_dir(str(assets), f"{target}/{ASSETS_FOLDER}")
+    write_warmup(target, spec)
+    progress.advance("convert")
+
+
+def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:
+    library = json.loads(place(f"{manifests}/catalog.json").read_bytes())
+    songs = json_lines(ingested)
+    fragments: Counter[str] = Counter()
+    for song in songs:
+        fragments[song["split"]] += song["fragments"]
+    return ModelInfo(
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        genres=tuple(library["genres"]),
+        mel=spec,
+        training_data=TrainingData(
+            synthetic=library["synthetic"],
+            library=library["library"],
+            catalog_digest=Path(manifests).name,
+            songs={
+                split: len({song["song"] for song in songs if song["split"] == split and song["fragments"]})
+                for split in SPLITS
+            },
+            fragments={split: fragments[split] for split in SPLITS},
+        ),
+        split=Split(library["protocol"], library["leaky"], library["seed"]),
+        metrics={
+            f"test_{name}": read_figures(evaluation, metric)[OVERALL].value
+            for name, metric in (("accuracy", ACCURACY), ("loss", LOSS))
+        },
+        files={},
+        versions=versions,
+    )
+
+
+def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str, ModelFile]:
+    """Put labels and parameters into every .tflite; inside, model.json says nothing of files."""
+    info.write(assets)
+    texts = {name: (assets / name).read_text(encoding="utf-8") for name in (LABELS_FILE, INFO_FILE)}
+    files = {
+        "frontend": (FRONTEND_FILE, "float32"),
+        **{precision: (CLASSIFIER_FILES[precision], precision) for precision in precisions},
+        "audio": (AUDIO_FILE, preferred(precisions)),
+    }
+    described = {}
+    for key, (name, precision) in files.items():
+        content = embed((assets / name).read_bytes(), texts)
+        (assets / name).write_bytes(content)
+        described[key] = ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), precision)
+    return described

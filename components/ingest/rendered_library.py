@@ -1,0 +1,141 @@
+"""A library, drawn: every fragment of every song once, whatever splits are made of it afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tumbao.components.ingest import duplicates, progress, song_cache
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.library import Catalog, Rejected, Song, require_few_failures
+from tumbao.components.ingest.render import Rendered, Renderer
+from tumbao.components.ingest.song_cache import SongCache
+from tumbao.schema.errors import UserError
+from tumbao.schema.mel_spec import MelSpec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Library:
+    """Fragments in the order of the catalog.
+
+    Parameters
+    ----------
+    genres : tuple of str
+        The genres, in the order of the labels.
+    songs : tuple of str
+        The song of each fragment, length n.
+    labels : np.ndarray [shape=(n,), dtype=int64]
+        The genre's index.
+    numbers : np.ndarray [shape=(n,), dtype=int64]
+        Number of the fragment in its song, from 0.
+    starts : np.ndarray [shape=(n,), dtype=float64]
+        Where it begins in its file, in seconds.
+    files : tuple of str
+        The file that it comes from.
+    archives : tuple of str
+        The archive with the song's images.
+    members : tuple of int
+        The image's number in there.
+    artists : mapping of str to str
+        The artist of each song; may be empty.
+    rejected : tuple of Rejected
+        Songs that are not used, with the reason.
+    """
+
+    genres: tuple[str, ...]
+    songs: tuple[str, ...]
+    labels: np.ndarray
+    numbers: np.ndarray
+    starts: np.ndarray
+    files: tuple[str, ...]
+    archives: tuple[str, ...]
+    members: tuple[int, ...]
+    artists: Mapping[str, str]
+    rejected: tuple[Rejected, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Songs, labels and numbers of all fragments as a digest; their sound is not part of it."""
+        named = [self.genres, self.songs, self.labels.tolist(), self.numbers.tolist()]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+
+    def images(self) -> Iterator[bytes]:
+        """Read the mel images.
+
+        Yields
+        ------
+        png : bytes
+            One for each fragment.
+        """
+        archive, images = "", dict[int, bytes]()
+        for path, member in zip(self.archives, self.members, strict=True):
+            if path != archive:
+                archive, images = path, dict(song_cache.images(path))
+            yield images[member]
+
+
+def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> Library:
+    """Draw what is not drawn yet, and list all fragments.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The library, looked through.
+    genres : sequence of str
+        The run's genres, in the order of the labels.
+    spec : MelSpec
+        The front-end's parameters.
+    cache : str
+        Folder of the `SongCache`.
+
+    Returns
+    -------
+    library : Library
+        Of songs that are the same recording, one is kept.
+    """
+    with SongCache(cache).in_use():
+        parts = _rendered(catalog, spec, cache)
+    fingerprints = [
+        (song.song, song.entry, duplicates.from_text(part.metadata.fingerprint))
+        for song, part in parts
+        if part.metadata
+    ]
+    left_out = duplicates.find_copies(sorted(fingerprints, key=lambda one: one[:2]))
+    rejected = list(catalog.rejected)
+    rows: list[tuple[str, int, int, float, str, str, int]] = []
+    firsts: dict[str, int] = {}
+    for song, part in parts:
+        if part.metadata is None:
+            rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
+        elif original := left_out.get(song.song):
+            detail = duplicates.same_as(original)
+            rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry, original))
+        else:
+            first, label = firsts.get(song.song, 0), genres.index(song.genre)
+            for index in part.metadata.fragments:
+                start = song.start_seconds + index * spec.fragment_seconds
+                rows.append((song.song, label, first + index, start, song.path, part.archive, index))
+            firsts[song.song] = first + max(part.metadata.fragments, default=-1) + 1
+    require_few_failures(catalog.found, rejected)
+    if not rows:
+        raise UserError("Expected a library with at least one fragment that is not silent. Received: none.")
+    songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
+    numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
+    artists = {song.song: song.artist for song in catalog.songs}
+    return Library(tuple(genres), songs, *numbered, files, archives, members, artists, tuple(rejected))
+
+
+def _rendered(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, Rendered]]:
+    progress.start("decode", len(catalog.songs))
+    with Renderer(spec, cache) as renderer:
+        futures = [renderer.submit(song.part, song.sha256) for song in catalog.songs]
+        rendered = []
+        for song, future in zip(catalog.songs, futures, strict=True):
+            rendered.append((song, future.result()))
+            progress.advance("decode")
+    return rendered

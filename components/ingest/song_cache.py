@@ -1,0 +1,256 @@
+"""Songs that are decoded and rendered, kept: a run that was killed, or a library that grew, decodes only what is new.
+
+A song is a ZIP file of its mel images, which any viewer shows, and `song.json` with what is known of it. It stands
+under its own name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import shutil
+import tempfile
+import time
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import tensorflow as tf
+
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.paths import is_remote
+
+_DESCRIPTION = "song.json"
+_UNFINISHED = ".unfinished"
+_LOCK_FILE = "lock"
+_DAY_SECONDS = 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class SongMetadata:
+    """What is known of a song after it was rendered.
+
+    Parameters
+    ----------
+    seconds : float
+        How much could be decoded.
+    declared_seconds : float or None
+        Length that the file's header declares.
+    truncated : bool
+        The file breaks off.
+    padded : bool
+        Shorter than a fragment: silence was added.
+    silent : int
+        How many fragments were left out since nothing is heard in them.
+    fragments : sequence of int
+        Numbers of the others.
+    fingerprint : str
+        See `copies.to_text`.
+    """
+
+    seconds: float
+    declared_seconds: float | None
+    truncated: bool
+    padded: bool
+    silent: int
+    fragments: Sequence[int]
+    fingerprint: str
+
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, tf.errors.OpError)
+"""What reading a file raises that is not a whole song's."""
+
+
+class SongCacheError(RuntimeError):
+    """The song cache cannot be written, which is no fault of a song."""
+
+
+class SongCache:
+    """A folder of drawn songs.
+
+    Parameters
+    ----------
+    folder : str
+        A path, or an address in a bucket. Everything in it comes from the same code and the same `MelSpec`.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def path(self, part: Part, sha256: str) -> str:
+        """Say where a song stands.
+
+        Parameters
+        ----------
+        part : Part
+            What of the file is the song.
+        sha256 : str
+            Hash of the file's bytes, hexadecimal.
+
+        Returns
+        -------
+        path : str
+            Whether or not it is there.
+        """
+        end = "" if part.end_seconds is None else part.end_seconds
+        return f"{self._folder}/{sha256[:2]}/{sha256}_{part.start_seconds}_{end}.zip"
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[zipfile.ZipFile]:
+        """Write a song; it is there when the context ends without an error.
+
+        Parameters
+        ----------
+        path : str
+            From `path`.
+
+        Yields
+        ------
+        song : zipfile.ZipFile
+            For `add_image` and, once, `add_description`.
+
+        Raises
+        ------
+        SongCacheError
+            If it cannot be written; also of an OSError that is raised in the context.
+        """
+        unfinished = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
+        try:
+            with tempfile.TemporaryFile() as file:
+                with zipfile.ZipFile(file, "w") as song:
+                    yield song
+                file.seek(0)
+                _copy(file, unfinished, path)
+        except OSError as error:
+            raise SongCacheError(f"The song cache cannot be written: {path}: {error}") from error
+
+    def sweep(self) -> None:
+        """Delete what killed runs left unfinished, unless somebody is writing; for the run that holds the workspace."""
+        remote = is_remote(self._folder)  # where no lock tells who is writing, but age does
+        with contextlib.nullcontext(True) if remote else self._locked(fcntl.LOCK_EX) as alone:
+            for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}") if alone else ():
+                if not remote or time.time() - tf.io.gfile.stat(unfinished).mtime_nsec / 1e9 > _DAY_SECONDS:
+                    tf.io.gfile.remove(unfinished)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `sweep` from deleting what is written in the context, in this process or in one that it starts."""
+        if is_remote(self._folder):
+            yield
+            return
+        Path(self._folder).mkdir(parents=True, exist_ok=True)
+        with self._locked(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, kind: int) -> Iterator[bool]:
+        """Tell whether the lock was got; the system lets it go when the process ends, however it ends."""
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(Path(self._folder, _LOCK_FILE).open("w"))
+                fcntl.flock(file, kind | (fcntl.LOCK_NB if kind == fcntl.LOCK_EX else 0))
+            except OSError:  # held, no such folder, or a file system without locks
+                yield False
+            else:
+                yield True
+
+
+def _copy(file: IO[bytes], unfinished: str, path: str) -> None:
+    try:
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        with tf.io.gfile.GFile(unfinished, "wb") as target:
+            shutil.copyfileobj(file, target)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def add_image(song: zipfile.ZipFile, index: int, png: bytes) -> None:
+    """Add a fragment to a song.
+
+    Parameters
+    ----------
+    song : zipfile.ZipFile
+        From `SongCache.writing`.
+    index : int
+        Number of the fragment.
+    png : bytes
+        Its mel image.
+    """
+    song.writestr(f"{index:05}.png", png)
+
+
+def add_description(song: zipfile.ZipFile, metadata: SongMetadata) -> None:
+    """Add what is known of a song.
+
+    Parameters
+    ----------
+    song : zipfile.ZipFile
+        From `SongCache.writing`.
+    metadata : SongMetadata
+        The description.
+    """
+    song.writestr(_DESCRIPTION, json.dumps(dataclasses.asdict(metadata)))
+
+
+def description(path: str) -> SongMetadata | None:
+    """Read what is known of a song.
+
+    Parameters
+    ----------
+    path : str
+        From `SongCache.path`.
+
+    Returns
+    -------
+    metadata : SongMetadata or None
+        None if the song is not there, or not whole.
+    """
+    if not tf.io.gfile.exists(path):
+        return None
+    try:
+        with _open(path) as song:
+            found = SongMetadata(**json.loads(song.read(_DESCRIPTION)))
+            return found if len(song.namelist()) == 1 + len(found.fragments) else None
+    except _DAMAGED:
+        return None
+
+
+def images(path: str) -> Iterator[tuple[int, bytes]]:
+    """Read the mel images of a song.
+
+    Parameters
+    ----------
+    path : str
+        From `SongCache.path`, of a song that is there.
+
+    Yields
+    ------
+    index : int
+        Number of the fragment.
+    png : bytes
+        Its mel image.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        with _open(path) as song:
+            for name in song.namelist():
+                if name != _DESCRIPTION:
+                    yield int(name.partition(".")[0]), song.read(name)
+    except _DAMAGED as error:
+        raise ValueError(f"Expected the images of a song. Received: {path}, damaged: {error}. Delete it.") from error
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[zipfile.ZipFile]:
+    with tf.io.gfile.GFile(path, "rb") as file, zipfile.ZipFile(file) as song:
+        yield song

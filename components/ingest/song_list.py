@@ -1,0 +1,273 @@
+"""A list of songs that people write: a CSV, TSV or JSON Lines file with a row for each song or part of a song."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import difflib
+import functools
+import math
+import os
+import re
+import unicodedata
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, split_name
+from tumbao.components.ingest.paths import SCHEMES, Place, is_remote
+from tumbao.components.ingest.tables import Table, read_table
+from tumbao.schema.errors import UserError
+from tumbao.schema.genre_names import genre_key
+
+COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
+"""Columns with a meaning; others are kept as they are."""
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "file_name": ("archivo", "nombre_de_archivo", "nombre_del_archivo", "nombre_archivo", "fichero", "ruta"),
+    "genre": ("label", "genero"),
+    "subgenre": ("subgenero", "sub_genero"),
+    "artist": ("artista", "interprete"),
+    "album": ("disco",),
+    "split": ("particion", "conjunto"),
+    "start": ("inicio", "desde"),
+    "end": ("fin", "final", "hasta"),
+}
+"""Names that may stand for a column where it is missing; accents make no difference. `cancion` would be a title."""
+
+NamesIn = Callable[[str], dict[str, list[str]]]
+"""Lists a folder, see `_names`."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_WINDOWS = re.compile(r"/?[A-Za-z]:[/\\]|\\\\|//[^/]+/[^/]")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
+_CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:[.,]\d*)?)")
+_FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.IGNORECASE)
+
+
+def read_manifest(file: Place) -> list[Entry]:
+    """Read a list of songs.
+
+    Parameters
+    ----------
+    file : Place
+        Ends in .csv, .tsv or .jsonl, see `tables.read_table`. `file_name` is relative to it, absolute, or begins with
+        gs:// or file://. Names of columns may be written with capitals, spaces or hyphens.
+
+    Returns
+    -------
+    entries : list of Entry
+        In the order of the rows. A row that makes no sense is an entry with a fault, which its line names.
+
+    Raises
+    ------
+    ValueError
+        If the column `file_name` or `genre` is missing, or the file cannot be read.
+    """
+    return read_entries(file, root=file.parent, required=("file_name", "genre"))
+
+
+def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[Entry]:
+    """Read a list of songs that lies somewhere in a library.
+
+    Parameters
+    ----------
+    file : Place
+        Paths are relative to its folder.
+    root : Place
+        The library's folder; songs are named by their path below it.
+    required : sequence of str
+        The columns that have to be there.
+
+    Returns
+    -------
+    entries : list of Entry
+        In the order of the rows. A row that makes no sense is an entry with a fault, which its line names.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or the file cannot be read.
+    """
+    table = read_table(file, {*COLUMNS, *(alias for aliases in ALIASES.values() for alias in aliases)})
+    columns = _meanings(table)
+    _require_columns(file, table, [columns[name] for name in required])
+    entries: dict[int, Entry] = {}
+    names_in = functools.cache(_names)
+    for line, row in table.rows:
+        try:
+            entry = _entry(file, columns, row, names_in)
+        except ValueError as error:
+            table.faults[line] = str(error)
+        else:
+            extras = {name: row.get(key, "") for key, name in table.columns.items() if key not in columns.values()}
+            entries[line] = dataclasses.replace(entry, extras=extras)
+    _name_songs(entries, root)
+    first: dict[str, tuple[int, Entry]] = {}
+    for line, entry in entries.items():
+        earlier_line, earlier = first.setdefault(entry.song, (line, entry))
+        if difference := _difference(earlier, entry):
+            table.faults[line] = f"{difference} in line {earlier_line}. {_SONGS}"
+    where = identifier(str(file.absolute()), root)
+    for line, fault in table.faults.items():
+        entries[line] = Entry(
+            path=f"{file}, line {line}",
+            song=f"{where}, line {line}",
+            genre="",
+            fault=fault,
+            fault_reason=Reason.INVALID_ROW,
+        )
+    return [entry for _, entry in sorted(entries.items())]
+
+
+_SONGS = (
+    "`song` is what parts of one recording share; a title that several recordings have belongs into another column, "
+    "such as `title`."
+)
+
+
+def _meanings(table: Table) -> dict[str, str]:
+    """Tell under which name each column with a meaning stands in a table."""
+    plain = {re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", key)): key for key in reversed(table.columns)}
+    columns: dict[str, str] = {}
+    for name in COLUMNS:
+        there = (one for one in (name, *ALIASES.get(name, ())) if one in plain)
+        columns[name] = name if name in table.columns else plain.get(next(there, name), name)
+    return columns
+
+
+def _name_songs(entries: dict[int, Entry], root: Place) -> None:
+    """Name songs that have no name of their own by their file; rows of one file, however they spell it, share one."""
+    files = {
+        line: entry.path if is_remote(entry.path) else os.path.realpath(entry.path) for line, entry in entries.items()
+    }
+    names: dict[str, set[str]] = collections.defaultdict(set)
+    for line, entry in entries.items():
+        if entry.song:
+            names[files[line]].add(entry.song)
+    own: dict[str, str] = {file: one for file, (one, *others) in names.items() if not others}
+    for line, entry in entries.items():
+        if not entry.song:
+            song = own.setdefault(files[line], identifier(entry.path, root))
+            entries[line] = dataclasses.replace(entry, song=song)
+
+
+def _difference(earlier: Entry, entry: Entry) -> str:
+    for column in ("genre", "artist", "album"):
+        before, here = getattr(earlier, column), getattr(entry, column)
+        if before != here and (column != "genre" or genre_key(before) != genre_key(here)):
+            return (
+                f"expected the rows of the song {entry.song!r} to name one {column}. Received: {here!r}, but {before!r}"
+            )
+    return ""
+
+
+def _require_columns(file: Place, table: Table, required: Sequence[str]) -> None:
+    missing = [name for name in required if name not in table.columns]
+    if not missing:
+        return
+    similar = difflib.get_close_matches(missing[0], table.columns, 1)
+    hint = f" Did you mean {missing[0]} by {table.columns[similar[0]]}?" if similar else ""
+    raise UserError(
+        f"Expected the columns {', '.join(required)} in {file} "
+        f"(and, if you like, {', '.join(name for name in COLUMNS if name not in required)}). "
+        f"Received: {', '.join(table.columns.values())}.{hint}"
+    )
+
+
+def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: NamesIn) -> Entry:
+    name = _meant(row.get(columns["file_name"], ""), file.parent, names_in)
+    remote = is_remote(name)
+    path = name if remote else os.path.join(str(file.parent.absolute()), name)  # noqa: PTH118 - keeps a final slash
+    known = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
+    split = split_name(known["split"])
+    if known["split"] and not split:
+        raise UserError(f"expected a split out of {', '.join(SPLIT_NAMES)}. Received: {known['split']!r}")
+    start, end = _seconds("start", known["start"]), _seconds("end", known["end"])
+    if end is not None and end <= (start or 0):
+        raise UserError(f"expected an end after the start. Received: start={start}, end={end}")
+    return Entry(
+        path=path,
+        song=row.get("song", "") if known["song"] else "",
+        genre=known["genre"],
+        subgenre=known["subgenre"],
+        artist=known["artist"],
+        album=known["album"],
+        split=split,
+        start_seconds=start,
+        end_seconds=end,
+        relative=not remote and not Path(name).is_absolute(),
+    )
+
+
+def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
+    """Turn what a list names into a path or an address that this machine understands."""
+    refusal = f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
+    if not name.strip() or "\0" in name:
+        raise UserError(refusal)
+    if is_remote(name) or (isinstance(folder, Path) and os.path.lexists(folder / name)):
+        return name
+    plain = name.strip()
+    if len(plain) > 2 and _QUOTES.get(plain[0]) == plain[-1]:
+        plain = plain[1:-1].strip()
+    if address := _FILE_ADDRESS.fullmatch(plain):
+        plain = urllib.parse.unquote(address[1], errors="surrogateescape")
+    if _WINDOWS.match(plain):
+        raise UserError(
+            "expected a path of this machine, best relative to the list, such as salsa/song.mp3. "
+            f"Received a path of Windows: {name!r}"
+        )
+    if is_remote(plain):
+        return plain
+    if _ADDRESS.match(plain) or "\0" in plain:
+        raise UserError(refusal)
+    if not isinstance(folder, Path):
+        return plain.replace("\\", "/")
+    for one in (plain, plain.replace("\\", "/")):
+        if os.path.lexists(folder / one):
+            return one
+    return _spelled_otherwise(folder, plain.replace("\\", "/"), names_in) or (name if plain == name.strip() else plain)
+
+
+def _spelled_otherwise(folder: Path, name: str, names_in: NamesIn) -> str:
+    """Find a file whose name differs from that in a list by its Unicode form or by capitals alone."""
+    path = Path("/") if name.startswith("/") else Path()
+    for part in Path(name).parts[path.is_absolute() :]:
+        if os.path.lexists(folder / path / part):
+            path /= part
+            continue
+        there = names_in(str(folder / path))
+        fitting = there.get(unicodedata.normalize("NFC", part)) or there.get(genre_key(part)) or []
+        if len(fitting) != 1:
+            return ""
+        path /= fitting[0]
+    return str(path)
+
+
+def _names(folder: str) -> dict[str, list[str]]:
+    """List a folder: each name in Unicode's composed form, and in small letters → the names that it stands for."""
+    names: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):
+        for name in (path.name for path in Path(folder).iterdir()):
+            for key in {unicodedata.normalize("NFC", name), genre_key(name)}:
+                names.setdefault(key, []).append(name)
+    return names
+
+
+def _seconds(column: str, text: str) -> float | None:
+    """Read seconds or a clock time, with a decimal point or comma."""
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+        if clock := _CLOCK.fullmatch(text):
+            hours, minutes, rest = int(clock[1] or 0), int(clock[2] or 0), float(clock[3].replace(",", "."))
+            if (rest < 60 or clock[2] is None) and (minutes < 60 or clock[1] is None):
+                seconds = hours * 3_600 + minutes * 60 + rest
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"expected seconds as {column}, such as 12.5 or 1:02.5. Received: {text!r}")
+    return seconds

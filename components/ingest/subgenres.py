@@ -1,0 +1,145 @@
+"""A library whose songs are told apart by sub-genre, as far as there are enough of each."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.formats import read_library
+from tumbao.components.ingest.library import Catalog, look_through, require_genres
+from tumbao.components.ingest.listing import SongList
+from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.subgenre_folding import Folded, fold
+from tumbao.schema.errors import UserError
+from tumbao.schema.genre_names import find_genre, one_spelling
+from tumbao.schema.hierarchy import SEPARATOR, in_order
+from tumbao.schema.mel_spec import MelSpec
+
+
+def scan_leaves(
+    library: Place,
+    genres: Sequence[str],
+    spec: MelSpec,
+    layout: str = "auto",
+    *,
+    min_songs: int,
+    memory: LookMemory | None = None,
+    growing: Collection[str] = (),
+) -> tuple[Catalog, tuple[str, ...]]:
+    """Look through a library as `catalog.scan` does, with leaves of the hierarchy in place of genres.
+
+    Parameters
+    ----------
+    library : Place
+        A folder or a list of songs, see `layouts.read_library`.
+    genres : sequence of str
+        The run's genres, without sub-genres. Other songs are rejected as of unknown genre.
+    spec : MelSpec
+        Says how long a fragment is.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    min_songs : int
+        A sub-genre with fewer songs is folded up, see `folding.fold`.
+    memory : LookMemory, optional
+        Knows the files that have not changed since the last look.
+    growing : collection of str
+        Paths of files that are still being written: they are rejected unread.
+
+    Returns
+    -------
+    catalog : Catalog
+        Each song's genre is a leaf; `folded` says which sub-genres are none.
+    leaves : tuple of str
+        All leaves, by genre: the order of the labels.
+
+    Raises
+    ------
+    ValueError
+        If a genre has a sub-genre in its name, or `catalog.scan` would refuse the library.
+    """
+    if named := [genre for genre in genres if SEPARATOR in genre]:
+        raise UserError(
+            f"Expected genres without sub-genres, which the library names. Received: {', '.join(named)}. "
+            "Give --genres as salsa, not as salsa/dura, or leave --subgenres out."
+        )
+    listed = divided(read_library(library.absolute(), layout, genres), genres)
+    catalog = look_through(library, listed, genres, spec, memory=memory, growing=growing)
+    per_genre = collections.Counter(song.genre for song in catalog.songs)
+    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
+    return folded_up(catalog, min_songs)
+
+
+def divided(songs: SongList, genres: Sequence[str]) -> SongList:
+    """Tell genre and sub-genre apart where a list names both in one, as `salsa/romantica`.
+
+    Parameters
+    ----------
+    songs : SongList
+        What a library lists.
+    genres : sequence of str
+        The run's genres; songs of others stay as they are.
+
+    Returns
+    -------
+    songs : SongList
+        The same songs, each sub-genre in one spelling. There are two levels: what follows a second slash is left out.
+        A song with two sub-genres has a fault.
+    """
+    named: dict[int, tuple[str, list[str]]] = {}  # index → genre, sub-genres
+    for index, entry in enumerate(songs.entries):
+        head, _, rest = entry.genre.partition(SEPARATOR)
+        if genre := find_genre(head, genres):
+            several = (name.partition(SEPARATOR)[0].strip() for name in (rest, entry.subgenre))
+            named[index] = genre, [f"{genre}{SEPARATOR}{name}" for name in several if name]
+    spelling, merged = one_spelling(name for _, names in named.values() for name in names)
+    found: dict[str, set[str]] = collections.defaultdict(set)
+    for index, (genre, names) in named.items():
+        found[songs.entries[index].song] |= {spelling[name] for name in names} or {genre}
+    entries = list(songs.entries)
+    for index, (genre, _) in named.items():
+        leaves = sorted(found[entries[index].song])
+        fault = ""
+        if len(leaves) > 1:
+            fault = f"expected one sub-genre of the song, and the same of all its parts; received {', '.join(leaves)}"
+        subgenre = leaves[0].partition(SEPARATOR)[2]
+        entries[index] = dataclasses.replace(
+            entries[index],
+            genre=genre,
+            subgenre=subgenre,
+            fault=entries[index].fault or fault,
+            fault_reason=Reason.INVALID_ROW if fault and not entries[index].fault else entries[index].fault_reason,
+        )
+    return SongList(entries, (*songs.notes, *merged))
+
+
+def folded_up(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:
+    """Choose the leaves, and give each song its own.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Songs with genre and sub-genre.
+    min_songs : int
+        See `folding.fold`. The parts of a song count once.
+
+    Returns
+    -------
+    catalog : Catalog
+        The same songs; each one's genre is a leaf.
+    leaves : tuple of str
+        All leaves, by genre.
+    """
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for genre, subgenre, _ in {(song.genre, song.subgenre, song.song) for song in catalog.songs}:
+        counts[genre][subgenre] += 1
+    leaf_of: dict[tuple[str, str], str] = {}
+    folded: list[Folded] = []
+    for genre in sorted(counts):
+        leaves, gone = fold(genre, counts[genre], min_songs)
+        leaf_of |= {(genre, subgenre): leaf for subgenre, leaf in leaves.items()}
+        folded += gone
+    songs = tuple(dataclasses.replace(song, genre=leaf_of[song.genre, song.subgenre]) for song in catalog.songs)
+    return dataclasses.replace(catalog, songs=songs, folded=tuple(folded)), in_order(leaf_of.values())

@@ -1,0 +1,468 @@
+"""Tables: read as people and spreadsheets write them, and written so that they can be read again.
+
+All tables that Tumbao writes are written here. UTF-8 has no spelling for the bytes of a file's name that are no UTF-8:
+`encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet would run a cell
+that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV an apostrophe stands before it.
+Readers undo both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from tumbao.components.ingest.paths import Place, local_copy
+from tumbao.schema.errors import UserError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+"""Ending of a file → what stands between its cells, unless its header says otherwise."""
+
+EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
+"""Endings of the tables that can be read."""
+
+_OTHER_DELIMITERS = (",", ";", "\t", "|")
+_LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
+_SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
+Rows = list[tuple[int, dict[str, str]]]
+"""The line in which a row begins, from 1, and its cells by column."""
+
+_QUOTE = "\u201b"
+_UNWRITABLE = re.compile(f"[\0{_QUOTE}\ud800-\udfff]")
+_WRITTEN = re.compile(f"{_QUOTE}({_QUOTE}|00|[89A-F][0-9A-F])")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
+_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # what str.splitlines takes for ends
+
+csv.field_size_limit(sys.maxsize)  # a tag of any length can stand in a manifest
+
+
+def encode_text(text: str) -> str:
+    """Write a text so that UTF-8 can hold it and `decode_text` gives it back.
+
+    Parameters
+    ----------
+    text : str
+        May hold NUL and, as `os.fsdecode` writes them, bytes that are no UTF-8. Other halves of a surrogate pair are
+        lost.
+
+    Returns
+    -------
+    encoded : str
+        The same in nearly all cases.
+
+    Examples
+    --------
+    >>> encode_text("caf\udce9.mp3"), encode_text("café.mp3")
+    ('caf‛E9.mp3', 'café.mp3')
+    """
+    return _UNWRITABLE.sub(_spell, text)
+
+
+def _spell(found: re.Match[str]) -> str:
+    char = found[0]
+    if char == _QUOTE:
+        return 2 * _QUOTE
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"{_QUOTE}{code:02X}" if code < 0x100 else "\ufffd"
+
+
+def decode_text(encoded: str) -> str:
+    """Read what `encode_text` wrote.
+
+    Parameters
+    ----------
+    encoded : str
+        Any text.
+
+    Returns
+    -------
+    text : str
+        The original.
+    """
+    return _WRITTEN.sub(lambda found: _char(found[1]), encoded)
+
+
+def _char(spelt: str) -> str:
+    return spelt if spelt == _QUOTE else chr(int(spelt, 16) + 0xDC00) if spelt != "00" else "\0"
+
+
+def csv_row(cells: Iterable[object]) -> str:
+    """Write a row of a CSV.
+
+    Parameters
+    ----------
+    cells : iterable
+        Texts, numbers, and None for an empty cell.
+
+    Returns
+    -------
+    row : str
+        With a line feed at its end.
+    """
+    return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def _csv_cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    if isinstance(value, str):
+        text = encode_text(text)
+        text = f"'{text}" if _FORMULA.match(text) else text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def read_cell(cell: str) -> str:
+    """Read a cell of a CSV, without its quotes.
+
+    Parameters
+    ----------
+    cell : str
+        As `csv.reader` gives it.
+
+    Returns
+    -------
+    text : str
+        What `csv_row` was given.
+    """
+    return decode_text(cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell)
+
+
+def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[str, object]]) -> str:
+    """Write a CSV.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Their names.
+    rows : iterable
+        The cells of each, in order or by column. A cell that is missing is empty.
+
+    Returns
+    -------
+    text : str
+        The table; see `csv_row`.
+    """
+    columns = list(columns)
+    cells = ([row.get(name) for name in columns] if isinstance(row, Mapping) else row for row in rows)
+    return "".join(map(csv_row, (columns, *cells)))
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    """Read what `write_csv` wrote.
+
+    Parameters
+    ----------
+    text : str
+        The table.
+
+    Returns
+    -------
+    rows : list of dict of str to str
+        Cells by column.
+    """
+    rows = ([read_cell(cell) for cell in cells] for cells in csv.reader(io.StringIO(text, newline="")))
+    columns = next(rows, [])
+    return [dict(zip(columns, cells, strict=True)) for cells in rows]
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """Write a line of JSON Lines, which no reader takes for two.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        What JSON can hold.
+
+    Returns
+    -------
+    line : str
+        With a line feed at its end; texts are those of `encode_text`.
+    """
+    return encode_text(json.dumps(values, ensure_ascii=False)).translate(_BREAKS) + "\n"
+
+
+def read_json_line(line: str | bytes) -> Any:
+    """Read what `json_line` wrote.
+
+    Parameters
+    ----------
+    line : str or bytes
+        A line, with or without its end.
+
+    Returns
+    -------
+    value : object
+        What it holds.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON in UTF-8.
+    """
+    text = line if isinstance(line, str) else line.decode()
+    try:
+        return json.loads(decode_text(text))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table with named columns.
+
+    Parameters
+    ----------
+    columns : dict of str to str
+        Name in lower case with underscores → name as it is written; a column without a name is left out.
+    rows : list of tuple of int and dict
+        The line in which each row begins, from 1, and its cells by the names in lower case.
+    faults : dict of int to str
+        The line in which each row begins that cannot be read → what is wrong with it.
+    """
+
+    columns: dict[str, str]
+    rows: Rows
+    faults: dict[int, str]
+
+
+def read_table(file: Place, names: Collection[str] = ()) -> Table:
+    """Read a table whose columns have names: JSON Lines, or text with a character between cells.
+
+    Parameters
+    ----------
+    file : Place
+        In UTF-8 or UTF-16, with or without a byte order mark, or in an encoding of Western European Windows, Macintosh
+        or DOS; with any line ends. Its header tells whether commas, semicolons, tabs or bars stand between cells, a
+        line such as ``sep=;`` before it does so too.
+    names : collection of str
+        Names of columns, in lower case with underscores, that the header is recognised by.
+
+    Returns
+    -------
+    table : Table
+        Without the rows in which every cell is empty. Cells that are missing at the end of a row are empty.
+
+    Raises
+    ------
+    ValueError
+        If the ending is another, the file cannot be read, is no text or is empty, or two columns have one name.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in EXTENSIONS:
+        raise UserError(f"Expected a list of songs that ends in {', '.join(EXTENSIONS)}. Received: {file}")
+    lines = list(io.StringIO(_decode(file, _content(file)), newline=""))
+    table = _lines_of_json(file, lines) if suffix == ".jsonl" else _separated(file, lines, DELIMITERS[suffix], names)
+    if not table.columns:
+        raise UserError(f"Expected a table with named columns in {file}. Received: no columns; is it empty?")
+    return table
+
+
+def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Read a CSV or TSV row by row; a file larger than the memory will do.
+
+    Parameters
+    ----------
+    file : Place
+        In UTF-8, quoted as in RFC 4180.
+    delimiter : str
+        What stands between cells.
+
+    Yields
+    ------
+    line : int
+        Where the row begins, from 1; a quoted cell may span lines.
+    cells : list of str
+        The row; those in which every cell is empty are left out.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or a quote is not closed.
+    """
+    with _open_text(file, newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter, strict=True)  # or an open quote would swallow all that follows
+        line = 1
+        while True:
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                raise UserError(
+                    f"{file}, line {line}: expected cells with closed quotes, and each quote inside of them doubled. "
+                    f"Received: {error}"
+                ) from error
+            if cells is None:
+                return
+            if any(cells):
+                yield line, [read_cell(cell) for cell in cells]
+            line = reader.line_num + 1
+
+
+@contextlib.contextmanager
+def _open_text(file: Place, newline: str) -> Iterator[TextIO]:
+    try:
+        with local_copy(file) as local, local.open(encoding="utf-8-sig", newline=newline) as text:
+            yield text
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"Expected text in UTF-8 in {file}. Received: the byte 0x{error.object[error.start]:02x} where it has no "
+            "meaning. Save the file as UTF-8."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _content(file: Place) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _decode(file: Place, content: bytes) -> str:
+    """Decode text of any encoding that spreadsheets write."""
+    if content.startswith(_SPREADSHEETS):
+        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        encoding = "utf-32"
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif content[1:2] == b"\0":  # a header begins with a letter of ASCII
+        encoding = "utf-16-le"
+    elif content[:1] == b"\0":
+        encoding = "utf-16-be"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
+    legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
+    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content))
+
+
+def _decode_line(line: bytes, legacy: str) -> str:
+    """Decode a line in UTF-8 if it is, since lists are put together from several."""
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return line.decode(legacy)
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
+    at = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
+    if said := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if at < len(lines) else "", re.IGNORECASE):
+        delimiter = said[1]
+        at += 1
+    else:
+        delimiter = _delimiter(lines[at:], delimiter, names)
+    columns: dict[str, str] = {}
+    header: list[str] = []
+    rows: Rows = []
+    faults: dict[int, str] = {}
+    while at < len(lines):
+        line = at + 1
+        reader = csv.reader((lines[index] for index in range(at, len(lines))), delimiter=delimiter, strict=True)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            sentence = f"expected cells with closed quotes, and each quote inside of them doubled. Received: {error}"
+            if not header:
+                raise UserError(f"{file}, line {line}: {sentence}") from error
+            faults[line] = sentence
+            at += 1  # an open quote has swallowed all that follows
+            continue
+        at += reader.line_num
+        is_short = len(cells) < len(header)
+        while cells and not cells[-1].strip():
+            cells.pop()
+        if not cells:
+            continue
+        if not header:
+            header = [read_cell(cell) for cell in cells]
+            columns = _columns(file, line, header)
+        elif len(cells) > len(header) or (is_short and reader.line_num > 1):
+            faults[line] = (
+                f"expected {len(header)} cells, one for each column. Received: {len(cells)} "
+                f'({", ".join(cells)[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
+            )
+            at = line
+        else:
+            cells += [""] * (len(header) - len(cells))
+            named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=True))
+            rows.append((line, {key: cell for key, cell in named if key}))
+    return Table(columns, rows, faults)
+
+
+def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> str:
+    """Choose what makes most known names of a header, or else most cells."""
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        try:
+            header = [_key(cell) for cell in next(csv.reader(lines, delimiter=delimiter), [])]
+        except csv.Error:
+            return 0, 0
+        return sum(cell in names for cell in header), sum(map(bool, header))
+
+    return max((default, *_OTHER_DELIMITERS), key=fit)
+
+
+def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
+    columns: dict[str, str] = {}
+    rows: Rows = []
+    faults: dict[int, str] = {}
+    for line, content in enumerate(lines, start=1):
+        if not content.strip():
+            continue
+        try:
+            value = json.loads(content)
+            if not isinstance(value, dict):
+                raise UserError(f"a {type(value).__name__}")
+            cells = {name: _cell(cell) for name, cell in value.items()}
+            "".join((*cells, *cells.values())).encode()  # JSON can spell half a character, which nobody can write
+        except (ValueError, RecursionError) as error:
+            faults[line] = f'expected one JSON object, {{"file_name": …}}. Received: {error}'
+            continue
+        try:
+            here = _columns(file, line, cells)
+        except ValueError as error:
+            faults[line] = str(error).partition(": ")[2]
+            continue
+        columns |= {key: name for key, name in here.items() if key not in columns}
+        rows.append((line, {_key(name): cell for name, cell in cells.items() if _key(name)}))
+    return Table(columns, rows, faults)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _columns(file: Place, line: int, names: Iterable[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for name in names:
+        key = _key(name)
+        if key in columns:
+            raise UserError(f"{file}, line {line}: expected each column once. Received: {columns[key]}, {name}")
+        if key:
+            columns[key] = name.strip()
+    return columns
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())

@@ -1,0 +1,143 @@
+"""ModelCard: what a model is, is for, can do and came from, written from the artefacts of its run for whoever gets it.
+
+It reads nothing but the artefacts and the manifests that it is given, through TFX's file systems: no store of metadata.
+"""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import json
+import tempfile
+from pathlib import Path
+
+from tfx import types
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+from tfx.utils import io_utils, path_utils
+
+from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
+from tumbao.components.ingest.manifest import json_lines, split_rows
+from tumbao.components.ingest.paths import place
+from tumbao.components.mobile_check import AgreementReport
+from tumbao.components.model_card.data import Card
+from tumbao.components.model_card.provenance import Source, content, fine_tuned, versions
+from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_html, to_markdown
+from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.schema.record import SPLITS
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, INFO_FILE, ModelInfo
+from tumbao.trainer.models.registry import peer
+from tumbao.trainer.run import HISTORY_FILE
+
+
+class ModelCardPages(types.Artifact):
+    """`model_card.html` and `model_card.md`: two forms of one text."""
+
+    TYPE_NAME = "tumbao.ModelCardPages"
+
+
+@tfx.dsl.components.component
+def ModelCard(  # noqa: N802 - TFX names components so
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
+    rejected: tfx.dsl.components.InputArtifact[RejectedSongs],
+    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
+    evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelBlessing],
+    figures: tfx.dsl.components.InputArtifact[SongFigures],
+    model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
+    report: tfx.dsl.components.InputArtifact[AgreementReport],
+    infra_blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.InfraBlessing],
+    card: tfx.dsl.components.OutputArtifact[ModelCardPages],
+    manifests: tfx.dsl.components.Parameter[str],
+    network: tfx.dsl.components.Parameter[str],
+    code: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Write the card of a model, whether or not it may be pushed.
+
+    Parameters
+    ----------
+    examples : Examples
+        Records with mel images; hashed, not read.
+    ingested : IngestedSongs
+        What was trained on.
+    rejected : RejectedSongs
+        What was refused.
+    model_run : ModelRun
+        The Trainer's, with the history.
+    evaluation : ModelEvaluation
+        The Evaluator's figures.
+    blessing : ModelBlessing
+        The Evaluator's decision.
+    figures : SongFigures
+        SongEvaluation's.
+    model : Model
+        Output of EdgeExport.
+    report : AgreementReport
+        MobileCheck's figures and answers.
+    infra_blessing : InfraBlessing
+        MobileCheck's decision.
+    card : ModelCardPages
+        Written.
+    manifests : str
+        Folder of `catalog.write_manifests`.
+    network : str
+        A name of `PEERS`.
+    code : str
+        Hash of the source this depends on; not read here, it is part of TFX's cache key.
+
+    Raises
+    ------
+    ValueError
+        If the artefacts are not of one run.
+    """
+    serving = path_utils.serving_model_path(model.uri)
+    inputs = {
+        "examples": examples,
+        "ingested songs": ingested,
+        "rejected files": rejected,
+        "training run": model_run,
+        "evaluation": evaluation,
+        "evaluator’s blessing": blessing,
+        "song figures": figures,
+        "exported model": model,
+        "agreement report": report,
+        "mobile check’s blessing": infra_blessing,
+    }
+    progress.start("hash", len(inputs))
+    accuracy, loss = (read_figures(evaluation.uri, metric)[OVERALL].value for metric in (ACCURACY, LOSS))
+    found = Card(
+        info=_info(f"{serving}/{ASSETS_FOLDER}"),
+        peer=peer(network),
+        fine_tuned=fine_tuned(place(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
+        catalog=json.loads(place(f"{manifests}/catalog.json").read_bytes()),
+        ingested=json_lines(f"{ingested.uri}/ingested.jsonl"),
+        rejected=json_lines(f"{rejected.uri}/rejected.jsonl"),
+        artists={row["song"]: row["artist"] for split in SPLITS for row in split_rows(split, manifests)},
+        tested=json_lines(f"{report.uri}/predictions.jsonl"),
+        judged=json_lines(f"{figures.uri}/predictions.jsonl"),
+        songs=read_song_metrics(figures.uri),
+        accuracy=accuracy,
+        loss=loss,
+        history=json.loads(place(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),
+        artefacts=json.loads(place(f"{report.uri}/agreement.json").read_bytes()),
+        blessed=fileio.exists(f"{blessing.uri}/BLESSED"),
+        infra_blessed=fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"),
+        sources=tuple(_source(role, one, serving if one is model else one.uri) for role, one in inputs.items()),
+        versions=versions(),
+    )
+    for name, text in ((MARKDOWN_FILE, to_markdown(found)), (HTML_FILE, to_html(found))):
+        io_utils.write_bytes_file(f"{card.uri}/{name}", text.encode("utf-8", errors="backslashreplace"))
+
+
+def _info(assets: str) -> ModelInfo:
+    with tempfile.TemporaryDirectory(prefix="tumbao-card-") as scratch:
+        Path(scratch, INFO_FILE).write_bytes(place(f"{assets}/{INFO_FILE}").read_bytes())
+        return ModelInfo.read(Path(scratch))
+
+
+def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
+    """Name an artefact as ML Metadata does; of a cloud's long name, which tells whose project it is, the end."""
+    number = f"{artifact.id}" if artifact.id else ""
+    found = Source(role, artifact.type_name, artifact.name.rpartition("/")[2] or number, content(folder))
+    progress.advance("hash")
+    return found

@@ -1,0 +1,141 @@
+"""Where models are pushed: a folder of versions, named by numbers, of which servers take the highest.
+
+A version counts once its `saved_model.pb` is there, which is copied last; servers pass over names that are no numbers.
+TensorFlow Serving takes a numbered folder as soon as it sees it: on a disk, versions get their number when they are
+whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from tumbao.components.ingest.paths import is_remote
+from tumbao.serving.model_info import ASSETS_FOLDER
+
+SAVED_MODEL_FILE = "saved_model.pb"
+FINGERPRINT_FILE = "fingerprint.pb"
+
+
+def versions(place: str) -> list[str]:
+    """List the versions that servers can take.
+
+    Parameters
+    ----------
+    place : str
+        A folder, also in a bucket; it need not exist.
+
+    Returns
+    -------
+    versions : list of str
+        The highest, which is served, comes last.
+    """
+    return [number for number in _numbers(place) if tf.io.gfile.exists(f"{place}/{number}/{SAVED_MODEL_FILE}")]
+
+
+def standing(place: str) -> str:
+    """Tell which version is served.
+
+    Parameters
+    ----------
+    place : str
+        As in `versions`.
+
+    Returns
+    -------
+    version : str
+        The highest; empty where none stands.
+    """
+    return (versions(place) or [""])[-1]
+
+
+def fingerprint(model: str) -> str:
+    """Tell a trained model from others, wherever it is copied to and whatever is put beside it.
+
+    Parameters
+    ----------
+    model : str
+        Folder of a SavedModel.
+
+    Returns
+    -------
+    fingerprint : str
+        16 hexadecimal digits: the beginning of the SHA-256 of TensorFlow's own fingerprint, which is drawn anew
+        whenever a model is saved. Empty where there is none.
+    """
+    file = f"{model}/{FINGERPRINT_FILE}"
+    if not tf.io.gfile.exists(file):
+        return ""
+    with tf.io.gfile.GFile(file, "rb") as content:
+        return hashlib.sha256(content.read()).hexdigest()[:16]
+
+
+def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
+    """Copy a model to a push place as its newest version.
+
+    Parameters
+    ----------
+    model : str
+        Folder of a SavedModel.
+    place : str
+        Made if it is not there.
+    beside : sequence of str
+        Files that go into the version's `assets.extra` as well.
+
+    Returns
+    -------
+    version : str
+        Its number: the time in seconds, or one more than the highest there is.
+
+    Raises
+    ------
+    ValueError
+        If there is no SavedModel.
+    """
+    model = model.rstrip("/")
+    last = f"{model}/{SAVED_MODEL_FILE}"
+    if not tf.io.gfile.exists(last):
+        raise ValueError(f"Expected a SavedModel, with a {SAVED_MODEL_FILE}. Received: {model}")
+    version = max([int(time.time()), *(int(number) + 1 for number in _numbers(place))])
+    on_disk = not is_remote(place)
+    target = f"{place}/.part-{uuid.uuid4().hex}" if on_disk else f"{place}/{version}"
+    try:
+        for folder, _, files in tf.io.gfile.walk(model):
+            inside = target + folder.rstrip("/")[len(model) :]
+            tf.io.gfile.makedirs(inside)
+            for file in files:
+                if (path := f"{folder.rstrip('/')}/{file}") != last:
+                    tf.io.gfile.copy(path, f"{inside}/{file}")
+        tf.io.gfile.makedirs(f"{target}/{ASSETS_FOLDER}")
+        for path in beside:
+            tf.io.gfile.copy(path, f"{target}/{ASSETS_FOLDER}/{path.rpartition('/')[2]}", overwrite=True)
+        tf.io.gfile.copy(last, f"{target}/{SAVED_MODEL_FILE}")
+        while on_disk and not _renamed(Path(target), Path(place, str(version))):
+            version += 1
+    except BaseException:
+        if tf.io.gfile.exists(target):
+            tf.io.gfile.rmtree(target)
+        raise
+    return str(version)
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Rename a folder, unless somebody else has just taken the name."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        return False
+    return True
+
+
+def _numbers(place: str) -> list[str]:
+    """List what is named by a number, whole or not, the highest last."""
+    found = tf.io.gfile.listdir(place) if tf.io.gfile.isdir(place) else []
+    return sorted((name.rstrip("/") for name in found if name.rstrip("/").isdecimal()), key=int)

@@ -1,0 +1,191 @@
+"""Who put which model where, when and why: a line of JSON for each event, beside the pushed versions.
+
+An object in a bucket can only be written anew, so of two who add a line at the same moment one would take the other's
+away: there each event is an object of its own. `PUSH_LOG` is read in a bucket as well, as earlier versions wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import getpass
+import json
+import logging
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+from tumbao.components.ingest.kept_records import read_record
+from tumbao.components.ingest.paths import Address, is_remote
+
+PUSH_LOG = "pushes.jsonl"
+"""Name of the log in the push place: no number, so no server takes it for a version."""
+
+ENTRIES_FOLDER = "pushes"
+"""In a bucket, the folder of the log's later entries: an object each, named by its time."""
+
+PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
+"""What happened: a new model, an earlier one again, or a model that was kept away."""
+
+UNREADABLE = "unreadable"
+"""Stands for a line that cannot be read; nobody writes it."""
+
+
+def now() -> str:
+    """Tell the time.
+
+    Returns
+    -------
+    time : str
+        ISO 8601, in UTC, in seconds.
+    """
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def who() -> str:
+    """Tell who is at work.
+
+    Returns
+    -------
+    who : str
+        User (where the system knows no name, its number) and machine, as ``ana@studio``.
+    """
+    user = f"uid{os.getuid()}"
+    with contextlib.suppress(KeyError, OSError, ImportError):  # a container's user may have no name
+        user = getpass.getuser()
+    return f"{user}@{platform.node() or 'unknown'}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the log.
+
+    Parameters
+    ----------
+    what : str
+        `PUSHED`, `ROLLED_BACK` or `REFUSED`; `UNREADABLE` where only `why` is known.
+    version : str
+        The version that stands since then; empty where a model was refused.
+    replaces : str
+        The version that stood before; empty where none did. For a refusal, the one that goes on standing.
+    fingerprint : str
+        The model's, see `push_place.fingerprint`.
+    why : str
+        A sentence: what the model reached, or who says what of it.
+    model : str
+        Name of the model; empty where it is not known.
+    accuracy : float or None
+        On the test split, over fragments; None where it is not known.
+    of : str
+        The version that a rollback copied; else empty.
+    withdrawn : str
+        Fingerprint of the model that a rollback took away; else empty.
+    time : str
+        ISO 8601.
+    who : str
+        Who did it.
+    """
+
+    what: str
+    version: str
+    replaces: str
+    fingerprint: str
+    why: str
+    model: str = ""
+    accuracy: float | None = None
+    of: str = ""
+    withdrawn: str = ""
+    time: str = dataclasses.field(default_factory=now)
+    who: str = dataclasses.field(default_factory=who)
+
+
+def append(place: str, event: Event) -> None:
+    """Write an event down; who writes another at the same moment loses none.
+
+    Parameters
+    ----------
+    place : str
+        The push place; made if it is not there.
+    event : Event
+        What happened.
+    """
+    line = f"{json.dumps(dataclasses.asdict(event))}\n"
+    if is_remote(place):  # a bucket's file cannot be added to
+        Address(f"{place}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(line.encode())
+        return
+    path = Path(place, PUSH_LOG)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = "" if _text(str(path))[-1:] in ("", "\n") else "\n"  # whoever wrote last may have been cut off
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    with open(descriptor, "ab", buffering=0) as file:  # noqa: PTH123 - one call writes it all
+        file.write(f"{start}{line}".encode())
+
+
+def read(place: str) -> list[Event]:
+    """Read the log.
+
+    Parameters
+    ----------
+    place : str
+        The push place; it need not exist.
+
+    Returns
+    -------
+    events : list of Event
+        The oldest first. What later versions write beside is passed over; a line that is none of a log, or half of one,
+        is `UNREADABLE`, and hides no other.
+    """
+    lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{place}/{PUSH_LOG}").split("\n"), start=1)]
+    entries = f"{place}/{ENTRIES_FOLDER}"
+    if is_remote(place) and tf.io.gfile.isdir(entries):
+        lines += [
+            (name, _text(f"{entries}/{name}"))
+            for name in sorted(tf.io.gfile.listdir(entries))
+            if name.endswith(".json")
+        ]
+    events = []
+    for where, line in lines:
+        if not line.strip():
+            continue
+        try:
+            events.append(read_record(Event, line))
+        except ValueError as error:
+            why = f"{where}: expected an event as JSON. Received: {error}"
+            logging.warning("%s, %s", place, why)
+            events.append(Event(what=UNREADABLE, version="", replaces="", fingerprint="", why=why, time="", who=""))
+    return events
+
+
+def _text(path: str) -> str:
+    if not tf.io.gfile.exists(path):
+        return ""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return bytes(file.read()).decode("utf-8", "backslashreplace")
+
+
+def withdrawn(events: Iterable[Event]) -> dict[str, Event]:
+    """Say which models were taken away by a rollback and not put back since.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        The log, the oldest first.
+
+    Returns
+    -------
+    withdrawn : dict of str to Event
+        Fingerprint → the rollback.
+    """
+    away: dict[str, Event] = {}
+    for event in events:
+        if event.what in (PUSHED, ROLLED_BACK):
+            away.pop(event.fingerprint, None)
+        if event.what == ROLLED_BACK and event.withdrawn:
+            away[event.withdrawn] = event
+    return away

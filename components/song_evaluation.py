@@ -1,0 +1,158 @@
+"""SongEvaluation: how well whole songs are answered, and which are not to be answered, before the export.
+
+The head runs over the cached features, so nothing waits for the trunk again. Where the trunk ran
+in bfloat16, its rounding is in these figures.
+"""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from tfx import types
+from tfx import v1 as tfx
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
+from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.record_reader import decode_image, decode_levels, read_records
+from tumbao.components.ingest.records import BACKBONE_DTYPE
+from tumbao.components.ingest.tables import json_line
+from tumbao.schema import record
+from tumbao.serving.out_of_distribution import Familiarity, familiarity, mostly_familiar
+from tumbao.trainer.run import HEAD_FILE, load_head
+
+METRICS_FILE = "song_metrics.json"
+"""`song_metrics.SongMetrics` as JSON."""
+
+BATCH = 256
+"""Fragments that are answered at a time."""
+
+LEAST_FRAGMENTS = 50
+"""From fewer training fragments nothing is learned of what is familiar: their range is too narrow for other songs."""
+
+
+class SongFigures(types.Artifact):
+    """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment.
+
+    A song's `number` there stands in place of its name where names are not to be told, such as on the model card.
+    """
+
+    TYPE_NAME = "tumbao.SongFigures"
+
+
+@tfx.dsl.components.component
+def SongEvaluation(  # noqa: N802 - TFX names components so
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    features: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
+    figures: tfx.dsl.components.OutputArtifact[SongFigures],
+    genres: tfx.dsl.components.Parameter[str],
+    code: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Learn what is familiar from the training songs, calibrate on the validation songs, and measure on the test songs.
+
+    Parameters
+    ----------
+    examples : Examples
+        Records with mel images.
+    features : Examples
+        Records with the trunk's output.
+    model_run : ModelRun
+        The Trainer's, with the head.
+    figures : SongFigures
+        Written: figures, calibration and predictions.
+    genres : str
+        The run's genres as JSON, in the order of the labels.
+    code : str
+        Hash of the source this depends on; not read here, it is part of TFX's cache key.
+    """
+    model = load_head(f"{model_run.uri}/{HEAD_FILE}")
+    predictions = {
+        split: list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
+        for split in ("val", "test")
+    }
+    known = _learn(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
+    familiar = _familiar_songs(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz", known)
+    val, test = (_by_song(predictions[split]) for split in ("val", "test"))
+    metrics = song_metrics(
+        [probabilities for probabilities, _ in val.values()],
+        np.array([label for _, label in val.values()]),
+        [probabilities for probabilities, _ in test.values()],
+        np.array([label for _, label in test.values()]),
+        np.array([familiar[song] for song in test]),
+        known,
+        json.loads(genres),
+    )
+    names = sorted({one["song"] for answers in predictions.values() for one in answers})
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    rows = [
+        {"split": split, "number": numbers[one["song"]]} | one
+        for split, answers in predictions.items()
+        for one in answers
+    ]
+    text = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False)
+    io_utils.write_bytes_file(f"{figures.uri}/{METRICS_FILE}", text.encode())
+    io_utils.write_bytes_file(f"{figures.uri}/predictions.jsonl", "".join(map(json_line, rows)).encode())
+
+
+def read_song_metrics(figures: str) -> SongMetrics:
+    """Read the figures.
+
+    Parameters
+    ----------
+    figures : str
+        Folder of a `SongFigures` artefact.
+
+    Returns
+    -------
+    metrics : SongMetrics
+        What `SongEvaluation` found.
+    """
+    return SongMetrics.from_json(json.loads(place(f"{figures}/{METRICS_FILE}").read_bytes()))
+
+
+def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
+    for fragments in _batches(read_records(pattern)):
+        shape = model.input_shape[1:]
+        stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(shape) for one in fragments]
+        answers = model.predict_on_batch(np.stack(stored).astype(np.float32))
+        for fragment, probabilities in zip(fragments, answers, strict=True):
+            yield {
+                "song": fragment[record.SONG].decode(),
+                "fragment": fragment[record.FRAGMENT],
+                "label": fragment[record.LABEL],
+                "probabilities": [round(float(value), 7) for value in probabilities],
+            }
+
+
+def _batches(fragments: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    remaining = iter(fragments)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
+
+
+def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
+    """Gather the probabilities of each song's fragments, in their order, and its label."""
+    songs: dict[str, list[dict[str, Any]]] = {}
+    for prediction in sorted(predictions, key=lambda one: one["fragment"]):
+        songs.setdefault(prediction["song"], []).append(prediction)
+    return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}
+
+
+def _learn(pattern: str) -> Familiarity | None:
+    pngs = (fragment[record.IMAGE] for fragment in read_records(pattern))
+    first = decode_levels(next(read_records(pattern))[record.IMAGE])
+    return familiarity((decode_levels(png)[0] for png in pngs), first[1], LEAST_FRAGMENTS)
+
+
+def _familiar_songs(pattern: str, known: Familiarity | None) -> dict[str, bool]:
+    songs: dict[str, list[bool]] = {}
+    for fragment in read_records(pattern):
+        image = decode_image(fragment[record.IMAGE])
+        familiar = known is None or known.covers(image, bool(fragment[record.PADDED]))
+        songs.setdefault(fragment[record.SONG].decode(), []).append(familiar)
+    return {song: mostly_familiar(fragments) for song, fragments in songs.items()}

@@ -1,0 +1,124 @@
+"""Tuner: TFX's own, which also keeps what the report tells of the search."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from keras_tuner.engine.trial import Trial
+from tfx import types
+from tfx import v1 as tfx
+from tfx.components.tuner import executor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.record_reader import read_records
+from tumbao.components.search import Search, SearchTrial
+from tumbao.schema import record
+from tumbao.trainer.search import LOSS, RIGHT_FILE, HeadTuner
+from tumbao.trainer.search_space import with_values
+from tumbao.trainer.training import Training
+
+SEARCH_FILE = "search.json"
+"""`search.Search` as JSON, beside TFX's own results."""
+
+
+class TunerExecutor(executor.Executor):
+    """Searches, and writes the best settings, TFX's results and ours."""
+
+    def Do(  # noqa: N802 - TFX names it so
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Run the search to its end.
+
+        Parameters
+        ----------
+        input_dict : dict of str to list of Artifact
+            `examples`: records of features.
+        output_dict : dict of str to list of Artifact
+            `best_hyperparameters` and `tuner_results`.
+        exec_properties : dict of str to Any
+            `tuner_fn` and its `custom_config`.
+        """
+        tuner = executor.search(input_dict, exec_properties, self._get_tmp_dir(), print_tuning_summary=False)
+        executor.write_best_hyperparameters(tuner, output_dict)
+        examples = artifact_utils.get_split_uri(input_dict["examples"], "val")
+        found = dataclasses.asdict(summary(tuner, [one[record.SONG].decode() for one in read_records(f"{examples}/*")]))
+        written = f"{output_dict['tuner_results'][0].uri}/{SEARCH_FILE}"
+        io_utils.write_bytes_file(written, json.dumps(found, ensure_ascii=False).encode())
+
+
+class Tuner(tfx.components.Tuner):
+    """TFX's Tuner with our executor."""
+
+    EXECUTOR_SPEC = ExecutorClassSpec(TunerExecutor)
+
+
+def summary(tuner: HeadTuner, songs: list[str]) -> Search:
+    """Gather what a search found.
+
+    Parameters
+    ----------
+    tuner : HeadTuner
+        The search, at its end.
+    songs : list of str
+        The song of each validation fragment.
+
+    Returns
+    -------
+    search : Search
+        What it found.
+    """
+    names = tuner.oracle.start_order[: tuner.oracle.max_trials]
+    trials = tuple(_trial(one, names.index(one.trial_id) + 1) for one in tuner.oracle.get_best_trials(len(names)))
+    paper = _number(trials, Training())
+
+    def right(number: int) -> tuple[bool, ...]:
+        content = place(f"{tuner.get_trial_dir(names[number - 1])}/{RIGHT_FILE}").read_bytes()
+        return tuple(map(bool, json.loads(content)))
+
+    return Search(
+        trials=trials,
+        failed=len(names) - len(trials),
+        paper=paper,
+        asked=_number(trials, tuner.training),
+        songs=tuple(songs),
+        right_best=right(trials[0].number),
+        right_paper=right(paper) if paper else None,
+    )
+
+
+def _trial(trial: Trial, number: int) -> SearchTrial:
+    training = with_values(Training(), trial.hyperparameters.values)
+    return SearchTrial(number, *_searched(training), trial.score, trial.metrics.get_best_value(LOSS))
+
+
+def _number(trials: tuple[SearchTrial, ...], training: Training) -> int | None:
+    """Find the trial with the searched settings of a training."""
+    return next((one.number for one in trials if _searched(one) == _searched(training)), None)
+
+
+def _searched(one: Training | SearchTrial) -> tuple[tuple[int, ...], float, float, float]:
+    return one.units, one.dropout, one.l2, one.learning_rate
+
+
+def read_search(results: str) -> Search:
+    """Read what a search found.
+
+    Parameters
+    ----------
+    results : str
+        Folder of the Tuner's `tuner_results`.
+
+    Returns
+    -------
+    search : Search
+        What it found.
+    """
+    return Search.from_json(json.loads(place(f"{results}/{SEARCH_FILE}").read_bytes()))

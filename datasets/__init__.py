@@ -1,0 +1,1 @@
+"""Where songs come from: the composed demo library and downloads."""

@@ -1,0 +1,169 @@
+"""MIDI → waveform: symusic synthesises every distinct note once; velocity, level, place and room are mixed here.
+
+symusic 0.5.9's synthesizer ignores velocities and controllers and lets no note decay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import symusic
+
+from tumbao.datasets.demo import soundfont
+
+SAMPLE_RATE_HZ = 44_100
+Waveform = npt.NDArray[np.float32]
+
+_DURATION_STEP_SECONDS = 0.05
+_RELEASE_SECONDS = 0.12
+_DRUM_SECONDS = 0.9
+_ROOM_SECONDS = 1.6
+_FADE_SECONDS = 0.4
+_LEVEL, _PAN = 7, 10
+_COMB_SECONDS = ((0.0297, 0.0371, 0.0411, 0.0437), (0.0307, 0.0361, 0.0419, 0.0451))
+_DECAY_SECONDS = {range(8): 1.2, range(8, 16): 1.0, range(24, 32): 0.55, range(32, 40): 0.7}
+"""Time in which a plucked or struck instrument loses 8.7 dB, by General MIDI programs; the others are blown."""
+
+_Sound = tuple[bool, int, int, int]
+"""Whether a drum, program, pitch, duration in steps."""
+
+
+def _synthesizer() -> symusic.core.Synthesizer:
+    """Load the font anew: what a synthesizer played before is heard in what it plays next."""
+    with tempfile.NamedTemporaryFile(suffix=".sf2") as font:
+        font.write(soundfont.playable(soundfont.source().read_bytes()))
+        font.flush()
+        return symusic.Synthesizer(font.name, SAMPLE_RATE_HZ)
+
+
+def waveform(midi: bytes) -> Waveform:
+    """Render a song.
+
+    Parameters
+    ----------
+    midi : bytes
+        A standard MIDI file as `Score.midi` writes it.
+
+    Returns
+    -------
+    waveform : np.ndarray [shape=(frames, 2), dtype=float32]
+        Left and right at 44,100 Hz, between -1 and 1, with the room's tail faded out. The same for the same MIDI.
+    """
+    return next(versions(midi, (midi,)))
+
+
+def versions(song: bytes, others: Iterable[bytes]) -> Iterator[Waveform]:
+    """Render versions of a song in that song's own room, so that they differ by their notes alone.
+
+    Parameters
+    ----------
+    song : bytes
+        A standard MIDI file, whose bytes choose room and loudness.
+    others : iterable of bytes
+        Standard MIDI files: the song with a track muted, for example. A distinct note is synthesised once for all.
+
+    Yields
+    ------
+    waveform : np.ndarray [shape=(frames, 2), dtype=float32]
+        As of `waveform`, for each of `others`.
+    """
+    scores = [symusic.Score.from_midi(midi).to("second") for midi in others]
+    sounds = _sounds(scores)
+    for score in scores:
+        rng = np.random.default_rng(np.frombuffer(hashlib.sha256(song).digest(), np.uint32))
+        yield _mastered(_in_a_room(_mixed(score, sounds), rng), rng).T
+
+
+def _mixed(song: symusic.core.ScoreSecond, sounds: Mapping[_Sound, Waveform]) -> Waveform:
+    """Put every note where it belongs: left and right, with time for the room's tail."""
+    frames = round((song.end() + _ROOM_SECONDS) * SAMPLE_RATE_HZ)
+    mix = np.zeros((2, frames), np.float32)
+    for track in song.tracks:
+        controls = {control.number: control.value for control in track.controls}
+        angle = controls.get(_PAN, 64) / 127 * np.pi / 2
+        voice = np.zeros(frames, np.float32)
+        for note in track.notes:
+            sound = sounds[_sound(track, note)]
+            start = round(note.time * SAMPLE_RATE_HZ)
+            part = voice[start : start + len(sound)]
+            part += np.float32((note.velocity / 127) ** 1.7) * sound[: len(part)]
+        level = (controls.get(_LEVEL, 100) / 127) ** 1.5
+        mix[0] += np.float32(level * np.cos(angle)) * voice
+        mix[1] += np.float32(level * np.sin(angle)) * voice
+    return mix
+
+
+def _sound(track: symusic.core.TrackSecond, note: symusic.core.NoteSecond) -> _Sound:
+    if track.is_drum:
+        return True, 0, note.pitch, round(_DRUM_SECONDS / _DURATION_STEP_SECONDS)
+    return False, track.program, note.pitch, max(2, round(note.duration / _DURATION_STEP_SECONDS))
+
+
+def _sounds(songs: Iterable[symusic.core.ScoreSecond]) -> dict[_Sound, Waveform]:
+    """Synthesise every distinct note of songs, each at a peak of 1."""
+    wanted = sorted({_sound(track, note) for song in songs for track in song.tracks for note in track.notes})
+    notes: dict[_Sound, tuple[float, float]] = {}
+    players: dict[tuple[bool, int], symusic.core.TrackSecond] = {}
+    start = 0.0
+    for sound in wanted:
+        drum, program, pitch, steps = sound
+        length = steps * _DURATION_STEP_SECONDS + _RELEASE_SECONDS
+        players.setdefault((drum, program), symusic.Track("", program, drum, ttype="second")).notes.append(
+            symusic.Note(start, length, pitch, 127, ttype="second")
+        )
+        notes[sound] = start, length
+        start += length + _DURATION_STEP_SECONDS
+    sheet = symusic.Score(480, ttype="second")
+    sheet.tracks.extend(players.values())
+    tape = np.asarray(_synthesizer().render(sheet, stereo=False), np.float32).reshape(-1)
+    sounds = {}
+    for sound, (start, length) in notes.items():
+        first = round(start * SAMPLE_RATE_HZ)
+        take = tape[first : first + round(length * SAMPLE_RATE_HZ)].copy()
+        take *= _shape(sound, len(take))
+        sounds[sound] = take / max(float(np.abs(take).max()), 1e-6)
+    return sounds
+
+
+def _shape(sound: _Sound, frames: int) -> Waveform:
+    """Decay of plucked strings and release of every note, as a gain."""
+    drum, program, _, _ = sound
+    gain = np.ones(frames, np.float32)
+    decay = next((seconds for programs, seconds in _DECAY_SECONDS.items() if program in programs and not drum), None)
+    if decay is not None:
+        gain = np.exp(-np.arange(frames, dtype=np.float32) / np.float32(decay * SAMPLE_RATE_HZ))
+    release = min(frames, round(_RELEASE_SECONDS * SAMPLE_RATE_HZ))
+    gain[-release:] *= np.linspace(1, 0, release, dtype=np.float32) ** 2
+    return gain
+
+
+def _in_a_room(mix: Waveform, rng: np.random.Generator) -> Waveform:
+    """Add the echoes of a room: four comb filters a side, as large and as loud as the song's chance will have it."""
+    size, wet = rng.uniform(0.8, 1.25), rng.uniform(0.05, 0.16)
+    feedback = np.float32(rng.uniform(0.62, 0.8))
+    room = mix.copy()
+    for side, combs in enumerate(_COMB_SECONDS):
+        for seconds in combs:
+            delay = round(seconds * size * SAMPLE_RATE_HZ)
+            blocks = -(-mix.shape[1] // delay)
+            echo = np.zeros((blocks + 1, delay), np.float32)
+            echo[1:].reshape(-1)[: mix.shape[1]] = mix[side]
+            for block in range(1, blocks + 1):
+                echo[block] += feedback * echo[block - 1]
+            room[side] += np.float32(wet) * echo[:-1].reshape(-1)[: mix.shape[1]]
+    return room
+
+
+def _mastered(mix: Waveform, rng: np.random.Generator) -> Waveform:
+    """Bring a song to its loudness, -20 to -15 dBFS in every genre, round the peaks off and fade the tail."""
+    loudness = 10 ** (rng.uniform(-20, -15) / 20)
+    mix *= np.float32(loudness / max(float(np.sqrt(np.mean(mix**2))), 1e-9))
+    loud = np.abs(mix) > 0.6
+    mix[loud] = np.sign(mix[loud]) * (0.6 + 0.37 * np.tanh((np.abs(mix[loud]) - 0.6) / 0.37))
+    fade = round(_FADE_SECONDS * SAMPLE_RATE_HZ)
+    mix[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    return mix

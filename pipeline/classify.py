@@ -1,0 +1,250 @@
+"""`tumbao classify`: files, folders and lists in; answers, tags and playlists out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.worker_pool import WorkerStartError
+from tumbao.pipeline.counts import Tally
+from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.standard_streams import error_stream
+from tumbao.schema.errors import UserError
+from tumbao.schema.hierarchy import main_genres
+from tumbao.serving.classify.answers import Answer, table_writer, text
+from tumbao.serving.classify.batch import answers, decoding, in_threads, is_file, write_tag
+from tumbao.serving.classify.formats import Csv, Encoding, JsonLines, tag_values
+from tumbao.serving.classify.inputs import Song, find_audio_files, stamp
+from tumbao.serving.classify.playlists import write_playlists
+from tumbao.serving.classify.results_file import ResultsFile
+from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
+from tumbao.serving.model_info import ModelInfo, identity
+from tumbao.serving.predict import Classifier, find_assets
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+_ENCODINGS: dict[str, Callable[[ModelInfo, str], Encoding]] = {".jsonl": JsonLines, ".csv": Csv}
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a person asks of `tumbao classify`.
+
+    Parameters
+    ----------
+    songs : sequence of str or Place
+        Files, folders and lists, see `audio_files.find_audio_files`.
+    model : str or Place
+        Where the model was pushed; see `tumbao.serving.predict.find_assets`.
+    as_json : bool
+        Write JSON Lines to standard output.
+    as_csv : bool
+        Write CSV to standard output.
+    out : Path or None
+        File ending in .jsonl or .csv to write to instead, or to go on with.
+    write_tags : bool
+        Write genres of which the model is confident into the tags of the files.
+    overwrite_genre : bool
+        Also where there is another genre already.
+    playlists : Path or None
+        Folder to write a playlist for each genre to.
+
+    Raises
+    ------
+    ValueError
+        If the options do not go together.
+    """
+
+    songs: Sequence[str | Place]
+    model: str | Place
+    as_json: bool = False
+    as_csv: bool = False
+    out: Path | None = None
+    write_tags: bool = False
+    overwrite_genre: bool = False
+    playlists: Path | None = None
+
+    def __post_init__(self) -> None:
+        given = {"--json": self.as_json, "--csv": self.as_csv, "--out": self.out is not None}
+        if sum(given.values()) > 1:
+            names = " and ".join(name for name, there in given.items() if there)
+            raise UserError(f"Expected one of {', '.join(given)}. Received: {names}")
+        if self.out is not None and self.out.suffix.lower() not in _ENCODINGS:
+            raise UserError(f"Expected --out to end in {' or '.join(_ENCODINGS)}. Received: {self.out}")
+        if self.overwrite_genre and not self.write_tags:
+            raise UserError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
+
+
+def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
+    """Classify songs and write the answers as they come.
+
+    Parameters
+    ----------
+    asked : Asked
+        What to do.
+    console : Console
+        For progress and the summary (stderr).
+    out : TextIO
+        For the answers (stdout), unless they go to a file.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if every song was classified and every tag written that was to be, 1 if not, 130 if interrupted.
+
+    Raises
+    ------
+    ValueError
+        If a song, a list or the model is not there, or the file of answers is none (nothing was classified).
+    """
+    audio = find_audio_files(asked.songs)
+    watch = Watch(console)
+    with _native_noise_silenced(console):
+        info = ModelInfo.read(find_assets(asked.model))
+        tally = Tally(info.genres)
+        began = time.monotonic()
+        try:
+            _classify(asked, info, audio.songs, tally, watch, out)
+            seconds = time.monotonic() - began
+            if asked.playlists is not None:
+                _write_playlists(asked.playlists, info.genres, tally, watch)
+        except KeyboardInterrupt:
+            done = f"{len(tally.briefs)} of {len(audio.songs)}"
+            where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
+            watch.say(escape(f"Interrupted: {done} {where}."))
+            return INTERRUPTED
+        except WorkerStartError as error:
+            watch.say(f"[bold red]error:[/bold red] {escape(str(error))}")
+            return 1
+        except OSError as error:
+            watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
+            return 1
+    for line in tally.lines(audio.notes, seconds):
+        watch.say(escape(line))
+    return 1 if tally.rejected or tally.untagged else 0
+
+
+def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally, watch: Watch, out: TextIO) -> None:
+    model = identity(find_assets(asked.model))
+    with contextlib.ExitStack() as stack:
+        tagger = stack.enter_context(Tagger(asked.overwrite_genre)) if asked.write_tags else None
+        if asked.out is not None:
+            results = stack.enter_context(
+                ResultsFile(asked.out, _ENCODINGS[asked.out.suffix.lower()](info, model), model)
+            )
+            songs = _left_to_do(results, songs, tally, watch)
+            if tagger:
+                _tag_kept(results, tagger, asked.overwrite_genre, info, tally, watch)
+            if not songs:
+                return
+        decoded = stack.enter_context(decoding(songs, info.mel))  # while the model is being loaded
+        classifier = Classifier(asked.model)
+        write = _stream_writer(asked, info, model, out) if asked.out is None else results.append
+        for answer in _shown(watch, answers(classifier, decoded, tagger), len(songs), out):
+            write(answer)
+            tally.add(answer)
+
+
+def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch: Watch) -> list[Song]:
+    """Count the answers that are there already."""
+    left: list[Song] = []
+    for song in songs:
+        brief = results.kept(song.part)
+        if brief:
+            tally.briefs[song.part] = brief
+        else:
+            left.append(song)
+    if tally.briefs:
+        watch.say(escape(f"{len(tally.briefs)} of {len(songs)} are in {results.path} already"))
+    return left
+
+
+def _tag_kept(
+    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, watch: Watch
+) -> None:
+    """Tag what was classified in an earlier run, without decoding it once more."""
+    again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
+    parts = [part for part, brief in tally.briefs.items() if brief.genre and brief.tag in again]
+
+    shown = dict(zip(info.genres, main_genres(info.genres), strict=True))
+
+    def tag(part: Part) -> Tagging:
+        return write_tag(tagger, part, shown[tally.briefs[part].genre])
+
+    with watch:
+        for done, (part, tagging) in enumerate(in_threads(tag, parts), start=1):
+            results.amend(part, tag_values(stamp(part), tagging))
+            tally.briefs[part] = dataclasses.replace(tally.briefs[part], tag=tagging.outcome.value)
+            watch("tag", done, len(parts))
+
+
+def _shown(watch: Watch, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
+    """Show progress, and take it away while an answer is written to the same terminal."""
+    if total < 2:
+        yield from found
+        return
+    apart = watch if not (watch.console.is_terminal and out.isatty()) else contextlib.nullcontext()
+    with apart:
+        watch("classify", 0, total)
+        for done in itertools.count(1):
+            with contextlib.nullcontext() if apart is watch else watch:
+                answer = next(found, None)
+            if answer is None:
+                return
+            watch("classify", done, total)
+            yield answer
+
+
+def _stream_writer(asked: Asked, info: ModelInfo, model: str, out: TextIO) -> Callable[[Answer], None]:
+    if not asked.as_json and not asked.as_csv:
+        return table_writer(info, out)
+    encoding: Encoding = JsonLines(info, model) if asked.as_json else Csv(info, model)
+    out.write(encoding.header)
+
+    def write(answer: Answer) -> None:
+        out.write(encoding.encode(answer))
+        out.flush()
+
+    return write
+
+
+def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: Watch) -> None:
+    songs = [
+        (part.path, brief.genre, brief.seconds) for part, brief in tally.briefs.items() if brief.genre and is_file(part)
+    ]
+    left_out = write_playlists(folder, genres, songs)
+    for path, why in left_out.items():
+        watch.say(escape(f"{text(path)} {why}"))
+    watch.say(escape(f"{len(songs) - len(left_out)} songs in the playlists of {folder}"))
+
+
+@contextlib.contextmanager
+def _native_noise_silenced(console: Console) -> Iterator[None]:
+    """Keep what decoders and interpreter write to the process's stderr out of sight; the console goes on."""
+    sys.stderr.flush()
+    with (
+        error_stream(os.dup(2)) as stderr,
+        Path(os.devnull).open("w") as nowhere,
+    ):
+        before = console.file
+        if console.stderr:
+            console.file = stderr
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr.fileno(), 2)
+            console.file = before

@@ -1,0 +1,248 @@
+"""The command `tumbao compare`: train models side by side, and write what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao.analysis.compare.cost import ModelCost, cost
+from tumbao.analysis.compare.findings import find
+from tumbao.analysis.compare.folds import Round, cross_validation, one_split
+from tumbao.analysis.compare.page import PAGE, write_comparison
+from tumbao.analysis.compare.summary import outcome
+from tumbao.analysis.compare.training import learn_and_answer
+from tumbao.analysis.compare.trial import Trial
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.paths import Place
+from tumbao.pipeline.preparation import Preparation
+from tumbao.pipeline.progress_display import Watch
+from tumbao.schema.errors import UserError
+from tumbao.trainer.models.registry import PAPER, peer
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.training import Training
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    data : Place
+        The library.
+    layout : str
+        Its form, one of `layouts.LAYOUTS`.
+    workspace : Path
+        Where drawn songs, features and trials are kept.
+    genres : tuple of str
+        The genres.
+    models : tuple of str
+        Names, each alone or with settings of its own: ``vgg16`` or ``vgg16:epochs=20,dropout=0.5``.
+    protocols : tuple of str
+        What splits keep whole, out of `splits.PROTOCOLS`.
+    seeds : int
+        Trainings of each model on each split.
+    folds : int
+        Parts of a cross-validation; 0 for one split.
+    seed : int
+        Of the split, and the first of the trainings' seeds.
+    weights : str
+        File of trunks' weights, `random`, or empty to look for them.
+    out : Path
+        Folder to write the comparison to.
+    """
+
+    data: Place
+    layout: str
+    workspace: Path
+    genres: tuple[str, ...]
+    models: tuple[str, ...]
+    protocols: tuple[str, ...]
+    seeds: int
+    folds: int
+    seed: int
+    weights: str
+    out: Path
+
+
+def settled(name: str) -> tuple[Peer, dict[str, Any]]:
+    """Read a model's name with settings.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``vgg16`` or ``vgg16:epochs=20,units=256+64``.
+
+    Returns
+    -------
+    model : Peer
+        The model.
+    settings : dict of str to Any
+        Settings of `Training` that are asked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model or setting.
+    """
+    base, _, asked = name.partition(":")
+    model = peer(base)
+    paper = Training()
+    kinds = {field.name: type(getattr(paper, field.name)) for field in dataclasses.fields(Training)}
+    kinds.pop("seed")
+    settings: dict[str, Any] = {}
+    for one in filter(None, asked.split(",")):
+        key, equals, value = one.partition("=")
+        if key not in kinds or not equals:
+            raise UserError(f"Expected settings out of {', '.join(kinds)}, as epochs=20. Received: {one!r} in {name!r}")
+        try:
+            settings[key] = tuple(map(int, value.split("+"))) if kinds[key] is tuple else kinds[key](value)
+        except ValueError as error:
+            raise UserError(f"Expected a value of {key} like {getattr(paper, key)}. Received: {one!r}") from error
+    model.settings(**settings)
+    return model, settings
+
+
+def compare(asked: Comparison, noise: Console, console: Console) -> int:
+    """Train what is not trained yet, and write the comparison.
+
+    Parameters
+    ----------
+    asked : Comparison
+        What to compare.
+    noise : Console
+        Where progress goes.
+    console : Console
+        Where the result goes.
+
+    Returns
+    -------
+    code : int
+        0, or 1 if a model could not be trained.
+
+    Raises
+    ------
+    ValueError
+        If the library or a setting is not usable.
+    """
+    models = {name: settled(name) for name in asked.models}
+    if asked.folds and asked.folds < 3:
+        raise UserError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
+    trials: list[Trial] = []
+    failures: dict[str, str] = {}
+    with Watch(noise) as watch, progress.listen(watch):
+        prepared = Preparation(asked.data, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
+        watch.say(f"{len(models)} models, {asked.seeds} seeds, split by {' and by '.join(asked.protocols)}")
+        for name, (model, settings) in models.items():
+            try:
+                trials += list(_trials(asked, name, model, settings, prepared, watch))
+            except Exception as error:
+                logging.exception("%s failed", name)
+                failures[name] = str(error) or type(error).__name__
+                watch.say(f"[red]{escape(name)} could not be compared:[/red] {escape(failures[name])}")
+    if not trials:
+        raise UserError(f"Expected at least one model that can be trained. Received: {failures}")
+    reference = PAPER if PAPER in models else asked.models[0]
+    write_comparison(trials, asked.out, reference=reference, library=prepared.catalog.name, failures=failures)
+    console.print(escape(outcome(find(trials, reference))), highlight=False, soft_wrap=True)
+    console.print(escape(str(asked.out / PAGE)), highlight=False, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def _trials(
+    asked: Comparison, name: str, model: Peer, settings: dict[str, Any], prepared: Preparation, watch: Watch
+) -> Iterator[Trial]:
+    """Train a model under every protocol, on every fold, with every seed; all or, if one fails, nothing."""
+    code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
+    plain = model.settings(**settings)
+    told = [code, name, dataclasses.asdict(plain), list(asked.genres)]
+    price = functools.partial(
+        cost, model, plain, asked.genres, asked.workspace / "trials" / f"cost-{_digest(told)}.json"
+    )
+    for protocol in asked.protocols:
+        for division in _rounds(asked, protocol, model, plain, prepared):
+            for seed in range(asked.seed, asked.seed + asked.seeds):
+                training = model.settings(**settings, seed=seed)
+                yield _trial(asked, name, protocol, division, model, training, prepared, watch, price, code)
+
+
+def _rounds(
+    asked: Comparison, protocol: str, model: Peer, training: Training, prepared: Preparation
+) -> Sequence[Round]:
+    library = prepared.library(model.trunk_for(training).mel_spec)
+    if asked.folds:
+        return cross_validation(library, protocol, asked.folds, asked.seed)
+    return [one_split(library, protocol, asked.seed)]
+
+
+def _trial(
+    asked: Comparison,
+    name: str,
+    protocol: str,
+    division: Round,
+    model: Peer,
+    training: Training,
+    prepared: Preparation,
+    watch: Watch,
+    price: functools.partial[ModelCost],
+    code: str,
+) -> Trial:
+    trunk = model.trunk_for(training)
+    library = prepared.library(trunk.mel_spec)
+    arrays, key = prepared.features(trunk, training.augment)
+    told = [
+        code,
+        name,
+        dataclasses.asdict(training),
+        key,
+        library.digest,
+        division.digest,
+        protocol,
+    ]
+    folder = asked.workspace / "trials" / f"{model.name}-{_digest(told)}"
+    try:
+        return Trial.read(folder)
+    except FileNotFoundError:
+        pass
+    rows = division.test
+    probabilities, history, seconds = learn_and_answer(
+        model, training, library, arrays, division, prepared.trunk_weights(trunk).path
+    )
+    found = price()
+    best = history["epochs"][history["best_epoch"] - 1]
+    trial = Trial(
+        model=name,
+        protocol=protocol,  # type: ignore[arg-type] # one of them
+        seed=training.seed,
+        fold=division.fold,
+        genres=asked.genres,
+        labels=library.labels[rows],
+        songs=tuple(library.songs[row] for row in rows),
+        probabilities=probabilities,
+        val_accuracy=best["val_accuracy"],
+        best_epoch=history["best_epoch"],
+        train_seconds=seconds,
+        synthetic=prepared.catalog.synthetic,
+        **dataclasses.asdict(found),
+    )
+    trial.write(folder)
+    part = "" if division.fold is None else f", fold {division.fold + 1} of {asked.folds}"
+    leaky = " (leaky)" if trial.leaky else ""
+    watch.say(
+        f"  {escape(name)}, by {protocol}{leaky}{part}, seed {training.seed}: "
+        f"{trial.accuracy:.1%} of {len(rows)} test fragments, {seconds:.0f} s"
+    )
+    return trial
+
+
+def _digest(told: object) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

@@ -1,0 +1,132 @@
+"""From what was asked for to a run's configuration: the model settled, its weights found, the songs looked through."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from rich.markup import escape
+
+from tumbao.components.ingest.library import Catalog, scan, write_manifests
+from tumbao.components.ingest.paths import Address, place
+from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.subgenres import scan_leaves
+from tumbao.pipeline.config import Order, PipelineConfig, UsageError
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import preferred_policy
+from tumbao.trainer.weights import WeightsFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Configured:
+    """A configuration, and what was found on the way to it.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The run's settings.
+    catalog : Catalog
+        The library.
+    weights : WeightsFile
+        The trunk's.
+    precision_reason : str
+        Why the trunk computes as it does, a sentence.
+    """
+
+    config: PipelineConfig
+    catalog: Catalog
+    weights: WeightsFile
+    precision_reason: str
+
+
+def configure(
+    order: Order, workspace: str, push_to: str, say: Callable[[str], None], memory: LookMemory | None = None
+) -> Configured:
+    """Look through the songs, split them and find the weights.
+
+    Parameters
+    ----------
+    order : Order
+        What was asked for.
+    workspace : str
+        Folder of everything that the run writes.
+    push_to : str
+        Where blessed models are pushed.
+    say : callable
+        Told what is found, with rich's markup.
+    memory : LookMemory, optional
+        Knows the files that have not changed since the last look.
+
+    Returns
+    -------
+    configured : Configured
+        Ready to run.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of its range.
+    ValueError
+        If library or weights are not usable, or a bucket to write to is not there.
+    """
+    for folder in map(place, (workspace, push_to)):
+        if isinstance(folder, Address):
+            folder.require_bucket()
+    model, training = _model(order)
+    trunk = model.trunk_for(training)
+    policy: str
+    policy, reason = preferred_policy()
+    if order.precision != "auto":
+        policy, reason = order.precision, f"The backbone computes in {order.precision}: asked for with --precision."
+    say(f"Model: {model.name}, {model.summary}")
+    say(reason)
+    weights = trunk.ensure_weights(order.weights or None)
+    say(f"Weights: {escape(weights.source)}")
+    spec = trunk.mel_spec
+    catalog, genres = _songs(order, spec, memory)
+    manifests = write_manifests(
+        catalog,
+        place(f"{workspace}/catalogs"),
+        genres=genres,
+        protocol=order.protocol,
+        seed=order.seed,
+        spec=spec,
+        method=order.method,
+    )
+    say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
+    for note in catalog.notes:
+        say(escape(note))
+    for folded in catalog.folded:
+        say(escape(folded.sentence))
+    config = PipelineConfig(
+        workspace=workspace,
+        manifests=str(manifests),
+        genres=genres,
+        weights=str(weights.path.absolute()) if weights.path else "",
+        weights_digest=weights.digest or "",
+        policy=policy,
+        push_to=push_to,
+        model=model.name,
+        training=training,
+        mel_spec=spec,
+        **order.settings,
+    )
+    return Configured(config, catalog, weights, reason)
+
+
+def _model(order: Order) -> tuple[Peer, Training]:
+    try:
+        model = peer(order.model)
+        return model, model.settings(**order.training, seed=order.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _songs(order: Order, spec: MelSpec, memory: LookMemory | None) -> tuple[Catalog, tuple[str, ...]]:
+    asked = (place(order.data), order.genres, spec, order.layout)
+    if order.min_songs is None:
+        return scan(*asked, memory=memory, growing=order.growing), order.genres
+    return scan_leaves(*asked, min_songs=order.min_songs, memory=memory, growing=order.growing)

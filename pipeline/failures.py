@@ -1,0 +1,66 @@
+"""How a command ends that cannot do what it was asked for: the exit code, the sentence and the log."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from tumbao.components.ingest.download_cache import cache_folder
+from tumbao.schema.errors import UserError, describe, is_disk_full
+
+FAILED, WRONG_USE = 1, 2
+
+
+def explain(error: Exception, command: str, arguments: Sequence[str] = ()) -> tuple[int, str]:
+    """Say what ended a command.
+
+    Parameters
+    ----------
+    error : Exception
+        What ended it. Its attribute `log`, if there is one, is a file that has the traceback.
+    command : str
+        Name of the command.
+    arguments : sequence of str
+        What it was given, paths among them.
+
+    Returns
+    -------
+    code : int
+        `WRONG_USE` for a `UserError`, and where the system refuses a path that was given; else `FAILED`.
+    sentence : str
+        What happened; of an unexpected error also which file has the traceback.
+    """
+    if isinstance(error, UserError):
+        return WRONG_USE, str(error)
+    sentence = describe(error, arguments)
+    if is_disk_full(error):
+        return FAILED, sentence
+    if isinstance(error, OSError) and error.filename in arguments:
+        return WRONG_USE, sentence
+    first = " ".join(sentence.split())[:500]
+    log = getattr(error, "log", None) or _write_traceback(error, command)
+    if log is None:
+        traceback.print_exception(error, file=sys.stderr)
+        return FAILED, first
+    return FAILED, f"{first}. This is unexpected; the traceback is in {log}"
+
+
+def _write_traceback(error: Exception, command: str) -> Path | None:
+    """Keep a traceback in the cache, or else in the temporary folder; give the file, None if neither can be written."""
+    now = datetime.datetime.now().astimezone()
+    text = f"{now.isoformat(timespec='seconds')} tumbao {command}\n{''.join(traceback.format_exception(error))}"
+    for folder in (lambda: cache_folder() / "logs", lambda: Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError):
+            folder().mkdir(parents=True, exist_ok=True)
+            prefix = f"tumbao-{command}-{now:%Y%m%d-%H%M%S}-"
+            descriptor, name = tempfile.mkstemp(".log", prefix, folder())
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return Path(name)
+    return None

@@ -1,0 +1,216 @@
+"""The graph: which component runs on what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tfx import v1 as tfx
+
+from tumbao.components.anomaly_gate import AnomalyGate
+from tumbao.components.backbone_features import BackboneFeatures
+from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
+from tumbao.components.evaluator import Evaluator
+from tumbao.components.export import EdgeExport
+from tumbao.components.ingest.component import AudioExampleGen
+from tumbao.components.mobile_check import MobileCheck
+from tumbao.components.model_card.component import ModelCard
+from tumbao.components.pusher import Pusher
+from tumbao.components.served_baseline import StandingModel
+from tumbao.components.song_evaluation import SongEvaluation
+from tumbao.components.tuner import Tuner
+from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.settled import Settled, settle
+from tumbao.pipeline.source import source_digest
+from tumbao.trainer.run import run_fn
+from tumbao.trainer.tune import tuner_fn
+
+NAME = "tumbao"
+
+
+def build(
+    config: PipelineConfig,
+    metadata: object = None,
+    settled: Settled | None = None,
+    first: Sequence[Any] = (),
+) -> tfx.dsl.Pipeline:
+    """Build the pipeline.
+
+    Parameters
+    ----------
+    config : PipelineConfig
+        The run's settings.
+    metadata : ConnectionConfig or None
+        Where a local runner keeps its metadata.
+    settled : Settled or None
+        What components are told, where it is not known before the run; None for what follows from the settings.
+    first : sequence of BaseNode
+        Components that give it.
+
+    Returns
+    -------
+    pipeline : tfx.dsl.Pipeline
+        From manifests to a pushed model.
+    """
+    told = settled or settle(config)
+    songs = AudioExampleGen(
+        manifests=told.manifests,
+        mel_spec=told.mel_spec,
+        cache=told.songs,
+        code=source_digest("tumbao.components.ingest.executor"),
+    )
+    statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
+    schema = tfx.components.ImportSchemaGen(schema_file=told.schema)
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    features = BackboneFeatures(
+        examples=songs.outputs["examples"],
+        trunk=told.trunk,
+        weights=told.weights,
+        augment=config.training.augment,
+        policy=told.policy,
+        code=source_digest("tumbao.components.backbone_features"),
+    )
+    features.add_upstream_node(data_gate)
+    splits = {
+        "train_args": tfx.proto.TrainArgs(splits=["train"]),
+        "eval_args": tfx.proto.EvalArgs(splits=["val"]),
+    }
+    tuner = None
+    if config.tune:
+        entry = f"{tuner_fn.__module__}.{tuner_fn.__qualname__}"
+        tuner = Tuner(tuner_fn=entry, examples=features.outputs["features"], **splits)
+        tuner.spec.exec_properties["custom_config"] = told.searching
+    cloud = tfx.extensions.google_cloud_ai_platform
+    trainer = (cloud.Trainer if config.vertex_training else tfx.components.Trainer)(
+        run_fn=f"{run_fn.__module__}.{run_fn.__qualname__}",
+        examples=features.outputs["features"],
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        **splits,
+    )
+    trainer.spec.exec_properties["custom_config"] = told.learning
+    baseline = _baseline(config, told, trainer)
+    evaluator = Evaluator(
+        examples=songs.outputs["examples"],
+        example_splits=["test"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        eval_config=tfma.EvalConfig(),
+    )
+    evaluator.spec.exec_properties["eval_config"] = told.gate
+    song_evaluation = SongEvaluation(
+        examples=songs.outputs["examples"],
+        features=features.outputs["features"],
+        model_run=trainer.outputs["model_run"],
+        genres=told.genres,
+        code=source_digest("tumbao.components.song_evaluation"),
+    )
+    export = EdgeExport(
+        trained=trainer.outputs["model"],
+        examples=songs.outputs["examples"],
+        ingested=songs.outputs["ingested"],
+        evaluation=evaluator.outputs["evaluation"],
+        figures=song_evaluation.outputs["figures"],
+        manifests=told.manifests,
+        mel_spec=told.mel_spec,
+        weights_source=told.weights_source,
+        precisions=told.precisions,
+        code=source_digest("tumbao.components.export"),
+    )
+    mobile_check = MobileCheck(
+        model=export.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        examples=songs.outputs["examples"],
+        manifests=told.manifests,
+        mel_spec=told.mel_spec,
+        trunk=told.trunk,
+        weights=told.weights,
+        code=source_digest("tumbao.components.mobile_check"),
+    )
+    card = ModelCard(
+        examples=songs.outputs["examples"],
+        ingested=songs.outputs["ingested"],
+        rejected=songs.outputs["rejected"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        figures=song_evaluation.outputs["figures"],
+        model=export.outputs["model"],
+        report=mobile_check.outputs["report"],
+        infra_blessing=mobile_check.outputs["blessing"],
+        manifests=told.manifests,
+        network=told.network,
+        code=source_digest("tumbao.components.model_card.component"),
+    )
+    blessed = {
+        "model": export.outputs["model"],
+        "model_blessing": evaluator.outputs["blessing"],
+        "infra_blessing": mobile_check.outputs["blessing"],
+    }
+    pusher = Pusher(
+        **blessed,
+        evaluation=evaluator.outputs["evaluation"],
+        agreement=mobile_check.outputs["report"],
+        card=card.outputs["card"],
+        place=config.push_to,
+        name=told.network,
+        standing=told.standing,
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=f"{config.workspace}/pipeline",
+        components=[
+            *first,
+            songs,
+            statistics,
+            schema,
+            validator,
+            data_gate,
+            features,
+            *([tuner] if tuner else []),
+            trainer,
+            baseline,
+            evaluator,
+            song_evaluation,
+            export,
+            mobile_check,
+            card,
+            pusher,
+            *([_endpoint(config, blessed)] if config.endpoint else []),
+        ],
+        enable_cache=config.cache,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.beam_args),
+    )
+
+
+def _endpoint(config: PipelineConfig, blessed: Mapping[str, Any]) -> Any:
+    """Deploy a blessed model to an endpoint of Vertex AI."""
+    cloud = tfx.extensions.google_cloud_ai_platform
+    return cloud.Pusher(
+        **blessed,
+        custom_config={
+            cloud.ENABLE_VERTEX_KEY: True,
+            cloud.VERTEX_REGION_KEY: config.region,
+            cloud.VERTEX_CONTAINER_IMAGE_URI_KEY: config.serving_image,
+            cloud.SERVING_ARGS_KEY: dict(config.endpoint),
+        },
+    ).with_id("EndpointPusher")
+
+
+def _baseline(config: PipelineConfig, told: Settled, trainer: Any) -> Any:
+    if config.baseline == "push place":
+        return StandingModel(
+            candidate=trainer.outputs["model"], place=config.push_to, genres=told.genres, mel_spec=told.mel_spec
+        ).with_id("Baseline")
+    artifacts = tfx.types.standard_artifacts
+    return tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedModel,
+        config={"place": config.push_to},
+        model=tfx.dsl.Channel(type=artifacts.Model, producer_component_id=trainer.id),
+        model_blessing=tfx.dsl.Channel(type=artifacts.ModelBlessing),
+        **{CANDIDATE: trainer.outputs["model"]},
+    ).with_id("Baseline")

@@ -1,0 +1,92 @@
+"""What a person sees while a run goes on: a line per component, and each step's progress with rate and time left."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0
+"""Where there is no terminal, a step writes a line this often, and one when it is done."""
+
+
+class Watch:
+    """Writes the progress of steps to a console: bars on a terminal, plain lines elsewhere.
+
+    Parameters
+    ----------
+    console : Console
+        Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._started: dict[str, tuple[float, int]] = {}
+        self._written = 0.0
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("  {task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            redirect_stdout=False,  # what libraries write belongs into the log, not above the bars
+            redirect_stderr=False,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Watch:
+        """Show the bars."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bars away."""
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Write a line above the bars.
+
+        Parameters
+        ----------
+        text : str
+            With rich's markup.
+        """
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Draw a step's progress.
+
+        Parameters
+        ----------
+        step : str
+            Its name.
+        done : int
+            Units that are done.
+        total : int
+            Units in all.
+        """
+        now = time.monotonic()
+        if done == 0 or step not in self._started:
+            self._started[step] = now, done
+            self._written = now
+        began, had = self._started[step]
+        rate = (done - had) / max(now - began, 1e-9)
+        if self.console.is_terminal:
+            self._draw(step, done, total, rate)
+        elif done and (done == total or now - self._written >= PLAIN_SECONDS):
+            self._written = now
+            left = f", {(total - done) / rate:.0f} s left" if done < total and rate else ""
+            self.say(f"  {step}: {done} of {total} ({rate:.1f}/s{left})")
+
+    def _draw(self, step: str, done: int, total: int, rate: float) -> None:
+        if step in self._tasks and done == 0:
+            self._bars.remove_task(self._tasks.pop(step))
+        if step not in self._tasks:
+            self._tasks[step] = self._bars.add_task(step, total=total, rate="")
+        self._bars.update(self._tasks[step], completed=done, rate=f"{rate:.1f}/s")
+        if done >= total:
+            self._bars.update(self._tasks[step], visible=False)

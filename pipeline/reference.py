@@ -1,0 +1,73 @@
+"""The training data of a workspace's last run, found through ML Metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+
+from tumbao.analysis.drift.training import TrainingData
+from tumbao.components.ingest.paths import place
+from tumbao.pipeline.collect import run_artifacts
+from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
+from tumbao.schema.errors import UserError
+from tumbao.schema.mel_spec import MelSpec
+
+METADATA_FILE = "metadata.sqlite"
+
+
+def find_training(workspace: Path) -> TrainingData:
+    """Find what the last run was trained on.
+
+    Parameters
+    ----------
+    workspace : Path
+        The workspace of `tumbao run`.
+
+    Returns
+    -------
+    training : TrainingData
+        Its records, which are there.
+
+    Raises
+    ------
+    ValueError
+        If nothing ran there, or the last run did not come to its records, or they are gone.
+    """
+    file = workspace / METADATA_FILE
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(file.absolute())
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    try:
+        artifacts = run_artifacts(connection, past="AudioExampleGen")
+    except RuntimeError as error:  # no file, or none that a run has written to
+        raise UserError(
+            f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
+            "`tumbao run --data FOLDER` trains one; --workspace names another."
+        ) from error
+    examples, ingested = (artifacts.uri("AudioExampleGen", key) for key in ("examples", "ingested"))
+    if examples is None or ingested is None:
+        raise UserError(
+            f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
+            "`tumbao run` with its library goes on where it stood."
+        )
+    if not list(place(examples).glob("Split-train/*.gz")):
+        raise UserError(
+            f"Expected the records of the training split in {examples}. Received: no such files. "
+            "Was the workspace moved, or cleared?"
+        )
+    settings = artifacts.executions["AudioExampleGen"].custom_properties
+    description = json.loads((place(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
+    run = artifacts.run
+    if not (workspace / RUNS_FOLDER / run).is_dir():  # a former version's, which named it otherwise in ML Metadata
+        run = max((record.run for record in read_runs(workspace)), default="")
+    return TrainingData(
+        run=run,
+        library=description["library"],
+        synthetic=description["synthetic"],
+        genres=tuple(description["genres"]),
+        spec=MelSpec(**json.loads(settings["mel_spec"].string_value)),
+        examples=examples,
+        ingested=f"{ingested}/ingested.jsonl",
+    )

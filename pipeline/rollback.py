@@ -1,0 +1,116 @@
+"""An earlier push becomes the model that is served, and the log of pushes as a table."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from tumbao.components import registry_log
+from tumbao.components.model_registry import fingerprint, stand, versions
+from tumbao.components.registry_log import Event
+from tumbao.schema.errors import UserError
+
+
+def roll_back(place: str, to: str = "", why: str = "") -> Event:
+    """Copy an earlier version under a new, higher number, which every server takes; nothing is deleted.
+
+    Parameters
+    ----------
+    place : str
+        Where models are pushed: a folder, also in a bucket.
+    to : str
+        The version; empty for the newest model before the one that stands which no rollback has withdrawn.
+    why : str
+        Whatever the person wants to be remembered. Bytes that are not UTF-8 are written out.
+
+    Returns
+    -------
+    event : Event
+        What was written to the log.
+
+    Raises
+    ------
+    ValueError
+        If there is no such version, it is the model that stands, or there is none to go back to.
+    """
+    place = place.rstrip("/")
+    found = versions(place)
+    if not found:
+        raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
+    own = {version: fingerprint(f"{place}/{version}") or version for version in found}
+    standing, events = found[-1], registry_log.read(place)
+    away = registry_log.withdrawn(events)
+    earlier = [one for one in found if own[one] != own[standing] and own[one] not in away]
+    if to and to not in found:
+        raise UserError(f"Expected --to out of {', '.join(found)}. Received: {to}")
+    if to and own[to] == own[standing]:
+        raise UserError(f"Expected a model other than the one that stands. Received: {to}, the same as {standing}.")
+    if not to and not earlier:
+        raise UserError(
+            f"Expected an earlier model to go back to in {place}. Received: only {standing} and what was withdrawn. "
+            "--list shows what happened; --to brings back a version nevertheless."
+        )
+    target = to or earlier[-1]
+    why = why.encode("utf-8", "backslashreplace").decode()
+    known = next((one for one in reversed(events) if one.version == target), None)
+    event = Event(
+        what=registry_log.ROLLED_BACK,
+        version=stand(f"{place}/{target}", place),
+        replaces=standing,
+        fingerprint=own[target],
+        of=target,
+        withdrawn=own[standing],
+        why=f"back to {target}" + (f": {why}" if why else ""),
+        model=known.model if known else "",
+        accuracy=known.accuracy if known else None,
+    )
+    registry_log.append(place, event)
+    return event
+
+
+def history(place: str) -> Table:
+    """Show the log of pushes.
+
+    Parameters
+    ----------
+    place : str
+        Where models are pushed.
+
+    Returns
+    -------
+    table : Table
+        A row for each event, the oldest first, after a row for each version of which the log tells nothing. A line of
+        the log that cannot be read is a row as well.
+
+    Raises
+    ------
+    ValueError
+        If nothing was ever pushed there.
+    """
+    place = place.rstrip("/")
+    found, events = versions(place), registry_log.read(place)
+    if not found and not events:
+        raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
+    logged = {event.version for event in events}
+    table = Table("time", "what", "version", "replaces", "model", "accuracy", "who", "why")
+    for version in found:
+        if version not in logged:
+            table.add_row("", "not in the log", _version(version, found))
+    for event in events:
+        table.add_row(
+            event.time,
+            event.what,
+            _version(event.version, found),
+            event.replaces if event.version else "",
+            escape(event.model),
+            f"{event.accuracy:.1%}" if event.accuracy is not None else "",
+            escape(event.who),
+            escape(event.why),
+        )
+    return table
+
+
+def _version(version: str, found: list[str]) -> str:
+    if not version or version in found[:-1]:
+        return version
+    return f"[bold]{version}[/bold] (served)" if version in found else f"{version} (deleted)"

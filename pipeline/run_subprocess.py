@@ -1,0 +1,61 @@
+"""A local run in a process of its own: what it holds is given back, and what kills it does not kill who waits."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao.pipeline import local_runner
+from tumbao.pipeline.failures import explain
+from tumbao.pipeline.local_runner import LocalRun
+from tumbao.pipeline.standard_streams import standard_streams
+
+
+def start(asked: LocalRun) -> subprocess.Popen[bytes]:
+    """Start a run.
+
+    Parameters
+    ----------
+    asked : LocalRun
+        What to run.
+
+    Returns
+    -------
+    process : Popen
+        Writes to this process's standard error and ends with the run's exit code. It leads a group of its own, so that
+        a terminal's Ctrl-C does not reach it beside whoever waits for it. A SIGINT that comes before the run has begun
+        waits until then.
+    """
+    command = [sys.executable, "-m", "tumbao.pipeline.run_subprocess"]
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports cannot be interrupted well
+    try:
+        with tempfile.TemporaryFile() as settings:  # an argument has a limit, the number of growing files has none
+            pickle.dump(asked, settings)
+            settings.seek(0)
+            return subprocess.Popen(command, stdin=settings, start_new_session=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _main(asked: LocalRun) -> int:
+    console = Console(stderr=True)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return local_runner.run(asked, console)[0]
+    except KeyboardInterrupt:
+        return local_runner.INTERRUPTED
+    except Exception as error:
+        _, sentence = explain(error, "run", [str(asked.workspace)])
+        console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
+        return local_runner.FAILED
+
+
+if __name__ == "__main__":
+    with standard_streams():
+        sys.exit(_main(pickle.load(sys.stdin.buffer)))

@@ -1,0 +1,206 @@
+"""A compiled pipeline handed to Vertex AI or Kubeflow Pipelines; before that, all is looked at that can be."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import kfp
+import kfp.components
+import yaml
+from rich.console import Console
+from rich.markup import escape
+
+from tumbao.pipeline.compile import compile_pipeline, parameters_file
+from tumbao.pipeline.config import UsageError
+from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline.specification import faults
+
+CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+class SubmissionError(RuntimeError):
+    """A service cannot be reached, or refuses a pipeline."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What is handed over.
+
+    Parameters
+    ----------
+    file : Path
+        The compiled pipeline.
+    parameters : mapping of str to Any
+        All parameters with their values.
+    name : str
+        The run's name.
+    """
+
+    file: Path
+    parameters: Mapping[str, Any]
+    name: str
+
+
+NEEDED = {"vertex": ("project", "region"), "kubeflow": ("host",)}
+"""What each runner needs to be told before anything is submitted."""
+
+
+def prepare(deployment: Deployment, out: Path, needed: Sequence[str]) -> Submission:
+    """Compile the pipeline and look through what came of it.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        Where and how it runs.
+    out : Path
+        YAML file to write.
+    needed : sequence of str
+        Fields of the deployment that may not be empty.
+
+    Returns
+    -------
+    submission : Submission
+        Ready to be submitted.
+
+    Raises
+    ------
+    UsageError
+        If the deployment lacks what its runner needs, or the pipeline has a fault; all of them are named.
+    """
+    found = [
+        f"{deployment.runner} needs {name}: in the configuration file, or as an option"
+        for name in needed
+        if not getattr(deployment, name)
+    ]
+    if deployment.runner == "vertex" and not deployment.root.startswith("gs://"):
+        found.append(f"vertex needs a root in a bucket, gs://…; received {deployment.root}")
+    compile_pipeline(deployment, out)
+    specification = yaml.safe_load(out.read_text("utf-8"))
+    parameters = json.loads(parameters_file(out).read_text("utf-8"))
+    found += faults(specification, parameters)
+    if found:
+        raise UsageError("The pipeline cannot be submitted:\n" + "\n".join(f"  {fault}" for fault in found))
+    moment = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d-%H%M%S")
+    return Submission(file=out, parameters=parameters, name=f"tumbao-{moment}")
+
+
+def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -> None:
+    """Submit the pipeline, once or on a schedule.
+
+    Parameters
+    ----------
+    deployment : Deployment
+        Where and how it runs.
+    out : Path
+        YAML file to write.
+    console : Console
+        The terminal.
+    dry_run : bool
+        Do everything but the submission itself.
+
+    Raises
+    ------
+    UsageError
+        As `prepare`; or if there are no credentials, or Google's client refuses the job.
+    SubmissionError
+        If the service cannot be reached or refuses.
+    """
+    submission = prepare(deployment, out, NEEDED[deployment.runner])
+    console.print(f"Compiled: {escape(str(out))}, {len(submission.parameters)} parameters")
+    for name, value in submission.parameters.items():
+        console.print(f"  {name} = {escape(json.dumps(value))}")
+    to_vertex = deployment.runner == "vertex"
+    job = _vertex_job(deployment, submission, dry_run) if to_vertex else None
+    if not to_vertex:
+        kfp.components.load_component_from_file(str(submission.file))  # it reads the file as the service will
+    if dry_run:
+        console.print("All that can be known here is in order. Nothing was submitted (--dry-run).")
+        return
+    try:
+        where = _to_vertex(deployment, submission, job) if to_vertex else _to_kubeflow(deployment, submission)
+    except Exception as error:
+        raise SubmissionError(f"{deployment.runner} did not take the pipeline: {error}") from error
+    console.print(f"Submitted: {escape(where)}")
+
+
+def _vertex_job(deployment: Deployment, submission: Submission, dry_run: bool) -> Any:
+    """Make the job, which checks the file and the parameters; only its submission speaks with Google."""
+    import google.auth
+    from google.auth.credentials import AnonymousCredentials
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud import aiplatform
+
+    credentials: Any = AnonymousCredentials()
+    if not dry_run:
+        try:
+            credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        except DefaultCredentialsError as error:
+            raise UsageError(
+                "Expected credentials for Google Cloud: `gcloud auth application-default login`, or a service "
+                f"account's key in ${CREDENTIALS}. Received: none ({error})"
+            ) from error
+    try:
+        return aiplatform.PipelineJob(
+            display_name=submission.name,
+            job_id=submission.name,
+            template_path=str(submission.file),
+            pipeline_root=f"{deployment.root}/pipeline",
+            parameter_values=dict(submission.parameters),
+            labels=dict(deployment.labels),
+            credentials=credentials,
+            project=deployment.project,
+            location=deployment.region,
+        )
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"Expected a job that Vertex AI takes. Received: {submission.file}, project {deployment.project}, region "
+            f"{deployment.region}, labels {dict(deployment.labels)} ({error})"
+        ) from error
+
+
+def _to_vertex(deployment: Deployment, submission: Submission, job: Any) -> str:
+    account = deployment.service_account or None
+    if deployment.schedule:
+        made = job.create_schedule(
+            cron=deployment.schedule, display_name=submission.name, max_concurrent_run_count=1, service_account=account
+        )
+        return f"schedule {made.resource_name} ({deployment.schedule})"
+    job.submit(service_account=account)
+    return str(job.resource_name)
+
+
+def _to_kubeflow(deployment: Deployment, submission: Submission) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # every client is warned which servers it works with
+        client = kfp.Client(host=deployment.host, existing_token=os.environ.get("KFP_TOKEN"))
+    options: dict[str, Any] = {
+        "pipeline_root": f"{deployment.root}/pipeline",
+        "service_account": deployment.service_account or None,
+    }
+    experiment = client.create_experiment("tumbao")
+    if deployment.schedule:
+        made = client.create_recurring_run(
+            experiment.experiment_id,
+            submission.name,
+            cron_expression=f"0 {deployment.schedule}",  # Kubeflow's cron begins with seconds
+            pipeline_package_path=str(submission.file),
+            params=dict(submission.parameters),
+            no_catchup=True,
+            **options,
+        )
+        return f"schedule {made.recurring_run_id} ({deployment.schedule})"
+    run = client.create_run_from_pipeline_package(
+        str(submission.file),
+        arguments=dict(submission.parameters),
+        run_name=submission.name,
+        experiment_id=experiment.experiment_id,
+        **options,
+    )
+    return f"{deployment.host}/#/runs/details/{run.run_id}"

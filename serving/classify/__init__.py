@@ -1,0 +1,1 @@
+"""Files, folders and lists in; answers, tables, tags and playlists out."""

@@ -1,0 +1,289 @@
+"""Answers for programs, JSON Lines and CSV: how they are written, and read again by who goes on with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol
+
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.tables import csv_row, json_line, read_cell, read_json_line
+from tumbao.schema.hierarchy import has_subgenres
+from tumbao.serving.classify.answers import Answer
+from tumbao.serving.classify.tags import Tagging
+from tumbao.serving.model_info import ModelInfo
+from tumbao.serving.song_json import song_values, summary
+
+Values = Mapping[str, Any]
+
+_PART = ("path", "part_start_seconds", "part_end_seconds")
+_MADE_FROM = ("file_bytes", "file_modified_us", "model", "synthetic_training_data")
+_SONG = ("genre", "nearest", "probability", "majority", "duration_seconds", "declared_seconds")
+_MAIN = ("main_genre", "main_probability")  # where there are sub-genres
+_FLAGS = ("truncated", "padded", "silent_fragments", "fragments")
+_FRAGMENT = ("fragment", "start_seconds", "end_seconds", "section_genre", "fragment_genre", "familiar")
+
+
+class Encoding(Protocol):
+    """A form of answers that can be read again.
+
+    Attributes
+    ----------
+    header : str
+        What a file begins with.
+    """
+
+    header: str
+
+    def encode(self, answer: Answer) -> str:
+        """Write one answer.
+
+        Parameters
+        ----------
+        answer : Answer
+            Of one song.
+
+        Returns
+        -------
+        text : str
+            Whole lines.
+        """
+
+    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
+        """Read answers, up to one that was cut off while it was written.
+
+        Parameters
+        ----------
+        file : BinaryIO
+            From the beginning.
+
+        Yields
+        ------
+        cells : dict of str to str
+            What was written of a song, by column; empty where there is nothing. First the header, as no cells.
+        end : int
+            Where the file goes on, in bytes.
+
+        Raises
+        ------
+        ValueError
+            If a line is no answer.
+        """
+
+    def amend(self, written: str, values: Values) -> str:
+        """Change what was written of one song.
+
+        Parameters
+        ----------
+        written : str
+            Its lines.
+        values : dict of str to object
+            Other values by column.
+
+        Returns
+        -------
+        text : str
+            Whole lines.
+        """
+
+
+class JsonLines:
+    """One object a line and song.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Names the genres.
+    model : str
+        Tells the model from others.
+    """
+
+    header = ""
+
+    def __init__(self, info: ModelInfo, model: str) -> None:
+        self._info, self._model = info, model
+
+    def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
+        info, result = self._info, answer.said
+        values = _made_from(answer, info, self._model)
+        if isinstance(result, AudioError):
+            values["error"] = {"reason": result.reason.value, "message": result.sentence}
+        else:
+            values |= song_values(result, info)
+        return json_line(values | tag_values(answer.stamp, answer.tagging))
+
+    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:  # noqa: D102 - see Encoding
+        yield {}, 0
+        end = 0
+        for number, line in enumerate(file, start=1):
+            whole = line.endswith(b"\n")
+            try:
+                values = read_json_line(line)
+                cells = {name: _cell(values[name]) for name in _PART + _MADE_FROM}
+                reason = _cell((values.get("error") or {}).get("reason"))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if isinstance(error, ValueError) and not whole and (end or _begins(line, b'{"path": "')):
+                    return
+                raise ValueError(f"line {number} is no answer of `tumbao classify` ({error})") from error
+            if not whole:
+                return
+            cells |= {name: _cell(value) for name, value in values.items() if name not in cells}
+            end += len(line)
+            yield cells | {"reason": reason}, end
+
+    def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
+        return json_line(read_json_line(written) | dict(values))
+
+
+class Csv:
+    """One row a fragment, with the columns of its song; a rejected song has one row.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Names the genres.
+    model : str
+        Tells the model from others.
+    """
+
+    def __init__(self, info: ModelInfo, model: str) -> None:
+        self._info, self._model = info, model
+        self._probabilities = [f"p_{genre}" for genre in info.genres]
+        main = _MAIN if has_subgenres(info.genres) else ()
+        columns = (*_PART, *_MADE_FROM, *_SONG, *main, *_FLAGS, *_FRAGMENT, *self._probabilities)
+        self._columns = (*columns, "reason", "message", "tag", "tag_message")
+        self.header = csv_row(self._columns)
+
+    def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
+        info, result = self._info, answer.said
+        row = _made_from(answer, info, self._model) | tag_values(answer.stamp, answer.tagging)
+        if isinstance(result, AudioError):
+            return self._rows([row | {"reason": result.reason.value, "message": result.sentence}])
+        row |= summary(result, info) | {"fragments": len(result.fragments)}
+        rows = []
+        for index, fragment in enumerate(result.fragments):
+            row |= {
+                "fragment": index,
+                "start_seconds": fragment.start_seconds,
+                "end_seconds": fragment.end_seconds,
+                "section_genre": next(
+                    info.genres[section.genre]
+                    for section in reversed(result.sections)
+                    if section.start_seconds <= fragment.start_seconds
+                ),
+                "fragment_genre": info.genres[fragment.genre],
+                "familiar": fragment.familiar,
+            }
+            rows.append(row | dict(zip(self._probabilities, fragment.probabilities, strict=True)))
+        return self._rows(rows)
+
+    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:  # noqa: D102 - see Encoding
+        end = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal end
+            for line in file:
+                if line.endswith(b"\n"):
+                    end += len(line)
+                    yield line.decode()
+                elif not end and not _begins(line, self.header.encode()):
+                    raise ValueError("its columns are not those of this model and version")
+
+        rows = csv.reader(lines(), strict=True)
+        try:
+            header = next(rows, None)
+            if header is None:
+                return
+            if tuple(map(read_cell, header)) != self._columns:
+                raise ValueError("its columns are not those of this model and version")
+            yield {}, end
+            for cells in rows:
+                if len(cells) != len(self._columns):
+                    raise ValueError(f"line {rows.line_num} is no row of `tumbao classify`")
+                row = dict(zip(self._columns, map(read_cell, cells), strict=True))
+                more = int(row["fragments"] or 1) - 1
+                if len(list(itertools.islice(rows, more))) < more:
+                    return
+                yield row, end
+        except csv.Error as error:
+            if "unexpected end of data" not in str(error):  # a path may hold an end of line
+                raise ValueError(f"line {rows.line_num} is no row ({error})") from error
+
+    def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
+        rows = csv.reader(io.StringIO(written, newline=""))
+        return self._rows(
+            [dict(zip(self._columns, map(read_cell, cells), strict=True)) | dict(values) for cells in rows]
+        )
+
+    def _rows(self, rows: Sequence[Values]) -> str:
+        return "".join(csv_row(row.get(name) for name in self._columns) for row in rows)
+
+
+def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[str, Any]:
+    """Give the columns that writing a tag changes.
+
+    Parameters
+    ----------
+    stamp : tuple of int or None
+        What the file is now, see `audio_files.stamp`.
+    tagging : Tagging or None
+        What became of the tag.
+
+    Returns
+    -------
+    values : dict of str to object
+        Nothing if no tag was to be written.
+    """
+    if tagging is None:
+        return {}
+    return stamp_values(stamp) | {"tag": tagging.outcome.value, "tag_message": tagging.sentence}
+
+
+def stamp_values(stamp: tuple[int, int] | None) -> dict[str, int | None]:
+    """Give the columns that tell a file from what it was before.
+
+    Parameters
+    ----------
+    stamp : tuple of int or None
+        See `audio_files.stamp`.
+
+    Returns
+    -------
+    values : dict of str to int or None
+        By column.
+    """
+    return dict(zip(_MADE_FROM, stamp or (None, None), strict=False))
+
+
+def part_values(part: Part) -> dict[str, Any]:
+    """Give the columns that name a song.
+
+    Parameters
+    ----------
+    part : Part
+        The file, or the part of it.
+
+    Returns
+    -------
+    values : dict of str to object
+        By column.
+    """
+    return dict(zip(_PART, (part.path, part.start_seconds, part.end_seconds), strict=True))
+
+
+def _made_from(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
+    made = {"model": model, "synthetic_training_data": info.training_data.synthetic}
+    return part_values(answer.part) | stamp_values(answer.stamp) | made
+
+
+def _begins(line: bytes, with_: bytes) -> bool:
+    """Tell whether a cut line is the beginning of one of ours; a crash may leave zeros behind what was written."""
+    written = line.rstrip(b"\0")
+    return written[: len(with_)] == with_[: len(written)]
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,84 @@
+"""A playlist for each genre."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.components.ingest.tables import encode_text
+from tumbao.components.ingest.tags import artist_and_title
+from tumbao.schema.hierarchy import SEPARATOR
+
+Song = tuple[str, str, float]
+"""Path, genre and length in seconds."""
+
+_LONGEST_BYTES = 250  # with .m3u8, what file systems allow in a name
+
+
+def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) -> dict[str, str]:
+    """Write `<genre>.m3u8` for each genre, whole or not at all; one that is there already is replaced.
+
+    The one of `salsa/dura` is called `salsa - dura.m3u8`, and what memory cards do not allow in a name becomes an
+    underscore; genres that are called the same then share a playlist.
+
+    Songs are named by their paths relative to the folder, and shown as artist and title where their tags tell. A
+    playlist is lines of UTF-8, and players take blanks away from their ends: not every path can stand in one.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; it is made if it is not there.
+    genres : sequence of str
+        Each gets a playlist, if an empty one.
+    songs : iterable of tuple
+        See `Song`; in the order in which they are to be played.
+
+    Returns
+    -------
+    left_out : dict of str to str
+        Path → why it cannot stand in a playlist, as the continuation of the path.
+
+    Raises
+    ------
+    OSError
+        If a playlist cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    start = os.path.realpath(folder)
+    lists = {_file_name(genre): ["#EXTM3U"] for genre in genres}
+    left_out: dict[str, str] = {}
+    for path, genre, seconds in songs:
+        name = os.path.relpath(os.path.abspath(path), start)  # noqa: PTH100 - links on the way stay links
+        if hindrance := _hindrance(name):
+            left_out[path] = f"cannot stand in a playlist: its path {hindrance}; rename it"
+            continue
+        artist, title = artist_and_title(path)
+        shown = " - ".join(filter(None, (artist, title))) or " ".join(Path(path).stem.split())
+        apart = "./" if name[0] == "#" or name[0].isspace() else ""  # else a comment, or trimmed
+        lists[_file_name(genre)] += [f"#EXTINF:{round(seconds)},{shown}", apart + name]
+    for name, lines in lists.items():
+        write_whole(folder / name, "".join(f"{line}\n" for line in lines).encode())
+    return left_out
+
+
+def _file_name(genre: str) -> str:
+    levels = (level.strip() for level in genre.split(SEPARATOR))
+    name = encode_text(re.sub(r'[\x00-\x1f"*:<>?\\|]', "_", " - ".join(levels)))
+    if len(name.encode()) > _LONGEST_BYTES:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = name.encode()[: _LONGEST_BYTES - len(digest)].decode(errors="ignore") + digest
+    return f"{name}.m3u8"
+
+
+def _hindrance(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "is not in UTF-8"
+    if "\n" in name or "\r" in name:
+        return "holds an end of line"
+    return "ends with a blank" if name != name.rstrip() else ""

@@ -1,0 +1,133 @@
+"""Fragments as a person judges them: the mel image that the model saw, and the sound, both small."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from tumbao.components.ingest import progress, song_cache
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.decoders import read_song
+from tumbao.components.ingest.fragments import Fragment
+from tumbao.components.ingest.library import Song
+from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.worker_pool import WorkerPool
+from tumbao.schema.mel_spec import MelSpec
+
+PICTURE_SIZE = (300, 150)
+"""Width and height of a picture, in pixels."""
+
+SMALL = 0.9
+"""Compression to 24 kbit/s at 22,050 Hz: 90 kB for 30 s, nothing above 6 kHz."""
+
+_BLOCK_FRAMES = 8_192
+"""Frames that are given to libsndfile at a time; one long write can end the process."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Excerpt:
+    """A fragment to look at and to listen to.
+
+    Parameters
+    ----------
+    start_seconds : float
+        Where it begins in its file.
+    jpeg : bytes
+        Its mel image, of `PICTURE_SIZE`.
+    mp3 : bytes
+        Its sound, mono; empty if the file cannot be read any more.
+    trouble : str
+        Why it cannot, else empty.
+    """
+
+    start_seconds: float
+    jpeg: bytes
+    mp3: bytes
+    trouble: str = ""
+
+
+def excerpts(library: Library, songs: Sequence[Song], rows: Iterable[int], spec: MelSpec) -> dict[int, Excerpt]:
+    """Prepare fragments.
+
+    Parameters
+    ----------
+    library : Library
+        The fragments.
+    songs : sequence of Song
+        The catalog's songs that they were drawn of.
+    rows : iterable of int
+        Which fragments; each once is enough.
+    spec : MelSpec
+        How they were drawn.
+
+    Returns
+    -------
+    excerpts : dict of int to Excerpt
+        By row.
+    """
+    by_archive: dict[str, list[int]] = collections.defaultdict(list)
+    for row in sorted(set(rows)):
+        by_archive[library.archives[row]].append(row)
+    found: dict[int, Excerpt] = {}
+    progress.start("excerpts", sum(map(len, by_archive.values())))
+    with WorkerPool() as pool:
+        for archive, members in by_archive.items():
+            images = dict(song_cache.images(archive))
+            first = members[0]
+            begin = library.starts[first] - library.members[first] * spec.fragment_seconds
+            parts = [one for one in songs if (one.song, one.path) == (library.songs[first], library.files[first])]
+            part = min(parts, key=lambda one: abs(one.start_seconds - begin))
+            sounds, trouble = _sounds(pool, part, {library.members[row] for row in members}, spec)
+            for row in members:
+                member = library.members[row]
+                picture, sound = _jpeg(images[member]), sounds.get(member, b"")
+                found[row] = Excerpt(float(library.starts[row]), picture, sound, trouble)
+                progress.advance("excerpts")
+    return found
+
+
+def _sounds(pool: WorkerPool, song: Song, wanted: set[int], spec: MelSpec) -> tuple[dict[int, bytes], str]:
+    """Give fragments of a part of a song by their index, or say what is the matter with it."""
+    try:
+        fragments = (item for item in read_song(pool, song.part, spec, song.sha256) if isinstance(item, Fragment))
+        return {one.index: mp3(one.samples, spec.sample_rate_hz) for one in fragments if one.index in wanted}, ""
+    except AudioError as error:
+        return {}, error.sentence
+
+
+def mp3(samples: np.ndarray, sample_rate_hz: int, compression: float = SMALL) -> bytes:
+    """Encode sound.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n,), dtype=float32]
+        Mono samples in [-1, 1].
+    sample_rate_hz : int
+        One that MP3 has: 8,000, 16,000, 22,050 Hz or another.
+    compression : float
+        From 0, the largest file, to 1, the smallest.
+
+    Returns
+    -------
+    content : bytes
+        An MP3 file.
+    """
+    buffer = io.BytesIO()
+    settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": compression}
+    with soundfile.SoundFile(buffer, "w", sample_rate_hz, 1, **settings) as file:
+        for begin in range(0, len(samples), _BLOCK_FRAMES):
+            file.write(samples[begin : begin + _BLOCK_FRAMES])
+    return buffer.getvalue()
+
+
+def _jpeg(png: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").resize(PICTURE_SIZE, Image.Resampling.BOX).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()

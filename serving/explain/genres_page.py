@@ -1,0 +1,53 @@
+"""The section of the page with what genres sound like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from tumbao.serving.explain.activation_maximization import Dream
+from tumbao.serving.explain.media import picture, player
+from tumbao.serving.explain.network import Network
+from tumbao.serving.mel_axis import frequencies
+from tumbao.serving.page import template
+
+ENOUGH = 0.9
+"""Above this probability a dream counts as its genre."""
+
+
+def section(dreams: Sequence[Dream], network: Network, trouble: str = "") -> Markup:
+    """Write the section.
+
+    Parameters
+    ----------
+    dreams : sequence of Dream
+        Those of one genre after the other.
+    network : Network
+        Who dreamed.
+    trouble : str
+        Why there are none.
+
+    Returns
+    -------
+    Markup
+        One ``section`` of HTML with the id ``genres``; pictures and sound are inside.
+    """
+    spec = network.spec
+    page = template(Path(__file__).parent, "genres.html.j2").render(
+        dreams=dreams,
+        trouble=trouble,
+        synthetic=network.info.training_data.synthetic,
+        enough=ENOUGH,
+        convincing=sum(dream.seen > ENOUGH for dream in dreams),
+        surviving=sum(dream.heard > ENOUGH for dream in dreams),
+        noisy=[dream.genre for dream in dreams if not dream.origin and dream.before > ENOUGH],
+        distance=float(np.mean([dream.distance_db for dream in dreams])) if dreams else 0.0,
+        seconds=spec.fragment_seconds,
+        frequencies=frequencies(spec),
+        picture=lambda levels: picture(levels, spec),
+        player=lambda samples: player(samples, spec),
+    )
+    return Markup(page)

@@ -1,0 +1,160 @@
+"""Neighbours and the map as a part of the page, with players."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from markupsafe import Markup
+
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.excerpts import PICTURE_SIZE, Excerpt, excerpts
+from tumbao.serving.explain.library_context import Placed, Surroundings
+from tumbao.serving.explain.neighbours import nearest, typical
+from tumbao.serving.formatting import clock
+from tumbao.serving.page import data_uri, template
+
+NEIGHBOURS = 4
+"""How many neighbours of a fragment are shown."""
+
+SOUND_BYTES = 10_000_000
+"""How much sound and how many pictures the part holds, about; what is beyond is shown on the map without sound."""
+
+_BYTES_PER_SECOND, _PICTURE_BYTES = 4_000, 20_000
+"""Of an excerpt, as the page holds it."""
+
+SHAPES = (
+    "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
+    "M-7,-7H7V7H-7Z",
+    "M0,-9L9,7H-9Z",
+    "M0,-10L9,0L0,10L-9,0Z",
+    "M-3,-9H3V-3H9V3H3V9H-3V3H-9V-3H-3Z",
+    "M0,9L9,-7H-9Z",
+    "M-9,0L-4.5,-8H4.5L9,0L4.5,8H-4.5Z",
+)
+"""Signs of the genres on the map, in units of its picture; there are six colours, so that 42 genres differ."""
+
+_WIDTH, _HEIGHT, _MARGIN = 1000, 640, 30
+
+
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    """A fragment on the map; `row` is None for what was asked about."""
+
+    x: float
+    y: float
+    genre: int
+    answer: int
+    probability: float
+    name: str
+    start: str
+    row: int | None
+    training: bool
+
+    @property
+    def wrong(self) -> bool:
+        return self.row is not None and self.genre != self.answer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Card:
+    """A song that was asked about, and its neighbours: row and distance."""
+
+    asked: Placed
+    answer: int
+    probability: float
+    found: tuple[tuple[int, float], ...]
+
+
+def section(around: Surroundings, spec: MelSpec) -> Markup:
+    """Write the part of the page.
+
+    Parameters
+    ----------
+    around : Surroundings
+        What was found.
+    spec : MelSpec
+        How the library was drawn.
+
+    Returns
+    -------
+    html : Markup
+        Sections with headings of the second level; their style and their script are inside.
+    """
+    cards = _cards(around)
+    genres = around.library.genres
+    typicals = [typical(around.seen.vectors, around.library.labels, genre) for genre in range(len(genres))]
+    rows = _players([row for card in cards for row, _ in card.found], typicals, around, spec)
+    sounds = excerpts(around.library, around.catalog.songs, rows, spec)
+    shown = {row for card in cards for row, _ in card.found} | {row for row in typicals if row is not None}
+    html = template(Path(__file__).parent, "neighbours.html.j2").render(
+        around=around,
+        library=around.library,
+        genres=genres,
+        synthetic=around.catalog.synthetic,
+        cards=cards,
+        typicals=[row for row in typicals if row is not None],
+        points=_points(around),
+        mistakes=around.mistakes.tolist(),
+        sounds=sounds,
+        unshown=[row for row in sounds if row not in shown],
+        heard=_with_sound(sounds),
+        shapes=SHAPES,
+        size=PICTURE_SIZE,
+        map_size=(_WIDTH, _HEIGHT),
+        clock=clock,
+        data_uri=data_uri,
+    )
+    return Markup(html)
+
+
+def _cards(around: Surroundings) -> list[_Card]:
+    if around.seen_asked is None:
+        return []
+    files = {Path(file).resolve(): song for file, song in zip(around.library.files, around.library.songs, strict=True)}
+    cards = []
+    rows = zip(around.asked, around.seen_asked.vectors, around.seen_asked.probabilities, strict=True)
+    for asked, vector, probabilities in rows:
+        own = {song for file, song in files.items() if file == asked.path.resolve()}
+        songs = around.library.songs
+        found = nearest(vector, around.seen.vectors, songs, NEIGHBOURS, among=around.training, without=own)
+        answer = int(probabilities.argmax())
+        cards.append(_Card(asked, answer, float(probabilities[answer]), tuple(found)))
+    return cards
+
+
+def _players(near: list[int], typicals: Iterable[int | None], around: Surroundings, spec: MelSpec) -> list[int]:
+    """Choose what can be played: neighbours, typical ones, mistakes, then first fragments of songs, and so on."""
+    most = int(SOUND_BYTES // (spec.fragment_seconds * _BYTES_PER_SECOND + _PICTURE_BYTES))
+    numbers = around.library.numbers
+    rest = sorted(range(len(numbers)), key=lambda row: (int(numbers[row]), row))
+    wanted = [*near, *(row for row in typicals if row is not None), *around.mistakes.tolist(), *rest]
+    return list(dict.fromkeys(wanted))[:most]
+
+
+def _points(around: Surroundings) -> list[_Point]:
+    library, probabilities = around.library, around.seen.probabilities
+    places = [
+        (_MARGIN + x * (_WIDTH - 2 * _MARGIN), _HEIGHT - _MARGIN - y * (_HEIGHT - 2 * _MARGIN))
+        for x, y in around.places
+    ]
+    points = []
+    for row, name in enumerate(library.songs):
+        answer = int(around.seen.answers[row])
+        genre, sure = int(library.labels[row]), float(probabilities[row, answer])
+        start, training = clock(float(library.starts[row])), bool(around.training[row])
+        points.append(_Point(*places[row], genre, answer, sure, name, start, row, training))
+    if around.seen_asked is not None:
+        rows = zip(around.asked, places[len(points) :], around.seen_asked.probabilities, strict=True)
+        for asked, place, shares in rows:
+            answer = int(shares.argmax())
+            start = clock(asked.start_seconds)
+            points.append(
+                _Point(*place, answer, answer, float(shares[answer]), asked.name, start, None, training=False)
+            )
+    return points
+
+
+def _with_sound(sounds: dict[int, Excerpt]) -> int:
+    return sum(bool(excerpt.mp3) for excerpt in sounds.values())

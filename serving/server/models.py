@@ -1,0 +1,198 @@
+"""The model that answers, and the ones that come after it: a push folder is watched, and what is new takes over."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tumbao.components.ingest.paths import Address, Place
+from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identity
+from tumbao.serving.predict import Classifier, find_assets
+from tumbao.serving.server.metrics import Metrics
+
+LOOK_SECONDS = 1.0
+"""How often the push folder is looked at."""
+
+BUCKET_LOOK_SECONDS = 30.0
+"""How often it is if it lies in a bucket, where each look is some requests."""
+
+_log = logging.getLogger(__name__)
+_State = tuple[tuple[str, int, int], ...]
+
+
+class HandedOut(NamedTuple):
+    """A file that clients may have.
+
+    Parameters
+    ----------
+    bytes : int
+        Its size.
+    sha256 : str
+        Of its content, hexadecimal.
+    """
+
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model that has answered once.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Answers for songs.
+    assets : Path
+        Folder of its files.
+    version : str
+        Name of the version's folder.
+    identity : str
+        See `model_info.identity`.
+    card : dict
+        Its model.json.
+    files : dict of str to HandedOut
+        The files that are handed out, by name.
+    """
+
+    classifier: Classifier
+    assets: Path
+    version: str
+    identity: str
+    card: dict[str, Any]
+    files: dict[str, HandedOut]
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model says of itself."""
+        return self.classifier.info
+
+
+def load(assets: Path) -> Model:
+    """Load a model, compare its files with their hashes, and let it answer once.
+
+    Parameters
+    ----------
+    assets : Path
+        Folder of its files.
+
+    Returns
+    -------
+    model : Model
+        Fit for use.
+
+    Raises
+    ------
+    ValueError
+        If it is not whole or not what its model.json says.
+    OSError
+        If a file cannot be read.
+    KeyError, RuntimeError
+        If a file is not named, or no model that can be run.
+    """
+    info = ModelInfo.read(assets)
+    files = {name: _handed_out(assets / name) for name in (INFO_FILE, LABELS_FILE)}
+    for file in info.files.values():
+        files[file.name] = found = _handed_out(assets / file.name)
+        if found.sha256 != file.sha256:
+            raise ValueError(f"{assets / file.name}: expected the SHA-256 {file.sha256}. Received: {found.sha256}")
+    classifier = Classifier(assets)
+    classifier.predict(np.zeros(info.mel.fragment_samples, np.float32))
+    card = json.loads((assets / INFO_FILE).read_text(encoding="utf-8"))
+    return Model(classifier, assets, assets.absolute().parent.name, identity(assets), card, files)
+
+
+class Models:
+    """Watches a push folder.
+
+    Parameters
+    ----------
+    folder : Place
+        As `predict.find_assets` takes it; need not be there yet.
+    metrics : Metrics
+        Counts what is loaded and what is refused.
+
+    Attributes
+    ----------
+    current : Model or None
+        The one that answers; None before the first is loaded.
+    """
+
+    def __init__(self, folder: Place, metrics: Metrics) -> None:
+        self.current: Model | None = None
+        self._folder, self._metrics = folder, metrics
+        self._seen: _State = ()
+        self._tried: _State = ()
+        self._trouble = ""
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Look at the folder from now on, in a thread."""
+        threading.Thread(target=self._watch, name="models", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+    def look(self) -> None:
+        """Load the newest version if it is another than the one loaded; what is still being copied waits."""
+        try:
+            assets = find_assets(self._folder)
+            state = _state(assets)
+        except FileNotFoundError:  # it is being copied, or has just been deleted
+            return
+        except ValueError as error:  # there is none yet, or nothing here that reads a bucket
+            self._say(str(error))
+            return
+        except OSError as error:
+            self._say(f"Cannot look for models in {self._folder}: {error}")
+            return
+        self._trouble = ""
+        settled, self._seen = state == self._seen, state
+        if state == self._tried or not (settled or self.current is None):
+            return
+        self._tried = state
+        try:
+            model = load(assets)
+        except Exception as error:  # whatever a version does, it is not the server's end
+            self._metrics.loads.labels("refused").inc()
+            stays = "the former one stays" if self.current else "there is none"
+            _log.error("Model in %s refused, %s: %r", assets, stays, error)
+            return
+        self.current = model
+        self._metrics.loads.labels("loaded").inc()
+        self._metrics.model.clear()
+        self._metrics.model.labels(model.version, model.identity).set(1)
+        _log.info("Model %s (%s) loaded: %s", model.version, model.identity, ", ".join(model.info.genres))
+
+    def _say(self, trouble: str) -> None:
+        """Say it once, until it is another or over."""
+        if self._trouble != trouble:
+            _log.warning("%s", trouble)
+            self._trouble = trouble
+
+    def _watch(self) -> None:
+        self.look()
+        pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, Address) else LOOK_SECONDS
+        while not self._ended.wait(pause):
+            self.look()
+
+
+def _state(assets: Path) -> _State:
+    status = {str(path): path.stat() for path in sorted(assets.iterdir())}
+    return tuple((name, one.st_size, one.st_mtime_ns) for name, one in status.items())
+
+
+def _handed_out(path: Path) -> HandedOut:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return HandedOut(file.tell(), digest.hexdigest())

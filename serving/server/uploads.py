@@ -1,0 +1,195 @@
+"""From a request's body to files: written while they arrive, counted, and cut off where it is too much."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import threading
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from tumbao.schema.errors import is_disk_full
+from tumbao.serving.server.api_error import RefusalError
+from tumbao.serving.server.limits import Limits
+
+FORM_BYTES = 65_536
+"""What a form may have beyond the limit of its files: boundaries, headers and fields, in bytes."""
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every odd byte that a client sends
+
+
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """A file that was sent.
+
+    Parameters
+    ----------
+    name : str
+        As the client calls it; of no use as a path.
+    path : Path
+        Where it lies.
+    bytes : int
+        Its size.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+
+
+class _Form:
+    """A form whose files are written to a folder, under numbers; every part that is not a file is passed over.
+
+    Not Starlette's parser: it keeps text fields in memory, refuses the form for a part without a name, takes a form
+    that breaks off for a whole one, and its files have no path for a decoder's process to open.
+    """
+
+    def __init__(self, boundary: bytes, folder: Path, limits: Limits) -> None:
+        self.uploads: list[Upload] = []
+        self.whole = False
+        self._folder, self._limits = folder, limits
+        self._bytes = self._file_bytes = 0
+        self._header, self._value = bytearray(), bytearray()
+        self._name: str | None = None
+        self._file: BinaryIO | None = None
+        self._lock, self._closed = threading.Lock(), False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._write,
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes; after `close` they are dropped."""
+        with self._lock:
+            if self._closed:
+                return
+            self._bytes += len(block)
+            if self._bytes > self._limits.bytes + FORM_BYTES:
+                raise _too_large(self._limits)
+            self._parser.write(block)
+
+    def close(self) -> None:
+        with self._lock:  # a thread may still be at the last block of a client that has gone
+            self._closed = True
+            if self._file:
+                self._file.close()
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value.decode("latin-1"))
+            name = options.get(b"filename")
+            self._name = None if name is None else name.decode("utf-8", "replace")
+        self._header.clear()
+        self._value.clear()
+
+    def _end_headers(self) -> None:
+        if self._name:  # an empty name is an input in which no file was chosen, unless data follow
+            self._begin_file(self._name)
+
+    def _begin_file(self, name: str) -> BinaryIO:
+        if len(self.uploads) == self._limits.files:
+            sentence = f"Expected {self._limits.files} files at most. Received: more"
+            raise RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too many files", sentence)
+        path = self._folder / str(len(self.uploads))
+        self._file = path.open("wb")
+        self.uploads.append(Upload(name, path, 0))
+        return self._file
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if self._name is None:
+            return
+        self._file_bytes += end - start
+        if self._file_bytes > self._limits.bytes:
+            raise _too_large(self._limits)
+        file = self._file or self._begin_file(self._name)
+        file.write(data[start:end])
+
+    def _end_part(self) -> None:
+        if self._file:
+            self.uploads[-1] = dataclasses.replace(self.uploads[-1], bytes=self._file.tell())
+            self._file.close()
+        self._file, self._name = None, None
+
+    def _end(self) -> None:
+        self.whole = True
+
+
+async def receive(
+    content_type: str, content_length: str | None, blocks: AsyncIterator[bytes], folder: Path, limits: Limits
+) -> list[Upload]:
+    """Receive the files of a form.
+
+    Parameters
+    ----------
+    content_type : str
+        Header of the request.
+    content_length : str or None
+        Header of the request; believed only where it says too much.
+    blocks : async iterator of bytes
+        The body.
+    folder : Path
+        Where to write the files.
+    limits : Limits
+        How much and how many.
+
+    Returns
+    -------
+    uploads : list of Upload
+        At least one.
+
+    Raises
+    ------
+    RefusalError
+        If there is too much, the body is no form of files, or the disk is full.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind.lower() != b"multipart/form-data":
+        sentence = f"Expected multipart/form-data. Received: {content_type[:80] or 'no Content-Type'}"
+        raise RefusalError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "no form", sentence)
+    if not options.get(b"boundary"):
+        raise _bad_form("names no boundary")
+    if content_length and content_length.isdecimal() and int(content_length) > limits.bytes + FORM_BYTES:
+        raise _too_large(limits)
+    form = None
+    try:
+        form = _Form(options[b"boundary"], folder, limits)
+        async for block in blocks:
+            await asyncio.to_thread(form.feed, block)
+    except FormParserError as error:
+        raise _bad_form("cannot be read") from error
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sentence = "There is no room for these files at the moment."
+        raise RefusalError(HTTPStatus.INSUFFICIENT_STORAGE, "disk full", sentence) from error
+    finally:
+        if form:
+            form.close()
+    if not form.whole:
+        raise _bad_form("breaks off")
+    if not form.uploads:
+        raise _bad_form('holds no file; with curl: -F "files=@song.mp3"')
+    return form.uploads
+
+
+def _too_large(limits: Limits) -> RefusalError:
+    sentence = f"Expected {limits.megabytes:g} MB at most, all files together. Received: more"
+    return RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large", sentence)
+
+
+def _bad_form(what: str) -> RefusalError:
+    return RefusalError(HTTPStatus.BAD_REQUEST, "bad form", f"Expected a form with files. Received: one that {what}")

@@ -1,0 +1,219 @@
+"""SavedModel → TFLite files.
+
+The converter can abort its whole process, so it only ever runs in a child process whose return code is checked. Shapes
+are static, one fragment at a time: browsers refuse a free batch dimension. Only the image model is quantized: the
+front-end stays in float32, since quantized it draws wrong images. For sound → genre in one file, both are joined.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.flatbuffer import with_named_tensors
+from tumbao.serving.int8_quantize import with_integers
+from tumbao.serving.merge_tflite import join
+from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE, PREFERENCE, preferred
+
+_TICK = "calibrated"
+
+
+class ConversionError(RuntimeError):
+    """The TFLite converter failed; the message holds the end of what it said."""
+
+
+def convert(
+    saved_model: str,
+    folder: Path,
+    calibration: np.ndarray,
+    spec: MelSpec,
+    advance: Callable[[], None] = lambda: None,
+    precisions: Sequence[str] = PREFERENCE,
+) -> None:
+    """Convert the image model in several precisions and the front-end, and join the latter to the preferred one.
+
+    Parameters
+    ----------
+    saved_model : str
+        A SavedModel of `signatures.save`.
+    folder : Path
+        Where the files are written: `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`.
+    calibration : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
+        Mel images of the training split; the ranges of the int8 model come from them.
+    spec : MelSpec
+        The front-end's parameters.
+    advance : callable
+        Called for each calibration image, if there is an int8 model, and for each file.
+    precisions : sequence of str
+        Keys of `CLASSIFIER_FILES`, at least one.
+
+    Raises
+    ------
+    ConversionError
+        If a converter fails or dies.
+    """
+    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
+        images = Path(scratch) / "calibration.npy"
+        np.save(images, calibration)
+        others = ["frontend", *(precision for precision in precisions if precision != "int8")]
+        jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a core of its own
+        failures: list[str] = []
+        children: list[subprocess.Popen[str]] = []
+        threads = [
+            threading.Thread(
+                target=_convert_in_child,
+                args=(saved_model, folder, images, spec, job, advance, failures, children),
+            )
+            for job in jobs
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for child in children:  # they have ended, unless this was interrupted
+                child.kill()
+    if failures:
+        raise ConversionError("\n".join(failures))
+    pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[preferred(precisions)]))
+    (folder / AUDIO_FILE).write_bytes(join(*pair))
+    advance()
+
+
+def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes:
+    """Convert the image model in one precision that asks for no calibration.
+
+    Parameters
+    ----------
+    saved_model : str
+        A SavedModel of `signatures.save`.
+    precision : str
+        Either `float16` or `dynamic`.
+    spec : MelSpec
+        The front-end's parameters.
+
+    Returns
+    -------
+    content : bytes
+        The .tflite.
+
+    Raises
+    ------
+    ConversionError
+        If the converter fails or dies.
+    """
+    failures: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
+        folder = Path(scratch)
+        _convert_in_child(saved_model, folder, folder / "none", spec, [precision], lambda: None, failures, [])
+        if failures:
+            raise ConversionError("\n".join(failures))
+        return (folder / CLASSIFIER_FILES[precision]).read_bytes()
+
+
+def _convert_in_child(
+    saved_model: str,
+    folder: Path,
+    images: Path,
+    spec: MelSpec,
+    precisions: list[str],
+    advance: Callable[[], None],
+    failures: list[str],
+    children: list[subprocess.Popen[str]],
+) -> None:
+    job = {
+        "saved_model": saved_model,
+        "folder": str(folder),
+        "calibration": str(images),
+        "mel": dataclasses.asdict(spec),
+        "precisions": precisions,
+    }
+    command = [sys.executable, "-m", "tumbao.serving.tflite", json.dumps(job)]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True) as child,
+    ):
+        children.append(child)
+        for line in child.stdout or ():
+            if line.strip() == _TICK:
+                advance()
+        if child.wait():
+            said.seek(0)
+            end = "".join(said.readlines()[-15:])
+            failures.append(f"Converting to {', '.join(precisions)} ended with code {child.returncode}:\n{end}")
+
+
+def _work(job: dict[str, object]) -> None:
+    """Convert in this process; what `_convert_in_child` starts."""
+    import tensorflow as tf
+
+    spec = MelSpec(**job["mel"])  # type: ignore[arg-type] # JSON of a MelSpec
+    folder = Path(str(job["folder"]))
+    precisions: list[str] = job["precisions"]  # type: ignore[assignment] # a JSON list of strings
+    with tempfile.TemporaryDirectory(prefix="tumbao-static-") as scratch:
+        for precision in precisions:
+            if precision == "frontend":
+                content = _frontend(spec, scratch)
+                name = FRONTEND_FILE
+            else:
+                static = Path(scratch) / "static"
+                if not static.exists():
+                    _save_static(str(job["saved_model"]), str(static), spec)
+                converter = tf.lite.TFLiteConverter.from_saved_model(str(static), signature_keys=["image"])
+                if precision != "int8":
+                    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                if precision == "float16":
+                    converter.target_spec.supported_types = [tf.float16]
+                content = converter.convert()
+                if precision == "int8":
+                    content = with_integers(content, np.load(str(job["calibration"]), mmap_mode="r"), _tick)
+                name = CLASSIFIER_FILES[precision]
+            (folder / name).write_bytes(with_named_tensors(content))
+            _tick()
+
+
+def _tick() -> None:
+    sys.stdout.write(f"{_TICK}\n")
+    sys.stdout.flush()
+
+
+def _save_static(saved_model: str, folder: str, spec: MelSpec) -> None:
+    """Save the image door once more, for exactly one image and with the probabilities alone."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.loaded = tf.saved_model.load(saved_model)
+
+    def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": module.loaded.signatures["image"](image=image)["probabilities"]}
+
+    door = tf.function(image).get_concrete_function(tf.TensorSpec([1, *spec.image_shape], tf.uint8, name="image"))
+    tf.saved_model.save(module, folder, signatures={"image": door})
+
+
+def _frontend(spec: MelSpec, scratch: str) -> bytes:
+    import tensorflow as tf
+
+    from tumbao.components.ingest.mel import mel_image
+
+    def waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"image": mel_image(waveform, spec)}
+
+    fragment = tf.TensorSpec([1, spec.fragment_samples], tf.float32, name="waveform")
+    door = tf.function(waveform).get_concrete_function(fragment)
+    tf.saved_model.save(tf.Module(), f"{scratch}/frontend", signatures={"waveform": door})
+    return tf.lite.TFLiteConverter.from_saved_model(f"{scratch}/frontend", signature_keys=["waveform"]).convert()
+
+
+if __name__ == "__main__":
+    _work(json.loads(sys.argv[1]))

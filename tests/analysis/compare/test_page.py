@@ -1,0 +1,189 @@
+"""The comparison's page and tables: every number, marked as what it is, and what came from files stays text."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.analysis.compare.simulated_trials import simulate, trial
+from tumbao.analysis.compare import summary
+from tumbao.analysis.compare.findings import Findings, find
+from tumbao.analysis.compare.page import PAGE, write_comparison
+from tumbao.analysis.compare.tables import MEASURES, SHARES
+from tumbao.analysis.compare.trial import Trial
+from tumbao.serving.formatting import decimal, percent
+
+ATTACK = "<script>alert(1)</script>"
+FOLDED = "salsa/romantica has 4 songs: folded up into salsa."
+FAILURES = {"crnn": f"out of memory {ATTACK} | and more"}
+MODELS = ("vgg16", "musicnn", "adaboost")
+
+
+def trials(*, synthetic: bool = True) -> list[Trial]:
+    return list(simulate(models=MODELS, folds=2, songs=30, synthetic=synthetic))
+
+
+def text_of(page: str) -> str:
+    """Reduce a page to its words."""
+    body = re.sub(r"<style>.*?</style>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("comparison") / "new"
+    write_comparison(trials(), out, reference="vgg16", library=f"Library {ATTACK}", folded=FOLDED, failures=FAILURES)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / PAGE).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def findings() -> Findings:
+    return find(trials(), "vgg16")
+
+
+def test_everything_is_written_and_nothing_else(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "table.csv", "table.md", "trials.json"]
+
+
+def test_the_page_needs_no_other_file(page: str) -> None:
+    assert not re.search(r'(src|href)="(?!data:|#|table\.md|table\.csv|trials\.json)', page)
+    assert "http" not in re.sub(r"http-equiv", "", page)
+    assert page.count("<img") == 2 * 5
+
+
+def test_what_came_from_files_stays_text(page: str) -> None:
+    assert ATTACK not in page
+    assert html.escape(ATTACK) in page
+
+
+def test_the_page_has_every_figure(page: str, findings: Findings) -> None:
+    read = text_of(page)
+    for board in findings.boards:
+        for one in board.scores:
+            for name in MEASURES:
+                estimate = getattr(one, name)
+                value = percent(estimate.value) if name in SHARES else decimal(estimate.value)
+                mark = " leaky" if board.leaky else ""
+                share = name in SHARES
+                spread = f"{summary.ends(estimate, share=share)} ±{summary.deviation(estimate, share=share)}"
+                assert text_of(f"{value}{mark} {spread}") in read
+            assert text_of(f"{percent(one.validation)}{mark}") in read
+    for leak in findings.leaks:
+        assert text_of(f"{percent(leak.fragment.value)} leaky") in read
+        assert text_of(summary.points(leak.value)) in read
+    for difference in findings.boards[0].differences.values():
+        ends = f"{summary.signed(difference.low)} to {summary.signed(difference.high)}"
+        assert text_of(f"{summary.points(difference.value)} {ends}") in read
+    told = (summary.outcome(findings), summary.choice(findings))
+    for said in (FOLDED, "out of memory", "adaboost has no TFLite file: boosted trees", *told):
+        assert text_of(said) in read
+
+
+def test_the_most_accurate_model_stands_first(folder: Path, findings: Findings) -> None:
+    for board in findings.boards:
+        values = [one.accuracy.value for one in board.scores]
+        assert values == sorted(values, reverse=True)
+    assert findings.boards[0].scores[0].model == "musicnn"
+    assert "| 1 | musicnn |" in (folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_synthetic_stands_wherever_numbers_stand(page: str, folder: Path) -> None:
+    with_numbers = [heading for heading in re.findall(r"<h[12].*?</h[12]>", page) if "Method" not in heading]
+    assert len(with_numbers) == 8
+    assert all("synthetic library" in heading for heading in with_numbers)
+    assert all("(synthetic library)" in alt for alt in re.findall(r'alt="([^"]*)"', page))
+    headings = re.findall(r"^#.*$", (folder / "table.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert all("synthetic" in heading for heading in headings if "could not" not in heading)
+
+
+def test_leaky_stands_at_every_number_of_the_split_by_fragment(folder: Path, findings: Findings) -> None:
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    by_song, by_fragment = text.split("## Models, split by fragment (leaky)")
+    assert "leaky" not in by_song
+    lines = [line for line in by_fragment.splitlines() if re.match(r"\| \d", line)]
+    assert len(lines) == len(MODELS)
+    for line in lines:
+        assert all(cell.endswith("(leaky)") for cell in line.split(" | ")[2:9])
+    rows = list(csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))
+    assert {(row["protocol"], row["leaky"]) for row in rows} == {("song", "False"), ("fragment", "True")}
+    facts = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    assert {(one["protocol"], one["leaky"]) for one in facts["trials"]} == {("song", False), ("fragment", True)}
+
+
+def test_recorded_songs_of_a_leaky_split_alone(tmp_path: Path) -> None:
+    only = [one for one in trials(synthetic=False) if one.leaky]
+    write_comparison(only, tmp_path, reference="vgg16", library="Records")
+    page = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert "The split leaks." in text_of(page)
+    assert all("leaky split" in alt for alt in re.findall(r'alt="([^"]*)"', page))
+    assert "split by fragment (leaky)" in summary.outcome(find(only, "vgg16"))
+    assert not any("synthetic" in (tmp_path / name).read_text(encoding="utf-8") for name in (PAGE, "table.md"))
+
+
+def test_csv_has_the_figures(folder: Path, findings: Findings) -> None:
+    rows = list(csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))
+    scores = [one for board in findings.boards for one in board.scores]
+    assert [(row["protocol"], row["model"]) for row in rows] == [(one.protocol, one.model) for one in scores]
+    for row, one in zip(rows, scores, strict=True):
+        assert float(row["accuracy"]) == one.accuracy.value
+        assert float(row["validation"]) == one.validation
+        assert float(row["f1_salsa_low"]) == one.f1[3].low
+        assert (row["tflite_bytes"] == "") == (one.model == "adaboost")
+        assert (row["against_reference_value"] == "") == (one.model == "vgg16")
+
+
+def test_json_has_every_trial(folder: Path, findings: Findings) -> None:
+    found = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
+    assert len(found["trials"]) == len(trials())
+    assert found["trials"][0]["test_accuracy"] == trials()[0].accuracy
+    assert (
+        found["findings"]["boards"][0]["scores"][0]["accuracy"]["value"] == findings.boards[0].scores[0].accuracy.value
+    )
+    assert found["failures"] == FAILURES
+
+
+def test_markdown_keeps_its_columns(folder: Path) -> None:
+    lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()
+    assert r"| crnn | out of memory <script>alert(1)</script> \| and more |" in lines
+
+
+def test_the_outcome_names_no_difference_that_chance_can_make(findings: Findings) -> None:
+    assert summary.outcome(findings).endswith("against vgg16: the difference means something.")
+    alike = [trial(), trial(model="fcn", probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))]
+    assert summary.outcome(find(alike, "vgg16")).endswith("against vgg16: that can be chance.")
+    assert summary.outcome(find(alike, "fcn")).endswith("but no other model is clearly worse.")
+    assert summary.outcome(find(alike, "cnn")).endswith("cnn is not among the models, so none is tested against it.")
+    assert summary.outcome(find(trials(), "musicnn")).endswith("clearly more than adaboost and vgg16.")
+
+
+def test_a_model_is_chosen_by_the_validation_split_not_by_the_test_split() -> None:
+    best = trial(model="fcn", val_accuracy=0.5, probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
+    wrong = trial(model="cnn", probabilities=np.array([[0.25, 0.75], [0.75, 0.25]], np.float32))
+    chosen = [dataclasses.replace(wrong, seed=seed, val_accuracy=0.5 + seed / 10) for seed in (1, 2)]
+    found = find([best, *chosen], "fcn")
+    assert [one.model for one in found.boards[0].scores] == ["fcn", "cnn"]
+    assert [one.validation for one in found.boards[0].scores] == pytest.approx([0.5, 0.65])
+    assert "choose cnn (65.0" in summary.choice(found)
+    assert "on the test fragments: 0.0" in summary.choice(found)
+    assert summary.choice(find([best], "fcn")) == ""
+
+
+def test_one_trial_is_enough_for_a_page(tmp_path: Path) -> None:
+    one = trial(tflite_bytes=None, tflite_note="cannot be converted", train_seconds=0.0)
+    write_comparison([one], tmp_path, reference="vgg16", library="Records")
+    page = text_of((tmp_path / PAGE).read_text(encoding="utf-8"))
+    assert "2 test songs: so few" in page
+    assert "1 training of 1 model" in page
+    assert "Against vgg16" not in page

@@ -1,0 +1,285 @@
+"""Figures of trials: scikit-learn's where it has them, worked by hand where it has not, and intervals that hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+
+from tests.analysis.compare.simulated_trials import simulate, trial
+from tumbao.analysis.compare.bootstrap import draw, holm, p_value
+from tumbao.analysis.compare.counts import figures, tally
+from tumbao.analysis.compare.findings import Board, Findings, find
+from tumbao.analysis.compare.pooling import Pool, pools
+from tumbao.analysis.compare.scores import Score, score
+from tumbao.analysis.compare.trial import Trial
+from tumbao.components.evaluation.intervals import mcnemar, wilson_interval
+from tumbao.components.evaluation.scores import RESAMPLES, interval_over_songs
+from tumbao.serving import calibration
+from tumbao.serving.song import by_sum, by_votes
+
+YES, NO = (0.75, 0.25), (0.25, 0.75)
+
+
+def pool_of(*trials: Trial) -> Pool:
+    return next(iter(next(iter(pools(trials).values())).values()))
+
+
+def scored(*trials: Trial) -> Score:
+    pool = pool_of(*trials)
+    return score(pool, tally(pool), draw(np.zeros(len(pool.songs), int)))
+
+
+def answers(rows: list[tuple[float, float]], songs: str, labels: list[int], **values: object) -> Trial:
+    """Make a trial of the genres bachata and salsa, a row and a letter for each fragment."""
+    given = {"probabilities": np.array(rows, np.float32), "songs": tuple(songs), "labels": np.array(labels)}
+    return trial(**given | values)
+
+
+def board_of(*trials: Trial) -> Board:
+    return find(trials, "vgg16").boards[0]
+
+
+@pytest.fixture(scope="module")
+def findings() -> Findings:
+    return find(list(simulate(models=("vgg16", "musicnn", "cnn"), folds=2, songs=30)), "vgg16")
+
+
+def test_figures_are_those_of_scikit_learn_with_folds_joined_and_seeds_averaged() -> None:
+    trials = list(simulate(models=("crnn",), protocols=("song",), seeds=(5, 6), folds=3, songs=15))
+    ours = scored(*trials)
+    expected: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "cross_entropy": []}
+    f1 = []
+    for seed in (5, 6):
+        own = [one for one in trials if one.seed == seed]
+        truth, probabilities = (np.concatenate([getattr(one, of) for one in own]) for of in ("labels", "probabilities"))
+        predicted = probabilities.argmax(axis=1)
+        expected["accuracy"].append(accuracy_score(truth, predicted))
+        expected["balanced_accuracy"].append(balanced_accuracy_score(truth, predicted))
+        probabilities = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+        expected["cross_entropy"].append(log_loss(truth, probabilities))
+        f1.append(f1_score(truth, predicted, average=None))
+    for name, seeds in expected.items():
+        estimate = getattr(ours, name)
+        np.testing.assert_allclose(estimate.seeds, seeds, rtol=1e-6)
+        assert estimate.value == pytest.approx(np.mean(seeds))
+        assert estimate.deviation == pytest.approx(np.std(seeds, ddof=1))
+        assert estimate.low <= estimate.value <= estimate.high
+    np.testing.assert_allclose([one.value for one in ours.f1], np.mean(f1, axis=0))
+    assert (ours.songs, ours.fragments, ours.folds) == (15, 90, 3)
+
+
+def test_songs_are_answered_by_the_papers_rules() -> None:
+    pool = pool_of(*simulate(models=("lstm",), protocols=("song",), seeds=(0,), folds=2, songs=30, fragments=3))
+    ours = score(pool, tally(pool), draw(np.zeros(30, int)))
+    songs = pool.probabilities[0].reshape(30, 3, -1)
+    for rule, estimate in ((by_sum, ours.song_accuracy_sum), (by_votes, ours.song_accuracy_votes)):
+        assert estimate.value == np.mean([rule(song) == label for song, label in zip(songs, pool.labels, strict=True)])
+    assert ours.song_accuracy_sum.value != ours.song_accuracy_votes.value
+
+
+def test_with_one_fragment_a_song_figures_of_fragments_are_those_of_songs() -> None:
+    pool = pool_of(*simulate(models=("vgg16",), protocols=("song",), seeds=(0,), folds=2, songs=60, fragments=1))
+    ours = score(pool, tally(pool), draw(np.zeros(60, int)))
+    assert ours.accuracy == ours.song_accuracy_sum == ours.song_accuracy_votes
+    bins = calibration.reliability(pool.probabilities[0], pool.labels)
+    assert ours.calibration_error.value == pytest.approx(calibration.expected_error(bins))
+    assert ours.cross_entropy.value == pytest.approx(calibration.log_loss(pool.probabilities[0], pool.labels), rel=0.01)
+
+
+def test_with_one_fragment_a_song_it_is_the_ordinary_bootstrap() -> None:
+    # of 40 songs 30 are right: the right ones among 40 drawn follow Binomial(40, 0.75)
+    one = scored(answers([YES] * 30 + [NO] * 10, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN", [0] * 40))
+    assert one.accuracy.value == 0.75
+    ends = binom.ppf([0.025, 0.975], 40, 0.75) / 40
+    assert (one.accuracy.low, one.accuracy.high) == pytest.approx(tuple(ends), abs=0.0251)
+
+
+def test_the_interval_of_accuracy_is_the_reports() -> None:
+    pool = pool_of(*simulate(models=("adaboost",), protocols=("song",), seeds=(0,), folds=2, songs=40))
+    ours = score(pool, tally(pool), draw(np.zeros(40, int))).accuracy
+    right = pool.probabilities[0].argmax(axis=1) == np.repeat(pool.labels, pool.counts)
+    reports = interval_over_songs(right, np.repeat(pool.songs, pool.counts))
+    assert (ours.value, ours.low, ours.high) == pytest.approx((reports.value, reports.low, reports.high), abs=0.01)
+
+
+def test_intervals_hold_the_truth() -> None:
+    rng, hits = np.random.default_rng(1), 0
+    weights = draw(np.zeros(25, int))
+    for _ in range(100):
+        chances = rng.beta(1, 0.5, size=25)  # songs differ much; their mean is 2/3
+        right = (rng.random((25, 8)) < chances[:, np.newaxis]).ravel()
+        probabilities = np.where(right[:, np.newaxis], YES, NO).astype(np.float32)[np.newaxis]
+        songs, labels = tuple(f"{i:02d}" for i in range(25)), np.zeros(25, np.int64)
+        pool = Pool((trial(),), (0,), songs, labels, np.full(25, 8), probabilities)
+        estimate = score(pool, tally(pool), weights).accuracy
+        hits += estimate.low <= 2 / 3 <= estimate.high
+    assert hits >= 88  # if fragments were drawn instead of songs, about 68
+
+
+def test_all_right_still_leaves_doubt() -> None:
+    perfect = scored(answers([YES, YES, NO, NO], "aabc", [0, 0, 1, 1]))
+    doubt = wilson_interval(3, 3)
+    for estimate in (perfect.accuracy, perfect.balanced_accuracy, perfect.song_accuracy_sum):
+        assert (estimate.value, estimate.low, estimate.high) == (1.0, doubt.low, doubt.high)
+    assert perfect.f1[0].low == pytest.approx(wilson_interval(1, 1).low)
+    assert np.isnan(perfect.accuracy.deviation)
+
+
+def test_a_genre_without_fragments_has_no_f1() -> None:
+    first, second = scored(answers([YES, NO], "ab", [0, 0])).f1
+    assert first.value == pytest.approx(2 / 3)
+    assert np.isnan([second.value, second.low, second.high]).all()
+
+
+def test_a_song_drawn_twice_is_two_songs() -> None:
+    drawn = tally(pool_of(answers([YES, NO, NO, NO, YES], "aabcc", [0, 0, 0, 1, 1])))
+    copied = tally(pool_of(answers([NO, NO, YES, NO, YES], "bccCC", [0, 1, 1, 1, 1])))
+    found, expected = figures(drawn, np.array([[0.0, 1.0, 2.0]])), figures(copied, np.ones((1, 3)))
+    for field in dataclasses.fields(found):
+        np.testing.assert_allclose(getattr(found, field.name), getattr(expected, field.name))
+    assert found.accuracy.item() == pytest.approx(2 / 5)
+
+
+def test_calibration_error_by_hand() -> None:
+    one = scored(answers([YES, YES, NO, NO], "aabb", [0, 0, 0, 0]))  # sure to 0.75, right in half
+    assert one.calibration_error.value == pytest.approx(0.25)
+    assert one.calibration_error.low <= 0.25 <= one.calibration_error.high
+
+
+def test_the_difference_is_paired() -> None:
+    # both err on the same hard songs; the second also errs on seven others
+    songs = "abcdefghijklmnopqrstuvwxyz"
+    hard = [NO] * 10
+    ours = answers(hard + [YES] * 16, songs, [0] * 26)
+    theirs = answers(hard + [NO] * 7 + [YES] * 9, songs, [0] * 26, model="cnn")
+    board = board_of(ours, theirs)
+    difference = board.differences["cnn"]
+    assert [one.model for one in board.scores] == ["vgg16", "cnn"]
+    assert difference.value == pytest.approx(-7 / 26)
+    ends = binom.ppf([0.975, 0.025], 26, 7 / 26) / -26  # of the seven; the ten do not count
+    assert (difference.low, difference.high) == pytest.approx(tuple(ends), abs=0.04)
+    assert (difference.only_model, difference.only_reference) == (0, 7)
+    assert difference.song_p_value == mcnemar(0, 7)
+    assert difference.p_value == 2**-6  # seven songs that all differ one way allow for no less
+    assert difference.word == "worse"
+
+
+def test_equal_models_do_not_differ() -> None:
+    same = [answers([YES, NO, NO], "abc", [0, 0, 1], model=model) for model in ("vgg16", "fcn")]
+    difference = board_of(*same).differences["fcn"]
+    assert (difference.value, difference.p_value, difference.song_p_value) == (0, 1, 1)
+    assert difference.low < 0 < difference.high
+    assert difference.word == "no clear difference"
+
+
+def test_a_song_is_right_with_more_than_half_of_the_seeds() -> None:
+    seeds = [answers([YES, row], "ab", [0, 0], seed=seed) for seed, row in enumerate((YES, YES, NO))]
+    others = [answers([YES, row], "ab", [0, 0], seed=seed, model="fcn") for seed, row in enumerate((YES, NO))]
+    difference = board_of(*seeds, *others).differences["fcn"]
+    assert (difference.only_model, difference.only_reference) == (0, 1)
+
+
+def test_holm_by_hand() -> None:
+    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03, 0.5])), [0.09, 0.04, 0.09, 0.5])
+    np.testing.assert_allclose(holm(np.array([0.7, 0.6])), [1.0, 1.0])
+    assert holm(np.array([])).shape == (0,)
+
+
+def test_p_values_are_corrected_for_all_models(findings: Findings) -> None:
+    for board in findings.boards:
+        raw = [one.p_value for one in board.differences.values()]
+        np.testing.assert_allclose([one.corrected for one in board.differences.values()], holm(np.array(raw)))
+        assert len(raw) == 2
+
+
+def test_the_p_value_counts_draws_against() -> None:
+    drawn = np.concatenate([np.full(99, -1.0), np.full(1900, 1.0)])
+    assert p_value(drawn, differing=30) == pytest.approx(2 * 100 / 2000)
+    assert p_value(-drawn, differing=30) == p_value(drawn, differing=30)
+    assert p_value(np.ones(RESAMPLES), differing=3) == 0.25
+    assert p_value(np.zeros(RESAMPLES), differing=0) == 1.0
+
+
+def test_the_leak_is_the_difference_of_both_splits(findings: Findings) -> None:
+    boards = {board.protocol: {one.model: one for one in board.scores} for board in findings.boards}
+    assert list(boards) == ["song", "fragment"]
+    assert [one.model for one in findings.leaks] == [one.model for one in findings.boards[0].scores]
+    for one in findings.leaks:
+        apart, fragment = (boards[protocol][one.model].accuracy for protocol in ("song", "fragment"))
+        assert (one.apart, one.fragment) == (apart, fragment)
+        assert one.value == pytest.approx(apart.value - fragment.value)
+        assert one.low <= one.value <= one.high < 0
+
+
+def test_without_a_split_by_song_the_one_by_artist_ranks() -> None:
+    found = find(list(simulate(models=("vgg16", "cnn"), protocols=("fragment", "artist"), seeds=(0,))), "vgg16")
+    assert [board.protocol for board in found.boards] == ["artist", "fragment"]
+    assert [leak.protocol for leak in found.leaks] == ["artist", "artist"]
+    assert [board.leaky for board in found.boards] == [False, True]
+
+
+def test_the_leak_needs_no_common_songs() -> None:
+    apart = answers([YES, NO, YES, NO], "abcd", [0, 0, 0, 0])
+    fragment = answers([YES, YES, NO], "efg", [0, 0, 0], protocol="fragment")
+    (leak,) = find([apart, fragment], "vgg16").leaks
+    assert leak.value == pytest.approx(1 / 2 - 2 / 3)
+
+
+def test_the_order_of_trials_changes_nothing(findings: Findings) -> None:
+    shuffled = list(simulate(models=("vgg16", "musicnn", "cnn"), folds=2, songs=30))
+    np.random.default_rng(0).shuffle(shuffled)  # type: ignore[arg-type]  # lists are shuffled too
+    assert find(shuffled, "vgg16") == findings
+
+
+def test_without_the_reference_nothing_is_compared() -> None:
+    board = board_of(trial(model="fcn"), trial(model="cnn"))
+    assert not board.differences
+    assert len(board.scores) == 2
+
+
+def test_draws_keep_the_size_of_groups() -> None:
+    drawn = draw(np.array([0, 0, 0, 1, 2, 2]))
+    assert (drawn[:, :3].sum(axis=1) == 3).all()
+    assert (drawn[:, 3] == 1).all()
+    assert drawn[:, 4].mean() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("trials", "message"),
+    [
+        ([], "Received: none"),
+        ([trial(), trial(model="fcn", genres=("a", "b"))], "same genres"),
+        ([trial(), trial()], "each fold once"),
+        ([trial(fold=0), trial()], "each fold once"),
+        ([trial(fold=0), trial(fold=1)], "a song in several folds of vgg16"),
+        ([trial(), trial(seed=1, songs=("a", "c"))], "differ first in 'b'"),
+        ([trial(), trial(model="fcn", songs=("a", "c"))], "2 songs for fcn .* differ first in 'b'"),
+        ([trial(), trial(model="fcn", labels=np.array([1, 0]))], "differ first in 'a'"),
+        (
+            [trial(protocol="fragment", fold=fold, labels=np.array([fold, 1])) for fold in (0, 1)],
+            "other labels in another fold",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(trials: list[Trial], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find(trials, "vgg16")
+
+
+def test_costs_are_means_and_a_missing_file_has_its_reason() -> None:
+    seeds = [trial(seed=0, train_seconds=2.0), trial(seed=1, train_seconds=4.0, tflite_bytes=None, tflite_note="why")]
+    cost = scored(*seeds).cost
+    assert (cost.train_seconds, cost.tflite_bytes, cost.tflite_note) == (3.0, None, "why")
+    assert scored(seeds[0]).cost.tflite_bytes == 15_000_000
+
+
+def test_nothing_is_warned_of_where_genres_are_rare() -> None:
+    rare = answers([YES, YES, YES, NO], "abcd", [0, 0, 0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dataclasses.asdict(scored(rare))["f1"][1]["value"] == 1.0

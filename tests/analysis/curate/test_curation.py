@@ -1,0 +1,336 @@
+"""Planted wrong labels are found and good ones left alone; a person's verdicts become a list, and nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tumbao.analysis.compare.folds import cross_validation
+from tumbao.analysis.compare.training import out_of_sample
+from tumbao.analysis.curate import outliers
+from tumbao.analysis.curate.confident_learning import judge
+from tumbao.analysis.curate.corrected import correct, write_list
+from tumbao.analysis.curate.duplicates import Contradiction, contradictions
+from tumbao.analysis.curate.label_issues import Suspicion, suspect
+from tumbao.analysis.curate.table import COLUMNS, KEEP, REJECT, Verdict, read_verdicts, write_suspects
+from tumbao.components.ingest.library import LIBRARY_FILE, Rejected, is_synthetic
+from tumbao.components.ingest.listing import Entry
+from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.song_list import read_manifest
+from tumbao.trainer.backbones import LEVELS
+from tumbao.trainer.dataset import Fragments
+from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.training import Training
+
+GENRES = ("bachata", "cumbia", "merengue", "salsa", "vallenato")
+SONGS, FRAGMENTS, PLANTED = 100, 3, 10
+
+
+def remember(train: Fragments, val: Fragments, training: Training) -> tuple[Any, dict[str, Any]]:
+    """Learn by heart: near fragments of the training split vote, so that a leak could not be missed."""
+    batches = list(train.batches(training.batch))
+    known, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))
+
+    class Head:
+        variables = ()
+
+        def __call__(self, features: np.ndarray, training: bool) -> np.ndarray:
+            squares = ((features[:, None] - known) ** 2).mean(axis=(2, 3, 4))
+            votes = np.exp(-4 * (squares - squares.min(axis=1, keepdims=True))) @ labels + 0.01
+            return votes / votes.sum(axis=1, keepdims=True)
+
+    return Head(), {}
+
+
+BY_HEART = Peer(name="by heart", after="", summary="", trunk=LEVELS, head=peer("vgg16-gap").head, learn=remember)
+
+
+def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> Library:
+    """Make a library out of nothing: songs with these labels."""
+    names = [f"song {song:03}" for song in range(len(labels)) for _ in range(fragments)]
+    numbers = np.tile(np.arange(fragments), len(labels))
+    files = tuple(f"/music/{name}.mp3" for name in names)
+    nothing = ("",) * len(names)
+    artists = dict.fromkeys(names, "")
+    members = tuple(numbers.tolist())
+    return Library(
+        GENRES,
+        tuple(names),
+        np.repeat(labels, fragments),
+        numbers,
+        30.0 * numbers,
+        files,
+        nothing,
+        members,
+        artists,
+        (),
+    )
+
+
+def answered(library: Library, features: np.ndarray) -> np.ndarray:
+    divisions = cross_validation(library, "song", 5, 7)
+    return out_of_sample(BY_HEART, BY_HEART.settings(), library, [features], divisions, None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A library with wrong labels, and what is thought of it."""
+
+    library: Library
+    true: np.ndarray
+    planted: frozenset[str]
+    probabilities: np.ndarray
+    suspicion: Suspicion
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """Songs whose features tell their true genre, but for noise; the labels of a tenth of them are wrong."""
+    rng = np.random.default_rng(5)
+    true = np.arange(SONGS) % len(GENRES)
+    given = true.copy()
+    wrong = rng.choice(SONGS, PLANTED, replace=False)
+    given[wrong] = (true[wrong] + rng.integers(1, len(GENRES), PLANTED)) % len(GENRES)
+    library = made(given)
+    centres = 1.5 * rng.normal(size=(len(GENRES), 12))
+    of_songs = np.repeat(centres[true] + 0.7 * rng.normal(size=(SONGS, 12)), FRAGMENTS, axis=0)
+    features = of_songs[:, None, None] + 0.7 * rng.normal(size=(SONGS * FRAGMENTS, 2, 2, 12))
+    probabilities = answered(library, features.astype(np.float16))
+    names = frozenset(f"song {song:03}" for song in wrong)
+    return Case(library, true, names, probabilities, suspect(library, probabilities))
+
+
+def test_planted_labels_are_found_first_and_few_good_ones_with_them(case: Case) -> None:
+    ranked = [one.song for one in case.suspicion.suspects]
+    assert len(case.planted & set(ranked[:PLANTED])) >= 0.8 * PLANTED
+    assert len(case.planted & set(ranked)) >= 0.9 * PLANTED
+    look_wrong = {one.song for one in case.suspicion.suspects if one.wrong}
+    assert look_wrong
+    assert len(look_wrong - case.planted) <= 2
+    assert len(set(ranked) - case.planted) <= 0.1 * SONGS
+
+
+def test_the_true_genre_is_suggested(case: Case) -> None:
+    found = [one for one in case.suspicion.suspects if one.song in case.planted]
+    right = [one.suggested == GENRES[case.true[int(one.song[-3:])]] for one in found]
+    assert sum(right) >= 0.8 * PLANTED
+
+
+def test_every_fragment_is_answered_once(case: Case) -> None:
+    assert case.probabilities.shape == (SONGS * FRAGMENTS, len(GENRES))
+    np.testing.assert_allclose(case.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_suspect_is_described_by_its_fragments(case: Case) -> None:
+    for one in case.suspicion.suspects:
+        assert {case.library.songs[row] for row in one.rows} == {one.song}
+        assert len(one.rows) == FRAGMENTS
+        np.testing.assert_allclose(one.probabilities, case.probabilities[list(one.rows)].mean(axis=0), atol=1e-6)
+        given = GENRES.index(one.given)
+        of_fragments = case.probabilities[list(one.rows)]
+        assert one.disagreeing == int((of_fragments.argmax(axis=1) != given).sum())
+        margins = of_fragments[:, given] - np.delete(of_fragments, given, axis=1).max(axis=1)
+        assert list(margins) == sorted(margins)
+
+
+def test_the_joint_counts_every_song_once_under_its_given_genre(case: Case) -> None:
+    counts = np.bincount(case.library.labels[::FRAGMENTS], minlength=len(GENRES))
+    np.testing.assert_array_equal(case.suspicion.joint.sum(axis=1), counts)
+    assert np.trace(case.suspicion.joint) < SONGS
+
+
+def test_models_do_not_answer_to_songs_that_they_have_learned() -> None:
+    rng = np.random.default_rng(8)
+    library = made(np.arange(40) % len(GENRES))
+    meaningless = np.repeat(rng.normal(size=(40, 1, 1, 64)), FRAGMENTS, axis=0)  # a song's own, nothing of its genre
+    agrees = answered(library, meaningless.astype(np.float16)).argmax(axis=1) == library.labels
+    assert agrees.mean() < 0.4
+
+
+def test_a_single_fragment_is_named_while_its_song_is_not() -> None:
+    labels = np.arange(50) % len(GENRES)
+    library = made(labels)
+    probabilities = np.full((150, 5), 0.02) + 0.9 * np.eye(5)[library.labels]
+    probabilities[7] = 0.02 + 0.9 * np.eye(5)[(library.labels[7] + 1) % 5]
+    suspicion = suspect(library, probabilities)
+    assert (suspicion.suspects, suspicion.strays, suspicion.agreeing) == ((), (7,), 50)
+
+
+def test_a_copy_under_another_genre_puts_a_song_into_doubt() -> None:
+    library = made(np.arange(50) % len(GENRES))
+    probabilities = np.full((150, 5), 0.02) + 0.9 * np.eye(5)[library.labels]
+    copy = Contradiction("song 010", "bachata", "x.mp3", "salsa", "/music/x.mp3")
+    (one,) = suspect(library, probabilities, [copy]).suspects
+    assert (one.song, one.given, one.suggested, one.looks) == ("song 010", "bachata", "salsa", "copied")
+    assert one.copies == (copy,)
+
+
+def test_a_score_is_the_normalised_margin() -> None:
+    labels = np.array([0, 1, 0, 1])
+    judgement = judge(labels, np.array([[0.7, 0.3], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]]))
+    np.testing.assert_allclose(judgement.scores, [0.7, 0.1, 0.5, 1.0])
+
+
+def test_missing_answers_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Expected an answer to every fragment\. Received: none to 1 of 2"):
+        judge(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]]))
+
+
+def test_outliers_are_far_from_other_songs_not_from_their_own() -> None:
+    rng = np.random.default_rng(3)
+    labels, songs = np.repeat([0, 1], 60), np.repeat(np.arange(40), 3)
+    features = rng.normal(size=(120, 4, 8)) + 10 * labels[:, None, None]
+    features[:3] += 6  # a whole song: its fragments are near each other
+    deviations = outliers.strangeness(outliers.pooled(features), labels, songs)
+    assert set(np.flatnonzero(deviations > outliers.LIMIT)) == {0, 1, 2}
+
+
+def test_a_genre_of_one_song_has_no_outliers() -> None:
+    vectors = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
+    assert not outliers.strangeness(vectors, np.zeros(6, int), np.zeros(6)).any()
+
+
+def entry(song: str, genre: str, **others: object) -> Entry:
+    return Entry(path=f"/music/{song}", song=song, genre=genre, **others)  # type: ignore[arg-type] # by name
+
+
+def rejected(song: str, number: int, duplicate_of: str = "", reason: str = "duplicate") -> Rejected:
+    return Rejected(song, f"/music/{song}", reason, "as its maker says", number, duplicate_of)
+
+
+def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> None:
+    entries = [
+        entry("a", "salsa"),
+        entry("b", "cumbia"),
+        entry("c", "salsa"),
+        entry("d", "cumbia"),
+        entry("e", "cumbia"),
+    ]
+    found = contradictions(
+        entries,
+        [
+            rejected("b", 1, "a"),
+            rejected("c", 2, "a"),
+            rejected("d", 3, "b"),  # which is a copy of a itself
+            rejected("e", 4, reason="silent"),
+        ],
+    )
+    assert found == (
+        Contradiction("a", "salsa", "b", "cumbia", "/music/b"),
+        Contradiction("a", "salsa", "d", "cumbia", "/music/d"),
+    )
+
+
+def test_songs_whose_parts_are_copies_of_each_other_are_named() -> None:
+    entries = [entry("a", "salsa"), entry("b", "cumbia"), entry("b", "cumbia"), entry("a", "salsa")]
+    found = contradictions(entries, [rejected("a", 3, "b"), rejected("b", 1, "a")])
+    assert {(one.kept, one.copy) for one in found} == {("a", "b"), ("b", "a")}
+
+
+ENTRIES = (
+    entry('a, "b".mp3', "salsa", artist="Ñ", album="x\ny", extras={"title": "=1"}),
+    entry("b.mp3", "cumbia", subgenre="sonidera", split="test", extras={"title": "", "year": "1999"}),
+    entry("c", "salsa", start_seconds=0.0, end_seconds=90.5),
+    entry("c", "salsa", start_seconds=90.5),
+    entry("d.mp3", "merengue"),
+    Entry(path="gs://music/é.mp3", song="gs://music/é.mp3", genre="salsa"),
+)
+
+
+def table(file: Path, rows: Sequence[Sequence[str]], columns: Sequence[str] = ("song", "given", "verdict")) -> Path:
+    with file.open("w", encoding="utf-8", newline="") as text:
+        csv.writer(text).writerows([columns, *rows])
+    return file
+
+
+def test_verdicts_become_a_list_with_all_other_songs_as_they_are(tmp_path: Path) -> None:
+    rows = [
+        ('a, "b".mp3', "salsa", " cumbia "),
+        ("b.mp3", "cumbia", "Keep"),
+        ("c", "salsa", ""),
+        ("d.mp3", "merengue", REJECT),
+    ]
+    corrections = correct(ENTRIES, read_verdicts(table(tmp_path / "suspects.csv", rows), GENRES))
+    write_list(corrections.entries, tmp_path / "corrected.csv", synthetic=False)
+    read = read_manifest(tmp_path / "corrected.csv")
+    wanted = [dataclasses.replace(ENTRIES[0], genre="cumbia"), *ENTRIES[1:4], ENTRIES[5]]
+    plain = [dataclasses.replace(one, extras={}) for one in wanted]
+    assert [dataclasses.replace(one, extras={}) for one in read] == plain
+    told = [{name: cell for name, cell in one.extras.items() if cell} for one in read]
+    assert told == [{"title": "=1"}, {"year": "1999"}, {}, {}, {}]
+    assert corrections.changed == (('a, "b".mp3', "salsa", "cumbia"),)
+    assert corrections.rejected == (("d.mp3", "merengue"),)
+    assert corrections.undecided == ("c",)
+    assert not is_synthetic(tmp_path)
+
+
+def test_another_genre_drops_the_former_subgenre() -> None:
+    corrections = correct(ENTRIES[1:2], {"b.mp3": Verdict(2, "cumbia", "salsa")})
+    assert [(one.genre, one.subgenre) for one in corrections.entries] == [("salsa", "")]
+
+
+def test_the_table_is_written_for_a_person_and_read_again(case: Case, tmp_path: Path) -> None:
+    write_suspects(tmp_path / "suspects.csv", case.suspicion.suspects)
+    with (tmp_path / "suspects.csv").open(encoding="utf-8", newline="") as text:
+        header, *rows = csv.reader(text)
+    assert tuple(header) == COLUMNS
+    assert [row[0] for row in rows] == [one.song for one in case.suspicion.suspects]
+    assert {row[-1] for row in rows} == {""}
+    verdicts = read_verdicts(tmp_path / "suspects.csv", GENRES)
+    assert [verdicts[one.song].given for one in case.suspicion.suspects] == [
+        one.given for one in case.suspicion.suspects
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "said"),
+    [
+        (("song", "verdict"), [("a", "")], "Received no given, but song, verdict"),
+        (
+            ("song", "given", "verdict"),
+            [("a", "salsa", "slasa")],
+            r"line 2: .* Received: 'slasa'\. Did you mean salsa\?",
+        ),
+        (("song", "given", "verdict"), [("a", "salsa", ""), ("a", "salsa", KEEP)], "line 3: expected each song once"),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_verdicts(table(tmp_path / "suspects.csv", rows, columns), GENRES)
+
+
+@pytest.mark.parametrize(
+    ("song", "given", "received"), [("b.mp3", "salsa", "the genre 'cumbia'"), ("x.mp3", "salsa", "no such song")]
+)
+def test_verdicts_on_another_library_are_refused(song: str, given: str, received: str, tmp_path: Path) -> None:
+    verdicts = read_verdicts(table(tmp_path / "suspects.csv", [(song, given, KEEP)]), GENRES)
+    with pytest.raises(ValueError, match=f"Line 2 of the table: .* Received: {received}"):
+        correct(ENTRIES, verdicts)
+
+
+def test_a_list_never_replaces_a_file(tmp_path: Path) -> None:
+    (tmp_path / "corrected.csv").write_text("mine")
+    for name, said in (("corrected.csv", "which exists"), ("corrected.txt", "another ending")):
+        with pytest.raises(ValueError, match=said):
+            write_list(ENTRIES, tmp_path / name, synthetic=False)
+    assert (tmp_path / "corrected.csv").read_text() == "mine"
+
+
+def test_a_synthetic_library_stays_one(tmp_path: Path) -> None:
+    write_list(ENTRIES, tmp_path / "corrected.csv", synthetic=True)
+    assert is_synthetic(tmp_path)
+    write_list(ENTRIES, tmp_path / "again.csv", synthetic=True)
+    with pytest.raises(ValueError, match="fits the library, which is not synthetic"):
+        write_list(ENTRIES, tmp_path / "real.csv", synthetic=False)
+    (tmp_path / LIBRARY_FILE).write_text('{"synthetic": false}')
+    with pytest.raises(ValueError, match="fits the library, which is synthetic"):
+        write_list(ENTRIES, tmp_path / "composed.csv", synthetic=True)

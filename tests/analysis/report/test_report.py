@@ -1,0 +1,531 @@
+"""The run report: its figures are right, its labels are where they must be, and what came from files stays text."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import re
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import binom
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+
+from tumbao.analysis.report.layers import layered
+from tumbao.analysis.report.render import write_report
+from tumbao.components.evaluation.intervals import wilson_interval
+from tumbao.components.evaluation.run_data import (
+    Artefact,
+    Catalog,
+    Component,
+    Epoch,
+    Evaluation,
+    FlaggedSong,
+    Gate,
+    GateRow,
+    History,
+    MobileCheck,
+    Push,
+    RejectedFile,
+    ReportData,
+    Run,
+    SampleImage,
+    SplitCount,
+)
+from tumbao.components.evaluation.scores import interval_over_songs, scores
+from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
+from tumbao.components.evaluation.verdict import verdict
+from tumbao.components.ingest.splits import leaks
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.formatting import decimal, duration, megabytes, percent
+from tumbao.serving.mel_axis import height_of
+from tumbao.serving.out_of_distribution import Familiarity
+
+GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
+EDGES = (("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator"))
+DRAWN = ("accuracy", "loss", "test", "confusion", "reliability", "coverage")
+ATTACK = "<script>alert(1)</script>"
+
+
+def evaluation(songs_per_genre: int = 4) -> Evaluation:
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), songs_per_genre * 3)
+    logits = rng.normal(size=(len(labels), 3)) + 1.2 * np.eye(3)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Evaluation(GENRES, labels, probabilities, np.array([f"song-{i // 3}" for i in range(len(labels))]))
+
+
+def songs() -> SongMetrics:
+    """The figures of the songs of `evaluation`, calibrated on others that are twice as many."""
+
+    def split(given: Evaluation) -> tuple[list[np.ndarray], np.ndarray]:
+        return list(given.probabilities.reshape(-1, 3, 3)), given.labels[::3]
+
+    known = Familiarity((0.0,) * 5, (9.0,) * 5, fragments=77)
+    return song_metrics(*split(evaluation(8)), *split(evaluation()), np.arange(12) != 3, known)
+
+
+def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
+    rng = np.random.default_rng(5)
+    return ReportData(
+        run=Run(
+            run_id="run-7",
+            started="2026-01-02T03:04:05+00:00",
+            library=f"Library {ATTACK}",
+            synthetic=synthetic,
+            seed=4711,
+            settings={"--epochs": 2},
+            versions={"keras": "3.12.0"},
+            code_digest="abc123",
+            weights_source="Keras cache",
+            precision="float32",
+            precision_reason="no AMX",
+        ),
+        mel_spec=MelSpec(),
+        components=(
+            Component("Ingest", "cached", 0.0),
+            Component("Trainer", "ran", 83.0),
+            Component("Evaluator", "ran", 4.0),
+        ),
+        edges=EDGES,
+        catalog=Catalog(
+            found=14,
+            ingested=12,
+            rejected=(
+                RejectedFile(f"salsa/{ATTACK}.mp3", "unreadable", f"no audio in {ATTACK}"),
+                RejectedFile("salsa/caf\udce9.mp3", "too short", "1.0 s"),
+            ),
+            flagged=(FlaggedSong("cumbia/short.wav", "shorter than a fragment: silence was added"),),
+            counts=tuple(
+                SplitCount(genre, split, songs, 3 * songs)
+                for genre in GENRES
+                for split, songs in (("train", 2), ("val", 1), ("test", 1))
+            ),
+            protocol=protocol,  # type: ignore[arg-type]  # a parametrised test gives plain text
+            split_seed=7,
+            warnings=("Only 4 songs of salsa.",),
+        ),
+        samples=(SampleImage(GENRES[2], rng.integers(0, 256, (300, 300, 3), np.uint8), f"{ATTACK}.mp3", 90.0),),
+        history=History((Epoch(1.1, 0.4, 1.0, 0.5), Epoch(0.7, 0.7, 0.8, 0.6)), best_epoch=2),
+        evaluation=evaluation(),
+        songs=songs(),
+        gate=Gate(True, (GateRow("accuracy", "overall", 0.91, -0.01, "change against baseline", 0.9, True),)),
+        mobile_check=MobileCheck(True, ()),
+        artefacts=(
+            Artefact("int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True),
+            Artefact(
+                "int8.tflite",
+                "browser",
+                "int8",
+                36_200_000,
+                37_000_000,
+                0,
+                None,
+                None,
+                None,
+                None,
+                None,
+                passed=True,
+                not_measured="no Chromium",
+            ),
+        ),
+        push=Push(True, "pushed/123"),
+    )
+
+
+def partial() -> ReportData:
+    data = complete()
+    return ReportData(
+        run=data.run,
+        mel_spec=data.mel_spec,
+        components=(
+            Component("Ingest", "ran", 12.0),
+            Component("Trainer", "failed", 1.0, f"Digest is wrong {ATTACK}\nsecond line"),
+            Component("Evaluator", "not run", 0.0),
+        ),
+        edges=EDGES,
+        catalog=data.catalog,
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete report on a synthetic library, split by song."""
+    return write_report(complete(), tmp_path_factory.mktemp("complete") / "report")
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> str:
+    return written.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def leaky_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A complete report on recordings, split by fragment."""
+    data = complete(protocol="fragment", synthetic=False)
+    return write_report(data, tmp_path_factory.mktemp("leaky")).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def partial_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a run whose Trainer failed."""
+    return write_report(partial(), tmp_path_factory.mktemp("partial")).read_text("utf-8")
+
+
+def text_of(page: str) -> str:
+    """What a reader reads: no tags, no style, spaces folded."""
+    without_style = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", without_style)).split())
+
+
+def test_the_accuracy_and_the_loss_are_those_that_were_judged() -> None:
+    given = evaluation()
+    judged = scores(dataclasses.replace(given, accuracy=0.5, loss=1.25))
+    assert (judged.accuracy.value, judged.loss) == (0.5, 1.25)
+    own = scores(given)
+    assert dataclasses.replace(judged.accuracy, value=own.accuracy.value) == own.accuracy
+
+
+@pytest.mark.parametrize(
+    ("protocol", "method", "leaky"),
+    [("fragment", "stratified", True), ("fragment", "given", False), ("song", "given", False)],
+)
+def test_report_and_catalogue_have_one_meaning_of_leaky(
+    tmp_path: Path, protocol: str, method: str, leaky: bool
+) -> None:
+    whole = complete(protocol=protocol)
+    assert whole.catalog
+    catalog = dataclasses.replace(whole.catalog, method=method)
+    page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text(
+        "utf-8"
+    )
+    assert (catalog.leaky, "The split leaks" in page, leaks(protocol, method)) == (leaky, leaky, leaky)
+    assert ("Split as the library itself says" in page) == (method == "given")
+
+
+def test_wilson_interval_by_hand() -> None:
+    # 8 of 10, z = 1.95996: centre (0.8 + 0.19207) / 1.38415 = 0.71674, half 1.41601 · √(0.0160 + 0.00960) = 0.22658
+    interval = wilson_interval(8, 10)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.8, 0.49016, 0.94332), abs=1e-5)
+    # all right: the lower end is 1 / (1 + z² / n)
+    assert wilson_interval(5, 5).low == pytest.approx(5 / (5 + 1.959964**2))
+    assert wilson_interval(5, 5).high == 1.0
+
+
+def test_interval_over_songs_meets_the_binomial_of_whole_songs() -> None:
+    # of 40 songs 32 are all right and 8 all wrong: the songs right among 40 drawn follow Binomial(40, 0.8)
+    songs = np.repeat([f"song-{i}" for i in range(40)], 6)
+    interval = interval_over_songs(np.repeat(np.arange(40) < 32, 6), songs)
+    assert interval.value == pytest.approx(0.8)
+    assert (interval.low, interval.high) == pytest.approx(tuple(binom.ppf([0.025, 0.975], 40, 0.8) / 40), abs=0.0251)
+    assert interval == interval_over_songs(np.repeat(np.arange(40) < 32, 6), songs)
+
+
+def test_fragments_of_one_song_do_not_narrow_the_interval() -> None:
+    right = np.arange(20) < 14
+    once = interval_over_songs(right, np.arange(20).astype(str))
+    many = interval_over_songs(np.repeat(right, 50), np.repeat(np.arange(20), 50).astype(str))
+    assert (once.low, once.high) == pytest.approx((many.low, many.high), abs=0.01)
+
+
+def test_songs_that_are_all_right_still_leave_doubt() -> None:
+    assert interval_over_songs(np.ones(30, bool), np.repeat(list("abc"), 10)) == wilson_interval(3, 3)
+
+
+def test_scores_agree_with_scikit_learn() -> None:
+    given = evaluation()
+    ours = scores(given)
+    predicted = given.probabilities.argmax(axis=1)
+    precision, recall, f1, support = precision_recall_fscore_support(given.labels, predicted)
+    np.testing.assert_array_equal(ours.confusion, confusion_matrix(given.labels, predicted))
+    np.testing.assert_allclose([row.precision for row in ours.genres], precision)
+    np.testing.assert_allclose([row.recall for row in ours.genres], recall)
+    np.testing.assert_allclose([row.f1 for row in ours.genres], f1)
+    assert [row.fragments for row in ours.genres] == support.tolist()
+    assert ours.loss == pytest.approx(log_loss(given.labels, given.probabilities))
+    assert ours.accuracy.value == pytest.approx(accuracy_score(given.labels, predicted))
+
+
+def test_what_was_never_predicted_has_no_precision() -> None:
+    given = Evaluation(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), np.array(["x", "y"]))
+    _, never = scores(given).genres
+    assert np.isnan(never.precision)
+    assert (never.recall, never.f1) == (0.0, 0.0)
+
+
+def test_songs_found_reconcile(page: str) -> None:
+    assert "14 songs found = 12 ingested + 2 rejected" in text_of(page)
+    with pytest.raises(ValueError, match="a song was lost or counted twice"):
+        dataclasses.replace(complete().catalog, found=15)  # type: ignore[type-var]  # complete() has a catalog
+
+
+def test_a_song_of_two_genres_is_refused() -> None:
+    with pytest.raises(ValueError, match="one label"):
+        Evaluation(("a", "b"), np.array([0, 1]), np.full((2, 2), 0.5), np.array(["x", "x"]))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+        Evaluation(("a", "b"), np.array([0, 1]), np.full((2, 3), 0.3), np.array(["x", "y"]))
+
+
+def test_best_epoch_is_one_of_the_epochs() -> None:
+    with pytest.raises(ValueError, match="best_epoch=2"):
+        History((Epoch(1.0, 0.5, 1.0, 0.5),), best_epoch=2)
+
+
+def test_leak_label_stands_beside_each_number_of_a_split_by_fragment(leaky_page: str) -> None:
+    ours, read = scores(evaluation()), text_of(leaky_page)
+    numbers = [percent(ours.accuracy.value), decimal(ours.loss, 4)]
+    numbers += [percent(score.accuracy.value) for score in songs().rules]
+    shares = [ours.accuracy, songs().answered.coverage, *(score.accuracy for score in songs().rules)]
+    numbers += [f"{percent(share.low)} to {percent(share.high)}" for share in shares]
+    numbers += [decimal(songs().after.calibration_error), decimal(songs().before.log_loss)]
+    numbers += [comparison.sentence for comparison in songs().comparisons]
+    numbers += [decimal(row.recall) for row in ours.genres]
+    numbers += ["0.9100", "0.9000", "validation accuracy 0.6000"]
+    for number in numbers:
+        assert text_of(f"{number} leaky") in read
+    assert "Split by fragment, seed 7: it leaks" in read
+    alts = re.findall(r'<img [^>]*alt="([^"]*)"', leaky_page)
+    assert sum(alt.endswith("(leaky split (by fragment))") for alt in alts) == 2 * 6
+    refused = dataclasses.replace(complete(protocol="fragment"), gate=Gate(False, ()))
+    assert "leaky" in verdict(refused).sentence
+
+
+def test_no_leak_label_on_a_split_by_song(page: str) -> None:
+    assert "leak" not in text_of(page).replace("it does not leak", "")
+    assert "leaky split" not in page
+
+
+def test_synthetic_label_in_every_section_and_figure(page: str) -> None:
+    sections = re.findall(r"<section.*?</section>", page, flags=re.DOTALL)
+    assert len(sections) == 9
+    assert all("synthetic library" in text_of(section) for section in sections)
+    pictures = re.findall(r'<img [^>]*alt="([^"]*)"', page)
+    assert len(pictures) == 18  # nine, for light and for dark
+    assert all(alt.endswith("(synthetic library)") for alt in pictures)
+    assert "Trained on composed, synthetic songs" in text_of(page)
+
+
+def test_no_synthetic_label_on_recordings(leaky_page: str) -> None:
+    assert "synthetic" not in text_of(leaky_page)
+    assert "(synthetic" not in leaky_page
+
+
+def test_labels_are_drawn_into_the_figure_files(tmp_path: Path) -> None:
+    data = dataclasses.replace(complete(), samples=(), artefacts=())
+    recorded = dataclasses.replace(data, run=dataclasses.replace(data.run, synthetic=False))
+    write_report(data, tmp_path / "synthetic")
+    write_report(recorded, tmp_path / "recorded")
+    names = {path.name for path in (tmp_path / "synthetic" / "figures").iterdir()}
+    assert names == {f"{name}.png" for name in (*DRAWN, "graph", "timings")}
+    for name in names:
+        foot_of = {
+            kind: np.asarray(Image.open(tmp_path / kind / "figures" / name).convert("L"))[-30:]
+            for kind in ("synthetic", "recorded")
+        }
+        assert not np.array_equal(foot_of["synthetic"], foot_of["recorded"])
+
+
+def test_the_paper_stands_beside_with_its_caveat(page: str) -> None:
+    read = text_of(page)
+    assert "The paper, split by fragment0.38160.8770" in read
+    assert "The paper's data differ from these" in read
+
+
+def test_intervals_of_fragments_and_songs_are_shown(page: str) -> None:
+    ours, read = scores(evaluation()), text_of(page)
+    for share in (ours.accuracy, songs().product.accuracy, songs().answered.coverage):
+        assert text_of(f"95 % interval {percent(share.low)} to {percent(share.high)}") in read
+
+
+def test_rules_of_songs_are_shown_with_their_intervals_and_compared(page: str) -> None:
+    read = text_of(page)
+    for score in songs().rules:
+        share = score.accuracy
+        row = f"{score.right} of 12{percent(share.value)}{percent(share.low)} to {percent(share.high)}"
+        assert text_of(row) in read
+    for comparison in songs().comparisons:
+        assert comparison.sentence in read
+
+
+def test_calibration_says_how_many_songs_it_rests_on(page: str, tmp_path: Path) -> None:
+    calibration, read = songs().calibration, text_of(page)
+    assert f"From 24 validation songs ({calibration.errors} answered wrongly)" in read
+    assert f"temperature {calibration.temperature:.2f}, and below a probability of {calibration.threshold:.2f}" in read
+    assert "That is few songs: temperature and threshold are rough guesses" in read
+    assert "five traits of 77 training images. Of the test songs this concerns 1." in read
+    many = dataclasses.replace(songs(), familiarity=None, calibration=dataclasses.replace(calibration, songs=500))
+    unanswered = dataclasses.replace(many, answered=dataclasses.replace(many.answered, songs=0, accuracy=None))
+    other = text_of(write_report(dataclasses.replace(complete(), songs=unanswered), tmp_path).read_text("utf-8"))
+    assert "few songs" not in other
+    assert "too few to tell what looks like none of them, so sound that is no music is not kept out" in other
+    assert "training images" not in other
+    assert "So 0 of 12 test songs are answered" in other
+    assert "; of these" not in other
+
+
+def test_reasons_for_refusal_are_listed(tmp_path: Path) -> None:
+    rows = (
+        GateRow("accuracy", "overall", 0.7421, 0.8, "lower bound", None, False),
+        GateRow("accuracy", "overall", 0.7421, -0.01, "change against baseline", 0.83, False),
+        GateRow("recall", "salsa", 0.417, 0.5, "lower bound", None, False),
+        GateRow("recall", "cumbia", 0.9, 0.5, "lower bound", None, True),
+    )
+    data = dataclasses.replace(complete(), gate=Gate(False, rows), push=Push(False, None), samples=())
+    result = verdict(data)
+    assert result.outcome == "refused"
+    assert "accuracy is 0.742, at least 0.800 was asked" in result.sentence
+    assert "recall of salsa is 0.417, at least 0.500 was asked" in result.sentence
+    assert "0.830 of the latest blessed model, a change of at least -0.010 was asked" in result.sentence
+    assert "cumbia" not in result.sentence
+    read = text_of(write_report(data, tmp_path).read_text("utf-8"))
+    assert result.sentence in read
+    assert "✗ failedrecallsalsa0.4170≥ 0.500–" in read
+    assert "✗ failedaccuracyoverall0.7421change ≥ −0.0100.8300" in read
+    assert "nothing was pushed" in read
+
+
+def test_verdict_names_the_place_the_veto_and_the_second_run() -> None:
+    data = complete()
+    assert verdict(data).outcome == "pushed"
+    assert "pushed/123" in verdict(data).sentence
+    again = dataclasses.replace(data, push=Push(False, "pushed/123"))
+    assert verdict(again).outcome == "standing"
+    assert "not pushed again" in verdict(again).sentence
+    away = verdict(dataclasses.replace(data, push=Push(False, None, "ana withdrew it")))
+    assert (away.outcome, away.sentence) == ("refused", "Good enough, but not pushed: ana withdrew it.")
+    vetoed = dataclasses.replace(
+        data, mobile_check=MobileCheck(False, ("int8 agrees on 40 % only.",)), push=Push(False, None)
+    )
+    assert verdict(vetoed).outcome == "refused"
+    assert "int8 agrees on 40 % only." in verdict(vetoed).sentence
+
+
+def test_a_gate_without_thresholds_says_so() -> None:
+    data = dataclasses.replace(complete(), gate=Gate(False, ()), push=Push(False, None))
+    assert "no threshold that failed" in verdict(data).sentence
+
+
+def test_a_run_that_stopped_is_reported_as_far_as_it_came(partial_page: str) -> None:
+    read = text_of(partial_page)
+    assert f"Trainer failed: Digest is wrong {ATTACK} Nothing was pushed." in read
+    assert "second line" in read
+    assert "14 songs found" in read
+    assert "Result on the test songs" not in read
+    assert "Why the model" not in read
+    assert re.findall(r"<section[^>]*>", partial_page) == [
+        f'<section aria-labelledby="{name}">' for name in ("music", "pipeline", "run")
+    ]
+
+
+def test_a_run_killed_without_a_failure_is_unfinished() -> None:
+    data = dataclasses.replace(complete(), gate=None, push=None)
+    assert verdict(data).outcome == "unfinished"
+
+
+def test_text_from_files_is_escaped(page: str, partial_page: str) -> None:
+    for written_page in (page, partial_page):
+        assert "<script" not in written_page
+        assert "&lt;script&gt;" in written_page
+        assert "<i>$on$" not in written_page
+        assert "caf\\udce9.mp3" in written_page
+
+
+def test_the_page_needs_nothing_else(page: str, leaky_page: str) -> None:
+    for written_page in (page, leaky_page):
+        assert not re.search(r"https?:|//[a-z]", re.sub(r"base64,[^\"]*", "", written_page))
+        assert not re.search(r"@import|url\(|<script|<iframe", written_page)
+        links = re.findall(r"(?:src|srcset|href)=\"([^\"]*)\"", written_page)
+        ids = set(re.findall(r"id=\"([^\"]*)\"", written_page))
+        assert all(link.startswith("data:") or link[1:] in ids for link in links)
+        assert '<html lang="en">' in written_page
+
+
+def test_figures_are_pictures_with_something_on_them(written: Path, page: str) -> None:
+    inline = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]*)", page)]
+    files = [path.read_bytes() for path in sorted((written.parent / "figures").glob("*.png"))]
+    assert (len(inline), len(files)) == (18, 9)
+    assert set(files) < set(inline)
+    for png in inline:
+        with Image.open(io.BytesIO(png)) as picture:
+            grey = np.asarray(picture.convert("L"), dtype=np.int16)
+        assert min(grey.shape) > 300
+        assert np.ptp(grey) > 100
+
+
+def test_only_finished_files_stand_in_the_folder(written: Path) -> None:
+    assert sorted(path.name for path in written.parent.iterdir()) == ["figures", "index.html"]
+    assert not list(written.parent.glob("figures/*.part"))
+
+
+def test_run_details_are_shown(page: str) -> None:
+    read = text_of(page)
+    for detail in (
+        "4711",
+        "--epochs2",
+        "keras3.12.0",
+        "Keras cache",
+        "float32: no AMX",
+        "abc123",
+        "Trainerran1 min 23 s",
+        "Ingestcached–",
+        "Only 4 songs of salsa.",
+        "cumbia/short.wavshorter than a fragment: silence was added",
+        "✓ passedint8.tfliteLiteRTint836.2 MB (37.0 MB)30",
+        "–int8.tflitebrowserint836.2 MB (37.0 MB)not measured: no Chromium",
+        "salsa2 / 61 / 31 / 3",
+        "all6 / 183 / 93 / 9",
+    ):
+        assert detail in read
+
+
+def test_mel_axis_stands_where_librosa_puts_the_bands() -> None:
+    spec = MelSpec()
+    centres = librosa.mel_frequencies(n_mels=spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]
+    heights = [height_of(hz, spec) for hz in centres]
+    np.testing.assert_allclose(heights, (np.arange(128) + 0.5) / 128, atol=1e-9)
+
+
+def test_every_edge_of_the_graph_leads_down_and_no_boxes_overlap() -> None:
+    nodes = list("ABCDEFG")
+    edges = [("A", "B"), ("A", "C"), ("B", "D"), ("C", "D"), ("A", "D"), ("D", "F"), ("E", "F"), ("A", "F"), ("C", "G")]
+    graph = layered(nodes, edges)
+    for (upstream, downstream), route in zip(edges, graph.routes, strict=True):
+        assert route[0] == graph.places[upstream]
+        assert route[-1] == graph.places[downstream]
+        steps = np.diff([y for _, y in route])
+        np.testing.assert_array_equal(steps, np.ones(len(steps)))
+    assert graph.places["E"][1] == graph.places["F"][1] - 1
+    for row in {y for _, y in graph.places.values()}:
+        across = sorted(x for x, y in graph.places.values() if y == row)
+        assert all(np.diff(across) > 1 - 1e-9)
+        assert across[0] >= 0.5 - 1e-9
+        assert across[-1] <= graph.width - 0.5 + 1e-9
+
+
+def test_graphs_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="no cycles"):
+        layered(["a", "b"], [("a", "b"), ("b", "a")])
+    with pytest.raises(ValueError, match="Received: c"):
+        layered(["a", "b"], [("a", "c")])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (185, "3 min 05 s"), (4_800, "1 h 20 min")],
+)
+def test_duration_in_words(seconds: float, written: str) -> None:
+    assert text_of(duration(seconds)) == written
+
+
+def test_numbers_in_words() -> None:
+    assert (percent(0.8754), percent(float("nan"))) == ("87.5\N{NO-BREAK SPACE}%", "–")
+    assert (decimal(0.87546, 4), decimal(None), decimal(float("nan"))) == ("0.8755", "–", "–")
+    assert megabytes(36_249_000) == "36.2\N{NO-BREAK SPACE}MB"

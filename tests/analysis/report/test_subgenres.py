@@ -1,0 +1,104 @@
+"""The report at both levels: genres are sums over their leaves, what was folded up is said, and else nothing is."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from tumbao.analysis.report import figures
+from tumbao.analysis.report.render import write_report
+from tumbao.components.evaluation.run_data import Catalog, Component, Evaluation, ReportData, Run
+from tumbao.components.evaluation.scores import interval_over_songs, scores
+from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.formatting import decimal, percent
+
+LEAVES = ("cumbia", "salsa", "salsa/dura", "vallenato")
+GENRE_OF = np.array([0, 1, 1, 2])
+FOLDED = "salsa/<b>: 4 songs, folded into salsa"
+
+
+def evaluation(genres: tuple[str, ...] = LEAVES) -> Evaluation:
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(4), 12)
+    logits = rng.normal(size=(48, 4)) + np.eye(4)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Evaluation(genres, labels, probabilities, np.array([f"song-{i // 3}" for i in range(48)]))
+
+
+def songs(genres: tuple[str, ...] = LEAVES) -> SongMetrics:
+    given = evaluation()
+    split = list(given.probabilities.reshape(-1, 3, 4)), given.labels[::3]
+    return song_metrics(*split, *split, np.ones(16, bool), None, genres)
+
+
+def page(folder: Path, genres: tuple[str, ...] = LEAVES, folded: tuple[str, ...] = (FOLDED,)) -> str:
+    run = Run("run", "2026-01-02T03:04:05+00:00", "songs", False, 7, {}, {}, "abc", "random", "float32", "no AMX")
+    catalog = Catalog(16, 16, (), (), (), "song", 7, (), folded)
+    data = ReportData(
+        run=run,
+        mel_spec=MelSpec(),
+        components=(Component("Trainer", "ran", 1.0),),
+        edges=(),
+        catalog=catalog,
+        evaluation=evaluation(genres),
+        songs=songs(genres),
+    )
+    return write_report(data, folder).read_text("utf-8")
+
+
+def text_of(markup: str) -> str:
+    body = re.sub(r"<style>.*?</style>", "", markup, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", "", body)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_genres_are_scored_by_their_sums() -> None:
+    given = evaluation()
+    main = scores(given).main
+    assert main is not None
+    summed = np.stack([given.probabilities[:, genre == GENRE_OF].sum(axis=1) for genre in range(3)], axis=1)
+    labels, predicted = GENRE_OF[given.labels], summed.argmax(axis=1)
+    assert [row.genre for row in main.genres] == ["cumbia", "salsa", "vallenato"]
+    np.testing.assert_array_equal(main.confusion, confusion_matrix(labels, predicted))
+    assert main.accuracy == interval_over_songs(predicted == labels, given.songs)
+    assert main.loss == pytest.approx(-np.log(summed[np.arange(48), labels]).mean())
+    assert main.main is None
+
+
+def test_both_levels_stand_side_by_side_for_fragments_and_songs(tmp_path: Path) -> None:
+    read, tested, whole = text_of(page(tmp_path)), scores(evaluation()), songs()
+    assert tested.main is not None
+    assert whole.main is not None
+    for name, level, rule in (("leaf", tested, whole.product), ("genre", tested.main, whole.main)):
+        cells = [percent(level.accuracy.value), f"{percent(level.accuracy.low)} to {percent(level.accuracy.high)}"]
+        cells += [percent(rule.accuracy.value), f"{percent(rule.accuracy.low)} to {percent(rule.accuracy.high)}"]
+        row = name + "".join(cells) + decimal(level.loss, 4)
+        assert row.replace("\N{NO-BREAK SPACE}", " ") in read
+    assert "tells 4 leaves of 3 genres apart" in read
+    assert "the mean of leaves and genres" not in read  # there is no training in this report
+    assert (tmp_path / "figures" / "confusion-genres.png").exists()
+
+
+def test_what_was_folded_up_is_said_and_escaped(tmp_path: Path) -> None:
+    markup = page(tmp_path)
+    assert FOLDED in text_of(markup)
+    assert "<b>:" not in markup
+
+
+def test_without_sub_genres_there_is_one_level(tmp_path: Path) -> None:
+    genres = ("cumbia", "salsa", "rock/pop", "vallenato")
+    markup = page(tmp_path, genres, folded=())
+    assert scores(evaluation(genres)).main is None
+    assert 'id="levels"' not in markup
+    assert "folded" not in text_of(markup)
+    assert not (tmp_path / "figures" / "confusion-genres.png").exists()
+
+
+def test_lines_stand_between_genres_and_not_between_their_leaves() -> None:
+    assert figures._borders(LEAVES) == [0.5, 2.5]
+    assert figures._borders(("cumbia", "salsa", "rock/pop")) == []

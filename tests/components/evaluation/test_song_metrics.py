@@ -1,0 +1,128 @@
+"""Figures of songs: worked by hand, against scipy, and in words that promise no more than the songs allow."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from tumbao.components.evaluation.intervals import mcnemar, wilson_interval
+from tumbao.components.evaluation.song_metrics import PRODUCT, Comparison, SongMetrics, song_metrics
+from tumbao.serving.out_of_distribution import Familiarity
+
+SURE = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01]])
+SPLIT = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.4, 0.6, 0.0]])
+"""The sum is for genre 0 (1.7 against 1.3), the votes are for genre 1."""
+
+KNOWN = Familiarity((0.0,) * 5, (1.0,) * 5, fragments=7)
+
+
+@pytest.fixture
+def metrics() -> SongMetrics:
+    """Ten sure validation songs; of six test songs, the sums are right on five, the votes on three."""
+    val = [np.roll(SURE, label, axis=1) for label in range(3)] * 4
+    test = [SURE, np.roll(SURE, 1, axis=1), SPLIT, SPLIT, np.roll(SPLIT, 1, axis=1), SPLIT]
+    return song_metrics(val, np.arange(12) % 3, test, np.array([0, 1, 0, 0, 1, 1]), np.ones(6, bool), KNOWN)
+
+
+def test_rules_are_counted_apart(metrics: SongMetrics) -> None:
+    right = {score.rule: score.right for score in metrics.rules}
+    assert right == {PRODUCT: 5, "sum": 5, "votes": 3, "log-mean": 5}
+    assert all(score.accuracy == wilson_interval(score.right, 6) for score in metrics.rules)
+    assert metrics.product.rule == PRODUCT
+
+
+def test_rules_are_compared_song_by_song(metrics: SongMetrics) -> None:
+    paper = metrics.comparisons[0]
+    assert (paper.first, paper.second, paper.only_first, paper.only_second) == ("sum", "votes", 3, 1)
+    assert paper.p_value == pytest.approx(binomtest(3, 4).pvalue)
+    assert paper.sentence.startswith("“sum” alone is right on 3 songs, “votes” alone on 1 song (p = 0.625)")
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 5), (6, 0), (2, 9), (7, 7), (40, 61), (120, 160)])
+def test_the_test_is_the_exact_one(first: int, second: int) -> None:
+    expected = binomtest(first, first + second).pvalue if first + second else 1.0
+    assert mcnemar(first, second) == pytest.approx(expected)
+    assert mcnemar(first, second) == mcnemar(second, first)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ((0, 0), "right on the same songs: here they do not differ"),
+        ((1, 0), "the difference means nothing; fewer than 6 songs"),
+        ((6, 3), "the difference means nothing, chance makes one as large too often"),
+        ((9, 1), "the difference means something, “sum” is better"),
+        ((1, 9), "the difference means something, “votes” is better"),
+    ],
+)
+def test_the_outcome_in_words(counts: tuple[int, int], words: str) -> None:
+    comparison = Comparison("sum", "votes", *counts, mcnemar(*counts))
+    assert words in comparison.sentence
+    assert comparison.means_something == ("means something" in words)
+
+
+def test_five_songs_on_one_side_are_too_few_and_six_are_enough() -> None:
+    assert not Comparison("a", "b", 5, 0, mcnemar(5, 0)).means_something
+    assert Comparison("a", "b", 6, 0, mcnemar(6, 0)).means_something
+
+
+def test_the_threshold_leaves_doubtful_songs_without_an_answer(metrics: SongMetrics) -> None:
+    assert 0.6 < metrics.calibration.threshold < 0.9
+    assert metrics.calibration.songs == 12
+    assert metrics.answered.songs == 2
+    assert metrics.answered.coverage == wilson_interval(2, 6)
+    assert metrics.answered.accuracy == wilson_interval(2, 2)
+    assert [point.coverage for point in metrics.curve] == pytest.approx([2 / 6, 1])
+    assert metrics.curve[0].accuracy == 1
+
+
+def test_an_unfamiliar_song_has_no_answer_however_sure_the_model_is() -> None:
+    val, labels = [np.roll(SURE, label, axis=1) for label in range(3)], np.arange(3)
+    metrics = song_metrics(val, labels, val, labels, np.array([True, True, False]), KNOWN)
+    assert (metrics.answered.songs, metrics.answered.unfamiliar) == (2, 1)
+    assert metrics.answered.coverage == wilson_interval(2, 3)
+    assert [score.right for score in metrics.rules] == [3, 3, 3, 3]
+
+
+def test_nothing_is_answered_by_a_model_that_is_wrong_on_every_validation_song() -> None:
+    metrics = song_metrics([SURE] * 8, np.ones(8, int), [SPLIT, SPLIT], np.array([0, 1]), np.ones(2, bool), None)
+    assert (metrics.answered.songs, metrics.answered.accuracy, metrics.calibration.errors) == (0, None, 8)
+    assert SongMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+
+
+def test_confidence_is_told_without_and_with_the_temperature(metrics: SongMetrics) -> None:
+    assert metrics.calibration.temperature > 1
+    (before,), (after,) = metrics.before.bins, metrics.after.bins
+    assert before.songs == after.songs == 6
+    assert before.confidence > after.confidence
+    assert metrics.before.calibration_error == pytest.approx(abs(before.confidence - before.accuracy))
+    assert before.accuracy == pytest.approx(5 / 6)
+
+
+def test_genres_are_counted_beside_their_leaves() -> None:
+    """Songs of cumbia, salsa/dura and salsa/romantica, worked by hand."""
+    leaves = ("cumbia", "salsa/dura", "salsa/romantica")
+    val = [np.roll(SURE, label, axis=1) for label in range(3)] * 4
+    torn = np.array([[0.36, 0.34, 0.3]])  # cumbia before each leaf of salsa, and behind salsa
+    beside = np.array([[0.02, 0.95, 0.03]])
+    test, labels = [SURE, beside, beside, torn, torn], np.array([0, 1, 2, 0, 2])
+    metrics = song_metrics(val, np.arange(12) % 3, test, labels, np.ones(5, bool), KNOWN, leaves)
+    assert metrics.product.right == 3  # the first two, and the torn one of cumbia
+    assert metrics.main is not None
+    assert (metrics.main.rule, metrics.main.right) == (PRODUCT, 4)  # of salsa all three, of cumbia the sure one
+    assert metrics.main.accuracy == wilson_interval(4, 5)
+    assert SongMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
+    plain = song_metrics(val, np.arange(12) % 3, test, labels, np.ones(5, bool), KNOWN, ("a", "b", "c"))
+    assert plain.main is None
+    assert plain == dataclasses.replace(metrics, main=None)
+
+
+def test_figures_are_read_as_they_were_written(metrics: SongMetrics) -> None:
+    values = json.loads(json.dumps(metrics.to_json()))
+    assert SongMetrics.from_json(values) == metrics
+    assert values["comparisons"][0]["sentence"] == metrics.comparisons[0].sentence
+    assert values["calibration"]["method"].startswith("temperature: ")

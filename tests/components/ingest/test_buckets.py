@@ -1,0 +1,173 @@
+"""gs:// for real: TensorFlow's own client, and a service of buckets that answers as Google's does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.components.ingest.bucket_service import PAGE, Service, service
+from tumbao.components import model_registry, registry_log
+from tumbao.components.ingest.download_cache import cache_folder
+from tumbao.components.ingest.library import scan, write_manifests
+from tumbao.components.ingest.manifest import split_rows
+from tumbao.components.ingest.paths import Address, below, place
+from tumbao.pipeline.config import Order
+from tumbao.pipeline.configuration import configure
+from tumbao.pipeline.rollback import roll_back
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.serving.predict import find_assets
+from tumbao.trainer.weights import weights_file
+
+WriteSong = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with service(tmp_path_factory.mktemp("service")) as (running, surroundings), pytest.MonkeyPatch.context() as patch:
+        for name, value in surroundings.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def buckets(running: Service) -> Service:
+    running.objects.clear()
+    running.asked.clear()
+    return running
+
+
+def put(buckets: Service, folder: Path, name: str) -> Address:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            buckets.objects[f"{name}/{file.relative_to(folder).as_posix()}"] = file.read_bytes()
+    return Address(f"gs://{name}")
+
+
+def test_a_bucket_is_listed_a_thousand_at_a_time_and_markers_of_folders_are_no_files(buckets: Service) -> None:
+    songs = {f"salsa/{number}.mp3" for number in range(PAGE + 5)} | {"cumbia/Totó/La verdolaga #1?.mp3"}
+    for name in (*songs, "salsa/", "empty/"):
+        buckets.objects[f"music/library/{name}"] = b"a"
+    library = Address("gs://music/library")
+    assert {str(below(file, library)) for file in library.files_below()} == songs
+    assert len(buckets.asked) <= 4 * 2  # levels × pages
+    assert {folder.name for folder in library.iterdir()} == {"cumbia", "salsa", "empty"}
+    assert place("gs://music").is_dir() and library.is_dir() and not (library / "none").exists()
+
+
+def test_what_is_written_is_read(buckets: Service) -> None:
+    file = Address("gs://music/a b/canción.txt")
+    file.write_bytes("Químbara\n".encode())
+    assert buckets.objects["music/a b/canción.txt"] == "Químbara\n".encode()
+    assert (file.read_text(), file.is_file(), file.stat()) == ("Químbara\n", True, (10, 1_767_323_045_678_000_000))
+    with pytest.raises(FileNotFoundError, match="none"):
+        (file / "none").read_bytes()
+
+
+def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, tmp_path: Path) -> None:
+    versions = []
+    for name in ("one", "two"):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        (tmp_path / name / "variables" / "variables.index").write_text(name)
+        (tmp_path / name / "fingerprint.pb").write_text(name)
+        (tmp_path / name / "saved_model.pb").write_text(name)
+        versions.append(model_registry.stand(str(tmp_path / name), "gs://work/models"))
+        event = registry_log.Event(what="push", version=versions[-1], replaces="", fingerprint=name, why=name)
+        registry_log.append("gs://work/models", event)
+    assert model_registry.versions("gs://work/models") == versions
+    event = roll_back("gs://work/models", why="mistakes salsa for cumbia")
+    assert (event.of, event.replaces) == (versions[0], versions[1])
+    assert [one.what for one in registry_log.read("gs://work/models")] == ["push", "push", "rollback"]
+    assert buckets.objects[f"work/models/{event.version}/variables/variables.index"] == b"one"
+    assert model_registry.standing("gs://work/models") == event.version
+
+
+def test_in_a_bucket_each_push_is_logged_apart_after_what_earlier_versions_logged(buckets: Service) -> None:
+    def event(name: str) -> registry_log.Event:
+        return registry_log.Event(what="push", version="1", replaces="", fingerprint=name, why="")
+
+    line = json.dumps(dataclasses.asdict(event("former"))).encode()
+    buckets.objects["work/models/pushes.jsonl"] = line + b"\n" + line[:20]
+    buckets.objects["work/models/pushes/"] = b""  # as consoles mark a folder
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(registry_log.append, ["gs://work/models"] * 8, map(event, "abcdefgh")))
+    former, torn, *later = registry_log.read("gs://work/models")
+    assert (former.fingerprint, torn.what) == ("former", registry_log.UNREADABLE)
+    assert {one.fingerprint for one in later} == set("abcdefgh")
+    assert model_registry.versions("gs://work/models") == []
+
+
+def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(
+    buckets: Service, pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    found = [find_assets(put(buckets, pushed, "work/other"))]
+    for version in ("2", "3", "4"):
+        put(buckets, pushed / "1", f"work/pushed/{version}")
+        found.append(find_assets(Address("gs://work/pushed")))
+    assert [assets.parent.name for assets in found] == ["1", "2", "3", "4"]
+    assert [assets.exists() for assets in found] == [True, False, True, True]
+
+
+def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(buckets: Service) -> None:
+    for there in ("gs://music", "gs://work/pushed/models"):
+        Address(there).require_bucket()
+    with pytest.raises(ValueError, match=r"a bucket that exists.*Received: gs://wrok/pushed\..*create gs://wrok$"):
+        Address("gs://wrok/pushed").require_bucket()
+    order = Order(
+        data="no library",
+        layout="auto",
+        genres=("cumbia", "salsa"),
+        protocol="song",
+        method="stratified",
+        seed=7,
+        model="vgg16-gap",
+        weights="random",
+        precision="float32",
+        training={},
+    )
+    for folders in (("gs://work", "gs://wrok/pushed"), ("gs://wrok/workspace", "gs://work/pushed")):
+        with pytest.raises(ValueError, match="a bucket that exists"):
+            configure(order, *folders, say=lambda line: None)
+
+
+def test_a_library_in_a_bucket_becomes_manifests_in_a_bucket(
+    buckets: Service, tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
+) -> None:
+    for number in range(3):
+        write_song(tmp_path / "library" / "salsa" / f"canción {number}.wav", 5 + number)
+    (tmp_path / "library" / "salsa" / "text.mp3").write_text("la la la")
+    library = put(buckets, tmp_path / "library", "music/library")
+    catalog = scan(library, ["salsa"], small_spec)
+    assert (len(catalog.songs), [one.reason for one in catalog.rejected]) == (3, ["unsupported"])
+    manifests = write_manifests(
+        catalog, place("gs://work/catalogs"), genres=["salsa"], protocol="song", seed=7, spec=small_spec
+    )
+    rows = [row for split in SPLITS for row in split_rows(split, str(manifests))]
+    assert sorted(row["path"] for row in rows) == [f"gs://music/library/salsa/canción {n}.wav" for n in range(3)]
+
+
+def test_models_and_weights_are_fetched_once(
+    buckets: Service, pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    models = put(buckets, pushed, "work/pushed")
+    assets = find_assets(models)
+    assert assets.parent.name == "1"
+    assert {file.name: file.read_bytes() for file in assets.iterdir()} == {
+        file.name: file.read_bytes() for file in (pushed / "1" / "assets.extra").iterdir()
+    }
+    buckets.objects["work/vgg16.h5"] = b"weights"
+    file = weights_file("gs://work/vgg16.h5")
+    assert file and file.read_bytes() == b"weights" and file.is_relative_to(cache_folder())
+    buckets.asked.clear()
+    assert (find_assets(models), weights_file("gs://work/vgg16.h5")) == (assets, file)
+    assert not [path for path in buckets.asked if path.endswith((".tflite", "/vgg16.h5")) and "/v1/" not in path]
+    shutil.rmtree(cache_folder())
+    assert find_assets(models) == assets

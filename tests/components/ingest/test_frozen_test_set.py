@@ -1,0 +1,186 @@
+"""Fixed test songs stay whatever becomes of their files, and nobody is asked unseen about songs that were learned."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from tumbao.components.ingest.frozen_test_set import KEPT_FILE, LEARNED, FixedSplit, draw, keep, kept, newly_chosen
+from tumbao.components.ingest.paths import Address
+from tumbao.components.ingest.splits import Assignment, split_songs
+
+COLUMNS = ("song", "genre", "sha256", "start", "end")
+Library = Mapping[str, Mapping[str, str]]
+Run = Callable[[Library], FixedSplit]
+
+
+def songs(genre: str, numbers: range) -> dict[str, str]:
+    """Name → content."""
+    return {f"{genre}/{number:02}": f"{genre} {number}" for number in numbers}
+
+
+SMALL = {genre: songs(genre, range(20)) for genre in ("cumbia", "salsa")}
+
+
+def table(library: Library, members: Mapping[str, object], file: Path) -> str:
+    """Write the manifest of a split's songs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(COLUMNS)
+        for genre, contents in library.items():
+            writer.writerows((song, genre, contents[song], "0.0", "") for song in contents if song in members)
+    return file.read_text()
+
+
+@pytest.fixture
+def learn(tmp_path: Path) -> Callable[[Library, Assignment], str]:
+    """Leave the manifests of a run behind: learn(library, assignment) -> the test songs' manifest."""
+    numbers = itertools.count()
+
+    def leave(library: Library, assignment: Assignment) -> str:
+        folder = tmp_path / "catalogs" / str(next(numbers))
+        return [table(library, assignment[split], folder / f"{split}.csv") for split in ("train", "val", "test")][-1]
+
+    return leave
+
+
+@pytest.fixture
+def run(tmp_path: Path, learn: Callable[[Library, Assignment], str]) -> Run:
+    """Draw, and keep what was drawn: run(library) -> split."""
+
+    def drawn(library: Library) -> FixedSplit:
+        split = draw(counts(library), contents(library), tmp_path / "catalogs", seed=7)
+        keep(split, learn(library, split.assignment), tmp_path / "catalogs")
+        return split
+
+    return drawn
+
+
+def counts(library: Library) -> dict[str, dict[str, int]]:
+    return {genre: dict.fromkeys(names, 2) for genre, names in library.items()}
+
+
+def contents(library: Library) -> dict[tuple[str, str, str], str]:
+    return {(sound, "0.0", ""): song for names in library.values() for song, sound in names.items()}
+
+
+def asked(split: FixedSplit, genre: str) -> set[str]:
+    return {song for song in split.assignment["test"] if song.startswith(f"{genre}/")}
+
+
+def test_a_new_genre_is_given_test_songs_once_and_the_others_stay(run: Run, tmp_path: Path) -> None:
+    first = run(SMALL)
+    before = kept(tmp_path / "catalogs")
+    grown = run({**SMALL, "tango": songs("tango", range(30))})
+    assert asked(grown, "salsa") | asked(grown, "cumbia") == first.assignment["test"].keys()
+    assert len(asked(grown, "tango")) == 3
+    assert not grown.learned
+    again = run({**SMALL, "tango": songs("tango", range(80))})
+    assert again.assignment["test"] == grown.assignment["test"]
+    said = newly_chosen(before, kept(tmp_path / "catalogs"))
+    assert said == "Test songs chosen, which stay from now on: 3 of tango."
+    assert newly_chosen(kept(tmp_path / "catalogs"), kept(tmp_path / "catalogs")) == ""
+
+
+def test_genres_that_are_left_out_for_once_keep_their_test_songs(run: Run) -> None:
+    both = run(SMALL)
+    run({"cumbia": SMALL["cumbia"]})
+    assert run(SMALL).assignment == both.assignment
+
+
+def test_a_new_leaf_is_given_songs_that_were_learned_only_where_it_has_no_others_and_it_is_said(
+    run: Run, tmp_path: Path
+) -> None:
+    first = run(SMALL)
+    learned = sorted(SMALL["salsa"].keys() - first.assignment["test"].keys())
+    before = kept(tmp_path / "catalogs")
+    for leaf, old, new in (("salsa/brava", learned[:9], {"brava": "new"}), ("salsa/dura", learned[9:], {})):
+        members = {song: SMALL["salsa"][song] for song in old} | new
+        rest = {song: sound for song, sound in SMALL["salsa"].items() if song not in members}
+        split = run({"cumbia": SMALL["cumbia"], "salsa": rest, leaf: members})
+        (chosen,) = split.assignment["test"].keys() & members.keys()
+        assert chosen in (new or old)
+        assert split.learned == ({chosen} if leaf == "salsa/dura" else set())
+        assert split.assignment["test"].keys() == first.assignment["test"].keys() | {chosen}
+    assert newly_chosen(before, kept(tmp_path / "catalogs")) == (
+        "Test songs chosen, which stay from now on: 1 of salsa/brava, 1 of salsa/dura. Earlier runs learned from 1 of "
+        "them: their models look better than they are."
+    )
+    assert run({"cumbia": SMALL["cumbia"], "salsa": rest, leaf: members}) == split
+
+
+def test_the_first_choice_is_of_what_earlier_runs_did_not_learn_from(
+    run: Run, learn: Callable[[Library, Assignment], str]
+) -> None:
+    stable = split_songs(counts(SMALL), "song", 1, method="stable")
+    learn(SMALL, stable)
+    split = run(SMALL)
+    assert split.assignment["test"].keys() <= stable["test"].keys()
+    assert not split.learned
+
+
+def test_the_first_choice_of_all_is_stratified(run: Run) -> None:
+    assert run(SMALL).assignment == split_songs(counts(SMALL), "song", 7)
+
+
+def test_another_library_is_asked_its_own_songs_and_the_former_its_own_again(run: Run) -> None:
+    here = run(SMALL)
+    there = run({genre: {f"{genre}/b{n}": f"other {genre} {n}" for n in range(20)} for genre in SMALL})
+    assert not there.learned
+    assert len(there.gone) == len(here.assignment["test"]) == len(there.assignment["test"])
+    assert run(SMALL).assignment["test"] == here.assignment["test"]
+
+
+def test_a_genre_whose_test_songs_are_gone_is_asked_new_ones_or_refused(run: Run, tmp_path: Path) -> None:
+    first = run(SMALL)
+    tests = asked(first, "salsa")
+    left = {**SMALL, "salsa": {song: sound for song, sound in SMALL["salsa"].items() if song not in tests}}
+    with pytest.raises(
+        ValueError, match=rf"test songs of salsa in the library.*delete {tmp_path}/catalogs/{KEPT_FILE}"
+    ):
+        run(left)
+    new = songs("salsa", range(90, 94))
+    assert asked(run({**left, "salsa": left["salsa"] | new}), "salsa") <= new.keys()
+    assert asked(run({**SMALL, "salsa": SMALL["salsa"] | new}), "salsa") > tests
+    (tmp_path / "catalogs" / KEPT_FILE).unlink()
+    split = run(left)
+    assert asked(split, "salsa") == split.learned != set()
+    assert asked(split, "cumbia") == asked(first, "cumbia")
+
+
+def renumbered(salsa: Mapping[str, str], gone: str) -> dict[str, str]:
+    """Delete a song and give its number to the next one, and so on."""
+    return dict(zip(salsa, (sound for song, sound in salsa.items() if song != gone), strict=False))
+
+
+def test_a_song_that_was_learned_is_not_tested_under_the_name_of_one_that_is_gone(run: Run) -> None:
+    first = run(SMALL)
+    gone, *others = sorted(asked(first, "salsa"))
+    later = renumbered(SMALL["salsa"], gone)
+    split = run({**SMALL, "salsa": later})
+    assert {later[song] for song in asked(split, "salsa")} == {SMALL["salsa"][song] for song in others}
+
+
+def test_other_tags_and_then_another_name_do_not_lose_a_test_song(run: Run) -> None:
+    test = min(asked(run(SMALL), "salsa"))
+    salsa = {**SMALL["salsa"], test: "the same, with other tags"}
+    assert test in run({**SMALL, "salsa": salsa}).assignment["test"]
+    salsa["salsa/renamed"] = salsa.pop(test)
+    assert "salsa/renamed" in run({**SMALL, "salsa": salsa}).assignment["test"]
+
+
+def test_they_are_kept_in_a_bucket_as_well() -> None:
+    bucket = Address("ram://fixed/catalogs")
+    manifest = "song,genre,sha256,start,end\r\na,salsa,1,0.0,\r\n"
+    assert kept(bucket) == []
+    drawn = draw({"salsa": dict.fromkeys("abc", 1)}, {}, bucket, seed=0)
+    keep(drawn, manifest, bucket)
+    assert [(row["song"], row[LEARNED]) for row in kept(bucket)] == [("a", "")]
+    assert draw({"salsa": dict.fromkeys("abcd", 1)}, {}, bucket, seed=0).assignment["test"] == {"a": [0]}
+    tf.io.gfile.rmtree("ram://fixed")

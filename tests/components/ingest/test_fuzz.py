@@ -1,0 +1,254 @@
+"""Damaged files, the same in every run: each is decoded or refused; none costs a crash, a hang or the memory."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import apache_beam as beam
+import av
+import numpy as np
+import pytest
+import soundfile
+from apache_beam.testing.util import assert_that
+
+from tests.components.ingest.ogg import sealed
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.decoders import Part, read_song, scan_song
+from tumbao.components.ingest.formats import read_library
+from tumbao.components.ingest.fragments import Fragments
+from tumbao.components.ingest.library import look_through
+from tumbao.components.ingest.transform import IngestSongs
+from tumbao.components.ingest.worker_pool import WorkerPool
+from tumbao.schema.mel_spec import MelSpec
+
+SEED = 20_240_517
+MUTANTS = [78, pytest.param(500, marks=pytest.mark.long)]
+PROCESSES = 2
+RATE = 24_000  # known to all six formats, and not the rate that is decoded to
+MEMORY_BYTES = 1_000_000_000
+
+# Where a header says something: (what stands before it, bytes in between, bytes of the number).
+Field = tuple[bytes, int, int]
+LENGTHS: dict[str, list[Field]] = {
+    "wav": [(b"data", 0, 4), (b"RIFF", 0, 4)],
+    "flac": [(b"fLaC", 17, 5)],
+    "ogg": [(b"OggS", 2, 8)],
+    "mp3": [(b"Xing", 4, 4), (b"Xing", 8, 4)],
+    "m4a": [(b"mvhd", 16, 4), (b"mdhd", 16, 4), (b"mdhd", 12, 4), (b"stts", 8, 4), (b"stts", 12, 4)],
+    "webm": [(b"\x44\x89\x88", 0, 8), (b"\x2a\xd7\xb1\x83", 0, 3)],
+}
+CHANNELS: dict[str, list[Field]] = {
+    "wav": [(b"fmt ", 6, 2), (b"fmt ", 8, 4), (b"fmt ", 18, 2)],
+    "flac": [(b"fLaC", 16, 1), (b"fLaC", 14, 3)],
+    "ogg": [(b"\x01vorbis", 4, 1), (b"\x01vorbis", 5, 4)],
+    "mp3": [(b"\xff\xf3", 1, 1), (b"\xff\xf3", 0, 1)],
+    "m4a": [(b"mp4a", 16, 2), (b"mp4a", 24, 4)],
+    "webm": [(b"\x9f\x81", 0, 1), (b"\xb5\x88", 0, 8), (b"OpusHead", 1, 1)],
+}
+SIZES: dict[str, list[Field]] = {
+    "wav": [(b"WAVEfmt ", 0, 4), (b"fmt ", 16, 2)],
+    "flac": [(b"fLaC", 1, 3), (b"fLaC", 4, 4)],
+    "ogg": [(b"OggS", 22, 1), (b"\x03vorbis", 0, 4), (b"\x03vorbis", 4, 4)],
+    "mp3": [(b"ID3", 3, 4), (b"Xing", 0, 4)],
+    "m4a": [
+        (b"stsz", 4, 4),
+        (b"stsz", 8, 4),
+        (b"stsc", 4, 4),
+        (b"stco", 4, 4),
+        (b"esds", 5, 4),
+        (b"moov", -8, 4),
+        (b"free", 0, 4),
+    ],
+    "webm": [
+        (b"\x18\x53\x80\x67", 0, 8),
+        (b"\x63\xa2", 0, 1),
+        (b"\x1f\x43\xb6\x75", 0, 3),
+        (b"\x16\x54\xae\x6b", 0, 2),
+    ],
+}
+
+
+def original(kind: str, rng: np.random.Generator) -> bytes:
+    """Write 4 to 6 s of stereo noise in one of the six formats."""
+    samples = rng.uniform(-0.5, 0.5, (round(RATE * rng.uniform(4, 6)), 2)).astype(np.float32)
+    file = io.BytesIO()
+    if kind in ("wav", "flac", "ogg", "mp3"):
+        soundfile.write(file, samples, RATE, format=kind.upper())
+        tag = b"ID3\4\0\0\0\0\0\100" + bytes(64) if kind == "mp3" else b""
+        return sealed(file.getvalue()) if kind == "ogg" else tag + file.getvalue()
+    container_format, codec = {"m4a": ("ipod", "aac"), "webm": ("webm", "libopus")}[kind]
+    with av.open(file, "w", format=container_format, options={"fflags": "bitexact"}) as container:
+        stream = container.add_stream(codec, rate=RATE, layout="stereo")
+        for start in range(0, len(samples), 480):
+            block = np.ascontiguousarray(samples[start : start + 480].T)
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = RATE, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def flip(content: bytes, rng: np.random.Generator, within: int) -> bytes:
+    damaged = bytearray(content)
+    for position in rng.integers(min(within, len(content)), size=rng.integers(1, 65)):
+        damaged[position] ^= 1 << rng.integers(8)
+    return bytes(damaged)
+
+
+def lie(content: bytes, kind: str, fields: list[Field], rng: np.random.Generator) -> bytes:
+    """Put a wrong number where the header has one, at one of the places that say so."""
+    marker, offset, width = fields[rng.integers(len(fields))]
+    numbers = [0, 1, 2, 7, 255, 1 << 15, (1 << 31) - 1, (1 << 32) - 1, (1 << 63) - 1, int(rng.integers(1 << 62))]
+    number = numbers[rng.integers(len(numbers))] & ((1 << 8 * width) - 1)
+    places = content.split(marker)
+    chosen = 1 + int(rng.integers(min(len(places) - 1, 40)))
+    start = len(marker.join(places[:chosen])) + len(marker) + offset
+    order: Literal["little", "big"] = "little" if kind in ("wav", "ogg") else "big"
+    damaged = content[:start] + number.to_bytes(width, order) + content[start + width :]
+    return sealed(damaged) if kind == "ogg" else damaged
+
+
+def lies(content: bytes, kind: str, rng: np.random.Generator) -> bytes:
+    """Lie four times, for what is only dangerous together: so many samples, each so large."""
+    for _ in range(4):
+        content = lie(content, kind, LENGTHS[kind] + CHANNELS[kind] + SIZES[kind], rng)
+    return content
+
+
+def zeros(content: bytes, rng: np.random.Generator) -> bytes:
+    if rng.random() < 0.3:
+        return bytes(rng.choice([0, 1, 44, 100_000]))
+    first, last = sorted(rng.integers(len(content), size=2))
+    return content[:first] + bytes(last - first) + content[last:]
+
+
+def text(content: bytes, rng: np.random.Generator) -> bytes:
+    words = "La música «tropical», 🎺\r\n".encode() * int(rng.integers(1, 2_000))
+    start = rng.integers(len(content))
+    return [words, words + content, content[:start] + words + content[start:]][rng.integers(3)]
+
+
+def inserted(content: bytes, rng: np.random.Generator) -> bytes:
+    start = rng.integers(len(content))
+    return content[:start] + rng.bytes(int(rng.integers(1, 50_000))) + content[start:]
+
+
+def mutants(folder: Path, seed: int, count: int) -> Iterator[Path]:
+    """Write damaged files, named after their number, their damage and their (sometimes wrong) extension."""
+    rng = np.random.default_rng(seed)
+    contents = {kind: original(kind, rng) for kind in LENGTHS}
+    kinds = list(contents)
+    damages = {
+        "flip": lambda content, kind: flip(content, rng, len(content)),
+        "flip_header": lambda content, kind: flip(content, rng, 1_024),
+        "truncate": lambda content, kind: content[: int(rng.integers(len(content)))],
+        "truncate_header": lambda content, kind: content[: int(rng.integers(1_024))],
+        "length": lambda content, kind: lie(content, kind, LENGTHS[kind], rng),
+        "channels": lambda content, kind: lie(content, kind, CHANNELS[kind], rng),
+        "size": lambda content, kind: lie(content, kind, SIZES[kind], rng),
+        "lies": lambda content, kind: lies(content, kind, rng),
+        "extension": lambda content, kind: content,
+        "zeros": lambda content, kind: zeros(content, rng),
+        "text": lambda content, kind: text(content, rng),
+        "joined": lambda content, kind: content + contents[kinds[rng.integers(len(kinds))]],
+        "inserted": lambda content, kind: inserted(content, rng),
+    }
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        damage = list(damages)[number // len(kinds) % len(damages)]
+        extension = kinds[(number + 1) % len(kinds)] if damage == "extension" else kind
+        path = folder / f"{number:03}-{kind}-{damage}.{extension}"
+        path.write_bytes(damages[damage](contents[kind], kind))
+        yield path
+
+
+@pytest.fixture(scope="module", params=MUTANTS)
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a library with one genre, salsa: the damaged files."""
+    root = tmp_path_factory.mktemp("damaged")
+    (root / "salsa").mkdir()
+    for _ in mutants(root / "salsa", SEED, request.param):
+        pass
+    yield root
+    shutil.rmtree(root)
+
+
+def peak_bytes_of_children() -> list[int]:
+    peaks = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # gone in between
+            told = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            if int(told["PPid"]) == os.getpid() and "VmHWM" in told:
+                peaks.append(1_024 * int(told["VmHWM"].split()[0]))
+    return peaks
+
+
+def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None:
+    spec = MelSpec()
+    sounding: set[str] = set()
+    refused: dict[Reason, set[str]] = collections.defaultdict(set)
+
+    def look_and_read(path: Path) -> None:
+        part = Part(str(path))
+        try:
+            looked = scan_song(pool, part, spec)
+            fragments = Fragments(read_song(pool, part, spec, looked.sha256))
+            for fragment in fragments:
+                assert fragment.samples.shape == (spec.fragment_samples,)
+                assert np.abs(fragment.samples).max() <= 1
+            declared = fragments.ending.header.declared_seconds
+            assert fragments.ending.seconds < 60
+            assert declared is None or 0 < declared < 8 * path.stat().st_size
+            sounding.add(path.name)
+        except AudioError as error:
+            assert error.path == str(path)
+            refused[error.reason].add(path.name)
+
+    paths = sorted((library / "salsa").iterdir())
+    with WorkerPool(timeout_seconds=10) as pool:
+        with concurrent.futures.ThreadPoolExecutor(PROCESSES) as threads:
+            list(threads.map(look_and_read, paths))
+        peaks = peak_bytes_of_children()
+    assert len(peaks) >= PROCESSES
+    assert max(peaks) < MEMORY_BYTES
+    assert not refused.keys() & {Reason.CRASHED, Reason.TIMED_OUT}
+    silenced = set().union(*refused.values())
+    assert len(sounding) + len(silenced) == len(paths)
+    for kind in LENGTHS:
+        for group in (sounding, silenced):
+            assert any(f"-{kind}-" in name for name in group)
+
+
+def test_damaged_files_are_each_ingested_or_rejected(library: Path, small_spec: MelSpec, tmp_path: Path) -> None:
+    catalog = look_through(library, read_library(library, "auto", ["salsa"]), ["salsa"], small_spec)
+    rows = [
+        {"entry": str(song.entry), "song": song.song, "path": song.path, "genre": song.genre, "sha256": song.sha256}
+        | {"start": "0.0", "end": "", "first": "0", "fragments": "", "split": "train"}
+        for song in catalog.songs
+    ]
+
+    def settled(lines: list[str]) -> None:
+        entries = [json.loads(line)["entry"] for line in lines] + [item.entry for item in catalog.rejected]
+        assert sorted(entries) == list(range(catalog.found))
+        assert all("NaN" not in line and "Infinity" not in line for line in lines)
+        assert sum("genre" in json.loads(line) for line in lines) > catalog.found / 4
+
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+        outputs = pipeline | beam.Create(rows, reshuffle=False) | IngestSongs(small_spec, ["salsa"], str(tmp_path))
+        lines = (outputs["ingested"], outputs["rejected"]) | beam.Flatten()
+        assert_that(lines, settled)
+
+
+def test_the_same_seed_makes_the_same_files(tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    for one, other in zip(mutants(tmp_path, 7, 60), mutants(tmp_path / "again", 7, 60), strict=True):
+        assert (one.name, one.read_bytes()) == (other.name, other.read_bytes())

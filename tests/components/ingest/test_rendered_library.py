@@ -1,0 +1,143 @@
+"""A library is drawn once, its features are computed once, and it is divided without leaks, or with them if asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tumbao.analysis.compare.features import features
+from tumbao.analysis.compare.folds import cross_validation, one_split
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.library import scan
+from tumbao.components.ingest.record_reader import decode_image
+from tumbao.components.ingest.rendered_library import Library, draw
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.colormap_inverse import levels
+
+GENRES = ("cumbia", "salsa")
+
+
+@pytest.fixture(scope="module")
+def drawn(
+    tmp_path_factory: pytest.TempPathFactory, write_song: Callable[..., Path], small_spec: MelSpec
+) -> tuple[Library, Path]:
+    """Draw songs of 1, 2 and 3 fragments in each genre, one of them twice, and a file that is no song."""
+    root = tmp_path_factory.mktemp("library")
+    for genre in GENRES:
+        for fragments in (1, 2, 3):
+            seconds = fragments * small_spec.fragment_seconds + 0.1 * (genre == "salsa")
+            write_song(root / "music" / genre / f"{fragments}.wav", seconds)
+    (root / "music" / "salsa" / "broken.wav").write_bytes(b"no sound")
+    cache = root / "cache"
+    (cache / "ab").mkdir(parents=True)
+    (cache / "ab" / "ab12_0_.zip.0123.unfinished").write_bytes(b"PK")
+    catalog = scan(root / "music", GENRES, small_spec)
+    return draw(catalog, GENRES, small_spec, str(cache)), root
+
+
+def made(songs: int, fragments: int, artists: int = 0) -> Library:
+    """Make a library of two genres out of nothing."""
+    rows = [
+        (f"{genre}{song}", genre, number) for genre in (0, 1) for song in range(songs) for number in range(fragments)
+    ]
+    names, labels, numbers = zip(*rows, strict=True)
+    by = {name: f"artist {int(name[1:]) % artists}{name[0]}" if artists else "" for name in names}
+    empty = ("",) * len(rows)
+    zeros = np.zeros(len(rows))
+    return Library(GENRES, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, by, ())
+
+
+def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(drawn: tuple[Library, Path]) -> None:
+    library, _ = drawn
+    told = list(zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True))
+    assert told == [
+        (f"{genre}/{fragments}.wav", number, label)
+        for label, genre in enumerate(GENRES)
+        for fragments in (1, 2, 3)
+        for number in range(fragments)
+    ]
+    assert [(one.song, one.reason) for one in library.rejected] == [("salsa/broken.wav", "unsupported")]
+
+
+def test_what_another_command_is_writing_into_the_cache_is_left_alone(drawn: tuple[Library, Path]) -> None:
+    assert len(list(drawn[1].glob("cache/*/*.unfinished"))) == 1
+
+
+def test_images_are_those_of_the_fragments_in_their_order(drawn: tuple[Library, Path], small_spec: MelSpec) -> None:
+    images = [decode_image(png) for png in drawn[0].images()]
+    assert len(images) == 12
+    assert {image.shape for image in images} == {small_spec.image_shape}
+    assert len({image.tobytes() for image in images}) > 6
+
+
+def test_features_are_computed_once_and_follow_what_they_depend_on(
+    drawn: tuple[Library, Path], small_spec: MelSpec, tmp_path: Path
+) -> None:
+    library, _ = drawn
+    trunk = Trunk("levels", small_spec, lambda weights, policy: levels(small_spec))
+    heard: list[tuple[str, int, int]] = []
+
+    def compute(**others: object) -> tuple[np.ndarray, str]:
+        return features(library, trunk, None, "float32", tmp_path, **{"code": "1", **others})  # type: ignore[arg-type]
+
+    with progress.listen(lambda *step: heard.append(step)):
+        found, key = compute()
+        worked = len(heard)
+        again, same = compute()
+    assert len(heard) == worked > 0
+    assert key == same
+    np.testing.assert_array_equal(found, again)
+    expected = levels(small_spec)(np.stack([decode_image(png) for png in library.images()])).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    masked, other = compute(copy=1)
+    assert len({key, other, compute(copy=2)[1], compute(code="2")[1]}) == 4
+    changed = np.asarray(masked != found)
+    assert 0 < changed.mean() < 0.6
+    assert (np.asarray(masked)[changed] == 0).all()
+
+
+@pytest.mark.parametrize(("protocol", "leaks"), [("song", False), ("fragment", True)])
+def test_a_split_keeps_songs_whole_unless_it_is_the_papers(protocol: str, leaks: bool) -> None:
+    library = made(songs=10, fragments=4)
+    division = one_split(library, protocol, seed=3)
+    sides = [{library.songs[row] for row in rows} for rows in (division.train, division.val, division.test)]
+    assert sorted(np.concatenate([division.train, division.val, division.test])) == list(range(80))
+    assert (len(division.test), len(division.val)) == (8, 8)
+    assert bool(sides[0] & sides[2]) is leaks
+    assert division.digest != one_split(library, protocol, seed=4).digest
+
+
+@pytest.mark.parametrize("protocol", ["song", "artist", "fragment"])
+def test_cross_validation_tests_every_fragment_once(protocol: str) -> None:
+    library = made(songs=15, fragments=3, artists=5)
+    divisions = cross_validation(library, protocol, folds=5, seed=1)
+    assert [division.fold for division in divisions] == [0, 1, 2, 3, 4]
+    assert sorted(np.concatenate([division.test for division in divisions])) == list(range(90))
+    for division, following in zip(divisions, divisions[1:] + divisions[:1], strict=True):
+        assert sorted(np.concatenate([division.train, division.val, division.test])) == list(range(90))
+        np.testing.assert_array_equal(division.val, following.test)
+        assert {0, 1} == set(library.labels[division.train]) == set(library.labels[division.test])
+        if protocol != "fragment":
+            whole = {song: song if protocol == "song" else library.artists[song] for song in library.songs}
+            sides = [{whole[library.songs[row]] for row in rows} for rows in (division.train, division.test)]
+            assert not sides[0] & sides[1]
+
+
+def test_folds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 3 folds.*Received: 2"):
+        cross_validation(made(9, 1), "song", folds=2, seed=0)
+    with pytest.raises(ValueError, match=r"at least 5 songs of each genre for 5 folds\. Received: 4 of cumbia"):
+        cross_validation(made(4, 3), "song", folds=5, seed=0)
+
+
+def test_a_library_of_silence_is_refused(tmp_path: Path, write_song: Callable[..., Path], small_spec: MelSpec) -> None:
+    for genre in GENRES:
+        write_song(tmp_path / genre / "quiet.wav", small_spec.fragment_seconds + len(genre), gain=0.0)
+    catalog = scan(tmp_path, GENRES, dataclasses.replace(small_spec))
+    with pytest.raises(ValueError, match="at least one fragment that is not silent"):
+        draw(catalog, GENRES, small_spec, str(tmp_path / "cache"))

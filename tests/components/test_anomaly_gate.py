@@ -1,0 +1,138 @@
+"""The data gate ends a run by what TensorFlow Data Validation really finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
+from tensorflow_data_validation.statistics import stats_impl
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder  # type: ignore[import-untyped]
+
+from tumbao.components.anomaly_gate import AnomalyGate, DataAnomalyError
+from tumbao.components.ingest.mel import palette
+from tumbao.components.ingest.records import to_example, to_png
+from tumbao.schema import record
+from tumbao.schema.genres import GENRES
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.schema.validation import schema_text
+
+Gate = Callable[[dict[str, anomalies_pb2.Anomalies]], None]
+FLOOR = to_png(np.zeros((300, 300), np.int32), palette(MelSpec()))
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Run the gate on anomalies by split, laid out as ExampleValidator does."""
+
+    def run(anomalies: dict[str, anomalies_pb2.Anomalies]) -> None:
+        artifact = standard_artifacts.ExampleAnomalies()
+        artifact.uri = str(tmp_path)
+        artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        for split in SPLITS:
+            (tmp_path / f"Split-{split}").mkdir()
+            found = anomalies.get(split, anomalies_pb2.Anomalies())
+            (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
+        AnomalyGate.test_call(anomalies=artifact)
+
+    return run
+
+
+def records(**changes: Any) -> list[tf.train.Example]:
+    """Two sound records of each genre; the first one changed."""
+    made: list[dict[str, Any]] = [
+        {"label": label, "genre": genre, "song": f"{genre}/a.mp3", "fragment": index, "start_seconds": 30.0 * index}
+        for label, genre in enumerate(GENRES)
+        for index in range(2)
+    ]
+    made[0] |= changes
+    return [to_example(FLOOR, padded=False, **features) for features in made]
+
+
+def validate(examples: Sequence[tf.train.Example], genres: Sequence[str] = GENRES) -> anomalies_pb2.Anomalies:
+    """Find what TensorFlow Data Validation has to say of records, as StatisticsGen and ExampleValidator do."""
+    schema = text_format.Parse(schema_text(genres), schema_pb2.Schema())
+    batch = ExamplesToRecordBatchDecoder().DecodeBatch([example.SerializeToString() for example in examples])
+    statistics = stats_impl.generate_statistics_in_memory(batch, tfdv.StatsOptions(schema=schema))
+    return tfdv.validate_statistics(statistics, schema)
+
+
+def without(feature: str) -> list[tf.train.Example]:
+    examples = records()
+    del examples[0].features.feature[feature]
+    return examples
+
+
+def twice(feature: str) -> list[tf.train.Example]:
+    examples = records()
+    values = examples[0].features.feature[feature].int64_list.value
+    values.append(values[0])
+    return examples
+
+
+def of_text(feature: str) -> list[tf.train.Example]:
+    examples = records()
+    for example in examples:
+        example.features.feature[feature].bytes_list.value.append(b"salsa")
+    return examples
+
+
+def test_no_anomalies_let_the_run_go_on(gate: Gate) -> None:
+    gate({})
+
+
+def test_records_of_ingest_have_no_anomalies(gate: Gate) -> None:
+    gate(dict.fromkeys(SPLITS, validate(records())))
+
+
+def test_the_message_names_split_feature_and_what_is_wrong(gate: Gate) -> None:
+    found = anomalies_pb2.Anomalies()
+    found.anomaly_info["genre"].description = "Examples contain values missing from the schema: rock (~20%)."
+    found.anomaly_info["label"].description = "Unexpectedly large value: 5."
+    with pytest.raises(DataAnomalyError) as caught:
+        gate({"val": found})
+    lines = str(caught.value).splitlines()
+    assert lines[1:-1] == [
+        "  val, genre: Examples contain values missing from the schema: rock (~20%).",
+        "  val, label: Unexpectedly large value: 5.",
+    ]
+    assert "nothing was trained" in lines[0]
+    assert "--genres" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("examples", "feature"),
+    [
+        (records(genre="rock"), record.GENRE),
+        (records(label=5), record.LABEL),
+        (records(label=-1), record.LABEL),
+        (records(fragment=-1), record.FRAGMENT),
+        (records(start_seconds=-0.5), record.START_SECONDS),
+        (without(record.SONG), record.SONG),
+        (without(record.LABEL), record.LABEL),
+        (twice(record.PADDED), record.PADDED),
+        (of_text("lyrics"), "lyrics"),
+    ],
+    ids=["genre", "label", "negative", "fragment", "start", "no song", "no label", "two values", "new"],
+)
+def test_what_differs_from_the_schema_ends_the_run(gate: Gate, examples: list[tf.train.Example], feature: str) -> None:
+    with pytest.raises(DataAnomalyError, match=rf"\n  test, {feature}: .+\n"):
+        gate({"test": validate(examples)})
+
+
+def test_own_genres_are_held_against_their_own_schema(gate: Gate) -> None:
+    with pytest.raises(DataAnomalyError, match=r"train, genre: .*vallenato"):
+        gate({"train": validate(records(), genres=GENRES[:-1])})
+
+
+def test_a_split_without_records_ends_the_run(gate: Gate) -> None:
+    with pytest.raises(DataAnomalyError, match="val: holds no records"):
+        gate({"val": validate([])})

@@ -1,0 +1,144 @@
+"""The frozen backbone over records: what it gives is what the backbone gives directly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types import artifact_utils, standard_artifacts
+
+from tumbao.analysis.compare.features import features as library_features
+from tumbao.components.backbone_features import BackboneFeatures, ExamplesToFeatures
+from tumbao.components.ingest import song_cache
+from tumbao.components.ingest.mel import palette
+from tumbao.components.ingest.record_reader import read_records
+from tumbao.components.ingest.records import BACKBONE_DTYPE, to_example, to_png
+from tumbao.components.ingest.rendered_library import Library
+from tumbao.schema import record
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.trainer.backbones import TRUNKS
+from tumbao.trainer.vgg16 import FEATURES_SHAPE, backbone
+
+PALETTE = palette(MelSpec())
+
+
+@pytest.fixture(scope="module")
+def levels() -> np.ndarray:
+    """Three images: noise, a ramp and the floor."""
+    noise = np.random.default_rng(3).integers(0, 256, (300, 300))
+    ramp = np.linspace(0, 255, 300, dtype=int)[np.newaxis].repeat(300, axis=0)
+    return np.stack([noise, ramp, np.zeros_like(noise)])
+
+
+@pytest.fixture(scope="module")
+def serialized(levels: np.ndarray) -> list[bytes]:
+    return [
+        to_example(
+            to_png(image, PALETTE),
+            label=index,
+            genre="salsa",
+            song=f"{index}.mp3",
+            fragment=index,
+            start_seconds=30.0 * index,
+            padded=index == 2,
+        ).SerializeToString(deterministic=True)
+        for index, image in enumerate(levels)
+    ]
+
+
+@pytest.fixture(scope="module")
+def direct(levels: np.ndarray) -> np.ndarray:
+    return backbone(None)(PALETTE[levels], training=False).numpy()
+
+
+def output(features: Any) -> np.ndarray:
+    return np.frombuffer(features[record.BACKBONE], BACKBONE_DTYPE).reshape(FEATURES_SHAPE)
+
+
+def test_the_records_hold_the_backbones_output_in_their_order(serialized: list[bytes], direct: np.ndarray) -> None:
+    assert direct.std() > 0
+    featured = [
+        tf.train.Example.FromString(one).features.feature
+        for one in ExamplesToFeatures("vgg16", "", "float32").process(serialized)
+    ]
+    for before, after, expected in zip(serialized, featured, direct, strict=True):
+        kept = dict(tf.train.Example.FromString(before).features.feature)
+        del kept[record.IMAGE]
+        found = dict(after)
+        (raw,) = found.pop(record.BACKBONE).bytes_list.value
+        assert found == kept
+        np.testing.assert_allclose(
+            np.frombuffer(raw, BACKBONE_DTYPE).reshape(FEATURES_SHAPE), expected, rtol=2e-3, atol=1e-3 * expected.max()
+        )
+
+
+def test_the_component_writes_every_split_in_the_format_of_its_input(
+    serialized: list[bytes], direct: np.ndarray, tmp_path: Path
+) -> None:
+    examples, features = standard_artifacts.Examples(), standard_artifacts.Examples()
+    examples.uri, features.uri = str(tmp_path / "examples"), str(tmp_path / "features")
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
+    examples.set_string_custom_property("file_format", "tfrecords_gzip")
+    for split, one in zip(SPLITS, serialized, strict=True):
+        folder = Path(artifact_utils.get_split_uri([examples], split))
+        folder.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(folder / "data.gz"), tf.io.TFRecordOptions("GZIP")) as writer:
+            writer.write(one)
+    BackboneFeatures.test_call(
+        examples=examples,
+        features=features,
+        trunk="vgg16",
+        weights="",
+        augment=0,
+        policy="float32",
+        code="",
+        beam_pipeline=beam.Pipeline(argv=["--runner=FnApiRunner"]),
+    )
+    assert artifact_utils.decode_split_names(features.split_names) == list(SPLITS)
+    assert features.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
+    assert features.get_string_custom_property("file_format") == "tfrecords_gzip"
+    for index, split in enumerate(SPLITS):
+        (written,) = read_records(f"{artifact_utils.get_split_uri([features], split)}/*.gz")
+        assert written[record.SONG] == f"{index}.mp3".encode()
+        np.testing.assert_allclose(output(written), direct[index], rtol=2e-3, atol=1e-3 * direct[index].max())
+
+
+def test_masked_copies_stand_beside_the_records_always_alike(serialized: list[bytes], levels: np.ndarray) -> None:
+    def computed(batch: list[bytes]) -> list[np.ndarray]:
+        found = ExamplesToFeatures("levels", "", "float32", copies=2).process(batch)
+        features = [tf.train.Example.FromString(one).features.feature for one in found]
+        return [np.frombuffer(one[record.BACKBONE].bytes_list.value[0], BACKBONE_DTYPE) for one in features]
+
+    plain, *copies = np.split(np.stack(computed(serialized)), 3)
+    expected = levels[:, ::-1].transpose(0, 2, 1).reshape(3, -1) / 255
+    np.testing.assert_allclose(plain, expected, atol=1e-3)
+    for copy in copies:
+        changed = copy != plain
+        assert 0 < changed[:2].mean() < 0.6
+        assert (copy[changed] == 0).all()
+    assert (copies[0] != copies[1]).any()
+    np.testing.assert_array_equal(computed(serialized[1:2])[1], copies[0][1])
+
+
+def test_run_and_compare_mask_a_fragment_alike(serialized: list[bytes], levels: np.ndarray, tmp_path: Path) -> None:
+    cache = song_cache.SongCache(str(tmp_path / "songs"))
+    archive = cache.path(song_cache.Part("song.mp3", 0.0, None), "ab" * 32)
+    with cache.writing(archive) as song:
+        for index, image in enumerate(levels):
+            song_cache.add_image(song, index, to_png(image, PALETTE))
+    numbers = np.arange(3)
+    library = Library(
+        ("salsa",), 3 * ("other name",), 0 * numbers, numbers, 30.0 * numbers, (), 3 * (archive,), (0, 1, 2), {}, ()
+    )
+    by_run = list(ExamplesToFeatures("levels", "", "float32", copies=2).process(serialized))
+    for copy in range(3):
+        compared, _ = library_features(library, TRUNKS["levels"], None, "float32", tmp_path, code="", copy=copy)
+        for one, of_record in zip(compared, by_run[3 * copy : 3 * copy + 3], strict=True):
+            (raw,) = tf.train.Example.FromString(of_record).features.feature[record.BACKBONE].bytes_list.value
+            np.testing.assert_array_equal(np.frombuffer(raw, BACKBONE_DTYPE), one.ravel())

@@ -1,0 +1,224 @@
+"""What a person who knows the music would look for, read back from the MIDI."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections import Counter
+from itertools import accumulate, pairwise
+from typing import Any
+
+import pretty_midi
+import pytest
+
+from tumbao.datasets.demo.song import compose
+from tumbao.schema.genres import GENRES
+
+SONGS = range(4)
+MANY = range(25)
+
+
+class Played:
+    """A song as its MIDI file has it."""
+
+    def __init__(self, genre: str, index: int) -> None:
+        score = compose(genre, index, seed=7)
+        self.facts = score.facts
+        self.midi = pretty_midi.PrettyMIDI(io.BytesIO(score.midi()))
+        self.quarter_bpm = float(self.midi.get_tempo_changes()[1][0])
+        signature = self.midi.time_signature_changes[0]
+        self.meter = (signature.numerator, signature.denominator)
+        self.bar = 4 * signature.numerator / signature.denominator
+        self.seconds = self.midi.get_end_time()
+
+    def notes(self, name: str) -> list[pretty_midi.Note]:
+        return [note for track in self.midi.instruments if track.name == name for note in track.notes]
+
+    def programs(self) -> dict[str, int]:
+        return {track.name: track.program for track in self.midi.instruments if not track.is_drum}
+
+    def places(self, name: str, cycle: float, grid: float = 0.5, pitch: int | None = None) -> Counter[float]:
+        """Count an instrument's strokes by their place in a cycle of quarter notes; the last chord is left out."""
+        beats = [note.start * self.quarter_bpm / 60 for note in self.notes(name) if pitch in (None, note.pitch)]
+        end = self.bar * sum(int(section.split()[1]) for section in self.facts["form"])
+        return Counter(round(beat / grid) * grid % cycle for beat in beats if beat < end - 0.2)
+
+    def share(self, name: str, places: set[float], grid: float = 0.5) -> float:
+        """Share of an instrument's strokes that fall on some places of the bar."""
+        strokes = self.places(name, self.bar, grid)
+        return sum(strokes[place] for place in places) / sum(strokes.values())
+
+
+@functools.cache
+def play(genre: str, index: int) -> Played:
+    return Played(genre, index)
+
+
+@functools.cache
+def facts(genre: str) -> list[dict[str, Any]]:
+    return [compose(genre, index, seed=7).facts for index in MANY]
+
+
+@pytest.mark.parametrize("index", SONGS)
+@pytest.mark.parametrize(
+    ("genre", "meter", "pulse", "slowest", "fastest"),
+    [
+        ("bachata", (4, 4), 1, 115, 140),
+        ("salsa", (4, 4), 1, 160, 220),
+        ("cumbia", (2, 2), 2, 80, 110),
+        ("merengue", (2, 4), 1, 120, 160),
+    ],
+)
+def test_metre_and_tempo(
+    genre: str, meter: tuple[int, int], pulse: float, slowest: float, fastest: float, index: int
+) -> None:
+    song = play(genre, index)
+    assert song.meter == meter
+    assert slowest <= song.quarter_bpm / pulse <= fastest
+    assert song.facts["bpm"] == pytest.approx(song.quarter_bpm / pulse, abs=0.1)
+
+
+@pytest.mark.parametrize("genre", GENRES)
+def test_every_song_has_its_length_and_its_own_tempo_key_and_form(genre: str) -> None:
+    songs = [play(genre, index) for index in SONGS]
+    assert all(65 <= song.seconds <= 108 for song in songs)
+    assert sum(song.seconds >= 90 for song in songs) >= 2
+    assert len({fact["bpm"] for fact in facts(genre)}) > 20
+    assert len({(fact["key"], fact["mode"]) for fact in facts(genre)}) > 12
+    assert len({tuple(fact["form"]) for fact in facts(genre)}) > 5
+    assert {fact["ending"] for fact in facts(genre)} == {"hit", "ring", "fade"}
+
+
+@pytest.mark.parametrize("genre", GENRES)
+def test_players_are_human(genre: str) -> None:
+    song = play(genre, 0)
+    for track in song.midi.instruments:
+        assert track.name.isascii() and track.notes
+        if len(track.notes) > 50:
+            assert len({note.velocity for note in track.notes}) > 8
+            beats = [note.start * song.quarter_bpm / 60 for note in track.notes]
+            assert any(abs(beat * 4 - round(beat * 4)) > 0.01 for beat in beats)
+
+
+@pytest.mark.parametrize("index", SONGS)
+def test_bachata(index: int) -> None:
+    song = play("bachata", index)
+    martillo = song.places("bongo", 4)
+    assert min(martillo[eighth / 2] for eighth in range(8)) > 0.5 * max(martillo.values())
+    assert song.places("bongo", 4, pitch=61).most_common(1)[0][0] == 3
+    assert set(song.places("bass", 4)) == {0, 2, 3}
+    assert song.share("segunda", {0.5, 1.5, 2.5, 3.5}) >= 0.8
+    assert song.share("guira", {0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5}, grid=0.25) > 0.6
+    assert song.programs()["requinto"] in range(24, 28)
+    assert len(song.notes("requinto")) > 200
+
+
+def test_bachata_is_mostly_minor() -> None:
+    assert sum(fact["mode"] == "minor" for fact in facts("bachata")) > 0.65 * len(MANY)
+
+
+@pytest.mark.parametrize("index", SONGS)
+def test_salsa_keeps_its_clave_from_the_first_bar_to_the_last(index: int) -> None:
+    song = play("salsa", index)
+    strokes = {"2-3": {1, 2, 4, 5.5, 7}, "3-2": {0, 1.5, 3, 5, 6}}[song.facts["clave"]]
+    counts = song.places("claves", 8)
+    assert set(counts) == strokes
+    assert len(set(counts.values())) == 1
+
+
+def test_salsa_has_songs_on_both_sides_of_the_clave() -> None:
+    sides = Counter(fact["clave"] for fact in facts("salsa"))
+    assert min(sides["2-3"], sides["3-2"]) > len(MANY) / 4
+
+
+@pytest.mark.parametrize("index", SONGS)
+def test_salsa_rhythm_section(index: int) -> None:
+    song = play("salsa", index)
+    assert song.share("bass", {1.5, 3}) > 0.75
+    assert set(song.places("congas", 4, pitch=63)) == {3, 3.5}
+    assert song.share("piano", {0.5, 1.5, 2.5, 3.5}) > 0.6
+    two_side_first = song.facts["clave"] == "2-3"
+    cascara = song.places("timbales", 8, pitch=37)
+    on_two_side, on_three_side = (2, 6) if two_side_first else (6, 2)
+    assert cascara[on_two_side] > 0
+    assert cascara[on_three_side] == 0
+    assert {"trumpets", "trombones"} <= song.programs().keys()
+    assert not {"guira", "guiro", "guacharaca", "accordion"} & {track.name for track in song.midi.instruments}
+
+
+@pytest.mark.parametrize("index", SONGS)
+def test_salsa_rings_the_bell_in_the_montuno_and_not_in_the_verse(index: int) -> None:
+    song = play("salsa", index)
+    parts = [(section.split()[0], 4 * int(section.split()[1])) for section in song.facts["form"]]
+    starts = [0, *accumulate(length for _, length in parts)]
+    rung = [note.start * song.quarter_bpm / 60 for note in song.notes("cowbell")]
+    for (name, length), start in zip(parts, starts, strict=False):
+        strokes = sum(start + 0.2 < beat < start + length - 0.2 for beat in rung)
+        assert strokes >= length if name == "montuno" else True
+        assert strokes == 0 if name == "verse" else True
+
+
+@pytest.mark.parametrize("index", SONGS)
+def test_cumbia(index: int) -> None:
+    song = play("cumbia", index)
+    assert set(song.places("guacharaca", 4)) == {0, 1, 1.5, 2, 3, 3.5}
+    assert set(song.places("llamador", 4)) == {1, 3}
+    assert set(song.places("bass", 4)) == {0, 2, 3}
+    assert song.places("tambora", 4, pitch=41)[3] > 20
+    assert song.programs()[song.facts["style"]] in (21, 71, 75, 79)
+
+
+def test_cumbia_has_accordions_clarinets_and_gaitas() -> None:
+    assert {fact["style"] for fact in facts("cumbia")} == {"accordion", "clarinet", "gaita"}
+
+
+@pytest.mark.parametrize("index", SONGS)
+def test_merengue(index: int) -> None:
+    song = play("merengue", index)
+    scraped = song.places("guira", 2, grid=0.25)
+    assert set(scraped) == {step / 4 for step in range(8)}
+    assert max(scraped.values()) - min(scraped.values()) <= 1
+    assert song.share("bass", {0, 1}) > 0.85
+    head, roll = song.places("tambora", 2, pitch=41), song.places("tambora", 2, grid=0.25, pitch=43)
+    assert set(head) == {0}
+    assert min(roll[1.5], roll[1.75]) > 0.9 * max(roll.values())
+    assert {"piano", "accordion"} & song.programs().keys()
+    assert "saxophones" in song.programs()
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_vallenato(index: int) -> None:
+    song = play("vallenato", index)
+    assert {"accordion", "accordion basses", "bass"} <= song.programs().keys()
+    assert {"caja", "guacharaca"} <= {track.name for track in song.midi.instruments if track.is_drum}
+    assert song.programs()["accordion"] in (21, 23)
+    compound = song.facts["air"] in ("merengue", "puya")
+    assert song.meter == ((6, 8) if compound else (2, 2))
+    pulses = song.quarter_bpm / (1.5 if compound else 2)
+    slowest, fastest = {"paseo": (88, 118), "son": (68, 86), "merengue": (104, 128), "puya": (138, 164)}[
+        song.facts["air"]
+    ]
+    assert slowest <= pulses <= fastest
+    expected = {0, 0.5, 1, 1.5, 2, 2.5} if compound else {0, 1, 1.5, 2, 3, 3.5}
+    assert set(song.places("guacharaca", song.bar)) == expected
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_the_accordion_of_a_vallenato_never_rests_for_two_bars(index: int) -> None:
+    song = play("vallenato", index)
+    bars = [int(note.start * song.quarter_bpm / 60 / song.bar + 0.01) for note in song.notes("accordion")]
+    played = sorted(set(bars))
+    assert max(after - before for before, after in pairwise(played)) <= 2
+
+
+def test_vallenato_has_all_four_airs() -> None:
+    assert {fact["air"] for fact in facts("vallenato")} == {"paseo", "son", "merengue", "puya"}
+
+
+def test_no_two_songs_of_the_library_are_alike() -> None:
+    songs = [
+        tuple((track.name, tuple(track.notes)) for track in compose(genre, index, seed=7).tracks)
+        for genre in GENRES
+        for index in range(12)
+    ]
+    assert len(set(songs)) == len(songs)

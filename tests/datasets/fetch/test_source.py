@@ -1,0 +1,132 @@
+"""What yt-dlp is asked, and what is made of its answers: formats, live streams, reasons, pauses, endings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tumbao.datasets.fetch.content import audio_ending
+from tumbao.datasets.fetch.rate_limits import Manners
+from tumbao.datasets.fetch.source import FORMAT, FetchError, _reason, download
+
+
+@pytest.mark.parametrize(
+    ("manners", "message"),
+    [
+        ({"sleep_seconds": -1}, "sleep_seconds"),
+        ({"sleep_seconds": float("nan")}, "sleep_seconds"),
+        ({"kilobytes_per_second": 0}, "kilobytes_per_second"),
+        ({"retries": -1}, "retries"),
+    ],
+)
+def test_bad_manners_are_refused(manners: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Manners(**manners)
+
+
+def test_waits_double_up_to_a_minute() -> None:
+    assert [Manners(sleep_seconds=5).wait_seconds(n) for n in range(6)] == [5, 10, 20, 40, 60, 60]
+    assert Manners(sleep_seconds=90).wait_seconds(3) == 90
+    assert Manners(sleep_seconds=0).wait_seconds(3) == 0
+
+
+def test_manners_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
+    asked: dict[str, Any] = {}
+
+    def look(ydl: Any, *_: object, **__: object) -> None:
+        asked.update(ydl.params)
+
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", look)
+    with pytest.raises(FetchError, match="found nothing"):
+        download("http://127.0.0.1:9/a", tmp_path, Manners(8, 50, 3), lambda *_: None)
+    assert (asked["ratelimit"], asked["retries"], asked["sleep_interval_requests"]) == (50_000, 3, 0.75)
+    assert asked["retry_sleep_functions"]["http"](n=1) == 16
+    assert not asked.get("postprocessors") and asked["fixup"] == "never"
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "ending"),
+    [
+        (b"RIFF\x10\0\0\0WAVEfmt ", "wav", "wav"),
+        (b"OggS\0\x02", "opus", "opus"),
+        (b"OggS\0\x02", "jpg", "ogg"),
+        (b"\0\0\0\x1cftypdash", "M4A", "m4a"),
+        (b"\0\0\0\x1cftypisom", "mp4", "mp4"),
+        (b"\x1a\x45\xdf\xa3", "webm", "webm"),
+        (b"ID3\x04", "mp3", "mp3"),
+        (b"\xff\xfb\x90\x64", "unknown_video", "mp3"),
+        (b"\xff\xf1\x50\x80", "bin", "aac"),
+        (b"<!DOCTYPE html>", "mp3", None),
+        (b"\x89PNG\r\n\x1a\n", "mp3", None),
+        (b"\xff\xd8\xff\xe0", "mp3", None),
+        (b"GIF89a", "mp3", None),
+        (b"%PDF-1.7", "mp3", None),
+        (b"PK\x03\x04", "mp3", None),
+        (b'{"error": 404}', "mp3", None),
+        (b"", "mp3", None),
+        ("Gone".encode("utf-16"), "mp3", None),
+        ((b"\x47" + bytes(187)) * 2, "mp4", "mp4"),
+    ],
+)
+def test_the_content_decides_what_a_file_is(head: bytes, given: str, ending: str | None) -> None:
+    assert audio_ending(head, given) == ending
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "ERROR: [generic] Unable to download webpage: HTTP Error 404 (caused by <HTTPError 404: Not Found>)",
+            "[generic] Unable to download webpage: HTTP Error 404",
+        ),
+        ("ERROR: [a] b: No key; please report this issue on  https://example.org , filling out", "[a] b: No key"),
+        ("ERROR: [a] b: Private\nvideo", "[a] b: Private video"),
+        ("", "yt-dlp gave no reason"),
+    ],
+)
+def test_a_reason_is_one_line_without_advice(message: str, reason: str) -> None:
+    assert _reason(message) == reason
+
+
+def _select(formats: list[dict[str, Any]]) -> list[str]:
+    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
+    with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True}) as ydl:
+        found = ydl.build_format_selector(FORMAT)(
+            {"formats": formats, "has_merged_format": True, "incomplete_formats": False}
+        )
+        return [item["format_id"] for item in found]
+
+
+VIDEO = {"format_id": "video", "vcodec": "h264", "acodec": "aac", "ext": "mp4", "url": "http://a/v"}
+SOUND = [
+    {"format_id": "worse", "vcodec": "none", "acodec": "aac", "ext": "m4a", "url": "http://a/1"},
+    {"format_id": "better", "vcodec": "none", "acodec": "opus", "ext": "webm", "url": "http://a/2"},
+]
+
+
+def test_sound_alone_is_chosen_and_a_video_never() -> None:
+    assert _select([*SOUND, VIDEO]) == ["better"]
+    assert _select([VIDEO]) == []
+    assert _select([{"format_id": "unknown", "ext": "wav", "url": "http://a/w"}]) == ["unknown"]
+
+
+@pytest.mark.parametrize("said", [{"is_live": True}, {"live_status": "is_live"}, {"live_status": "is_upcoming"}])
+def test_a_live_stream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]) -> None:
+    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", lambda *_, **__: {"id": "a", "title": "a", **said})
+    with pytest.raises(FetchError, match="live stream"):
+        download("http://127.0.0.1:9/a", tmp_path, Manners(sleep_seconds=0), lambda *_: None)
+
+
+def test_an_extractor_that_stumbles_costs_one_song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
+
+    def stumble(*_: object, **__: object) -> None:
+        raise KeyError("title")
+
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", stumble)
+    with pytest.raises(FetchError, match="KeyError: 'title'"):
+        download("http://127.0.0.1:9/a", tmp_path, Manners(sleep_seconds=0), lambda *_: None)

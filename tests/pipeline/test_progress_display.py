@@ -1,0 +1,120 @@
+"""What a person sees: plain lines in a file or a pipe, bars on a terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from tumbao.components.ingest import progress
+from tumbao.pipeline.progress_display import PLAIN_SECONDS, Watch
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def plain() -> tuple[Watch, io.StringIO]:
+    file = io.StringIO()
+    return Watch(Console(file=file, force_terminal=False, width=40)), file
+
+
+def test_a_step_that_is_done_is_one_line_with_its_rate(clock: Clock) -> None:
+    watch, file = plain()
+    with watch:
+        watch("decode", 0, 60)
+        assert file.getvalue() == ""
+        clock.seconds += 4
+        watch("decode", 60, 60)
+    assert file.getvalue() == "  decode: 60 of 60 (15.0/s)\n"
+
+
+def test_a_long_step_tells_at_times_how_long_it_takes_yet(clock: Clock) -> None:
+    watch, file = plain()
+    with watch:
+        for done in range(101):
+            watch("features", done, 100)
+            clock.seconds += PLAIN_SECONDS / 40
+    lines = file.getvalue().splitlines()
+    assert lines == [
+        "  features: 40 of 100 (4.0/s, 15 s left)",
+        "  features: 80 of 100 (4.0/s, 5 s left)",
+        "  features: 100 of 100 (4.0/s)",
+    ]
+
+
+def test_a_step_that_begins_anew_is_timed_anew(clock: Clock) -> None:
+    watch, file = plain()
+    with watch:
+        for _ in range(2):
+            watch("train", 0, 5)
+            clock.seconds += 1
+            watch("train", 5, 5)
+            clock.seconds += 100
+    assert file.getvalue().splitlines() == ["  train: 5 of 5 (5.0/s)"] * 2
+
+
+def test_a_step_first_seen_midway_has_no_absurd_rate(clock: Clock) -> None:
+    watch, file = plain()
+    with watch:
+        watch("download", 30, 50)
+        clock.seconds += PLAIN_SECONDS
+        watch("download", 30, 50)
+        clock.seconds += PLAIN_SECONDS
+        watch("download", 50, 50)
+    assert file.getvalue() == "  download: 30 of 50 (0.0/s)\n  download: 50 of 50 (1.0/s)\n"
+
+
+def test_lines_are_not_broken_at_the_width_of_a_pipe() -> None:
+    watch, file = plain()
+    watch.say("[bold]Run[/bold] 20260504: /home/somebody/music → /home/somebody/workspace")
+    assert file.getvalue() == "Run 20260504: /home/somebody/music → /home/somebody/workspace\n"
+
+
+def test_a_terminal_shows_bars_with_rate_and_takes_them_away(clock: Clock) -> None:
+    file = io.StringIO()
+    with Watch(Console(file=file, force_terminal=True, width=100)) as watch, progress.listen(watch):
+        progress.start("decode", 3)
+        for _ in range(3):
+            progress.advance("decode")
+            watch.say("a line")
+        progress.start("decode", 2)
+        progress.advance("decode")
+        progress.start("nothing", 0)
+        progress.start("train", 5)
+        clock.seconds += 0.5
+        progress.advance("train")
+        progress.report("download", 1_000, 4_000)
+    seen = file.getvalue()
+    assert seen.count("a line") == 3
+    assert "1/5" in seen
+    assert "2.0/s" in seen
+    assert "1000/4000" in seen
+    assert seen.endswith("\x1b[2K")  # the bars' lines are erased
+
+
+def test_what_libraries_write_stays_off_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    file = io.StringIO()
+    with Watch(Console(file=file, force_terminal=True, width=100)) as watch:
+        watch("features", 1, 10)
+        sys.stderr.write("noise of a library\n")
+        sys.stdout.write("more of it\n")
+    assert "noise" not in file.getvalue()
+    assert "more of it" not in file.getvalue()
+    assert capsys.readouterr() == ("more of it\n", "noise of a library\n")

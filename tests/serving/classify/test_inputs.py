@@ -1,0 +1,134 @@
+"""What there is to classify: everything once, in its order, and nothing passed over in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.paths import place
+from tumbao.serving.classify.inputs import find_audio_files, stamp
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """Make a folder in which something hides."""
+    folder = tmp_path / "songs"
+    (folder / "b [live]").mkdir(parents=True)
+    for name in ("b [live]/ñ.flac", "a.wav", "text.mp3", "unknown", "cover.JPG", ".hidden.wav"):
+        (folder / name).touch()
+    return folder
+
+
+def paths(*named: Path) -> list[str]:
+    return [song.part.path for song in find_audio_files(named).songs]
+
+
+def test_folders_are_searched_and_sidecars_counted(library: Path) -> None:
+    assert paths(library) == [str(library / name) for name in ("a.wav", "b [live]/ñ.flac", "text.mp3", "unknown")]
+    assert find_audio_files([library]).notes == ("2 files left out: 1 hidden file, 1 picture",)
+
+
+def test_what_is_named_is_taken_once_and_in_the_order_given(library: Path) -> None:
+    named = [library / "unknown", library / ".hidden.wav", library / "cover.JPG", library, library]
+    found = paths(*named)
+    assert found[:3] == [str(path) for path in named[:3]]
+    assert len(found) == len(set(found)) == 6
+
+
+def test_a_file_is_taken_once_by_whatever_path_it_is_named(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (library.parent / "link").symlink_to("songs")
+    monkeypatch.chdir(library.parent)
+    named = [Path("songs"), library, Path("link"), Path("songs/../songs/a.wav"), library / "a.wav"]
+    found = find_audio_files(named)
+    assert [song.part.path for song in found.songs] == [
+        f"songs/{one}" for one in ("a.wav", "b [live]/ñ.flac", "text.mp3", "unknown")
+    ]
+    assert found.notes == ("2 files left out: 1 hidden file, 1 picture",)
+
+
+def test_a_row_that_makes_no_sense_is_named_with_its_line(library: Path) -> None:
+    (library / "list.csv").write_text("file_name;start\na.wav;\na.wav;soon\n;1\n")
+    first, *faults = find_audio_files([library / "list.csv"]).songs
+    assert first.fault is None
+    assert [song.fault.reason for song in faults if song.fault] == [Reason.INVALID_ROW] * 2
+    assert [song.part.path for song in faults] == [f"{library / 'list.csv'}, line {line}" for line in (3, 4)]
+
+
+def test_links_are_followed_but_no_folder_twice(library: Path, tmp_path: Path) -> None:
+    (library / "b [live]" / "loop").symlink_to(library)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "music").symlink_to(library)
+    assert len(paths(library)) == len(paths(tmp_path / "links")) == 4
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"No such file or folder: .*nowhere"):
+        find_audio_files([tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match="No audio files in"):
+        find_audio_files([tmp_path])
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_taken(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("[live]"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    songs = find_audio_files([library]).songs
+    assert [song.fault.sentence for song in songs if song.fault] == ["cannot be listed: Permission denied"]
+    assert len(songs) == 4
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_lists_name_songs_and_parts_and_need_no_genre(library: Path, tmp_path: Path, form: str) -> None:
+    rows = [("songs/a.wav", ""), ("songs/a.wav", "30"), (str(library / "unknown"), ""), ("songs/missing.wav", "")]
+    file = tmp_path / f"list.{form}"
+    if form == "jsonl":
+        file.write_text("".join(json.dumps({"file_name": name, "start": start}) + "\n" for name, start in rows))
+    else:
+        mark = "," if form == "csv" else "\t"
+        file.write_text("".join(mark.join(row) + "\n" for row in [("file_name", "start"), *rows]))
+    assert [song.part for song in find_audio_files([file]).songs] == [
+        Part(str(library / "a.wav")),
+        Part(str(library / "a.wav"), 30.0),
+        Part(str(library / "unknown")),
+        Part(str(library / "missing.wav")),
+    ]
+
+
+def test_a_list_leads_out_of_its_folder_by_absolute_paths_alone(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    file = tmp_path / "lists" / "list.csv"
+    file.write_text(f"file_name\n../songs/a.wav\n{library / 'a.wav'}\n../songs/a.wav\n")
+    outside, inside = find_audio_files([file]).songs
+    assert outside.fault is not None
+    assert outside.fault.reason is Reason.OUTSIDE
+    assert inside.fault is None
+
+
+def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\na.wav\n")
+    with pytest.raises(ValueError, match=r"Expected the columns file_name in .*list\.csv"):
+        find_audio_files([tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize("folder", ["{tmp_path}", "ram://stamps"])
+def test_a_stamp_is_another_for_another_file_and_none_for_no_file(tmp_path: Path, folder: str) -> None:
+    file = place(folder.format(tmp_path=tmp_path)) / "a"
+    assert stamp(Part(str(file))) is None
+    file.write_bytes(b"1")
+    first = stamp(Part(str(file)))
+    assert first is not None and first == stamp(Part(str(file)))
+    file.write_bytes(b"22")
+    assert stamp(Part(str(file))) != first

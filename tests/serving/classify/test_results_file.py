@@ -1,0 +1,136 @@
+"""A file of answers is gone on with, whatever the songs are called and wherever the writing broke off."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.components.ingest.test_tables import NAMES, encodable
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.decoders import Part
+from tumbao.serving.classify import results_file
+from tumbao.serving.classify.answers import Answer, text
+from tumbao.serving.classify.formats import Csv, JsonLines
+from tumbao.serving.classify.playlists import write_playlists
+from tumbao.serving.classify.results_file import ResultsFile
+from tumbao.serving.classify.tags import Outcome, Tagging
+from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
+
+Open = Callable[[Path], ResultsFile]
+PATHS = st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True)
+
+
+@pytest.fixture(scope="module", params=[JsonLines, Csv])
+def results(pushed: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Open a file of answers about files that never change."""
+    info = ModelInfo.read(pushed / "1" / ASSETS_FOLDER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results_file, "stamp", lambda _: (10, 20))
+        yield lambda path: ResultsFile(path, request.param(info, "model"), "model")
+
+
+def answer(path: str) -> Answer:
+    return Answer(Part(path), (10, 20), AudioError(path, Reason.SILENT, f"is silent, {path}"))
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(names=PATHS, data=st.data())
+def test_each_song_has_its_own_answer_and_a_cut_file_loses_the_last_only(
+    results: Open, tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject
+) -> None:
+    out = tmp_path_factory.mktemp("out") / "answers"
+    ends = []
+    with results(out) as file:
+        for name in names:
+            file.append(answer(name))
+            ends.append(out.stat().st_size)
+    whole = out.read_bytes()
+    with results(out) as file:
+        assert all(file.kept(Part(name)) for name in names)
+        file.amend(Part(names[0]), {"tag": "written"})
+    with results(out) as file:
+        assert [bool(file.kept(Part(name))) for name in names] == [True] * len(names)
+    cut = data.draw(st.integers(0, len(whole)))
+    out.write_bytes(whole[:cut])
+    with results(out) as file:
+        assert [bool(file.kept(Part(name))) for name in names] == [end <= cut for end in ends]
+        for name, end in zip(names, ends, strict=True):
+            if end > cut:
+                file.append(answer(name))
+    assert out.read_bytes() == whole
+
+
+def test_what_a_crash_leaves_behind_is_written_again(results: Open, tmp_path: Path) -> None:
+    out = tmp_path / "answers"
+    with results(out) as file:
+        file.append(answer("a"))
+        whole = out.read_bytes()
+    for left in (b"\0" * 100, whole[:-10] + b"\0" * 100):  # the file's length reached the disk, its end did not
+        out.write_bytes(left)
+        with results(out) as file:
+            assert file.kept(Part("a")) is None
+            file.append(answer("a"))
+        assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"my diary", b"my diary\n", b"[1]", b'{"path": "a"}', b'{"path": "a"}\n', b"1", b"\xff\xfe", b"a,b\n1,2\n"),
+        b'{"path": "a", "part_start_seconds": 0, "part_end_seconds": null, "file_bytes": 1, "file_modified_us": 1, '
+        b'"model": "m", "synthetic_training_data": true, "error": "none"}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_file_of_somebody_else_is_refused_and_stays(results: Open, tmp_path: Path, content: bytes) -> None:
+    out = tmp_path / "answers"
+    out.write_bytes(content)
+    with pytest.raises(ValueError, match=r"Expected answers of an earlier .* Name another file, or move this one away"):
+        results(out)
+    assert out.read_bytes() == content
+
+
+def test_a_name_as_long_as_may_be_is_rewritten(results: Open, tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 255)
+    for _ in range(2):
+        with results(out) as file:
+            file.append(answer("a"))
+            file.append(dataclasses.replace(answer("a"), tagging=Tagging(Outcome.FAILED, "has \udcff in it")))
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(names=PATHS, genre=NAMES.map(encodable))
+def test_a_playlist_holds_what_it_can_express_and_names_the_rest(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], genre: str
+) -> None:
+    folder = tmp_path_factory.mktemp("playlists")
+    songs = [str(folder / name) for name in names]
+    left_out = write_playlists(folder, [genre], [(song, genre, 1.0) for song in songs])
+    (playlist,) = folder.iterdir()
+    lines = playlist.read_bytes().decode().removesuffix("\n").split("\n")
+    assert lines[0] == "#EXTM3U"
+    played = [os.path.normpath(folder / line.strip()) for line in lines[1:] if not line.startswith("#")]
+    assert len(lines) == 1 + 2 * len(played)
+    assert sorted([*played, *left_out]) == sorted(songs)
+
+
+def test_why_a_song_is_in_no_playlist(tmp_path: Path) -> None:
+    names = ["a\nb", "a\rb", "a\udcff", "a\u2028", "a ", " a", "a\u2028b", "#a", "\x85a"]
+    left_out = write_playlists(tmp_path, ["salsa"], [(str(tmp_path / name), "salsa", 1.0) for name in names])
+    assert [left_out.get(str(tmp_path / name), "").partition("path ")[2] for name in names] == [
+        *(["holds an end of line; rename it"] * 2),
+        "is not in UTF-8; rename it",
+        *(["ends with a blank; rename it"] * 2),
+        *([""] * 4),
+    ]
+
+
+def test_a_name_stays_on_its_line_of_a_terminal() -> None:
+    assert text("a\nb\r\x1b[31m\u2028\x85é\udcff") == "a\\nb\\r\\x1b[31m\\u2028\\x85é\u201bFF"

@@ -1,0 +1,235 @@
+"""A song is explained by its most decisive fragment, always in the same way; the page says how true that is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.serving.explain.planted import PLANTED, click_listener
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.fragments import Fragment
+from tumbao.components.ingest.mel import palette
+from tumbao.serving.calibration import Calibration
+from tumbao.serving.explain import attribution_report as why_module
+from tumbao.serving.explain.attribution_page import hertz, section, verdict
+from tumbao.serving.explain.attribution_report import CAM, GRADIENTS, OCCLUSION, Why, why
+from tumbao.serving.explain.faithfulness import limit_of_chance
+from tumbao.serving.explain.inversion import drawn
+from tumbao.serving.explain.network import Network, load
+from tumbao.serving.out_of_distribution import Familiarity, familiarity
+from tumbao.serving.resample_reference import traits_of
+from tumbao.trainer.colormap_inverse import levels as frames_of
+
+Push = Callable[..., Path]
+
+
+def fragment(index: int, clicks: int, silent: bool = False) -> Fragment:
+    """Make a quiet tone with clicks: the more of them, the more `click_listener` hears genre 1."""
+    seconds = np.arange(PLANTED.fragment_samples) / PLANTED.sample_rate_hz
+    samples = 0.05 * np.sin(2 * np.pi * 500 * seconds)
+    for click in range(clicks):
+        begin = round((click + 0.5) / clicks * len(samples))
+        samples[begin : begin + 40] += 0.8 * (-1.0) ** np.arange(len(samples[begin : begin + 40]))
+    return Fragment(index, (0 if silent else 1) * samples.astype(np.float32), False, silent)
+
+
+@pytest.fixture(scope="module")
+def network(push: Push) -> Network:
+    return load(push(click_listener(), PLANTED))
+
+
+@pytest.fixture(scope="module")
+def explained(network: Network) -> Why:
+    items = [fragment(0, 2), fragment(1, 0, silent=True), fragment(2, 12), fragment(3, 5)]
+    return why(network, "<b>&.mp3", items, seed=1)
+
+
+def test_the_song_is_answered_and_its_most_decisive_fragment_taken_apart(network: Network, explained: Why) -> None:
+    assert [piece.start_seconds for piece in explained.pieces] == [0, 8, 12]
+    assert network.genres[explained.answer.genre] == "salsa"
+    assert explained.decisive == 1 == int(np.argmax([piece.evidence for piece in explained.pieces]))
+    np.testing.assert_array_equal(explained.original, fragment(2, 12).samples)
+    assert {method.name for method in explained.methods} == {OCCLUSION, GRADIENTS, CAM}
+    gains = [method.faithfulness.gain for method in explained.methods]
+    assert gains == sorted(gains, reverse=True)
+    assert all(piece.map is not None and piece.map.shape == (60, 80) for piece in explained.pieces)
+
+
+def test_the_maps_are_of_the_clicks_and_beat_chance(explained: Why) -> None:
+    best, chance = explained.methods[0].faithfulness, explained.random
+    assert best.lost < min(one.lost for one in chance)
+    assert verdict(explained, best.gain).startswith("better than chance")
+    limit = limit_of_chance([one.gain for one in chance], len(explained.methods))
+    assert limit > max(one.gain for one in chance)
+    assert verdict(explained, limit) == "no better than chance"
+
+
+def test_the_sound_of_the_part_is_as_long_as_the_part(explained: Why) -> None:
+    seconds = explained.part.end_seconds - explained.part.start_seconds
+    assert len(explained.alone) == pytest.approx(seconds * PLANTED.sample_rate_hz, abs=1)
+    assert len(explained.redrawn) > 0.9 * PLANTED.fragment_samples
+    assert np.isfinite(explained.redrawn).all() and np.abs(explained.redrawn).max() > 0
+
+
+def test_a_seed_gives_the_same_explanation(network: Network, explained: Why) -> None:
+    items = [fragment(0, 2), fragment(1, 0, silent=True), fragment(2, 12), fragment(3, 5)]
+    again, other = (why(network, "<b>&.mp3", items, seed) for seed in (1, 2))
+    assert section([again], network) == section([explained], network)
+    assert [one.gain for one in other.random] != [one.gain for one in again.random]
+    assert [one.faithfulness.gain for one in other.methods] == [one.faithfulness.gain for one in again.methods]
+
+
+def test_of_a_long_song_the_fragments_that_matter_are_mapped(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(why_module, "MOST_FRAGMENTS", 2)
+    long = why(network, "long.mp3", [fragment(0, 2), fragment(1, 12), fragment(2, 5)], seed=1)
+    assert [piece.map is not None for piece in long.pieces] == [False, True, True]
+    page = section([long], network)
+    assert "3 fragments" in page and "The song is long: the 2 that speak most for salsa are shown." in page
+
+
+def test_a_network_of_frames_is_explained_without_grad_cam(push: Push) -> None:
+    frames = frames_of(PLANTED)
+    mean = keras.layers.GlobalAveragePooling1D()(frames.output)
+    dense = keras.layers.Dense(3, "softmax", kernel_initializer=keras.initializers.GlorotUniform(5))
+    network = load(push(keras.Model(frames.input, dense(mean)), PLANTED))
+    explained = why(network, "frames.mp3", [fragment(0, 3), fragment(1, 9)], seed=1)
+    assert {method.name for method in explained.methods} == {OCCLUSION, GRADIENTS}
+    assert all(piece.map is None for piece in explained.pieces)
+    page = section([explained], network)
+    assert "there is no Grad-CAM of it. The fragment" in page and "Grad-CAM over" not in page
+
+
+def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push) -> None:
+    images = keras.Input(PLANTED.image_shape)
+    frames = frames_of(PLANTED)(images)
+    outputs = keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling1D()(frames))
+    network = load(push(keras.Model(images, outputs), PLANTED))
+    explained = why(network, "frames.mp3", [fragment(0, 3)], seed=1)
+    assert [method.name for method in explained.methods] == [OCCLUSION]
+    assert "no gradient is found from its answer" in section([explained], network)
+
+
+def test_a_song_that_breaks_is_an_error(network: Network) -> None:
+    def broken() -> Iterator[Fragment]:
+        yield fragment(0, 3)
+        raise AudioError("broken.mp3", Reason.DAMAGED, "is damaged")
+
+    with pytest.raises(AudioError, match="is damaged"):
+        why(network, "broken.mp3", broken(), seed=1)
+
+
+def test_progress_comes_to_its_end(network: Network) -> None:
+    told: list[tuple[str, int, int]] = []
+    with progress.listen(lambda *one: told.append(one)):
+        why(network, "song.mp3", [fragment(0, 3)], seed=1)
+    assert told[0][1] == 0 and told[-1][1] == told[-1][2]
+    assert {step for step, _, _ in told} == {"why"}
+
+
+class Tags(HTMLParser):
+    """Collects tags, and sees that those that are opened are closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, explained: Why) -> None:
+    count = len(explained.occlusion.times)
+    for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
+        asked = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
+        page = section([dataclasses.replace(explained, occlusion=asked)], network)
+        panel = page.split("by time", 1)[1].split("by frequency", 1)[0]
+        assert panel.startswith(f", longest: {np.abs(times).max():.0f}<")
+        assert f'y1="{zero:.1f}" y2="{zero:.1f}"' in panel
+        bars = re.findall(r'<rect class="(for|against)" .*? y="([\d.]+)" .*? height="([\d.]+)"', panel)
+        assert len(bars) == count
+        ends = np.array([(float(top), float(top) + float(height)) for _, top, height in bars])
+        assert (ends.min(), ends.max()) == pytest.approx((22, 254), abs=0.11)
+        assert all(abs(end[int(side == "for")] - zero) < 0.11 for (side, _, _), end in zip(bars, ends, strict=True))
+
+
+def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, explained: Why) -> None:
+    page = section([explained], network)
+    tags = Tags(page)
+    assert not tags.open
+    named = [name for name, _ in tags.seen]
+    assert [named.count(name) for name in ("section", "audio", "image")] == [1, 3, 3 + 3]
+    assert page.count("time in the song; frequency in kHz") == named.count("image")
+    assert page.count(">0:08</text>") >= 2  # where a fragment begins, and where the one before it ends
+    assert named.count("tr") == 1 + 3 + 1 + 1
+    assert f"Random, mean of {why_module.RANDOM_MAPS}" in page and "limit of chance" in page
+    assert "which the best of 3 random orders would pass in 5.0" in page
+    inside = [given.get("src") or given.get("href") for name, given in tags.seen if name in ("audio", "image")]
+    assert all(address and address.startswith("data:") for address in inside)
+    assert all(given.get("aria-label") for name, given in tags.seen if name == "svg" and "role" in given)
+    assert "&lt;b&gt;&amp;.mp3" in page and "<b>&.mp3" not in page
+    assert f"{explained.methods[0].faithfulness.lost:.1f}" in page and "synthetic library" in page
+
+
+def test_the_page_says_when_the_model_is_not_sure(network: Network, explained: Why) -> None:
+    sure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=True))
+    unsure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=False))
+    assert "The model is not sure" not in section([sure], network)
+    assert "The model is not sure" in section([unsure], network)
+
+
+def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network, explained: Why) -> None:
+    chance = tuple(method.faithfulness for method in explained.methods)
+    assert "Do not trust these maps" in section([dataclasses.replace(explained, random=chance)], network)
+    assert "Do not trust these maps" not in section([explained], network)
+
+
+def test_probabilities_are_those_of_the_product(network: Network, explained: Why) -> None:
+    info = dataclasses.replace(network.info, calibration=Calibration(4.0, 0.999, 10, 0, "by hand"))
+    tempered = why(Network(info, network.model), "song.mp3", [fragment(0, 2)], seed=1)
+    shares = tf.nn.softmax(explained.pieces[0].scores).numpy()
+    powers = np.maximum(shares, 1 / 512) ** 0.25  # a smaller one cannot come of an 8-bit model
+    np.testing.assert_allclose(tempered.answer.probabilities, powers / powers.sum(), rtol=1e-3)
+    assert not tempered.answer.confident
+
+
+def test_a_song_that_is_like_no_training_song_is_answered_as_by_classify(network: Network) -> None:
+    usual = fragment(0, 12)
+    traits = traits_of(palette(PLANTED)[drawn(usual.samples, PLANTED)].astype(np.float32).mean(axis=2))
+    known = Familiarity(tuple((traits - 2).tolist()), tuple((traits + 2).tolist()), fragments=1)
+    info = dataclasses.replace(network.info, familiarity=known)
+    knowing = Network(info, network.model)
+    noise = np.random.default_rng(1).normal(0, 0.2, len(usual.samples)).astype(np.float32)
+    strange = dataclasses.replace(usual, samples=noise)
+    assert why(network, "noise.wav", [strange], seed=1).answer.confident
+    assert why(knowing, "song.mp3", [usual, dataclasses.replace(strange, index=1)], seed=1).answer.confident
+    assert not why(knowing, "noise.wav", [strange], seed=1).answer.confident
+    short = dataclasses.replace(strange, padded=True)
+    assert why(knowing, "short.wav", [short], seed=1).answer.confident  # as a model of a former version says
+    later = familiarity([drawn(usual.samples, PLANTED).astype(np.uint8)], palette(PLANTED))
+    strict = Network(dataclasses.replace(network.info, familiarity=later), network.model)
+    assert why(strict, "song.mp3", [usual], seed=1).answer.confident
+    assert not why(strict, "short.wav", [short], seed=1).answer.confident
+
+
+@pytest.mark.parametrize(("hz", "written"), [(0, "0 Hz"), (437.2, "440 Hz"), (1_124, "1.1 kHz"), (11_025, "11 kHz")])
+def test_frequencies_have_two_digits_and_a_unit(hz: float, written: str) -> None:
+    assert hertz(hz).replace("\N{NO-BREAK SPACE}", " ") == written

@@ -1,0 +1,266 @@
+"""A small library around songs: what was in training, what the page shows, plays and leaves out."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tumbao.components.ingest.library import FIXED, GIVEN, LIBRARY_FILE, Catalog, scan, write_manifests
+from tumbao.components.ingest.mel import mel_levels, palette
+from tumbao.components.ingest.record_reader import decode_image
+from tumbao.components.ingest.records import to_png
+from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.song_cache import add_image
+from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.explain import library_context as module
+from tumbao.serving.explain import neighbours_page
+from tumbao.serving.explain.activations import Hidden
+from tumbao.serving.explain.library_context import Placed, Surroundings, surroundings
+from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.training_fragments import training_side
+from tumbao.serving.model_info import ModelInfo, Split
+
+SONGS = 4
+ATTACK = "<script>alert(1)<!-- & \"'.wav"
+
+Drawn = tuple[Catalog, Library, Path]
+
+
+@pytest.fixture(scope="module")
+def drawn(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """Draw noise in three colours, four songs of two fragments each, one of them with an evil name."""
+    root = tmp_path_factory.mktemp("explain") / "music"
+    rng, spec = np.random.default_rng(6), tiny.spec
+    sounds: dict[str, np.ndarray] = {}
+    for width, genre in enumerate(tiny.genres, start=1):
+        (root / genre).mkdir(parents=True)
+        for number in range(SONGS):
+            white = rng.standard_normal(2 * spec.fragment_samples)
+            sound = 0.1 * np.convolve(white, np.ones(3 * width) / width, "same").astype(np.float32)
+            name = f"{genre}/{ATTACK if (width, number) == (1, 0) else f'{number}.wav'}"
+            soundfile.write(root / name, sound, spec.sample_rate_hz, format="WAV")
+            sounds[name] = sound.reshape(2, -1)
+    (root / LIBRARY_FILE).write_text('{"synthetic": true}')
+    catalog = scan(root, tiny.genres, spec)
+    archives = []
+    for song in catalog.songs:
+        archives.append(str(root.parent / f"{song.entry}.zip"))
+        with zipfile.ZipFile(archives[-1], "w") as archive:
+            for index, levels in enumerate(mel_levels(sounds[song.song], spec).numpy().astype(np.uint8)):
+                add_image(archive, index, to_png(levels, palette(spec)))
+    count, numbers = len(archives), np.tile([0, 1], len(archives))
+    library = Library(
+        genres=tiny.genres,
+        songs=tuple(song.song for song in catalog.songs for _ in range(2)),
+        labels=np.repeat(np.arange(3), 2 * SONGS),
+        numbers=numbers,
+        starts=numbers * spec.fragment_seconds,
+        files=tuple(song.path for song in catalog.songs for _ in range(2)),
+        archives=tuple(archive for archive in archives for _ in range(2)),
+        members=(0, 1) * count,
+        artists={},
+        rejected=(),
+    )
+    return catalog, library, root
+
+
+def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stratified") -> ModelInfo:
+    """Say of a model that it was trained on a library."""
+    split = info.split
+    manifests = write_manifests(
+        catalog, folder, genres=info.genres, protocol=split.protocol, seed=split.seed, spec=info.mel, method=method
+    )
+    return dataclasses.replace(
+        info, training_data=dataclasses.replace(info.training_data, catalog_digest=manifests.name)
+    )
+
+
+@pytest.fixture(scope="module")
+def around(tiny: Network, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
+    catalog, library, root = drawn
+    folder = tmp_path_factory.mktemp("seen")
+    images = [decode_image(png) for png in library.images()]
+    asked = [
+        Placed("new <b>.mp3", root / "new.mp3", 30.0, images[3]),
+        Placed("own", root / "salsa/1.wav", 4.0, images[11]),
+    ]
+    info = trained(tiny.info, catalog, folder)
+    return surroundings(Hidden(tiny), info, catalog, library, asked, folder)
+
+
+@pytest.fixture(scope="module")
+def page(around: Surroundings, tiny: Network) -> str:
+    return str(neighbours_page.section(around, tiny.spec))
+
+
+@pytest.mark.parametrize("method", ["stratified", FIXED])
+def test_the_split_that_a_model_tells_of_is_made_again(
+    tiny: Network, drawn: Drawn, tmp_path: Path, method: str
+) -> None:
+    catalog, library, _ = drawn
+    training = training_side(trained(tiny.info, catalog, tmp_path, method), catalog, library)
+    assert training is not None
+    sides = {(song, bool(side)) for song, side in zip(library.songs, training, strict=True)}
+    assert len(sides) == 3 * SONGS
+    assert sum(side for _, side in sides) == 3 * (SONGS - 2)
+
+
+def test_a_split_that_the_library_brings_is_found(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = drawn
+    own = ("test", "train", "val", "train") * 3
+    songs = tuple(dataclasses.replace(song, split=split) for song, split in zip(catalog.songs, own, strict=True))
+    brought = dataclasses.replace(catalog, songs=songs)
+    training = training_side(trained(tiny.info, brought, tmp_path, GIVEN), brought, library)
+    assert training is not None
+    assert {song for song, side in zip(library.songs, training, strict=True) if side} == {
+        song.song for song in songs if song.split == "train"
+    }
+
+
+def test_fragments_of_a_song_may_stand_on_both_sides(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = drawn
+    info = dataclasses.replace(tiny.info, split=Split("fragment", True, 7))
+    training = training_side(trained(info, catalog, tmp_path), catalog, library)
+    assert training is not None
+    assert training.sum() == 3 * (2 * SONGS - 2)
+
+
+def test_another_library_and_another_seed_are_not_taken_for_it(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = drawn
+    info = trained(tiny.info, catalog, tmp_path)
+    assert training_side(tiny.info, catalog, library) is None
+    assert training_side(dataclasses.replace(info, split=Split("song", False, 8)), catalog, library) is None
+    fewer = dataclasses.replace(catalog, songs=catalog.songs[1:])
+    assert training_side(info, fewer, library) is None
+
+
+def test_a_song_is_nearest_to_itself_unless_it_is_told_apart(around: Surroundings) -> None:
+    assert around.recognised
+    assert around.places.shape == (2 * 3 * SONGS + 2, 2)
+    np.testing.assert_allclose(around.places[3], around.places[-2], atol=0.15)
+    first, own = neighbours_page._cards(around)
+    neighbours = {around.library.songs[row] for row, _ in own.found}
+    assert "salsa/1.wav" not in neighbours
+    assert all(around.training[row] for card in (first, own) for row, _ in card.found)
+    assert len(own.found) == neighbours_page.NEIGHBOURS
+
+
+def test_what_the_network_makes_of_a_library_is_computed_once(
+    around: Surroundings, tiny: Network, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, library, _ = drawn
+    once = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
+    assert not once.recognised
+    assert once.training.all()
+    assert once.seen_asked is None
+    monkeypatch.setattr(module, "decode_image", None)
+    again = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
+    for name in ("vectors", "logits"):
+        assert np.array_equal(getattr(again.seen, name), getattr(once.seen, name))
+        assert np.array_equal(getattr(again.seen, name), getattr(around.seen, name))
+    assert np.array_equal(again.places, once.places)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_of_a_large_library_every_so_many_fragments_are_looked_at(
+    tiny: Network, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, library, _ = drawn
+    monkeypatch.setattr(module, "FRAGMENTS", 9)
+    found = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
+    assert len(found.library.songs) == len(found.seen.vectors) == 9
+    assert found.left_out == 15
+    assert set(found.library.labels) == {0, 1, 2}
+    words = text(str(neighbours_page.section(found, tiny.spec)))
+    assert "15 fragments are left out" in words
+    assert "The neighbours below are the nearest of these" in words
+    assert "is not the library that this model was trained on" in words
+
+
+@pytest.mark.parametrize("recognised", [True, False])
+def test_where_nothing_can_be_compared_nothing_is_said(around: Surroundings, tiny: Network, recognised: bool) -> None:
+    known = dataclasses.replace(around, recognised=recognised)
+    alone = dataclasses.replace(known, agreement=None)
+    assert "own genre as the nearest" in neighbours_page.section(known, tiny.spec)
+    assert "own genre as the nearest" not in neighbours_page.section(alone, tiny.spec)
+
+
+def test_a_library_of_other_genres_is_refused(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = drawn
+    other = dataclasses.replace(library, genres=("polka", "salsa", "waltz"))
+    with pytest.raises(ValueError, match=r"model's genres, cumbia, salsa, vallenato\. Received: polka, salsa, waltz"):
+        surroundings(Hidden(tiny), tiny.info, catalog, other, [], tmp_path)
+
+
+def text(page: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)).split())
+
+
+def test_the_page_holds_every_fragment_and_its_sound(page: str, around: Surroundings, tiny: Network) -> None:
+    count = len(around.library.songs)
+    assert page.count('class="point ') == count + 2
+    assert page.count('class="ring"') == len(around.mistakes)
+    sounds = re.findall(r'<audio[^>]*data-row="(\d+)"[^>]*src="data:audio/mpeg;base64,([^"]*)"', page)
+    assert {int(row) for row, _ in sounds} == set(range(count))
+    content = base64.b64decode(sounds[0][1])
+    assert soundfile.info(io.BytesIO(content)).duration == pytest.approx(tiny.spec.fragment_seconds, abs=0.3)
+    assert f"{count} of {count} fragments have their sound here" in text(page)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert page.count("synthetic library") > 2
+
+
+def test_what_does_not_fit_is_said_to_be_left_out(
+    around: Surroundings, tiny: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours_page, "SOUND_BYTES", 12 * 36_000)
+    small = str(neighbours_page.section(around, tiny.spec))
+    assert len(set(re.findall(r'<audio[^>]*data-row="(\d+)"', small))) == 12
+    assert "12 of 24 fragments have their sound here; the others are left out" in text(small)
+
+
+def test_names_of_files_stay_text(page: str) -> None:
+    assert page.count("<script") == 1
+    assert "new &lt;b&gt;.mp3" in page
+    assert html.escape(ATTACK, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
+
+
+PROBE = """
+const told = [], legend = document.querySelectorAll(".map-legend button"), field = document.getElementById("map-field");
+const press = (key) => field.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const seen = (one) => getComputedStyle(one).display !== "none";
+const shown = () => [...document.querySelectorAll(".point")].filter(seen).length;
+told.push(shown()); legend[0].click(); told.push(shown()); legend[0].click(); told.push(shown());
+press("ArrowRight"); const first = document.getElementById("map-text").textContent; press("ArrowDown");
+told.push(first.includes(" from ") && first !== document.getElementById("map-text").textContent);
+press("Enter"); told.push(document.getElementById("map-player").src.startsWith("data:audio/mpeg"));
+document.body.dataset.told = JSON.stringify(told);
+"""
+
+
+def test_the_map_is_used_in_a_browser_by_legend_and_keys(page: str, tmp_path: Path) -> None:
+    try:
+        program = find_chromium()
+    except BrowserUnavailableError as error:
+        pytest.skip(f"the page is not opened in a browser: {error}")
+    file = tmp_path / "page.html"
+    file.write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{page}<script>{{{PROBE}}}</script></body>", "utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-breakpad", f"--user-data-dir={tmp_path}"]
+    said = subprocess.run(
+        [program, *flags, "--enable-logging=stderr", "--dump-dom", file.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "CONSOLE" not in said.stderr
+    (told,) = re.findall(r'data-told="([^"]*)"', said.stdout)
+    assert html.unescape(told) == "[26,18,26,true,true]"

@@ -1,0 +1,59 @@
+"""What clients send is gone when it is no longer needed, and what a killed server left behind when another starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tumbao.serving.server.temp_storage import Scratch
+
+KILLED = """if True:
+    import os, sys
+    from pathlib import Path
+    from tumbao.serving.server.scratch import Scratch
+    scratch = Scratch(Path(sys.argv[1]))
+    with scratch.request() as folder:
+        (folder / "0").write_bytes(b"song")
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_folder_lives_as_long_as_its_request(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    with pytest.raises(RuntimeError), scratch.request() as folder, scratch.request() as other:
+        assert folder != other
+        assert folder.parent == scratch.folder
+        assert scratch.folder.stat().st_mode & 0o777 == 0o700
+        (folder / "0").write_bytes(b"song")
+        raise RuntimeError
+    assert list(scratch.folder.iterdir()) == []
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_server_left_goes_and_what_others_have_stays(tmp_path: Path) -> None:
+    alive = Scratch(tmp_path)
+    with alive.request() as folder:
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+        (left,) = (path for path in tmp_path.iterdir() if path != alive.folder)
+        assert [path.read_bytes() for path in left.glob("*/0")] == [b"song"]
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (tmp_path / "tumbao-serve-link").symlink_to(elsewhere)
+        (tmp_path / "tumbao-serve-file").touch()
+        (tmp_path / "other").mkdir()
+        second = Scratch(tmp_path)
+        names = {"elsewhere", "other", "tumbao-serve-file", "tumbao-serve-link"}
+        assert {path.name for path in tmp_path.iterdir()} == names | {alive.folder.name, second.folder.name}
+        assert folder.is_dir()
+    second.close()
+    alive.close()
+
+
+def test_it_goes_when_the_program_ends(tmp_path: Path) -> None:
+    program = KILLED.replace("os.kill(os.getpid(), 9)", "sys.exit(3)")
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 3
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,106 @@
+"""A small image model with sure answers: what its integers keep, and what the converter's own lose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from tumbao.serving.flatbuffer import unpack
+from tumbao.serving.int8_quantize import with_integers
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")  # the quantizer does
+
+RNG = np.random.default_rng(5)
+IMAGES = (RNG.uniform(0, 1, (12, 1, 1, 3)) * RNG.integers(0, 256, (12, 16, 16, 3))).astype(np.uint8)
+KERNEL = RNG.normal(0, 0.004, (3, 3, 3, 8)).astype(np.float32)
+HEAD = RNG.normal(0, 0.4, (512, 5)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convolution, pooling and a dense layer: uint8 [1, 16, 16, 3] → probabilities [1, 5]."""
+
+    def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        drawn = tf.nn.relu(tf.nn.conv2d(tf.cast(image, tf.float32), KERNEL, 1, "SAME"))
+        pooled = tf.reshape(tf.nn.max_pool2d(drawn, 2, 2, "SAME"), [1, 512])
+        return {"probabilities": tf.nn.softmax(tf.matmul(pooled, HEAD))}
+
+    door = tf.function(image).get_concrete_function(tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="image"))
+    folder = tmp_path_factory.mktemp("small")
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"image": door})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def floats(small: Path) -> bytes:
+    return tf.lite.TFLiteConverter.from_saved_model(str(small), signature_keys=["image"]).convert()
+
+
+def integers(floats: bytes, images: np.ndarray) -> bytes:
+    return with_integers(floats, images, lambda: None)
+
+
+def answers(content: bytes, images: np.ndarray) -> np.ndarray:
+    door = Interpreter(model_content=content).get_signature_runner("image")
+    return np.concatenate([door(image=image[np.newaxis])["probabilities"] for image in images])
+
+
+def by_converter(small: Path) -> bytes:
+    def representative() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        for image in IMAGES:
+            yield "image", {"image": image[np.newaxis]}
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(small), signature_keys=["image"])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter.convert()
+
+
+def test_small_probabilities_are_kept_where_the_converter_makes_them_nothing(small: Path, floats: bytes) -> None:
+    expected, found, lost = (
+        answers(content, IMAGES) for content in (floats, integers(floats, IMAGES), by_converter(small))
+    )
+    assert (expected.min(), np.median(expected.min(axis=1))) < (1e-4, 1e-3)
+    assert (lost == 0).any()
+    np.testing.assert_allclose(np.log(found), np.log(expected), atol=1)
+    assert np.abs(found - expected).max() < np.abs(lost - expected).max() / 2
+
+
+def test_an_image_unlike_the_rest_widens_the_ranges(floats: bytes) -> None:
+    bright, dark = np.full_like(IMAGES[:1], 255), IMAGES // 16
+    bright[0, ::2] = 0
+    found = answers(integers(floats, np.concatenate([bright, *[dark] * 4])), bright)
+    np.testing.assert_allclose(np.log(found), np.log(answers(floats, bright)), atol=1)
+
+
+def test_convolutions_compute_in_integers_and_the_doors_stay(floats: bytes) -> None:
+    graph = unpack(content := integers(floats, IMAGES)).subgraphs[0]
+    types = {
+        type(one.builtinOptions): [graph.tensors[i].type for i in (*one.inputs[:2], *one.outputs)]
+        for one in graph.operators
+    }
+    kind = schema.TensorType
+    assert types[schema.Conv2DOptionsT] == [kind.INT8] * 3
+    assert types[schema.FullyConnectedOptionsT] == [kind.FLOAT32, kind.INT8, kind.FLOAT32]
+    door = Interpreter(model_content=content).get_signature_runner("image")
+    assert door.get_input_details()["image"]["dtype"] == np.uint8
+    assert door.get_output_details()["probabilities"]["dtype"] == np.float32
+
+
+def test_operators_are_named_in_the_older_field_too(floats: bytes) -> None:
+    codes = unpack(integers(floats, IMAGES)).operatorCodes
+    assert schema.BuiltinOperator.DEQUANTIZE in {code.builtinCode for code in codes}
+    assert [code.deprecatedBuiltinCode for code in codes] == [code.builtinCode for code in codes]
+
+
+def test_every_image_counts_one(floats: bytes) -> None:
+    counted: list[None] = []
+    with_integers(floats, IMAGES, lambda: counted.append(None))
+    assert len(counted) == len(IMAGES)

@@ -1,0 +1,128 @@
+"""Every model: built as its page says, learns what can be learned, and survives saving."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tumbao.schema.mel_spec import FINE
+from tumbao.serving.model_info import CLASSIFIER_FILES
+from tumbao.trainer.backbones import TRUNKS
+from tumbao.trainer.dataset import Arrays
+from tumbao.trainer.descriptors import descriptor_names
+from tumbao.trainer.model import joined, without_loops
+from tumbao.trainer.models.registry import PAPER, PEERS, peer
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.run import HEAD_FILE, learn, load_head
+
+SHAPES = {
+    "vgg16": (9, 9, 512),
+    "vgg16-avg": (9, 9, 512),
+    "vgg16-block4": (18, 18, 512),
+    "levels": (300, 300),
+    "fine-levels": (469, 96),
+    "descriptors": (len(descriptor_names(FINE)),),
+    "musicnn": (10, 512),
+    "tagged": (469 * 96 + len(descriptor_names(FINE)) + 10 * 512,),
+}
+"""What each trunk gives for a fragment."""
+
+PARAMETERS = {
+    "vgg16": (35_982_021, 21_267_333),
+    "vgg16-avg": (35_982_021, 21_267_333),
+    "vgg16-gap": (14_747_845, 33_157),
+    "lstm": (270_581, 269_981),
+    "lstm-attention": (274_806, 274_206),
+    "cnn": (66_437, 65_485),
+    "fcn": (640_165, 638_821),
+    "fcn-3": (196_453, 195_621),
+    "fcn-5": (1_231_013, 1_229_157),
+    "fcn-6": (1_821_861, 1_819_493),
+    "fcn-7": (2_412_709, 2_409_829),
+    "crnn": (86_165, 85_749),
+    "musicnn": (171_381, 67_973),
+    "cnn-lstm": (244_185, 140_251),
+}
+"""Of the whole network, and those of them that gradients train, for five genres."""
+
+ONE_EACH = ("vgg16-gap", "lstm", "lstm-attention", "adaboost", "fcn", "cnn-lstm", "musicnn", "cnn", "crnn")
+"""Models whose heads are not those of others in another size; the paper's is trained in test_run."""
+
+
+@pytest.fixture(scope="module")
+def trunks() -> dict[str, Any]:
+    return {name: trunk.build(None, "float32") for name, trunk in TRUNKS.items()}
+
+
+def fragments(model: Peer, count: int, seed: int) -> Arrays:
+    """Make features of two kinds: of the second, every other feature is greater."""
+    shape = SHAPES[model.trunk.name]
+    labels = np.arange(count) % 2
+    features = np.random.default_rng(seed).uniform(0, 0.5, (count, *shape)).astype(np.float32)
+    features[labels == 1, ..., ::2] += 0.5
+    return Arrays([features], labels, np.arange(count), 2)
+
+
+def test_every_trunk_gives_the_shape_that_heads_expect_and_learns_nothing(trunks: dict[str, Any]) -> None:
+    assert {name: trunk.output_shape[1:] for name, trunk in trunks.items()} == SHAPES
+    for name, trunk in trunks.items():
+        assert trunk.trainable_weights == []
+        assert trunk.input_shape[1:] == TRUNKS[name].mel_spec.image_shape
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_as_many_as_its_page_says(name: str, trunks: dict[str, Any]) -> None:
+    model = peer(name)
+    trunk = trunks[model.trunk.name]
+    network = joined(trunk, model.head_for(SHAPES[model.trunk.name], 5, model.settings()))
+    trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
+    assert (network.count_params(), trained) == PARAMETERS[name]
+
+
+def test_every_model_that_gradients_train_has_its_parameters_counted() -> None:
+    assert PARAMETERS.keys() == PEERS.keys() - {"adaboost"}
+    assert next(iter(PEERS)) == PAPER
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_it_learns_what_can_be_learned_and_is_the_same_when_loaded(name: str, tmp_path: Path) -> None:
+    model = peer(name)
+    settings = model.settings(epochs=8, batch=4, patience=0, dropout=0.0, learning_rate=3e-3)
+    train, val = fragments(model, 24, seed=1), fragments(model, 16, seed=2)
+    head, history = learn(model, train, val, settings, shape=SHAPES[model.trunk.name])
+    assert history["epochs"][history["best_epoch"] - 1]["val_accuracy"] >= 0.85
+    (features, _) = next(iter(val.batches(16)))
+    probabilities = head(features).numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert np.mean(probabilities.argmax(axis=1) == np.arange(16) % 2) >= 0.85
+    head.save(tmp_path / HEAD_FILE)
+    np.testing.assert_allclose(load_head(str(tmp_path / HEAD_FILE))(features), probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["crnn", "cnn-lstm"])
+def test_loops_that_are_written_out_answer_alike(name: str) -> None:
+    model = peer(name)
+    head = model.head_for(SHAPES[model.trunk.name], 3, model.settings())
+    features = np.random.default_rng(4).random((2, *SHAPES[model.trunk.name]), np.float32)
+    straight = without_loops(head)
+    assert all(layer.unroll for layer in straight.layers if isinstance(layer, keras.layers.LSTM | keras.layers.GRU))
+    np.testing.assert_allclose(straight(features), head(features), atol=1e-6)
+
+
+def test_a_head_without_loops_is_left_as_it_is() -> None:
+    head = peer("cnn").head_for(SHAPES["levels"], 3, peer("cnn").settings())
+    assert without_loops(head) is head
+
+
+def test_every_model_says_what_it_is_and_which_files_it_comes_in() -> None:
+    for name, model in PEERS.items():
+        assert model.name == name
+        assert model.after
+        assert model.summary
+        assert 0 < len(model.precisions) == len(set(model.precisions) & CLASSIFIER_FILES.keys())
+        assert not model.option_of or model.option_of in PEERS

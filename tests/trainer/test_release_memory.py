@@ -1,0 +1,86 @@
+"""A head that has answered gives its memory back, and its optimizer's, which is twice as much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tumbao.analysis.compare import training
+from tumbao.analysis.compare.folds import Round
+from tumbao.trainer.dataset import Records
+from tumbao.trainer.models.registry import peer
+from tumbao.trainer.release_memory import forget
+from tumbao.trainer.run import learn
+from tumbao.trainer.search import tuner
+from tumbao.trainer.training import Training
+
+SHAPE = (2, 2, 512)
+SETTINGS = Training(epochs=1, batch=4, units=(8,), dropout=0.25)
+
+
+def values(variables: Sequence[Any]) -> int:
+    """Count what variables hold now, whatever they were made for."""
+    held = [tf.raw_ops.ReadVariableOp(resource=one.value.handle, dtype=one.dtype) for one in variables]
+    return sum(int(tf.size(one)) for one in held)
+
+
+@pytest.fixture
+def records(tmp_path: Path, write_features: Callable[..., str]) -> Records:
+    return Records([write_features(tmp_path / "all.gz", [0, 1, 0, 1], SHAPE)], SHAPE, 2)
+
+
+def train(records: Records, settings: Training = SETTINGS) -> tuple[keras.Model, dict[str, Any]]:
+    return learn(peer("vgg16-gap"), records, records, settings, shape=SHAPE)
+
+
+def test_nothing_is_left_of_a_head_and_of_its_optimizer(records: Records) -> None:
+    head, _ = train(records)
+    variables = [*head.variables, *head.optimizer.variables]
+    assert values(variables) > 3 * 512 * 8  # weights, and Adam's two moments of each
+    forget(head)
+    assert values(variables) == 0
+
+
+def test_a_head_without_an_optimizer_is_emptied_too() -> None:
+    head = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    forget(head)
+    assert values(head.variables) == 0
+
+
+@pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\):DeprecationWarning")  # KerasTuner locks with it
+def test_a_search_keeps_no_head(records: Records, tmp_path: Path) -> None:
+    heads = []
+
+    def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
+        heads.append(train(records, settings))
+        return heads[-1]
+
+    tuner(once, records, SETTINGS, trials=2, folder=str(tmp_path / "search")).search()
+    assert len(heads) == 2
+    assert sum(values(head.variables) for head, _ in heads) == 0
+
+
+def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    def once(*asked: Any, **settings: Any) -> tuple[keras.Model, dict[str, Any]]:
+        heads.append(learn(*asked, **settings))
+        return heads[-1]
+
+    monkeypatch.setattr(training, "learn", once)
+    labels = np.arange(6) % 2
+    library = SimpleNamespace(genres=("cumbia", "salsa"), songs=("",) * 6, labels=labels)
+    features = labels[:, None, None, None] + np.zeros((6, *SHAPE), np.float16)
+    thirds = [np.array(rows) for rows in ([0, 1], [2, 3], [4, 5])]
+    divisions = [Round(fold, *thirds[fold:], *thirds[:fold]) for fold in range(3)]
+    found = training.out_of_sample(peer("vgg16-gap"), SETTINGS, library, [features], divisions, None)  # type: ignore[arg-type]
+    assert np.isfinite(found).all()
+    assert len(heads) == 3
+    assert sum(values(head.variables) for head, _ in heads) == 0

@@ -1,0 +1,68 @@
+"""AdaBoost over aggregate features, after Bergstra et al. 2006; see `trainer.descriptors` and `trainer.boosting`.
+
+It has no gradients and so no loss of two levels: with sub-genres it learns the leaves alone, whose sums are the genres.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tumbao.trainer.backbones import DESCRIPTORS
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.training import Training
+
+if TYPE_CHECKING:
+    import keras
+
+    from tumbao.trainer.dataset import Fragments
+
+DEPTH = 2
+"""Decisions from the root of a tree to a leaf."""
+
+
+def _learn(train: Fragments, val: Fragments, training: Training) -> tuple[keras.Model, dict[str, Any]]:
+    from tumbao.trainer.boosting import boosted_head
+    from tumbao.trainer.dataset import class_weights
+
+    features, labels = _all(train)
+    counts = train.counts
+    weights = class_weights(counts) if training.class_weights == "auto" and len(set(counts)) > 1 else None
+    head, rounds = boosted_head(
+        features,
+        labels,
+        np.array([weights[label] for label in labels]) if weights else None,
+        validation=_all(val),
+        genres=len(counts),
+        rounds=training.epochs,
+        depth=DEPTH,
+        seed=training.seed,
+    )
+    best = max(range(len(rounds)), key=lambda index: (rounds[index]["val_accuracy"], -rounds[index]["val_loss"]))
+    return head, {"epochs": rounds, "best_epoch": best + 1, "class_weights": weights}
+
+
+def _all(fragments: Fragments) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(fragments.batches(256).as_numpy_iterator())
+    return np.concatenate([features for features, _ in batches]), np.concatenate(
+        [labels.argmax(axis=1) for _, labels in batches]
+    )
+
+
+def _empty(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    from tumbao.trainer.boosting import empty_boosted
+
+    return empty_boosted(shape[0], genres=genres, rounds=training.epochs, depth=DEPTH)
+
+
+ADABOOST = Peer(
+    name="adaboost",
+    after="Bergstra et al.",
+    summary="boosted trees over aggregate features",
+    trunk=DESCRIPTORS,
+    head=_empty,
+    training={"epochs": 200},
+    precisions=("float16",),  # thresholds of all columns would share one scale
+    learn=_learn,
+)

@@ -1,0 +1,148 @@
+"""The Trainer's entry: trains a model's head on cached features, joins it with the trunk and saves both for serving."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.signatures import save
+from tumbao.trainer.dataset import Fragments, Records
+from tumbao.trainer.fit import fit
+from tumbao.trainer.model import joined, without_loops
+from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.search_space import with_values
+from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import last_block_tensors
+from tumbao.trainer.weights import weights_file
+
+if TYPE_CHECKING:
+    from tfx.v1.components import FnArgs
+
+HEAD_FILE = "head.keras"
+"""The head with its best weights, in the ModelRun artifact; `--resume` starts from them."""
+
+HISTORY_FILE = "history.json"
+"""Loss and accuracy by epoch, in the ModelRun artifact."""
+
+
+def learn(
+    model: Peer,
+    train: Fragments,
+    val: Fragments,
+    training: Training,
+    *,
+    shape: tuple[int, ...],
+    weights: str = "",
+    resume: str = "",
+    genres: Sequence[str] = (),
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Build a head and train it.
+
+    Parameters
+    ----------
+    model : Peer
+        Whose head.
+    train, val : Fragments
+        The splits.
+    training : Training
+        The settings.
+    shape : tuple of int
+        Shape of one fragment's features.
+    weights : str
+        File of the trunk's weights, for a block of it that is tuned; empty for random ones.
+    resume : str
+        File of a head whose weights are the first ones; empty to start anew.
+    genres : sequence of str
+        Names of the outputs, where some of them are sub-genres; see `fit.fit`.
+
+    Returns
+    -------
+    head : keras.Model
+        With its best weights.
+    history : dict
+        As `fit.fit` gives it.
+
+    Raises
+    ------
+    ValueError
+        If the head to resume from is another model's.
+    """
+    keras.utils.set_random_seed(training.seed)
+    if model.learn:
+        return model.learn(train, val, training)
+    head = model.head_for(shape, len(train.counts), training)
+    if training.fine_tune:
+        for layer, tensors in last_block_tensors(weights_file(weights)).items():
+            head.get_layer(layer).set_weights(tensors)
+    if resume:
+        _resume(head, resume)
+    return head, fit(head, train, val, training, genres)
+
+
+def load_head(file: str) -> keras.Model:
+    """Load a head.
+
+    Parameters
+    ----------
+    file : str
+        A `HEAD_FILE`.
+
+    Returns
+    -------
+    head : keras.Model
+        Features float32 [n, *shape] → probabilities [n, genres].
+    """
+    from tumbao.trainer import boosting  # noqa: F401 - registers its layer
+
+    with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
+        local = f"{folder}/{HEAD_FILE}"
+        tf.io.gfile.copy(file, local)
+        return keras.models.load_model(local, compile=False)
+
+
+def _resume(head: keras.Model, file: str) -> None:
+    tensors = load_head(file).get_weights()
+    shapes = [tensor.shape for tensor in tensors]
+    if shapes != [tensor.shape for tensor in head.get_weights()]:
+        raise ValueError(
+            "Expected an earlier run of the same model, genres and units to resume from. "
+            f"Received: a head with weights of the shapes {', '.join(map(str, shapes))}. Leave --resume out."
+        )
+    head.set_weights(tensors)
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Train, join and save; TFX's Trainer calls this.
+
+    Parameters
+    ----------
+    fn_args : FnArgs
+        TFX's arguments; `custom_config` holds `model` (its name), `genres`, `training` (of `Training`), `weights` (the
+        trunk's file, empty for random ones), `resume` and `mel_spec`; `hyperparameters`, where there was a search,
+        hold what it found, see `space`.
+    """
+    config: Mapping[str, Any] = fn_args.custom_config
+    model, training = peer(config["model"]), Training(**config["training"])
+    if fn_args.hyperparameters:
+        training = with_values(training, fn_args.hyperparameters["values"])
+    trunk = model.trunk_for(training).build(weights_file(config["weights"]), "float32")
+    shape, genres = trunk.output_shape[1:], config["genres"]
+    train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
+    head, history = learn(
+        model, train, val, training, shape=shape, genres=genres, weights=config["weights"], resume=config["resume"]
+    )
+    run = fn_args.model_run_dir.rstrip("/")
+    tf.io.gfile.makedirs(run)
+    with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
+        head.save(f"{folder}/{HEAD_FILE}")
+        tf.io.gfile.copy(f"{folder}/{HEAD_FILE}", f"{run}/{HEAD_FILE}", overwrite=True)
+    with tf.io.gfile.GFile(f"{run}/{HISTORY_FILE}", "w") as file:
+        file.write(json.dumps(history, indent=1))
+    save(joined(trunk, without_loops(head)), fn_args.serving_model_dir, config["genres"], MelSpec(**config["mel_spec"]))

