@@ -259,7 +259,7 @@ def statistics(records: Path, copies: int) -> None:
         tfdv.generate_statistics_from_tfrecord(f"{folder}/*.gz", f"{folder}/statistics", pipeline_options=options)
 
 
-def find_copies(songs: int) -> None:
+def find_duplicates(songs: int) -> None:
     """Look for songs that are one recording, among fingerprints drawn at random.
 
     Parameters
@@ -267,7 +267,7 @@ def find_copies(songs: int) -> None:
     songs : int
         How many.
     """
-    from tumbao.components.ingest.duplicates import find_copies as find
+    from tumbao.components.ingest.duplicates import find_duplicates as find
 
     random, words = np.random.default_rng(0), 2_000
     find((str(song), song, random.integers(0, 65_536, words).astype(np.uint16)) for song in range(songs))
@@ -417,7 +417,7 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
     found["feature_bytes"] = out.stat().st_size / fragments
     told("looking for copies")
     found["copies_s_per_song"] = per_unit(
-        find_copies, FINGERPRINTS[:1], FINGERPRINTS[1:], FINGERPRINTS[1] - FINGERPRINTS[0]
+        find_duplicates, FINGERPRINTS[:1], FINGERPRINTS[1:], FINGERPRINTS[1] - FINGERPRINTS[0]
     )
     told("starting a worker")
     found["worker_start_s"], found["worker_warm_s"] = start_up(folder)

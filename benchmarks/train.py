@@ -43,7 +43,7 @@ from tumbao.trainer.dataset import Records
 from tumbao.trainer.fit import KeepBest
 from tumbao.trainer.heads import head
 from tumbao.trainer.model import joined
-from tumbao.trainer.models.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import FEATURES_SHAPE, backbone, cpu_features, preferred_policy
@@ -176,7 +176,7 @@ def features_once(folder: Path, target: Path, weights: Path | None) -> float:
     BackboneFeatures.test_call(
         examples=examples,
         features=features,
-        trunk="vgg16",
+        backbone="vgg16",
         weights=str(weights) if weights else "",
         augment=0,
         policy=preferred_policy()[0],
@@ -205,7 +205,7 @@ def on_features(target: Path, training: Training) -> tuple[float, int]:
     """
     train, val, test = (Records([f"{target}/Split-{split}/*.gz"], FEATURES_SHAPE, GENRES) for split in SPLITS)
     started = time.perf_counter()
-    model, _ = learn(peer(PAPER), train, val, training, shape=FEATURES_SHAPE)
+    model, _ = learn(find_model(PAPER), train, val, training, shape=FEATURES_SHAPE)
     right = _right(model, test.batches(TRAINING.batch))
     return time.perf_counter() - started, right
 
@@ -240,7 +240,13 @@ def peak_mb(folder: Path, files: int) -> float:
 def _train_for_memory(folder: str, files: int) -> None:
     records = Records([f"{folder}/data.gz"] * files, FEATURES_SHAPE, GENRES)
     training = Training(epochs=1, learning_rate=1e-5, class_weights="none")
-    learn(peer(PAPER), records, Records([f"{folder}/val.gz"], FEATURES_SHAPE, GENRES), training, shape=FEATURES_SHAPE)
+    learn(
+        find_model(PAPER),
+        records,
+        Records([f"{folder}/val.gz"], FEATURES_SHAPE, GENRES),
+        training,
+        shape=FEATURES_SHAPE,
+    )
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     sys.stdout.write(f"{int(peak.split()[1]) / 1_000}\n")
 

@@ -1,4 +1,4 @@
-"""BackboneFeatures: a model's frozen trunk runs over every record once, and its output is kept."""
+"""BackboneFeatures: a model's frozen backbone runs over every record once, and its output is kept."""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import functools
@@ -13,18 +13,18 @@ from tfx.types import artifact_utils
 from tumbao.components.ingest import progress, records
 from tumbao.schema.record import IMAGE, SPLITS
 from tumbao.trainer.augment import mask_seed, spec_augment
-from tumbao.trainer.backbones import TRUNKS
+from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import weights_file
 
 BATCH = 8
-"""Images in one call of the trunk: more gains nothing on a CPU."""
+"""Images in one call of the backbone: more gains nothing on a CPU."""
 
 
 @functools.lru_cache(maxsize=1)
-def _infer(trunk: str, weights: str, policy: Policy) -> Any:
-    """Load the trunk once a process, whatever Beam does with its workers."""
-    model = TRUNKS[trunk].build(weights_file(weights), policy)
+def _infer(backbone: str, weights: str, policy: Policy) -> Any:
+    """Load the backbone once a process, whatever Beam does with its workers."""
+    model = BACKBONES[backbone].build(weights_file(weights), policy)
     return tf.function(lambda images: model(images, training=False))
 
 
@@ -34,12 +34,12 @@ def _parse(serialized: tf.Tensor) -> tf.Tensor:
 
 
 class ExamplesToFeatures(beam.DoFn):
-    """Replace the images of a batch of records by the trunk's output.
+    """Replace the images of a batch of records by the backbone's output.
 
     Parameters
     ----------
-    trunk : str
-        A name of `TRUNKS`.
+    backbone : str
+        A name of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones.
     policy : str
@@ -48,8 +48,8 @@ class ExamplesToFeatures(beam.DoFn):
         Masked copies of each record beside it, see `augment.spec_augment`.
     """
 
-    def __init__(self, trunk: str, weights: str, policy: Policy, copies: int = 0) -> None:
-        self._trunk = trunk
+    def __init__(self, backbone: str, weights: str, policy: Policy, copies: int = 0) -> None:
+        self._backbone = backbone
         self._weights = weights
         self._policy = policy
         self._copies = copies
@@ -65,12 +65,12 @@ class ExamplesToFeatures(beam.DoFn):
         Yields
         ------
         record : bytes
-            The same records with the trunk's output in place of the image, then those of the copies.
+            The same records with the backbone's output in place of the image, then those of the copies.
         """
         images = _parse(tf.constant(batch))
         for copy in range(1 + self._copies):
             shown = [self._masked(*one, copy) for one in zip(images, batch, strict=True)] if copy else images
-            features = tf.cast(_infer(self._trunk, self._weights, self._policy)(tf.stack(shown)), tf.float32).numpy()
+            features = tf.cast(_infer(self._backbone, self._weights, self._policy)(tf.stack(shown)), tf.float32).numpy()
             for serialized, output in zip(batch, features, strict=True):
                 example = records.to_feature_example(tf.train.Example.FromString(serialized), output)
                 yield example.SerializeToString(deterministic=True)
@@ -78,30 +78,30 @@ class ExamplesToFeatures(beam.DoFn):
 
     def _masked(self, image: tf.Tensor, serialized: bytes, copy: int) -> tf.Tensor:
         (png,) = tf.train.Example.FromString(serialized).features.feature[IMAGE].bytes_list.value
-        return spec_augment(image, mask_seed(png, copy), TRUNKS[self._trunk].mel_spec)
+        return spec_augment(image, mask_seed(png, copy), BACKBONES[self._backbone].mel_spec)
 
 
 @tfx.dsl.components.component(use_beam=True)
 def BackboneFeatures(  # noqa: N802 - TFX names components so
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     features: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Examples],
-    trunk: tfx.dsl.components.Parameter[str],
+    backbone: tfx.dsl.components.Parameter[str],
     weights: tfx.dsl.components.Parameter[str],
     augment: tfx.dsl.components.Parameter[int],
     policy: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
     beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Run the frozen trunk over all splits.
+    """Run the frozen backbone over all splits.
 
     Parameters
     ----------
     examples : Examples
         Records with mel images.
     features : Examples
-        Written: the same records with the trunk's float16 output, those of train with their masked copies.
-    trunk : str
-        A name of `TRUNKS`.
+        Written: the same records with the backbone's float16 output, those of train with their masked copies.
+    backbone : str
+        A name of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones.
     augment : int
@@ -127,7 +127,7 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
                 pipeline
                 | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
                 | f"Batch[{split}]" >> beam.BatchElements(min_batch_size=BATCH, max_batch_size=BATCH)
-                | f"Trunk[{split}]" >> beam.ParDo(ExamplesToFeatures(trunk, weights, policy, copies[split]))
+                | f"Backbone[{split}]" >> beam.ParDo(ExamplesToFeatures(backbone, weights, policy, copies[split]))
                 | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
             )
 

@@ -83,7 +83,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     mel_spec : str
         The front-end's parameters as JSON.
     weights_source : str
-        Digest of the trunk's weights, or `random`.
+        Digest of the backbone's weights, or `random`.
     precisions : str
         Keys of `CLASSIFIER_FILES`, with spaces between.
     code : str

@@ -66,7 +66,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     report: tfx.dsl.components.OutputArtifact[AgreementReport],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
-    trunk: tfx.dsl.components.Parameter[str],
+    backbone: tfx.dsl.components.Parameter[str],
     weights: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
@@ -88,8 +88,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         Folder of `catalog.write_manifests`: where the songs are.
     mel_spec : str
         The front-end's parameters as JSON.
-    trunk : str
-        A name of `TRUNKS`.
+    backbone : str
+        A name of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones.
     code : str
@@ -105,7 +105,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     progress.start("compare", (1 + count) * len(fragments) + (6 + count) * len(sample) + 1)
     rows = []
     reference = np.zeros(0)
-    keras = keras_model(trunk, weights, f"{model_run.uri}/{HEAD_FILE}")
+    keras = keras_model(backbone, weights, f"{model_run.uri}/{HEAD_FILE}")
     for artefact in chain(signatures(saved_model), keras, tflite_files(saved_model)):
         first = not len(reference)
         everywhere = first or (artefact.through == LITERT and artefact.takes == "image")

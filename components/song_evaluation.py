@@ -1,6 +1,6 @@
 """SongEvaluation: how well whole songs are answered, and which are not to be answered, before the export.
 
-The head runs over the cached features, so nothing waits for the trunk again. Where the trunk ran
+The head runs over the cached features, so nothing waits for the backbone again. Where the backbone ran
 in bfloat16, its rounding is in these figures.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
@@ -60,7 +60,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     examples : Examples
         Records with mel images.
     features : Examples
-        Records with the trunk's output.
+        Records with the backbone's output.
     model_run : ModelRun
         The Trainer's, with the head.
     figures : SongFigures

@@ -342,7 +342,7 @@ def _local_run(
     min_recall: Annotated[float, typer.Option(min=0, max=1, help="Lowest recall of each genre.")] = 0.50,
     weights: Annotated[
         str,
-        typer.Option(help="A file of the trunk's weights, for VGG-16 a Keras no-top file. [default: look for them]"),
+        typer.Option(help="A file of the backbone's weights, for VGG-16 a Keras no-top file. [default: look for them]"),
     ] = "",
     precision: Annotated[
         Precision, typer.Option(help="What the backbone computes in; auto looks at the processor.")
@@ -657,9 +657,9 @@ def _widths(units: str | None) -> tuple[int, ...] | None:
 @app.command()
 def models() -> None:
     """List the models that `tumbao run --model` and `tumbao compare` know, a line each."""
-    from tumbao.trainer.models.registry import PEERS
+    from tumbao.trainer.models.registry import MODELS
 
-    for one in PEERS.values():
+    for one in MODELS.values():
         Console().print(
             f"[bold]{one.name:<15}[/bold] {one.summary} [dim]({one.after})[/dim]", highlight=False, soft_wrap=True
         )
@@ -690,7 +690,7 @@ def compare(
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
     layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
-    weights: Annotated[str, typer.Option(help="File of trunks' weights, or random. [default: look for them]")] = "",
+    weights: Annotated[str, typer.Option(help="File of backbones' weights, or random. [default: look for them]")] = "",
 ) -> None:
     """Train models side by side on one library, and compare them on one page.
 
@@ -703,14 +703,14 @@ def compare(
     from tumbao.pipeline.compare import Comparison
     from tumbao.pipeline.compare import compare as train_and_compare
     from tumbao.pipeline.redirect_output import noise_to
-    from tumbao.trainer.models.registry import PEERS
+    from tumbao.trainer.models.registry import MODELS
 
     asked = Comparison(
         data=data,
         layout=layout.value,
         workspace=workspace.absolute(),
         genres=_names(genres),
-        models=tuple(dict.fromkeys(model or (one.name for one in PEERS.values() if not one.option_of))),
+        models=tuple(dict.fromkeys(model or (one.name for one in MODELS.values() if not one.option_of))),
         protocols=tuple(dict.fromkeys(one.value for one in split or (Protocol.SONG, Protocol.FRAGMENT))),
         seeds=seeds,
         folds=folds,
@@ -742,7 +742,7 @@ def curate(
     model: Annotated[str, typer.Option(help="What answers: see `tumbao models`.")] = "vgg16-gap",
     folds: Annotated[int, typer.Option(min=3, help="Parts of the cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the cross-validation and of the trainings.")] = 7,
-    weights: Annotated[str, typer.Option(help="File of the trunk's weights, or random. [default: look for them]")] = "",
+    weights: Annotated[str, typer.Option(help="File of the backbone's weights, or random. [default: search]")] = "",
     top: Annotated[int, typer.Option(min=1, help="Songs on the page; the tables list all.")] = 40,
 ) -> None:
     """List songs whose label looks wrong, with players and mel images, and apply what you decide.

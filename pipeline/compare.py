@@ -26,8 +26,8 @@ from tumbao.components.ingest.paths import Place
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import Watch
 from tumbao.schema.errors import UserError
-from tumbao.trainer.models.registry import PAPER, peer
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.registry import PAPER, find_model
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
 
@@ -56,7 +56,7 @@ class Comparison:
     seed : int
         Of the split, and the first of the trainings' seeds.
     weights : str
-        File of trunks' weights, `random`, or empty to look for them.
+        File of backbones' weights, `random`, or empty to look for them.
     out : Path
         Folder to write the comparison to.
     """
@@ -74,7 +74,7 @@ class Comparison:
     out: Path
 
 
-def settled(name: str) -> tuple[Peer, dict[str, Any]]:
+def settled(name: str) -> tuple[ModelSpec, dict[str, Any]]:
     """Read a model's name with settings.
 
     Parameters
@@ -84,7 +84,7 @@ def settled(name: str) -> tuple[Peer, dict[str, Any]]:
 
     Returns
     -------
-    model : Peer
+    model : ModelSpec
         The model.
     settings : dict of str to Any
         Settings of `Training` that are asked for.
@@ -95,7 +95,7 @@ def settled(name: str) -> tuple[Peer, dict[str, Any]]:
         If there is no such model or setting.
     """
     base, _, asked = name.partition(":")
-    model = peer(base)
+    model = find_model(base)
     paper = Training()
     kinds = {field.name: type(getattr(paper, field.name)) for field in dataclasses.fields(Training)}
     kinds.pop("seed")
@@ -159,7 +159,7 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
 
 
 def _trials(
-    asked: Comparison, name: str, model: Peer, settings: dict[str, Any], prepared: Preparation, watch: Watch
+    asked: Comparison, name: str, model: ModelSpec, settings: dict[str, Any], prepared: Preparation, watch: Watch
 ) -> Iterator[Trial]:
     """Train a model under every protocol, on every fold, with every seed; all or, if one fails, nothing."""
     code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
@@ -176,9 +176,9 @@ def _trials(
 
 
 def _rounds(
-    asked: Comparison, protocol: str, model: Peer, training: Training, prepared: Preparation
+    asked: Comparison, protocol: str, model: ModelSpec, training: Training, prepared: Preparation
 ) -> Sequence[Round]:
-    library = prepared.library(model.trunk_for(training).mel_spec)
+    library = prepared.library(model.backbone_for(training).mel_spec)
     if asked.folds:
         return cross_validation(library, protocol, asked.folds, asked.seed)
     return [one_split(library, protocol, asked.seed)]
@@ -189,16 +189,16 @@ def _trial(
     name: str,
     protocol: str,
     division: Round,
-    model: Peer,
+    model: ModelSpec,
     training: Training,
     prepared: Preparation,
     watch: Watch,
     price: functools.partial[ModelCost],
     code: str,
 ) -> Trial:
-    trunk = model.trunk_for(training)
-    library = prepared.library(trunk.mel_spec)
-    arrays, key = prepared.features(trunk, training.augment)
+    backbone = model.backbone_for(training)
+    library = prepared.library(backbone.mel_spec)
+    arrays, key = prepared.features(backbone, training.augment)
     told = [
         code,
         name,
@@ -215,7 +215,7 @@ def _trial(
         pass
     rows = division.test
     probabilities, history, seconds = learn_and_answer(
-        model, training, library, arrays, division, prepared.trunk_weights(trunk).path
+        model, training, library, arrays, division, prepared.backbone_weights(backbone).path
     )
     found = price()
     best = history["epochs"][history["best_epoch"] - 1]

@@ -21,7 +21,7 @@ from tumbao.pipeline.known import require_known
 from tumbao.pipeline.run_settings import SETTLED, RunSettings
 from tumbao.pipeline.settled import Settled
 from tumbao.schema.genre_names import tidy_genre
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 
 PARAMETERS = {"data": str, "model": str, "epochs": int, "min_accuracy": float}
 """What each submission may choose anew."""
@@ -120,7 +120,7 @@ def specify(deployment: Deployment) -> dict[str, Any]:
 
 
 def _pipeline(deployment: Deployment) -> tfx.dsl.Pipeline:
-    model = peer(deployment.model)
+    model = find_model(deployment.model)
     config = PipelineConfig(
         workspace=deployment.root,
         manifests="",

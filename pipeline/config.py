@@ -10,7 +10,7 @@ from tumbao.components.ingest.paths import Place
 from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import genre_key
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.models.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.training import Training
 
 
@@ -39,7 +39,7 @@ class Order:
     model : str
         Name of the model, see `peers.registry`.
     weights : str
-        File of its trunk's weights, `random`, or empty to look for them.
+        File of its backbone's weights, `random`, or empty to look for them.
     precision : str
         `auto`, `float32` or `mixed_bfloat16`.
     training : mapping of str to Any
@@ -80,11 +80,11 @@ class PipelineConfig:
     genres : tuple of str
         The run's genres, in the order of the labels.
     weights : str
-        File of the trunk's weights; empty for random ones, or where it has none.
+        File of the backbone's weights; empty for random ones, or where it has none.
     weights_digest : str
-        Digest of the trunk's weights; empty for random ones, or where it has none.
+        Digest of the backbone's weights; empty for random ones, or where it has none.
     policy : str
-        Keras' dtype policy in which the trunk's features are computed.
+        Keras' dtype policy in which the backbone's features are computed.
     push_to : str
         Where blessed models are pushed, as numbered versions.
     model : str
@@ -155,7 +155,7 @@ class PipelineConfig:
             "tune": (self.tune >= 0, "0 or more"),
             "resume": (not (self.tune and self.resume), "empty where there is a search: each trial begins anew"),
             "model": (
-                not (self.tune or self.resume) or peer(self.model).learn is None,
+                not (self.tune or self.resume) or find_model(self.model).learn is None,
                 "that gradients train where there is a search, or training goes on from an earlier run",
             ),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),

@@ -13,8 +13,8 @@ from tumbao.components.ingest.scan_cache import LookMemory
 from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.models.registry import peer
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import preferred_policy
 from tumbao.trainer.weights import WeightsFile
@@ -31,9 +31,9 @@ class Configured:
     catalog : Catalog
         The library.
     weights : WeightsFile
-        The trunk's.
+        The backbone's.
     precision_reason : str
-        Why the trunk computes as it does, a sentence.
+        Why the backbone computes as it does, a sentence.
     """
 
     config: PipelineConfig
@@ -76,16 +76,16 @@ def configure(
         if isinstance(folder, Address):
             folder.require_bucket()
     model, training = _model(order)
-    trunk = model.trunk_for(training)
+    backbone = model.backbone_for(training)
     policy: str
     policy, reason = preferred_policy()
     if order.precision != "auto":
         policy, reason = order.precision, f"The backbone computes in {order.precision}: asked for with --precision."
     say(f"Model: {model.name}, {model.summary}")
     say(reason)
-    weights = trunk.ensure_weights(order.weights or None)
+    weights = backbone.ensure_weights(order.weights or None)
     say(f"Weights: {escape(weights.source)}")
-    spec = trunk.mel_spec
+    spec = backbone.mel_spec
     catalog, genres = _songs(order, spec, memory)
     manifests = write_manifests(
         catalog,
@@ -117,9 +117,9 @@ def configure(
     return Configured(config, catalog, weights, reason)
 
 
-def _model(order: Order) -> tuple[Peer, Training]:
+def _model(order: Order) -> tuple[ModelSpec, Training]:
     try:
-        model = peer(order.model)
+        model = find_model(order.model)
         return model, model.settings(**order.training, seed=order.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -25,7 +25,7 @@ from tumbao.components.ingest.paths import Place
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import Watch
 from tumbao.schema.errors import UserError
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 
 LISTED = 12
 """How many songs the terminal shows."""
@@ -52,7 +52,7 @@ class Asked:
     seed : int
         Of the cross-validation and of the trainings.
     weights : str
-        File of the trunk's weights, `random`, or empty to look for them.
+        File of the backbone's weights, `random`, or empty to look for them.
     top : int
         How many songs the page shows.
     """
@@ -89,23 +89,23 @@ def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
-    model = peer(asked.model)
+    model = find_model(asked.model)
     training = model.settings(seed=asked.seed)
-    trunk = model.trunk_for(training)
+    backbone = model.backbone_for(training)
     with Watch(noise) as watch, progress.listen(watch):
         prepared = Preparation(asked.library, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
-        library = prepared.library(trunk.mel_spec)
+        library = prepared.library(backbone.mel_spec)
         divisions = cross_validation(library, "song", asked.folds, asked.seed)
-        arrays, _ = prepared.features(trunk, training.augment)
+        arrays, _ = prepared.features(backbone, training.augment)
         watch.say(f"Cross-validation of {model.name} in {asked.folds} parts")
-        weights = prepared.trunk_weights(trunk).path
+        weights = prepared.backbone_weights(backbone).path
         probabilities = out_of_sample(model, training, library, arrays, divisions, weights)
         entries = read_library(asked.library.absolute(), asked.layout, asked.genres).entries
         copies = contradictions(entries, library.rejected)
         curation = Curation(
             catalog=prepared.catalog,
             library=library,
-            spec=trunk.mel_spec,
+            spec=backbone.mel_spec,
             model=model.name,
             folds=asked.folds,
             seed=asked.seed,

@@ -16,7 +16,7 @@ from tumbao.pipeline.cron import is_schedule
 from tumbao.pipeline.kinds import require_kinds
 from tumbao.pipeline.known import require_known
 from tumbao.schema.genres import GENRES
-from tumbao.trainer.models.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import RANDOM
 
@@ -88,9 +88,9 @@ class Deployment:
     seed : int
         Of split, initial weights and shuffling.
     weights : str
-        File of the trunk's weights, `random`, or empty to look for them.
+        File of the backbone's weights, `random`, or empty to look for them.
     precision : str
-        Of the trunk's computation.
+        Of the backbone's computation.
     training : mapping of str to Any
         Settings of `Training` other than epochs.
     tune : int
@@ -201,7 +201,7 @@ class Deployment:
             if not holds:
                 raise UsageError(f"Expected {name}: {rule}. Received: {name}={getattr(self, name)!r}")
         try:
-            peer(self.model).settings(**self.training)
+            find_model(self.model).settings(**self.training)
         except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
 

@@ -68,7 +68,7 @@ def build(
     data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
     features = BackboneFeatures(
         examples=songs.outputs["examples"],
-        trunk=told.trunk,
+        backbone=told.backbone,
         weights=told.weights,
         augment=config.training.augment,
         policy=told.policy,
@@ -126,7 +126,7 @@ def build(
         examples=songs.outputs["examples"],
         manifests=told.manifests,
         mel_spec=told.mel_spec,
-        trunk=told.trunk,
+        backbone=told.backbone,
         weights=told.weights,
         code=source_digest("tumbao.components.mobile_check"),
     )

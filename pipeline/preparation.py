@@ -1,4 +1,4 @@
-"""What commands need that train outside of a run: the songs looked through and drawn, and trunks' features."""
+"""What commands need that train outside of a run: the songs looked through and drawn, and backbones' features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tumbao.pipeline.cache_paths import song_cache
 from tumbao.pipeline.progress_display import Watch
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy, preferred_policy
 from tumbao.trainer.weights import WeightsFile
 
@@ -37,7 +37,7 @@ class Preparation:
     layout : str
         One of `layouts.LAYOUTS`.
     weights : str
-        File of trunks' weights, `random`, or empty to look for them.
+        File of backbones' weights, `random`, or empty to look for them.
     watch : Watch
         The terminal.
     """
@@ -102,30 +102,30 @@ class Preparation:
                 self.watch.say(f"  rejected: {escape(song.song)}: {escape(song.reason)}: {escape(song.detail)}")
         return self._libraries[spec]
 
-    def trunk_weights(self, trunk: Trunk) -> WeightsFile:
-        """Find a trunk's weights.
+    def backbone_weights(self, backbone: Backbone) -> WeightsFile:
+        """Find a backbone's weights.
 
         Parameters
         ----------
-        trunk : Trunk
-            The trunk.
+        backbone : Backbone
+            The backbone.
 
         Returns
         -------
         weights : WeightsFile
             What was found.
         """
-        if trunk.pretrained not in self._weights:
-            self._weights[trunk.pretrained] = trunk.ensure_weights(self.weights or None)
-        return self._weights[trunk.pretrained]
+        if backbone.pretrained not in self._weights:
+            self._weights[backbone.pretrained] = backbone.ensure_weights(self.weights or None)
+        return self._weights[backbone.pretrained]
 
-    def features(self, trunk: Trunk, copies: int = 0) -> tuple[list[np.ndarray], str]:
-        """Compute a trunk's features.
+    def features(self, backbone: Backbone, copies: int = 0) -> tuple[list[np.ndarray], str]:
+        """Compute a backbone's features.
 
         Parameters
         ----------
-        trunk : Trunk
-            The trunk.
+        backbone : Backbone
+            The backbone.
         copies : int
             How many copies with bands and times masked.
 
@@ -136,15 +136,15 @@ class Preparation:
         key : str
             What they depend on, as a digest.
         """
-        if (trunk.name, copies) not in self._features:
-            self._features[trunk.name, copies] = self._compute(trunk, copies)
-        return self._features[trunk.name, copies]
+        if (backbone.name, copies) not in self._features:
+            self._features[backbone.name, copies] = self._compute(backbone, copies)
+        return self._features[backbone.name, copies]
 
-    def _compute(self, trunk: Trunk, copies: int) -> tuple[list[np.ndarray], str]:
+    def _compute(self, backbone: Backbone, copies: int) -> tuple[list[np.ndarray], str]:
         code = self.code("tumbao.analysis.compare.features")
-        library, weights = self.library(trunk.mel_spec), self.trunk_weights(trunk)
+        library, weights = self.library(backbone.mel_spec), self.backbone_weights(backbone)
         found = [
-            features(library, trunk, weights.path, self.policy, self.workspace / "features", code=code, copy=copy)
+            features(library, backbone, weights.path, self.policy, self.workspace / "features", code=code, copy=copy)
             for copy in range(1 + copies)
         ]
         return [array for array, _ in found], "-".join(key for _, key in found)

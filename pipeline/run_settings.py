@@ -1,7 +1,7 @@
 """RunSettings: the first step of a run in the cloud, which settles what a local run settles before its graph is built.
 
 The library and some settings are parameters of the submission, so which songs there are, how they are drawn, which
-trunk there is and where its weights lie is known when the run begins, not when the graph is compiled.
+backbone there is and where its weights lie is known when the run begins, not when the graph is compiled.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 

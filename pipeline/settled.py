@@ -18,7 +18,7 @@ from tumbao.components.model_registry import standing
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.pipeline.source import source_digest
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class Settled:
         How images are drawn, as JSON of `MelSpec`.
     songs : str
         Folder where drawn songs are kept.
-    trunk : str
-        A name of `TRUNKS`.
+    backbone : str
+        A name of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones, or where it has none.
     weights_source : str
         Their digest, or `random`.
     policy : str
-        Keras' dtype policy for the trunk.
+        Keras' dtype policy for the backbone.
     precisions : str
         In which the TFLite files come, with spaces between.
     gate : str
@@ -65,7 +65,7 @@ class Settled:
     schema: str
     mel_spec: str
     songs: str
-    trunk: str
+    backbone: str
     weights: str
     weights_source: str
     policy: str
@@ -89,7 +89,7 @@ def settle(config: PipelineConfig) -> Settled:
     settled : Settled
         The same for equal settings and equal source.
     """
-    model = peer(config.model)
+    model = find_model(config.model)
     spec = dataclasses.asdict(config.mel_spec)
     thresholds = eval_config(
         config.genres,
@@ -123,7 +123,7 @@ def settle(config: PipelineConfig) -> Settled:
         schema=f"{config.manifests}/schema.pbtxt",
         mel_spec=json.dumps(spec),
         songs=song_cache(config.workspace, config.mel_spec),
-        trunk=model.trunk_for(config.training).name,
+        backbone=model.backbone_for(config.training).name,
         weights=config.weights,
         weights_source=config.weights_digest or "random",
         policy=config.policy,

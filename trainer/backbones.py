@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trunk:
+class Backbone:
     """A frozen half.
 
     Parameters
@@ -50,7 +50,7 @@ class Trunk:
         Returns
         -------
         WeightsFile
-            What was found; without a file where the trunk has no weights.
+            What was found; without a file where the backbone has no weights.
 
         Raises
         ------
@@ -73,21 +73,21 @@ def _megabytes(label: str, done: int, total: int) -> None:
 
 
 def _vgg16(weights_file: Path | None, policy: Policy) -> keras.Model:
-    from tumbao.trainer.vgg16 import backbone
+    from tumbao.trainer.vgg16 import vgg16_backbone
 
-    return backbone(weights_file, policy)
+    return vgg16_backbone(weights_file, policy)
 
 
 def _vgg16_avg(weights_file: Path | None, policy: Policy) -> keras.Model:
-    from tumbao.trainer.vgg16 import backbone, with_average_pooling
+    from tumbao.trainer.vgg16 import vgg16_backbone, with_average_pooling
 
-    return with_average_pooling(backbone(weights_file, policy))
+    return with_average_pooling(vgg16_backbone(weights_file, policy))
 
 
 def _vgg16_block4(weights_file: Path | None, policy: Policy) -> keras.Model:
-    from tumbao.trainer.vgg16 import backbone, up_to
+    from tumbao.trainer.vgg16 import up_to, vgg16_backbone
 
-    return up_to(backbone(weights_file, policy), "block4_pool")
+    return up_to(vgg16_backbone(weights_file, policy), "block4_pool")
 
 
 def _levels(weights_file: Path | None, policy: Policy) -> keras.Model:
@@ -122,8 +122,8 @@ def _tagged(weights_file: Path | None, policy: Policy) -> keras.Model:
     import keras
 
     images = keras.Input(FINE.image_shape, dtype="float32", name="image")
-    trunks = ((FINE_LEVELS, None), (DESCRIPTORS, None), (MUSICNN, weights_file))
-    parts = [trunk.build(file, policy)(images) for trunk, file in trunks]
+    backbones = ((FINE_LEVELS, None), (DESCRIPTORS, None), (MUSICNN, weights_file))
+    parts = [backbone.build(file, policy)(images) for backbone, file in backbones]
     flat = [keras.layers.Flatten(name=f"flatten_{index}")(part) for index, part in enumerate(parts)]
     return keras.Model(images, keras.layers.Concatenate(name="concatenate")(flat), name="tagged")
 
@@ -131,17 +131,18 @@ def _tagged(weights_file: Path | None, policy: Policy) -> keras.Model:
 POOLED_FRAMES = 4
 """Fine mel frames that are averaged to one, of 64 ms."""
 
-VGG16 = Trunk("vgg16", MelSpec(), _vgg16, "vgg16")
-VGG16_AVG = Trunk("vgg16-avg", MelSpec(), _vgg16_avg, "vgg16")
-VGG16_BLOCK4 = Trunk("vgg16-block4", MelSpec(), _vgg16_block4, "vgg16")
-LEVELS = Trunk("levels", MelSpec(), _levels)
-FINE_LEVELS = Trunk("fine-levels", FINE, _fine_levels)
-DESCRIPTORS = Trunk("descriptors", FINE, _descriptors)
-MUSICNN = Trunk("musicnn", FINE, _musicnn, "musicnn")
-TAGGED = Trunk("tagged", FINE, _tagged, "musicnn")
+VGG16 = Backbone("vgg16", MelSpec(), _vgg16, "vgg16")
+VGG16_AVG = Backbone("vgg16-avg", MelSpec(), _vgg16_avg, "vgg16")
+VGG16_BLOCK4 = Backbone("vgg16-block4", MelSpec(), _vgg16_block4, "vgg16")
+LEVELS = Backbone("levels", MelSpec(), _levels)
+FINE_LEVELS = Backbone("fine-levels", FINE, _fine_levels)
+DESCRIPTORS = Backbone("descriptors", FINE, _descriptors)
+MUSICNN = Backbone("musicnn", FINE, _musicnn, "musicnn")
+TAGGED = Backbone("tagged", FINE, _tagged, "musicnn")
 """The output of `FINE_LEVELS`, then `DESCRIPTORS`, then `MUSICNN`, in one vector."""
 
-TRUNKS = {
-    trunk.name: trunk for trunk in (VGG16, VGG16_AVG, VGG16_BLOCK4, LEVELS, FINE_LEVELS, DESCRIPTORS, MUSICNN, TAGGED)
+BACKBONES = {
+    backbone.name: backbone
+    for backbone in (VGG16, VGG16_AVG, VGG16_BLOCK4, LEVELS, FINE_LEVELS, DESCRIPTORS, MUSICNN, TAGGED)
 }
 """All of them by name."""

@@ -26,7 +26,7 @@ _FUSED = {
 """Layers that XLA makes faster on a CPU too: with the paper's 21 million weights, a step takes 0.6 of the time."""
 
 TUNED_RATE = 0.1
-"""The learning rate while the trunk's last block learns, as a share of the one before."""
+"""The learning rate while the backbone's last block learns, as a share of the one before."""
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""Trunk and head joined into one network, and its table of layers."""
+"""Backbone and head joined into one network, and its table of layers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
     Parameters
     ----------
     backbone : keras.Model
-        Images to features, as a `Trunk` builds it.
+        Images to features, as a `Backbone` builds it.
     head : keras.Model
-        Features to probabilities, as `Peer.head_for` builds it.
+        Features to probabilities, as `ModelSpec.head_for` builds it.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def without_loops(head: keras.Model) -> keras.Model:
     Parameters
     ----------
     head : keras.Model
-        As `Peer.head_for` builds it.
+        As `ModelSpec.head_for` builds it.
 
     Returns
     -------

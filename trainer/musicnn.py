@@ -1,4 +1,4 @@
-"""The network musicnn up to its pooling, frozen: a trunk that learned from tagged music, after Pons & Serra.
+"""The network musicnn up to its pooling, frozen: a backbone that learned from tagged music, after Pons & Serra.
 
 "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019. Filters as tall as 0.4 and 0.7 of
 the spectrum hear timbre, filters as long as 0.5, 1 and 2 s hear rhythm; three convolutions over time, each added to the
@@ -36,7 +36,7 @@ REFERENCE_POWER = 100.0
 
 
 def musicnn(weights_file: Path | None) -> keras.Model:
-    """Build the trunk, with every weight frozen.
+    """Build the backbone, with every weight frozen.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The Trainer's entry: trains a model's head on cached features, joins it with the trunk and saves both for serving."""
+"""The Trainer's entry: train a head on cached features, join it with the backbone and save both for serving."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tumbao.serving.signatures import save
 from tumbao.trainer.dataset import Fragments, Records
 from tumbao.trainer.fit import fit
 from tumbao.trainer.model import joined, without_loops
-from tumbao.trainer.models.registry import peer
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.search_space import with_values
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import last_block_tensors
@@ -33,7 +33,7 @@ HISTORY_FILE = "history.json"
 
 
 def learn(
-    model: Peer,
+    model: ModelSpec,
     train: Fragments,
     val: Fragments,
     training: Training,
@@ -47,7 +47,7 @@ def learn(
 
     Parameters
     ----------
-    model : Peer
+    model : ModelSpec
         Whose head.
     train, val : Fragments
         The splits.
@@ -56,7 +56,7 @@ def learn(
     shape : tuple of int
         Shape of one fragment's features.
     weights : str
-        File of the trunk's weights, for a block of it that is tuned; empty for random ones.
+        File of the backbone's weights, for a block of it that is tuned; empty for random ones.
     resume : str
         File of a head whose weights are the first ones; empty to start anew.
     genres : sequence of str
@@ -125,15 +125,15 @@ def run_fn(fn_args: FnArgs) -> None:
     ----------
     fn_args : FnArgs
         TFX's arguments; `custom_config` holds `model` (its name), `genres`, `training` (of `Training`), `weights` (the
-        trunk's file, empty for random ones), `resume` and `mel_spec`; `hyperparameters`, where there was a search,
+        backbone's file, empty for random ones), `resume` and `mel_spec`; `hyperparameters`, where there was a search,
         hold what it found, see `space`.
     """
     config: Mapping[str, Any] = fn_args.custom_config
-    model, training = peer(config["model"]), Training(**config["training"])
+    model, training = find_model(config["model"]), Training(**config["training"])
     if fn_args.hyperparameters:
         training = with_values(training, fn_args.hyperparameters["values"])
-    trunk = model.trunk_for(training).build(weights_file(config["weights"]), "float32")
-    shape, genres = trunk.output_shape[1:], config["genres"]
+    backbone = model.backbone_for(training).build(weights_file(config["weights"]), "float32")
+    shape, genres = backbone.output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
     head, history = learn(
         model, train, val, training, shape=shape, genres=genres, weights=config["weights"], resume=config["resume"]
@@ -145,4 +145,9 @@ def run_fn(fn_args: FnArgs) -> None:
         tf.io.gfile.copy(f"{folder}/{HEAD_FILE}", f"{run}/{HEAD_FILE}", overwrite=True)
     with tf.io.gfile.GFile(f"{run}/{HISTORY_FILE}", "w") as file:
         file.write(json.dumps(history, indent=1))
-    save(joined(trunk, without_loops(head)), fn_args.serving_model_dir, config["genres"], MelSpec(**config["mel_spec"]))
+    save(
+        joined(backbone, without_loops(head)),
+        fn_args.serving_model_dir,
+        config["genres"],
+        MelSpec(**config["mel_spec"]),
+    )

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfx.v1.components import FnArgs, TunerFnResult
 
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.run import learn
 from tumbao.trainer.search import tuner
 from tumbao.trainer.training import Training
@@ -37,8 +37,8 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
         The search; it needs no arguments.
     """
     config: Mapping[str, Any] = fn_args.custom_config
-    model, training = peer(config["model"]), Training(**config["training"])
-    shape, genres = model.trunk_for(training).build(None, "float32").output_shape[1:], config["genres"]
+    model, training = find_model(config["model"]), Training(**config["training"])
+    shape, genres = model.backbone_for(training).build(None, "float32").output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
 
     def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:

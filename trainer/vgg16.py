@@ -22,7 +22,7 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def backbone(weights_file: Path | None, dtype_policy: Policy = "float32") -> keras.Model:
+def vgg16_backbone(weights_file: Path | None, dtype_policy: Policy = "float32") -> keras.Model:
     """Build VGG-16 up to block5_pool, with every weight frozen.
 
     Parameters
@@ -49,25 +49,25 @@ def backbone(weights_file: Path | None, dtype_policy: Policy = "float32") -> ker
     policy_before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype_policy)
     try:
-        trunk = keras.applications.VGG16(
+        backbone = keras.applications.VGG16(
             include_top=False, weights=None, input_tensor=keras.applications.vgg16.preprocess_input(images)
         )
     finally:
         keras.config.set_dtype_policy(policy_before)
-    trunk.set_weights(tensors)
-    features = trunk.output if dtype_policy == "float32" else keras.ops.cast(trunk.output, "float32")
+    backbone.set_weights(tensors)
+    features = backbone.output if dtype_policy == "float32" else keras.ops.cast(backbone.output, "float32")
     model = keras.Model(images, features, name="backbone")
     model.trainable = False
     return model
 
 
-def with_average_pooling(trunk: keras.Model) -> keras.Model:
+def with_average_pooling(backbone: keras.Model) -> keras.Model:
     """Put average pooling in the place of max pooling.
 
     Parameters
     ----------
-    trunk : keras.Model
-        Of `backbone`.
+    backbone : keras.Model
+        Of `vgg16_backbone`.
 
     Returns
     -------
@@ -81,18 +81,18 @@ def with_average_pooling(trunk: keras.Model) -> keras.Model:
             return layer
         return keras.layers.AveragePooling2D(layer.pool_size, layer.strides, name=layer.name, dtype=layer.dtype_policy)
 
-    model = keras.models.clone_model(trunk, clone_function=replaced)
+    model = keras.models.clone_model(backbone, clone_function=replaced)
     model.trainable = False
     return model
 
 
-def up_to(trunk: keras.Model, layer: str) -> keras.Model:
-    """Cut a trunk off after a layer.
+def up_to(backbone: keras.Model, layer: str) -> keras.Model:
+    """Cut a backbone off after a layer.
 
     Parameters
     ----------
-    trunk : keras.Model
-        Of `backbone`.
+    backbone : keras.Model
+        Of `vgg16_backbone`.
     layer : str
         The last layer that is kept.
 
@@ -103,7 +103,7 @@ def up_to(trunk: keras.Model, layer: str) -> keras.Model:
     """
     import keras
 
-    model = keras.Model(trunk.input, keras.ops.cast(trunk.get_layer(layer).output, "float32"), name="backbone")
+    model = keras.Model(backbone.input, keras.ops.cast(backbone.get_layer(layer).output, "float32"), name="backbone")
     model.trainable = False
     return model
 
@@ -114,7 +114,7 @@ def last_block_tensors(weights_file: Path | None) -> dict[str, list[np.ndarray]]
     Parameters
     ----------
     weights_file : Path or None
-        As for `backbone`.
+        As for `vgg16_backbone`.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def cpu_policy() -> tuple[Policy, str]:
     Returns
     -------
     policy : {"float32", "mixed_bfloat16"}
-        What `backbone` should compute in on this processor.
+        What `vgg16_backbone` should compute in on this processor.
     reason : str
         The decision as a sentence to print.
     """
@@ -169,7 +169,7 @@ def preferred_policy() -> tuple[Policy, str]:
     Returns
     -------
     policy : {"float32", "mixed_bfloat16"}
-        What `backbone` should compute in here.
+        What `vgg16_backbone` should compute in here.
     reason : str
         The decision as a sentence to print.
     """

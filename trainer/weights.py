@@ -47,7 +47,7 @@ RANDOM_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """A frozen trunk's weights and their provenance.
+    """A frozen backbone's weights and their provenance.
 
     Attributes
     ----------
@@ -126,15 +126,15 @@ def read_tensors(path: Path) -> list[np.ndarray]:
     WeightsError
         If the file cannot be read as VGG-16 without top, or if its digest is another one.
     """
-    trunk = _empty_trunk()
+    backbone = _empty_backbone()
     try:
-        trunk.load_weights(path)
+        backbone.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"Cannot read VGG-16 weights. Expected a Keras no-top file such as {KERAS_FILE}. "
             f"Received: {path} ({error}). Remove it or name another with --weights."
         ) from error
-    return _verified(trunk.get_weights(), str(path))
+    return _verified(backbone.get_weights(), str(path))
 
 
 def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
@@ -152,7 +152,7 @@ def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
     """
     generator = np.random.default_rng(seed)
     tensors: list[np.ndarray] = []
-    for empty in _empty_trunk().get_weights():
+    for empty in _empty_backbone().get_weights():
         fan_in = np.prod(empty.shape[:-1])
         scale = np.float32(np.sqrt(2 / fan_in) if empty.ndim == 4 else 0)
         tensors.append(generator.standard_normal(empty.shape, dtype=np.float32) * scale)
@@ -160,7 +160,7 @@ def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
 
 
 def weights_file(name: str) -> Path | None:
-    """Give the file of a trunk's weights that settings name.
+    """Give the file of a backbone's weights that settings name.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
     )
 
 
-def _empty_trunk() -> keras.Model:
+def _empty_backbone() -> keras.Model:
     """VGG-16 without top; its weights do not depend on the size of the image, so the smallest one is taken."""
     import keras
 
@@ -300,11 +300,11 @@ def _save(tensors: list[np.ndarray]) -> Path:
     """Write the tensors to the cache; nobody ever sees half a file."""
     path = cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
-    trunk = _empty_trunk()
-    trunk.set_weights(tensors)
+    backbone = _empty_backbone()
+    backbone.set_weights(tensors)
     with tempfile.TemporaryDirectory(prefix=".vgg16-", dir=path.parent) as folder:
         written = Path(folder) / path.name
-        trunk.save_weights(written)
+        backbone.save_weights(written)
         written.replace(path)
     return path
 

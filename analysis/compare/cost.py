@@ -17,7 +17,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import ConversionError, convert_classifier
 from tumbao.trainer.model import joined, without_loops
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
 ANSWERS = 5
@@ -50,12 +50,12 @@ class ModelCost:
     tflite_note: str
 
 
-def cost(model: Peer, training: Training, genres: Sequence[str], file: Path) -> ModelCost:
+def cost(model: ModelSpec, training: Training, genres: Sequence[str], file: Path) -> ModelCost:
     """Measure a model, unless that was done before.
 
     Parameters
     ----------
-    model : Peer
+    model : ModelSpec
         The model; its weights are random ones here.
     training : Training
         The settings.
@@ -75,12 +75,12 @@ def cost(model: Peer, training: Training, genres: Sequence[str], file: Path) -> 
     return ModelCost(**json.loads(file.read_text("utf-8")))
 
 
-def _measure(model: Peer, training: Training, genres: Sequence[str]) -> ModelCost:
-    trunk = model.trunk_for(training)
-    frozen = trunk.build(None, "float32")
+def _measure(model: ModelSpec, training: Training, genres: Sequence[str]) -> ModelCost:
+    backbone = model.backbone_for(training)
+    frozen = backbone.build(None, "float32")
     head = model.head_for(frozen.output_shape[1:], len(genres), training)
     network = joined(frozen, head)
-    image = tf.constant(np.zeros((1, *trunk.mel_spec.image_shape), np.uint8))
+    image = tf.constant(np.zeros((1, *backbone.mel_spec.image_shape), np.uint8))
     answer = tf.function(lambda image: network(image, training=False))
     seconds = []
     for _ in range(1 + ANSWERS):
@@ -89,9 +89,9 @@ def _measure(model: Peer, training: Training, genres: Sequence[str]) -> ModelCos
         seconds.append(time.perf_counter() - started)
     size, note = None, ""
     with tempfile.TemporaryDirectory(prefix="tumbao-cost-") as folder:
-        save(joined(frozen, without_loops(head)), f"{folder}/model", genres, trunk.mel_spec)
+        save(joined(frozen, without_loops(head)), f"{folder}/model", genres, backbone.mel_spec)
         try:
-            size = len(convert_classifier(f"{folder}/model", PRECISION, trunk.mel_spec))
+            size = len(convert_classifier(f"{folder}/model", PRECISION, backbone.mel_spec))
         except ConversionError as error:
             note = str(error).strip().splitlines()[-1]
     # A tuned block is frozen at first and learns later, so all of the head counts; trees are no weights of gradients.

@@ -1,4 +1,4 @@
-"""A trunk's output for a whole library, computed once and mapped into memory."""
+"""A backbone's output for a whole library, computed once and mapped into memory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from tumbao.components.ingest.record_reader import decode_image
 from tumbao.components.ingest.records import BACKBONE_DTYPE
 from tumbao.components.ingest.rendered_library import Library
 from tumbao.trainer.augment import mask_seed, spec_augment
-from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy
 
 BATCH = 8
-"""Images in one call of the trunk."""
+"""Images in one call of the backbone."""
 
 
 def features(
-    library: Library, trunk: Trunk, weights: Path | None, policy: Policy, folder: Path, *, code: str, copy: int = 0
+    library: Library,
+    backbone: Backbone,
+    weights: Path | None,
+    policy: Policy,
+    folder: Path,
+    *,
+    code: str,
+    copy: int = 0,
 ) -> tuple[np.ndarray, str]:
     """Compute the features of all fragments, unless they are there.
 
@@ -30,7 +37,7 @@ def features(
     ----------
     library : Library
         The fragments.
-    trunk : Trunk
+    backbone : Backbone
         The frozen half.
     weights : Path or None
         File of its weights; None for random ones.
@@ -45,27 +52,27 @@ def features(
 
     Returns
     -------
-    features : np.ndarray [shape=(n, *trunk's shape), dtype=float16]
+    features : np.ndarray [shape=(n, *backbone's shape), dtype=float16]
         Mapped from a file, a row for each fragment.
     key : str
         What they depend on, as a digest.
     """
-    told = [library.archives, library.members, trunk.name, str(weights), policy, code, copy]
+    told = [library.archives, library.members, backbone.name, str(weights), policy, code, copy]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-    file = folder / f"{trunk.name}-{key}.npy"
+    file = folder / f"{backbone.name}-{key}.npy"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".unfinished")
-        _compute(library, trunk, weights, policy, unfinished, copy)
+        _compute(library, backbone, weights, policy, unfinished, copy)
         unfinished.replace(file)
     return np.load(file, mmap_mode="r"), key
 
 
-def _compute(library: Library, trunk: Trunk, weights: Path | None, policy: Policy, file: Path, copy: int) -> None:
-    model = trunk.build(weights, policy)
+def _compute(library: Library, backbone: Backbone, weights: Path | None, policy: Policy, file: Path, copy: int) -> None:
+    model = backbone.build(weights, policy)
     infer = tf.function(lambda images: model(images, training=False))
     count = len(library.songs)
-    progress.start(f"{trunk.name} features", count)
+    progress.start(f"{backbone.name} features", count)
     shape = (count, *model.output_shape[1:])
     written = np.lib.format.open_memmap(file, mode="w+", dtype=BACKBONE_DTYPE, shape=shape)
     batch: list[tf.Tensor] = []
@@ -73,10 +80,10 @@ def _compute(library: Library, trunk: Trunk, weights: Path | None, policy: Polic
     for place, png in enumerate(library.images()):
         image = decode_image(png)
         if copy:
-            image = spec_augment(image, mask_seed(png, copy), trunk.mel_spec)
+            image = spec_augment(image, mask_seed(png, copy), backbone.mel_spec)
         batch.append(image)
         if len(batch) == BATCH or place == count - 1:
             written[begin : place + 1] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
-            progress.advance(f"{trunk.name} features", len(batch))
+            progress.advance(f"{backbone.name} features", len(batch))
             begin, batch = place + 1, []
     written.flush()

@@ -13,7 +13,7 @@ import numpy as np
 from tumbao.analysis.compare.folds import Round
 from tumbao.components.ingest.rendered_library import Library
 from tumbao.trainer.dataset import Arrays
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.release_memory import forget
 from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
@@ -41,7 +41,7 @@ class Answered(NamedTuple):
 
 
 def learn_and_answer(
-    model: Peer,
+    model: ModelSpec,
     training: Training,
     library: Library,
     arrays: Sequence[np.ndarray],
@@ -52,18 +52,18 @@ def learn_and_answer(
 
     Parameters
     ----------
-    model : Peer
+    model : ModelSpec
         Whose head.
     training : Training
         Its settings.
     library : Library
         The fragments, length n.
     arrays : sequence of np.ndarray [shape=(n, *shape)]
-        The trunk's features of the fragments, then of their masked copies.
+        The backbone's features of the fragments, then of their masked copies.
     division : Round
         The parts, none of them empty; the validation part is there to choose the epoch by.
     weights : Path or None
-        File of the trunk's weights, for a block of it that is tuned.
+        File of the backbone's weights, for a block of it that is tuned.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def learn_and_answer(
 
 
 def out_of_sample(
-    model: Peer,
+    model: ModelSpec,
     training: Training,
     library: Library,
     arrays: Sequence[np.ndarray],
@@ -98,18 +98,18 @@ def out_of_sample(
 
     Parameters
     ----------
-    model : Peer
+    model : ModelSpec
         Whose head.
     training : Training
         Its settings.
     library : Library
         The fragments, length n.
     arrays : sequence of np.ndarray [shape=(n, *shape)]
-        The trunk's features of the fragments, then of their masked copies.
+        The backbone's features of the fragments, then of their masked copies.
     divisions : sequence of Round
         Each fragment is tested in one of them.
     weights : Path or None
-        File of the trunk's weights, for a block of it that is tuned.
+        File of the backbone's weights, for a block of it that is tuned.
 
     Returns
     -------

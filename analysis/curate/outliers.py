@@ -16,7 +16,7 @@ _SIGMA = 1.4826
 
 
 def pooled(features: np.ndarray) -> np.ndarray:
-    """Reduce a trunk's features to one vector each, as long as they have channels.
+    """Reduce a backbone's features to one vector each, as long as they have channels.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ import numpy as np
 from tumbao.analysis.inspect.measure import Measured, measure
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.duplicates import find_copies, same_as
+from tumbao.components.ingest.duplicates import find_duplicates, same_as
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import Rejected, Song, look_through
 from tumbao.components.ingest.paths import Place
@@ -120,7 +120,7 @@ def _without_copies(
     outcomes: Sequence[Measured | Rejected],
 ) -> tuple[tuple[Measured, ...], tuple[Rejected, ...]]:
     measured = [outcome for outcome in outcomes if isinstance(outcome, Measured)]
-    kept = find_copies((one.song.song, one.song.entry, one.fingerprint) for one in measured)
+    kept = find_duplicates((one.song.song, one.song.entry, one.fingerprint) for one in measured)
     rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
     for one in measured:
         if original := kept.get(one.song.song):

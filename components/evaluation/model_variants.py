@@ -15,7 +15,7 @@ from tumbao.components.ingest.paths import place
 from tumbao.serving.browser import in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
-from tumbao.trainer.backbones import TRUNKS
+from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.model import joined
 from tumbao.trainer.run import load_head
 from tumbao.trainer.weights import weights_file
@@ -93,13 +93,13 @@ def signatures(saved_model: str) -> Iterator[Artefact]:
         yield Artefact("SavedModel", f"signature {name}", "float32", size, sense, answer)
 
 
-def keras_model(trunk: str, weights: str, head_file: str) -> Iterator[Artefact]:
+def keras_model(backbone: str, weights: str, head_file: str) -> Iterator[Artefact]:
     """Give the Keras model as it was trained.
 
     Parameters
     ----------
-    trunk : str
-        A name of `TRUNKS`.
+    backbone : str
+        A name of `BACKBONES`.
     weights : str
         Its weights; empty for random ones.
     head_file : str
@@ -110,7 +110,7 @@ def keras_model(trunk: str, weights: str, head_file: str) -> Iterator[Artefact]:
     artefact : Artefact
         The model.
     """
-    frozen = TRUNKS[trunk].build(weights_file(weights), "float32")
+    frozen = BACKBONES[backbone].build(weights_file(weights), "float32")
     model = joined(frozen, load_head(head_file))
     size = sum(variable.value.numpy().nbytes for variable in model.variables)
     yield Artefact("Keras model", "Keras", "float32", size, "image", lambda image: model(image, training=False).numpy())

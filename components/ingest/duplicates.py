@@ -50,7 +50,7 @@ def from_text(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), _WORD).astype(np.uint16)
 
 
-def find_copies(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, str]:
+def find_duplicates(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, str]:
     """Choose which song of each recording is kept: the longest, since a copy may break off, else the first.
 
     Parameters

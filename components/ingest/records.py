@@ -96,7 +96,7 @@ def to_feature_example(example: tf.train.Example, features: np.ndarray) -> tf.tr
     example : tf.train.Example
         A record of `to_example`.
     features : np.ndarray
-        The trunk's output, stored as float16.
+        The backbone's output, stored as float16.
 
     Returns
     -------

@@ -105,7 +105,7 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
         for song, part in parts
         if part.metadata
     ]
-    left_out = duplicates.find_copies(sorted(fingerprints, key=lambda one: one[:2]))
+    left_out = duplicates.find_duplicates(sorted(fingerprints, key=lambda one: one[:2]))
     rejected = list(catalog.rejected)
     rows: list[tuple[str, int, int, float, str, str, int]] = []
     firsts: dict[str, int] = {}

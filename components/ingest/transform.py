@@ -163,7 +163,7 @@ def _fingerprints(part: RenderedRows) -> Iterator[tuple[Row, int, str]]:
 def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
     """Find songs to leave out: each → the song that it is the same recording as."""
     in_order = sorted(told, key=lambda one: (one[0]["song"], int(one[0]["first"])))
-    found = duplicates.find_copies(
+    found = duplicates.find_duplicates(
         (row["song"], int(row["entry"]), duplicates.from_text(text)) for row, _, text in in_order
     )
     progress.start("write", sum(rows for row, rows, _ in told if row["song"] not in found))

@@ -25,7 +25,7 @@ from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_htm
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, INFO_FILE, ModelInfo
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.run import HISTORY_FILE
 
 
@@ -81,7 +81,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
     manifests : str
         Folder of `catalog.write_manifests`.
     network : str
-        A name of `PEERS`.
+        A name of `MODELS`.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
 
@@ -107,7 +107,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
     accuracy, loss = (read_figures(evaluation.uri, metric)[OVERALL].value for metric in (ACCURACY, LOSS))
     found = Card(
         info=_info(f"{serving}/{ASSETS_FOLDER}"),
-        peer=peer(network),
+        model_spec=find_model(network),
         fine_tuned=fine_tuned(place(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
         catalog=json.loads(place(f"{manifests}/catalog.json").read_bytes()),
         ingested=json_lines(f"{ingested.uri}/ingested.jsonl"),

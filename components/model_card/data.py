@@ -19,7 +19,7 @@ from tumbao.components.model_card.music import GenreMusic, count
 from tumbao.components.model_card.provenance import Source
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import ModelInfo
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.spec import ModelSpec
 
 Lines = Sequence[Mapping[str, Any]]
 """Objects of a JSON Lines file."""
@@ -33,10 +33,10 @@ class Card:
     ----------
     info : ModelInfo
         What the model says of itself.
-    peer : Peer
+    model_spec : ModelSpec
         Which network it is.
     fine_tuned : bool
-        Whether the last block of its trunk learned too.
+        Whether the last block of its backbone learned too.
     catalog : mapping
         The catalogue's description, `catalog.json`.
     ingested, rejected : sequence of mapping
@@ -69,7 +69,7 @@ class Card:
     """
 
     info: ModelInfo
-    peer: Peer
+    model_spec: ModelSpec
     fine_tuned: bool
     catalog: Mapping[str, Any]
     ingested: Lines

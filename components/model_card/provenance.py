@@ -104,7 +104,7 @@ def content(folder: str) -> Content:
 
 
 def fine_tuned(architecture: str) -> bool:
-    """Tell whether the last block of a trunk learned with the layers after it.
+    """Tell whether the last block of a backbone learned with the layers after it.
 
     Parameters
     ----------

@@ -13,19 +13,20 @@ from tumbao.schema.record import SPLITS
 from tumbao.serving.formatting import percent
 
 PRETRAINED = {
-    "vgg16": "The trunk begins with the ImageNet weights of VGG-16 (Simonyan & Zisserman), which the Visual Geometry "
-    "Group, Oxford, gives under a Creative Commons Attribution licence: name them.",
-    "musicnn": "The trunk has the weights of musicnn (Pons & Serra, Universitat Pompeu Fabra), under the ISC licence.",
+    "vgg16": "The backbone begins with the ImageNet weights of VGG-16 (Simonyan & Zisserman), which the Visual "
+    "Geometry Group, Oxford, gives under a Creative Commons Attribution licence: name them.",
+    "musicnn": "The backbone has the weights of musicnn (Pons & Serra, Universitat Pompeu Fabra), under the ISC "
+    "licence.",
     "": "The network has no weights of others in it.",
 }
-"""What is to be said of a trunk's weights, by `Trunk.pretrained`."""
+"""What is to be said of a backbone's weights, by `Backbone.pretrained`."""
 
-RANDOM = "The trunk’s weights are random: this is a trial of the machinery, no model to be used."
+RANDOM = "The backbone’s weights are random: this is a trial of the machinery, no model to be used."
 """What is to be said where there were none."""
 
-UNLEARNED = "; but in this model the trunk’s weights are not those: they are random"
-TUNED = "; and fine-tuned: in the last epochs of training the trunk’s last block learned too"
-"""What is to be added to the network's summary, which speaks of a trunk that is as others left it."""
+UNLEARNED = "; but in this model the backbone’s weights are not those: they are random"
+TUNED = "; and fine-tuned: in the last epochs of training the backbone’s last block learned too"
+"""What is to be added to the network's summary, which speaks of a backbone that is as others left it."""
 
 
 def words(card: Card) -> dict[str, Any]:
@@ -43,9 +44,13 @@ def words(card: Card) -> dict[str, Any]:
     """
     songs = {split: sum(one.songs[split] for one in card.music) for split in SPLITS}
     mistakes = list(_mistakes(card))
-    scores, pretrained, digest = card.scores, card.peer.trunk.pretrained, card.info.versions["backbone_weights"]
+    scores, pretrained, digest = (
+        card.scores,
+        card.model_spec.backbone.pretrained,
+        card.info.versions["backbone_weights"],
+    )
     known, tuned = digest != "random", card.fine_tuned
-    summary = card.peer.summary + ("" if known or not pretrained else UNLEARNED) + (TUNED if tuned else "")
+    summary = card.model_spec.summary + ("" if known or not pretrained else UNLEARNED) + (TUNED if tuned else "")
     origin = f"SHA-256 {digest}{', before the fine-tuning' if tuned else ''}"
     return {
         "card": card,

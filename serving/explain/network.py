@@ -50,7 +50,7 @@ class Network:
         Images float32 [n, height, width, 3], RGB in 0..255 → probabilities float32 [n, genres], the same as those of
         the pushed SavedModel; it is not trained any further.
     fine_tuned : bool
-        Whether the last block of its trunk learned music with the layers after it.
+        Whether the last block of its backbone learned music with the layers after it.
     """
 
     info: ModelInfo

@@ -21,8 +21,8 @@ from tumbao.components.ingest.rendered_library import Library
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.backbones import TRUNKS
-from tumbao.trainer.vgg16 import FEATURES_SHAPE, backbone
+from tumbao.trainer.backbones import BACKBONES
+from tumbao.trainer.vgg16 import FEATURES_SHAPE, vgg16_backbone
 
 PALETTE = palette(MelSpec())
 
@@ -53,7 +53,7 @@ def serialized(levels: np.ndarray) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def direct(levels: np.ndarray) -> np.ndarray:
-    return backbone(None)(PALETTE[levels], training=False).numpy()
+    return vgg16_backbone(None)(PALETTE[levels], training=False).numpy()
 
 
 def output(features: Any) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
     BackboneFeatures.test_call(
         examples=examples,
         features=features,
-        trunk="vgg16",
+        backbone="vgg16",
         weights="",
         augment=0,
         policy="float32",
@@ -138,7 +138,7 @@ def test_run_and_compare_mask_a_fragment_alike(serialized: list[bytes], levels: 
     )
     by_run = list(ExamplesToFeatures("levels", "", "float32", copies=2).process(serialized))
     for copy in range(3):
-        compared, _ = library_features(library, TRUNKS["levels"], None, "float32", tmp_path, code="", copy=copy)
+        compared, _ = library_features(library, BACKBONES["levels"], None, "float32", tmp_path, code="", copy=copy)
         for one, of_record in zip(compared, by_run[3 * copy : 3 * copy + 3], strict=True):
             (raw,) = tf.train.Example.FromString(of_record).features.feature[record.BACKBONE].bytes_list.value
             np.testing.assert_array_equal(np.frombuffer(raw, BACKBONE_DTYPE), one.ravel())

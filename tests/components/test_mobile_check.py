@@ -172,7 +172,7 @@ def check(
             report=report,
             manifests=str(manifests),
             mel_spec=json.dumps(dataclasses.asdict(small_spec)),
-            trunk="vgg16",
+            backbone="vgg16",
             weights="",
             code="",
         )

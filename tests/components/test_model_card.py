@@ -536,7 +536,7 @@ def test_the_card_says_whether_the_model_may_be_pushed(
     [
         ("vgg16", "d1ce", "Creative Commons Attribution licence"),
         ("musicnn", "d1ce", "under the ISC licence"),
-        ("vgg16", "random", "The trunk’s weights are random"),
+        ("vgg16", "random", "The backbone’s weights are random"),
         ("crnn", "random", "no weights of others"),
     ],
 )
@@ -546,7 +546,7 @@ def test_whose_weights_are_in_it_is_said(tmp_path: Path, network: str, weights: 
 
 
 @pytest.mark.parametrize(("weights", "tuned"), [("d1ce", False), ("d1ce", True), ("random", False), ("random", True)])
-def test_a_trunk_that_is_not_as_others_left_it_is_said(tmp_path: Path, weights: str, tuned: bool) -> None:
+def test_a_backbone_that_is_not_as_others_left_it_is_said(tmp_path: Path, weights: str, tuned: bool) -> None:
     markdown, _ = Run(tmp_path / "run").write(weights=weights, tuned=tuned).card()
     (network,) = re.findall(r"^- [*][*]Network:.*$", markdown, re.M)
     assert ("fine-tuned: in the last epochs" in network) == tuned

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tumbao.pipeline.compare import Comparison, compare, settled
 from tumbao.trainer.models import registry
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.run import learn
 
 GENRES = ("cumbia", "salsa")
@@ -105,8 +105,8 @@ def test_a_model_that_fails_is_named_and_the_others_are_compared(
     def refuse(*_: object) -> Any:
         raise RuntimeError("no luck today")
 
-    broken = dataclasses.replace(peer("adaboost"), name="broken", learn=refuse)
-    monkeypatch.setitem(registry.PEERS, "broken", broken)
+    broken = dataclasses.replace(find_model("adaboost"), name="broken", learn=refuse)
+    monkeypatch.setitem(registry.MODELS, "broken", broken)
     again = dataclasses.replace(asked, models=(asked.models[0], "broken"), out=asked.workspace / "broken")
     code, noise, _ = run(again)
     assert code == 1

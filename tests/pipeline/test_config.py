@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tumbao.pipeline.config import PipelineConfig
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 
 CONFIG = PipelineConfig(
     workspace="ws",
@@ -22,7 +22,7 @@ CONFIG = PipelineConfig(
 
 
 def test_the_defaults_are_the_papers_training_and_the_issues_bounds() -> None:
-    assert (CONFIG.model, CONFIG.training) == ("vgg16", peer("vgg16").settings())
+    assert (CONFIG.model, CONFIG.training) == ("vgg16", find_model("vgg16").settings())
     assert (CONFIG.training.epochs, CONFIG.training.batch, CONFIG.training.units) == (5, 32, (512, 64))
     assert (CONFIG.min_accuracy, CONFIG.min_recall, CONFIG.max_accuracy_drop) == (0.8, 0.5, 0.01)
 

@@ -29,11 +29,11 @@ from tumbao.pipeline.cache_paths import song_cache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.excerpts import PICTURE_SIZE, excerpts
-from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.dataset import Fragments
 from tumbao.trainer.heads import head
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
 GENRES = ("dull", "sharp")
@@ -79,8 +79,8 @@ def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, di
     return Head(), {}
 
 
-TRUNK = Trunk("levels", SMALL, lambda weights, policy: levels(SMALL))
-TINY = Peer(name="tiny", after="", summary="", trunk=TRUNK, head=head, learn=means)
+BACKBONE = Backbone("levels", SMALL, lambda weights, policy: levels(SMALL))
+TINY = ModelSpec(name="tiny", after="", summary="", backbone=BACKBONE, head=head, learn=means)
 
 
 def tumbao(*arguments: str | Path) -> tuple[int, str, str]:
@@ -96,7 +96,7 @@ def curated(library: Path) -> tuple[Path, str, str]:
     before = listing(library)
     out = library.parent / "page"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curate, "peer", lambda name: TINY)
+        patch.setattr(curate, "find_model", lambda name: TINY)
         code, told, noise = tumbao(
             library, "--out", out, "--genres", ",".join(GENRES), "--folds", "3", "--top", "1",
             "--workspace", library.parent / "workspace",

@@ -12,7 +12,7 @@ import pytest
 
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.pipeline.graph import build
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 
 ORDER = [
     ("AudioExampleGen", "StatisticsGen"),
@@ -121,21 +121,21 @@ def test_everything_lies_in_the_workspace(config: PipelineConfig) -> None:
     assert Path(build(config).pipeline_info.pipeline_root) == Path(config.workspace) / "pipeline"
 
 
-def test_another_model_brings_its_own_images_trunk_and_files(config: PipelineConfig) -> None:
-    model = peer("adaboost")
+def test_another_model_brings_its_own_images_backbone_and_files(config: PipelineConfig) -> None:
+    model = find_model("adaboost")
     other = dataclasses.replace(
-        config, model=model.name, training=model.settings(epochs=9), mel_spec=model.trunk.mel_spec
+        config, model=model.name, training=model.settings(epochs=9), mel_spec=model.backbone.mel_spec
     )
     components = {component.id: component.exec_properties for component in build(other).components}
     assert json.loads(components["AudioExampleGen"]["mel_spec"])["sample_rate_hz"] == 16_000
-    assert components["BackboneFeatures"]["trunk"] == components["MobileCheck"]["trunk"] == "descriptors"
+    assert components["BackboneFeatures"]["backbone"] == components["MobileCheck"]["backbone"] == "descriptors"
     assert components["EdgeExport"]["precisions"] == "float16"
     custom = json.loads(components["Trainer"]["custom_config"])
     assert (custom["model"], custom["training"]["epochs"]) == ("adaboost", 9)
 
 
-def test_the_copies_of_augmentation_and_a_shorter_trunk_reach_the_features(config: PipelineConfig) -> None:
-    training = peer("vgg16").settings(augment=2, fine_tune=3)
+def test_the_copies_of_augmentation_and_a_shorter_backbone_reach_the_features(config: PipelineConfig) -> None:
+    training = find_model("vgg16").settings(augment=2, fine_tune=3)
     components = {one.id: one for one in build(dataclasses.replace(config, training=training)).components}
     features = components["BackboneFeatures"].exec_properties
-    assert (features["augment"], features["trunk"]) == (2, "vgg16-block4")
+    assert (features["augment"], features["backbone"]) == (2, "vgg16-block4")

@@ -19,7 +19,7 @@ from tumbao.pipeline.execution import _changed
 from tumbao.pipeline.resume import head_to_resume
 from tumbao.schema.mel_spec import FINE
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.training import Training
 
 COLUMNS = ("song", "sha256", "start", "end", "genre", "fragments")
@@ -67,7 +67,7 @@ class Workspace:
     def train(self, config: PipelineConfig) -> str:
         """Run the components that lead to a head, and tell where it lies."""
         examples = self._execute({"manifests": config.manifests}, "Examples")
-        features = self._execute({"trunk": "vgg16"}, "Examples", [examples])
+        features = self._execute({"backbone": "vgg16"}, "Examples", [examples])
         told = {
             "genres": config.genres,
             "model": config.model,
@@ -154,7 +154,7 @@ def test_a_head_whose_list_of_songs_is_gone_is_refused(config: PipelineConfig) -
 
 def test_a_model_that_cannot_go_on_is_refused(config: PipelineConfig) -> None:
     with pytest.raises(UsageError, match="Expected model that gradients train"):
-        dataclasses.replace(config, model="adaboost", training=peer("adaboost").settings(), resume="head.keras")
+        dataclasses.replace(config, model="adaboost", training=find_model("adaboost").settings(), resume="head.keras")
 
 
 def test_what_is_taken_over_must_not_have_changed() -> None:

@@ -36,13 +36,13 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tumbao.trainer.heads import head
     from tumbao.trainer.model import joined
     from tumbao.trainer.training import Training
-    from tumbao.trainer.vgg16 import backbone
+    from tumbao.trainer.vgg16 import vgg16_backbone
 
     classifier = head((9, 9, 512), len(GENRES), Training())
     kernel, bias = classifier.layers[-1].get_weights()
     classifier.layers[-1].set_weights([0.01 * kernel, bias])
     folder = tmp_path_factory.mktemp("saved") / "model"
-    save(joined(backbone(None), classifier), str(folder), GENRES, MelSpec())
+    save(joined(vgg16_backbone(None), classifier), str(folder), GENRES, MelSpec())
     return folder
 
 

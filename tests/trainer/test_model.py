@@ -10,9 +10,9 @@ import pytest
 from tumbao.trainer import vgg16 as backbone_module
 from tumbao.trainer.heads import head
 from tumbao.trainer.model import joined, layer_table
-from tumbao.trainer.models.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.training import Training
-from tumbao.trainer.vgg16 import backbone, preferred_policy
+from tumbao.trainer.vgg16 import preferred_policy, vgg16_backbone
 
 TABLE_I = [
     ("image", "InputLayer", (300, 300, 3), 0),
@@ -43,8 +43,8 @@ TABLE_I = [
 
 
 @pytest.fixture(scope="module")
-def trunk() -> Any:
-    return backbone(None)
+def backbone() -> Any:
+    return vgg16_backbone(None)
 
 
 @pytest.fixture(scope="module")
@@ -57,45 +57,45 @@ def images() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (2, 300, 300, 3), dtype=np.uint8)
 
 
-def test_every_layer_is_a_row_of_table_i(trunk: Any, classifier: Any) -> None:
-    rows = layer_table(joined(trunk, classifier))
+def test_every_layer_is_a_row_of_table_i(backbone: Any, classifier: Any) -> None:
+    rows = layer_table(joined(backbone, classifier))
     assert [(row.name, row.kind, row.shape, row.parameters) for row in rows] == TABLE_I
 
 
-def test_only_the_dense_layers_learn(trunk: Any, classifier: Any) -> None:
-    rows = layer_table(joined(trunk, classifier))
+def test_only_the_dense_layers_learn(backbone: Any, classifier: Any) -> None:
+    rows = layer_table(joined(backbone, classifier))
     assert sum(row.parameters for row in rows) == 35_982_021
     assert sum(row.parameters for row in rows if row.trainable) == 21_267_333
     assert sum(row.parameters for row in rows if not row.trainable) == 14_714_688
     assert [row.name for row in rows if row.trainable] == ["dense", "dense_1", "dense_2"]
 
 
-def test_joined_predicts_what_backbone_then_head_predict(trunk: Any, classifier: Any, images: np.ndarray) -> None:
-    one_after_the_other = classifier(trunk(images))
-    np.testing.assert_allclose(joined(trunk, classifier)(images), one_after_the_other, atol=1e-6)
+def test_joined_predicts_what_backbone_then_head_predict(backbone: Any, classifier: Any, images: np.ndarray) -> None:
+    one_after_the_other = classifier(backbone(images))
+    np.testing.assert_allclose(joined(backbone, classifier)(images), one_after_the_other, atol=1e-6)
     np.testing.assert_allclose(np.sum(one_after_the_other, axis=1), 1, atol=1e-5)
 
 
-def test_features_of_a_batch_are_those_of_its_images(trunk: Any, images: np.ndarray) -> None:
-    together = np.asarray(trunk(images))
+def test_features_of_a_batch_are_those_of_its_images(backbone: Any, images: np.ndarray) -> None:
+    together = np.asarray(backbone(images))
     assert together.shape == (2, 9, 9, 512)
-    np.testing.assert_allclose(trunk(images[1:]), together[1:], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(backbone(images[1:]), together[1:], rtol=1e-4, atol=1e-3)
 
 
-def test_preprocessing_is_inside_and_takes_bytes_and_floats_alike(trunk: Any, images: np.ndarray) -> None:
+def test_preprocessing_is_inside_and_takes_bytes_and_floats_alike(backbone: Any, images: np.ndarray) -> None:
     bare = keras.applications.VGG16(include_top=False, weights=None, input_shape=(300, 300, 3))
-    bare.set_weights(trunk.get_weights())
+    bare.set_weights(backbone.get_weights())
     caffe: np.ndarray = images[:1, ..., ::-1] - np.array(
         [103.939, 116.779, 123.68], dtype=np.float32
     )  # blue, green, red
     expected = np.asarray(bare(caffe))
-    np.testing.assert_allclose(trunk(images[:1]), expected, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(trunk(images[:1].astype(np.float32)), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(backbone(images[:1]), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(backbone(images[:1].astype(np.float32)), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_bfloat16_gives_nearly_the_same_features_as_float32(trunk: Any, images: np.ndarray) -> None:
-    exact = np.asarray(trunk(images[:1])).ravel()
-    rounded = np.asarray(backbone(None, "mixed_bfloat16")(images[:1])).ravel()
+def test_bfloat16_gives_nearly_the_same_features_as_float32(backbone: Any, images: np.ndarray) -> None:
+    exact = np.asarray(backbone(images[:1])).ravel()
+    rounded = np.asarray(vgg16_backbone(None, "mixed_bfloat16")(images[:1])).ravel()
     assert rounded.dtype == np.float32
     cosine = exact @ rounded / np.linalg.norm(exact) / np.linalg.norm(rounded)
     assert cosine > 0.999
@@ -110,7 +110,7 @@ def test_the_head_is_the_seeds() -> None:
 
 
 def test_a_head_of_one_genre_is_refused() -> None:
-    paper = peer(PAPER)
+    paper = find_model(PAPER)
     with pytest.raises(ValueError, match=r"at least 2 genres.*Received: genres=1"):
         paper.head_for((9, 9, 512), 1, paper.settings())
 

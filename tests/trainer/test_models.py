@@ -12,12 +12,12 @@ import pytest
 
 from tumbao.schema.mel_spec import FINE
 from tumbao.serving.model_info import CLASSIFIER_FILES
-from tumbao.trainer.backbones import TRUNKS
+from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.descriptors import descriptor_names
 from tumbao.trainer.model import joined, without_loops
-from tumbao.trainer.models.registry import PAPER, PEERS, peer
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.registry import MODELS, PAPER, find_model
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.run import HEAD_FILE, learn, load_head
 
 SHAPES = {
@@ -30,7 +30,7 @@ SHAPES = {
     "musicnn": (10, 512),
     "tagged": (469 * 96 + len(descriptor_names(FINE)) + 10 * 512,),
 }
-"""What each trunk gives for a fragment."""
+"""What each backbone gives for a fragment."""
 
 PARAMETERS = {
     "vgg16": (35_982_021, 21_267_333),
@@ -55,46 +55,46 @@ ONE_EACH = ("vgg16-gap", "lstm", "lstm-attention", "adaboost", "fcn", "cnn-lstm"
 
 
 @pytest.fixture(scope="module")
-def trunks() -> dict[str, Any]:
-    return {name: trunk.build(None, "float32") for name, trunk in TRUNKS.items()}
+def backbones() -> dict[str, Any]:
+    return {name: backbone.build(None, "float32") for name, backbone in BACKBONES.items()}
 
 
-def fragments(model: Peer, count: int, seed: int) -> Arrays:
+def fragments(model: ModelSpec, count: int, seed: int) -> Arrays:
     """Make features of two kinds: of the second, every other feature is greater."""
-    shape = SHAPES[model.trunk.name]
+    shape = SHAPES[model.backbone.name]
     labels = np.arange(count) % 2
     features = np.random.default_rng(seed).uniform(0, 0.5, (count, *shape)).astype(np.float32)
     features[labels == 1, ..., ::2] += 0.5
     return Arrays([features], labels, np.arange(count), 2)
 
 
-def test_every_trunk_gives_the_shape_that_heads_expect_and_learns_nothing(trunks: dict[str, Any]) -> None:
-    assert {name: trunk.output_shape[1:] for name, trunk in trunks.items()} == SHAPES
-    for name, trunk in trunks.items():
-        assert trunk.trainable_weights == []
-        assert trunk.input_shape[1:] == TRUNKS[name].mel_spec.image_shape
+def test_every_backbone_gives_the_shape_that_heads_expect_and_learns_nothing(backbones: dict[str, Any]) -> None:
+    assert {name: backbone.output_shape[1:] for name, backbone in backbones.items()} == SHAPES
+    for name, backbone in backbones.items():
+        assert backbone.trainable_weights == []
+        assert backbone.input_shape[1:] == BACKBONES[name].mel_spec.image_shape
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_are_as_many_as_its_page_says(name: str, trunks: dict[str, Any]) -> None:
-    model = peer(name)
-    trunk = trunks[model.trunk.name]
-    network = joined(trunk, model.head_for(SHAPES[model.trunk.name], 5, model.settings()))
+def test_parameters_are_as_many_as_its_page_says(name: str, backbones: dict[str, Any]) -> None:
+    model = find_model(name)
+    backbone = backbones[model.backbone.name]
+    network = joined(backbone, model.head_for(SHAPES[model.backbone.name], 5, model.settings()))
     trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
     assert (network.count_params(), trained) == PARAMETERS[name]
 
 
 def test_every_model_that_gradients_train_has_its_parameters_counted() -> None:
-    assert PARAMETERS.keys() == PEERS.keys() - {"adaboost"}
-    assert next(iter(PEERS)) == PAPER
+    assert PARAMETERS.keys() == MODELS.keys() - {"adaboost"}
+    assert next(iter(MODELS)) == PAPER
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_it_learns_what_can_be_learned_and_is_the_same_when_loaded(name: str, tmp_path: Path) -> None:
-    model = peer(name)
+    model = find_model(name)
     settings = model.settings(epochs=8, batch=4, patience=0, dropout=0.0, learning_rate=3e-3)
     train, val = fragments(model, 24, seed=1), fragments(model, 16, seed=2)
-    head, history = learn(model, train, val, settings, shape=SHAPES[model.trunk.name])
+    head, history = learn(model, train, val, settings, shape=SHAPES[model.backbone.name])
     assert history["epochs"][history["best_epoch"] - 1]["val_accuracy"] >= 0.85
     (features, _) = next(iter(val.batches(16)))
     probabilities = head(features).numpy()
@@ -106,23 +106,23 @@ def test_it_learns_what_can_be_learned_and_is_the_same_when_loaded(name: str, tm
 
 @pytest.mark.parametrize("name", ["crnn", "cnn-lstm"])
 def test_loops_that_are_written_out_answer_alike(name: str) -> None:
-    model = peer(name)
-    head = model.head_for(SHAPES[model.trunk.name], 3, model.settings())
-    features = np.random.default_rng(4).random((2, *SHAPES[model.trunk.name]), np.float32)
+    model = find_model(name)
+    head = model.head_for(SHAPES[model.backbone.name], 3, model.settings())
+    features = np.random.default_rng(4).random((2, *SHAPES[model.backbone.name]), np.float32)
     straight = without_loops(head)
     assert all(layer.unroll for layer in straight.layers if isinstance(layer, keras.layers.LSTM | keras.layers.GRU))
     np.testing.assert_allclose(straight(features), head(features), atol=1e-6)
 
 
 def test_a_head_without_loops_is_left_as_it_is() -> None:
-    head = peer("cnn").head_for(SHAPES["levels"], 3, peer("cnn").settings())
+    head = find_model("cnn").head_for(SHAPES["levels"], 3, find_model("cnn").settings())
     assert without_loops(head) is head
 
 
 def test_every_model_says_what_it_is_and_which_files_it_comes_in() -> None:
-    for name, model in PEERS.items():
+    for name, model in MODELS.items():
         assert model.name == name
         assert model.after
         assert model.summary
         assert 0 < len(model.precisions) == len(set(model.precisions) & CLASSIFIER_FILES.keys())
-        assert not model.option_of or model.option_of in PEERS
+        assert not model.option_of or model.option_of in MODELS

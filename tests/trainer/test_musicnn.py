@@ -1,4 +1,4 @@
-"""The trunk against the same network computed another way, its input against librosa, and on the phone."""
+"""The backbone against the same network computed another way, its input against librosa, and on the phone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def uneven() -> Tensors:
 
 
 @pytest.fixture(scope="module")
-def trunk(uneven: Tensors, tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
+def backbone(uneven: Tensors, tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
     path = tmp_path_factory.mktemp("weights") / "uneven.npz"
     np.savez(path, **uneven)
     with pytest.MonkeyPatch.context() as patch:
@@ -106,9 +106,9 @@ def heard(images: np.ndarray, windows: slice) -> np.ndarray:
 
 
 def test_features_are_the_networks_computed_another_way(
-    trunk: keras.Model, uneven: Tensors, images: np.ndarray
+    backbone: keras.Model, uneven: Tensors, images: np.ndarray
 ) -> None:
-    features = trunk(images).numpy()
+    features = backbone(images).numpy()
     assert features.shape == (2, WINDOWS, FEATURES) == (2, 10, 512)
     assert features.dtype == np.float32
     expected = recomputed(heard(images, slice(9, 11)), uneven)  # the last of one fragment, the first of the next
@@ -123,8 +123,8 @@ def test_with_musicnns_own_weights_too_and_float16_can_keep_the_features(images:
             raise
         pytest.skip(f"musicnn's own weights are not tested: {error}")
     assert path is not None
-    trunk = musicnn(path)
-    features = trunk(images[:1]).numpy()
+    backbone = musicnn(path)
+    features = backbone(images[:1]).numpy()
     expected = recomputed(heard(images, slice(4, 5)), read_tensors(path))
     np.testing.assert_allclose(features[0, 4:5], expected, rtol=1e-3, atol=2e-3)
     assert np.abs(features.astype(np.float16) - features).max() < 0.1
@@ -141,14 +141,14 @@ def test_the_input_is_musicnns_log_mel_at_the_reference_level(sound: np.ndarray)
     assert difference.mean() < 0.009
 
 
-def test_a_fragments_features_do_not_depend_on_its_neighbours(trunk: keras.Model, images: np.ndarray) -> None:
-    np.testing.assert_allclose(trunk(images[1:]), trunk(images)[1:], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(trunk(images[:1].astype(np.float32)), trunk(images)[:1], rtol=1e-4, atol=1e-4)
+def test_a_fragments_features_do_not_depend_on_its_neighbours(backbone: keras.Model, images: np.ndarray) -> None:
+    np.testing.assert_allclose(backbone(images[1:]), backbone(images)[1:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(backbone(images[:1].astype(np.float32)), backbone(images)[:1], rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_in_it_learns(trunk: keras.Model) -> None:
-    assert trunk.count_params() == 101_360
-    assert trunk.trainable_weights == []
+def test_nothing_in_it_learns(backbone: keras.Model) -> None:
+    assert backbone.count_params() == 101_360
+    assert backbone.trainable_weights == []
 
 
 def test_a_file_of_other_weights_is_refused(uneven: Tensors, tmp_path: Path) -> None:
@@ -157,15 +157,15 @@ def test_a_file_of_other_weights_is_refused(uneven: Tensors, tmp_path: Path) -> 
         musicnn(tmp_path / "uneven.npz")
 
 
-def test_images_of_another_shape_are_refused(trunk: keras.Model) -> None:
+def test_images_of_another_shape_are_refused(backbone: keras.Model) -> None:
     with pytest.raises(ValueError, match=r"expected shape=\(None, 96, 1876, 3\)"):
-        trunk(np.zeros((1, 300, 300, 3), np.uint8))
+        backbone(np.zeros((1, 300, 300, 3), np.uint8))
 
 
-def test_with_a_head_it_answers_on_the_phone_as_here(trunk: keras.Model, images: np.ndarray, tmp_path: Path) -> None:
+def test_with_a_head_it_answers_on_the_phone_as_here(backbone: keras.Model, images: np.ndarray, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    head: Any = keras.layers.Dense(5, "softmax")(keras.ops.mean(trunk.output, axis=1) / 10)
-    model = keras.Model(trunk.input, head)
+    head: Any = keras.layers.Dense(5, "softmax")(keras.ops.mean(backbone.output, axis=1) / 10)
+    model = keras.Model(backbone.input, head)
     module = tf.Module()
     module.held = [variable.value for variable in model.variables]
     image = tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image")

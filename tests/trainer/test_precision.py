@@ -9,7 +9,7 @@ from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.heads import head
 from tumbao.trainer.training import Training
-from tumbao.trainer.vgg16 import backbone
+from tumbao.trainer.vgg16 import vgg16_backbone
 
 
 def test_accuracy_in_bfloat16_differs_by_one_fragment_at_most(rng: np.random.Generator) -> None:
@@ -20,8 +20,8 @@ def test_accuracy_in_bfloat16_differs_by_one_fragment_at_most(rng: np.random.Gen
     fragments = np.stack(tones) + 0.01 * rng.standard_normal((12, spec.fragment_samples))
     images = mel_image(fragments.astype(np.float32), spec).numpy()
 
-    exact = backbone(None, "float32").predict(images, batch_size=4, verbose=0)
-    rounded = backbone(None, "mixed_bfloat16").predict(images, batch_size=4, verbose=0)
+    exact = vgg16_backbone(None, "float32").predict(images, batch_size=4, verbose=0)
+    rounded = vgg16_backbone(None, "mixed_bfloat16").predict(images, batch_size=4, verbose=0)
     assert not np.array_equal(exact, rounded)  # it did compute in another precision
 
     model = head((9, 9, 512), 3, Training(seed=0))

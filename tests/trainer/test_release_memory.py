@@ -15,7 +15,7 @@ import tensorflow as tf
 from tumbao.analysis.compare import training
 from tumbao.analysis.compare.folds import Round
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.release_memory import forget
 from tumbao.trainer.run import learn
 from tumbao.trainer.search import tuner
@@ -37,7 +37,7 @@ def records(tmp_path: Path, write_features: Callable[..., str]) -> Records:
 
 
 def train(records: Records, settings: Training = SETTINGS) -> tuple[keras.Model, dict[str, Any]]:
-    return learn(peer("vgg16-gap"), records, records, settings, shape=SHAPE)
+    return learn(find_model("vgg16-gap"), records, records, settings, shape=SHAPE)
 
 
 def test_nothing_is_left_of_a_head_and_of_its_optimizer(records: Records) -> None:
@@ -80,7 +80,7 @@ def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> No
     features = labels[:, None, None, None] + np.zeros((6, *SHAPE), np.float16)
     thirds = [np.array(rows) for rows in ([0, 1], [2, 3], [4, 5])]
     divisions = [Round(fold, *thirds[fold:], *thirds[:fold]) for fold in range(3)]
-    found = training.out_of_sample(peer("vgg16-gap"), SETTINGS, library, [features], divisions, None)  # type: ignore[arg-type]
+    found = training.out_of_sample(find_model("vgg16-gap"), SETTINGS, library, [features], divisions, None)  # type: ignore[arg-type]
     assert np.isfinite(found).all()
     assert len(heads) == 3
     assert sum(values(head.variables) for head, _ in heads) == 0

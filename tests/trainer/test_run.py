@@ -14,7 +14,7 @@ import pytest
 from tumbao.components.ingest import progress
 from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
 from tumbao.trainer.fit import KeepBest, fit
-from tumbao.trainer.models.registry import PAPER, peer
+from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.run import HEAD_FILE, learn
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import last_block_tensors
@@ -35,7 +35,7 @@ def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[.
 
 
 def trained_with(records: Splits, resume: str = "", **settings: Any) -> Trained:
-    return learn(peer(PAPER), *records, dataclasses.replace(TRAINING, **settings), shape=SHAPE, resume=resume)
+    return learn(find_model(PAPER), *records, dataclasses.replace(TRAINING, **settings), shape=SHAPE, resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +165,9 @@ def test_mixed_fragments_have_the_weights_of_their_genres_in_proportion() -> Non
 def test_the_last_block_learns_only_when_it_is_tuned(tmp_path: Path, write_features: Callable[..., str]) -> None:
     shape = (18, 18, 512)
     records = Records([write_features(tmp_path / "data.gz", [0, 1, 0, 1], shape)], shape, 2)
-    model = peer("vgg16-gap")
+    model = find_model("vgg16-gap")
     settings = model.settings(epochs=1, fine_tune=1, batch=4, patience=0)
-    assert model.trunk_for(settings).name == "vgg16-block4"
+    assert model.backbone_for(settings).name == "vgg16-block4"
     heard: list[Any] = []
     head = model.head_for(shape, 2, settings)
     assert not head.get_layer("block5_conv3").trainable
@@ -179,9 +179,9 @@ def test_the_last_block_learns_only_when_it_is_tuned(tmp_path: Path, write_featu
     assert moved > 0 if history["best_epoch"] == 2 else moved == 0
 
 
-def test_a_trunk_without_a_block_to_tune_is_refused() -> None:
+def test_a_backbone_without_a_block_to_tune_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no block that can be tuned\. Received: fine_tune=3 with cnn"):
-        peer("cnn").settings(fine_tune=3)
+        find_model("cnn").settings(fine_tune=3)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.training import Training
 
 
@@ -43,11 +43,11 @@ def test_settings_survive_json() -> None:
 
 
 def test_what_is_asked_goes_before_the_models_own_settings() -> None:
-    gap = peer("vgg16-gap")
+    gap = find_model("vgg16-gap")
     assert gap.settings() == Training(**gap.training)
     assert gap.settings(dropout=0.0, seed=9) == Training(**{**gap.training, "dropout": 0.0, "seed": 9})
 
 
 def test_an_unknown_model_is_refused_with_a_guess() -> None:
     with pytest.raises(ValueError, match=r"out of vgg16.*Received: 'vgg16_gap'\. Did you mean vgg16-gap\?"):
-        peer("vgg16_gap")
+        find_model("vgg16_gap")

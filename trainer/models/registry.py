@@ -6,33 +6,33 @@ import difflib
 
 from tumbao.schema.errors import UserError
 from tumbao.trainer.models.adaboost import ADABOOST
-from tumbao.trainer.models.musicnn_models import CNN_LSTM, MUSICNN_PEER
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.musicnn_models import CNN_LSTM, MUSICNN_SPEC
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.models.spectrogram_nets import CNN, CRNN, FCN, LSTM, LSTM_ATTENTION
-from tumbao.trainer.models.vgg import VGG16_AVG_PEER, VGG16_GAP_PEER, VGG16_PEER
+from tumbao.trainer.models.vgg import VGG16_AVG_SPEC, VGG16_GAP_SPEC, VGG16_SPEC
 
 _ALL = (
-    VGG16_PEER,
-    VGG16_AVG_PEER,
+    VGG16_SPEC,
+    VGG16_AVG_SPEC,
     LSTM,
     LSTM_ATTENTION,
     ADABOOST,
     *FCN,
     CNN_LSTM,
-    MUSICNN_PEER,
+    MUSICNN_SPEC,
     CNN,
-    VGG16_GAP_PEER,
+    VGG16_GAP_SPEC,
     CRNN,
 )
 
-PEERS = {one.name: one for one in _ALL}
+MODELS = {one.name: one for one in _ALL}
 """The paper's first."""
 
-PAPER = VGG16_PEER.name
+PAPER = VGG16_SPEC.name
 """The name of the paper's."""
 
 
-def peer(name: str) -> Peer:
+def find_model(name: str) -> ModelSpec:
     """Find a model.
 
     Parameters
@@ -42,7 +42,7 @@ def peer(name: str) -> Peer:
 
     Returns
     -------
-    peer : Peer
+    model_spec : ModelSpec
         The model.
 
     Raises
@@ -50,8 +50,8 @@ def peer(name: str) -> Peer:
     ValueError
         If there is none of that name.
     """
-    if name not in PEERS:
-        near = difflib.get_close_matches(name, PEERS, n=1)
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"Expected a model out of {', '.join(PEERS)}. Received: {name!r}.{guess}")
-    return PEERS[name]
+        raise UserError(f"Expected a model out of {', '.join(MODELS)}. Received: {name!r}.{guess}")
+    return MODELS[name]

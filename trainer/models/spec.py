@@ -1,4 +1,4 @@
-"""What a model is: a frozen trunk, a head that learns, and how it learns."""
+"""What a model is: a frozen backbone, a head that learns, and how it learns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tumbao.schema.errors import UserError
-from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Learn = Callable[["Fragments", "Fragments", Training], "tuple[keras.Model, dict[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Peer:
+class ModelSpec:
     """A model that the pipeline can train.
 
     Parameters
@@ -36,7 +36,7 @@ class Peer:
         Whose idea it is.
     summary : str
         What it is, in one line.
-    trunk : Trunk
+    backbone : Backbone
         The frozen half.
     head : Head
         Builds the half that learns, with weights drawn by the settings' seed.
@@ -48,20 +48,20 @@ class Peer:
         In which the TFLite files come; one that does not answer as the model does is left out.
     learn : Learn or None
         How it learns, where it is not by gradients.
-    tuned_trunk, tuned_head : Trunk and Head, or None
-        The same network divided earlier, so that the trunk's last block can be tuned; None where it cannot.
+    tuned_backbone, tuned_head : Backbone and Head, or None
+        The same network divided earlier, so that the backbone's last block can be tuned; None where it cannot.
     """
 
     name: str
     after: str
     summary: str
-    trunk: Trunk
+    backbone: Backbone
     head: Head
     option_of: str = ""
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     precisions: tuple[str, ...] = ("float16", "dynamic", "int8")
     learn: Learn | None = None
-    tuned_trunk: Trunk | None = None
+    tuned_backbone: Backbone | None = None
     tuned_head: Head | None = None
 
     def settings(self, **asked: Any) -> Training:
@@ -80,18 +80,18 @@ class Peer:
         Raises
         ------
         ValueError
-            If a value is out of its range, or the model's trunk cannot be tuned.
+            If a value is out of its range, or the model's backbone cannot be tuned.
         """
         training = Training(**{**self.training, **asked})
-        if training.fine_tune and self.tuned_trunk is None:
+        if training.fine_tune and self.tuned_backbone is None:
             raise UserError(
-                "Expected fine_tune 0 with a model whose trunk has no block that can be tuned. "
+                "Expected fine_tune 0 with a model whose backbone has no block that can be tuned. "
                 f"Received: fine_tune={training.fine_tune} with {self.name}"
             )
         return training
 
-    def trunk_for(self, training: Training) -> Trunk:
-        """Give the trunk, which is shorter where its last block is tuned.
+    def backbone_for(self, training: Training) -> Backbone:
+        """Give the backbone, which is shorter where its last block is tuned.
 
         Parameters
         ----------
@@ -100,10 +100,10 @@ class Peer:
 
         Returns
         -------
-        trunk : Trunk
+        backbone : Backbone
             What is frozen under these settings.
         """
-        return self.tuned_trunk if training.fine_tune and self.tuned_trunk else self.trunk
+        return self.tuned_backbone if training.fine_tune and self.tuned_backbone else self.backbone
 
     def head_for(self, shape: Shape, genres: int, training: Training) -> keras.Model:
         """Build the head.

@@ -1,4 +1,4 @@
-"""Models that learn from the mel frames alone, without a trunk that has learned before.
+"""Models that learn from the mel frames alone, without a backbone that has learned before.
 
 `lstm` and `lstm-attention` follow Irvin, Chartock & Hollander, who classify the ten genres of GTZAN by LSTM over the
 frames, and by attention over what the LSTM gives for each frame; the frames are here those of the mel image, 0.1 s
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tumbao.trainer.backbones import FINE_LEVELS, LEVELS
 from tumbao.trainer.heads import dense_layers, features
-from tumbao.trainer.models.spec import Head, Peer
+from tumbao.trainer.models.spec import Head, ModelSpec
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -130,49 +130,49 @@ def _crnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mode
     return _ended(inputs, keras.layers.GRU(64, name="gru")(frames), genres, training)
 
 
-LSTM = Peer(
+LSTM = ModelSpec(
     name="lstm",
     after="Irvin, Chartock & Hollander",
     summary="two layers of LSTM over the mel frames",
-    trunk=LEVELS,
+    backbone=LEVELS,
     head=_lstm,
     training=PATIENT,
     precisions=("float16", "dynamic"),
 )
-LSTM_ATTENTION = Peer(
+LSTM_ATTENTION = ModelSpec(
     name="lstm-attention",
     after="Irvin, Chartock & Hollander",
     summary="two layers of LSTM over the mel frames, attention over time",
-    trunk=LEVELS,
+    backbone=LEVELS,
     head=_lstm_attention,
     training=PATIENT,
     precisions=("float16", "dynamic"),
 )
-CNN = Peer(
+CNN = ModelSpec(
     name="cnn",
     after="Krishna et al.",
     summary="four convolutions over the mel image",
-    trunk=LEVELS,
+    backbone=LEVELS,
     head=_cnn,
     training={**PATIENT, "units": (64,)},
 )
 FCN = tuple(
-    Peer(
+    ModelSpec(
         name="fcn" if layers == 4 else f"fcn-{layers}",
         after="Choi, Fazekas & Sandler",
         summary=f"fully convolutional over fine mel frames, {layers} layers",
-        trunk=FINE_LEVELS,
+        backbone=FINE_LEVELS,
         head=_fcn(layers),
         option_of="" if layers == 4 else "fcn",
         training=PATIENT,
     )
     for layers in (4, 3, 5, 6, 7)
 )
-CRNN = Peer(
+CRNN = ModelSpec(
     name="crnn",
     after="Tumbao, after Choi et al.",
     summary="three convolutions over fine mel frames and a GRU",
-    trunk=FINE_LEVELS,
+    backbone=FINE_LEVELS,
     head=_crnn,
     training=PATIENT,
 )

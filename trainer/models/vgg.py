@@ -1,9 +1,9 @@
-"""Models on VGG-16, a trunk that learned from photographs (Simonyan & Zisserman 2015), frozen.
+"""Models on VGG-16, a backbone that learned from photographs (Simonyan & Zisserman 2015), frozen.
 
 `vgg16` is the paper's network: 35,982,021 parameters, 21,267,333 of them trained. `vgg16-avg` is the same with average
-pooling in the trunk, which Ghosal & Kolekar remark does better on spectrograms; they say it of a network of their own.
+pooling in the backbone, which according to Ghosal & Kolekar does better on spectrograms, in a network of their own.
 `vgg16-gap` is ours: each of the 512 feature maps is averaged over the image, so that its head has 33,157 parameters.
-With `fine_tune` the trunk ends after its fourth block, and the fifth (7,079,424 parameters) is part of the head.
+With `fine_tune` the backbone ends after its fourth block, and the fifth (7,079,424 parameters) is part of the head.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tumbao.trainer.backbones import VGG16, VGG16_AVG, VGG16_BLOCK4
 from tumbao.trainer.heads import dense_layers, features, head
-from tumbao.trainer.models.spec import Head, Peer
+from tumbao.trainer.models.spec import Head, ModelSpec
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -47,29 +47,29 @@ def _tuned(top: Head) -> Head:
     return build
 
 
-VGG16_PEER = Peer(
+VGG16_SPEC = ModelSpec(
     name="vgg16",
     after="Abondano & Salazar",
     summary="the paper's: VGG-16 as ImageNet left it, dense layers of 512 and 64",
-    trunk=VGG16,
+    backbone=VGG16,
     head=head,
-    tuned_trunk=VGG16_BLOCK4,
+    tuned_backbone=VGG16_BLOCK4,
     tuned_head=_tuned(head),
 )
-VGG16_AVG_PEER = Peer(
+VGG16_AVG_SPEC = ModelSpec(
     name="vgg16-avg",
     after="Ghosal & Kolekar's remark on pooling",
     summary="the paper's, with average pooling in place of max pooling",
-    trunk=VGG16_AVG,
+    backbone=VGG16_AVG,
     head=head,
 )
-VGG16_GAP_PEER = Peer(
+VGG16_GAP_SPEC = ModelSpec(
     name="vgg16-gap",
     after="Tumbao",
     summary="VGG-16, its feature maps averaged, and a small dense layer",
-    trunk=VGG16,
+    backbone=VGG16,
     head=_averaged,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3},
-    tuned_trunk=VGG16_BLOCK4,
+    tuned_backbone=VGG16_BLOCK4,
     tuned_head=_tuned(_averaged),
 )

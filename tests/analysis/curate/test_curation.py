@@ -25,8 +25,8 @@ from tumbao.components.ingest.rendered_library import Library
 from tumbao.components.ingest.song_list import read_manifest
 from tumbao.trainer.backbones import LEVELS
 from tumbao.trainer.dataset import Fragments
-from tumbao.trainer.models.registry import peer
-from tumbao.trainer.models.spec import Peer
+from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
 GENRES = ("bachata", "cumbia", "merengue", "salsa", "vallenato")
@@ -49,7 +49,9 @@ def remember(train: Fragments, val: Fragments, training: Training) -> tuple[Any,
     return Head(), {}
 
 
-BY_HEART = Peer(name="by heart", after="", summary="", trunk=LEVELS, head=peer("vgg16-gap").head, learn=remember)
+BY_HEART = ModelSpec(
+    name="by heart", after="", summary="", backbone=LEVELS, head=find_model("vgg16-gap").head, learn=remember
+)
 
 
 def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> Library:

@@ -16,7 +16,7 @@ from tumbao.components.ingest.library import scan
 from tumbao.components.ingest.record_reader import decode_image
 from tumbao.components.ingest.rendered_library import Library, draw
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.backbones import Trunk
+from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
 
 GENRES = ("cumbia", "salsa")
@@ -79,11 +79,11 @@ def test_features_are_computed_once_and_follow_what_they_depend_on(
     drawn: tuple[Library, Path], small_spec: MelSpec, tmp_path: Path
 ) -> None:
     library, _ = drawn
-    trunk = Trunk("levels", small_spec, lambda weights, policy: levels(small_spec))
+    backbone = Backbone("levels", small_spec, lambda weights, policy: levels(small_spec))
     heard: list[tuple[str, int, int]] = []
 
     def compute(**others: object) -> tuple[np.ndarray, str]:
-        return features(library, trunk, None, "float32", tmp_path, **{"code": "1", **others})  # type: ignore[arg-type]
+        return features(library, backbone, None, "float32", tmp_path, **{"code": "1", **others})  # type: ignore[arg-type]
 
     with progress.listen(lambda *step: heard.append(step)):
         found, key = compute()

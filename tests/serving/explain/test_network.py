@@ -14,7 +14,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.network import load, opened
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
-from tumbao.trainer.models.registry import peer
+from tumbao.trainer.models.registry import find_model
 
 
 def pushed_answer(folder: Path, images: np.ndarray) -> np.ndarray:
@@ -37,12 +37,12 @@ def test_other_models_answer_the_same(name: str, push: Callable[..., Path], rng:
     """One with arithmetic of its own, one with a layer of ours."""
     from tumbao.trainer.model import joined, without_loops
 
-    model, settings = peer(name), peer(name).settings()
-    trunk = model.trunk.build(None, "float32")
-    head = model.head_for(trunk.output_shape[1:], 3, settings)
+    model, settings = find_model(name), find_model(name).settings()
+    backbone = model.backbone.build(None, "float32")
+    head = model.head_for(backbone.output_shape[1:], 3, settings)
     head.set_weights([rng.uniform(0, 0.1, weight.shape).astype(weight.dtype) for weight in head.get_weights()])
-    spec = model.trunk.mel_spec
-    folder = push(joined(trunk, without_loops(head)), spec)
+    spec = model.backbone.mel_spec
+    folder = push(joined(backbone, without_loops(head)), spec)
     images = rng.integers(0, 256, (2, *spec.image_shape), np.uint8)
     answer = load(folder).model(images.astype(np.float32)).numpy()
     np.testing.assert_allclose(answer, pushed_answer(folder, images), atol=1e-5)
@@ -52,10 +52,10 @@ def test_other_models_answer_the_same(name: str, push: Callable[..., Path], rng:
 def test_a_head_is_found_where_other_layers_are_listed_before_it(rng: np.random.Generator) -> None:
     from tumbao.trainer.model import joined
 
-    taggers = peer("musicnn")
-    trunk = taggers.trunk.build(None, "float32")
-    model = joined(trunk, taggers.head_for(trunk.output_shape[1:], 3, taggers.settings()))
-    images = rng.integers(0, 256, (1, *taggers.trunk.mel_spec.image_shape)).astype(np.float32)
+    taggers = find_model("musicnn")
+    backbone = taggers.backbone.build(None, "float32")
+    model = joined(backbone, taggers.head_for(backbone.output_shape[1:], 3, taggers.settings()))
+    images = rng.integers(0, 256, (1, *taggers.backbone.mel_spec.image_shape)).astype(np.float32)
     scores = opened(model).scores(images)
     assert scores.numpy().max() > 0
     np.testing.assert_allclose(tf.nn.softmax(scores), model(images), atol=1e-5)
