@@ -397,9 +397,9 @@ def stages(song: str) -> dict[str, float]:
 
     from tumbao.components.ingest import mel, records, song_cache
     from tumbao.components.ingest.audio_file import open_audio
-    from tumbao.components.ingest.decoders import Part
+    from tumbao.components.ingest.decoders import AudioSegment
     from tumbao.components.ingest.fingerprint import fingerprint
-    from tumbao.components.ingest.waveform import Sound
+    from tumbao.components.ingest.waveform import AudioStream
     from tumbao.schema.mel_spec import MelSpec
 
     spec = MelSpec()
@@ -420,7 +420,7 @@ def stages(song: str) -> dict[str, float]:
         for _ in file.blocks():
             pass
     with timed("sound"):
-        samples = np.concatenate(list(Sound(song, spec.sample_rate_hz)))
+        samples = np.concatenate(list(AudioStream(song, spec.sample_rate_hz)))
     times["resample"] = times.pop("sound") - times["decode"]
     fragments = samples[: count * spec.fragment_samples].reshape(count, 1, -1)
     with timed("mel"):
@@ -432,7 +432,7 @@ def stages(song: str) -> dict[str, float]:
         images = [records.to_png(image, palette) for image in levels]
     with tempfile.TemporaryDirectory() as folder, timed("write"):
         cache = song_cache.SongCache(folder)
-        path = cache.path(Part(song), "0" * 64)
+        path = cache.path(AudioSegment(song), "0" * 64)
         with cache.writing(path) as drawn:
             for index, png in enumerate(images):
                 song_cache.add_image(drawn, index, png)

@@ -15,11 +15,11 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.paths import Place
 from tumbao.components.ingest.worker_pool import WorkerStartError
 from tumbao.pipeline.counts import Tally
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import error_stream
 from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import main_genres
@@ -111,7 +111,7 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
         If a song, a list or the model is not there, or the file of answers is none (nothing was classified).
     """
     audio = find_audio_files(asked.songs)
-    watch = Watch(console)
+    watch = ProgressDisplay(console)
     with _native_noise_silenced(console):
         info = ModelInfo.read(find_assets(asked.model))
         tally = Tally(info.genres)
@@ -137,7 +137,9 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
     return 1 if tally.rejected or tally.untagged else 0
 
 
-def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally, watch: Watch, out: TextIO) -> None:
+def _classify(
+    asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally, watch: ProgressDisplay, out: TextIO
+) -> None:
     model = identity(find_assets(asked.model))
     with contextlib.ExitStack() as stack:
         tagger = stack.enter_context(Tagger(asked.overwrite_genre)) if asked.write_tags else None
@@ -158,7 +160,7 @@ def _classify(asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally
             tally.add(answer)
 
 
-def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch: Watch) -> list[Song]:
+def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch: ProgressDisplay) -> list[Song]:
     """Count the answers that are there already."""
     left: list[Song] = []
     for song in songs:
@@ -173,7 +175,7 @@ def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch
 
 
 def _tag_kept(
-    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, watch: Watch
+    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, watch: ProgressDisplay
 ) -> None:
     """Tag what was classified in an earlier run, without decoding it once more."""
     again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
@@ -181,7 +183,7 @@ def _tag_kept(
 
     shown = dict(zip(info.genres, main_genres(info.genres), strict=True))
 
-    def tag(part: Part) -> Tagging:
+    def tag(part: AudioSegment) -> Tagging:
         return write_tag(tagger, part, shown[tally.briefs[part].genre])
 
     with watch:
@@ -191,7 +193,7 @@ def _tag_kept(
             watch("tag", done, len(parts))
 
 
-def _shown(watch: Watch, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
+def _shown(watch: ProgressDisplay, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
     """Show progress, and take it away while an answer is written to the same terminal."""
     if total < 2:
         yield from found
@@ -221,7 +223,7 @@ def _stream_writer(asked: Asked, info: ModelInfo, model: str, out: TextIO) -> Ca
     return write
 
 
-def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: Watch) -> None:
+def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: ProgressDisplay) -> None:
     songs = [
         (part.path, brief.genre, brief.seconds) for part, brief in tally.briefs.items() if brief.genre and is_file(part)
     ]

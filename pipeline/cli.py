@@ -599,9 +599,9 @@ def inspect(
     _hush()
     from tumbao.analysis.inspect.run import run_inspect
     from tumbao.components.ingest import progress
-    from tumbao.pipeline.progress_display import Watch
+    from tumbao.pipeline.progress_display import ProgressDisplay
 
-    with Watch(_console()) as watch, progress.listen(watch):
+    with ProgressDisplay(_console()) as watch, progress.listen(watch):
         code = run_inspect(library, out, _names(genres), layout.value, lambda line: watch.say(escape(line)))
     raise typer.Exit(code)
 
@@ -997,10 +997,10 @@ def fetch(
     """
     from tumbao.datasets.fetch.rate_limits import Manners
     from tumbao.datasets.fetch.run import run_fetch
-    from tumbao.pipeline.progress_display import Watch
+    from tumbao.pipeline.progress_display import ProgressDisplay
 
     manners = Manners(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
-    with Watch(_console()) as watch:
+    with ProgressDisplay(_console()) as watch:
         code = run_fetch(urls, out, watch.console, watch, manners)
     raise typer.Exit(code)
 
@@ -1020,9 +1020,9 @@ def demo_library(
 def _compose(out: Path, songs_per_genre: int, seed: int) -> None:
     _require_pipeline()
     from tumbao.datasets.demo.library import make_library
-    from tumbao.pipeline.progress_display import Watch
+    from tumbao.pipeline.progress_display import ProgressDisplay
 
-    with Watch(_console()) as watch:
+    with ProgressDisplay(_console()) as watch:
         songs = make_library(
             out, songs_per_genre, seed, progress=lambda done, total, name: watch("compose", done, total)
         )

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from tumbao.analysis.compare.cost import ModelCost, cost
 from tumbao.analysis.compare.findings import find
-from tumbao.analysis.compare.folds import Round, cross_validation, one_split
+from tumbao.analysis.compare.folds import Fold, cross_validation, one_split
 from tumbao.analysis.compare.page import PAGE, write_comparison
 from tumbao.analysis.compare.summary import outcome
 from tumbao.analysis.compare.training import learn_and_answer
@@ -24,7 +24,7 @@ from tumbao.analysis.compare.trial import Trial
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import Place
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
 from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -139,7 +139,7 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
         raise UserError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
     trials: list[Trial] = []
     failures: dict[str, str] = {}
-    with Watch(noise) as watch, progress.listen(watch):
+    with ProgressDisplay(noise) as watch, progress.listen(watch):
         prepared = Preparation(asked.data, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
         watch.say(f"{len(models)} models, {asked.seeds} seeds, split by {' and by '.join(asked.protocols)}")
         for name, (model, settings) in models.items():
@@ -159,7 +159,12 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
 
 
 def _trials(
-    asked: Comparison, name: str, model: ModelSpec, settings: dict[str, Any], prepared: Preparation, watch: Watch
+    asked: Comparison,
+    name: str,
+    model: ModelSpec,
+    settings: dict[str, Any],
+    prepared: Preparation,
+    watch: ProgressDisplay,
 ) -> Iterator[Trial]:
     """Train a model under every protocol, on every fold, with every seed; all or, if one fails, nothing."""
     code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
@@ -177,7 +182,7 @@ def _trials(
 
 def _rounds(
     asked: Comparison, protocol: str, model: ModelSpec, training: Training, prepared: Preparation
-) -> Sequence[Round]:
+) -> Sequence[Fold]:
     library = prepared.library(model.backbone_for(training).mel_spec)
     if asked.folds:
         return cross_validation(library, protocol, asked.folds, asked.seed)
@@ -188,11 +193,11 @@ def _trial(
     asked: Comparison,
     name: str,
     protocol: str,
-    division: Round,
+    division: Fold,
     model: ModelSpec,
     training: Training,
     prepared: Preparation,
-    watch: Watch,
+    watch: ProgressDisplay,
     price: functools.partial[ModelCost],
     code: str,
 ) -> Trial:

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
 from tumbao.components.ingest.paths import Address, place
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.schema.mel_spec import MelSpec
@@ -43,7 +43,7 @@ class Configured:
 
 
 def configure(
-    order: Order, workspace: str, push_to: str, say: Callable[[str], None], memory: LookMemory | None = None
+    order: Order, workspace: str, push_to: str, say: Callable[[str], None], memory: ScanCache | None = None
 ) -> Configured:
     """Look through the songs, split them and find the weights.
 
@@ -57,7 +57,7 @@ def configure(
         Where blessed models are pushed.
     say : callable
         Told what is found, with rich's markup.
-    memory : LookMemory, optional
+    memory : ScanCache, optional
         Knows the files that have not changed since the last look.
 
     Returns
@@ -125,7 +125,7 @@ def _model(order: Order) -> tuple[ModelSpec, Training]:
         raise UsageError(str(error)) from error
 
 
-def _songs(order: Order, spec: MelSpec, memory: LookMemory | None) -> tuple[Catalog, tuple[str, ...]]:
+def _songs(order: Order, spec: MelSpec, memory: ScanCache | None) -> tuple[Catalog, tuple[str, ...]]:
     asked = (place(order.data), order.genres, spec, order.layout)
     if order.min_songs is None:
         return scan(*asked, memory=memory, growing=order.growing), order.genres

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterator, Sequence
 
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.serving.classify.answers import Answer
 from tumbao.serving.classify.results_file import Brief
 from tumbao.serving.classify.tags import Outcome
@@ -24,12 +24,12 @@ class Tally:
 
     Attributes
     ----------
-    briefs : dict of Part to Brief
+    briefs : dict of AudioSegment to Brief
         What is known of each song so far.
     """
 
     def __init__(self, genres: Sequence[str]) -> None:
-        self.briefs: dict[Part, Brief] = {}
+        self.briefs: dict[AudioSegment, Brief] = {}
         self._genres = genres
         self._fresh_seconds = 0.0
 

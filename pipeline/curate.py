@@ -23,7 +23,7 @@ from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import is_synthetic
 from tumbao.components.ingest.paths import Place
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
 from tumbao.trainer.models.registry import find_model
 
@@ -92,7 +92,7 @@ def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
     model = find_model(asked.model)
     training = model.settings(seed=asked.seed)
     backbone = model.backbone_for(training)
-    with Watch(noise) as watch, progress.listen(watch):
+    with ProgressDisplay(noise) as watch, progress.listen(watch):
         prepared = Preparation(asked.library, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
         library = prepared.library(backbone.mel_spec)
         divisions = cross_validation(library, "song", asked.folds, asked.seed)

@@ -13,7 +13,7 @@ from tumbao.analysis.drift.render import value_of
 from tumbao.analysis.drift.run import PAGE, Outcome, run_drift
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import Place
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.reference import find_training
 
 ALIKE, NOTHING_MEASURED, DRIFT = 0, 1, 3
@@ -48,7 +48,7 @@ def drift(workspace: Path, library: Place, out: Path, layout: str, noise: Consol
     ValueError
         If there is no training data, or the library makes no sense.
     """
-    with Watch(noise) as watch, progress.listen(watch):
+    with ProgressDisplay(noise) as watch, progress.listen(watch):
         training = find_training(workspace)
         label = " (synthetic library)" if training.synthetic else ""
         watch.say(f"Training data: {escape(training.library)}{label}, run {escape(training.run)}")

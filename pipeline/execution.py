@@ -24,7 +24,7 @@ from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.verdict import verdict
 from tumbao.components.ingest import frozen_test_set
 from tumbao.components.ingest.paths import place
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.model_card.provenance import versions
 from tumbao.pipeline import collect
 from tumbao.pipeline.cache_paths import song_cache
@@ -37,14 +37,14 @@ from tumbao.schema.errors import UserError, describe, is_disk_full
 
 if TYPE_CHECKING:
     from tumbao.pipeline.local_runner import LocalRun
-    from tumbao.pipeline.progress_display import Watch
+    from tumbao.pipeline.progress_display import ProgressDisplay
     from tumbao.pipeline.runs import RunRecord
 
 
 class _ComponentLines(logging.Handler):
     """Says which component TFX's local runner is at; the runner has no hook but its log."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: ProgressDisplay) -> None:
         super().__init__()
         self._watch = watch
         self._began = 0.0
@@ -57,7 +57,7 @@ class _ComponentLines(logging.Handler):
             self._watch.say(f"  [dim]done in {time.monotonic() - self._began:.1f} s[/dim]")
 
 
-def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> RunRecord:
+def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: ProgressDisplay) -> RunRecord:
     """Run the graph and write the report, also when a component fails.
 
     Parameters
@@ -68,7 +68,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
         What is known of the run so far.
     folder : Path
         The run's folder.
-    watch : Watch
+    watch : ProgressDisplay
         The terminal.
 
     Returns
@@ -85,7 +85,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: Watch) -> R
     """
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
-    memory = LookMemory(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
+    memory = ScanCache(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
     tests = frozen_test_set.kept(workspace / "catalogs")
     configured = configure(asked, str(workspace), _absolute(asked.push_to), watch.say, memory)
     if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.kept(workspace / "catalogs")):
@@ -211,7 +211,9 @@ class _Runner(tfx.orchestration.LocalDagRunner):
         super().run_with_ir(pipeline, run_options)
 
 
-def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspace: Path, watch: Watch) -> str | None:
+def _run(
+    pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspace: Path, watch: ProgressDisplay
+) -> str | None:
     """Run the graph; give the message of what ended it, None where it came to its end."""
     handler = _ComponentLines(watch)
     logger = absl_logging.get_absl_logger()

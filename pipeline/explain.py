@@ -18,7 +18,7 @@ from tumbao.components.ingest.paths import Place
 from tumbao.components.ingest.record_reader import decode_image
 from tumbao.datasets.demo import instruments
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import find_genre, unknown_genre
 from tumbao.schema.genres import GENRES
@@ -122,7 +122,7 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
     network = load(asked.model)
     genres = _indices(network, asked.genres)
     try:
-        with Watch(noise) as watch, progress.listen(watch):
+        with ProgressDisplay(noise) as watch, progress.listen(watch):
             sections, unread = _sections(asked, network, genres, watch)
     except KeyboardInterrupt:
         noise.print("Interrupted: no page was written. What was drawn of a library is kept.", soft_wrap=True)
@@ -133,7 +133,7 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
 
 
 def _sections(
-    asked: Asked, network: Network, genres: Sequence[int], watch: Watch
+    asked: Asked, network: Network, genres: Sequence[int], watch: ProgressDisplay
 ) -> tuple[list[Markup], list[tuple[str, str]]]:
     """Make the parts of the page; give them, and the songs that are not explained, with what is the matter."""
     prepared = None
@@ -164,7 +164,9 @@ def _indices(network: Network, names: Sequence[str]) -> list[int]:
     return [network.genres.index(name) for name in chosen]
 
 
-def _explained(asked: Asked, network: Network, watch: Watch) -> tuple[list[tuple[Why, str]], list[tuple[str, str]]]:
+def _explained(
+    asked: Asked, network: Network, watch: ProgressDisplay
+) -> tuple[list[tuple[Why, str]], list[tuple[str, str]]]:
     """Explain songs; give those with their paths, and the names of the others with what is the matter."""
     songs = find_audio_files(asked.songs).songs if asked.songs else ()
     explained, unread = [], []

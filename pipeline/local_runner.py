@@ -15,7 +15,7 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import place
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import Order, UsageError
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.redirect_output import noise_to
 from tumbao.schema.errors import describe
 
@@ -104,7 +104,7 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
 def _recorded(asked: LocalRun, record: runs.RunRecord, folder: Path, console: Console) -> tuple[int, runs.RunRecord]:
     name = record.run
     begin = time.monotonic()
-    with noise_to(folder / runs.LOG_FILE, console) as quiet, Watch(quiet) as watch, progress.listen(watch):
+    with noise_to(folder / runs.LOG_FILE, console) as quiet, ProgressDisplay(quiet) as watch, progress.listen(watch):
         watch.say(
             f"Run {name}: {escape(str(asked.data))} → {escape(str(asked.workspace))}  (log: {folder.name}/log.txt)"
         )

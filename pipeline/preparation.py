@@ -12,9 +12,9 @@ from tumbao.analysis.compare.features import features
 from tumbao.components.ingest.library import Catalog, scan
 from tumbao.components.ingest.paths import Place
 from tumbao.components.ingest.rendered_library import Library, draw
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline.cache_paths import song_cache
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbones import Backbone
@@ -38,7 +38,7 @@ class Preparation:
         One of `layouts.LAYOUTS`.
     weights : str
         File of backbones' weights, `random`, or empty to look for them.
-    watch : Watch
+    watch : ProgressDisplay
         The terminal.
     """
 
@@ -47,7 +47,7 @@ class Preparation:
     genres: tuple[str, ...]
     layout: str
     weights: str
-    watch: Watch
+    watch: ProgressDisplay
 
     def __post_init__(self) -> None:
         self.policy: Policy
@@ -57,7 +57,7 @@ class Preparation:
         self._weights: dict[str, WeightsFile] = {}
         self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
         self._codes: dict[tuple[str, ...], str] = {}
-        memory = LookMemory(self.workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
+        memory = ScanCache(self.workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
         self.workspace.mkdir(parents=True, exist_ok=True)
         self.catalog: Catalog = scan(self.data, self.genres, MelSpec(), self.layout, memory=memory)
         found, rejected = self.catalog.found, len(self.catalog.rejected)

@@ -11,7 +11,7 @@ PLAIN_SECONDS = 10.0
 """Where there is no terminal, a step writes a line this often, and one when it is done."""
 
 
-class Watch:
+class ProgressDisplay:
     """Writes the progress of steps to a console: bars on a terminal, plain lines elsewhere.
 
     Parameters
@@ -38,7 +38,7 @@ class Watch:
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProgressDisplay:
         """Show the bars."""
         self._bars.start()
         return self

@@ -19,7 +19,7 @@ from rich.text import Text
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline.config import Order
 from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.settled import Settled, settle
@@ -85,7 +85,7 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _memory(workspace: str) -> Iterator[LookMemory]:
+def _memory(workspace: str) -> Iterator[ScanCache]:
     """Give what the last run knew of the library's files, and keep what is known now, however the look ends.
 
     A database works on a disk of its own only, so a copy is worked with.
@@ -96,7 +96,7 @@ def _memory(workspace: str) -> Iterator[LookMemory]:
         if fileio.exists(kept):
             fileio.copy(kept, str(file))
         try:
-            yield LookMemory(file, source_digest("tumbao.components.ingest.decoders"))
+            yield ScanCache(file, source_digest("tumbao.components.ingest.decoders"))
         finally:
             if file.exists():
                 _copy_whole(str(file), kept)

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tumbao.serving.flatbuffer import pack, unpack
 
 
-def with_integers(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
+def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
     """Quantize an image model; TensorFlow has to be imported before, or the quantizer misses a part of NumPy.
 
     Parameters

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
-from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
+from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary, read
 from tumbao.components.ingest.paths import Place, place
 from tumbao.schema.errors import UserError
 from tumbao.serving.calibration import temper
@@ -239,14 +239,14 @@ class Classifier:
         """
         return self.answer(path, read(path, self.info.mel))
 
-    def answer(self, path: str | Place, items: Iterable[Fragment | Ending]) -> SongPrediction:
+    def answer(self, path: str | Place, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
         """Answer for one song that is decoded elsewhere.
 
         Parameters
         ----------
         path : str or Place
             Where the song comes from.
-        items : iterable of Fragment and Ending
+        items : iterable of Fragment and SongSummary
             The song, as `fragments.read` gives it.
 
         Returns

@@ -20,7 +20,7 @@ import numpy as np
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.flatbuffer import with_named_tensors
-from tumbao.serving.int8_quantize import with_integers
+from tumbao.serving.int8_quantize import int8_quantize
 from tumbao.serving.merge_tflite import join
 from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE, PREFERENCE, preferred
 
@@ -176,7 +176,7 @@ def _work(job: dict[str, object]) -> None:
                     converter.target_spec.supported_types = [tf.float16]
                 content = converter.convert()
                 if precision == "int8":
-                    content = with_integers(content, np.load(str(job["calibration"]), mmap_mode="r"), _tick)
+                    content = int8_quantize(content, np.load(str(job["calibration"]), mmap_mode="r"), _tick)
                 name = CLASSIFIER_FILES[precision]
             (folder / name).write_bytes(with_named_tensors(content))
             _tick()

@@ -129,7 +129,7 @@ def random_tensors(seed: int = RANDOM_SEED) -> Tensors:
 def ensure_musicnn(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
     """Find musicnn's weights, downloading them once if need be.
 
-    Looked for in this order: the explicit file, Tumbao's cache, the package index (29 MB, of which 0.4 are kept).
+    ScannedFile for in this order: the explicit file, Tumbao's cache, the package index (29 MB, of which 0.4 are kept).
 
     Parameters
     ----------

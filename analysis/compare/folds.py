@@ -16,7 +16,7 @@ from tumbao.schema.record import SPLITS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Round:
+class Fold:
     """One division of a library.
 
     Parameters
@@ -41,7 +41,7 @@ class Round:
         return told.hexdigest()[:16]
 
 
-def one_split(library: Library, protocol: str, seed: int) -> Round:
+def one_split(library: Library, protocol: str, seed: int) -> Fold:
     """Divide a library once, as `tumbao run` does.
 
     Parameters
@@ -55,7 +55,7 @@ def one_split(library: Library, protocol: str, seed: int) -> Round:
 
     Returns
     -------
-    division : Round
+    division : Fold
         About 80, 10 and 10 % of each genre.
 
     Raises
@@ -71,10 +71,10 @@ def one_split(library: Library, protocol: str, seed: int) -> Round:
         (song, number): split for split in SPLITS for song, members in assignment[split].items() for number in members
     }
     sides = np.array([side[one] for one in zip(library.songs, library.numbers.tolist(), strict=True)])
-    return Round(None, *(np.flatnonzero(sides == split) for split in SPLITS))
+    return Fold(None, *(np.flatnonzero(sides == split) for split in SPLITS))
 
 
-def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> list[Round]:
+def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> list[Fold]:
     """Divide a library so that each fragment is tested once, and the next part is what is chosen by.
 
     Parameters
@@ -90,7 +90,7 @@ def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> 
 
     Returns
     -------
-    divisions : list of Round
+    divisions : list of Fold
         One for each part; each genre is dealt out evenly.
 
     Raises
@@ -126,5 +126,5 @@ def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> 
     for fold in range(folds):
         val = (fold + 1) % folds
         held_out = np.isin(parts, (fold, val))
-        rounds.append(Round(fold, *map(np.flatnonzero, (~held_out, parts == val, parts == fold))))
+        rounds.append(Fold(fold, *map(np.flatnonzero, (~held_out, parts == val, parts == fold))))
     return rounds

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from tumbao.analysis.compare.folds import Round
+from tumbao.analysis.compare.folds import Fold
 from tumbao.components.ingest.rendered_library import Library
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.models.spec import ModelSpec
@@ -45,7 +45,7 @@ def learn_and_answer(
     training: Training,
     library: Library,
     arrays: Sequence[np.ndarray],
-    division: Round,
+    division: Fold,
     weights: Path | None,
 ) -> Answered:
     """Train a head on a division's training part, let it answer to the test part, and forget it.
@@ -60,7 +60,7 @@ def learn_and_answer(
         The fragments, length n.
     arrays : sequence of np.ndarray [shape=(n, *shape)]
         The backbone's features of the fragments, then of their masked copies.
-    division : Round
+    division : Fold
         The parts, none of them empty; the validation part is there to choose the epoch by.
     weights : Path or None
         File of the backbone's weights, for a block of it that is tuned.
@@ -91,7 +91,7 @@ def out_of_sample(
     training: Training,
     library: Library,
     arrays: Sequence[np.ndarray],
-    divisions: Sequence[Round],
+    divisions: Sequence[Fold],
     weights: Path | None,
 ) -> np.ndarray:
     """Let every fragment be answered by a head that was trained without its song.
@@ -106,7 +106,7 @@ def out_of_sample(
         The fragments, length n.
     arrays : sequence of np.ndarray [shape=(n, *shape)]
         The backbone's features of the fragments, then of their masked copies.
-    divisions : sequence of Round
+    divisions : sequence of Fold
         Each fragment is tested in one of them.
     weights : Path or None
         File of the backbone's weights, for a block of it that is tuned.

@@ -23,7 +23,7 @@ import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.analysis.tfdv_statistics import statistics_of
 from tumbao.components.ingest import progress
 
@@ -105,12 +105,12 @@ class Comparison:
         return [measure for measure in self.by_distance if measure.drifted]
 
 
-def compare(training: Sequence[Heard], new: Sequence[Heard], genres: Sequence[str]) -> Comparison:
+def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]) -> Comparison:
     """Compare two sets of songs.
 
     Parameters
     ----------
-    training, new : sequence of Heard
+    training, new : sequence of SongDescriptors
         At least one song each.
     genres : sequence of str
         The genres that the model knows. Genres are compared if each new song has one of them.
@@ -134,7 +134,9 @@ def compare(training: Sequence[Heard], new: Sequence[Heard], genres: Sequence[st
     return Comparison(measures, *statistics)
 
 
-def _table(training: Sequence[Heard], new: Sequence[Heard], genres: Sequence[str]) -> dict[str, np.ndarray]:
+def _table(
+    training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Make columns with a row for each fragment; what is known of a song stands in the row of its first."""
     songs = [*training, *new]
     rows = np.concatenate([song.values for song in songs])
@@ -157,7 +159,7 @@ def _pick(table: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.nda
     return {name: column[rows] for name, column in table.items()}
 
 
-def _units(songs: Sequence[Heard], first: int) -> np.ndarray:
+def _units(songs: Sequence[SongDescriptors], first: int) -> np.ndarray:
     """Give the number of each fragment's song; parts of one song share its number."""
     numbers = {name: first + number for number, name in enumerate(dict.fromkeys(song.song for song in songs))}
     return np.repeat([numbers[song.song] for song in songs], [len(song.starts) for song in songs])

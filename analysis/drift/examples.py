@@ -10,7 +10,7 @@ import numpy as np
 from tumbao.analysis.drift.comparison import Measure
 from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor
 from tumbao.analysis.drift.new_songs import levels_at
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.analysis.drift.training import TrainingData, pictures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
@@ -64,7 +64,7 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    song: Heard
+    song: SongDescriptors
     index: int
     column: int
 
@@ -78,7 +78,10 @@ class _Place:
 
 
 def choose_examples(
-    drifted: Sequence[Measure], training: TrainingData, recalled: Sequence[Heard], new: Sequence[Heard]
+    drifted: Sequence[Measure],
+    training: TrainingData,
+    recalled: Sequence[SongDescriptors],
+    new: Sequence[SongDescriptors],
 ) -> tuple[Examples, ...]:
     """Draw examples of what drifted most.
 
@@ -88,7 +91,7 @@ def choose_examples(
         What drifted, most first; measures of songs have no examples.
     training : TrainingData
         Where the records are.
-    recalled, new : sequence of Heard
+    recalled, new : sequence of SongDescriptors
         Training songs and new songs.
 
     Returns
@@ -117,7 +120,7 @@ def choose_examples(
         )
 
 
-def _nearest(songs: Sequence[Heard], column: int, median: float, sign: int = 1) -> list[_Place]:
+def _nearest(songs: Sequence[SongDescriptors], column: int, median: float, sign: int = 1) -> list[_Place]:
     """Take a fragment of each song and order the songs: the nearest first; with sign -1 the farthest."""
     away = [sign * np.abs(song.values[:, column] - median) for song in songs]
     places = [_Place(song, int(own.argmin()), column) for song, own in zip(songs, away, strict=True)]

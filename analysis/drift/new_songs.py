@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tumbao.analysis.drift.descriptors import describe
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Part, read_song
+from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.formats import find_layout, read_library, with_one_spelling
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Rejected, Song, look_through
@@ -33,7 +33,7 @@ class NewSongs:
         Name of the folder or the list.
     synthetic : bool
         Whether it says that its songs are composed, not recorded.
-    heard : tuple of Heard
+    heard : tuple of SongDescriptors
         What could be measured, in the library's order.
     rejected : tuple of Rejected
         All else, sorted by identifier.
@@ -43,7 +43,7 @@ class NewSongs:
 
     name: str
     synthetic: bool
-    heard: tuple[Heard, ...]
+    heard: tuple[SongDescriptors, ...]
     rejected: tuple[Rejected, ...]
     notes: tuple[str, ...] = ()
 
@@ -82,18 +82,18 @@ def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = (
     return NewSongs(
         name=catalog.name,
         synthetic=catalog.synthetic,
-        heard=tuple(outcome for outcome in outcomes if isinstance(outcome, Heard)),
+        heard=tuple(outcome for outcome in outcomes if isinstance(outcome, SongDescriptors)),
         rejected=tuple(sorted(catalog.rejected + unheard, key=lambda item: item.song)),
         notes=catalog.notes,
     )
 
 
-def levels_at(song: Heard, index: int, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
+def levels_at(song: SongDescriptors, index: int, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
     """Draw one fragment of a new song.
 
     Parameters
     ----------
-    song : Heard
+    song : SongDescriptors
         The song.
     index : int
         Which of its fragments.
@@ -116,7 +116,7 @@ def levels_at(song: Heard, index: int, spec: MelSpec, pool: WorkerPool) -> np.nd
 
     start = float(song.starts[index])
     end = start + (song.seconds if song.padded else spec.fragment_seconds)
-    fragment, *_ = Fragments(read_song(pool, Part(song.path, start, end), spec, song.sha256))
+    fragment, *_ = Fragments(read_song(pool, AudioSegment(song.path, start, end), spec, song.sha256))
     return mel.traced_levels(spec)(fragment.samples)
 
 
@@ -127,7 +127,7 @@ def _listed(library: Place, layout: str, genres: Sequence[str]) -> SongList:
     return read_library(library, layout, genres)
 
 
-def _hear(song: Song, spec: MelSpec, pool: WorkerPool) -> Heard | Rejected:
+def _hear(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors | Rejected:
     from tumbao.components.ingest import mel  # TensorFlow: seconds that an empty library need not spend
 
     levels, padded, starts, values = mel.traced_levels(spec), False, [], []
@@ -144,7 +144,7 @@ def _hear(song: Song, spec: MelSpec, pool: WorkerPool) -> Heard | Rejected:
         return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
     finally:
         progress.advance("listen")
-    return Heard(
+    return SongDescriptors(
         song=song.song,
         path=song.path,
         sha256=song.sha256,

@@ -12,7 +12,7 @@ from tumbao.analysis.drift.comparison import DEALS, FALSE_ALARMS, SMALLEST_JSD, 
 from tumbao.analysis.drift.descriptors import DESCRIPTORS
 from tumbao.analysis.drift.examples import Examples
 from tumbao.analysis.drift.new_songs import NewSongs
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.analysis.drift.training import TrainingData
 from tumbao.serving.page import data_uri, template, write_page
 
@@ -33,7 +33,7 @@ class Sides:
     ----------
     training : TrainingData
         The run.
-    recalled : tuple of Heard
+    recalled : tuple of SongDescriptors
         Its songs that were compared.
     training_songs : int
         How many songs its training split has.
@@ -42,7 +42,7 @@ class Sides:
     """
 
     training: TrainingData
-    recalled: tuple[Heard, ...]
+    recalled: tuple[SongDescriptors, ...]
     training_songs: int
     new: NewSongs
 
@@ -105,7 +105,7 @@ def write_drift(sides: Sides, comparison: Comparison, examples: Sequence[Example
     write_page(page, text)
 
 
-def _both(sides: Sides) -> tuple[tuple[Heard, ...], tuple[Heard, ...]]:
+def _both(sides: Sides) -> tuple[tuple[SongDescriptors, ...], tuple[SongDescriptors, ...]]:
     return sides.recalled, sides.new.heard
 
 

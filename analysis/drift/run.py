@@ -12,7 +12,7 @@ from tumbao.analysis.drift.descriptors import DESCRIPTORS
 from tumbao.analysis.drift.examples import choose_examples
 from tumbao.analysis.drift.new_songs import NewSongs, listen
 from tumbao.analysis.drift.render import Sides, write_drift
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.analysis.drift.training import TrainingData, recall
 from tumbao.analysis.tfdv_statistics import write_statistics
 from tumbao.components.ingest.atomic_write import write_whole
@@ -80,7 +80,7 @@ def run_drift(training: TrainingData, library: Place, out: Path, layout: str) ->
     return Outcome(new, comparison)
 
 
-def _fragments(songs: tuple[Heard, ...]) -> int:
+def _fragments(songs: tuple[SongDescriptors, ...]) -> int:
     return sum(len(song.starts) for song in songs)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Heard:
+class SongDescriptors:
     """What is measured of one song, or of one part of a song.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tumbao.analysis.drift.descriptors import describe
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.manifest import json_lines
 from tumbao.schema import record
@@ -54,7 +54,7 @@ class TrainingData:
     ingested: str
 
 
-def recall(training: TrainingData) -> tuple[tuple[Heard, ...], int]:
+def recall(training: TrainingData) -> tuple[tuple[SongDescriptors, ...], int]:
     """Measure the training split, each fragment from its stored mel image.
 
     Parameters
@@ -64,7 +64,7 @@ def recall(training: TrainingData) -> tuple[tuple[Heard, ...], int]:
 
     Returns
     -------
-    heard : tuple of Heard
+    heard : tuple of SongDescriptors
         At most `MOST_SONGS`, chosen by a hash of their names: the same in every run.
     songs : int
         How many songs the training split has.
@@ -90,7 +90,7 @@ def recall(training: TrainingData) -> tuple[tuple[Heard, ...], int]:
             found[song].append((features[record.START_SECONDS], values))
         progress.advance("recall")
     heard = tuple(
-        Heard(
+        SongDescriptors(
             song=song,
             path="",
             sha256="",
@@ -115,7 +115,7 @@ def pictures(training: TrainingData, wanted: Collection[tuple[str, float]]) -> d
     training : TrainingData
         The run's records.
     wanted : collection of tuple
-        Song and start in seconds of each fragment, as in `Heard`.
+        Song and start in seconds of each fragment, as in `SongDescriptors`.
 
     Returns
     -------

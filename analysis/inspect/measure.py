@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tumbao.components.ingest.decoders import Part, read_song
+from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fingerprint import fingerprint
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Song
@@ -137,7 +137,7 @@ def middle_fragment(song: Measured, spec: MelSpec, pool: WorkerPool) -> np.ndarr
     end = song.middle_seconds + spec.fragment_seconds
     if song.song.end_seconds is not None:
         end = min(end, song.song.end_seconds)
-    part = Part(song.song.path, song.middle_seconds, end)
+    part = AudioSegment(song.song.path, song.middle_seconds, end)
     fragment, *_ = Fragments(read_song(pool, part, spec, song.song.sha256))
     return fragment.samples
 

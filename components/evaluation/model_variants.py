@@ -20,7 +20,7 @@ from tumbao.trainer.model import joined
 from tumbao.trainer.run import load_head
 from tumbao.trainer.weights import weights_file
 
-Sense = Literal["image", "waveform", "examples"]
+InputKind = Literal["image", "waveform", "examples"]
 """What an artefact takes: a mel image, a fragment's samples or a serialized record."""
 
 SIZE_LIMITS_BYTES = {
@@ -63,7 +63,7 @@ class Artefact:
     through: str
     precision: str
     size_bytes: int
-    takes: Sense
+    takes: InputKind
     answer: Callable[[np.ndarray], np.ndarray]
 
 
@@ -83,7 +83,7 @@ def signatures(saved_model: str) -> Iterator[Artefact]:
     loaded = tf.saved_model.load(saved_model)
     files = [f"{saved_model}/saved_model.pb", *tf.io.gfile.glob(f"{saved_model}/variables/*")]
     size = sum(tf.io.gfile.stat(file).length for file in files)
-    senses: dict[str, Sense] = {IMAGE: "image", EXAMPLES: "examples", WAVEFORM: "waveform"}
+    senses: dict[str, InputKind] = {IMAGE: "image", EXAMPLES: "examples", WAVEFORM: "waveform"}
     for name, sense in senses.items():
         door = loaded.signatures[name]
 
@@ -147,7 +147,7 @@ def tflite_files(saved_model: str) -> Iterator[Artefact]:
         A file in an interpreter, loaded when its turn comes.
     """
     there = classifiers(saved_model)
-    files: list[tuple[str, str, Sense]] = [(name, key, "image") for key, name in there.items()]
+    files: list[tuple[str, str, InputKind]] = [(name, key, "image") for key, name in there.items()]
     files.append((AUDIO_FILE, preferred(there), "waveform"))
     for name, precision, sense in files:
         content = _read(saved_model, name)

@@ -11,10 +11,10 @@ from pathlib import Path
 from tumbao.components.ingest import fragments
 from tumbao.components.ingest.audio_error import AudioError, Reason, unreadable
 from tumbao.components.ingest.audio_file import probe
-from tumbao.components.ingest.fragments import Ending, Fragment, fragment_count, require_length
+from tumbao.components.ingest.fragments import Fragment, SongSummary, fragment_count, require_length
 from tumbao.components.ingest.paths import local_copy, place
 from tumbao.components.ingest.tags import artist_and_title
-from tumbao.components.ingest.waveform import Sound
+from tumbao.components.ingest.waveform import AudioStream
 from tumbao.components.ingest.worker_pool import (
     MAX_CRASHES,
     MEMORY_BYTES,
@@ -28,7 +28,7 @@ _HASHED_BYTES = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class AudioSegment:
     """What of a file is a song.
 
     Parameters
@@ -47,7 +47,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
+class ScannedFile:
     """What can be said of a song without decoding it.
 
     Parameters
@@ -65,21 +65,21 @@ class Looked:
     artist: str
 
 
-def scan_song(pool: WorkerPool, part: Part, spec: MelSpec) -> Looked:
+def scan_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> ScannedFile:
     """Hash a file and read its header and its tags, in a worker process.
 
     Parameters
     ----------
     pool : WorkerPool
         Runs it.
-    part : Part
+    part : AudioSegment
         The song.
     spec : MelSpec
         Says how long a fragment is.
 
     Returns
     -------
-    looked : Looked
+    looked : ScannedFile
         What was found.
 
     Raises
@@ -93,15 +93,15 @@ def scan_song(pool: WorkerPool, part: Part, spec: MelSpec) -> Looked:
 
 
 def read_song(
-    pool: WorkerPool, part: Part, spec: MelSpec, sha256: str | None
-) -> Generator[Fragment | Ending, None, None]:
+    pool: WorkerPool, part: AudioSegment, spec: MelSpec, sha256: str | None
+) -> Generator[Fragment | SongSummary, None, None]:
     """Read a song fragment by fragment in a worker process, see `fragments.read`.
 
     Parameters
     ----------
     pool : WorkerPool
         Runs it.
-    part : Part
+    part : AudioSegment
         The song.
     spec : MelSpec
         Gives the rate and the fragments' length.
@@ -110,7 +110,7 @@ def read_song(
 
     Yields
     ------
-    item : Fragment or Ending
+    item : Fragment or SongSummary
         The ending is the last item.
 
     Raises
@@ -120,23 +120,23 @@ def read_song(
     """
     with local_song(part) as local:
         before = _version(local)
-        items: Generator[Fragment | Ending, None, None] = pool.run(read_unchanged, local, spec, sha256)
+        items: Generator[Fragment | SongSummary, None, None] = pool.run(read_unchanged, local, spec, sha256)
         yield from items
         _require_unchanged(local, before)  # two workers may have read it, one after the other
 
 
 @contextlib.contextmanager
-def local_song(part: Part) -> Iterator[Part]:
+def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
     """Give a song in a file of this machine, and name what goes wrong with it as an `AudioError` of the song.
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The song.
 
     Yields
     ------
-    local : Part
+    local : AudioSegment
         The same, or in a copy that is deleted afterwards.
 
     Raises
@@ -161,20 +161,20 @@ def local_song(part: Part) -> Iterator[Part]:
         raise AudioError(part.path, Reason.DAMAGED, sentence) from error
 
 
-def _look(part: Part, spec: MelSpec) -> Iterator[Looked | None]:
+def _look(part: AudioSegment, spec: MelSpec) -> Iterator[ScannedFile | None]:
     path = Path(part.path)
     seconds = _declared_length(part, probe(path).declared_seconds)
     if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
-        sound = Sound(path, spec.sample_rate_hz, part.start_seconds, part.end_seconds)
+        sound = AudioStream(path, spec.sample_rate_hz, part.start_seconds, part.end_seconds)
         for _ in sound:
             yield None
         require_length(sound, spec, path)
         seconds = sound.samples / spec.sample_rate_hz
     sha256 = yield from _hash(path)
-    yield Looked(sha256, seconds, artist_and_title(path)[0])
+    yield ScannedFile(sha256, seconds, artist_and_title(path)[0])
 
 
-def _declared_length(part: Part, declared_seconds: float | None) -> float:
+def _declared_length(part: AudioSegment, declared_seconds: float | None) -> float:
     """Tell how long a song is as its file's header says; 0 where it does not tell, or not so much as the list does."""
     if declared_seconds is None or (part.end_seconds or 0.0) > declared_seconds:
         return 0.0
@@ -190,12 +190,12 @@ def _hash(path: Path) -> Generator[None, None, str]:
     return digest.hexdigest()
 
 
-def read_unchanged(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | Ending | None]:
+def read_unchanged(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | SongSummary | None]:
     """Read a song of a file that must not change.
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The song, in a file of this machine.
     spec : MelSpec
         Gives the rate and the fragments' length.
@@ -204,7 +204,7 @@ def read_unchanged(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fr
 
     Yields
     ------
-    item : Fragment or Ending or None
+    item : Fragment or SongSummary or None
         As of `fragments.read`; None is a sign of life.
 
     Raises
@@ -219,11 +219,11 @@ def read_unchanged(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fr
     _require_unchanged(part, before)
 
 
-def _version(part: Part) -> tuple[int, int, int]:
+def _version(part: AudioSegment) -> tuple[int, int, int]:
     status = Path(part.path).stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _require_unchanged(part: Part, before: tuple[int, int, int]) -> None:
+def _require_unchanged(part: AudioSegment, before: tuple[int, int, int]) -> None:
     if _version(part) != before:
         raise AudioError(part.path, Reason.CHANGED, "changed while it was read: run again")

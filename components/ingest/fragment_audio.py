@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tumbao.components.ingest.decoders import Part, read_song
+from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.manifest import table_rows
 from tumbao.components.ingest.worker_pool import WorkerPool
@@ -43,7 +43,7 @@ def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec
 def _waveform(pool: WorkerPool, rows: list[dict[str, str]], song: str, number: int, spec: MelSpec) -> np.ndarray:
     parts = [row for row in rows if row["song"] == song and int(row["first"]) <= number]
     row = max(parts, key=lambda row: int(row["first"]))  # the part that the fragment lies in
-    part = Part(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
+    part = AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
     for item in read_song(pool, part, spec, row["sha256"]):
         if isinstance(item, Fragment) and item.index == number - int(row["first"]):
             return item.samples

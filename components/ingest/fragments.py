@@ -15,7 +15,7 @@ import numpy as np
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Probe
-from tumbao.components.ingest.waveform import SILENCE_PEAK, Sound, silence, within_full_scale
+from tumbao.components.ingest.waveform import SILENCE_PEAK, AudioStream, silence, within_full_scale
 from tumbao.schema.mel_spec import MelSpec
 
 MIN_SONG_SECONDS = 3.0
@@ -45,7 +45,7 @@ class Fragment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ending:
+class SongSummary:
     """What is known of a song after its last fragment.
 
     Parameters
@@ -55,7 +55,7 @@ class Ending:
     header : Probe
         What the file declares.
     truncated : bool
-        The file breaks off, see `waveform.Sound.truncated`.
+        The file breaks off, see `waveform.AudioStream.truncated`.
     """
 
     seconds: float
@@ -68,18 +68,18 @@ class Fragments:
 
     Parameters
     ----------
-    items : iterable of Fragment and Ending
+    items : iterable of Fragment and SongSummary
         From `read`.
 
     Attributes
     ----------
-    ending : Ending
+    ending : SongSummary
         There after the last fragment.
     """
 
-    ending: Ending
+    ending: SongSummary
 
-    def __init__(self, items: Iterable[Fragment | Ending]) -> None:
+    def __init__(self, items: Iterable[Fragment | SongSummary]) -> None:
         self._items = items
 
     def __iter__(self) -> Iterator[Fragment]:
@@ -91,7 +91,7 @@ class Fragments:
             The next.
         """
         for item in self._items:
-            if isinstance(item, Ending):
+            if isinstance(item, SongSummary):
                 self.ending = item
             else:
                 yield item
@@ -99,7 +99,7 @@ class Fragments:
 
 def read(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
-) -> Generator[Fragment | Ending, None, None]:
+) -> Generator[Fragment | SongSummary, None, None]:
     """Read a song fragment by fragment; memory is bounded however long it is.
 
     A fragment that goes beyond full scale is scaled down, not clipped.
@@ -117,7 +117,7 @@ def read(
 
     Yields
     ------
-    item : Fragment or Ending
+    item : Fragment or SongSummary
         At least one fragment that is not silent; the ending is the last item.
 
     Raises
@@ -132,7 +132,7 @@ def read(
 
 def read_with_signs(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
-) -> Generator[Fragment | Ending | None, None, None]:
+) -> Generator[Fragment | SongSummary | None, None, None]:
     """Read a song as `read` does; None is a sign of life while what lies before the song is decoded.
 
     Parameters
@@ -148,7 +148,7 @@ def read_with_signs(
 
     Yields
     ------
-    item : Fragment or Ending or None
+    item : Fragment or SongSummary or None
         As of `read`.
 
     Raises
@@ -156,7 +156,7 @@ def read_with_signs(
     AudioError
         As `read` does.
     """
-    sound = Sound(path, spec.sample_rate_hz, start_seconds, end_seconds)
+    sound = AudioStream(path, spec.sample_rate_hz, start_seconds, end_seconds)
     samples, filled, index, loudest = np.empty(spec.fragment_samples, np.float32), 0, 0, 0.0
     for block in sound:
         if not len(block):
@@ -177,15 +177,15 @@ def read_with_signs(
         yield Fragment(0, samples, True, loudest < SILENCE_PEAK)
     if loudest < SILENCE_PEAK:
         raise AudioError(path, Reason.SILENT, silence(loudest))
-    yield Ending(sound.samples / spec.sample_rate_hz, sound.header, sound.truncated)
+    yield SongSummary(sound.samples / spec.sample_rate_hz, sound.header, sound.truncated)
 
 
-def require_length(sound: Sound, spec: MelSpec, path: str | Path) -> None:
+def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
     """Refuse a song that is shorter than `MIN_SONG_SECONDS`.
 
     Parameters
     ----------
-    sound : Sound
+    sound : AudioStream
         Decoded to its end.
     spec : MelSpec
         Gives the rate.

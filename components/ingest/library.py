@@ -21,12 +21,12 @@ from typing import TypeVar
 from tumbao.components.ingest import frozen_test_set, progress
 from tumbao.components.ingest.atomic_write import write_whole_folder
 from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
-from tumbao.components.ingest.decoders import Part, scan_song
+from tumbao.components.ingest.decoders import AudioSegment, scan_song
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.listing import LIBRARY_FILE, Entry, SongList, is_outside
 from tumbao.components.ingest.paths import Place
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
 from tumbao.components.ingest.subgenre_folding import Folded
 from tumbao.components.ingest.tables import write_csv
@@ -90,9 +90,9 @@ class Song:
     licence: str = ""
 
     @property
-    def part(self) -> Part:
+    def part(self) -> AudioSegment:
         """What of the file it is."""
-        return Part(self.path, self.start_seconds, self.end_seconds)
+        return AudioSegment(self.path, self.start_seconds, self.end_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def scan(
     spec: MelSpec,
     layout: str = "auto",
     workers: int = 4,
-    memory: LookMemory | None = None,
+    memory: ScanCache | None = None,
     growing: Collection[str] = (),
 ) -> Catalog:
     """Look through a library: hash each file and read its header.
@@ -179,7 +179,7 @@ def scan(
         The library's form, one of `layouts.LAYOUTS`.
     workers : int
         How many files are read at the same time.
-    memory : LookMemory, optional
+    memory : ScanCache, optional
         Knows the files that have not changed since the last look.
     growing : collection of str
         Paths of files that are still being written: they are rejected unread.
@@ -208,7 +208,7 @@ def look_through(
     genres: Sequence[str],
     spec: MelSpec,
     workers: int = 4,
-    memory: LookMemory | None = None,
+    memory: ScanCache | None = None,
     growing: Collection[str] = (),
 ) -> Catalog:
     """Hash each file that a library lists and read its header, whether or not every genre has a song.
@@ -225,7 +225,7 @@ def look_through(
         Says how long a fragment is.
     workers : int
         How many files are read at the same time.
-    memory : LookMemory, optional
+    memory : ScanCache, optional
         Knows the files that have not changed since the last look.
     growing : collection of str
         Paths of files that are still being written: they are rejected unread.
@@ -340,7 +340,7 @@ def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
 
 def _look(
     pool: WorkerPool,
-    memory: LookMemory | None,
+    memory: ScanCache | None,
     root: Place,
     genres: Sequence[str],
     spec: MelSpec,
@@ -362,7 +362,7 @@ def _look(
             return reject(Reason.OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
         if entry.path in growing:
             return reject(Reason.GROWING, "changed within the last minute: it is taken when it no longer does")
-        part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
+        part = AudioSegment(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
         look = functools.partial(scan_song, pool, part, spec)
         looked = memory.look(part, look) if memory else look()
         return Song(

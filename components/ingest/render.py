@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest import duplicates, song_cache
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Part, local_song, read_unchanged
+from tumbao.components.ingest.decoders import AudioSegment, local_song, read_unchanged
 from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.song_cache import SongCache, SongMetadata
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
@@ -73,12 +73,12 @@ class Renderer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, part: Part, sha256: str) -> Future[Rendered]:
+    def submit(self, part: AudioSegment, sha256: str) -> Future[Rendered]:
         """Begin to render a song.
 
         Parameters
         ----------
-        part : Part
+        part : AudioSegment
             The song.
         sha256 : str
             Hash that the file's bytes must have.
@@ -96,14 +96,14 @@ class Renderer:
         self._pool.close()
 
 
-def render_song(pool: WorkerPool, part: Part, spec: MelSpec, sha256: str, cache: SongCache) -> Rendered:
+def render_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec, sha256: str, cache: SongCache) -> Rendered:
     """Render a song in a worker process, unless the cache has it.
 
     Parameters
     ----------
     pool : WorkerPool
         Runs it.
-    part : Part
+    part : AudioSegment
         The song.
     spec : MelSpec
         The front-end's parameters.
@@ -133,7 +133,9 @@ def render_song(pool: WorkerPool, part: Part, spec: MelSpec, sha256: str, cache:
     return Rendered(archive, metadata)
 
 
-def _render(part: Part, spec: MelSpec, sha256: str, cache: SongCache, archive: str) -> Iterator[SongMetadata | None]:
+def _render(
+    part: AudioSegment, spec: MelSpec, sha256: str, cache: SongCache, archive: str
+) -> Iterator[SongMetadata | None]:
     from tumbao.components.ingest import mel, records
     from tumbao.components.ingest.fingerprint import fingerprint
 
@@ -171,7 +173,7 @@ def _render(part: Part, spec: MelSpec, sha256: str, cache: SongCache, archive: s
     yield metadata
 
 
-def _reading(part: Part, items: Iterator[T]) -> Iterator[T]:
+def _reading(part: AudioSegment, items: Iterator[T]) -> Iterator[T]:
     """Call it the storage's fault when a song that could be scanned can no longer be read."""
     try:
         yield from items

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tumbao.components.ingest.decoders import Looked, Part
+from tumbao.components.ingest.decoders import AudioSegment, ScannedFile
 from tumbao.components.ingest.paths import Status, place
 
 _SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the clock's tick
@@ -19,7 +19,7 @@ _COMMITTED_ROWS = 500
 _TABLE = "CREATE TABLE IF NOT EXISTS looked (part TEXT PRIMARY KEY, stamp TEXT, looked TEXT)"
 
 
-class LookMemory:
+class ScanCache:
     """A small database of what was found in files, valid while their numbers stay.
 
     Of files here these are device, inode, size and times, of files in buckets size and time.
@@ -39,12 +39,12 @@ class LookMemory:
         self._kept = 0
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[LookMemory]:
+    def open(self) -> Iterator[ScanCache]:
         """Open the database.
 
         Yields
         ------
-        memory : LookMemory
+        memory : ScanCache
             Itself, ready to be asked by several threads.
         """
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -67,19 +67,19 @@ class LookMemory:
         database.execute(_TABLE)
         return database
 
-    def look(self, part: Part, look: Callable[[], Looked]) -> Looked:
+    def look(self, part: AudioSegment, look: Callable[[], ScannedFile]) -> ScannedFile:
         """Give what is known of a song, or find out and remember it.
 
         Parameters
         ----------
-        part : Part
+        part : AudioSegment
             The song.
         look : callable
             Finds it out.
 
         Returns
         -------
-        looked : Looked
+        looked : ScannedFile
             What is in the file now.
         """
         stamp = _stamp(part)
@@ -89,7 +89,7 @@ class LookMemory:
             query = "SELECT looked FROM looked WHERE part = ? AND stamp = ?"
             row = self._database.execute(query, (_key(part), stamp)).fetchone()
         if row:
-            return Looked(**json.loads(row[0]))
+            return ScannedFile(**json.loads(row[0]))
         looked = look()
         if _stamp(part, settled=True) == stamp:
             values = (_key(part), stamp, json.dumps(dataclasses.asdict(looked)))
@@ -101,11 +101,11 @@ class LookMemory:
         return looked
 
 
-def _key(part: Part) -> str:
+def _key(part: AudioSegment) -> str:
     return json.dumps([part.path, part.start_seconds, part.end_seconds])
 
 
-def _stamp(part: Part, settled: bool = False) -> str | None:
+def _stamp(part: AudioSegment, settled: bool = False) -> str | None:
     """Say by what numbers a file is the same; None where that cannot be said."""
     try:
         status = place(part.path).stat()

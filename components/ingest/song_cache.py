@@ -22,7 +22,7 @@ from typing import IO
 
 import tensorflow as tf
 
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.paths import is_remote
 
 _DESCRIPTION = "song.json"
@@ -82,12 +82,12 @@ class SongCache:
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def path(self, part: Part, sha256: str) -> str:
+    def path(self, part: AudioSegment, sha256: str) -> str:
         """Say where a song stands.
 
         Parameters
         ----------
-        part : Part
+        part : AudioSegment
             What of the file is the song.
         sha256 : str
             Hash of the file's bytes, hexadecimal.

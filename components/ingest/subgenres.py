@@ -11,7 +11,7 @@ from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import Catalog, look_through, require_genres
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.paths import Place
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenre_folding import Folded, fold
 from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import find_genre, one_spelling
@@ -26,7 +26,7 @@ def scan_leaves(
     layout: str = "auto",
     *,
     min_songs: int,
-    memory: LookMemory | None = None,
+    memory: ScanCache | None = None,
     growing: Collection[str] = (),
 ) -> tuple[Catalog, tuple[str, ...]]:
     """Look through a library as `catalog.scan` does, with leaves of the hierarchy in place of genres.
@@ -43,7 +43,7 @@ def scan_leaves(
         The library's form, one of `layouts.LAYOUTS`.
     min_songs : int
         A sub-genre with fewer songs is folded up, see `folding.fold`.
-    memory : LookMemory, optional
+    memory : ScanCache, optional
         Knows the files that have not changed since the last look.
     growing : collection of str
         Paths of files that are still being written: they are rejected unread.

@@ -14,7 +14,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from tumbao.components.ingest import duplicates, progress, records, song_cache
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.manifest import Row
 from tumbao.components.ingest.render import Rendered, Renderer
 from tumbao.components.ingest.song_cache import SongMetadata
@@ -150,8 +150,8 @@ def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache:
     return {**examples, INGESTED: told[INGESTED], REJECTED: told[REJECTED]}
 
 
-def _part(row: Row) -> Part:
-    return Part(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
+def _part(row: Row) -> AudioSegment:
+    return AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
 
 
 def _fingerprints(part: RenderedRows) -> Iterator[tuple[Row, int, str]]:

@@ -54,7 +54,7 @@ class Waveform:
         return len(self.samples) / self.sample_rate_hz
 
 
-class Sound:
+class AudioStream:
     """A part of a file as mono samples, decoded while one goes over its blocks, once.
 
     Memory is bounded however long the file is. The samples are those of the whole file's decoding, to the last one:
@@ -177,7 +177,7 @@ def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
     """Decode a whole file to mono at the given rate; `fragments.read` does it with bounded memory.
 
     Channels are mixed, see `downmix`. A file that goes beyond full scale is scaled down, not clipped. A file that can
-    be read only in part is used as far as it goes and flagged, see `Sound.truncated`.
+    be read only in part is used as far as it goes and flagged, see `AudioStream.truncated`.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
     AudioError
         If there is no file, no audio in it, or nothing but silence.
     """
-    sound = Sound(path, sample_rate_hz)
+    sound = AudioStream(path, sample_rate_hz)
     buffer = bytearray()  # grows in place: the song is held once
     for block in sound:
         buffer += block.data

@@ -89,7 +89,7 @@ def muted(score: Score, name: str) -> Score:
     return dataclasses.replace(score, tracks=[track for track in score.tracks if track is not kept])
 
 
-def resounded(score: Score, name: str) -> Score:
+def swap_timbre(score: Score, name: str) -> Score:
     """Give an instrument's notes to a relative of it that no genre's band has, another sample of the sound font.
 
     Parameters
@@ -121,7 +121,7 @@ def resounded(score: Score, name: str) -> Score:
     return _instead(score, track, dataclasses.replace(track, notes=notes))
 
 
-def scattered(score: Score, name: str, rng: np.random.Generator) -> Score:
+def shuffle_onsets(score: Score, name: str, rng: np.random.Generator) -> Score:
     """Take an instrument's rhythm away and leave it its sound: strokes fall where chance puts them.
 
     Parameters

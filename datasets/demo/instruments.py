@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from tumbao.components.ingest import progress
-from tumbao.datasets.demo.alterations import excerpt, muted, resounded, scattered
+from tumbao.datasets.demo.alterations import excerpt, muted, shuffle_onsets, swap_timbre
 from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, Waveform, versions
 from tumbao.datasets.demo.score import Score
 from tumbao.datasets.demo.song import compose
@@ -231,7 +231,7 @@ def _effects(heard: Sequence[_Heard], genre: str, odds: _Odds, songs: int) -> li
     for song in heard:
         if name in [track.name for track in song.score.tracks]:
             rng = np.random.default_rng(song.number)
-            without_sound, without_rhythm = resounded(song.score, name), scattered(song.score, name, rng)
+            without_sound, without_rhythm = swap_timbre(song.score, name), shuffle_onsets(song.score, name, rng)
             changes = [(name, RESOUNDED, without_sound), (name, SCATTERED, without_rhythm)]
             effects += _changed(song, genre, odds, changes)
     return effects

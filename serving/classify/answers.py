@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.tables import encode_text
 from tumbao.serving.classify.tags import Outcome, Tagging
 from tumbao.serving.formatting import clock
@@ -32,7 +32,7 @@ class Answer:
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The file, or the part of it.
     stamp : tuple of int or None
         Its bytes and when it was modified, see `audio_files.stamp`.
@@ -42,7 +42,7 @@ class Answer:
         What became of the genre tag; None if none was to be written.
     """
 
-    part: Part
+    part: AudioSegment
     stamp: tuple[int, int] | None
     said: SongPrediction | AudioError
     tagging: Tagging | None = None

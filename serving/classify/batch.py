@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Part, read_song
-from tumbao.components.ingest.fragments import Ending, Fragment
+from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.components.ingest.fragments import Fragment, SongSummary
 from tumbao.components.ingest.paths import is_remote
 from tumbao.components.ingest.prefetch import Prefetch
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
@@ -40,13 +40,13 @@ class Decoded:
         Which.
     stamp : tuple of int or None
         What its file was before, see `audio_files.stamp`.
-    items : iterable of Fragment and Ending
+    items : iterable of Fragment and SongSummary
         Its sound, as `fragments.read` gives it.
     """
 
     song: Song
     stamp: tuple[int, int] | None
-    items: Iterable[Fragment | Ending]
+    items: Iterable[Fragment | SongSummary]
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]
         processes end.
     """
     workers = min(cpu_count(), _MAX_WORKERS)
-    begun: collections.deque[tuple[Decoded, Prefetch[Fragment | Ending] | None]] = collections.deque()
+    begun: collections.deque[tuple[Decoded, Prefetch[Fragment | SongSummary] | None]] = collections.deque()
 
     def begin(song: Song) -> None:
         items = None if song.fault else Prefetch(read_song(pool, song.part, spec, None), _FRAGMENTS_AHEAD)
@@ -130,14 +130,14 @@ def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | N
         yield dataclasses.replace(answer, stamp=seen, tagging=tagging)
 
 
-def write_tag(tagger: Tagger, part: Part, genre: str) -> Tagging:
+def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
     """Write a genre into the tags of a song's file, if the file is the song.
 
     Parameters
     ----------
     tagger : Tagger
         Writes it.
-    part : Part
+    part : AudioSegment
         The song.
     genre : str
         As the model calls it; of a sub-genre, its genre.
@@ -152,12 +152,12 @@ def write_tag(tagger: Tagger, part: Part, genre: str) -> Tagging:
     return tagger.write(part.path, genre)
 
 
-def is_file(part: Part) -> bool:
+def is_file(part: AudioSegment) -> bool:
     """Tell whether a song is a whole file of this machine.
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The song.
 
     Returns

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.tables import csv_row, json_line, read_cell, read_json_line
 from tumbao.schema.hierarchy import has_subgenres
 from tumbao.serving.classify.answers import Answer
@@ -258,12 +258,12 @@ def stamp_values(stamp: tuple[int, int] | None) -> dict[str, int | None]:
     return dict(zip(_MADE_FROM, stamp or (None, None), strict=False))
 
 
-def part_values(part: Part) -> dict[str, Any]:
+def part_values(part: AudioSegment) -> dict[str, Any]:
     """Give the columns that name a song.
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The file, or the part of it.
 
     Returns

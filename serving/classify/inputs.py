@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.folders import left_out_line, walk
 from tumbao.components.ingest.listing import is_outside, one_path
 from tumbao.components.ingest.paths import Place, place
@@ -21,13 +21,13 @@ class Song:
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The file, or the part of it.
     fault : AudioError or None
         Why it cannot be tried.
     """
 
-    part: Part
+    part: AudioSegment
     fault: AudioError | None = None
 
 
@@ -70,7 +70,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
         If a path does not exist, a list makes no sense, or there is no song at all.
     """
     roots = [place(path) for path in paths]
-    found: dict[tuple[Part, bool], Song] = {}
+    found: dict[tuple[AudioSegment, bool], Song] = {}
     left_out: dict[str, str] = {}
     for path in roots:
         if not path.exists():
@@ -78,13 +78,15 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
         if path.is_dir():
             listing = walk(path)
             left_out |= {one_path(str(file)): kind for file, kind in listing.left_out.items()}
-            songs = [Song(Part(str(file))) for file in listing.files]
+            songs = [Song(AudioSegment(str(file))) for file in listing.files]
             for error in listing.unlisted:
-                songs.append(_faulty(Part(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}"))
+                songs.append(
+                    _faulty(AudioSegment(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}")
+                )
         elif path.suffix.lower() in EXTENSIONS:
             songs = list(_listed(path))
         else:
-            songs = [Song(Part(str(path)))]
+            songs = [Song(AudioSegment(str(path)))]
         for song in songs:
             part = dataclasses.replace(song.part, path=one_path(song.part.path))
             found.setdefault((part, song.fault is None), song)
@@ -100,7 +102,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
 def _listed(file: Place) -> Iterator[Song]:
     root = file.parent
     for entry in read_entries(file, root=root, required=("file_name",)):
-        part = Part(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
+        part = AudioSegment(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
         if entry.fault:
             yield _faulty(part, entry.fault_reason, entry.fault)
         elif is_outside(entry, root):
@@ -110,16 +112,16 @@ def _listed(file: Place) -> Iterator[Song]:
             yield Song(part)
 
 
-def _faulty(part: Part, reason: Reason, sentence: str) -> Song:
+def _faulty(part: AudioSegment, reason: Reason, sentence: str) -> Song:
     return Song(part, AudioError(part.path, reason, sentence))
 
 
-def stamp(part: Part) -> tuple[int, int] | None:
+def stamp(part: AudioSegment) -> tuple[int, int] | None:
     """Tell a file from what it was before, or will be later, without reading it.
 
     Parameters
     ----------
-    part : Part
+    part : AudioSegment
         The file.
 
     Returns

@@ -16,7 +16,7 @@ from tumbao.schema.errors import UserError
 from tumbao.serving.classify.inputs import stamp
 
 if TYPE_CHECKING:
-    from tumbao.components.ingest.decoders import Part
+    from tumbao.components.ingest.decoders import AudioSegment
     from tumbao.serving.classify.answers import Answer
     from tumbao.serving.classify.formats import Encoding, Values
 
@@ -137,12 +137,12 @@ class ResultsFile:
         self._replaced |= key in self._spans
         self._spans[key] = begin, end
 
-    def kept(self, part: Part) -> Brief | None:
+    def kept(self, part: AudioSegment) -> Brief | None:
         """Look up an answer that can be taken over.
 
         Parameters
         ----------
-        part : Part
+        part : AudioSegment
             The song. Its file is looked at only if there is an answer.
 
         Returns
@@ -166,12 +166,12 @@ class ResultsFile:
         """
         self._append(_key(answer.part), self._encoding.encode(answer))
 
-    def amend(self, part: Part, values: Values) -> None:
+    def amend(self, part: AudioSegment, values: Values) -> None:
         """Write an answer that was taken over once more, with other values.
 
         Parameters
         ----------
-        part : Part
+        part : AudioSegment
             The song.
         values : dict of str to object
             By column.
@@ -200,7 +200,7 @@ class ResultsFile:
             yield self._file.read(end - begin)
 
 
-def _key(part: Part) -> _Key:
+def _key(part: AudioSegment) -> _Key:
     from tumbao.serving.classify.formats import part_values
 
     return tuple("" if value is None else str(value) for value in part_values(part).values())

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from tumbao.components.ingest import progress
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import ask
-from tumbao.serving.explain.input_gradient import Slope
+from tumbao.serving.explain.input_gradient import InputGradient
 from tumbao.serving.explain.inversion import apart_db, drawn, sound
 from tumbao.serving.explain.network import Network
 
@@ -150,7 +150,12 @@ class Dreamer:
 
 
 def ascend(
-    uphill: Slope, levels: np.ndarray, index: int, stride: float, rng: np.random.Generator, bands: int = _SHIFT_BANDS
+    uphill: InputGradient,
+    levels: np.ndarray,
+    index: int,
+    stride: float,
+    rng: np.random.Generator,
+    bands: int = _SHIFT_BANDS,
 ) -> np.ndarray:
     """Take one step uphill.
 

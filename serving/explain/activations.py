@@ -16,7 +16,7 @@ BATCH = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Seen:
+class Activations:
     """What a network makes of images.
 
     Parameters
@@ -60,7 +60,7 @@ class Hidden:
         outputs = keras.Model(scores.inputs, [scores.output, *network.opened.hidden])
         self._infer = tf.function(lambda images: outputs(images, training=False))
 
-    def see(self, images: Iterable[np.ndarray], count: int, step: str) -> Seen:
+    def see(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
         """Show images.
 
         Parameters
@@ -74,7 +74,7 @@ class Hidden:
 
         Returns
         -------
-        seen : Seen
+        seen : Activations
             A row for each image.
 
         Raises
@@ -90,7 +90,7 @@ class Hidden:
         while batch := list(islice(rest, BATCH)):
             parts.append(self._see(np.stack(batch)))
             progress.advance(step, len(batch))
-        return Seen(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return Activations(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def logits(self, waveforms: np.ndarray) -> np.ndarray:
         """Listen.
@@ -103,7 +103,7 @@ class Hidden:
         Returns
         -------
         logits : np.ndarray [shape=(n, genres), dtype=float32]
-            As `Seen.logits`.
+            As `Activations.logits`.
         """
         from tumbao.components.ingest.mel import mel_image
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.input_gradient import Slope
+from tumbao.serving.explain.input_gradient import InputGradient
 
 TIMES = 15
 """Windows of time that are silenced one after the other: 2 s each of a fragment of 30 s."""
@@ -151,7 +151,7 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
     return Occlusion(times, bands, np.add.outer(by_row, by_column))
 
 
-def integrated_gradients(uphill: Slope, levels: np.ndarray, genre: int) -> np.ndarray:
+def integrated_gradients(uphill: InputGradient, levels: np.ndarray, genre: int) -> np.ndarray:
     """Follow the evidence from silence to the fragment (Sundararajan, Taly & Yan 2017), its levels rising together.
 
     Parameters

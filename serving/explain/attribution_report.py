@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.fragments import Ending, Fragment, Fragments
+from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.calibration import temper
 from tumbao.serving.explain.attribution import (
@@ -131,7 +131,7 @@ class Why:
     redrawn: np.ndarray
 
 
-def why(network: Network, song: str, items: Iterable[Fragment | Ending], seed: int) -> Why:
+def why(network: Network, song: str, items: Iterable[Fragment | SongSummary], seed: int) -> Why:
     """Find out why a song gets its genre.
 
     Parameters
@@ -140,7 +140,7 @@ def why(network: Network, song: str, items: Iterable[Fragment | Ending], seed: i
         The model.
     song : str
         The song's name.
-    items : iterable of Fragment and Ending
+    items : iterable of Fragment and SongSummary
         The song, as `fragments.read` gives it.
     seed : int
         Of the random orders; the same seed gives the same result.
@@ -193,7 +193,7 @@ def why(network: Network, song: str, items: Iterable[Fragment | Ending], seed: i
 
 
 def _heard(
-    network: Network, model: keras.Model, items: Iterable[Fragment | Ending]
+    network: Network, model: keras.Model, items: Iterable[Fragment | SongSummary]
 ) -> tuple[SongAnswer, tuple[Piece, ...], int, np.ndarray]:
     """Answer for the song; give its pieces, which of them is the decisive one, and the sound of that one."""
     spec, colours, calibration = network.spec, palette(network.spec), network.info.calibration

@@ -13,7 +13,7 @@ from tumbao.components.ingest import progress
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.activation_maximization import ascend
 from tumbao.serving.explain.attribution import ask
-from tumbao.serving.explain.input_gradient import slope
+from tumbao.serving.explain.input_gradient import input_gradient
 from tumbao.serving.explain.inversion import sound
 from tumbao.serving.explain.network import Network
 
@@ -165,7 +165,7 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
     spec, found = _short(network.spec), []
     for layer, part in zip(layers, np.split(answers, ends[:-1], axis=1), strict=True):
         lead, chance = leads(part, of), chances(part, of, np.random.default_rng(seed))
-        uphill = slope(
+        uphill = input_gradient(
             _linear(network.model, layer), network.spec, lambda maps, index: keras.ops.mean(maps[..., index])
         )
         for genre, own, limit in zip(kinds, lead, chance, strict=True):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
 
-Slope = Callable[[np.ndarray, int], "tuple[np.ndarray, float]"]
+InputGradient = Callable[[np.ndarray, int], "tuple[np.ndarray, float]"]
 """Levels float32 [height, width] in 0..255 and an output's index → gradient [height, width], and what was measured."""
 
 Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -22,7 +22,7 @@ class NoGradientError(ValueError):
     """No gradient is found from a model's answer to its picture."""
 
 
-def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
+def input_gradient(model: keras.Model, spec: MelSpec, measure: Measure) -> InputGradient:
     """Build the gradient, through the colours or around them.
 
     Parameters
@@ -36,8 +36,8 @@ def slope(model: keras.Model, spec: MelSpec, measure: Measure) -> Slope:
 
     Returns
     -------
-    slope : callable
-        See `Slope`. Pictures may be of any size that the model takes; of the spec's alone where the model undoes the
+    gradient : callable
+        See `InputGradient`. Images may have any size that the model takes; only the spec's where the model inverts the
         colour map itself.
 
     Raises

@@ -15,7 +15,7 @@ from tumbao.components.ingest.library import Catalog
 from tumbao.components.ingest.record_reader import decode_image
 from tumbao.components.ingest.rendered_library import Library
 from tumbao.schema.errors import UserError
-from tumbao.serving.explain.activations import Hidden, Seen
+from tumbao.serving.explain.activations import Activations, Hidden
 from tumbao.serving.explain.neighbours import agreement, on_a_map
 from tumbao.serving.explain.training_fragments import training_side
 from tumbao.serving.model_info import ModelInfo
@@ -62,11 +62,11 @@ class Surroundings:
         What the model was trained on; all of it where that is not known.
     recognised : bool
         Whether it is known: the library is the one that the model was trained on.
-    seen : Seen
+    seen : Activations
         What the network makes of the fragments.
     asked : tuple of Placed
         What was asked about, length m.
-    seen_asked : Seen or None
+    seen_asked : Activations or None
         What the network makes of that; None where nothing was asked about.
     places : np.ndarray [shape=(n + m, 2), dtype=float64]
         On the map, in [0, 1]: the library, then what was asked about.
@@ -80,9 +80,9 @@ class Surroundings:
     left_out: int
     training: np.ndarray
     recognised: bool
-    seen: Seen
+    seen: Activations
     asked: tuple[Placed, ...]
-    seen_asked: Seen | None
+    seen_asked: Activations | None
     places: np.ndarray
     agreement: float | None
 
@@ -161,7 +161,7 @@ def _part(library: Library, rows: np.ndarray) -> Library:
     )
 
 
-def _seen(hidden: Hidden, info: ModelInfo, library: Library, folder: Path) -> Seen:
+def _seen(hidden: Hidden, info: ModelInfo, library: Library, folder: Path) -> Activations:
     """Show the network a library, unless that is done."""
     told = json.dumps([dataclasses.asdict(info), library.archives, library.members])
     file = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
@@ -173,4 +173,4 @@ def _seen(hidden: Hidden, info: ModelInfo, library: Library, folder: Path) -> Se
         np.savez(unfinished, vectors=seen.vectors, logits=seen.logits)
         unfinished.replace(file)
     with np.load(file) as arrays:
-        return Seen(arrays["vectors"], arrays["logits"])
+        return Activations(arrays["vectors"], arrays["logits"])

@@ -15,7 +15,7 @@ from tumbao.serving.predict import find_assets
 if TYPE_CHECKING:
     import keras
 
-    from tumbao.serving.explain.input_gradient import Slope
+    from tumbao.serving.explain.input_gradient import InputGradient
 
 _SMALLEST = 1e-37
 """What counts as the smallest probability: float32 holds no much smaller one."""
@@ -73,12 +73,12 @@ class Network:
         return opened(self.model)
 
     @functools.cached_property
-    def uphill(self) -> Slope:
+    def uphill(self) -> InputGradient:
         """Gradient of a genre's log-odds towards a picture's levels; NoGradientError if none is found."""
         from tumbao.serving.explain.attribution import log_odds
-        from tumbao.serving.explain.input_gradient import slope
+        from tumbao.serving.explain.input_gradient import input_gradient
 
-        return slope(self.opened.scores, self.spec, lambda scores, genre: log_odds(scores, genre)[0])
+        return input_gradient(self.opened.scores, self.spec, lambda scores, genre: log_odds(scores, genre)[0])
 
 
 def opened(model: keras.Model) -> Opened:

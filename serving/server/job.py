@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import Any
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Part, read_song
-from tumbao.components.ingest.fragments import Ending, Fragment
+from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.components.ingest.fragments import Fragment, SongSummary
 from tumbao.components.ingest.worker_pool import WorkerPool, WorkerStartError
 from tumbao.serving.server.api_error import RefusalError
 from tumbao.serving.server.limits import Limits
@@ -88,7 +88,7 @@ class Job:
 
     def _answer(self, upload: Upload) -> dict[str, Any] | RefusalError:
         info = self._model.info
-        began, items = time.monotonic(), read_song(self._pool, Part(str(upload.path)), info.mel, None)
+        began, items = time.monotonic(), read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)
         watched = _Watched(items, self._limits.sound_seconds, info.mel.fragment_seconds, self._stopped)
         with contextlib.closing(items):
             try:
@@ -122,13 +122,17 @@ class _Watched:
     """A song that may be too long, or no longer wanted; says how many seconds it took to decode."""
 
     def __init__(
-        self, items: Iterator[Fragment | Ending], most_seconds: float, fragment_seconds: float, stopped: threading.Event
+        self,
+        items: Iterator[Fragment | SongSummary],
+        most_seconds: float,
+        fragment_seconds: float,
+        stopped: threading.Event,
     ) -> None:
         self._items, self._stopped = items, stopped
         self._most_seconds, self._fragment_seconds = most_seconds, fragment_seconds
         self.seconds = 0.0
 
-    def __iter__(self) -> Iterator[Fragment | Ending]:
+    def __iter__(self) -> Iterator[Fragment | SongSummary]:
         while True:
             began = time.monotonic()
             try:
@@ -144,7 +148,7 @@ class _Watched:
                 raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "too long", sentence)
             yield item
 
-    def _reached(self, item: Fragment | Ending) -> float:
-        if isinstance(item, Ending):
+    def _reached(self, item: Fragment | SongSummary) -> float:
+        if isinstance(item, SongSummary):
             return item.seconds
         return 0.0 if item.padded else (item.index + 1) * self._fragment_seconds

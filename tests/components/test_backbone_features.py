@@ -128,7 +128,7 @@ def test_masked_copies_stand_beside_the_records_always_alike(serialized: list[by
 
 def test_run_and_compare_mask_a_fragment_alike(serialized: list[bytes], levels: np.ndarray, tmp_path: Path) -> None:
     cache = song_cache.SongCache(str(tmp_path / "songs"))
-    archive = cache.path(song_cache.Part("song.mp3", 0.0, None), "ab" * 32)
+    archive = cache.path(song_cache.AudioSegment("song.mp3", 0.0, None), "ab" * 32)
     with cache.writing(archive) as song:
         for index, image in enumerate(levels):
             song_cache.add_image(song, index, to_png(image, PALETTE))

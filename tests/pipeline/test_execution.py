@@ -17,7 +17,7 @@ from tumbao.components.ingest.frozen_test_set import KEPT_FILE
 from tumbao.pipeline import collect, execution
 from tumbao.pipeline.execution import _interrupted
 from tumbao.pipeline.local_runner import LocalRun
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.runs import RunRecord
 
 
@@ -48,7 +48,7 @@ def test_a_run_has_one_name_in_the_workspace_and_in_ml_metadata(tmp_path: Path) 
     root = str(tmp_path / "pipeline")
     pipeline = tfx.dsl.Pipeline("tumbao", root, components=[schema], metadata_connection_config=connection)
     said = io.StringIO()
-    with Watch(Console(file=said)) as watch:
+    with ProgressDisplay(Console(file=said)) as watch:
         assert execution._run(pipeline, None, "20260102-030405", tmp_path, watch) is None
         again = RunOptions(from_nodes=[schema.id])
         assert execution._run(pipeline, again, "20260102-030406", tmp_path, watch) is None
@@ -99,6 +99,6 @@ def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: 
     ):
         drawn.append(present)
         terminal = io.StringIO()
-        with Watch(Console(file=terminal)) as watch, pytest.raises(ValueError, match="no graph here"):
+        with ProgressDisplay(Console(file=terminal)) as watch, pytest.raises(ValueError, match="no graph here"):
             execution.execute(asked, RunRecord("one", "", "running"), tmp_path / "runs" / "one", watch)
         assert terminal.getvalue() == said

@@ -18,7 +18,7 @@ from tests.serving.explain import conftest as explained
 from tumbao.datasets.demo import instruments
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
-from tumbao.pipeline.progress_display import Watch
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE_STEPS
 from tumbao.serving.explain.page import PAGE
@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_page_and_each_step_of_a_dream_is_reported(
 ) -> None:
     """With songs and a library, drawn and looked at anew."""
     reports: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(Watch, "__call__", lambda _, *report: reports.append(report))
+    monkeypatch.setattr(ProgressDisplay, "__call__", lambda _, *report: reports.append(report))
     songs = (told[0].parent / "<b>broken.mp3", library / "salsa" / "salsa-0.wav")
     assert ask(model, tmp_path, songs=songs, data=library)[0] == SOME_UNREAD
     assert (tmp_path / PAGE).read_bytes() == told[0].read_bytes()

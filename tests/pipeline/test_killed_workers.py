@@ -17,7 +17,7 @@ from rich.console import Console
 
 from tests.processes import children, kill, wait_until_gone
 from tests.small_spec import SMALL
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.fragments import Fragment, Fragments
 from tumbao.pipeline.classify import Asked, run_classify
 from tumbao.serving.classify.batch import decoding
@@ -67,7 +67,7 @@ def test_killed_workers_cost_no_file(songs: list[Path], pushed: Path) -> None:
 def test_a_consumer_that_stops_early_leaves_no_thread_and_no_process(songs: list[Path], used: int) -> None:
     before, threads = children(), set(threading.enumerate())
     stopped = RuntimeError("it is enough")
-    asked = [Song(Part(str(path))) for path in songs]
+    asked = [Song(AudioSegment(str(path))) for path in songs]
     with pytest.raises(RuntimeError, match="it is enough"), decoding(asked, SMALL) as begun:
         for number, decoded in enumerate(begun):
             if number == used:

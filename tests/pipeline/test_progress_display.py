@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tumbao.components.ingest import progress
-from tumbao.pipeline.progress_display import PLAIN_SECONDS, Watch
+from tumbao.pipeline.progress_display import PLAIN_SECONDS, ProgressDisplay
 
 
 class Clock:
@@ -30,9 +30,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def plain() -> tuple[Watch, io.StringIO]:
+def plain() -> tuple[ProgressDisplay, io.StringIO]:
     file = io.StringIO()
-    return Watch(Console(file=file, force_terminal=False, width=40)), file
+    return ProgressDisplay(Console(file=file, force_terminal=False, width=40)), file
 
 
 def test_a_step_that_is_done_is_one_line_with_its_rate(clock: Clock) -> None:
@@ -89,7 +89,7 @@ def test_lines_are_not_broken_at_the_width_of_a_pipe() -> None:
 
 def test_a_terminal_shows_bars_with_rate_and_takes_them_away(clock: Clock) -> None:
     file = io.StringIO()
-    with Watch(Console(file=file, force_terminal=True, width=100)) as watch, progress.listen(watch):
+    with ProgressDisplay(Console(file=file, force_terminal=True, width=100)) as watch, progress.listen(watch):
         progress.start("decode", 3)
         for _ in range(3):
             progress.advance("decode")
@@ -111,7 +111,7 @@ def test_a_terminal_shows_bars_with_rate_and_takes_them_away(clock: Clock) -> No
 
 def test_what_libraries_write_stays_off_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     file = io.StringIO()
-    with Watch(Console(file=file, force_terminal=True, width=100)) as watch:
+    with ProgressDisplay(Console(file=file, force_terminal=True, width=100)) as watch:
         watch("features", 1, 10)
         sys.stderr.write("noise of a library\n")
         sys.stdout.write("more of it\n")

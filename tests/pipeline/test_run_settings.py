@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio
 
 from tumbao.components.ingest import library as library_module
 from tumbao.components.ingest import scan_cache
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.pipeline import configuration, run_settings
 from tumbao.pipeline.compile import _order
@@ -85,7 +85,7 @@ def test_a_later_run_reads_only_songs_that_are_new(library: Path, monkeypatch: p
     read: list[str] = []
     look = library_module.scan_song
 
-    def noted(pool: WorkerPool, part: Part, spec: MelSpec) -> object:
+    def noted(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> object:
         read.append(Path(part.path).relative_to(library).as_posix())
         return look(pool, part, spec)
 

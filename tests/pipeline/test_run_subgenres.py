@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline import cli
 from tumbao.pipeline.configuration import _songs
 from tumbao.pipeline.local_runner import LocalRun
@@ -57,7 +57,7 @@ def test_ten_songs_are_enough_unless_others_are_asked_for(asked: dict[str, Local
 def test_the_run_has_leaves_or_the_genres_in_the_order_that_was_asked(
     asked: dict[str, LocalRun], tmp_path: Path
 ) -> None:
-    memory = LookMemory(tmp_path / "looked.sqlite", "abcdef0")
+    memory = ScanCache(tmp_path / "looked.sqlite", "abcdef0")
     found = {name: _songs(run, MelSpec(), memory) for name, run in asked.items()}
     assert {name: genres for name, (_, genres) in found.items()} == {
         "without": ("salsa", "cumbia"),

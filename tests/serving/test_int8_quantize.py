@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.serving.flatbuffer import unpack
-from tumbao.serving.int8_quantize import with_integers
+from tumbao.serving.int8_quantize import int8_quantize
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")  # the quantizer does
 
@@ -43,7 +43,7 @@ def floats(small: Path) -> bytes:
 
 
 def integers(floats: bytes, images: np.ndarray) -> bytes:
-    return with_integers(floats, images, lambda: None)
+    return int8_quantize(floats, images, lambda: None)
 
 
 def answers(content: bytes, images: np.ndarray) -> np.ndarray:
@@ -102,5 +102,5 @@ def test_operators_are_named_in_the_older_field_too(floats: bytes) -> None:
 
 def test_every_image_counts_one(floats: bytes) -> None:
     counted: list[None] = []
-    with_integers(floats, IMAGES, lambda: counted.append(None))
+    int8_quantize(floats, IMAGES, lambda: counted.append(None))
     assert len(counted) == len(IMAGES)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.analysis.compare import training
-from tumbao.analysis.compare.folds import Round
+from tumbao.analysis.compare.folds import Fold
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.release_memory import forget
@@ -79,7 +79,7 @@ def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> No
     library = SimpleNamespace(genres=("cumbia", "salsa"), songs=("",) * 6, labels=labels)
     features = labels[:, None, None, None] + np.zeros((6, *SHAPE), np.float16)
     thirds = [np.array(rows) for rows in ([0, 1], [2, 3], [4, 5])]
-    divisions = [Round(fold, *thirds[fold:], *thirds[:fold]) for fold in range(3)]
+    divisions = [Fold(fold, *thirds[fold:], *thirds[:fold]) for fold in range(3)]
     found = training.out_of_sample(find_model("vgg16-gap"), SETTINGS, library, [features], divisions, None)  # type: ignore[arg-type]
     assert np.isfinite(found).all()
     assert len(heads) == 3

@@ -21,7 +21,7 @@ from tumbao.analysis.drift.descriptors import describe
 from tumbao.analysis.drift.new_songs import levels_at, listen
 from tumbao.analysis.drift.render import figure, histogram
 from tumbao.analysis.drift.run import FIGURES, NEW_STATISTICS, PAGE, TRAINING_STATISTICS, run_drift
-from tumbao.analysis.drift.song_descriptors import Heard
+from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.analysis.drift.training import TrainingData, recall
 from tumbao.analysis.tfdv_statistics import statistics_of
 from tumbao.components.ingest import progress
@@ -72,22 +72,24 @@ def unchanged(song: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return song
 
 
-def hear(name: str, song: np.ndarray, spec: MelSpec, genre: str = "") -> Heard:
+def hear(name: str, song: np.ndarray, spec: MelSpec, genre: str = "") -> SongDescriptors:
     """Measure a song as the product does, without a file."""
     count = len(song) // spec.fragment_samples
     fragments = song[: count * spec.fragment_samples].reshape(count, -1).astype(np.float32)
     levels = mel_levels(fragments, spec).numpy()
     values = np.array([describe(image, spec) for image in levels])
-    return Heard(name, "", "", genre, len(song) / RATE, False, False, 4.0 * np.arange(count), values)
+    return SongDescriptors(name, "", "", genre, len(song) / RATE, False, False, 4.0 * np.arange(count), values)
 
 
-def songs(count: int, seed: int, spec: MelSpec, change: Change = unchanged, speed: float = 1.0) -> list[Heard]:
+def songs(
+    count: int, seed: int, spec: MelSpec, change: Change = unchanged, speed: float = 1.0
+) -> list[SongDescriptors]:
     rng = np.random.default_rng(seed)
     return [hear(f"{seed}-{n}", change(compose(rng, 2 + n % 2, speed), rng), spec) for n in range(count)]
 
 
 @pytest.fixture(scope="module")
-def trained(small_spec: MelSpec) -> list[Heard]:
+def trained(small_spec: MelSpec) -> list[SongDescriptors]:
     return songs(40, 1, small_spec)
 
 
@@ -95,7 +97,7 @@ def drifted(result: Comparison) -> list[str]:
     return [measure.descriptor.name for measure in result.drifted]
 
 
-def test_like_music_is_alike_however_quiet(trained: list[Heard], small_spec: MelSpec) -> None:
+def test_like_music_is_alike_however_quiet(trained: list[SongDescriptors], small_spec: MelSpec) -> None:
     assert drifted(compare(trained, songs(15, 2, small_spec, quieter), ())) == []
 
 
@@ -107,7 +109,7 @@ def test_like_music_is_alike_however_quiet(trained: list[Heard], small_spec: Mel
     ],
 )
 def test_changed_music_drifts_in_the_right_measure(
-    change: Change, speed: float, name: str, rises: bool, trained: list[Heard], small_spec: MelSpec
+    change: Change, speed: float, name: str, rises: bool, trained: list[SongDescriptors], small_spec: MelSpec
 ) -> None:
     result = compare(trained, songs(15, 3, small_spec, change, speed), ())
     (measure,) = (one for one in result.measures if one.descriptor.name == name)
@@ -117,8 +119,8 @@ def test_changed_music_drifts_in_the_right_measure(
     assert "truncated" not in drifted(result)
 
 
-def test_genres_are_compared_only_where_the_model_knows_them_all(trained: list[Heard]) -> None:
-    def of(*genres: str) -> list[Heard]:
+def test_genres_are_compared_only_where_the_model_knows_them_all(trained: list[SongDescriptors]) -> None:
+    def of(*genres: str) -> list[SongDescriptors]:
         return [dataclasses.replace(song, genre=genre) for song, genre in zip(trained, genres, strict=False)]
 
     training, known = of(*["salsa", "cumbia"] * 4), ["cumbia", "salsa"]

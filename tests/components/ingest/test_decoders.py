@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.components.ingest.test_waveform import write_libav
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Part, read_song, read_unchanged, scan_song
+from tumbao.components.ingest.decoders import AudioSegment, read_song, read_unchanged, scan_song
 from tumbao.components.ingest.fragments import Fragments, read
 from tumbao.components.ingest.worker_pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
 from tumbao.schema.mel_spec import MelSpec
@@ -51,10 +51,10 @@ def test_a_look_tells_hash_length_and_artist(pool: WorkerPool, tmp_path: Path, s
     tags = mutagen.flac.FLAC(path)
     tags["artist"] = ["Los Gaiteros"]
     tags.save()
-    looked = scan_song(pool, Part(str(path)), small_spec)
+    looked = scan_song(pool, AudioSegment(str(path)), small_spec)
     assert (looked.sha256, looked.seconds, looked.artist) == (digest(path), 9, "Los Gaiteros")
-    assert scan_song(pool, Part(str(path), 2, 8.5), small_spec).seconds == 6.5
-    assert scan_song(pool, Part(str(path), 2, 100), small_spec).seconds == 7
+    assert scan_song(pool, AudioSegment(str(path), 2, 8.5), small_spec).seconds == 6.5
+    assert scan_song(pool, AudioSegment(str(path), 2, 100), small_spec).seconds == 7
 
 
 def test_what_the_header_does_not_tell_is_decoded(
@@ -64,14 +64,14 @@ def test_what_the_header_does_not_tell_is_decoded(
     content = path.read_bytes()
     marker = content.index(b"\x44\x89\x88")  # the duration, made unknown
     path.write_bytes(content[: marker + 3] + bytes(8) + content[marker + 11 :])
-    assert scan_song(pool, Part(str(path)), small_spec).seconds == pytest.approx(5, abs=0.1)
-    error = refusal(lambda: scan_song(pool, Part(str(path), 3.5), small_spec))
+    assert scan_song(pool, AudioSegment(str(path)), small_spec).seconds == pytest.approx(5, abs=0.1)
+    error = refusal(lambda: scan_song(pool, AudioSegment(str(path), 3.5), small_spec))
     assert (error.reason, error.path) == (Reason.TOO_SHORT, str(path))
 
 
 def test_fragments_are_those_that_would_be_read_here(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
     here = list(Fragments(read(song, small_spec, 1, 11)))
-    there = Fragments(read_song(pool, Part(str(song), 1, 11), small_spec, digest(song)))
+    there = Fragments(read_song(pool, AudioSegment(str(song), 1, 11), small_spec, digest(song)))
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one.samples, other.samples)
         assert (one.index, one.padded, one.silent) == (other.index, other.padded, other.silent)
@@ -83,14 +83,14 @@ def test_another_content_than_was_looked_at_is_refused(pool: WorkerPool, song: P
     content = bytearray(song.read_bytes())
     content[-1] ^= 1
     song.write_bytes(content)
-    error = refusal(lambda: list(read_song(pool, Part(str(song)), small_spec, before)))
+    error = refusal(lambda: list(read_song(pool, AudioSegment(str(song)), small_spec, before)))
     assert error.reason is Reason.CHANGED
     assert "has changed since the library was looked through: run again" in str(error)
 
 
 @pytest.mark.parametrize("change", ["appended", "replaced", "deleted"])
 def test_a_file_that_changes_while_it_is_read_is_refused(song: Path, small_spec: MelSpec, change: str) -> None:
-    items = read_unchanged(Part(str(song)), small_spec, digest(song))
+    items = read_unchanged(AudioSegment(str(song)), small_spec, digest(song))
     next(item for item in items if item is not None)
     if change == "appended":
         with song.open("ab") as file:
@@ -136,7 +136,7 @@ def test_each_failure_of_a_worker_has_a_reason_of_its_own(
 
     with WorkerPool() as pool:
         monkeypatch.setattr(pool, "run", run)
-        told = refusal(lambda: scan_song(pool, Part("a.mp3"), small_spec))
+        told = refusal(lambda: scan_song(pool, AudioSegment("a.mp3"), small_spec))
     assert (told.path, told.reason, told.sentence) == ("a.mp3", reason, words)
 
 
@@ -144,13 +144,13 @@ def test_songs_in_a_bucket_are_read_through_a_copy(pool: WorkerPool, song: Path,
     address = "ram://bucket/música/una canción.wav"
     tf.io.gfile.makedirs("ram://bucket/música")
     tf.io.gfile.copy(str(song), address, overwrite=True)
-    looked = scan_song(pool, Part(address), small_spec)
+    looked = scan_song(pool, AudioSegment(address), small_spec)
     assert (looked.sha256, looked.seconds) == (digest(song), 13)
-    assert len(list(Fragments(read_song(pool, Part(address), small_spec, looked.sha256)))) == 3
-    error = refusal(lambda: scan_song(pool, Part("ram://bucket/none.wav"), small_spec))
+    assert len(list(Fragments(read_song(pool, AudioSegment(address), small_spec, looked.sha256)))) == 3
+    error = refusal(lambda: scan_song(pool, AudioSegment("ram://bucket/none.wav"), small_spec))
     assert (error.reason, error.path) == (Reason.UNREADABLE, "ram://bucket/none.wav")
     tf.io.gfile.copy(__file__, "ram://bucket/text.wav", overwrite=True)
-    error = refusal(lambda: scan_song(pool, Part("ram://bucket/text.wav"), small_spec))
+    error = refusal(lambda: scan_song(pool, AudioSegment("ram://bucket/text.wav"), small_spec))
     assert (error.reason, error.path) == (Reason.UNSUPPORTED, "ram://bucket/text.wav")
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_replaced_between_two_workers_is_refused(
     pool: WorkerPool, tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
     song = write_song(tmp_path / "song.wav", 400)
-    items = read_song(pool, Part(str(song)), small_spec, None)
+    items = read_song(pool, AudioSegment(str(song)), small_spec, None)
     next(items)
     write_song(tmp_path / "other.wav", 400).replace(song)
     for worker in pool._busy:

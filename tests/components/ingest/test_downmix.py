@@ -17,7 +17,7 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Block, open_audio
 from tumbao.components.ingest.downmix import channel_weights, downmix
 from tumbao.components.ingest.fragments import Fragment, read
-from tumbao.components.ingest.waveform import Sound, decode
+from tumbao.components.ingest.waveform import AudioStream, decode
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import resample_reference
 
@@ -187,7 +187,7 @@ def test_a_part_is_mixed_as_the_whole_file_is(tmp_path: Path, name: str) -> None
     soundfile.write(tmp_path / name, np.tile(CASES["inverted for a part"], 4).T, rate)
     whole = decode(tmp_path / name, rate).samples
     for start in (2.3, 4.05) if name.endswith("mp3") else (3.02, 4.01, 9.98, 24.7):
-        part = np.concatenate(list(Sound(tmp_path / name, rate, start)))
+        part = np.concatenate(list(AudioStream(tmp_path / name, rate, start)))
         np.testing.assert_allclose(part, whole[round(start * rate) :], atol=2e-6)
 
 

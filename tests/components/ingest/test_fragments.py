@@ -13,7 +13,7 @@ import soundfile
 
 from tests.components.ingest.test_waveform import write_libav
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.fragments import MIN_SONG_SECONDS, Ending, Fragment, Fragments, fragment_count, read
+from tumbao.components.ingest.fragments import MIN_SONG_SECONDS, Fragment, Fragments, SongSummary, fragment_count, read
 from tumbao.components.ingest.waveform import decode
 from tumbao.schema.mel_spec import MelSpec
 
@@ -33,7 +33,7 @@ def square(count: int, level: float = 1.0) -> np.ndarray:
 
 def everything(
     path: Path, spec: MelSpec, start: float = 0.0, end: float | None = None
-) -> tuple[list[Fragment], Ending]:
+) -> tuple[list[Fragment], SongSummary]:
     fragments = Fragments(read(path, spec, start, end))
     return list(fragments), fragments.ending
 

@@ -22,7 +22,7 @@ from apache_beam.testing.util import assert_that
 
 from tests.components.ingest.ogg import sealed
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Part, read_song, scan_song
+from tumbao.components.ingest.decoders import AudioSegment, read_song, scan_song
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import look_through
@@ -198,7 +198,7 @@ def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None
     refused: dict[Reason, set[str]] = collections.defaultdict(set)
 
     def look_and_read(path: Path) -> None:
-        part = Part(str(path))
+        part = AudioSegment(str(path))
         try:
             looked = scan_song(pool, part, spec)
             fragments = Fragments(read_song(pool, part, spec, looked.sha256))

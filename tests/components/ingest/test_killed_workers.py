@@ -181,5 +181,7 @@ def test_a_song_that_can_no_longer_be_read_is_an_error_of_the_storage(
             yield from (item for item in function(*arguments) if item is not None)
 
     with Here() as pool:
-        found = render_song(pool, render.Part(str(song)), small_spec, "ab12", SongCache(str(tmp_path / "songs")))
+        found = render_song(
+            pool, render.AudioSegment(str(song)), small_spec, "ab12", SongCache(str(tmp_path / "songs"))
+        )
     assert (found.reason, found.detail) == ("i/o error", f"cannot be read: {os.strerror(number)}")

@@ -16,7 +16,7 @@ from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.listing import Entry, is_outside
 from tumbao.components.ingest.paths import Address, Place, below, local_copy, place
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
@@ -208,7 +208,7 @@ def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
     (library / "salsa" / "text.mp3").write_text("la la la")
     (library / "library.json").write_text('{"synthetic": true}')
     remote = upload(library)
-    memory = LookMemory(tmp_path / "looked.sqlite", "0" * 16)
+    memory = ScanCache(tmp_path / "looked.sqlite", "0" * 16)
     here = scan(library, ["cumbia", "salsa"], small_spec)
     there = scan(remote, ["cumbia", "salsa"], small_spec, "folder", memory=memory)
     assert there.synthetic and len(there.songs) == 6 and len(there.rejected) == 1

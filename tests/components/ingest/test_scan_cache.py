@@ -11,9 +11,9 @@ import pytest
 
 from tumbao.components.ingest import library as library_module
 from tumbao.components.ingest import scan_cache
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.library import Catalog, scan
-from tumbao.components.ingest.scan_cache import LookMemory
+from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
@@ -34,7 +34,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     look = library_module.scan_song
 
-    def noted(pool: WorkerPool, part: Part, spec: MelSpec) -> object:
+    def noted(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> object:
         names.append(Path(part.path).name)
         return look(pool, part, spec)
 
@@ -44,7 +44,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def look(library: Path, spec: MelSpec, state: str = "0a1b2c3d") -> Catalog:
-    return scan(library, ["salsa"], spec, memory=LookMemory(library.parent / "work" / "looked.sqlite", state))
+    return scan(library, ["salsa"], spec, memory=ScanCache(library.parent / "work" / "looked.sqlite", state))
 
 
 def test_what_has_not_changed_is_not_read_again(library: Path, looked_at: list[str], small_spec: MelSpec) -> None:
@@ -105,8 +105,8 @@ def test_a_broken_memory_is_begun_anew(library: Path, looked_at: list[str], smal
 def test_parts_of_a_file_are_remembered_apart(library: Path, looked_at: list[str], small_spec: MelSpec) -> None:
     songs = library / "songs.csv"
     songs.write_text("file_name,genre,start,end\nsalsa/a.wav,salsa,0,4\nsalsa/a.wav,salsa,4,\n")
-    first = scan(songs, ["salsa"], small_spec, memory=LookMemory(library.parent / "looked.sqlite", "0a1b2c3d"))
+    first = scan(songs, ["salsa"], small_spec, memory=ScanCache(library.parent / "looked.sqlite", "0a1b2c3d"))
     looked_at.clear()
-    assert scan(songs, ["salsa"], small_spec, memory=LookMemory(library.parent / "looked.sqlite", "0a1b2c3d")) == first
+    assert scan(songs, ["salsa"], small_spec, memory=ScanCache(library.parent / "looked.sqlite", "0a1b2c3d")) == first
     assert looked_at == []
     assert [song.seconds for song in first.songs] == [4, 5]

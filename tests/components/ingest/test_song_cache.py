@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tumbao.components.ingest import song_cache
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.song_cache import SongCache, SongMetadata, add_description, add_image
 
 METADATA = SongMetadata(
@@ -42,7 +42,7 @@ def write(cache: SongCache, path: str) -> None:
 @pytest.mark.parametrize("place", ["{tmp_path}/a b", "ram://songs"])
 def test_what_is_written_is_read(tmp_path: Path, place: str) -> None:
     cache = SongCache(place.format(tmp_path=tmp_path))
-    path = cache.path(Part("x.mp3"), "ab12")
+    path = cache.path(AudioSegment("x.mp3"), "ab12")
     assert song_cache.description(path) is None
     write(cache, path)
     write(cache, path)  # by another worker, the same
@@ -52,14 +52,14 @@ def test_what_is_written_is_read(tmp_path: Path, place: str) -> None:
 
 def test_a_song_is_known_by_its_bytes_and_its_part() -> None:
     cache = SongCache("songs")
-    parts = [Part("a"), Part("a", 1), Part("a", 0, 1), Part("a", 1, 2)]
+    parts = [AudioSegment("a"), AudioSegment("a", 1), AudioSegment("a", 0, 1), AudioSegment("a", 1, 2)]
     assert len({cache.path(part, sha256) for part in parts for sha256 in ("ab", "cd")}) == 8
-    assert cache.path(Part("here"), "ab") == cache.path(Part("there"), "ab")
+    assert cache.path(AudioSegment("here"), "ab") == cache.path(AudioSegment("there"), "ab")
 
 
 def test_what_is_not_finished_is_not_there_and_is_swept_up(tmp_path: Path) -> None:
     cache = SongCache(str(tmp_path))
-    path = cache.path(Part("x.mp3"), "ab12")
+    path = cache.path(AudioSegment("x.mp3"), "ab12")
     with pytest.raises(KeyboardInterrupt), cache.writing(path) as song:
         add_image(song, 0, png(1))
         raise KeyboardInterrupt
@@ -96,7 +96,7 @@ def test_what_is_being_written_is_not_swept_up_until_its_writer_is_gone(tmp_path
 
 def test_a_song_that_was_cut_is_not_there_and_is_written_again(tmp_path: Path) -> None:
     cache = SongCache(str(tmp_path))
-    path = cache.path(Part("x.mp3"), "ab12")
+    path = cache.path(AudioSegment("x.mp3"), "ab12")
     write(cache, path)
     whole = Path(path).read_bytes()
     for length in range(len(whole) - 4):
@@ -109,7 +109,7 @@ def test_a_song_that_was_cut_is_not_there_and_is_written_again(tmp_path: Path) -
 
 def test_a_song_without_one_of_its_images_is_not_whole(tmp_path: Path) -> None:
     cache = SongCache(str(tmp_path))
-    path = cache.path(Part("x.mp3"), "ab12")
+    path = cache.path(AudioSegment("x.mp3"), "ab12")
     with cache.writing(path) as song:
         add_image(song, 0, png(1))
         add_description(song, METADATA)
@@ -118,7 +118,7 @@ def test_a_song_without_one_of_its_images_is_not_whole(tmp_path: Path) -> None:
 
 def test_an_image_that_has_changed_on_the_disk_is_named(tmp_path: Path) -> None:
     cache = SongCache(str(tmp_path))
-    path = cache.path(Part("x.mp3"), "ab12")
+    path = cache.path(AudioSegment("x.mp3"), "ab12")
     write(cache, path)
     Path(path).write_bytes(Path(path).read_bytes().replace(b"IHDR", b"IHDS"))
     with pytest.raises(ValueError, match=r"ab12_0\.0?_\.zip, damaged: .*Delete it"):
@@ -132,7 +132,7 @@ def test_a_cache_that_is_not_there_is_swept(tmp_path: Path) -> None:
 
 def test_viewers_can_open_the_images(tmp_path: Path) -> None:
     cache = SongCache(str(tmp_path))
-    path = cache.path(Part("x.mp3"), "ab12")
+    path = cache.path(AudioSegment("x.mp3"), "ab12")
     write(cache, path)
     for _, content in song_cache.images(path):
         assert Image.open(io.BytesIO(content)).size == (4, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from tumbao.components.ingest import progress
 from tumbao.datasets.demo import instruments
-from tumbao.datasets.demo.alterations import excerpt, muted, resounded, scattered
+from tumbao.datasets.demo.alterations import excerpt, muted, shuffle_onsets, swap_timbre
 from tumbao.datasets.demo.instruments import DEFINING, MUTED, RESOUNDED, SCATTERED, Effect, Hearing, listen, summarise
 from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, versions, waveform
 from tumbao.datasets.demo.score import Score
@@ -58,7 +58,7 @@ def test_versions_share_the_room_and_the_song_itself_is_among_them() -> None:
 def test_another_sound_keeps_the_notes_of_all() -> None:
     score = duo()
     for name in ("low", "drum"):
-        changed = resounded(score, name)
+        changed = swap_timbre(score, name)
         for was, became in zip(score.tracks, changed.tracks, strict=True):
             if was.name != name:
                 assert became is was
@@ -75,7 +75,7 @@ def test_another_rhythm_keeps_pitches_and_chords() -> None:
     track = score.track("segunda", 25)
     for beat in range(8):
         track.chord(beat, 0.5, (60, 64, 67), 80 + beat, strum=0.01)
-    changed = scattered(score, "segunda", np.random.default_rng(1)).tracks[0].notes
+    changed = shuffle_onsets(score, "segunda", np.random.default_rng(1)).tracks[0].notes
     assert [note.pitch for note in changed] == [note.pitch for note in track.notes]
     assert [note.velocity for note in changed] == [note.velocity for note in track.notes]
     starts = np.array([note.start for note in changed]).reshape(8, 3)
@@ -107,7 +107,7 @@ def test_an_instrument_that_nobody_plays_or_that_has_no_relative_is_refused() ->
     singer = Score(60, (4, 4), 0, {})
     singer.track("singer", 53).add(0, 1, 60, 90)
     with pytest.raises(ValueError, match=r"'singer' to have programs with a relative: .*Received: \[53\]"):
-        resounded(singer, "singer")
+        swap_timbre(singer, "singer")
 
 
 @pytest.mark.parametrize("genre", GENRES)
@@ -115,7 +115,7 @@ def test_what_defines_a_genre_is_played_and_can_be_changed(genre: str) -> None:
     score = compose(genre, 0, 7)
     assert set(DEFINING[genre]) <= {track.name for track in score.tracks}
     for name in DEFINING[genre]:
-        resounded(score, name)
+        swap_timbre(score, name)
 
 
 @pytest.fixture

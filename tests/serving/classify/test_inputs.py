@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.paths import place
 from tumbao.serving.classify.inputs import find_audio_files, stamp
 
@@ -100,10 +100,10 @@ def test_lists_name_songs_and_parts_and_need_no_genre(library: Path, tmp_path: P
         mark = "," if form == "csv" else "\t"
         file.write_text("".join(mark.join(row) + "\n" for row in [("file_name", "start"), *rows]))
     assert [song.part for song in find_audio_files([file]).songs] == [
-        Part(str(library / "a.wav")),
-        Part(str(library / "a.wav"), 30.0),
-        Part(str(library / "unknown")),
-        Part(str(library / "missing.wav")),
+        AudioSegment(str(library / "a.wav")),
+        AudioSegment(str(library / "a.wav"), 30.0),
+        AudioSegment(str(library / "unknown")),
+        AudioSegment(str(library / "missing.wav")),
     ]
 
 
@@ -126,9 +126,9 @@ def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["{tmp_path}", "ram://stamps"])
 def test_a_stamp_is_another_for_another_file_and_none_for_no_file(tmp_path: Path, folder: str) -> None:
     file = place(folder.format(tmp_path=tmp_path)) / "a"
-    assert stamp(Part(str(file))) is None
+    assert stamp(AudioSegment(str(file))) is None
     file.write_bytes(b"1")
-    first = stamp(Part(str(file)))
-    assert first is not None and first == stamp(Part(str(file)))
+    first = stamp(AudioSegment(str(file)))
+    assert first is not None and first == stamp(AudioSegment(str(file)))
     file.write_bytes(b"22")
-    assert stamp(Part(str(file))) != first
+    assert stamp(AudioSegment(str(file))) != first

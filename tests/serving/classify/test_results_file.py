@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.components.ingest.test_tables import NAMES, encodable
 from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import Part
+from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.serving.classify import results_file
 from tumbao.serving.classify.answers import Answer, text
 from tumbao.serving.classify.formats import Csv, JsonLines
@@ -36,7 +36,7 @@ def results(pushed: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
 
 
 def answer(path: str) -> Answer:
-    return Answer(Part(path), (10, 20), AudioError(path, Reason.SILENT, f"is silent, {path}"))
+    return Answer(AudioSegment(path), (10, 20), AudioError(path, Reason.SILENT, f"is silent, {path}"))
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -52,14 +52,14 @@ def test_each_song_has_its_own_answer_and_a_cut_file_loses_the_last_only(
             ends.append(out.stat().st_size)
     whole = out.read_bytes()
     with results(out) as file:
-        assert all(file.kept(Part(name)) for name in names)
-        file.amend(Part(names[0]), {"tag": "written"})
+        assert all(file.kept(AudioSegment(name)) for name in names)
+        file.amend(AudioSegment(names[0]), {"tag": "written"})
     with results(out) as file:
-        assert [bool(file.kept(Part(name))) for name in names] == [True] * len(names)
+        assert [bool(file.kept(AudioSegment(name))) for name in names] == [True] * len(names)
     cut = data.draw(st.integers(0, len(whole)))
     out.write_bytes(whole[:cut])
     with results(out) as file:
-        assert [bool(file.kept(Part(name))) for name in names] == [end <= cut for end in ends]
+        assert [bool(file.kept(AudioSegment(name))) for name in names] == [end <= cut for end in ends]
         for name, end in zip(names, ends, strict=True):
             if end > cut:
                 file.append(answer(name))
@@ -74,7 +74,7 @@ def test_what_a_crash_leaves_behind_is_written_again(results: Open, tmp_path: Pa
     for left in (b"\0" * 100, whole[:-10] + b"\0" * 100):  # the file's length reached the disk, its end did not
         out.write_bytes(left)
         with results(out) as file:
-            assert file.kept(Part("a")) is None
+            assert file.kept(AudioSegment("a")) is None
             file.append(answer("a"))
         assert out.read_bytes() == whole
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.explain.activation_maximization import Dreamer
-from tumbao.serving.explain.input_gradient import slope
+from tumbao.serving.explain.input_gradient import input_gradient
 from tumbao.serving.explain.network import Network, load
 from tumbao.trainer.colormap_inverse import levels
 
@@ -53,7 +53,7 @@ def test_the_seed_decides(dreamer: Dreamer) -> None:
 
 def test_the_slope_leads_through_the_colours(tiny: Network, rng: np.random.Generator) -> None:
     scores = tiny.opened.scores
-    uphill = slope(scores, tiny.spec, lambda answer, index: answer[0, index])
+    uphill = input_gradient(scores, tiny.spec, lambda answer, index: answer[0, index])
     picture = rng.uniform(1, 254, tiny.spec.image_shape[:2]).astype(np.float32)
     gradient, measured = uphill(picture, 2)
     step = gradient / np.abs(gradient).max() * 1e-2
@@ -66,7 +66,7 @@ def test_the_slope_leads_around_colours_that_the_model_undoes_itself(push: Calla
     outputs = keras.layers.Dense(3, "softmax", name="dense")(keras.layers.GlobalAveragePooling1D()(first.output))
     network = load(push(keras.Model(first.input, outputs), tiny.spec))
     kernel = network.model.layers[-1].get_weights()[0]
-    uphill = slope(network.opened.scores, tiny.spec, lambda answer, index: answer[0, index])
+    uphill = input_gradient(network.opened.scores, tiny.spec, lambda answer, index: answer[0, index])
     gradient, _ = uphill(np.full(tiny.spec.image_shape[:2], 99.0, np.float32), 1)
     # the mean over 64 columns of a band's level out of 255; the lowest band is the last row
     np.testing.assert_allclose(gradient, np.repeat(kernel[::-1, 1:2], 64, axis=1) / 64 / 255, rtol=1e-4)
@@ -76,7 +76,7 @@ def test_loops_that_are_written_out_have_a_slope(tiny: Network) -> None:
     short = dataclasses.replace(tiny.spec, image_width=8)
     first = levels(short)
     outputs = keras.layers.Dense(3, "softmax")(keras.layers.LSTM(2, unroll=True)(first.output))
-    uphill = slope(keras.Model(first.input, outputs), short, lambda answer, index: answer[0, index])
+    uphill = input_gradient(keras.Model(first.input, outputs), short, lambda answer, index: answer[0, index])
     gradient, _ = uphill(np.full(short.image_shape[:2], 99.0, np.float32), 1)
     assert gradient.any(axis=0).all()
 
@@ -85,11 +85,11 @@ def test_of_a_model_that_undoes_colours_within_a_model_no_gradient_is_found(tiny
     images = keras.Input(tiny.spec.image_shape)
     model = keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(levels(tiny.spec)(images))))
     with pytest.raises(ValueError, match=r"none is found.* a model within the model"):
-        slope(model, tiny.spec, lambda answer, index: answer[0, index])
+        input_gradient(model, tiny.spec, lambda answer, index: answer[0, index])
 
 
 def test_a_model_without_gradients_is_refused(tiny: Network) -> None:
     images = keras.Input(tiny.spec.image_shape)
     model = keras.Model(images, keras.ops.cast(keras.ops.cast(images, "int32"), "float32")[:, 0, 0])
     with pytest.raises(ValueError, match="none is found"):
-        slope(model, tiny.spec, lambda answer, index: tf.gather(answer[0], index))
+        input_gradient(model, tiny.spec, lambda answer, index: tf.gather(answer[0], index))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, click_listener, listener, noise
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.explain import attribution
-from tumbao.serving.explain.input_gradient import slope
+from tumbao.serving.explain.input_gradient import input_gradient
 from tumbao.serving.explain.network import opened
 from tumbao.trainer.colormap_inverse import levels as frames_of
 
@@ -73,7 +73,7 @@ def test_a_band_that_always_counts_is_found_and_a_moment_too() -> None:
 
 def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
     model = opened(listener(ROWS, COLUMNS)).scores
-    uphill = slope(model, PLANTED, lambda scores, genre: attribution.log_odds(scores, genre)[0])
+    uphill = input_gradient(model, PLANTED, lambda scores, genre: attribution.log_odds(scores, genre)[0])
     pictures = np.stack([noise(0), np.zeros_like(noise(0))])
     evidence = attribution.log_odds(attribution.ask(model, pictures, PLANTED), 1).numpy()
     found = attribution.integrated_gradients(uphill, pictures[0], 1)

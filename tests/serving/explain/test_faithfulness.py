@@ -13,7 +13,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain import attribution, faithfulness
 from tumbao.serving.explain.attribution_report import RANDOM_MAPS
 from tumbao.serving.explain.faithfulness import LUCK, SHARES, Faithfulness, limit_of_chance
-from tumbao.serving.explain.input_gradient import slope
+from tumbao.serving.explain.input_gradient import input_gradient
 from tumbao.serving.explain.network import opened
 
 
@@ -34,7 +34,7 @@ def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
 
 
 def gradients(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
-    uphill = slope(model, spec, lambda scores, index: attribution.log_odds(scores, index)[0])
+    uphill = input_gradient(model, spec, lambda scores, index: attribution.log_odds(scores, index)[0])
     return attribution.integrated_gradients(uphill, levels, genre)
 
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tumbao.components.ingest.decoders import Part, read_unchanged
-from tumbao.components.ingest.fragments import Ending, Fragment
+from tumbao.components.ingest.decoders import AudioSegment, read_unchanged
+from tumbao.components.ingest.fragments import Fragment, SongSummary
 from tumbao.schema.mel_spec import MelSpec
 
 
-def read(part: Part, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | Ending | None]:
+def read(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | SongSummary | None]:
     """Read a song; but a file that says so kills its decoder, or hangs it."""
     said = Path(part.path).read_bytes()[:5]
     if said == b"abort":
