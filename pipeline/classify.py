@@ -17,7 +17,6 @@ from rich.markup import escape
 
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.paths import Place
-from tumbao.components.ingest.worker_pool import WorkerStartError
 from tumbao.pipeline.counts import Tally
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import error_stream
@@ -126,9 +125,6 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
             where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
             watch.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
-        except WorkerStartError as error:
-            watch.say(f"[bold red]error:[/bold red] {escape(str(error))}")
-            return 1
         except OSError as error:
             watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
             return 1

@@ -33,7 +33,7 @@ from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.graph import build
 from tumbao.pipeline.resume import head_to_resume
 from tumbao.pipeline.source import source_digest
-from tumbao.schema.errors import UserError, describe, is_disk_full
+from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 
 if TYPE_CHECKING:
     from tumbao.pipeline.local_runner import LocalRun
@@ -225,7 +225,9 @@ def _run(
         logging.exception("A component failed")
         if _interrupted(error):
             raise KeyboardInterrupt from error
-        return describe(error, [workspace]) if is_disk_full(error) else str(error) or type(error).__name__
+        if is_disk_full(error) or is_unavailable(error):
+            return describe(error, [workspace])
+        return str(error) or type(error).__name__
     finally:
         logger.removeHandler(handler)
     return None

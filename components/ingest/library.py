@@ -31,7 +31,7 @@ from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_s
 from tumbao.components.ingest.subgenre_folding import Folded
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.worker_pool import WorkerPool
-from tumbao.schema.errors import UserError
+from tumbao.schema.errors import UnavailableError, UserError
 from tumbao.schema.genre_names import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -305,7 +305,7 @@ def require_genres(
     )
 
 
-class LibraryUnavailableError(RuntimeError):
+class LibraryUnavailableError(UnavailableError):
     """Many songs could not be read for a reason that is not theirs."""
 
 
