@@ -2,7 +2,7 @@
 
 A worker is a fresh interpreter (nothing is forked) with a pipe of its own to the process that owns the pool. It runs
 one task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble
-and concurrent.futures are not used, since their workers share one pipe: a worker that is killed while it writes leaves
+and concurrent.futures are not used since their workers share one pipe: a worker that is killed while it writes leaves
 that pipe unusable.
 """
 
