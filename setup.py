@@ -53,7 +53,7 @@ setup(
         "tumbao.components.model_card": ["*.j2"],
         "tumbao.analysis.report": ["*.j2"],
         "tumbao.schema": ["schema.pbtxt"],
-        "tumbao.serving": ["web/*.css", "web/*.html", "web/*.js", "web/*.svg", "web/litert/*"],
+        "tumbao.serving": ["*.j2", "web/*.css", "web/*.html", "web/*.js", "web/*.svg", "web/litert/*"],
         "tumbao.serving.explain": ["*.j2"],
     },
     install_requires=EDGE,

@@ -178,7 +178,7 @@ def test_a_full_disk_leaves_the_former_file_and_no_other(tmp_path: Path) -> None
     program = f"""if True:
         import resource
         from pathlib import Path
-        from tumbao.components.ingest.whole_folder import write_whole
+        from tumbao.components.ingest.atomic_write import write_whole
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
         try:
             write_whole(Path({str(file)!r}), bytes(10_000))

@@ -359,8 +359,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from tumbao.fetch.run import run_fetch
-from tumbao.fetch.manners import Manners
+from tumbao.datasets.fetch.run import run_fetch
+from tumbao.datasets.fetch.rate_limits import Manners
 run_fetch(Path(sys.argv[1]), Path(sys.argv[2]), Console(), manners=Manners(sleep_seconds=0))
 """
 
