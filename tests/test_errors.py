@@ -141,7 +141,7 @@ def test_doctor_says_that_there_is_no_home(tmp_path: Path) -> None:
     def unknown(_): raise KeyError("uid not found")
     pwd.getpwuid = unknown
     from tumbao.pipeline import doctor
-    from tumbao.components.ingest.kept import ensure_home
+    from tumbao.components.ingest.download_cache import ensure_home
     ensure_home()
     print(doctor._home())
     """

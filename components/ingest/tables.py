@@ -388,10 +388,10 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
             continue
         at += reader.line_num
         is_short = len(cells) < len(header)
-        while cells and not cells[-1].strip():
-            cells.pop()
-        if not cells:
+        if not any(cell.strip() for cell in cells):
             continue
+        while len(cells) > len(header) and not cells[-1].strip():  # columns that a spreadsheet adds without a name
+            cells.pop()
         if not header:
             header = [read_cell(cell) for cell in cells]
             columns = _columns(file, line, header)

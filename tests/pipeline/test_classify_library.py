@@ -124,7 +124,7 @@ def test_interrupted_and_gone_on_with_gives_what_an_undisturbed_run_gives(
     classify(Asked([library], pushed, out=undisturbed))
     program = f"""if True:
         import os, sys
-        from tumbao.pipeline import results_file
+        from tumbao.serving.classify import results_file
         from tumbao.pipeline.cli import main
         append = results_file.ResultsFile.append
         answers = []

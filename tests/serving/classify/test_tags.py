@@ -304,7 +304,7 @@ def test_a_killed_process_leaves_a_whole_song_and_the_next_one_cleans_up(
     module, _, name = function.rpartition(".")
     program = f"""if True:
         import os, signal, pathlib, shutil, mutagen.flac
-        from tumbao.serving.tagging import write_genre
+        from tumbao.serving.classify.tags import write_genre
         function = {module}.{name}
         def die(*arguments, **named):
             function(*arguments, **named)

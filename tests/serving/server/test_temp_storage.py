@@ -13,7 +13,7 @@ from tumbao.serving.server.temp_storage import Scratch
 KILLED = """if True:
     import os, sys
     from pathlib import Path
-    from tumbao.serving.server.scratch import Scratch
+    from tumbao.serving.server.temp_storage import Scratch
     scratch = Scratch(Path(sys.argv[1]))
     with scratch.request() as folder:
         (folder / "0").write_bytes(b"song")
