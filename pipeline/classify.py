@@ -20,7 +20,7 @@ from tumbao.components.ingest.paths import Place
 from tumbao.pipeline.counts import Tally
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import error_stream
-from tumbao.schema.errors import UserError
+from tumbao.schema.errors import UserError, describe
 from tumbao.schema.hierarchy import main_genres
 from tumbao.serving.classify.answers import Answer, table_writer, text
 from tumbao.serving.classify.batch import answers, decoding, in_threads, is_file, write_tag
@@ -126,7 +126,8 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
             watch.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
         except OSError as error:
-            watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
+            error.filename = error.filename or (str(asked.out) if asked.out else None)
+            watch.say(f"[bold red]error:[/bold red] {escape(describe(error))}")
             return 1
     for line in tally.lines(audio.notes, seconds):
         watch.say(escape(line))

@@ -16,6 +16,8 @@ from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.source import source_digest
+from tumbao.schema.errors import UserError
+from tumbao.schema.genre_names import genre_key
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy, preferred_policy
@@ -40,6 +42,11 @@ class Preparation:
         File of backbones' weights, `random`, or empty to look for them.
     watch : ProgressDisplay
         The terminal.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 2 genres or one of them is given twice, or the library is not usable.
     """
 
     data: Place
@@ -50,6 +57,8 @@ class Preparation:
     watch: ProgressDisplay
 
     def __post_init__(self) -> None:
+        if len(set(map(genre_key, self.genres))) != len(self.genres) or len(self.genres) < 2:
+            raise UserError(f"Expected at least 2 genres, each once. Received: {', '.join(self.genres) or 'none'}")
         self.policy: Policy
         self.policy, reason = preferred_policy()
         self.watch.say(reason)

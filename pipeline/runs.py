@@ -13,7 +13,7 @@ from typing import Any
 
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.kept_records import read_record
-from tumbao.schema.errors import UserError
+from tumbao.schema.errors import UnavailableError, UserError
 
 RUNS_FOLDER = "runs"
 LOCK_FILE = "lock"
@@ -22,7 +22,7 @@ LOG_FILE = "log.txt"
 REPORT_FILE = "report/index.html"
 
 UNREADABLE = "unreadable"
-"""Outcome of a record that is cut off or holds something else; nobody writes it."""
+"""Outcome given for a record that cannot be read; it is never written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +103,14 @@ def locked(workspace: Path) -> Iterator[None]:
     Yields
     ------
     None
-        While nobody else holds it.
+        While no other process holds it.
 
     Raises
     ------
-    ValueError
-        If another run is at work there, it is an address, or no folder that can be written to.
+    UserError
+        If it is an address, or no folder that can be written to.
+    UnavailableError
+        If another run is at work there.
     """
     if "gs:" in workspace.parts:  # what `pathlib` leaves of gs://
         raise UserError(
@@ -128,7 +130,7 @@ def locked(workspace: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
+            raise UnavailableError(
                 f"Expected a workspace where nothing runs. Received: {workspace}, where another run is at work. "
                 "Wait for it, or name another with --workspace."
             ) from error
@@ -137,7 +139,7 @@ def locked(workspace: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(workspace: Path, run: str) -> Iterator[None]:
-    """Show others that a run is at work; the system ends it when the process ends, however it ends.
+    """Mark a run as running; the mark ends with the process, however that ends.
 
     Parameters
     ----------
@@ -149,7 +151,7 @@ def running(workspace: Path, run: str) -> Iterator[None]:
     Yields
     ------
     None
-        While `read_runs` says of it that it is running.
+        Meanwhile `read_runs` gives its outcome as `running`.
     """
     folder = workspace / RUNS_FOLDER / run
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +185,7 @@ def read_runs(workspace: Path) -> list[RunRecord]:
     Returns
     -------
     runs : list of RunRecord
-        The oldest first. One whose record cannot be read is `UNREADABLE` and says why.
+        The oldest first. A record that cannot be read has the outcome `UNREADABLE` and the reason as its sentence.
     """
     return [_read(file) for file in sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))]
 

@@ -196,10 +196,32 @@ def scan(
     """
     listed = read_library(library.absolute(), layout, genres)
     catalog = look_through(library, listed, genres, spec, workers, memory, growing)
-    per_genre = collections.Counter(song.genre for song in catalog.songs)
-    require_few_failures(catalog.found, catalog.rejected)
-    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
+    require_usable(catalog, genres, library)
     return catalog
+
+
+def require_usable(catalog: Catalog, genres: Sequence[str], library: Place) -> None:
+    """Refuse a library that could not be read, or that has no usable song of a genre.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        What was found.
+    genres : sequence of str
+        The run's genres.
+    library : Place
+        The folder or the list of songs, for the message.
+
+    Raises
+    ------
+    LibraryUnavailableError
+        See `require_few_failures`.
+    UserError
+        See `require_genres`.
+    """
+    require_few_failures(catalog.found, catalog.rejected)
+    per_genre = collections.Counter(song.genre for song in catalog.songs)
+    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
 
 
 def look_through(
@@ -234,6 +256,11 @@ def look_through(
     -------
     catalog : Catalog
         Every entry stands in `songs` or in `rejected`.
+
+    Raises
+    ------
+    LibraryUnavailableError
+        If the library is no longer there at the end, such as on a disk that was taken away.
     """
     library = library.absolute()
     root = library if library.is_dir() else library.parent
@@ -243,6 +270,10 @@ def look_through(
     with known as remembered, WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(workers) as threads:
         look = functools.partial(_look, pool, remembered, root, genres, spec, growing)
         outcomes = list(threads.map(look, range(len(entries)), entries))
+    if entries and not (any(library.iterdir()) if library.is_dir() else library.is_file()):
+        raise LibraryUnavailableError(
+            f"{library} is gone or empty: it was there when its songs were listed. Check the storage and run again."
+        )
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected, notes=listed.notes)
 
@@ -306,11 +337,11 @@ def require_genres(
 
 
 class LibraryUnavailableError(UnavailableError):
-    """Many songs could not be read for a reason that is not theirs."""
+    """The library, or many of its songs, cannot be read for a reason that is not the songs' own."""
 
 
 def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
-    """Refuse to go on when many songs were rejected for a reason that may be gone the next time.
+    """Refuse to go on when many songs were rejected for a reason that may not be theirs.
 
     Parameters
     ----------
@@ -356,6 +387,8 @@ def _look(
             return reject(entry.fault_reason, entry.fault)
         if _in_utf8(entry.path) != entry.path:
             return reject(Reason.UNREADABLE, "cannot be read: its name is not in UTF-8; rename it")
+        if _in_utf8(entry.song) != entry.song:
+            return reject(Reason.INVALID_ROW, "expected a `song` in UTF-8; rename it in the list")
         if entry.genre not in genres:
             return reject(Reason.UNKNOWN_GENRE, unknown_genre(entry.genre, genres))
         if is_outside(entry, root):

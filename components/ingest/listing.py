@@ -74,14 +74,14 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class SongList:
-    """What a library lists.
+    """The songs that a library lists.
 
     Parameters
     ----------
     entries : list of Entry
         Every song, and every fault.
     notes : tuple of str
-        Sentences for the person who looks after the library, such as how many files are left out.
+        Messages about the library, such as how many files are left out.
     """
 
     entries: list[Entry]
@@ -134,7 +134,7 @@ def is_outside(entry: Entry, root: Place) -> bool:
 
 
 def one_path(path: str) -> str:
-    """Give one path for all that lead to a file through folders, whether relative, absolute or linked.
+    """Return one path of a file for all ways to name it: relative, absolute or through a linked folder.
 
     Parameters
     ----------
@@ -177,6 +177,34 @@ def identifier(path: str, root: Place) -> str:
         return plain.relative_to(top).as_posix()
     real, real_top = Path(one_path(path)), Path(os.path.realpath(top))
     return (real.relative_to(real_top) if real.is_relative_to(real_top) else plain).as_posix()
+
+
+def invalid_row(file: Place, line: int, fault: str, name: str = "") -> Entry:
+    """Make an entry of a row that cannot be used.
+
+    Parameters
+    ----------
+    file : Place
+        The list or table.
+    line : int
+        Where the row begins, from 1.
+    fault : str
+        What is wrong with it.
+    name : str
+        The file's path below the library, if it is not the file's own name.
+
+    Returns
+    -------
+    entry : Entry
+        With the fault.
+    """
+    return Entry(
+        path=f"{file}, line {line}",
+        song=f"{name or file.name}, line {line}",
+        genre="",
+        fault=fault,
+        fault_reason=Reason.INVALID_ROW,
+    )
 
 
 def read_folder(folder: Place) -> SongList:

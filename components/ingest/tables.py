@@ -1,13 +1,15 @@
-"""Tables: read as people and spreadsheets write them, and written so that they can be read again.
+"""Read tables in the forms that people and spreadsheets write, and write tables that can be read again.
 
-All tables that Tumbao writes are written here. UTF-8 has no spelling for the bytes of a file's name that are no UTF-8:
-`encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet would run a cell
-that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV an apostrophe stands before it.
-Readers undo both.
+All tables that Tumbao writes are written here. Bytes of a file's name that are not UTF-8 have no form in UTF-8:
+`encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet evaluates a cell
+that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV, an apostrophe precedes such a cell.
+The readers undo both.
 """
 
 from __future__ import annotations
 
+import codecs
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -16,18 +18,21 @@ import json
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from tumbao.components.ingest.paths import Place, local_copy
 from tumbao.schema.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""Ending of a file → what stands between its cells, unless its header says otherwise."""
+"""Extension of a table → its default delimiter."""
 
 EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
-"""Endings of the tables that can be read."""
+"""Extensions of the tables that can be read."""
 
-_OTHER_DELIMITERS = (",", ";", "\t", "|")
+POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
+"""Delimiters that are recognised."""
+
+_QUOTES_EXPECTED = "expected cells with closed quotes, and each quote inside of them doubled. Received: "
 _LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
 _SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -40,24 +45,24 @@ _UNWRITABLE = re.compile(f"[\0{_QUOTE}\ud800-\udfff]")
 _WRITTEN = re.compile(f"{_QUOTE}({_QUOTE}|00|[89A-F][0-9A-F])")
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
-_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # what str.splitlines takes for ends
+_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # str.splitlines splits at these
 
-csv.field_size_limit(sys.maxsize)  # a tag of any length can stand in a manifest
+csv.field_size_limit(sys.maxsize)  # a manifest may contain tags of any length
 
 
 def encode_text(text: str) -> str:
-    """Write a text so that UTF-8 can hold it and `decode_text` gives it back.
+    """Encode a text so that it is valid UTF-8 and `decode_text` restores it.
 
     Parameters
     ----------
     text : str
-        May hold NUL and, as `os.fsdecode` writes them, bytes that are no UTF-8. Other halves of a surrogate pair are
-        lost.
+        May contain NUL, and bytes that are not UTF-8 in the form that `os.fsdecode` gives them. Other lone surrogates
+        become U+FFFD.
 
     Returns
     -------
     encoded : str
-        The same in nearly all cases.
+        Equal to `text`, unless it contains these or ``‛``.
 
     Examples
     --------
@@ -78,7 +83,7 @@ def _spell(found: re.Match[str]) -> str:
 
 
 def decode_text(encoded: str) -> str:
-    """Read what `encode_text` wrote.
+    """Decode a text of `encode_text`.
 
     Parameters
     ----------
@@ -98,7 +103,7 @@ def _char(spelt: str) -> str:
 
 
 def csv_row(cells: Iterable[object]) -> str:
-    """Write a row of a CSV.
+    """Format a row of a CSV.
 
     Parameters
     ----------
@@ -122,23 +127,23 @@ def _csv_cell(value: object) -> str:
 
 
 def read_cell(cell: str) -> str:
-    """Read a cell of a CSV, without its quotes.
+    """Decode a cell of a CSV.
 
     Parameters
     ----------
     cell : str
-        As `csv.reader` gives it.
+        As `csv.reader` returns it.
 
     Returns
     -------
     text : str
-        What `csv_row` was given.
+        The value that was passed to `csv_row`.
     """
     return decode_text(cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell)
 
 
 def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[str, object]]) -> str:
-    """Write a CSV.
+    """Format a CSV.
 
     Parameters
     ----------
@@ -158,7 +163,7 @@ def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
-    """Read what `write_csv` wrote.
+    """Parse a CSV of `write_csv`.
 
     Parameters
     ----------
@@ -176,12 +181,12 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """Write a line of JSON Lines, which no reader takes for two.
+    """Format a line of JSON Lines that every reader takes as one line.
 
     Parameters
     ----------
     values : mapping of str to object
-        What JSON can hold.
+        Values that JSON can represent.
 
     Returns
     -------
@@ -192,7 +197,7 @@ def json_line(values: Mapping[str, Any]) -> str:
 
 
 def read_json_line(line: str | bytes) -> Any:
-    """Read what `json_line` wrote.
+    """Parse a line of `json_line`.
 
     Parameters
     ----------
@@ -202,12 +207,12 @@ def read_json_line(line: str | bytes) -> Any:
     Returns
     -------
     value : object
-        What it holds.
+        The decoded value.
 
     Raises
     ------
     ValueError
-        If it is no JSON in UTF-8.
+        If it is not JSON in UTF-8.
     """
     text = line if isinstance(line, str) else line.decode()
     try:
@@ -236,16 +241,16 @@ class Table:
 
 
 def read_table(file: Place, names: Collection[str] = ()) -> Table:
-    """Read a table whose columns have names: JSON Lines, or text with a character between cells.
+    """Read a table with named columns: JSON Lines, or delimited text.
 
     Parameters
     ----------
     file : Place
         In UTF-8 or UTF-16, with or without a byte order mark, or in an encoding of Western European Windows, Macintosh
-        or DOS; with any line ends. Its header tells whether commas, semicolons, tabs or bars stand between cells, a
-        line such as ``sep=;`` before it does so too.
+        or DOS; with any line ends. Delimiters are commas, semicolons, tabs or bars, detected in the header or declared
+        by a line such as ``sep=;`` before it.
     names : collection of str
-        Names of columns, in lower case with underscores, that the header is recognised by.
+        Expected columns, in lower case with underscores. The delimiter is chosen so that most of them are found.
 
     Returns
     -------
@@ -255,7 +260,7 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
     Raises
     ------
     ValueError
-        If the ending is another, the file cannot be read, is no text or is empty, or two columns have one name.
+        If the file has another extension, cannot be read, is not text or is empty, or two columns have the same name.
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
@@ -267,15 +272,17 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
     return table
 
 
-def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Read a CSV or TSV row by row; a file larger than the memory will do.
+def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
+    """Read delimited text row by row, without loading the whole file.
 
     Parameters
     ----------
     file : Place
-        In UTF-8, quoted as in RFC 4180.
+        In any encoding that `read_table` reads, quoted as in RFC 4180.
     delimiter : str
-        What stands between cells.
+        The character between cells.
+    faults : dict of int to str
+        Receives, for each row that cannot be read, the line in which it begins and the reason.
 
     Yields
     ------
@@ -287,36 +294,47 @@ def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     Raises
     ------
     ValueError
-        If the file cannot be read or a quote is not closed.
+        If the file cannot be read.
     """
-    with _open_text(file, newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)  # or an open quote would swallow all that follows
+    with _open_lines(file) as lines:
+        again: collections.deque[str] = collections.deque()
         line = 1
         while True:
+            taken: list[str] = []
+
+            def take(taken: list[str] = taken) -> str | None:
+                one = again.popleft() if again else next(lines, None)
+                if one is not None:
+                    taken.append(one)
+                return one
+
             try:
-                cells = next(reader, None)
+                cells = next(csv.reader(iter(take, None), delimiter=delimiter, strict=True), None)
             except csv.Error as error:
-                raise UserError(
-                    f"{file}, line {line}: expected cells with closed quotes, and each quote inside of them doubled. "
-                    f"Received: {error}"
-                ) from error
+                faults[line] = f"{_QUOTES_EXPECTED}{error}"
+                again.extendleft(reversed(taken[1:]))  # an open quote extends over the lines that follow
+                line += 1
+                continue
             if cells is None:
                 return
             if any(cells):
                 yield line, [read_cell(cell) for cell in cells]
-            line = reader.line_num + 1
+            line += len(taken)
 
 
 @contextlib.contextmanager
-def _open_text(file: Place, newline: str) -> Iterator[TextIO]:
+def _open_lines(file: Place) -> Iterator[Iterator[str]]:
     try:
-        with local_copy(file) as local, local.open(encoding="utf-8-sig", newline=newline) as text:
-            yield text
+        with local_copy(file) as local, local.open("rb") as content:
+            begin = content.read(4)
+            content.seek(len(codecs.BOM_UTF8) if begin.startswith(codecs.BOM_UTF8) else 0)
+            encoding = _encoding(file, begin)
+            if encoding != "utf-8-sig":
+                yield iter(io.TextIOWrapper(content, encoding, newline=""))
+            else:
+                yield (_decode_line(line, _LEGACY_ENCODINGS[0]) for line in content)
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"Expected text in UTF-8 in {file}. Received: the byte 0x{error.object[error.start]:02x} where it has no "
-            "meaning. Save the file as UTF-8."
-        ) from error
+        raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
@@ -330,31 +348,32 @@ def _content(file: Place) -> bytes:
 
 def _decode(file: Place, content: bytes) -> str:
     """Decode text of any encoding that spreadsheets write."""
-    if content.startswith(_SPREADSHEETS):
-        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
-    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        encoding = "utf-32"
-    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif content[1:2] == b"\0":  # a header begins with a letter of ASCII
-        encoding = "utf-16-le"
-    elif content[:1] == b"\0":
-        encoding = "utf-16-be"
-    else:
-        encoding = "utf-8-sig"
+    encoding = _encoding(file, content)
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
             raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
-    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content))
+    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content.removeprefix(codecs.BOM_UTF8)))
+
+
+def _encoding(file: Place, content: bytes) -> str:
+    if content.startswith(_SPREADSHEETS):
+        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if content[1:2] == b"\0":  # a header begins with a letter of ASCII
+        return "utf-16-le"
+    return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
 
 
 def _decode_line(line: bytes, legacy: str) -> str:
-    """Decode a line in UTF-8 if it is, since lists are put together from several."""
+    """Decode a line as UTF-8 if it is valid: parts of one list may differ in encoding."""
     try:
-        return line.decode("utf-8-sig")
+        return line.decode()
     except UnicodeDecodeError:
         pass
     try:
@@ -380,36 +399,37 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
         try:
             cells = next(reader)
         except csv.Error as error:
-            sentence = f"expected cells with closed quotes, and each quote inside of them doubled. Received: {error}"
+            sentence = f"{_QUOTES_EXPECTED}{error}"
             if not header:
                 raise UserError(f"{file}, line {line}: {sentence}") from error
             faults[line] = sentence
-            at += 1  # an open quote has swallowed all that follows
+            at += 1  # an open quote extends over the lines that follow
             continue
         at += reader.line_num
         is_short = len(cells) < len(header)
-        if not any(cell.strip() for cell in cells):
+        filled = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+        if not filled:
             continue
         while len(cells) > len(header) and not cells[-1].strip():  # columns that a spreadsheet adds without a name
             cells.pop()
         if not header:
-            header = [read_cell(cell) for cell in cells]
+            header = [read_cell(cell) for cell in cells[:filled]]
             columns = _columns(file, line, header)
-        elif len(cells) > len(header) or (is_short and reader.line_num > 1):
+        elif filled > len(header) or (is_short and reader.line_num > 1):
             faults[line] = (
-                f"expected {len(header)} cells, one for each column. Received: {len(cells)} "
-                f'({", ".join(cells)[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
+                f"expected {len(header)} cells, one for each column. Received: {filled} "
+                f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
             )
             at = line
         else:
             cells += [""] * (len(header) - len(cells))
-            named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=True))
+            named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=False))
             rows.append((line, {key: cell for key, cell in named if key}))
     return Table(columns, rows, faults)
 
 
 def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> str:
-    """Choose what makes most known names of a header, or else most cells."""
+    """Choose the delimiter that gives the most expected columns, or else the most cells."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         try:
@@ -418,7 +438,7 @@ def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> st
             return 0, 0
         return sum(cell in names for cell in header), sum(map(bool, header))
 
-    return max((default, *_OTHER_DELIMITERS), key=fit)
+    return max((default, *POSSIBLE_DELIMITERS), key=fit)
 
 
 def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
@@ -432,8 +452,8 @@ def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
             value = json.loads(content)
             if not isinstance(value, dict):
                 raise UserError(f"a {type(value).__name__}")
-            cells = {name: _cell(cell) for name, cell in value.items()}
-            "".join((*cells, *cells.values())).encode()  # JSON can spell half a character, which nobody can write
+            cells = {name: decode_text(_cell(cell)) for name, cell in value.items()}
+            "".join((*cells, *cells.values())).encode(errors="surrogateescape")  # JSON can hold other surrogates too
         except (ValueError, RecursionError) as error:
             faults[line] = f'expected one JSON object, {{"file_name": …}}. Received: {error}'
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tumbao.components.ingest.library import FIXED, GIVEN
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
 from tumbao.pipeline.local_runner import LocalRun
-from tumbao.pipeline.runs import read_runs
+from tumbao.pipeline.runs import RunRecord, locked, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.weights import DIGEST
 
@@ -124,6 +125,19 @@ def test_the_command_is_installed_and_says_its_version() -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "tumbao 0.1.0\n"
 
 
+@pytest.mark.parametrize("command", ["run", "compare", "curate"])
+def test_a_workspace_where_a_run_is_at_work_is_1_and_one_that_is_no_folder_is_2(
+    tumbao: Call, library: Path, command: str
+) -> None:
+    Path("file").touch()
+    arguments = [str(library), "--out", "out"] if command == "curate" else ["--data", str(library)]
+    with locked(Path("ws")):
+        code, _, err = tumbao(command, *arguments, "--workspace", "ws")
+    assert (code, err.count("another run is at work")) == (1, 1)
+    code, _, err = tumbao(command, *arguments, "--workspace", "file")
+    assert (code, err.count("Expected a folder that can be written to")) == (2, 1)
+
+
 def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call, library: Path) -> None:
     for option in ("--from", "--to"):
         code, out, _ = run("--data", str(library), "--weights", "random", option, "Trainr")
@@ -221,6 +235,18 @@ def test_where_nothing_ran_there_is_nothing_to_list_or_report(tumbao: Call) -> N
     code, _, err = tumbao("report")
     assert code == 1
     assert "Expected a run with a report in tumbao-workspace. Received, runs with a report: none." in err
+
+
+def test_records_of_later_versions_are_listed_whatever_they_say(tumbao: Call) -> None:
+    RunRecord("[red]", "", "[/odd]", protocol="[/by]", library="[/songs]", accuracy=0.5).write(Path("ws"))
+    code, out, _ = tumbao("runs", "--workspace", "ws")
+    assert code == 0
+    assert all(text in out for text in ("[red]", "[/odd]", "[/by]", "[/songs]", "50.0%"))
+    Path("pushed").mkdir()
+    event = dict.fromkeys(("what", "version", "replaces", "fingerprint", "why", "model", "time", "who"), "[/x]")
+    Path("pushed/pushes.jsonl").write_text(json.dumps(event))
+    code, out, _ = tumbao("rollback", "--list", "--push-to", "pushed")
+    assert (code, out.count("[/x]")) == (0, 7)
 
 
 def test_a_model_that_is_not_there_is_wrong_use(tumbao: Call, library: Path) -> None:
