@@ -24,9 +24,9 @@ from typer.exceptions import TyperException
 from tumbao import __version__
 from tumbao.components.ingest.download_cache import ensure_home
 from tumbao.pipeline.standard_streams import standard_streams
-from tumbao.pipeline.terminal import TerminalConsole
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
+from tumbao.serving.terminal import TerminalConsole
 
 if TYPE_CHECKING:
     from tumbao.pipeline.deployment import Deployment

@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from tumbao.pipeline.standard_streams import error_stream
-from tumbao.pipeline.terminal import TerminalConsole
 from tumbao.schema.errors import UserError
+from tumbao.serving.terminal import TerminalConsole
 
 
 @contextlib.contextmanager

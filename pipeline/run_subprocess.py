@@ -14,7 +14,7 @@ from tumbao.pipeline import local_runner
 from tumbao.pipeline.failures import explain
 from tumbao.pipeline.local_runner import LocalRun
 from tumbao.pipeline.standard_streams import standard_streams
-from tumbao.pipeline.terminal import TerminalConsole
+from tumbao.serving.terminal import TerminalConsole
 
 
 def start(asked: LocalRun) -> subprocess.Popen[bytes]:

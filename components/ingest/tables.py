@@ -410,8 +410,6 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
         filled = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
         if not filled:
             continue
-        while len(cells) > len(header) and not cells[-1].strip():  # columns that a spreadsheet adds without a name
-            cells.pop()
         if not header:
             header = [read_cell(cell) for cell in cells[:filled]]
             columns = _columns(file, line, header)

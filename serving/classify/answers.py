@@ -12,12 +12,12 @@ from rich.text import Text
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.tables import encode_text
-from tumbao.pipeline.terminal import TerminalConsole, one_line
 from tumbao.serving.classify.tags import Outcome, Tagging
 from tumbao.serving.formatting import clock
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction
 from tumbao.serving.song_json import summary
+from tumbao.serving.terminal import TerminalConsole, one_line
 
 SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.terminal import TerminalConsole, one_line
+from tumbao.serving.terminal import TerminalConsole, one_line
 
 NAME = "a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
 SHOWN = r"a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
