@@ -50,8 +50,11 @@ web: $(LITERT)/litert.js ## bundle LiteRT.js, for models in the browser; does no
 test: setup ## run lint and tests side by side; says which tests were skipped, and why
 	@$(MAKE) --no-print-directory -j2 lint unit
 
+# They begin first, so that no process waits for them at the end.
+LONGEST := tests/pipeline/test_local_run.py tests/trainer/test_models.py tests/trainer/test_run.py
+
 unit: setup # the tests alone, two files at a time
-	.venv/bin/python -m pytest -rs -n 2 --dist loadfile
+	.venv/bin/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
 
 test-long: setup ## run the large rounds of tests, which `make test` does in small
 	.venv/bin/python -m pytest -rs -m long
