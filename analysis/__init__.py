@@ -1,1 +1,1 @@
-"""Pages that people look at: reports, comparisons, curation, drift, inspection; imports no TFX."""
+"""HTML pages: run reports, comparisons, curation, drift and inspection; imports no TFX."""

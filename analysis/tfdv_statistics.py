@@ -1,6 +1,6 @@
-"""Statistics by TensorFlow Data Validation, of tables that are made here; its own files and its own view.
+"""TensorFlow Data Validation's statistics of tables in memory, as files and in TFDV's own view.
 
-TFDV is imported where it is needed: it brings TensorFlow and Beam with it.
+Functions import TFDV when they need it, because it imports TensorFlow and Beam.
 """
 
 from __future__ import annotations
@@ -16,24 +16,18 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.serving.page import write_page
 
 QUANTILES = 20
-"""Buckets of a quantile histogram; TFDV's own 10 leave too much to the two outermost, which one outlier stretches."""
+"""Buckets of a quantile histogram. TFDV's default of 10 leaves too much to the two outermost, which one outlier
+stretches."""
 
 VIEW_NEEDS = "cdnjs.cloudflare.com and raw.githubusercontent.com"
-"""Where TFDV's view loads Facets from when it is opened."""
+"""Hosts from which TFDV's view loads Facets when it is opened."""
 
 
 def statistics_of(columns: Mapping[str, np.ndarray | Sequence[Any]]) -> Any:
-    """Compute statistics here, without a Beam pipeline and in this process.
+    """Compute statistics in this process, without a Beam pipeline.
 
-    Parameters
-    ----------
-    columns : mapping of str to numpy.ndarray or sequence
-        Name → numbers, strings or booleans, equally many in each; NaN and None are missing values.
-
-    Returns
-    -------
-    statistics : DatasetFeatureStatisticsList
-        One dataset.
+    Columns are numbers, strings or booleans, equally many in each; NaN and None are missing values. Returns a
+    DatasetFeatureStatisticsList with one dataset.
     """
     import pandas as pd  # type: ignore[import-untyped]
     import tensorflow_data_validation as tfdv
@@ -43,30 +37,12 @@ def statistics_of(columns: Mapping[str, np.ndarray | Sequence[Any]]) -> Any:
 
 
 def write_statistics(statistics: Any, file: Path) -> None:
-    """Write statistics as text.
-
-    Parameters
-    ----------
-    statistics : DatasetFeatureStatisticsList
-        What to write.
-    file : pathlib.Path
-        ``tfdv.load_statistics(file)`` reads it.
-    """
+    """Write statistics as text; ``tfdv.load_statistics(file)`` reads it."""
     write_whole(file, text_format.MessageToString(statistics).encode())
 
 
 def write_view(statistics: Any, file: Path, title: str) -> None:
-    """Write TFDV's own view of statistics: a page that holds them and loads Facets, which draws them, from the web.
-
-    Parameters
-    ----------
-    statistics : DatasetFeatureStatisticsList
-        What to show.
-    file : pathlib.Path
-        The page.
-    title : str
-        Its title, plain text.
-    """
+    """Write TFDV's own view of statistics, a page that loads Facets, which plots them, from the web."""
     import jinja2
     from tensorflow_data_validation.utils import display_util
 

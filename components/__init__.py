@@ -1,1 +1,1 @@
-"""What TFX runs: pure steps, and thin adapters around them."""
+"""TFX components: thin adapters, and the pure code that they run."""

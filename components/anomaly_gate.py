@@ -1,4 +1,4 @@
-"""AnomalyGate: ExampleValidator only writes down what is wrong with the data; this ends the run."""
+"""AnomalyGate: stop the run if ExampleValidator, which only reports, found anomalies."""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -9,14 +9,14 @@ from tumbao.components.ingest.paths import place
 
 
 class DataAnomalyError(RuntimeError):
-    """The records are not as the schema says."""
+    """The records do not match the schema."""
 
 
 @tfx.dsl.components.component
 def AnomalyGate(  # noqa: N802 - TFX names components so
     anomalies: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ExampleAnomalies],
 ) -> None:
-    """End the run where the records differ from the schema.
+    """Stop the run if the records differ from the schema.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
     Raises
     ------
     DataAnomalyError
-        Names split, feature and what is wrong with it.
+        With split, feature and description of each anomaly.
     """
     lines = []
     for split in artifact_utils.decode_split_names(anomalies.split_names):

@@ -1,4 +1,4 @@
-"""BackboneFeatures: a model's frozen backbone runs over every record once, and its output is kept."""
+"""BackboneFeatures: run a model's frozen backbone once over every record and save its output."""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import functools
@@ -18,12 +18,12 @@ from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import weights_file
 
 BATCH = 8
-"""Images in one call of the backbone: more gains nothing on a CPU."""
+"""Images in one call of the backbone; larger batches are not faster on a CPU."""
 
 
 @functools.lru_cache(maxsize=1)
 def _infer(backbone: str, weights: str, policy: Policy) -> Any:
-    """Load the backbone once a process, whatever Beam does with its workers."""
+    """Load the backbone once for each process, whatever Beam does with its workers."""
     model = BACKBONES[backbone].build(weights_file(weights), policy)
     return tf.function(lambda images: model(images, training=False))
 
@@ -34,18 +34,18 @@ def _parse(serialized: tf.Tensor) -> tf.Tensor:
 
 
 class ExamplesToFeatures(beam.DoFn):
-    """Replace the images of a batch of records by the backbone's output.
+    """Replaces the images of a batch of records with the backbone's output.
 
     Parameters
     ----------
     backbone : str
-        A name of `BACKBONES`.
+        A key of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones.
     policy : str
         Keras' dtype policy for the computation.
     copies : int
-        Masked copies of each record beside it, see `augment.spec_augment`.
+        Number of additional masked copies of each record, see `augment.spec_augment`.
     """
 
     def __init__(self, backbone: str, weights: str, policy: Policy, copies: int = 0) -> None:
@@ -55,7 +55,7 @@ class ExamplesToFeatures(beam.DoFn):
         self._copies = copies
 
     def process(self, batch: list[bytes]) -> Iterator[bytes]:
-        """Compute one batch.
+        """Compute the features of one batch.
 
         Parameters
         ----------
@@ -99,19 +99,19 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
     examples : Examples
         Records with mel images.
     features : Examples
-        Written: the same records with the backbone's float16 output, those of train with their masked copies.
+        Output: the same records with the backbone's float16 output; the training split includes the masked copies.
     backbone : str
-        A name of `BACKBONES`.
+        A key of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones.
     augment : int
-        Masked copies of each training record.
+        Number of masked copies of each training record.
     policy : str
         Keras' dtype policy for the computation.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     beam_pipeline : beam.Pipeline
-        Given by TFX.
+        Provided by TFX.
     """
     features.split_names = examples.split_names
     for key in ("payload_format", "file_format"):

@@ -1,4 +1,4 @@
-"""Which model a new one is compared with."""
+"""Selection of the baseline model that a new one is compared with."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ CANDIDATE = "candidate"
 
 
 class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
-    """Resolve the model that stands at the push place, or else the latest other blessed one with the same task.
+    """Resolve the model that is served, or else the latest other blessed one with the same task.
 
-    With TFX's own strategy a second, identical run would find its own model as a new baseline, evaluate it again and
-    push it again; a model of other genres, or of images that are drawn otherwise, would be asked what it cannot
-    answer; and a model that a rollback withdrew would go on being the one to beat.
+    With TFX's own strategy, a second, identical run would use its own model as a new baseline, evaluate it again and
+    push it again; a model of other genres, or of images with other parameters, would be compared although it cannot
+    classify these; and a model that a rollback withdrew would still be the baseline.
 
     Parameters
     ----------
     place : str
-        Where models are pushed.
+        Folder of the registry.
     """
 
     def __init__(self, place: str) -> None:
@@ -37,7 +37,7 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
     def resolve_artifacts(
         self, store: Any, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Resolve.
+        """Resolve the baseline.
 
         Parameters
         ----------
@@ -49,8 +49,8 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
         Returns
         -------
         resolved : dict or None
-            A blessed model that is not the candidate, and its blessing, or nothing where there is none: the model that
-            stands at the push place, else the latest that no rollback withdrew.
+            A blessed model that is not the candidate, and its blessing: the model that is served, else the latest that
+            no rollback withdrew. None if there is no such model.
         """
         others = dict(input_dict)
         candidates = others.pop(CANDIDATE)
@@ -66,7 +66,7 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
         return {**resolved, CANDIDATE: []} if resolved is not None else None
 
     def _eligible(self, models: list[types.Artifact], candidates: list[types.Artifact]) -> list[types.Artifact]:
-        """Leave the model that stands, or else those that nobody withdrew."""
+        """Return the served model, or else those that were not withdrawn."""
         version = standing(self._place)
         if not version:
             return models
@@ -86,7 +86,7 @@ class LatestOtherBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
 
 
 def _task(store: Any, model: types.Artifact) -> str:
-    """Tell the genres and the images that a model was trained for, from the execution of its Trainer."""
+    """Return the genres and image parameters of a model as JSON, from the execution of its Trainer."""
     events = store.get_events_by_artifact_ids([model.id])
     made = [event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
     for execution in store.get_executions_by_id(made):

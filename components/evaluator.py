@@ -1,4 +1,4 @@
-"""Evaluator: TFX's own, which takes a baseline that is not there for none."""
+"""Evaluator: TFX's own, which also accepts an empty baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tumbao.components.served_baseline import has_model
 
 
 class EvaluatorExecutor(executor.Executor):
-    """Evaluates; against a baseline where there is one."""
+    """Evaluates a model, against a baseline if there is one."""
 
     def Do(  # noqa: N802 - TFX names it so
         self,
@@ -22,7 +22,7 @@ class EvaluatorExecutor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Evaluate.
+        """Evaluate the model.
 
         Parameters
         ----------

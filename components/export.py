@@ -1,4 +1,4 @@
-"""EdgeExport: the trained SavedModel with everything that a device needs under its `assets.extra/`."""
+"""EdgeExport: the trained SavedModel with all files for devices in its `assets.extra/`."""
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import dataclasses
@@ -45,7 +45,7 @@ from tumbao.serving.tflite import convert
 from tumbao.serving.warmup import write_warmup
 
 CALIBRATION_IMAGES = 25
-"""Images of the training split that give the full-integer model its ranges, taken from all genres in turn."""
+"""Images of the training split that calibrate the full-integer model, taken from all genres in turn."""
 
 
 @tfx.dsl.components.component
@@ -62,30 +62,30 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     precisions: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Convert to TFLite and describe the model.
+    """Convert the model to TFLite and write its description.
 
     Parameters
     ----------
     trained : Model
-        The Trainer's SavedModel.
+        SavedModel of the Trainer.
     examples : Examples
         Records with mel images; those of the training split calibrate the full-integer model.
     ingested : IngestedSongs
-        What was trained on.
+        Songs of the training data.
     evaluation : ModelEvaluation
-        The Evaluator's figures.
+        Metrics of the Evaluator.
     figures : SongFigures
-        SongEvaluation's, with calibration and familiarity.
+        Output of SongEvaluation, with calibration and in-distribution range.
     model : Model
-        Written: the SavedModel with `assets.extra/`.
+        Output: the SavedModel with `assets.extra/`.
     manifests : str
-        Folder of `catalog.write_manifests`.
+        Folder of `library.write_manifests`.
     mel_spec : str
-        The front-end's parameters as JSON.
+        Parameters of the mel images as JSON.
     weights_source : str
         Digest of the backbone's weights, or `random`.
     precisions : str
-        Keys of `CLASSIFIER_FILES`, with spaces between.
+        Keys of `CLASSIFIER_FILES`, separated by spaces.
     code : str
         Hash of the source this depends on.
     """
@@ -143,7 +143,7 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
 
 
 def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str, ModelFile]:
-    """Put labels and parameters into every .tflite; inside, model.json says nothing of files."""
+    """Embed labels and parameters in every .tflite, with a model.json whose list of files is still empty."""
     info.write(assets)
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in (LABELS_FILE, INFO_FILE)}
     files = {

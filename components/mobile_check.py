@@ -1,9 +1,9 @@
-"""MobileCheck: every artefact must answer as the float model does, or nothing is pushed.
+"""MobileCheck: compare every exported variant with the float model; nothing is pushed if one differs.
 
-The float model is the SavedModel's image door, on every fragment of the test split. Through LiteRT, which phones run,
-the classifiers answer for every fragment as well; the other ways to an answer are compared on `SAMPLE` fragments, those
-that take sound with the sound decoded once more from the songs. Where no browser can be asked, the report says why.
-Each door is also asked as TensorFlow Serving would ask it, in a fresh process.
+The float model is the SavedModel's image signature, on every fragment of the test split. The classifiers in LiteRT,
+which phones run, are compared on every fragment too; the other variants on `SAMPLE` fragments, those that take a
+waveform with audio decoded again from the songs. Without a browser, the report has the reason. Each signature is also
+called as TensorFlow Serving would, in a fresh process.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -46,13 +46,13 @@ from tumbao.serving.signatures import IMAGE
 from tumbao.trainer.run import HEAD_FILE
 
 SAMPLE = 5
-"""Fragments for what would take long or needs sound: the first of each song, from all genres in turn."""
+"""Fragments for slow variants and for those that need audio: the first of each song, from all genres in turn."""
 
 _FIGURES = ("agreement", "accuracy", "float_accuracy", "max_probability_difference", "milliseconds")
 
 
 class AgreementReport(types.Artifact):
-    """`agreement.json`: every artefact's row; `predictions.jsonl`: the float model's answer to every test fragment."""
+    """The files `agreement.json` (a row for each variant) and `predictions.jsonl` (float model, all test fragments)."""
 
     TYPE_NAME = "tumbao.AgreementReport"
 
@@ -70,26 +70,26 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     weights: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Compare every artefact with the SavedModel on the test split, and bless or veto.
+    """Compare every variant with the SavedModel on the test split, and bless or veto.
 
     Parameters
     ----------
     model : Model
         Output of EdgeExport.
     model_run : ModelRun
-        The Trainer's, with the head.
+        Output of the Trainer, with the head.
     examples : Examples
         Records with mel images.
     blessing : InfraBlessing
-        Written: the Pusher pushes only if it is blessed.
+        Output: the Pusher pushes only if it is blessed.
     report : AgreementReport
-        Written: the figures.
+        Output: the figures.
     manifests : str
-        Folder of `catalog.write_manifests`: where the songs are.
+        Folder of `library.write_manifests`, with the paths of the songs.
     mel_spec : str
-        The front-end's parameters as JSON.
+        Parameters of the mel images as JSON.
     backbone : str
-        A name of `BACKBONES`.
+        A key of `BACKBONES`.
     weights : str
         File of its weights; empty for random ones.
     code : str
@@ -136,7 +136,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
 
 
 def _sample(fragments: Sequence[dict[str, Any]]) -> list[int]:
-    """Choose fragments: of each genre in turn, the songs' first fragments before their second ones."""
+    """Select fragments: from each genre in turn, the first fragments of all songs before their second ones."""
     by_genre: dict[int, list[int]] = {}
     for index in sorted(range(len(fragments)), key=lambda index: fragments[index][record.FRAGMENT]):
         by_genre.setdefault(fragments[index][record.LABEL], []).append(index)
@@ -147,7 +147,7 @@ def _sample(fragments: Sequence[dict[str, Any]]) -> list[int]:
 def _answers(
     artefact: Artefact, fragments: list[dict[str, Any]], sounds: dict[int, np.ndarray], chosen: list[int]
 ) -> tuple[np.ndarray, float]:
-    """Answer for the chosen fragments; also gives the median seconds of one answer."""
+    """Predict the selected fragments; also return the median seconds of one prediction."""
     rows, seconds = [], []
     for index in chosen:
         fragment = fragments[index]
@@ -195,7 +195,7 @@ def _row(
 
 
 def _unmeasured(rows: list[dict[str, Any]], reason: str, failures: list[str]) -> dict[str, Any]:
-    """Tell of the browser what is known without it: the file, as its row in LiteRT does."""
+    """Create the browser's row without figures, with the file's data from its row in LiteRT."""
     found = {row["precision"]: row for row in rows if row["through"] == LITERT and row["name"] != AUDIO_FILE}
     row = found[preferred(found)]
     told = {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
@@ -203,7 +203,7 @@ def _unmeasured(rows: list[dict[str, Any]], reason: str, failures: list[str]) ->
 
 
 def _ask_as_a_server(saved_model: str, rows: list[dict[str, Any]]) -> None:
-    """Put what is wrong behind TensorFlow Serving into the doors' rows, which come first."""
+    """Add failures behind TensorFlow Serving to the signatures' rows, which come first."""
     doors = {row["through"]: row for row in rows if row["name"] == "SavedModel"}
     try:
         found = replay(saved_model)

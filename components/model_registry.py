@@ -1,8 +1,8 @@
-"""Where models are pushed: a folder of versions, named by numbers, of which servers take the highest.
+"""The model registry: a folder of numbered versions, of which servers load the highest.
 
-A version counts once its `saved_model.pb` is there, which is copied last; servers pass over names that are no numbers.
+A version is complete once its `saved_model.pb` exists, which is copied last; servers ignore names that are not numbers.
 TensorFlow Serving loads a numbered folder as soon as it sees it: on a disk, a version is copied under another name and
-renamed when it is whole. In a bucket nothing can be renamed in one step, so each push claims its number first.
+renamed when it is complete. In a bucket nothing can be renamed atomically, so each push claims its number first.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SAVED_MODEL_FILE = "saved_model.pb"
 FINGERPRINT_FILE = "fingerprint.pb"
 
 _CLAIMS_FOLDER = "claims"
-_FARTHEST_STEP = 16  # so that two who met at one number do not meet at the next
+_FARTHEST_STEP = 16  # random, so that two processes that collided do not collide again
 
 
 def versions(place: str) -> list[str]:
-    """List the versions that servers can take.
+    """List the complete versions.
 
     Parameters
     ----------
     place : str
-        A folder, also in a bucket; it need not exist.
+        Folder of the registry, also in a bucket; it need not exist.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def versions(place: str) -> list[str]:
 
 
 def standing(place: str) -> str:
-    """Tell which version is served.
+    """Return the version that is served.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ def standing(place: str) -> str:
     Returns
     -------
     version : str
-        The highest; empty where none stands.
+        The highest; empty if there is none.
     """
     return (versions(place) or [""])[-1]
 
 
 def fingerprint(model: str) -> str:
-    """Tell a trained model from others, wherever it is copied to and whatever is put beside it.
+    """Identify a trained model, independent of where it is copied and of additional files.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def fingerprint(model: str) -> str:
     Returns
     -------
     fingerprint : str
-        16 hexadecimal digits: the beginning of the SHA-256 of TensorFlow's own fingerprint, which is drawn anew
-        whenever a model is saved. Empty where there is none.
+        16 hexadecimal digits: the beginning of the SHA-256 of TensorFlow's own fingerprint, which is new whenever a
+        model is saved. Empty where there is none.
     """
     file = f"{model}/{FINGERPRINT_FILE}"
     if not tf.io.gfile.exists(file):
@@ -80,21 +80,21 @@ def fingerprint(model: str) -> str:
 
 
 def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
-    """Copy a model to a push place as its newest version.
+    """Copy a model to the registry as its newest version.
 
     Parameters
     ----------
     model : str
         Folder of a SavedModel.
     place : str
-        Made if it is not there.
+        Folder of the registry; created if it does not exist.
     beside : sequence of str
-        Files that go into the version's `assets.extra` as well.
+        Additional files for the version's `assets.extra`.
 
     Returns
     -------
     version : str
-        Its number: the time in seconds, or one more than the highest there is.
+        Its number: the time in seconds, or one more than the highest existing number.
 
     Raises
     ------
@@ -132,10 +132,10 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
 
 
 def _claim(place: str, version: int, name: str) -> int:
-    """Write a claim to a number in a bucket, and give the first number of which there is no other claim.
+    """Claim a number in a bucket and return the first one without another claim.
 
-    Of two who claim one number, the later sees the claim of the earlier, as listings of buckets are consistent and
-    claims stay. If both see each other, both go on to other numbers.
+    Of two processes that claim one number, the later sees the claim of the earlier, as listings of buckets are
+    consistent and claims are never deleted. If both see each other, both try other numbers.
     """
     while True:
         claims = f"{place}/{_CLAIMS_FOLDER}/{version}"
@@ -146,7 +146,7 @@ def _claim(place: str, version: int, name: str) -> int:
 
 
 def _renamed(source: Path, target: Path) -> bool:
-    """Rename a folder, unless somebody else has just taken the name."""
+    """Rename a folder; return False if another process has just taken the name."""
     try:
         source.rename(target)
     except OSError:
@@ -157,6 +157,6 @@ def _renamed(source: Path, target: Path) -> bool:
 
 
 def _numbers(place: str) -> list[str]:
-    """List what is named by a number, whole or not, the highest last."""
+    """List all numbered names, complete or not, the highest last."""
     found = tf.io.gfile.listdir(place) if tf.io.gfile.isdir(place) else []
     return sorted((name.rstrip("/") for name in found if name.rstrip("/").isdecimal()), key=int)

@@ -1,4 +1,4 @@
-"""Why a model is pushed or kept away, in a sentence, from what the checks left behind."""
+"""Reasons for pushing or refusing a model, as sentences from the results of the checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tumbao.components.ingest.paths import place
 
 
 def merit(evaluation: str) -> str:
-    """Say what a blessed model reached.
+    """Describe the accuracy of a blessed model.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def merit(evaluation: str) -> str:
     Returns
     -------
     sentence : str
-        Its accuracy on the test split, and that of the model it was compared with, on the same songs.
+        Its accuracy on the test split, and that of the baseline on the same songs.
     """
     figure = read_figures(evaluation, ACCURACY)[OVERALL]
     against = "no other to compare with" if figure.baseline is None else f"{figure.baseline:.3f} of the latest blessed"
@@ -28,7 +28,7 @@ def merit(evaluation: str) -> str:
 
 
 def gate_failure(evaluation: str) -> str:
-    """Say which thresholds the Evaluator found missed.
+    """Describe the thresholds that the model did not reach.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def gate_failure(evaluation: str) -> str:
 
 
 def check_failure(agreement: str) -> str:
-    """Say what the mobile check objects to.
+    """Describe the failures of the mobile check.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_failure(agreement: str) -> str:
     Returns
     -------
     sentence : str
-        Each artefact that failed, and how.
+        Each variant that failed, and its failure.
     """
     rows = json.loads(place(f"{agreement}/agreement.json").read_bytes())
     failures = [f"{row['name']} ({row['through']}) {failure}" for row in rows for failure in row["failures"]]

@@ -1,4 +1,4 @@
-"""Pusher: a blessed model becomes the newest version at its place, once, and a log says why, or why not."""
+"""Pusher: push a blessed model once, as the newest version of the registry, and log the decision."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REASON = "reason"
 
 
 class Executor(executor.Executor):
-    """Pushes, or says why not."""
+    """Push a model, or log why it is not pushed."""
 
     def Do(  # noqa: N802 - TFX names it so
         self,
@@ -35,14 +35,14 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Push the model if every check blessed it, it does not stand already and nobody withdrew it.
+        """Push the model if it is blessed, not already served and not withdrawn by a rollback.
 
         Parameters
         ----------
         input_dict : dict of str to list of Artifact
-            `model`, `model_blessing`, `infra_blessing`, `evaluation`, `agreement` and, where there is one, `card`.
+            `model`, `model_blessing`, `infra_blessing`, `evaluation`, `agreement` and optionally `card`.
         output_dict : dict of str to list of Artifact
-            `pushed_model`: its folder stays empty, its property `pushed_destination` tells where the model stands.
+            `pushed_model`: its folder stays empty, its property `pushed_destination` is the path of the model.
         exec_properties : dict of str to Any
             `place` and `name`.
         """
@@ -74,7 +74,7 @@ class Executor(executor.Executor):
 
 
 def _objection(inputs: dict[str, list[types.Artifact]]) -> str:
-    """Say which check did not bless the model; nothing where all did."""
+    """Return why a check did not bless the model; empty if all did."""
     if not model_utils.is_model_blessed(artifact_utils.get_single_instance(inputs["model_blessing"])):
         return gate_failure(inputs["evaluation"][0].uri)
     if not model_utils.is_infra_validated(artifact_utils.get_single_instance(inputs["infra_blessing"])):
@@ -90,7 +90,7 @@ def _withdrawn(rollback: registry_log.Event, place: str) -> str:
 
 
 def _same(own: str, info: dict[str, Any], other: str) -> bool:
-    """Tell whether another folder holds the same trained model, exported by the same code."""
+    """Return whether another folder holds the same trained model, exported by the same code."""
     return own == fingerprint(other) and info["versions"] == _info(other)["versions"]
 
 
@@ -124,33 +124,32 @@ class PusherSpec(component_spec.ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """Copies a blessed model to a push place as its newest version.
+    """Copies a blessed model to the registry as its newest version.
 
-    It differs from TFX's own in that it never pushes the very model that stands there already, nor one that a rollback
-    withdrew, keeps a log (see `push_log`), numbers versions so that the newest is always the highest, and copies the
-    model once.
+    Unlike TFX's own, it does not push a model that is already served or that a rollback withdrew, keeps a log (see
+    `registry_log`), numbers versions so that the newest is always the highest, and copies the model once.
 
     Parameters
     ----------
     model : Channel
         Output of EdgeExport.
     model_blessing : Channel
-        The Evaluator's.
+        Decision of the Evaluator.
     infra_blessing : Channel
-        MobileCheck's.
+        Decision of MobileCheck.
     evaluation : Channel
-        The Evaluator's: tells what the model reached, or missed.
+        Metrics of the Evaluator, for the log's reason.
     agreement : Channel
-        MobileCheck's report: tells what it objects to.
+        MobileCheck's report, for the log's reason.
     place : str
-        Where to push: a folder, also in a bucket.
+        Folder of the registry, also in a bucket.
     name : str
         Name of the model, for the log.
     standing : str
-        What stands there as the run begins, see `push_place.standing`. Not read: it is part of TFX's cache key, so that
-        this looks again when somebody else pushed or rolled back.
+        Version that is served when the run begins, see `model_registry.standing`. Not read: it is part of TFX's cache
+        key, so that the component runs again after another push or a rollback.
     card : Channel, optional
-        ModelCard's: its files go with the model.
+        Output of ModelCard, whose files are pushed with the model.
     """
 
     SPEC_CLASS = PusherSpec

@@ -25,20 +25,20 @@ from tumbao.components.ingest.kept_records import read_record
 from tumbao.components.ingest.paths import Address, is_remote
 
 PUSH_LOG = "pushes.jsonl"
-"""Name of the log in the push place: no number, so no server takes it for a version."""
+"""Name of the log in the registry; it is not a number, so no server takes it for a version."""
 
 ENTRIES_FOLDER = "pushes"
-"""In a bucket, the folder of the log's later entries: an object each, named by its time."""
+"""In a bucket, the folder of the log's later entries: one object each, named by its time."""
 
 PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
-"""What happened: a new model, an earlier one again, or a model that was kept away."""
+"""Kinds of events: a new model, an earlier model again, or a model that was not pushed."""
 
 UNREADABLE = "unreadable"
-"""Given for a line that cannot be read; it is never written."""
+"""Kind of a line that cannot be read; never written."""
 
 
 def now() -> str:
-    """Tell the time.
+    """Return the current time.
 
     Returns
     -------
@@ -49,12 +49,12 @@ def now() -> str:
 
 
 def who() -> str:
-    """Tell who is at work.
+    """Return the current user and machine.
 
     Returns
     -------
     who : str
-        User (where the system knows no name, its number) and machine, as ``ana@studio``.
+        For example ``ana@studio``; the user's number where the system has no name for it.
     """
     user = f"uid{os.getuid()}"
     with contextlib.suppress(KeyError, OSError, ImportError):  # a container's user may have no name
@@ -71,25 +71,25 @@ class Event:
     what : str
         `PUSHED`, `ROLLED_BACK` or `REFUSED`; `UNREADABLE` where only `why` is known.
     version : str
-        The version that stands since then; empty where a model was refused.
+        The version that is served since then; empty where a model was refused.
     replaces : str
-        The version that stood before; empty where none did. For a refusal, the one that goes on standing.
+        The version that was served before; empty if there was none. For a refusal, the one that is still served.
     fingerprint : str
-        The model's, see `push_place.fingerprint`.
+        Fingerprint of the model, see `model_registry.fingerprint`.
     why : str
-        A sentence: what the model reached, or who says what of it.
+        Reason, as a sentence.
     model : str
         Name of the model; empty where it is not known.
     accuracy : float or None
-        On the test split, over fragments; None where it is not known.
+        Accuracy of fragments on the test split; None where it is not known.
     of : str
         The version that a rollback copied; else empty.
     withdrawn : str
-        Fingerprint of the model that a rollback took away; else empty.
+        Fingerprint of the model that a rollback withdrew; else empty.
     time : str
         ISO 8601.
     who : str
-        Who did it.
+        User and machine.
     """
 
     what: str
@@ -111,9 +111,9 @@ def append(place: str, event: Event) -> None:
     Parameters
     ----------
     place : str
-        The push place; made if it is not there.
+        Folder of the registry; created if it does not exist.
     event : Event
-        What happened.
+        The event.
     """
     line = f"{json.dumps(dataclasses.asdict(event))}\n"
     if is_remote(place):  # objects cannot be appended to
@@ -133,13 +133,13 @@ def read(place: str) -> list[Event]:
     Parameters
     ----------
     place : str
-        The push place; it need not exist.
+        Folder of the registry; it need not exist.
 
     Returns
     -------
     events : list of Event
-        The oldest first. What later versions write beside is passed over; a line that is none of a log, or half of one,
-        is `UNREADABLE`, and hides no other.
+        The oldest first. Additional fields from later versions are ignored; an invalid or incomplete line becomes an
+        `UNREADABLE` event and does not affect the others.
     """
     lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{place}/{PUSH_LOG}").split("\n"), start=1)]
     entries = f"{place}/{ENTRIES_FOLDER}"
@@ -170,7 +170,7 @@ def _text(path: str) -> str:
 
 
 def withdrawn(events: Iterable[Event]) -> dict[str, Event]:
-    """Say which models were taken away by a rollback and not put back since.
+    """Find the models that were withdrawn by a rollback and not pushed again since.
 
     Parameters
     ----------

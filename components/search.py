@@ -1,4 +1,4 @@
-"""What a search for better settings found, in values that outlive it."""
+"""Results of a hyperparameter search, as frozen values."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class SearchTrial:
-    """One setting and what came of it.
+    """One trial and its metrics.
 
     Parameters
     ----------
     number : int
-        The how manieth it was that was tried, from 1.
+        Position in the order of the trials, from 1.
     units : tuple of int
         Width of each dense layer before the softmax.
     dropout : float
-        Share that was dropped.
+        Dropout rate.
     l2 : float
-        Weight of the squared kernels in the loss.
+        Weight of the L2 penalty on kernels.
     learning_rate : float
-        Adam's.
+        Learning rate of Adam.
     accuracy : float
-        Share of the validation fragments that are answered rightly, 0–1.
+        Accuracy of the validation fragments, 0–1.
     loss : float
         Cross-entropy of the validation fragments, in nats.
     """
@@ -39,25 +39,24 @@ class SearchTrial:
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A search.
+    """Results of a search.
 
     Parameters
     ----------
     trials : tuple of SearchTrial
-        Those that came to their end, the best first; at least one.
+        Completed trials, the best first; at least one.
     failed : int
-        How many others there were.
+        Number of failed trials.
     paper : int or None
-        Number of the trial with the paper's settings; None where it failed.
+        Number of the trial with the paper's settings; None if it failed.
     asked : int or None
-        Number of the trial with the settings that the run was asked with; None where it failed, or where they were not
-        tried.
+        Number of the trial with the run's own settings; None if it failed, or if they were not tried.
     songs : tuple of str
         The song of each validation fragment, length n.
     right_best : tuple of bool
-        Whether the best setting answers each validation fragment rightly, length n.
+        Whether the best trial classifies each validation fragment correctly, length n.
     right_paper : tuple of bool or None
-        Whether the paper's does; None where it failed.
+        The same for the paper's settings; None if that trial failed.
     """
 
     trials: tuple[SearchTrial, ...]
@@ -75,12 +74,12 @@ class Search:
 
     @property
     def tried(self) -> int:
-        """How many settings were tried, with those that failed."""
+        """Number of trials, including failed ones."""
         return len(self.trials) + self.failed
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Search:
-        """Read what `json.dumps` made of `dataclasses.asdict`.
+        """Create an instance from the JSON of `dataclasses.asdict`.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
-"""StandingModel: the model that is served now, for a new one to be compared with.
+"""StandingModel: the model that is served now, as the baseline of a new one.
 
-Where there is no store of metadata that can be asked which model was blessed last (Kubeflow Pipelines), the push place
-tells: what stands there was blessed, and after a rollback it is the model that is meant.
+Used where no metadata store provides the latest blessed model (Kubeflow Pipelines). The registry is used instead:
+its models were blessed, and after a rollback the served one is the intended baseline.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -32,15 +32,15 @@ def StandingModel(  # noqa: N802 - TFX names components so
     Parameters
     ----------
     candidate : Model
-        The Trainer's, which is about to be evaluated.
+        Output of the Trainer, about to be evaluated.
     model : Model
-        Written: the standing model, or nothing where there is none.
+        Output: the served model; empty if there is none.
     place : str
-        Where models are pushed.
+        Folder of the registry.
     genres : str
         The candidate's genres as JSON.
     mel_spec : str
-        How images are drawn, as JSON.
+        Parameters of the candidate's mel images as JSON.
     """
     itself = model_registry.fingerprint(path_utils.serving_model_path(candidate.uri))
     away = registry_log.withdrawn(registry_log.read(place))
@@ -56,7 +56,7 @@ def StandingModel(  # noqa: N802 - TFX names components so
 
 
 def has_model(artifact: types.Artifact) -> bool:
-    """Tell whether there is a model in an artefact.
+    """Check whether an artefact contains a model.
 
     Parameters
     ----------

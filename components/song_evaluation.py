@@ -1,7 +1,7 @@
-"""SongEvaluation: how well whole songs are answered, and which are not to be answered, before the export.
+"""SongEvaluation: metrics of whole songs, calibration and the in-distribution range, before the export.
 
-The head runs over the cached features, so nothing waits for the backbone again. Where the backbone ran
-in bfloat16, its rounding is in these figures.
+The head runs over the cached features, so the backbone is not run again. Where the backbone ran in bfloat16, its
+rounding is included in these metrics.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -29,16 +29,16 @@ METRICS_FILE = "song_metrics.json"
 """`song_metrics.SongMetrics` as JSON."""
 
 BATCH = 256
-"""Fragments that are answered at a time."""
+"""Fragments in one prediction batch."""
 
 LEAST_FRAGMENTS = 50
-"""From fewer training fragments nothing is learned of what is familiar: their range is too narrow for other songs."""
+"""Minimum of training fragments for an in-distribution range: that of fewer is too narrow for other songs."""
 
 
 class SongFigures(types.Artifact):
-    """`song_metrics.json`: the figures; `predictions.jsonl`: the head's answer to every val and test fragment.
+    """The files `song_metrics.json` and `predictions.jsonl` (the head's, for every validation and test fragment).
 
-    A song's `number` there stands in place of its name where names are not to be told, such as on the model card.
+    A song's `number` there replaces its name where names must not be disclosed, as in the model card.
     """
 
     TYPE_NAME = "tumbao.SongFigures"
@@ -53,7 +53,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     genres: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Learn what is familiar from the training songs, calibrate on the validation songs, and measure on the test songs.
+    """Fit the in-distribution range on training songs, calibrate on validation songs, and evaluate test songs.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     features : Examples
         Records with the backbone's output.
     model_run : ModelRun
-        The Trainer's, with the head.
+        Output of the Trainer, with the head.
     figures : SongFigures
-        Written: figures, calibration and predictions.
+        Output: metrics, calibration and predictions.
     genres : str
         The run's genres as JSON, in the order of the labels.
     code : str
@@ -100,7 +100,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
 
 
 def read_song_metrics(figures: str) -> SongMetrics:
-    """Read the figures.
+    """Read the metrics.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def read_song_metrics(figures: str) -> SongMetrics:
     Returns
     -------
     metrics : SongMetrics
-        What `SongEvaluation` found.
+        Metrics computed by `SongEvaluation`.
     """
     return SongMetrics.from_json(json.loads(place(f"{figures}/{METRICS_FILE}").read_bytes()))
 
@@ -136,7 +136,7 @@ def _batches(fragments: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any
 
 
 def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
-    """Gather the probabilities of each song's fragments, in their order, and its label."""
+    """Group the probabilities of each song's fragments, in their order, with the song's label."""
     songs: dict[str, list[dict[str, Any]]] = {}
     for prediction in sorted(predictions, key=lambda one: one["fragment"]):
         songs.setdefault(prediction["song"], []).append(prediction)

@@ -1,4 +1,4 @@
-"""Tuner: TFX's own, which also keeps what the report tells of the search."""
+"""Tuner: TFX's own, which also saves the search's results for the report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEARCH_FILE = "search.json"
 
 
 class TunerExecutor(executor.Executor):
-    """Searches, and writes the best settings, TFX's results and ours."""
+    """Runs the search and writes the best settings, TFX's results and the report's."""
 
     def Do(  # noqa: N802 - TFX names it so
         self,
@@ -35,7 +35,7 @@ class TunerExecutor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Run the search to its end.
+        """Run the search.
 
         Parameters
         ----------
@@ -61,19 +61,19 @@ class Tuner(tfx.components.Tuner):
 
 
 def summary(tuner: HeadTuner, songs: list[str]) -> Search:
-    """Gather what a search found.
+    """Summarize the results of a search.
 
     Parameters
     ----------
     tuner : HeadTuner
-        The search, at its end.
+        The finished search.
     songs : list of str
         The song of each validation fragment.
 
     Returns
     -------
     search : Search
-        What it found.
+        Its results.
     """
     names = tuner.oracle.start_order[: tuner.oracle.max_trials]
     trials = tuple(_trial(one, names.index(one.trial_id) + 1) for one in tuner.oracle.get_best_trials(len(names)))
@@ -100,7 +100,7 @@ def _trial(trial: Trial, number: int) -> SearchTrial:
 
 
 def _number(trials: tuple[SearchTrial, ...], training: Training) -> int | None:
-    """Find the trial with the searched settings of a training."""
+    """Return the number of the trial with the searched settings of a training."""
     return next((one.number for one in trials if _searched(one) == _searched(training)), None)
 
 
@@ -109,7 +109,7 @@ def _searched(one: Training | SearchTrial) -> tuple[tuple[int, ...], float, floa
 
 
 def read_search(results: str) -> Search:
-    """Read what a search found.
+    """Read the results of a search.
 
     Parameters
     ----------
@@ -119,6 +119,6 @@ def read_search(results: str) -> Search:
     Returns
     -------
     search : Search
-        What it found.
+        The results.
     """
     return Search.from_json(json.loads(place(f"{results}/{SEARCH_FILE}").read_bytes()))

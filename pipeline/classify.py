@@ -1,4 +1,4 @@
-"""`tumbao classify`: files, folders and lists in; answers, tags and playlists out."""
+"""The command `tumbao classify`: classify files, folders and lists; write results, tags and playlists."""
 
 from __future__ import annotations
 
@@ -33,38 +33,22 @@ from tumbao.serving.model_info import ModelInfo, identity
 from tumbao.serving.predict import Classifier, find_assets
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 _ENCODINGS: dict[str, Callable[[ModelInfo, str], Encoding]] = {".jsonl": JsonLines, ".csv": Csv}
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a person asks of `tumbao classify`.
+    """Options of `tumbao classify`; options that exclude each other raise a `UserError`.
 
-    Parameters
-    ----------
-    songs : sequence of str or Place
-        Files, folders and lists, see `audio_files.find_audio_files`.
-    model : str or Place
-        Where the model was pushed; see `tumbao.serving.predict.find_assets`.
-    as_json : bool
-        Write JSON Lines to standard output.
-    as_csv : bool
-        Write CSV to standard output.
-    out : Path or None
-        File ending in .jsonl or .csv to write to instead, or to go on with.
-    write_tags : bool
-        Write genres of which the model is confident into the tags of the files.
-    overwrite_genre : bool
-        Also where there is another genre already.
-    playlists : Path or None
-        Folder to write a playlist for each genre to.
-
-    Raises
-    ------
-    ValueError
-        If the options do not go together.
+    - `songs`: files, folders and lists, see `inputs.find_audio_files`.
+    - `model`: where the model was pushed, see `tumbao.serving.predict.find_assets`.
+    - `as_json`, `as_csv`: write JSON Lines or CSV to standard output.
+    - `out`: file ending in .jsonl or .csv to write to instead; results that it already has are kept.
+    - `write_tags`: write the genre into the file's tags if the model is confident.
+    - `overwrite_genre`: write tags also over another genre.
+    - `playlists`: folder for one playlist per genre.
     """
 
     songs: Sequence[str | Place]
@@ -88,26 +72,12 @@ class Asked:
 
 
 def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
-    """Classify songs and write the answers as they come.
+    """Classify songs and write each result as soon as it is known.
 
-    Parameters
-    ----------
-    asked : Asked
-        What to do.
-    console : Console
-        For progress and the summary (stderr).
-    out : TextIO
-        For the answers (stdout), unless they go to a file.
-
-    Returns
-    -------
-    int
-        Exit status: 0 if every song was classified and every tag written that was to be, 1 if not, 130 if interrupted.
-
-    Raises
-    ------
-    ValueError
-        If a song, a list or the model is not there, or the file of answers is none (nothing was classified).
+    Progress and the summary are printed to `console` (stderr), results to `out` (stdout) unless they are written to a
+    file. Returns the exit code: 0 if every song was classified and every requested tag written, 1 if not, 130 if
+    interrupted. Raises a `ValueError`, before any song is classified, if a song, a list or the model is missing or the
+    results file is not one.
     """
     audio = find_audio_files(asked.songs)
     watch = ProgressDisplay(console)
@@ -149,7 +119,7 @@ def _classify(
                 _tag_kept(results, tagger, asked.overwrite_genre, info, tally, watch)
             if not songs:
                 return
-        decoded = stack.enter_context(decoding(songs, info.mel))  # while the model is being loaded
+        decoded = stack.enter_context(decoding(songs, info.mel))  # decodes while the model is loaded
         classifier = Classifier(asked.model)
         write = _stream_writer(asked, info, model, out) if asked.out is None else results.append
         for answer in _shown(watch, answers(classifier, decoded, tagger), len(songs), out):
@@ -158,7 +128,7 @@ def _classify(
 
 
 def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch: ProgressDisplay) -> list[Song]:
-    """Count the answers that are there already."""
+    """Return the songs without a result in the file, and add the results of the others to the tally."""
     left: list[Song] = []
     for song in songs:
         brief = results.kept(song.part)
@@ -174,7 +144,7 @@ def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch
 def _tag_kept(
     results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, watch: ProgressDisplay
 ) -> None:
-    """Tag what was classified in an earlier run, without decoding it once more."""
+    """Write the tags of songs that were classified in an earlier run, without decoding them again."""
     again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
     parts = [part for part, brief in tally.briefs.items() if brief.genre and brief.tag in again]
 
@@ -191,7 +161,7 @@ def _tag_kept(
 
 
 def _shown(watch: ProgressDisplay, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
-    """Show progress, and take it away while an answer is written to the same terminal."""
+    """Show progress, and hide it while a result is written to the same terminal."""
     if total < 2:
         yield from found
         return
@@ -232,7 +202,7 @@ def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: P
 
 @contextlib.contextmanager
 def _native_noise_silenced(console: Console) -> Iterator[None]:
-    """Keep what decoders and interpreter write to the process's stderr out of sight; the console goes on."""
+    """Discard what decoders and interpreter write to the process's stderr; the console is still shown."""
     sys.stderr.flush()
     with (
         error_stream(os.dup(2)) as stderr,

@@ -1,4 +1,4 @@
-"""The command `tumbao`. Heavy imports wait until a command needs them."""
+"""The command `tumbao`. Heavy modules are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Command(TyperCommand):
-    """A command that reports its errors by a message and an exit code, see `failures`."""
+    """A command whose errors become a message and an exit code, see `failures`."""
 
     def make_context(self, info_name: str | None, *arguments: Any, **options: Any) -> Any:
         with _explained(self.name or "", {}):
@@ -64,7 +64,7 @@ DEFAULT_WORKSPACE = Path("tumbao-workspace")
 DEMO_LIBRARY = Path("demo-library")
 DEMO_SONGS, DEMO_SEED = 12, 7
 DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
-"""The paper's batch of 32 would give the demo's few fragments 20 steps in all."""
+"""Training settings of the demo. With the paper's batch of 32, its few fragments would make only 20 steps in all."""
 
 
 class Protocol(str, enum.Enum):
@@ -85,7 +85,7 @@ class Split(str, enum.Enum):
 
 
 class SplitMethod(str, enum.Enum):
-    """How a split is drawn: the values of `splits.METHODS`, and `catalog.FIXED`."""
+    """How a split is made: the values of `splits.METHODS`, and `library.FIXED`."""
 
     STRATIFIED = "stratified"
     STABLE = "stable"
@@ -93,7 +93,7 @@ class SplitMethod(str, enum.Enum):
 
 
 class Layout(str, enum.Enum):
-    """The form of a library; the values of `layouts.LAYOUTS`."""
+    """The form of a library: the values of `formats.LAYOUTS`."""
 
     AUTO = "auto"
     FOLDER = "folder"
@@ -104,14 +104,14 @@ class Layout(str, enum.Enum):
 
 
 class ClassWeights(str, enum.Enum):
-    """Whether genres are weighed by their number of fragments."""
+    """Whether genres are weighted by their number of fragments."""
 
     AUTO = "auto"
     NONE = "none"
 
 
 class Precision(str, enum.Enum):
-    """What the backbone computes in."""
+    """Data type of the backbone's computation."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -119,7 +119,7 @@ class Precision(str, enum.Enum):
 
 
 def _workspace(path: Path) -> Path:
-    """Refuse a workspace whose path TFX, Beam or TensorFlow would read as a pattern, or could not store."""
+    """Reject a workspace whose path TFX, Beam or TensorFlow would read as a pattern, or could not store."""
     whole = str(path.absolute())
     wrong = {character for character in whole if character in "*?[\\" or not character.isprintable()}
     if wrong:
@@ -147,7 +147,7 @@ def _fail(sentence: str, code: int = 1) -> NoReturn:
 
 @contextlib.contextmanager
 def _explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Turn any error into a message and an exit code."""
+    """Convert errors to a message and an exit code."""
     try:
         yield
     except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
@@ -161,7 +161,7 @@ def _explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _require_pipeline() -> None:
-    """End with a sentence where only the edge runtime is installed."""
+    """Exit with a message if only the edge runtime is installed."""
     missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
     if missing:
         _fail(
@@ -185,14 +185,14 @@ def _main(
 
 
 def _address(text: str) -> Any:
-    """Take a path, or an address in a bucket."""
+    """Parse a path or an address in a bucket."""
     from tumbao.components.ingest.paths import place
 
     return place(text)
 
 
 def _place(text: str) -> Any:
-    """Take a path, or an address in a bucket; a path that leads nowhere is refused at once."""
+    """Parse a path, which must exist, or an address in a bucket."""
     found = _address(text)
     if isinstance(found, Path) and not found.exists():
         raise typer.BadParameter(
@@ -202,7 +202,7 @@ def _place(text: str) -> Any:
 
 
 def _here(path: Path | None) -> Path | None:
-    """Refuse an address (whose `//` `Path` has shortened to `/`), and a path that cannot be written to."""
+    """Reject an address (whose `//` is shortened to `/` by `Path`), and a path that cannot be written to."""
     if path is not None and str(path).startswith(("gs:/", "ram:/")):
         raise typer.BadParameter(
             f"Expected a path of this machine. Received: {str(path).replace(':/', '://')}. Write it here, then copy it "
@@ -234,7 +234,7 @@ PushedModel = Annotated[
 
 
 def _defaults(context: typer.Context, file: Path | None) -> Path | None:
-    """Take defaults of a command's options from a YAML file; what the command line says goes before them."""
+    """Read defaults of a command's options from a YAML file; the command line takes precedence."""
     if file is None:
         return None
     import yaml
@@ -262,7 +262,7 @@ def _defaults(context: typer.Context, file: Path | None) -> Path | None:
 
 
 def _spellings(opts: Sequence[str]) -> list[str]:
-    """Give an option's names as a file may have them: min-songs, and min_songs."""
+    """Return the names of an option in a YAML file, with hyphens or underscores: min-songs and min_songs."""
     names = [option.lstrip("-") for option in opts]
     return [*names, *(name.replace("-", "_") for name in names)]
 
@@ -363,7 +363,7 @@ def _local_run(
         ),
     ] = None,
 ) -> LocalRun:
-    """Make of the options of `run` what they ask for."""
+    """Convert the options of `run` to its settings."""
     from tumbao.pipeline.local_runner import LocalRun
 
     if push_to and isinstance(_address(push_to), Path):
@@ -432,7 +432,7 @@ def _deployment(
     host: Annotated[str | None, typer.Option(help="Address of Kubeflow Pipelines.")] = None,
     schedule: Annotated[str | None, typer.Option(help='When runs start by themselves, as "0 3 * * 1".')] = None,
 ) -> Deployment:
-    """Make of the options and the file of `compile` and `submit` what they ask for; options go before the file."""
+    """Read the settings of `compile` and `submit` from options and a file; options take precedence."""
     from tumbao.pipeline.deployment import read_deployment
 
     return read_deployment(
@@ -452,8 +452,8 @@ def _deployment(
 
 
 def _with_options_of(make: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a function before its own; what the function makes is its first argument."""
-    unknown = {"LocalRun": Any, "Deployment": Any}  # imported for types only, to start fast
+    """Put the options of `make` before a command's own; its first argument is the result of `make`."""
+    unknown = {"LocalRun": Any, "Deployment": Any}  # not imported at run time, for a fast start
     options = signature(make, locals=unknown, eval_str=True).parameters
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -629,7 +629,7 @@ def drift(
 
 
 def _hush() -> None:
-    """Keep what TensorFlow and its packages say of themselves off the terminal."""
+    """Suppress log messages and warnings of TensorFlow and its packages."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "You are using a non-supported Python version", FutureWarning)
@@ -643,7 +643,7 @@ def _names(genres: str) -> tuple[str, ...]:
 
 
 def _widths(units: str | None) -> tuple[int, ...] | None:
-    """Read widths such as 512,64; "0" stands for no layer."""
+    """Parse widths such as 512,64; zeros are dropped, so `0` means no layer."""
     if units is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a run left in ML Metadata and in its artefacts, gathered for the report."""
+"""Collection of the report's data from ML Metadata and from the artefacts of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tumbao.schema import record
 from tumbao.trainer.run import HISTORY_FILE
 
 FEW_SONGS = 5
-"""Fewer songs of a genre than this in the test split, and the report says how little its figures mean."""
+"""The report warns of unreliable figures for genres with fewer test songs than this."""
 
 _STATES: dict[int, run_data.ComponentState] = {
     metadata_store_pb2.Execution.COMPLETE: "ran",
@@ -39,16 +39,9 @@ _STATES: dict[int, run_data.ComponentState] = {
 
 @dataclasses.dataclass(frozen=True)
 class Artifacts:
-    """The executions of one run and what they put out.
+    """Executions and output artefacts of one run.
 
-    Parameters
-    ----------
-    run : str
-        Name of the run; empty if there is none.
-    executions : dict of str to Execution
-        By component.
-    outputs : dict of tuple to Artifact
-        By component and output key.
+    `executions` are by component, `outputs` by component and output key. `run` is empty if there is no run.
     """
 
     run: str
@@ -56,40 +49,12 @@ class Artifacts:
     outputs: dict[tuple[str, str], Any]
 
     def uri(self, component: str, key: str) -> str | None:
-        """Tell where an output lies.
-
-        Parameters
-        ----------
-        component : str
-            Identifier of the component.
-        key : str
-            Name of the output.
-
-        Returns
-        -------
-        uri : str or None
-            None where the run did not get there.
-        """
+        """Return the URI of an output, or None if the run did not produce it."""
         artifact = self.outputs.get((component, key))
         return artifact.uri if artifact is not None else None
 
     def property(self, component: str, key: str, name: str) -> Any:
-        """Read a custom property of an output.
-
-        Parameters
-        ----------
-        component : str
-            Identifier of the component.
-        key : str
-            Name of the output.
-        name : str
-            Name of the property.
-
-        Returns
-        -------
-        value : Any
-            None where there is none.
-        """
+        """Return the value of an output's custom property, or None if there is no such output or property."""
         artifact = self.outputs.get((component, key))
         if artifact is None or name not in artifact.custom_properties:
             return None
@@ -98,23 +63,10 @@ class Artifacts:
 
 
 def run_artifacts(metadata: Any, after: int = 0, run: str = "", past: str = "") -> Artifacts:
-    """Read the newest run from ML Metadata.
+    """Read the newest run from ML Metadata; the result is empty if no run matches.
 
-    Parameters
-    ----------
-    metadata : ConnectionConfig
-        Where the metadata are.
-    after : int
-        Milliseconds since the epoch: an older run is passed over.
-    run : str
-        Name of the run; empty for any.
-    past : str
-        A component: runs that have not ended it, being at work or killed, are passed over; empty for none.
-
-    Returns
-    -------
-    artifacts : Artifacts
-        Empty if there is no such run.
+    `after` is the earliest creation time in milliseconds since the epoch, `run` a run's name. With the name of a
+    component in `past`, runs in which this component has not finished (still at work, or killed) are skipped.
     """
     store = mlmd.MetadataStore(metadata)
     for context in sorted(store.get_contexts_by_type("pipeline_run"), key=lambda one: one.id, reverse=True):
@@ -152,26 +104,7 @@ def _artifacts(store: Any, run: Any) -> Artifacts:
 def report_data(
     pipeline: tfx.dsl.Pipeline, config: PipelineConfig, artifacts: Artifacts, run: run_data.Run, error: str | None
 ) -> run_data.ReportData:
-    """Gather everything that the report shows.
-
-    Parameters
-    ----------
-    pipeline : tfx.dsl.Pipeline
-        The graph that ran.
-    config : PipelineConfig
-        The run's settings.
-    artifacts : Artifacts
-        What it left.
-    run : data.Run
-        What the runner knows of it.
-    error : str or None
-        What ended the run, if anything did.
-
-    Returns
-    -------
-    report : data.ReportData
-        With None or nothing for what the run did not reach.
-    """
+    """Collect the data of the report; fields for steps that the run did not reach are None or empty."""
     figures = artifacts.uri("SongEvaluation", "figures")
     components = tuple(_component(one.id, artifacts.executions.get(one.id), error) for one in pipeline.components)
     edges = tuple((up.id, one.id) for one in pipeline.components for up in sorted(one.upstream_nodes, key=str))
@@ -245,18 +178,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> run_data.Catalog |
 
 
 def remarks(song: dict[str, Any]) -> Iterator[str]:
-    """Say what was not as it should be of a song that was ingested.
-
-    Parameters
-    ----------
-    song : dict
-        What ingest told of it.
-
-    Yields
-    ------
-    remark : str
-        What was done about it.
-    """
+    """Describe each irregularity of an ingested song, given its line of `ingested.jsonl`."""
     if song["padded"]:
         yield "shorter than a fragment: silence was added"
     if song["truncated"]:

@@ -1,4 +1,4 @@
-"""The command `tumbao compare`: train models side by side, and write what came of it."""
+"""The command `tumbao compare`: train models on the same splits and write a comparison."""
 
 from __future__ import annotations
 
@@ -33,32 +33,16 @@ from tumbao.trainer.training import Training
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a person asked for.
+    """Options of `tumbao compare`.
 
-    Parameters
-    ----------
-    data : Place
-        The library.
-    layout : str
-        Its form, one of `layouts.LAYOUTS`.
-    workspace : Path
-        Where drawn songs, features and trials are kept.
-    genres : tuple of str
-        The genres.
-    models : tuple of str
-        Names, each alone or with settings of its own: ``vgg16`` or ``vgg16:epochs=20,dropout=0.5``.
-    protocols : tuple of str
-        What splits keep whole, out of `splits.PROTOCOLS`.
-    seeds : int
-        Trainings of each model on each split.
-    folds : int
-        Parts of a cross-validation; 0 for one split.
-    seed : int
-        Of the split, and the first of the trainings' seeds.
-    weights : str
-        File of backbones' weights, `random`, or empty to look for them.
-    out : Path
-        Folder to write the comparison to.
+    - `layout`: the library's form, one of `formats.LAYOUTS`.
+    - `workspace`: folder of rendered songs, features and trials.
+    - `models`: names, each alone or with settings: `vgg16` or `vgg16:epochs=20,dropout=0.5`.
+    - `protocols`: what splits keep whole, out of `splits.PROTOCOLS`.
+    - `seeds`: trainings of each model on each split.
+    - `folds`: folds of a cross-validation; 0 for a single split.
+    - `seed`: of the split, and the first of the trainings' seeds.
+    - `weights`: file of backbones' weights, `random`, or empty to search for them.
     """
 
     data: Place
@@ -75,24 +59,10 @@ class Comparison:
 
 
 def settled(name: str) -> tuple[ModelSpec, dict[str, Any]]:
-    """Read a model's name with settings.
+    """Parse a model's name with settings, such as `vgg16:epochs=20,units=256+64`.
 
-    Parameters
-    ----------
-    name : str
-        Such as ``vgg16`` or ``vgg16:epochs=20,units=256+64``.
-
-    Returns
-    -------
-    model : ModelSpec
-        The model.
-    settings : dict of str to Any
-        Settings of `Training` that are asked for.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model or setting.
+    Returns the model and the settings of `Training` that are given. An unknown model, an unknown setting or an invalid
+    value raises a `ValueError`.
     """
     base, _, asked = name.partition(":")
     model = find_model(base)
@@ -113,26 +83,10 @@ def settled(name: str) -> tuple[ModelSpec, dict[str, Any]]:
 
 
 def compare(asked: Comparison, noise: Console, console: Console) -> int:
-    """Train what is not trained yet, and write the comparison.
+    """Train models with every combination that has no stored trial, and write the comparison.
 
-    Parameters
-    ----------
-    asked : Comparison
-        What to compare.
-    noise : Console
-        Where progress goes.
-    console : Console
-        Where the result goes.
-
-    Returns
-    -------
-    code : int
-        0, or 1 if a model could not be trained.
-
-    Raises
-    ------
-    ValueError
-        If the library or a setting is not usable.
+    Returns the exit code: 0, or 1 if a model could not be trained. An unusable library or setting raises a
+    `ValueError`.
     """
     models = {name: settled(name) for name in asked.models}
     if asked.folds and asked.folds < 3:
@@ -173,7 +127,7 @@ def _trials(
     prepared: Preparation,
     watch: ProgressDisplay,
 ) -> Iterator[Trial]:
-    """Train a model under every protocol, on every fold, with every seed; all or, if one fails, nothing."""
+    """Train a model with every protocol, fold and seed; if one fails, the comparison includes none of them."""
     code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
     plain = model.settings(**settings)
     told = [code, name, dataclasses.asdict(plain), list(asked.genres)]

@@ -1,4 +1,4 @@
-"""The pipeline as Kubeflow Pipelines and Vertex AI take it: one YAML file, and its parameters' defaults beside it."""
+"""Compilation of the pipeline for Kubeflow Pipelines and Vertex AI: a YAML file and the defaults of its parameters."""
 
 from __future__ import annotations
 
@@ -24,31 +24,17 @@ from tumbao.schema.genre_names import tidy_genre
 from tumbao.trainer.models.registry import find_model
 
 PARAMETERS = {"data": str, "model": str, "epochs": int, "min_accuracy": float}
-"""What each submission may choose anew."""
+"""Parameters that each submission can change, with their types."""
 
 FRESH = ("RunSettings", "Baseline", "Pusher")
-"""Components that look at what may have changed outside of the pipeline: never taken over from an earlier run."""
+"""Components that read state outside the pipeline, so their results are never reused from an earlier run."""
 
 
 def compile_pipeline(deployment: Deployment, out: Path) -> dict[str, Any]:
-    """Compile the pipeline.
+    """Compile the pipeline to the YAML file `out`, with its parameters' defaults in a file beside it.
 
-    Parameters
-    ----------
-    deployment : Deployment
-        Where and how it runs.
-    out : Path
-        YAML file to write; the parameters' defaults are written beside it, see `parameters_file`.
-
-    Returns
-    -------
-    specification : dict
-        The PipelineSpec, schema 2.1.
-
-    Raises
-    ------
-    UsageError
-        If the deployment names components that there are none of, or the file cannot be written.
+    Returns the PipelineSpec (schema 2.1). Raises a `UsageError` if the deployment names unknown components, or the file
+    cannot be written.
     """
     specification = specify(deployment)
     defaults = {name: getattr(deployment, name) for name in PARAMETERS}
@@ -66,38 +52,14 @@ def compile_pipeline(deployment: Deployment, out: Path) -> dict[str, Any]:
 
 
 def parameters_file(out: Path) -> Path:
-    """Name the file of the parameters' defaults.
-
-    Parameters
-    ----------
-    out : Path
-        The pipeline's YAML file.
-
-    Returns
-    -------
-    file : Path
-        Beside it.
-    """
+    """Return the path of the parameters' defaults, beside the pipeline's YAML file."""
     return out.with_suffix(".parameters.json")
 
 
 def specify(deployment: Deployment) -> dict[str, Any]:
-    """Build the pipeline's specification.
+    """Build the pipeline's PipelineSpec (schema 2.1).
 
-    Parameters
-    ----------
-    deployment : Deployment
-        Where and how it runs.
-
-    Returns
-    -------
-    specification : dict
-        The PipelineSpec, schema 2.1.
-
-    Raises
-    ------
-    UsageError
-        If the deployment names components that there are none of.
+    Raises a `UsageError` if the deployment names unknown components.
     """
     pipeline = _pipeline(deployment)
     experimental = tfx.orchestration.experimental
@@ -112,7 +74,7 @@ def specify(deployment: Deployment) -> dict[str, Any]:
     specification: dict[str, Any] = runner.run(pipeline, write_out=False)["pipelineSpec"]
     for name, task in specification["root"]["dag"]["tasks"].items():
         for value in task.get("inputs", {}).get("parameters", {}).values():
-            if producer := value.get("taskOutputParameter"):  # TFX 1.16 names a task that there is none of
+            if producer := value.get("taskOutputParameter"):  # TFX 1.16 writes the name of a task that does not exist
                 producer["producerTask"] = producer["producerTask"].removesuffix("_task")
         if name in FRESH:
             task.pop("cachingOptions", None)
@@ -164,7 +126,7 @@ def _pipeline(deployment: Deployment) -> tfx.dsl.Pipeline:
 
 
 def _order(deployment: Deployment) -> dict[str, Any]:
-    """All that `RunSettings` needs and that is no parameter."""
+    """Return the settings of `RunSettings` that are not parameters."""
     order = Order(
         data="",
         layout=deployment.layout,

@@ -1,4 +1,4 @@
-"""One run's settings in one frozen value."""
+"""Settings of one run."""
 
 from __future__ import annotations
 
@@ -15,41 +15,23 @@ from tumbao.trainer.training import Training
 
 
 class UsageError(UserError):
-    """A setting that no run can have: the command was used in a wrong way."""
+    """An invalid setting of a run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a person asks a run for, wherever it runs.
+    """Settings as they are requested, before the library is scanned; the same for local runs and runs in the cloud.
 
-    Parameters
-    ----------
-    data : Place or str
-        The library: a folder or a list of songs, see `layouts.read_library`.
-    layout : str
-        The library's form, one of `layouts.LAYOUTS`.
-    genres : tuple of str
-        The run's genres.
-    protocol : str
-        What a split keeps whole, one of `splits.PROTOCOLS`.
-    method : str
-        How it is drawn: one of `splits.METHODS`, or `catalog.GIVEN`.
-    seed : int
-        Of the split, of initial weights and of shuffling.
-    model : str
-        Name of the model, see `peers.registry`.
-    weights : str
-        File of its backbone's weights, `random`, or empty to look for them.
-    precision : str
-        `auto`, `float32` or `mixed_bfloat16`.
-    training : mapping of str to Any
-        Settings of `Training` that are wanted otherwise than the model has them by itself.
-    settings : mapping of str to Any
-        Settings of `PipelineConfig`, such as min_accuracy.
-    min_songs : int or None
-        Songs that a sub-genre needs to be told apart from its genre; None where no sub-genre is to be.
-    growing : frozenset of str
-        Paths of files that are still being written, and wait for a later run.
+    - `layout`: the library's form, one of `formats.LAYOUTS`.
+    - `protocol`: what a split keeps whole, one of `splits.PROTOCOLS`.
+    - `method`: how the split is made, one of `splits.METHODS`, `library.FIXED` or `splits.GIVEN`.
+    - `seed`: of the split, the initial weights and the shuffling.
+    - `weights`: file of the backbone's weights, `random`, or empty to search for them.
+    - `precision`: `auto`, `float32` or `mixed_bfloat16`.
+    - `training`: settings of `Training` that replace the model's defaults.
+    - `settings`: settings of `PipelineConfig`, such as `min_accuracy`.
+    - `min_songs`: songs a sub-genre needs to become a label of its own; None for no sub-genres.
+    - `growing`: paths of files that are still being written, which are left to a later run.
     """
 
     data: Place | str
@@ -69,59 +51,26 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """Everything that the graph depends on.
+    """Settings that the graph is built from; a value out of its range raises a `UsageError`.
 
-    Parameters
-    ----------
-    workspace : str
-        Folder of metadata, artefacts, runs and, by default, pushed models.
-    manifests : str
-        Folder of `catalog.write_manifests`.
-    genres : tuple of str
-        The run's genres, in the order of the labels.
-    weights : str
-        File of the backbone's weights; empty for random ones, or where it has none.
-    weights_digest : str
-        Digest of the backbone's weights; empty for random ones, or where it has none.
-    policy : str
-        Keras' dtype policy in which the backbone's features are computed.
-    push_to : str
-        Where blessed models are pushed, as numbered versions.
-    model : str
-        Name of the model, see `peers.registry`.
-    training : Training
-        How it is trained.
-    resume : str
-        File of a head to start from; empty to start anew.
-    tune : int
-        Trials of a search for better settings, whose best the model is trained with; 0 for no search.
-    min_accuracy : float
-        Lowest accuracy over the test split, in 0..1.
-    min_recall : float
-        Lowest recall of each genre, in 0..1.
-    max_accuracy_drop : float
-        By how much the accuracy may be lower than the latest blessed model's.
-    baseline : str
-        Where the model that a new one is compared with is found: in the "metadata" of former runs, or in the
-        "push place", where there is no store of metadata that can be asked.
-    vertex_training : mapping of str to Any
-        The custom job of Vertex AI that trains; empty to train where the component runs.
-    endpoint : mapping of str to Any
-        The endpoint of Vertex AI that blessed models are deployed to; empty for none.
-    serving_image, region : str
-        The container that the endpoint serves with, and where on Vertex AI things run.
-    mel_spec : MelSpec
-        The front-end's parameters.
-    beam_args : tuple of str
-        Flags for Beam, among them `--runner`: left alone, Beam would download one. By default all happens in this
-        process; without an image's name TFX would pack itself for workers that there are none of.
-    cache : bool
-        Whether finished work is taken over from earlier runs.
-
-    Raises
-    ------
-    UsageError
-        If a value is out of its range.
+    - `workspace`: folder of metadata, artefacts, runs and, by default, pushed models.
+    - `manifests`: folder written by `library.write_manifests`.
+    - `genres`: in the order of the labels.
+    - `weights`, `weights_digest`: the backbone's weights; empty for random weights or a backbone without weights.
+    - `policy`: Keras' dtype policy for the backbone's features.
+    - `push_to`: folder of pushed models, one numbered version each.
+    - `resume`: file of a head to start from; empty for new initial weights.
+    - `tune`: trials of a search, whose best settings train the model; 0 for no search.
+    - `min_accuracy`, `min_recall`: lowest accuracy on the test split and lowest recall of each genre, in 0..1.
+    - `max_accuracy_drop`: how much lower the accuracy may be than that of the baseline.
+    - `baseline`: where the baseline is found: in the "metadata" of former runs, or in the "push place" if there is no
+      metadata store to query.
+    - `vertex_training`: Vertex AI's custom job for training; empty to train where the component runs.
+    - `endpoint`, `serving_image`, `region`: the endpoint of Vertex AI to deploy to, its container and its region.
+    - `beam_args`: Beam's flags. `--runner` is required, since Beam would otherwise download a runner. By default Beam
+      runs in this process; without the name of a container image, TFX would package itself for workers that do not
+      exist.
+    - `cache`: whether results of earlier runs are reused.
     """
 
     workspace: str

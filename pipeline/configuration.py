@@ -1,4 +1,4 @@
-"""From what was asked for to a run's configuration: the model settled, its weights found, the songs looked through."""
+"""Conversion of an `Order` to a run's configuration: the model is chosen, its weights found and the songs scanned."""
 
 from __future__ import annotations
 
@@ -22,18 +22,9 @@ from tumbao.trainer.weights import WeightsFile
 
 @dataclasses.dataclass(frozen=True)
 class Configured:
-    """A configuration, and what was found on the way to it.
+    """A run's configuration, with the scanned library and the backbone's weights that it is based on.
 
-    Parameters
-    ----------
-    config : PipelineConfig
-        The run's settings.
-    catalog : Catalog
-        The library.
-    weights : WeightsFile
-        The backbone's.
-    precision_reason : str
-        Why the backbone computes as it does, a sentence.
+    `precision_reason` is a sentence on the choice of the backbone's dtype policy.
     """
 
     config: PipelineConfig
@@ -45,32 +36,11 @@ class Configured:
 def configure(
     order: Order, workspace: str, push_to: str, say: Callable[[str], None], memory: ScanCache | None = None
 ) -> Configured:
-    """Look through the songs, split them and find the weights.
+    """Scan and split the songs, and find the weights.
 
-    Parameters
-    ----------
-    order : Order
-        What was asked for.
-    workspace : str
-        Folder of everything that the run writes.
-    push_to : str
-        Where blessed models are pushed.
-    say : callable
-        Told what is found, with rich's markup.
-    memory : ScanCache, optional
-        Knows the files that have not changed since the last look.
-
-    Returns
-    -------
-    configured : Configured
-        Ready to run.
-
-    Raises
-    ------
-    UsageError
-        If a setting is out of its range.
-    ValueError
-        If library or weights are not usable, or a bucket to write to is not there.
+    `say` is called with lines in rich's markup. `memory` holds the results of earlier scans for unchanged files. A
+    setting out of its range raises a `UsageError`; an unusable library, unusable weights or a missing bucket raise a
+    `ValueError`.
     """
     for folder in map(place, (workspace, push_to)):
         if isinstance(folder, Address):

@@ -1,4 +1,4 @@
-"""What became of the songs, in numbers."""
+"""Counts of classified and rejected songs."""
 
 from __future__ import annotations
 
@@ -15,18 +15,7 @@ _UNDONE = (Outcome.FAILED, Outcome.IMPOSSIBLE)
 
 
 class Tally:
-    """Counts answers.
-
-    Parameters
-    ----------
-    genres : sequence of str
-        Those of the model, in the order of its outputs.
-
-    Attributes
-    ----------
-    briefs : dict of AudioSegment to Brief
-        What is known of each song so far.
-    """
+    """Counts results. `briefs` has the result of each song so far; `genres` are in the order of the model's outputs."""
 
     def __init__(self, genres: Sequence[str]) -> None:
         self.briefs: dict[AudioSegment, Brief] = {}
@@ -34,13 +23,7 @@ class Tally:
         self._fresh_seconds = 0.0
 
     def add(self, answer: Answer) -> None:
-        """Count an answer.
-
-        Parameters
-        ----------
-        answer : Answer
-            Of a song that was classified just now.
-        """
+        """Add the result of a song that was classified in this run."""
         said, tag = answer.said, answer.tagging.outcome.value if answer.tagging else ""
         if isinstance(said, AudioError):
             self.briefs[answer.part] = Brief("", 0.0, said.reason.value, tag)
@@ -51,28 +34,18 @@ class Tally:
 
     @property
     def rejected(self) -> int:
-        """How many songs were rejected."""
+        """Number of rejected songs."""
         return sum(bool(brief.reason) for brief in self.briefs.values())
 
     @property
     def untagged(self) -> int:
-        """How many songs should have got a tag and have not."""
+        """Number of songs whose tag should have been written but was not."""
         return sum(brief.tag in _UNDONE for brief in self.briefs.values())
 
     def lines(self, notes: Sequence[str], seconds: float) -> Iterator[str]:
-        """Say it in words.
+        """Format the counts; the first line shows that classified and rejected songs add up to those found.
 
-        Parameters
-        ----------
-        notes : sequence of str
-            See `audio_files.AudioFiles`.
-        seconds : float
-            How long the model took, in seconds.
-
-        Yields
-        ------
-        line : str
-            First the sum that has to come out even.
+        `notes` are those of `inputs.AudioFiles`, `seconds` is the time that classification took.
         """
         found = len(self.briefs)
         yield f"found {found} = classified {found - self.rejected} + rejected {self.rejected}"

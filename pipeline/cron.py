@@ -1,11 +1,11 @@
-"""Whether a line says when, in cron's five fields."""
+"""Validation of cron schedules."""
 
 from __future__ import annotations
 
 import re
 
 _FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-"""Lowest and highest of minute, hour, day of the month, month and day of the week; 0 and 7 are both Sunday."""
+"""Ranges of minute, hour, day of the month, month and day of the week, where 0 and 7 are both Sunday."""
 
 _NAMES = {
     name: str(number)
@@ -16,22 +16,9 @@ _PART = re.compile(r"(?:\*|(?P<low>\d+)(?:-(?P<high>\d+))?)(?:/(?P<step>\d+))?")
 
 
 def is_schedule(line: str) -> bool:
-    """Tell whether a line is cron's.
+    """Check whether a line is a schedule in cron's five fields, each in its range.
 
-    Parameters
-    ----------
-    line : str
-        Five fields, each `*`, numbers, names of months and days, ranges of them, steps, or a list of these.
-
-    Returns
-    -------
-    valid : bool
-        False where a field is missing or out of its range.
-
-    Examples
-    --------
-    >>> [is_schedule(line) for line in ("0 3 * * 1", "*/15 8-18 1,15 jan-jun mon", "60 3 * * 1", "0 3 * *")]
-    [True, True, False, False]
+    A field is `*`, a number, the name of a month or day, a range, a step, or a list of these.
     """
     fields = line.lower().split()
     return len(fields) == len(_FIELDS) and all(

@@ -1,4 +1,4 @@
-"""The command `tumbao curate`: list songs whose label looks wrong, and write a library's list with verdicts in it."""
+"""The command `tumbao curate`: find songs whose label looks wrong, and apply verdicts to a library's list of songs."""
 
 from __future__ import annotations
 
@@ -28,33 +28,19 @@ from tumbao.schema.errors import UserError
 from tumbao.trainer.models.registry import find_model
 
 LISTED = 12
-"""How many songs the terminal shows."""
+"""Largest number of songs in the terminal's table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a person asked for.
+    """Options of `tumbao curate`.
 
-    Parameters
-    ----------
-    library : Place
-        A folder, or a list of songs.
-    layout : str
-        Its form, one of `layouts.LAYOUTS`.
-    genres : tuple of str
-        The genres.
-    workspace : Path
-        Where drawn songs and features are kept.
-    model : str
-        Name of the model.
-    folds : int
-        Parts of the cross-validation.
-    seed : int
-        Of the cross-validation and of the trainings.
-    weights : str
-        File of the backbone's weights, `random`, or empty to look for them.
-    top : int
-        How many songs the page shows.
+    - `library`, `layout`: a folder or a list of songs, and its form, one of `formats.LAYOUTS`.
+    - `workspace`: folder of rendered songs and features.
+    - `folds`: folds of the cross-validation.
+    - `seed`: of the cross-validation and of the trainings.
+    - `weights`: file of the backbone's weights, `random`, or empty to search for them.
+    - `top`: largest number of songs on the page.
     """
 
     library: Place
@@ -69,23 +55,10 @@ class Asked:
 
 
 def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
-    """Look for labels that look wrong, and write the page and its tables.
+    """Find labels that look wrong, and write the page and its tables to the folder `out`.
 
-    Parameters
-    ----------
-    asked : Asked
-        What to do.
-    out : Path
-        Folder to write to.
-    noise : Console
-        Where progress and rejected files go.
-    console : Console
-        Where the result goes.
-
-    Raises
-    ------
-    ValueError
-        If the library or a setting is not usable.
+    Progress and rejected files are printed to `noise`, the result to `console`. An unusable library or setting raises a
+    `ValueError`.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
@@ -155,27 +128,11 @@ def _table(suspects: tuple[Suspect, ...]) -> Table:
 
 
 def apply(verdicts: Path, library: Place, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
-    """Write a library's list with the verdicts of a person in it.
+    """Write a library's list of songs with a person's verdicts applied; the library itself is not changed.
 
-    Parameters
-    ----------
-    verdicts : Path
-        The table of `curate`, with verdicts.
-    library : Place
-        The library that it was made of; nothing in it is changed.
-    out : Path
-        The list to write, a new .csv.
-    layout : str
-        The library's form, one of `layouts.LAYOUTS`.
-    genres : tuple of str
-        What verdicts may name, beside the genres that the library has.
-    console : Console
-        Where to say what was done.
-
-    Raises
-    ------
-    ValueError
-        If the verdicts do not make sense or do not fit the library, or the list cannot be written there.
+    `verdicts` is the table written by `curate` with verdicts filled in, `out` a new .csv file. Verdicts may name the
+    given genres and those of the library. Verdicts that are invalid or do not fit the library raise a `ValueError`, as
+    does an `out` that cannot be written.
     """
     listed = read_library(library.absolute(), layout, genres)
     entries = [entry for entry in listed.entries if not entry.fault]

@@ -1,4 +1,4 @@
-"""Where a pipeline runs in the cloud, and with what: one value, from a YAML file and the command line."""
+"""Settings of a pipeline in the cloud, read from a YAML file and the command line."""
 
 from __future__ import annotations
 
@@ -25,23 +25,10 @@ RUNNERS = ("kubeflow", "vertex")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a component's container gets.
+    """Resources of a component's container; 0 means the platform's default.
 
-    Parameters
-    ----------
-    cpu : float
-        Processors; 0 for the platform's default.
-    memory_gb : float
-        Memory in GB; 0 for the platform's default.
-    accelerator : str
-        Its type as the platform names it, such as `NVIDIA_TESLA_T4` on Vertex AI or `nvidia.com/gpu` on Kubeflow.
-    accelerators : int
-        How many of it.
-
-    Raises
-    ------
-    UsageError
-        If a value is out of its range.
+    `accelerator` is the type as the platform names it, such as `NVIDIA_TESLA_T4` on Vertex AI or `nvidia.com/gpu` on
+    Kubeflow. A negative value, or a type without a number, raises a `UsageError`.
     """
 
     cpu: float = 0
@@ -59,73 +46,28 @@ class Resources:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A pipeline in the cloud.
+    """Settings of a pipeline that runs on Kubeflow Pipelines or Vertex AI.
 
-    Parameters
-    ----------
-    runner : str
-        `kubeflow` or `vertex`.
-    root : str
-        Folder for all that runs write, which every container reaches: a bucket's, or on Kubeflow a mounted volume's.
-    image : str
-        Container image with Tumbao in it.
-    data : str
-        The library. A parameter of each submission; this is its default, as are model, epochs and min_accuracy.
-    model : str
-        Name of the model.
-    epochs : int
-        Passes over the training split; 0 for the model's own.
-    min_accuracy, min_recall, max_accuracy_drop : float
-        What a model must reach to be pushed.
-    push_to : str
-        Where blessed models are pushed; by default `pushed` in the root. A slash at the end of a folder is taken off.
-    genres : sequence of str
-        The genres.
-    min_songs : int
-        Songs that a sub-genre needs to be told apart from its genre; 0 where no sub-genre is to be.
-    layout, split, split_method : str
-        As `tumbao run` takes them; a `split_method` of `given` takes the library's own splits.
-    seed : int
-        Of split, initial weights and shuffling.
-    weights : str
-        File of the backbone's weights, `random`, or empty to look for them.
-    precision : str
-        Of the backbone's computation.
-    training : mapping of str to Any
-        Settings of `Training` other than epochs.
-    tune : int
-        Trials of a search.
-    cache : bool
-        Whether finished steps are taken over from earlier runs.
-    images : mapping of str to str
-        Images of single components.
-    resources : mapping of str to Resources
-        Of single components.
-    beam : mapping of str to sequence of str
-        Beam's flags of single components, for example Dataflow's; the others work in their own containers.
-    vertex_training : mapping of str to Any
-        On Vertex AI, the custom job that trains (`project`, `worker_pool_specs` and so on): empty to train in the
-        component's own container.
-    endpoint : mapping of str to Any
-        On Vertex AI, the endpoint that blessed models are deployed to (`project_id`, `endpoint_name`, `machine_type`
-        and so on), beside the push place: empty for none.
-    serving_image : str
-        The container that the endpoint serves with.
-    project, region : str
-        Of Vertex AI.
-    service_account : str
-        That the steps run as.
-    host : str
-        Address of Kubeflow Pipelines.
-    labels : mapping of str to str
-        Put on each run; on Vertex AI only.
-    schedule : str
-        When runs start by themselves, in cron's five fields; empty for once.
+    Fields not described here are those of `PipelineConfig` or options of `tumbao run`. A field that is missing or out
+    of its range raises a `UsageError`.
 
-    Raises
-    ------
-    UsageError
-        If something is missing or out of its range.
+    - `root`: folder for everything that runs write, in a bucket or, on Kubeflow, on a mounted volume; every container
+      must be able to reach it.
+    - `image`, `images`: the container image with Tumbao, and other images for single components.
+    - `data`, `model`, `epochs`, `min_accuracy`: defaults of parameters that each submission can change.
+    - `push_to`: where blessed models are pushed, by default `pushed` in the root; a trailing slash is removed.
+    - `min_songs`: songs a sub-genre needs to become a label of its own; 0 for no sub-genres.
+    - `split_method`: `given` uses the library's own splits.
+    - `training`: settings of `Training` other than epochs and seed.
+    - `beam`: Beam's flags of single components, for example Dataflow's; all other components process data in their own
+      containers.
+    - `vertex_training`: Vertex AI's custom job for training (`project`, `worker_pool_specs` and so on); empty to train
+      in the component's own container.
+    - `endpoint`, `serving_image`: the endpoint of Vertex AI to which blessed models are deployed in addition to the
+      push (`project_id`, `endpoint_name`, `machine_type` and so on), and the container that it serves with.
+    - `service_account`: the account that the steps run as.
+    - `labels`: of each run, on Vertex AI only.
+    - `schedule`: when runs start, in cron's five fields; empty for a single run.
     """
 
     runner: str
@@ -164,7 +106,7 @@ class Deployment:
 
     def __post_init__(self) -> None:
         require_kinds(self)
-        for name in ("root", "push_to"):  # in a bucket `pushed//1` is another object than `pushed/1`
+        for name in ("root", "push_to"):  # in a bucket, `pushed//1` and `pushed/1` are different objects
             object.__setattr__(self, name, getattr(self, name).rstrip("/"))
         vertex = self.runner == "vertex"
         apart = "epochs" not in self.training and "seed" not in self.training
@@ -212,24 +154,10 @@ class Deployment:
 
 
 def read_deployment(file: Path | None, **flags: Any) -> Deployment:
-    """Read a deployment.
+    """Read a deployment from a YAML file and from options of the command line.
 
-    Parameters
-    ----------
-    file : Path or None
-        YAML with fields of `Deployment`.
-    **flags : Any
-        Fields from the command line, which go before the file's; None where the file decides.
-
-    Returns
-    -------
-    deployment : Deployment
-        Checked.
-
-    Raises
-    ------
-    UsageError
-        If the file is no such YAML, or a field is missing, unknown or out of its range.
+    Options take precedence over the file unless they are None. A file that is not a YAML mapping, and a missing,
+    unknown or invalid field, raise a `UsageError`.
     """
     import yaml
 
@@ -268,7 +196,7 @@ def _absolute(address: str) -> bool:
 
 
 def _trains(job: Mapping[str, Any]) -> bool:
-    """Tell whether a custom job of Vertex AI says where it trains and in which images; TFX's own has no Tumbao."""
+    """Check whether a custom job of Vertex AI names a project and images; TFX's default image does not have Tumbao."""
     try:
         pools = job.get("job_spec", job)["worker_pool_specs"]
         return bool(job["project"] and pools) and all(pool["container_spec"]["image_uri"] for pool in pools)

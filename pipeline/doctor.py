@@ -1,4 +1,4 @@
-"""`tumbao doctor`: what is fine on this machine, what is not, and what to do about it."""
+"""The command `tumbao doctor`: check this machine, and suggest remedies."""
 
 from __future__ import annotations
 
@@ -38,18 +38,9 @@ _LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
-    Attributes
-    ----------
-    name : str
-        What was looked at.
-    state : {"ok", "warn", "fail"}
-        Fine; works, but look at it; does not work.
-    found : str
-        What there is.
-    remedy : str
-        What to do; empty where nothing is to be done.
+    `state` is `ok`, `warn` (works, but needs attention) or `fail`; `remedy` is empty if nothing needs to be done.
     """
 
     name: str
@@ -59,17 +50,9 @@ class Check:
 
 
 def checks(workspace: Path = Path()) -> list[Check]:
-    """Look at everything that Tumbao needs; the pipeline's part only where the pipeline is installed.
+    """Run all checks, those of the pipeline only if it is installed, in the order in which problems are best solved.
 
-    Parameters
-    ----------
-    workspace : Path, default=Path()
-        Folder that runs would write to.
-
-    Returns
-    -------
-    list of Check
-        In the order in which trouble is best solved.
+    `workspace` is the folder that runs would write to.
     """
     looked = [_python(), _system(), _home(), _runtime(), _libsndfile(), _libav()]
     if not _version("tfx"):
@@ -83,20 +66,7 @@ def checks(workspace: Path = Path()) -> list[Check]:
 
 
 def run_doctor(console: Console, workspace: Path = Path()) -> int:
-    """Print what was found as a table, with a closing sentence.
-
-    Parameters
-    ----------
-    console : Console
-        Where to print.
-    workspace : Path, default=Path()
-        Folder that runs would write to.
-
-    Returns
-    -------
-    int
-        Exit code: 0 if all that is needed works, 1 if something does not.
-    """
+    """Print the results as a table, and return the exit code: 0 if everything necessary works, 1 if not."""
     table = Table("", "What", "Found", "What to do")
     looked = checks(workspace)
     for check in looked:
@@ -116,7 +86,7 @@ def _version(package: str) -> str | None:
 
 
 def _packages(extra: str | None) -> tuple[list[str], list[str]]:
-    """Compare with what Tumbao's own metadata ask for: versions found, and what is missing or of another version."""
+    """Compare installed packages with Tumbao's metadata: list versions found, and missing or wrong versions."""
     found, wrong = [], []
     for requirement in importlib.metadata.requires("tumbao") or []:
         wanted, _, marker = requirement.partition(";")
@@ -223,7 +193,7 @@ def _memory() -> Check:
 
 
 def _vgg16() -> Check:
-    """Which way to the weights works; the network is asked only where no file is here."""
+    """Check where the weights are available; the network is used only if no file is cached."""
     for path, source in ((weights.cache_file(), "Tumbao's cache"), (weights.keras_cache_file(), "Keras' cache")):
         if path.is_file() and path.stat().st_size < TENSOR_BYTES:
             return Check("VGG-16 weights", "fail", f"{path} in {source} is incomplete", "remove that file")
@@ -241,7 +211,7 @@ def _vgg16() -> Check:
 
 
 def _musicnn() -> Check:
-    """Two of the models need these, so a run with another is not in trouble without them."""
+    """Check the weights of two models; without them the state is `warn`, since the other models work."""
     path = musicnn_weights.cache_file()
     if path.is_file():
         return Check("musicnn weights", "ok", f"in Tumbao's cache, {path}; a run verifies their digest")

@@ -1,4 +1,4 @@
-"""The command `tumbao drift`: find the training data, compare, and show a table."""
+"""The command `tumbao drift`: compare new songs with the training data, and print a table."""
 
 from __future__ import annotations
 
@@ -21,32 +21,10 @@ ALIKE, NOTHING_MEASURED, DRIFT = 0, 1, 3
 
 
 def drift(workspace: Path, library: Place, out: Path, layout: str, noise: Console, console: Console) -> int:
-    """Compare new songs with what the workspace's last run was trained on.
+    """Compare new songs with the training data of the workspace's last run, and write the page to the folder `out`.
 
-    Parameters
-    ----------
-    workspace : Path
-        The workspace of `tumbao run`.
-    library : Place
-        The new songs, see `new_songs.listen`.
-    out : Path
-        Folder of the page and its files.
-    layout : str
-        One of `layouts.LAYOUTS`.
-    noise : Console
-        Where progress and rejected files go.
-    console : Console
-        Where the table goes.
-
-    Returns
-    -------
-    code : int
-        `ALIKE`, `DRIFT`, or `NOTHING_MEASURED`.
-
-    Raises
-    ------
-    ValueError
-        If there is no training data, or the library makes no sense.
+    `layout` is one of `formats.LAYOUTS`. Progress and rejected files are printed to `noise`, the table to `console`.
+    Returns `ALIKE`, `DRIFT` or `NOTHING_MEASURED`. Missing training data or an invalid library raise a `ValueError`.
     """
     with ProgressDisplay(noise) as watch, progress.listen(watch):
         training = find_training(workspace)

@@ -1,4 +1,4 @@
-"""One local run: look through the songs, find the weights, run the graph, gather what came, write the report."""
+"""Execution of one local run, from the scan of the songs to the report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class _ComponentLines(logging.Handler):
-    """Says which component TFX's local runner is at; the runner has no hook but its log."""
+    """Reports the component that runs. The log is used because TFX's local runner has no callbacks."""
 
     def __init__(self, watch: ProgressDisplay) -> None:
         super().__init__()
@@ -58,30 +58,10 @@ class _ComponentLines(logging.Handler):
 
 
 def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: ProgressDisplay) -> RunRecord:
-    """Run the graph and write the report, also when a component fails.
+    """Run the graph and write the report, also when a component fails; return the record with the outcome.
 
-    Parameters
-    ----------
-    asked : LocalRun
-        What to run.
-    record : RunRecord
-        What is known of the run so far.
-    folder : Path
-        The run's folder.
-    watch : ProgressDisplay
-        The terminal.
-
-    Returns
-    -------
-    record : RunRecord
-        With its outcome.
-
-    Raises
-    ------
-    UsageError
-        If a setting is out of its range.
-    ValueError
-        If library, settings or weights are not usable; no component has run then.
+    Raises, before any component runs, a `UsageError` if a setting is out of its range, and a `ValueError` if library,
+    settings or weights are not usable.
     """
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
@@ -140,14 +120,14 @@ def _absolute(folder: str) -> str:
 
 
 def _forget_other_songs(cache: Path) -> None:
-    """Delete what former code has drawn: it will not be asked for again."""
+    """Delete songs rendered by other versions of the code, which are not used any more."""
     for other in cache.parent.glob("*"):
         if other != cache:
             shutil.rmtree(other, ignore_errors=True)
 
 
 def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOptions | None:
-    """Say which part of the graph runs, None for all of it."""
+    """Return the part of the graph to run, None for all of it."""
     first, last = asked.from_component, asked.to_component
     if not first and not last:
         return None
@@ -172,7 +152,7 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
 
 
 def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) -> Iterator[str]:
-    """List settings of the components before the first one that have changed since the former run, other than code."""
+    """List settings other than code that have changed since the former run, of the components before the first."""
     run = {first}
     for component in pipeline.components:  # in topological order
         if run & {one.id for one in component.upstream_nodes}:
@@ -192,14 +172,14 @@ def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) 
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Tell whether Ctrl-C is behind an error; Beam makes an error of its own of it."""
+    """Check whether Ctrl-C caused an error, since Beam wraps it in an error of its own."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 class _Runner(tfx.orchestration.LocalDagRunner):
-    """TFX's local runner, with the run's name in the workspace as its name in ML Metadata."""
+    """TFX's local runner with the run's name in the workspace as its name in ML Metadata."""
 
     def __init__(self, run: str) -> None:
         super().__init__()
@@ -214,7 +194,7 @@ class _Runner(tfx.orchestration.LocalDagRunner):
 def _run(
     pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspace: Path, watch: ProgressDisplay
 ) -> str | None:
-    """Run the graph; give the message of what ended it, None where it came to its end."""
+    """Run the graph; return the message of the error that ended it, or None if it completed."""
     handler = _ComponentLines(watch)
     logger = absl_logging.get_absl_logger()
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""The command `tumbao explain`: what a model learned, to hear and to see, on one page."""
+"""The command `tumbao explain`: write a page on what a model has learned, with sounds and images."""
 
 from __future__ import annotations
 
@@ -49,31 +49,20 @@ from tumbao.serving.formatting import clock
 DONE, SOME_UNREAD, INTERRUPTED = 0, 1, 130
 
 TELLING = 5
-"""Fragments of each genre by which filters are chosen, where there is a library."""
+"""Fragments per genre for the choice of filters, if there is a library."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a person asked for.
+    """Options of `tumbao explain`.
 
-    Parameters
-    ----------
-    model : Path
-        Where models are pushed, or one pushed version.
-    songs : tuple of Place
-        Files, folders and lists of songs to explain; may be empty.
-    data : Place or None
-        The library to look for neighbours in.
-    layout : str
-        Its form, one of `layouts.LAYOUTS`.
-    workspace : Path
-        Where what is drawn of the library is kept.
-    genres : tuple of str
-        Genres to dream of; all of the model's if empty.
-    seed : int
-        Of all that is drawn at random.
-    out : Path
-        Folder to write to.
+    - `model`: folder of pushed models, or one pushed version.
+    - `songs`: files, folders and lists of songs to explain; may be empty.
+    - `data`, `layout`: the library in which to find neighbours, and its form, one of `formats.LAYOUTS`.
+    - `workspace`: folder of rendered songs of the library.
+    - `genres`: genres for activation maximization; empty for all genres of the model.
+    - `seed`: of everything that is random.
+    - `out`: folder of the page.
     """
 
     model: Path
@@ -88,7 +77,7 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Start:
-    """Music that a dream may begin with."""
+    """Music from which activation maximization may start."""
 
     name: str
     levels: np.ndarray
@@ -96,26 +85,10 @@ class _Start:
 
 
 def explain(asked: Asked, noise: Console, console: Console) -> int:
-    """Look into a model and write the page.
+    """Analyse a model and write the page.
 
-    Parameters
-    ----------
-    asked : Asked
-        What to do.
-    noise : Console
-        Where progress and songs that cannot be read go.
-    console : Console
-        Where the page's path goes.
-
-    Returns
-    -------
-    code : int
-        Exit status: 0 if every song was explained, 1 if not, 130 if interrupted.
-
-    Raises
-    ------
-    ValueError
-        If the model, the library or a setting is not usable.
+    Progress and unreadable songs are printed to `noise`, the page's path to `console`. Returns the exit code: 0 if
+    every song was explained, 1 if not, 130 if interrupted. An unusable model, library or setting raises a `ValueError`.
     """
     if asked.out.exists() and not asked.out.is_dir():
         raise UserError(f"Expected a folder to write the page to. Received: {asked.out}, which is a file.")
@@ -135,7 +108,7 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
 def _sections(
     asked: Asked, network: Network, genres: Sequence[int], watch: ProgressDisplay
 ) -> tuple[list[Markup], list[tuple[str, str]]]:
-    """Make the parts of the page; give them, and the songs that are not explained, with what is the matter."""
+    """Create the page's sections; return them, and the songs that are not explained, with the reason for each."""
     prepared = None
     if asked.data is not None:
         prepared = Preparation(asked.data, asked.workspace, network.genres, asked.layout, "", watch)
@@ -167,7 +140,7 @@ def _indices(network: Network, names: Sequence[str]) -> list[int]:
 def _explained(
     asked: Asked, network: Network, watch: ProgressDisplay
 ) -> tuple[list[tuple[Why, str]], list[tuple[str, str]]]:
-    """Explain songs; give those with their paths, and the names of the others with what is the matter."""
+    """Explain songs; return the results with the songs' paths, and the other songs' names with the reason for each."""
     songs = find_audio_files(asked.songs).songs if asked.songs else ()
     explained, unread = [], []
     with decoding(songs, network.spec) as begun:
@@ -200,7 +173,7 @@ def _around(
 def _of_genres(
     network: Network, genres: Sequence[int], whys: Sequence[Why], around: Surroundings | None, seed: int
 ) -> list[Markup]:
-    """Dream, and look at filters, which dreams tell apart where there is no library."""
+    """Maximize the activation of genres, and choose filters; without a library, filters are chosen on the results."""
     try:
         dreamer = Dreamer(network)
     except NoGradientError as error:
@@ -219,7 +192,7 @@ def _of_genres(
 
 
 def _starts(network: Network, whys: Sequence[Why], around: Surroundings | None) -> list[_Start]:
-    """Collect music to begin with: of songs what decides, of the library what is typical of each genre."""
+    """Collect starting points: the decisive fragment of each song, and from the library a typical one of each genre."""
     starts = []
     for one in whys:
         piece = one.pieces[one.decisive]
@@ -260,13 +233,13 @@ def _filters(
 
 
 def _spread(rows: np.ndarray) -> list[int]:
-    """Choose rows that lie far apart."""
+    """Choose up to `TELLING` evenly spaced rows."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(TELLING, len(rows))).round().astype(int))
     return rows[chosen].tolist()
 
 
 def _kept(network: Network, whys: Sequence[Why]) -> Markup:
-    """Measure what a picture keeps, on the first song or on a sound that is made for it."""
+    """Measure how much of the sound a mel image keeps, on the first song or on a synthetic sound."""
     spec = network.spec
     if whys:
         name = f"{whys[0].song}, from {clock(whys[0].pieces[whys[0].decisive].start_seconds)}"

@@ -18,23 +18,10 @@ FAILED, WRONG_USE = 1, 2
 
 
 def explain(error: Exception, command: str, arguments: Sequence[str] = ()) -> tuple[int, str]:
-    """Give the exit code and the message for an error that ends a command.
+    """Return the exit code and the message for an error that ends a command.
 
-    Parameters
-    ----------
-    error : Exception
-        The error. Its attribute `log`, if it has one, is a file with the traceback.
-    command : str
-        Name of the command.
-    arguments : sequence of str
-        Its arguments, paths among them.
-
-    Returns
-    -------
-    code : int
-        `WRONG_USE` for a `UserError`, and where the system refuses a path that was given; else `FAILED`.
-    sentence : str
-        The message; for an unexpected error with the file that has the traceback.
+    The code is `WRONG_USE` for a `UserError` and for a path in `arguments` that the system rejects, otherwise `FAILED`.
+    The message on an unexpected error names the file with the traceback: the error's attribute `log`, or a new file.
     """
     if isinstance(error, UserError):
         return WRONG_USE, str(error)

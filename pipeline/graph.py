@@ -1,4 +1,4 @@
-"""The graph: which component runs on what."""
+"""The pipeline's graph of components."""
 
 from __future__ import annotations
 
@@ -35,23 +35,10 @@ def build(
     settled: Settled | None = None,
     first: Sequence[Any] = (),
 ) -> tfx.dsl.Pipeline:
-    """Build the pipeline.
+    """Build the pipeline, from manifests to a pushed model.
 
-    Parameters
-    ----------
-    config : PipelineConfig
-        The run's settings.
-    metadata : ConnectionConfig or None
-        Where a local runner keeps its metadata.
-    settled : Settled or None
-        What components are told, where it is not known before the run; None for what follows from the settings.
-    first : sequence of BaseNode
-        Components that give it.
-
-    Returns
-    -------
-    pipeline : tfx.dsl.Pipeline
-        From manifests to a pushed model.
+    `metadata` is the ConnectionConfig of a local runner. `settled` holds execution properties that are not known before
+    the run, and `first` the components that compute them; by default they are derived from `config`.
     """
     told = settled or settle(config)
     songs = AudioExampleGen(

@@ -1,4 +1,4 @@
-"""Whether the values of a dataclass are of its fields' kinds: a person's YAML holds anything."""
+"""Type checks of dataclasses that are read from a user's YAML."""
 
 from __future__ import annotations
 
@@ -17,18 +17,9 @@ _WORDS: Mapping[Any, str] = {
 
 
 def require_kinds(made: Any) -> None:
-    """Compare each value with its field's annotation.
+    """Check each field's value against its annotation; raise a `UsageError` that names the field otherwise.
 
-    Parameters
-    ----------
-    made : dataclass
-        Its fields are annotated with `str`, `int`, `float`, `bool`, `Any` and classes, and mappings and sequences of
-        these.
-
-    Raises
-    ------
-    UsageError
-        If a value is of another kind; the field is named.
+    Annotations may be `str`, `int`, `float`, `bool`, `Any`, classes, and mappings and sequences of these.
     """
     for name, kind in get_type_hints(type(made)).items():
         value = getattr(made, name)
@@ -45,7 +36,7 @@ def _fits(value: Any, kind: Any) -> bool:
         )
     if origin is Sequence:
         return isinstance(value, list | tuple) and all(_fits(one, inside[0]) for one in value)
-    if kind in (int, float):  # to Python, True is a number as well
+    if kind in (int, float):  # bool is a subclass of int
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return kind is Any or isinstance(value, kind)
 

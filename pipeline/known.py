@@ -1,4 +1,4 @@
-"""Names that a person gives, and those that there are."""
+"""Check of names against the known ones."""
 
 from __future__ import annotations
 
@@ -9,21 +9,9 @@ from tumbao.pipeline.config import UsageError
 
 
 def require_known(names: Iterable[object], known: Collection[str], what: str) -> None:
-    """Refuse names that there are none of, and guess which were meant.
+    """Raise a `UsageError` if a name is unknown, with the closest known name.
 
-    Parameters
-    ----------
-    names : iterable of object
-        As they were given; YAML's need not be text.
-    known : collection of str
-        Those that there are.
-    what : str
-        What they name.
-
-    Raises
-    ------
-    UsageError
-        If a name is unknown.
+    `what` describes the names in the message. Names from YAML need not be strings.
     """
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""A cheap look at a library: what is listed, and each file's size and time; no file named as sound is opened."""
+"""Snapshot of a library: its listed songs with the size and time of each file; no audio file is opened."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.paths import Status, place
 
 SETTLED_SECONDS = 60.0
-"""A file that changed within this time may still be on its way."""
+"""A file that changed within this time may still be incomplete."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a look found.
+    """Snapshot of a library.
 
-    Parameters
-    ----------
-    songs : mapping of str to str
-        Name of a song, or part of one → all that the library says of it, and its file's numbers.
-    growing : mapping of str to str
-        Of these, those whose files may still be on their way → their path.
+    `songs` maps each song or part of one to its listed metadata and its file's size and time. `growing` maps those
+    whose files may still be incomplete to the paths of these files.
     """
 
     songs: Mapping[str, str]
@@ -32,26 +28,9 @@ class Look:
 
 
 def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
-    """Look at a library.
+    """Take a snapshot of a library here or in a bucket, including entries that are not usable.
 
-    Parameters
-    ----------
-    library : str
-        A folder or a list of songs, here or in a bucket.
-    layout : str
-        Its form, one of `layouts.LAYOUTS`.
-    genres : tuple of str
-        The run's genres.
-
-    Returns
-    -------
-    look : Look
-        Of all that is listed, whether usable or not.
-
-    Raises
-    ------
-    ValueError
-        If the library is not there or makes no sense.
+    `layout` is one of `formats.LAYOUTS`. A library that is missing or invalid raises a `ValueError`.
     """
     songs, growing = {}, {}
     for entry in read_library(place(library).absolute(), layout, genres).entries:
@@ -64,24 +43,9 @@ def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Say what changed between two looks.
+    """Describe the changes between the songs of two snapshots, such as `2 new, 1 gone, 3 changed`.
 
-    Parameters
-    ----------
-    before : mapping of str to str
-        `Look.songs` of the former one.
-    now : mapping of str to str
-        Of this one.
-
-    Returns
-    -------
-    sentence : str
-        Such as ``2 new, 1 gone, 3 changed``; empty where nothing did.
-
-    Examples
-    --------
-    >>> difference({"a": "1", "b": "1"}, {"b": "2", "c": "1"})
-    '1 new, 1 gone, 1 changed'
+    The result is empty if nothing changed.
     """
     counts = {
         "new": len(now.keys() - before.keys()),
@@ -97,11 +61,11 @@ def _told(entry: Entry) -> str:
 
 
 def _stamp(path: str) -> tuple[str, bool]:
-    """Give a file's numbers, and whether it may still be on its way; what is seen in a bucket is whole."""
+    """Return a file's size and time, and whether it may still grow; files in a bucket are always complete."""
     try:
         status = place(path).stat()
     except OSError:
         return "missing", False
-    # of the times the system's own: copies may keep the other
+    # ctime, since a copy may keep the mtime of its source
     moving = not isinstance(status, Status) and abs(time.time() - status.st_ctime) < SETTLED_SECONDS
     return f"{status.st_size} {status.st_mtime_ns}", moving

@@ -1,4 +1,4 @@
-"""The local runner: one workspace folder, progress on the terminal, noise in a log, a report at the end."""
+"""The local runner: runs the pipeline in a workspace, with progress on the terminal, a log and a report."""
 
 from __future__ import annotations
 
@@ -35,18 +35,12 @@ _CODES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalRun(Order):
-    """What a person asked this machine for.
+    """Settings of a local run.
 
-    Parameters
-    ----------
-    workspace : Path
-        Folder of metadata, artefacts, runs and pushed models.
-    push_to : str
-        Where blessed models are pushed.
-    resume : bool
-        Whether training starts from the last run's best weights.
-    from_component, to_component : str
-        Where to begin and to end; empty for the whole graph.
+    - `workspace`: folder of metadata, artefacts, runs and pushed models.
+    - `push_to`: where blessed models are pushed.
+    - `resume`: start training from the last run's best weights.
+    - `from_component`, `to_component`: first and last component to run; empty for the whole graph.
     """
 
     workspace: Path
@@ -57,28 +51,10 @@ class LocalRun(Order):
 
 
 def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
-    """Run the pipeline here and write the report, however the run ends.
+    """Run the pipeline on this machine, and record its end in `run.json` even if it fails.
 
-    Parameters
-    ----------
-    asked : LocalRun
-        What to run.
-    console : Console
-        The terminal.
-
-    Returns
-    -------
-    code : int
-        `DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`.
-    record : RunRecord
-        What is kept of the run.
-
-    Raises
-    ------
-    UserError
-        If the workspace cannot be written to.
-    UnavailableError
-        If another run is at work in the workspace.
+    Returns the exit code (`DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`) and the run's record. Raises a
+    `UserError` if the workspace cannot be written to, and an `UnavailableError` if another run is at work in it.
     """
     with runs.locked(asked.workspace):
         return _run(asked, console)
@@ -87,7 +63,7 @@ def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
 def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     started = datetime.datetime.now().astimezone()
     name = started.strftime("%Y%m%d-%H%M%S")
-    while (asked.workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run of the same second
+    while (asked.workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run began in the same second
         name += "a"
     settings = {
         field.name: getattr(asked, field.name) for field in dataclasses.fields(asked) if field.name != "growing"

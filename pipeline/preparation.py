@@ -1,4 +1,4 @@
-"""What commands need that train outside of a run: the songs looked through and drawn, and backbones' features."""
+"""Preparation of a library for commands that train outside of a pipeline run: scan, mel images, features."""
 
 from __future__ import annotations
 
@@ -26,27 +26,10 @@ from tumbao.trainer.weights import WeightsFile
 
 @dataclasses.dataclass
 class Preparation:
-    """A library that is got ready piece by piece, as models ask for it.
+    """A library that is scanned at once; its mel images, weights and features are computed on demand and kept.
 
-    Parameters
-    ----------
-    data : Place
-        The library.
-    workspace : Path
-        Where drawn songs and features are kept.
-    genres : tuple of str
-        The genres, in the order of the labels.
-    layout : str
-        One of `layouts.LAYOUTS`.
-    weights : str
-        File of backbones' weights, `random`, or empty to look for them.
-    watch : ProgressDisplay
-        The terminal.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than 2 genres or one of them is given twice, or the library is not usable.
+    `genres` are in the order of the labels. `weights` is a file of backbones' weights, `random`, or empty to search for
+    them. Fewer than 2 genres, a duplicate genre or an unusable library raise a `UserError`.
     """
 
     data: Place
@@ -75,34 +58,15 @@ class Preparation:
             self.watch.say(escape(note))
 
     def code(self, *modules: str) -> str:
-        """Hash source, once: what is loaded does not change any more.
-
-        Parameters
-        ----------
-        *modules : str
-            See `source_digest`.
-
-        Returns
-        -------
-        digest : str
-            The hash.
-        """
+        """Return the `source_digest` of modules, computed only once since loaded code does not change."""
         if modules not in self._codes:
             self._codes[modules] = source_digest(*modules)
         return self._codes[modules]
 
     def library(self, spec: MelSpec) -> Library:
-        """Draw the library.
+        """Render the library's mel images.
 
-        Parameters
-        ----------
-        spec : MelSpec
-            How.
-
-        Returns
-        -------
-        library : Library
-            All fragments; the same ones, in the same order, for each spec with fragments of this length.
+        The fragments are the same, in the same order, for all specs with the same fragment length.
         """
         if spec not in self._libraries:
             cache = song_cache(str(self.workspace), spec)
@@ -112,38 +76,15 @@ class Preparation:
         return self._libraries[spec]
 
     def backbone_weights(self, backbone: Backbone) -> WeightsFile:
-        """Find a backbone's weights.
-
-        Parameters
-        ----------
-        backbone : Backbone
-            The backbone.
-
-        Returns
-        -------
-        weights : WeightsFile
-            What was found.
-        """
+        """Find a backbone's weights."""
         if backbone.pretrained not in self._weights:
             self._weights[backbone.pretrained] = backbone.ensure_weights(self.weights or None)
         return self._weights[backbone.pretrained]
 
     def features(self, backbone: Backbone, copies: int = 0) -> tuple[list[np.ndarray], str]:
-        """Compute a backbone's features.
+        """Compute a backbone's features of the fragments and of `copies` copies with masked bands and times.
 
-        Parameters
-        ----------
-        backbone : Backbone
-            The backbone.
-        copies : int
-            How many copies with bands and times masked.
-
-        Returns
-        -------
-        features : list of np.ndarray
-            Of the fragments, then of each copy.
-        key : str
-            What they depend on, as a digest.
+        Returns one array for the fragments and one for each copy, and a digest of everything that they depend on.
         """
         if (backbone.name, copies) not in self._features:
             self._features[backbone.name, copies] = self._compute(backbone, copies)

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line per component, and each step's progress with rate and time left."""
+"""Progress of a run on the terminal: a line per component, and each step's count, rate and remaining time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 PLAIN_SECONDS = 10.0
-"""Where there is no terminal, a step writes a line this often, and one when it is done."""
+"""Seconds between two progress lines of a step without a terminal; a last line is written when it is done."""
 
 
 class ProgressDisplay:
-    """Writes the progress of steps to a console: bars on a terminal, plain lines elsewhere.
-
-    Parameters
-    ----------
-    console : Console
-        Where to write.
-    """
+    """Shows the progress of steps on a console: bars on a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -33,42 +27,24 @@ class ProgressDisplay:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            redirect_stdout=False,  # what libraries write belongs into the log, not above the bars
+            redirect_stdout=False,  # output of libraries is for the log, not above the bars
             redirect_stderr=False,
             disable=not console.is_terminal,
         )
 
     def __enter__(self) -> ProgressDisplay:
-        """Show the bars."""
         self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bars away."""
         self._bars.stop()
 
     def say(self, text: str) -> None:
-        """Write a line above the bars.
-
-        Parameters
-        ----------
-        text : str
-            With rich's markup.
-        """
+        """Print a line in rich's markup above the bars."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        """Draw a step's progress.
-
-        Parameters
-        ----------
-        step : str
-            Its name.
-        done : int
-            Units that are done.
-        total : int
-            Units in all.
-        """
+        """Update a step's progress; a step restarts when `done` is 0."""
         now = time.monotonic()
         if done == 0 or step not in self._started:
             self._started[step] = now, done

@@ -1,4 +1,4 @@
-"""What libraries write past Python's own streams goes to a log, and not between a person's lines."""
+"""Redirection of output that libraries write directly to file descriptors, to a log."""
 
 from __future__ import annotations
 
@@ -20,21 +20,10 @@ from tumbao.serving.terminal import TerminalConsole
 
 @contextlib.contextmanager
 def noise_to(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> Iterator[Console]:
-    """Send what is written to the process's standard streams to a log; give a console on the terminal.
+    """Redirect the process's standard streams to the end of a log; yield a console that still writes to the terminal.
 
-    Parameters
-    ----------
-    log : Path
-        The file, in an existing folder; written at its end.
-    console : Console
-        What people see now.
-    streams : sequence of int
-        Standard output is 1, error is 2.
-
-    Yields
-    ------
-    console : Console
-        What people see meanwhile.
+    `streams` are file descriptors: 1 for output, 2 for error. The traceback of an error other than a `UserError` is
+    written to the log.
     """
     former = sys.stdout, sys.stderr
     for python in former:
@@ -44,7 +33,7 @@ def noise_to(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> It
         file, apart = stack.enter_context(log.open("ab", buffering=0)), stack.enter_context(_apart(console))
         for stream in streams:
             os.dup2(file.fileno(), stream)
-        if 1 in streams:  # noise that a full disk does not take is lost, and no reason to end
+        if 1 in streams:  # output that does not fit on a full disk is discarded without an error
             stack.enter_context(contextlib.redirect_stdout(error_stream(1, closes=False)))
         try:
             yield apart
@@ -63,12 +52,12 @@ def noise_to(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> It
 
 @contextlib.contextmanager
 def _apart(console: Console) -> Iterator[Console]:
-    """Give a console that writes to the same place, whatever becomes of the process's streams."""
+    """Yield a console that writes to the same file, however the process's streams are redirected."""
     try:
         descriptor = os.dup(console.file.fileno())
-    except io.UnsupportedOperation:  # it writes to none of them
+    except io.UnsupportedOperation:  # no file descriptor, as StringIO
         yield console
         return
-    shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # known only before
+    shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # unknown afterwards
     with error_stream(descriptor) as terminal:
         yield TerminalConsole(file=terminal, **shape)

@@ -1,4 +1,4 @@
-"""The training data of a workspace's last run, found through ML Metadata."""
+"""Training data of a workspace's last run, found through ML Metadata."""
 
 from __future__ import annotations
 
@@ -18,22 +18,9 @@ METADATA_FILE = "metadata.sqlite"
 
 
 def find_training(workspace: Path) -> TrainingData:
-    """Find what the last run was trained on.
+    """Find the records that the last run was trained on.
 
-    Parameters
-    ----------
-    workspace : Path
-        The workspace of `tumbao run`.
-
-    Returns
-    -------
-    training : TrainingData
-        Its records, which are there.
-
-    Raises
-    ------
-    ValueError
-        If nothing ran there, or the last run did not come to its records, or they are gone.
+    Raises a `ValueError` if there was no run, the last run ended before it wrote records, or they were deleted.
     """
     file = workspace / METADATA_FILE
     connection = metadata_store_pb2.ConnectionConfig()
@@ -41,7 +28,7 @@ def find_training(workspace: Path) -> TrainingData:
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     try:
         artifacts = run_artifacts(connection, past="AudioExampleGen")
-    except RuntimeError as error:  # there is no database, or an empty one
+    except RuntimeError as error:  # no database, or an empty one
         raise UserError(
             f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
             "`tumbao run --data FOLDER` trains one; --workspace names another."
@@ -60,7 +47,7 @@ def find_training(workspace: Path) -> TrainingData:
     settings = artifacts.executions["AudioExampleGen"].custom_properties
     description = json.loads((place(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
     run = artifacts.run
-    if not (workspace / RUNS_FOLDER / run).is_dir():  # earlier versions named it differently in ML Metadata
+    if not (workspace / RUNS_FOLDER / run).is_dir():  # earlier versions used other names in ML Metadata
         run = max((record.run for record in read_runs(workspace)), default="")
     return TrainingData(
         run=run,

@@ -19,26 +19,10 @@ from tumbao.trainer.training import Training
 
 
 def head_to_resume(store: Any, config: PipelineConfig) -> str:
-    """Find the newest head that was trained on the songs of this run, with its split, genres, seed and model.
+    """Return the newest head trained on the songs of this run, with its split, genres, seed and model.
 
-    Any other head may have been trained on songs that are in the test split now.
-
-    Parameters
-    ----------
-    store : MetadataStore
-        The workspace's metadata.
-    config : PipelineConfig
-        The run's settings.
-
-    Returns
-    -------
-    file : str
-        A `HEAD_FILE`.
-
-    Raises
-    ------
-    UserError
-        If there is no such head; the message says how the newest one differs.
+    Any other head may have been trained on songs that are in the test split now. If there is no such head, a
+    `UserError` describes how the newest one differs.
     """
     live = metadata_store_pb2.Artifact.LIVE
     heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
@@ -146,7 +130,7 @@ def _other_songs(former: set[str], now: str) -> Iterator[str]:
 
 
 def _sides(manifests: str) -> set[tuple[tuple[str, ...], str]]:
-    """List parts of files with their genres and splits."""
+    """Return the songs or parts of songs of manifests, with genre and split."""
     return {
         (tuple(row[column] for column in ("sha256", "start", "end", "genre", "fragments")), split)
         for split in SPLITS

@@ -1,4 +1,4 @@
-"""An earlier push becomes the model that is served, and the log of pushes as a table."""
+"""Rollback to an earlier pushed model, and the registry log as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tumbao.schema.errors import UnavailableError, UserError
 
 @contextlib.contextmanager
 def _storage_errors() -> Iterator[None]:
-    """Turn what TensorFlow's file systems raise into errors with a message."""
+    """Convert errors of TensorFlow's file systems to errors with a message for the user."""
     try:
         yield
     except tf.errors.NotFoundError as error:
@@ -30,28 +30,12 @@ def _storage_errors() -> Iterator[None]:
 
 @_storage_errors()
 def roll_back(place: str, to: str = "", why: str = "") -> Event:
-    """Copy an earlier version under a new, higher number, which every server takes; nothing is deleted.
+    """Publish an earlier version again under a new, higher number, which every server loads; nothing is deleted.
 
-    Parameters
-    ----------
-    place : str
-        Where models are pushed: a folder, also in a bucket.
-    to : str
-        The version; empty for the newest model before the one that stands which no rollback has withdrawn.
-    why : str
-        Whatever the person wants to be remembered. Bytes that are not UTF-8 are written out.
-
-    Returns
-    -------
-    event : Event
-        What was written to the log.
-
-    Raises
-    ------
-    UserError
-        If there is no such version, it is not whole, it is the model that stands, or there is none to go back to.
-    UnavailableError
-        If the push place cannot be read or written to.
+    If `to` is empty, the version is that of the newest model before the served one that no rollback has withdrawn.
+    `why` is stored in the log; bytes that are not UTF-8 are escaped. Raises a `UserError` if the version is missing,
+    incomplete or already served, or if there is no earlier one, and an `UnavailableError` if the push place cannot be
+    read or written.
     """
     place = place.rstrip("/")
     found = versions(place)
@@ -90,25 +74,10 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
 
 @_storage_errors()
 def history(place: str) -> Table:
-    """Show the log of pushes.
+    """Return the registry log as a table, the oldest event first.
 
-    Parameters
-    ----------
-    place : str
-        Where models are pushed.
-
-    Returns
-    -------
-    table : Table
-        A row for each event, the oldest first, after a row for each version of which the log tells nothing. A line of
-        the log that cannot be read is a row as well.
-
-    Raises
-    ------
-    UserError
-        If nothing was ever pushed there.
-    UnavailableError
-        If the push place cannot be read.
+    Versions without an event come before the events; a line of the log that cannot be read is a row as well. Raises a
+    `UserError` if nothing was ever pushed to this place, and an `UnavailableError` if it cannot be read.
     """
     place = place.rstrip("/")
     found, events = versions(place), registry_log.read(place)

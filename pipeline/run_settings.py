@@ -1,7 +1,7 @@
-"""RunSettings: the first step of a run in the cloud, which settles what a local run settles before its graph is built.
+"""The component `RunSettings`, the first step of a run in the cloud, which computes the other components' settings.
 
-The library and some settings are parameters of the submission, so which songs there are, how they are drawn, which
-backbone there is and where its weights lie is known when the run begins, not when the graph is compiled.
+The library and some settings are parameters of the submission: its songs, the mel parameters, the backbone and the
+location of its weights are known when the run begins, not when the graph is compiled.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -40,29 +40,10 @@ def RunSettings(  # noqa: N802 - TFX names components so
     workspace: tfx.dsl.components.Parameter[str],
     push_to: tfx.dsl.components.Parameter[str],
 ) -> Told:
-    """Look through the songs, write the manifests, and tell the other components what they need to know.
+    """Scan the songs, write the manifests, and output the execution properties of the other components.
 
-    Parameters
-    ----------
-    data : str
-        The library: a folder or a list of songs.
-    model : str
-        Name of the model.
-    epochs : int
-        Passes over the training split; 0 for as many as the model makes by itself.
-    min_accuracy : float
-        Lowest accuracy on the test split, in 0..1.
-    order : str
-        All other settings, `configuration.Order` as JSON.
-    workspace : str
-        Folder for manifests, drawn songs, weights, and what is known of the library's files.
-    push_to : str
-        Where blessed models are pushed.
-
-    Returns
-    -------
-    settled : dict of str to str
-        The fields of `Settled`.
+    `epochs` of 0 means the model's own number. `order` is the JSON of all other settings, see `config.Order`.
+    `workspace` is the folder of manifests, rendered songs, weights and the scan cache.
     """
     told = json.loads(order)
     training = told.pop("training") | ({"epochs": epochs} if epochs else {})
@@ -72,7 +53,7 @@ def RunSettings(  # noqa: N802 - TFX names components so
     with _memory(workspace) as memory:
         configured = configure(asked, workspace, push_to, _say, memory)
     config = configured.config
-    if weights := configured.weights.path:  # found in this container, and wanted in the others
+    if weights := configured.weights.path:  # found in this container, needed in the others
         shared = f"{workspace}/weights/{configured.weights.digest}{weights.suffix}"
         if not fileio.exists(shared):
             _copy_whole(str(weights), shared)
@@ -86,9 +67,9 @@ def _say(line: str) -> None:
 
 @contextlib.contextmanager
 def _memory(workspace: str) -> Iterator[ScanCache]:
-    """Give what the last run knew of the library's files, and keep what is known now, however the look ends.
+    """Open the scan cache of the workspace, and save it afterwards even if the scan fails.
 
-    A database works on a disk of its own only, so a copy is worked with.
+    SQLite needs a local disk, so the cache is copied.
     """
     kept = f"{workspace}/looked.sqlite"
     with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
@@ -103,7 +84,7 @@ def _memory(workspace: str) -> Iterator[ScanCache]:
 
 
 def _copy_whole(source: str, target: str) -> None:
-    """Copy a file so that nobody sees it half, whatever ends the copying."""
+    """Copy a file atomically: readers never see part of it, even if copying is interrupted."""
     fileio.makedirs(target.rpartition("/")[0])
     part = f"{target}.{uuid.uuid4().hex}"
     fileio.copy(source, part)

@@ -1,4 +1,4 @@
-"""A local run in a process of its own: its memory is freed at its end, and a crash does not end the caller."""
+"""A local run in a separate process, so that its memory is freed at its end and a crash does not end the caller."""
 
 from __future__ import annotations
 
@@ -18,24 +18,15 @@ from tumbao.serving.terminal import TerminalConsole
 
 
 def start(asked: LocalRun) -> subprocess.Popen[bytes]:
-    """Start a run.
+    """Start a run in a process that writes to this process's standard error and ends with the run's exit code.
 
-    Parameters
-    ----------
-    asked : LocalRun
-        What to run.
-
-    Returns
-    -------
-    process : Popen
-        Writes to this process's standard error and ends with the run's exit code. It leads a group of its own, so that
-        a terminal's Ctrl-C does not reach it beside whoever waits for it. A SIGINT that comes before the run has begun
-        waits until then.
+    The process leads a process group of its own, so that a terminal's Ctrl-C reaches only the process that waits for
+    it. A SIGINT that comes before the run has begun is delivered once it begins.
     """
     command = [sys.executable, "-m", "tumbao.pipeline.run_subprocess"]
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports cannot be interrupted well
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports are not interrupt-safe
     try:
-        with tempfile.TemporaryFile() as settings:  # an argument has a maximum length
+        with tempfile.TemporaryFile() as settings:  # the length of arguments is limited
             pickle.dump(asked, settings)
             settings.seek(0)
             return subprocess.Popen(command, stdin=settings, start_new_session=True)
@@ -53,7 +44,7 @@ def _main(asked: LocalRun) -> int:
     except Exception as error:
         _, sentence = explain(error, "run", [str(asked.workspace)])
         console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
-        return local_runner.FAILED  # whatever it is: `tumbao watch` tries again
+        return local_runner.FAILED  # for any error, since `tumbao watch` tries again
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The runs of a workspace, as files: one folder a run with `run.json`, `log.txt` and the report."""
+"""Records of a workspace's runs: one folder for each run, with `run.json`, `log.txt` and the report."""
 
 from __future__ import annotations
 
@@ -22,41 +22,16 @@ LOG_FILE = "log.txt"
 REPORT_FILE = "report/index.html"
 
 UNREADABLE = "unreadable"
-"""Outcome given for a record that cannot be read; it is never written."""
+"""Outcome of a record that cannot be read; it is never written to a file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What is kept of one run.
+    """Record of one run.
 
-    Parameters
-    ----------
-    run : str
-        Name of the run's folder: when it began.
-    started : str
-        ISO 8601, with the zone.
-    outcome : str
-        `running`, `killed`, `interrupted`, `misused`, `UNREADABLE`, or an outcome of `report.verdict`.
-    sentence : str
-        What became of it, in words.
-    library : str
-        Name of the library.
-    synthetic : bool
-        Whether its songs are composed, not recorded.
-    protocol : str
-        How it was split.
-    songs : int
-        Ingested songs.
-    accuracy : float or None
-        On the test split, over fragments; None where the run did not get there.
-    blessed : bool
-        Whether the Evaluator and the mobile check blessed the model.
-    pushed_to : str
-        Where the model stands; empty where it was not pushed.
-    seconds : float
-        How long the run took.
-    settings : dict
-        The run's settings.
+    `run` is the name of its folder, made from its start; `started` is in ISO 8601 with the time zone. `outcome` is
+    `running`, `killed`, `interrupted`, `misused`, `UNREADABLE` or an outcome of `verdict`. `accuracy` is that over the
+    fragments of the test split. `pushed_to` is empty if the model was not pushed.
     """
 
     run: str
@@ -74,18 +49,7 @@ class RunRecord:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self, workspace: Path) -> Path:
-        """Write the record; a reader never sees half of it.
-
-        Parameters
-        ----------
-        workspace : Path
-            The workspace.
-
-        Returns
-        -------
-        file : Path
-            The run's `run.json`.
-        """
+        """Write the record to `run.json` atomically, so that readers never see a partial file."""
         file = workspace / RUNS_FOLDER / self.run / RECORD_FILE
         write_whole(file, f"{json.dumps(dataclasses.asdict(self), indent=1)}\n".encode())
         return file
@@ -93,26 +57,13 @@ class RunRecord:
 
 @contextlib.contextmanager
 def locked(workspace: Path) -> Iterator[None]:
-    """Hold a workspace; the system lets it go when the process ends, however it ends.
+    """Lock a workspace, which is created if it is missing, against other processes.
 
-    Parameters
-    ----------
-    workspace : Path
-        The workspace; made if missing.
-
-    Yields
-    ------
-    None
-        While no other process holds it.
-
-    Raises
-    ------
-    UserError
-        If it is an address, or no folder that can be written to.
-    UnavailableError
-        If another run is at work there.
+    The lock is held with `flock`: the system releases it when the process ends, even if it is killed. Raises a
+    `UserError` if the workspace is an address or cannot be written to, and an `UnavailableError` if another run holds
+    the lock.
     """
-    if "gs:" in workspace.parts:  # what `pathlib` leaves of gs://
+    if "gs:" in workspace.parts:  # `pathlib` shortens gs:// to gs:/
         raise UserError(
             "Expected a workspace on this machine, where a database and a lock can be. Received: "
             f"{'gs://' + workspace.as_posix().partition('gs:/')[2]}. Songs, weights and the place where models are "
@@ -139,19 +90,10 @@ def locked(workspace: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(workspace: Path, run: str) -> Iterator[None]:
-    """Mark a run as running; the mark ends with the process, however that ends.
+    """Mark a run as running by a lock on its folder, which is created.
 
-    Parameters
-    ----------
-    workspace : Path
-        The workspace.
-    run : str
-        Name of the run; its folder is made.
-
-    Yields
-    ------
-    None
-        Meanwhile `read_runs` gives its outcome as `running`.
+    The lock ends with the process, even if that is killed: `read_runs` then returns the outcome `killed` in place of
+    `running`.
     """
     folder = workspace / RUNS_FOLDER / run
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,17 +117,10 @@ def _is_running(folder: Path) -> bool:
 
 
 def read_runs(workspace: Path) -> list[RunRecord]:
-    """Read all runs of a workspace, also while one is at work.
+    """Read all runs of a workspace, the oldest first, also while a run is at work.
 
-    Parameters
-    ----------
-    workspace : Path
-        The workspace; it need not exist.
-
-    Returns
-    -------
-    runs : list of RunRecord
-        The oldest first. A record that cannot be read has the outcome `UNREADABLE` and the reason as its sentence.
+    The workspace need not exist. A record that cannot be read has the outcome `UNREADABLE`, with the reason in
+    `sentence`.
     """
     return [_read(file) for file in sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))]
 
@@ -201,24 +136,9 @@ def _read(file: Path) -> RunRecord:
 
 
 def find_report(workspace: Path, run: str | None = None) -> Path:
-    """Find a run's report.
+    """Return the path of a run's report, given the run's name or a unique prefix; by default the last report.
 
-    Parameters
-    ----------
-    workspace : Path
-        The workspace.
-    run : str or None
-        Name of the run, or its beginning; None for the last run with a report.
-
-    Returns
-    -------
-    report : Path
-        The page.
-
-    Raises
-    ------
-    ValueError
-        If there is no such run, or it has no report.
+    Raises a `UserError` if there is no such run or it has no report.
     """
     reports = {file.parents[1].name: file for file in (workspace / RUNS_FOLDER).glob(f"*/{REPORT_FILE}")}
     matching = sorted(name for name in reports if name.startswith(run or ""))

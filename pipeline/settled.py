@@ -1,8 +1,8 @@
-"""What components are told: the run's settings, brought to the strings that their execution properties are.
+"""Execution properties of the components: the run's settings as strings.
 
-A local run settles before its graph is built. In the cloud `RunSettings`, the graph's first component, does it, when
-the library and the parameters of the submission are known: the graph is the same, with that component's outputs in the
-place of these strings.
+A local run computes them before its graph is built. In the cloud, `RunSettings`, the graph's first component, computes
+them once the library and the parameters of the submission are known: the graph is the same, with the outputs of that
+component in place of the strings.
 """
 
 from __future__ import annotations
@@ -23,40 +23,21 @@ from tumbao.trainer.models.registry import find_model
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settled:
-    """A string for each thing that components are told; in the cloud a placeholder for it.
+    """Execution properties of the components, all strings; in the cloud, placeholders for strings.
 
-    Parameters
-    ----------
-    network : str
-        Name of the model.
-    genres : str
-        The genres, in the order of the labels, as JSON.
-    manifests : str
-        Folder of `catalog.write_manifests`.
-    schema : str
-        The records' schema, a file in it.
-    mel_spec : str
-        How images are drawn, as JSON of `MelSpec`.
-    songs : str
-        Folder where drawn songs are kept.
-    backbone : str
-        A name of `BACKBONES`.
-    weights : str
-        File of its weights; empty for random ones, or where it has none.
-    weights_source : str
-        Their digest, or `random`.
-    policy : str
-        Keras' dtype policy for the backbone.
-    precisions : str
-        In which the TFLite files come, with spaces between.
-    gate : str
-        TFMA's EvalConfig as JSON.
-    learning : str
-        What the Trainer is told, as JSON.
-    searching : str
-        What the Tuner is told, as JSON.
-    standing : str
-        The version that stands at the push place as the run begins.
+    - `network`: name of the model.
+    - `genres`: JSON list, in the order of the labels.
+    - `manifests`, `schema`: folder written by `library.write_manifests`, and the file of the records' schema in it.
+    - `mel_spec`: JSON of `MelSpec`.
+    - `songs`: folder of rendered songs.
+    - `backbone`: a name in `BACKBONES`.
+    - `weights`, `weights_source`: file of its weights, empty for random weights or a backbone without weights; and
+      their digest, or `random`.
+    - `policy`: Keras' dtype policy of the backbone.
+    - `precisions`: of the TFLite files, separated by spaces.
+    - `gate`: JSON of TFMA's EvalConfig.
+    - `learning`, `searching`: JSON of the custom configuration of Trainer and Tuner.
+    - `standing`: the version that is served from the push place when the run begins.
     """
 
     network: str
@@ -77,18 +58,7 @@ class Settled:
 
 
 def settle(config: PipelineConfig) -> Settled:
-    """Bring settings to strings.
-
-    Parameters
-    ----------
-    config : PipelineConfig
-        The run's settings.
-
-    Returns
-    -------
-    settled : Settled
-        The same for equal settings and equal source.
-    """
+    """Convert settings to strings, which are the same for equal settings and equal source."""
     model = find_model(config.model)
     spec = dataclasses.asdict(config.mel_spec)
     thresholds = eval_config(
@@ -104,7 +74,7 @@ def settle(config: PipelineConfig) -> Settled:
         "weights": config.weights,
     }
     trained: dict[str, Any] = {"resume": config.resume, "mel_spec": spec, "code": source_digest("tumbao.trainer.run")}
-    if config.vertex_training:  # TFX's names
+    if config.vertex_training:  # keys defined by TFX
         trained |= {
             "ai_platform_enable_vertex": True,
             "ai_platform_vertex_region": config.region,

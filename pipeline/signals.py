@@ -1,4 +1,4 @@
-"""An orderly end: SIGINT and SIGTERM end the waiting; who is waited for gets SIGINT."""
+"""Orderly end of a command: SIGINT and SIGTERM end its waits, and a process that it waits for receives SIGINT."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ _LOOK_SECONDS = 1.0
 
 
 class Stop:
-    """Knows whether a signal has asked to end.
-
-    Attributes
-    ----------
-    signal : signal.Signals or None
-        The first that came.
-    """
+    """Records the first SIGINT or SIGTERM in `signal`."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -29,13 +23,7 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take the two signals over, in the main thread, and give them back at the end.
-
-        Yields
-        ------
-        stop : Stop
-            Itself.
-        """
+        """Handle SIGINT and SIGTERM, and restore the former handlers at the end. Works in the main thread only."""
         former = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
@@ -44,33 +32,19 @@ class Stop:
                 signal.signal(number, handler)
 
     def wait(self, seconds: float) -> None:
-        """Wait, or until a signal comes.
-
-        Parameters
-        ----------
-        seconds : float
-            At most.
-        """
+        """Wait for a time in seconds, or until a signal comes."""
         self._event.wait(seconds)
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for a process.
+        """Wait for a process that leads a process group, and return its exit code, negative if a signal killed it.
 
-        Parameters
-        ----------
-        process : Popen
-            Leads a group of its own.
-
-        Returns
-        -------
-        code : int
-            Its exit code; negative if a signal killed it.
+        The first signal is forwarded to its group as SIGINT, also one that came before the call.
         """
         self._process = process
         if self.signal:
             self._hand_on()
         try:
-            while True:  # a signal that comes just before a wait without a timeout is noticed only after it
+            while True:  # without a timeout, a signal just before the wait would be noticed only after it
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(_LOOK_SECONDS)
         finally:
@@ -83,7 +57,7 @@ class Stop:
             self._hand_on()
 
     def _hand_on(self) -> None:
-        process, self._process = self._process, None  # once: a second would interrupt its orderly end
+        process, self._process = self._process, None  # only once: a second SIGINT would interrupt its orderly end
         if process:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
+            with contextlib.suppress(ProcessLookupError):  # it has already ended
                 os.killpg(process.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A hash of the source that a step depends on: TFX's cache key does not hold it, so we put it there."""
+"""Digest of the source that a step depends on, for TFX's cache key, which does not include it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,11 @@ _ROOT = Path(__file__).parents[1]
 
 
 def source_digest(*modules: str) -> str:
-    """Hash the source of modules and of everything of ours that they import, directly or not.
+    """Hash the source of modules and of all modules of this package that they import, directly or not.
 
-    Parameters
-    ----------
-    *modules : str
-        Full names, for example ``tumbao.components.ingest.executor``. They are parsed, not imported.
-
-    Returns
-    -------
-    digest : str
-        16 hexadecimal digits. Comments, other packages and the templates beside a module count: what changes a file
-        changes it.
-
-    Raises
-    ------
-    ValueError
-        If a module is none of ours.
-
-    Examples
-    --------
-    >>> source_digest("tumbao.schema.genres") == source_digest("tumbao.schema.genres")
-    True
+    Modules are named in full, such as `tumbao.components.ingest.executor`; they are parsed, not imported. The digest
+    has 16 hexadecimal digits. It covers whole files including comments, and the templates beside each module, but no
+    other packages. A module outside this package raises a `ValueError`.
     """
     sources: dict[str, bytes] = {}
     waiting = list(modules)

@@ -1,4 +1,4 @@
-"""A compiled pipeline, looked through without a cluster: what would fail there for a reason that can be known here."""
+"""Checks of a compiled pipeline without a cluster."""
 
 from __future__ import annotations
 
@@ -17,20 +17,10 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def faults(specification: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
-    """Look through a specification, and the parameters that a submission passes.
+    """List the faults of a PipelineSpec (schema 2.1) and of the parameters of a submission, a sentence each.
 
-    Parameters
-    ----------
-    specification : mapping
-        The PipelineSpec, schema 2.1.
-    parameters : mapping of str to Any
-        By name.
-
-    Returns
-    -------
-    faults : list of str
-        Sentences: a parameter missing, unknown or of another kind, an entry point or a type of artefact that cannot be
-        imported, an input that no step puts out, steps that wait for each other. Empty where there are none.
+    Faults are parameters that are missing, unknown or of the wrong type, entry points and artefact types that cannot be
+    imported, inputs that no step outputs, and steps that wait for each other.
     """
     tasks = specification["root"]["dag"]["tasks"]
     declared = specification["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -120,7 +110,7 @@ def _order_faults(tasks: Mapping[str, Any]) -> list[str]:
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Tell whether a value is of a kind; protobuf writes whole numbers as 3.0."""
+    """Check the type of a value; protobuf writes whole numbers as 3.0."""
     whole = kind == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer()
     return whole or isinstance(value, _KINDS[kind])
 

@@ -1,4 +1,4 @@
-"""Standard output and error of a command: UTF-8 whatever the locale, and no traceback if they cannot be written."""
+"""Standard output and error of a command: always UTF-8, without a traceback if they cannot be written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 CLOSED = 141
-"""Exit code if the reader of a pipe has closed it, which is that of programs that SIGPIPE ends."""
+"""Exit code if the reader of a pipe has closed it, the same as for programs that SIGPIPE ends."""
 
 NOT_WRITTEN = 1
 """Exit code if standard output cannot be written, for example on a full disk."""
@@ -19,13 +19,10 @@ NOT_WRITTEN = 1
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Replace `sys.stdout` and `sys.stderr` by streams of the process's own standard output and error.
+    """Replace `sys.stdout` and `sys.stderr` by UTF-8 streams on file descriptors 1 and 2.
 
-    Yields
-    ------
-    None
-        If standard output cannot be written, `SystemExit` is raised: with `CLOSED` and no message if its reader has
-        closed it, otherwise with `NOT_WRITTEN` after one sentence. Text that standard error cannot take is lost.
+    If standard output cannot be written, `SystemExit` is raised: with `CLOSED` and no message if its reader has closed
+    it, otherwise with `NOT_WRITTEN` after an error message. Text that standard error cannot take is discarded.
     """
     _require_utf8()
     _open_closed()
@@ -45,26 +42,17 @@ def standard_streams() -> Iterator[None]:
         finally:
             ours[0].flush()
     finally:
-        if output.failure:  # last, because commands redirect standard error until here
+        if output.failure:  # last: commands redirect standard error until here
             ours[1].write(f"error: standard output cannot be written: {output.failure}\n")
         _flush(ours[1])
         sys.stdout, sys.stderr = former
 
 
 def error_stream(descriptor: int, *, closes: bool = True) -> TextIO:
-    """Open a descriptor for messages; text that cannot be written is lost.
+    """Open a descriptor as a UTF-8 stream for messages; text that cannot be written is discarded.
 
-    Parameters
-    ----------
-    descriptor : int
-        Standard error, or a copy of it.
-    closes : bool
-        Whether the descriptor is closed with the stream.
-
-    Returns
-    -------
-    stream : TextIO
-        In UTF-8; the bytes of file names that are no UTF-8 are written with backslashes.
+    Bytes of file names that are not UTF-8 are written as backslash escapes. `closes` tells whether closing the stream
+    closes the descriptor.
     """
     raw = io.BufferedWriter(_Errors(descriptor, "w", closefd=closes))
     return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
@@ -77,7 +65,7 @@ class _Output(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            _discard(self)  # otherwise the interpreter writes once more as it exits, and reports the error
+            _discard(self)  # or the interpreter writes again at exit, and reports the error
             if error.errno == errno.EPIPE:
                 raise SystemExit(CLOSED) from error
             self.failure = error.strerror
@@ -94,7 +82,7 @@ class _Errors(io.FileIO):
 
 
 def _flush(stream: Any) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError, SystemExit):  # closed, or there is none
+    with contextlib.suppress(OSError, ValueError, AttributeError, SystemExit):  # closed, or None
         stream.flush()
 
 
@@ -105,15 +93,15 @@ def _discard(stream: io.FileIO) -> None:
 
 
 def _open_closed() -> None:
-    """Open the null device in place of closed streams, so that no file gets their numbers; writing still fails."""
+    """Open the null device for closed standard streams, so that no file gets their numbers; writing still fails."""
     for descriptor, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, mode)  # the lowest number that is free
+            os.open(os.devnull, mode)  # gets the lowest free number
 
 
 def _require_utf8() -> None:
-    """Restart in Python's UTF-8 mode if the locale has another encoding of file names."""
+    """Restart in Python's UTF-8 mode if file names have another encoding in the current locale."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})

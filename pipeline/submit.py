@@ -1,4 +1,4 @@
-"""A compiled pipeline handed to Vertex AI or Kubeflow Pipelines; before that, all is looked at that can be."""
+"""Submission of a compiled pipeline to Vertex AI or Kubeflow Pipelines, after all checks that can be made locally."""
 
 from __future__ import annotations
 
@@ -26,22 +26,12 @@ CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 class SubmissionError(RuntimeError):
-    """A service cannot be reached, or refuses a pipeline."""
+    """The service cannot be reached, or rejected the pipeline."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What is handed over.
-
-    Parameters
-    ----------
-    file : Path
-        The compiled pipeline.
-    parameters : mapping of str to Any
-        All parameters with their values.
-    name : str
-        The run's name.
-    """
+    """A compiled pipeline, the values of all of its parameters and the run's name."""
 
     file: Path
     parameters: Mapping[str, Any]
@@ -49,30 +39,14 @@ class Submission:
 
 
 NEEDED = {"vertex": ("project", "region"), "kubeflow": ("host",)}
-"""What each runner needs to be told before anything is submitted."""
+"""Fields of a deployment that a submission requires, by runner."""
 
 
 def prepare(deployment: Deployment, out: Path, needed: Sequence[str]) -> Submission:
-    """Compile the pipeline and look through what came of it.
+    """Compile the pipeline to the YAML file `out` and check it.
 
-    Parameters
-    ----------
-    deployment : Deployment
-        Where and how it runs.
-    out : Path
-        YAML file to write.
-    needed : sequence of str
-        Fields of the deployment that may not be empty.
-
-    Returns
-    -------
-    submission : Submission
-        Ready to be submitted.
-
-    Raises
-    ------
-    UsageError
-        If the deployment lacks what its runner needs, or the pipeline has a fault; all of them are named.
+    A field in `needed` that is empty, or a fault of the pipeline, raises a `UsageError` whose message lists all of
+    them.
     """
     found = [
         f"{deployment.runner} needs {name}: in the configuration file, or as an option"
@@ -92,25 +66,10 @@ def prepare(deployment: Deployment, out: Path, needed: Sequence[str]) -> Submiss
 
 
 def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -> None:
-    """Submit the pipeline, once or on a schedule.
+    """Submit the pipeline, once or on a schedule; `dry_run` does everything but the submission.
 
-    Parameters
-    ----------
-    deployment : Deployment
-        Where and how it runs.
-    out : Path
-        YAML file to write.
-    console : Console
-        The terminal.
-    dry_run : bool
-        Do everything but the submission itself.
-
-    Raises
-    ------
-    UsageError
-        As `prepare`; or if there are no credentials, or Google's client refuses the job.
-    SubmissionError
-        If the service cannot be reached or refuses.
+    Faults, missing credentials and a job that Google's client rejects raise a `UsageError`; a service that cannot be
+    reached or rejects the pipeline raises a `SubmissionError`.
     """
     submission = prepare(deployment, out, NEEDED[deployment.runner])
     console.print(f"Compiled: {escape(str(out))}, {len(submission.parameters)} parameters")
@@ -119,7 +78,7 @@ def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -
     to_vertex = deployment.runner == "vertex"
     job = _vertex_job(deployment, submission, dry_run) if to_vertex else None
     if not to_vertex:
-        kfp.components.load_component_from_file(str(submission.file))  # it reads the file as the service will
+        kfp.components.load_component_from_file(str(submission.file))  # reads the file as the service does
     if dry_run:
         console.print("All that can be known here is in order. Nothing was submitted (--dry-run).")
         return
@@ -131,7 +90,7 @@ def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -
 
 
 def _vertex_job(deployment: Deployment, submission: Submission, dry_run: bool) -> Any:
-    """Make the job, which checks the file and the parameters; only its submission speaks with Google."""
+    """Create the job, which validates the file and the parameters locally; only its submission contacts Google."""
     import google.auth
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import DefaultCredentialsError
@@ -178,7 +137,7 @@ def _to_vertex(deployment: Deployment, submission: Submission, job: Any) -> str:
 
 def _to_kubeflow(deployment: Deployment, submission: Submission) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # every client is warned which servers it works with
+        warnings.simplefilter("ignore", FutureWarning)  # about compatible servers, with every client
         client = kfp.Client(host=deployment.host, existing_token=os.environ.get("KFP_TOKEN"))
     options: dict[str, Any] = {
         "pipeline_root": f"{deployment.root}/pipeline",

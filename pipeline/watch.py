@@ -1,8 +1,8 @@
-"""Continuous training: look at a library now and then, and run the pipeline when it has changed.
+"""Continuous training: check a library at intervals, and run the pipeline when it has changed.
 
-New models are compared with the one that stands on the same test songs, see `fixed_tests`. What the last run that
-came to its end had seen is kept in the workspace: a run that failed is tried again at the next look, and other settings
-are a reason to run as well. Files that are being written wait for a later look; the others are trained on.
+New models are compared with the served model on the same test songs, see `frozen_test_set`. The workspace stores the
+settings and songs of the last completed run: a failed run is repeated at the next check, and changed settings start a
+run as well. Files that are still being written are left to a later check; the others are trained on.
 """
 
 from __future__ import annotations
@@ -26,37 +26,16 @@ from tumbao.pipeline.signals import Stop
 from tumbao.schema.errors import UserError
 
 SEEN_FILE = "watched.json"
-"""Settings and songs of the last run that came to its end, in the workspace."""
+"""File in the workspace with settings and songs of the last completed run."""
 
 WAITING = 4
-"""Exit code of a look that started no run because all changed files are still being written."""
+"""Exit code of a check that started no run because all changed files are still being written."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def interval(text: str) -> float:
-    """Read a time.
-
-    Parameters
-    ----------
-    text : str
-        A number and a unit: seconds, minutes, hours or days.
-
-    Returns
-    -------
-    seconds : float
-        Above 0.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-
-    Examples
-    --------
-    >>> interval("90s"), interval("1.5h")
-    (90.0, 5400.0)
-    """
+    """Parse a positive duration such as 90s, 30m, 1.5h or 1d into seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found or not float(found[1]):
         raise UserError(f"Expected a time such as 90s, 30m, 1h or 1d. Received: {text}")
@@ -64,28 +43,14 @@ def interval(text: str) -> float:
 
 
 def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], None]) -> int:
-    """Look, run where something changed, wait, and look again, until a signal ends it.
+    """Check the library and run where something changed, repeatedly until a signal comes.
 
-    Parameters
-    ----------
-    asked : LocalRun
-        What to run. Its test songs stay, unless the library brings its own splits.
-    every_seconds : float or None
-        From one look to the next; None for one look only.
-    write : callable
-        Told what happens, a line at a time.
+    The test songs are kept, unless the library has its own splits; any other split raises a `UserError`. With None in
+    `every_seconds`, there is a single check. `write` is called with each line of output.
 
-    Returns
-    -------
-    code : int
-        After one look `DONE` where nothing was to do, `WAITING` where nothing could be done yet, `INTERRUPTED` where a
-        signal made an end of the run, else the run's; of many `DONE` after SIGTERM, `INTERRUPTED` after SIGINT;
-        `WRONG_USE` where no run can ever come to its end.
-
-    Raises
-    ------
-    ValueError
-        If another split is asked for: the test songs could not stay.
+    Returns the exit code. After a single check: `DONE` if nothing changed, `WAITING` if all changed files are still
+    being written, `INTERRUPTED` if a signal ended the run, otherwise the run's exit code. After repeated checks: `DONE`
+    after SIGTERM, `INTERRUPTED` after SIGINT, `WRONG_USE` if no run can succeed with these settings.
     """
     if asked.method != GIVEN:
         if asked.protocol != "song" or asked.method not in ("stratified", FIXED):
@@ -117,7 +82,7 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
 
 
 def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
-    """Look, run if there is a reason, and give an exit code."""
+    """Check the library, run if there is a reason, and return an exit code."""
     file = asked.workspace / SEEN_FILE
     settings = json.loads(json.dumps(dataclasses.asdict(asked), default=str))
     del settings["growing"]
@@ -147,7 +112,7 @@ def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """Settings and songs of the last completed run; none, with the reason in `first`, where they are not known."""
+    """Settings and songs of the last completed run; if they are unknown, both are empty and `first` has the reason."""
 
     settings: dict[str, Any]
     songs: dict[str, str]
@@ -160,12 +125,15 @@ def _seen(file: Path) -> _Seen:
         return _Seen(dict(seen["settings"].items()), dict(seen["songs"].items()))
     except FileNotFoundError:
         return _Seen({}, {}, "seen for the first time")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # cut short, or written by somebody else
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # incomplete, or not written by Tumbao
         return _Seen({}, {}, f"as if seen for the first time: {file} cannot be read")
 
 
 def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
-    """Give the reason to run on the files that no longer change; empty if the last completed run used the same."""
+    """Return the reason to run on the files that are completely written.
+
+    It is empty if the last completed run used the same files and settings.
+    """
     if seen.first:
         return f"{len(songs)} songs, {seen.first}" if songs or not growing else ""
     before = {part: stamp for part, stamp in seen.songs.items() if part not in growing}
@@ -175,7 +143,7 @@ def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], gro
 
 
 def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
-    """Run to the end, say what came of it, and give an exit code."""
+    """Run the pipeline in a process of its own, report the result, and return an exit code."""
     before = {record.run for record in read_runs(asked.workspace)}
     code = stop.wait_for(run_subprocess.start(asked))
     new = [record for record in read_runs(asked.workspace) if record.run not in before]
@@ -189,6 +157,6 @@ def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
 
 
 def _clock(seconds: float = 0) -> str:
-    """Tell the time, now or in a while."""
+    """Format the local time in `seconds` from now."""
     then = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
     return then.isoformat(sep=" ", timespec="seconds")

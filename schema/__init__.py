@@ -1,1 +1,4 @@
-"""The contract between the steps: genres, mel parameters and records; imports nothing of ours and no TensorFlow."""
+"""The contract between the steps: genres, mel parameters and records.
+
+It imports neither TensorFlow nor any other package of Tumbao.
+"""

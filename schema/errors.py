@@ -15,18 +15,18 @@ _FULL_BYTES = 2**20  # with less than this free, a disk counts as the full one
 
 
 class UserError(ValueError):
-    """An argument, a setting or a file that cannot be used. The message says what is wrong and what to do."""
+    """An invalid argument, setting or file. The message says what is wrong and what to do."""
 
 
 class UnavailableError(RuntimeError):
-    """A process, the storage, the library or the workspace is not available now.
+    """A process, the storage, the library or the workspace is currently not available.
 
     The message says what is wrong and what to do.
     """
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether a full disk caused an error, also one that a library has wrapped.
+    """Tell whether a full disk caused an error, even if a library has wrapped it.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether an `UnavailableError` caused an error, also one that a library has wrapped.
+    """Tell whether an `UnavailableError` caused an error, even if a library has wrapped it.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def is_unavailable(error: BaseException) -> bool:
     Returns
     -------
     unavailable : bool
-        Whether there is one.
+        True if the error or one of its causes is an `UnavailableError`.
     """
     return any(isinstance(one, UnavailableError) for one in _chain(error))
 
@@ -68,12 +68,12 @@ def describe(error: BaseException, folders: Iterable[str | Path] = ()) -> str:
     error : BaseException
         The error.
     folders : iterable of str or Path
-        Folders that were written to; a full disk is searched for among them if the error names no file.
+        Folders that were written to; if the error names no file, the full disk is searched for among them.
 
     Returns
     -------
     sentence : str
-        The message; for a full disk, which one it is and what to do.
+        The message; for a full disk, its folder and what to do.
     """
     if is_disk_full(error):
         named = [one.filename for one in _chain(error) if isinstance(one, OSError) and one.errno in _FULL]
@@ -98,7 +98,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _existing(path: str | Path) -> Path:
-    """Give a folder, or its nearest parent that exists; the root if that cannot be found out."""
+    """Return a folder, or its nearest parent that exists; the root if this cannot be determined."""
     whole = Path(path).absolute()
     with contextlib.suppress(OSError):
         return next(folder for folder in (whole, *whole.parents) if folder.is_dir())

@@ -1,4 +1,4 @@
-"""Compare spellings of genres' names, and describe how they differ."""
+"""Compare spellings of genre names, and describe how they differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 3
 def genre_key(name: str) -> str:
     """Return a key that is equal for all spellings of a genre.
 
-    Case, Unicode's composed and decomposed forms, and spaces around the name or around a slash make no difference.
+    Case, Unicode's composed and decomposed forms, and spaces around the name or around a slash are ignored.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def genre_key(name: str) -> str:
     Returns
     -------
     key : str
-        Empty for no genre.
+        Empty if the name is empty.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def genre_key(name: str) -> str:
 
 
 def tidy_genre(name: str) -> str:
-    """Return a genre's name in Unicode's composed form, without needless spaces.
+    """Return a genre name in Unicode's composed form, without superfluous spaces.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ def tidy_genre(name: str) -> str:
     Returns
     -------
     name : str
-        With its capitals.
+        The name; capitals are kept.
     """
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def find_genre(name: str, genres: Iterable[str]) -> str:
-    """Find a genre by any spelling of it.
+    """Find a genre by any spelling of its name.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def find_genre(name: str, genres: Iterable[str]) -> str:
     Returns
     -------
     genre : str
-        As `genres` spells it; empty if it is none of them.
+        As `genres` spells it; empty if it is not among them.
     """
     key = genre_key(name)
     return next((genre for genre in genres if genre_key(genre) == key), "")
@@ -77,16 +77,17 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
     Parameters
     ----------
     names : iterable of str
-        As the songs name their genres, once for each song; may be empty, or name a sub-genre after a slash.
+        The genre of each song; may be empty, or name a sub-genre after a slash.
     genres : sequence of str
-        Spellings that are preferred: those of the run. Otherwise the most frequent is, then the first in the alphabet.
+        Preferred spellings: those of the run. Otherwise the most frequent spelling is chosen, then the first in
+        alphabetical order.
 
     Returns
     -------
     spelling : dict of str to str
-        Each name → the spelling that is used for it.
+        Each name → the chosen spelling.
     merged : tuple of str
-        A sentence for each genre that is spelled in several ways.
+        A sentence for each genre that has several spellings.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def unknown_genre(name: str, genres: Collection[str]) -> str:
     Returns
     -------
     sentence : str
-        With the nearest genre, and with the characters that look like others or like nothing.
+        Includes the most similar genre, and the code points of characters that are invisible or look like others.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def unknown_genre(name: str, genres: Collection[str]) -> str:
 
 
 def _shown(name: str, others: Sequence[str]) -> str:
-    """Write a name, with the code points that it does not share with another name."""
+    """Return a name; if it may look like another one, with the code points that the others do not contain."""
     known = set("".join(others))
     odd = [
         character

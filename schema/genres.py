@@ -1,4 +1,4 @@
-"""The only list of genres; a run may bring its own through the configuration."""
+"""The default genres; the configuration of a run may define others."""
 
 GENRES: tuple[str, ...] = ("bachata", "cumbia", "merengue", "salsa", "vallenato")
 """The genres in the order of the model's outputs (alphabetical)."""

@@ -1,11 +1,11 @@
 """Genres and their sub-genres.
 
-A model answers with leaves. A leaf is a genre (`cumbia`) or one of its sub-genres (`salsa/romantica`); beside its
-sub-genres a genre may have a leaf of its own (`salsa`), for songs of which no more is known or that were folded up. The
-probability of a genre is the sum over its leaves.
+The outputs of a model are leaves. A leaf is a genre (`cumbia`) or a sub-genre (`salsa/romantica`). Beside its
+sub-genres, a genre may have its own leaf (`salsa`), for songs whose sub-genre is unknown or was folded. The probability
+of a genre is the sum over its leaves.
 
-Names carry the hierarchy, and only where some genre has several leaves: otherwise leaves and genres are the same, and a
-slash is a letter as any other.
+The names define the hierarchy, and only if some genre has several leaves. Otherwise leaves and genres are the same, and
+a slash has no special meaning.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 SEPARATOR = "/"
-"""What stands between genre and sub-genre in the name of a leaf."""
+"""Separates genre and sub-genre in the name of a leaf."""
 
 
 def in_order(leaves: Iterable[str]) -> tuple[str, ...]:
-    """Sort leaves, so that those of one genre stand together.
+    """Sort leaves so that the leaves of one genre are adjacent.
 
     Parameters
     ----------
     leaves : iterable of str
-        Names, in any order and number.
+        Names, in any order; may contain duplicates.
 
     Returns
     -------
     leaves : tuple of str
-        Each once, by genre, a genre's own leaf first.
+        Unique names, by genre, a genre's own leaf first.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def in_order(leaves: Iterable[str]) -> tuple[str, ...]:
 
 
 def main_genres(leaves: Sequence[str]) -> tuple[str, ...]:
-    """Tell the genre of each leaf.
+    """Return the genre of each leaf.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def main_genres(leaves: Sequence[str]) -> tuple[str, ...]:
     Returns
     -------
     genres : tuple of str
-        As many, in the same order; the leaves themselves where no genre has several.
+        One for each leaf, in the same order; the leaves themselves if no genre has several.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def main_genres(leaves: Sequence[str]) -> tuple[str, ...]:
 
 
 def has_subgenres(leaves: Sequence[str]) -> bool:
-    """Tell whether there are two levels.
+    """Tell whether some genre has several leaves.
 
     Parameters
     ----------
@@ -74,13 +74,13 @@ def has_subgenres(leaves: Sequence[str]) -> bool:
     Returns
     -------
     two_levels : bool
-        Whether some genre has several leaves.
+        False if leaves and genres are the same.
     """
     return main_genres(leaves) != tuple(leaves)
 
 
 def grouped(leaves: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Give each genre a number.
+    """Return the genres, and the index of each leaf's genre.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def grouped(leaves: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
     Returns
     -------
     genres : tuple of str
-        Each once, in the order of their first leaves.
+        Unique genres, in the order of their first leaves.
     genre_of : np.ndarray [shape=(leaves,), dtype=int64]
         The index of each leaf's genre.
     """
@@ -114,12 +114,12 @@ def roll_up(probabilities: np.ndarray, leaves: Sequence[str]) -> tuple[tuple[str
     genres : tuple of str
         See `grouped`.
     probabilities : np.ndarray [shape=(..., genres), dtype=float64]
-        Their probabilities.
+        Probabilities of the genres.
 
     Raises
     ------
     ValueError
-        If there are not as many probabilities as leaves.
+        If the number of probabilities is not the number of leaves.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Every number of the front-end in one frozen value, units in the names, sizes derived."""
+"""The parameters of the front-end, with units in their names, and the sizes that follow from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POSITIVE = (
 
 @dataclasses.dataclass(frozen=True)
 class MelSpec:
-    """Parameters of the mel image: what one fragment is and how it is drawn.
+    """Parameters of the mel image of one fragment.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class MelSpec:
     mel_max_hz : float
         Upper edge of the highest band, in Hz.
     dynamic_range_db : float
-        Depth of the image under the fragment's own maximum, in dB; what is fainter is drawn as the floor.
+        Range of the image below the fragment's own maximum, in dB; lower values are clipped.
     image_height : int
         Rows of the image (mel bands resized), low frequencies at the bottom.
     image_width : int
         Columns of the image (time resized).
     colormap : str
-        Name of matplotlib's colour map.
+        Name of a matplotlib colour map.
 
     Raises
     ------
@@ -89,12 +89,12 @@ class MelSpec:
 
     @property
     def fragment_samples(self) -> int:
-        """Samples of one fragment."""
+        """Number of samples in one fragment."""
         return int(self.sample_rate_hz * self.fragment_seconds)
 
     @property
     def frames(self) -> int:
-        """Frames of one fragment, centred as librosa does (half a window of zeros on both sides)."""
+        """Number of frames in one fragment, centred as in librosa (half a window of zeros on both sides)."""
         return 1 + self.fragment_samples // self.hop_samples
 
     @property
@@ -112,4 +112,4 @@ FINE = MelSpec(
     image_height=96,
     image_width=1_876,
 )
-"""16 ms a column and a row a band, not resized: for models that follow time; the parameters are musicnn's."""
+"""For models that resolve time: one column per 16 ms and one row per band, not resized; musicnn's parameters."""

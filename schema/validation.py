@@ -14,7 +14,7 @@ _CURATED = Path(__file__).with_name("schema.pbtxt")
 
 
 def schema_text(genres: Sequence[str]) -> str:
-    """Give the schema of ingest's records as text.
+    """Return the schema of ingest's records as text.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""What leaves the building; imports no TFX."""
+"""Inference and export of pushed models; imports no TFX."""

@@ -1,7 +1,7 @@
-"""The model as it answers in a browser: LiteRT.js in a headless Chromium, on this machine and without a network.
+"""Inference in a browser: LiteRT.js in a headless Chromium, on this machine and without a network.
 
-A page of ours in a Chromium of its own asks a server on 127.0.0.1 for inputs and tells it the outputs. Nothing drives
-the browser, and nothing of it is left afterwards.
+Our page in a separate Chromium fetches inputs from a server on 127.0.0.1 and posts the outputs to it. No browser driver
+is needed, and nothing of the browser remains afterwards.
 """
 
 from __future__ import annotations
@@ -25,23 +25,7 @@ _WEB = Path(__file__).parent / "web"
 
 
 def require_browser(chromium: str | None = None) -> str:
-    """Find what a model in the browser needs.
-
-    Parameters
-    ----------
-    chromium : str or None
-        Name or path of a Chromium; None for one that is on PATH.
-
-    Returns
-    -------
-    str
-        Path of the Chromium.
-
-    Raises
-    ------
-    BrowserUnavailableError
-        If there is no Chromium, or LiteRT.js was not bundled.
-    """
+    """Return the path of a Chromium; raise `BrowserUnavailableError` if it or the LiteRT.js bundle is missing."""
     found = find_chromium(chromium)
     if not (_WEB / "litert" / "litert.js").is_file():
         raise BrowserUnavailableError(
@@ -51,21 +35,10 @@ def require_browser(chromium: str | None = None) -> str:
 
 
 class Door:
-    """A model that waits in a browser.
+    """A model loaded in a browser.
 
-    Parameters
-    ----------
-    loopback : Loopback
-        The server that its page asks.
-    chromium : Chromium
-        The browser.
-
-    Attributes
-    ----------
-    threaded : bool
-        Whether it may use several cores.
-    seconds : list of float
-        How long each answer took, measured in the browser, in seconds.
+    `threaded` tells whether it can use several cores; `seconds` collects the time of each inference, measured in the
+    browser.
     """
 
     def __init__(self, loopback: Loopback, chromium: Chromium) -> None:
@@ -77,24 +50,9 @@ class Door:
         self._gives: dict[str, Any] = about["gives"]
 
     def __call__(self, value: np.ndarray) -> np.ndarray:
-        """Answer.
+        """Run the model on one input of exactly its shape and dtype.
 
-        Parameters
-        ----------
-        value : np.ndarray
-            The input, with the shape and the type that the model takes.
-
-        Returns
-        -------
-        np.ndarray
-            The output, with the shape and the type that the model gives.
-
-        Raises
-        ------
-        ValueError
-            If the input has another shape or type.
-        BrowserError
-            If the model fails, or the browser dies or falls silent.
+        Raises `ValueError` for another shape or dtype and `BrowserError` if the model or the browser fails.
         """
         if [*value.shape] != self._takes["shape"] or value.dtype.name != self._takes["dtype"]:
             raise ValueError(
@@ -116,30 +74,12 @@ class Door:
 
 @contextlib.contextmanager
 def in_browser(files: Sequence[Path | bytes], taken: str, given: str, chromium: str | None = None) -> Iterator[Door]:
-    """Load .tflite files in a browser, to be asked until the context ends.
+    """Load .tflite files in a browser until the context ends.
 
-    Parameters
-    ----------
-    files : sequence of Path or bytes
-        What works in a row: each takes by name what the one before it gives. Static shapes, one signature each.
-    taken : str
-        The input's name in the first file's signature.
-    given : str
-        The output's name in the last file's.
-    chromium : str or None
-        Name or path of a Chromium; None for one that is on PATH.
-
-    Yields
-    ------
-    door : Door
-        One input → its output.
-
-    Raises
-    ------
-    BrowserUnavailableError
-        If there is no Chromium, it does not start, or LiteRT.js was not bundled.
-    BrowserError
-        If a file cannot be loaded, or the browser dies or falls silent.
+    The files run in sequence: each takes, by name, the output of the one before it. `taken` is the name of the first
+    file's input, `given` that of the last file's output. They must have static shapes and one signature each. Raises
+    `BrowserUnavailableError` if Chromium or the LiteRT.js bundle is missing or Chromium does not start, and
+    `BrowserError` if a file cannot be loaded or the browser fails.
     """
     program = require_browser(chromium)
     models = {f"model/{index}.tflite": file for index, file in enumerate(files)}
@@ -163,32 +103,11 @@ def in_browser(files: Sequence[Path | bytes], taken: str, given: str, chromium: 
 
 
 def browser_probabilities(model: Path, fragments: np.ndarray, chromium: str | None = None) -> tuple[np.ndarray, float]:
-    """Answer for fragments with a pushed model's front-end and preferred classifier in a browser.
+    """Classify fragments with a pushed model's front-end and preferred classifier in a browser.
 
-    Parameters
-    ----------
-    model : Path
-        Where the model lies; see `predict.find_assets`.
-    fragments : np.ndarray [shape=(n, samples), dtype=float32]
-        Mono samples in −1..1 at the model's rate; at least one fragment.
-    chromium : str or None
-        Name or path of a Chromium; None for one that is on PATH.
-
-    Returns
-    -------
-    probabilities : np.ndarray [shape=(n, genres), dtype=float32]
-        A row a fragment, before any temperature.
-    seconds : float
-        Median time of one answer, measured in the browser.
-
-    Raises
-    ------
-    ValueError
-        If no model lies there, or the fragments do not fit it.
-    BrowserUnavailableError
-        If there is no Chromium, it does not start, or LiteRT.js was not bundled.
-    BrowserError
-        If the browser does not answer.
+    Fragments float32 [n, samples] in −1..1 at the model's rate, n >= 1 → probabilities float32 [n, genres] before
+    temperature scaling, and the median time of one inference in seconds, measured in the browser. Raises as
+    `in_browser`.
     """
     assets = find_assets(model)
     precision = preferred([precision for precision, name in CLASSIFIER_FILES.items() if (assets / name).exists()])

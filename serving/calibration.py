@@ -1,17 +1,17 @@
-"""How sure a song's answer is: temperature, threshold of confidence, and what they are worth.
+"""Calibration of song probabilities: temperature, confidence threshold, and measures of their quality.
 
-Conventions: songs are a sequence of arrays [k, g] as `serving.song` says, labels are indexes of genres [n]. A song's
-confidence is its largest probability after tempering: each fragment's probabilities are raised to the power 1 / T and
-normalised (which is temperature scaling, since the logarithm of a softmax is its logits less a constant), and their
-mean over the fragments is taken.
+Conventions: songs are a sequence of arrays [k, g] as in `serving.song`; labels are indexes of genres [n]. The
+probability of a song is the mean over its fragments after temperature scaling: each fragment's probabilities are raised
+to the power 1 / T and normalised. This equals scaling the logits, since the logarithm of a softmax is the logits minus
+a constant. The confidence of a song is its largest probability.
 
-The temperature minimises the cross-entropy of the songs' probabilities. Songs that were all answered correctly would
-make it as cold as it can be, however few they are; so the target is not 1 for the true genre but (n + 1) / (n + 2), the
-rule of succession, the rest spread over the other genres: n songs cannot promise more. This is Platt's correction.
+The temperature minimises the cross-entropy of the song probabilities. If all songs are answered correctly, however few
+they are, hard targets would drive the temperature towards zero. The target is therefore not 1 for the true genre but
+(n + 1) / (n + 2), the rule of succession, with the rest spread over the other genres. This is Platt's correction.
 
-The threshold minimises what the validation songs cost: 1 for a wrong answer, `NO_ANSWER_COST` for none. It is at least
-1 - `NO_ANSWER_COST`, where a perfectly calibrated model stands best (Chow's rule). As good as each other are all
-thresholds between two confidences that follow each other: the middle is taken; and of several such gaps the highest.
+The threshold minimises the cost on the validation songs: 1 for a wrong answer, `NO_ANSWER_COST` for no answer. It is at
+least 1 - `NO_ANSWER_COST`, the optimum for a perfectly calibrated model (Chow's rule). All thresholds between two
+neighbouring confidences have the same cost: the midpoint is used, and of several such gaps the highest.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ import numpy as np
 from tumbao.serving.song import log_probabilities
 
 TEMPERATURES = np.exp(np.arange(np.log(0.25), np.log(8.0), 0.01))
-"""Temperatures that are tried, in steps of 1 %."""
+"""Candidate temperatures, in steps of 1 %."""
 
 NO_ANSWER_COST = 0.5
-"""What no answer costs where a wrong answer costs 1: two missing answers are as bad as a wrong one."""
+"""Cost of no answer relative to a wrong answer: two missing answers cost as much as a wrong one."""
 
 FEW_SONGS = 50
-"""With fewer validation songs the calibration is rough: 50 right answers in 50 still allow for 7 % of wrong ones."""
+"""With fewer validation songs the calibration is rough: even 50 correct of 50 are compatible with a 7 % error rate."""
 
 METHOD = (
     "temperature: least cross-entropy of the validation songs' mean probabilities, with Platt's smoothed targets; "
     f"threshold: least cost of the validation songs, a wrong answer 1 and no answer {NO_ANSWER_COST}"
 )
-"""How temperature and threshold are found, as model.json says it."""
+"""How temperature and threshold are found, as written to model.json."""
 
 BIN_SONGS = 5
-"""Songs in a bin of the calibration error, at least."""
+"""Minimum number of songs in a bin of the calibration error."""
 
 MAX_BINS = 10
-"""Bins of the calibration error, at most."""
+"""Maximum number of bins of the calibration error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What was found on the validation songs.
+    """Temperature and threshold found on the validation songs.
 
     Parameters
     ----------
     temperature : float
-        Above 1, the model was too sure; below 1, not sure enough.
+        Above 1 if the model was overconfident, below 1 if underconfident.
     threshold : float
-        Smallest probability of a confident song's answer, in [0, 1].
+        Smallest song probability of a confident answer, in [0, 1].
     songs : int
-        How many validation songs it rests on.
+        Number of validation songs.
     errors : int
-        How many of these the model answered wrongly.
+        Number of validation songs that the model classified wrongly.
     method : str
         How temperature and threshold were found.
 
@@ -83,7 +83,7 @@ class Calibration:
 
     @property
     def rough(self) -> bool:
-        """Whether it rests on fewer songs than `FEW_SONGS`."""
+        """Whether there were fewer validation songs than `FEW_SONGS`."""
         return self.songs < FEW_SONGS
 
 
@@ -94,7 +94,7 @@ class Bin:
     Parameters
     ----------
     songs : int
-        How many.
+        Number of songs.
     confidence : float
         Mean confidence, in [0, 1].
     accuracy : float
@@ -108,14 +108,14 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class CoveragePoint:
-    """What remains if only the surest songs are answered.
+    """Coverage and accuracy if only the most confident songs are answered.
 
     Parameters
     ----------
     threshold : float
-        Confidence of the least sure song that is answered, in [0, 1].
+        Confidence of the least confident answered song, in [0, 1].
     coverage : float
-        Share of songs that are answered, in (0, 1].
+        Share of songs answered, in (0, 1].
     accuracy : float
         Share of right answers among them, in [0, 1].
     """
@@ -126,20 +126,21 @@ class CoveragePoint:
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Apply a temperature.
+    """Apply temperature scaling.
 
     Parameters
     ----------
     probabilities : np.ndarray [shape=(k, g)]
-        Probabilities of each genre (columns) in each fragment (rows); `song.SMALLEST_PROBABILITY` at least counts, so
-        that a quantized model's zeros and a float model's small numbers come to the same.
+        Probabilities of each genre (columns) in each fragment (rows). They are clipped below at
+        `song.SMALLEST_PROBABILITY`, so that the zeros of a quantized model and the small values of a float model give
+        the same result.
     temperature : float
         Above 0.
 
     Returns
     -------
     np.ndarray [shape=(k, g), dtype=float64]
-        Probabilities whose rows have the sum 1 and the order that they had.
+        Rows that sum to 1; the ranking of genres in each row is unchanged.
 
     Examples
     --------
@@ -151,19 +152,19 @@ def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def song_probabilities(songs: Sequence[np.ndarray], temperature: float | None) -> np.ndarray:
-    """Tell the probabilities of songs.
+    """Compute the probabilities of songs.
 
     Parameters
     ----------
     songs : sequence of np.ndarray [shape=(k, g)]
         Probabilities of the fragments of each song; k may differ.
     temperature : float or None
-        The temperature; None leaves the probabilities as they are.
+        The temperature; None for no scaling.
 
     Returns
     -------
     np.ndarray [shape=(n, g), dtype=float64]
-        A row a song, its sum 1.
+        One row per song, summing to 1.
     """
     fragments = np.concatenate(songs).astype(np.float64)
     if temperature is not None:
@@ -186,12 +187,12 @@ def calibrate(songs: Sequence[np.ndarray], labels: np.ndarray) -> Calibration:
     Returns
     -------
     Calibration
-        What was found; the same songs give the same.
+        The result; it is deterministic.
 
     Raises
     ------
     ValueError
-        If there is no song, or not a label for each.
+        If there are no songs, or not one label per song.
     """
     if len(songs) != len(labels) or not len(labels):
         raise ValueError(f"Expected songs, and a label for each. Received: {len(songs)} songs, {len(labels)} labels")
@@ -216,7 +217,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Returns
     -------
     float
-        In nats; a probability counts as `song.SMALLEST_PROBABILITY` at least.
+        The loss in nats; probabilities are clipped below at `song.SMALLEST_PROBABILITY`.
     """
     return float(np.abs(log_probabilities(probabilities)[np.arange(len(labels)), labels]).mean())
 
@@ -234,7 +235,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...
     Returns
     -------
     tuple of Bin
-        From the least sure to the surest; n // `BIN_SONGS` bins, at least one and at most `MAX_BINS`.
+        In ascending order of confidence; n // `BIN_SONGS` bins, at least one and at most `MAX_BINS`.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
@@ -251,12 +252,12 @@ def expected_error(bins: Sequence[Bin]) -> float:
     Parameters
     ----------
     bins : sequence of Bin
-        Of `reliability`.
+        Result of `reliability`.
 
     Returns
     -------
     float
-        Mean distance of confidence and accuracy over the bins, weighted by their songs, in [0, 1].
+        Mean absolute difference between confidence and accuracy over the bins, weighted by their songs, in [0, 1].
 
     Examples
     --------
@@ -267,7 +268,7 @@ def expected_error(bins: Sequence[Bin]) -> float:
 
 
 def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> tuple[CoveragePoint, ...]:
-    """Tell accuracy by coverage as the threshold falls.
+    """Compute accuracy against coverage for falling thresholds.
 
     Parameters
     ----------
@@ -279,9 +280,9 @@ def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Cover
     Returns
     -------
     tuple of CoveragePoint
-        From the surest song to all; songs of the same confidence come together.
+        In ascending order of coverage; songs of equal confidence share one point.
     """
-    confidence = probabilities.max(axis=1).round(6)  # rounding errors part no songs
+    confidence = probabilities.max(axis=1).round(6)  # so that rounding errors do not separate equal songs
     right = probabilities.argmax(axis=1) == labels
     order = np.argsort(-confidence, kind="stable")
     sure, hits = confidence[order], np.cumsum(right[order])
@@ -299,7 +300,7 @@ def _smoothed_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _threshold(confidence: np.ndarray, right: np.ndarray) -> float:
-    lowest, confidence = 1 - NO_ANSWER_COST, confidence.round(4)  # rounding errors open no gap
+    lowest, confidence = 1 - NO_ANSWER_COST, confidence.round(4)  # so that rounding errors do not create gaps
     ends = np.unique(np.concatenate([[lowest], confidence[confidence > lowest]]))
     if len(ends) == 1:
         return lowest

@@ -1,4 +1,4 @@
-"""A headless Chromium on this machine: found, started, listened to and ended with all its processes."""
+"""A headless Chromium on this machine: find, start, wait for and kill it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-"""Programs that are taken for Chromium, the first that is on PATH."""
+"""Program names of Chromium; the first one on PATH is used."""
 
 PATIENCE_SECONDS = 60.0
-"""How long the browser may say nothing while something is expected of it."""
+"""Longest time without a message from the page while one is expected."""
 
 _FLAGS = (
     "--headless",
@@ -26,30 +26,20 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--disable-breakpad",  # its crash reporter would outlive it
-    "--disable-dev-shm-usage",  # containers have little of it
-    "--remote-debugging-pipe",  # it ends when this pipe does
+    "--disable-breakpad",  # the crash reporter would outlive the browser
+    "--disable-dev-shm-usage",  # small in containers
+    "--remote-debugging-pipe",  # the browser exits when this pipe closes
 )
 _ENDS_WITH_US = 'exec "$@" 3<&0 4>/dev/null 0</dev/null'
-"""Lets it read that pipe, where it looks for it, from us: even if this process is killed, Chromium ends."""
+"""Connect the debugging pipe (descriptor 3) to our stdin, so that Chromium exits even if this process is killed."""
 
 _Word = TypeVar("_Word")
 
 
 class BrowserUnavailableError(RuntimeError):
-    """No browser can be asked here.
+    """No browser can be used here.
 
-    Parameters
-    ----------
-    reason : str
-        Why, in a few words.
-    advice : str
-        What to do, or what is known besides.
-
-    Attributes
-    ----------
-    reason : str
-        Why, in a few words.
+    The message is the reason in a few words, followed by what to do or further details.
     """
 
     def __init__(self, reason: str, advice: str) -> None:
@@ -58,27 +48,11 @@ class BrowserUnavailableError(RuntimeError):
 
 
 class BrowserError(RuntimeError):
-    """The browser was there, and did not answer; the message holds what it said."""
+    """The browser started but failed; the message contains its output."""
 
 
 def find_chromium(chromium: str | None = None) -> str:
-    """Find a Chromium.
-
-    Parameters
-    ----------
-    chromium : str or None
-        Its name or path; None for the first of `NAMES`.
-
-    Returns
-    -------
-    str
-        Its path.
-
-    Raises
-    ------
-    BrowserUnavailableError
-        If there is none.
-    """
+    """Find a Chromium by name or path; by default the first of `NAMES`."""
     names = NAMES if chromium is None else (chromium,)
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
@@ -89,21 +63,14 @@ def find_chromium(chromium: str | None = None) -> str:
 
 
 class Chromium:
-    """A Chromium that runs.
+    """A running Chromium.
 
-    Parameters
-    ----------
-    program : str
-        Its path.
-    address : str
-        The page to open.
-    folder : Path
-        An empty folder for all that it writes.
+    It writes only to `folder`, which must be empty.
     """
 
     def __init__(self, program: str, address: str, folder: Path) -> None:
         self._said = folder / "stderr.txt"
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root cannot have one
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # not available to root
         command = [program, *_FLAGS, *sandbox, f"--user-data-dir={folder / 'profile'}", address]
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
@@ -116,22 +83,9 @@ class Chromium:
             )
 
     def hear(self, words: queue.SimpleQueue[_Word]) -> _Word:
-        """Wait for the page's next word.
+        """Return the next message of the page from the queue.
 
-        Parameters
-        ----------
-        words : queue.SimpleQueue
-            Where its words arrive.
-
-        Returns
-        -------
-        word : object
-            The word.
-
-        Raises
-        ------
-        BrowserError
-            If the browser dies or says nothing for `PATIENCE_SECONDS`.
+        Raises `BrowserError` if the browser exits or sends nothing for `PATIENCE_SECONDS`.
         """
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -144,7 +98,7 @@ class Chromium:
                 raise BrowserError("\n".join([f"Chromium {how}. Its last words:", *last]))
 
     def end(self) -> None:
-        """End it and all its processes."""
+        """Kill it and all its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()

@@ -27,24 +27,10 @@ import numpy as np
 
 
 def differences(folder: Path, given: Mapping[str, str]) -> Iterator[tuple[str, float, float]]:
-    """Compare a port's output with the vectors.
+    """Compare a port's output with the test vectors.
 
-    Parameters
-    ----------
-    folder : Path
-        Where expected.json lies.
-    given : mapping of str to str
-        `waveform`, `image` or `probabilities` → the port's file.
-
-    Yields
-    ------
-    difference : tuple of str, float and float
-        What was compared, how far both are apart, and how far they may be.
-
-    Raises
-    ------
-    ValueError
-        If a file has not the expected size, or names other genres or files.
+    `folder` contains expected.json; `given` maps `waveform`, `image` or `probabilities` to the port's file. Yields what
+    was compared, the difference and the tolerance. Raises `ValueError` if a file has an unexpected size, genre or name.
     """
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     tolerances = expected["tolerances"]
@@ -73,17 +59,11 @@ def _pair(ours: Path, mine: str, dtype: str | type, shape: list[int]) -> tuple[n
     if values.size != size:
         raise ValueError(f"{mine}: expected {size} values. Received: {values.size}")
     known = np.fromfile(ours, dtype)
-    return np.pad(known, (0, size - known.size)), values  # what follows a short song is zeros
+    return np.pad(known, (0, size - known.size)), values  # the padding of a short song
 
 
 def main() -> int:
-    """Check the files named on the command line.
-
-    Returns
-    -------
-    status : int
-        0 if all is well.
-    """
+    """Check the files named on the command line; return 0 if all are within the tolerances."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("waveform", "image", "probabilities"):
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""Fragments as a person judges them: the mel image that the model saw, and the sound, both small."""
+"""Fragments prepared for manual review: small mel images and compressed audio."""
 
 from __future__ import annotations
 
@@ -21,29 +21,21 @@ from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 PICTURE_SIZE = (300, 150)
-"""Width and height of a picture, in pixels."""
+"""Width and height of a mel image, in pixels."""
 
 SMALL = 0.9
 """Compression to 24 kbit/s at 22,050 Hz: 90 kB for 30 s, nothing above 6 kHz."""
 
 _BLOCK_FRAMES = 8_192
-"""Frames that are given to libsndfile at a time; one long write can end the process."""
+"""Frames written to libsndfile at a time; a single long write can crash the process."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Excerpt:
-    """A fragment to look at and to listen to.
+    """A fragment to look at and listen to.
 
-    Parameters
-    ----------
-    start_seconds : float
-        Where it begins in its file.
-    jpeg : bytes
-        Its mel image, of `PICTURE_SIZE`.
-    mp3 : bytes
-        Its sound, mono; empty if the file cannot be read any more.
-    trouble : str
-        Why it cannot, else empty.
+    `jpeg` is the mel image of `PICTURE_SIZE`; `mp3` is mono audio, empty if the file can no longer be read. `trouble`
+    then contains the reason.
     """
 
     start_seconds: float
@@ -53,24 +45,7 @@ class Excerpt:
 
 
 def excerpts(library: Library, songs: Sequence[Song], rows: Iterable[int], spec: MelSpec) -> dict[int, Excerpt]:
-    """Prepare fragments.
-
-    Parameters
-    ----------
-    library : Library
-        The fragments.
-    songs : sequence of Song
-        The catalog's songs that they were drawn of.
-    rows : iterable of int
-        Which fragments; each once is enough.
-    spec : MelSpec
-        How they were drawn.
-
-    Returns
-    -------
-    excerpts : dict of int to Excerpt
-        By row.
-    """
+    """Return an excerpt for each of the library rows (fragments), which were rendered from `songs` with `spec`."""
     by_archive: dict[str, list[int]] = collections.defaultdict(list)
     for row in sorted(set(rows)):
         by_archive[library.archives[row]].append(row)
@@ -93,7 +68,7 @@ def excerpts(library: Library, songs: Sequence[Song], rows: Iterable[int], spec:
 
 
 def _sounds(pool: WorkerPool, song: Song, wanted: set[int], spec: MelSpec) -> tuple[dict[int, bytes], str]:
-    """Give fragments of a part of a song by their index, or say what is the matter with it."""
+    """Return fragments of a part of a song as MP3 by index, or an error message."""
     try:
         fragments = (item for item in read_song(pool, song.part, spec, song.sha256) if isinstance(item, Fragment))
         return {one.index: mp3(one.samples, spec.sample_rate_hz) for one in fragments if one.index in wanted}, ""
@@ -102,21 +77,10 @@ def _sounds(pool: WorkerPool, song: Song, wanted: set[int], spec: MelSpec) -> tu
 
 
 def mp3(samples: np.ndarray, sample_rate_hz: int, compression: float = SMALL) -> bytes:
-    """Encode sound.
+    """Encode mono samples in [-1, 1] as an MP3 file.
 
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(n,), dtype=float32]
-        Mono samples in [-1, 1].
-    sample_rate_hz : int
-        One that MP3 has: 8,000, 16,000, 22,050 Hz or another.
-    compression : float
-        From 0, the largest file, to 1, the smallest.
-
-    Returns
-    -------
-    content : bytes
-        An MP3 file.
+    MP3 supports only some rates, such as 8,000, 16,000 and 22,050 Hz. `compression` is between 0, the largest file, and
+    1, the smallest.
     """
     buffer = io.BytesIO()
     settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": compression}

@@ -1,4 +1,4 @@
-"""A model that lies in a bucket, copied to this machine once."""
+"""Local cache of models in buckets."""
 
 from __future__ import annotations
 
@@ -12,39 +12,25 @@ from tumbao.components.ingest.paths import Address, below
 from tumbao.serving.model_info import INFO_FILE
 
 SAVED_MODEL_FILE = "saved_model.pb"
-"""Makes a folder a version; TFX's Pusher writes it last."""
+"""A folder with this file is a complete version; TFX's Pusher writes it last."""
 
 VERSIONS = 2
-"""So many versions of a push place stay in the cache: the newest, and the one that may still be answering."""
+"""Versions of a push folder that stay in the cache: the newest, and the one that may still be in use."""
 
 
 def fetched(assets: Address, whole: bool) -> Path:
-    """Give a model's files on this machine.
+    """Download a model's files and return the local folder that corresponds to `assets`.
 
-    Parameters
-    ----------
-    assets : Address
-        The folder that holds model.json.
-    whole : bool
-        With the version's other files above it, if it lies in a version: the SavedModel is nearly half of VGG-16.
-
-    Returns
-    -------
-    Path
-        The same folder in the cache. What is there already is not fetched again: it is told by its address and its
-        model.json, which holds the hashes of its files. Of one push place `VERSIONS` stay, those used last.
-
-    Raises
-    ------
-    OSError
-        If the bucket cannot be read, or the cache not be written.
+    With `whole`, the SavedModel of the version is downloaded too; it is nearly half of the size for VGG-16. A model is
+    identified by its address and its model.json, which contains the digests of its files; what is cached is not
+    downloaded again. For each push folder the `VERSIONS` most recently used versions stay cached.
     """
     version = assets.parent
     pushed = (version / SAVED_MODEL_FILE).is_file()
     source = version if pushed and whole else assets
     place = f"{'saved-models' if whole else 'models'}/{_digest((version if pushed else assets).parent.text.encode())}"
     version_of_it = f"{place}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
-    above = f"{version.name}/" if source == assets else ""  # the folder's name is the version's
+    above = f"{version.name}/" if source == assets else ""  # keep the version's folder name
     local = kept(source, f"{version_of_it}/{above}{source.name}")
     os.utime(cache_folder() / version_of_it)
     by_use = sorted((cache_folder() / place).iterdir(), key=lambda one: one.stat().st_mtime_ns)

@@ -1,4 +1,4 @@
-"""TFLite files as values in Python: taken apart, written again, their doors named."""
+"""Read and write TFLite files as Python objects, and name the tensors of their signatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 _IDENTIFIER = b"TFL3"
-_ALIGNMENT_BYTES = 16  # the schema's force_align of a buffer's data, which the generated code leaves out
+_ALIGNMENT_BYTES = 16  # the schema's force_align of a buffer's data, which the generated code omits
 
 
 class _Builder(flatbuffers.Builder):
@@ -20,46 +20,26 @@ class _Builder(flatbuffers.Builder):
 
 
 def unpack(content: bytes) -> Any:
-    """Take a model apart; data that stand behind the flatbuffer are brought in.
+    """Parse a .tflite file into the schema's `ModelT`.
 
-    Parameters
-    ----------
-    content : bytes
-        A .tflite.
-
-    Returns
-    -------
-    model : ModelT
-        The schema's own class; weights are views of `content`.
-
-    Raises
-    ------
-    ValueError
-        If it is no .tflite.
+    Data stored behind the flatbuffer are moved into its buffers; weights are views of `content`. Raises `ValueError` if
+    it is not a TFLite model.
     """
     if not schema.Model.ModelBufferHasIdentifier(content, 0):
         raise ValueError(f"Expected a TFLite model. Received: {len(content)} bytes that begin with {content[:8]!r}")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     for buffer in model.buffers:
-        if buffer.offset > 1:  # its data stand behind the flatbuffer, as the AI Edge Quantizer writes them
+        if buffer.offset > 1:  # stored behind the flatbuffer, as the AI Edge Quantizer does
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return model
 
 
 def pack(model: Any) -> bytes:
-    """Write a model.
+    """Serialize a `ModelT` of `unpack`.
 
-    Parameters
-    ----------
-    model : ModelT
-        From `unpack`.
-
-    Returns
-    -------
-    content : bytes
-        A .tflite; weights begin at multiples of 16 bytes, so that the file can be mapped into memory, and operators are
-        named in the schema's older field too, where some readers look for them.
+    Weights are aligned to 16 bytes, so that the file can be mapped into memory. Operators are also named in the
+    schema's deprecated field, which some readers use.
     """
     for code in model.operatorCodes:
         code.deprecatedBuiltinCode = min(
@@ -71,17 +51,9 @@ def pack(model: Any) -> bytes:
 
 
 def with_named_tensors(content: bytes) -> bytes:
-    """Give the tensors of every signature the names that the signature has for them.
+    """Rename the tensors of each signature to their names in the signature.
 
-    Parameters
-    ----------
-    content : bytes
-        A .tflite whose tensors are called `image_image:0` and `StatefulPartitionedCall:0`, as the converter does.
-
-    Returns
-    -------
-    content : bytes
-        The same model; they are called `image` and `probabilities`.
+    The converter calls them `image_image:0` and `StatefulPartitionedCall:0`; they become `image` and `probabilities`.
     """
     model = unpack(content)
     for signature in model.signatureDefs:

@@ -1,9 +1,9 @@
-"""A float32 .tflite → the same model with integer weights, whose convolutions compute in integers throughout.
+"""Quantization of a float32 .tflite model to integer weights and integer convolutions.
 
-TensorFlow's converter gives integers to every tensor, so the last layer's values and the probabilities come in steps:
-on the demo library's model 1.1 and 1/256, and all but the nearest genre get 0. The AI Edge Quantizer can leave that
-end alone: convolutions and pooling, where the time goes, are given fixed ranges; dense layers have integer weights and
-find the range of their input each time; everything else stays as it was.
+TensorFlow's converter quantizes every tensor, so that logits and probabilities are coarse: on the demo library's model
+their steps are 1.1 and 1/256, and all genres but the first get 0. The AI Edge Quantizer can leave the last layers as
+they are: convolutions and pooling, which take most of the time, get fixed ranges; dense layers have integer weights and
+compute the range of their input at run time; everything else is unchanged.
 """
 
 from __future__ import annotations
@@ -17,21 +17,10 @@ from tumbao.serving.flatbuffer import pack, unpack
 
 
 def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
-    """Quantize an image model; TensorFlow has to be imported before, or the quantizer misses a part of NumPy.
+    """Quantize an image model, a .tflite in float32 with a signature `image`.
 
-    Parameters
-    ----------
-    content : bytes
-        A .tflite in float32 with a signature `image`.
-    images : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
-        What the ranges come from: the smallest and the largest value that each tensor has on any of them.
-    advance : callable
-        Called after each image.
-
-    Returns
-    -------
-    quantized : bytes
-        A .tflite with the same input and output.
+    The range of each tensor is its minimum and maximum over the images, uint8 [n, height, width, 3]. `advance` is
+    called after each image. TensorFlow has to be imported before, or the quantizer lacks a part of NumPy.
     """
     from ai_edge_quantizer import calibrator, quantizer, recipe_manager
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
@@ -45,7 +34,7 @@ def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None
         TFLOperationName.MAX_POOL_2D,
     ):
         recipe.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
-    recipe.add_dynamic_config(  # one scale a layer: older runtimes know no other
+    recipe.add_dynamic_config(  # one scale per layer: older runtimes support nothing else
         ".*", TFLOperationName.FULLY_CONNECTED, num_bits=8, granularity=QuantGranularity.TENSORWISE
     )
     mode = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED

@@ -1,4 +1,4 @@
-"""A server for one page in one browser on this machine: hands out files and inputs, hears what the page tells."""
+"""A server for one page in one browser on this machine: it serves files and inputs and collects messages."""
 
 from __future__ import annotations
 
@@ -18,20 +18,13 @@ HEADERS = {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cache-Control": "no-store",
 }
-"""Of every answer; the first two let WebAssembly have threads."""
+"""Headers of every response; the first two enable threads in WebAssembly."""
 
 
 class Told(NamedTuple):
-    """What a page told: a GET says only what it asked for, a POST also how and with what.
+    """A request of the page.
 
-    Parameters
-    ----------
-    what : str
-        The path without the slash.
-    how : str
-        The query.
-    content : bytes
-        The body.
+    `what` is the path without the slash. A POST also has the query (`how`) and the body (`content`).
     """
 
     what: str
@@ -40,19 +33,10 @@ class Told(NamedTuple):
 
 
 class Loopback:
-    """A server on 127.0.0.1, on a port of the system's choice.
+    """A server on 127.0.0.1, on a port chosen by the system.
 
-    Parameters
-    ----------
-    files : mapping of str to Path or bytes
-        Path without the slash → what lies there; nothing else is handed out.
-
-    Attributes
-    ----------
-    inputs : queue.SimpleQueue of bytes
-        Each GET of `input` waits for one of these.
-    told : queue.SimpleQueue of Told
-        What the page asked for or told, in order.
+    `files` maps paths without the slash to content; nothing else is served. Each GET of `input` waits for an element of
+    `inputs`; `told` receives the requests in order.
     """
 
     def __init__(self, files: Mapping[str, Path | bytes]) -> None:
@@ -62,20 +46,14 @@ class Loopback:
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[str]:
-        """Serve until the context ends.
-
-        Yields
-        ------
-        address : str
-            Such as `http://127.0.0.1:12345/`.
-        """
+        """Serve until the context ends; yields the address, such as `http://127.0.0.1:12345/`."""
         with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self)) as server:
             thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
             thread.start()
             try:
                 yield f"http://127.0.0.1:{server.server_port}/"
             finally:
-                self.inputs.put(b"")  # nobody waits any more
+                self.inputs.put(b"")  # releases a waiting request
                 server.shutdown()
                 thread.join()
 
@@ -85,8 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, loopback: Loopback, *arguments: object) -> None:
         self.loopback = loopback
-        with contextlib.suppress(ConnectionError):  # the browser was ended
-            super().__init__(*arguments)  # type: ignore[arg-type] # what the server gives
+        with contextlib.suppress(ConnectionError):  # the browser was killed
+            super().__init__(*arguments)  # type: ignore[arg-type] # arguments of the server
 
     def do_GET(self) -> None:
         what = self.path[1:]
@@ -111,4 +89,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing; what matters is told."""
+        """Suppress the log."""

@@ -10,37 +10,13 @@ _TICKS_HZ = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
 def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
-    """Give the marks of a mel image's frequency axis.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        Parameters of the image.
-
-    Returns
-    -------
-    marks : list of (str, float)
-        In kHz, and their heights in the image, 0 to 1.
-    """
+    """Return the tick labels in kHz and their heights in the image, 0 to 1."""
     heights = ((hz, height_of(hz, spec)) for hz in _TICKS_HZ)
     return [(f"{hz / 1_000:g}", height) for hz, height in heights if 0.04 <= height <= 1]
 
 
 def height_of(hz: float, spec: MelSpec) -> float:
-    """Find how high in the mel image a frequency stands.
-
-    Parameters
-    ----------
-    hz : float
-        The frequency, in Hz.
-    spec : MelSpec
-        Parameters of the image.
-
-    Returns
-    -------
-    float
-        0 at the lower edge of the image, 1 at the upper; outside where the image does not reach.
-    """
+    """Return the height of a frequency in the mel image: 0 at the lower edge, 1 at the upper; it may lie outside."""
     low, high = _mel(spec.mel_min_hz), _mel(spec.mel_max_hz)
     band = (_mel(hz) - low) / (high - low) * (spec.mel_bands + 1) - 1
     return (band + 0.5) / spec.mel_bands

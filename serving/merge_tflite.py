@@ -1,7 +1,7 @@
-"""Two TFLite files become one: what the first gives is what the second takes.
+"""Merge two TFLite files into one: the output of the first is the input of the second.
 
-So sound → genre is one file whose front-end stays in float32 while its classifier stays as it was quantized: nothing is
-converted anew, and every number inside is that of the pair.
+The merged waveform → probabilities model keeps a float32 front-end and the quantized classifier: nothing is converted
+again, and all weights are unchanged.
 """
 
 from __future__ import annotations
@@ -17,33 +17,19 @@ _RUNTIME = b"min_runtime_version"
 
 
 def join(first: bytes, second: bytes) -> bytes:
-    """Join two models that have one signature, one input and one output each.
+    """Merge two models with one signature, one input and one output each.
 
-    Parameters
-    ----------
-    first : bytes
-        A .tflite, for example waveform → image.
-    second : bytes
-        A .tflite that takes what the first gives, for example image → probabilities.
-
-    Returns
-    -------
-    joined : bytes
-        A .tflite with the first's signature and input and the second's output.
-
-    Raises
-    ------
-    ValueError
-        If the first's output is not the second's input in type and shape, or a model has several graphs.
+    The result has the signature and input of the first and the output of the second. Raises `ValueError` if shape or
+    dtype of the first's output and the second's input differ, or a model has several graphs.
     """
     model, tail = unpack(first), unpack(second)
     _require_fit(model, tail)
     graph, rest = model.subgraphs[0], tail.subgraphs[0]
-    places = {-1: -1, rest.inputs[0]: graph.outputs[0]}  # -1: an input left out
+    places = {-1: -1, rest.inputs[0]: graph.outputs[0]}  # -1: an omitted input
     for index, tensor in enumerate(rest.tensors):
         if index not in places:
             places[index] = len(graph.tensors)
-            tensor.buffer += len(model.buffers) if tensor.buffer else 0  # buffer 0 stands for none
+            tensor.buffer += len(model.buffers) if tensor.buffer else 0  # buffer 0 means no data
             graph.tensors.append(tensor)
     for operator in rest.operators:
         operator.opcodeIndex += len(model.operatorCodes)
@@ -82,7 +68,7 @@ def _require_fit(model: Any, tail: Any) -> None:
 
 
 def _runtime(model: Any) -> bytes:
-    """Give the oldest runtime that a model names for itself, as it is written in it."""
+    """Return the newest minimum runtime version in the model's metadata, as the raw bytes."""
     named = [bytes(model.buffers[one.buffer].data) for one in model.metadata or () if one.name == _RUNTIME]
     return max(named, key=_numbers, default=b"")
 

@@ -1,7 +1,7 @@
-"""Labels and parameters inside a .tflite: a zip archive after the model, as TFLite's metadata has its associated files.
+"""Labels and parameters embedded in a .tflite file, as a zip archive after the model.
 
-The model's own bytes stay in front and as they were, so every runtime loads the file, also mapped into memory, and any
-zip tool lists what is embedded.
+TFLite's metadata stores its associated files in the same way. The model's bytes at the beginning are unchanged, so
+every runtime can load the file, also mapped into memory, and any zip tool can list the embedded files.
 """
 
 from __future__ import annotations
@@ -14,24 +14,9 @@ _SAME_IN_EVERY_RUN = (1980, 1, 1, 0, 0, 0)
 
 
 def embed(model: bytes, files: Mapping[str, str]) -> bytes:
-    """Append files to a model.
+    """Append text files, by name, to a .tflite model, uncompressed.
 
-    Parameters
-    ----------
-    model : bytes
-        A .tflite.
-    files : mapping of str to str
-        Name → text.
-
-    Returns
-    -------
-    model : bytes
-        The .tflite that is a zip archive as well; the texts are stored uncompressed.
-
-    Raises
-    ------
-    ValueError
-        If the model holds an archive already.
+    Raises `ValueError` if the model already contains an archive.
     """
     file = io.BytesIO(model)
     if zipfile.is_zipfile(file):

@@ -1,8 +1,8 @@
-"""Would TensorFlow Serving serve this model? Loads and queries it as that server does, where the server is not.
+"""Check whether TensorFlow Serving can serve a model, by loading and querying it in the same way without that server.
 
-The graph is loaded for a session; requests and answers are the server's messages; names, types and shapes are those of
-the signatures. What the warm-up requests ask is asked in a process of its own, which has TensorFlow's operations and no
-others, as the server has.
+The graph is loaded into a session; requests and responses are the server's messages, and names, dtypes and shapes are
+checked against the signatures. The warm-up requests are replayed in a child process that, like the server, has only
+TensorFlow's own operations.
 """
 
 from __future__ import annotations
@@ -19,28 +19,20 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-"""Where TensorFlow Serving looks for warm-up requests in a SavedModel."""
+"""Path of the warm-up requests in a SavedModel, as TensorFlow Serving expects it."""
 
 TOLERANCE = 0.01
-"""How far a probability may be from the expected one."""
+"""Largest accepted difference of a probability from the expected one."""
 
 
 class ServingError(RuntimeError):
-    """TensorFlow Serving could not load the model; the message holds the end of what was said."""
+    """TensorFlow Serving could not load the model; the message contains the end of the output."""
 
 
 class ModelServer:
-    """A SavedModel behind TensorFlow Serving's Predict.
+    """The Predict API of TensorFlow Serving for a SavedModel.
 
-    Parameters
-    ----------
-    saved_model : str
-        Its folder.
-
-    Attributes
-    ----------
-    doors : list of str
-        Signatures that answer Predict, in alphabetical order.
+    `doors` lists the signatures that support Predict, in alphabetical order.
     """
 
     def __init__(self, saved_model: str) -> None:
@@ -51,22 +43,9 @@ class ModelServer:
         self.doors = sorted(self._signatures)
 
     def predict(self, request: PredictRequest) -> PredictResponse:
-        """Answer a request.
+        """Run the requested signature, `serving_default` by default, with all its inputs and outputs.
 
-        Parameters
-        ----------
-        request : PredictRequest
-            All inputs of the signature that it names; without a name, of `serving_default`.
-
-        Returns
-        -------
-        response : PredictResponse
-            All outputs of the signature.
-
-        Raises
-        ------
-        ValueError
-            If there is no such signature, or an input's name, type or shape is not the signature's.
+        Raises `ValueError` if the signature does not exist, or an input's name, dtype or shape does not match.
         """
         name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
         if name not in self._signatures:
@@ -88,22 +67,10 @@ class ModelServer:
 
 
 def replay(saved_model: str) -> dict[str, list[str]]:
-    """Load a SavedModel in a process of its own and ask each door what its warm-up request asks.
+    """Load a SavedModel in a child process and replay its warm-up requests.
 
-    Parameters
-    ----------
-    saved_model : str
-        Its folder, with `WARMUP_FILE`.
-
-    Returns
-    -------
-    failures : dict of str to list of str
-        Door → what is wrong with it, in words; empty where all is well.
-
-    Raises
-    ------
-    ServingError
-        If the model cannot be loaded, or the process dies.
+    Returns the failures of each signature, an empty list if there are none. Raises `ServingError` if the model cannot
+    be loaded or the process crashes.
     """
     command = [sys.executable, "-m", "tumbao.serving.model_server", saved_model]
     child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
@@ -115,7 +82,7 @@ def replay(saved_model: str) -> dict[str, list[str]]:
 
 
 def _failures(saved_model: str) -> dict[str, list[str]]:
-    """Ask in this process; what `replay` starts."""
+    """Replay in this process; `replay` runs this."""
     server = ModelServer(saved_model)
     failures: dict[str, list[str]] = {}
     for log in _requests(f"{saved_model}/{WARMUP_FILE}"):

@@ -1,13 +1,15 @@
-"""Does a fragment look like the training songs at all? A coarse check of its mel image, before its genre is believed.
+"""Out-of-distribution check: compare the mel image of a fragment with those of the training songs.
 
-A softmax is sure of white noise too, so that its confidence keeps little out that is no music. What the front-end draws
-of noise, tones and clicks differs from songs more plainly: in five traits of the image's brightness (the mean of red,
-green and blue, 0 to 255), of which training songs fill a range. Beyond it, a fragment is unfamiliar.
+A softmax is confident of white noise too, so its confidence rejects little of what is not music. Mel images of noise,
+tones and clicks differ from those of songs more clearly, in five statistics of the image's brightness (the mean of red,
+green and blue, 0 to 255). The training songs span a range of each; a fragment outside of a range is out of
+distribution.
 
-Only columns in which there is sound are judged. A recording of ten seconds is compared with ten seconds of the training
-songs, whatever it is padded with: the range of a trait is found for several lengths.
+Only columns with sound are measured. A recording of ten seconds is compared with ten seconds of the training songs,
+whatever its padding: the range of each statistic is found for several lengths.
 
-It is no detector of music: what fills the same range, as other music or a voice over a band may, passes.
+This is not a music detector: audio whose statistics lie in the same ranges passes, for example other music or a voice
+over a band.
 """
 
 from __future__ import annotations
@@ -21,35 +23,37 @@ import numpy as np
 from tumbao.serving.resample_reference import familiar, sounded_columns, traits_of
 
 TRAITS = ("brightness", "spread of bands", "spread in time", "step in time", "step between bands")
-"""What is measured of an image: the mean; the standard deviation of the rows' means; the mean of the rows' standard
-deviations; the mean difference of neighbouring columns; the mean difference of neighbouring rows."""
+"""Statistics of an image: the mean; the standard deviation of the row means; the mean of the rows' standard
+deviations; the mean difference of neighbouring columns; the mean difference of neighbouring rows.
+"""
 
 MARGIN = 0.5
-"""By how much of its width the range of the training songs is widened on each side."""
+"""The range of the training songs is widened on each side by this share of its width."""
 
 SOUNDED_LEVEL = 64
-"""A column with a band above this level, of 255, holds sound: 60 dB under the loudest, in an image of 80 dB."""
+"""A column with a band above this level (of 255) has sound: 60 dB below the maximum, in an image of 80 dB."""
 
 LENGTHS = (0.1, 0.15, 0.225, 0.34, 0.5, 0.75, 0.9)
-"""Lengths for which ranges are found, as shares of a fragment: from the shortest song that is accepted to a whole
-fragment, of which a tenth may be silent."""
+"""Lengths for which ranges are found, as shares of a fragment: from the shortest accepted song to a whole fragment,
+of which a tenth may be silent.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class TraitRange:
-    """Range of the traits of the training songs for a number of columns with sound.
+    """Ranges of the statistics of the training songs for a number of columns with sound.
 
     Parameters
     ----------
     columns : int
-        Smallest number of columns that the range is used for.
+        Smallest number of columns with sound for which the ranges are used.
     low, high : tuple of float
-        Ends of the range of each of `TRAITS`.
+        Bounds of each of `TRAITS`.
 
     Raises
     ------
     ValueError
-        If there are not as many ends as traits.
+        If the number of bounds is not that of `TRAITS`.
     """
 
     columns: int
@@ -63,24 +67,24 @@ class TraitRange:
 
 @dataclasses.dataclass(frozen=True)
 class Familiarity:
-    """The range of traits that counts as familiar.
+    """Ranges of the statistics that count as in distribution.
 
     Parameters
     ----------
     low, high : tuple of float
-        Ends of the range of each of `TRAITS` in whole fragments.
+        Bounds of each of `TRAITS` for whole fragments.
     fragments : int
-        How many training fragments it rests on.
+        Number of training fragments.
     sounded_brightness : float or None
-        A column with a pixel brighter than this holds sound. None, in models of former versions: all columns are
-        judged, and a padded fragment is not.
+        A column with a pixel brighter than this has sound. None in models of former versions: all columns are
+        measured, and padded fragments always count as in distribution.
     by_length : tuple of TraitRange
-        Ranges in ascending order of columns; the last has `low` and `high`.
+        Ranges in ascending order of columns; the last one equals `low` and `high`.
 
     Raises
     ------
     ValueError
-        If there are not as many ends as traits, or ranges by length without a brightness.
+        If the number of bounds is not that of `TRAITS`, or only one of `sounded_brightness` and `by_length` is given.
     """
 
     low: tuple[float, ...]
@@ -99,17 +103,17 @@ class Familiarity:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Familiarity:
-        """Read what `json.dumps` made of `dataclasses.asdict`.
+        """Create an instance from the JSON of `dataclasses.asdict`.
 
         Parameters
         ----------
         values : mapping of str to Any
-            From `json.loads`; keys that are not known are ignored.
+            Result of `json.loads`; unknown keys are ignored.
 
         Returns
         -------
         Familiarity
-            The same values.
+            The instance.
         """
         return cls(
             low=tuple(values["low"]),
@@ -122,19 +126,19 @@ class Familiarity:
         )
 
     def covers(self, image: np.ndarray, padded: bool = False) -> bool:
-        """Tell whether a fragment is familiar.
+        """Check whether a fragment is in distribution.
 
         Parameters
         ----------
         image : np.ndarray [shape=(height, width, 3), dtype=uint8]
-            RGB in 0..255, as the front-end draws it.
+            RGB image of the front-end, in 0..255.
         padded : bool
-            Whether silence was added to it.
+            Whether the fragment was padded with silence.
 
         Returns
         -------
         bool
-            Whether every trait lies in its range.
+            Whether every statistic lies in its range.
         """
         return familiar(image, dataclasses.asdict(self), padded)
 
@@ -142,22 +146,22 @@ class Familiarity:
 def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int = 1) -> Familiarity | None:
     """Find the ranges of the training songs, widened by `MARGIN`.
 
-    A shorter recording is imitated by the first columns of a fragment. Its own loudest band would have the highest
-    level, so the levels are raised.
+    The first columns of a fragment simulate a shorter recording. In such a recording the loudest band would have the
+    highest level, so the levels are raised accordingly.
 
     Parameters
     ----------
     fragments : iterable of np.ndarray [shape=(height, width), dtype=uint8]
-        Levels of training fragments, padded or not: indexes into the palette.
+        Levels of training fragments, padded or not, as indexes into the palette.
     colours : np.ndarray [shape=(256, 3), dtype=uint8]
         The palette.
     least : int
-        A length that fewer fragments have has no range.
+        Minimum number of fragments of a length; no range is found for a length with fewer.
 
     Returns
     -------
     Familiarity or None
-        What counts as familiar; None where too few fragments are long enough for any range.
+        The ranges; None if no length has enough fragments.
     """
     brightness = colours.astype(np.float32).mean(axis=1)
     sounded = float(
@@ -186,17 +190,17 @@ def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int
 
 
 def mostly_familiar(fragments: Sequence[bool]) -> bool:
-    """Tell whether a song is familiar.
+    """Check whether a song is in distribution.
 
     Parameters
     ----------
     fragments : sequence of bool
-        Whether each of its fragments is.
+        Whether each of its fragments is in distribution.
 
     Returns
     -------
     bool
-        Whether at least half of them are: an introduction or applause speaks against no song.
+        Whether at least half of them are; an introduction or applause alone does not put a song out of distribution.
     """
     return 2 * sum(fragments) >= len(fragments)
 

@@ -1,4 +1,4 @@
-"""What our self-contained pages share: their template's surroundings, pictures inside the page, and whole files."""
+"""Shared code of the self-contained HTML pages: templates, embedded media and atomic writes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,10 @@ from tumbao.serving.style import DARK, LIGHT
 
 
 def template(folder: Path, name: str = "template.html.j2") -> jinja2.Template:
-    """Read a page's template.
+    """Load a page's Jinja template.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where it lies. It may include ``look.css.j2``, the look of all pages.
-    name : str
-        Its file.
-
-    Returns
-    -------
-    jinja2.Template
-        Escapes what it is given, refuses what it is not given, and knows `LIGHT`, `DARK` and the filters of `words`.
+    It may include ``look.css.j2``, the style of all pages, and use `LIGHT`, `DARK` and the filters of `formatting`.
+    Values are escaped, and undefined variables are errors.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
@@ -45,31 +36,13 @@ def template(folder: Path, name: str = "template.html.j2") -> jinja2.Template:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Put a picture or a sound into an address, so that the page needs no other file.
-
-    Parameters
-    ----------
-    kind : str
-        Its media type, such as ``image/png``.
-    content : bytes
-        The picture or the sound.
-
-    Returns
-    -------
-    str
-        For the ``src`` of an image or a player.
-    """
+    """Encode a picture or sound of a media type, such as ``image/png``, as a data URI for a ``src``."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def write_page(path: Path, page: str) -> None:
-    """Write a page that is complete or not there.
+    """Write a page atomically; parent folders are created.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        Its file; folders are made.
-    page : str
-        Its HTML. What UTF-8 cannot hold, as names of files can, is written out with backslashes.
+    Text that UTF-8 cannot represent, as in some file names, is written with backslash escapes.
     """
     write_whole(path, page.encode("utf-8", errors="backslashreplace"))

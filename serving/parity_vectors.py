@@ -1,4 +1,4 @@
-"""Test vectors for ports: a synthesised sound, what becomes of it on the way to the model, and every file's answer."""
+"""Test vectors for ports: a synthesised song, its intermediate results, and the output of every TFLite file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,14 @@ SECONDS = 4
 RATE_HZ = 44_100
 
 TOLERANCES = {"waveform": 1e-5, "image_colour": 8, "image_pixels": 1e-3, "probability": 0.05}
-"""How far a port may be from the vectors: other processors round otherwise, and another level is another colour."""
+"""Accepted differences of a port from the vectors.
+
+Other processors round differently, and a level that rounds differently has another colour.
+"""
 
 
 def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
-    """Write the folder `EDGE_FOLDER`: the vectors, `reference.py` that makes them and `check.py` that compares.
-
-    Parameters
-    ----------
-    assets : Path
-        Folder with the .tflite files.
-    spec : MelSpec
-        The front-end's parameters.
-    genres : tuple of str
-        Names in the order of the outputs.
-    """
+    """Write `EDGE_FOLDER`: the vectors, `reference.py`, which computes them, and `check.py`, which compares."""
     folder = assets / EDGE_FOLDER
     folder.mkdir()
     for module, name in ((resample_reference, "reference.py"), (edge_check, "check.py")):
@@ -65,9 +58,9 @@ def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
 
 
 def _write_wav(path: Path) -> None:
-    """Write a rising tone on the left, chords and a beat on the right; what lies above 11 kHz has to vanish.
+    """Write a rising tone on the left, chords and a beat on the right; resampling has to remove what is above 11 kHz.
 
-    In the third second the channels cancel and the right one has an offset.
+    In the third second the channels cancel each other and the right one has an offset.
     """
     time = np.arange(SECONDS * RATE_HZ) / RATE_HZ
     rising = 0.5 * np.sin(2 * np.pi * (100 + 2_000 * time) * time)  # 100 Hz to 16.1 kHz

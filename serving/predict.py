@@ -1,4 +1,4 @@
-"""From a file to a song's genre with the pushed TFLite files: the edge runtime, no TensorFlow."""
+"""Classification of audio files with the TFLite files of a pushed model; runs on LiteRT, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _Tensor = tuple[str, tuple[int, ...]]  # type, shape
 
 @dataclasses.dataclass(frozen=True)
 class FragmentPrediction:
-    """What the model says of one fragment.
+    """The prediction for one fragment.
 
     Parameters
     ----------
     start_seconds : float
-        Where the fragment begins in the song, in seconds.
+        Start of the fragment in the song, in seconds.
     end_seconds : float
-        Where it ends, in seconds; padding is not counted.
+        End of the fragment, in seconds, without padding.
     probabilities : tuple of float
-        Probability of each genre, in [0, 1], after the model's temperature.
+        Probability of each genre, in [0, 1], after temperature scaling.
     familiar : bool
-        Whether it looks like the training songs; true where the model cannot tell.
+        Whether its mel image is in distribution; true if the model has no ranges to compare it with.
     """
 
     start_seconds: float
@@ -47,38 +47,40 @@ class FragmentPrediction:
 
     @property
     def genre(self) -> int:
-        """Index of the most probable genre, the first of several."""
+        """Index of the most probable genre; of equally probable ones, the first."""
         return self.probabilities.index(max(self.probabilities))
 
 
 @dataclasses.dataclass(frozen=True)
 class SongPrediction:
-    """What the model says of one song.
+    """The prediction for one song.
 
     Parameters
     ----------
     path : Place
-        The file.
+        The audio file.
     answer : SongAnswer
-        The whole song's genre, and whether the model is confident of it; it is not where most fragments are unfamiliar.
+        The song's genre and whether the answer is confident. It is never confident if more than half of the fragments
+        are out of distribution.
     sections : tuple of Section
-        The parts of the song by genre; one, unless it is a medley.
+        Parts of the song with one genre each; a single one unless the song is a medley.
     fragments : tuple of FragmentPrediction
-        The fragments in their order, without those that are silent.
+        The fragments in temporal order, without silent ones.
     duration_seconds : float
-        Length of what was decoded, in seconds; it includes the tail, which has no part in the answer.
+        Length of the decoded audio, in seconds, including the tail, which is too short for a fragment and is not
+        classified.
     declared_seconds : float or None
-        Length that the file declares, in seconds.
+        Length declared in the file, in seconds.
     truncated : bool
-        The file breaks off; the answer rests on what could be decoded.
+        Whether the file is truncated; the answer then covers only the decoded part.
     padded : bool
-        The song was shorter than a fragment and silence was added.
+        Whether the song was shorter than a fragment and was padded with silence.
     silent : int
-        How many fragments have no part in the answer since nothing is heard in them.
+        Number of silent fragments, which are not classified.
     audio_track : int
-        Which of the file's audio tracks was decoded, from 1: the one that players play.
+        Number of the decoded audio track, from 1: the one that players choose.
     audio_tracks : int
-        How many audio tracks the file has.
+        Number of audio tracks in the file.
     """
 
     path: Place
@@ -94,12 +96,12 @@ class SongPrediction:
     audio_tracks: int = 1
 
     def by_second(self) -> np.ndarray:
-        """Tell the probability of each genre in each second.
+        """Compute the probability of each genre in each second.
 
         Returns
         -------
         np.ndarray [shape=(s, g), dtype=float64]
-            Row i belongs to the second from i to i + 1; NaN where no fragment has a part in the answer.
+            Row i covers the time from i to i + 1 seconds; NaN where no classified fragment covers it.
         """
         return by_second(
             [fragment.start_seconds for fragment in self.fragments],
@@ -114,20 +116,21 @@ def find_assets(model_dir: str | Place, whole: bool = False) -> Path:
     Parameters
     ----------
     model_dir : str or Place
-        A push folder whose children are versions named by integers (the highest whole one is taken: TFX's Pusher
-        writes `saved_model.pb` last), one version, or its `assets.extra`. A model in a bucket is fetched once.
+        A push folder, one version folder, or its `assets.extra`. In a push folder, versions are subfolders named by
+        integers; the highest complete one is used (TFX's Pusher writes `saved_model.pb` last). A model in a bucket is
+        downloaded once and cached.
     whole : bool
-        From a bucket also fetch the SavedModel around it.
+        Also download the SavedModel if the model is in a bucket.
 
     Returns
     -------
     Path
-        The folder that holds model.json.
+        The folder that contains model.json.
 
     Raises
     ------
     ValueError
-        If no model lies there.
+        If there is no model at this path.
     OSError
         If a bucket cannot be read.
     """
@@ -152,30 +155,30 @@ def _candidates(folder: Place) -> Iterator[Place]:
 
 
 class Classifier:
-    """A pushed model that answers for audio files.
+    """A pushed model that classifies audio files.
 
     Parameters
     ----------
     model_dir : str or Place
-        Where the model lies; see `find_assets`.
+        Location of the model; see `find_assets`.
     precision : str
-        Which classifier: "int8", "dynamic" or "float16"; empty for the preferred one of those that there are.
+        Precision of the classifier: "int8", "dynamic" or "float16"; empty for the preferred one among those available.
     threads : int or None
-        Threads of the interpreter; None for one per CPU that this process may use.
+        Number of interpreter threads; None for one per CPU available to this process.
 
     Attributes
     ----------
     info : ModelInfo
-        What the model says about itself.
+        The content of model.json.
 
     Raises
     ------
     ValueError
-        If there is no model, or its files are not what model.json says.
+        If there is no model, or its files do not match model.json.
 
     Notes
     -----
-    Several threads may share an instance: their fragments take turns.
+    An instance may be shared by several threads; a lock serializes inference on their fragments.
     """
 
     def __init__(self, model_dir: str | Place, precision: str = "", threads: int | None = None) -> None:
@@ -215,12 +218,12 @@ class Classifier:
         Returns
         -------
         np.ndarray [shape=(g,), dtype=float32]
-            Probability of each genre, in [0, 1], in the order of `info.genres`, before any temperature.
+            Probability of each genre, in [0, 1], in the order of `info.genres`, before temperature scaling.
         """
         return self._genres(self._image(fragment))
 
     def classify(self, path: str | Path) -> SongPrediction:
-        """Answer for one song.
+        """Classify one song.
 
         Parameters
         ----------
@@ -230,34 +233,34 @@ class Classifier:
         Returns
         -------
         SongPrediction
-            The song's genre and its fragments'.
+            The predictions for the song and its fragments.
 
         Raises
         ------
         AudioError
-            If the file gives no song.
+            If the file cannot be read as a song.
         """
         return self.answer(path, read(path, self.info.mel))
 
     def answer(self, path: str | Place, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
-        """Answer for one song that is decoded elsewhere.
+        """Classify one song from decoded fragments.
 
         Parameters
         ----------
         path : str or Place
-            Where the song comes from.
+            The audio file, which is not read.
         items : iterable of Fragment and SongSummary
-            The song, as `fragments.read` gives it.
+            The song, as `fragments.read` yields it.
 
         Returns
         -------
         SongPrediction
-            The song's genre and its fragments'.
+            The predictions for the song and its fragments.
 
         Raises
         ------
         AudioError
-            If the items end with one.
+            If the iterable raises it.
         """
         mel, calibration, familiarity = self.info.mel, self.info.calibration, self.info.familiarity
         heard: list[FragmentPrediction] = []
@@ -303,7 +306,7 @@ class Classifier:
 
 
 def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected: dict[str, _Tensor]) -> SignatureRunner:
-    """Load one TFLite file and check the names, types and shapes of what goes in and comes out."""
+    """Load one TFLite file and check names, dtypes and shapes of its inputs and outputs."""
     path = assets / file.name
     size = path.stat().st_size if path.is_file() else 0
     if size != file.bytes:

@@ -1,26 +1,27 @@
-"""Sound as the model wants it, exactly: the reference for whoever writes it in another language.
+"""Reference implementation of the audio preprocessing, for ports to other languages.
 
-A copy stands in every push under `edge/`; it needs Python and NumPy and nothing else. From a file's samples to what
-goes into the model:
+Every pushed model contains a copy under `edge/`, which requires only Python and NumPy. From a file's samples to the
+input of the model:
 
-1. **Mix**: at the file's own rate, each sample is the weighted mean of all channels, see `WEIGHTS`; of mono and stereo
-   it is the mean. For each whole second of the file (what is left over goes with the last one, and a shorter song is
-   one) two things are decided from C, the covariance of the channels in that second. With weights w that sum to 1:
-   if w·C·w < `MIN_POWER` · sum(w_i² C_ii), channels cancel; then in their order, from the second on, each whose
-   covariance with the mix of those before it is negative gets the weight -w_i. And if the square of the mix's mean is
-   more than `MAX_OFFSET_POWER` of its variance, that mean is subtracted. Where a second is mixed otherwise than the one
-   before it, its first rate // `FADES_A_SECOND` samples fade linearly from the former mix to its own.
-2. **Resample**, if the rate is another one. With r = rate_out / rate_in and s = min(1, r), sample m of the result is
-   the sum over n of x[n] · h(m / r - n), where outside the song x is 0 and
-   h(t) = s·c · sinc(s·c·t) · I0(β·sqrt(1 - (s·t / L)²)) / I0(β) where s·t is between -L and L, else 0,
+1. **Mix**: at the file's own rate, each sample is the weighted mean of all channels, see `WEIGHTS`; for mono and stereo
+   it is the plain mean. For each whole second of the file (a remainder belongs to the last second, and a shorter song
+   is one second), two decisions depend on C, the covariance of the channels in that second. Let the weights w sum to 1.
+   First, channels cancel each other if w·C·w < `MIN_POWER` · sum(w_i² C_ii); only in that case, in order from the
+   second channel on, each channel whose covariance with the mix of the channels before it is negative gets the weight
+   -w_i. Second, if the square of the mix's mean is more than `MAX_OFFSET_POWER` of its variance, the mean is
+   subtracted. If a second is mixed differently from the previous one, its first rate // `FADES_A_SECOND` samples fade
+   linearly from the previous mix to its own.
+2. **Resample**, if the rates differ. With r = rate_out / rate_in and s = min(1, r), sample m of the result is
+   the sum over n of x[n] · h(m / r - n), where x is 0 outside the song and
+   h(t) = s·c · sinc(s·c·t) · I0(β·sqrt(1 - (s·t / L)²)) / I0(β) for s·t between -L and L, else 0,
    with sinc(t) = sin(πt) / (πt), c = `CUTOFF`, L = `REACH` and β = `BETA`. The result has round(r · n) samples.
-   At 11025, 22050 and 44100 Hz these are the samples of soxr's quality HQ, with which the training songs were
-   resampled; at other rates soxr's filter differs a little in the highest 5 % of the band.
-3. **Cut** into consecutive fragments. What is left over at the end is not used; a song shorter than one fragment is
-   filled up with zeros. A fragment that goes beyond ±1 is divided by its largest magnitude. A fragment with no sample
-   beyond ±`SILENCE` says nothing about a genre: leave it out.
+   At 11025, 22050 and 44100 Hz the result equals that of soxr's quality HQ, with which the training songs were
+   resampled; at other rates soxr's filter differs slightly in the highest 5 % of the band.
+3. **Cut** into consecutive fragments. The remainder at the end is not used; a song shorter than one fragment is padded
+   with zeros. A fragment that exceeds ±1 is divided by its largest magnitude. A fragment with no sample beyond
+   ±`SILENCE` contains no information about the genre: leave it out.
 
-`familiar` tells from the image that the model makes of a fragment whether it is like those of the training songs.
+`familiar` checks whether the mel image of a fragment is like those of the training songs.
 
     python reference.py input.wav waveform.f32    # the first fragment: float32, little-endian
 """
@@ -38,16 +39,16 @@ from typing import Any
 import numpy as np
 
 SILENCE = 1e-4
-"""A fragment that is nowhere louder than this is silent."""
+"""A fragment is silent if no sample exceeds this magnitude."""
 
 MIN_POWER = 0.5
-"""Power of a mix below which channels cancel, as a share of what uncorrelated channels would give it."""
+"""Power of a mix below which channels cancel, as a share of the power that uncorrelated channels would have."""
 
 MAX_OFFSET_POWER = 0.5
-"""Largest power of a constant offset, as a share of the mix's."""
+"""Largest power of a constant offset, as a share of the mix's variance."""
 
 FADES_A_SECOND = 20
-"""A fade lasts 50 ms."""
+"""Number of fades that fit into one second; a fade lasts 50 ms."""
 
 _CENTRE, _SURROUND = 2**0.5, 0.5**0.5
 WEIGHTS = {
@@ -58,24 +59,25 @@ WEIGHTS = {
     7: (1, 1, _CENTRE, 0, 1, _SURROUND, _SURROUND),
     8: (1, 1, _CENTRE, 0, _SURROUND, _SURROUND, _SURROUND, _SURROUND),
 }
-"""By number of channels in the order of WAVE, before they are divided by their sum; of other numbers all are equal.
+"""Weights by number of channels, in the channel order of WAVE, before division by their sum.
 
-From six on the fourth is the one for low frequencies. Where a file names other loudspeakers, take theirs: 1 for front
-left and right and for a rear centre, sqrt(2) for the centre, sqrt(1/2) for the surrounds, 0 for low frequencies.
+For other numbers of channels all weights are equal. From six channels on, the fourth is the low-frequency channel. If a
+file declares other loudspeakers, use their weights: 1 for front left and right and for a rear centre, sqrt(2) for the
+centre, sqrt(1/2) for the surrounds, 0 for low frequencies.
 """
 
 CUTOFF = 0.956872
-"""Where the filter halves, as a share of half the lower rate."""
+"""Frequency at which the filter's gain is one half, as a share of half the lower rate."""
 
 REACH = 97.25
-"""To how many samples of the lower rate the filter reaches, on either side."""
+"""Half the length of the filter, in samples of the lower rate."""
 
 BETA = 13.04
-"""Shape of the filter's Kaiser window."""
+"""Shape parameter of the filter's Kaiser window."""
 
 
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a wav file of 16-bit samples.
+    """Read a WAV file with 16-bit samples.
 
     Parameters
     ----------
@@ -85,14 +87,14 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     Returns
     -------
     channels : np.ndarray [shape=(n, channels), dtype=float32]
-        Samples in [-1, 1): integers divided by 32768.
+        Samples in [-1, 1): the integers divided by 32768.
     rate_hz : int
         Sampling rate, in Hz.
 
     Raises
     ------
     ValueError
-        If the samples have another width.
+        If the samples are not 16-bit.
     """
     with wave.open(str(path), "rb") as file:
         if file.getsampwidth() != 2:
@@ -102,7 +104,7 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def mix(channels: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mix.
+    """Mix the channels to mono.
 
     Parameters
     ----------
@@ -149,7 +151,7 @@ def _gains(second: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarray:
-    """Resample.
+    """Resample to another rate.
 
     Parameters
     ----------
@@ -158,12 +160,12 @@ def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarr
     rate_in_hz : int
         Their rate, in Hz.
     rate_out_hz : int
-        The rate wanted, in Hz.
+        The target rate, in Hz.
 
     Returns
     -------
     np.ndarray [shape=(m,), dtype=float32]
-        Samples at the rate wanted, m = round(n · rate_out_hz / rate_in_hz).
+        Samples at the target rate, m = round(n · rate_out_hz / rate_in_hz).
     """
     if rate_in_hz == rate_out_hz:
         return samples
@@ -174,7 +176,7 @@ def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarr
     padded = np.concatenate([np.zeros(reach), samples, np.zeros(reach + down)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)  # row n is centred on samples[n]
     resampled = np.zeros((2 * len(samples) * up + down) // (2 * down), np.float32)
-    for phase in range(min(up, len(resampled))):  # every up-th sample of the result lies equally between its neighbours
+    for phase in range(min(up, len(resampled))):  # samples of the result that are `up` apart share one filter phase
         first, remainder = divmod(phase * down, up)
         time = scale * (remainder / up - np.arange(-reach, reach + 1))
         window = np.i0(BETA * np.sqrt(np.maximum(0, 1 - (time / REACH) ** 2))) / np.i0(BETA)
@@ -194,14 +196,14 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
     rate_hz : int
         Their rate, in Hz.
     rate_out_hz : int
-        The model's rate, in Hz: 22050, see `mel` in model.json.
+        The model's rate, in Hz: 22050; see `mel` in model.json.
     fragment_samples : int
         Length of the model's input: 661500.
 
     Yields
     ------
     fragment : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        What goes into the model as `waveform`; silent ones are left out.
+        Input `waveform` of the model; silent fragments are left out.
     """
     samples = resample(mix(channels, rate_hz), rate_hz, rate_out_hz)
     missing = max(0, fragment_samples - len(samples))
@@ -214,19 +216,19 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
 
 
 def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
-    """Find the columns of a mel image in which there is sound.
+    """Find the columns of a mel image that have sound.
 
     Parameters
     ----------
     brightness : np.ndarray [shape=(height, width)]
         Mean of red, green and blue of each pixel.
     least : float
-        A column with a brighter pixel holds sound: `sounded_brightness` in model.json.
+        A column with a brighter pixel has sound; `sounded_brightness` in model.json.
 
     Returns
     -------
     np.ndarray [shape=(width,), dtype=bool]
-        True for these, without those beside silence, which show where a sound was cut.
+        True for columns with sound, except those next to silence, where a sound may be cut off.
     """
     loud = brightness.max(axis=0) > least
     inner = loud & np.append(loud[1:], True) & np.append(True, loud[:-1])
@@ -234,20 +236,20 @@ def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
 
 
 def traits_of(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """Measure a mel image.
+    """Compute the statistics of a mel image.
 
     Parameters
     ----------
     brightness : np.ndarray [shape=(height, width)]
         Mean of red, green and blue of each pixel.
     columns : np.ndarray [shape=(width,), dtype=bool] or None
-        Which columns are measured; None for all.
+        Columns to measure; None for all.
 
     Returns
     -------
     np.ndarray [shape=(5,)]
-        Mean; standard deviation of the rows' means; mean of the rows' standard deviations; mean difference of
-        neighbouring columns, and of neighbouring rows.
+        Mean; standard deviation of the row means; mean of the rows' standard deviations; mean difference of
+        neighbouring columns; mean difference of neighbouring rows.
     """
     if columns is None or not columns.any():
         columns = np.ones(brightness.shape[1], bool)
@@ -265,25 +267,25 @@ def traits_of(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.n
 
 
 def familiar(image: np.ndarray, known: Mapping[str, Any], padded: bool) -> bool:
-    """Tell whether a mel image is like those of the training songs.
+    """Check whether a mel image is like those of the training songs.
 
     Parameters
     ----------
     image : np.ndarray [shape=(height, width, 3), dtype=uint8]
-        What frontend.tflite makes of a fragment.
+        Output of frontend.tflite for a fragment.
     known : mapping of str to Any
-        The value of `familiarity` in model.json, if it has one.
+        Value of `familiarity` in model.json; skip the check if it is null or missing.
     padded : bool
-        Whether the fragment was filled up with zeros.
+        Whether the fragment was padded with zeros.
 
     Returns
     -------
     bool
-        If more than half of a song's fragments are not, the answer is none of the genres.
+        Whether it is. If more than half of a song's fragments are not, the song's answer is "none of the genres".
     """
     brightness = image.astype(np.float32).mean(axis=2)
     least = known.get("sounded_brightness")
-    if least is None:  # a model of a former version
+    if least is None:  # a model of an earlier version
         columns, ends = None, known
     else:
         columns = sounded_columns(brightness, least)

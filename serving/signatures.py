@@ -1,6 +1,7 @@
-"""The doors to one model: records, mel images, sound.
+"""Signatures of the SavedModel: records, mel images and waveforms.
 
-Every door gives `probabilities` (float32 [n, genres]) and `genres` (string [n, genres], the names in the same order).
+Every signature returns `probabilities` (float32 [n, genres]) and `genres` (string [n, genres], the genre names in the
+same order).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
 
 EXAMPLES = "serving_default"
-"""Serialized tf.Examples with the feature `image`; what the Evaluator calls."""
+"""Serialized tf.Examples with the feature `image`; the Evaluator calls this signature."""
 
 IMAGE = "image"
 """Mel images, uint8 RGB."""
 
 WAVEFORM = "waveform"
-"""Fragments of sound, float32 mono."""
+"""Fragments of audio, float32 mono."""
 
 PROBABILITIES = "probabilities"
 GENRES = "genres"
@@ -31,8 +32,8 @@ GENRES = "genres"
 class Servable(tf.Module):
     """A Keras model with its signatures.
 
-    The model itself is kept away from TensorFlow's tracking and its variables are listed instead: a SavedModel that
-    tracks a Keras 3 model makes the TFLite converter abort the process.
+    The model is excluded from TensorFlow's tracking and its variables are tracked instead: a SavedModel that tracks a
+    Keras 3 model makes the TFLite converter abort the process.
 
     Parameters
     ----------
@@ -59,12 +60,12 @@ class Servable(tf.Module):
         return {PROBABILITIES: probabilities, GENRES: names}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Trace the doors.
+        """Trace the signatures.
 
         Returns
         -------
         signatures : dict of str to concrete function
-            Under `EXAMPLES`, `IMAGE` and `WAVEFORM`.
+            Concrete functions under `EXAMPLES`, `IMAGE` and `WAVEFORM`.
         """
         spec = self._spec
         examples = tf.TensorSpec([None], tf.string, name="examples")
@@ -88,14 +89,14 @@ class Servable(tf.Module):
 
 
 def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) -> None:
-    """Save a model for serving, and the table of its layers beside it in `assets.extra`.
+    """Save a model for serving, with its architecture in `assets.extra`.
 
     Parameters
     ----------
     model : keras.Model
         Images [n, height, width, 3] in 0..255 → probabilities [n, genres].
     folder : str
-        Where the SavedModel is written.
+        Output folder of the SavedModel.
     genres : sequence of str
         Names in the order of the outputs.
     spec : MelSpec

@@ -1,18 +1,19 @@
-"""From the probabilities of a song's fragments to one answer for the song.
+"""Aggregation of fragment probabilities into one answer per song.
 
-Conventions: a song is an array [k, g]: k >= 1 fragments in their order, g >= 2 genres in the order of the model's
-outputs. Each row holds probabilities: values in [0, 1] whose sum is 1, up to the rounding of a quantized model
+Conventions: a song is an array [k, g] of k >= 1 fragments in temporal order and g >= 2 genres in the order of the
+model's outputs. Each row holds probabilities: values in [0, 1] that sum to 1, up to the rounding of a quantized model
 (`ROW_SUM_TOLERANCE`).
 
-There are three rules, `RULES`. "sum" and "votes" are the paper's two proposals:
+There are three rules, `RULES`. "sum" and "votes" are the two proposals of the paper:
 
 - "sum": the genre with the largest sum of probabilities. The normalised sum, which is the mean, is the song's
-  probability of each genre. This is the answer of the product.
-- "votes": each fragment votes for its most probable genre, most votes win, and a tie of votes goes to the larger sum.
-- "log-mean": the genre with the largest mean of log-probabilities, as if the fragments were independent witnesses. A
-  probability counts as `SMALLEST_PROBABILITY` at least, so that no fragment alone can rule a genre out.
+  probability of each genre. This is the rule in use.
+- "votes": each fragment votes for its most probable genre, and the genre with the most votes wins. Ties are broken by
+  the larger sum of probabilities.
+- "log-mean": the genre with the largest mean of log-probabilities, as for independent fragments. Probabilities are
+  clipped below at `SMALLEST_PROBABILITY`, so that a single fragment cannot rule a genre out.
 
-What is still equal goes to the genre that comes first in the order of outputs.
+Remaining ties go to the genre that comes first in the order of the outputs.
 
 An answer is confident if the song's probability of its genre reaches a threshold, which `serving.calibration` chooses.
 """
@@ -25,28 +26,28 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 ROW_SUM_TOLERANCE = 0.05
-"""How far the sum of one fragment's probabilities may be from 1."""
+"""Largest deviation of a fragment's sum of probabilities from 1."""
 
 SMALLEST_PROBABILITY = 1 / 512
-"""What counts as the smallest probability in logarithms: half a step of an 8-bit model's output, which says 0 below."""
+"""Lower clip of probabilities in logarithms: half a step of an 8-bit output, which is 0 below."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SongAnswer:
-    """One answer for a song.
+    """The answer for a song.
 
     Parameters
     ----------
     genre : int
-        Index of the genre with the largest sum of probabilities: the answer, or the nearest genre if not confident.
+        Index of the genre with the largest sum of probabilities. If not confident, it is only the closest genre.
     probabilities : tuple of float
-        Probability of each genre, in [0, 1], sum 1.
+        Probability of each genre, in [0, 1], summing to 1.
     majority : int
         Index of the genre with the most votes.
     votes : tuple of int
-        Fragments that vote for each genre; their sum is the number of fragments.
+        Number of fragments that vote for each genre.
     confident : bool
-        Whether the probability of the genre reaches the threshold; if not, the answer is none of the genres.
+        Whether the probability of the genre reaches the threshold; if not, the answer is "none of the genres".
     """
 
     genre: int
@@ -57,7 +58,7 @@ class SongAnswer:
 
 
 def validate(probabilities: np.ndarray) -> None:
-    """Check that an array is a song as the conventions say.
+    """Check that an array follows the conventions for a song.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def validate(probabilities: np.ndarray) -> None:
     Raises
     ------
     ValueError
-        If the shape, a value or the sum of a row is not as agreed.
+        If the shape, a value or the sum of a row is invalid.
     """
     if probabilities.ndim != 2 or probabilities.shape[0] < 1 or probabilities.shape[1] < 2:
         raise ValueError(
@@ -84,12 +85,12 @@ def validate(probabilities: np.ndarray) -> None:
 
 
 def by_sum(probabilities: np.ndarray) -> int:
-    """Answer by the sum of probabilities.
+    """Choose the genre with the largest sum of probabilities.
 
     Parameters
     ----------
     probabilities : np.ndarray [shape=(k, g)]
-        A song that `validate` lets pass.
+        A song that passes `validate`.
 
     Returns
     -------
@@ -100,12 +101,12 @@ def by_sum(probabilities: np.ndarray) -> int:
 
 
 def by_votes(probabilities: np.ndarray) -> int:
-    """Answer by the majority of fragments; a tie of votes goes to the larger sum of probabilities.
+    """Choose the genre with the most votes; ties are broken by the larger sum of probabilities.
 
     Parameters
     ----------
     probabilities : np.ndarray [shape=(k, g)]
-        A song that `validate` lets pass.
+        A song that passes `validate`.
 
     Returns
     -------
@@ -122,12 +123,12 @@ def by_votes(probabilities: np.ndarray) -> int:
 
 
 def by_log_mean(probabilities: np.ndarray) -> int:
-    """Answer by the mean of log-probabilities.
+    """Choose the genre with the largest mean of log-probabilities.
 
     Parameters
     ----------
     probabilities : np.ndarray [shape=(k, g)]
-        A song that `validate` lets pass.
+        A song that passes `validate`.
 
     Returns
     -------
@@ -138,11 +139,11 @@ def by_log_mean(probabilities: np.ndarray) -> int:
 
 
 RULES: Mapping[str, Callable[[np.ndarray], int]] = {"sum": by_sum, "votes": by_votes, "log-mean": by_log_mean}
-"""Every rule by its name; the first is the product's answer."""
+"""All rules by name; the first one is in use."""
 
 
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Take the natural logarithm, of `SMALLEST_PROBABILITY` at least.
+    """Compute natural logarithms, with probabilities clipped below at `SMALLEST_PROBABILITY`.
 
     Parameters
     ----------
@@ -152,13 +153,13 @@ def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray [dtype=float64]
-        Values from -6.24 to 0, of the same shape.
+        Values in [-6.24, 0], of the same shape.
     """
     return np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
 
 
 def combine(probabilities: np.ndarray, threshold: float = 0.0) -> SongAnswer:
-    """Answer for a song from its fragments.
+    """Aggregate the fragments of a song into one answer.
 
     Parameters
     ----------
@@ -170,12 +171,12 @@ def combine(probabilities: np.ndarray, threshold: float = 0.0) -> SongAnswer:
     Returns
     -------
     SongAnswer
-        Genre by sum of probabilities, and the votes beside it.
+        Genre by sum of probabilities, and the votes.
 
     Raises
     ------
     ValueError
-        If the probabilities break the conventions.
+        If the probabilities violate the conventions.
 
     Examples
     --------

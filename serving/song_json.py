@@ -1,4 +1,4 @@
-"""What is said of a song, as values for programs: the JSON of `tumbao classify` and of the server."""
+"""Song predictions as JSON values, for `tumbao classify` and the server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,10 @@ from tumbao.serving.predict import SongPrediction
 
 
 def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Say of a song what is one value each.
+    """Return the scalar values of a song.
 
-    Parameters
-    ----------
-    song : SongPrediction
-        What the model says.
-    info : ModelInfo
-        Names the genres.
-
-    Returns
-    -------
-    values : dict of str to object
-        `genre` is None where the model is not confident; `nearest` is the genre that comes closest. With sub-genres
-        these are leaves, and `main_genre` is the most probable genre, confident or not.
+    `genre` is None if the answer is not confident; `nearest` is the most probable genre in any case. With sub-genres
+    both are leaves, and `main_genre` is the most probable genre, confident or not.
     """
     main = main_probabilities(song, info)
     genre = max(main, key=main.__getitem__, default="")
@@ -47,20 +37,7 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
 
 
 def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float]:
-    """Sum the probabilities of leaves to those of their genres.
-
-    Parameters
-    ----------
-    song : SongPrediction
-        What the model says.
-    info : ModelInfo
-        Names the leaves.
-
-    Returns
-    -------
-    probabilities : dict of str to float
-        By genre; empty where the model has no sub-genres.
-    """
+    """Sum the probabilities of the leaves of each genre; empty if the model has no sub-genres."""
     if not has_subgenres(info.genres):
         return {}
     genres, probabilities = roll_up(np.array(song.answer.probabilities), info.genres)
@@ -68,20 +45,7 @@ def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float
 
 
 def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Say all of a song: its summary, the sections between its changes of genre, and its fragments.
-
-    Parameters
-    ----------
-    song : SongPrediction
-        What the model says.
-    info : ModelInfo
-        Names the genres.
-
-    Returns
-    -------
-    values : dict of str to object
-        Ready for JSON.
-    """
+    """Return all values of a song: its summary, sections and fragments."""
     main = main_probabilities(song, info)
     return summary(song, info) | {
         "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),

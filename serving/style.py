@@ -1,4 +1,4 @@
-"""How the report looks: one place for colours, type and size, used by the page and by its figures."""
+"""Colours, fonts and sizes of the report, shared by its page and its figures."""
 
 from __future__ import annotations
 
@@ -14,24 +14,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 WIDTH_INCHES = 3.8
-"""Width of a usual figure: a phone's 365 points, so that type is read at its own size there."""
+"""Width of a standard figure: 365 points, the width of a phone, where its text then has the nominal size."""
 
 DOTS_PER_INCH = 192
-"""Twice the density of a page's pixels, for sharp screens and print."""
+"""Twice the pixel density of a page, for high-resolution screens and print."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of the page by light or by dark; series differ for every kind of colour vision (after Okabe and Ito).
+    """Colours of the page in light or dark mode.
 
-    Parameters
-    ----------
-    page, panel, ink, muted, line : str
-        Page, panels and figures, type, secondary type, rules and grids.
-    first, second : str
-        The two series.
-    good, bad : str
-        Passed and failed; never without a word or a sign beside them.
+    `first` and `second` are the colours of two series, distinguishable with every kind of colour vision (after Okabe
+    and Ito). `good` and `bad` mean passed and failed, always together with a word or a sign.
     """
 
     page: str
@@ -51,27 +45,16 @@ DARK = Theme("#101416", "#1a2023", "#e9ecea", "#a3afb4", "#364046", "#5ab4ea", "
 
 @dataclass(frozen=True)
 class Look:
-    """How one figure is drawn.
+    """Style of a figure.
 
-    Parameters
-    ----------
-    theme : Theme
-        Its colours.
-    note : str
-        What has to stand under the figure wherever it goes, such as ``synthetic library``; may be empty.
+    `note` is printed below the figure, such as ``synthetic library``; it may be empty.
     """
 
     theme: Theme
     note: str
 
     def applied(self) -> AbstractContextManager[None]:
-        """Give the context in which this look's figures are built and saved.
-
-        Returns
-        -------
-        contextlib.AbstractContextManager
-            Matplotlib's settings, put back at its end.
-        """
+        """Return a context with Matplotlib's settings of this style; figures must be built and saved in it."""
         theme = self.theme
         return matplotlib.rc_context(
             {
@@ -99,38 +82,14 @@ class Look:
         )
 
     def figure(self, width_inches: float, height_inches: float) -> Figure:
-        """Make an empty figure with the note at its foot.
-
-        Parameters
-        ----------
-        width_inches, height_inches : float
-            Its size.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-            The figure, laid out by constraints.
-        """
+        """Create an empty figure with the note at the bottom."""
         figure = Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
         if self.note:
             figure.supxlabel(self.note, fontsize=7.5, color=self.theme.muted, x=0.02, horizontalalignment="left")
         return figure
 
     def panel(self, title: str, height_inches: float, width_inches: float = WIDTH_INCHES) -> tuple[Figure, Axes]:
-        """Make a figure with one pair of axes.
-
-        Parameters
-        ----------
-        title : str
-            Its title.
-        height_inches, width_inches : float
-            Its size.
-
-        Returns
-        -------
-        tuple of matplotlib.figure.Figure and matplotlib.axes.Axes
-            The figure and its axes.
-        """
+        """Create a figure with one pair of axes."""
         figure = self.figure(width_inches, height_inches)
         axes = figure.add_subplot()
         axes.set_title(title)
@@ -138,18 +97,7 @@ class Look:
 
 
 def png(figure: Figure) -> bytes:
-    """Draw a figure.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        The figure.
-
-    Returns
-    -------
-    bytes
-        PNG of at most 256 colours, which the eye does not miss and which more than halves the report.
-    """
+    """Render a figure as a PNG of at most 256 colours, which is not visible and more than halves the report's size."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE)

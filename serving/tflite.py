@@ -1,8 +1,9 @@
-"""SavedModel → TFLite files.
+"""Conversion of a SavedModel to TFLite files.
 
-The converter can abort its whole process, so it only ever runs in a child process whose return code is checked. Shapes
-are static, one fragment at a time: browsers refuse a free batch dimension. Only the image model is quantized: the
-front-end stays in float32, since quantized it draws wrong images. For sound → genre in one file, both are joined.
+The converter can abort the whole process, so it runs only in a child process whose return code is checked. Shapes are
+static, one fragment at a time: browsers do not support a dynamic batch dimension. Only the image model is quantized;
+the front-end stays in float32, because a quantized one computes wrong images. A third file merges both models
+(waveform → probabilities).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TICK = "calibrated"
 
 
 class ConversionError(RuntimeError):
-    """The TFLite converter failed; the message holds the end of what it said."""
+    """The TFLite converter failed; the message contains the end of its output."""
 
 
 def convert(
@@ -39,33 +40,33 @@ def convert(
     advance: Callable[[], None] = lambda: None,
     precisions: Sequence[str] = PREFERENCE,
 ) -> None:
-    """Convert the image model in several precisions and the front-end, and join the latter to the preferred one.
+    """Convert the front-end and the image model in several precisions, and merge the preferred one with the front-end.
 
     Parameters
     ----------
     saved_model : str
-        A SavedModel of `signatures.save`.
+        A SavedModel written by `signatures.save`.
     folder : Path
-        Where the files are written: `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`.
+        The output folder, which receives `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`.
     calibration : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
-        Mel images of the training split; the ranges of the int8 model come from them.
+        Mel images of the training split, from which the ranges of the int8 model are computed.
     spec : MelSpec
         The front-end's parameters.
     advance : callable
-        Called for each calibration image, if there is an int8 model, and for each file.
+        Called once per calibration image (only for an int8 model) and once per file.
     precisions : sequence of str
         Keys of `CLASSIFIER_FILES`, at least one.
 
     Raises
     ------
     ConversionError
-        If a converter fails or dies.
+        If a converter fails or crashes.
     """
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
         images = Path(scratch) / "calibration.npy"
         np.save(images, calibration)
         others = ["frontend", *(precision for precision in precisions if precision != "int8")]
-        jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a core of its own
+        jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a separate core
         failures: list[str] = []
         children: list[subprocess.Popen[str]] = []
         threads = [
@@ -81,7 +82,7 @@ def convert(
             for thread in threads:
                 thread.join()
         finally:
-            for child in children:  # they have ended, unless this was interrupted
+            for child in children:  # they have ended unless this was interrupted
                 child.kill()
     if failures:
         raise ConversionError("\n".join(failures))
@@ -91,12 +92,12 @@ def convert(
 
 
 def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes:
-    """Convert the image model in one precision that asks for no calibration.
+    """Convert the image model in a precision that requires no calibration.
 
     Parameters
     ----------
     saved_model : str
-        A SavedModel of `signatures.save`.
+        A SavedModel written by `signatures.save`.
     precision : str
         Either `float16` or `dynamic`.
     spec : MelSpec
@@ -105,12 +106,12 @@ def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes
     Returns
     -------
     content : bytes
-        The .tflite.
+        Content of the .tflite file.
 
     Raises
     ------
     ConversionError
-        If the converter fails or dies.
+        If the converter fails or crashes.
     """
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
@@ -154,7 +155,7 @@ def _convert_in_child(
 
 
 def _work(job: dict[str, object]) -> None:
-    """Convert in this process; what `_convert_in_child` starts."""
+    """Convert in this process; `_convert_in_child` runs this."""
     import tensorflow as tf
 
     spec = MelSpec(**job["mel"])  # type: ignore[arg-type] # JSON of a MelSpec
@@ -188,7 +189,7 @@ def _tick() -> None:
 
 
 def _save_static(saved_model: str, folder: str, spec: MelSpec) -> None:
-    """Save the image door once more, for exactly one image and with the probabilities alone."""
+    """Save the image signature again, for exactly one image and with only the probabilities as output."""
     import tensorflow as tf
 
     module = tf.Module()

@@ -1,12 +1,13 @@
-"""A song's genres over time: probability by second, and the sections of a medley.
+"""Genres of a song over time: probabilities per second, and the sections of a medley.
 
-Sections are found by penalised segmentation: of all ways to name a genre for each fragment, the one with the largest
-sum of log-probabilities less `CHANGE_PENALTY` for each change of genre, which dynamic programming finds exactly (it is
-the Viterbi path of a hidden Markov model in which every change is equally unlikely).
+Sections are found by penalised segmentation: among all assignments of genres to fragments, the one that maximises the
+sum of log-probabilities minus `CHANGE_PENALTY` per change of genre. Dynamic programming finds it exactly; it is the
+Viterbi path of a hidden Markov model in which all changes are equally unlikely.
 
-The penalty is the most that one fragment can say against a genre, log(1 / `SMALLEST_PROBABILITY`) = 6.24 nats. So one
-fragment alone never makes a section, whatever it says and wherever it stands. Where all are sure, two make one at the
-beginning, at the end and between two other genres; one after which the former genre comes back needs three.
+The penalty is the largest evidence of one fragment against a genre, log(1 / `SMALLEST_PROBABILITY`) = 6.24 nats. A
+single fragment therefore never forms a section, whatever its probabilities and position. If all fragments are certain,
+two of them form a section at the beginning, at the end and between two other genres; a section after which the former
+genre returns requires three.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ import numpy as np
 from tumbao.serving.song import SMALLEST_PROBABILITY, log_probabilities, validate
 
 CHANGE_PENALTY = math.log(1 / SMALLEST_PROBABILITY)
-"""What a change of genre costs, in nats."""
+"""Cost of a change of genre, in nats."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a song that keeps one genre.
+    """A part of a song with one genre.
 
     Parameters
     ----------
     start_seconds : float
-        Where its first fragment begins, in seconds.
+        Start of its first fragment, in seconds.
     end_seconds : float
-        Where the next section begins; of the last one, where its last fragment ends.
+        Start of the next section, or end of the last fragment for the last section, in seconds.
     genre : int
-        Index of its genre.
+        Index of the genre.
     probability : float
         Mean probability of that genre over its fragments, in [0, 1].
     fragments : int
-        How many fragments it has.
+        Number of fragments.
     """
 
     start_seconds: float
@@ -49,26 +50,26 @@ class Section:
 
 
 def sections(starts: Sequence[float], end: float, probabilities: np.ndarray) -> tuple[Section, ...]:
-    """Divide a song where its genre changes.
+    """Split a song into sections of one genre.
 
     Parameters
     ----------
     starts : sequence of float
-        Where each fragment begins, in seconds, rising; length k. Fragments may be missing, as silent ones are.
+        Start of each fragment, in seconds, ascending; length k. Fragments may be missing, as silent ones are.
     end : float
-        Where the last fragment ends, in seconds.
+        End of the last fragment, in seconds.
     probabilities : np.ndarray [shape=(k, g)]
         Probabilities of each genre (columns) in each fragment (rows).
 
     Returns
     -------
     tuple of Section
-        At least one; neighbours have different genres, and each begins where the one before ends.
+        At least one; neighbours have different genres, and each section starts where the previous one ends.
 
     Raises
     ------
     ValueError
-        If the probabilities break the conventions of `serving.song`, or there are not as many starts.
+        If the probabilities violate the conventions of `serving.song`, or the number of starts differs.
 
     Examples
     --------
@@ -93,25 +94,25 @@ def sections(starts: Sequence[float], end: float, probabilities: np.ndarray) -> 
 
 
 def by_second(starts: Sequence[float], ends: Sequence[float], probabilities: np.ndarray) -> np.ndarray:
-    """Tell the probability of each genre in each second of a song.
+    """Compute the probability of each genre in each second of a song.
 
     Parameters
     ----------
     starts, ends : sequence of float
-        Where each fragment begins and ends, in seconds; length k each.
+        Start and end of each fragment, in seconds; length k each.
     probabilities : np.ndarray [shape=(k, g)]
         Probabilities of each genre (columns) in each fragment (rows).
 
     Returns
     -------
     np.ndarray [shape=(s, g), dtype=float64]
-        Row i belongs to the second from i to i + 1: the mean of the fragments that cover its middle, NaN where there is
-        none, as in silence. The last row is that of the last middle before the end.
+        Row i covers the time from i to i + 1 seconds: the mean of the fragments that cover its midpoint, NaN if there
+        is none, as in silence. The last row is the last one whose midpoint lies before the end.
 
     Raises
     ------
     ValueError
-        If the probabilities break the conventions of `serving.song`, or there are not as many starts and ends.
+        If the probabilities violate the conventions of `serving.song`, or the number of starts or ends differs.
 
     Examples
     --------
@@ -127,11 +128,11 @@ def by_second(starts: Sequence[float], ends: Sequence[float], probabilities: np.
 
 
 def _best_path(gains: np.ndarray) -> list[int]:
-    """Find the genres with the largest sum of gains less the penalties; what is equal stays without a change."""
+    """Find the genres that maximise gains minus penalties; ties are resolved without a change."""
     score, before = gains[0], []
     for gain in gains[1:]:
         best = int(score.argmax())
-        changes = score < score[best] - CHANGE_PENALTY - 1e-9  # rounding must not make a change
+        changes = score < score[best] - CHANGE_PENALTY - 1e-9  # so that rounding errors do not cause a change
         before.append(np.where(changes, best, np.arange(len(score))))
         score = np.where(changes, score[best] - CHANGE_PENALTY, score) + gain
     path = [int(score.argmax())]

@@ -1,7 +1,7 @@
-"""What TensorFlow Serving asks a model before anyone else does: a request for each door, and the answer to expect.
+"""Warm-up requests for TensorFlow Serving: one for each signature, with the expected response.
 
-The server reads the requests from the SavedModel and runs them when it loads it, so that the first client need not wait
-until TensorFlow has made its plans. It ignores the answers; `model_server.replay` compares with them.
+The server runs them when it loads the SavedModel, so that the first client does not wait for TensorFlow's
+initialisation. It ignores the responses; `model_server.replay` compares with them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,13 @@ from tumbao.serving.model_server import WARMUP_FILE
 from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM
 
 MODEL_NAME = "tumbao"
-"""What the model is called in deploy/tensorflow-serving."""
+"""Name of the model in deploy/tensorflow-serving."""
 
 
 def write_warmup(saved_model: str, spec: MelSpec) -> None:
-    """Write `WARMUP_FILE`: the same fragment, a second of noise and then silence, for each door.
+    """Write `WARMUP_FILE`: the same fragment, a second of noise followed by silence, for each signature.
 
-    Parameters
-    ----------
-    saved_model : str
-        A SavedModel of `signatures.save`; its image door gives the answer.
-    spec : MelSpec
-        The front-end's parameters.
+    The expected response is computed by the image signature of the SavedModel.
     """
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, min(spec.sample_rate_hz, spec.fragment_samples - 1))
     waveform = np.zeros((1, spec.fragment_samples), np.float32)
@@ -57,7 +52,7 @@ def write_warmup(saved_model: str, spec: MelSpec) -> None:
 
 
 def _shortened(values: np.ndarray, count: int) -> TensorProto:
-    """Give the first values only: in this form of the message, the last one holds until the end."""
+    """Store only the first values: in this form of the message, the last value is repeated to the end."""
     shape = tf.TensorShape(values.shape).as_proto()
     dtype = tf.float32.as_datatype_enum
     return TensorProto(dtype=dtype, tensor_shape=shape, float_val=values.ravel()[:count])

@@ -1,6 +1,6 @@
-"""SpecAugment (Park et al. 2019): bands and times of a mel image are masked, so that no model may lean on one of them.
+"""SpecAugment (Park et al. 2019): random bands and times of a mel image are masked.
 
-Of time warping, the third part of SpecAugment, its authors say that it helps least; it is left out.
+Time warping, the third part of SpecAugment, is left out: according to its authors it helps least.
 """
 
 from __future__ import annotations
@@ -17,44 +17,16 @@ MASKS = 2
 """Masks in each direction."""
 
 BAND_SHARE, TIME_SHARE = 0.15, 0.1
-"""Widest mask, as a share of the image's height and width."""
+"""Maximum width of a mask, as a share of the image's height and width."""
 
 
 def mask_seed(png: bytes, copy: int) -> int:
-    """Derive the seed of a masked copy from the image itself, so that every command masks it alike.
-
-    Parameters
-    ----------
-    png : bytes
-        The mel image as it stands in a record.
-    copy : int
-        Number of the copy, from 1.
-
-    Returns
-    -------
-    seed : int
-        For `spec_augment`.
-    """
+    """Derive the seed of a masked copy (numbered from 1) from the PNG, so that every command masks it alike."""
     return zlib.crc32(png, copy)
 
 
 def spec_augment(image: tf.Tensor, seed: int, spec: MelSpec) -> tf.Tensor:
-    """Mask bands and times of one image.
-
-    Parameters
-    ----------
-    image : tf.Tensor [shape=(height, width, 3), dtype=uint8]
-        A mel image.
-    seed : int
-        Seed of the masks' widths and places.
-    spec : MelSpec
-        How the image was drawn.
-
-    Returns
-    -------
-    masked : tf.Tensor [shape=(height, width, 3), dtype=uint8]
-        What is masked has the colour of silence.
-    """
+    """Mask bands and times of one image uint8 [height, width, 3] with the colour of silence."""
     import tensorflow as tf
     import tensorflow_io as tfio
 

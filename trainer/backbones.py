@@ -1,4 +1,4 @@
-"""The frozen halves of the models: mel image → features, computed once and kept."""
+"""The frozen backbones of the models: mel image → features, computed once and cached."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A frozen half.
+    """A frozen backbone.
 
     Parameters
     ----------
     name : str
-        Its name.
+        Name of the backbone.
     mel_spec : MelSpec
-        How the images are drawn that it takes.
+        Parameters of its input images.
     build : callable
         File of its weights (None for seeded random ones) and dtype policy → keras.Model: images
         [n, height, width, 3], RGB in 0..255, to features float32 [n, ...].
     pretrained : str
-        Whose weights it has; empty where it has none.
+        Name of its pretrained weights; empty where it has none.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Backbone:
     pretrained: Literal["vgg16", "musicnn", ""] = ""
 
     def ensure_weights(self, explicit: str | None) -> WeightsFile:
-        """Find the weights, downloading them once if need be; how that goes on is reported.
+        """Find the weights, downloading them once if needed, with progress reports.
 
         Parameters
         ----------
         explicit : str or None
-            A file to use and no other; "random" for seeded random weights; None to look for them.
+            The only file to use; "random" for seeded random weights; None to search for the pretrained ones.
 
         Returns
         -------
         WeightsFile
-            What was found; without a file where the backbone has no weights.
+            The weights; without a file where the backbone has none.
 
         Raises
         ------
@@ -129,7 +129,7 @@ def _tagged(weights_file: Path | None, policy: Policy) -> keras.Model:
 
 
 POOLED_FRAMES = 4
-"""Fine mel frames that are averaged to one, of 64 ms."""
+"""Number of fine mel frames that are averaged into one of 64 ms."""
 
 VGG16 = Backbone("vgg16", MelSpec(), _vgg16, "vgg16")
 VGG16_AVG = Backbone("vgg16-avg", MelSpec(), _vgg16_avg, "vgg16")
@@ -139,10 +139,10 @@ FINE_LEVELS = Backbone("fine-levels", FINE, _fine_levels)
 DESCRIPTORS = Backbone("descriptors", FINE, _descriptors)
 MUSICNN = Backbone("musicnn", FINE, _musicnn, "musicnn")
 TAGGED = Backbone("tagged", FINE, _tagged, "musicnn")
-"""The output of `FINE_LEVELS`, then `DESCRIPTORS`, then `MUSICNN`, in one vector."""
+"""The outputs of `FINE_LEVELS`, `DESCRIPTORS` and `MUSICNN`, concatenated in this order."""
 
 BACKBONES = {
     backbone.name: backbone
     for backbone in (VGG16, VGG16_AVG, VGG16_BLOCK4, LEVELS, FINE_LEVELS, DESCRIPTORS, MUSICNN, TAGGED)
 }
-"""All of them by name."""
+"""All backbones by name."""

@@ -1,18 +1,18 @@
-"""Boosted trees as a Keras model: scikit-learn grows them, tensor operations ask them.
+"""Boosted trees as a Keras model: trained by scikit-learn, evaluated by tensor operations.
 
 After Bergstra, Casagrande, Erhan, Eck & Kégl, "Aggregate features and AdaBoost for music classification" (Machine
-Learning 65, 2006). As there, AdaBoost picks features by boosting stumps or small trees, and what it says of the parts
-of a song is averaged. Otherwise than there:
+Learning 65, 2006). As in the paper, AdaBoost selects features by boosting stumps or small trees, and its outputs for
+the parts of a song are averaged. Differences:
 
-- the source boosts with AdaBoost.MH, one yes or no for each genre in every round; here it is SAMME (Zhu, Zou, Rosset &
-  Hastie, "Multi-class AdaBoost", 2009), scikit-learn's, whose trees vote for one genre each;
-- the source has no probabilities. SAMME's are far too unsure, since they come from the mean vote, which is within
-  [-1, 1] whatever the evidence: the vote is multiplied by a sharpness that is chosen on the validation split, with
-  Platt's smoothed targets, since n right answers promise no more than (n + 1) / (n + 2);
+- the paper uses AdaBoost.MH, with one binary decision for each genre in every round; here it is scikit-learn's SAMME
+  (Zhu, Zou, Rosset & Hastie, "Multi-class AdaBoost", 2009), whose trees vote for one genre each;
+- the paper has no probabilities. Those of SAMME are far too unsure, since they come from the mean vote, which is within
+  [-1, 1] whatever the evidence: the vote is multiplied by a sharpness chosen on the validation split, with Platt's
+  smoothed targets, since n correct answers promise no more than (n + 1) / (n + 2);
 - the number of rounds is chosen on the validation split too.
 
-A tree is padded to a complete one, whose decisions are all taken at once; the leaf that is reached is the one with
-which all decisions on its path agree. So there is no branch, and TFLite needs built-in operations only.
+A tree is padded to a complete one, whose decisions are all computed at once; the leaf reached is the one for which all
+decisions on its path agree. So there is no branch, and TFLite needs built-in operations only.
 """
 
 from __future__ import annotations
@@ -30,24 +30,15 @@ if TYPE_CHECKING:
     from sklearn.ensemble import AdaBoostClassifier
     from sklearn.tree import DecisionTreeClassifier
 
-_SHARPNESSES = 2.0 ** np.arange(0, 8.25, 0.25)  # with 1 the probabilities are scikit-learn's
+_SHARPNESSES = 2.0 ** np.arange(0, 8.25, 0.25)  # 1 gives scikit-learn's probabilities
 
 
 @keras.saving.register_keras_serializable("tumbao")
 class Trees(keras.layers.Layer):
-    """Complete binary trees that vote for genres.
+    """Complete binary trees that vote for genres: features [n, d] → probabilities [n, genres], float32.
 
-    Features [n, d] become probabilities [n, genres], float32. A decision goes to the left where the feature is at most
-    the threshold. Before there are trees, all genres are equally likely.
-
-    Parameters
-    ----------
-    genres : int
-        How many genres there are.
-    rounds : int
-        How many trees.
-    depth : int
-        Decisions from the root to a leaf.
+    A decision goes left where the feature is at most the threshold. `depth` is the number of decisions from the root to
+    a leaf. Before trees are loaded, all genres are equally likely.
     """
 
     def __init__(self, genres: int, rounds: int, depth: int) -> None:
@@ -60,18 +51,7 @@ class Trees(keras.layers.Layer):
         self._genres, self._rounds, self._depth = genres, rounds, depth
 
     def call(self, features: Any) -> Any:
-        """Let the trees vote.
-
-        Parameters
-        ----------
-        features : tensor [shape=(n, d), dtype=float32]
-            What the trees ask about.
-
-        Returns
-        -------
-        probabilities : tensor [shape=(n, genres), dtype=float32]
-            Each row sums to 1.
-        """
+        """Compute the probabilities float32 [n, genres] from features float32 [n, d]."""
         nodes, leaves = 2**self._depth - 1, 2**self._depth
         asked = ops.take(features, ops.reshape(self.feature, (-1,)), axis=1)
         right = ops.cast(asked > ops.reshape(self.threshold, (-1,)), "float32")
@@ -83,54 +63,20 @@ class Trees(keras.layers.Layer):
         return ops.softmax(self.sharpness * mean)
 
     def get_config(self) -> dict[str, int]:
-        """Tell what the layer is built from.
-
-        Returns
-        -------
-        config : dict of str to int
-            The parameters.
-        """
+        """Return the constructor arguments."""
         return {"genres": self._genres, "rounds": self._rounds, "depth": self._depth}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
-        """Tell the shape of the probabilities.
-
-        Parameters
-        ----------
-        input_shape : tuple
-            Shape of the features, (n, d).
-
-        Returns
-        -------
-        shape : tuple
-            The pair (n, genres).
-        """
+        """Return the shape of the probabilities, (n, genres)."""
         return (input_shape[0], self._genres)
 
 
 def empty_boosted(features: int, *, genres: int, rounds: int, depth: int) -> keras.Model:
     """Build the model without trees, to load weights into.
 
-    Parameters
-    ----------
-    features : int
-        How many features a fragment has.
-    genres : int
-        How many genres there are.
-    rounds : int
-        How many trees there is room for.
-    depth : int
-        Decisions from the root of a tree to a leaf; 1 is a stump.
-
-    Returns
-    -------
-    keras.Model
-        Features [n, features] to probabilities [n, genres], float32, each row summing to 1.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 genres, or rounds or depth are below 1.
+    Features [n, features] → probabilities float32 [n, genres]; `rounds` is the maximum number of trees, `depth` the
+    number of decisions from the root to a leaf (1 is a stump). Fewer than 2 genres, or rounds or depth below 1, raise
+    ValueError.
     """
     if genres < 2 or rounds < 1 or depth < 1:
         raise ValueError(
@@ -152,42 +98,17 @@ def boosted_head(
     depth: int,
     seed: int,
 ) -> tuple[keras.Model, list[dict[str, float]]]:
-    """Boost trees and keep as many rounds, as sharp, as are best on the validation split.
+    """Boost trees, with the number of rounds and the sharpness that are best on the validation split.
 
-    Best is the round with the highest accuracy; among equals, the one with the lowest loss at its best sharpness.
-    The trees of later rounds are left out.
+    The best round has the highest validation accuracy; among equals, the lowest loss at its best sharpness. Trees of
+    later rounds are dropped.
 
-    Parameters
-    ----------
-    features : np.ndarray [shape=(n, d), dtype=float16 or float32]
-        Features of the training split.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        Indexes of genres, each there at least once.
-    sample_weights : np.ndarray [shape=(n,)] or None
-        What a fragment counts at the start; None means the same for all.
-    validation : pair of np.ndarray
-        Features and labels of the validation split.
-    genres : int
-        How many genres there are.
-    rounds : int
-        How many trees to grow, at most.
-    depth : int
-        Decisions from the root of a tree to a leaf, at most; 1 is a stump.
-    seed : int
-        Decides between splits that are equally good.
+    `features` float16 or float32 [n, d] and `labels` int [n] are the training split, with every genre present
+    (otherwise UserError); `sample_weights` [n] are initial weights, None for equal ones; `validation` is the pair of
+    features and labels. `rounds` and `depth` are maxima; `seed` breaks ties between equally good splits.
 
-    Returns
-    -------
-    model : keras.Model
-        As `empty_boosted` builds it, with its trees.
-    history : list of dict of str to float
-        For every round that was grown: `loss`, `accuracy`, `val_loss`, `val_accuracy`. Growing ends early where a tree
-        is perfect, or no better than chance.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 genres, rounds or depth are below 1, or a genre is missing from the labels.
+    The history has `loss`, `accuracy`, `val_loss` and `val_accuracy` of every round that was trained; boosting ends
+    early where a tree is perfect, or no better than chance.
     """
     from sklearn.ensemble import AdaBoostClassifier
     from sklearn.tree import DecisionTreeClassifier
@@ -221,18 +142,10 @@ def boosted_head(
 
 
 def plant(model: keras.Model, ensemble: AdaBoostClassifier, *, rounds: int, sharpness: float) -> None:
-    """Put scikit-learn's trees into a model.
+    """Copy the first `rounds` trees of a fitted ensemble into a model of `empty_boosted`, replacing its trees.
 
-    Parameters
-    ----------
-    model : keras.Model
-        As `empty_boosted` builds it, with room for the trees; what it had is forgotten.
-    ensemble : AdaBoostClassifier
-        Fitted, over decision trees that are not deeper than the model's; its classes are 0, 1, 2 and so on.
-    rounds : int
-        How many of its trees to take, from the first.
-    sharpness : float
-        What the mean vote is multiplied by; with 1 the probabilities are scikit-learn's.
+    The ensemble's classes are 0, 1, 2 and so on, and its trees are not deeper than the model's. With a sharpness of 1
+    the probabilities are scikit-learn's.
     """
     (trees,) = model.layers
     feature, threshold, votes = (np.zeros(weight.shape) for weight in (trees.feature, trees.threshold, trees.votes))
@@ -247,9 +160,9 @@ def plant(model: keras.Model, ensemble: AdaBoostClassifier, *, rounds: int, shar
 
 
 def _completed(tree: DecisionTreeClassifier, leaves: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give feature and threshold of each node, level by level, and the answer of each leaf from left to right.
+    """Return feature and threshold of each node, level by level, and the class of each leaf from left to right.
 
-    A leaf above the last level becomes a node that always goes to the left, with itself on both sides.
+    A leaf above the last level becomes a node that always goes left, with itself on both sides.
     """
     grown = tree.tree_
     feature, threshold, nodes = np.zeros(leaves - 1, np.int32), np.full(leaves - 1, np.inf), [0]
@@ -261,13 +174,13 @@ def _completed(tree: DecisionTreeClassifier, leaves: int) -> tuple[np.ndarray, n
             feature[index], threshold[index] = grown.feature[node], grown.threshold[node]
             nodes += [grown.children_left[node], grown.children_right[node]]
     answers = tree.classes_[grown.value[nodes[leaves - 1 :], 0].argmax(axis=1)]
-    # float32 is at most the threshold if and only if it is at most the next float32 below it
+    # a float32 value is <= the threshold if and only if it is <= the largest float32 that is not above the threshold
     rounded = threshold.astype(np.float32)
     return feature, np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded), answers
 
 
 def _paths(depth: int) -> np.ndarray:
-    """Tell for each node, level by level, and each leaf: its way is to the right, 1, or left, -1, or not there, 0."""
+    """Matrix [nodes, leaves]: 1 where the path to a leaf goes right at a node, -1 left, 0 if the node is not on it."""
     paths = np.zeros((2**depth - 1, 2**depth), np.float32)
     for leaf in range(2**depth):
         node = 0
@@ -279,7 +192,7 @@ def _paths(depth: int) -> np.ndarray:
 
 
 def _staged_votes(ensemble: AdaBoostClassifier, features: np.ndarray) -> Iterator[np.ndarray]:
-    """Give the logarithms of scikit-learn's probabilities, up to a constant, after each round, [n, genres]."""
+    """Yield the logarithms of scikit-learn's probabilities, up to a constant, after each round, [n, genres]."""
     for decision in ensemble.staged_decision_function(features.astype(np.float32)):
         if decision.ndim == 1:
             yield np.stack([-decision, decision], axis=1) / 2
@@ -288,7 +201,7 @@ def _staged_votes(ensemble: AdaBoostClassifier, features: np.ndarray) -> Iterato
 
 
 def _cross_entropy(votes: np.ndarray, targets: np.ndarray) -> float:
-    """Compare the softmax of votes with the probabilities they should be, both [n, genres]."""
+    """Cross-entropy of the softmax of votes against target probabilities, both [n, genres]."""
     shifted = votes - votes.max(axis=1, keepdims=True)
     logarithms = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float(-np.mean((targets * logarithms).sum(axis=1)))

@@ -1,4 +1,4 @@
-"""Mel image → mel frames: the colour map undone, so that a model may take sound for what it is."""
+"""Mel image → mel frames: the inverse of the colour map, for models that need levels instead of colours."""
 
 from __future__ import annotations
 
@@ -15,16 +15,8 @@ if TYPE_CHECKING:
 def levels(spec: MelSpec) -> keras.Model:
     """Build the model, which has no weights.
 
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    keras.Model
-        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to mel frames [n, width, height], float32: time
-        first, low bands first, from 0 (the floor) to 1 (the fragment's maximum); a step is 1/255 of the range in dB.
+    Images [n, height, width, 3], RGB, uint8 or float in 0..255 → mel frames float32 [n, width, height]: time first, low
+    bands first, from 0 (the floor) to 1 (the fragment's maximum); a step is 1/255 of the range in dB.
     """
     import keras
     from keras import ops
@@ -36,7 +28,7 @@ def levels(spec: MelSpec) -> keras.Model:
 
 
 def _table(spec: MelSpec) -> np.ndarray:
-    """Levels by twice the red plus green plus blue, a sum that no two entries of magma have in common."""
+    """Levels by 2 · red + green + blue, a sum that is unique among the entries of magma."""
     from tumbao.components.ingest.mel import palette
 
     sums = palette(spec).astype(np.int64) @ (2, 1, 1)

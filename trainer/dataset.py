@@ -1,4 +1,4 @@
-"""Cached features → batches for the head, out of records or out of memory."""
+"""Cached features → batches for the head, from records or from memory."""
 
 from __future__ import annotations
 
@@ -13,47 +13,28 @@ import tensorflow as tf
 from tumbao.components.ingest.records import parse_features
 
 SHUFFLE_RECORDS = 1_024
-"""How many records are shuffled at a time; 83 kB each with VGG-16's features."""
+"""Size of the shuffle buffer in records; 83 kB each with VGG-16's features."""
 
 _PARALLEL = 2
 
 
 class Fragments(Protocol):
-    """One split's features and labels."""
+    """Features and labels of one split."""
 
     @property
     def counts(self) -> np.ndarray:
-        """Fragments by label: int64 [genres]."""
+        """Number of fragments by label, int64 [genres]."""
 
     def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
-        """Give batches, always in the same order for the same seed.
+        """Return batches of known length: features float32 [n, *shape] and one-hot labels float32 [n, genres].
 
-        Parameters
-        ----------
-        batch : int
-            Fragments in a batch; the last batch may be smaller.
-        shuffle_seed : int or None
-            Shuffle anew in every pass, beginning with this seed; None keeps the order.
-
-        Returns
-        -------
-        batches : tf.data.Dataset
-            Pairs of features float32 [n, *shape] and one-hot labels float32 [n, genres], of known length.
+        The last batch may be smaller than `batch`. With a seed, the order is shuffled anew in every pass, reproducibly;
+        None keeps the order.
         """
 
 
 class Records:
-    """Fragments in records of features.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Glob patterns of GZIP TFRecord files.
-    shape : tuple of int
-        Shape of one fragment's features.
-    genres : int
-        How many genres there are.
-    """
+    """Fragments in GZIP TFRecord files (glob patterns) of features; `shape` is that of one fragment's features."""
 
     def __init__(self, patterns: Sequence[str], shape: tuple[int, ...], genres: int) -> None:
         self._files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
@@ -82,18 +63,10 @@ class Records:
 
 
 class Arrays:
-    """Fragments in memory, or in a file that is mapped into it.
+    """Fragments in memory, or in a memory-mapped file.
 
-    Parameters
-    ----------
-    features : sequence of np.ndarray [shape=(n, *shape), dtype=float16 or float32]
-        Features of all fragments, and of copies of all fragments.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        Their labels.
-    rows : np.ndarray [shape=(m,), dtype=int]
-        Which fragments these are.
-    genres : int
-        How many genres there are.
+    `features` are arrays float16 or float32 [n, *shape] of all fragments: the originals, then augmented copies.
+    `labels` int [n] are theirs; `rows` int [m] selects the fragments of the split.
     """
 
     def __init__(self, features: Sequence[np.ndarray], labels: np.ndarray, rows: np.ndarray, genres: int) -> None:
@@ -123,27 +96,16 @@ class Arrays:
 
 
 def _known(batches: tf.data.Dataset, counts: np.ndarray, batch: int) -> tf.data.Dataset:
-    """Tell the length: Keras takes data that end without having told it for a mistake."""
+    """Set the length: Keras takes a data set of unknown length that ends for an error."""
     length = math.ceil(int(counts.sum()) / batch)
     return batches.prefetch(1).apply(tf.data.experimental.assert_cardinality(length))
 
 
 def mixed(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
-    """Mix each fragment of a batch with another one, and their labels alike (mixup; Zhang et al. 2018).
+    """Mix each fragment of a batch, and its label, with another one (mixup; Zhang et al. 2018).
 
-    Parameters
-    ----------
-    batches : tf.data.Dataset
-        Of `Fragments.batches`.
-    alpha : float
-        Both parameters of the beta distribution of the mixing weight, one weight a batch.
-    seed : int
-        Seed of weights and pairs; they are others in every pass.
-
-    Returns
-    -------
-    batches : tf.data.Dataset
-        Of the same form and length.
+    `alpha` is both parameters of the beta distribution of the mixing weight, of which there is one a batch. Weights and
+    pairs differ in every pass.
     """
     length = batches.cardinality()
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
@@ -164,43 +126,18 @@ def mixed(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
 
 
 def weighted(batches: tf.data.Dataset, weights: Mapping[int, float]) -> tf.data.Dataset:
-    """Add to each fragment the weight of its genre; of mixed genres, their weights mixed in the same proportion.
+    """Add sample weights float32 [n] by genre; for mixed labels, the weights are mixed in the same proportion.
 
-    Keras' own `class_weight` gives a mixed fragment the weight of its most probable genre alone.
-
-    Parameters
-    ----------
-    batches : tf.data.Dataset
-        Of `Fragments.batches` or `mixed`.
-    weights : mapping of int to float
-        Label → weight, see `class_weights`.
-
-    Returns
-    -------
-    batches : tf.data.Dataset
-        Triples of features, labels and sample weights float32 [n].
+    Keras' own `class_weight` would give a mixed fragment the weight of its most probable genre alone.
     """
     by_label = tf.constant([weights[label] for label in sorted(weights)], tf.float32)
     return batches.map(lambda features, labels: (features, labels, tf.linalg.matvec(labels, by_label)))
 
 
 def class_weights(counts: np.ndarray) -> dict[int, float]:
-    """Weigh genres so that each counts the same in the loss.
+    """Return weights by label with which each genre counts the same in the loss.
 
-    Parameters
-    ----------
-    counts : np.ndarray [shape=(genres,)]
-        Records by label.
-
-    Returns
-    -------
-    weights : dict of int to float
-        Label → weight, 0 where there is no record; the weights' mean over all records is 1 where there are some of
-        every label.
-
-    Examples
-    --------
-    >>> class_weights(np.array([1, 3]))
-    {0: 2.0, 1: 0.6666666666666666}
+    The weight is 0 for a genre without records; if every genre has some, the mean weight over all records is 1. Counts
+    [1, 3] give {0: 2.0, 1: 0.667}.
     """
     return {label: float(counts.sum() / (len(counts) * count)) if count else 0.0 for label, count in enumerate(counts)}

@@ -1,21 +1,21 @@
-"""Mel image → aggregate features: timbre, onsets and rhythm of a fragment, a named column each.
+"""Mel image → aggregate features: timbre, onsets and rhythm of a fragment, in named columns.
 
 After Bergstra, Casagrande, Erhan, Eck & Kégl, "Aggregate features and AdaBoost for music classification" (Machine
-Learning 65, 2006). As there, features of single frames are aggregated to their mean and spread over segments of a few
-seconds, longer than a frame and shorter than a song. Otherwise than there:
+Learning 65, 2006). As in the paper, features of single frames are aggregated to their mean and spread over segments of
+a few seconds, longer than a frame and shorter than a song. Differences:
 
-- the features come from the mel image, not from the waveform: MFCC, centroid, spread and rolloff have their counterpart
+- the features come from the mel image, not from the waveform: MFCC, centroid, spread and rolloff have a counterpart
   there; Fourier, cepstral and linear prediction coefficients and the rate of zero crossings have none and are left out;
   flatness, contrast by octave, deltas of the MFCC and onset strength are added;
 - the spread is the standard deviation, not the variance;
-- the source classifies each segment and lets a song's segments vote; here segments are averaged first, since one
-  answer is given for a fragment, and a song's fragments vote;
-- rhythm is added, since tropical genres differ by it: tempo, and how much the onsets of bass, voices and percussion
-  repeat after parts and multiples of a beat, which does not depend on the tempo.
+- the paper classifies each segment and lets a song's segments vote; here segments are averaged first, since there is
+  one prediction for a fragment, and a song's fragments vote;
+- rhythm is added, since tropical genres differ by it: tempo, and the autocorrelation of the onsets of bass, voices and
+  percussion at parts and multiples of a beat, which does not depend on the tempo.
 
-Definitions are librosa's wherever it has one, with the mel bands in the place of the bins of a spectrum. Units keep
-every column below 1000 in magnitude, so that float16, which rounds by 0.05 %, may hold it: dB, kHz, octaves
-and correlations. There are no weights.
+Definitions are librosa's wherever it has one, with mel bands in place of the bins of a spectrum. Units keep every
+column below 1000 in magnitude, so that float16, which rounds by 0.05 %, can hold it: dB, kHz, octaves and correlations.
+There are no weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import keras
 
 SEGMENTS = 8
-"""Segments in a fragment: 3.74 s each of 30 s. The last few frames that do not fill them count for the rhythm alone."""
+"""Segments in a fragment: 3.74 s each of 30 s. The last few frames, which do not fill one, serve the rhythm only."""
 
 _MFCC = 20
 _DELTA_REACH = 4  # frames on both sides, librosa's width of 9
@@ -46,9 +46,9 @@ _SPLIT_HZ = (200.0, 1_600.0)  # between bass, voices and percussion
 _STEPS_PER_OCTAVE = 48  # of the lags: 3/2 of a lag is 28.08 steps away
 _SHORTEST_LAG_SECONDS = 1 / 16
 _LAG_OCTAVES = 6
-_LEAST_REACH_FRAMES, _REACH = 2, 0.02  # how far around a lag onsets count: in frames, and as a share of the lag
+_LEAST_REACH_FRAMES, _REACH = 2, 0.02  # width around a lag: minimum in frames, share of the lag
 _POOLED_STEPS = 8
-_FASTEST_BPM, _TEMPO_OCTAVES, _USUAL_BPM = 240.0, 2, 120.0  # the usual one is librosa's
+_FASTEST_BPM, _TEMPO_OCTAVES, _USUAL_BPM = 240.0, 2, 120.0  # the usual tempo is librosa's prior
 _BEATS = ("1/4", "1/3", "1/2", "2/3", "3/4", "1", "3/2", "2", "3", "4")
 
 _LOG_6_4 = math.log(6.4)
@@ -61,21 +61,9 @@ Tensor = Any
 def descriptors(spec: MelSpec) -> keras.Model:
     """Build the model, which has no weights.
 
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters; its images are not resized, as those of `FINE`.
-
-    Returns
-    -------
-    keras.Model
-        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to features [n, d], float32, finite, in the order
-        of `descriptor_names`; d is 167 for `FINE`.
-
-    Raises
-    ------
-    ValueError
-        If the image has not one row a mel band and one column a frame.
+    Images [n, height, width, 3], RGB, uint8 or float in 0..255 → features float32 [n, d], finite, in the order of
+    `descriptor_names`; d is 167 for `FINE`. The images must not be resized: one row a mel band and one column a frame,
+    as with `FINE`; other specs raise ValueError.
     """
     import keras
     from keras import ops
@@ -98,18 +86,7 @@ def descriptors(spec: MelSpec) -> keras.Model:
 
 
 def descriptor_names(spec: MelSpec) -> tuple[str, ...]:
-    """Name the columns.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    names : tuple of str
-        One for each of the d columns, such as "centroid_khz_mean" or "bass_again_after_1/2_beat".
-    """
+    """Return the names of the d columns, such as "centroid_khz_mean" or "bass_again_after_1/2_beat"."""
     cepstrum = [f"mfcc_{index}_db" for index in range(_MFCC)]
     shape = ["centroid_khz", "bandwidth_khz", "rolloff_khz", "flatness_db"]
     contrasts = [f"contrast_from_{start:.0f}_hz_db" for start in (0.0, *_octaves_hz(spec))]
@@ -127,7 +104,7 @@ def descriptor_names(spec: MelSpec) -> tuple[str, ...]:
 
 
 def _cosines(bands: int) -> np.ndarray:
-    """Give the first columns of the orthonormal DCT-II, [bands, _MFCC]."""
+    """First columns of the orthonormal DCT-II, [bands, _MFCC]."""
     angles = np.pi / bands * np.outer(np.arange(bands) + 0.5, np.arange(_MFCC))
     matrix = math.sqrt(2 / bands) * np.cos(angles)
     matrix[:, 0] /= math.sqrt(2)
@@ -135,7 +112,7 @@ def _cosines(bands: int) -> np.ndarray:
 
 
 def _centres_khz(spec: MelSpec) -> np.ndarray:
-    """Give the frequency to which each mel band listens most, [bands], on Slaney's scale."""
+    """Centre frequency of each mel band, [bands], on Slaney's scale."""
     edges_hz = np.array([spec.mel_min_hz, spec.mel_max_hz])
     low, high = np.where(edges_hz < 1_000, edges_hz * 0.015, 15 + 27 * np.log(np.maximum(edges_hz, 1) / 1e3) / _LOG_6_4)
     mel = np.linspace(low, high, spec.mel_bands + 2)[1:-1]
@@ -143,13 +120,13 @@ def _centres_khz(spec: MelSpec) -> np.ndarray:
 
 
 def _octaves_hz(spec: MelSpec) -> np.ndarray:
-    """Give the lower edges of the octaves, but for what lies below the first."""
+    """Lower edges of the octaves, without the part below the first one."""
     edges = _LOWEST_OCTAVE_HZ * 2.0 ** np.arange(16)
     return edges[edges < spec.mel_max_hz]
 
 
 def _spectral_shape(decibels: Tensor, spec: MelSpec) -> list[Tensor]:
-    """Give centroid, bandwidth, rolloff, flatness and a contrast an octave, each [n, frames, columns]."""
+    """Compute centroid, bandwidth, rolloff, flatness and a contrast for each octave, each [n, frames, columns]."""
     from keras import ops
 
     centres = _centres_khz(spec)
@@ -162,7 +139,7 @@ def _spectral_shape(decibels: Tensor, spec: MelSpec) -> list[Tensor]:
     rolloff = float(centres[0]) + ops.matmul(passed, np.diff(centres)[:, np.newaxis])
     power = ops.mean(ops.square(magnitudes), axis=-1, keepdims=True)
     flatness = ops.mean(decibels, axis=-1, keepdims=True) - ops.log(power) / (2 * _NEPERS_PER_DB)
-    # librosa counts the band below an octave to it, and leaves its last one to the next
+    # as in librosa, an octave includes the band below it, and its last band belongs to the next octave
     edges = [0, *(np.searchsorted(centres, _octaves_hz(spec) / 1e3) - 1), spec.mel_bands]
     octaves = [decibels[..., start:end] for start, end in itertools.pairwise(edges)]
     contrasts = [ops.max(octave, -1, keepdims=True) - ops.min(octave, -1, keepdims=True) for octave in octaves]
@@ -170,7 +147,7 @@ def _spectral_shape(decibels: Tensor, spec: MelSpec) -> list[Tensor]:
 
 
 def _onsets(decibels: Tensor, spec: MelSpec) -> Tensor:
-    """Give the mean rise from the frame before, [n, frames, onsets], 0 in the first frame."""
+    """Compute the mean rise from the previous frame, [n, frames, onsets], 0 in the first frame."""
     from keras import ops
 
     rises = ops.relu(decibels[:, 1:] - decibels[:, :-1])
@@ -182,7 +159,7 @@ def _onsets(decibels: Tensor, spec: MelSpec) -> Tensor:
 
 
 def _segments(frames: Tensor) -> Tensor:
-    """Cut [n, frames, columns] into [n, SEGMENTS, frames, columns]."""
+    """Reshape [n, frames, columns] to [n, SEGMENTS, frames, columns]."""
     from keras import ops
 
     length = frames.shape[1] // SEGMENTS
@@ -190,7 +167,7 @@ def _segments(frames: Tensor) -> Tensor:
 
 
 def _deltas(segments: Tensor) -> Tensor:
-    """Give the slope, by a frame, of the straight line through each frame and its neighbours, where it has them all."""
+    """Slope per frame of the line fitted through each frame and its neighbours, for frames that have all of them."""
     length = segments.shape[2] - 2 * _DELTA_REACH
     neighbours = [segments[:, :, start : start + length] for start in range(2 * _DELTA_REACH + 1)]
     steps = range(-_DELTA_REACH, _DELTA_REACH + 1)
@@ -203,22 +180,22 @@ def _lags_seconds() -> np.ndarray:
 
 
 def _correlation_matrix(lags: np.ndarray, size: int) -> np.ndarray:
-    """Lead from a power spectrum to the autocorrelation at lags, in frames: an inverse Fourier transform, where needed.
+    """Matrix from a power spectrum to the autocorrelation at lags in frames: a partial inverse Fourier transform.
 
-    Each lag is the mean of those around it, the less the farther: musicians are not exact, and nothing between two lags
-    of the grid is overlooked.
+    Each lag is a weighted mean of those around it, with weights that decrease with the distance: musicians are not
+    exact, and no lag between two points of the grid is missed.
     """
     reach = np.maximum(_LEAST_REACH_FRAMES, _REACH * lags)
     whole = np.arange(math.ceil(lags[-1] + reach[-1]))
     near = np.maximum(0, 1 - np.abs(whole[:, np.newaxis] - lags) / reach)
     bins = np.arange(size // 2 + 1)
-    weights = np.where(bins % (size // 2), 2, 1) / size  # a real signal's negative frequencies are those above 0
+    weights = np.where(bins % (size // 2), 2, 1) / size  # a real signal's negative frequencies mirror the positive ones
     cosines = np.cos(2 * np.pi / size * np.outer(bins, whole))
     return (weights[:, np.newaxis] * cosines @ (near / near.sum(axis=0))).astype(np.float32)
 
 
 def _rhythm(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
-    """Give the tempo, the autocorrelation after parts of a beat, and that of all onsets by lag, each [n, columns]."""
+    """Compute tempo, autocorrelation at parts of a beat, and that of all onsets by lag, each [n, columns]."""
     import keras
     from keras import ops
 
@@ -236,7 +213,7 @@ def _rhythm(onsets: Tensor, spec: MelSpec) -> list[Tensor]:
     octaves = np.log2(1 / lags[candidates]).astype(np.float32)
     usual = np.exp(-0.5 * np.square(octaves - math.log2(_USUAL_BPM / 60)))
     likely = correlation[:, 0, candidates] * usual
-    # the likeliest lag, or all that are equally likely; Keras' argmax needs an operation that TFLite has not built in
+    # one-hot of the likeliest lag, shared among ties; Keras' argmax needs an operation that is no TFLite built-in
     beat = ops.cast(ops.equal(likely, ops.max(likely, axis=-1, keepdims=True)), "float32")
     beat = beat / ops.sum(beat, axis=-1, keepdims=True)
     tempo = ops.matmul(beat, octaves[:, np.newaxis])

@@ -1,4 +1,4 @@
-"""Training of a head on cached features by gradients, with the best epoch kept."""
+"""Training of a head on cached features by gradient descent, with the weights of the best epoch."""
 
 from __future__ import annotations
 
@@ -23,22 +23,17 @@ _FUSED = {
     keras.layers.GlobalAveragePooling2D,
     keras.layers.InputLayer,
 }
-"""Layers that XLA makes faster on a CPU too: with the paper's 21 million weights, a step takes 0.6 of the time."""
+"""Layers that XLA speeds up on a CPU too: with the paper's 21 million weights, a step takes 0.6 of the time."""
 
 TUNED_RATE = 0.1
-"""The learning rate while the backbone's last block learns, as a share of the one before."""
+"""Learning rate while the backbone's last block is fine-tuned, as a share of the initial one."""
 
 
 class KeepBest(keras.callbacks.Callback):
     """Keep the weights of the epoch with the highest validation accuracy; among equals, with the lowest loss.
 
-    An instance may be used in several calls of `fit`: the best epoch is that of all calls, and patience is counted
-    anew in each.
-
-    Parameters
-    ----------
-    patience : int
-        Epochs without a better one after which training ends; 0 never ends it early.
+    An instance may be used in several calls of `fit`: the best epoch is that of all calls, and patience is counted anew
+    in each. Training stops after `patience` epochs without improvement; 0 never stops it early.
     """
 
     def __init__(self, patience: int = 0) -> None:
@@ -50,25 +45,11 @@ class KeepBest(keras.callbacks.Callback):
         self._weights: list[np.ndarray] = []
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        """Begin to count the epochs without a better one.
-
-        Parameters
-        ----------
-        logs : mapping of str to float
-            Not used.
-        """
+        """Reset the count of epochs without improvement."""
         self._without_better = 0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Compare the epoch with the best one so far.
-
-        Parameters
-        ----------
-        epoch : int
-            Index of the epoch, from 0.
-        logs : mapping of str to float
-            Keras' figures, with `val_accuracy` and `val_loss`.
-        """
+        """Compare the epoch (`val_accuracy` and `val_loss`) with the best one so far."""
         logs = logs or {}
         score = (logs["val_accuracy"], -logs["val_loss"])
         if math.isfinite(logs["val_loss"]) and score > self._best:
@@ -80,13 +61,7 @@ class KeepBest(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Put the best weights back.
-
-        Parameters
-        ----------
-        logs : mapping of str to float
-            Not used.
-        """
+        """Restore the best weights; raise UserError if the loss was not finite in any epoch."""
         if self.epoch < 0:
             raise UserError(
                 "The loss was not a number in any epoch, so there are no best weights. "
@@ -103,29 +78,13 @@ class _Report(keras.callbacks.Callback):
 def fit(
     model: keras.Model, train: Fragments, val: Fragments, training: Training, genres: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Train a head, which ends with the weights of its best epoch.
+    """Train a head and restore the weights of its best epoch.
 
-    Parameters
-    ----------
-    model : keras.Model
-        The head; with `training.fine_tune`, one whose layers of VGG-16's last block are frozen.
-    train, val : Fragments
-        The splits.
-    training : Training
-        The settings.
-    genres : sequence of str
-        Names of the outputs, where some of them are sub-genres: the loss is then that of both levels, see
-        `two_levels`.
+    With `training.fine_tune`, the head's layers of VGG-16's last block are frozen at first. `genres` are the names of
+    the outputs: with sub-genres the loss is that of both levels, see `two_levels`.
 
-    Returns
-    -------
-    history : dict
-        `epochs` (a list with loss, accuracy, val_loss, val_accuracy), `best_epoch` (from 1) and `class_weights`.
-
-    Raises
-    ------
-    ValueError
-        If the loss was a number in no epoch.
+    The history has `epochs` (a list with loss, accuracy, val_loss, val_accuracy), `best_epoch` (from 1) and
+    `class_weights`.
     """
     counts = train.counts
     weights = class_weights(counts) if training.class_weights == "auto" and len(set(counts)) > 1 else None

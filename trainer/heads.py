@@ -1,4 +1,4 @@
-"""The half of the paper's network that learns, dense layers and a softmax over the genres, and what others share."""
+"""The paper's head, dense layers and a softmax over the genres, and layers shared with other heads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model
     shape : tuple of int
         Shape of one fragment's features, (9, 9, 512) in the paper.
     genres : int
-        How many genres there are.
+        Number of genres.
     training : Training
-        With `units`, 512 and 64 in the paper, `dropout` and `l2`.
+        With `units` (512 and 64 in the paper), `dropout`, `l2` and `seed`.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model
 
 
 def features(shape: tuple[int, ...]) -> Any:
-    """Give the input of a head.
+    """Create the input of a head.
 
     Parameters
     ----------
@@ -59,14 +59,14 @@ def dense_layers(genres: int, training: Training) -> list[keras.layers.Layer]:
     Parameters
     ----------
     genres : int
-        How many genres there are.
+        Number of genres.
     training : Training
         With `units`, `dropout`, `l2` and `seed`.
 
     Returns
     -------
     layers : list of keras.layers.Layer
-        A layer for each of `units`, with what is dropped after it, and the softmax: dense, dense_1 and so on.
+        A dense layer for each of `units`, each followed by its dropout, and the softmax: dense, dense_1 and so on.
     """
     import keras
 

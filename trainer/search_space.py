@@ -1,4 +1,4 @@
-"""What a search for better settings may choose, and how it stands in `Training`."""
+"""Search space of the hyperparameter search, and its conversion from and to `Training`."""
 
 from __future__ import annotations
 
@@ -12,29 +12,23 @@ if TYPE_CHECKING:
     import keras_tuner
 
 MOST_LAYERS = 3
-"""Dense layers before the softmax, at most."""
+"""Maximum number of dense layers before the softmax."""
 
 UNITS = (16, 32, 64, 128, 256, 512)
 """Widths of a dense layer."""
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-"""Shares that are dropped."""
+"""Dropout rates."""
 
 L2 = (0.0, 1e-5, 1e-4, 1e-3)
-"""Weights of the squared kernels in the loss."""
+"""Weights of the L2 penalty on kernels."""
 
 LEARNING_RATE = (1e-4, 3e-3)
-"""The lowest and the highest of Adam's; between them their logarithms are equally likely."""
+"""Range of Adam's learning rate, sampled log-uniformly."""
 
 
 def space() -> keras_tuner.HyperParameters:
-    """Give what may be chosen.
-
-    Returns
-    -------
-    keras_tuner.HyperParameters
-        Named layers; units_1 and so on, as many as there are layers; dropout; l2; learning_rate.
-    """
+    """Create the search space: layers; units_1 and so on for each layer; dropout; l2; learning_rate."""
     import keras_tuner
 
     choices = keras_tuner.HyperParameters()
@@ -49,18 +43,9 @@ def space() -> keras_tuner.HyperParameters:
 
 
 def values_of(training: Training) -> dict[str, Any] | None:
-    """Say in the search's words how a training is set.
+    """Return the values of a training by the names of `space`; None if it has too many layers.
 
-    Parameters
-    ----------
-    training : Training
-        The settings.
-
-    Returns
-    -------
-    values : dict or None
-        By the names of `space`; None where there are more layers than it has. Widths and shares may be others than
-        the search would choose.
+    Widths and dropout need not be among the choices of the search.
     """
     if len(training.units) > MOST_LAYERS:
         return None
@@ -74,26 +59,7 @@ def values_of(training: Training) -> dict[str, Any] | None:
 
 
 def with_values(training: Training, values: Mapping[str, Any]) -> Training:
-    """Set a training as a search has chosen.
-
-    Parameters
-    ----------
-    training : Training
-        The settings that are not searched for.
-    values : mapping of str to Any
-        By the names of `space`.
-
-    Returns
-    -------
-    training : Training
-        All settings.
-
-    Examples
-    --------
-    >>> chosen = {"layers": 1, "units_1": 64, "dropout": 0.3, "l2": 0.0, "learning_rate": 0.001}
-    >>> with_values(Training(epochs=9), chosen) == Training(epochs=9, units=(64,), dropout=0.3)
-    True
-    """
+    """Return a copy of a training with values by the names of `space`."""
     return dataclasses.replace(
         training,
         units=tuple(values[f"units_{layer}"] for layer in range(1, values["layers"] + 1)),

@@ -1,4 +1,4 @@
-"""How a head is trained: every setting in one frozen value, whose defaults are the paper's."""
+"""Settings of the training of a head; the defaults are the paper's."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ class Training:
     Parameters
     ----------
     epochs : int
-        Passes over the training split; rounds of boosting where the head is boosted.
+        Passes over the training split; boosting rounds where the head is boosted.
     batch : int
         Fragments in a batch.
     learning_rate : float
-        Adam's, at the beginning.
+        Initial learning rate of Adam.
     schedule : str
-        What becomes of the learning rate: `constant`, or `cosine`, down to 0 at the end.
+        Learning rate schedule: `constant`, or `cosine`, which decays to 0.
     patience : int
-        Epochs without a better one after which training ends; 0 never ends it early.
+        Number of epochs without improvement after which training stops; 0 never stops it early.
     class_weights : str
-        `auto` weighs genres by their number of fragments, `none` does not.
+        `auto` weights genres by their number of fragments, `none` does not.
     units : tuple of int
-        Width of each dense layer before the softmax, in heads that are made of dense layers.
+        Width of each dense layer before the softmax, in heads made of dense layers.
     dropout : float
-        Share of what each hidden layer gives that is left out at random while training, in 0..1.
+        Dropout rate after each hidden layer, in 0..1.
     l2 : float
-        Weight of the squared kernels in the loss.
+        Weight of the L2 penalty on kernels.
     label_smoothing : float
         Share of each label that is spread over all genres, in 0..1.
     mixup : float
-        Both parameters of the beta distribution by which pairs of fragments are mixed; 0 mixes none.
+        Both parameters of the beta distribution of mixup's weights; 0 disables mixup.
     augment : int
-        Copies of each training fragment with bands and times masked (SpecAugment), beside the fragment itself.
+        Number of copies of each training fragment with masked bands and times (SpecAugment), beside the fragment
+        itself.
     fine_tune : int
-        Epochs after those, in which VGG-16's last block learns too, at a tenth of the learning rate.
+        Additional epochs in which VGG-16's last block is trained too, at a tenth of the learning rate.
     seed : int
-        Of initial weights, shuffling, mixing and masking.
+        Seed of initial weights, shuffling, mixing and masking.
 
     Raises
     ------
@@ -68,7 +69,7 @@ class Training:
     seed: int = 7
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", tuple(self.units))  # JSON knows lists only
+        object.__setattr__(self, "units", tuple(self.units))  # JSON has lists only
         expected: Mapping[str, tuple[bool, str]] = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),

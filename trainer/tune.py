@@ -1,7 +1,7 @@
-"""The Tuner's entry: searches settings of a model's head on cached features.
+"""Entry point of the Tuner: search for a head's settings on cached features.
 
 TFX gives a search a working directory that belongs to one execution and is deleted after it, so an interrupted search
-would begin anew. This one is kept in a folder that only the settings, the code and the data name.
+would start over. This one is saved in a folder whose name depends on settings, code and data only.
 """
 
 from __future__ import annotations
@@ -23,18 +23,10 @@ from tumbao.trainer.training import Training
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """Set up a search; TFX's Tuner calls this and runs it.
+    """Set up a search; called by TFX's Tuner, which runs it.
 
-    Parameters
-    ----------
-    fn_args : FnArgs
-        TFX's arguments; `custom_config` holds `model`, `genres`, `training`, `weights` and `code` as the Trainer's,
-        `trials` (how many) and `searches` (the folder in which searches are kept).
-
-    Returns
-    -------
-    TunerFnResult
-        The search; it needs no arguments.
+    `custom_config` holds `model`, `genres`, `training`, `weights` and `code` as for the Trainer, `trials` (their
+    number) and `searches` (the parent folder of all searches).
     """
     config: Mapping[str, Any] = fn_args.custom_config
     model, training = find_model(config["model"]), Training(**config["training"])
@@ -42,7 +34,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
 
     def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
-        keras.utils.clear_session()  # or the graphs of every trial before would stay in memory
+        keras.utils.clear_session()  # otherwise the graphs of earlier trials stay in memory
         return learn(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"])
 
     search = tuner(
@@ -56,7 +48,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
 
 def _name(config: Mapping[str, Any], patterns: list[str]) -> str:
-    """Name a search by what its trials depend on; how many there are is not part of it, so that more can be added."""
+    """Hash everything that the trials depend on; their number is not part of it, so that trials can be added."""
     settled = [config[key] for key in ("model", "genres", "training", "weights", "code")]
     files = [(file, tf.io.gfile.stat(file).length) for one in patterns for file in sorted(tf.io.gfile.glob(one))]
     return hashlib.sha256(json.dumps([settled, files], sort_keys=True).encode()).hexdigest()[:16]

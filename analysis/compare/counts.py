@@ -1,7 +1,7 @@
-"""From answers to figures by way of sums over songs, so that drawing songs is a product of matrices.
+"""Figures of models from weighted sums over songs.
 
-Every figure of a pool is made of sums over its songs; with the songs weighted by how often they were drawn, the same
-function gives the figure (each weight 1) and all its draws.
+The weight of a song is how often it was drawn. The same matrix product returns the figure itself (each weight 1) and
+all its bootstrap draws.
 """
 
 from __future__ import annotations
@@ -21,20 +21,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What each of n songs adds to the figures, for each of s seeds.
+    """Sums over the fragments of each of n songs, for each of s seeds; all arrays are float64.
 
-    Parameters
-    ----------
-    fragments : numpy.ndarray of float64 [n]
-        Fragments.
-    confusion : numpy.ndarray of float64 [s, n, g, g]
-        Fragments by true (rows) and predicted genre (columns).
-    loss : numpy.ndarray of float64 [s, n]
-        Sum of the fragments' cross-entropy, in nats.
-    gaps : numpy.ndarray of float64 [s, n, b]
-        Sum of confidence less right answers of the fragments in each bin of confidence.
-    by_sum, by_votes : numpy.ndarray of float64 [s, n]
-        1 where the song is answered rightly by this rule of `serving.song`, else 0.
+    `fragments` [n] counts the fragments and `confusion` [s, n, g, g] counts them by true genre (rows) and predicted
+    genre (columns). `loss` [s, n] is the sum of cross-entropies, in nats. `gaps` [s, n, b] is the sum of confidence
+    minus correctness of the fragments in each of b bins of confidence. `by_sum` and `by_votes` [s, n] are 1 where this
+    rule of `serving.song` classifies the song correctly, else 0.
     """
 
     fragments: Floats
@@ -46,26 +38,17 @@ class Tally:
 
     @property
     def right(self) -> Floats:
-        """Fragments answered rightly, [s, n]."""
+        """Number of correctly classified fragments [s, n]."""
         return np.trace(self.confusion, axis1=2, axis2=3)
 
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """Figures of r draws and s seeds.
+    """Figures of r draws and s seeds, float64 [r, s]; `f1` is [r, s, genres].
 
-    Parameters
-    ----------
-    accuracy, balanced_accuracy : numpy.ndarray of float64 [r, s]
-        Share of fragments answered rightly; mean of this share over the genres that were drawn.
-    cross_entropy : numpy.ndarray of float64 [r, s]
-        Of fragments, in nats.
-    calibration_error : numpy.ndarray of float64 [r, s]
-        Expected calibration error of fragments, 0–1.
-    song_accuracy_sum, song_accuracy_votes : numpy.ndarray of float64 [r, s]
-        Share of songs answered rightly by either of the paper's rules.
-    f1 : numpy.ndarray of float64 [r, s, g]
-        Of fragments of each genre; NaN where no song of the genre was drawn.
+    `song_accuracy_sum` and `song_accuracy_votes` are of songs, by the paper's two rules; all others are of fragments.
+    `balanced_accuracy` is the mean accuracy of the genres that were drawn, `cross_entropy` is in nats, and
+    `calibration_error` is the expected calibration error, 0–1. `f1` is NaN where no song of the genre was drawn.
     """
 
     accuracy: Floats
@@ -78,18 +61,7 @@ class Figures:
 
 
 def tally(pool: Pool) -> Tally:
-    """Sum up each song's answers.
-
-    Parameters
-    ----------
-    pool : Pool
-        The answers.
-
-    Returns
-    -------
-    Tally
-        The sums.
-    """
+    """Sum up the answers to each song."""
     seeds, fragments, genres = pool.probabilities.shape
     song, labels = np.repeat(np.arange(len(pool.songs)), pool.counts), np.repeat(pool.labels, pool.counts)
     ends = np.cumsum(pool.counts)
@@ -118,38 +90,12 @@ def tally(pool: Pool) -> Tally:
 
 
 def accuracies(sums: Tally, weights: Floats) -> Floats:
-    """Compute the accuracy of fragments of weighted songs.
-
-    Parameters
-    ----------
-    sums : Tally
-        Sums of n songs.
-    weights : numpy.ndarray of float64 [r, n]
-        How often each song counts.
-
-    Returns
-    -------
-    numpy.ndarray of float64 [r, s]
-        Share of right answers of each seed.
-    """
+    """Return the fragment accuracy of each seed [r, s] for song weights [r, n]."""
     return weights @ sums.right.T / (weights @ sums.fragments)[:, np.newaxis]
 
 
 def figures(sums: Tally, weights: Floats) -> Figures:
-    """Compute all figures of weighted songs.
-
-    Parameters
-    ----------
-    sums : Tally
-        Sums of n songs.
-    weights : numpy.ndarray of float64 [r, n]
-        How often each song counts; at least one song of a row counts.
-
-    Returns
-    -------
-    Figures
-        The figures.
-    """
+    """Return all figures for song weights [r, n]; each row needs a positive weight."""
     fragments, songs = (weights @ sums.fragments)[:, np.newaxis], weights.sum(axis=1, keepdims=True)
     confusion = np.tensordot(weights, sums.confusion, axes=(1, 1))  # [r, s, g, g]
     right = np.diagonal(confusion, axis1=2, axis2=3)
@@ -167,7 +113,7 @@ def figures(sums: Tally, weights: Floats) -> Figures:
 
 
 def _bins(confidence: Floats, bins: int) -> npt.NDArray[np.int64]:
-    """Sort fragments into bins of equally many, numbered from the least sure to the surest: [s, f]."""
+    """Return the bin of each fragment [s, f]; bins are equally filled and numbered by ascending confidence."""
     sizes = [len(part) for part in np.array_split(np.arange(confidence.shape[1]), bins)]
     numbers = np.empty(confidence.shape, np.int64)
     order = np.argsort(confidence, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Whether models differ from the reference by more than chance, and how much the paper's split flatters each."""
+"""Differences between models and the reference, and between leaky and leak-free splits."""
 
 from __future__ import annotations
 
@@ -19,20 +19,13 @@ from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
 
 @dataclass(frozen=True)
 class Difference:
-    """A model against the reference on the same songs.
+    """Accuracy of a model minus that of the reference, on the same songs.
 
-    Parameters
-    ----------
-    model, reference : str
-        Which.
-    value, low, high : float
-        Accuracy of fragments less the reference's, with the 95 % interval of the paired bootstrap over songs.
-    p_value, corrected : float
-        How probable so large a difference is by chance; the same, corrected by Holm for as many models as were tested.
-    only_model, only_reference : int
-        Songs that only this one answers rightly: by the sum rule, with more than half of the seeds.
-    song_p_value, song_corrected : float
-        The same two for songs, by McNemar's exact test.
+    `value`, `low` and `high` are the difference in fragment accuracy and its 95 % interval (paired bootstrap over
+    songs). `p_value` is its p-value, `corrected` the same after Holm's correction for the number of models tested.
+    `only_model` and `only_reference` count the songs that only one of the two classifies correctly, by the sum rule
+    with more than half of the seeds; `song_p_value` and `song_corrected` are the p-values of McNemar's exact test on
+    them.
     """
 
     model: str
@@ -49,12 +42,12 @@ class Difference:
 
     @property
     def means_something(self) -> bool:
-        """Whether chance makes such a difference of fragments rarely, however many models were tested."""
+        """Whether the difference in fragment accuracy is significant after correction."""
         return self.corrected < SIGNIFICANCE
 
     @property
     def word(self) -> str:
-        """The outcome for fragments in a word or two."""
+        """Result for fragments, in one to three words."""
         if not self.means_something:
             return "no clear difference"
         return "better" if self.value > 0 else "worse"
@@ -62,16 +55,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Leak:
-    """How much a model loses where no song stands on both sides of the split.
+    """Fragment accuracy that a model loses if no song is on both sides of the split.
 
-    Parameters
-    ----------
-    model, protocol : str
-        The model, and the split that keeps songs or artists together.
-    apart, fragment : Estimate
-        Accuracy of fragments under that split, and under the paper's by fragment.
-    value, low, high : float
-        The first less the second, with the 95 % interval of the bootstrap over songs.
+    `apart` is the accuracy under `protocol`, which keeps songs or artists together; `fragment` is the accuracy under
+    the paper's split by fragment. `value` is the first minus the second, with its 95 % bootstrap interval over songs.
     """
 
     model: str
@@ -86,23 +73,10 @@ class Leak:
 def differences(
     tallies: Mapping[str, Tally], scores: Mapping[str, Score], reference: str, weights: Floats
 ) -> Mapping[str, Difference]:
-    """Compare each model with the reference.
+    """Compare each model with the reference; the result is by model, without the reference.
 
-    Parameters
-    ----------
-    tallies : Mapping of str to Tally
-        By model, all of the same songs.
-    scores : Mapping of str to Score
-        By model.
-    reference : str
-        One of them.
-    weights : numpy.ndarray of float64 [r, n]
-        How often each song was drawn: equally for all models, which pairs them.
-
-    Returns
-    -------
-    Mapping of str to Difference
-        By model, without the reference.
+    All tallies are of the same songs. `weights` [r, n] holds how often each song was drawn, the same for all models,
+    which pairs them.
     """
     ours = tallies[reference]
     models = [model for model in tallies if model != reference]
@@ -125,21 +99,13 @@ def differences(
 
 
 def leak(apart: tuple[Pool, Tally, Score], fragment: tuple[Pool, Tally, Score]) -> Leak:
-    """Compare a model's accuracy under a split that keeps songs together with that under the split by fragment.
+    """Compare a model's accuracy under a split that keeps songs together with the split by fragment.
 
-    Parameters
-    ----------
-    apart, fragment : tuple of Pool, Tally and Score
-        The model under either protocol; songs that both tested are drawn together.
-
-    Returns
-    -------
-    Leak
-        What was found.
+    Songs that were tested under both protocols are drawn together.
     """
     songs = np.union1d(apart[0].songs, fragment[0].songs)
     tested = [np.isin(songs, pool.songs) for pool, _, _ in (apart, fragment)]
-    weights = draw(tested[0] + 2 * tested[1])  # so that each test split keeps its size
+    weights = draw(tested[0] + 2 * tested[1])  # grouped, so each test split keeps its size
     drawn = [
         accuracies(sums, weights[:, own]).mean(axis=1)
         for (_, sums, _), own in zip((apart, fragment), tested, strict=True)
@@ -154,7 +120,7 @@ def _songs_right(sums: Tally) -> npt.NDArray[np.bool_]:
 
 
 def _difference(first: Estimate, second: Estimate, drawn: Floats) -> tuple[float, float, float]:
-    """Give value and ends; where drawing finds no spread, both intervals are put together as Newcombe does."""
+    """Return value and interval; without spread in the draws, combine both intervals by Newcombe's method."""
     value = first.value - second.value
     low, high = interval(drawn) or (
         value - math.hypot(first.value - first.low, second.high - second.value),

@@ -1,4 +1,4 @@
-"""A backbone's output for a whole library, computed once and mapped into memory."""
+"""Backbone features of a whole library, computed once and memory-mapped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy
 
 BATCH = 8
-"""Images in one call of the backbone."""
+"""Images per call of the backbone."""
 
 
 def features(
@@ -31,31 +31,11 @@ def features(
     code: str,
     copy: int = 0,
 ) -> tuple[np.ndarray, str]:
-    """Compute the features of all fragments, unless they are there.
+    """Load the features of all fragments, or compute them if they are not in `folder`.
 
-    Parameters
-    ----------
-    library : Library
-        The fragments.
-    backbone : Backbone
-        The frozen half.
-    weights : Path or None
-        File of its weights; None for random ones.
-    policy : str
-        Keras' dtype policy for the computation.
-    folder : Path
-        Where features are kept.
-    code : str
-        Hash of the source that they depend on.
-    copy : int
-        0 for the fragments themselves; from 1 for copies with bands and times masked, each other ones.
-
-    Returns
-    -------
-    features : np.ndarray [shape=(n, *backbone's shape), dtype=float16]
-        Mapped from a file, a row for each fragment.
-    key : str
-        What they depend on, as a digest.
+    Returns a memory-mapped float16 array [n, *backbone output shape] and its cache key. `weights` is None for random
+    weights, `code` the hash of the source code that the features depend on. `copy` is 0 for the fragments themselves;
+    each higher number is another copy with bands and times masked.
     """
     told = [library.archives, library.members, backbone.name, str(weights), policy, code, copy]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

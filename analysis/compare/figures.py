@@ -1,4 +1,7 @@
-"""The comparison's figures; each function gives a PNG. Where there is no room for names, a model is its rank."""
+"""Figures of the comparison, as PNG.
+
+Where names do not fit, a model is labelled with its rank.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,7 @@ _ROW_INCHES = 0.27
 
 
 def accuracies(board: Board, reference: str, look: Look) -> bytes:
-    """Draw each model's accuracy with its interval and its seeds.
-
-    Parameters
-    ----------
-    board : Board
-        The models.
-    reference : str
-        The model whose accuracy is a line across all rows.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot each model's accuracy, interval and seeds; the reference is a line across all rows."""
     theme = look.theme
     with look.applied():
         figure, axes = look.panel("Accuracy of fragments", 1.0 + _ROW_INCHES * len(board.scores))
@@ -55,25 +43,9 @@ def accuracies(board: Board, reference: str, look: Look) -> bytes:
 def accuracy_by_cost(
     board: Board, reference: str, title: str, axis: str, cost: Callable[[Score], float | None], look: Look
 ) -> bytes:
-    """Draw accuracy against what it costs.
+    """Plot accuracy against a cost on a logarithmic scale.
 
-    Parameters
-    ----------
-    board : Board
-        The models; those without this cost are left out.
-    reference : str
-        The model that has another colour.
-    title, axis : str
-        Title of the figure, and of the axis of costs.
-    cost : callable
-        Gives a model's cost, above 0, or None.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
+    `cost` returns a positive number, or None for a model to leave out.
     """
     theme = look.theme
     with look.applied():
@@ -82,7 +54,7 @@ def accuracy_by_cost(
             x, accuracy = cost(score), score.accuracy
             if x is None:
                 continue
-            layer = 2 + len(board.scores) - rank  # where models meet, the better one lies above
+            layer = 2 + len(board.scores) - rank  # the more accurate model is on top
             axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
             colour = theme.second if score.model == reference else theme.first
             axes.plot(x, accuracy.value, "o", color=colour, markeredgecolor=theme.panel, markersize=13, zorder=layer)
@@ -100,22 +72,7 @@ def accuracy_by_cost(
 
 
 def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> bytes:
-    """Draw the F1 of each model (rows) and genre (columns).
-
-    Parameters
-    ----------
-    board : Board
-        The models.
-    genres : sequence of str
-        Names of the genres.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG, wider where there are more genres.
-    """
+    """Plot F1 by model (rows) and genre (columns); the figure widens with the number of genres."""
     theme, f1 = look.theme, np.array([[one.value for one in score.f1] for score in board.scores])
     with look.applied():
         width = max(WIDTH_INCHES, 1.5 + 0.46 * len(genres))
@@ -137,20 +94,7 @@ def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> bytes:
 
 
 def leaks(found: Sequence[Leak], look: Look) -> bytes:
-    """Draw what each model reaches under both splits, joined by a line.
-
-    Parameters
-    ----------
-    found : sequence of Leak
-        The models, at least one.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot each model's accuracy under both splits, joined by a line."""
     theme, rows = look.theme, range(len(found))
     with look.applied():
         figure, axes = look.panel("What the split by fragment adds", 1.25 + _ROW_INCHES * len(found))
@@ -164,7 +108,7 @@ def leaks(found: Sequence[Leak], look: Look) -> bytes:
 
 
 def _rows(axes: Axes, names: Sequence[str], look: Look) -> None:
-    """Name the rows, the first at the top, and measure them in percent."""
+    """Label the rows from top to bottom and format the x axis in percent."""
     axes.set_yticks(range(len(names)), names, color=look.theme.ink)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

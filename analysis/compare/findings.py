@@ -1,4 +1,4 @@
-"""Everything that a comparison finds, from its trials."""
+"""Results of a comparison, computed from its trials."""
 
 from __future__ import annotations
 
@@ -18,18 +18,10 @@ from tumbao.components.ingest.splits import PROTOCOLS, leaks
 
 @dataclass(frozen=True)
 class Board:
-    """All models under one protocol.
+    """All models under one split protocol.
 
-    Parameters
-    ----------
-    protocol : str
-        What the split keeps together.
-    seeds : tuple of int
-        All seeds of its trials, sorted.
-    scores : tuple of Score
-        The most accurate model first; of equally accurate ones the first by name.
-    differences : Mapping of str to Difference
-        By model; empty where the reference is not among the models.
+    `seeds` are sorted. `scores` are sorted by accuracy, the highest first, then by name. `differences` are by model;
+    empty if the reference is not among the models.
     """
 
     protocol: str
@@ -39,26 +31,17 @@ class Board:
 
     @property
     def leaky(self) -> bool:
-        """Whether fragments of one song could stand on both sides of the split."""
+        """Whether fragments of one song can be on both sides of the split."""
         return leaks(self.protocol)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a comparison found.
+    """Results of a comparison.
 
-    Parameters
-    ----------
-    genres : tuple of str
-        The genres.
-    reference : str
-        The model that the others are compared with.
-    synthetic : bool
-        Whether any trial's songs are composed instead of recorded.
-    boards : tuple of Board
-        In the order of `PROTOCOLS`: models are ranked by the first.
-    leaks : tuple of Leak
-        For models under the first protocol and the split by fragment, in the first board's order.
+    `synthetic` is True if the songs of any trial are composed instead of recorded. `boards` are in the order of
+    `PROTOCOLS`; the first one ranks the models. `leaks` compares the first protocol with the split by fragment, in the
+    order of the first board.
     """
 
     genres: tuple[str, ...]
@@ -69,25 +52,7 @@ class Findings:
 
 
 def find(trials: Sequence[Trial], reference: str) -> Findings:
-    """Score models and compare them.
-
-    Parameters
-    ----------
-    trials : sequence of Trial
-        Trials of any models, protocols, seeds and folds.
-    reference : str
-        The model that the others are compared with.
-
-    Returns
-    -------
-    Findings
-        What was found; the same trials give the same, in whatever order.
-
-    Raises
-    ------
-    ValueError
-        If `pools` refuses the trials.
-    """
+    """Score models and compare them with the reference; the result does not depend on the order of the trials."""
     pooled = pools(sorted(trials, key=lambda trial: trial.model))
     boards, done = [], {}
     for protocol in [protocol for protocol in PROTOCOLS if protocol in pooled]:

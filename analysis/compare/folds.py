@@ -1,4 +1,4 @@
-"""Which fragments are trained on, chosen by and tested on: one split, or cross-validation."""
+"""Splits of a library into training, validation and test fragments: one split, or cross-validation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,9 @@ from tumbao.schema.record import SPLITS
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fold:
-    """One division of a library.
+    """One split of a library; the parts are int64 rows of the library, in its order.
 
-    Parameters
-    ----------
-    fold : int or None
-        The part that is tested, from 0; None without cross-validation.
-    train, val, test : np.ndarray [dtype=int64]
-        Rows of the library, in its order.
+    `fold` is the number of the part that is tested, from 0; None without cross-validation.
     """
 
     fold: int | None
@@ -34,7 +29,7 @@ class Fold:
 
     @property
     def digest(self) -> str:
-        """The division as a digest."""
+        """Hash of the split."""
         told = hashlib.sha256()
         for rows in (self.train, self.val, self.test):
             told.update(rows.tobytes() + b"|")
@@ -42,26 +37,9 @@ class Fold:
 
 
 def one_split(library: Library, protocol: str, seed: int) -> Fold:
-    """Divide a library once, as `tumbao run` does.
+    """Split a library once, as `tumbao run` does: about 80, 10 and 10 % of each genre.
 
-    Parameters
-    ----------
-    library : Library
-        The fragments.
-    protocol : str
-        What is kept whole, one of `splits.PROTOCOLS`.
-    seed : int
-        Changes who goes where.
-
-    Returns
-    -------
-    division : Fold
-        About 80, 10 and 10 % of each genre.
-
-    Raises
-    ------
-    ValueError
-        If a genre cannot stand in every part.
+    Raises ValueError if a genre cannot be in every part.
     """
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for song, number, label in zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True):
@@ -75,28 +53,9 @@ def one_split(library: Library, protocol: str, seed: int) -> Fold:
 
 
 def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> list[Fold]:
-    """Divide a library so that each fragment is tested once, and the next part is what is chosen by.
+    """Split a library into folds that are tested once each; the next part is the validation part.
 
-    Parameters
-    ----------
-    library : Library
-        The fragments.
-    protocol : str
-        What is kept whole, one of `splits.PROTOCOLS`.
-    folds : int
-        How many parts, at least 3.
-    seed : int
-        Changes who goes where.
-
-    Returns
-    -------
-    divisions : list of Fold
-        One for each part; each genre is dealt out evenly.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 3 parts, or a genre has fewer songs (artists, fragments) than parts.
+    Raises ValueError for fewer than 3 folds, or if a genre has fewer units (songs, artists or fragments) than folds.
     """
     if folds < 3:
         raise UserError(f"Expected at least 3 folds: one to test, one to choose by, one to train. Received: {folds}")
@@ -108,7 +67,7 @@ def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> 
         return f"artist:{keys[song]}" if protocol == "artist" and keys.get(song) else song
 
     named = list(map(unit_of, library.songs, library.numbers.tolist()))
-    genre_of: dict[str, int] = {}  # an artist of several genres is dealt out with one of them
+    genre_of: dict[str, int] = {}  # an artist with several genres is assigned with the first
     for unit, label in zip(named, library.labels.tolist(), strict=True):
         genre_of.setdefault(unit, label)
     part: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The comparison as one self-contained page, with its tables beside it."""
+"""The comparison page and the tables beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tumbao.serving.page import data_uri, template, write_page
 from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look
 
 PAGE = "index.html"
-"""The page."""
 
 
 def write_comparison(
@@ -30,27 +29,11 @@ def write_comparison(
     folded: str = "",
     failures: Mapping[str, str] | None = None,
 ) -> None:
-    """Write what trials tell: ``index.html``, which needs no other file, ``table.md``, ``table.csv``, ``trials.json``.
+    """Write ``index.html``, which needs no other file, ``table.md``, ``table.csv`` and ``trials.json``.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        The trials, at least one.
-    out : pathlib.Path
-        Folder to write to; made if it is not there. No file is ever seen half-written.
-    reference : str
-        The model that the others are compared with; without trials of it, none is.
-    library : str
-        Name of the music library.
-    folded : str
-        Which genres were folded up, as a whole sentence; may be empty.
-    failures : Mapping of str to str or None
-        Why a model could not be trained or exported, by model.
-
-    Raises
-    ------
-    ValueError
-        If the trials cannot be compared: see `pool.pools`.
+    All files are written atomically. Without trials of `reference`, no model is compared. `folded` is a sentence about
+    genres that were folded up, or empty. `failures` are the reasons why models could not be trained or exported. Raises
+    ValueError if the trials cannot be compared, see `pooling.pools`.
     """
     findings, failed = find(trials, reference), dict(failures or {})
     write_whole(out / "table.md", _bytes(markdown(findings, library, folded, failed)))
@@ -73,7 +56,7 @@ def write_comparison(
 
 
 def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
-    """Give each figure that the findings allow: name, note and function."""
+    """Yield name, note and plot function of each figure that the findings allow."""
     board = findings.boards[0]
     library = SYNTHETIC_NOTE if findings.synthetic else ""
     note = " · ".join(filter(None, [library, LEAKY_NOTE if board.leaky else ""]))
@@ -90,7 +73,7 @@ def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], b
 
 def _picture(note: str, draw: Callable[[Look], bytes]) -> Picture:
     light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
-    pixels_wide = int.from_bytes(light[16:20], "big")  # the PNG header's width
+    pixels_wide = int.from_bytes(light[16:20], "big")  # width in the PNG header
     return Picture(data_uri("image/png", light), data_uri("image/png", dark), pixels_wide * 96 // DOTS_PER_INCH, note)
 
 

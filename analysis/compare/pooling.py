@@ -1,4 +1,4 @@
-"""Trials of one model put together: folds joined, seeds side by side, and every model on the same songs."""
+"""Trials of one model combined: folds joined and seeds stacked, with every model on the same songs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,10 @@ from tumbao.components.ingest.splits import leaks
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What one model answered under one protocol, song by song.
+    """Answers of one model under one protocol, song by song.
 
-    Parameters
-    ----------
-    trials : tuple of Trial
-        The trials it is made of, by seed and fold.
-    seeds : tuple of int
-        The seeds, length s.
-    songs : tuple of str
-        The songs that were tested, sorted, length n.
-    labels : numpy.ndarray of int64 [n]
-        The true genre's index of each song.
-    counts : numpy.ndarray of int64 [n]
-        Fragments of each song; f in all.
-    probabilities : numpy.ndarray of float32 [s, f, g]
-        The answers of each seed, song after song.
+    `trials` are sorted by seed and fold, the n `songs` by name. `labels` and `counts` (fragments of each song) are
+    int64 [n]; `probabilities` are float32 [seeds, fragments, genres], song after song.
     """
 
     trials: tuple[Trial, ...]
@@ -42,23 +30,10 @@ class Pool:
 
 
 def pools(trials: Sequence[Trial]) -> Mapping[str, Mapping[str, Pool]]:
-    """Put trials together.
+    """Combine trials by protocol and model, both in the order of their first trial.
 
-    Parameters
-    ----------
-    trials : sequence of Trial
-        Trials of any models, in any order, all with the same genres.
-
-    Returns
-    -------
-    Mapping of str to Mapping of str to Pool
-        By protocol, and within it by model, both in the order of their first trial.
-
-    Raises
-    ------
-    ValueError
-        If there is no trial, genres differ, a trial comes twice, a song is in two folds of a split that keeps songs
-        together, or within one protocol not everything was tested on the same songs.
+    Raises ValueError without trials, for different genres, if a trial occurs twice, if a song is in two folds of a
+    split that keeps songs together, or if the trials of one protocol were not all tested on the same songs.
     """
     if len({trial.genres for trial in trials}) != 1:
         raise ValueError(
@@ -117,7 +92,7 @@ def _seed(folds: Sequence[Trial]) -> Pool:
 
 
 def _tested(pool: Pool) -> dict[str, tuple[int, int]]:
-    """Tell label and fragments of each song."""
+    """Return label and number of fragments of each song."""
     return dict(zip(pool.songs, zip(pool.labels.tolist(), pool.counts.tolist(), strict=True), strict=True))
 
 

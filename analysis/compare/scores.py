@@ -1,8 +1,8 @@
-"""Every figure of a model under one protocol, with what chance in the choice of songs could have made of it.
+"""Scores of a model under one protocol, with confidence intervals.
 
-Conventions: a figure is computed for each seed, folds joined, and its value is the mean over seeds. The 95 % interval
-tells of other test songs: it is the bootstrap over songs of this mean (`bootstrap`). It does not tell of other seeds:
-their standard deviation stands apart.
+A score is computed for each seed, with folds joined; its value is the mean over seeds. The 95 % interval of this mean
+is the bootstrap over songs (`bootstrap`). It covers the choice of test songs but not of seeds, whose standard deviation
+is stated separately.
 """
 
 from __future__ import annotations
@@ -19,22 +19,15 @@ from tumbao.components.evaluation.intervals import wilson_interval
 from tumbao.components.ingest.splits import leaks
 
 ENOUGH = 3
-"""So many songs must be right, and as many wrong, for the bootstrap to be trusted alone: with fewer, its intervals held
-the truth only 50 to 87 times in 100 in simulations."""
+"""Minimum number of correct songs, and of wrong ones, to use the bootstrap alone: with fewer, its intervals contained
+the true value in only 50 to 87 of 100 simulations."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval over songs, and its seeds.
+    """A figure with its 95 % interval over songs.
 
-    Parameters
-    ----------
-    value : float
-        Mean over the seeds; NaN where undefined.
-    low, high : float
-        Ends of the interval; NaN where undefined.
-    seeds : tuple of float
-        The figure of each seed.
+    `value` is the mean over `seeds`, the figure of each seed. Value and interval are NaN where undefined.
     """
 
     value: float
@@ -50,20 +43,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs: means over its trainings.
+    """What a model costs: numbers of parameters and size are the largest of its trainings, times are means.
 
-    Parameters
-    ----------
-    parameters, trainable_parameters : int
-        How many there are, and how many of them are trained; the most of any training.
-    tflite_bytes : int or None
-        Size of the largest TFLite file; None if a training gave none.
-    tflite_note : str
-        Why there is none; empty where there is one.
-    train_seconds : float
-        Of one training.
-    inference_ms : float
-        Of one fragment, in milliseconds.
+    `tflite_bytes` is None if a training has no TFLite file; `tflite_note` then holds the reason, else it is empty.
+    `train_seconds` is for one training, `inference_ms` for one fragment.
     """
 
     parameters: int
@@ -76,26 +59,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Score:
-    """Every figure of one model under one protocol.
+    """All scores of one model under one protocol.
 
-    Parameters
-    ----------
-    model, protocol : str
-        Which.
-    songs, fragments : int
-        How many were tested.
-    folds : int
-        Parts of the library that were tested in turn; 1 without cross-validation.
-    accuracy, balanced_accuracy, cross_entropy, calibration_error : Estimate
-        Of fragments; cross-entropy in nats.
-    song_accuracy_sum, song_accuracy_votes : Estimate
-        Of songs by either of the paper's rules.
-    f1 : tuple of Estimate
-        Of fragments of each genre, in the order of genres; NaN where a genre has no fragment.
-    validation : float
-        Accuracy of the validation fragments, 0–1, the mean over trainings: what a model can be chosen by.
-    cost : Cost
-        What it takes.
+    Song accuracies are by the paper's two rules; all other scores are of fragments. Cross-entropy is in nats. `folds`
+    is 1 without cross-validation. `f1` is in the order of genres, NaN for a genre without fragments. `validation` is
+    the mean accuracy on validation fragments over trainings, 0–1, by which a model can be chosen.
     """
 
     model: str
@@ -115,27 +83,12 @@ class Score:
 
     @property
     def leaky(self) -> bool:
-        """Whether fragments of one song could stand on both sides of the split."""
+        """Whether fragments of one song can be on both sides of the split."""
         return leaks(self.protocol)
 
 
 def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
-    """Compute every figure of one model.
-
-    Parameters
-    ----------
-    pool : Pool
-        Its answers.
-    sums : Tally
-        Their sums.
-    weights : numpy.ndarray of float64 [r, n]
-        How often each song was drawn.
-
-    Returns
-    -------
-    Score
-        The figures.
-    """
+    """Compute all scores of one model; `weights` [r, n] holds how often each song was drawn."""
     found, drawn, songs = figures(sums, np.ones((1, len(pool.songs)))), figures(sums, weights), len(pool.songs)
 
     def share(name: str) -> Estimate:
@@ -163,20 +116,20 @@ def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
 
 
 def _share(seeds: Floats, drawn: Floats, songs: int) -> Estimate:
-    """Estimate a share; where few songs' worth of answers is right, or wrong, drawing sees too little of the spread."""
+    """Estimate a share; with few correct or few wrong answers the draws underestimate the spread."""
     value = float(seeds.mean())
     return _estimate(seeds, drawn, songs, few=songs * min(value, 1.0 - value) < ENOUGH)
 
 
 def _f1(seeds: Floats, drawn: Floats, songs: int) -> Estimate:
-    """Estimate the F1 of a genre that has so many songs."""
+    """Estimate the F1 of a genre with this number of songs."""
     if not songs:
         return Estimate(math.nan, math.nan, math.nan, tuple(seeds.tolist()))
     return _estimate(seeds, drawn, songs, few=songs < ENOUGH)
 
 
 def _estimate(seeds: Floats, drawn: Floats, songs: int, *, few: bool) -> Estimate:
-    """Give value and interval; with few songs, or where drawing finds no spread, it holds Wilson's for that many."""
+    """Return value and interval; with few songs or no spread, the interval contains Wilson's for that many songs."""
     value, ends = float(seeds.mean()), interval(drawn.mean(axis=1))
     wilson = wilson_interval(value * songs, songs)
     low, high = ends or (wilson.low, wilson.high)
@@ -194,9 +147,10 @@ def _cross_entropy(found: Figures, drawn: Figures) -> Estimate:
 def _calibration_error(found: Figures, drawn: Figures) -> Estimate:
     """Estimate the calibration error.
 
-    It is a sum of distances, so noise makes it larger: in the sample than it is, and in the draws than in the sample.
-    The middle of the draws would be doubly wrong (for a well calibrated model it never held the truth); the distance
-    to the draws' upper end, taken to both sides, held it 89 to 98 times in 100, with 10 to 75 songs.
+    It is a sum of absolute differences, so noise increases it: the sample's is larger than the true one, and the draws'
+    is larger than the sample's. The middle 95 % of the draws would be biased twice: for a well calibrated model they
+    never contained the true value. The distance to the draws' upper end, applied to both sides, contained it in 89 to
+    98 of 100 simulations, with 10 to 75 songs.
     """
     seeds = found.calibration_error[0]
     value, ends = float(seeds.mean()), interval(drawn.calibration_error.mean(axis=1))

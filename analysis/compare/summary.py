@@ -1,4 +1,4 @@
-"""The comparison in words: its outcome, and figures as a reader wants them."""
+"""The result of a comparison in words, and the format of its figures."""
 
 from __future__ import annotations
 
@@ -7,25 +7,14 @@ from tumbao.analysis.compare.scores import Estimate
 from tumbao.serving.formatting import decimal, percent
 
 SPLITS = {"song": "split by song", "artist": "split by artist", "fragment": "split by fragment (leaky)"}
-"""Each protocol, as it is called wherever its numbers stand."""
+"""Name of each protocol, used wherever its figures are shown."""
 
 FEW_SONGS = 20
 """With fewer test songs, the page says that only large differences can be told from chance."""
 
 
 def outcome(findings: Findings) -> str:
-    """Say which model answers best, and whether it is better than the reference.
-
-    Parameters
-    ----------
-    findings : Findings
-        What was found.
-
-    Returns
-    -------
-    str
-        Whole sentences; they say what the figures come from.
-    """
+    """Return sentences about the most accurate model and its difference from the reference."""
     board = findings.boards[0]
     best, against = board.scores[0], board.differences.get(board.scores[0].model)
     origin = ", ".join([SPLITS[board.protocol], *(["synthetic library"] if findings.synthetic else [])])
@@ -42,18 +31,7 @@ def outcome(findings: Findings) -> str:
 
 
 def choice(findings: Findings) -> str:
-    """Say which model the validation split chooses, and how good that one is.
-
-    Parameters
-    ----------
-    findings : Findings
-        What was found.
-
-    Returns
-    -------
-    str
-        Whole sentences; empty for one model.
-    """
+    """Return sentences about the model with the highest validation accuracy; empty for one model."""
     board = findings.boards[0]
     if len(board.scores) == 1:
         return ""
@@ -68,86 +46,27 @@ def choice(findings: Findings) -> str:
 
 
 def points(difference: float) -> str:
-    """Write a difference of two shares.
-
-    Parameters
-    ----------
-    difference : float
-        From -1 to 1.
-
-    Returns
-    -------
-    str
-        In points of percent, such as ``+3.2 points``.
-    """
+    """Format a difference of two shares in percentage points with the unit, such as ``+3.2 points``."""
     return f"{signed(difference)}\N{NO-BREAK SPACE}points"
 
 
 def signed(difference: float) -> str:
-    """Write a difference of two shares without its unit.
-
-    Parameters
-    ----------
-    difference : float
-        From -1 to 1.
-
-    Returns
-    -------
-    str
-        In points of percent, such as ``−3.2``.
-    """
+    """Format a difference of two shares in percentage points without the unit, such as ``−3.2``."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def chance(p_value: float) -> str:
-    """Write a p-value.
-
-    Parameters
-    ----------
-    p_value : float
-        In [0, 1].
-
-    Returns
-    -------
-    str
-        Such as ``0.031``, or ``< 0.001``.
-    """
+    """Format a p-value, such as ``0.031`` or ``< 0.001``."""
     return "<\N{NO-BREAK SPACE}0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def ends(estimate: Estimate, *, share: bool) -> str:
-    """Write an interval without units.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        What has the interval.
-    share : bool
-        Whether it is in percent; otherwise it has three places.
-
-    Returns
-    -------
-    str
-        Such as ``81.0–88.4``.
-    """
+    """Format an interval, such as ``81.0–88.4``: in percent if `share` is set, else with three decimals."""
     return "–".join(f"{100 * end:.1f}" if share else f"{end:.3f}" for end in (estimate.low, estimate.high))
 
 
 def deviation(estimate: Estimate, *, share: bool) -> str:
-    """Write the standard deviation over seeds, in the same units as `ends`.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        What was measured with several seeds.
-    share : bool
-        Whether it is in percent; otherwise it has three places.
-
-    Returns
-    -------
-    str
-        Such as ``1.4``, or a dash for one seed.
-    """
+    """Format the standard deviation over seeds, such as ``1.4``, as `ends` does; a dash for one seed."""
     return decimal(100 * estimate.deviation, 1) if share else decimal(estimate.deviation)
 
 

@@ -1,4 +1,4 @@
-"""The comparison's figures as files: Markdown for people, CSV for spreadsheets, JSON for programs."""
+"""Tables of the comparison: Markdown for people, CSV for spreadsheets, JSON for programs."""
 
 from __future__ import annotations
 
@@ -24,32 +24,19 @@ MEASURES = (
     "cross_entropy",
     "calibration_error",
 )
-"""Measures of a `Score`, in the order of the tables."""
+"""Attributes of `Score`, in the order of the tables."""
 
 SHARES = MEASURES[:4]
-"""Those that are written in percent."""
+"""Measures that are formatted in percent."""
 
 _HEADS = ("Accuracy", "Balanced", "Songs by sum", "Songs by votes", "Cross-entropy", "Calibration error")
 
 
 def markdown(findings: Findings, library: str, folded: str, failures: Mapping[str, str]) -> str:
-    """Write the tables as Markdown.
+    """Return the tables as Markdown; their headings say whether the figures are synthetic or leaky.
 
-    Parameters
-    ----------
-    findings : Findings
-        What was found.
-    library : str
-        Name of the music library.
-    folded : str
-        Which genres were folded up, as a whole sentence; may be empty.
-    failures : Mapping of str to str
-        Why a model is missing, or a file of it, by model.
-
-    Returns
-    -------
-    str
-        The tables, each under a heading that says whether its numbers are synthetic or leaky.
+    `folded` is a sentence about genres that were folded up, or empty. `failures` are the reasons why a model, or a file
+    of it, is missing.
     """
     origin = " (synthetic library)" if findings.synthetic else ""
     parts = [f"# Models compared on {library}{origin}", outcome(findings), choice(findings), folded]
@@ -89,39 +76,13 @@ def markdown(findings: Findings, library: str, folded: str, failures: Mapping[st
 
 
 def comma_separated(findings: Findings) -> str:
-    """Write one row for each model and protocol.
-
-    Parameters
-    ----------
-    findings : Findings
-        What was found.
-
-    Returns
-    -------
-    str
-        CSV with a heading; what is not defined is empty.
-    """
+    """Return CSV with a row for each model and protocol; undefined values are empty."""
     rows = [_row(findings, board, one) for board in findings.boards for one in board.scores]
     return write_csv(rows[0], rows)
 
 
 def as_json(findings: Findings, trials: Sequence[Trial], library: str, folded: str, failures: Mapping[str, str]) -> str:
-    """Write every trial and every figure.
-
-    Parameters
-    ----------
-    findings : Findings
-        What was found.
-    trials : sequence of Trial
-        What it was found from.
-    library, folded, failures : str, str, Mapping of str to str
-        As for `markdown`.
-
-    Returns
-    -------
-    str
-        JSON; what is not defined is null.
-    """
+    """Return all trials and figures as JSON; undefined values are null."""
     facts = [trial.facts() | {"leaky": trial.leaky, "test_accuracy": trial.accuracy} for trial in trials]
     found = dataclasses.asdict(findings)
     for values, board in zip(found["boards"], findings.boards, strict=True):
@@ -198,7 +159,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _defined(value: Any) -> Any:
-    """Put None in place of NaN, wherever it stands."""
+    """Replace NaN with None, recursively."""
     if isinstance(value, dict):
         return {key: _defined(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

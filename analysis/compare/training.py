@@ -1,4 +1,4 @@
-"""Heads are trained on divisions of a library, and answer what they were not trained on."""
+"""Training of heads on splits of a library, and their answers to the test fragments."""
 
 from __future__ import annotations
 
@@ -19,20 +19,13 @@ from tumbao.trainer.run import learn
 from tumbao.trainer.training import Training
 
 BATCH = 256
-"""Fragments that are answered at a time."""
+"""Fragments per call of the head."""
 
 
 class Answered(NamedTuple):
-    """What came of a training.
+    """Result of a training.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(m, genres), dtype=float32]
-        A row for each fragment of the division's test part.
-    history : dict
-        As `fit.fit` gives it.
-    seconds : float
-        How long the training took.
+    `probabilities` are float32 [m, genres] of the m test fragments.
     """
 
     probabilities: np.ndarray
@@ -48,29 +41,12 @@ def learn_and_answer(
     division: Fold,
     weights: Path | None,
 ) -> Answered:
-    """Train a head on a division's training part, let it answer to the test part, and forget it.
+    """Train a head on a split and classify its test part with the best weights.
 
-    Parameters
-    ----------
-    model : ModelSpec
-        Whose head.
-    training : Training
-        Its settings.
-    library : Library
-        The fragments, length n.
-    arrays : sequence of np.ndarray [shape=(n, *shape)]
-        The backbone's features of the fragments, then of their masked copies.
-    division : Fold
-        The parts, none of them empty; the validation part is there to choose the epoch by.
-    weights : Path or None
-        File of the backbone's weights, for a block of it that is tuned.
-
-    Returns
-    -------
-    Answered
-        The answers of the head with its best weights.
+    `arrays` are the backbone's features [n, ...] of the fragments, then of their masked copies. The validation part
+    selects the epoch. `weights` is the file of the backbone's weights, for a head that fine-tunes one of its blocks.
     """
-    keras.utils.clear_session()  # or the graphs of every training before would stay in memory
+    keras.utils.clear_session()  # otherwise the graphs of earlier trainings stay in memory
     genres, features = len(library.genres), arrays[0]
     train = Arrays(arrays, library.labels, division.train, genres)
     val = Arrays(arrays[:1], library.labels, division.val, genres)
@@ -94,27 +70,10 @@ def out_of_sample(
     divisions: Sequence[Fold],
     weights: Path | None,
 ) -> np.ndarray:
-    """Let every fragment be answered by a head that was trained without its song.
+    """Classify every fragment with a head that was trained without its song; float32 [n, genres].
 
-    Parameters
-    ----------
-    model : ModelSpec
-        Whose head.
-    training : Training
-        Its settings.
-    library : Library
-        The fragments, length n.
-    arrays : sequence of np.ndarray [shape=(n, *shape)]
-        The backbone's features of the fragments, then of their masked copies.
-    divisions : sequence of Fold
-        Each fragment is tested in one of them.
-    weights : Path or None
-        File of the backbone's weights, for a block of it that is tuned.
-
-    Returns
-    -------
-    probabilities : np.ndarray [shape=(n, genres), dtype=float32]
-        A row for each fragment of the library.
+    Each fragment must be in the test part of one split, otherwise its row is NaN. For the other arguments, see
+    `learn_and_answer`.
     """
     probabilities = np.full((len(library.songs), len(library.genres)), np.nan, np.float32)
     for division in divisions:

@@ -1,4 +1,4 @@
-"""One model trained once: what it answered on the test fragments and what it cost, kept in a folder."""
+"""One training of a model: its answers to the test fragments and its cost, stored in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tumbao.components.ingest.splits import PROTOCOLS, leaks
 from tumbao.serving.song import validate
 
 FACTS_FILE = "trial.json"
-"""Everything but the arrays."""
+"""Everything except the arrays."""
 
 ANSWERS_FILE = "answers.npz"
 """Labels, songs and probabilities."""
@@ -26,48 +26,16 @@ _ARRAYS = ("labels", "songs", "probabilities")
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One model trained once.
+    """One training of a model and its answers to n test fragments.
 
-    Parameters
-    ----------
-    model : str
-        Name of the model.
-    protocol : str
-        What the split keeps together: ``song``, ``artist`` or (the paper's) ``fragment``, which leaks.
-    seed : int
-        Seed of the training.
-    fold : int or None
-        The part of the library that was the test split, from 0; None without cross-validation.
-    genres : tuple of str
-        The genres in the order of the model's outputs, length g.
-    labels : numpy.ndarray of int64 [n]
-        The true genre's index of each test fragment.
-    songs : tuple of str
-        The song of each test fragment, length n; all fragments of a song have one label.
-    probabilities : numpy.ndarray of float32 [n, g]
-        The model's answer to each test fragment, rows sum to 1.
-    val_accuracy : float
-        Accuracy on the validation split of the weights that were kept, 0–1.
-    best_epoch : int
-        The epoch whose weights were kept, counted from 1.
-    train_seconds : float
-        How long the training took.
-    inference_ms : float
-        Time of the answer to one fragment, in milliseconds.
-    parameters, trainable_parameters : int
-        How many there are, and how many of them were trained.
-    tflite_bytes : int or None
-        Size of the model as TFLite; None where there is none.
-    tflite_note : str
-        Why there is none; empty where there is one.
-    synthetic : bool
-        Whether the library's songs are composed instead of recorded.
+    `protocol` is what the split keeps together; the paper's ``fragment`` leaks. `fold` is the number of the test part,
+    from 0; None without cross-validation. `genres` are in the order of the model's outputs. `labels` are int64 [n],
+    `songs` [n] names the song of each fragment, and the rows of `probabilities`, float32 [n, genres], sum to 1.
+    `val_accuracy` (0–1) and `best_epoch` (from 1) are of the weights that were kept. `inference_ms` is for one
+    fragment. `tflite_note` is the reason if `tflite_bytes` is None, else empty. `synthetic` says that the library's
+    songs are composed, not recorded.
 
-    Raises
-    ------
-    ValueError
-        If the protocol is unknown, there is no fragment, the arrays do not fit together, the probabilities are none,
-        a song has two labels, or the note does not go with the size.
+    Raises ValueError if the values do not fit together, or a song has two labels.
     """
 
     model: str
@@ -119,32 +87,20 @@ class Trial:
 
     @property
     def leaky(self) -> bool:
-        """Whether fragments of one song could stand on both sides of the split."""
+        """Whether fragments of one song can be on both sides of the split."""
         return leaks(self.protocol)
 
     @property
     def accuracy(self) -> float:
-        """Share of test fragments that were answered rightly, 0–1."""
+        """Share of correctly classified test fragments, 0–1."""
         return float((self.probabilities.argmax(axis=1) == self.labels).mean())
 
     def facts(self) -> dict[str, object]:
-        """Give everything but the arrays.
-
-        Returns
-        -------
-        dict
-            Plain values by name, for `json.dumps`.
-        """
+        """Return everything except the arrays, for `json.dumps`."""
         return {name: value for name, value in vars(self).items() if name not in _ARRAYS}
 
     def write(self, folder: Path) -> None:
-        """Write the trial, so that it is whole or not there.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Its folder; what stands there is replaced, folders above are made.
-        """
+        """Write the trial atomically; a folder that exists is replaced."""
         with whole(folder) as part:
             arrays = {"labels": self.labels, "songs": np.array(self.songs), "probabilities": self.probabilities}
             np.savez_compressed(part / ANSWERS_FILE, **arrays)
@@ -154,23 +110,7 @@ class Trial:
 
     @classmethod
     def read(cls, folder: Path) -> Trial:
-        """Read a trial.
-
-        Parameters
-        ----------
-        folder : pathlib.Path
-            Where `write` has put it.
-
-        Returns
-        -------
-        Trial
-            The same values.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no whole trial.
-        """
+        """Load a trial; raises FileNotFoundError if it is missing or incomplete."""
         facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         with np.load(folder / ANSWERS_FILE, allow_pickle=False) as arrays:
             songs = tuple(arrays["songs"].tolist())

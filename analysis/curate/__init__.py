@@ -1,1 +1,1 @@
-"""Labels that look wrong: found by what models answer that never saw the song, shown, judged by a person, corrected."""
+"""Label curation: find labels that look wrong, show them to a person, apply the verdicts."""

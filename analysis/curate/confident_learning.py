@@ -1,8 +1,9 @@
-"""Confident learning: which labels a model contradicts with more certainty than it usually has.
+"""Confident learning: find labels that a model contradicts.
 
-After Northcutt, Jiang & Chuang 2021, by their library cleanlab: a label counts as contradicted where another genre is
-at least as probable as it is on average for its own songs; how many of each genre are wrong is estimated from those
-counts, and the least probable labels are taken. So a model may be unsure, or surer of one genre than of another.
+The method is that of Northcutt, Jiang & Chuang 2021, in their library cleanlab. A label is contradicted if another
+genre is at least as probable as it is on average for its own songs. The number of wrong labels of each genre is
+estimated from these counts, and the least probable labels are selected. The method therefore
+tolerates a model that is unsure, or surer of one genre than of another.
 """
 
 from __future__ import annotations
@@ -14,18 +15,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judgement:
-    """What is thought of n labels.
+    """Result for n labels.
 
-    Parameters
-    ----------
-    wrong : np.ndarray [shape=(n,), dtype=bool]
-        Whether the label looks wrong.
-    scores : np.ndarray [shape=(n,), dtype=float64]
-        Normalised margin in 0..1: below 0.5 another label is more probable, and the lower, the clearer.
-    likeliest : np.ndarray [shape=(n,), dtype=int64]
-        The most probable label.
-    joint : np.ndarray [shape=(genres, genres), dtype=int64]
-        Estimated count of labels by given (row) and true genre (column); rows sum to the given labels' counts.
+    `wrong` [n] says which labels look wrong. `scores` [n] are normalised margins in 0..1: below 0.5 another label is
+    more probable, and a lower score is a clearer case. `likeliest` [n] are the most probable labels. `joint` [genres,
+    genres] are estimated counts of labels by given genre (rows) and true genre (columns); rows sum to the given labels'
+    counts.
     """
 
     wrong: np.ndarray
@@ -35,25 +30,7 @@ class Judgement:
 
 
 def judge(labels: np.ndarray, probabilities: np.ndarray) -> Judgement:
-    """Judge labels.
-
-    Parameters
-    ----------
-    labels : np.ndarray [shape=(n,), dtype=int]
-        The given labels, each genre at least twice.
-    probabilities : np.ndarray [shape=(n, genres), dtype=float]
-        Answers of models that did not learn from these examples; rows sum to 1.
-
-    Returns
-    -------
-    judgement : Judgement
-        In the same order.
-
-    Raises
-    ------
-    ValueError
-        If a probability is missing.
-    """
+    """Judge labels [n] by out-of-sample probabilities [n, genres]; each genre must occur at least twice."""
     from cleanlab.count import compute_confident_joint
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores

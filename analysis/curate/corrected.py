@@ -1,4 +1,4 @@
-"""A library's list with a person's verdicts in it; its files stay where and as they are."""
+"""A library's list of songs with a person's verdicts applied; audio files are neither moved nor changed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,10 @@ _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
 
 @dataclasses.dataclass(frozen=True)
 class Corrections:
-    """What verdicts make of a library.
+    """Result of applying verdicts to a library.
 
-    Parameters
-    ----------
-    entries : tuple of Entry
-        What is left, in the library's order.
-    changed : tuple of (str, str, str)
-        Songs with another genre: song, former genre, new genre.
-    rejected : tuple of (str, str)
-        Songs that are left out: song and genre.
-    undecided : tuple of str
-        Songs in the table without a verdict; they stay as they are.
+    `entries` are those that are left, in the library's order. `changed` holds song, former genre and new genre,
+    `rejected` song and genre, and `undecided` the songs in the table without a verdict, which stay as they are.
     """
 
     entries: tuple[Entry, ...]
@@ -42,24 +34,9 @@ class Corrections:
 
 
 def correct(entries: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> Corrections:
-    """Apply verdicts.
+    """Apply verdicts by song; all other entries stay as they are.
 
-    Parameters
-    ----------
-    entries : sequence of Entry
-        All that the library lists.
-    verdicts : mapping of str to Verdict
-        By song.
-
-    Returns
-    -------
-    corrections : Corrections
-        All other entries as they are.
-
-    Raises
-    ------
-    ValueError
-        If a song is not in the library, or has another genre there than in the table.
+    Raises UserError if a song is not in the library, or has another genre there than in the table.
     """
     genres = {entry.song: entry.genre for entry in entries}
     for song, verdict in verdicts.items():
@@ -85,21 +62,11 @@ def correct(entries: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> Correc
 
 
 def write_list(entries: Sequence[Entry], file: Path, *, synthetic: bool) -> None:
-    """Write a list of songs that `manifest.read_manifest` reads; paths are absolute, as the songs may lie elsewhere.
+    """Write songs to a new CSV file that `song_list.read_manifest` reads.
 
-    Parameters
-    ----------
-    entries : sequence of Entry
-        The songs.
-    file : Path
-        Where to, a new file.
-    synthetic : bool
-        Whether the songs are composed. A list knows it from the `LIBRARY_FILE` beside it, which is written if need be.
-
-    Raises
-    ------
-    ValueError
-        If the file is there already or does not end in .csv, or a `LIBRARY_FILE` beside it says something else.
+    Paths are absolute, because the songs may be in another folder. Whether a list is synthetic is stated in the
+    `LIBRARY_FILE` beside it, which is written if needed. Raises UserError if the file exists or does not end in .csv,
+    or if an existing `LIBRARY_FILE` says otherwise.
     """
     if file.suffix.lower() != ".csv" or file.exists():
         what = "which exists; delete it, or choose another name" if file.exists() else "which has another ending"

@@ -1,4 +1,7 @@
-"""One recording under two genres: ingest keeps one of its songs, and at most one of the genres is right."""
+"""Duplicates with different genres.
+
+Ingest keeps one song of each recording. If its duplicates have another genre, at most one of the genres is right.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,7 @@ from tumbao.components.ingest.listing import Entry
 
 @dataclasses.dataclass(frozen=True)
 class Contradiction:
-    """A copy that is left out, with another genre than the song that is kept.
-
-    Parameters
-    ----------
-    kept : str
-        The song that stands in the library.
-    kept_genre : str
-        Its genre.
-    copy : str
-        The song that is left out.
-    copy_genre : str
-        Its genre.
-    path : str
-        The copy's file.
-    """
+    """A rejected duplicate (`copy`, in the file `path`) whose genre is not that of the song that is kept."""
 
     kept: str
     kept_genre: str
@@ -35,20 +24,7 @@ class Contradiction:
 
 
 def contradictions(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> tuple[Contradiction, ...]:
-    """Find the copies whose genre is another than that of the song that is kept.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-        All that the library lists.
-    rejected : sequence of Rejected
-        What is not used of it.
-
-    Returns
-    -------
-    contradictions : tuple of Contradiction
-        In the order of `rejected`.
-    """
+    """Return the duplicates whose genre is not that of the song that is kept, in the order of `rejected`."""
     genres = {entry.song: entry.genre for entry in entries}
     kept = {one.song: one.duplicate_of for one in rejected if one.duplicate_of}
     found = []
@@ -56,7 +32,7 @@ def contradictions(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> tu
         if one.song not in kept:
             continue
         original, passed = kept[one.song], {one.song}
-        while kept.get(original, one.song) not in passed:  # a copy itself, unless parts are copies of each other
+        while kept.get(original, one.song) not in passed:  # a duplicate itself; parts can be duplicates of each other
             passed.add(original)
             original = kept[original]
         copy_genre = entries[one.entry].genre

@@ -1,4 +1,4 @@
-"""Which songs a person should listen to again, the clearest cases first."""
+"""Songs whose label a person should check, the clearest cases first."""
 
 from __future__ import annotations
 
@@ -16,28 +16,11 @@ from tumbao.components.ingest.rendered_library import Library
 class Suspect:
     """A song whose genre is in doubt.
 
-    Parameters
-    ----------
-    song : str
-        Its identifier.
-    file : str
-        Its file, the first if there are several.
-    given : str
-        Its genre in the library.
-    suggested : str
-        The genre that it seems to have.
-    score : float
-        Normalised margin of the song's mean probabilities in 0..1: the lower, the clearer.
-    wrong : bool
-        Whether confident learning takes the label for wrong; otherwise it is only doubtful.
-    probabilities : tuple of float
-        Mean over the fragments, in the order of the library's genres.
-    rows : tuple of int
-        Its fragments in the library, those first that contradict the label most.
-    disagreeing : int
-        Fragments whose own most probable genre is not the given one.
-    copies : tuple of Contradiction
-        The same recording under other genres.
+    `file` is its first file. `score` is the normalised margin of its mean probabilities in 0..1; a lower score is a
+    clearer case. `wrong` says that confident learning considers the label wrong; otherwise it is only doubtful.
+    `probabilities` are means over the fragments, in the order of the library's genres. `rows` are its fragments in the
+    library, those that contradict the label most first. `disagreeing` counts the fragments whose most probable genre is
+    not the given one. `copies` are duplicates with other genres.
     """
 
     song: str
@@ -53,7 +36,7 @@ class Suspect:
 
     @property
     def looks(self) -> str:
-        """How its label looks: `wrong`, `doubtful`, or `copied` where nothing but a copy contradicts it."""
+        """State of the label: ``wrong``, ``doubtful``, or ``copied`` if only a duplicate contradicts it."""
         if self.wrong:
             return "wrong"
         return "doubtful" if self.score <= 0.5 else "copied"
@@ -61,22 +44,12 @@ class Suspect:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Suspicion:
-    """What is thought of all labels.
+    """Result for all labels of a library.
 
-    Parameters
-    ----------
-    songs : int
-        Songs in all.
-    agreeing : int
-        Songs whose most probable genre is the given one.
-    suspects : tuple of Suspect
-        Labels that look wrong, then doubtful ones, then those that only a copy contradicts; each by score.
-    strays : tuple of int
-        Fragments whose label looks wrong while their song's does not, by score.
-    fragments : Judgement
-        Of every fragment's label.
-    joint : np.ndarray [shape=(genres, genres), dtype=int64]
-        Estimated count of songs by given (row) and true genre (column).
+    `agreeing` counts the songs whose most probable genre is the given one. `suspects` are labels that look wrong, then
+    doubtful ones, then those that only a duplicate contradicts, each by score. `strays` are the fragments, by score,
+    whose label looks wrong although their song is no suspect. `fragments` judges each fragment. `joint` [genres,
+    genres] are estimated counts of songs by given genre (rows) and true genre (columns).
     """
 
     songs: int
@@ -90,24 +63,7 @@ class Suspicion:
 def suspect(library: Library, probabilities: np.ndarray, copies: Sequence[Contradiction] = ()) -> Suspicion:
     """Judge songs by the mean of their fragments' probabilities, and fragments by their own.
 
-    Parameters
-    ----------
-    library : Library
-        The fragments.
-    probabilities : np.ndarray [shape=(n, genres), dtype=float]
-        Of `learning.out_of_sample`.
-    copies : sequence of Contradiction
-        Of `copies.contradictions`.
-
-    Returns
-    -------
-    suspicion : Suspicion
-        What was found.
-
-    Raises
-    ------
-    ValueError
-        If a fragment has no answer.
+    `probabilities` [n, genres] are those of `compare.training.out_of_sample`; each fragment needs an answer.
     """
     names, firsts, number = np.unique(np.array(library.songs, object), return_index=True, return_inverse=True)
     counts = np.bincount(number)

@@ -1,32 +1,27 @@
-"""Fragments that are unlike all other songs of their genre: applause, speech, silence, or music of no genre here."""
+"""Fragments that are unlike all other songs of their genre.
+
+Examples are applause, speech, silence, and music of none of the library's genres.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 NEIGHBOURS = 5
-"""How many of the nearest fragments count."""
+"""Number of nearest fragments whose distance is averaged."""
 
 LIMIT = 3.5
-"""How many robust standard deviations (Iglewicz & Hoaglin 1993) lie between usual and an outlier."""
+"""Robust standard deviations above the median from which a fragment is an outlier (Iglewicz & Hoaglin 1993)."""
 
 _BLOCK = 1_024
 _SIGMA = 1.4826
-"""A normal distribution's standard deviation in units of its median absolute deviation."""
+"""Standard deviation of a normal distribution in units of its median absolute deviation."""
 
 
 def pooled(features: np.ndarray) -> np.ndarray:
-    """Reduce a backbone's features to one vector each, as long as they have channels.
+    """Average features [n, ..., channels] to vectors, float32 [n, channels].
 
-    Parameters
-    ----------
-    features : np.ndarray [shape=(n, ..., channels)]
-        May be mapped from a file: it is read in blocks.
-
-    Returns
-    -------
-    vectors : np.ndarray [shape=(n, channels), dtype=float32]
-        Means over all but the last axis; each channel with zero mean and unit variance.
+    Each channel has zero mean and unit variance. The features are read in blocks, so they may be memory-mapped.
     """
     between = tuple(range(1, features.ndim - 1))
     blocks = (features[begin : begin + _BLOCK].astype(np.float32) for begin in range(0, len(features), _BLOCK))
@@ -36,22 +31,10 @@ def pooled(features: np.ndarray) -> np.ndarray:
 
 
 def strangeness(vectors: np.ndarray, labels: np.ndarray, songs: np.ndarray) -> np.ndarray:
-    """Measure how far fragments are from the other songs of their genre.
+    """Return the outlier score of each fragment, float64 [n].
 
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(n, channels), dtype=float32]
-        Of `pooled`.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        Their genres.
-    songs : np.ndarray [shape=(n,)]
-        Their songs; fragments of one song are no neighbours.
-
-    Returns
-    -------
-    deviations : np.ndarray [shape=(n,), dtype=float64]
-        The mean distance to the nearest neighbours, as robust standard deviations above the genre's median; 0 where the
-        genre has no other song.
+    It is the mean distance to the nearest fragments of other songs of the same genre, in robust standard deviations
+    above the genre's median; 0 if the genre has no other song. `vectors` are those of `pooled`.
     """
     deviations = np.zeros(len(labels))
     for label in np.unique(labels):

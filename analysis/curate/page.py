@@ -1,4 +1,4 @@
-"""The suspicious songs as one self-contained page, with tables beside it."""
+"""The curation page, with tables beside it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tumbao.serving.formatting import clock
 from tumbao.serving.page import data_uri, template, write_page
 
 PAGE, SUSPECTS, FRAGMENTS = "index.html", "suspects.csv", "fragments.csv"
-"""Names of the files."""
+"""File names."""
 
 FRAGMENTS_PER_SONG = 4
-"""Fragments of a song that the page shows, those first that contradict the label most."""
+"""Fragments of a song on the page, those that contradict the label most first."""
 
 SINGLE_FRAGMENTS = 12
-"""How many strays, and how many outliers, the page shows."""
+"""Maximum number of strays, and of outliers, on the page."""
 
 LOW_AGREEMENT = 0.7
-"""Below this share of songs that the model answers as they are labelled, the page warns of its own list."""
+"""Share of songs on which model and labels agree, below which the page warns about its own list."""
 
 _BARS = 5
 """Genres whose probability is shown: the given one and the most probable others."""
@@ -39,28 +39,10 @@ _BARS = 5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curation:
-    """All that was found in a library.
+    """Results for a library of n fragments.
 
-    Parameters
-    ----------
-    catalog : Catalog
-        The library, looked through.
-    library : Library
-        Its fragments, length n.
-    spec : MelSpec
-        How they were drawn.
-    model : str
-        Name of the model.
-    folds, seed : int
-        Of the cross-validation.
-    probabilities : np.ndarray [shape=(n, genres), dtype=float32]
-        What models answered that had not learned from the song.
-    suspicion : Suspicion
-        What follows from that.
-    deviations : np.ndarray [shape=(n,), dtype=float64]
-        Of `outliers.strangeness`.
-    copies : sequence of Contradiction
-        One recording under two genres.
+    `folds` and `seed` are those of the cross-validation. `probabilities`, float32 [n, genres], are out of sample.
+    `deviations`, float64 [n], are those of `outliers.strangeness`. `copies` are duplicates with different genres.
     """
 
     catalog: Catalog
@@ -76,27 +58,20 @@ class Curation:
 
     @property
     def wrong(self) -> int:
-        """How many songs' labels look wrong."""
+        """Number of songs whose label looks wrong."""
         return sum(one.wrong for one in self.suspicion.suspects)
 
     @property
     def outliers(self) -> tuple[int, ...]:
-        """The fragments that are unlike their genre, the farthest first."""
+        """Rows of the outliers, the farthest from their genre first."""
         rows = np.flatnonzero(self.deviations > LIMIT)
         return tuple(rows[np.argsort(-self.deviations[rows], kind="stable")].tolist())
 
 
 def write_curation(curation: Curation, out: Path, top: int) -> None:
-    """Write the page, ``suspects.csv`` for the verdicts, and ``fragments.csv`` with every fragment in doubt.
+    """Write the page, ``suspects.csv`` for the verdicts, and ``fragments.csv`` with all fragments in doubt.
 
-    Parameters
-    ----------
-    curation : Curation
-        What was found.
-    out : Path
-        Folder to write to; made if it is not there.
-    top : int
-        How many songs the page shows; the tables hold all.
+    The page shows at most `top` songs; the tables contain all.
     """
     suspects = curation.suspicion.suspects
     strays, outliers = curation.suspicion.strays, curation.outliers
@@ -132,14 +107,14 @@ def write_curation(curation: Curation, out: Path, top: int) -> None:
 
 
 def _chosen(genres: Sequence[str], probabilities: Sequence[float], given: str) -> list[tuple[str, float]]:
-    """Choose the genres whose probability is shown, in the order of all genres."""
+    """Return the genres whose probability is shown, in the order of all genres."""
     ranked = sorted(zip(genres, map(float, probabilities), strict=True), key=lambda one: (one[0] != given, -one[1]))
     chosen = {genre for genre, _ in ranked[:_BARS]}
     return [(genre, float(value)) for genre, value in zip(genres, probabilities, strict=True) if genre in chosen]
 
 
 def _fragments(curation: Curation) -> str:
-    """Write the fragments in doubt: those of songs in doubt, strays and outliers, in the library's order."""
+    """Return CSV of the fragments of suspects, the strays and the outliers, in the library's order."""
     library, judged = curation.library, curation.suspicion.fragments
     of_suspects = {row for one in curation.suspicion.suspects for row in one.rows}
     outliers = set(curation.outliers)

@@ -1,4 +1,4 @@
-"""The table that a person judges by: written with the suspicious songs, read with a verdict on each."""
+"""The table of songs in doubt, to which a person adds verdicts."""
 
 from __future__ import annotations
 
@@ -14,24 +14,18 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import find_genre, genre_key
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
-"""Columns of the table; only `song`, `given` and `verdict` are read again."""
+"""Columns of the table; only `song`, `given` and `verdict` are read."""
 
 KEEP, REJECT = "keep", "reject"
-"""Verdicts beside the genres: the label is right; the song does not belong into the library."""
+"""Verdicts other than a genre: the label is right; the song does not belong in the library."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a person decided.
+    """A person's decision about a song.
 
-    Parameters
-    ----------
-    line : int
-        Where it stands in the table, from 1.
-    given : str
-        The genre that the song had.
-    says : str
-        A genre, `KEEP`, `REJECT`, or empty where nothing is decided.
+    `line` is its line in the table, from 1, and `given` the genre that the song had. `says` is a genre, `KEEP`,
+    `REJECT`, or empty if undecided.
     """
 
     line: int
@@ -40,15 +34,7 @@ class Verdict:
 
 
 def write_suspects(file: Path, suspects: Sequence[Suspect]) -> None:
-    """Write the table.
-
-    Parameters
-    ----------
-    file : Path
-        Where to.
-    suspects : sequence of Suspect
-        The songs, a row each; the last column is left empty.
-    """
+    """Write a row for each song, with an empty column for the verdict."""
     rows: list[tuple[object, ...]] = []
     for one in suspects:
         fragments = one.disagreeing, len(one.rows)
@@ -57,24 +43,10 @@ def write_suspects(file: Path, suspects: Sequence[Suspect]) -> None:
 
 
 def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
-    """Read the table.
+    """Read the table that `write_suspects` wrote, with verdicts added; the result is by song.
 
-    Parameters
-    ----------
-    file : Path
-        As `write_suspects` left it, with verdicts; columns and rows may be missing, rows of other songs added.
-    genres : sequence of str
-        What verdicts may name.
-
-    Returns
-    -------
-    verdicts : dict of str to Verdict
-        By song.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing or rows cannot be used; the message names all of them by line.
+    Other columns and rows may be missing, and rows of other songs may be added. Raises UserError if a column is missing
+    or rows are invalid; the message names all of them by line.
     """
     table = read_table(file, ("song", "given", "verdict"))
     if missing := [name for name in ("song", "given", "verdict") if name not in table.columns]:

@@ -1,1 +1,1 @@
-"""Drift: whether new music is like the music that a model was trained on."""
+"""Drift detection: whether new music is like the music that a model was trained on."""

@@ -1,14 +1,14 @@
-"""Comparing training data and new data: TFDV measures distances, and says which are drift.
+"""Comparison of training data and new data: TFDV measures distances and decides which are drift.
 
-Numbers are compared by the Jensen-Shannon divergence of their quantile histograms (0 the same, 1 nothing in common),
+Numbers are compared by the Jensen-Shannon divergence of their quantile histograms (0: the same, 1: nothing in common),
 categories by the infinity norm of their shares. TFDV's standard histograms are not used: one outlier stretches their
 buckets, and a constant has distance 1 from itself with an outlier.
 
-How large a distance chance makes is measured, not assumed: all songs are shuffled and dealt anew into two groups of
-the same sizes, `DEALS` times, fragments of one song always together. A threshold is the mean of these distances plus
-as many of their standard deviations as the highest of all measures reached in 19 of 20 deals: of 20 comparisons of
-like music, one cries drift. Below `SMALLEST_JSD` and `SMALLEST_SHARE` a difference is too small to matter, however
-certain it is.
+Thresholds come from a permutation test: all songs are shuffled and divided into two groups of the same sizes, `DEALS`
+times, with all fragments of a song in one group. A threshold is the mean of these distances plus k standard deviations.
+k is the same for all measures: the 95th percentile, over permutations, of the largest standardised distance of any
+measure. So 1 of 20 comparisons of like music reports drift. Differences below `SMALLEST_JSD` and `SMALLEST_SHARE` are
+too small to matter, however certain they are.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tumbao.analysis.tfdv_statistics import statistics_of
 from tumbao.components.ingest import progress
 
 SMALLEST_JSD = 0.04
-"""A shift by a third of a standard deviation makes this distance between large samples."""
+"""Distance between large samples that differ by a third of a standard deviation."""
 
 SMALLEST_SHARE = 0.10
-"""A share of songs that changes by less does not matter."""
+"""Smallest change of a share of songs that matters."""
 
 DEALS = 99
-"""Times that songs are dealt anew; with 99, the 95th highest is exceeded by chance in 5 of 100 cases."""
+"""Number of permutations; with 99, chance exceeds the 95th in ascending order in 5 of 100 cases."""
 
 FALSE_ALARMS = 0.05
 
@@ -44,29 +44,18 @@ OF_SONGS: tuple[Descriptor, ...] = (
     Descriptor("truncated", "", "share of files that break off"),
     Descriptor("genre", "", "share of the genre whose share differs most"),
 )
-"""What is compared per song."""
+"""Measures of whole songs."""
 
 _CATEGORIES = ("padded", "truncated", "genre")
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One measure, compared.
+    """A measure of both sides and their distance.
 
-    Parameters
-    ----------
-    descriptor : Descriptor
-        What it is: one of `descriptors.DESCRIPTORS` or `OF_SONGS`.
-    category : str
-        Of categories, the one whose share `training` and `new` give; else empty.
-    training, new : float
-        Medians; of categories, shares in 0..1.
-    distance : float
-        Jensen-Shannon divergence; of categories, the infinity norm.
-    threshold : float
-        What a distance has to exceed to be drift.
-    drifted : bool
-        TFDV's verdict.
+    `category` is the category whose shares, 0..1, are `training` and `new`; for numbers it is empty, and they are
+    medians. `distance` is the Jensen-Shannon divergence, for categories the infinity norm. A distance above
+    `threshold` is drift; `drifted` is TFDV's verdict.
     """
 
     descriptor: Descriptor
@@ -80,14 +69,10 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Everything compared.
+    """All measures, first those of fragments, then those of songs.
 
-    Parameters
-    ----------
-    measures : tuple of Measure
-        Descriptors of fragments, then what is known of songs.
-    training_statistics, new_statistics : DatasetFeatureStatisticsList
-        A row is a fragment; what is measured per song stands in the row of its first.
+    The statistics are TFDV's DatasetFeatureStatisticsList. A row is a fragment; measures of a song are in the row of
+    its first fragment.
     """
 
     measures: tuple[Measure, ...]
@@ -101,24 +86,14 @@ class Comparison:
 
     @property
     def drifted(self) -> list[Measure]:
-        """Those of `by_distance` that drifted."""
+        """Measures that drifted, in the order of `by_distance`."""
         return [measure for measure in self.by_distance if measure.drifted]
 
 
 def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]) -> Comparison:
-    """Compare two sets of songs.
+    """Compare two sets of songs, at least one song each; the result is deterministic.
 
-    Parameters
-    ----------
-    training, new : sequence of SongDescriptors
-        At least one song each.
-    genres : sequence of str
-        The genres that the model knows. Genres are compared if each new song has one of them.
-
-    Returns
-    -------
-    comparison : Comparison
-        The same songs give the same comparison.
+    `genres` are those of the model. Genres are compared if each new song has one of them.
     """
     table = _table(training, new, genres)
     is_new = np.repeat([False, True], [sum(len(song.starts) for song in side) for side in (training, new)])
@@ -137,7 +112,7 @@ def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors],
 def _table(
     training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Make columns with a row for each fragment; what is known of a song stands in the row of its first."""
+    """Return columns with a row for each fragment; measures of a song are in the row of its first."""
     songs = [*training, *new]
     rows = np.concatenate([song.values for song in songs])
     table = {descriptor.name: rows[:, column] for column, descriptor in enumerate(DESCRIPTORS)}
@@ -160,13 +135,13 @@ def _pick(table: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.nda
 
 
 def _units(songs: Sequence[SongDescriptors], first: int) -> np.ndarray:
-    """Give the number of each fragment's song; parts of one song share its number."""
+    """Return the number of each fragment's song, counted from `first`; parts of one song share its number."""
     numbers = {name: first + number for number, name in enumerate(dict.fromkeys(song.song for song in songs))}
     return np.repeat([numbers[song.song] for song in songs], [len(song.starts) for song in songs])
 
 
 def _chance(table: Mapping[str, np.ndarray], units: np.ndarray, new_units: np.ndarray) -> np.ndarray:
-    """Measure distances between songs that are dealt anew: [deal, measure]."""
+    """Measure distances between permuted songs: [permutation, measure]."""
     rng = np.random.default_rng(0)
     songs, count = np.unique(units), len(np.unique(new_units))
     distances = []
@@ -191,7 +166,7 @@ def _thresholds(chance: np.ndarray, names: Iterable[str]) -> dict[str, float]:
 
 
 def _validate(training: Any, new: Any, thresholds: Mapping[str, float]) -> tuple[dict[str, float], set[str]]:
-    """Have TFDV compare statistics: name → distance, and the names that it reports as drift."""
+    """Compare statistics with TFDV; return distances by name, and the names that it reports as drift."""
     import tensorflow_data_validation as tfdv
 
     schema = schema_pb2.Schema()
@@ -215,7 +190,7 @@ def _measure(
     descriptor = next(one for one in (*DESCRIPTORS, *OF_SONGS) if one.name == name)
     if name in _CATEGORIES:
         before, after = _shares(training), _shares(new)
-        category = name  # of two, the one that the measure is named after
+        category = name  # of two categories, the one that has the measure's name
         if name == "genre":
             category = max(before | after, key=lambda one: abs(after.get(one, 0.0) - before.get(one, 0.0)))
         values = before.get(category, 0.0), after.get(category, 0.0)

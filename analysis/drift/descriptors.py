@@ -1,7 +1,7 @@
-"""What a mel image says in numbers: descriptors by the field's usual names, from the levels that the network sees.
+"""Descriptors of a mel image, under their usual names, computed from the levels that the network receives.
 
-Both sides of a comparison have passed the one front-end, so a difference is the music's. As an image depends on its
-fragment's own maximum, so do the descriptors: the same music at another gain is the same.
+Both sides of a comparison come from the same front-end, so differences come from the music. An image is scaled to its
+fragment's maximum, so descriptors do not depend on gain.
 """
 
 from __future__ import annotations
@@ -15,31 +15,21 @@ import numpy as np
 from tumbao.schema.mel_spec import MelSpec
 
 SILENCE_DB = -60.0
-"""A frame is silent if its loudest band is fainter than this under the fragment's maximum."""
+"""A frame is silent if its loudest band is below this level, relative to the fragment's maximum."""
 
 LOW_HZ, HIGH_HZ = 250.0, 4_000.0
-"""Below and above, energy counts as low and as high."""
+"""Limits below and above which energy counts as low and as high."""
 
 PULSE_HZ = (0.5, 4.0)
-"""Rates of a pulse that are looked for: 30 to 240 beats a minute."""
+"""Range of pulse rates: 30 to 240 beats per minute."""
 
 SLOWEST_MODULATION_HZ = 0.2
-"""What changes more slowly is form, not rhythm."""
+"""Slower changes are form, not rhythm."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Descriptor:
-    """One measure of a fragment.
-
-    Parameters
-    ----------
-    name : str
-        Its column.
-    unit : str
-        Its unit; empty for a ratio.
-    meaning : str
-        What it is, in a sentence.
-    """
+    """Name (of a column), unit (empty for a ratio) and description of a measure."""
 
     name: str
     unit: str
@@ -58,28 +48,14 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
     Descriptor("bass_modulation", "Hz", f"median rate at which the level below {LOW_HZ:.0f} Hz rises and falls"),
     Descriptor("pulse_clarity", "", "highest autocorrelation of onset strength at the period of a beat, at any tempo"),
 )
-"""What is measured, in the order of `describe`."""
+"""Measures of a fragment, in the order of `describe`."""
 
 
 def describe(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Measure one fragment.
+    """Measure one fragment: float64 [len(DESCRIPTORS)], finite also for silence, whose spectrum counts as flat.
 
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=int]
-        Indexes of its mel image, 0 (the floor) to 255 (its maximum); low frequencies at the bottom.
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    values : np.ndarray [shape=(len(DESCRIPTORS),), dtype=float64]
-        Finite, also for silence, whose spectrum counts as flat.
-
-    Raises
-    ------
-    ValueError
-        If the image is not of the front-end's size.
+    `levels` [image_height, image_width] are the indexes of its mel image, from 0 (the floor) to 255 (its maximum), low
+    frequencies at the bottom.
     """
     if levels.shape != (spec.image_height, spec.image_width):
         raise ValueError(
@@ -115,7 +91,7 @@ def describe(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _row_hertz(spec: MelSpec) -> np.ndarray:
-    """Give the frequency that each row of an image stands for, from low to high."""
+    """Return the frequency of each row of an image, from low to high."""
     import librosa
 
     centres = librosa.mel_frequencies(spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]
@@ -128,7 +104,7 @@ def _share_db(part: float, whole: float) -> float:
 
 
 def _modulation(decibels: np.ndarray, rate: float) -> float:
-    """Find the frequency that halves the power of the modulation spectrum."""
+    """Return the frequency that halves the power of the modulation spectrum."""
     centred = decibels - decibels.mean(axis=1, keepdims=True)
     spectrum = (np.abs(np.fft.rfft(centred * np.hanning(centred.shape[1]), axis=1)) ** 2).sum(axis=0)
     hertz = np.fft.rfftfreq(centred.shape[1], 1.0 / rate)

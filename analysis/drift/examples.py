@@ -1,4 +1,4 @@
-"""Which fragments show a drift best: new ones that lie farthest from the training data, and usual ones beside them."""
+"""Fragments that illustrate drift: new ones far from the training data, and usual training fragments."""
 
 from __future__ import annotations
 
@@ -18,24 +18,12 @@ from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 SHOWN_DESCRIPTORS, FARTHEST, USUAL = 2, 6, 3
-"""How many descriptors are shown, and how many fragments of new and of training songs for each."""
+"""Number of descriptors, and of new and of training fragments for each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One fragment, to be looked at.
-
-    Parameters
-    ----------
-    song : str
-        Its song.
-    start_seconds : float
-        Where it begins in the file, in seconds.
-    value : float
-        Its descriptor.
-    png : bytes
-        Its mel image, as a record holds it.
-    """
+    """A fragment: song, start in the file, value of the descriptor, and mel image as in a record."""
 
     song: str
     start_seconds: float
@@ -45,16 +33,9 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """What shows the drift of one descriptor.
+    """Fragments that show the drift of a descriptor.
 
-    Parameters
-    ----------
-    descriptor : Descriptor
-        The descriptor.
-    usual : tuple of Example
-        Of the training data, near its median.
-    farthest : tuple of Example
-        New, the farthest from that median first.
+    `usual` are training fragments near the median, `farthest` are new fragments, the farthest from this median first.
     """
 
     descriptor: Descriptor
@@ -83,22 +64,10 @@ def choose_examples(
     recalled: Sequence[SongDescriptors],
     new: Sequence[SongDescriptors],
 ) -> tuple[Examples, ...]:
-    """Draw examples of what drifted most.
+    """Render examples for the descriptors that drifted most, at most one fragment of each song.
 
-    Parameters
-    ----------
-    drifted : sequence of Measure
-        What drifted, most first; measures of songs have no examples.
-    training : TrainingData
-        Where the records are.
-    recalled, new : sequence of SongDescriptors
-        Training songs and new songs.
-
-    Returns
-    -------
-    examples : tuple of Examples
-        For at most `SHOWN_DESCRIPTORS`; of each song at most one fragment. A new song that has become unusable since
-        is left out.
+    `drifted` is sorted, the largest drift first; measures of songs have no examples. A new song that has become
+    unusable since it was measured is left out.
     """
     columns = {descriptor: column for column, descriptor in enumerate(DESCRIPTORS)}
     shown = [measure.descriptor for measure in drifted if measure.descriptor in columns][:SHOWN_DESCRIPTORS]
@@ -121,7 +90,7 @@ def choose_examples(
 
 
 def _nearest(songs: Sequence[SongDescriptors], column: int, median: float, sign: int = 1) -> list[_Place]:
-    """Take a fragment of each song and order the songs: the nearest first; with sign -1 the farthest."""
+    """Return a fragment of each song, the nearest to the median first; with sign -1 the farthest first."""
     away = [sign * np.abs(song.values[:, column] - median) for song in songs]
     places = [_Place(song, int(own.argmin()), column) for song, own in zip(songs, away, strict=True)]
     return [places[index] for index in np.argsort([own.min() for own in away], kind="stable")]

@@ -1,4 +1,4 @@
-"""Listening to new songs, whose genres nobody needs to know."""
+"""Descriptors of new songs, whose genres may be unknown."""
 
 from __future__ import annotations
 
@@ -25,20 +25,9 @@ from tumbao.schema.mel_spec import MelSpec
 
 @dataclasses.dataclass(frozen=True)
 class NewSongs:
-    """New music: every file found stands in `heard` or in `rejected`.
+    """New music; each file found is in `heard`, in the library's order, or in `rejected`, sorted by identifier.
 
-    Parameters
-    ----------
-    name : str
-        Name of the folder or the list.
-    synthetic : bool
-        Whether it says that its songs are composed, not recorded.
-    heard : tuple of SongDescriptors
-        What could be measured, in the library's order.
-    rejected : tuple of Rejected
-        All else, sorted by identifier.
-    notes : tuple of str
-        See `listing.SongList`.
+    `synthetic` says that the library declares its songs as composed, not recorded. For `notes`, see `listing.SongList`.
     """
 
     name: str
@@ -51,26 +40,8 @@ class NewSongs:
 def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = ()) -> NewSongs:
     """Measure every song of a folder or a list.
 
-    Parameters
-    ----------
-    library : Place
-        A plain folder of songs, or anything that `layouts.read_library` reads; a list needs no column but `file_name`.
-    layout : str
-        One of `layouts.LAYOUTS`.
-    spec : MelSpec
-        The front-end's parameters.
-    genres : sequence of str
-        Genres whose spelling is preferred.
-
-    Returns
-    -------
-    songs : NewSongs
-        One fragment is in memory at a time for each processor.
-
-    Raises
-    ------
-    ValueError
-        If the library is not there or makes no sense.
+    `library` is a plain folder of songs, or anything that `formats.read_library` reads; a list needs only the column
+    `file_name`. The spelling of `genres` is preferred. Memory holds one fragment for each processor.
     """
     library = library.absolute()
     listed = _listed(library, layout, genres)
@@ -89,30 +60,11 @@ def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = (
 
 
 def levels_at(song: SongDescriptors, index: int, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
-    """Draw one fragment of a new song.
+    """Render one fragment of a new song: indexes of its mel image, int32 [image_height, image_width].
 
-    Parameters
-    ----------
-    song : SongDescriptors
-        The song.
-    index : int
-        Which of its fragments.
-    spec : MelSpec
-        The front-end's parameters.
-    pool : WorkerPool
-        Decodes it.
-
-    Returns
-    -------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=int32]
-        Indexes of its mel image, see `mel.mel_levels`.
-
-    Raises
-    ------
-    AudioError
-        If the file has become unusable since.
+    Raises AudioError if the file has become unusable since it was measured.
     """
-    from tumbao.components.ingest import mel  # TensorFlow
+    from tumbao.components.ingest import mel  # imports TensorFlow
 
     start = float(song.starts[index])
     end = start + (song.seconds if song.padded else spec.fragment_seconds)
@@ -128,13 +80,13 @@ def _listed(library: Place, layout: str, genres: Sequence[str]) -> SongList:
 
 
 def _hear(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors | Rejected:
-    from tumbao.components.ingest import mel  # TensorFlow: seconds that an empty library need not spend
+    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for an empty library
 
     levels, padded, starts, values = mel.traced_levels(spec), False, [], []
     try:
         items = Fragments(read_song(pool, song.part, spec, song.sha256))
         for item in items:
-            if item.silent:  # ingest leaves it out, too
+            if item.silent:  # ingest skips silent fragments, too
                 continue
             padded = item.padded
             starts.append(song.start_seconds + item.index * spec.fragment_seconds)

@@ -1,4 +1,4 @@
-"""The comparison as one self-contained page."""
+"""The drift page."""
 
 from __future__ import annotations
 
@@ -17,29 +17,17 @@ from tumbao.analysis.drift.training import TrainingData
 from tumbao.serving.page import data_uri, template, write_page
 
 BARS = 20
-"""Bars of a histogram."""
+"""Number of bars of a histogram."""
 
 FEW_SONGS = 10
-"""With fewer new songs, the page says that only a strong drift can be told from chance."""
+"""With fewer new songs, the page says that only strong drift can be told from chance."""
 
 _WIDTH, _HEIGHT = 320.0, 90.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
-    """What was compared.
-
-    Parameters
-    ----------
-    training : TrainingData
-        The run.
-    recalled : tuple of SongDescriptors
-        Its songs that were compared.
-    training_songs : int
-        How many songs its training split has.
-    new : NewSongs
-        The new songs.
-    """
+    """Both sides of a comparison; `recalled` are those of the `training_songs` songs that were compared."""
 
     training: TrainingData
     recalled: tuple[SongDescriptors, ...]
@@ -49,14 +37,9 @@ class Sides:
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Two histograms on one scale, as outlines.
+    """Two histograms on one scale, as polygon points in a box of 320 by 90.
 
-    Parameters
-    ----------
-    low, high : float
-        Ends of the scale; what lies beyond counts in the outermost bars.
-    training, new : str
-        Points of polygons in a box of 320 by 90.
+    Values beyond `low` and `high`, the ends of the scale, count in the outermost bars.
     """
 
     low: float
@@ -66,19 +49,7 @@ class Histogram:
 
 
 def write_drift(sides: Sides, comparison: Comparison, examples: Sequence[Examples], page: Path) -> None:
-    """Write the page, which needs no other file.
-
-    Parameters
-    ----------
-    sides : Sides
-        What was compared.
-    comparison : Comparison
-        What came of it.
-    examples : sequence of Examples
-        Pictures of what drifted.
-    page : pathlib.Path
-        The page.
-    """
+    """Write the page, which needs no other file."""
     columns = {descriptor.name: column for column, descriptor in enumerate(DESCRIPTORS)}
     histograms = {
         name: histogram(*(np.concatenate([song.values[:, column] for song in side]) for side in _both(sides)))
@@ -110,17 +81,9 @@ def _both(sides: Sides) -> tuple[tuple[SongDescriptors, ...], tuple[SongDescript
 
 
 def histogram(training: np.ndarray, new: np.ndarray) -> Histogram:
-    """Count values on a scale that holds 99 of 100 of both.
+    """Return the histograms of two sets of values, at least one value each.
 
-    Parameters
-    ----------
-    training, new : np.ndarray [shape=(n,)]
-        Values, at least one each.
-
-    Returns
-    -------
-    histogram : Histogram
-        Shares, the tallest bar as high as the box.
+    The scale covers 99 % of both; the highest bar is as high as the box.
     """
     ends = np.array([np.quantile(side, [0.005, 0.995]) for side in (training, new)])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
@@ -139,37 +102,13 @@ def _outline(heights: np.ndarray) -> str:
 
 
 def figure(value: float) -> str:
-    """Write a value with about three digits.
-
-    Parameters
-    ----------
-    value : float
-        Any.
-
-    Returns
-    -------
-    str
-        Such as ``1120``, ``−13.1`` or ``0.583``.
-    """
+    """Format a value with about three digits, such as ``1120``, ``−13.1`` or ``0.583``."""
     places = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:.{places}f}".replace("-", "−")
 
 
 def value_of(measure: Measure, value: float) -> str:
-    """Write a median or a share.
-
-    Parameters
-    ----------
-    measure : Measure
-        The measure.
-    value : float
-        One of its `training` and `new`.
-
-    Returns
-    -------
-    str
-        Such as ``1120 Hz`` or ``salsa 21 %``.
-    """
+    """Format a median or a share of a measure, such as ``1120 Hz`` or ``salsa 21 %``."""
     if measure.category:
         share = f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
         return share if measure.category == measure.descriptor.name else f"{measure.category} {share}"

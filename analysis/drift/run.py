@@ -1,4 +1,4 @@
-"""From a run's training data and new songs to the verdict, its page and its files."""
+"""Drift detection from a run's training data and new songs to the page and its files."""
 
 from __future__ import annotations
 
@@ -20,48 +20,21 @@ from tumbao.components.ingest.paths import Place
 from tumbao.schema.errors import UserError
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
-"""The files that are written."""
+"""File names."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of it.
-
-    Parameters
-    ----------
-    new : NewSongs
-        The new songs.
-    comparison : Comparison or None
-        None if none of them could be measured.
-    """
+    """Result of a comparison; `comparison` is None if no new song could be measured."""
 
     new: NewSongs
     comparison: Comparison | None
 
 
 def run_drift(training: TrainingData, library: Place, out: Path, layout: str) -> Outcome:
-    """Compare new songs with training data and write what was found.
+    """Compare new songs with training data and write the results.
 
-    Parameters
-    ----------
-    training : TrainingData
-        The run's records.
-    library : Place
-        The new songs, see `new_songs.listen`.
-    out : Path
-        Folder of `FIGURES` and, unless no song could be measured, of `PAGE` and both statistics; made if it is missing.
-    layout : str
-        One of `layouts.LAYOUTS`.
-
-    Returns
-    -------
-    outcome : Outcome
-        With the verdict.
-
-    Raises
-    ------
-    ValueError
-        If the library is not there or makes no sense, or the files cannot be written.
+    `out` receives `FIGURES` and, unless no song could be measured, `PAGE` and both statistics.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")

@@ -1,4 +1,4 @@
-"""One song, listened to: the same for training data and for new data."""
+"""Descriptors of one song, the same for training data and new data."""
 
 from __future__ import annotations
 
@@ -9,28 +9,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SongDescriptors:
-    """What is measured of one song, or of one part of a song.
+    """Descriptors of the k fragments of a song, or of a part of a song.
 
-    Parameters
-    ----------
-    song : str
-        Its identifier; parts of one song share it.
-    path : str
-        Where the file lies; empty for a song of the training data, whose records are read instead.
-    sha256 : str
-        Hash of the file's bytes; empty likewise.
-    genre : str
-        Empty where nobody knows.
-    seconds : float
-        Its length as decoded, in seconds.
-    padded : bool
-        Shorter than a fragment: silence was added.
-    truncated : bool
-        The file breaks off: used as far as it decodes.
-    starts : np.ndarray [shape=(k,), dtype=float64]
-        Where each fragment begins in the file, in seconds.
-    values : np.ndarray [shape=(k, len(DESCRIPTORS)), dtype=float64]
-        Each fragment's descriptors.
+    Parts of one song share the identifier `song`. `path` and `sha256` are empty for training songs, which are read from
+    records, and `genre` is empty if unknown. `seconds` is the decoded length. `padded` says that the song is shorter
+    than a fragment and silence was added, `truncated` that the file breaks off and is used as far as it decodes.
+    `starts` [k] are the fragments' starts in the file, in seconds, and `values` [k, len(DESCRIPTORS)] their
+    descriptors, both float64.
     """
 
     song: str

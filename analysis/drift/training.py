@@ -1,4 +1,4 @@
-"""Listening to what a model was trained on: its records hold the mel images already."""
+"""Descriptors of training data, from the mel images in its records."""
 
 from __future__ import annotations
 
@@ -20,29 +20,16 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 
 MOST_SONGS = 2_000
-"""Of more training songs, this many are read: chance is then a matter of the new songs, and memory is bounded."""
+"""Maximum number of training songs, to bound memory. With this many, random differences come from the new songs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Where a run left its records, and what it says of them.
+    """Records of a run.
 
-    Parameters
-    ----------
-    run : str
-        Name of the run.
-    library : str
-        Name of the library that it was trained on.
-    synthetic : bool
-        Whether its songs are composed, not recorded.
-    genres : tuple of str
-        The run's genres.
-    spec : MelSpec
-        The front-end's parameters.
-    examples : str
-        Folder of the Examples artefact of ingest.
-    ingested : str
-        File of ingest that tells of every song, as JSON Lines.
+    `library` is the name of the library that the run was trained on; `synthetic` says that its songs are composed, not
+    recorded. `examples` is the folder of the Examples artefact of ingest, `ingested` its JSON Lines file with a line
+    for every song.
     """
 
     run: str
@@ -55,24 +42,9 @@ class TrainingData:
 
 
 def recall(training: TrainingData) -> tuple[tuple[SongDescriptors, ...], int]:
-    """Measure the training split, each fragment from its stored mel image.
+    """Measure the songs of the training split, each fragment from its mel image, and count all its songs.
 
-    Parameters
-    ----------
-    training : TrainingData
-        The run's records.
-
-    Returns
-    -------
-    heard : tuple of SongDescriptors
-        At most `MOST_SONGS`, chosen by a hash of their names: the same in every run.
-    songs : int
-        How many songs the training split has.
-
-    Raises
-    ------
-    ValueError
-        If the training split holds no records.
+    At most `MOST_SONGS` are measured, chosen by a hash of their names: the same in every run.
     """
     told: dict[str, list[dict[str, Any]]] = {}
     for line in json_lines(training.ingested):
@@ -108,20 +80,7 @@ def recall(training: TrainingData) -> tuple[tuple[SongDescriptors, ...], int]:
 
 
 def pictures(training: TrainingData, wanted: Collection[tuple[str, float]]) -> dict[tuple[str, float], bytes]:
-    """Find mel images of the training split.
-
-    Parameters
-    ----------
-    training : TrainingData
-        The run's records.
-    wanted : collection of tuple
-        Song and start in seconds of each fragment, as in `SongDescriptors`.
-
-    Returns
-    -------
-    pngs : dict of tuple to bytes
-        The fragments' PNGs.
-    """
+    """Return PNG mel images of training fragments by song and start in seconds."""
     found: dict[tuple[str, float], bytes] = {}
     for features in _records(training):
         place = features[record.SONG].decode(), features[record.START_SECONDS]
@@ -133,11 +92,11 @@ def pictures(training: TrainingData, wanted: Collection[tuple[str, float]]) -> d
 
 
 def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
-    from tumbao.components.ingest.record_reader import read_records  # TensorFlow
+    from tumbao.components.ingest.record_reader import read_records  # imports TensorFlow
 
     return read_records(f"{training.examples}/Split-train/*.gz")
 
 
 def _levels(png: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)  # a palette PNG: the indexes themselves
+        return np.asarray(image)  # indexes, as the PNG has a palette

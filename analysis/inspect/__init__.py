@@ -1,1 +1,1 @@
-"""What is in a library, before any training."""
+"""Inspection of a library before training."""

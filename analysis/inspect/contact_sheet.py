@@ -1,4 +1,4 @@
-"""Pictures of a library: the mel images of some songs of each genre."""
+"""Mel images of some songs of each genre."""
 
 from __future__ import annotations
 
@@ -16,53 +16,21 @@ PICTURES_PER_GENRE = 6
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One picture of the sheet.
-
-    Parameters
-    ----------
-    song : Measured
-        The song.
-    png : bytes
-        Mel image of the fragment in its middle, as a record holds it.
-    """
+    """A song and the mel image of its middle fragment, a PNG as in a record."""
 
     song: Measured
     png: bytes
 
 
 def choose(songs: Sequence[Measured]) -> list[Measured]:
-    """Choose songs that lie evenly spread over a list.
-
-    Parameters
-    ----------
-    songs : sequence of Measured
-        The songs of a genre.
-
-    Returns
-    -------
-    chosen : list of Measured
-        At most `PICTURES_PER_GENRE`, in the same order.
-    """
+    """Choose at most `PICTURES_PER_GENRE` songs that are evenly spread over a list, in the same order."""
     count = min(PICTURES_PER_GENRE, len(songs))
     return [songs[index * len(songs) // count] for index in range(count)]
 
 
 def contact_sheet(songs: Sequence[Measured], spec: MelSpec) -> list[Frame]:
-    """Draw songs.
-
-    Parameters
-    ----------
-    songs : sequence of Measured
-        The songs, see `choose`.
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    frames : list of Frame
-        A song that has become unusable since it was measured is left out.
-    """
-    from tumbao.components.ingest import mel, records  # TensorFlow: seconds that an empty library need not spend
+    """Render songs; one that has become unusable since it was measured is left out."""
+    from tumbao.components.ingest import mel, records  # imports TensorFlow: slow, not for an empty library
 
     progress.start("draw", len(songs))
     frames = []

@@ -1,4 +1,4 @@
-"""A library, listened to: what can be used, what cannot, and why."""
+"""Contents of a library: usable songs, and rejected files with the reason."""
 
 from __future__ import annotations
 
@@ -20,29 +20,17 @@ from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.mel_spec import MelSpec
 
 Levels = Callable[[np.ndarray], np.ndarray]
-"""The front-end for one fragment: samples → levels."""
+"""Front-end for one fragment: samples → levels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What is in a library.
+    """Contents of a library.
 
-    Parameters
-    ----------
-    library : str
-        Name of its folder or list.
-    synthetic : bool
-        Whether it says that its songs are composed, not recorded.
-    genres : tuple of str
-        Those that were looked for.
-    songs : tuple of Measured
-        Usable, in the library's order.
-    rejected : tuple of Rejected
-        All others, sorted by identifier.
-    rejected_per_genre : dict of str to int
-        Genre, also one that was not looked for, → rejected files; empty for no genre.
-    notes : tuple of str
-        See `listing.SongList`.
+    `library` is the name of its folder or list; `synthetic` says that it declares its songs as composed, not recorded.
+    `genres` are those that were looked for. `songs` are usable, in the library's order; `rejected` are all others,
+    sorted by identifier. `rejected_per_genre` counts rejected files by genre, including genres that were not looked
+    for; the empty name stands for no genre. For `notes`, see `listing.SongList`.
     """
 
     library: str
@@ -55,35 +43,17 @@ class Inspection:
 
     @property
     def found(self) -> int:
-        """Number of usable songs and rejected files together."""
+        """Number of usable songs and rejected files."""
         return len(self.songs) + len(self.rejected)
 
 
 def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
-    """Look through a library as a run would, but decode every song at once, and accept genres without a usable one.
+    """Scan a library as a run does, but decode every song, and accept genres without usable songs.
 
-    Parameters
-    ----------
-    library : Place
-        A folder or a list of songs, see `layouts.read_library`.
-    genres : sequence of str
-        Songs of others are rejected; none means all that the library names.
-    layout : str
-        One of `layouts.LAYOUTS`.
-    spec : MelSpec
-        Says how long a fragment is.
-
-    Returns
-    -------
-    inspection : Inspection
-        Every file that the library lists stands in `songs` or in `rejected`.
-
-    Raises
-    ------
-    ValueError
-        If the library is not there or makes no sense.
+    `library` is a folder or a list of songs, `layout` one of `formats.LAYOUTS`. Songs of other genres than `genres` are
+    rejected; none means all genres of the library. Every file that the library lists is in `songs` or in `rejected`.
     """
-    from tumbao.components.ingest import mel  # TensorFlow: seconds that a help text need not spend
+    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for a help text
 
     library = library.absolute()
     listed = read_library(library, layout, genres)

@@ -1,4 +1,4 @@
-"""What one song's sound is like; the first look that decodes it."""
+"""Measurements of one song's audio; the first step of an inspection that decodes it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,19 @@ from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 FAINTEST_DBFS = -100.0
-"""What is fainter, silence too, is given as this."""
+"""Lowest level; fainter sounds and silence have this level, too."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """One usable song, or part of a song.
+    """Measurements of a usable song, or of a part of a song.
 
-    Parameters
-    ----------
-    song : Song
-        As the catalog lists it.
-    audio_format : str
-        Container and coding.
-    sample_rate_hz : int
-        Sampling rate of the file, in Hz.
-    channels : int
-        Channels of the file.
-    audio_tracks : int
-        Audio tracks of the file; one is decoded, as players choose.
-    seconds : float
-        Length as decoded, in seconds.
-    rms_dbfs, peak_dbfs : float
-        Of its fragments, mono; in dB, 0 for a square wave at full scale, at least `FAINTEST_DBFS`.
-    middle_seconds : float
-        Where the fragment in its middle begins in the file, in seconds.
-    truncated : bool
-        The file breaks off: used as far as it decodes.
-    padded : bool
-        Shorter than a fragment: silence is added.
-    fingerprint : np.ndarray [shape=(n,), dtype=uint16]
-        See `fingerprint.fingerprint`.
+    `audio_format` is container and codec. `sample_rate_hz`, `channels` and `audio_tracks` are those of the file; one
+    track is decoded, the one that players choose. `seconds` is the decoded length. `rms_dbfs` and `peak_dbfs` are of
+    the mono fragments, in dB: 0 for a square wave at full scale, at least `FAINTEST_DBFS`. `middle_seconds` is the
+    start of the middle fragment in the file. `truncated` says that the file breaks off and is used as far as it
+    decodes, `padded` that the song is shorter than a fragment and silence is added. `fingerprint`, uint16 [n], see
+    `fingerprint.fingerprint`.
     """
 
     song: Song
@@ -66,26 +48,7 @@ class Measured:
 def measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Callable[[np.ndarray], np.ndarray]) -> Measured:
     """Decode a song and measure it.
 
-    Parameters
-    ----------
-    song : Song
-        As the catalog lists it.
-    spec : MelSpec
-        Says how long a fragment is, and at which rate to listen.
-    pool : WorkerPool
-        Decodes it.
-    levels : callable
-        The front-end: samples of a fragment → levels, see `mel.mel_levels`.
-
-    Returns
-    -------
-    measured : Measured
-        What it is like.
-
-    Raises
-    ------
-    AudioError
-        If its sound cannot be used, which its header did not tell.
+    `levels` is the front-end, see `mel.mel_levels`. Raises AudioError if the decoded audio is unusable.
     """
     squares, peak, padded, words = 0.0, 0.0, False, []
     items = Fragments(read_song(pool, song.part, spec, song.sha256))
@@ -113,26 +76,10 @@ def measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Callable[[np.nd
 
 
 def middle_fragment(song: Measured, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
-    """Take the fragment in the middle of a song.
+    """Return the fragment in the middle of a song: mono samples in [-1, 1], float32 [fragment_samples].
 
-    Parameters
-    ----------
-    song : Measured
-        The song.
-    spec : MelSpec
-        Says how long a fragment is.
-    pool : WorkerPool
-        Decodes it.
-
-    Returns
-    -------
-    fragment : np.ndarray [shape=(spec.fragment_samples,), dtype=float32]
-        Mono samples in [-1, 1]; a shorter song ends in silence.
-
-    Raises
-    ------
-    AudioError
-        If the file has become unusable since, or is silent there.
+    A shorter song ends in silence. Raises AudioError if the file has become unusable since it was measured, or is
+    silent there.
     """
     end = song.middle_seconds + spec.fragment_seconds
     if song.song.end_seconds is not None:

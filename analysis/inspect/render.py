@@ -1,4 +1,4 @@
-"""The inspection as one self-contained page."""
+"""The inspection page."""
 
 from __future__ import annotations
 
@@ -18,24 +18,7 @@ TOP_ARTISTS = 10
 
 
 def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelSpec, out: Path) -> Path:
-    """Write ``index.html``, which needs no other file.
-
-    Parameters
-    ----------
-    inspection : Inspection
-        What is in the library.
-    frames : sequence of Frame
-        Its pictures.
-    spec : MelSpec
-        Parameters of the pictures.
-    out : pathlib.Path
-        Folder to write to; made if it is not there.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
-    """
+    """Write ``index.html``, which needs no other file, and return its path."""
     songs = inspection.songs
     sheet = collections.defaultdict(list)
     for frame in frames:
@@ -72,16 +55,5 @@ def write_inspection(inspection: Inspection, frames: Sequence[Frame], spec: MelS
 
 
 def decibels(level: float) -> str:
-    """Write a level.
-
-    Parameters
-    ----------
-    level : float
-        In dB.
-
-    Returns
-    -------
-    str
-        With a minus sign, such as ``−14.2``.
-    """
+    """Format a level in dB with a minus sign, such as ``−14.2``."""
     return f"{level:.1f}".replace("-", "−")

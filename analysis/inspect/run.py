@@ -1,4 +1,4 @@
-"""From a library to the page that shows it."""
+"""Inspection from a library to its page."""
 
 from __future__ import annotations
 
@@ -23,32 +23,11 @@ def run_inspect(
     say: Callable[[str], None],
     spec: MelSpec | None = None,
 ) -> int:
-    """Inspect a library, write the page and say what was found. Progress goes to `tumbao.components.ingest.progress`.
+    """Inspect a library, write the page and report the result.
 
-    Parameters
-    ----------
-    library : Place
-        A folder or a list of songs.
-    out : Path
-        Folder of the page, ``index.html``, and, if any song is usable, TFDV's statistics; made if it is not there.
-    genres : sequence of str
-        Which genres to look for; none means all that the library names.
-    layout : str
-        One of `layouts.LAYOUTS`.
-    say : callable
-        Called with each line for the user, plain text.
-    spec : MelSpec, optional
-        The front-end's parameters.
-
-    Returns
-    -------
-    code : int
-        0, or 1 if no song is usable; the page is written either way.
-
-    Raises
-    ------
-    ValueError
-        If the library is not there or makes no sense, or the page cannot be written.
+    `out` receives ``index.html`` and, if any song is usable, TFDV's statistics. No `genres` means all genres of the
+    library. `say` is called with each line for the user, plain text; progress goes to
+    `tumbao.components.ingest.progress`. Returns 0, or 1 if no song is usable; the page is written either way.
     """
     spec = spec or MelSpec()
     if out.exists() and not out.is_dir():

@@ -12,7 +12,7 @@ from tumbao.analysis.inspect.measure import Measured
 from tumbao.components.ingest.tags import artist_key
 
 BINS = 14
-"""Bars of a histogram, at most."""
+"""Maximum number of bars of a histogram."""
 
 DURATION_STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0)
 """Widths of a bar, in seconds."""
@@ -23,17 +23,7 @@ LOUDNESS_STEPS = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """Songs that have something in common.
-
-    Parameters
-    ----------
-    name : str
-        What they have in common.
-    songs : int
-        How many they are.
-    seconds : float
-        How long they last, in seconds.
-    """
+    """Number and total length of the songs that share a property, whose value is `name`."""
 
     name: str
     songs: int
@@ -42,18 +32,9 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class Artist:
-    """One artist, however spelt.
+    """An artist and the number and total length of the usable songs.
 
-    Parameters
-    ----------
-    name : str
-        The spelling that is met most.
-    songs : int
-        Usable songs.
-    seconds : float
-        How long they last, in seconds.
-    genres : tuple of str
-        The artist's genres, sorted.
+    All spellings count; `name` is the most frequent one. `genres` are sorted.
     """
 
     name: str
@@ -64,13 +45,7 @@ class Artist:
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The lowest, the middle and the highest of some values.
-
-    Parameters
-    ----------
-    low, median, high : float
-        In the values' unit.
-    """
+    """Lowest value, median and highest value."""
 
     low: float
     median: float
@@ -79,24 +54,11 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Genre:
-    """One genre of the library.
+    """A genre of a library.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    songs : tuple of Measured
-        Usable songs.
-    seconds : float
-        How long they last, in seconds.
-    share : float
-        Part of the library's usable time, 0–1.
-    artists : int
-        Known artists.
-    rejected : int
-        Files of the genre that cannot be used.
-    durations, rms, peaks : Range or None
-        In seconds and in dBFS; None without a song.
+    `songs` are usable, `seconds` is their total length and `share` their part of the library's usable time, 0–1.
+    `artists` counts known artists, `rejected` unusable files. `durations` are in seconds, `rms` and `peaks` in dBFS;
+    None without a song.
     """
 
     name: str
@@ -112,18 +74,9 @@ class Genre:
 
 @dataclasses.dataclass(frozen=True)
 class Bins:
-    """Bars of equal width; the last also takes what lies beyond it.
+    """Bars of equal width (`step`) from `low` on.
 
-    Parameters
-    ----------
-    low : float
-        Where the first begins.
-    step : float
-        Width of each.
-    count : int
-        How many they are.
-    beyond : bool
-        Whether the last holds more than its width.
+    If `beyond` is set, the last bar also counts higher values.
     """
 
     low: float
@@ -133,41 +86,17 @@ class Bins:
 
     @property
     def high(self) -> float:
-        """Where the last ends, but for what lies beyond."""
+        """End of the last bar, without the higher values that it counts."""
         return self.low + self.step * self.count
 
     def counts(self, values: Iterable[float]) -> list[int]:
-        """Count values.
-
-        Parameters
-        ----------
-        values : iterable of float
-            None below `low`.
-
-        Returns
-        -------
-        counts : list of int
-            One for each bar; they add up to the number of values.
-        """
+        """Count the values in each bar; no value may be below `low`."""
         found = collections.Counter(min(int((value - self.low) // self.step), self.count - 1) for value in values)
         return [found[bar] for bar in range(self.count)]
 
 
 def tally(songs: Iterable[Measured], key: Callable[[Measured], str]) -> list[Tally]:
-    """Group songs.
-
-    Parameters
-    ----------
-    songs : iterable of Measured
-        The songs.
-    key : callable
-        Names what a song has in common with others.
-
-    Returns
-    -------
-    groups : list of Tally
-        The most songs first, then by name.
-    """
+    """Group songs by a key, the group with the most songs first, then by name."""
     groups: dict[str, list[float]] = collections.defaultdict(list)
     for song in songs:
         groups[key(song)].append(song.seconds)
@@ -176,17 +105,9 @@ def tally(songs: Iterable[Measured], key: Callable[[Measured], str]) -> list[Tal
 
 
 def artists(songs: Iterable[Measured]) -> list[Artist]:
-    """Group songs by artist, as a split by artist does.
+    """Group songs by artist, as a split by artist does; songs without an artist are left out.
 
-    Parameters
-    ----------
-    songs : iterable of Measured
-        The songs; those without an artist are left out.
-
-    Returns
-    -------
-    artists : list of Artist
-        The most songs first, then by name.
+    The artist with the most songs is first, then by name.
     """
     groups: dict[str, list[Measured]] = collections.defaultdict(list)
     for song in songs:
@@ -205,18 +126,7 @@ def artists(songs: Iterable[Measured]) -> list[Artist]:
 
 
 def genres(inspection: Inspection) -> list[Genre]:
-    """Describe each genre.
-
-    Parameters
-    ----------
-    inspection : Inspection
-        The library.
-
-    Returns
-    -------
-    genres : list of Genre
-        In the inspection's order, those without a usable song too.
-    """
+    """Describe each genre, in the inspection's order; genres without a usable song are included."""
     per_genre: dict[str, list[Measured]] = {name: [] for name in inspection.genres}
     for song in inspection.songs:
         per_genre[song.song.genre].append(song)
@@ -245,19 +155,9 @@ def _range(values: Sequence[float]) -> Range | None:
 
 
 def bins(values: Sequence[float], steps: Sequence[float]) -> Bins:
-    """Choose bars that all genres share.
+    """Choose bars that all genres share: the narrowest that show 19 of 20 values in at most `BINS` bars.
 
-    Parameters
-    ----------
-    values : sequence of float
-        All values, at least one.
-    steps : sequence of float
-        Widths to choose from, ascending.
-
-    Returns
-    -------
-    bins : Bins
-        The narrowest that show 19 of 20 values in at most `BINS` bars.
+    `values` has at least one value; `steps` are widths to choose from, ascending.
     """
     ordered = sorted(values)
     usual = ordered[(len(ordered) - 1) * 19 // 20]

@@ -1,4 +1,4 @@
-"""A library as a table, for TensorFlow Data Validation: a row is a usable song."""
+"""A library as a table for TensorFlow Data Validation; a row is a usable song."""
 
 from __future__ import annotations
 
@@ -13,18 +13,7 @@ STATISTICS_FILE, VIEW_FILE = "statistics.pbtxt", "statistics.html"
 
 
 def song_columns(songs: Sequence[Measured]) -> dict[str, list[str | float | bool | None]]:
-    """Put what is known of songs into columns.
-
-    Parameters
-    ----------
-    songs : sequence of Measured
-        The songs.
-
-    Returns
-    -------
-    columns : dict of str to list
-        Name → a value for each song; None where it is not known.
-    """
+    """Return columns with a value for each song; None where it is unknown."""
     return {
         "genre": [song.song.genre for song in songs],
         "artist": [song.song.artist or None for song in songs],
@@ -41,15 +30,7 @@ def song_columns(songs: Sequence[Measured]) -> dict[str, list[str | float | bool
 
 
 def write_song_statistics(inspection: Inspection, out: Path) -> None:
-    """Write TFDV's statistics of the usable songs: `STATISTICS_FILE`, and TFDV's own view of them, `VIEW_FILE`.
-
-    Parameters
-    ----------
-    inspection : Inspection
-        The library, with at least one usable song.
-    out : pathlib.Path
-        Folder to write to; made if it is not there.
-    """
+    """Write TFDV's statistics of the usable songs, at least one, and TFDV's own view of them."""
     statistics = statistics_of(song_columns(inspection.songs))
     write_statistics(statistics, out / STATISTICS_FILE)
     label = " (synthetic library)" if inspection.synthetic else ""

@@ -1,1 +1,1 @@
-"""The run report: what a run found, made and decided, as one self-contained page; no TFX, no TensorFlow."""
+"""The run report: one self-contained page about a run; imports neither TFX nor TensorFlow."""

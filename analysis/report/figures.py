@@ -1,4 +1,4 @@
-"""The report's figures of results and timings; each function gives a PNG."""
+"""The report's figures of results and timings, as PNG."""
 
 from __future__ import annotations
 
@@ -18,64 +18,25 @@ from tumbao.serving.formatting import duration
 from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
-"""A sign for each state, so that colour is never alone."""
+"""A sign for each state, so that colour is not the only cue."""
 
 
 def accuracy_by_epoch(history: History, look: Look) -> bytes:
-    """Draw accuracy by epoch for training and validation (the paper's figure 3).
-
-    Parameters
-    ----------
-    history : History
-        The training.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot training and validation accuracy by epoch (the paper's figure 3)."""
     train = [epoch.train_accuracy for epoch in history.epochs]
     val = [epoch.val_accuracy for epoch in history.epochs]
     return _by_epoch("Accuracy by epoch", train, val, history.best_epoch, look)
 
 
 def loss_by_epoch(history: History, look: Look) -> bytes:
-    """Draw cross-entropy by epoch for training and validation (the paper's figure 4).
-
-    Parameters
-    ----------
-    history : History
-        The training.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot training and validation cross-entropy by epoch (the paper's figure 4)."""
     train = [epoch.train_loss for epoch in history.epochs]
     val = [epoch.val_loss for epoch in history.epochs]
     return _by_epoch("Loss by epoch", train, val, history.best_epoch, look)
 
 
 def test_figures(scores: Scores, look: Look) -> bytes:
-    """Draw test loss and accuracy beside the paper's (its figure 5).
-
-    Parameters
-    ----------
-    scores : Scores
-        Figures of the test split.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot test loss and accuracy beside the paper's (its figure 5)."""
     with look.applied():
         figure = look.figure(WIDTH_INCHES, 3.0)
         loss, accuracy = figure.subplots(2, 1)
@@ -88,21 +49,9 @@ def test_figures(scores: Scores, look: Look) -> bytes:
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look: Look) -> bytes:
-    """Draw the confusion matrix: fragments, and the share of their true genre; lines around the leaves of a genre.
+    """Plot a confusion matrix [g, g] (rows true, columns predicted): fragments and shares of the true genre.
 
-    Parameters
-    ----------
-    matrix : numpy.ndarray of int64 [g, g]
-        Rows true, columns predicted.
-    genres : sequence of str
-        Names, length g.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG, wider where there are more genres.
+    Lines separate the leaves of different genres. The figure widens with the number of genres.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     theme, size = look.theme, max(WIDTH_INCHES, 0.55 * len(genres) + 1.0)
@@ -131,26 +80,13 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
 
 
 def _borders(leaves: Sequence[str]) -> list[float]:
-    """Tell between which rows one genre's leaves end and another's begin; nowhere without sub-genres."""
+    """Return the positions between the leaves of different genres; none without sub-genres."""
     main = main_genres(leaves) if has_subgenres(leaves) else ()
     return [place + 0.5 for place, (genre, other) in enumerate(pairwise(main)) if genre != other]
 
 
 def timings(components: Sequence[Component], look: Look) -> bytes:
-    """Draw how long each component took.
-
-    Parameters
-    ----------
-    components : sequence of Component
-        The components in the order in which they run.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot how long each component took."""
     theme = look.theme
     colours = {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.muted}
     seconds = [component.seconds for component in components]

@@ -1,4 +1,4 @@
-"""The pipeline's graph: what fed what, and what each component did in this run."""
+"""Figure of the pipeline's graph with the state of each component in this run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,7 @@ BOX_WIDTH, BOX_HEIGHT = 0.92, 0.52
 
 
 def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> bytes:
-    """Draw the pipeline's graph from top to bottom.
-
-    Parameters
-    ----------
-    components : sequence of Component
-        The nodes.
-    edges : sequence of (str, str)
-        Pairs (upstream, downstream) of their names.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot the pipeline's graph from top to bottom; `edges` are pairs (upstream, downstream) of names."""
     graph = layered([component.name for component in components], edges)
     rows = 1 + max(y for _, y in graph.places.values())
     theme = look.theme
@@ -71,7 +56,7 @@ def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str
 
 
 def _route(points: Sequence[Point]) -> Path:
-    """Join the points by curves that leave and arrive straight down, from box edge to box edge."""
+    """Join the points by curves that leave and arrive vertically, from box edge to box edge."""
     (first_x, first_y), *between, (last_x, last_y) = points
     stops = [(first_x, first_y + BOX_HEIGHT / 2), *between, (last_x, last_y - BOX_HEIGHT / 2)]
     vertices, codes = [stops[0]], [Path.MOVETO]

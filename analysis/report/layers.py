@@ -1,4 +1,4 @@
-"""Places for the nodes of a directed graph, in layers from top to bottom, so that every edge leads down."""
+"""Layout of a directed graph in layers from top to bottom, so that every edge leads down."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ from itertools import pairwise
 Point = tuple[float, float]
 
 SWEEPS = 12
-"""Rounds in which nodes move towards their neighbours; a pipeline's graph is at rest long before."""
+"""Rounds in which nodes move towards their neighbours; a pipeline's graph converges much earlier."""
 
 NODE_WIDTH, BEND_WIDTH = 1.0, 0.2
 
 
 @dataclass(frozen=True)
 class Layered:
-    """A layered graph.
+    """Layout of a graph; x is in widths of a node, y is the number of the layer, 0 at the top.
 
-    Parameters
-    ----------
-    places : mapping of str to (float, float)
-        Centre of each node: x in widths of a node, from 0.5; y as the layer's number, 0 at the top.
-    routes : tuple of tuples of (float, float)
-        For each edge, in the given order, the points that it goes through from node to node.
-    width : float
-        Width of the whole, in widths of a node.
+    `places` are the centres of the nodes, x from 0.5. `routes` are the points of each edge, in the given order of
+    edges.
     """
 
     places: Mapping[str, Point]
@@ -34,24 +28,9 @@ class Layered:
 
 
 def layered(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> Layered:
-    """Lay out a directed graph without cycles.
+    """Lay out a directed graph without cycles; `edges` are pairs (upstream, downstream).
 
-    Parameters
-    ----------
-    nodes : sequence of str
-        The nodes.
-    edges : sequence of (str, str)
-        Pairs (upstream, downstream) of them.
-
-    Returns
-    -------
-    Layered
-        Places of the nodes and routes of the edges.
-
-    Raises
-    ------
-    ValueError
-        If an edge names an unknown node, or the graph has a cycle.
+    Raises ValueError if an edge names an unknown node, or the graph has a cycle.
     """
     unknown = sorted({node for edge in edges for node in edge} - set(nodes))
     if unknown:
@@ -78,7 +57,7 @@ def layered(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> Layered:
 
 
 def _layers(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Each node below all that it needs, and what needs nothing right above its first user."""
+    """Put each node below all its inputs, and a node without inputs right above its first user."""
     layer = dict.fromkeys(nodes, 0)
     for _ in nodes:
         before = dict(layer)
@@ -98,7 +77,7 @@ def _layers(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def _across(rows: list[list[Hashable]], chains: list[list[Hashable]]) -> dict[Hashable, float]:
-    """Give x by sweeping down and up: order a row by its neighbours' mean, then put it as near to them as it fits."""
+    """Return x by sweeping down and up: order a row by its neighbours' mean, then place it as near as it fits."""
     above: dict[Hashable, list[Hashable]] = {item: [] for row in rows for item in row}
     below: dict[Hashable, list[Hashable]] = {item: [] for row in rows for item in row}
     for chain in chains:
@@ -121,7 +100,7 @@ def _across(rows: list[list[Hashable]], chains: list[list[Hashable]]) -> dict[Ha
 
 
 def _packed(row: Sequence[Hashable], wanted: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """Put a row's items in order as near to where they want to be as their widths allow (pooled least squares)."""
+    """Place a row's items in order, as near to `wanted` as their widths allow (pooled least squares)."""
     blocks: list[tuple[float, list[tuple[Hashable, float]]]] = []  # (place, items with their offsets from it)
     for item in row:
         place, items = wanted[item], [(item, 0.0)]

@@ -1,4 +1,4 @@
-"""A fragment's mel image with its axes (the paper's figures 1 and 2)."""
+"""Figure of a fragment's mel image (the paper's figures 1 and 2)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,7 @@ from tumbao.serving.style import Look, png
 
 
 def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
-    """Draw a mel image over time in seconds and mel frequency.
-
-    Parameters
-    ----------
-    sample : SampleImage
-        The image.
-    spec : MelSpec
-        Parameters by which it was made.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot a mel image over time in seconds and mel frequency."""
     start, end = sample.start_seconds, sample.start_seconds + spec.fragment_seconds
     with look.applied():
         figure, axes = look.panel(sample.genre, 3.1)

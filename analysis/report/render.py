@@ -1,4 +1,4 @@
-"""The report as one self-contained page, with its figures beside it as PNG."""
+"""The report page, with its figures beside it as PNG."""
 
 from __future__ import annotations
 
@@ -27,16 +27,10 @@ LEAKY_NOTE = "leaky split (by fragment)"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page shows it.
+    """A figure on the page.
 
-    Parameters
-    ----------
-    light, dark : str
-        The PNG as data URI, for a light and for a dark page.
-    width : int
-        Its own width, in the page's pixels.
-    note : str
-        What stands at its foot; may be empty.
+    `light` and `dark` are the PNG as data URI for a light and for a dark page. `width` is in the page's pixels. `note`
+    is the text at its foot, or empty.
     """
 
     light: str
@@ -46,19 +40,9 @@ class Picture:
 
 
 def write_report(data: ReportData, out_dir: Path) -> Path:
-    """Write a run's report: ``index.html``, which needs no other file, and ``figures/*.png``.
+    """Write ``index.html``, which needs no other file, and ``figures/*.png``; return the page's path.
 
-    Parameters
-    ----------
-    data : ReportData
-        Everything about the run, as far as it came.
-    out_dir : pathlib.Path
-        Folder to write to; made if it is not there.
-
-    Returns
-    -------
-    pathlib.Path
-        The page. It is complete or not there: nothing half-written is ever seen under its name.
+    The run may be incomplete. The page is written atomically.
     """
     tested = scores(data.evaluation) if data.evaluation else None
     pictures = {}
@@ -86,7 +70,7 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
 
 
 def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
-    """Give each figure that the run allows: name, note and function."""
+    """Yield name, note and plot function of each figure that the run allows."""
     library = SYNTHETIC_NOTE if data.run.synthetic else ""
     measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))
     for i, sample in enumerate(data.samples, start=1):
@@ -114,4 +98,4 @@ def _mel_name(number: int, genre: str) -> str:
 
 
 def _pixels_wide(png: bytes) -> int:
-    return int.from_bytes(png[16:20], "big")  # the PNG header's width
+    return int.from_bytes(png[16:20], "big")  # width in the PNG header

@@ -1,4 +1,4 @@
-"""The picture of a search: every trial, each setting against the validation accuracy."""
+"""Figure of a search: each setting against the validation accuracy, with every trial."""
 
 from __future__ import annotations
 
@@ -11,24 +11,11 @@ from tumbao.components.search import Search
 from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
 
 LEAST_SPAN = 0.2
-"""Accuracies that the panels span at least, so that a fragment more or less does not look like much."""
+"""Smallest range of accuracies in the panels, so that single fragments do not look important."""
 
 
 def search_figure(search: Search, look: Look) -> bytes:
-    """Draw a panel for each setting.
-
-    Parameters
-    ----------
-    search : Search
-        The search.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot a panel for each setting."""
     trials = search.trials
     accuracies = [one.accuracy for one in trials]
     lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
@@ -82,12 +69,12 @@ def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step:
 
 
 def _short(value: float) -> str:
-    """Write a small number, such as 3e-4."""
+    """Format a small number, such as 3e-4."""
     return f"{value:.0e}".replace("e-0", "e-") if value else "0"
 
 
 def _apart(values: Sequence[float], heights: Sequence[float], step: float) -> list[float]:
-    """Move points that stand on each other to the sides, in steps."""
+    """Move points at the same position sideways, in steps."""
     stacks: dict[tuple[float, float], list[int]] = {}
     for index, point in enumerate(zip(values, heights, strict=True)):
         stacks.setdefault(point, []).append(index)

@@ -1,4 +1,4 @@
-"""A search in words: whether the best setting answers more than the paper's, beyond what chance and choice can do."""
+"""The result of a search in words: whether the best setting beats the paper's by more than chance and selection."""
 
 from __future__ import annotations
 
@@ -13,20 +13,12 @@ from tumbao.components.search import Search, SearchTrial
 from tumbao.serving.formatting import percent
 
 SHOWN = 10
-"""Trials in the table; the paper's and the asked one stand there in any case."""
+"""Trials in the table; that of the paper and that of the run's own setting are always included."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the page says of a search.
-
-    Parameters
-    ----------
-    shown : tuple of SearchTrial
-        Rows of the table, the best first.
-    sentence : str
-        What was found against the paper's setting.
-    """
+    """Rows of the table, the best first, and a sentence about the difference from the paper's setting."""
 
     shown: tuple[SearchTrial, ...]
     sentence: str
@@ -34,18 +26,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Advantage:
-    """The best setting against the paper's on the validation fragments.
+    """Accuracy of the best setting minus that of the paper's, on the validation fragments.
 
-    Parameters
-    ----------
-    value : float
-        Accuracy of the best less the paper's.
-    ends : tuple of float or None
-        The 95 % interval of the paired bootstrap over songs; None where drawing finds no spread.
-    p_value : float
-        How probable so large a difference is by chance, had the best been chosen beforehand.
-    corrected : float
-        The same for the best of as many as were tried (Bonferroni).
+    `ends` is the 95 % interval of the paired bootstrap over songs; None if the draws have no spread. `p_value` is that
+    of a setting that was chosen beforehand, `corrected` that of the best of as many as were tried (Bonferroni).
     """
 
     value: float
@@ -55,36 +39,14 @@ class Advantage:
 
 
 def finding(search: Search) -> Finding:
-    """Say what a search found.
-
-    Parameters
-    ----------
-    search : Search
-        The search.
-
-    Returns
-    -------
-    Finding
-        What the page says of it.
-    """
+    """Describe the result of a search."""
     named = (search.paper, search.asked)
     shown = [one for place, one in enumerate(search.trials) if place < SHOWN or one.number in named]
     return Finding(tuple(shown), _sentence(search))
 
 
 def advantage(search: Search) -> Advantage | None:
-    """Compare the best setting with the paper's.
-
-    Parameters
-    ----------
-    search : Search
-        The search.
-
-    Returns
-    -------
-    Advantage or None
-        None where the paper's is the best, or came to no end.
-    """
+    """Compare the best setting with the paper's; None if the paper's is the best or did not finish."""
     if search.right_paper is None or search.best.number == search.paper:
         return None
     _, song_of, fragments = np.unique(search.songs, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""The report's figures of whole songs; each function gives a PNG."""
+"""The report's figures of whole songs, as PNG."""
 
 from __future__ import annotations
 
@@ -6,24 +6,11 @@ from tumbao.components.evaluation.intervals import wilson_interval
 from tumbao.components.evaluation.song_metrics import Confidence, SongMetrics
 from tumbao.serving.style import Look, png
 
-_FEW_POINTS = 40  # with more, markers run into each other
+_FEW_POINTS = 40  # with more, markers overlap
 
 
 def reliability_diagram(metrics: SongMetrics, look: Look) -> bytes:
-    """Draw accuracy by confidence, without and with the temperature, beside the diagonal where both are equal.
-
-    Parameters
-    ----------
-    metrics : SongMetrics
-        Figures of the test songs.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot accuracy by confidence, without and with temperature; both are equal on the diagonal."""
     series: tuple[tuple[Confidence, str, str, str], ...] = (
         (metrics.before, "o", look.theme.first, "without temperature"),
         (metrics.after, "s", look.theme.second, f"with temperature {metrics.calibration.temperature:.2f}"),
@@ -46,20 +33,7 @@ def reliability_diagram(metrics: SongMetrics, look: Look) -> bytes:
 
 
 def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> bytes:
-    """Draw the accuracy of the surest songs by their share of all, and where the threshold stands.
-
-    Parameters
-    ----------
-    metrics : SongMetrics
-        Figures of the test songs.
-    look : Look
-        Colours and note.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Plot the accuracy of the most confident songs by their share of all, and mark the threshold."""
     coverage = [point.coverage for point in metrics.curve]
     shares = [wilson_interval(point.accuracy * n, n) for point, n in zip(metrics.curve, _counts(metrics), strict=True)]
     answered = metrics.answered

@@ -1,7 +1,7 @@
-"""What a model must reach on the test split: the configuration of TFMA's Evaluator.
+"""Configuration of TFMA's Evaluator: metrics and thresholds on the test split, and how to read its results.
 
 Thresholds are on accuracy: over the whole split, and in the slice of each genre, where accuracy is that genre's recall.
-The change against the latest blessed model is looked at over the whole split only: a genre's slice may be a handful of
+The change against the latest blessed model is checked over the whole split only: a genre's slice may have a handful of
 fragments.
 """
 
@@ -24,13 +24,13 @@ LOSS = "sparse_categorical_crossentropy"
 OVERALL = "overall"
 
 ROUNDING = 1e-6
-"""How far below its bound a figure may lie: TFMA computes in float32, in which 18 of 20 are less than 0.9."""
+"""Tolerance below a bound: TFMA computes in float32, in which 18 of 20 is less than 0.9."""
 
 
 def eval_config(
     genres: Sequence[str], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
 ) -> tfma.EvalConfig:
-    """Configure the Evaluator.
+    """Create the configuration of the Evaluator.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ def eval_config(
     min_recall : float
         Lowest recall of each genre, in 0..1.
     max_accuracy_drop : float
-        By how much the accuracy may be lower than the latest blessed model's, in 0..1.
+        Largest allowed decrease of the accuracy against the latest blessed model, in 0..1.
 
     Returns
     -------
     config : tfma.EvalConfig
         Accuracy, cross-entropy, confusion matrix, and precision, recall and F1 of each genre against all others (at a
-        probability of 0.5); overall and by genre. Intervals over songs are SongEvaluation's.
+        probability of 0.5), overall and by genre. Intervals over songs are computed by SongEvaluation.
     """
     overall = tfma.SlicingSpec()
     each_genre = [tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in genres]
@@ -101,9 +101,9 @@ class Figure:
     Parameters
     ----------
     value : float
-        The candidate's.
+        Value of the candidate.
     baseline : float or None
-        The latest blessed model's, where there is one.
+        Value of the latest blessed model, if there is one.
     """
 
     value: float
@@ -151,7 +151,7 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
     Returns
     -------
     rows : tuple of GateRow
-        The overall ones first. The verdicts are read from the validation result, not computed.
+        The overall thresholds first. `passed` is read from the validation result, not computed.
     """
     config = eval_config_writer.load_eval_run(evaluation)[0]
     thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
@@ -172,7 +172,7 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
 
 
 def read_failures(evaluation: str) -> tuple[GateRow, ...]:
-    """Read the thresholds that the model missed.
+    """Read the thresholds that the model did not reach.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def read_failures(evaluation: str) -> tuple[GateRow, ...]:
     Returns
     -------
     rows : tuple of GateRow
-        Each with `passed` False. The value is NaN where nothing was measured, as for a genre without fragments.
+        Rows with `passed` False. The value is NaN where nothing was measured, as for a genre without fragments.
     """
     figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
     return tuple(_failures(result, figures))
@@ -208,12 +208,12 @@ def _row(name: str, threshold: Any, figure: Figure | None, *, passed: bool) -> G
 
 
 def _asked(bound: float) -> float:
-    """Give the bound that was asked for, without the tolerance for rounding."""
+    """Return the configured bound, without the tolerance for rounding."""
     return round(bound + ROUNDING, 9)
 
 
 def _metric(name: str) -> str:
-    """Name the metric: the accuracy in the slice of a genre is its recall."""
+    """Return the metric's name: accuracy in the slice of a genre is its recall."""
     return "accuracy" if name == OVERALL else "recall"
 
 

@@ -1,4 +1,4 @@
-"""What chance alone could have made of a share: 95 % intervals, and whether two ways differ on the same songs."""
+"""Confidence interval of a share, and a test of two classifiers on the same songs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
+"""97.5 % quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Interval:
     Parameters
     ----------
     value, low, high : float
-        The share and the interval's ends, 0–1.
+        The share and the ends of the interval, in 0–1.
     """
 
     value: float
@@ -25,14 +25,14 @@ class Interval:
 
 
 def wilson_interval(successes: float, trials: int) -> Interval:
-    """Compute Wilson's 95 % interval of a share; unlike the usual one it is honest for few trials and near 0 and 1.
+    """Compute Wilson's 95 % interval of a share, which is accurate for few trials and near 0 and 1 too.
 
     Parameters
     ----------
     successes : float
-        How many went right, 0 to `trials`.
+        Number of successes, 0 to `trials`.
     trials : int
-        How many there were, at least 1.
+        Number of trials, at least 1.
 
     Returns
     -------
@@ -46,19 +46,19 @@ def wilson_interval(successes: float, trials: int) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Compute the p-value of McNemar's exact test, two-sided, of two ways to answer the same songs.
+    """Compute the two-sided p-value of McNemar's exact test of two classifiers on the same songs.
 
     Parameters
     ----------
     only_first : int
-        Songs that only the first way answers rightly.
+        Songs that only the first classifier answers correctly.
     only_second : int
-        Songs that only the second way answers rightly.
+        Songs that only the second classifier answers correctly.
 
     Returns
     -------
     float
-        How probable a difference at least this large is if both are equally good, in (0, 1].
+        Probability of a difference at least this large if both are equally good, in (0, 1].
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Every form in which one model answers, each behind the same call: one input in, the genres' probabilities out."""
+"""Exported variants of one model behind one interface: one input in, the genres' probabilities out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tumbao.trainer.run import load_head
 from tumbao.trainer.weights import weights_file
 
 InputKind = Literal["image", "waveform", "examples"]
-"""What an artefact takes: a mel image, a fragment's samples or a serialized record."""
+"""Input of a variant: a mel image, a fragment's samples or a serialized record."""
 
 SIZE_LIMITS_BYTES = {
     "SavedModel": 150_000_000,
@@ -31,32 +31,21 @@ SIZE_LIMITS_BYTES = {
     CLASSIFIER_FILES["int8"]: 37_000_000,
     AUDIO_FILE: 39_500_000,
 }
-"""Largest size of each."""
+"""Largest allowed size of each variant."""
 
 LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
-"""What runs a .tflite."""
+"""Runtimes for .tflite files."""
 
 _THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Artefact:
-    """One way to an answer.
+    """One variant of the model.
 
-    Parameters
-    ----------
-    name : str
-        A .tflite's file name, `SavedModel` or `Keras model`.
-    through : str
-        What runs it: a signature or an interpreter.
-    precision : str
-        Numbers inside: "float32", "float16", "dynamic" or "int8".
-    size_bytes : int
-        How large it is.
-    takes : str
-        Its input.
-    answer : callable
-        One input, with a batch of 1 → probabilities [1, genres].
+    `name` is a .tflite's file name, `SavedModel` or `Keras model`; `through` is the signature or interpreter that runs
+    it; `precision` is "float32", "float16", "dynamic" or "int8"; `takes` is the kind of input; `answer` maps a batch of
+    one input to probabilities [1, genres].
     """
 
     name: str
@@ -68,18 +57,7 @@ class Artefact:
 
 
 def signatures(saved_model: str) -> Iterator[Artefact]:
-    """Give a SavedModel's doors, the image door first.
-
-    Parameters
-    ----------
-    saved_model : str
-        Its folder.
-
-    Yields
-    ------
-    artefact : Artefact
-        A door.
-    """
+    """Yield the signatures of a SavedModel, the image signature first."""
     loaded = tf.saved_model.load(saved_model)
     files = [f"{saved_model}/saved_model.pb", *tf.io.gfile.glob(f"{saved_model}/variables/*")]
     size = sum(tf.io.gfile.stat(file).length for file in files)
@@ -94,21 +72,10 @@ def signatures(saved_model: str) -> Iterator[Artefact]:
 
 
 def keras_model(backbone: str, weights: str, head_file: str) -> Iterator[Artefact]:
-    """Give the Keras model as it was trained.
+    """Yield the Keras model as it was trained.
 
-    Parameters
-    ----------
-    backbone : str
-        A name of `BACKBONES`.
-    weights : str
-        Its weights; empty for random ones.
-    head_file : str
-        The head, as the Trainer left it.
-
-    Yields
-    ------
-    artefact : Artefact
-        The model.
+    `backbone` is a key of `BACKBONES`; `weights` is the file of its weights, empty for random ones; `head_file` is the
+    head saved by the Trainer.
     """
     frozen = BACKBONES[backbone].build(weights_file(weights), "float32")
     model = joined(frozen, load_head(head_file))
@@ -117,35 +84,13 @@ def keras_model(backbone: str, weights: str, head_file: str) -> Iterator[Artefac
 
 
 def classifiers(saved_model: str) -> dict[str, str]:
-    """Say which classifiers lie with a SavedModel.
-
-    Parameters
-    ----------
-    saved_model : str
-        The SavedModel's folder.
-
-    Returns
-    -------
-    files : dict of str to str
-        Precision → name of the file.
-    """
+    """Return the classifier files beside a SavedModel: precision → file name."""
     folder = f"{saved_model}/{ASSETS_FOLDER}"
     return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{folder}/{name}")}
 
 
 def tflite_files(saved_model: str) -> Iterator[Artefact]:
-    """Give the .tflite files that lie with a SavedModel, each through both interpreters, LiteRT first.
-
-    Parameters
-    ----------
-    saved_model : str
-        The SavedModel's folder.
-
-    Yields
-    ------
-    artefact : Artefact
-        A file in an interpreter, loaded when its turn comes.
-    """
+    """Yield the .tflite files beside a SavedModel, each in both interpreters (LiteRT first) and loaded when reached."""
     there = classifiers(saved_model)
     files: list[tuple[str, str, InputKind]] = [(name, key, "image") for key, name in there.items()]
     files.append((AUDIO_FILE, preferred(there), "waveform"))
@@ -162,24 +107,10 @@ def tflite_files(saved_model: str) -> Iterator[Artefact]:
 
 @contextlib.contextmanager
 def classifier_in_browser(saved_model: str) -> Iterator[Artefact]:
-    """Load the preferred classifier in a browser.
+    """Load the preferred classifier in a headless Chromium, which ends with the context.
 
-    Parameters
-    ----------
-    saved_model : str
-        The SavedModel's folder.
-
-    Yields
-    ------
-    artefact : Artefact
-        The file in a headless Chromium, which ends with the context.
-
-    Raises
-    ------
-    BrowserUnavailableError
-        If there is no Chromium, it does not start, or LiteRT.js was not bundled.
-    BrowserError
-        If the file cannot be loaded in it.
+    Raises `BrowserUnavailableError` if there is no Chromium, it does not start, or LiteRT.js was not bundled, and
+    `BrowserError` if the file cannot be loaded.
     """
     precision = preferred(classifiers(saved_model))
     name = CLASSIFIER_FILES[precision]

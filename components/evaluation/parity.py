@@ -1,6 +1,6 @@
-"""Does an artefact give the same answers as the model it was made from? One check for every artefact.
+"""Comparison of an exported variant's predictions with those of the model that it was made from.
 
-Conventions: probabilities are [n, genres], a row a fragment, both sides in the same order; labels are indexes [n].
+Probabilities are [n, genres], one row for each fragment, both sides in the same order; labels are indexes [n].
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import dataclasses
 import numpy as np
 
 MIN_AGREEMENT = 0.98
-"""Smallest share of fragments on which both sides must name the same genre first."""
+"""Smallest share of fragments for which both sides must have the same top genre."""
 
 MAX_ACCURACY_DROP = 0.01
-"""By how much an artefact's accuracy may be lower than the model's."""
+"""Largest allowed decrease of the accuracy against the model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How an artefact's answers compare with the model's.
+    """Agreement of a variant's predictions with the model's.
 
     Parameters
     ----------
     top1 : float
-        Share of fragments on which both name the same genre first, in 0..1.
+        Share of fragments for which both have the same top genre, in 0..1.
     max_difference : float
         Largest absolute difference of a probability.
     reference_accuracy : float
         Accuracy of the model.
     accuracy : float
-        Accuracy of the artefact.
+        Accuracy of the variant.
     """
 
     top1: float
@@ -39,7 +39,7 @@ class Agreement:
 
     @property
     def failures(self) -> list[str]:
-        """What is not good enough, in words; empty where all is well."""
+        """Description of each limit that is exceeded; empty if there is none."""
         failures = []
         if self.top1 < MIN_AGREEMENT:
             failures.append(
@@ -55,16 +55,16 @@ class Agreement:
 
 
 def agreement(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) -> Agreement:
-    """Compare an artefact's answers with the model's.
+    """Compare a variant's predictions with the model's.
 
     Parameters
     ----------
     reference : np.ndarray [shape=(n, genres)]
-        The model's probabilities.
+        Probabilities of the model.
     candidate : np.ndarray [shape=(n, genres)]
-        The artefact's probabilities on the same fragments.
+        Probabilities of the variant for the same fragments.
     labels : np.ndarray [shape=(n,), dtype=int]
-        The right answers.
+        True labels.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def agreement(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) 
     Raises
     ------
     ValueError
-        If the shapes do not fit or there is no fragment.
+        If the shapes do not match or there is no fragment.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a report is made of: everything that one run knows about itself, in frozen values."""
+"""The data of one run's report, as frozen values."""
 
 from __future__ import annotations
 
@@ -20,40 +20,19 @@ ComponentState = Literal["ran", "cached", "failed", "not run"]
 GateKind = Literal["lower bound", "change against baseline"]
 
 PAPER_LOSS = 0.3816
-"""Test loss that the paper reports, on its own data, split by fragment."""
+"""Test loss reported by the paper, on its own data, split by fragment."""
 
 PAPER_ACCURACY = 0.8770
-"""Test accuracy that the paper reports, on its own data, split by fragment."""
+"""Test accuracy reported by the paper, on its own data, split by fragment."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Which run it was, and with what it ran.
+    """Identity, settings and environment of a run.
 
-    Parameters
-    ----------
-    run_id : str
-        Identifier of the run.
-    started : str
-        When it began, ISO 8601.
-    library : str
-        Name of the music library.
-    synthetic : bool
-        Whether the library's songs are composed instead of recorded.
-    seed : int
-        Seed of the run.
-    settings : Mapping of str to object
-        The run's settings by name, as given on the command line.
-    versions : Mapping of str to str
-        Versions by package.
-    code_digest : str
-        Digest of the project's own source.
-    weights_source : str
-        Where the ImageNet weights came from.
-    precision : str
-        Precision policy of the training, such as ``mixed_bfloat16``.
-    precision_reason : str
-        Why this policy was taken.
+    `started` is ISO 8601; `synthetic` libraries have composed songs instead of recorded ones; `settings` are the
+    command line's, by name; `versions` is by package; `code_digest` covers the project's own source; `weights_source`
+    describes the origin of the pretrained weights; `precision` is a Keras dtype policy such as ``mixed_bfloat16``.
     """
 
     run_id: str
@@ -71,17 +50,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """A file that did not become records.
-
-    Parameters
-    ----------
-    path : str
-        The file, relative to the library.
-    reason : str
-        Short reason, such as ``unreadable``.
-    detail : str
-        The whole message.
-    """
+    """A file that did not become records: path relative to the library, short reason (``unreadable``), full message."""
 
     path: str
     reason: str
@@ -90,15 +59,7 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class FlaggedSong:
-    """A song that was ingested, but not as it is.
-
-    Parameters
-    ----------
-    path : str
-        The file, relative to the library.
-    remark : str
-        What was done about it.
-    """
+    """A song that was ingested with a remark on what was changed; `path` is relative to the library."""
 
     path: str
     remark: str
@@ -106,19 +67,7 @@ class FlaggedSong:
 
 @dataclass(frozen=True)
 class SplitCount:
-    """How much music of one genre stands in one split.
-
-    Parameters
-    ----------
-    genre : str
-        The genre.
-    split : str
-        The split, one of ``tumbao.schema.record.SPLITS``.
-    songs : int
-        Songs with at least one fragment in it.
-    fragments : int
-        Fragments in it.
-    """
+    """Number of songs with at least one fragment, and of fragments, of one genre in one split."""
 
     genre: str
     split: str
@@ -128,35 +77,12 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The music: what was found, what of it was taken, and how it was split.
+    """The music library: songs found, ingested and rejected, and how they were split.
 
-    Parameters
-    ----------
-    found : int
-        Songs found.
-    ingested : int
-        Songs that became records.
-    rejected : tuple of RejectedFile
-        The others, each with its reason.
-    flagged : tuple of FlaggedSong
-        Ingested songs with a remark.
-    counts : tuple of SplitCount
-        Songs and fragments by genre and split.
-    protocol : str
-        What the split keeps together: ``song``, ``artist`` or (the paper's) ``fragment``, which keeps nothing together.
-    split_seed : int
-        Seed of the split.
-    warnings : tuple of str
-        What is too small to be trusted, as whole sentences.
-    folded : tuple of str
-        Sub-genres whose songs count for their genre, each with the reason.
-    method : str
-        How the split was drawn, see `catalog.write_manifests`.
-
-    Raises
-    ------
-    ValueError
-        If the songs found are not the ingested and the rejected ones together.
+    `protocol` is what the split keeps together: ``song``, ``artist`` or (the paper's) ``fragment``, which keeps nothing
+    together. `method` is how the split was made, see `library.write_manifests`. `warnings` are whole sentences about
+    counts that are too small to be trusted. `folded` lists sub-genres that are merged into their genre, each with the
+    reason.
     """
 
     found: int
@@ -179,24 +105,16 @@ class Catalog:
 
     @property
     def leaky(self) -> bool:
-        """Whether fragments of one song can stand on both sides of the split."""
+        """Whether fragments of one song may be in several splits."""
         return leaks(self.protocol, self.method)
 
 
 @dataclass(frozen=True, eq=False)
 class SampleImage:
-    """One fragment's mel image, to be shown for its genre.
+    """Mel image of one fragment, shown as an example of its genre.
 
-    Parameters
-    ----------
-    genre : str
-        The genre that it stands for.
-    image : numpy.ndarray of uint8 [image_height, image_width, 3]
-        RGB, low frequencies at the bottom.
-    song : str
-        The song that it is taken from.
-    start_seconds : float
-        Where the fragment begins in the song, in seconds.
+    `image` is RGB, uint8 [image_height, image_width, 3], low frequencies at the bottom; `start_seconds` is the position
+    in the song.
     """
 
     genre: str
@@ -207,15 +125,7 @@ class SampleImage:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Figures of one epoch.
-
-    Parameters
-    ----------
-    train_loss, train_accuracy : float
-        Cross-entropy in nats and accuracy in 0–1 on the training split.
-    val_loss, val_accuracy : float
-        The same on the validation split.
-    """
+    """Cross-entropy in nats and accuracy in 0–1 of one epoch, on the training and validation splits."""
 
     train_loss: float
     train_accuracy: float
@@ -225,20 +135,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """How the training went.
-
-    Parameters
-    ----------
-    epochs : tuple of Epoch
-        The epochs in their order, at least one.
-    best_epoch : int
-        The epoch whose weights were kept, counted from 1.
-
-    Raises
-    ------
-    ValueError
-        If the best epoch is not one of the epochs.
-    """
+    """Training history; `best_epoch`, counted from 1, is the epoch whose weights were kept."""
 
     epochs: tuple[Epoch, ...]
     best_epoch: int
@@ -253,26 +150,12 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What the model answered on the test split, fragment by fragment.
+    """The model's predictions on the test split, by fragment.
 
-    Parameters
-    ----------
-    genres : tuple of str
-        The genres in the order of the model's outputs, length g.
-    labels : numpy.ndarray of int [n]
-        The true genre's index of each fragment.
-    probabilities : numpy.ndarray of float [n, g]
-        The model's answer, rows sum to 1.
-    songs : numpy.ndarray of str [n]
-        The song of each fragment; all fragments of a song have one label.
-    accuracy, loss : float or None
-        What the Evaluator measured on these fragments, for the gate and `model.json`; None where it is computed from
-        the answers.
-
-    Raises
-    ------
-    ValueError
-        If there is no fragment, the shapes do not fit together, or a song has two labels.
+    `labels` int [n], `probabilities` float [n, genres] with rows that sum to 1, `songs` str [n]; `genres` is in the
+    order of the model's outputs. All fragments of a song have one label. `accuracy` and `loss` are the Evaluator's
+    figures for these fragments, as used by the gate and `model.json`; where they are None, they are computed from the
+    predictions.
     """
 
     genres: tuple[str, ...]
@@ -298,24 +181,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class GateRow:
-    """One threshold of the gate and what came.
+    """One threshold of the gate and the value measured for it.
 
-    Parameters
-    ----------
-    metric : str
-        Name of the metric.
-    slice_name : str
-        The part of the test split, such as ``overall`` or a genre.
-    value : float
-        What was measured; for a change, the candidate's own value.
-    bound : float
-        The lowest value allowed; for a change, the lowest difference from the baseline allowed.
-    kind : str
-        Either ``lower bound`` or ``change against baseline``.
-    baseline : float or None
-        The latest blessed model's value where there is one.
-    passed : bool
-        Whether the threshold is kept.
+    `slice_name` is ``overall`` or a genre. For the kind ``lower bound``, `bound` is the lowest value allowed; for
+    ``change against baseline``, the lowest allowed difference from `baseline`, the value of the latest blessed model.
+    `value` is the candidate's in both cases.
     """
 
     metric: str
@@ -329,36 +199,20 @@ class GateRow:
 
 @dataclass(frozen=True)
 class Gate:
-    """The evaluator's decision.
-
-    Parameters
-    ----------
-    blessed : bool
-        Whether the model is good enough.
-    rows : tuple of GateRow
-        Every threshold that was looked at.
-    """
+    """The Evaluator's decision and every threshold that it checked."""
 
     blessed: bool
     rows: tuple[GateRow, ...]
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy that was judged; None where no threshold is on it."""
+        """The accuracy that was compared with a threshold; None where no threshold is on accuracy."""
         return next((row.value for row in self.rows if row.metric == "accuracy"), None)
 
 
 @dataclass(frozen=True)
 class MobileCheck:
-    """The decision on the quantized files.
-
-    Parameters
-    ----------
-    blessed : bool
-        Whether every file agrees with the float model and keeps its size.
-    failures : tuple of str
-        What did not hold, as whole sentences.
-    """
+    """The decision on the quantized files; `failures` are whole sentences."""
 
     blessed: bool
     failures: tuple[str, ...]
@@ -366,16 +220,10 @@ class MobileCheck:
 
 @dataclass(frozen=True)
 class Push:
-    """What became of the model.
+    """The outcome of the push.
 
-    Parameters
-    ----------
-    pushed : bool
-        Whether this run put a model at the push place.
-    pushed_to : str or None
-        Where the model stands; with ``pushed`` false, where an earlier run already put the same one.
-    withdrawn : str
-        Why a model that passed every check was kept away: a rollback took it from there; else empty.
+    `pushed_to` is the path of the model; with `pushed` False, an earlier run has already pushed the same model there.
+    `withdrawn` is the reason why a model that passed every check was not pushed: a rollback had removed it.
     """
 
     pushed: bool
@@ -385,32 +233,12 @@ class Push:
 
 @dataclass(frozen=True)
 class Artefact:
-    """One way to an answer against the float model, on fragments of the test split.
+    """One exported variant of the model compared with the float model, on fragments of the test split.
 
-    Parameters
-    ----------
-    name : str
-        File name, or ``SavedModel``.
-    through : str
-        What runs it: a signature or an interpreter.
-    precision : str
-        Such as ``float16``, ``dynamic`` or ``int8``.
-    size_bytes, size_limit_bytes : int
-        Size of the file and the largest allowed.
-    fragments : int
-        How many fragments it answered for; without any there are no figures.
-    agreement : float or None
-        Share of fragments with the float model's top genre, 0–1.
-    accuracy, float_accuracy : float or None
-        Accuracy of this file and of the float model on the same fragments, 0–1.
-    max_probability_difference : float or None
-        Largest absolute difference of a probability, 0–1.
-    milliseconds : float or None
-        Median time of one answer.
-    passed : bool
-        Whether it may be pushed.
-    not_measured : str or None
-        Why there are no figures.
+    `name` is a file name or ``SavedModel``; `through` is the signature or interpreter that runs it; `precision` is for
+    example ``float16``, ``dynamic`` or ``int8``. `agreement` is the share of fragments with the float model's top
+    genre; both accuracies are on the same fragments; shares and probabilities are in 0–1. `milliseconds` is the median
+    time of one prediction. With 0 `fragments` the figures are None, and `not_measured` is the reason.
     """
 
     name: str
@@ -430,19 +258,7 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Component:
-    """One node of the pipeline in this run.
-
-    Parameters
-    ----------
-    name : str
-        The component's identifier.
-    state : str
-        One of ``ran``, ``cached``, ``failed``, ``not run``.
-    seconds : float
-        How long it took in this run; 0 where it did not run.
-    error : str or None
-        What it raised, if it failed; the first line is the message.
-    """
+    """One node of the pipeline in this run; `seconds` is 0 if it did not run; `error` begins with the message."""
 
     name: str
     state: ComponentState
@@ -452,38 +268,10 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """Everything a report shows; None or empty is what the run did not reach.
+    """All data of a report; None or empty for steps that the run did not reach.
 
-    Parameters
-    ----------
-    run : Run
-        Which run it was.
-    mel_spec : MelSpec
-        Parameters of the mel images.
-    components : tuple of Component
-        The pipeline's nodes in the order in which they run.
-    edges : tuple of (str, str)
-        Pairs (upstream, downstream) of component names.
-    catalog : Catalog or None
-        The music.
-    samples : tuple of SampleImage
-        One mel image for each genre.
-    search : Search or None
-        The search for better settings, where there was one.
-    history : History or None
-        The training.
-    evaluation : Evaluation or None
-        Answers on the test split.
-    songs : SongMetrics or None
-        How well whole songs are answered.
-    gate : Gate or None
-        The evaluator's decision.
-    mobile_check : MobileCheck or None
-        The decision on the quantized files.
-    artefacts : tuple of Artefact
-        Every way to an answer.
-    push : Push or None
-        What became of the model.
+    `components` is in execution order; `edges` are pairs (upstream, downstream) of component names; `samples` has one
+    mel image for each genre.
     """
 
     run: Run
@@ -503,5 +291,5 @@ class ReportData:
 
     @property
     def leaky(self) -> bool:
-        """Whether the figures come from a split that leaks."""
+        """Whether the split leaks, so that the figures are too optimistic."""
         return self.catalog is not None and self.catalog.leaky

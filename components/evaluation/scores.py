@@ -1,7 +1,7 @@
-"""Figures of the test split's fragments from the model's answers, with what chance alone could have made of them.
+"""Metrics of the test split's fragments, with bootstrap intervals.
 
-Conventions: accuracies, precision, recall and F1 lie in 0–1; intervals are 95 %; an undefined figure (a genre that was
-never predicted, or has no fragment) is NaN. Rows of the confusion matrix are the true genres, columns the predicted.
+Accuracies, precision, recall and F1 are in 0–1; intervals are 95 %; an undefined value (a genre that was never
+predicted, or has no fragment) is NaN. Rows of the confusion matrix are the true genres, columns the predicted ones.
 """
 
 from __future__ import annotations
@@ -18,25 +18,15 @@ from tumbao.components.evaluation.run_data import Evaluation
 from tumbao.schema.hierarchy import grouped, has_subgenres, roll_up
 
 RESAMPLES = 2_000
-"""Resamples of the bootstrap: its ends are then steady to about half a point."""
+"""Bootstrap resamples, enough for interval ends that are stable to about half a percentage point."""
 
 SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clipped to this in the cross-entropy, as Keras does."""
+"""Probabilities are clipped to this value in the cross-entropy, as in Keras."""
 
 
 @dataclass(frozen=True)
 class GenreScore:
-    """Figures of one genre.
-
-    Parameters
-    ----------
-    genre : str
-        The genre.
-    fragments : int
-        Its fragments in the test split.
-    precision, recall, f1 : float
-        In 0–1, NaN where undefined.
-    """
+    """Metrics of one genre; `fragments` are those of the test split."""
 
     genre: str
     fragments: int
@@ -47,22 +37,11 @@ class GenreScore:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """All figures of the test split.
+    """All metrics of the test split.
 
-    Parameters
-    ----------
-    fragments, songs : int
-        How many of each were tested.
-    loss : float
-        Mean cross-entropy of the fragments, in nats.
-    accuracy : Interval
-        Of fragments; the interval comes from resampling songs.
-    confusion : numpy.ndarray of int64 [g, g]
-        Fragments.
-    genres : tuple of GenreScore
-        In the order of the model's outputs.
-    main : Scores or None
-        The same of genres as the sums over their leaves; None where there are no sub-genres.
+    `loss` is the mean cross-entropy of the fragments in nats; the interval of `accuracy` (of fragments) resamples
+    songs; `confusion` int64 [genres, genres] counts fragments. `main` has the same metrics for genres as sums over
+    their sub-genres; None without sub-genres.
     """
 
     fragments: int
@@ -75,18 +54,7 @@ class Scores:
 
 
 def scores(evaluation: Evaluation) -> Scores:
-    """Compute every figure of the test split.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The model's answers.
-
-    Returns
-    -------
-    Scores
-        The figures; the same answers give the same figures.
-    """
+    """Compute every metric of the test split; deterministic."""
     labels, probabilities = evaluation.labels, evaluation.probabilities
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((len(evaluation.genres), len(evaluation.genres)), np.int64)
@@ -111,20 +79,7 @@ def _rolled_up(evaluation: Evaluation) -> Evaluation:
 
 
 def genre_scores(confusion: npt.NDArray[np.int64], genres: tuple[str, ...]) -> tuple[GenreScore, ...]:
-    """Compute precision, recall and F1 of each genre.
-
-    Parameters
-    ----------
-    confusion : numpy.ndarray of int64 [g, g]
-        Rows true, columns predicted.
-    genres : tuple of str
-        Names, length g.
-
-    Returns
-    -------
-    tuple of GenreScore
-        One for each genre, in the same order.
-    """
+    """Compute precision, recall and F1 of each genre from a confusion matrix (rows true, columns predicted)."""
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     return tuple(
         GenreScore(
@@ -139,25 +94,11 @@ def genre_scores(confusion: npt.NDArray[np.int64], genres: tuple[str, ...]) -> t
 
 
 def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_], seed: int = 0) -> Interval:
-    """Compute the accuracy of fragments with a 95 % bootstrap interval that draws whole songs.
+    """Compute the accuracy of fragments with a 95 % bootstrap interval that resamples whole songs.
 
-    Fragments of one song resemble each other, so counting them as independent would make the interval too narrow. Where
-    all songs have the same accuracy (every fragment right, or one song only) resampling finds no spread although there
-    is some; Wilson's interval for that many songs stands in.
-
-    Parameters
-    ----------
-    right : numpy.ndarray of bool [n]
-        Whether each fragment was answered correctly, n at least 1.
-    songs : numpy.ndarray of str [n]
-        The song of each fragment.
-    seed : int
-        Seed of the resampling.
-
-    Returns
-    -------
-    Interval
-        The accuracy and its interval.
+    `right` bool [n] and `songs` str [n] are by fragment, n at least 1. Fragments of one song resemble each other, so
+    resampling them independently would make the interval too narrow. Where all songs have the same accuracy (every
+    fragment correct, or one song only) resampling finds no spread, so Wilson's interval for that many songs is used.
     """
     _, song, fragments = np.unique(songs, return_inverse=True, return_counts=True)
     right_in_song = np.bincount(song, weights=right)

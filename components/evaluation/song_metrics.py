@@ -1,8 +1,8 @@
-"""How well songs are answered: each rule on the test songs, rules against each other, and what the confidence is worth.
+"""Metrics of whole songs: accuracy of each rule, comparisons of rules, calibration and abstention.
 
-Temperature and threshold come from the validation songs, what is familiar from the training songs, and all figures from
-the test songs, which had no part in either. The rules of `serving.song` are measured on the model's own probabilities,
-as the paper has them; `PRODUCT` is the sum after the temperature, which is what the pushed model answers.
+Temperature and threshold come from the validation songs, the in-distribution range from the training songs, and all
+metrics from the test songs, which were used for neither. The rules of `serving.song` are measured on the model's raw
+probabilities, as in the paper; `PRODUCT` is the sum after temperature scaling, which the pushed model returns.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from tumbao.serving.out_of_distribution import Familiarity
 from tumbao.serving.song import RULES
 
 PRODUCT = "calibrated sum"
-"""The product's own rule: the sum of tempered probabilities."""
+"""The product's own rule: the sum of probabilities after temperature scaling."""
 
 PAIRS = (("sum", "votes"), ("sum", "log-mean"), (PRODUCT, "sum"))
 """Rules that are compared with each other; the paper's two come first."""
 
 SIGNIFICANCE = 0.05
-"""A difference that chance makes less often than this is said to mean something."""
+"""Significance level: differences with a smaller p-value are reported as significant."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RuleScore:
-    """How one rule does.
+    """Accuracy of one rule.
 
     Parameters
     ----------
     rule : str
-        A name of `serving.song.RULES`, or `PRODUCT`.
+        A key of `serving.song.RULES`, or `PRODUCT`.
     right : int
-        Songs that it answers rightly.
+        Number of songs that it answers correctly.
     accuracy : Interval
         Their share, with Wilson's interval.
     """
@@ -67,7 +67,7 @@ class Comparison:
     first, second : str
         The rules.
     only_first, only_second : int
-        Songs that only this one answers rightly.
+        Songs that only this rule answers correctly.
     p_value : float
         Of McNemar's exact test, two-sided.
     """
@@ -80,12 +80,12 @@ class Comparison:
 
     @property
     def means_something(self) -> bool:
-        """Whether chance makes such a difference rarely."""
+        """Whether the difference is significant."""
         return self.p_value < SIGNIFICANCE
 
     @property
     def sentence(self) -> str:
-        """The outcome in words."""
+        """Description of the outcome."""
         differing = self.only_first + self.only_second
         if not differing:
             return (
@@ -106,7 +106,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Confidence:
-    """What the confidence of the test songs is worth.
+    """Quality of the probabilities of the test songs.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Confidence:
     calibration_error : float
         Expected calibration error over `bins`, in [0, 1].
     bins : tuple of Bin
-        Confidence and accuracy, from the least sure songs to the surest.
+        Confidence and accuracy, in ascending order of confidence.
     """
 
     log_loss: float
@@ -125,18 +125,18 @@ class Confidence:
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What abstention does to the test songs.
+    """Effect of abstention on the test songs.
 
     Parameters
     ----------
     songs : int
-        How many are answered: they reach the threshold and are familiar; the others are none of the genres.
+        Songs that are answered: they reach the threshold and are in distribution. The others get no genre.
     unfamiliar : int
-        How many are not familiar, whatever their confidence.
+        Songs that are out of distribution, whatever their confidence.
     coverage : Interval
-        Their share, with Wilson's interval.
+        Share of answered songs, with Wilson's interval.
     accuracy : Interval or None
-        Share of right answers among them, with Wilson's interval; None if none is answered.
+        Share of correct answers among them, with Wilson's interval; None if no song is answered.
     """
 
     songs: int
@@ -147,7 +147,7 @@ class Answered:
 
 @dataclasses.dataclass(frozen=True)
 class SongMetrics:
-    """All figures of songs.
+    """All metrics of songs.
 
     Parameters
     ----------
@@ -158,18 +158,18 @@ class SongMetrics:
     comparisons : tuple of Comparison
         The pairs of `PAIRS`.
     calibration : Calibration
-        What the validation songs gave.
+        Fitted on the validation songs.
     familiarity : Familiarity or None
-        What the training songs gave; None if they were too few to tell.
+        In-distribution range of the training songs; None if there were too few.
     before, after : Confidence
         Without and with the temperature.
     answered : Answered
-        With the threshold, and familiar.
+        With the threshold, in-distribution songs only.
     curve : tuple of CoveragePoint
         Accuracy by coverage, with the temperature.
     main : RuleScore or None
-        How well the product's rule finds genres by the sums over their leaves; None where there are no sub-genres, of
-        which all other figures speak.
+        Accuracy of the product's rule for genres as sums over their sub-genres; None without sub-genres. All other
+        metrics are of the sub-genres.
     """
 
     songs: int
@@ -189,7 +189,7 @@ class SongMetrics:
         return next(score for score in self.rules if score.rule == PRODUCT)
 
     def to_json(self) -> dict[str, Any]:
-        """Make plain values of the figures, with each comparison in words.
+        """Convert the metrics to plain values, with a sentence for each comparison.
 
         Returns
         -------
@@ -203,7 +203,7 @@ class SongMetrics:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SongMetrics:
-        """Read what `to_json` made.
+        """Create an instance from the output of `to_json`.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class SongMetrics:
         Returns
         -------
         SongMetrics
-            The same figures.
+            The same metrics.
         """
         comparisons = [{key: value for key, value in one.items() if key != "sentence"} for one in values["comparisons"]]
         answered, known, main = values["answered"], values["familiarity"], values["main"]
@@ -245,29 +245,29 @@ def song_metrics(
     familiarity: Familiarity | None,
     genres: Sequence[str] = (),
 ) -> SongMetrics:
-    """Compute the figures of songs.
+    """Compute the metrics of songs.
 
     Parameters
     ----------
     val_songs : sequence of np.ndarray [shape=(k, g)]
         Probabilities of the fragments of each validation song; k may differ.
     val_labels : np.ndarray [shape=(m,), dtype=int]
-        The true genres of the validation songs.
+        True genres of the validation songs.
     songs : sequence of np.ndarray [shape=(k, g)]
-        The same of each test song.
+        The same for each test song.
     labels : np.ndarray [shape=(n,), dtype=int]
-        The true genres of the test songs, n at least 1.
+        True genres of the test songs, n at least 1.
     familiar : np.ndarray [shape=(n,), dtype=bool]
-        Which test songs are familiar.
+        Whether each test song is in distribution.
     familiarity : Familiarity or None
-        What the training songs gave; None if they were too few to tell.
+        In-distribution range of the training songs; None if there were too few.
     genres : sequence of str
-        Names of the genres, where some of them are sub-genres.
+        Names of the model's outputs, needed where some of them are sub-genres.
 
     Returns
     -------
     SongMetrics
-        The figures.
+        The metrics.
     """
     calibration = calibrate(val_songs, val_labels)
     raw, tempered = song_probabilities(songs, None), song_probabilities(songs, calibration.temperature)

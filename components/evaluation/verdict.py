@@ -1,4 +1,4 @@
-"""The run in one sentence: pushed, or why not."""
+"""The outcome of a run in one sentence."""
 
 from __future__ import annotations
 
@@ -13,17 +13,10 @@ Outcome = Literal["pushed", "standing", "refused", "failed", "unfinished"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a run.
+    """Outcome of a run: a keyword, a title of two or three words and a sentence.
 
-    Parameters
-    ----------
-    outcome : str
-        ``pushed``; ``standing`` (blessed, the same model was pushed before); ``refused`` by the gate, the mobile
-        check, or because a rollback withdrew the model; ``failed``; ``unfinished``.
-    title : str
-        Two or three words.
-    sentence : str
-        The whole sentence.
+    ``standing``: blessed, but the same model was pushed before. ``refused``: by the gate, by the mobile check, or
+    because a rollback withdrew the model.
     """
 
     outcome: Outcome
@@ -32,18 +25,7 @@ class Verdict:
 
 
 def verdict(data: ReportData) -> Verdict:
-    """Say in one sentence whether the model was blessed and pushed, or why not.
-
-    Parameters
-    ----------
-    data : ReportData
-        The run.
-
-    Returns
-    -------
-    Verdict
-        Outcome, title and sentence.
-    """
+    """Describe whether the model was blessed and pushed, or why not."""
     where = data.push.pushed_to if data.push else None
     pushed = data.push is not None and data.push.pushed
     failed = next((component for component in data.components if component.state == "failed"), None)
@@ -73,18 +55,7 @@ def verdict(data: ReportData) -> Verdict:
 
 
 def reason(row: GateRow) -> str:
-    """Say what a threshold found.
-
-    Parameters
-    ----------
-    row : GateRow
-        The threshold.
-
-    Returns
-    -------
-    str
-        Such as ``recall of salsa is 0.417, at least 0.500 was asked``.
-    """
+    """Describe the result of a threshold, such as ``recall of salsa is 0.417, at least 0.500 was asked``."""
     name = row.metric if row.slice_name == "overall" else f"{row.metric} of {row.slice_name}"
     if math.isnan(row.value):
         return f"{name} could not be measured: no test fragment"

@@ -1,4 +1,4 @@
-"""Artists → train, val or test, so that each genre comes as near to its shares as whole artists allow."""
+"""Assign artists to train, val or test, so that each genre comes as close to its shares as whole artists allow."""
 
 from __future__ import annotations
 
@@ -11,37 +11,22 @@ from tumbao.schema.record import SPLITS
 
 
 def deal_artists(artists: Mapping[str, Mapping[str, int]], held_out_share: float, seed: int) -> dict[str, str]:
-    """Give each artist a side.
+    """Return the split of each artist.
 
-    The largest artists come first, then those whose hash is smaller. Each goes to the split that gains most by it: the
-    distance of songs to shares, as in Pearson's chi-squared, summed over the artist's genres, shrinks most. A split in
-    which a genre is still missing comes first once no artist of that genre can be spared.
+    `artists` maps artist → genre → number of songs; each genre needs at least 3 artists. `held_out_share`, in (0,
+    0.5), is the share of a genre's songs in val, and in test, rounded up.
 
-    Parameters
-    ----------
-    artists : mapping of str to mapping of str to int
-        Artist → genre → number of songs, at least 3 artists in each genre.
-    held_out_share : float in (0, 0.5)
-        What part of the songs of a genre should be val, and what part test, rounded up.
-    seed : int
-        Changes who goes where.
-
-    Returns
-    -------
-    sides : dict of str to str
-        Artist → split. Where each artist plays one genre, every genre stands in every split.
-
-    Examples
-    --------
-    >>> deal_artists({"a": {"salsa": 40}, "b": {"salsa": 6}, "c": {"salsa": 4}}, 0.1, seed=0)
-    {'a': 'train', 'b': 'val', 'c': 'test'}
+    The largest artists are assigned first, ties in the order of a hash that `seed` changes. Each artist is assigned to
+    the split with the largest gain: the decrease of the distance between songs and shares, as in Pearson's
+    chi-squared, summed over the artist's genres. A split without a genre has priority once all remaining artists of
+    that genre are needed for such splits. If each artist has only one genre, every genre is in every split.
     """
     songs: collections.Counter[str] = collections.Counter()
-    waiting: collections.Counter[str] = collections.Counter()  # artists of each genre that are yet to come
+    waiting: collections.Counter[str] = collections.Counter()  # number of unassigned artists of each genre
     for genres in artists.values():
         songs.update(genres)
         waiting.update(genres.keys())
-    shares: dict[tuple[str, str], int] = {}  # genre, split → songs that it should have
+    shares: dict[tuple[str, str], int] = {}  # genre, split → target number of songs
     for genre, count in songs.items():
         held_out = math.ceil(count * held_out_share)
         shares |= {(genre, "train"): count - 2 * held_out, (genre, "val"): held_out, (genre, "test"): held_out}

@@ -1,4 +1,4 @@
-"""Write folders and files that other processes see whole or not at all."""
+"""Write folders and files atomically: other processes never see them half written."""
 
 from __future__ import annotations
 
@@ -15,17 +15,9 @@ from tumbao.components.ingest.paths import Address, Place
 
 @contextlib.contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which gets its name at the end and is gone after an error.
+    """Provide an empty folder beside `folder` to fill; it is renamed to `folder` at the end and deleted after an error.
 
-    Parameters
-    ----------
-    folder : Path
-        Not there by then. Folders above are made.
-
-    Yields
-    ------
-    half_written : Path
-        An empty folder beside it.
+    `folder` must not exist at the end. Parent folders are made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as beside:
@@ -36,14 +28,9 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
-    """Write files into a folder; one that is there already is left as it is.
+    """Write files (name → text) into a new folder; an existing folder is left unchanged.
 
-    Parameters
-    ----------
-    folder : Place
-        Where to. A bucket has no folders: there, it is whole once its last file is there.
-    texts : mapping of str to str
-        Name → what stands in the file.
+    A bucket has no folders: there, a folder counts as complete once its last file exists.
     """
     last = list(texts)[-1]
     if isinstance(folder, Address):
@@ -58,20 +45,11 @@ def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
 
 
 def write_whole(file: Place, content: bytes | Iterable[bytes]) -> None:
-    """Write a file, in the place of the one that is there: a reader sees the old one or the new one.
+    """Write a file or replace it atomically: a reader sees either the old or the new content.
 
-    Parameters
-    ----------
-    file : Place
-        Where to. Folders above are made. A link stays one: the file that it leads to is written. What lies in a bucket
-        is whole by itself.
-    content : bytes or iterable of bytes
-        What it is to hold.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; it names the file, which is what it was before.
+    Parent folders are made. If the path is a link, the file that it points to is written. Writes to a bucket are
+    atomic by themselves. Raises OSError, with the file's name, if the file cannot be written; the file is then
+    unchanged.
     """
     blocks = [content] if isinstance(content, bytes) else content
     if isinstance(file, Address):

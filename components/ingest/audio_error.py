@@ -1,4 +1,4 @@
-"""What can be wrong with a file."""
+"""Errors of audio files, and their reasons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Reason(str, enum.Enum):
-    """Why a file is not used; there are no other reasons."""
+    """All reasons for which a file is not used."""
 
     UNREADABLE = "unreadable"
     IO_ERROR = "i/o error"
@@ -31,7 +31,7 @@ class Reason(str, enum.Enum):
 
 
 INFRASTRUCTURE_REASONS = frozenset({Reason.IO_ERROR, Reason.CRASHED, Reason.TIMED_OUT})
-"""Reasons that may lie in the machine or in the library's storage, not in the file: another time it may be read."""
+"""Reasons that may lie in the machine or the library's storage instead of the file: a retry may succeed."""
 
 _FILE_ERRORS = frozenset(
     {
@@ -50,20 +50,14 @@ _FILE_ERRORS = frozenset(
 
 
 class AudioError(ValueError):
-    """A file that cannot be used, with the reason.
+    """Raised for a file that cannot be used.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    reason : Reason
-        The kind of trouble, for tables and counts.
-    sentence : str
-        What is wrong, as the continuation of the file's name.
+    `reason` is the kind of error, for tables and counts; `sentence` describes it as the continuation of the file's
+    name.
     """
 
     def __init__(self, path: str | Path, reason: Reason, sentence: str) -> None:
-        super().__init__(str(path), reason, sentence)  # the arguments again, so that pickle can rebuild it
+        super().__init__(str(path), reason, sentence)  # all arguments, so that the error can be unpickled
         self.path = str(path)
         self.reason = reason
         self.sentence = sentence
@@ -73,19 +67,9 @@ class AudioError(ValueError):
 
 
 def unreadable(path: str | Path, error: OSError) -> AudioError:
-    """Make an `AudioError` of what the system says of a file.
+    """Convert an operating system error to an `AudioError`.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    error : OSError
-        What the system says.
-
-    Returns
-    -------
-    audio_error : AudioError
-        With `Reason.UNREADABLE` if the file is not there or may not be read, else with `Reason.IO_ERROR`.
+    Its reason is `UNREADABLE` if the file does not exist or access is not allowed, otherwise `IO_ERROR`.
     """
     reason = Reason.UNREADABLE if error.errno in _FILE_ERRORS else Reason.IO_ERROR
     return AudioError(path, reason, f"cannot be read: {error.strerror or error}")

@@ -1,10 +1,10 @@
-"""Open an audio file with one of two decoders; read its header, and its sound in blocks at its own rate.
+"""Open audio files with libsndfile or libav, and read their header and their sound at its own rate.
 
-libsndfile (through soundfile) reads wav, aiff, flac, ogg and mp3; what it does not know goes to libav (through PyAV):
-m4a, webm, wma, video. Which of the two is decided by the content, never by the extension.
+libsndfile (through soundfile) reads wav, aiff, flac, ogg and mp3. Files that it cannot open go to libav (through
+PyAV): m4a, webm, wma, video. The content decides, never the extension.
 
-A header is a hint. Where libsndfile stops before the end of the sound, libav continues; of files that were joined each
-is decoded, at its own rate. Whether the file is truncated is judged from its bytes.
+A header is only a hint. Where libsndfile stops before the end of the sound, libav continues. Of files that were
+concatenated each one is decoded, at its own rate. Whether a file is truncated is decided from its bytes.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-_BLOCK_SAMPLES = 32_768  # of all channels together
-_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # other rates are taken for damage
+_BLOCK_SAMPLES = 32_768  # the sum over all channels
+_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # files with other rates are treated as damaged
 _LEAST_BITS_PER_SECOND = 1_000  # a declared length below this bit rate is not plausible
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
-_SIGN_SECONDS = 60.0  # so much sound is skipped at once, at most
+_UNKNOWN_SIZE_BYTES = 0x7FFFF000  # programs write this size before they know the length
+_SIGN_SECONDS = 60.0  # the longest sound skipped without an empty block
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
 _GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
@@ -51,11 +51,11 @@ _VORBIS_SPEAKERS = {
     7: "FL FC FR SL SR BC LFE",
     8: "FL FC FR SL SR BL BR LFE",
 }
-"""Of Vorbis and Opus, by number of channels."""
+"""Number of channels → speakers in the order of Vorbis and Opus."""
 
 
 class Block(NamedTuple):
-    """Sound, decoded.
+    """A block of decoded sound.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Block(NamedTuple):
     sample_rate_hz : int
         Their sampling rate, in Hz.
     speakers : tuple of str
-        Names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not tell.
+        Names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not name them.
     """
 
     samples: np.ndarray
@@ -74,22 +74,22 @@ class Block(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a file's header says; only decoding tells what the file really holds.
+    """The properties that a file's header declares; the decoded sound may differ.
 
     Parameters
     ----------
     declared_seconds : float or None
-        Length, in seconds; None where the header does not tell, or tells more than a file of this size can hold.
+        Length, in seconds; None where the header declares none, or more than a file of this size can hold.
     sample_rate_hz : int
         Sampling rate at the file's beginning, in Hz.
     channels : int
-        Channels at the file's beginning.
+        Number of channels at the file's beginning.
     audio_format : str
-        Container and coding.
+        Container and codec.
     audio_track : int
-        Which of its audio tracks is read, from 1: the first that is marked as default, as players choose.
+        Number of the decoded audio track, from 1: the first that is marked as default, as in media players.
     audio_tracks : int
-        How many audio tracks there are.
+        Number of audio tracks.
     """
 
     declared_seconds: float | None
@@ -101,9 +101,9 @@ class Probe:
 
 
 class _SndFile(soundfile.SoundFile):
-    """A sound file that is read from its beginning to its end.
+    """A sound file that is read from beginning to end.
 
-    soundfile seeks after each read where it can; after that the next 0.1 s of an mp3 are decoded wrongly.
+    soundfile seeks after each read of a seekable file; after such a seek the next 0.1 s of an mp3 are decoded wrongly.
     """
 
     tolerates_errors = False
@@ -114,7 +114,7 @@ class _SndFile(soundfile.SoundFile):
 
     @property
     def _errorcode(self) -> int:
-        """Keep an error of reading: soundfile would raise it and discard what was decoded before it."""
+        """Store a read error: soundfile would raise it and discard the samples decoded before it."""
         code: int = super()._errorcode
         if not (code and self.tolerates_errors):
             return code
@@ -123,11 +123,11 @@ class _SndFile(soundfile.SoundFile):
 
 
 class DecoderError(Exception):
-    """A decoder gave up on its input."""
+    """Raised when a decoder cannot decode its input."""
 
 
 def probe(path: str | Path) -> Probe:
-    """Read the header of an audio file, and no more sound than its first frame.
+    """Read the header of an audio file, and at most the first frame of its sound.
 
     Parameters
     ----------
@@ -137,12 +137,12 @@ def probe(path: str | Path) -> Probe:
     Returns
     -------
     Probe
-        Declared length, rate and channels. Only decoding tells what the file really holds.
+        Declared length, rate and channels; the decoded sound may differ.
 
     Raises
     ------
     AudioError
-        If the file cannot be opened or is no audio.
+        If the file cannot be opened or contains no audio.
     """
     with open_audio(Path(path)) as file:
         return file.header
@@ -154,20 +154,20 @@ class AudioFile:
     Parameters
     ----------
     path : Path
-        The file, for errors.
+        The file's path, for error messages.
     descriptor : int
-        Of the file, opened for reading.
+        File descriptor, open for reading.
     stack : contextlib.ExitStack
         Closes the decoders.
 
     Attributes
     ----------
     header : Probe
-        What it declares.
+        The properties that the header declares.
     truncated : bool
-        Whether it breaks off, known after the last block.
+        Whether the file is cut off; valid after the last block.
     decoded_seconds : float
-        How much was decoded, from the file's beginning to the last block, in seconds.
+        Position up to which the file is decoded, in seconds from its beginning.
     """
 
     header: Probe
@@ -177,10 +177,10 @@ class AudioFile:
         self._size = os.fstat(descriptor).st_size
         self._start = bitstream.tags_end(descriptor)
         if self._start >= self._size or os.pread(descriptor, 3, 0) == b"ID3":
-            self._start = 0  # the decoders pass over ID3 tags themselves
+            self._start = 0  # the decoders skip ID3 tags themselves
         self._container = ""
-        self._first = 0  # sample that is wanted first
-        self._is_damaged = False  # there was sound at the end that could not be decoded
+        self._first = 0  # number of the first sample to yield
+        self._is_damaged = False  # sound at the end could not be decoded
         self._sndfile: _SndFile | None = None
         self._opened: Iterator[Block] = iter(())
         self.truncated = False
@@ -199,7 +199,7 @@ class AudioFile:
             sound = self._stack.enter_context(_SndFile(self._view or self._descriptor, closefd=False))
         except soundfile.LibsndfileError as error:
             raise DecoderError(error) from error
-        if sound.frames == 0:  # also a header from before the length was known, which libav reads
+        if sound.frames == 0:  # empty, or its header was written before the length was known: libav reads it
             raise DecoderError("no frames")
         if not _LOWEST_RATE_HZ <= sound.samplerate <= _HIGHEST_RATE_HZ:
             raise DecoderError(f"{sound.samplerate} Hz")
@@ -210,9 +210,8 @@ class AudioFile:
             raise DecoderError("its frames have another rate or other channels")
         self._container = bitstream.CONTAINERS.get(sound.format, "")
         declared_seconds = sound.frames / sound.samplerate
-        if patched := _PATCHED_SIZE.search(
-            sound.extra_info
-        ):  # libsndfile trusts the file's size and tells so only here
+        # libsndfile uses the file's size instead of the header's and reports that only in extra_info
+        if patched := _PATCHED_SIZE.search(sound.extra_info):
             header_bytes, file_bytes = int(patched[1]), int(patched[2])
             if file_bytes < header_bytes < _UNKNOWN_SIZE_BYTES:
                 declared_seconds *= header_bytes / max(file_bytes, 1)
@@ -222,7 +221,7 @@ class AudioFile:
         self._sndfile = sound
 
     def _open_libav(self) -> None:
-        import av  # takes a quarter of a second; most songs do not need it
+        import av  # the import takes 0.25 s, and most songs do not need it
 
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         try:
@@ -242,7 +241,7 @@ class AudioFile:
             raise AudioError(self._path, Reason.UNSUPPORTED, sentence) from error
         self._container = bitstream.CONTAINERS.get(container.format.name, container.format.name)
         track, start = self._begin_libav(container)
-        if start is None and self._container == "mp4":  # its edit list leaves nothing of the track
+        if start is None and self._container == "mp4":  # its edit list removes the whole track
             whole = bitstream.View(self._descriptor, 0, self._size)
             container = self._stack.enter_context(_open_container(whole, ignore_editlist="1"))
             track, start = self._begin_libav(container)
@@ -264,7 +263,7 @@ class AudioFile:
         )
 
     def _begin_libav(self, container: InputContainer) -> tuple[AudioStream, Block | None]:
-        """Choose a track and decode the first of it: that tells its rate and channels."""
+        """Choose a track and decode its first block, which shows its rate and channels."""
         if not container.streams.audio:
             raise AudioError(self._path, Reason.NO_AUDIO, "has no audio stream")
         track = _played(container)
@@ -278,22 +277,23 @@ class AudioFile:
             raise AudioError(self._path, Reason.DAMAGED, sentence) from error
 
     def blocks(self, first: int = 0) -> Iterator[Block]:
-        """Decode; to be called once.
+        """Decode the file; may be called only once.
 
         Parameters
         ----------
         first : int
-            From this sample of the file on, at `header.sample_rate_hz`.
+            Number of the first sample to yield, at `header.sample_rate_hz`.
 
         Yields
         ------
         block : Block
-            The next samples; none while what lies before `first` is decoded, as a sign of life.
+            The next samples. While the samples before `first` are decoded, a block without samples is yielded for each
+            minute of sound, so that a caller's timeout is not reached.
 
         Raises
         ------
         DecoderError
-            If decoding fails and gives no sound at all.
+            If decoding fails before any sound is decoded.
         """
         self._first = first
         for block in self._whole():
@@ -306,7 +306,7 @@ class AudioFile:
         self.truncated = self._is_damaged if cut is None else cut
 
     def _whole(self) -> Iterator[Block]:
-        """Decode from sample `_first` or from before it."""
+        """Decode from sample `_first` on, or from an earlier one."""
         if self._sndfile is None:
             starts = bitstream.links(self._descriptor, self._size, self._container)
             if len(starts) == 1:
@@ -327,20 +327,20 @@ class AudioFile:
             if failed and not decoded:
                 raise DecoderError(soundfile.LibsndfileError(self._sndfile.error).error_string)
             return
-        if not starts[0]:  # from the beginning, up to where libsndfile came
+        if not starts[0]:  # decode from the beginning, skip the samples that libsndfile returned
             self._first, self.decoded_seconds = max(self._first, decoded), 0.0
         yield from self._linked(starts)
 
     def _read_sndfile(self, sound: _SndFile, first: int) -> Generator[Block, None, int]:
         position = 0
         if 0 < first < sound.frames:
-            with contextlib.suppress(soundfile.LibsndfileError):  # a damaged file may be read, but not jumped in
+            with contextlib.suppress(soundfile.LibsndfileError):  # some damaged files can be read but not seeked in
                 position = sound.seek(first)
         self.decoded_seconds = position / sound.samplerate
         sound.tolerates_errors = True
         frames = max(1, _BLOCK_SAMPLES // sound.channels)
         speakers = _speakers(sound)
-        # not SoundFile.blocks(): after a short read it hands out the former block once more
+        # not SoundFile.blocks(): after a short read it returns the previous block again
         while len(block := sound.read(frames, dtype="float32", always_2d=True)):
             position += len(block)
             yield Block(block.T, sound.samplerate, speakers)
@@ -349,7 +349,7 @@ class AudioFile:
         return position
 
     def _linked(self, starts: Sequence[int]) -> Iterator[Block]:
-        """Decode files that lie one after the other in this one."""
+        """Decode the concatenated files that begin at `starts`."""
         import av
 
         for start, end in zip(starts, [*starts[1:], self._size], strict=True):
@@ -359,10 +359,10 @@ class AudioFile:
                     if track := _played(container):
                         yield from self._decoded(container, track)
             except (av.FFmpegError, OSError, DecoderError):
-                self._is_damaged = self._is_damaged or self._container != "mpeg"  # there it may have been a tag
+                self._is_damaged = self._is_damaged or self._container != "mpeg"  # in mp3 it may be a tag
 
     def _decoded(self, container: InputContainer, track: AudioStream) -> Iterator[Block]:
-        """Decode a track; packets that cannot be decoded are left out."""
+        """Decode a track; skip packets that cannot be decoded."""
         import av
 
         failure: Exception | None = None
@@ -394,7 +394,7 @@ class AudioFile:
 
 @contextlib.contextmanager
 def open_audio(path: Path) -> Iterator[AudioFile]:
-    """Open with the first decoder that knows the content.
+    """Open an audio file with the first decoder that can read its content.
 
     Parameters
     ----------
@@ -404,12 +404,12 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
     Yields
     ------
     file : AudioFile
-        Its header, and its sound in blocks.
+        The open file, which is closed on exit.
 
     Raises
     ------
     AudioError
-        If the file cannot be opened or is no audio.
+        If the file cannot be opened or contains no audio.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -426,17 +426,17 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
 
 
 def _open_container(source: Any, **options: str) -> InputContainer:
-    """Open what is given and nothing else: a playlist may not lead to other files or into the network."""
+    """Open a source and nothing else: a playlist must not lead to other files or to the network."""
     import av
 
     av.logging.set_level(av.logging.PANIC)
-    # names that are not UTF-8; PyAV 19 has no such argument any more and does so by itself
+    # accept metadata that is not UTF-8; PyAV 19 has no such argument and always does so
     lenient = {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
     return av.open(source, options={**options, "protocol_whitelist": "fd"}, **lenient)
 
 
 def _played(container: InputContainer) -> AudioStream | None:
-    """Choose the track that a player plays: the first of those marked as default, or the first."""
+    """Return the track that media players choose: the first that is marked as default, otherwise the first."""
     from av.stream import Disposition
 
     known = [track for track in container.streams.audio if track.codec_context is not None]
@@ -446,7 +446,7 @@ def _played(container: InputContainer) -> AudioStream | None:
 def _speakers(sound: soundfile.SoundFile) -> tuple[str, ...]:
     if sound.subtype in ("VORBIS", "OPUS"):
         return tuple(_VORBIS_SPEAKERS.get(sound.channels, "").split())
-    numbers = soundfile._ffi.new("int[]", sound.channels)  # soundfile does not offer them
+    numbers = soundfile._ffi.new("int[]", sound.channels)  # soundfile has no public function for them
     if not soundfile._snd.sf_command(sound._file, _GET_CHANNEL_MAP, numbers, soundfile._ffi.sizeof(numbers)):
         return ()
     names = dict(enumerate(_SNDFILE_SPEAKERS))
@@ -457,7 +457,7 @@ def _to_float(frame: AudioFrame) -> np.ndarray:
     from av.audio.plane import AudioPlane
 
     channels, dtype = frame.layout.nb_channels, _SAMPLE_TYPES[frame.format.packed.name]
-    # not frame.to_ndarray(): with eight channels and more PyAV reads planes that are not there
+    # not frame.to_ndarray(): with eight or more channels PyAV reads planes that do not exist
     if frame.format.is_planar:
         planes = [AudioPlane(frame, number) for number in range(channels)]
         samples = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes])
@@ -471,5 +471,5 @@ def _to_float(frame: AudioFrame) -> np.ndarray:
 
 
 def _plausible(seconds: float, size_bytes: int) -> float | None:
-    """Return a declared length if a file of this size can have it."""
+    """Return a declared length if a file of this size can have it, otherwise None."""
     return seconds if 0 < seconds <= 8 * size_bytes / _LEAST_BITS_PER_SECOND else None

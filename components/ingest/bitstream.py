@@ -1,6 +1,6 @@
-"""Read the structure of audio files from their bytes: where sound continues, and whether a file is truncated.
+"""Parse the byte structure of audio files: where sound continues, and whether a file is truncated.
 
-Everything is read by `os.pread` in blocks: memory is bounded, and a file may shrink meanwhile.
+All reads are `os.pread` in blocks: memory is bounded, and a file may shrink while it is read.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 _BLOCK_BYTES = 1 << 20
-_TAIL_BYTES = 1 << 16  # an Ogg page is shorter, and so are many frames of mp3
+_TAIL_BYTES = 1 << 16  # longer than an Ogg page and than many frames of mp3
 _LONGEST_PATTERN_BYTES = 64
-_PAGE_HEADER_BYTES = 27 + 255  # of Ogg, at most
-_UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # from here on what programs write into a header before they know the length
+_PAGE_HEADER_BYTES = 27 + 255  # the longest header of an Ogg page
+_UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # programs write sizes from here on before they know the length
 _UNKNOWN_SIZE_64 = 1 << 62
-_LEAST_FRAMES = 4  # fewer frames in succession may be chance
+_LEAST_FRAMES = 4  # fewer consecutive frame headers may be coincidence
 
 _MPEG_KBITS = {
     (3, 3): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -44,23 +44,16 @@ _WAVPACK_START = re.compile(rb"wvpk.{6}\x00.{5}\x00{4}.{5}[\x08-\x0f\x18-\x1f\x2
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)
 _OGG_PAGE = re.compile(rb"OggS\x00[\x00-\x07]", re.DOTALL)
 _OGG_START = re.compile(rb"OggS\x00[\x02\x06]", re.DOTALL)
-_WAVE64_NAME = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"  # what follows the first four bytes
+_WAVE64_NAME = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"  # a chunk's GUID after its first four bytes
 _CAF_CHUNKS = re.findall(rb"....", b"descdatapaktkukichaninfofreestrgmarkpeakuuid")
 _CHUNKED = (b"RIFF", b"RF64", b"BW64", b"FORM")
-_XING_OFFSETS = (36, 21, 13)  # from a frame's header: MPEG-1 stereo and VBRI, MPEG-1 mono and MPEG-2 stereo, the rest
+_XING_OFFSETS = (36, 21, 13)  # from the frame header: MPEG-1 stereo and VBRI, MPEG-1 mono and MPEG-2 stereo, others
 
 
 class View(io.RawIOBase):
-    """A range of an open file as a file of its own.
+    """A range of bytes of an open file, as a file object.
 
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    start, end : int
-        The range, in bytes.
-    patches : dict of int to bytes, optional
-        Bytes that stand in place of the file's, by their position in the file.
+    `patches` maps positions in the file to bytes that replace the file's own.
     """
 
     def __init__(self, descriptor: int, start: int, end: int, patches: dict[int, bytes] | None = None) -> None:
@@ -70,7 +63,7 @@ class View(io.RawIOBase):
 
     @property
     def position(self) -> int:
-        """Where in the file it is read next."""
+        """Position in the file of the next read."""
         return self._position
 
     def readable(self) -> bool:  # noqa: D102
@@ -98,20 +91,10 @@ class View(io.RawIOBase):
 
 @dataclasses.dataclass(frozen=True)
 class Chunks:
-    """The chunks of a wav, aiff or avi file.
+    """The chunks of a wav, aiff or avi file, as byte positions in the file.
 
-    Parameters
-    ----------
-    declared_end : int or None
-        Where the file ends as its first chunk says; None where that says nothing.
-    sound_start : int
-        Where the samples' chunk begins, after its header; 0 where there is none.
-    sound_end : int or None
-        Where it ends as its header says; None where that says nothing.
-    last_end : int
-        Where the last chunk that could be read ends, whatever the file's size.
-    patches : dict of int to bytes
-        What the header must be read as: see `repairs`.
+    The ends are None where the header does not declare a size. `sound_start` is behind the header of the samples'
+    chunk, 0 without such a chunk. `last_end` is the end of the last readable chunk and may lie beyond the file's end.
     """
 
     declared_end: int | None
@@ -122,23 +105,9 @@ class Chunks:
 
 
 def matches(descriptor: int, pattern: re.Pattern[bytes], start: int, end: int | None = None) -> Iterator[int]:
-    """Find a pattern in a file.
+    """Yield the positions from `start` on at which a pattern matches, up to `end` or the file's end.
 
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    pattern : re.Pattern
-        Matches at most `_LONGEST_PATTERN_BYTES` bytes.
-    start : int
-        From here on.
-    end : int, optional
-        Up to here; the file's end if not given.
-
-    Yields
-    ------
-    position : int
-        Of each match.
+    The pattern may match at most `_LONGEST_PATTERN_BYTES` bytes.
     """
     while block := os.pread(descriptor, _BLOCK_BYTES, start):
         is_last = len(block) < _BLOCK_BYTES
@@ -154,17 +123,9 @@ def matches(descriptor: int, pattern: re.Pattern[bytes], start: int, end: int | 
 
 
 def frame_bytes(head: bytes) -> int:
-    """Tell the length of a frame of MPEG audio (any layer) or of AAC in ADTS from its header.
+    """Return the length of a frame of MPEG audio (any layer) or of AAC in ADTS, 0 if `head` is not a frame header.
 
-    Parameters
-    ----------
-    head : bytes
-        Its first six bytes or more.
-
-    Returns
-    -------
-    int
-        Length in bytes; 0 if that is no header.
+    `head` holds the first six bytes of the frame or more.
     """
     if len(head) < 6 or head[0] != 0xFF or head[1] < 0xE0:
         return 0
@@ -187,7 +148,7 @@ def _same_kind(head: bytes) -> tuple[int, int]:
 
 
 def _follow(descriptor: int, start: int) -> tuple[int, int, tuple[int, int] | None]:
-    """Follow frames from one to the next: give how many there are, where they end, and of which kind they are."""
+    """Follow consecutive frames of one kind: return their number, the end of the last one and their kind."""
     count, kind = 0, None
     while length := frame_bytes(head := os.pread(descriptor, 6, start)):
         if kind not in (None, _same_kind(head)):
@@ -198,7 +159,7 @@ def _follow(descriptor: int, start: int) -> tuple[int, int, tuple[int, int] | No
 
 
 def _is_frame(descriptor: int, position: int) -> bool:
-    """Tell whether frames begin here, one after the other."""
+    """Return whether at least `_LEAST_FRAMES` consecutive frames of one kind begin here."""
     kind = None
     for _ in range(_LEAST_FRAMES):
         length = frame_bytes(head := os.pread(descriptor, 6, position))
@@ -255,16 +216,7 @@ def _crc8(content: bytes) -> int:
 class FlacFrame(NamedTuple):
     """The header of a FLAC frame.
 
-    Parameters
-    ----------
-    by_sample : bool
-        Numbered by its first sample; otherwise frames are counted.
-    number : int
-        Its number.
-    sample_rate_hz : int
-        In Hz; 0 means that of the stream.
-    channels : int
-        How many there are.
+    `number` counts samples if `by_sample` is set, otherwise frames. A `sample_rate_hz` of 0 means the stream's rate.
     """
 
     by_sample: bool
@@ -274,7 +226,7 @@ class FlacFrame(NamedTuple):
 
 
 def _flac_frame(head: bytes) -> FlacFrame | None:
-    """Read the header of a FLAC frame (RFC 9639, section 9.1) in 16 bytes; None if that is none."""
+    """Parse 16 bytes as the header of a FLAC frame (RFC 9639, section 9.1); return None if they are not one."""
     if len(head) < 16 or head[0] != 0xFF or head[1] & 0xFE != 0xF8 or head[3] & 1 or head[2] >> 4 == 0:
         return None
     code = head[2] & 15
@@ -303,18 +255,7 @@ def _flac_frame(head: bytes) -> FlacFrame | None:
 
 
 def first_flac_frame(descriptor: int) -> FlacFrame | None:
-    """Read the header of the first frame of a FLAC file: it may say another rate than the file's header.
-
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-
-    Returns
-    -------
-    frame : FlacFrame or None
-        None where it is not found.
-    """
+    """Read the header of a FLAC file's first frame, whose rate may differ from that in the file's header."""
     start = next(matches(descriptor, _FLAC_START, 0, _BLOCK_BYTES), None)
     if start is None:
         return None
@@ -327,7 +268,7 @@ def first_flac_frame(descriptor: int) -> FlacFrame | None:
 
 
 def _undecoded_flac(descriptor: int, position: int, decoded: int) -> Iterator[int]:
-    """Find frames that are not decoded yet."""
+    """Yield the positions of frames whose samples are not decoded yet."""
     start = next(matches(descriptor, _FLAC_START, 0, _BLOCK_BYTES), 0)
     block = int.from_bytes(os.pread(descriptor, 2, start + 10), "big")
     for candidate in matches(descriptor, _FLAC_SYNC, position):
@@ -337,7 +278,7 @@ def _undecoded_flac(descriptor: int, position: int, decoded: int) -> Iterator[in
 
 
 def _ogg_links(descriptor: int) -> Iterator[int]:
-    after = 0  # streams that sound together begin on pages with nothing between them
+    after = 0  # the first pages of multiplexed streams follow each other directly
     for position in matches(descriptor, _OGG_START, 0):
         if position != after:
             yield position
@@ -346,19 +287,9 @@ def _ogg_links(descriptor: int) -> Iterator[int]:
 
 
 def ogg_counts_back(descriptor: int, size: int) -> bool:
-    """Tell whether the last page of an Ogg file, which says how long it is, contradicts the pages before it.
+    """Return whether the last page of an Ogg file contradicts the pages before it.
 
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    size : int
-        Of the file, in bytes.
-
-    Returns
-    -------
-    bool
-        True if it says less than they do, or nothing.
+    The last page declares the file's length. It contradicts the others if it declares less than they do, or nothing.
     """
     counts: dict[bytes, list[int]] = {}  # stream → samples up to the end of each page
     for position in matches(descriptor, _OGG_PAGE, max(0, size - 4 * _TAIL_BYTES)):
@@ -381,7 +312,7 @@ def _last_page_is_cut(descriptor: int, size: int) -> bool:
 
 
 def _ebml_number(content: bytes, keep_marker: bool) -> tuple[int, int]:
-    """Read a number of variable length: give it and its length, -1 where all its bits are set (unknown)."""
+    """Read a number of variable length: return it and its length; -1 means unknown (all bits set)."""
     length = 9 - content[0].bit_length() if content else 9
     if length > 8 or len(content) < length:
         return 0, 0
@@ -413,22 +344,7 @@ def _last_element_is_cut(descriptor: int, size: int) -> bool:
 
 
 def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
-    """Go over the chunks of a RIFF, RF64 or FORM file.
-
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    size : int
-        Of the file, in bytes.
-    begin : int
-        Where it begins.
-
-    Returns
-    -------
-    chunks : Chunks or None
-        None if that is no such file.
-    """
+    """Read the chunks of a RIFF, RF64 or FORM file that begins at `begin`; return None for any other file."""
     head = os.pread(descriptor, 12, begin)
     name = head[:4]
     if len(head) < 12 or name not in _CHUNKED:
@@ -465,7 +381,7 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
         last_end = start + declared if end is None else end
         position = last_end + (last_end - start & 1)
         if position > last_end and os.pread(descriptor, 1, last_end) != b"\0":
-            position = last_end  # some programs leave out the byte that makes a chunk's size even
+            position = last_end  # some programs omit the padding byte after a chunk of odd size
         if last_end > size:
             break
     return Chunks(
@@ -474,7 +390,7 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
 
 
 def _format_patches(chunk: bytes, start: int) -> dict[int, bytes]:
-    """Correct the one number of a wav's format that contradicts the others, which agree."""
+    """Correct the one number of a wav's format chunk that contradicts the others, if those agree."""
     if len(chunk) < 16:
         return {}
     coding, channels, rate, byte_rate, block, bits = struct.unpack("<HHIIHH", chunk)
@@ -488,28 +404,16 @@ def _format_patches(chunk: bytes, start: int) -> dict[int, bytes]:
 
 
 def repairs(descriptor: int, size: int) -> dict[int, bytes]:
-    """Tell what the header of a wav or aiff file must be read as, to hear all of its sound.
+    """Return corrections of a wav or aiff header that make all of the file's sound readable, as position → bytes.
 
-    What is behind the samples' chunk is sound where it is no chunk and the file's declared size includes it: so a size
-    that is too small is known from sound with something else behind it.
-
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    size : int
-        Of the file, in bytes.
-
-    Returns
-    -------
-    patches : dict of int to bytes
-        By position; empty for a header in order.
+    Bytes behind the samples' chunk are taken for sound if they are not a chunk and the file's declared size includes
+    them. So a declared size that is too small is told apart from sound that is followed by other data.
     """
     chunks = read_chunks(descriptor, size)
     if chunks is None or not chunks.sound_start:
         return {}
     patches, end, magic = dict(chunks.patches), chunks.sound_end, os.pread(descriptor, 4, 0)
-    riff = {0: b"RIFF"} if magic in (b"RF64", b"BW64") else {}  # its samples then go on to the file's end
+    riff = {0: b"RIFF"} if magic in (b"RF64", b"BW64") else {}  # as RIFF, the samples extend to the file's end
     if end is None or end > size:
         return patches | riff
     if end >= size - 8 or chunks.last_end >= size - 8:
@@ -524,7 +428,7 @@ def repairs(descriptor: int, size: int) -> dict[int, bytes]:
 
 
 def _chunk_is_cut(descriptor: int, size: int) -> bool:
-    """Tell whether the file's first chunk and its last both say that there was more."""
+    """Return whether both the file's first and its last chunk declare more bytes than the file has."""
     chunks = read_chunks(descriptor, size)
     return bool(chunks and chunks.declared_end and chunks.declared_end > size and chunks.last_end > size)
 
@@ -555,17 +459,9 @@ def _mp4_links(descriptor: int, size: int) -> Iterator[int]:
 
 
 def tags_end(descriptor: int) -> int:
-    """Tell where the ID3v2 and APE tags end that a file begins with.
+    """Return where the ID3v2 and APE tags at the beginning of a file end, in bytes.
 
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-
-    Returns
-    -------
-    int
-        In bytes; behind the file's end if it breaks off in a tag.
+    The position lies beyond the file's end if the file is cut off inside a tag.
     """
     end = 0
     while len(head := os.pread(descriptor, 32, end)) == 32:
@@ -579,21 +475,9 @@ def tags_end(descriptor: int) -> int:
 
 
 def links(descriptor: int, size: int, container: str) -> list[int]:
-    """Find where files that were written one after the other begin: chained Ogg, joined mp3, FLAC, wav, m4a.
+    """Find where files that were concatenated begin (chained Ogg, joined mp3, FLAC, wav, m4a), in bytes, sorted.
 
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    size : int
-        Of the file, in bytes.
-    container : str
-        One of `CONTAINERS`, or another.
-
-    Returns
-    -------
-    starts : list of int
-        In bytes, sorted; the first is 0.
+    `container` is one of the values of `CONTAINERS`, or another name. The first position is 0.
     """
     found: Iterator[int] = iter(())
     if container in ("mpeg", "flac"):
@@ -610,37 +494,22 @@ def links(descriptor: int, size: int, container: str) -> list[int]:
 
 
 def undecoded(descriptor: int, size: int, container: str, position: int, decoded: int) -> list[int]:
-    """Tell where to go on behind what libsndfile has decoded of the first of `links`.
+    """Return the `links` at which decoding must continue after libsndfile has read the first of them.
 
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    size : int
-        Of the file, in bytes.
-    container : str
-        One of `CONTAINERS`, or another.
-    position : int
-        Up to where it has read, in bytes.
-    decoded : int
-        How many samples of each channel it gave.
-
-    Returns
-    -------
-    starts : list of int
-        The links that are not decoded yet; all of them, from 0 on, if the first is not decoded to its end.
+    `position` is the byte up to which libsndfile has read, `decoded` the samples per channel that it returned. All
+    links, from 0 on, are returned if the first is not decoded to its end.
     """
     nearby, frame = 1, None
     if container == "mpeg":
         nearby = position
         frame = next((at for at in matches(descriptor, _FRAME_SYNC, position) if _is_frame(descriptor, at)), None)
     elif container == "flac":
-        nearby = max(1, position - _TAIL_BYTES)  # it reads ahead
+        nearby = max(1, position - _TAIL_BYTES)  # libsndfile reads ahead
         frame = next(_undecoded_flac(descriptor, nearby, decoded), None)
     elif position >= size:
         return []
     elif container == "ogg":
-        frame = next(matches(descriptor, _OGG_PAGE, position), None)  # a page's number of samples may lie, too
+        frame = next(matches(descriptor, _OGG_PAGE, position), None)  # a page's sample count may be wrong, too
     if frame is None and nearby > 1 and next(matches(descriptor, _OTHER_START, nearby), None) is None:
         return []
     starts = links(descriptor, size, container)
@@ -663,7 +532,7 @@ def _flv_tag(head: bytes) -> int:
 
 
 def _ac3_frame(head: bytes) -> int:
-    """Tell the length of a frame of AC-3 or E-AC-3 (ATSC A/52)."""
+    """Return the length of a frame of AC-3 or E-AC-3 (ATSC A/52), 0 if `head` is not a frame header."""
     if head[:2] != b"\x0b\x77":
         return 0
     if head[5] >> 3 > 10:
@@ -692,7 +561,7 @@ _PIECES: dict[str, tuple[int, Callable[[bytes], int]]] = {
     "dts": (0, _dts_frame),
     "wv": (0, _wavpack_block),
 }
-"""Containers made of pieces → where the first begins, and the length of a piece by its first 24 bytes, or 0."""
+"""Containers made of pieces → start of the first piece, and a function from its first 24 bytes to its length, or 0."""
 
 
 def _last_piece_is_cut(descriptor: int, size: int, position: int, length_of: Callable[[bytes], int]) -> bool:
@@ -702,22 +571,7 @@ def _last_piece_is_cut(descriptor: int, size: int, position: int, length_of: Cal
 
 
 def breaks_off(descriptor: int, size: int, container: str) -> bool | None:
-    """Tell whether the last frame, page, block or chunk of a file is incomplete.
-
-    Parameters
-    ----------
-    descriptor : int
-        Of the file.
-    size : int
-        Of the file, in bytes.
-    container : str
-        One of `CONTAINERS`, or another.
-
-    Returns
-    -------
-    bool or None
-        None where the bytes alone do not tell.
-    """
+    """Return whether a file's last frame, page, block or chunk is incomplete; None if its bytes do not show that."""
     if container == "mpeg":
         return _last_frame_is_cut(descriptor, size)
     if container == "ogg":
@@ -761,4 +615,4 @@ CONTAINERS = {
     "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
     "asf": "asf",
 }
-"""The names that libsndfile and libav have for a container → what is known of it here."""
+"""Container names of libsndfile and libav → container name in this module."""

@@ -16,7 +16,7 @@ class RejectedSongs(types.Artifact):
 
 
 class IngestedSongs(types.Artifact):
-    """`ingested.jsonl`: what `transform.IngestSongs` tells of each song that is used."""
+    """`ingested.jsonl`: one line for each song that is used, as `transform.IngestSongs` describes it."""
 
     TYPE_NAME = "tumbao.IngestedSongs"
 
@@ -39,19 +39,19 @@ class AudioExampleGenSpec(component_spec.ComponentSpec):
 
 
 class AudioExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads songs, decodes, cuts, draws mel images and writes GZIP TFRecords in the splits train, val and test.
+    """Decode songs, cut fragments, render mel images and write GZIP TFRecords in the splits train, val and test.
 
     Parameters
     ----------
     manifests : str
-        Folder of `catalog.write_manifests`. Its name is the digest of its content, so TFX runs this again exactly when
-        a song, its genre, its bytes or its split changed.
+        Folder of `library.write_manifests`. Its name is the digest of its content, so TFX runs the component
+        again exactly if a song, its genre, its bytes or its split changed.
     mel_spec : str
         The front-end's parameters, `MelSpec` as JSON.
     cache : str
-        Folder where songs are kept once they are drawn, see `song_cache`; runs and workers may share it.
+        Folder of rendered songs, see `song_cache`; runs and workers may share it.
     code : str
-        Hash of the source that ingest depends on: other code, other records.
+        Hash of the source code that ingest depends on: the records are written again if the code changes.
 
     Examples
     --------

@@ -29,16 +29,9 @@ _HASHED_BYTES = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class AudioSegment:
-    """The part of a file that is a song.
+    """A song's part of an audio file.
 
-    Parameters
-    ----------
-    path : str
-        The file, or its address.
-    start_seconds : float >= 0
-        Where the song begins in the file.
-    end_seconds : float or None
-        Where it ends; None means at the file's end.
+    `path` is a local path or a remote address. An `end_seconds` of None means the file's end.
     """
 
     path: str
@@ -48,16 +41,10 @@ class AudioSegment:
 
 @dataclasses.dataclass(frozen=True)
 class ScannedFile:
-    """What is known of a song before it is decoded.
+    """A song's properties before it is decoded.
 
-    Parameters
-    ----------
-    sha256 : str
-        Hash of the file's bytes, hexadecimal.
-    seconds : float
-        Length of the song as the file's header declares it; decoded where the header does not tell or tells too little.
-    artist : str
-        From the file's tags; empty where they name none.
+    `sha256` is the hexadecimal hash of the file. `seconds` is the declared length; the song is decoded to measure it
+    where the header declares none or too little. `artist` is empty where the file's tags name none.
     """
 
     sha256: str
@@ -66,26 +53,9 @@ class ScannedFile:
 
 
 def scan_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> ScannedFile:
-    """Hash a file and read its header and its tags, in a worker process.
+    """Hash a file and read its header and tags in a worker process.
 
-    Parameters
-    ----------
-    pool : WorkerPool
-        Runs it.
-    part : AudioSegment
-        The song.
-    spec : MelSpec
-        Says how long a fragment is.
-
-    Returns
-    -------
-    looked : ScannedFile
-        What was found.
-
-    Raises
-    ------
-    AudioError
-        If the song cannot be used, as far as is known before it is decoded.
+    Raises AudioError if the song is not usable as far as that is known before decoding.
     """
     with local_song(part) as local:
         (looked,) = pool.run(_look, local, spec)
@@ -95,54 +65,23 @@ def scan_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> ScannedFil
 def read_song(
     pool: WorkerPool, part: AudioSegment, spec: MelSpec, sha256: str | None
 ) -> Generator[Fragment | SongSummary, None, None]:
-    """Read a song fragment by fragment in a worker process, see `fragments.read`.
+    """Read a song fragment by fragment in a worker process, see `fragments.read`; the SongSummary is the last item.
 
-    Parameters
-    ----------
-    pool : WorkerPool
-        Runs it.
-    part : AudioSegment
-        The song.
-    spec : MelSpec
-        Gives the rate and the fragments' length.
-    sha256 : str or None
-        Hash that the file's bytes must have, before and after; None for whatever they are, if they stay the same.
-
-    Yields
-    ------
-    item : Fragment or SongSummary
-        The ending is the last item.
-
-    Raises
-    ------
-    AudioError
-        If the song cannot be used, or has changed: then what was given before is void.
+    `sha256` is the hash that the file must have before and after; None accepts any content that stays the same. Raises
+    AudioError if the song is not usable or has changed: discard the fragments that were yielded before.
     """
     with local_song(part) as local:
         before = _version(local)
         items: Generator[Fragment | SongSummary, None, None] = pool.run(read_unchanged, local, spec, sha256)
         yield from items
-        _require_unchanged(local, before)  # two workers may have read it, one after the other
+        _require_unchanged(local, before)  # two workers may have read it in succession
 
 
 @contextlib.contextmanager
 def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
-    """Provide a song as a local file, and convert errors of reading it to `AudioError`.
+    """Provide a song as a local file, copied if remote and deleted afterwards, and convert errors to `AudioError`.
 
-    Parameters
-    ----------
-    part : AudioSegment
-        The song.
-
-    Yields
-    ------
-    local : AudioSegment
-        The same, or in a copy that is deleted afterwards.
-
-    Raises
-    ------
-    AudioError
-        If what is done with it fails through the file or through the storage that it lies in.
+    Errors of the file, of the storage and of the worker processes inside the `with` block are converted.
     """
     try:
         with local_copy(place(part.path)) as local:
@@ -164,7 +103,7 @@ def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
 def _look(part: AudioSegment, spec: MelSpec) -> Iterator[ScannedFile | None]:
     path = Path(part.path)
     seconds = _declared_length(part, probe(path).declared_seconds)
-    if not fragment_count(seconds, spec):  # only the sound itself says that it is too short
+    if not fragment_count(seconds, spec):  # only decoding shows whether it is too short
         sound = AudioStream(path, spec.sample_rate_hz, part.start_seconds, part.end_seconds)
         for _ in sound:
             yield None
@@ -175,7 +114,7 @@ def _look(part: AudioSegment, spec: MelSpec) -> Iterator[ScannedFile | None]:
 
 
 def _declared_length(part: AudioSegment, declared_seconds: float | None) -> float:
-    """Return the length that the header declares for a song; 0 if it declares none, or an end before the song's."""
+    """Return the song's length by the file's header; 0 if none is declared or the song ends after it."""
     if declared_seconds is None or (part.end_seconds or 0.0) > declared_seconds:
         return 0.0
     return (declared_seconds if part.end_seconds is None else part.end_seconds) - part.start_seconds
@@ -186,31 +125,15 @@ def _hash(path: Path) -> Generator[None, None, str]:
     with path.open("rb") as file:
         while block := file.read(_HASHED_BYTES):
             digest.update(block)
-            yield None  # a sign of life: hashing a large file on a slow disk takes long
+            yield None  # keeps the worker's timeout from being reached: hashing on a slow disk takes long
     return digest.hexdigest()
 
 
 def read_unchanged(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | SongSummary | None]:
-    """Read a song of a file that must not change.
+    """Read a song of a local file that must not change, as `fragments.read_with_signs` does.
 
-    Parameters
-    ----------
-    part : AudioSegment
-        The song, in a file of this machine.
-    spec : MelSpec
-        Gives the rate and the fragments' length.
-    sha256 : str or None
-        Hash that the file's bytes must have; None for whichever they have.
-
-    Yields
-    ------
-    item : Fragment or SongSummary or None
-        As of `fragments.read`; None is a sign of life.
-
-    Raises
-    ------
-    AudioError
-        If the song cannot be used, or has changed.
+    `sha256` is the hash that the file must have; None accepts any. Raises AudioError if the song is not usable or has
+    changed.
     """
     path, before = Path(part.path), _version(part)
     if sha256 is not None and (yield from _hash(path)) != sha256:

@@ -1,4 +1,4 @@
-"""Copies of what lies in buckets, made once and kept on this machine."""
+"""Local copies of remote files, made once and kept on this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from tumbao.schema.errors import UserError
 
 
 def cache_folder() -> Path:
-    """Where copies and downloads are kept: $TUMBAO_CACHE, by default ~/.cache/tumbao.
+    """Return the folder of copies and downloads: $TUMBAO_CACHE, by default ~/.cache/tumbao.
 
-    Returns
-    -------
-    Path
-        The folder, which need not exist. Below `substitute_home` where there is no home to write to.
+    It need not exist. It lies in `substitute_home` if there is no writable home.
     """
     if named := os.environ.get("TUMBAO_CACHE"):
         return Path(named)
@@ -30,13 +27,7 @@ def cache_folder() -> Path:
 
 
 def home_folder() -> Path | None:
-    """Find the user's home.
-
-    Returns
-    -------
-    Path or None
-        None where $HOME names no folder, or is not set for a user whom the system does not know.
-    """
+    """Return the user's home; None if $HOME is not a folder, or is not set and the system does not know the user."""
     with contextlib.suppress(RuntimeError, OSError):
         home = Path.home()
         return home if home.is_absolute() and home.is_dir() else None
@@ -44,23 +35,14 @@ def home_folder() -> Path | None:
 
 
 def substitute_home() -> Path:
-    """Name a folder for a user without a home, in the folder for temporary files.
-
-    Returns
-    -------
-    Path
-        The folder, which need not exist.
-    """
+    """Return a folder in the temporary folder for a user without a home; it need not exist."""
     return Path(tempfile.gettempdir()) / f"tumbao-{os.getuid()}"
 
 
 def ensure_home() -> None:
-    """Set $HOME to `substitute_home` for a user without a home: other packages fail without it as they are imported.
+    """Set $HOME to `substitute_home` for a user without a home: without it other packages fail when they are imported.
 
-    Raises
-    ------
-    UserError
-        If the folder cannot be made, or is somebody else's.
+    Raises UserError if the folder cannot be made or belongs to another user.
     """
     if home_folder() is not None:
         return
@@ -78,24 +60,10 @@ def ensure_home() -> None:
 
 
 def kept(source: Place, name: str) -> Path:
-    """Give a file or a folder of this machine that stays.
+    """Return a local path of a file or folder, copied into the cache at `name` if the source is remote.
 
-    Parameters
-    ----------
-    source : Place
-        A path is given back as it is.
-    name : str
-        Where in the cache a copy is kept; another content has another name. What is there is not fetched again.
-
-    Returns
-    -------
-    local : Path
-        The file or folder, whole.
-
-    Raises
-    ------
-    OSError
-        If an address cannot be read, or the copy cannot be written.
+    A cached copy is not fetched again, so other content needs another name. Raises OSError if the source cannot be
+    read or the copy cannot be written.
     """
     if isinstance(source, Path):
         return source
@@ -108,6 +76,6 @@ def kept(source: Place, name: str) -> Path:
             try:
                 part.rename(local)
             except OSError:
-                if not local.exists():  # else another process has just kept the same
+                if not local.exists():  # otherwise another process has just made the same copy
                     raise
     return local

@@ -1,8 +1,9 @@
-"""Mix the channels of a file to one.
+"""Mix the channels of a file down to mono.
 
-The mix is the weighted mean of the channels; for mono and stereo the weights are equal. Two corrections are decided
-for each second of the file: channels that cancel are inverted, and a constant offset is subtracted. Between two seconds
-with different corrections the mix is cross-faded. `resample_reference.mix` and the `mix` of audio.js do the same.
+The mix is the weighted mean of the channels; for mono and stereo the weights are equal. Two corrections are chosen for
+each second of the file: channels that cancel each other are inverted, and a constant offset is subtracted. Between two
+seconds with different corrections the mix is cross-faded. `resample_reference.mix` and the `mix` of audio.js do the
+same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tumbao.components.ingest.audio_file import Block, DecoderError
 
 _MIN_POWER = 0.5  # of the mix, as a share of the power that uncorrelated channels would give it
 _MAX_OFFSET_POWER = 0.5  # of a constant offset, as a share of the mix's power
-_MAX_SAMPLES = 1 << 23  # of all channels in a second: 8 channels at 1 MHz; with more there are no corrections
+_MAX_SAMPLES = 1 << 23  # of all channels in a second: 8 channels at 1 MHz; above that no corrections
 _FADES_A_SECOND = 20
 
 _WEIGHTS = {
@@ -25,7 +26,7 @@ _WEIGHTS = {
     **dict.fromkeys(("BL", "BR", "SL", "SR"), 0.5**0.5),
     **dict.fromkeys(("LFE", "LFE2"), 0.0),
 }
-"""ITU-R BS.775, from two channels on to one: a centre is in both of them with -3 dB, as are the surrounds in one."""
+"""ITU-R BS.775, for two channels mixed to one: a centre is in both at -3 dB, a surround in one at -3 dB."""
 
 _SPEAKERS = {
     3: "FL FR FC",
@@ -35,50 +36,29 @@ _SPEAKERS = {
     7: "FL FR FC LFE BC SL SR",
     8: "FL FR FC LFE BL BR SL SR",
 }
-"""By number of channels: the order of WAVE, FLAC and Web Audio, where a file names no speakers."""
+"""Number of channels → speakers in the order of WAVE, FLAC and Web Audio, for files that do not name them."""
 
 
 def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
-    """Return the weights of a file's channels in the mix.
+    """Return the weights of a file's channels in the mix, float64 [channels]; they sum to 1.
 
-    Parameters
-    ----------
-    channels : int
-        How many there are.
-    speakers : sequence of str
-        Names of their loudspeakers as libav has them, such as FL and LFE; empty where the file does not tell.
-
-    Returns
-    -------
-    weights : np.ndarray [shape=(channels,), dtype=float64]
-        They sum to 1; equal where the layout is unknown. An unknown loudspeaker weighs as much as front left.
-
-    Examples
-    --------
-    >>> channel_weights(2), channel_weights(6).round(3)
-    (array([0.5, 0.5]), array([0.207, 0.207, 0.293, 0.   , 0.146, 0.146]))
+    `speakers` are libav's names of the loudspeakers, such as FL and LFE, or empty where the file does not name them.
+    The weights are equal if the layout is unknown. An unknown loudspeaker has the weight of front left. Examples: 0.5,
+    0.5 for 2 channels; 0.207, 0.207, 0.293, 0, 0.146, 0.146 for 6.
     """
     names = speakers if len(speakers) == channels else _SPEAKERS.get(channels, "").split()
     weights = np.array([_WEIGHTS.get(name, 1.0) for name in names])
-    if not weights.any():  # no names, or low frequencies alone
+    if not weights.any():  # no names, or only low-frequency channels
         weights = np.ones(channels)
     return weights / weights.sum()
 
 
 def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
-    """Mix the channels of a file.
+    """Yield the mono mix, float32 [n], and its sampling rate in Hz, second by second.
 
-    Parameters
-    ----------
-    blocks : iterator of Block
-        The file from a whole second on. A `DecoderError` that ends them is passed on after what came before it.
-
-    Yields
-    ------
-    mono : np.ndarray [shape=(n,), dtype=float32]
-        The next second; less at the end and before the rate or the channels change; nothing for an empty block.
-    sample_rate_hz : int
-        Their rate, in Hz.
+    `blocks` must begin at a whole second of the file. A mix is shorter than a second at the end and before a change of
+    rate or channels, and empty for an empty block. A `DecoderError` raised by `blocks` is raised again after all
+    samples before it.
     """
     former: Block | None = None
     gains, offset = np.empty(0), 0.0
@@ -89,7 +69,7 @@ def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
             continue
         same = former is not None and _kind(second) == _kind(former)
         mix_before = (gains, offset)
-        if not same or window.shape[1] == rate:  # the rest is mixed as the second before it
+        if not same or window.shape[1] == rate:  # a shorter rest keeps the corrections of the second before
             gains, offset = _mix(window, channel_weights(len(window), second.speakers))
         mono = _apply(window, gains, offset)
         if same and not (offset == mix_before[1] and np.array_equal(gains, mix_before[0])):
@@ -122,7 +102,7 @@ def _seconds(blocks: Iterator[Block]) -> Iterator[Block]:
 
     try:
         for block in blocks:
-            if not block.samples.size:  # a sign of life
+            if not block.samples.size:  # keeps the worker's timeout from being reached
                 yield block
                 continue
             if held and _kind(block) != _kind(held[0]):
@@ -147,7 +127,7 @@ def _seconds(blocks: Iterator[Block]) -> Iterator[Block]:
 
 def _mix(window: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Choose the gain of each channel and the offset of their mix."""
-    with np.errstate(invalid="ignore"):  # the caller refuses what is not finite
+    with np.errstate(invalid="ignore"):  # the caller rejects samples that are not finite
         centred = window.astype(np.float64)
         means = centred.mean(axis=1)
         centred -= means[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""Which songs are left out because they are the same recording as another."""
+"""Find songs that are left out because they are the same recording as another."""
 
 from __future__ import annotations
 
@@ -14,54 +14,20 @@ _WORD = np.dtype("<u2")
 
 
 def to_text(words: np.ndarray) -> str:
-    """Write a fingerprint as text.
-
-    Parameters
-    ----------
-    words : np.ndarray [shape=(n,), dtype=uint16]
-        See `fingerprint.fingerprint`.
-
-    Returns
-    -------
-    text : str
-        For JSON.
-    """
+    """Encode a fingerprint, uint16 [n], as text for JSON, see `fingerprint.fingerprint`."""
     return base64.b64encode(words.astype(_WORD).tobytes()).decode()
 
 
 def from_text(text: str) -> np.ndarray:
-    """Read what `to_text` wrote.
-
-    Parameters
-    ----------
-    text : str
-        A fingerprint.
-
-    Returns
-    -------
-    words : np.ndarray [shape=(n,), dtype=uint16]
-        Its words.
-
-    Examples
-    --------
-    >>> from_text(to_text(np.array([1, 65_535], np.uint16)))
-    array([    1, 65535], dtype=uint16)
-    """
+    """Decode the text of `to_text` to a fingerprint, uint16 [n]."""
     return np.frombuffer(base64.b64decode(text), _WORD).astype(np.uint16)
 
 
 def find_duplicates(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, str]:
-    """Choose which song of each recording is kept: the longest, since a copy may break off, else the first.
+    """Return each song to leave out → the song of the same recording that is kept.
 
-    Parameters
-    ----------
-    parts : iterable of tuple of str, int and np.ndarray [shape=(n,), dtype=uint16]
-        Song, place in the library's list and fingerprint of each part of a song; the parts of one song in their order.
-
-    Returns
-    -------
-    copies : dict of str to str
-        Each song to leave out → the song that is kept.
+    The longest song is kept, since a copy may be cut off; of several, the first in the library's list. `parts` holds
+    song, position in the library's list and fingerprint (uint16 [n]) of each part of a song, in order within a song.
     """
     words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     entries: dict[str, int] = {}
@@ -77,16 +43,5 @@ def find_duplicates(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, s
 
 
 def same_as(kept: str) -> str:
-    """Say why a copy is left out.
-
-    Parameters
-    ----------
-    kept : str
-        The song that is kept.
-
-    Returns
-    -------
-    sentence : str
-        As the continuation of the copy's name.
-    """
+    """Return why a duplicate is left out, as the continuation of its name."""
     return f"the same recording as {kept}, in another encoding"

@@ -1,4 +1,4 @@
-"""AudioExampleGen's work in Beam: manifests → TFRecords of mel images, and what became of every song."""
+"""Executor of AudioExampleGen: a Beam pipeline from manifests to TFRecords and the outcome of every song."""
 
 from __future__ import annotations
 
@@ -24,28 +24,17 @@ from tumbao.schema.record import SPLITS
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Runs `IngestSongs` over the manifests of a catalog."""
+    """Run `IngestSongs` over the manifests of a catalog."""
 
     def Do(  # noqa: N802 - TFX's name
         self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]
     ) -> None:
-        """Write the splits, the rejected and the ingested songs; refuse a result in which a genre misses a split.
+        """Write the splits, the rejected and the ingested songs.
 
-        Parameters
-        ----------
-        input_dict : dict
-            Empty: the manifests are named in the properties.
-        output_dict : dict
-            `examples`, `rejected` and `ingested`.
-        exec_properties : dict
-            `manifests` (folder), `mel_spec` (JSON), `cache` (folder of rendered songs) and `code` (hash of our source).
-
-        Raises
-        ------
-        ValueError
-            If a genre has no usable song in a split.
-        LibraryUnavailableError
-            If many songs could not be read for a reason that may not be theirs, see `catalog.require_few_failures`.
+        The execution properties are `manifests` (folder), `mel_spec` (JSON), `cache` (folder of rendered songs) and
+        `code` (hash of the source); there are no inputs, and the outputs are `examples`, `rejected` and `ingested`.
+        Raises ValueError if a genre has no usable song in a split, and LibraryUnavailableError if many songs could not
+        be read for a reason that may lie outside them, see `library.require_few_failures`.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         manifests = exec_properties["manifests"]
@@ -65,7 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with songs.in_use(), _explained(), self._make_beam_pipeline() as pipeline:
             outputs = (
                 pipeline
-                | "Manifests" >> beam.Create(SPLITS, reshuffle=False)  # rows would make a job too large to hand in
+                | "Manifests" >> beam.Create(SPLITS, reshuffle=False)  # all rows would make the job too large to submit
                 | "Rows" >> beam.FlatMap(split_rows, manifests)
                 | "Ingest" >> IngestSongs(spec, description["genres"], cache)
             )
@@ -102,7 +91,7 @@ def _text_file(name: str, path: str) -> beam.PTransform:
 
 
 def _reconcile(ingested: list[dict[str, Any]], rejected: list[dict[str, Any]], description: dict[str, Any]) -> None:
-    """Check that nothing was lost and that every genre stands in every split."""
+    """Check that no song is missing from the results and that every genre has songs in every split."""
     named = {line["entry"] for line in ingested} | {line["entry"] for line in rejected}
     if len(named) != description["found"]:
         raise RuntimeError(

@@ -1,18 +1,19 @@
-"""Mel levels → fingerprint → groups of songs that are the same recording, whatever they are encoded as.
+"""Compute fingerprints from mel levels, and find songs that are the same recording, whatever their encoding.
 
-A word of 16 bits describes an instant, five times a second. Each bit compares two neighbouring frequency bands: does
-the lower one gain on the higher one from the 2 seconds before the instant to the 2 seconds after it? Loudness, filters
-and what an encoder leaves out hardly change that. A word of 0 says nothing: where it is silent, or nothing changes.
+A fingerprint has five words of 16 bits for each second. Each bit compares two neighbouring frequency bands: it is set
+if the lower band gains level relative to the higher one, from the 2 seconds before the instant to the 2 seconds after
+it. Loudness, filters and the losses of encoders hardly change that. A word of 0 carries no information: the sound is
+silent or steady there.
 
-Two songs are the same recording if, laid over each other so that some of their words fit, they differ in few bits over
-the whole time in which both sound, and that is at least half of the shorter one. Where they have fewer than 50
-different words there, 10 seconds of sound that never repeats, no two songs are called the same: steady sounds, clicks,
-short loops and songs of some seconds have too little to tell them apart.
+Two songs are aligned so that some of their words match. They are the same recording if few bits differ over the whole
+time in which both sound, and that time is at least half of the shorter song. If it contains fewer than 50 different
+words, which is 10 seconds of sound that never repeats, the songs are not called the same: steady sounds, clicks, short
+loops and songs of a few seconds contain too little information to tell them apart.
 
-Measured with 60 songs of the demo library, all played by one synthesizer: a copy as wav, flac, mp3, vorbis, opus or aac
-from 48 kbit/s, up to 0.1 s late or 12 dB louder or softer, has a distance of 0.19 at most; one that began up to 5 s
-earlier or later 0.23; both together 0.25. Songs that share tempo, chords, players and every stroke of the drums, but
-not the melody, have 0.36 or more; any others 0.7 over 30 s.
+Measured with 60 songs of the demo library, all played by one synthesizer: a copy as wav, flac, mp3, vorbis, opus or
+aac from 48 kbit/s, up to 0.1 s late or 12 dB louder or softer, has a distance of at most 0.19; one that began up to 5
+s earlier or later 0.23; both together 0.25. Songs that share tempo, chords, players and every stroke of the drums, but
+not the melody, have a distance of 0.36 or more; all other pairs 0.7 over 30 s.
 """
 
 from __future__ import annotations
@@ -25,43 +26,43 @@ import numpy as np
 from tumbao.schema.mel_spec import MelSpec
 
 WORDS_PER_SECOND = 5
-"""How many words a fingerprint holds for each second of a fragment."""
+"""Number of words in a fingerprint for each second of a fragment."""
 
 MAX_DISTANCE = 0.3
-"""Different recordings differ in a larger share of the bits that would differ by chance."""
+"""Maximum distance of two copies of a recording, as a share of the bits that would differ by chance."""
 
 _BITS = 16
 _REACH_SECONDS = 2.0
-_HEARD_SHARE = 0.75  # of the rows, from below: encoders drop what lies above
-_STEADY = 1e-3  # a smaller change, as a part of the fragment's maximum, is none
-_TOO_MANY = MAX_DISTANCE / (2 - MAX_DISTANCE)  # a share of different bits that is above the distance by any chance
+_HEARD_SHARE = 0.75  # of the rows, from below: encoders discard the higher frequencies
+_STEADY = 1e-3  # smaller changes, relative to the fragment's maximum, count as none
+_TOO_MANY = MAX_DISTANCE / (2 - MAX_DISTANCE)  # a larger share of different bits always exceeds MAX_DISTANCE
 _MIN_DIFFERENT_WORDS = 10 * WORDS_PER_SECOND
 _MIN_COMMON_SHARE = 0.5  # of the shorter song
-_LANDMARK_STEP = 8  # words from the first to the second word of a landmark
-_LANDMARK_SHARE = 2  # one landmark in so many is looked up
+_LANDMARK_STEP = 8  # distance of the two words of a landmark
+_LANDMARK_SHARE = 2  # one landmark out of this number is looked up
 _PLACES = np.uint64(1 << 32)
-_NEIGHBOURS = 3  # that a landmark is compared with
+_NEIGHBOURS = 3  # number of neighbours that a landmark is compared with
 
 
 def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Describe a fragment by words that survive another encoding.
+    """Compute the fingerprint of a fragment, which hardly changes in another encoding.
 
     Parameters
     ----------
     levels : np.ndarray [shape=(image_height, image_width), dtype=int]
-        One fragment as `mel.mel_levels` draws it: 0 (the floor) to 255, low frequencies at the bottom.
+        Levels of one fragment from `mel.mel_levels`: 0 (the floor) to 255, low frequencies at the bottom.
     spec : MelSpec
         The front-end's parameters.
 
     Returns
     -------
     words : np.ndarray [shape=(WORDS_PER_SECOND · fragment_seconds,), dtype=uint16]
-        300 bytes for 30 seconds. The words of a song are those of its fragments, one after the other.
+        The fingerprint, 300 bytes for 30 seconds. That of a song is the concatenation of those of its fragments.
 
     Raises
     ------
     ValueError
-        If the levels are not one image of the spec.
+        If the shape of the levels is not that of the spec's images.
     """
     if levels.shape != (spec.image_height, spec.image_width):
         raise ValueError(
@@ -72,7 +73,7 @@ def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     heard = np.flatnonzero(levels.any(axis=0))
     if not heard.size:
         return np.zeros(count, np.uint16)
-    roots = 10 ** ((levels[::-1] / 255 - 1) * spec.dynamic_range_db / 40)  # of the amplitude, low frequencies first
+    roots = 10 ** ((levels[::-1] / 255 - 1) * spec.dynamic_range_db / 40)  # of amplitudes, low frequencies first
     edges = np.linspace(0, _HEARD_SHARE * spec.image_height, _BITS + 2)
     bands = _means(roots.T, edges[:-1], edges[1:])
     instants = (np.arange(count) + 0.5) * spec.image_width / count
@@ -89,7 +90,7 @@ def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 
 def _means(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Average along the last axis from begin to end, which may lie between samples."""
+    """Return the means along the last axis from begin to end, which may lie between samples."""
     sums = np.cumsum(np.pad(values, ((0, 0), (1, 1))), axis=1)
 
     def up_to(place: np.ndarray) -> np.ndarray:
@@ -102,7 +103,7 @@ def _means(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray
 def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
     """Find the songs that are the same recording, or contain it.
 
-    Nothing is compared with everything: time and memory grow with the number of words.
+    Songs are not compared pairwise: time and memory grow with the number of words.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, .
     Returns
     -------
     groups : list of tuple of str
-        The songs of each recording that is there more than once, sorted; the same for any order of the mapping.
+        The songs of each recording that occurs more than once, sorted; independent of the mapping's order.
     """
     songs = sorted(fingerprints)
     words = [np.trim_zeros(fingerprints[song]) for song in songs]
@@ -134,10 +135,10 @@ def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, .
 
 
 def _candidates(words: list[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-    """Find songs that share landmarks, and by how many words the second one is late.
+    """Yield pairs of songs that share landmarks, and the delay of the second one in words.
 
-    A landmark is a pair of different words, some time apart. All of them are sorted, and each is compared with its
-    next neighbours only, so that what half of the library shares costs no more than anything else.
+    A landmark is a pair of different words a fixed distance apart. All landmarks are sorted, and each is compared only
+    with its next neighbours, so that a landmark shared by half of the library costs no more than any other.
     """
     starts = np.cumsum([0, *map(len, words)])
     landmarks = np.concatenate([np.zeros(0, np.uint64), *map(_landmarks, words, starts[:-1])])
@@ -159,7 +160,7 @@ def _candidates(words: list[np.ndarray]) -> Iterator[tuple[int, int, int]]:
 
 
 def _landmarks(words: np.ndarray, start: int) -> np.ndarray:
-    """Pack two words and the place of the first one into 64 bits."""
+    """Pack pairs of words, and the position of the first one, into 64 bits each."""
     first, second = words[:-_LANDMARK_STEP].astype(np.uint64), words[_LANDMARK_STEP:].astype(np.uint64)
     keys = (first << np.uint64(16)) | second
     drawn = (keys * np.uint64(2_654_435_761) >> np.uint64(20)) % np.uint64(_LANDMARK_SHARE) == 0
@@ -168,7 +169,7 @@ def _landmarks(words: np.ndarray, start: int) -> np.ndarray:
 
 
 def _is_copy(one: np.ndarray, other: np.ndarray, late: int) -> bool:
-    """Compare the time in which both sound."""
+    """Return whether two songs are the same recording, over the time in which both sound."""
     shorter = min(np.count_nonzero(one), np.count_nonzero(other))
     one, other = one[max(0, -late) :], other[max(0, late) :]
     common = min(len(one), len(other))
@@ -185,7 +186,7 @@ def _is_copy(one: np.ndarray, other: np.ndarray, late: int) -> bool:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Count the bits that differ: 0 if none do, 1 if as many as by chance."""
+    """Return the share of differing bits: 0 if none differ, 1 if as many as by chance."""
     words = np.stack([one, other, one ^ other])
     bits = np.unpackbits(words.view(np.uint8), axis=1).reshape(3, -1, _BITS)
     often, others_often, different = bits.mean(axis=1)

@@ -1,4 +1,4 @@
-"""List the files of a folder, of the folders below it and of linked folders."""
+"""List the audio files of a folder, its subfolders and linked folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ENDINGS = {
     "program or database": ".bat .db .dll .exe .js .lnk .py .sh .sqlite",
 }
 SIDECARS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
-"""Extension of other files that lie beside songs → their kind. Such a file is tried if its content is audio."""
+"""Extensions of other files found beside songs → kind of file. Such a file is tried if its content is audio."""
 
 _UNFINISHED = (
     *(
@@ -77,14 +77,8 @@ _PEEKED_BYTES = 512
 class Listing:
     """The files of a folder.
 
-    Parameters
-    ----------
-    files : tuple of Place
-        Files that may be songs, sorted.
-    left_out : mapping of Place to str
-        Files that are not songs, and folders that are not searched → their kind, see `left_out_kind`.
-    unlisted : tuple of OSError
-        Errors of the folders that cannot be listed; each names its folder.
+    `left_out` maps files that are not songs, and folders that are not searched, to their kind, see `left_out_kind`.
+    `unlisted` holds the errors of folders that cannot be listed; each error names its folder.
     """
 
     files: tuple[Place, ...]
@@ -93,18 +87,7 @@ class Listing:
 
 
 def walk(folder: Place) -> Listing:
-    """List a folder of any depth; links are followed, and no folder is listed twice.
-
-    Parameters
-    ----------
-    folder : Place
-        Where to begin.
-
-    Returns
-    -------
-    listing : Listing
-        Everything below it.
-    """
+    """List a folder of any depth; links are followed, and no folder is listed twice."""
     if isinstance(folder, Address):
         return _walk_bucket(folder)
     files: list[Place] = []
@@ -112,7 +95,7 @@ def walk(folder: Place) -> Listing:
     unlisted: list[OSError] = []
     waiting = [(folder, os.path.realpath(folder))]
     seen: set[str] = set()
-    while waiting:  # not os.walk, which calls itself for each level
+    while waiting:  # not os.walk, which recurses for each level
         place, real = waiting.pop()
         if real in seen:
             continue
@@ -138,22 +121,10 @@ def walk(folder: Place) -> Listing:
 
 
 def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
-    """Return the kind of a file or folder that is left out of the search for songs.
+    """Return the kind of a file or folder that is not searched for songs, such as `picture`; empty if it is searched.
 
-    A file with an extension of `SOUND` is always tried. The first bytes of other files are read: audio is tried
-    whatever its name, text and pictures are left out. In a bucket the name alone decides.
-
-    Parameters
-    ----------
-    path : Place
-        The file or folder.
-    is_folder : bool
-        Whether it is a folder.
-
-    Returns
-    -------
-    kind : str
-        In the singular, such as `picture`; empty if it is to be tried.
+    A file with an extension of `SOUND` is always tried. Of other files the first bytes are read: audio is tried
+    whatever its name, text and pictures are left out. In a bucket only the name is checked.
     """
     name = path.name.casefold()
     if name in _SYSTEM_FOLDERS or name.startswith(".trash"):
@@ -178,22 +149,9 @@ def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
 
 
 def left_out_line(kinds: Iterable[str]) -> str:
-    """Summarise how many files and folders are left out.
+    """Return a summary of the files and folders that are left out, by their kinds; empty if there are none.
 
-    Parameters
-    ----------
-    kinds : iterable of str
-        The kind of each, see `left_out_kind`.
-
-    Returns
-    -------
-    line : str
-        Empty if there are none.
-
-    Examples
-    --------
-    >>> left_out_line(["picture", "unfinished download", "picture", "system folder"])
-    '3 files and 1 folder left out: 2 pictures, 1 system folder, 1 unfinished download'
+    For example `3 files and 1 folder left out: 2 pictures, 1 system folder, 1 unfinished download`.
     """
     counts = collections.Counter(kinds)
     if not counts:
@@ -212,7 +170,7 @@ def _plural(kind: str, count: int) -> str:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # links that run in a circle
+    except OSError:  # a cycle of links
         return False
 
 

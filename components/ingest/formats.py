@@ -1,8 +1,8 @@
-"""Which form a library has, and how each of them is listed.
+"""Detect the layout of a library and list its songs.
 
-Left to itself, `read_library` takes a file for a list of songs, unless it is a table of MTG-Jamendo's; and a folder
-for the first of these that fits: audiofolder, if `metadata.csv` or `metadata.jsonl` lies in it or in one of its split
-folders; FMA, if its `tracks.csv` is there; MTG-Jamendo, if one of its tables is there; else a folder of genre folders.
+With layout `auto`, a file is read as a list of songs, unless it is a table of MTG-Jamendo. A folder has the first of
+these layouts that matches: audiofolder, if it or one of its split folders contains `metadata.csv` or `metadata.jsonl`;
+FMA, if it contains FMA's `tracks.csv`; MTG-Jamendo, if it contains one of its tables; else a folder of genre folders.
 """
 
 from __future__ import annotations
@@ -19,33 +19,18 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import one_spelling
 
 LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", "jamendo")
-"""The forms of a library that can be asked for."""
+"""The selectable layouts of a library."""
 
 _METADATA = (".csv", ".jsonl", ".parquet")
 
 
 def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
-    """List the songs of a library.
+    """List the songs of a folder or of a list of songs.
 
-    Parameters
-    ----------
-    source : Place
-        A folder, or a list of songs.
-    layout : str
-        One of `LAYOUTS`; `auto` looks at what is there.
-    genres : sequence of str
-        The run's genres. They choose among several genres that FMA or MTG-Jamendo give one track, and whatever
-        spelling of a genre the library has, the entry has theirs.
-
-    Returns
-    -------
-    songs : SongList
-        Whether their genres are the run's, and their files what they should be, is for others to say.
-
-    Raises
-    ------
-    ValueError
-        If the layout is unknown, the source is not there or of another form, or one of its lists does not make sense.
+    `layout` is one of `LAYOUTS`; `auto` detects it. `genres` are the run's genres: they select among several genres
+    that FMA or MTG-Jamendo assign to one track, and entries use their spelling whatever the library's. The entries'
+    genres and files are not checked. Raises ValueError if the layout is unknown, the source does not exist or has
+    another layout, or one of its lists is invalid.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"Expected a layout out of {', '.join(LAYOUTS)}. Received: {layout!r}")
@@ -64,19 +49,9 @@ def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()
 
 
 def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
-    """Spell each genre of a library in one way, see `genre_names.one_spelling`.
+    """Use one spelling for each genre of a library, see `genre_names.one_spelling`.
 
-    Parameters
-    ----------
-    songs : SongList
-        As the library spells it.
-    genres : sequence of str
-        The run's genres.
-
-    Returns
-    -------
-    songs : SongList
-        With a note for each genre that the library spells in several ways.
+    A note is added for each genre that the library spells in several ways.
     """
     spelling, merged = one_spelling((entry.genre for entry in songs.entries), genres)
     entries = [
@@ -87,18 +62,7 @@ def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
 
 
 def find_layout(source: Place) -> str:
-    """Tell the form of a library by looking at it.
-
-    Parameters
-    ----------
-    source : Place
-        A folder or a file.
-
-    Returns
-    -------
-    layout : str
-        One of `LAYOUTS`, but `auto`; see the top of this file.
-    """
+    """Detect the layout of a library: one of `LAYOUTS` except `auto`, by the rules in the module's docstring."""
     if source.is_dir() and _metadata_files(source):
         return "audiofolder"
     if source.is_dir() and fma_table(source):
@@ -109,24 +73,12 @@ def find_layout(source: Place) -> str:
 
 
 def read_audiofolder(folder: Place) -> SongList:
-    """List a folder in the form of Hugging Face's audiofolder, with metadata files.
+    """List a folder in the layout of Hugging Face's audiofolder, with metadata files.
 
-    Parameters
-    ----------
-    folder : Place
-        `metadata.csv` or `metadata.jsonl` lies in it or in its split folders, with `file_name` relative to where it
-        lies. Genres stand in its column `genre` or `label`; without one, the folder of a song is its genre.
-
-    Returns
-    -------
-    songs : SongList
-        What the metadata lists, in the order of its rows, then the files that it does not list, without a genre. The
-        name of a split folder counts for more than a column `split`.
-
-    Raises
-    ------
-    ValueError
-        If there is no metadata, or it does not make sense.
+    `metadata.csv` or `metadata.jsonl` lies in the folder or in its split folders, with a column `file_name` relative
+    to the metadata file. The genre is in its column `genre` or `label`; without either, a song's folder is its genre.
+    The entries are the rows of the metadata in order, then the files that it does not list, without a genre. The name
+    of a split folder overrides a column `split`. Raises ValueError if there is no metadata or it is invalid.
     """
     root = folder.absolute()
     files = _metadata_files(root)

@@ -1,4 +1,4 @@
-"""The sound of fragments whose records hold only their images: decoded once more from the songs' files."""
+"""Decode the sound of fragments again from the songs' files; records hold only the mel images."""
 
 from __future__ import annotations
 
@@ -14,26 +14,10 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec) -> np.ndarray:
-    """Decode fragments of songs.
+    """Decode fragments of songs to mono samples in [-1, 1], float32 [n, fragment_samples], in the order of `fragments`.
 
-    Parameters
-    ----------
-    manifest : str
-        A split's manifest, of `catalog.write_manifests`.
-    fragments : sequence of (str, int)
-        Song and number of the fragment in it, as in the records.
-    spec : MelSpec
-        Gives the rate and the fragments' length.
-
-    Returns
-    -------
-    waveforms : np.ndarray [shape=(n, fragment_samples), dtype=float32]
-        Mono samples in [-1, 1], in the order of `fragments`.
-
-    Raises
-    ------
-    AudioError
-        If a song cannot be read, or is no longer what was ingested.
+    `manifest` is a split's manifest of `library.write_manifests`; `fragments` holds song and fragment number as in the
+    records. Raises AudioError if a song cannot be read or has changed since ingest.
     """
     rows = table_rows(manifest)
     with WorkerPool() as pool:
@@ -42,7 +26,7 @@ def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec
 
 def _waveform(pool: WorkerPool, rows: list[dict[str, str]], song: str, number: int, spec: MelSpec) -> np.ndarray:
     parts = [row for row in rows if row["song"] == song and int(row["first"]) <= number]
-    row = max(parts, key=lambda row: int(row["first"]))  # the part that the fragment lies in
+    row = max(parts, key=lambda row: int(row["first"]))  # the part that contains the fragment
     part = AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
     for item in read_song(pool, part, spec, row["sha256"]):
         if isinstance(item, Fragment) and item.index == number - int(row["first"]):

@@ -1,8 +1,8 @@
-"""From a song to its 30-second fragments.
+"""Cut songs into consecutive fragments of 30 seconds.
 
-Fragments are consecutive and do not overlap. The tail that does not fill a fragment is left out, in training and in
-prediction alike. A song shorter than one fragment is padded with silence at its end and flagged; one shorter than
-`MIN_SONG_SECONDS` is refused. A fragment in which nothing is heard is flagged: it says nothing about a genre.
+Fragments do not overlap. The tail that does not fill a fragment is left out, in training and in prediction alike. A
+song shorter than one fragment is padded with silence at its end and flagged; one shorter than `MIN_SONG_SECONDS` is
+rejected. A silent fragment is flagged: it carries no information about the genre.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from tumbao.components.ingest.waveform import SILENCE_PEAK, AudioStream, silence
 from tumbao.schema.mel_spec import MelSpec
 
 MIN_SONG_SECONDS = 3.0
-"""A song shorter than this says too little about its genre and is refused, in seconds."""
+"""Minimum length of a song, in seconds: a shorter one carries too little information about its genre."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fragment:
-    """A piece of a song, as long as the model wants it.
+    """A piece of a song, of the length of the model's input.
 
     Parameters
     ----------
     index : int
-        Its number in the song or in the part that was asked for, from 0.
+        Number of the fragment in the song or in the part of it that is read, from 0.
     samples : np.ndarray [shape=(spec.fragment_samples,), dtype=float32]
         Mono samples in [-1, 1] at `spec.sample_rate_hz`.
     padded : bool
-        The song was shorter and silence was added at its end.
+        Whether the song was shorter and silence was added at its end.
     silent : bool
-        No sample is louder than `waveform.SILENCE_PEAK`.
+        Whether no sample is louder than `waveform.SILENCE_PEAK`.
     """
 
     index: int
@@ -46,16 +46,16 @@ class Fragment:
 
 @dataclasses.dataclass(frozen=True)
 class SongSummary:
-    """What is known of a song after its last fragment.
+    """The properties of a song that are known after its last fragment.
 
     Parameters
     ----------
     seconds : float
-        How much could be decoded, the tail included.
+        Length of the decoded sound, the tail included.
     header : Probe
-        What the file declares.
+        The properties that the file's header declares.
     truncated : bool
-        The file breaks off, see `waveform.AudioStream.truncated`.
+        Whether the file is cut off, see `waveform.AudioStream.truncated`.
     """
 
     seconds: float
@@ -64,17 +64,17 @@ class SongSummary:
 
 
 class Fragments:
-    """Goes over the fragments of a song, once.
+    """An iterable of a song's fragments, for a single pass.
 
     Parameters
     ----------
     items : iterable of Fragment and SongSummary
-        From `read`.
+        The items of `read`.
 
     Attributes
     ----------
     ending : SongSummary
-        There after the last fragment.
+        Set after the last fragment.
     """
 
     ending: SongSummary
@@ -83,13 +83,6 @@ class Fragments:
         self._items = items
 
     def __iter__(self) -> Iterator[Fragment]:
-        """Go over them.
-
-        Yields
-        ------
-        fragment : Fragment
-            The next.
-        """
         for item in self._items:
             if isinstance(item, SongSummary):
                 self.ending = item
@@ -100,30 +93,30 @@ class Fragments:
 def read(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
 ) -> Generator[Fragment | SongSummary, None, None]:
-    """Read a song fragment by fragment; memory is bounded however long it is.
+    """Read a song fragment by fragment; memory is bounded however long the song is.
 
-    A fragment that goes beyond full scale is scaled down, not clipped.
+    A fragment that exceeds full scale is scaled down, not clipped.
 
     Parameters
     ----------
     path : str or Path
         The file.
     spec : MelSpec
-        Gives the rate and the fragments' length.
+        Sampling rate and length of the fragments.
     start_seconds : float >= 0
         Where the song begins in the file.
     end_seconds : float or None
-        Where it ends; None means at the file's end.
+        Where the song ends; None means the file's end.
 
     Yields
     ------
     item : Fragment or SongSummary
-        At least one fragment that is not silent; the ending is the last item.
+        At least one fragment that is not silent, then the summary as the last item.
 
     Raises
     ------
     AudioError
-        If the file cannot be decoded, is silent or too short: then what was given before is void.
+        If the file cannot be decoded, is silent or too short: discard the fragments that were yielded before.
     """
     for item in read_with_signs(path, spec, start_seconds, end_seconds):
         if item is not None:
@@ -133,23 +126,25 @@ def read(
 def read_with_signs(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
 ) -> Generator[Fragment | SongSummary | None, None, None]:
-    """Read a song as `read` does; None is a sign of life while what lies before the song is decoded.
+    """Read a song as `read` does, and yield None from time to time while the sound before the song is decoded.
+
+    The None items keep the timeout of `worker_pool` from being reached.
 
     Parameters
     ----------
     path : str or Path
         The file.
     spec : MelSpec
-        Gives the rate and the fragments' length.
+        Sampling rate and length of the fragments.
     start_seconds : float >= 0
         Where the song begins in the file.
     end_seconds : float or None
-        Where it ends; None means at the file's end.
+        Where the song ends; None means the file's end.
 
     Yields
     ------
     item : Fragment or SongSummary or None
-        As of `read`.
+        The items of `read`, or None.
 
     Raises
     ------
@@ -181,21 +176,21 @@ def read_with_signs(
 
 
 def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
-    """Refuse a song that is shorter than `MIN_SONG_SECONDS`.
+    """Raise an error for a song that is shorter than `MIN_SONG_SECONDS`.
 
     Parameters
     ----------
     sound : AudioStream
-        Decoded to its end.
+        The song, decoded to its end.
     spec : MelSpec
-        Gives the rate.
+        Sampling rate of the song.
     path : str or Path
-        The file, for the error.
+        The file, for the error message.
 
     Raises
     ------
     AudioError
-        If it is too short, or breaks off too early.
+        If the song is too short, or the file is cut off too early.
     """
     sound.refuse_if_empty()
     seconds = sound.samples / spec.sample_rate_hz
@@ -210,19 +205,19 @@ def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
 
 
 def fragment_count(seconds: float, spec: MelSpec) -> int:
-    """Count the fragments that `read` makes of a song.
+    """Return the number of fragments that `read` yields for a song.
 
     Parameters
     ----------
     seconds : float >= 0
         Length of the song, in seconds.
     spec : MelSpec
-        Says how long a fragment is.
+        Sampling rate and length of the fragments.
 
     Returns
     -------
     int
-        Number of fragments; 0 where `read` refuses the song.
+        Number of fragments; 0 if the song is too short for `read`.
 
     Examples
     --------

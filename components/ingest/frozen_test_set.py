@@ -1,8 +1,8 @@
-"""Test songs that stay while a library grows, so that the models of all runs in a workspace are asked the same.
+"""Test songs that stay the same while a library grows, so that all models of a workspace are tested on the same songs.
 
-They are kept beside the manifests and found again by content, or by name where other tags changed the content. A genre
-that has none is given some, once: of the songs that no earlier run learned from, as far as the manifests tell, or of
-all where there are no such songs; these are marked.
+The table of test songs is kept beside the manifests. Its songs are found again by content, or by name where edited
+tags changed the content. Test songs are chosen once for each genre that has none: from the songs that no earlier run
+was trained on, according to the manifests, or from all songs if there are no such songs; these are marked.
 """
 
 from __future__ import annotations
@@ -22,27 +22,21 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
 KEPT_FILE = "fixed/test.csv"
-"""The table of test songs, beside the manifests: a manifest with the column `LEARNED`."""
+"""Path of the table of test songs, relative to the manifests: a manifest with the additional column `LEARNED`."""
 
 LEARNED = "learned"
-"""Column of that table: `yes` where earlier runs had learned from the song when it was chosen."""
+"""Column of that table: `yes` for songs that earlier runs had been trained on when they were chosen."""
 
 Content = tuple[str, str, str]
-"""What is heard, as a manifest tells it: the file's hash, begin and end."""
+"""Identifies a song's sound in a manifest: the file's hash, start and end."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FixedSplit:
-    """A split, and what is to be kept of it beside its test songs.
+    """A split with frozen test songs.
 
-    Parameters
-    ----------
-    assignment : Assignment
-        Split → song → indexes of its fragments.
-    learned : frozenset of str
-        Test songs that earlier runs had learned from when they were chosen.
-    gone : tuple of Row
-        Test songs that the library does not have, this time.
+    `assignment` maps split → song → indexes of its fragments. `learned` holds test songs that earlier runs had been
+    trained on when they were chosen, `gone` test songs that are currently missing from the library.
     """
 
     assignment: Assignment
@@ -51,31 +45,14 @@ class FixedSplit:
 
 
 def draw(songs: Songs, contents: Mapping[Content, str], catalogs: Place, seed: int) -> FixedSplit:
-    """Split by song, with the test songs that are kept.
+    """Split the songs, with the test songs that are kept; write nothing, see `keep`.
 
-    Parameters
-    ----------
-    songs : mapping of str to mapping of str to int
-        Genre → song → number of its fragments.
-    contents : mapping of Content to str
-        What is heard → its song; several for a song of several parts.
-    catalogs : Place
-        Where the manifests of all runs lie.
-    seed : int
-        Changes who goes where.
-
-    Returns
-    -------
-    split : FixedSplit
-        Nothing is written of it, see `keep`.
-
-    Raises
-    ------
-    ValueError
-        If a genre has too few songs, or its test songs are gone and earlier runs learned from all others.
+    `songs` maps genre → song → number of fragments, `contents` maps content → song (several for a song of several
+    parts). `catalogs` is the folder of all runs' manifests. Raises ValueError if a genre has too few songs, or if its
+    test songs are missing and earlier runs were trained on all others.
     """
     names = {song for counts in songs.values() for song in counts}
-    former = functools.cache(functools.partial(_learned, catalogs, contents))  # many tables: read only if it has to be
+    former = functools.cache(functools.partial(_learned, catalogs, contents))  # reads many tables: only if needed
     tests: dict[str, str] = {}
     gone: list[Row] = []
     for row in kept(catalogs):
@@ -103,33 +80,15 @@ def draw(songs: Songs, contents: Mapping[Content, str], catalogs: Place, seed: i
 
 
 def kept(catalogs: Place) -> list[Row]:
-    """Read which test songs are kept.
-
-    Parameters
-    ----------
-    catalogs : Place
-        Where the manifests of all runs lie; it need not exist.
-
-    Returns
-    -------
-    rows : list of Row
-        One for each song or part of one.
-    """
+    """Read the rows of the kept test songs, one for each song or part of a song; none if the folder does not exist."""
     file = catalogs / KEPT_FILE
     return table_rows(str(file)) if file.exists() else []
 
 
 def keep(split: FixedSplit, manifest: str, catalogs: Place) -> None:
-    """Keep the test songs of a split, and those that are gone, for later splits.
+    """Save the test songs of a split, and the missing ones, for later splits.
 
-    Parameters
-    ----------
-    split : FixedSplit
-        As drawn.
-    manifest : str
-        The manifest of its test songs.
-    catalogs : Place
-        Where the manifests of all runs lie.
+    `manifest` is the test split's manifest, `catalogs` the folder of all runs' manifests.
     """
     now = [{**row, LEARNED: "yes" if row["song"] in split.learned else ""} for row in read_csv(manifest)]
     before = kept(catalogs)
@@ -143,18 +102,7 @@ def keep(split: FixedSplit, manifest: str, catalogs: Place) -> None:
 
 
 def newly_chosen(before: Sequence[Row], now: Sequence[Row]) -> str:
-    """Say which test songs were chosen between two looks at what is kept.
-
-    Parameters
-    ----------
-    before, now : sequence of Row
-        See `kept`.
-
-    Returns
-    -------
-    sentence : str
-        How many of each genre, and how many of them earlier runs learned from; empty where none were chosen.
-    """
+    """Return a sentence that counts the test songs chosen between two states of `kept`; empty if there are none."""
     names, contents = {row["song"] for row in before}, {_content(row) for row in before}
     new = {row["song"]: row for row in now if row["song"] not in names and _content(row) not in contents}
     if not new:
@@ -172,7 +120,7 @@ def _content(row: Row) -> Content:
 
 
 def _learned(catalogs: Place, contents: Mapping[Content, str]) -> tuple[set[str], set[str]]:
-    """Tell which songs earlier runs were given for training or validation: by content, and by name."""
+    """Return the songs in earlier runs' training and validation manifests, found by content and by name."""
     names: set[str] = set()
     songs: set[str] = set()
     for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""Records that were written as JSON, by this version, an earlier or a later one, and perhaps only in part."""
+"""Read records that this version, an earlier or a later one wrote as JSON, perhaps incompletely."""
 
 from __future__ import annotations
 
@@ -10,24 +10,10 @@ T = TypeVar("T")
 
 
 def read_record(kind: type[T], text: str | bytes) -> T:
-    """Read a flat dataclass.
+    """Read a flat dataclass of plain types from the JSON of `dataclasses.asdict`.
 
-    Parameters
-    ----------
-    kind : type
-        The dataclass. Its fields are of plain types.
-    text : str or bytes
-        What `json.dumps` made of `dataclasses.asdict`, in UTF-8.
-
-    Returns
-    -------
-    record : object
-        Of that kind. Fields that it does not have are passed over, as a later version may have written them.
-
-    Raises
-    ------
-    ValueError
-        If it is no such record: cut off, or with values of other types.
+    Unknown fields are ignored, as a later version may have written them. Raises ValueError if the text is cut off or
+    has values of other types.
     """
     types: dict[str, Any] = typing.get_type_hints(kind)
     try:

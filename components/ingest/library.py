@@ -1,8 +1,8 @@
-"""What songs there are: a library, in whatever layout, becomes one manifest per split.
+"""Scan a library of any layout, split its songs and write one manifest per split.
 
-The manifests name every song with the hash of its content, so they say all that ingest depends on. They lie in a folder
-named after their own digest: another song, another genre, another byte in a file, another split is another folder,
-which is how TFX (whose own fingerprint is file count, bytes and seconds) notices the change.
+The manifests name every song with the SHA-256 of its content, and their folder is named after their own digest. Any
+change of a song, a genre or a split thus leads to another folder, and TFX, whose own fingerprint is the number of
+files, their bytes and times, notices it.
 """
 
 from __future__ import annotations
@@ -38,42 +38,21 @@ from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
 
 MAX_FAILED_SHARE, MIN_FAILED = 0.05, 3
-"""A run fails if a larger share of the songs, and at least so many, cannot be read for a reason that is not theirs."""
+"""A run fails if at least `MIN_FAILED` songs, and more than this share, cannot be read for an infrastructure reason."""
 
 _INFRASTRUCTURE = {reason.value for reason in INFRASTRUCTURE_REASONS}
-_NAMED = 20  # songs in an error's message
+_NAMED = 20  # songs listed in an error message
 
 
 @dataclasses.dataclass(frozen=True)
 class Song:
     """One song of the library, or one part of a song.
 
-    Parameters
-    ----------
-    entry : int
-        Its place in the library's list, from 0: what every file is accounted for by.
-    song : str
-        Its identifier, the unit of split, see `listing.Entry`.
-    path : str
-        Where the file lies.
-    genre : str
-        One of the run's genres.
-    artist : str
-        As the library or else the file's tags spell it; may be empty.
-    split : str
-        The library's own split; may be empty.
-    sha256 : str
-        Hash of the file's bytes, hexadecimal.
-    start_seconds : float
-        Where it begins in the file.
-    end_seconds : float or None
-        Where it ends in the file; None means at the file's end.
-    seconds : float
-        Its length as the file's header declares it; decoded where the header does not tell or tells too little.
-    subgenre : str
-        As the library spells it; may be empty.
-    licence : str
-        As the library's list writes it, in a column `licence` or `license`; may be empty.
+    `entry`, the index in the library's list from 0, identifies the file in all reports. `genre` is one of the run's
+    genres. `artist` comes from the library, otherwise from the file's tags. `sha256` is hexadecimal. `seconds` is the
+    length that the file's header declares, or the decoded length if the header declares none or too little. `licence`
+    comes from a column `licence`, `license` or `licencia`. Unknown strings are empty; `end_seconds` is None for the end
+    of the file.
     """
 
     entry: int
@@ -91,7 +70,7 @@ class Song:
 
     @property
     def part(self) -> AudioSegment:
-        """What of the file it is."""
+        """The part of the file that the song consists of."""
         return AudioSegment(self.path, self.start_seconds, self.end_seconds)
 
 
@@ -99,20 +78,8 @@ class Song:
 class Rejected:
     """One file that is not used, and why.
 
-    Parameters
-    ----------
-    song : str
-        Its identifier, see `listing.Entry`.
-    path : str
-        Where the file lies.
-    reason : str
-        One of `audio_error.Reason`.
-    detail : str
-        A sentence for the person who looks after the library.
-    entry : int
-        Its place in the library's list, from 0.
-    duplicate_of : str
-        Identifier of the song that is kept in place of this one; empty if the reason is another.
+    `reason` is one of `audio_error.Reason`; `entry` is the index in the library's list, from 0. `duplicate_of` is the
+    identifier of the song that is kept instead; it is empty for any other reason.
     """
 
     song: str
@@ -125,22 +92,10 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True)
 class Catalog:
-    """A library, looked through.
+    """The result of scanning a library; songs and rejected files are sorted by identifier.
 
-    Parameters
-    ----------
-    name : str
-        Name of the library's folder.
-    synthetic : bool
-        Whether the library says that its songs are composed, not recorded.
-    songs : tuple of Song
-        Usable as far as their headers tell, sorted by identifier.
-    rejected : tuple of Rejected
-        All other files, sorted likewise.
-    folded : tuple of Folded
-        Sub-genres whose songs count for their genre, where sub-genres were asked for.
-    notes : tuple of str
-        See `listing.SongList`.
+    `name` is the name of the library's folder. `synthetic` is True if the library declares that its songs are composed,
+    not recorded. `folded` lists the sub-genres whose songs count for their genre.
     """
 
     name: str
@@ -165,34 +120,11 @@ def scan(
     memory: ScanCache | None = None,
     growing: Collection[str] = (),
 ) -> Catalog:
-    """Look through a library: hash each file and read its header.
+    """Hash each file of a library and read its header.
 
-    Parameters
-    ----------
-    library : Place
-        A folder or a list of songs, see `layouts.read_library`.
-    genres : sequence of str
-        The run's genres. Other songs are rejected as of unknown genre.
-    spec : MelSpec
-        Says how long a fragment is.
-    layout : str
-        The library's form, one of `layouts.LAYOUTS`.
-    workers : int
-        How many files are read at the same time.
-    memory : ScanCache, optional
-        Knows the files that have not changed since the last look.
-    growing : collection of str
-        Paths of files that are still being written: they are rejected unread.
-
-    Returns
-    -------
-    catalog : Catalog
-        Every file that is not left out (see `folders.left_out_kind`) stands in `songs` or in `rejected`.
-
-    Raises
-    ------
-    ValueError
-        If the library is not there, makes no sense, or has no usable song of a genre.
+    Songs of genres other than `genres`, and files in `growing` (paths that are still being written), are rejected.
+    Every file that is not left out (see `folders.left_out_kind`) is in the catalog's `songs` or `rejected`. Raises an
+    error if the library does not exist, is invalid or has no usable song of a genre.
     """
     listed = read_library(library.absolute(), layout, genres)
     catalog = look_through(library, listed, genres, spec, workers, memory, growing)
@@ -201,24 +133,7 @@ def scan(
 
 
 def require_usable(catalog: Catalog, genres: Sequence[str], library: Place) -> None:
-    """Refuse a library that could not be read, or that has no usable song of a genre.
-
-    Parameters
-    ----------
-    catalog : Catalog
-        What was found.
-    genres : sequence of str
-        The run's genres.
-    library : Place
-        The folder or the list of songs, for the message.
-
-    Raises
-    ------
-    LibraryUnavailableError
-        See `require_few_failures`.
-    UserError
-        See `require_genres`.
-    """
+    """Raise an error if many files could not be read, or if a genre has no usable song."""
     require_few_failures(catalog.found, catalog.rejected)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
@@ -233,34 +148,10 @@ def look_through(
     memory: ScanCache | None = None,
     growing: Collection[str] = (),
 ) -> Catalog:
-    """Hash each file that a library lists and read its header, whether or not every genre has a song.
+    """Hash each file that a library lists and read its header; a genre may have no song.
 
-    Parameters
-    ----------
-    library : Place
-        The folder or the list of songs.
-    listed : SongList
-        What it lists, see `layouts.read_library`.
-    genres : sequence of str
-        Songs of other genres are rejected.
-    spec : MelSpec
-        Says how long a fragment is.
-    workers : int
-        How many files are read at the same time.
-    memory : ScanCache, optional
-        Knows the files that have not changed since the last look.
-    growing : collection of str
-        Paths of files that are still being written: they are rejected unread.
-
-    Returns
-    -------
-    catalog : Catalog
-        Every entry stands in `songs` or in `rejected`.
-
-    Raises
-    ------
-    LibraryUnavailableError
-        If the library is no longer there at the end, such as on a disk that was taken away.
+    `workers` is the number of files that are read at the same time. Raises `LibraryUnavailableError` if the library no
+    longer exists at the end, for example on a disk that was removed.
     """
     library = library.absolute()
     root = library if library.is_dir() else library.parent
@@ -279,23 +170,7 @@ def look_through(
 
 
 def is_synthetic(library: Place) -> bool:
-    """Tell whether a library declares itself composed.
-
-    Parameters
-    ----------
-    library : Place
-        The library's folder.
-
-    Returns
-    -------
-    synthetic : bool
-        The value of `synthetic` in its `LIBRARY_FILE`, False where there is none.
-
-    Raises
-    ------
-    ValueError
-        If the file is there and cannot be read.
-    """
+    """Return the value of `synthetic` in the library's `LIBRARY_FILE`; False if there is no such file."""
     file = library / LIBRARY_FILE
     if not file.exists():
         return False
@@ -308,24 +183,7 @@ def is_synthetic(library: Place) -> bool:
 def require_genres(
     per_genre: collections.Counter[str], genres: Sequence[str], rejected: Iterable[Rejected], place: str
 ) -> None:
-    """Refuse to go on when a genre has no usable song.
-
-    Parameters
-    ----------
-    per_genre : collections.Counter
-        Usable songs of each genre.
-    genres : sequence of str
-        The run's genres.
-    rejected : iterable of Rejected
-        Named in the message.
-    place : str
-        Where songs are missing, for the message.
-
-    Raises
-    ------
-    ValueError
-        Names the genres and what was rejected.
-    """
+    """Raise an error if a genre has no usable song; `place` is part of the message."""
     missing = [genre for genre in genres if not per_genre[genre]]
     if not missing:
         return
@@ -337,24 +195,13 @@ def require_genres(
 
 
 class LibraryUnavailableError(UnavailableError):
-    """The library, or many of its songs, cannot be read for a reason that is not the songs' own."""
+    """The library, or many of its songs, cannot be read because of the machine or the storage."""
 
 
 def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
-    """Refuse to go on when many songs were rejected for a reason that may not be theirs.
+    """Raise an error if many of the `found` songs were rejected for an infrastructure reason.
 
-    Parameters
-    ----------
-    found : int
-        Songs of the library.
-    rejected : iterable of Rejected
-        Those of them that are not used.
-
-    Raises
-    ------
-    LibraryUnavailableError
-        If more than `MAX_FAILED_SHARE` of the songs, and at least `MIN_FAILED`, were rejected for one of
-        `audio_error.INFRASTRUCTURE_REASONS`.
+    The limits are `MAX_FAILED_SHARE` and `MIN_FAILED`, the reasons `audio_error.INFRASTRUCTURE_REASONS`.
     """
     failed = [item for item in rejected if item.reason in _INFRASTRUCTURE]
     if len(failed) < MIN_FAILED or len(failed) <= MAX_FAILED_SHARE * found:
@@ -424,7 +271,7 @@ def _licence(entry: Entry) -> str:
 
 
 def _in_utf8(name: str) -> str:
-    """Write out the bytes of a file's name that are no UTF-8, so that manifests can hold it."""
+    """Escape the bytes of a file name that are not UTF-8, so that it can be written to a manifest."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -447,7 +294,7 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
 
 
 FIXED = "fixed"
-"""The split method that keeps the test songs of the first split drawn so, see `fixed_tests`."""
+"""The split method that keeps the test songs of the first split, see `frozen_test_set`."""
 
 MANIFEST_COLUMNS = (
     "entry",
@@ -483,33 +330,12 @@ def write_manifests(
 ) -> Folder:
     """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
 
-    Parameters
-    ----------
-    catalog : Catalog
-        The library.
-    folder : Place
-        Where the manifests' folder is made.
-    genres : sequence of str
-        The run's genres, in the order of the labels.
-    protocol : str
-        How to split, see `splits.PROTOCOLS`.
-    seed : int
-        Changes who goes where.
-    spec : MelSpec
-        Gives the fragments' length.
-    method : str
-        One of `splits.METHODS`, `GIVEN` for the library's own splits, whatever the protocol, or `FIXED`: stratified
-        when it is drawn first; from then on songs that come are for train and val, but for genres without test songs.
+    `protocol` is one of `splits.PROTOCOLS`. `method` is one of `splits.METHODS`, `GIVEN` (the library's own splits,
+    whatever the protocol) or `FIXED`: the first split is stratified and its test songs are kept; later songs go to
+    train and val, except for genres without test songs.
 
-    Returns
-    -------
-    manifests : Place
-        ``folder/<digest>``; an equal catalog gives the same folder, untouched.
-
-    Raises
-    ------
-    ValueError
-        If a genre has too few songs, or a fixed split is not by song or has lost its test songs.
+    Returns ``folder/<digest>``; an equal catalog returns the same folder, unchanged. Raises an error if a genre has too
+    few songs, or if a fixed split is not by song or has lost its test songs.
     """
     if method == FIXED and protocol != "song":
         raise ValueError(f"Expected to split by song where the test songs are fixed. Received: protocol={protocol!r}")
@@ -553,11 +379,11 @@ def write_manifests(
     write_whole_folder(target, texts)
     if method == FIXED:
         frozen_test_set.keep(fixed, texts["test.csv"], folder)
-    return target  # type: ignore[return-value] # what is below a path is a path, below an address an address
+    return target  # type: ignore[return-value] # `/` keeps the type of its left operand
 
 
 def _content(song: Song) -> frozen_test_set.Content:
-    """Tell what is heard, as a manifest tells it: the file's hash, begin and end."""
+    """Return hash, start and end of the audio, formatted as in a manifest."""
     return song.sha256, str(song.start_seconds), "" if song.end_seconds is None else str(song.end_seconds)
 
 

@@ -1,4 +1,4 @@
-"""What a library says of its songs, before any is opened; and the plainest library, a folder of genre folders."""
+"""The songs that a library lists, before any file is opened; and the simplest layout, a folder of genre folders."""
 
 from __future__ import annotations
 
@@ -19,42 +19,21 @@ SPLIT_NAMES: dict[str, str] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""What people call a split → its name in `record.SPLITS`."""
+"""Common names of a split → its name in `record.SPLITS`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One song, or a part of one, as the library lists it.
+    """One song, or a part of one, as the library lists it; unknown strings are empty.
 
-    Parameters
-    ----------
-    path : str
-        Where the file should lie: absolute, or an address, see `places.SCHEMES`.
-    song : str
-        Its identifier, the unit of split: the path below the library with forward slashes, unless the library gives
-        another. Entries of one song are parts of it.
-    genre : str
-        As the library spells it; empty where it names none.
-    artist : str
-        As the library spells it; empty where it names none.
-    album : str
-        Likewise.
-    split : str
-        `train`, `val` or `test`; empty where the library has no splits.
-    start_seconds : float >= 0 or None
-        Where the part begins in the file; None means at its beginning.
-    end_seconds : float > 0 or None
-        Where it ends; None means at the file's end.
-    extras : dict of str to str
-        What else the library says, by the names of its columns.
-    relative : bool
-        The path is written in a list, relative to it: it has to stay in the library, see `is_outside`.
-    fault : str
-        Why there is nothing to open (a folder that cannot be listed, a row that cannot be used); else empty.
-    fault_reason : Reason
-        The kind of the fault.
-    subgenre : str
-        As the library spells it; empty where it names none. Only asked for by `subgenres.scan_leaves`.
+    `path` is absolute, or an address (see `paths.SCHEMES`). `song` is the identifier, the unit of split: the path below
+    the library with forward slashes, unless the library defines another; entries of one song are parts of it. A start
+    of None means the beginning of the file, an end of None its end. `extras` are the other columns of the library's
+    table.
+
+    `relative` marks a path that is written relative to a list: it has to stay in the library, see `is_outside`. `fault`
+    says why there is nothing to open (a folder that cannot be listed, an invalid row). `subgenre` is used by
+    `subgenres.scan_leaves` only.
     """
 
     path: str
@@ -76,12 +55,8 @@ class Entry:
 class SongList:
     """The songs that a library lists.
 
-    Parameters
-    ----------
-    entries : list of Entry
-        Every song, and every fault.
-    notes : tuple of str
-        Messages about the library, such as how many files are left out.
+    `entries` contain every song and every fault; `notes` are messages about the library, such as the number of files
+    that are left out.
     """
 
     entries: list[Entry]
@@ -89,41 +64,15 @@ class SongList:
 
 
 def split_name(text: str) -> str:
-    """Translate what people call a split.
-
-    Parameters
-    ----------
-    text : str
-        Such as `Validation`.
-
-    Returns
-    -------
-    split : str
-        Its name in `record.SPLITS`, empty if it is no split's.
-
-    Examples
-    --------
-    >>> [split_name(text) for text in ("Validation", "dev", "salsa")]
-    ['val', 'val', '']
-    """
+    """Return the name of a split in `record.SPLITS` (`Validation` → `val`); empty if the text is not a split."""
     return SPLIT_NAMES.get(text.strip().lower(), "")
 
 
 def is_outside(entry: Entry, root: Place) -> bool:
-    """Tell whether a relative path leads out of the library, through `..` or through a link.
+    """Tell whether a relative path leads out of the library, through `..` or a link; such a file must not be opened.
 
-    Parameters
-    ----------
-    entry : Entry
-        What an absolute path or an address names was meant by who wrote it, and is never outside. Nor is a file that
-        was found by looking through the folder: its links were laid by the owner of the library.
-    root : Place
-        The library's folder.
-
-    Returns
-    -------
-    outside : bool
-        True if the file must not be opened.
+    An absolute path or an address in a list is intended by its author, and never outside. Neither is a file that was
+    found by scanning the folder: its links were created by the owner of the library.
     """
     if not entry.relative:
         return False
@@ -134,17 +83,9 @@ def is_outside(entry: Entry, root: Place) -> bool:
 
 
 def one_path(path: str) -> str:
-    """Return one path of a file for all ways to name it: relative, absolute or through a linked folder.
+    """Return the same absolute path for all ways to name a file: relative, absolute or through a linked folder.
 
-    Parameters
-    ----------
-    path : str
-        As in `Entry`.
-
-    Returns
-    -------
-    path : str
-        Absolute; a file that is itself a link keeps its own.
+    A file that is itself a link keeps its own path.
     """
     if is_remote(path):
         return path
@@ -153,20 +94,7 @@ def one_path(path: str) -> str:
 
 
 def identifier(path: str, root: Place) -> str:
-    """Name a song by its path.
-
-    Parameters
-    ----------
-    path : str
-        As in `Entry`.
-    root : Place
-        The library's folder.
-
-    Returns
-    -------
-    song : str
-        The path below the library, or the whole path where it lies elsewhere.
-    """
+    """Return a song's path below the library, or its whole path if it lies elsewhere."""
     if is_remote(path):
         return path.removeprefix(f"{root}/")
     plain = Path(os.path.normpath(path))
@@ -180,23 +108,10 @@ def identifier(path: str, root: Place) -> str:
 
 
 def invalid_row(file: Place, line: int, fault: str, name: str = "") -> Entry:
-    """Make an entry of a row that cannot be used.
+    """Return an entry with a fault for a row that cannot be used.
 
-    Parameters
-    ----------
-    file : Place
-        The list or table.
-    line : int
-        Where the row begins, from 1.
-    fault : str
-        What is wrong with it.
-    name : str
-        The file's path below the library, if it is not the file's own name.
-
-    Returns
-    -------
-    entry : Entry
-        With the fault.
+    `line` is the line in which the row begins, from 1; `name` is the list's path below the library if it differs from
+    the file name.
     """
     return Entry(
         path=f"{file}, line {line}",
@@ -210,20 +125,8 @@ def invalid_row(file: Place, line: int, fault: str, name: str = "") -> Entry:
 def read_folder(folder: Place) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
-    Parameters
-    ----------
-    folder : Place
-        What is no song by its name is left out, see `folders.left_out_kind`.
-
-    Returns
-    -------
-    songs : SongList
-        Every other file, sorted by path, then the folders that could not be listed, as faults.
-
-    Raises
-    ------
-    ValueError
-        If it is no folder.
+    Files are sorted by path and followed by faults for the folders that could not be listed. Files that are not songs
+    by their name are left out, see `folders.left_out_kind`.
     """
     root = folder.absolute()
     if not root.is_dir():

@@ -1,8 +1,8 @@
-"""The front-end: one fragment of sound becomes one mel image. It exists once.
+"""The front-end: one fragment of a waveform becomes one mel image.
 
-Ingest runs it, the waveform signature traces it and the TFLite front-end carries it. Everything is TensorFlow
-operations that TFLite has built in. An image depends on its own fragment only: the reference level is the fragment's
-own maximum.
+This is its only implementation: ingest runs it, the waveform signature traces it and the TFLite front-end contains it.
+All operations are TensorFlow operations that are built into TFLite. An image depends only on its own fragment: the
+reference level is the fragment's own maximum.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _POWER_FLOOR = 1e-10
 
 @functools.lru_cache(maxsize=4)
 def palette(spec: MelSpec) -> np.ndarray:
-    """Colours of the mel image, from the floor to the fragment's maximum.
+    """Return the colours of the mel image, from the floor to the fragment's maximum.
 
     Parameters
     ----------
@@ -38,30 +38,30 @@ def palette(spec: MelSpec) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _constants(spec: MelSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Give the window, the filterbank and the matrices of the resize, all float32; None where nothing is resized."""
+    """Return window, filterbank and the matrices of the resize, float32; None where nothing is resized."""
     phase = 2 * np.pi * np.arange(spec.window_samples) / spec.window_samples
     window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)  # periodic Hann
     return window, mel_filterbank(spec), *resize_matrices(spec)
 
 
 def resize_matrices(spec: MelSpec) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Give the matrices that make an image of the mel spectrogram: rows @ decibels @ columns.
+    """Return the matrices that resize a mel spectrogram to an image: rows @ decibels @ columns.
 
     Parameters
     ----------
     spec : MelSpec
-        Gives the sizes.
+        The front-end's parameters.
 
     Returns
     -------
     rows : np.ndarray [shape=(image_height, mel_bands), dtype=float32] or None
-        From low bands first to low bands at the bottom; None where there is a row for each band, which are then only
-        put upside down.
+        Also flips the bands: low bands come first in the spectrogram and last in the image. None if the image has one
+        row per band; the bands are then only flipped.
     columns : np.ndarray [shape=(frames, image_width), dtype=float32] or None
-        None where there is a column for each frame.
+        None if the image has one column per frame.
     """
-    # An antialiased linear resize is linear in each direction: resizing the identity gives its matrix.
-    # tf.image.resize itself becomes ScaleAndTranslate, which TFLite cannot convert; two products can be.
+    # An antialiased linear resize is linear in each direction: resizing the identity returns its matrix.
+    # TFLite cannot convert tf.image.resize itself, which becomes ScaleAndTranslate, but it converts two products.
     rows = _resize_matrix(spec.mel_bands, spec.image_height)
     columns = _resize_matrix(spec.frames, spec.image_width)
     upright = None if rows is None else np.ascontiguousarray(rows[::-1])  # low frequencies at the bottom
@@ -77,13 +77,13 @@ def mel_filterbank(spec: MelSpec) -> np.ndarray:
     Parameters
     ----------
     spec : MelSpec
-        Gives bands, range, rate and window.
+        The front-end's parameters.
 
     Returns
     -------
     filterbank : np.ndarray [shape=(window_samples // 2 + 1, mel_bands), dtype=float32]
-        Weight of each frequency of the spectrum in each band. The same as ``librosa.filters.mel(...).T``, which would
-        bring a compiler and 60 MB into every worker.
+        Weight of each frequency of the spectrum in each band. Equal to ``librosa.filters.mel(...).T``; librosa would
+        add a compiler and 60 MB to every worker.
     """
     edges_mel = np.linspace(_to_mel(spec.mel_min_hz), _to_mel(spec.mel_max_hz), spec.mel_bands + 2)
     linear, steps = edges_mel / 15 * 1_000, np.maximum(edges_mel - 15, 0)
@@ -108,7 +108,7 @@ def _resize_matrix(size_in: int, size_out: int) -> np.ndarray | None:
 
 
 def mel_decibels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
-    """Measure the mel spectrogram in dB under each fragment's own maximum.
+    """Compute the mel spectrogram in dB relative to each fragment's own maximum.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def mel_decibels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
 
     Notes
     -----
-    Agrees with ``librosa.power_to_db(librosa.feature.melspectrogram(...), ref=np.max, top_db=80)``, but for silence,
-    which librosa puts at 0 dB.
+    Agrees with ``librosa.power_to_db(librosa.feature.melspectrogram(...), ref=np.max, top_db=80)``, except for silence,
+    for which librosa returns 0 dB.
     """
     window, filterbank, _, _ = _constants(spec)
     half = spec.window_samples // 2
@@ -142,7 +142,7 @@ def mel_decibels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
 
 
 def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
-    """Draw fragments as indexes into the palette.
+    """Compute the mel images of fragments as indexes into the palette.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
     image = tf.transpose(mel_decibels(fragments, spec), [0, 2, 1])
     # tensordot keeps the constant on one side of a plain product: [n, bands, frames] -> [n, bands, width]
     image = image if columns is None else tf.tensordot(image, columns, 1)
-    # low frequencies at the bottom, where the matrix puts them too
+    # low frequencies at the bottom; the matrix flips the bands, too
     image = image[:, ::-1] if rows is None else tf.transpose(tf.tensordot(image, rows.T, [[1], [0]]), [0, 2, 1])
     levels = tf.round((image + spec.dynamic_range_db) * (255.0 / spec.dynamic_range_db))
     return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.int32)
@@ -168,7 +168,7 @@ def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
 
 @functools.lru_cache(maxsize=2)
 def traced_levels(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
-    """Trace the front-end, for one fragment after the other.
+    """Trace the front-end for single fragments.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def traced_levels(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
     Returns
     -------
     levels : callable
-        Samples of one fragment [fragment_samples] → what `mel_levels` gives for it.
+        Samples of one fragment [fragment_samples] → its levels, see `mel_levels`.
     """
     signature = [tf.TensorSpec([1, spec.fragment_samples], tf.float32)]
     traced = tf.function(lambda fragments: mel_levels(fragments, spec), input_signature=signature)
@@ -186,7 +186,7 @@ def traced_levels(spec: MelSpec) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def mel_image(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
-    """Draw fragments as colour images: what the records hold and the network sees.
+    """Compute the mel images of fragments in colour, the input of the model.
 
     Parameters
     ----------

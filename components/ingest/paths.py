@@ -1,7 +1,7 @@
-"""Where things lie: a path of this machine, or an address in a bucket, which is used like one.
+"""Paths of the local file system and addresses of objects in buckets, with one interface.
 
-Buckets are read through TensorFlow's file systems. `pathlib` would make gs:/ of gs://: what a person names goes through
-`place` first.
+Buckets are read through TensorFlow's file systems. `pathlib` would turn gs:// into gs:/, so text from a user is
+converted with `place` first.
 """
 
 from __future__ import annotations
@@ -18,40 +18,16 @@ from typing import Any, NamedTuple
 from tumbao.schema.errors import UserError
 
 SCHEMES = ("gs://", "ram://")
-"""How an address begins: a bucket's, or that of TensorFlow's file system in memory, which tests use."""
+"""Prefixes of an address: Google Cloud Storage, and TensorFlow's in-memory file system, which tests use."""
 
 
 def is_remote(path: str) -> bool:
-    """Tell an address from a path.
-
-    Parameters
-    ----------
-    path : str
-        As a person or a list of songs gives it.
-
-    Returns
-    -------
-    remote : bool
-        True if it begins with one of `SCHEMES`.
-
-    Examples
-    --------
-    >>> [is_remote(path) for path in ("gs://music/a.mp3", "music/a.mp3", "gs:/a.mp3")]
-    [True, False, False]
-    """
+    """Tell whether a text is an address (begins with one of `SCHEMES`), not a path."""
     return path.startswith(SCHEMES)
 
 
 class Status(NamedTuple):
-    """What is known of a file in a bucket, named as in `os.stat_result`.
-
-    Parameters
-    ----------
-    st_size : int
-        Its bytes.
-    st_mtime_ns : int
-        When it was written, in nanoseconds since 1970.
-    """
+    """Size and modification time of a file in a bucket, named as in `os.stat_result`."""
 
     st_size: int
     st_mtime_ns: int
@@ -59,66 +35,55 @@ class Status(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Address:
-    """A file or a folder in a bucket, with as much of `pathlib.Path` as is needed; what cannot be done is an OSError.
+    """A file or a folder in a bucket, with the part of the interface of `pathlib.Path` that is needed.
 
-    Parameters
-    ----------
-    text : str
-        Begins with one of `SCHEMES` and does not end with a slash.
+    `text` begins with one of `SCHEMES` and does not end with a slash. Operations that fail raise OSError.
     """
 
     text: str
 
     def __str__(self) -> str:
-        """Give the address as it is written."""
         return self.text
 
     def __truediv__(self, name: str) -> Address:
-        """Name something below it."""
         return Address(f"{self.text}/{name}")
 
     @property
     def name(self) -> str:
-        """What follows the last slash."""
+        """The part after the last slash."""
         return self.text.rpartition("/")[2]
 
     @property
     def stem(self) -> str:
-        """The name without its ending."""
+        """The name without its suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
-        """The name's ending, with its point."""
+        """The suffix of the name, with its point."""
         return PurePosixPath(self.name).suffix
 
     @property
     def parent(self) -> Address:
-        """The folder that it lies in; a bucket's is itself."""
+        """The folder of the address; the parent of a bucket is the bucket itself."""
         above = self.text.rpartition("/")[0]
         return self if above.endswith("/") else Address(above)
 
     def absolute(self) -> Address:
-        """Give itself: addresses are whole."""
+        """Return the address itself: addresses are absolute."""
         return self
 
     def with_name(self, name: str) -> Address:
-        """Name something beside it.
-
-        Parameters
-        ----------
-        name : str
-            The last part of the new address.
-        """
+        """Return the address with another last part."""
         return self.parent / name
 
     def exists(self) -> bool:
-        """Tell whether something is there."""
+        """Tell whether there is a file or a folder."""
         with _explained(self) as files:
             return bool(files.exists(self.text))
 
     def is_dir(self) -> bool:
-        """Tell whether it is a folder, or something lies below it."""
+        """Tell whether it is a folder, or has objects below it."""
         with _explained(self) as files:
             return bool(files.isdir(self.text))
 
@@ -132,36 +97,22 @@ class Address:
             return bytes(file.read())
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """Read a file of text, its line ends as they are.
-
-        Parameters
-        ----------
-        encoding : str
-            How it is written.
-        """
+        """Read a text file without converting its line ends."""
         return self.read_bytes().decode(encoding)
 
     def write_bytes(self, content: bytes) -> None:
-        """Write a file, and the folders above it.
-
-        Parameters
-        ----------
-        content : bytes
-            All that it is to hold.
-        """
+        """Write a file, and create the folders above it."""
         with _explained(self) as files:
-            if not self.text.startswith("gs://"):  # there are no folders, and TensorFlow looks for ever for a bucket
+            # a bucket of gs:// has no folders, and if it does not exist, TensorFlow would retry forever
+            if not self.text.startswith("gs://"):
                 files.makedirs(self.parent.text)
             with files.GFile(self.text, "wb") as file:
                 file.write(content)
 
     def require_bucket(self) -> None:
-        """Look for the bucket, without which TensorFlow would try for ever to make a folder in it.
+        """Raise an error if the bucket does not exist or cannot be listed.
 
-        Raises
-        ------
-        ValueError
-            If it is not there, or may not be looked at.
+        Without a bucket, TensorFlow would retry forever to create a folder in it.
         """
         bucket = re.match(r"gs://[^/]+", self.text)
         with _explained(self) as files:
@@ -172,26 +123,20 @@ class Address:
                 )
 
     def iterdir(self) -> list[Address]:
-        """List what lies directly in a folder."""
+        """List the direct children of a folder."""
         with _explained(self) as files:
             return [self / name.rstrip("/") for name in files.listdir(self.text)]
 
     def glob(self, pattern: str) -> list[Address]:
-        """List what fits a pattern.
-
-        Parameters
-        ----------
-        pattern : str
-            Below the folder; a star stands for anything but a slash.
-        """
+        """List what matches a pattern below the folder; a star matches anything but a slash."""
         with _explained(self) as files:
             return [Address(path) for path in files.glob(f"{self._literally()}/{pattern}")]
 
     def files_below(self) -> list[Address]:
         """List all files below a folder, sorted.
 
-        Asked level by level: one answer of a bucket names a thousand files, whatever folders they lie in, while to ask
-        of each whether it is a folder takes a question each.
+        The listing goes level by level: one response of a bucket lists a thousand objects, whatever their folders,
+        while testing whether an object is a folder takes one request per object.
         """
         files: list[str] = []
         with _explained(self) as system:
@@ -206,19 +151,13 @@ class Address:
         return sorted(map(Address, files))
 
     def stat(self) -> Status:
-        """Ask for a file's size and time."""
+        """Return size and modification time of a file."""
         with _explained(self) as files:
             status = files.stat(self.text)
             return Status(status.length, status.mtime_nsec)
 
     def copy_to(self, target: Path) -> None:
-        """Copy a file, or a folder with all files below it, to this machine.
-
-        Parameters
-        ----------
-        target : Path
-            The file or folder to write.
-        """
+        """Copy a file, or a folder with all files below it, to this machine."""
         with _explained(self) as files:
             if not files.isdir(self.text):
                 files.copy(self.text, str(target))
@@ -233,67 +172,22 @@ class Address:
 
 
 Place = Path | Address
-"""Where something lies."""
+"""A path or an address."""
 
 
 def place(text: str | Place) -> Place:
-    """Understand what a person names.
-
-    Parameters
-    ----------
-    text : str or Place
-        A path or an address.
-
-    Returns
-    -------
-    place : Place
-        An `Address` if it begins with one of `SCHEMES`.
-
-    Examples
-    --------
-    >>> place("gs://music/salsa/").name
-    'salsa'
-    """
+    """Convert text to an `Address` if it begins with one of `SCHEMES`, otherwise to a `Path`."""
     return Address(str(text).rstrip("/")) if is_remote(str(text)) else Path(str(text))
 
 
 def below(path: Place, folder: Place) -> PurePosixPath:
-    """Tell where in a folder something lies.
-
-    Parameters
-    ----------
-    path : Place
-        Below the folder, and written as the folder is.
-    folder : Place
-        The folder.
-
-    Returns
-    -------
-    rest : PurePosixPath
-        The rest of the path; `.` for the folder itself.
-    """
+    """Return the path relative to a folder, which has to be a prefix of it; `.` for the folder itself."""
     return PurePosixPath(str(path)[len(str(folder)) :].lstrip("/"))
 
 
 @contextlib.contextmanager
 def local_copy(file: Place) -> Iterator[Path]:
-    """Give a file of this machine to read from.
-
-    Parameters
-    ----------
-    file : Place
-        A path is given back as it is.
-
-    Yields
-    ------
-    local : Path
-        The file, or a copy that is deleted afterwards.
-
-    Raises
-    ------
-    OSError
-        If an address cannot be read.
-    """
+    """Yield a path of this machine: the file itself, or a copy of an address that is deleted afterwards."""
     if isinstance(file, Path):
         yield file
         return
@@ -305,9 +199,9 @@ def local_copy(file: Place) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _explained(address: Address) -> Iterator[Any]:
-    """Give TensorFlow's file systems, and make an OSError of what they refuse."""
+    """Yield TensorFlow's file systems, and convert their errors to OSError."""
     try:
-        import tensorflow as tf  # only those who keep things in buckets wait for it
+        import tensorflow as tf  # a slow import, needed for addresses only
     except ModuleNotFoundError as error:
         raise UserError(
             f"Expected TensorFlow to be installed, which reads addresses. Received: {address}, and a light install. "

@@ -1,4 +1,4 @@
-"""Iteration over a generator that a thread runs ahead of the consumer."""
+"""Iterate over a generator that a thread runs ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,9 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterator over a generator's items; a thread keeps the next few ready.
+    """Iterator over a generator's items; a thread keeps up to `buffer_size` of them ready.
 
-    Parameters
-    ----------
-    items : generator
-        Run and closed by the thread, which starts at once. An exception is raised after the items before it.
-    buffer_size : int
-        How many items may wait.
+    The thread starts at once, and runs and closes the generator. An exception is raised after the items before it.
     """
 
     def __init__(self, items: Generator[T, None, None], buffer_size: int) -> None:
@@ -33,11 +28,9 @@ class Prefetch(Generic[T]):
         """Stop the thread after its current item; also called when the object is garbage-collected."""
 
     def __iter__(self) -> Iterator[T]:
-        """Return this iterator."""
         return self
 
     def __next__(self) -> T:
-        """Return the next item as soon as it is ready."""
         item = self._items.get()
         if not isinstance(item, _End):
             self._room.release()

@@ -1,7 +1,7 @@
-"""Progress of long steps: any step reports here, whoever runs the steps listens.
+"""Progress of long steps.
 
-Steps run in the runner's process (locally) or on a worker (in the cloud). Locally the runner listens and draws; where
-nobody listens, progress goes to the log, a line every `LOG_SECONDS` at most.
+Steps run in the runner's process (locally) or on a worker (in the cloud). Locally the runner sets a listener, which
+displays the progress; without one, progress is logged, at most one line every `LOG_SECONDS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 LOG_SECONDS = 15.0
 
 Listener = Callable[[str, int, int], None]
-"""Called with the step's name, how much is done and how much there is."""
+"""Called with the step's name, the number of units that are done, and the total."""
 
 _lock = threading.Lock()
 _counts: dict[str, tuple[int, int]] = {}
@@ -34,45 +34,19 @@ _listener: Listener = _log
 
 
 def report(step: str, done: int, total: int) -> None:
-    """Report how far a step is.
-
-    Parameters
-    ----------
-    step : str
-        A verb or noun that a user understands, for example ``decode``.
-    done : int
-        How many units are done.
-    total : int
-        How many units there are.
-    """
+    """Report how many units of a step, such as ``decode``, are done."""
     with _lock:
         _counts[step] = (done, total)
         _listener(step, done, total)
 
 
 def start(step: str, total: int) -> None:
-    """Announce a step.
-
-    Parameters
-    ----------
-    step : str
-        Its name.
-    total : int
-        How many units there are.
-    """
+    """Announce a step."""
     report(step, 0, total)
 
 
 def advance(step: str, amount: int = 1) -> None:
-    """Report that more units of a step are done; a step that was not started in this process goes unseen.
-
-    Parameters
-    ----------
-    step : str
-        Name given to `start`.
-    amount : int
-        How many units are done since the last call.
-    """
+    """Report that more units of a step are done; ignored if the step was not started in this process."""
     with _lock:
         if step not in _counts:
             return
@@ -83,13 +57,7 @@ def advance(step: str, amount: int = 1) -> None:
 
 @contextlib.contextmanager
 def listen(listener: Listener) -> Iterator[None]:
-    """Send progress to a listener while the context lasts.
-
-    Parameters
-    ----------
-    listener : callable
-        Receives every report.
-    """
+    """Send every report to a listener in the context."""
     global _listener
     before, _listener = _listener, listener
     try:

@@ -1,7 +1,7 @@
-"""Music collections that others have published, in the form in which they come: FMA and MTG-Jamendo.
+"""Read the published datasets FMA and MTG-Jamendo in their original layout.
 
-Their tables list far more tracks than most people have on disk, so the files that are there make the list and the table
-tells about them. A file that the table does not know has no genre.
+Their tables list far more tracks than most users have on disk: songs are the files that exist, and the table supplies
+their metadata. A file that is not in the table has no genre.
 """
 
 from __future__ import annotations
@@ -33,18 +33,11 @@ _JAMENDO_GENRE = "genre---"
 
 
 def fma_table(folder: Place) -> Place | None:
-    """Find FMA's `tracks.csv`.
+    """Find FMA's `tracks.csv`; None if there is none.
 
-    Parameters
-    ----------
-    folder : Place
-        Holds `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large`, `fma_full`; or is one of them.
-
-    Returns
-    -------
-    table : Place or None
-        The first there is of `tracks.csv` in the folder, in its `fma_metadata` and, if it holds audio (`000`), in the
-        `fma_metadata` beside it.
+    The folder contains `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large` and `fma_full`, or is
+    one of them. The search covers the folder, its `fma_metadata` and, if it holds audio (`000`), the `fma_metadata`
+    beside it.
     """
     folder = folder.absolute()
     places = [folder, folder / "fma_metadata"]
@@ -56,26 +49,10 @@ def fma_table(folder: Place) -> Place | None:
 
 
 def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
-    """List the tracks of FMA, `fma_*/000/000123.mp3`.
+    """List the tracks of FMA, `fma_*/000/000123.mp3`, and faults for invalid rows of its tables.
 
-    Parameters
-    ----------
-    folder : Place
-        See `fma_table`.
-    genres : sequence of str
-        The run's genres; see `one_genre`. A track has its top genre and, where `genres.csv` lies beside the table, its
-        finer genres.
-
-    Returns
-    -------
-    songs : SongList
-        Every file below the folder; title, track_id, subset and genres are extras. Then the rows of the tables that
-        cannot be used, as faults.
-
-    Raises
-    ------
-    ValueError
-        If there is no `tracks.csv` of FMA's, or a column is missing.
+    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`. Title,
+    track_id, subset and genres are extras. Raises an error if there is no `tracks.csv` of FMA, or a column is missing.
     """
     table = fma_table(folder)
     if table is None:
@@ -120,18 +97,10 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
 
 
 def jamendo_table(source: Place) -> Place | None:
-    """Find a table of MTG-Jamendo.
+    """Find a table of MTG-Jamendo, given the table itself or a folder; None if there is none.
 
-    Parameters
-    ----------
-    source : Place
-        The table itself, or a folder.
-
-    Returns
-    -------
-    table : Place or None
-        The first there is of `autotagging_genre.tsv`, `autotagging.tsv`, … in the folder, in its `data` and, if it
-        holds audio (`00`), in the `data` beside it.
+    The search for `autotagging_genre.tsv`, `autotagging.tsv`, … covers the folder, its `data` and, if it holds audio
+    (`00`), the `data` beside it.
     """
     if source.is_file():
         return source if _find_delimiter(source, _is_jamendo_header) else None
@@ -144,27 +113,11 @@ def jamendo_table(source: Place) -> Place | None:
 
 
 def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
-    """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`.
+    """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`, and faults for invalid rows of its tables.
 
-    Parameters
-    ----------
-    source : Place
-        A folder that holds the audio, see `jamendo_table`; or one of the tables, with the audio below its folder (or
-        below the folder above, if its own is called `data`).
-    genres : sequence of str
-        The run's genres; see `one_genre`.
-
-    Returns
-    -------
-    songs : SongList
-        Every file below the folder. Artist and album are Jamendo's numbers; track_id, duration and tags are extras.
-        Splits come from `splits/split-0` beside the table, where it is there. Then the rows of the tables that cannot
-        be used, as faults.
-
-    Raises
-    ------
-    ValueError
-        If there is no table or it cannot be read.
+    `source` is a folder of audio, see `jamendo_table`, or a table; the audio of a table is below its folder, or below
+    the parent if its folder is called `data`. Artist and album are Jamendo's numbers; track_id, duration and tags are
+    extras. Splits come from `splits/split-0` beside the table, if it exists.
     """
     table = jamendo_table(source)
     if table is None:
@@ -198,27 +151,11 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
 
 
 def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
-    """Choose the genre of a track that has several.
+    """Choose the genre of a track that has several, the most important first.
 
-    Parameters
-    ----------
-    names : sequence of str
-        The track's genres, the most important first.
-    genres : sequence of str
-        The run's genres.
-
-    Returns
-    -------
-    genre : str
-        The one that is a genre of the run, as the run spells it. Where several are, all of them, with commas, which is
-        a genre of no run: nobody can say which of them a model should learn. Where none is, the track's first.
-
-    Examples
-    --------
-    >>> one_genre(["Latin", "Salsa"], ["cumbia", "salsa"])
-    'salsa'
-    >>> one_genre(["latin", "salsa", "cumbia"], ["cumbia", "salsa"])
-    'cumbia, salsa'
+    Returns the one that is a genre of the run, as the run spells it; if none is, the track's first. If several are,
+    returns all of them, joined by commas. This is a genre of no run, since it is unknown which of them a model should
+    learn.
     """
     spelled = {genre_key(name) for name in names}
     matching = [genre for genre in genres if genre_key(genre) in spelled]
@@ -248,11 +185,11 @@ def _is_jamendo_header(header: Sequence[str]) -> bool:
 
 
 def _find_delimiter(table: Place, fits: Callable[[Sequence[str]], bool]) -> str:
-    """Find what stands between the cells of a table; give an empty text if its header does not fit with any."""
+    """Return the delimiter for which the table's header fits; empty if there is no such delimiter or no table."""
     for delimiter in POSSIBLE_DELIMITERS:
         try:
             _, header = next(read_cells(table, delimiter, {}), (1, [""]))
-        except ValueError:  # not there, or no table at all
+        except ValueError:  # the file does not exist or is not a table
             return ""
         if fits(header):
             return delimiter

@@ -1,4 +1,4 @@
-"""Reading the records of ingest back, for steps that look at images."""
+"""Read the records of ingest back, for steps that look at images."""
 
 from __future__ import annotations
 
@@ -14,17 +14,9 @@ from tumbao.schema import record
 
 
 def read_records(pattern: str) -> Iterator[dict[str, Any]]:
-    """Read the features of every record, in the order of the files.
+    """Yield feature name → value (bytes, int or float) of every record, in the order of the files.
 
-    Parameters
-    ----------
-    pattern : str
-        Glob pattern of GZIP TFRecord files.
-
-    Yields
-    ------
-    features : dict
-        Feature name → its one value: bytes, int or float.
+    `pattern` is a glob pattern of GZIP TFRecord files.
     """
     files = sorted(tf.io.gfile.glob(pattern))
     for serialized in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
@@ -33,35 +25,14 @@ def read_records(pattern: str) -> Iterator[dict[str, Any]]:
 
 
 def decode_image(png: bytes) -> np.ndarray:
-    """Decode the mel image of a record.
-
-    Parameters
-    ----------
-    png : bytes
-        Value of `record.IMAGE`.
-
-    Returns
-    -------
-    image : np.ndarray [shape=(height, width, 3), dtype=uint8]
-        RGB in 0..255.
-    """
+    """Decode the mel image of a record to RGB, uint8 [height, width, 3]."""
     return tf.io.decode_png(png, channels=3).numpy()
 
 
 def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Find the first record of each genre; reading stops when all are found.
+    """Find the first record of each genre, in the order of the genres; reading stops when all are found.
 
-    Parameters
-    ----------
-    pattern : str
-        Glob pattern of GZIP TFRecord files.
-    genres : sequence of str
-        The genres to look for.
-
-    Returns
-    -------
-    first : dict of str to dict
-        Genre → features of its record, in the order of the genres; genres without a record are left out.
+    Genres without a record are left out.
     """
     found: dict[str, dict[str, Any]] = {}
     for features in read_records(pattern):
@@ -72,40 +43,15 @@ def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, An
 
 
 def decode_levels(png: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Decode the mel image of a record as its levels.
-
-    Parameters
-    ----------
-    png : bytes
-        Value of `record.IMAGE`.
-
-    Returns
-    -------
-    levels : np.ndarray [shape=(height, width), dtype=uint8]
-        Indexes into the palette.
-    colours : np.ndarray [shape=(256, 3), dtype=uint8]
-        The palette.
-    """
+    """Decode the mel image of a record to palette indexes, uint8 [height, width], and palette, uint8 [256, 3]."""
     image = Image.open(io.BytesIO(png))
     return np.asarray(image), np.array(image.getpalette(), np.uint8).reshape(-1, 3)
 
 
 def spread(pattern: str, count: int, genres: int = 0) -> np.ndarray:
-    """Take images of all genres in turn.
+    """Return the first images of all genres in turn, at most `count`: uint8 [n, height, width, 3].
 
-    Parameters
-    ----------
-    pattern : str
-        Glob pattern of GZIP TFRecord files.
-    count : int
-        How many images, at most.
-    genres : int
-        Number of genres, at which reading can stop early; 0 if it is not known.
-
-    Returns
-    -------
-    images : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
-        The first images of each genre, n at most `count`.
+    `genres` is the number of genres, with which reading can stop early; 0 if it is not known.
     """
     by_genre: dict[int, list[bytes]] = {}
     for features in read_records(pattern):

@@ -1,4 +1,4 @@
-"""Mel images and features ↔ tf.Example, in both directions."""
+"""Convert mel images and features to tf.Example and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from tumbao.schema import record
 
 BACKBONE_DTYPE = np.dtype("<f2")
-"""How the backbone's output is stored: float16, little-endian."""
+"""Data type of the stored backbone output: float16, little-endian."""
 
 
 def _bytes(value: bytes) -> tf.train.Feature:
@@ -40,7 +40,7 @@ def to_png(levels: np.ndarray, colours: np.ndarray) -> bytes:
     Returns
     -------
     png : bytes
-        `tf.io.decode_png(png, channels=3)` gives ``colours[levels]``.
+        `tf.io.decode_png(png, channels=3)` returns ``colours[levels]``.
     """
     image = Image.fromarray(levels.astype(np.uint8), mode="L")
     image.putpalette(colours.tobytes())
@@ -52,7 +52,7 @@ def to_png(levels: np.ndarray, colours: np.ndarray) -> bytes:
 def to_example(
     png: bytes, *, label: int, genre: str, song: str, fragment: int, start_seconds: float, padded: bool
 ) -> tf.train.Example:
-    """Put one fragment into a record.
+    """Create the record of one fragment.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def to_example(
     fragment : int
         Index of the fragment in its song, from 0.
     start_seconds : float
-        Where the fragment begins, in seconds.
+        Start of the fragment, in seconds.
     padded : bool
         Whether silence was added to a short song.
 
@@ -111,12 +111,12 @@ def to_feature_example(example: tf.train.Example, features: np.ndarray) -> tf.tr
 
 
 def parse_images(serialized: tf.Tensor) -> tf.Tensor:
-    """Read the mel images of a batch of records.
+    """Decode the mel images of a batch of records.
 
     Parameters
     ----------
     serialized : tf.Tensor of bytes [shape=(n,)]
-        Serialized records; other features than the image may be missing.
+        Serialized records; features other than the image may be missing.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def parse_images(serialized: tf.Tensor) -> tf.Tensor:
 
 
 def parse_features(serialized: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Read the backbone's output and the label of one record.
+    """Decode the backbone's output and the label of one record.
 
     Parameters
     ----------

@@ -22,21 +22,15 @@ from tumbao.schema.mel_spec import MelSpec
 T = TypeVar("T")
 
 MAX_WORKERS = 8
-"""Each worker takes 0.7 GB."""
+"""Each worker takes 0.7 GB of memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
     """The result of rendering a song.
 
-    Parameters
-    ----------
-    archive : str
-        Where its images stand in the cache; empty if it was rejected.
-    metadata : SongMetadata or None
-        What is known of it; None if it was rejected.
-    reason, detail : str
-        Why it was rejected; else empty.
+    `archive` is the path of the images in the cache. A rejected song has an empty archive, no metadata, and a reason
+    and detail.
     """
 
     archive: str = ""
@@ -48,17 +42,7 @@ class Rendered:
 class Renderer:
     """Render songs into a cache, several at the same time.
 
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters.
-    cache : str
-        Folder of the `SongCache`.
-
-    Attributes
-    ----------
-    workers : int
-        How many songs are rendered at the same time: as many as there are CPUs, at most `MAX_WORKERS`.
+    `workers` is the number of songs at a time: the number of CPUs, at most `MAX_WORKERS`.
     """
 
     def __init__(self, spec: MelSpec, cache: str) -> None:
@@ -74,53 +58,22 @@ class Renderer:
         self.close()
 
     def submit(self, part: AudioSegment, sha256: str) -> Future[Rendered]:
-        """Begin to render a song.
+        """Begin to render a song whose file has to have the given hash.
 
-        Parameters
-        ----------
-        part : AudioSegment
-            The song.
-        sha256 : str
-            Hash that the file's bytes must have.
-
-        Returns
-        -------
-        rendered : Future of Rendered
-            Its exceptions are `WorkerStartError` and `SongCacheError`; an error of the song is part of the result.
+        The future raises `WorkerStartError` and `SongCacheError`; an error of the song is part of its result.
         """
         return self._threads.submit(render_song, self._pool, part, self._spec, sha256, self._cache)
 
     def close(self) -> None:
-        """Cancel the songs that are not rendered yet, and end the worker processes."""
+        """Cancel the songs that are not rendered yet, and stop the worker processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
 
 
 def render_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec, sha256: str, cache: SongCache) -> Rendered:
-    """Render a song in a worker process, unless the cache has it.
+    """Render a song in a worker process, unless it is in the cache.
 
-    Parameters
-    ----------
-    pool : WorkerPool
-        Runs it.
-    part : AudioSegment
-        The song.
-    spec : MelSpec
-        The front-end's parameters.
-    sha256 : str
-        Hash that the file's bytes must have.
-    cache : SongCache
-        Where the images are written.
-
-    Returns
-    -------
-    rendered : Rendered
-        Where they stand, or why the song was rejected.
-
-    Raises
-    ------
-    WorkerStartError, SongCacheError
-        If no worker can be started or the cache cannot be written.
+    Raises `WorkerStartError` or `SongCacheError`; an error of the song is part of the result.
     """
     archive = cache.path(part, sha256)
     try:
@@ -186,22 +139,17 @@ def _reading(part: AudioSegment, items: Iterator[T]) -> Iterator[T]:
 
 
 def trace_front_end(spec: MelSpec) -> None:
-    """Prepare a worker process.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters.
-    """
+    """Trace the front-end ahead of the first song of a worker process."""
     _front_end(spec)(np.zeros(spec.fragment_samples, np.float32))
 
 
 @functools.lru_cache(maxsize=2)
 def _front_end(spec: MelSpec) -> Callable[[np.ndarray], Any]:
-    """Trace the front-end for one thread, since there is a process for each CPU."""
+    """Trace the front-end for one thread, since there is one process per CPU."""
     from tumbao.components.ingest import mel
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # no faster here, but 18 MB larger
+    # the meta optimizer would make it no faster, but 18 MB larger
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     return mel.traced_levels(spec)

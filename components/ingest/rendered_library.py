@@ -1,4 +1,4 @@
-"""A library, drawn: every fragment of every song once, whatever splits are made of it afterwards."""
+"""Render a whole library: every fragment of every song once, independent of later splits."""
 
 from __future__ import annotations
 
@@ -21,30 +21,11 @@ from tumbao.schema.mel_spec import MelSpec
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Library:
-    """Fragments in the order of the catalog.
+    """The n fragments of a library, in the order of the catalog.
 
-    Parameters
-    ----------
-    genres : tuple of str
-        The genres, in the order of the labels.
-    songs : tuple of str
-        The song of each fragment, length n.
-    labels : np.ndarray [shape=(n,), dtype=int64]
-        The genre's index.
-    numbers : np.ndarray [shape=(n,), dtype=int64]
-        Number of the fragment in its song, from 0.
-    starts : np.ndarray [shape=(n,), dtype=float64]
-        Where it begins in its file, in seconds.
-    files : tuple of str
-        The file that it comes from.
-    archives : tuple of str
-        The archive with the song's images.
-    members : tuple of int
-        The image's number in there.
-    artists : mapping of str to str
-        The artist of each song; may be empty.
-    rejected : tuple of Rejected
-        Songs that are not used, with the reason.
+    `labels` are indexes into `genres`, int64 [n]. `numbers`, int64 [n], count the fragments of each song from 0.
+    `starts`, float64 [n], are seconds in the file. `archives` and `members` are the archive of a fragment's image and
+    its number there. `artists` maps song → artist, which may be empty.
     """
 
     genres: tuple[str, ...]
@@ -60,18 +41,12 @@ class Library:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Songs, labels and numbers of all fragments as a digest; their sound is not part of it."""
+        """Digest of songs, labels and numbers of all fragments; their audio is not part of it."""
         named = [self.genres, self.songs, self.labels.tolist(), self.numbers.tolist()]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
 
     def images(self) -> Iterator[bytes]:
-        """Read the mel images.
-
-        Yields
-        ------
-        png : bytes
-            One for each fragment.
-        """
+        """Yield the mel image of each fragment, as PNG."""
         archive, images = "", dict[int, bytes]()
         for path, member in zip(self.archives, self.members, strict=True):
             if path != archive:
@@ -80,24 +55,7 @@ class Library:
 
 
 def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> Library:
-    """Draw what is not drawn yet, and list all fragments.
-
-    Parameters
-    ----------
-    catalog : Catalog
-        The library, looked through.
-    genres : sequence of str
-        The run's genres, in the order of the labels.
-    spec : MelSpec
-        The front-end's parameters.
-    cache : str
-        Folder of the `SongCache`.
-
-    Returns
-    -------
-    library : Library
-        Of songs that are the same recording, one is kept.
-    """
+    """Render songs that are not in the cache yet, and list all fragments; of duplicate recordings one is kept."""
     with SongCache(cache).in_use():
         parts = _rendered(catalog, spec, cache)
     fingerprints = [

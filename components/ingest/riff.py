@@ -9,23 +9,13 @@ from typing import BinaryIO
 
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _IN_DS64 = 0xFFFFFFFF
-_MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # a file with more chunks, or a longer one beside the sound, is damaged
-_RIFF_SIZE = 20  # where ds64, which is the first chunk, holds the file's size
+_MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # a file with more chunks, or a longer chunk other than data, is damaged
+_RIFF_SIZE = 20  # offset of the file's size in ds64, which is the first chunk
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """A chunk.
-
-    Parameters
-    ----------
-    name : bytes
-        Four letters.
-    start : int
-        Where its header begins in the file.
-    size : int
-        Of what follows the header, in bytes, without the byte that makes it even.
-    """
+    """A chunk: four letters, the offset of its header, and its size in bytes without header and padding byte."""
 
     name: bytes
     start: int
@@ -33,22 +23,14 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """Where the next one begins."""
+        """Offset of the next chunk."""
         return self.start + 8 + self.size + self.size % 2
 
 
 def read_chunks(file: BinaryIO) -> list[Chunk]:
-    """List the chunks of a wav file.
+    """List the chunks of a wav file, up to the first invalid name; empty if the file is not a wav.
 
-    Parameters
-    ----------
-    file : binary file
-        Any.
-
-    Returns
-    -------
-    chunks : list of Chunk
-        In order, up to the first invalid name; empty if the file is not a wav. The last one may extend beyond the file.
+    The last chunk may extend beyond the end of the file.
     """
     file.seek(0)
     header = file.read(12)
@@ -75,25 +57,7 @@ def read_chunks(file: BinaryIO) -> list[Chunk]:
 
 
 def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
-    """Read a chunk.
-
-    Parameters
-    ----------
-    file : binary file
-        From which `chunk` is.
-    chunk : Chunk
-        From `read_chunks`.
-
-    Returns
-    -------
-    content : bytes
-        Without the header.
-
-    Raises
-    ------
-    ValueError
-        If it is longer than any tag.
-    """
+    """Read a chunk without its header; raises ValueError if it is longer than any tag."""
     if chunk.size > _MOST_BYTES:
         raise ValueError(f"it has a chunk of {chunk.size} bytes that is no sound")
     file.seek(chunk.start + 8)
@@ -103,27 +67,14 @@ def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
 def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | None = None) -> None:
     """Write a chunk and update the sizes in the file's header.
 
-    Parameters
-    ----------
-    file : binary file
-        A wav file, open for reading and writing.
-    name : bytes
-        Four letters.
-    content : bytes
-        Its content.
-    former : Chunk or None
-        The chunk to replace; None appends the new one.
-
-    Raises
-    ------
-    ValueError
-        If the chunks do not end where the file does, or the file becomes too long.
+    `file` is a wav file, open for reading and writing; `former` is the chunk to replace, None appends the new one.
+    Raises ValueError if the chunks do not end where the file does, or the file becomes too long.
     """
     from mutagen._util import resize_bytes
 
     chunks = read_chunks(file)
     length = os.fstat(file.fileno()).st_size
-    if not chunks or chunks[-1].end not in (length, length + 1):  # the last byte, which makes it even, is often missing
+    if not chunks or chunks[-1].end not in (length, length + 1):  # the padding byte at the end is often missing
         raise ValueError("its header does not tell where its sound ends")
     file.seek(length)
     file.write(bytes(chunks[-1].end - length))
@@ -146,18 +97,7 @@ def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | Non
 
 
 def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
-    """Read the entries of a LIST chunk.
-
-    Parameters
-    ----------
-    content : bytes
-        Of the chunk.
-
-    Returns
-    -------
-    entries : list of (bytes, bytes)
-        Four letters and value of each; empty if it is not an INFO list.
-    """
+    """Read the entries (four letters, value) of a LIST chunk's content; empty if it is not an INFO list."""
     entries, start = [], 4
     while content[:4] == b"INFO" and start + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, start)
@@ -167,35 +107,13 @@ def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def write_info(entries: list[tuple[bytes, bytes]]) -> bytes:
-    """Encode the entries of an INFO list as the content of a LIST chunk.
-
-    Parameters
-    ----------
-    entries : list of (bytes, bytes)
-        See `read_info`.
-
-    Returns
-    -------
-    content : bytes
-        Of the chunk.
-    """
+    """Encode the entries of an INFO list as the content of a LIST chunk."""
     parts = [struct.pack("<4sI", name, len(value)) + value + bytes(len(value) % 2) for name, value in entries]
     return b"INFO" + b"".join(parts)
 
 
 def text_of(value: bytes) -> str:
-    """Decode text of an INFO list, which does not declare its encoding.
-
-    Parameters
-    ----------
-    value : bytes
-        Value of an entry.
-
-    Returns
-    -------
-    text : str
-        Without zeros and spaces around.
-    """
+    """Decode a text of an INFO list, which does not declare its encoding, and strip zeros and spaces."""
     value = value.partition(b"\0")[0]
     try:
         return value.decode("utf-8").strip()

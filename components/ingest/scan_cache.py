@@ -1,4 +1,4 @@
-"""What was seen at the last look through a library: a file that has not changed is not hashed again."""
+"""A database of scanned files: a file that has not changed since the last scan is not hashed again."""
 
 from __future__ import annotations
 
@@ -14,22 +14,17 @@ from pathlib import Path
 from tumbao.components.ingest.decoders import AudioSegment, ScannedFile
 from tumbao.components.ingest.paths import Status, place
 
-_SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the clock's tick
+_SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the resolution of its times
 _COMMITTED_ROWS = 500
 _TABLE = "CREATE TABLE IF NOT EXISTS looked (part TEXT PRIMARY KEY, stamp TEXT, looked TEXT)"
 
 
 class ScanCache:
-    """A small database of what was found in files, valid while their numbers stay.
+    """A SQLite database of what was found in files; a result is valid while the file's metadata stays the same.
 
-    Of files here these are device, inode, size and times, of files in buckets size and time.
-
-    Parameters
-    ----------
-    file : Path
-        Where it lies; made if it is not there. One that cannot be read is begun anew.
-    state : str
-        Names the code and the parameters that looked; what another state found is forgotten.
+    The metadata are device, inode, size and times of local files, and size and time of files in buckets. `state` is a
+    hash of the code and parameters of the scan; results of another state are deleted. A database that cannot be read is
+    replaced.
     """
 
     def __init__(self, file: Path, state: str) -> None:
@@ -40,13 +35,7 @@ class ScanCache:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[ScanCache]:
-        """Open the database.
-
-        Yields
-        ------
-        memory : ScanCache
-            Itself, ready to be asked by several threads.
-        """
+        """Open the database; several threads may then call `look`."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = self._connect()
@@ -68,20 +57,7 @@ class ScanCache:
         return database
 
     def look(self, part: AudioSegment, look: Callable[[], ScannedFile]) -> ScannedFile:
-        """Give what is known of a song, or find out and remember it.
-
-        Parameters
-        ----------
-        part : AudioSegment
-            The song.
-        look : callable
-            Finds it out.
-
-        Returns
-        -------
-        looked : ScannedFile
-            What is in the file now.
-        """
+        """Return the stored result for a song, or call `look` and store its result."""
         stamp = _stamp(part)
         if stamp is None:
             return look()
@@ -106,7 +82,7 @@ def _key(part: AudioSegment) -> str:
 
 
 def _stamp(part: AudioSegment, settled: bool = False) -> str | None:
-    """Say by what numbers a file is the same; None where that cannot be said."""
+    """Return the metadata that identify a file's content; None if they are unknown or not settled yet."""
     try:
         status = place(part.path).stat()
     except OSError:

@@ -1,7 +1,7 @@
 """The cache of rendered songs: after an interruption, or when the library has grown, only new songs are decoded.
 
-A song is a ZIP file of its mel images, which any viewer shows, and `song.json` with what is known of it. It stands
-under its own name only when it is whole.
+A song is a ZIP file of its mel images, which any viewer shows, and `song.json` with its metadata. It gets its own name
+only when it is complete.
 """
 
 from __future__ import annotations
@@ -34,24 +34,12 @@ _DAY_SECONDS = 86_400
 
 @dataclasses.dataclass(frozen=True)
 class SongMetadata:
-    """What is known of a song after it was rendered.
+    """Metadata of a song after rendering.
 
-    Parameters
-    ----------
-    seconds : float
-        How much could be decoded.
-    declared_seconds : float or None
-        Length that the file's header declares.
-    truncated : bool
-        The file breaks off.
-    padded : bool
-        Shorter than a fragment: silence was added.
-    silent : int
-        How many fragments were left out since nothing is heard in them.
-    fragments : sequence of int
-        Numbers of the others.
-    fingerprint : str
-        See `copies.to_text`.
+    `seconds` is the decoded length, `declared_seconds` the length in the file's header. `truncated`: the file ends
+    early. `padded`: silence was added, since the song is shorter than a fragment. `silent` is the number of silent
+    fragments, which are left out; `fragments` are the numbers of the others. `fingerprint` is that of
+    `duplicates.to_text`.
     """
 
     seconds: float
@@ -73,61 +61,30 @@ _DAMAGED = (
     ValueError,
     tf.errors.OpError,
 )
-"""Raised when a file is read that is not whole; RuntimeError where a changed bit marks it as encrypted."""
+"""Exceptions of reading an incomplete file; RuntimeError where a changed bit marks it as encrypted."""
 
 
 class SongCacheError(UnavailableError):
-    """The song cache cannot be written or read; the song itself is in order."""
+    """The song cache cannot be written or read; the song itself is valid."""
 
 
 class SongCache:
-    """A folder of rendered songs.
-
-    Parameters
-    ----------
-    folder : str
-        A path, or an address in a bucket. Everything in it comes from the same code and the same `MelSpec`.
-    """
+    """A folder of rendered songs, local or in a bucket; all of them come from the same code and the same `MelSpec`."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def path(self, part: AudioSegment, sha256: str) -> str:
-        """Say where a song stands.
-
-        Parameters
-        ----------
-        part : AudioSegment
-            What of the file is the song.
-        sha256 : str
-            Hash of the file's bytes, hexadecimal.
-
-        Returns
-        -------
-        path : str
-            Whether or not it is there.
-        """
+        """Return the path of a song, whether or not it exists; `sha256` is the file's hash, hexadecimal."""
         end = "" if part.end_seconds is None else part.end_seconds
         return f"{self._folder}/{sha256[:2]}/{sha256}_{part.start_seconds}_{end}.zip"
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[zipfile.ZipFile]:
-        """Write a song; it is there when the context ends without an error.
+        """Write a song with `add_image` and, once, `add_description`.
 
-        Parameters
-        ----------
-        path : str
-            From `path`.
-
-        Yields
-        ------
-        song : zipfile.ZipFile
-            For `add_image` and, once, `add_description`.
-
-        Raises
-        ------
-        SongCacheError
-            If it cannot be written; also of an OSError that is raised in the context.
+        The song exists once the context has ended without an error. An OSError in the context is raised as
+        `SongCacheError`.
         """
         unfinished = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
         try:
@@ -140,8 +97,11 @@ class SongCache:
             raise SongCacheError(f"The song cache cannot be written: {path}: {error}") from error
 
     def sweep(self) -> None:
-        """Delete what killed runs left unfinished, unless another process writes; to be called under the run's lock."""
-        remote = is_remote(self._folder)  # there are no locks there: age decides
+        """Delete unfinished files of killed runs, unless another process writes.
+
+        Has to be called under the run's lock.
+        """
+        remote = is_remote(self._folder)  # buckets have no locks: age decides
         with contextlib.nullcontext(True) if remote else self._locked(fcntl.LOCK_EX) as alone:
             for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}") if alone else ():
                 if not remote or time.time() - tf.io.gfile.stat(unfinished).mtime_nsec / 1e9 > _DAY_SECONDS:
@@ -149,7 +109,7 @@ class SongCache:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep `sweep` from deleting what is written in the context, in this process or in one that it starts."""
+        """Keep `sweep` from deleting files that this process, or one that it starts, writes in the context."""
         if is_remote(self._folder):
             yield
             return
@@ -159,7 +119,7 @@ class SongCache:
 
     @contextlib.contextmanager
     def _locked(self, kind: int) -> Iterator[bool]:
-        """Try to take the lock and tell whether it was taken; the system releases it when the process ends."""
+        """Try to take the lock and yield whether it was taken; the system releases it when the process ends."""
         with contextlib.ExitStack() as stack:
             try:
                 file = stack.enter_context(Path(self._folder, _LOCK_FILE).open("w"))
@@ -181,46 +141,17 @@ def _copy(file: IO[bytes], unfinished: str, path: str) -> None:
 
 
 def add_image(song: zipfile.ZipFile, index: int, png: bytes) -> None:
-    """Add a fragment to a song.
-
-    Parameters
-    ----------
-    song : zipfile.ZipFile
-        From `SongCache.writing`.
-    index : int
-        Number of the fragment.
-    png : bytes
-        Its mel image.
-    """
+    """Add the mel image of a fragment to a song."""
     song.writestr(f"{index:05}.png", png)
 
 
 def add_description(song: zipfile.ZipFile, metadata: SongMetadata) -> None:
-    """Add what is known of a song.
-
-    Parameters
-    ----------
-    song : zipfile.ZipFile
-        From `SongCache.writing`.
-    metadata : SongMetadata
-        The description.
-    """
+    """Add the metadata to a song."""
     song.writestr(_DESCRIPTION, json.dumps(dataclasses.asdict(metadata)))
 
 
 def description(path: str) -> SongMetadata | None:
-    """Read what is known of a song.
-
-    Parameters
-    ----------
-    path : str
-        From `SongCache.path`.
-
-    Returns
-    -------
-    metadata : SongMetadata or None
-        None if the song is not there, or not whole.
-    """
+    """Read the metadata of a song; None if the song does not exist or is incomplete."""
     if not tf.io.gfile.exists(path):
         return None
     try:
@@ -232,24 +163,9 @@ def description(path: str) -> SongMetadata | None:
 
 
 def images(path: str) -> Iterator[tuple[int, bytes]]:
-    """Read the mel images of a song.
+    """Yield the number and the mel image (PNG) of each fragment of an existing song.
 
-    Parameters
-    ----------
-    path : str
-        From `SongCache.path`, of a song that is there.
-
-    Yields
-    ------
-    index : int
-        Number of the fragment.
-    png : bytes
-        Its mel image.
-
-    Raises
-    ------
-    SongCacheError
-        If the file is damaged.
+    Raises `SongCacheError` if the file is damaged.
     """
     try:
         with _open(path) as song:

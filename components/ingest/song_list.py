@@ -1,4 +1,4 @@
-"""A list of songs that people write: a CSV, TSV or JSON Lines file with a row for each song or part of a song."""
+"""Read a list of songs: a CSV, TSV or JSON Lines file with a row for each song or part of a song."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
 COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
-"""Columns with a meaning; others are kept as they are."""
+"""Columns with a meaning; other columns are kept as extras."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "file_name": ("archivo", "nombre_de_archivo", "nombre_del_archivo", "nombre_archivo", "fichero", "ruta"),
@@ -34,7 +34,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "start": ("inicio", "desde"),
     "end": ("fin", "final", "hasta"),
 }
-"""Alternative names of columns; accents are ignored. `cancion` is not one of them, since it would be a title."""
+"""Alternative names of columns; accents are ignored. `cancion` is not among them, since it usually means a title."""
 
 NamesIn = Callable[[str], dict[str, list[str]]]
 """Lists a folder, see `_names`."""
@@ -47,48 +47,19 @@ _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.IGNORECAS
 
 
 def read_manifest(file: Place) -> list[Entry]:
-    """Read a list of songs.
+    """Read a list of songs with at least the columns `file_name` and `genre`.
 
-    Parameters
-    ----------
-    file : Place
-        Ends in .csv, .tsv or .jsonl, see `tables.read_table`. `file_name` is relative to it, absolute, or begins with
-        gs:// or file://. Names of columns may be written with capitals, spaces or hyphens.
-
-    Returns
-    -------
-    entries : list of Entry
-        In the order of the rows. An invalid row is an entry with a fault, named by its line.
-
-    Raises
-    ------
-    ValueError
-        If the column `file_name` or `genre` is missing, or the file cannot be read.
+    `file_name` is relative to the list, absolute, or begins with gs:// or file://. Column names may contain capitals,
+    spaces or hyphens. Entries are in the order of the rows; an invalid row is an entry with a fault, named by its line.
     """
     return read_entries(file, root=file.parent, required=("file_name", "genre"))
 
 
 def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[Entry]:
-    """Read a list of songs that lies somewhere in a library.
+    """Read a list of songs that lies anywhere in a library.
 
-    Parameters
-    ----------
-    file : Place
-        Paths are relative to its folder.
-    root : Place
-        The library's folder; songs are named by their path below it.
-    required : sequence of str
-        The columns that have to be there.
-
-    Returns
-    -------
-    entries : list of Entry
-        In the order of the rows. An invalid row is an entry with a fault, named by its line.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or the file cannot be read.
+    Paths are relative to the folder of the list; songs are named by their path below `root`, the library's folder.
+    Raises an error if a required column is missing or the file cannot be read.
     """
     table = read_table(file, {*COLUMNS, *(alias for aliases in ALIASES.values() for alias in aliases)})
     columns = _meanings(table)
@@ -132,7 +103,7 @@ def _meanings(table: Table) -> dict[str, str]:
 
 
 def _name_songs(entries: dict[int, Entry], root: Place) -> None:
-    """Name songs that have no name of their own by their file; rows of one file, however they spell it, share one."""
+    """Name songs without a name by their file; all rows of one file, however they spell it, share one name."""
     files = {
         line: entry.path if is_remote(entry.path) else os.path.realpath(entry.path) for line, entry in entries.items()
     }
@@ -196,7 +167,7 @@ def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: 
 
 
 def _resolve_name(name: str, folder: Place, names_in: NamesIn) -> str:
-    """Turn a name in a list into a path or an address."""
+    """Convert a name in a list to a path or an address."""
     refusal = f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
     if not name.strip() or "\0" in name:
         raise UserError(refusal)
@@ -240,7 +211,7 @@ def _spelled_otherwise(folder: Path, name: str, names_in: NamesIn) -> str:
 
 
 def _names(folder: str) -> dict[str, list[str]]:
-    """List a folder: each name in Unicode's composed form, and in small letters → the names that it stands for."""
+    """List a folder: each name in Unicode's composed form, and in lower case → the file names that match it."""
     names: dict[str, list[str]] = {}
     with contextlib.suppress(OSError):
         for name in (path.name for path in Path(folder).iterdir()):
@@ -250,7 +221,7 @@ def _names(folder: str) -> dict[str, list[str]]:
 
 
 def _seconds(column: str, text: str) -> float | None:
-    """Read seconds or a clock time, with a decimal point or comma."""
+    """Parse seconds or a clock time, with a decimal point or comma."""
     if not text:
         return None
     try:

@@ -1,15 +1,16 @@
-"""Song → train, val or test.
+"""Assign songs to the splits train, val and test.
 
-Conventions: 80/10/10 within each genre, val and test rounded up so that each has at least one unit; what is left is
-train. A unit is a song or, under the paper's protocol, a fragment: then fragments of one song stand on several sides
-and the evaluation is leaky. Units are dealt out in the order of a hash of seed and unit, which depends on nothing else.
+A stratified split takes 10 % of the units of each genre for test and for val, rounded up so that each has at least one
+unit; the rest is train. A unit is a song or, under the paper's protocol, a fragment; fragments of one song are then in
+several splits and the evaluation is leaky. Units are ordered by a hash of seed and unit, which depends on nothing else.
 
-Artists come in all sizes and play several genres: by artist the shares are met as nearly as that allows.
+Artists have different numbers of songs and play several genres: a split by artist meets the shares as nearly as
+possible.
 
-A stable split asks nothing but the hash of seed and unit. A tenth of all units goes to val and a tenth to test on
-average, not in each genre; in return a song keeps its side whatever songs come or go.
+A stable split depends only on the hash of seed and unit. On average, val and test each get a tenth of all units, not of
+each genre; in return a song keeps its split when other songs are added or removed.
 
-In a fixed split the test songs are those of an earlier split, so that models of a growing library are asked the same.
+A fixed split keeps the test songs of an earlier split, so that models of a growing library have the same test songs.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from tumbao.schema.hierarchy import has_subgenres
 from tumbao.schema.record import SPLITS
 
 PROTOCOLS: tuple[str, ...] = ("song", "artist", "fragment")
-"""What a split keeps whole; `fragment` keeps not even the fragments of a song together."""
+"""The unit that a split keeps together; with `fragment`, not even the fragments of a song stay together."""
 
 METHODS: tuple[str, ...] = ("stratified", "stable")
-"""How units are dealt out: by their share of each genre, or by their hash alone."""
+"""How units are assigned: stratified by genre, or by their hash alone."""
 
 GIVEN = "given"
-"""The method of a library that brings its own splits, each by song."""
+"""The method of a library with its own splits, each by song."""
 
 _HELD_OUT_SHARE = 0.1
 
@@ -45,19 +46,19 @@ Songs = Mapping[str, Mapping[str, int]]
 
 
 def leaks(protocol: str, method: str = "") -> bool:
-    """Tell whether fragments of one song can stand on both sides of a split.
+    """Tell whether fragments of one song can be in several splits.
 
     Parameters
     ----------
     protocol : str
         One of `PROTOCOLS`.
     method : str
-        How the split was drawn, see `catalog.write_manifests`.
+        How the split was made, see `library.write_manifests`.
 
     Returns
     -------
     leaky : bool
-        Whether figures of its test split are too good.
+        Whether metrics of the test split are too optimistic.
     """
     return protocol == "fragment" and method != GIVEN
 
@@ -77,15 +78,15 @@ def split_songs(
     songs : mapping of str to mapping of str to int
         Genre → song → number of its fragments.
     protocol : str
-        `song` (leak-free), `artist` (nor does a model know the artists that it is tested on) or `fragment` (the
-        paper's protocol, leaky).
+        `song` (leak-free), `artist` (leak-free, and no artist is in several splits) or `fragment` (the paper's
+        protocol, leaky).
     seed : int
-        Changes who goes where.
+        Changes the assignment.
     method : str
         `stratified` by genre, or `stable` while the library grows.
     artists : mapping of str to str, optional
-        Song → artist, needed by artist only. Spellings are compared by `tags.artist_key`; a song without an artist
-        stands alone.
+        Song → artist, required for `artist` only. Spellings are compared by `tags.artist_key`; a song without an artist
+        is a unit of its own.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def split_songs(
     Raises
     ------
     ValueError
-        If protocol or method is unknown, artists are needed and not given, or a genre cannot stand in every split.
+        If protocol or method is unknown, artists are required and missing, or a genre is not in every split.
 
     Examples
     --------
@@ -139,28 +140,28 @@ def _stratified(
 
 
 def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
-    """Split by song, with test songs that are fixed.
+    """Split by song, with fixed test songs.
 
     Parameters
     ----------
     songs : mapping of str to mapping of str to int
         Genre → song → number of its fragments.
     tests : collection of str
-        The test songs; some may be gone. A genre without any is given some: a tenth of its songs.
+        The test songs; some may no longer exist. For a genre without any, a tenth of its songs is chosen.
     seed : int
-        Changes which of the others go to val. While no song comes or goes, they are those of `split_songs`.
+        Changes which of the other songs go to val. While no song is added or removed, they are those of `split_songs`.
     learned : collection of str
-        Songs that are chosen for test only where a genre has no other.
+        Songs that are chosen for test only if a genre has no other.
 
     Returns
     -------
     assignment : dict
-        Split → song → indexes of its fragments: of a genre with `tests` no other song stands in test.
+        Split → song → indexes of its fragments. In a genre with `tests`, no other song is in test.
 
     Raises
     ------
     ValueError
-        If a genre does not stand in every split.
+        If a genre is not in every split.
 
     Examples
     --------
@@ -175,14 +176,14 @@ def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collec
 
 
 def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
-    """Take the splits that the library brings.
+    """Use the splits that the library defines.
 
     Parameters
     ----------
     songs : mapping of str to mapping of str to int
         Genre → song → number of its fragments.
     sides : iterable of tuple of str and str
-        Song and split, for each row of the library's list; a split may be empty. Songs that are not used may be there.
+        Song and split, for each row of the library's list; a split may be empty. Unused songs are ignored.
 
     Returns
     -------
@@ -192,7 +193,7 @@ def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
     Raises
     ------
     ValueError
-        If a song has no split or several, or a genre does not stand in every split.
+        If a song has no split or several, or a genre is not in every split.
     """
     side_of: dict[str, str] = {}
     used = {song for counts in songs.values() for song in counts}
@@ -214,7 +215,7 @@ def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
 
 
 def artists_on_two_sides(assignment: Assignment, artists: Mapping[str, str]) -> list[str]:
-    """Name the artists whose songs stand in more than one split.
+    """List the artists with songs in more than one split.
 
     Parameters
     ----------
@@ -251,7 +252,7 @@ def _units(counts: Mapping[str, int], protocol: str) -> list[tuple[str, Sequence
 
 
 def _unit_names(protocol: str, artists: Mapping[str, str]) -> Callable[[str, Sequence[int]], str]:
-    """Make what names the unit that fragments of a song belong to."""
+    """Return a function from a song and indexes of its fragments to the name of their unit."""
     keys = {song: artist_key(artist) for song, artist in artists.items()}
 
     def of_song(song: str, indexes: Sequence[int]) -> str:

@@ -1,9 +1,8 @@
-"""Which sub-genres have songs enough to be told apart, and what becomes of the others.
+"""Fold sub-genres that have too few songs into their genre.
 
-A sub-genre with too few songs is folded up: its songs go to the genre's own leaf, where songs of which no sub-genre is
-known are as well. If that leaf in its turn has songs, but too few, the smallest sub-genre that is left joins it, until
-it has enough or the genre is one leaf. A sub-genre that is its genre's only leaf is the genre: there is nothing to tell
-it from. No song is lost.
+Songs of a folded sub-genre go to the genre's own leaf, which also holds the songs without a sub-genre. If that leaf
+then has songs, but too few, the smallest remaining sub-genre joins it, until it has enough or the genre is one leaf. A
+sub-genre that is its genre's only leaf is renamed to the genre. No song is lost.
 """
 
 from __future__ import annotations
@@ -16,18 +15,9 @@ from tumbao.schema.hierarchy import SEPARATOR
 
 @dataclasses.dataclass(frozen=True)
 class Folded:
-    """A sub-genre that is none of the model's leaves.
+    """A sub-genre that is not a leaf of the model, with the number of its songs and the genre that they count for.
 
-    Parameters
-    ----------
-    leaf : str
-        The leaf that it would have been.
-    songs : int
-        How many songs it has.
-    into : str
-        The genre that they count for.
-    because : str
-        Why, where it is not that they are too few: the end of the sentence.
+    `because` is the end of the sentence if the reason is not that there are too few songs.
     """
 
     leaf: str
@@ -37,37 +27,17 @@ class Folded:
 
     @property
     def sentence(self) -> str:
-        """What was done, in words."""
+        """What was done, as a sentence."""
         songs = f"{self.songs} song{'' if self.songs == 1 else 's'}"
         return f"{self.leaf}: {songs}, folded into {self.into}{self.because}"
 
 
 def fold(genre: str, songs: Mapping[str, int], min_songs: int) -> tuple[dict[str, str], tuple[Folded, ...]]:
-    """Choose the leaves of one genre.
+    """Choose the leaves of one genre; a leaf beside others has at least `min_songs`.
 
-    Parameters
-    ----------
-    genre : str
-        Its name.
-    songs : mapping of str to int
-        Sub-genre → number of songs; under the empty name, songs without a sub-genre.
-    min_songs : int
-        A leaf beside others has at least so many songs.
-
-    Returns
-    -------
-    leaf_of : dict of str to str
-        Sub-genre → leaf.
-    folded : tuple of Folded
-        What was folded up, in the order in which it was.
-
-    Examples
-    --------
-    >>> leaf_of, folded = fold("salsa", {"": 9, "romantica": 12, "dura": 4}, min_songs=10)
-    >>> leaf_of
-    {'': 'salsa', 'romantica': 'salsa/romantica', 'dura': 'salsa'}
-    >>> folded[0].sentence
-    'salsa/dura: 4 songs, folded into salsa'
+    `songs` maps each sub-genre to its number of songs, and the empty name to the songs without a sub-genre. Returns
+    sub-genre → leaf, and the folded sub-genres in their order. With `min_songs` of 10, 9 songs of salsa, 12 of
+    romantica and 4 of dura become the leaves salsa (13) and salsa/romantica (12).
     """
     left = sorted((name for name in songs if name), key=lambda name: (songs[name], name))
     own = songs.get("", 0)

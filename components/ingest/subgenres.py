@@ -1,4 +1,4 @@
-"""A library whose songs are told apart by sub-genre, as far as there are enough of each."""
+"""Scan a library with sub-genres as labels, as far as there are enough songs of each."""
 
 from __future__ import annotations
 
@@ -29,36 +29,11 @@ def scan_leaves(
     memory: ScanCache | None = None,
     growing: Collection[str] = (),
 ) -> tuple[Catalog, tuple[str, ...]]:
-    """Look through a library as `catalog.scan` does, with leaves of the hierarchy in place of genres.
+    """Scan a library as `library.scan` does, with leaves of the hierarchy in place of genres.
 
-    Parameters
-    ----------
-    library : Place
-        A folder or a list of songs, see `layouts.read_library`.
-    genres : sequence of str
-        The run's genres, without sub-genres. Other songs are rejected as of unknown genre.
-    spec : MelSpec
-        Says how long a fragment is.
-    layout : str
-        The library's form, one of `layouts.LAYOUTS`.
-    min_songs : int
-        A sub-genre with fewer songs is folded up, see `folding.fold`.
-    memory : ScanCache, optional
-        Knows the files that have not changed since the last look.
-    growing : collection of str
-        Paths of files that are still being written: they are rejected unread.
-
-    Returns
-    -------
-    catalog : Catalog
-        Each song's genre is a leaf; `folded` says which sub-genres are none.
-    leaves : tuple of str
-        All leaves, by genre: the order of the labels.
-
-    Raises
-    ------
-    ValueError
-        If a genre has a sub-genre in its name, or `catalog.scan` would refuse the library.
+    `genres` are the run's genres, without sub-genres. A sub-genre with fewer than `min_songs` songs is folded, see
+    `subgenre_folding.fold`. Returns the catalog, in which each song's genre is a leaf, and all leaves in the order of
+    the labels.
     """
     if named := [genre for genre in genres if SEPARATOR in genre]:
         raise UserError(
@@ -72,20 +47,10 @@ def scan_leaves(
 
 
 def divided(songs: SongList, genres: Sequence[str]) -> SongList:
-    """Tell genre and sub-genre apart where a list names both in one, as `salsa/romantica`.
+    """Separate genre and sub-genre where a list names both in one, as `salsa/romantica`.
 
-    Parameters
-    ----------
-    songs : SongList
-        What a library lists.
-    genres : sequence of str
-        The run's genres; songs of others stay as they are.
-
-    Returns
-    -------
-    songs : SongList
-        The same songs, each sub-genre in one spelling. There are two levels: what follows a second slash is left out.
-        A song with two sub-genres has a fault.
+    Each sub-genre gets one spelling. There are two levels: text after a second slash is left out. A song with two
+    sub-genres gets a fault; songs of genres other than `genres` stay as they are.
     """
     named: dict[int, tuple[str, list[str]]] = {}  # index → genre, sub-genres
     for index, entry in enumerate(songs.entries):
@@ -115,21 +80,9 @@ def divided(songs: SongList, genres: Sequence[str]) -> SongList:
 
 
 def folded_up(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:
-    """Choose the leaves, and give each song its own.
+    """Choose the leaves, and set each song's genre to its leaf; the parts of a song count once.
 
-    Parameters
-    ----------
-    catalog : Catalog
-        Songs with genre and sub-genre.
-    min_songs : int
-        See `folding.fold`. The parts of a song count once.
-
-    Returns
-    -------
-    catalog : Catalog
-        The same songs; each one's genre is a leaf.
-    leaves : tuple of str
-        All leaves, by genre.
+    Returns the catalog and all leaves by genre.
     """
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for genre, subgenre, _ in {(song.genre, song.subgenre, song.song) for song in catalog.songs}:

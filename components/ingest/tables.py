@@ -1,9 +1,9 @@
 """Read tables in the forms that people and spreadsheets write, and write tables that can be read again.
 
-All tables that Tumbao writes are written here. Bytes of a file's name that are not UTF-8 have no form in UTF-8:
+All tables that Tumbao writes are written here. Bytes of a file name that are not UTF-8 cannot be written as UTF-8:
 `encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet evaluates a cell
-that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV, an apostrophe precedes such a cell.
-The readers undo both.
+that begins with ``= + - @``, a tab or a line break as a formula: in CSV, an apostrophe precedes such a cell. The
+readers undo both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
 """Extensions of the tables that can be read."""
 
 POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
-"""Delimiters that are recognised."""
+"""Delimiters that are detected."""
 
 _QUOTES_EXPECTED = "expected cells with closed quotes, and each quote inside of them doubled. Received: "
 _LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
@@ -38,7 +38,7 @@ _SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 Rows = list[tuple[int, dict[str, str]]]
-"""The line in which a row begins, from 1, and its cells by column."""
+"""Pairs of the line in which a row begins, from 1, and its cells by column."""
 
 _QUOTE = "\u201b"
 _UNWRITABLE = re.compile(f"[\0{_QUOTE}\ud800-\udfff]")
@@ -53,21 +53,8 @@ csv.field_size_limit(sys.maxsize)  # a manifest may contain tags of any length
 def encode_text(text: str) -> str:
     """Encode a text so that it is valid UTF-8 and `decode_text` restores it.
 
-    Parameters
-    ----------
-    text : str
-        May contain NUL, and bytes that are not UTF-8 in the form that `os.fsdecode` gives them. Other lone surrogates
-        become U+FFFD.
-
-    Returns
-    -------
-    encoded : str
-        Equal to `text`, unless it contains these or ``‛``.
-
-    Examples
-    --------
-    >>> encode_text("caf\udce9.mp3"), encode_text("café.mp3")
-    ('caf‛E9.mp3', 'café.mp3')
+    The text may contain NUL, and bytes that are not UTF-8 as `os.fsdecode` returns them: the byte E9 becomes ``‛E9``.
+    Other lone surrogates become U+FFFD. All other text stays as it is, except that ``‛`` is doubled.
     """
     return _UNWRITABLE.sub(_spell, text)
 
@@ -83,18 +70,7 @@ def _spell(found: re.Match[str]) -> str:
 
 
 def decode_text(encoded: str) -> str:
-    """Decode a text of `encode_text`.
-
-    Parameters
-    ----------
-    encoded : str
-        Any text.
-
-    Returns
-    -------
-    text : str
-        The original.
-    """
+    """Decode a text of `encode_text`."""
     return _WRITTEN.sub(lambda found: _char(found[1]), encoded)
 
 
@@ -103,18 +79,7 @@ def _char(spelt: str) -> str:
 
 
 def csv_row(cells: Iterable[object]) -> str:
-    """Format a row of a CSV.
-
-    Parameters
-    ----------
-    cells : iterable
-        Texts, numbers, and None for an empty cell.
-
-    Returns
-    -------
-    row : str
-        With a line feed at its end.
-    """
+    """Format a row of a CSV, with a line feed at its end; None is an empty cell."""
     return ",".join(map(_csv_cell, cells)) + "\n"
 
 
@@ -127,93 +92,31 @@ def _csv_cell(value: object) -> str:
 
 
 def read_cell(cell: str) -> str:
-    """Decode a cell of a CSV.
-
-    Parameters
-    ----------
-    cell : str
-        As `csv.reader` returns it.
-
-    Returns
-    -------
-    text : str
-        The value that was passed to `csv_row`.
-    """
+    """Decode a cell, as `csv.reader` returns it, to the value that was passed to `csv_row`."""
     return decode_text(cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell)
 
 
 def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[str, object]]) -> str:
-    """Format a CSV.
-
-    Parameters
-    ----------
-    columns : iterable of str
-        Their names.
-    rows : iterable
-        The cells of each, in order or by column. A cell that is missing is empty.
-
-    Returns
-    -------
-    text : str
-        The table; see `csv_row`.
-    """
+    """Format a CSV; the cells of a row are in order, or by column. A missing column is an empty cell."""
     columns = list(columns)
     cells = ([row.get(name) for name in columns] if isinstance(row, Mapping) else row for row in rows)
     return "".join(map(csv_row, (columns, *cells)))
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
-    """Parse a CSV of `write_csv`.
-
-    Parameters
-    ----------
-    text : str
-        The table.
-
-    Returns
-    -------
-    rows : list of dict of str to str
-        Cells by column.
-    """
+    """Parse a CSV of `write_csv`."""
     rows = ([read_cell(cell) for cell in cells] for cells in csv.reader(io.StringIO(text, newline="")))
     columns = next(rows, [])
     return [dict(zip(columns, cells, strict=True)) for cells in rows]
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """Format a line of JSON Lines that every reader takes as one line.
-
-    Parameters
-    ----------
-    values : mapping of str to object
-        Values that JSON can represent.
-
-    Returns
-    -------
-    line : str
-        With a line feed at its end; texts are those of `encode_text`.
-    """
+    """Format a line of JSON Lines that every reader takes as one line, with texts as in `encode_text`."""
     return encode_text(json.dumps(values, ensure_ascii=False)).translate(_BREAKS) + "\n"
 
 
 def read_json_line(line: str | bytes) -> Any:
-    """Parse a line of `json_line`.
-
-    Parameters
-    ----------
-    line : str or bytes
-        A line, with or without its end.
-
-    Returns
-    -------
-    value : object
-        The decoded value.
-
-    Raises
-    ------
-    ValueError
-        If it is not JSON in UTF-8.
-    """
+    """Parse a line of `json_line`, with or without its end; raises ValueError if it is not JSON in UTF-8."""
     text = line if isinstance(line, str) else line.decode()
     try:
         return json.loads(decode_text(text))
@@ -225,14 +128,9 @@ def read_json_line(line: str | bytes) -> Any:
 class Table:
     """A table with named columns.
 
-    Parameters
-    ----------
-    columns : dict of str to str
-        Name in lower case with underscores → name as it is written; a column without a name is left out.
-    rows : list of tuple of int and dict
-        The line in which each row begins, from 1, and its cells by the names in lower case.
-    faults : dict of int to str
-        The line in which each row begins that cannot be read → what is wrong with it.
+    `columns` maps each name in lower case with underscores to the name as written; a column without a name is left out.
+    `rows` use the names in lower case. `faults` maps the line in which an unreadable row begins, from 1, to the
+    problem.
     """
 
     columns: dict[str, str]
@@ -243,24 +141,13 @@ class Table:
 def read_table(file: Place, names: Collection[str] = ()) -> Table:
     """Read a table with named columns: JSON Lines, or delimited text.
 
-    Parameters
-    ----------
-    file : Place
-        In UTF-8 or UTF-16, with or without a byte order mark, or in an encoding of Western European Windows, Macintosh
-        or DOS; with any line ends. Delimiters are commas, semicolons, tabs or bars, detected in the header or declared
-        by a line such as ``sep=;`` before it.
-    names : collection of str
-        Expected columns, in lower case with underscores. The delimiter is chosen so that most of them are found.
+    The file may be in UTF-8 or UTF-16, with or without a byte order mark, or in a Western European encoding of Windows,
+    Macintosh or DOS, with any line ends. Delimiters are commas, semicolons, tabs or bars. They are declared by a line
+    such as ``sep=;`` before the header, or detected in the header: the one that finds most of the columns `names` is
+    used.
 
-    Returns
-    -------
-    table : Table
-        Without the rows in which every cell is empty. Cells that are missing at the end of a row are empty.
-
-    Raises
-    ------
-    ValueError
-        If the file has another extension, cannot be read, is not text or is empty, or two columns have the same name.
+    Rows in which every cell is empty are left out; missing cells at the end of a row are empty. Raises an error if the
+    file has another extension, cannot be read, is not text or is empty, or if two columns have the same name.
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
@@ -275,26 +162,8 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
 def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
     """Read delimited text row by row, without loading the whole file.
 
-    Parameters
-    ----------
-    file : Place
-        In any encoding that `read_table` reads, quoted as in RFC 4180.
-    delimiter : str
-        The character between cells.
-    faults : dict of int to str
-        Receives, for each row that cannot be read, the line in which it begins and the reason.
-
-    Yields
-    ------
-    line : int
-        Where the row begins, from 1; a quoted cell may span lines.
-    cells : list of str
-        The row; those in which every cell is empty are left out.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read.
+    Yields the line in which a row begins, from 1, and its cells; a quoted cell (RFC 4180) may span lines. Rows in which
+    every cell is empty are left out. Rows that cannot be read are added to `faults`: line → reason.
     """
     with _open_lines(file) as lines:
         again: collections.deque[str] = collections.deque()
@@ -365,7 +234,7 @@ def _encoding(file: Place, content: bytes) -> str:
         return "utf-32"
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    if content[1:2] == b"\0":  # a header begins with a letter of ASCII
+    if content[1:2] == b"\0":  # a header begins with an ASCII letter
         return "utf-16-le"
     return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
 
@@ -427,7 +296,7 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
 
 
 def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> str:
-    """Choose the delimiter that gives the most expected columns, or else the most cells."""
+    """Choose the delimiter that finds the most expected columns, then the most cells."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         try:

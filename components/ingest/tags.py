@@ -1,4 +1,4 @@
-"""Who plays: what a file's tags say, and which names mean the same artist."""
+"""Read artist and title from a file's tags, and compare spellings of artists' names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tumbao.components.ingest.riff import content_of, read_chunks, read_info, te
 
 _ARTIST_TAGS = ("artist", "Artist", "Author", "TPE1", "IART")
 _TITLE_TAGS = ("title", "Title", "TIT2", "INAM")
-"""What easy tags, APE, ASF, ID3 and the INFO list of a wav call the same thing."""
+"""Names in easy tags, APE, ASF, ID3 and the INFO list of a wav."""
 
 _NOBODY_IN_ENGLISH = ("unknown", "unknownartist", "various", "variousartists", "va", "none", "nan", "na")
 _NOBODY_IN_SPANISH = ("desconocido", "artistadesconocido", "interpretedesconocido", "varios", "variosartistas")
@@ -24,41 +24,31 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 def artist_and_title(path: str | Path) -> tuple[str, str]:
-    """Read artist and title from the tags of a file.
+    """Read artist and title from the tags of a file; its content decides which tags it can have.
 
-    Parameters
-    ----------
-    path : str or Path
-        A file; its content decides which tags it can have.
-
-    Returns
-    -------
-    artist : str
-        The first that the tags name; empty where they name none or cannot be read, whatever the file holds.
-    title : str
-        Likewise.
+    Each is the first that the tags name; empty if there is none or the tags cannot be read, whatever the file contains.
     """
     artist = title = ""
     try:
-        if not Path(path).is_file():  # opening a pipe would wait for ever
+        if not Path(path).is_file():  # opening a named pipe would block forever
             return "", ""
         for tags in _tags(Path(path)):
             artist, title = artist or _first(tags, _ARTIST_TAGS), title or _first(tags, _TITLE_TAGS)
             if artist and title:
                 break
-    except Exception:  # mutagen's parsers meet broken files with errors of every kind
+    except Exception:  # mutagen's parsers raise errors of every kind for broken files
         return artist, title
     return artist, title
 
 
 def _tags(path: Path) -> Iterator[object]:
-    """Go over the tags that a file may hold; those that mutagen does not look for come after those that it does."""
-    import mutagen  # a tenth of a second that libraries with an artist column need not spend
+    """Yield the tags that a file may hold: first those that mutagen detects, then the others."""
+    import mutagen  # takes 0.1 s, not needed for libraries with an artist column
     from mutagen.apev2 import APEv2
     from mutagen.flac import FLAC
     from mutagen.id3 import ID3
 
-    with contextlib.suppress(Exception):  # a flac with an ID3 tag in front is taken for an mp3
+    with contextlib.suppress(Exception):  # mutagen takes a flac with an ID3 tag in front for an mp3
         yield mutagen.File(path, easy=True)
     with path.open("rb") as file:
         chunks = read_chunks(file)
@@ -87,44 +77,30 @@ def _first(tags: object, names: tuple[str, ...]) -> str:
 
 
 def artist_key(name: str) -> str:
-    """Reduce an artist's name to what spellings of it have in common.
+    """Return a key that is equal for all spellings of an artist's name.
 
-    Songs of one artist on two sides of a split make a model look better than it is, and two artists taken for one only
-    leave the split less choice. So in doubt names are taken together: capitals, accents (ñ is n), punctuation, spaces
-    and a leading "The" do not count, and of several artists only the first does: what follows feat., ft., with, con,
-    vs, &, +, y, e, and, x, a comma, a semicolon or a slash between spaces is left out. Articles in other languages
-    stay, since names differ by them alone (Los Diablitos, El Diablito).
+    Songs of one artist in two splits make a model look better than it is, while two artists with the same key only
+    leave the split less choice. So in doubt, names are considered equal. Case, accents (ñ is n), punctuation, spaces
+    and a leading "The" are ignored. Of several artists only the first counts: text after feat., ft., with, con, vs, &,
+    +, y, e, and, x, a comma, a semicolon or a slash between spaces is left out. Articles in other languages stay, since
+    some names differ only in them (Los Diablitos, El Diablito).
 
-    Parameters
-    ----------
-    name : str
-        As a list or a tag spells it.
-
-    Returns
-    -------
-    key : str
-        Equal for the same artist; empty for no name and for names of nobody, such as "Various Artists" or
-        "Desconocido".
-
-    Examples
-    --------
-    >>> artist_key("Diomedes Díaz & Juancho Rois"), artist_key("DIOMEDES DIAZ feat. Iván Zuleta")
-    ('diomedesdiaz', 'diomedesdiaz')
+    The key is empty for no name and for placeholders such as "Various Artists" or "Desconocido".
     """
     plain = _plain(name)
     head = _GUESTS.split(plain, maxsplit=1)[0]
     key = next((key for part in _OTHERS.split(head) if (key := _letters(part))), _letters(plain))
     if not key:
-        return re.sub(r"\s+", "", plain)  # a name of signs alone
+        return re.sub(r"\s+", "", plain)  # a name of symbols only
     return "" if key in _NOBODY else key
 
 
 def _plain(name: str) -> str:
-    """Fold what looks alike, without the spaces around."""
+    """Remove case, accents, compatibility forms of characters and surrounding spaces."""
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", name.casefold()))).strip()
 
 
 def _letters(text: str) -> str:
     text = re.sub(r"^the\s+(?=\S)", "", text.strip())
     kept = "".join(character for character in text if unicodedata.category(character)[0] in "LMN")
-    return kept if any(map(str.isalnum, kept)) else ""  # not the mark alone that colours an emoji
+    return kept if any(map(str.isalnum, kept)) else ""  # a mark alone is the variation selector of an emoji

@@ -1,4 +1,4 @@
-"""Songs → records, as a Beam transform: imports no TFX, so that workers start quickly and stay small."""
+"""Beam transform from songs to records; imports no TFX, so that workers start quickly and stay small."""
 
 from __future__ import annotations
 
@@ -25,22 +25,14 @@ REJECTED, INGESTED = "rejected", "ingested"
 
 
 RenderedRows = tuple[list[Row], Rendered]
-"""What became of a part of a file, and the rows that name it: by fragment one in each split, otherwise one."""
+"""The rendered part of a file, and its rows: one in each split when splitting by fragment, otherwise one."""
 
-_renderers: dict[tuple[MelSpec, str], list[Renderer]] = {}  # one, as often as it is in use
+_renderers: dict[tuple[MelSpec, str], list[Renderer]] = {}  # one Renderer, listed once per user
 _renderers_lock = threading.Lock()
 
 
 class RenderMel(beam.DoFn):
-    """Render parts of files into the cache, a few ahead; the instances in a process share their worker processes.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        The front-end's parameters.
-    cache : str
-        Folder of the cache.
-    """
+    """Render parts of files into the cache, a few ahead; the instances in a process share their worker processes."""
 
     def __init__(self, spec: MelSpec, cache: str) -> None:
         self._spec = spec
@@ -48,14 +40,14 @@ class RenderMel(beam.DoFn):
         self._begun: collections.deque[tuple[list[Row], Future[Rendered]]] = collections.deque()
 
     def setup(self) -> None:
-        """Start the worker processes, unless another instance did."""
+        """Start the worker processes, unless another instance has started them."""
         with _renderers_lock:
             users = _renderers.setdefault((self._spec, self._cache), [])
             users.append(users[0] if users else Renderer(self._spec, self._cache))
             self._renderer = users[0]
 
     def teardown(self) -> None:
-        """End the worker processes after their last instance."""
+        """Stop the worker processes with the last instance."""
         with _renderers_lock:
             users = _renderers[self._spec, self._cache]
             users.pop()
@@ -63,35 +55,18 @@ class RenderMel(beam.DoFn):
                 self._renderer.close()
 
     def start_bundle(self) -> None:
-        """Drop what a bundle that failed had begun."""
+        """Cancel the work of a bundle that failed."""
         while self._begun:
             self._begun.popleft()[1].cancel()
 
     def process(self, rows: list[Row]) -> Iterator[RenderedRows]:
-        """Begin one part and end those before it.
-
-        Parameters
-        ----------
-        rows : list of Row
-            The rows that name it.
-
-        Yields
-        ------
-        rendered : RenderedRows
-            One for each element, later.
-        """
+        """Begin one part, given by its rows; yield the earliest ones if more are in progress than there are workers."""
         self._begun.append((rows, self._renderer.submit(_part(rows[0]), rows[0]["sha256"])))
         while len(self._begun) > self._renderer.workers:
             yield self._end()
 
     def finish_bundle(self) -> Iterator[Any]:
-        """End what was begun.
-
-        Yields
-        ------
-        rendered : WindowedValue of RenderedRows
-            The last parts.
-        """
+        """Yield the remaining parts."""
         while self._begun:
             yield GlobalWindows.windowed_value(self._end())
 
@@ -105,26 +80,11 @@ class RenderMel(beam.DoFn):
 @beam.ptransform_fn
 @beam.typehints.with_input_types(Row)
 def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache: str) -> Any:  # noqa: N802 - Beam names transforms so
-    """Turn rows of manifests into records; of songs that are the same recording one is kept.
+    """Turn rows of manifests into records; of duplicate recordings one is kept.
 
-    A keyed shuffle spreads the parts over workers, always in the same way.
-
-    Parameters
-    ----------
-    rows : beam.PCollection of Row
-        Rows of all splits.
-    spec : MelSpec
-        The front-end's parameters.
-    genres : list of str
-        The run's genres, in the order of the labels.
-    cache : str
-        Folder of the `SongCache`.
-
-    Returns
-    -------
-    outputs : dict of str to beam.PCollection
-        `train`, `val` and `test`: serialized tf.Examples. `INGESTED`: a line of JSON for each row. `REJECTED`: a line
-        for each part that was refused.
+    A keyed shuffle spreads the parts over workers, always in the same way. `genres` are in the order of the labels;
+    `cache` is the folder of the `SongCache`. The outputs are `train`, `val` and `test`, serialized tf.Examples;
+    `INGESTED`, a line of JSON for each row; and `REJECTED`, a line for each rejected part.
     """
     rendered = (
         rows
@@ -161,7 +121,7 @@ def _fingerprints(part: RenderedRows) -> Iterator[tuple[Row, int, str]]:
 
 
 def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
-    """Find songs to leave out: each → the song that it is the same recording as."""
+    """Find duplicates: each song to leave out → the song that is kept."""
     in_order = sorted(told, key=lambda one: (one[0]["song"], int(one[0]["first"])))
     found = duplicates.find_duplicates(
         (row["song"], int(row["entry"]), duplicates.from_text(text)) for row, _, text in in_order
@@ -199,7 +159,7 @@ def _tell(part: RenderedRows, kept: Mapping[str, str]) -> Iterator[Any]:
 
 
 def _with_unlisted(rows: list[Row], indexes: Sequence[int]) -> list[Row]:
-    """Give fragments that no row lists to the first: of a file that is longer than its header says."""
+    """Add fragments that no row lists to the first row: a file may be longer than its header declares."""
     listed = {int(index) for row in rows for index in row["fragments"].split()}
     more = [str(index) for index in indexes if index not in listed]
     if not listed or not more:

@@ -1,4 +1,4 @@
-"""Decode a file to mono float32 samples.
+"""Decode an audio file to mono float32 samples.
 
 `downmix` mixes the channels and soxr resamples, block by block: a ten-hour file takes no more memory than a short one.
 """
@@ -18,9 +18,9 @@ from tumbao.components.ingest.audio_file import Block, DecoderError, Probe, open
 from tumbao.components.ingest.downmix import downmix
 
 SILENCE_PEAK = 1e-4
-"""Sound whose loudest sample is fainter than this (−80 dBFS) is silence."""
+"""Audio whose largest magnitude is below this (−80 dBFS) is silence."""
 
-_LEAD_SECONDS = 1.0  # decoded before a part: mp3 frames and resampled samples depend on those before them
+_LEAD_SECONDS = 1.0  # decoded before a part, since mp3 frames and resampled samples depend on earlier ones
 
 
 class _NotFiniteError(DecoderError):
@@ -29,7 +29,7 @@ class _NotFiniteError(DecoderError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Waveform:
-    """The sound of a file.
+    """The audio of a file.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class Waveform:
     sample_rate_hz : int
         Sampling rate of the samples, in Hz.
     declared_seconds : float or None
-        Length that the file's header declares, in seconds: a hint; None where it does not tell.
+        Length that the file's header declares, in seconds: a hint; None if it declares none.
     truncated : bool
-        The file breaks off: its last frame, page or chunk is not whole.
+        The file ends early: its last frame, page or chunk is incomplete.
     """
 
     samples: np.ndarray
@@ -55,11 +55,11 @@ class Waveform:
 
 
 class AudioStream:
-    """A part of a file as mono samples, decoded while one goes over its blocks, once.
+    """A part of a file as mono samples, decoded while its blocks are iterated over, once.
 
-    Memory is bounded however long the file is. The samples are those of the whole file's decoding, to the last one:
-    where a decoder can jump to the part it begins at least `_LEAD_SECONDS` before it, on a whole second of the file,
-    and where it cannot it decodes what lies before.
+    Memory is bounded however long the file is. The samples are exactly those of decoding the whole file: a decoder that
+    can seek starts at least `_LEAD_SECONDS` before the part, on a whole second of the file; any other decodes the file
+    from its beginning.
 
     Parameters
     ----------
@@ -68,23 +68,23 @@ class AudioStream:
     sample_rate_hz : int
         Sampling rate of the samples, in Hz.
     start_seconds : float >= 0
-        Where the part begins in the file.
+        Start of the part in the file.
     end_seconds : float or None
-        Where it ends; None means at the file's end.
+        End of the part; None means the end of the file.
 
     Attributes
     ----------
     header : Probe
-        What the file declares; known once the first block is there, as are the errors of opening.
+        The file's header; available after the first block. Errors of opening are raised with the first block, too.
     samples : int
-        How many samples were given so far.
+        Number of samples that were yielded so far.
     failure : Exception or None
         Why decoding stopped before the end of the file, if it did.
     truncated : bool
-        Whether the file breaks off, known after the last block. It is judged from the file's last bytes, never from
-        the length that it declares.
+        Whether the file ends early, known after the last block. This depends on the file's last bytes, not on the
+        length that it declares.
     decoded_seconds : float
-        Where in the file decoding ended.
+        Position in the file at which decoding ended.
     """
 
     header: Probe
@@ -102,18 +102,18 @@ class AudioStream:
         self.decoded_seconds = 0.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Decode.
+        """Decode the part.
 
         Yields
         ------
         block : np.ndarray [shape=(n,), dtype=float32]
-            The next samples, see `downmix`; n differs from block to block. It is 0 now and then while what lies
-            before the part is decoded, as a sign of life.
+            The next samples, see `downmix`; n differs from block to block. Blocks may be empty while audio before the
+            part is decoded, so that a timeout is not reached.
 
         Raises
         ------
         AudioError
-            If there is no file, or no audio in it.
+            If the file does not exist or contains no audio.
         """
         left = math.inf
         if self._end_seconds is not None:
@@ -141,7 +141,7 @@ class AudioStream:
         stream = soxr.ResampleStream(rate, self._rate, num_channels=1, quality="HQ")
         try:
             for mono, block_rate in downmix(blocks):
-                if block_rate != rate:  # files of several rates were written one after the other
+                if block_rate != rate:  # the file is a concatenation of streams of different rates
                     yield stream.resample_chunk(nothing, last=True)
                     rate = block_rate
                     stream = soxr.ResampleStream(rate, self._rate, num_channels=1, quality="HQ")
@@ -153,7 +153,7 @@ class AudioStream:
         yield stream.resample_chunk(nothing, last=True)
 
     def refuse_if_empty(self) -> None:
-        """Refuse a file of which nothing was decoded, with what is wrong with it.
+        """Raise an error with the cause if no sample was decoded.
 
         Raises
         ------
@@ -174,10 +174,10 @@ class AudioStream:
 
 
 def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
-    """Decode a whole file to mono at the given rate; `fragments.read` does it with bounded memory.
+    """Decode a whole file to mono at the given rate; `fragments.read` does so with bounded memory.
 
-    Channels are mixed, see `downmix`. A file that goes beyond full scale is scaled down, not clipped. A file that can
-    be read only in part is used as far as it goes and flagged, see `AudioStream.truncated`.
+    Channels are mixed, see `downmix`. A file that exceeds full scale is scaled down, not clipped. A file that can be
+    decoded only in part is used as far as possible and flagged, see `AudioStream.truncated`.
 
     Parameters
     ----------
@@ -189,12 +189,12 @@ def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
     Returns
     -------
     Waveform
-        Samples in [-1, 1] and what is known about them.
+        Samples in [-1, 1] and their metadata.
 
     Raises
     ------
     AudioError
-        If there is no file, no audio in it, or nothing but silence.
+        If the file does not exist, contains no audio, or only silence.
     """
     sound = AudioStream(path, sample_rate_hz)
     buffer = bytearray()  # grows in place: the song is held once
@@ -214,7 +214,7 @@ def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
 
 
 def within_full_scale(samples: np.ndarray) -> float:
-    """Scale samples down, in place, where they go beyond full scale.
+    """Scale samples down, in place, if they exceed full scale.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def within_full_scale(samples: np.ndarray) -> float:
     Returns
     -------
     peak : float
-        The largest magnitude before.
+        The largest magnitude before scaling.
     """
     peak = float(max(samples.max(), -samples.min()))
     if peak > 1:
@@ -233,7 +233,7 @@ def within_full_scale(samples: np.ndarray) -> float:
 
 
 def silence(peak: float) -> str:
-    """Say that a file is silent.
+    """Describe a silent file in a sentence for `AudioError`.
 
     Parameters
     ----------
@@ -243,6 +243,6 @@ def silence(peak: float) -> str:
     Returns
     -------
     sentence : str
-        For `AudioError`.
+        The description, without the file's name.
     """
     return f"is silent: its peak is {peak:.1e}, expected at least {SILENCE_PEAK:.0e} of full scale"

@@ -1,8 +1,8 @@
-"""Run generator functions in worker processes, so that a task that kills or hangs its process affects no other task.
+"""Run generator functions in worker processes, so that a task that crashes or hangs its process affects no other task.
 
-A worker is a fresh interpreter (nothing is forked) with a pipe of its own to the process that owns the pool. It runs
-one task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble
-and concurrent.futures are not used since their workers share one pipe: a worker that is killed while it writes leaves
+A worker is a fresh interpreter (nothing is forked) with its own pipe to the process that owns the pool. It runs one
+task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble and
+concurrent.futures are not used because their workers share one pipe: a worker that is killed while it writes leaves
 that pipe unusable.
 """
 
@@ -39,7 +39,7 @@ START_TIMEOUT_SECONDS = 300.0
 """A worker that is not ready after this long is killed."""
 
 MAX_CRASHES = 2
-"""A task that ends this many fresh workers is not tried again."""
+"""A task is not tried again after it has ended this many fresh workers."""
 
 _MAX_STARTS = 5
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({handle})"
@@ -47,20 +47,14 @@ _READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"
 
 
 def cpu_count() -> int:
-    """Count the CPUs that this process may use.
-
-    Returns
-    -------
-    count : int
-        At least 1.
-    """
+    """Return the number of CPUs that this process may use, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class WorkerError(Exception):
-    """A worker process did not do its task."""
+    """A worker process did not complete its task."""
 
 
 class WorkerTimeoutError(WorkerError):
@@ -72,13 +66,7 @@ class WorkerCrashError(WorkerError):
 
 
 class WorkerStartError(WorkerError, UnavailableError):
-    """No worker can be started, whatever its task.
-
-    Parameters
-    ----------
-    reason : object
-        What happened.
-    """
+    """No worker can be started, whatever its task."""
 
     def __str__(self) -> str:
         advice = "Check this machine's free memory and its limit of processes."
@@ -88,20 +76,8 @@ class WorkerStartError(WorkerError, UnavailableError):
 class WorkerPool:
     """Run generator functions in worker processes; a worker is started whenever all others are busy.
 
-    Parameters
-    ----------
-    timeout_seconds : float
-        How long a worker may take for one item.
-    initializer : str, optional
-        ``module:function`` that each worker calls before its first task.
-    initargs : sequence of object
-        Its arguments.
-
-    Examples
-    --------
-    >>> with WorkerPool() as pool:
-    ...     list(pool.run(range, 3))
-    [0, 1, 2]
+    `timeout_seconds` is the time that a worker may take for one item. `initializer` is a ``module:function`` that each
+    worker calls with `initargs` before its first task.
     """
 
     def __init__(
@@ -122,34 +98,16 @@ class WorkerPool:
         self.close()
 
     def run(self, function: Callable[..., Iterator[T | None]] | str, *arguments: Any) -> Generator[T, None, None]:
-        """Run a generator function in a worker; several threads may call this at the same time.
+        """Run a generator function in a worker and yield its items; several threads may call this at the same time.
 
-        A task whose worker dies is run again in a fresh worker, and the items that were yielded already are left out:
+        `function` is a function of a module, or ``module:function`` to import it in the worker only. Arguments and
+        items are pickled. An item of None is not yielded: it only restarts the timeout. Closing the generator kills the
+        worker.
+
+        A task whose worker dies is run again in a fresh worker, and the items that were already yielded are skipped:
         the function has to yield the same items each time.
 
-        Parameters
-        ----------
-        function : callable or str
-            A function of a module, or ``module:function`` to import it in the worker only. Its items are pickled; None
-            only keeps the timeout from being reached.
-        *arguments : object
-            Its arguments, which are pickled.
-
-        Yields
-        ------
-        item : object
-            What the function yields, except None. Closing the generator kills the worker.
-
-        Raises
-        ------
-        WorkerTimeoutError
-            If the worker yields nothing for too long.
-        WorkerCrashError
-            If the task ends as many fresh workers as `MAX_CRASHES`.
-        WorkerStartError
-            If no worker can be started.
-        Exception
-            Whatever the function raises.
+        Raises the exceptions of the function, `WorkerTimeoutError`, `WorkerCrashError` and `WorkerStartError`.
         """
         yielded = crashes = 0
         worker = self._take()
@@ -170,20 +128,14 @@ class WorkerPool:
             worker = self._start()
 
     def check(self) -> None:
-        """Start a worker if the pool has none that is alive.
-
-        Raises
-        ------
-        WorkerStartError
-            If no worker can be started.
-        """
+        """Start a worker if the pool has none that is alive; raises `WorkerStartError` if that fails."""
         with self._lock:
             if any(worker.ready and worker.is_alive() for worker in self._busy):
                 return
         self._put_back(self._take())
 
     def _take(self) -> _Worker:
-        """Return an idle worker, or a fresh one; remove workers that died while they were idle."""
+        """Return an idle worker or a fresh one; remove workers that died while they were idle."""
         with contextlib.suppress(queue.Empty):
             while True:
                 worker = self._idle.get_nowait()
@@ -268,7 +220,7 @@ class _Worker:
             raise message[1]
 
     def is_alive(self) -> bool:
-        """Tell whether the process runs; an idle worker has sent nothing, so what can be received is the pipe's end."""
+        """Tell whether the process runs; an idle worker sends nothing, so readable data means the end of the pipe."""
         return self._process.poll() is None and not (self.idle and self._connection.poll())
 
     def kill(self) -> None:
@@ -316,10 +268,7 @@ def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Wo
 def serve(handle: int) -> None:
     """Run one generator function after the other until the owner closes the pipe; the main function of a worker.
 
-    Parameters
-    ----------
-    handle : int
-        Descriptor (on Windows: handle) of the worker's end of the pipe.
+    `handle` is the descriptor (on Windows the handle) of the worker's end of the pipe.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()

@@ -1,1 +1,1 @@
-"""The model card: what a pushed model is, what it is for, how good it is and what it came from."""
+"""The model card: description, intended use, metrics and provenance of a model."""

@@ -1,6 +1,6 @@
-"""ModelCard: what a model is, is for, can do and came from, written from the artefacts of its run for whoever gets it.
+"""ModelCard: description, intended use, metrics and provenance of a model, from the artefacts of its run.
 
-It reads nothing but the artefacts and the manifests that it is given, through TFX's file systems: no store of metadata.
+It reads only the artefacts and manifests that it receives, through TFX's file systems, and no metadata store.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -30,7 +30,7 @@ from tumbao.trainer.run import HISTORY_FILE
 
 
 class ModelCardPages(types.Artifact):
-    """`model_card.html` and `model_card.md`: two forms of one text."""
+    """The files `model_card.html` and `model_card.md`: two forms of one text."""
 
     TYPE_NAME = "tumbao.ModelCardPages"
 
@@ -59,29 +59,29 @@ def ModelCard(  # noqa: N802 - TFX names components so
     examples : Examples
         Records with mel images; hashed, not read.
     ingested : IngestedSongs
-        What was trained on.
+        Songs of the training data.
     rejected : RejectedSongs
-        What was refused.
+        Files that were rejected.
     model_run : ModelRun
-        The Trainer's, with the history.
+        Output of the Trainer, with the history.
     evaluation : ModelEvaluation
-        The Evaluator's figures.
+        Metrics of the Evaluator.
     blessing : ModelBlessing
-        The Evaluator's decision.
+        Decision of the Evaluator.
     figures : SongFigures
-        SongEvaluation's.
+        Output of SongEvaluation.
     model : Model
         Output of EdgeExport.
     report : AgreementReport
-        MobileCheck's figures and answers.
+        Figures and predictions of MobileCheck.
     infra_blessing : InfraBlessing
-        MobileCheck's decision.
+        Decision of MobileCheck.
     card : ModelCardPages
-        Written.
+        Output: the card.
     manifests : str
-        Folder of `catalog.write_manifests`.
+        Folder of `library.write_manifests`.
     network : str
-        A name of `MODELS`.
+        A key of `MODELS`.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
 
@@ -136,7 +136,7 @@ def _info(assets: str) -> ModelInfo:
 
 
 def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
-    """Name an artefact as ML Metadata does; of a cloud's long name, which tells whose project it is, the end."""
+    """Name an artefact as ML Metadata does; of a cloud's long name, which contains the project, use only the end."""
     number = f"{artifact.id}" if artifact.id else ""
     found = Source(role, artifact.type_name, artifact.name.rpartition("/")[2] or number, content(folder))
     progress.advance("hash")

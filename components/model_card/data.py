@@ -1,4 +1,4 @@
-"""What a model card is made of: what the artefacts of one run say of the model, in one frozen value."""
+"""The data of a model card, from the artefacts of one run."""
 
 from __future__ import annotations
 
@@ -27,45 +27,14 @@ Lines = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """Everything that a card says.
+    """All data of a card; ValueError if the artefacts are not of one run.
 
-    Parameters
-    ----------
-    info : ModelInfo
-        What the model says of itself.
-    model_spec : ModelSpec
-        Which network it is.
-    fine_tuned : bool
-        Whether the last block of its backbone learned too.
-    catalog : mapping
-        The catalogue's description, `catalog.json`.
-    ingested, rejected : sequence of mapping
-        What ingest tells of each part of a song, and of each file that was refused.
-    artists : mapping of str to str
-        Song → artist, empty where not known.
-    tested : sequence of mapping
-        The float model's answer to every test fragment.
-    judged : sequence of mapping
-        The head's answer to every validation and test fragment: what `songs` is computed from.
-    songs : SongMetrics
-        How well whole songs are answered.
-    accuracy, loss : float
-        Of the test fragments, as the evaluator measured them for the gate.
-    history : mapping
-        The training's epochs, and which of them was kept.
-    artefacts : sequence of mapping
-        Every way to an answer against the float model.
-    blessed, infra_blessed : bool
-        Whether the evaluator and the mobile check let the model pass.
-    sources : tuple of Source
-        The artefacts that all this was read from.
-    versions : mapping of str to str
-        Versions by package.
-
-    Raises
-    ------
-    ValueError
-        If the artefacts are not of one run.
+    `catalog` is `catalog.json`; `ingested` and `rejected` are the lines of ingest's parts of songs and rejected files;
+    `artists` maps songs to artists, empty where not known; `tested` has the float model's predictions for every test
+    fragment, `judged` the head's for every validation and test fragment, from which `songs` is computed. `accuracy` and
+    `loss` are the Evaluator's, for the test fragments; `history` has the epochs and which of them was kept; `artefacts`
+    compares every exported variant with the float model. `blessed` and `infra_blessed` are the decisions of Evaluator
+    and MobileCheck.
     """
 
     info: ModelInfo
@@ -108,12 +77,12 @@ class Card:
 
     @cached_property
     def music(self) -> tuple[GenreMusic, ...]:
-        """The music of each genre."""
+        """Counts of songs, fragments and artists of each genre."""
         return count(self.ingested, self.artists, self.info.genres)
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The float model's answers to the test split."""
+        """The float model's predictions on the test split."""
         return Evaluation(
             genres=self.info.genres,
             labels=np.array([one["label"] for one in self.tested]),
@@ -125,12 +94,12 @@ class Card:
 
     @cached_property
     def scores(self) -> Scores:
-        """The figures of the test fragments."""
+        """Metrics of the test fragments."""
         return scores(self.evaluation)
 
     @cached_property
     def recalls(self) -> tuple[Interval | None, ...]:
-        """Share of each genre's fragments that are found, resampled by song; None for a genre without any."""
+        """Recall of each genre's fragments, with intervals resampled by song; None for a genre without fragments."""
         labels, right = self.evaluation.labels, self.evaluation.probabilities.argmax(axis=1) == self.evaluation.labels
         of_genres = [labels == label for label in range(len(self.info.genres))]
         return tuple(
@@ -139,18 +108,18 @@ class Card:
 
     @cached_property
     def answers(self) -> tuple[GenreAnswers, ...]:
-        """How the test songs of each genre are answered by the product."""
+        """The product's predictions for the test songs of each genre."""
         test = [one for one in self.judged if one["split"] == "test"]
         return genre_answers(test, self.info.genres, self.songs.calibration.temperature)
 
     @property
     def refused(self) -> Counter[str]:
-        """How many files were refused, by reason."""
+        """Number of rejected files by reason."""
         return Counter(one["reason"] for one in self.rejected)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What the mobile check found wrong, as whole sentences."""
+        """Failures found by MobileCheck, as whole sentences."""
         return tuple(
             f"{one['name']} ({one['through']}) {failure}." for one in self.artefacts for failure in one["failures"]
         )

@@ -1,4 +1,4 @@
-"""Which songs of each genre go wrong, and how: what they are taken for, how surely, and in how many fragments."""
+"""Misclassified test songs of each genre: predicted genre, confidence and number of wrong fragments."""
 
 from __future__ import annotations
 
@@ -13,25 +13,15 @@ from tumbao.components.evaluation.intervals import Interval, wilson_interval
 from tumbao.serving.calibration import song_probabilities
 
 EXAMPLES = 5
-"""Wrongly answered songs of a genre that are shown, the surest first: those mislead most."""
+"""Number of misclassified songs shown for a genre, the most confident first, as these mislead most."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A song that is answered wrongly.
+    """A misclassified song.
 
-    Parameters
-    ----------
-    song : str
-        Its name in the library.
-    number : int
-        Its number in SongEvaluation's predictions.
-    answer : str
-        The genre that it is taken for.
-    confidence, of_truth : float
-        Calibrated probability of that genre and of the true one, 0–1.
-    wrong_fragments, fragments : int
-        How many of its fragments are answered wrongly, and how many there are.
+    `number` is that of SongEvaluation's predictions; `answer` is the predicted genre; `confidence` and `of_truth` are
+    the calibrated probabilities of that genre and of the true one, 0–1.
     """
 
     song: str
@@ -45,18 +35,9 @@ class Mistake:
 
 @dataclass(frozen=True)
 class GenreAnswers:
-    """How the test songs of one genre are answered.
+    """Predictions for the test songs of one genre.
 
-    Parameters
-    ----------
-    genre : str
-        The true genre.
-    songs, right : int
-        How many there are, and how many are answered rightly.
-    recall : Interval or None
-        Their share with Wilson's interval; None if there is no song.
-    mistakes : tuple of Mistake
-        The others, the surest first.
+    `recall` has Wilson's interval, and is None without songs; `mistakes` begins with the most confident one.
     """
 
     genre: str
@@ -67,43 +48,21 @@ class GenreAnswers:
 
     @property
     def taken_for(self) -> tuple[tuple[str, int], ...]:
-        """The wrong answers and how many songs got each, the most frequent first."""
+        """Wrong genres with their number of songs, the most frequent first."""
         return tuple(Counter(one.answer for one in self.mistakes).most_common())
 
     def surely(self, threshold: float) -> int:
-        """Count the mistakes that would be told with confidence.
-
-        Parameters
-        ----------
-        threshold : float
-            Smallest probability of a confident answer, 0–1.
-
-        Returns
-        -------
-        int
-            How many reach it.
-        """
+        """Count the mistakes whose confidence reaches the threshold, 0–1."""
         return sum(one.confidence >= threshold for one in self.mistakes)
 
 
 def genre_answers(
     predictions: Iterable[Mapping[str, Any]], genres: Sequence[str], temperature: float
 ) -> tuple[GenreAnswers, ...]:
-    """Answer the test songs as the product does, and find those that go wrong.
+    """Classify the test songs as the product does, and collect the misclassified ones.
 
-    Parameters
-    ----------
-    predictions : iterable of mapping
-        Song, its number, label and probabilities of each fragment.
-    genres : sequence of str
-        The genres in the order of the labels.
-    temperature : float
-        Of the calibration, above 0.
-
-    Returns
-    -------
-    tuple of GenreAnswers
-        In the order of the genres.
+    `predictions` are fragments with song, its number, label and probabilities; the result is in the order of the
+    genres.
     """
     songs: dict[str, list[np.ndarray]] = {}
     labels: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The music behind a model, counted by genre: songs, fragments and artists; no song and no artist by name."""
+"""Counts of the training music by genre: songs, fragments and artists, without any names."""
 
 from __future__ import annotations
 
@@ -13,20 +13,10 @@ from tumbao.schema.record import SPLITS
 
 @dataclass(frozen=True)
 class GenreMusic:
-    """The music of one genre.
+    """Counts of one genre.
 
-    Parameters
-    ----------
-    genre : str
-        The genre.
-    songs, fragments : dict of str to int
-        How many in each split.
-    artists : int
-        Artists whose name is known.
-    unsigned : int
-        Songs whose artist is not known.
-    largest : int
-        Songs of the artist with the most.
+    `songs` and `fragments` are by split; `artists` counts known artists, `unsigned` songs without one, `largest` the
+    songs of the artist with the most.
     """
 
     genre: str
@@ -38,28 +28,17 @@ class GenreMusic:
 
     @property
     def all_songs(self) -> int:
-        """Songs, each counted once for every split it stands in."""
+        """Number of songs, each counted once for every split that contains it."""
         return sum(self.songs.values())
 
 
 def count(
     ingested: Iterable[Mapping[str, Any]], artists: Mapping[str, str], genres: Sequence[str]
 ) -> tuple[GenreMusic, ...]:
-    """Count the music of each genre.
+    """Count the music of each genre, in the order of the genres.
 
-    Parameters
-    ----------
-    ingested : iterable of mapping
-        The lines of `ingested.jsonl`: parts of songs.
-    artists : mapping of str to str
-        Song → artist, empty where not known.
-    genres : sequence of str
-        The run's genres.
-
-    Returns
-    -------
-    tuple of GenreMusic
-        In the order of the genres. Parts of one song are one song; one without a fragment is none.
+    `ingested` are the lines of `ingested.jsonl`: parts of songs, which count as one song together; parts without a
+    fragment are ignored. `artists` maps songs to artists, empty where not known.
     """
     parts = [part for part in ingested if part["fragments"]]
     return tuple(_of_genre(genre, [part for part in parts if part["genre"] == genre], artists) for genre in genres)

@@ -1,4 +1,4 @@
-"""What a model came from: the artefacts by a digest of their content, and the versions of packages."""
+"""Provenance of a model: digests of the artefacts' contents, and versions of packages."""
 
 from __future__ import annotations
 
@@ -23,24 +23,14 @@ PACKAGES = (
     "librosa",
     "numpy",
 )
-"""Packages whose versions the card and the report name."""
+"""Packages whose versions are shown in the card and the report."""
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Content:
-    """What lies in a folder.
-
-    Parameters
-    ----------
-    files : int
-        How many files.
-    size_bytes : int
-        Their size together.
-    sha256 : str
-        SHA-256 over the lines that ``sha256sum`` prints for them, sorted by path.
-    """
+    """Content of a folder; `sha256` is over the lines that ``sha256sum`` prints for its files, sorted by path."""
 
     files: int
     size_bytes: int
@@ -49,18 +39,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Source:
-    """An artefact of the run that made the model.
+    """An artefact of the model's run.
 
-    Parameters
-    ----------
-    role : str
-        What the card takes it for.
-    type_name : str
-        Its type in ML Metadata.
-    identity : str
-        Its name or its number there; empty where it has neither.
-    content : Content
-        What lies in it.
+    `role` is its name in the card, `type_name` its type in ML Metadata, `identity` its name or number there (empty
+    without either).
     """
 
     role: str
@@ -70,22 +52,9 @@ class Source:
 
 
 def content(folder: str) -> Content:
-    """Hash everything in a folder, wherever TensorFlow's file systems reach.
+    """Hash all files in a folder, on any of TensorFlow's file systems, independent of the listing order.
 
-    Parameters
-    ----------
-    folder : str
-        The folder.
-
-    Returns
-    -------
-    Content
-        The same files give the same, in whatever order they are listed.
-
-    Raises
-    ------
-    ValueError
-        If no file is there.
+    A folder without files raises ValueError.
     """
     root = folder.rstrip("/")
     paths = [f"{parent.rstrip('/')}/{name}" for parent, _, names in tf.io.gfile.walk(root) for name in names]
@@ -104,28 +73,11 @@ def content(folder: str) -> Content:
 
 
 def fine_tuned(architecture: str) -> bool:
-    """Tell whether the last block of a backbone learned with the layers after it.
-
-    Parameters
-    ----------
-    architecture : str
-        The model's `ARCHITECTURE_FILE`.
-
-    Returns
-    -------
-    bool
-        Whether a convolution of VGG-16's fifth block is among the layers that learn.
-    """
+    """Return whether VGG-16's fifth block is trainable in a model's architecture (the text of `ARCHITECTURE_FILE`)."""
     layers = [layer["config"] for layer in json.loads(architecture)["config"]["layers"]]
     return any(layer.get("name", "").startswith("block5_conv") and layer["trainable"] for layer in layers)
 
 
 def versions() -> dict[str, str]:
-    """Tell the versions of Python and of `PACKAGES` in this process.
-
-    Returns
-    -------
-    dict of str to str
-        Version by package.
-    """
+    """Return the versions of Python and of `PACKAGES` in this process."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}

@@ -1,4 +1,4 @@
-"""A card as Markdown, and the same text as one self-contained page."""
+"""Rendering of a model card as Markdown, and of the same text as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -25,34 +25,15 @@ _MARKS = re.compile(r"([\\`*_\[\]<>|~$]|&(?=#?\w+;))")
 
 
 def to_markdown(card: Card) -> str:
-    """Write a card as Markdown, with the front matter that Hugging Face reads.
+    """Render a card as GitHub's Markdown, with front matter for Hugging Face.
 
-    Parameters
-    ----------
-    card : Card
-        What it says.
-
-    Returns
-    -------
-    str
-        GitHub's Markdown. What comes from the library is text in it, whatever characters it has.
+    Text from the library is escaped, whatever characters it has.
     """
     return _rendered("front.md.j2", card) + _rendered("template.md.j2", card)
 
 
 def to_html(card: Card) -> str:
-    """Write a card as a page.
-
-    Parameters
-    ----------
-    card : Card
-        What it says.
-
-    Returns
-    -------
-    str
-        HTML that needs no other file and no network.
-    """
+    """Render a card as HTML that needs no other file and no network."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     head, _, rest = _rendered("template.md.j2", card).partition("\n## ")
     parts = [parser.parse(head), parser.parse(f"## {rest}")]
@@ -70,7 +51,7 @@ def to_html(card: Card) -> str:
 
 
 def _rendered(name: str, card: Card) -> str:
-    """Fill a template for Markdown, whose own escapes stand where the page's template has HTML's."""
+    """Render a template with Markdown's escapes in place of Jinja's HTML escapes."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -91,7 +72,7 @@ def _plain(text: str) -> str:
 
 
 def _framed(tokens: Sequence[Token]) -> Iterator[Token]:
-    """Give headings names to link to, tables a frame that scrolls, and each row its head."""
+    """Add an id to headings, a scrolling frame to tables, and a header cell to each row."""
     heading = ""
     for i, token in enumerate(tokens):
         if token.type == "heading_open":
@@ -109,7 +90,7 @@ def _framed(tokens: Sequence[Token]) -> Iterator[Token]:
 
 
 def _title(inline: Token) -> str:
-    """Tell a heading's text, without the mark of a synthetic library behind it."""
+    """Return a heading's text, without the mark of a synthetic library after it."""
     children = takewhile(lambda child: child.type != "em_open", inline.children or [])
     return "".join(child.content for child in children).strip()
 

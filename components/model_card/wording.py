@@ -1,4 +1,4 @@
-"""The sentences of a card that depend on what it knows."""
+"""Sentences of a model card that depend on its data."""
 
 from __future__ import annotations
 
@@ -19,29 +19,18 @@ PRETRAINED = {
     "licence.",
     "": "The network has no weights of others in it.",
 }
-"""What is to be said of a backbone's weights, by `Backbone.pretrained`."""
+"""Statement on the backbone's weights, by `Backbone.pretrained`."""
 
 RANDOM = "The backbone’s weights are random: this is a trial of the machinery, no model to be used."
-"""What is to be said where there were none."""
+"""Statement for random weights."""
 
 UNLEARNED = "; but in this model the backbone’s weights are not those: they are random"
 TUNED = "; and fine-tuned: in the last epochs of training the backbone’s last block learned too"
-"""What is to be added to the network's summary, which speaks of a backbone that is as others left it."""
+"""Additions to the network's summary, which describes a pretrained and unchanged backbone."""
 
 
 def words(card: Card) -> dict[str, Any]:
-    """Put together what the templates say.
-
-    Parameters
-    ----------
-    card : Card
-        What is known.
-
-    Returns
-    -------
-    dict of str to Any
-        By the names that the templates use.
-    """
+    """Return the variables of the templates."""
     songs = {split: sum(one.songs[split] for one in card.music) for split in SPLITS}
     mistakes = list(_mistakes(card))
     scores, pretrained, digest = (
@@ -108,7 +97,7 @@ def _two_sides(card: Card) -> str:
 
 
 def _missed(card: Card, label: int) -> str:
-    """Say how many fragments of a genre go wrong, as what, and how surely."""
+    """Describe how many fragments of a genre are misclassified, as which genre, and with what confidence."""
     row, evaluation = card.scores.confusion[label], card.evaluation
     wrong, leaky = int(row.sum() - row[label]), " (leaky)" if card.info.split.leaky else ""
     found = f"of its {row.sum()} fragments {wrong or 'none'} {'are' if wrong > 1 else 'is'}{leaky}"
@@ -122,7 +111,7 @@ def _missed(card: Card, label: int) -> str:
 
 
 def _mistakes(card: Card) -> Iterator[tuple[str, str, Mistake]]:
-    """Give the songs that are shown, by name only where nobody's library is told of."""
+    """Yield the songs shown: by name only if the library is synthetic, so that no private library is disclosed."""
     for one in card.answers:
         for mistake in one.mistakes[:EXAMPLES]:
             yield mistake.song if card.info.training_data.synthetic else f"{mistake.number}", one.genre, mistake

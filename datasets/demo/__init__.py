@@ -1,1 +1,1 @@
-"""The demo library: songs composed and rendered here, clearly synthetic."""
+"""The demo library: songs composed and rendered by this package, clearly synthetic."""

@@ -1,4 +1,4 @@
-"""A score → the same score with one instrument changed: gone, on another sound, or out of its rhythm."""
+"""Alterations of a score: one instrument muted, with another timbre, or with another rhythm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER_PROGRAMS = {
     71: 70,
     **dict.fromkeys((75, 79), 72),
 }
-"""General MIDI programs of the bands → their nearest relatives that no band has."""
+"""General MIDI programs used by the bands → their nearest relatives that no band uses."""
 
 _OTHER_DRUMS = (
     {37: 39, 49: 57, 56: 53, 67: 53, 75: 76}
@@ -27,26 +27,16 @@ _OTHER_DRUMS = (
     | {60: 50, 61: 48, 62: 40, 63: 48, 64: 47}
     | {69: 82, 70: 82, 73: 44, 74: 46}
 )
-"""General MIDI drums of the bands → others that no band has."""
+"""General MIDI drums used by the bands → others that no band uses."""
 
 _STROKE_BEATS = 1 / 16
-"""Notes that follow each other within this many quarter notes are one stroke."""
+"""Notes closer together than this, in quarter notes, form one stroke."""
 
 
 def excerpt(score: Score, seconds: float) -> Score:
-    """Take the fragment of a song in which most instruments play.
+    """Return the fragment in which most instruments play (the first of several), without the instruments that rest.
 
-    Parameters
-    ----------
-    score : Score
-        The song.
-    seconds : float
-        Length of a fragment; they are counted from the song's start.
-
-    Returns
-    -------
-    excerpt : Score
-        The first such fragment, as a song of its own; instruments without a note in it have left the band.
+    Fragments of this many seconds are counted from the start of the song.
     """
     beats = seconds * score.quarter_bpm / 60
     end = max((note.start for track in score.tracks for note in track.notes), default=0.0)
@@ -66,48 +56,15 @@ def _between(score: Score, start: float, end: float) -> Score:
 
 
 def muted(score: Score, name: str) -> Score:
-    """Take an instrument away.
-
-    Parameters
-    ----------
-    score : Score
-        The song.
-    name : str
-        Name of the track.
-
-    Returns
-    -------
-    score : Score
-        The others, as they were.
-
-    Raises
-    ------
-    ValueError
-        If nobody plays that.
-    """
+    """Remove an instrument; raise ValueError if there is no such track."""
     kept = _seat(score, name)
     return dataclasses.replace(score, tracks=[track for track in score.tracks if track is not kept])
 
 
 def swap_timbre(score: Score, name: str) -> Score:
-    """Give an instrument's notes to a relative of it that no genre's band has, another sample of the sound font.
+    """Replace the sound of an instrument by a related one that no genre's band uses; notes, level and pan stay.
 
-    Parameters
-    ----------
-    score : Score
-        The song.
-    name : str
-        Name of the track.
-
-    Returns
-    -------
-    score : Score
-        The same notes, at the same time, at the same level and place.
-
-    Raises
-    ------
-    ValueError
-        If nobody plays that, or it has no relative, as the singer has none.
+    Raises ValueError if there is no such track or no related sound, as for the singer.
     """
     track = _seat(score, name)
     sounds = {note.pitch for note in track.notes} if track.is_drum else {track.program}
@@ -122,27 +79,10 @@ def swap_timbre(score: Score, name: str) -> Score:
 
 
 def shuffle_onsets(score: Score, name: str, rng: np.random.Generator) -> Score:
-    """Take an instrument's rhythm away and leave it its sound: strokes fall where chance puts them.
+    """Place the strokes of an instrument at random times, and keep its sound.
 
-    Parameters
-    ----------
-    score : Score
-        The song.
-    name : str
-        Name of the track.
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    score : Score
-        As many notes, in their order, with their pitches, velocities and durations, between the track's first and
-        last; chords stay chords.
-
-    Raises
-    ------
-    ValueError
-        If nobody plays that.
+    The notes keep their order, pitches, velocities and durations, and stay between the track's first and last; chords
+    stay chords. Raises ValueError if there is no such track.
     """
     track = _seat(score, name)
     notes = sorted(track.notes, key=lambda note: note.start)

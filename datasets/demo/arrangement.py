@@ -1,4 +1,4 @@
-"""What every genre's arranger starts from: a key, a form, a lead singer, and an ending."""
+"""Common parts of every genre's arranger: key, form, lead singer and ending."""
 
 from __future__ import annotations
 
@@ -14,46 +14,19 @@ from tumbao.datasets.demo.melody import Cell, Motif, invent, sing
 from tumbao.datasets.demo.score import Feel, Hit, Note, Score, Track
 
 SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73}
-"""General MIDI programs that stand for the singer, the same in every genre; no genre's own instrument is among them."""
+"""General MIDI programs that represent the singer, the same in every genre; no genre uses them for its instruments."""
 
 Choice = TypeVar("Choice")
 
 
 def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
-    """Draw one of several options.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-    options : sequence
-        At least one.
-
-    Returns
-    -------
-    option : object
-        One of them.
-    """
+    """Choose one of several options at random."""
     return options[int(rng.integers(len(options)))]
 
 
 @dataclasses.dataclass
 class Arrangement:
-    """A song in the making.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-    key : Key
-        The key.
-    score : Score
-        Where the notes go.
-    sections : list of Section
-        The form.
-    stage : int
-        1 for the stage as the arranger sees it, -1 for its mirror image.
-    """
+    """A song being composed; `stage` is 1 for the arranger's stereo image and -1 for its mirror image."""
 
     rng: np.random.Generator
     key: Key
@@ -63,48 +36,22 @@ class Arrangement:
 
     @property
     def end(self) -> float:
-        """Where the last section ends, in quarter notes."""
+        """End of the last section, in quarter notes."""
         return self.sections[-1].end
 
     def seat(self, name: str, program: int = 0, level: int = 90, pan: int = 64, is_drum: bool = False) -> Track:
-        """Seat a player at about the wanted level and place.
+        """Add an empty track; level and pan (0 to 127) vary slightly, and pan is mirrored in half of the songs.
 
-        Parameters
-        ----------
-        name : str
-            What the instrument is called; in ASCII, since a MIDI file does not say how it writes other letters.
-        program : int
-            General MIDI program counted from 0.
-        level : int
-            0 to 127; moved a little, as no two mixes are alike.
-        pan : int
-            0 to 127; the stage is mirrored in half of the songs.
-        is_drum : bool
-            Whether pitches are drums.
-
-        Returns
-        -------
-        track : Track
-            The empty track.
+        `name` must be ASCII, because a MIDI file does not declare an encoding. `program` counts from 0.
         """
         level = int(np.clip(level + self.rng.integers(-9, 10), 20, 127))
         pan = int(np.clip(64 + self.stage * (pan - 64) + self.rng.integers(-6, 7), 0, 127))
         return self.score.track(name, program, level, pan, is_drum)
 
     def motifs(self, cells: Sequence[Cell], beats: float) -> tuple[Motif, ...]:
-        """Invent the motifs of one theme, in the order in which they are sung.
+        """Invent the four motifs of a theme in the order of singing: a a b a, a b a b or a a b c.
 
-        Parameters
-        ----------
-        cells : sequence of Cell
-            Rhythms of one bar.
-        beats : float
-            Quarter notes in that bar.
-
-        Returns
-        -------
-        motifs : tuple of Motif
-            Four: a a b a, a b a b or a a b c.
+        `cells` are rhythms of one bar, `beats` the quarter notes in this bar.
         """
         a, b, c = (invent(self.rng, cells, beats) for _ in range(3))
         return pick(self.rng, ((a, a, b, a), (a, b, a, b), (a, a, b, c)))
@@ -120,31 +67,10 @@ class Arrangement:
         rest_beats: float = 2.0,
         velocity: float = 88,
     ) -> list[Note]:
-        """Sing a section in phrases with breath between them.
+        """Add a melody to the track, in phrases separated by rests, and return its notes.
 
-        Parameters
-        ----------
-        track : Track
-            The singer.
-        section : Section
-            What to sing over.
-        motifs : sequence of Motif
-            The theme.
-        low : int
-            Lowest pitch.
-        high : int
-            Highest pitch.
-        phrase_bars : int
-            Bars from one phrase to the next.
-        rest_beats : float
-            Quarter notes of rest at the end of each phrase.
-        velocity : float
-            Mean velocity.
-
-        Returns
-        -------
-        notes : list of Note
-            What was added to the track.
+        A phrase begins every `phrase_bars` and ends with `rest_beats` quarter notes of rest; `low` and `high` limit the
+        pitch.
         """
         sung: list[Note] = []
         length = phrase_bars * section.bar_beats
@@ -155,23 +81,10 @@ class Arrangement:
         return sung
 
     def finish(self, bass: Track, harmony: Sequence[Track], drums: Mapping[str, Sequence[Hit]], feel: Feel) -> Score:
-        """End the song on the tonic, loosen the playing and write down the facts.
+        """End the song on the tonic, vary timing and dynamics, and record the facts.
 
-        Parameters
-        ----------
-        bass : Track
-            Plays the last root.
-        harmony : sequence of Track
-            Play the last chord.
-        drums : mapping of str to sequence of Hit
-            The last stroke of each drummer, by the name of the track.
-        feel : Feel
-            How loosely the band plays.
-
-        Returns
-        -------
-        score : Score
-            The song; tracks without notes have left the band.
+        `bass` plays the last root, `harmony` the last chord, `drums` (name of a track → hits) the last strokes. Tracks
+        without notes are removed.
         """
         ending = str(pick(self.rng, ("hit", "ring", "fade")))
         tonic = self.key.chord("i" if self.key.mode == "minor" else "I")
@@ -194,7 +107,7 @@ class Arrangement:
         return self.score
 
     def _fade(self) -> None:
-        """Let everybody play softer and softer through the last eighth of the song."""
+        """Fade all tracks out over the last eighth of the song."""
         start = self.end * 7 / 8
         for track in self.score.tracks:
             for index, note in enumerate(track.notes):
@@ -214,33 +127,11 @@ def begin(
     unit_bars: int,
     facts: Mapping[str, Any],
 ) -> Arrangement:
-    """Draw key, chords and form of a song.
+    """Choose key, chords and form of a song at random; the arrangement has no tracks yet.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-    bpm : float
-        Pulses a minute.
-    pulse_beats : float
-        Quarter notes in a pulse.
-    meter : tuple of int
-        Numerator and denominator.
-    minor : float
-        Share of songs in a minor key.
-    forms : sequence of sequence of (str, float)
-        Forms to choose from: names of sections with their relative lengths.
-    changes : mapping of str to mapping of str to sequence of str
-        For each mode: progressions to choose from for each section name; "any" serves the names that are not there.
-    unit_bars : int
-        Sections are multiples of this many bars.
-    facts : mapping of str to object
-        What else to say of the song.
-
-    Returns
-    -------
-    arrangement : Arrangement
-        Without players yet.
+    `bpm` counts pulses of `pulse_beats` quarter notes; `minor` is the share of songs in a minor key. `forms` are
+    section names with relative lengths. `changes` maps mode → section name → progressions; "any" is for names without
+    an entry. Sections are multiples of `unit_bars`. `facts` are added to those of the score.
     """
     key = Key(int(rng.integers(12)), "minor" if rng.random() < minor else "major")
     form = pick(rng, forms)

@@ -1,4 +1,4 @@
-"""Bachata: bongó martillo, güira, bass on 1, 3 and 4, a requinto that arpeggiates and a segunda on the off-beats."""
+"""Bachata: bongó martillo, güira, bass on 1, 3 and 4, requinto arpeggios and a segunda on the off-beats."""
 
 from __future__ import annotations
 
@@ -72,18 +72,7 @@ _CHANGES = {
 
 
 def compose(rng: np.random.Generator) -> Score:
-    """Compose a bachata.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    score : Score
-        4/4 at 115 to 140 bpm, mostly in a minor key.
-    """
+    """Compose a bachata: 4/4 at 115 to 140 bpm, mostly in a minor key."""
     song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES, 4, {})
     bongo = song.seat("bongo", level=112, pan=40, is_drum=True)
     guira = song.seat("guira", level=92, pan=92, is_drum=True)
@@ -121,7 +110,7 @@ def compose(rng: np.random.Generator) -> Score:
 
 
 def _guira_pattern(song: Arrangement) -> tuple[Hit, ...]:
-    """Choose how the güira is played: beats with the eighths between, or a gallop of two sixteenths."""
+    """Choose the pattern of the güira: beats with eighths between them, or a gallop of two sixteenths."""
     stroke, answer = pick(song.rng, ((_CABASA, _CABASA), (_CABASA, _MARACAS), (_MARACAS, _CABASA)))
     gallop = song.rng.random() < 0.3
     song.score.facts["guira"] = "gallop" if gallop else "eighths"

@@ -1,6 +1,6 @@
 """Cumbia: guacharaca, llamador off the beat, tambora, bass on 1, 3 and 4, and an accordion, a clarinet or a gaita.
 
-Written in 2/2: the pulse of 80 to 110 a minute is the half note, which the guacharaca fills with a quarter and two
+Written in 2/2: the pulse is the half note (80 to 110 per minute), which the guacharaca fills with a quarter and two
 eighths.
 """
 
@@ -91,18 +91,7 @@ _CHANGES = {
 
 
 def compose(rng: np.random.Generator) -> Score:
-    """Compose a cumbia.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    score : Score
-        2/2 at 80 to 110 half notes a minute; `facts["style"]` says what plays the tune.
-    """
+    """Compose a cumbia: 2/2 at 80 to 110 half notes per minute; `facts["style"]` is the melody instrument."""
     style = str(rng.choice(list(_STYLES), p=(0.2, 0.4, 0.4)))
     song = begin(rng, rng.uniform(81, 109), 2, (2, 2), 0.7, _FORMS, _CHANGES, 4, {"style": style})
     drums = {
@@ -151,7 +140,7 @@ def compose(rng: np.random.Generator) -> Score:
 
 
 def _guacharaca(song: Arrangement) -> tuple[Hit, ...]:
-    """Scrape a quarter and two eighths in each half bar."""
+    """Build the guacharaca's pattern: a quarter and two eighths in each half bar."""
     accent = pick(song.rng, (8, 14, 20))
     return tuple(
         (half + beat, _SCRAPE_SHORT if beat else _SCRAPE_LONG, 104 - accent * (beat > 0))
@@ -198,7 +187,7 @@ def _bass(song: Arrangement, bass: Track, section: Section, sparse: bool) -> Non
 
 
 def _off_beats(song: Arrangement, comping: Track, section: Section) -> None:
-    """Play the chord off the beat: on 2 and 4, at times doubled in eighths."""
+    """Play chords off the beat: on 2 and 4, in some sections doubled in eighths."""
     doubled, shape = song.rng.random() < 0.4, None
     for start in section.bar_starts():
         for beat in (1, 1.5, 3, 3.5) if doubled else (1, 3):

@@ -1,4 +1,4 @@
-"""The form of a song: sections with their chords, fitted to a length."""
+"""Form of a song: sections with their chords, fitted to a duration."""
 
 from __future__ import annotations
 
@@ -15,20 +15,10 @@ _SHORT_SHARE = 1 / 8
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a song.
+    """A section of a song; times are in quarter notes from the start of the song.
 
-    Parameters
-    ----------
-    name : str
-        Such as "verse".
-    start : float
-        Quarter notes from the start of the song.
-    bars : int
-        Length in bars.
-    bar_beats : float
-        Quarter notes in a bar.
-    chords : tuple of tuple of Chord
-        The chords of each bar of the progression, sharing the bar equally; it repeats until the section ends.
+    `chords` holds the chords of each bar of the progression, which share the bar equally. The progression repeats until
+    the section ends.
     """
 
     name: str
@@ -39,57 +29,27 @@ class Section:
 
     @property
     def end(self) -> float:
-        """Quarter notes from the start of the song to the section's end."""
+        """End of the section, in quarter notes."""
         return self.start + self.bars * self.bar_beats
 
     @property
     def last_bar(self) -> float:
-        """Where the last bar starts, in quarter notes."""
+        """Start of the last bar, in quarter notes."""
         return self.end - self.bar_beats
 
     def bar_starts(self) -> list[float]:
-        """List where the bars start.
-
-        Returns
-        -------
-        starts : list of float
-            Quarter notes from the start of the song.
-        """
+        """List the starts of the bars."""
         return [self.start + bar * self.bar_beats for bar in range(self.bars)]
 
     def chord_at(self, beat: float) -> Chord:
-        """Find the chord of a moment.
-
-        Parameters
-        ----------
-        beat : float
-            Quarter notes from the start of the song; after the section's end the progression starts again.
-
-        Returns
-        -------
-        chord : Chord
-            What sounds there.
-        """
+        """Find the chord at a beat; after the section's end, the progression starts again."""
         bar, within = divmod(beat - self.start + 1e-6, self.bar_beats)
         chords = self.chords[(int(bar) if bar < self.bars else 0) % len(self.chords)]
         return chords[min(int(within / self.bar_beats * len(chords)), len(chords) - 1)]
 
 
 def progression(key: Key, text: str) -> tuple[tuple[Chord, ...], ...]:
-    """Read a chord progression.
-
-    Parameters
-    ----------
-    key : Key
-        The key of the song.
-    text : str
-        Bars divided by "|", chords of one bar by spaces, as in "i | iv V7".
-
-    Returns
-    -------
-    chords : tuple of tuple of Chord
-        The chords of each bar.
-    """
+    """Parse a progression such as "i | iv V7": bars separated by "|", chords of one bar by spaces."""
     return tuple(tuple(key.chord(symbol) for symbol in bar.split()) for bar in text.split("|"))
 
 
@@ -101,27 +61,9 @@ def plan(
     unit_bars: int,
     quarter_bpm: float,
 ) -> list[Section]:
-    """Lay out sections that fill 66 to 90 seconds.
+    """Lay out sections of about 92 to 104 seconds in total, or 66 to 88 in one song of eight.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-    parts : sequence of (str, float)
-        Names and relative lengths, in order.
-    progressions : dict of str to tuple of tuple of Chord
-        Chords of each name.
-    bar_beats : float
-        Quarter notes in a bar.
-    unit_bars : int
-        Every section is a multiple of this many bars.
-    quarter_bpm : float
-        Quarter notes a minute.
-
-    Returns
-    -------
-    sections : list of Section
-        In order, without gaps.
+    `parts` are names and relative lengths, in order. Every section is a multiple of `unit_bars`; there are no gaps.
     """
     unit_seconds = unit_bars * bar_beats * 60 / quarter_bpm
     shortest, longest = _SHORT_SECONDS if rng.random() < _SHORT_SHARE else _FULL_SECONDS

@@ -1,4 +1,4 @@
-"""Keys, chords written in degrees, and voicings that move by small steps."""
+"""Keys, chords written as scale degrees, and voicings with small steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ _SYMBOL = re.compile(r"(b?)([ivIV]+)(maj7|7|o)?$")
 
 @dataclasses.dataclass(frozen=True)
 class Chord:
-    """A chord as pitch classes.
-
-    Parameters
-    ----------
-    tones : tuple of int
-        Pitch classes 0 to 11: root, third, fifth and, in seventh chords, seventh.
-    """
+    """Pitch classes (0 to 11) of a chord: root, third, fifth and, in seventh chords, the seventh."""
 
     tones: tuple[int, ...]
 
@@ -38,15 +32,7 @@ class Chord:
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """A key.
-
-    Parameters
-    ----------
-    tonic : int
-        Pitch class 0 (C) to 11 (B).
-    mode : str
-        "major" or "minor".
-    """
+    """A key: `tonic` is a pitch class from 0 (C) to 11 (B), `mode` is "major" or "minor"."""
 
     tonic: int
     mode: str
@@ -58,26 +44,13 @@ class Key:
 
     @property
     def number(self) -> int:
-        """The key in pretty_midi's counting: 0 to 11 major, 12 to 23 minor."""
+        """Key number as in pretty_midi: 0 to 11 major, 12 to 23 minor."""
         return self.tonic + 12 * (self.mode == "minor")
 
     def chord(self, symbol: str) -> Chord:
-        """Read a chord symbol.
+        """Parse a chord symbol: a Roman numeral, lower case for minor, with "b" before and "7", "maj7" or "o" after it.
 
-        Parameters
-        ----------
-        symbol : str
-            Degree of the tonic's major scale in Roman numerals, small for minor; "b" before, "7", "maj7" or "o" after.
-
-        Returns
-        -------
-        chord : Chord
-            The chord in this key.
-
-        Raises
-        ------
-        ValueError
-            If the symbol cannot be read.
+        Degrees are those of the tonic's major scale. Raises ValueError if the symbol cannot be parsed.
         """
         match = _SYMBOL.match(symbol)
         if match is None or match[2].lower() not in _DEGREES:
@@ -89,18 +62,7 @@ class Key:
         return Chord(tuple((root + step) % 12 for step in steps))
 
     def scale(self, chord: Chord) -> tuple[int, ...]:
-        """Find the scale that a melody uses over a chord.
-
-        Parameters
-        ----------
-        chord : Chord
-            The chord of the moment.
-
-        Returns
-        -------
-        scale : tuple of int
-            The key's seven pitch classes, altered where the chord is (the leading note over V7 in minor).
-        """
+        """Return the key's seven pitch classes, altered where the chord requires it (leading note over V7 in minor)."""
         steps = _MINOR if self.mode == "minor" else _MAJOR
         scale = tuple((self.tonic + step) % 12 for step in steps)
         strangers = [tone for tone in chord.tones if tone not in scale]
@@ -113,23 +75,9 @@ class Key:
 
 @functools.cache
 def nearest(tones: tuple[int, ...], target: float, low: int, high: int) -> int:
-    """Find the pitch of some pitch classes that lies nearest to a target.
+    """Find the MIDI pitch of these pitch classes nearest to the target; of two equally near, the lower.
 
-    Parameters
-    ----------
-    tones : tuple of int
-        Pitch classes.
-    target : float
-        MIDI pitch.
-    low : int
-        Lowest pitch allowed; at least an octave below `high`.
-    high : int
-        Highest pitch allowed.
-
-    Returns
-    -------
-    pitch : int
-        The nearest one; of two equally near, the lower.
+    `low` must be at least an octave below `high`.
     """
     return min(
         (pitch for pitch in range(low, high + 1) if pitch % 12 in tones), key=lambda pitch: (abs(pitch - target), pitch)
@@ -138,23 +86,9 @@ def nearest(tones: tuple[int, ...], target: float, low: int, high: int) -> int:
 
 @functools.cache
 def voicing(chord: Chord, voices: int, centre: float, previous: tuple[int, ...] | None = None) -> tuple[int, ...]:
-    """Set a chord in close position.
+    """Set a chord in close position, with 2 to 4 voices around the MIDI pitch `centre`; pitches ascend.
 
-    Parameters
-    ----------
-    chord : Chord
-        What to set.
-    voices : int
-        Number of notes, 2 to 4.
-    centre : float
-        MIDI pitch around which to stay.
-    previous : tuple of int, optional
-        The voicing before this one, from which the voices move as little as they can.
-
-    Returns
-    -------
-    pitches : tuple of int
-        Ascending MIDI pitches.
+    The voices move as little as possible from those of `previous`.
     """
     wanted = (
         chord.tones[:voices]

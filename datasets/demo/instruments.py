@@ -1,8 +1,8 @@
-"""Which instruments a model listens to, asked where the score is known: composed songs, with one of them changed.
+"""Instruments that a model relies on, measured with composed songs in which one instrument is changed.
 
-Conventions: an effect is a change of the genre's log-odds, ln(p / (1 - p)); below 0 it speaks against the genre. Unlike
-the probability they go on moving where the model is sure. Only songs are asked about that the model answers
-rightly as they are.
+An effect is a change of the genre's log-odds, ln(p / (1 - p)); values below 0 oppose the genre. Unlike the probability,
+log-odds do not saturate where the model is certain. Only songs that the model classifies correctly as they are get
+changed.
 """
 
 from __future__ import annotations
@@ -30,43 +30,30 @@ DEFINING: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "vallenato": ("accordion", "caja", "guacharaca"),
     }
 )
-"""What a musician would name first, said before anything was measured."""
+"""Instruments that a musician would name first; chosen before any measurement."""
 
 MUTED, RESOUNDED, SCATTERED = "muted", "other sound", "other rhythm"
-"""What is done: all are muted; of those that define the genre, the one missed most loses its sound, and its rhythm."""
+"""Changes: every instrument is muted; the defining one whose muting costs most also loses its sound, and its rhythm."""
 
 UNHEARD = 1_000
-"""Number of the first song that is asked about: libraries hold the first ones of a genre."""
+"""Number of the first song that is used; libraries hold the first songs of a genre."""
 
 TRIES = 6
-"""Songs of a genre that are tried, for each that is asked about, before the model counts as not knowing the genre."""
+"""Songs that are tried for each requested song before the genre counts as unknown to the model."""
 
 _SEED = 7
 
 Answer = Callable[[np.ndarray], np.ndarray]
-"""Waveforms float32 [n, frames], mono → logits [n, genres]: what a softmax makes probabilities of."""
+"""Waveforms float32 [n, frames], mono → logits [n, genres]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What became of one song's genre when one of its instruments was changed.
+    """Effect of one change of an instrument on one song.
 
-    Parameters
-    ----------
-    genre : str
-        The song's.
-    song : int
-        Its number in the genre.
-    instrument : str
-        Name of the track.
-    way : str
-        `MUTED`, `RESOUNDED` or `SCATTERED`.
-    before, after : float
-        Probability of the genre, in [0, 1].
-    moved : float
-        Change of the log-odds.
-    kept : bool
-        Whether the model still takes the song for the genre.
+    `song` is its number in the genre; `way` is `MUTED`, `RESOUNDED` or `SCATTERED`. `before` and `after` are
+    probabilities of the genre, `moved` is the change of its log-odds, and `kept` tells whether the model still predicts
+    the genre.
     """
 
     genre: str
@@ -81,20 +68,10 @@ class Effect:
 
 @dataclasses.dataclass(frozen=True)
 class Instrument:
-    """What one way of changing an instrument does to the songs of a genre.
+    """Effect of one change of an instrument over all songs of a genre that contain it.
 
-    Parameters
-    ----------
-    genre, name, way : str
-        Of its effects.
-    songs : int
-        How many songs it plays in, at least 1.
-    before, after : float
-        Mean probability of the genre.
-    moved, low, high : float
-        Change of the log-odds: mean, least and greatest of the songs.
-    kept : int
-        How many of the songs the model still takes for the genre.
+    `before` and `after` are mean probabilities; `moved`, `low` and `high` are the mean, least and greatest change of
+    the log-odds; `kept` counts the songs that the model still assigns to the genre.
     """
 
     genre: str
@@ -110,24 +87,16 @@ class Instrument:
 
     @property
     def defining(self) -> bool:
-        """Whether it is among those of `DEFINING`."""
+        """Whether the instrument is one of `DEFINING`."""
         return self.name in DEFINING[self.genre]
 
 
 @dataclasses.dataclass(frozen=True)
 class Hearing:
-    """What a model made of the songs of one genre.
+    """Results for one genre.
 
-    Parameters
-    ----------
-    genre : str
-        The genre.
-    tried : int
-        How many songs it was asked about as they are.
-    right : int
-        How many of them it took for this genre; their instruments were changed, up to the number that was wanted.
-    effects : tuple of Effect
-        Of muting, by song; then of the control.
+    `tried` counts the unchanged songs that were classified, `right` those assigned to this genre, whose instruments
+    were then changed. `effects` are those of muting, by song, then those of the control.
     """
 
     genre: str
@@ -144,32 +113,12 @@ def listen(
     songs: int = 2,
     without: Collection[str] = (),
 ) -> tuple[Hearing, ...]:
-    """Change the instruments of songs that no library holds, and ask the model each time.
+    """Measure the effects of changed instruments in songs that no library holds, one result per genre.
 
-    Parameters
-    ----------
-    answer : callable
-        Waveforms float32 [n, frames] → logits [n, genres]; the same for the same waveforms.
-    genres : sequence of str
-        The model's, in the order of its outputs. Those that the demo library does not have are passed over.
-    sample_rate_hz : int
-        Of the waveforms.
-    fragment_seconds : float
-        Their length.
-    songs : int
-        Songs of each genre, at least 1; of each, the fragment in which most instruments play.
-    without : collection of str
-        Genres that are not asked about.
-
-    Returns
-    -------
-    hearings : tuple of Hearing
-        One for each genre, in the order of `genres`. The same for the same model.
-
-    Raises
-    ------
-    ValueError
-        If none of the genres to ask about is the demo library's, or there are no songs.
+    `answer` maps mono waveforms float32 [n, frames] to logits [n, genres] and has to be deterministic; the result is
+    too. Genres that the demo library does not have, or that are in `without`, are skipped. `songs` is the number of
+    songs of each genre; of each, the fragment in which most instruments play is used. Raises ValueError if no genre
+    remains.
     """
     known = [genre for genre in genres if genre in GENRES and genre not in without]
     if not known:
@@ -194,7 +143,7 @@ def listen(
 
 @dataclasses.dataclass(frozen=True)
 class _Odds:
-    """Ask for a genre's log-odds."""
+    """Computes the log-odds of a genre."""
 
     answer: Answer
     genre: int
@@ -202,7 +151,7 @@ class _Odds:
     seconds: float
 
     def of(self, song: Score, scores: Sequence[Score]) -> tuple[np.ndarray, list[bool]]:
-        """Give the log-odds of versions of a song, and whether the model takes each for the genre."""
+        """Return the log-odds of versions of a song, and whether the model predicts the genre for each."""
         rendered = versions(song.midi(), [score.midi() for score in scores])
         sounds = np.stack([_mono(waveform, self.sample_rate_hz, self.seconds) for waveform in rendered])
         logits = np.asarray(self.answer(sounds), np.float64)
@@ -212,7 +161,7 @@ class _Odds:
 
 @dataclasses.dataclass(frozen=True)
 class _Heard:
-    """A song that the model takes for its genre, and how surely, as log-odds."""
+    """A song that the model assigns to its genre, and its log-odds."""
 
     number: int
     score: Score
@@ -220,7 +169,7 @@ class _Heard:
 
 
 def _effects(heard: Sequence[_Heard], genre: str, odds: _Odds, songs: int) -> list[Effect]:
-    """Mute every instrument; take sound and rhythm from the one that is missed most of those that define the genre."""
+    """Mute every instrument; change sound and rhythm of the defining instrument whose muting costs most."""
     effects: list[Effect] = []
     for song in heard:
         names = [track.name for track in song.score.tracks]
@@ -251,17 +200,9 @@ def _probability(odds: float) -> float:
 
 
 def summarise(effects: Sequence[Effect]) -> tuple[Instrument, ...]:
-    """Sum up by instrument.
+    """Average the effects of one genre by instrument and change.
 
-    Parameters
-    ----------
-    effects : sequence of Effect
-        Of one genre.
-
-    Returns
-    -------
-    instruments : tuple of Instrument
-        The instruments whose muting costs most first; of one instrument, in the order of what was done.
+    Instruments whose muting costs most come first; those of one instrument are in the order of the changes.
     """
     groups: dict[tuple[str, str], list[Effect]] = {}
     for effect in effects:

@@ -1,4 +1,4 @@
-"""The demo library: a folder of songs by genre, with a list that says what they are."""
+"""The demo library: a folder of songs by genre, with a list that describes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 
 VERSION = 2
-"""Counts the changes that make other songs of the same seed."""
+"""Increased by every change that creates other songs from the same seed."""
 
 _LIST = "library.json"
 
@@ -29,30 +29,11 @@ def make_library(
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[Path]:
-    """Compose the library; what is already there of the same library stays.
+    """Compose the library in `out` (`<genre>/<song>.mp3` and `library.json`); existing songs of the same library stay.
 
-    Parameters
-    ----------
-    out : Path
-        Folder to hold `<genre>/<song>.mp3` and `library.json`; made if missing.
-    songs_per_genre : int
-        At least 1.
-    seed : int
-        From 0. Each song is a function of seed, genre and its number only.
-    workers : int, optional
-        Processes that compose and render; by default as many as processors.
-    progress : callable, optional
-        Called with (songs done, songs in all, file name) after each song, and not for songs that were there.
-
-    Returns
-    -------
-    songs : list of Path
-        All songs of the library, by genre and number.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range, or `out` holds another library.
+    Each song depends only on seed (0 or more), genre and number. `workers` defaults to the number of processors.
+    `progress` is called with (songs done, songs in total, file name) after each new song. Returns all songs by genre
+    and number. Raises ValueError if an argument is out of range or `out` holds another library.
     """
     if songs_per_genre < 1:
         raise UserError(f"A library needs at least 1 song in each genre. Received: songs_per_genre={songs_per_genre}")
@@ -77,7 +58,7 @@ def _entry(genre: str, index: int, seed: int) -> dict[str, Any]:
 
 
 def _listed(out: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read the songs of the library from its list; write the list first if the folder is free."""
+    """Read the songs from the library's list; write the list first if the folder holds no library."""
     path = out / _LIST
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -108,11 +89,11 @@ def _render(
     progress: Callable[[int, int, str], None] | None,
     total: int,
 ) -> None:
-    """Render the missing songs in processes of their own, which an interruption ends at once."""
+    """Render the missing songs in worker processes, which are terminated on an interruption."""
     done, strangers = total - len(missing), set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:  # the processes inherit the mask, so that Ctrl-C is answered here alone
+        try:  # the workers inherit the mask, so that only this process handles Ctrl-C
             jobs = {
                 pool.submit(compose_file, out / song["file"], song["genre"], song["index"], seed): str(song["file"])
                 for song in missing

@@ -1,4 +1,4 @@
-"""Melodies made of motifs: a short rhythm and shape that returns, moved over the chords, and comes to rest."""
+"""Melodies from motifs: a short rhythm and contour that recurs, follows the chords, and comes to rest."""
 
 from __future__ import annotations
 
@@ -17,16 +17,10 @@ Cell = tuple[tuple[float, float], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Motif:
-    """A rhythm with a shape.
+    """A rhythm with a contour.
 
-    Parameters
-    ----------
-    rhythm : Cell
-        When the notes are.
-    steps : tuple of int
-        Scale steps from each note to the next; the first from where the melody stands.
-    beats : float
-        Length, in quarter notes.
+    `steps` are scale steps from each note to the next, the first from the current pitch. `beats` is the length in
+    quarter notes.
     """
 
     rhythm: Cell
@@ -35,22 +29,7 @@ class Motif:
 
 
 def invent(rng: np.random.Generator, cells: Sequence[Cell], beats: float) -> Motif:
-    """Invent a motif of two rhythm cells.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-    cells : sequence of Cell
-        Rhythms of `beats` length to choose from.
-    beats : float
-        Length of one cell, in quarter notes.
-
-    Returns
-    -------
-    motif : Motif
-        Twice as long as a cell.
-    """
+    """Invent a motif of two rhythm cells, each `beats` quarter notes long."""
     first, second = (cells[int(rng.integers(len(cells)))] for _ in range(2))
     rhythm = first + tuple((start + beats, duration) for start, duration in second)
     drift = int(rng.choice([-1, 1]))
@@ -70,33 +49,10 @@ def sing(
     high: int,
     velocity: float = 88,
 ) -> list[Note]:
-    """Realise motifs over the chords of a section.
+    """Realise motifs over the chords of a section, as one voice without overlaps; times are in quarter notes.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-    key : Key
-        The key.
-    section : Section
-        Gives the chords.
-    motifs : sequence of Motif
-        Taken in turn, as in "a a b a"; the last one before `end` comes to rest on a long chord tone.
-    start : float
-        Where to begin, in quarter notes.
-    end : float
-        Where the phrase must have stopped, in quarter notes.
-    low : int
-        Lowest pitch, at least an octave below `high`.
-    high : int
-        Highest pitch.
-    velocity : float
-        Mean velocity.
-
-    Returns
-    -------
-    notes : list of Note
-        One voice, without overlaps.
+    Motifs are used in turn, as in "a a b a"; the last one before `end` comes to rest on a long chord tone. `low` must
+    be at least an octave below `high`.
     """
     pitch = nearest(section.chord_at(start).tones, (low + high) / 2 + rng.integers(-3, 4), low, high)
     notes: list[Note] = []
@@ -123,7 +79,7 @@ def sing(
 
 
 def _step(scale: tuple[int, ...], pitch: int, step: int, low: int, high: int) -> int:
-    """Walk a scale and turn back at the limits of the register."""
+    """Move along a scale, and turn back at the limits of the register."""
     ladder = [candidate for candidate in range(low, high + 1) if candidate % 12 in scale]
     place = int(np.argmin([abs(candidate - pitch) for candidate in ladder])) + step
     if place < 0:
@@ -134,26 +90,7 @@ def _step(scale: tuple[int, ...], pitch: int, step: int, low: int, high: int) ->
 
 
 def harmonised(notes: Sequence[Note], key: Key, section: Section, below: int = 2, gain: float = 0.85) -> list[Note]:
-    """Set a second voice under a melody, in thirds or sixths of the scale.
-
-    Parameters
-    ----------
-    notes : sequence of Note
-        The melody.
-    key : Key
-        The key.
-    section : Section
-        Gives the chords.
-    below : int
-        Scale steps under the melody: 2 for thirds, 5 for sixths.
-    gain : float
-        Factor on the velocities.
-
-    Returns
-    -------
-    notes : list of Note
-        The second voice only.
-    """
+    """Return a second voice under a melody, `below` scale steps lower (2 for thirds, 5 for sixths)."""
     voice = []
     for note in notes:
         pitch = _step(key.scale(section.chord_at(note.start)), note.pitch, -below, note.pitch - 24, note.pitch + 12)

@@ -1,4 +1,4 @@
-"""Merengue: güira in sixteenths, tambora that rolls into the bar, bass on the beats, jaleos of piano and saxophones."""
+"""Merengue: güira in sixteenths, tambora with rolls into the bar, bass on the beats, jaleos of piano and saxophones."""
 
 from __future__ import annotations
 
@@ -75,18 +75,7 @@ _CHANGES = {
 
 
 def compose(rng: np.random.Generator) -> Score:
-    """Compose a merengue.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    score : Score
-        2/4 at 120 to 160 bpm; `facts["style"]` is "orquesta" (piano) or "típico" (accordion).
-    """
+    """Compose a merengue: 2/4 at 120 to 160 bpm; `facts["style"]` is "orquesta" (piano) or "típico" (accordion)."""
     style = "orquesta" if rng.random() < 0.75 else "típico"
     song = begin(rng, rng.uniform(121, 158), 1, (2, 4), 0.45, _FORMS, _CHANGES, 8, {"style": style})
     guira = song.seat("guira", level=118, pan=92, is_drum=True)
@@ -137,7 +126,7 @@ def compose(rng: np.random.Generator) -> Score:
 
 
 def _guira(song: Arrangement) -> tuple[Hit, ...]:
-    """Stroke all sixteenths, the beats and the sixteenths before them louder."""
+    """Play all sixteenths, the beats and the sixteenths before them louder."""
     stroke, answer = pick(song.rng, ((_CABASA, _CABASA), (_CABASA, _MARACAS), (_MARACAS, _CABASA)))
     accents = pick(song.rng, ((108, 76, 88, 98), (106, 78, 98, 84), (104, 74, 100, 90)))
     return tuple((step / 4, stroke if step % 4 in (0, 3) else answer, accents[step % 4]) for step in range(8))
@@ -152,7 +141,7 @@ def _tambora(song: Arrangement, tambora: Track, section: Section, beat: tuple[Hi
 
 
 def _bass(song: Arrangement, bass: Track, section: Section) -> None:
-    """Play root and fifth on the beats; now and then an eighth leads into the next bar."""
+    """Play root and fifth on the beats; occasionally an eighth leads into the next bar."""
     for start in section.bar_starts():
         chord = section.chord_at(start)
         root = nearest((chord.root,), 38, 30, 43)

@@ -15,16 +15,10 @@ _BLOCK_FRAMES = 1_152 * 256
 
 
 def write_mp3(path: Path, waveform: Waveform) -> None:
-    """Write a stereo MP3 at 44,100 Hz and 128 kbit/s.
+    """Write a stereo MP3 at 44,100 Hz and 128 kbit/s; an existing file is replaced only when the new one is complete.
 
-    LAME's fastest search takes less than half the time of libsndfile's encoder, which cannot be told to hurry.
-
-    Parameters
-    ----------
-    path : Path
-        Where to; replaced if it exists, and never there half-written.
-    waveform : np.ndarray [shape=(frames, 2), dtype=float32]
-        Left and right, between -1 and 1.
+    `waveform` is float32 [frames, 2], between -1 and 1. LAME's fastest search takes less than half the time of
+    libsndfile's encoder, which has no such setting.
     """
     part = path.with_name(path.name + ".part")
     with av.open(str(part), "w", format="mp3") as file:

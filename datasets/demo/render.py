@@ -1,6 +1,6 @@
-"""MIDI → waveform: symusic synthesises every distinct note once; velocity, level, place and room are mixed here.
+"""MIDI → waveform: symusic synthesizes every distinct note once; velocity, level, pan and reverberation are mixed here.
 
-symusic 0.5.9's synthesizer ignores velocities and controllers and lets no note decay.
+The synthesizer of symusic 0.5.9 ignores velocities and controllers, and notes do not decay.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _FADE_SECONDS = 0.4
 _LEVEL, _PAN = 7, 10
 _COMB_SECONDS = ((0.0297, 0.0371, 0.0411, 0.0437), (0.0307, 0.0361, 0.0419, 0.0451))
 _DECAY_SECONDS = {range(8): 1.2, range(8, 16): 1.0, range(24, 32): 0.55, range(32, 40): 0.7}
-"""Time in which a plucked or struck instrument loses 8.7 dB, by General MIDI programs; the others are blown."""
+"""Time in which a plucked or struck instrument loses 8.7 dB, by General MIDI program; the others sustain."""
 
 _Sound = tuple[bool, int, int, int]
-"""Whether a drum, program, pitch, duration in steps."""
+"""Whether it is a drum, program, pitch, duration in steps."""
 
 
 def _synthesizer() -> symusic.core.Synthesizer:
-    """Load the font anew: what a synthesizer played before is heard in what it plays next."""
+    """Load the font anew: what a synthesizer rendered before is audible in what it renders next."""
     with tempfile.NamedTemporaryFile(suffix=".sf2") as font:
         font.write(soundfont.playable(soundfont.source().read_bytes()))
         font.flush()
@@ -41,35 +41,18 @@ def _synthesizer() -> symusic.core.Synthesizer:
 
 
 def waveform(midi: bytes) -> Waveform:
-    """Render a song.
+    """Render a MIDI file of `Score.midi` as stereo, float32 [frames, 2] at 44,100 Hz, between -1 and 1.
 
-    Parameters
-    ----------
-    midi : bytes
-        A standard MIDI file as `Score.midi` writes it.
-
-    Returns
-    -------
-    waveform : np.ndarray [shape=(frames, 2), dtype=float32]
-        Left and right at 44,100 Hz, between -1 and 1, with the room's tail faded out. The same for the same MIDI.
+    The tail of the reverberation is faded out. The same MIDI file returns the same waveform.
     """
     return next(versions(midi, (midi,)))
 
 
 def versions(song: bytes, others: Iterable[bytes]) -> Iterator[Waveform]:
-    """Render versions of a song in that song's own room, so that they differ by their notes alone.
+    """Render versions of a song, such as one with a muted track, so that they differ by their notes alone.
 
-    Parameters
-    ----------
-    song : bytes
-        A standard MIDI file, whose bytes choose room and loudness.
-    others : iterable of bytes
-        Standard MIDI files: the song with a track muted, for example. A distinct note is synthesised once for all.
-
-    Yields
-    ------
-    waveform : np.ndarray [shape=(frames, 2), dtype=float32]
-        As of `waveform`, for each of `others`.
+    `song` and `others` are MIDI files. The hash of `song` determines reverberation and loudness of all versions. A
+    distinct note is synthesized once for all. Yields waveforms as returned by `waveform`.
     """
     scores = [symusic.Score.from_midi(midi).to("second") for midi in others]
     sounds = _sounds(scores)
@@ -79,7 +62,7 @@ def versions(song: bytes, others: Iterable[bytes]) -> Iterator[Waveform]:
 
 
 def _mixed(song: symusic.core.ScoreSecond, sounds: Mapping[_Sound, Waveform]) -> Waveform:
-    """Put every note where it belongs: left and right, with time for the room's tail."""
+    """Mix all notes in stereo, float32 [2, frames], with time for the tail of the reverberation."""
     frames = round((song.end() + _ROOM_SECONDS) * SAMPLE_RATE_HZ)
     mix = np.zeros((2, frames), np.float32)
     for track in song.tracks:
@@ -104,7 +87,7 @@ def _sound(track: symusic.core.TrackSecond, note: symusic.core.NoteSecond) -> _S
 
 
 def _sounds(songs: Iterable[symusic.core.ScoreSecond]) -> dict[_Sound, Waveform]:
-    """Synthesise every distinct note of songs, each at a peak of 1."""
+    """Synthesize every distinct note of the songs, each with a peak of 1."""
     wanted = sorted({_sound(track, note) for song in songs for track in song.tracks for note in track.notes})
     notes: dict[_Sound, tuple[float, float]] = {}
     players: dict[tuple[bool, int], symusic.core.TrackSecond] = {}
@@ -130,7 +113,7 @@ def _sounds(songs: Iterable[symusic.core.ScoreSecond]) -> dict[_Sound, Waveform]
 
 
 def _shape(sound: _Sound, frames: int) -> Waveform:
-    """Decay of plucked strings and release of every note, as a gain."""
+    """Compute the gain over time: decay of plucked strings, and release of every note."""
     drum, program, _, _ = sound
     gain = np.ones(frames, np.float32)
     decay = next((seconds for programs, seconds in _DECAY_SECONDS.items() if program in programs and not drum), None)
@@ -142,7 +125,7 @@ def _shape(sound: _Sound, frames: int) -> Waveform:
 
 
 def _in_a_room(mix: Waveform, rng: np.random.Generator) -> Waveform:
-    """Add the echoes of a room: four comb filters a side, as large and as loud as the song's chance will have it."""
+    """Add reverberation: four comb filters per channel, with random size, feedback and level."""
     size, wet = rng.uniform(0.8, 1.25), rng.uniform(0.05, 0.16)
     feedback = np.float32(rng.uniform(0.62, 0.8))
     room = mix.copy()
@@ -159,7 +142,7 @@ def _in_a_room(mix: Waveform, rng: np.random.Generator) -> Waveform:
 
 
 def _mastered(mix: Waveform, rng: np.random.Generator) -> Waveform:
-    """Bring a song to its loudness, -20 to -15 dBFS in every genre, round the peaks off and fade the tail."""
+    """Bring a song to its loudness (-20 to -15 dBFS in every genre), limit the peaks softly and fade the tail."""
     loudness = 10 ** (rng.uniform(-20, -15) / 20)
     mix *= np.float32(loudness / max(float(np.sqrt(np.mean(mix**2))), 1e-9))
     loud = np.abs(mix) > 0.6

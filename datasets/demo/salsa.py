@@ -1,4 +1,4 @@
-"""Salsa: son clave kept through the song, cáscara, conga tumbao, anticipated bass, piano montuno, bell and brass."""
+"""Salsa: son clave through the whole song, cáscara, conga tumbao, anticipated bass, piano montuno, bell and brass."""
 
 from __future__ import annotations
 
@@ -80,18 +80,7 @@ _CHANGES = {
 
 
 def compose(rng: np.random.Generator) -> Score:
-    """Compose a salsa.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    score : Score
-        4/4 at 160 to 220 bpm; `facts["clave"]` is "2-3" or "3-2" and holds from the first bar to the last.
-    """
+    """Compose a salsa: 4/4 at 160 to 220 bpm; `facts["clave"]` is "2-3" or "3-2" and holds for the whole song."""
     clave = str(pick(rng, ("2-3", "3-2")))
     song = begin(rng, rng.uniform(162, 218), 1, (4, 4), 0.58, _FORMS, _CHANGES, 4, {"clave": clave})
     two_first = clave == "2-3"
@@ -139,7 +128,7 @@ def compose(rng: np.random.Generator) -> Score:
 
 
 def _two_bars(two_first: bool, two: tuple[float, ...], three: tuple[float, ...]) -> list[float]:
-    """Lay a pattern of two bars along the clave."""
+    """Arrange a pattern of two bars in the order of the clave."""
     first, second = (two, three) if two_first else (three, two)
     return [*first, *(_BAR + beat for beat in second)]
 
@@ -168,7 +157,7 @@ def _percussion(song: Arrangement, seats: dict[str, Track], section: Section, tw
 
 
 def _bass(song: Arrangement, bass: Track, section: Section) -> None:
-    """Play the fifth on the second half of beat 2 and, on beat 4, the root of the bar to come."""
+    """Play the fifth on the second half of beat 2 and the root of the next bar on beat 4."""
     bass.add(section.start, 1.3, nearest((section.chord_at(section.start).root,), 38, 30, 43), 96)
     for start in section.bar_starts():
         chord, coming = section.chord_at(start + 2), section.chord_at(start + _BAR)
@@ -180,7 +169,7 @@ def _bass(song: Arrangement, bass: Track, section: Section) -> None:
 
 
 def _montuno(song: Arrangement, piano: Track, section: Section, two_first: bool, full: bool) -> None:
-    """Play octaves and inner voices in turn; a note just before a bar takes the chord of that bar."""
+    """Alternate octaves and inner voices; a note just before a bar takes the chord of that bar."""
     shape = None
     velocity = 92 if full else 76
     pattern = _two_bars(two_first, _MONTUNO_TWO, _MONTUNO_THREE)

@@ -1,6 +1,6 @@
-"""A song as notes: tracks of notes in beats, the looseness of players, and the MIDI file that both become.
+"""Score of a song: tracks of notes, humanised timing, and the MIDI file.
 
-Conventions: times and durations are in quarter notes from the start of the song; pitches and velocities are MIDI's.
+Times and durations are in quarter notes from the start of the song; pitches and velocities are those of MIDI.
 """
 
 from __future__ import annotations
@@ -19,19 +19,7 @@ _LEVEL, _PAN = 7, 10
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """One note.
-
-    Parameters
-    ----------
-    start : float
-        Quarter notes from the start of the song.
-    duration : float
-        Quarter notes, above 0.
-    pitch : int
-        MIDI pitch, or the General MIDI drum.
-    velocity : int
-        1 to 127.
-    """
+    """One note; `pitch` is a MIDI pitch or a General MIDI drum, `velocity` is 1 to 127."""
 
     start: float
     duration: float
@@ -47,20 +35,8 @@ Hit = tuple[float, int, float]
 class Track:
     """One instrument.
 
-    Parameters
-    ----------
-    name : str
-        What the instrument is called in the band.
-    program : int
-        General MIDI program counted from 0; 0 for drums.
-    level : int
-        0 to 127, MIDI controller 7.
-    pan : int
-        0 (left) to 127 (right), MIDI controller 10.
-    is_drum : bool
-        Whether pitches are General MIDI drums.
-    notes : list of Note
-        In any order.
+    `program` is the General MIDI program counted from 0, and 0 for drums. `level` and `pan` (0 is left, 127 is right)
+    are MIDI controllers 7 and 10. `notes` may be in any order.
     """
 
     name: str
@@ -71,56 +47,16 @@ class Track:
     notes: list[Note] = dataclasses.field(default_factory=list)
 
     def add(self, start: float, duration: float, pitch: int, velocity: float) -> None:
-        """Add a note.
-
-        Parameters
-        ----------
-        start : float
-            Quarter notes from the start of the song.
-        duration : float
-            Quarter notes.
-        pitch : int
-            MIDI pitch or drum.
-        velocity : float
-            Clipped to 1 to 127.
-        """
+        """Add a note; the velocity is clipped to 1 to 127."""
         self.notes.append(Note(start, duration, pitch, min(127, max(1, round(velocity)))))
 
     def chord(self, start: float, duration: float, pitches: Iterable[int], velocity: float, strum: float = 0.0) -> None:
-        """Add notes that sound together.
-
-        Parameters
-        ----------
-        start : float
-            Quarter notes from the start of the song.
-        duration : float
-            Quarter notes.
-        pitches : iterable of int
-            MIDI pitches, in the order of the strum.
-        velocity : float
-            Of all notes.
-        strum : float
-            Quarter notes from one note to the next.
-        """
+        """Add notes that sound together, each `strum` quarter notes after the previous one."""
         for order, pitch in enumerate(pitches):
             self.add(start + order * strum, duration, pitch, velocity)
 
     def loop(self, start: float, end: float, cycle: float, hits: Iterable[Hit], gain: float = 1.0) -> None:
-        """Repeat a drum pattern.
-
-        Parameters
-        ----------
-        start : float
-            Where the first cycle starts, in quarter notes.
-        end : float
-            Where the pattern stops, in quarter notes; a hit at `end` is left out.
-        cycle : float
-            Length of the pattern, in quarter notes.
-        hits : iterable of Hit
-            The pattern.
-        gain : float
-            Factor on the velocities.
-        """
+        """Repeat a drum pattern of `cycle` quarter notes; a hit at `end` is left out."""
         hits = list(hits)
         for turn in range(int(np.ceil((end - start) / cycle))):
             for offset, pitch, velocity in hits:
@@ -130,18 +66,11 @@ class Track:
 
 @dataclasses.dataclass(frozen=True)
 class Feel:
-    """How loosely a band plays.
+    """Timing and dynamics of a band.
 
-    Parameters
-    ----------
-    jitter_seconds : float
-        Standard deviation of a note's start around the grid, in seconds; never more than three times this.
-    velocity_spread : float
-        Standard deviation of the velocities, in MIDI steps.
-    swing : float
-        Delay of every second subdivision, as a fraction of the subdivision (0 is straight).
-    subdivision : float
-        Length of the subdivision that swings, in quarter notes.
+    `jitter_seconds` is the standard deviation of note starts, clipped at three times this; `velocity_spread` is that of
+    the velocities, in MIDI steps. `swing` is the delay of every second subdivision as a fraction of it (0 is straight),
+    `subdivision` its length in quarter notes.
     """
 
     jitter_seconds: float
@@ -152,21 +81,7 @@ class Feel:
 
 @dataclasses.dataclass
 class Score:
-    """A song.
-
-    Parameters
-    ----------
-    quarter_bpm : float
-        Quarter notes a minute.
-    meter : tuple of int
-        Numerator and denominator.
-    key_number : int
-        0 to 11 major from C, 12 to 23 minor from C.
-    facts : dict
-        What `library.json` says of the song.
-    tracks : list of Track
-        The band.
-    """
+    """A song; `key_number` is 0 to 11 for major from C, 12 to 23 for minor from C; `facts` go to `library.json`."""
 
     quarter_bpm: float
     meter: tuple[int, int]
@@ -175,39 +90,12 @@ class Score:
     tracks: list[Track] = dataclasses.field(default_factory=list)
 
     def track(self, name: str, program: int = 0, level: int = 90, pan: int = 64, is_drum: bool = False) -> Track:
-        """Seat a player.
-
-        Parameters
-        ----------
-        name : str
-            What the instrument is called in the band.
-        program : int
-            General MIDI program counted from 0.
-        level : int
-            0 to 127.
-        pan : int
-            0 to 127.
-        is_drum : bool
-            Whether pitches are drums.
-
-        Returns
-        -------
-        track : Track
-            The empty track, already in the score.
-        """
+        """Add an empty track and return it."""
         self.tracks.append(Track(name, program, level, pan, is_drum))
         return self.tracks[-1]
 
     def humanise(self, feel: Feel, rng: np.random.Generator) -> None:
-        """Move the notes off the grid, as players do.
-
-        Parameters
-        ----------
-        feel : Feel
-            How far.
-        rng : numpy.random.Generator
-            Where chance comes from.
-        """
+        """Move the notes off the grid and vary their velocities."""
         beats_per_second = self.quarter_bpm / 60
         for track in self.tracks:
             grid = np.array([note.start for note in track.notes]) / feel.subdivision
@@ -224,13 +112,7 @@ class Score:
             ]
 
     def midi(self) -> bytes:
-        """Write the song as a standard MIDI file.
-
-        Returns
-        -------
-        midi : bytes
-            The same bytes for the same score. Tracks keep their names; level and pan are controllers 7 and 10.
-        """
+        """Write the song as a standard MIDI file; the same score returns the same bytes."""
         song = pretty_midi.PrettyMIDI(resolution=TICKS_PER_BEAT, initial_tempo=self.quarter_bpm)
         song.time_signature_changes.append(pretty_midi.TimeSignature(*self.meter, 0))
         song.key_signature_changes.append(pretty_midi.KeySignature(self.key_number, 0))

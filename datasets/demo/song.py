@@ -1,4 +1,4 @@
-"""Genre, index, seed → song: always the same one."""
+"""Songs by genre, index and seed; the same arguments always return the same song."""
 
 from __future__ import annotations
 
@@ -50,26 +50,10 @@ _WHOSE = (
 
 
 def compose(genre: str, index: int, seed: int) -> Score:
-    """Compose one song.
+    """Compose one song; `index` is its number within the genre, from 0.
 
-    Parameters
-    ----------
-    genre : str
-        One of `tumbao.schema.genres.GENRES`.
-    index : int
-        Number of the song within its genre, from 0; the library holds the first ones, any other is new to it.
-    seed : int
-        Seed of the library, from 0.
-
-    Returns
-    -------
-    score : Score
-        The song; `facts` holds its title, tempo, key, form and what is particular to the genre.
-
-    Raises
-    ------
-    ValueError
-        If the genre is unknown, or index or seed is negative.
+    A library holds the first songs of a genre; any other index is a song new to it. `facts` holds title, tempo, key,
+    form and details of the genre. Raises ValueError if the genre is unknown, or index or seed is negative.
     """
     if genre not in _COMPOSERS:
         raise ValueError(f"No such genre in the demo library. Expected one of {', '.join(GENRES)}. Received: {genre!r}")
@@ -83,45 +67,15 @@ def compose(genre: str, index: int, seed: int) -> Score:
 
 
 def song_midi(genre: str, index: int, seed: int) -> bytes:
-    """Write one song as MIDI.
-
-    Parameters
-    ----------
-    genre : str
-        One of `tumbao.schema.genres.GENRES`.
-    index : int
-        Number of the song within its genre, from 0.
-    seed : int
-        Seed of the library, from 0.
-
-    Returns
-    -------
-    midi : bytes
-        A standard MIDI file, the same to the byte for the same arguments.
-    """
+    """Compose one song as a standard MIDI file; the same arguments return the same bytes."""
     return compose(genre, index, seed).midi()
 
 
 def compose_file(path: Path, genre: str, index: int, seed: int) -> Path:
-    """Compose one song and write it as MP3.
+    """Compose one song and write it as MP3 (stereo, 44,100 Hz, 65 to 110 s).
 
-    With an index beyond those of a library this makes a song that no model trained on the library has seen.
-
-    Parameters
-    ----------
-    path : Path
-        Where to; its folder is made if missing. A file that is there is replaced, and never by half a song.
-    genre : str
-        One of `tumbao.schema.genres.GENRES`.
-    index : int
-        Number of the song within its genre, from 0.
-    seed : int
-        Seed of the library, from 0.
-
-    Returns
-    -------
-    path : Path
-        The file: stereo, 44,100 Hz, 65 to 110 s.
+    With an index beyond those of a library, this makes a song that no model trained on the library has seen. The folder
+    is created if missing; an existing file is replaced only when the new one is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp3(path, waveform(song_midi(genre, index, seed)))

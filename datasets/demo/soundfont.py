@@ -1,11 +1,11 @@
-"""The sound font of the demo library, rewritten so that symusic's synthesizer plays it in tune and to its end.
+"""The sound font of the demo library, rewritten so that symusic's synthesizer plays it in tune and in full length.
 
-symusic 0.5.9 takes the root key of a sample from the sample's header only, while the General MIDI font that
-pretty_midi ships says it in the zones of its instruments; it rounds loops to whole samples, which puts loops of twenty
-samples a semitone off; and it reads the times of envelopes 1,024 times too short, so that a bongó is a click.
-`playable` gives every zone a sample header of its own, with the root key that makes the zone sound in tune and a loop
-long enough for the rounding not to be heard, and an envelope that stays open: `render` shapes decay and release. The
-font's own mistake, high accordion reeds whose loops are half a sample too long, is corrected on the way.
+symusic 0.5.9 reads the root key of a sample only from the sample's header, while the General MIDI font that pretty_midi
+ships has it in the zones of its instruments. It rounds loops to whole samples, which detunes loops of twenty samples by
+a semitone. It reads the times of envelopes 1,024 times too short, so that a bongó is a click. `playable` adds a sample
+header for every zone, with the root key that makes the zone sound in tune, a loop long enough to make the rounding
+inaudible, and an envelope that stays open; `render` applies decay and release. It also corrects an error of the font:
+the loops of high accordion reeds are half a sample too long.
 """
 
 from __future__ import annotations
@@ -48,17 +48,9 @@ Samples = npt.NDArray[np.int16]
 
 
 def source() -> Path:
-    """Find the General MIDI sound font in the installed pretty_midi.
+    """Find the General MIDI sound font in the installed pretty_midi (TimGM6mb.sf2).
 
-    Returns
-    -------
-    path : Path
-        TimGM6mb.sf2.
-
-    Raises
-    ------
-    FileNotFoundError
-        If this version of pretty_midi carries no sound font.
+    Raises FileNotFoundError if this version of pretty_midi does not include it.
     """
     path = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
     if not path.is_file():
@@ -70,17 +62,10 @@ def source() -> Path:
 
 
 def playable(font: bytes) -> bytes:
-    """Write tuning, loops and lengths of a sound font's zones where symusic's synthesizer reads them.
+    """Write tuning, loops and lengths of a SoundFont 2 file where symusic's synthesizer reads them.
 
-    Parameters
-    ----------
-    font : bytes
-        A SoundFont 2 file.
-
-    Returns
-    -------
-    font : bytes
-        The same sounds: a header per zone with the zone's root key, and envelopes that stay open after their attack.
+    The sounds stay the same, with a header per zone with the zone's root key, and envelopes that stay open after their
+    attack.
     """
     lists = {content[:4]: content[4:] for _, content in _chunks(font[12:])}
     sound = dict(_chunks(lists[b"sdta"]))
@@ -108,7 +93,7 @@ def _signed(zone: Zone, operator: int, default: int = 0) -> int:
 
 
 def _root_key(zone: Zone, header_key: int) -> int:
-    """Root key at which a plain scale of semitones gives the pitch that the zone's generators ask for."""
+    """Compute the root key at which a plain scale of semitones yields the pitch that the zone's generators specify."""
     root = zone.get(_ROOT_KEY, header_key)
     high, low = divmod(zone.get(_KEY_RANGE, _TOP_KEY << 8), 256)
     middle = (low + high) // 2
@@ -117,7 +102,7 @@ def _root_key(zone: Zone, header_key: int) -> int:
 
 
 def _correction(zone: Zone, key: int, rate: int, period: int, correction: int) -> int:
-    """Pitch correction of a zone, in cents, such that a loop of one short wave sounds at the zone's root key."""
+    """Compute the pitch correction, in cents, with which a loop of one short wave sounds at the zone's root key."""
     if not zone.get(_LOOPED) or not 0 < period <= _ONE_WAVE_SAMPLES:
         return correction
     pitch = 69 + 12 * math.log2(rate / period / 440)
@@ -131,7 +116,7 @@ def _envelope(zone: Zone) -> Zone:
 
 
 class _Tape:
-    """The samples of a font, with room for loops written out at its end."""
+    """The samples of a font, extended at the end by unrolled loops."""
 
     def __init__(self, samples: Samples) -> None:
         self.parts = [samples]
@@ -139,7 +124,7 @@ class _Tape:
         self.unrolled: dict[tuple[int, int, int], int] = {}
 
     def points(self, zone: Zone, start: int, end: int, loop_start: int, loop_end: int) -> tuple[int, int, int, int]:
-        """Find where a zone's sample and loop are to begin and end; a short loop is written out many times."""
+        """Find start and end of a zone's sample and loop in the extended samples; unroll a short loop."""
         loop_start += _signed(zone, _LOOP_START) + 32_768 * _signed(zone, _LOOP_START_COARSE)
         loop_end += _signed(zone, _LOOP_END) + 32_768 * _signed(zone, _LOOP_END_COARSE)
         period = loop_end - loop_start

@@ -1,4 +1,4 @@
-"""Vallenato: accordion melody and fills with its bass buttons, caja, guacharaca and bass, in four airs.
+"""Vallenato: accordion melody with fills and bass buttons, caja, guacharaca and bass, in four airs.
 
 Paseo and son are written in 2/2 with the half note as pulse, merengue and puya in 6/8 with the dotted quarter.
 """
@@ -21,7 +21,7 @@ _SCRAPE = 73
 
 @dataclasses.dataclass(frozen=True)
 class _Air:
-    """One of the four airs: tempo, metre and what each player does in a bar (starts in quarter notes)."""
+    """One of the four airs: tempo, metre and the pattern of each player in a bar (starts in quarter notes)."""
 
     bpm: tuple[float, float]
     meter: tuple[int, int]
@@ -164,18 +164,7 @@ _CHANGES = {
 
 
 def compose(rng: np.random.Generator) -> Score:
-    """Compose a vallenato.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    score : Score
-        `facts["air"]` is one of `AIRS`, paseo most often.
-    """
+    """Compose a vallenato; `facts["air"]` is one of `AIRS`, most often paseo."""
     name = str(rng.choice(list(AIRS), p=(0.4, 0.18, 0.24, 0.18)))
     air = AIRS[name]
     song = begin(rng, rng.uniform(*air.bpm), air.pulse, air.meter, 0.32, _FORMS, _CHANGES, 4, {"air": name})
@@ -228,7 +217,7 @@ def _percussion(
 
 
 def _basses(song: Arrangement, bass: Track, buttons: Track, section: Section, air: _Air) -> None:
-    """Play the bass, and the accordion's left hand: root on the beat, chord off it."""
+    """Play the bass and the accordion's left hand: root on the beat, chord off the beat."""
     shape = None
     for start in section.bar_starts():
         root = nearest((section.chord_at(start).root,), 38, 30, 43)
@@ -247,7 +236,7 @@ def _basses(song: Arrangement, bass: Track, buttons: Track, section: Section, ai
 
 
 def _high_reeds(accordion: Track) -> list[Note]:
-    """Sound the second row of reeds, an octave above what is played."""
+    """Return the notes of the second row of reeds, an octave above the melody."""
     return [
         dataclasses.replace(note, pitch=note.pitch + 12, velocity=round(note.velocity * 0.75))
         for note in accordion.notes
@@ -263,7 +252,7 @@ def _strum(guitar: Track, section: Section, air: _Air) -> None:
 
 
 def _fills(song: Arrangement, accordion: Track, section: Section, runs: tuple[Motif, ...]) -> None:
-    """Fill the singer's rests, the last bar of every four, and hold soft thirds under some of the phrases."""
+    """Fill the singer's rests, the last bar of every four, and play soft broken chords in the other bars."""
     for start in section.bar_starts()[3::4]:
         fill = Section("fill", start, 1, section.bar_beats, ((section.chord_at(start),),))
         played = song.sing(accordion, fill, runs, 65, 84, phrase_bars=1, rest_beats=0.25, velocity=96)

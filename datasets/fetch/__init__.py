@@ -1,1 +1,1 @@
-"""Songs from addresses: the audio as its source gives it, and a manifest of where it came from."""
+"""Download of songs: the audio as its source provides it, and a manifest of its origin."""

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes. No decoder is run on what came from a network."""
+"""File type by the first bytes; no decoder runs on downloaded data."""
 
 from __future__ import annotations
 
@@ -29,23 +29,13 @@ _CONTAINERS: tuple[tuple[re.Pattern[bytes], tuple[str, ...]], ...] = tuple(
         (rb"#!AMR", "amr"),
     )
 )
-"""First bytes of each container of sound, and the endings that its files have, the usual one first."""
+"""First bytes of each audio container, and the extensions of its files, the usual one first."""
 
 
 def audio_ending(head: bytes, given: str) -> str | None:
-    """Find the ending that fits a file's content.
+    """Find the extension that fits the first `HEAD_BYTES` of a file; None if this is no audio container.
 
-    Parameters
-    ----------
-    head : bytes
-        The first `HEAD_BYTES` of the file, fewer where it is shorter.
-    given : str
-        The ending that its source gave, without the dot. It is kept if it fits.
-
-    Returns
-    -------
-    ending : str or None
-        Without the dot; None if this is no container of sound.
+    `given` is the extension from the source, without the dot, and is kept if it fits.
     """
     for pattern, endings in _CONTAINERS:
         if pattern.match(head):

@@ -1,4 +1,4 @@
-"""What was fetched and what failed: manifest.csv and failed.csv, true at every moment."""
+"""Manifest of fetched songs (manifest.csv) and list of failures (failed.csv), up to date at every moment."""
 
 from __future__ import annotations
 
@@ -23,24 +23,16 @@ MANIFEST_COLUMNS = (
     *("file_name", "genre", "song", "artist", "album"),
     *("source", "extractor", "licence", "sha256", "bytes", "fetched_at"),
 )
-"""They stand first; further columns of URLS.csv follow."""
+"""First columns of the manifest; further columns of URLS.csv follow."""
 
 FAILED_COLUMNS = ("line", "reason")
-"""What failed.csv adds to the columns of URLS.csv."""
+"""Columns that failed.csv adds to those of URLS.csv."""
 
 
 class Ledger:
-    """The books of one folder. One process at a time keeps them.
+    """Manifest and failures of one folder, which is created if missing and locked for one process at a time.
 
-    Parameters
-    ----------
-    folder : Path
-        Where songs are fetched to; it is made if need be.
-
-    Raises
-    ------
-    ValueError
-        If another process is fetching to the folder, or if its manifest is none of fetch's.
+    Raises ValueError if another process is fetching to the folder, or if its manifest was not written by fetch.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,61 +59,29 @@ class Ledger:
         (folder / FAILED_FILE).unlink(missing_ok=True)
 
     def __enter__(self) -> Ledger:
-        """Keep the folder for this process."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let other processes write to the folder."""
+        """Release the lock on the folder."""
         os.close(self._lock)
 
     def find(self, url: str) -> dict[str, str] | None:
-        """Look a song up.
-
-        Parameters
-        ----------
-        url : str
-            Its source.
-
-        Returns
-        -------
-        row : dict or None
-            Its row of the manifest, None where there is none.
-        """
+        """Return the manifest row of a source, or None."""
         place = self._places.get(url)
         return None if place is None else dict(self._rows[place])
 
     def intact(self, row: dict[str, str]) -> bool:
-        """Tell whether a song's file is what was fetched.
-
-        Parameters
-        ----------
-        row : dict
-            Of the manifest.
-
-        Returns
-        -------
-        intact : bool
-            The file is there, with the size and the hash of the row.
-        """
+        """Check that the file of a row exists, with the size and the hash of the row."""
         path = self.folder / row["file_name"]
         return path.is_file() and str(path.stat().st_size) == row["bytes"] and sha256(path) == row["sha256"]
 
     def admit(self, path: Path, stem: str, ending: str, row: dict[str, str]) -> None:
         """Move a complete file to its genre's folder and write its row.
 
-        Another song's file is never overwritten. A file that no row claims is taken over if it has the same bytes:
-        an earlier run was killed between the two steps.
-
-        Parameters
-        ----------
-        path : Path
-            The file, on the same file system.
-        stem : str
-            How to name it, of `safe_name`; a number is added where the name is taken.
-        ending : str
-            The same for its ending, without the dot.
-        row : dict
-            Columns of the manifest but `file_name`, `sha256` and `bytes`.
+        Files of other songs are never overwritten: a number is added to `stem` (of `safe_name`) if the name is taken. A
+        file that is in no row is taken over if it has the same bytes: an earlier run was killed between the two steps.
+        `path` must be on the same file system; `row` has all columns of the manifest except `file_name`, `sha256` and
+        `bytes`.
         """
         before = self.find(row["source"])
         replaced = before["file_name"] if before else ""
@@ -140,13 +100,7 @@ class Ledger:
         self.record({**row, "file_name": file_name, "sha256": digest, "bytes": str(size)})
 
     def record(self, row: dict[str, str]) -> None:
-        """Write a row of the manifest in the place of the one with the same source, or as the last.
-
-        Parameters
-        ----------
-        row : dict
-            Cells by column; a new column is added to the manifest.
-        """
+        """Write a row of the manifest in place of the one with the same source, or as the last; add new columns."""
         if row == self.find(row["source"]):
             return
         self._columns += [name for name in row if name not in self._columns]
@@ -156,19 +110,7 @@ class Ledger:
         write_whole(self.folder / MANIFEST_FILE, write_csv(self._columns, self._rows).encode())
 
     def fail(self, columns: Sequence[str], cells: dict[str, str], line: int, reason: str) -> None:
-        """Write a row of failed.csv, which is itself a list of what to fetch.
-
-        Parameters
-        ----------
-        columns : sequence of str
-            The columns of URLS.csv.
-        cells : dict
-            The row of URLS.csv.
-        line : int
-            Where the row begins there, counted from 1.
-        reason : str
-            Why the song could not be fetched.
-        """
+        """Write a row of failed.csv, which is itself a list for fetch; `line` is its line in URLS.csv, from 1."""
         self._failed.append({**cells, "line": str(line), "reason": reason})
         write_whole(self.folder / FAILED_FILE, write_csv((*columns, *FAILED_COLUMNS), self._failed).encode())
 
@@ -190,18 +132,7 @@ class Ledger:
 
 
 def sha256(path: Path) -> str:
-    """Hash a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    digest : str
-        SHA-256 of its bytes, hexadecimal.
-    """
+    """Compute the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

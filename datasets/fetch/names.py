@@ -1,4 +1,4 @@
-"""Names of files and folders, made from titles that anybody may have written."""
+"""Names of files and folders from arbitrary titles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 LONGEST_BYTES = 200
-"""Leaves room for a number and an ending below the 255 bytes of most file systems."""
+"""Leaves room for a number and an extension below the 255 bytes of most file systems."""
 
 _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 _INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -15,35 +15,18 @@ _INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def clean_text(text: str) -> str:
-    """Write a text on one line that every file can hold.
+    """Convert a text to one line in Unicode's composed form (NFC) that every file can hold.
 
-    Parameters
-    ----------
-    text : str
-        Any.
-
-    Returns
-    -------
-    clean : str
-        In Unicode's composed form; control characters and runs of white space are one space.
+    Control characters and runs of white space become one space.
     """
     visible = "".join(" " if unicodedata.category(char) in _INVISIBLE else char for char in text)
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
 
 def safe_name(text: str) -> str:
-    """Turn a title into one part of a path.
+    """Convert a title to one part of a path, of 1 to `LONGEST_BYTES` bytes of UTF-8.
 
-    Parameters
-    ----------
-    text : str
-        Any, also with slashes, dots, line ends or emoji.
-
-    Returns
-    -------
-    name : str
-        1 to `LONGEST_BYTES` bytes of UTF-8: no separator, and no dot or space at an end, so that it is no hidden
-        file and no parent folder.
+    It contains no separator, and no dot or space at either end, so it is neither a hidden file nor a parent folder.
     """
     name = _UNSAFE.sub("_", clean_text(text)).strip(". ")
     name = name.encode()[:LONGEST_BYTES].decode(errors="ignore").rstrip(". ")
@@ -51,20 +34,7 @@ def safe_name(text: str) -> str:
 
 
 def numbered(stem: str, ending: str) -> Iterator[str]:
-    """Count names up until one is free: ``stem.ending``, ``stem (2).ending``, ``stem (3).ending`` and so on.
-
-    Parameters
-    ----------
-    stem : str
-        Of `safe_name`.
-    ending : str
-        Without the dot.
-
-    Yields
-    ------
-    name : str
-        The next candidate.
-    """
+    """Yield candidate names in order: ``stem.ending``, ``stem (2).ending``, ``stem (3).ending`` and so on."""
     yield f"{stem}.{ending}"
     number = 2
     while True:

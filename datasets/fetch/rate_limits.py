@@ -1,4 +1,4 @@
-"""How much is asked of other people's servers."""
+"""Limits on the requests to other servers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,11 @@ REQUEST_SLEEP_SECONDS = 0.75
 
 @dataclasses.dataclass(frozen=True)
 class Manners:
-    """How much to ask of other people's servers.
+    """Pauses, download rate and retries.
 
-    Parameters
-    ----------
-    sleep_seconds : float
-        Pause between songs. Waits before another try begin with it and double.
-    kilobytes_per_second : float or None
-        Highest rate of a download; None sets no limit.
-    retries : int
-        How often to try again after a broken connection or a server's trouble.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of range.
+    `sleep_seconds` is the pause between songs; waits before a retry begin with it and double. `kilobytes_per_second`
+    limits a download; None sets no limit. `retries` apply after a broken connection or a server error. Raises
+    ValueError if a value is out of range.
     """
 
     sleep_seconds: float = 5.0
@@ -47,16 +37,8 @@ class Manners:
         return min(self.sleep_seconds, REQUEST_SLEEP_SECONDS)
 
     def wait_seconds(self, n: int) -> float:
-        """How long to wait before another try.
+        """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name.
 
-        Parameters
-        ----------
-        n : int
-            Tries that were repeated already; yt-dlp passes it by this name.
-
-        Returns
-        -------
-        seconds : float
-            At most `LONGEST_WAIT_SECONDS`, or `sleep_seconds` where that is more.
+        It is at most `LONGEST_WAIT_SECONDS`, or `sleep_seconds` if that is longer.
         """
         return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, LONGEST_WAIT_SECONDS))

@@ -20,7 +20,7 @@ from tumbao.datasets.fetch.urls import Wanted, read_urls
 from tumbao.schema.errors import UserError
 
 UNFINISHED_FOLDER = ".unfinished"
-"""Hidden, so that no other command takes half a song for a whole one."""
+"""Hidden, so that no other command reads an incomplete song."""
 
 FETCHED, THERE, FAILED = "fetched", "already there", "failed"
 
@@ -32,30 +32,10 @@ def run_fetch(
     report: progress.Listener = progress.report,
     manners: Manners | None = None,
 ) -> int:
-    """Fetch songs, one at a time.
+    """Fetch songs, one at a time; return 0 if every row has its song, 1 if some failed or `out` is not writable.
 
-    Parameters
-    ----------
-    urls : Path
-        What to fetch, see `urls.read_urls`.
-    out : Path
-        Where songs go: ``<genre>/<name>.<ending>``, `manifest.csv` and, for the rows of this run, `failed.csv`.
-    console : Console
-        Where failures and the balance are written.
-    report : callable
-        Told of every song, see `tumbao.components.ingest.progress`.
-    manners : Manners, optional
-        Pauses, rate and retries.
-
-    Returns
-    -------
-    code : int
-        0 if every row has its song, 1 if some failed or the folder could not be written to.
-
-    Raises
-    ------
-    ValueError
-        If the list or the folder cannot be used, or yt-dlp is not installed.
+    Songs are written to ``<genre>/<name>.<ending>`` in `out`, with `manifest.csv` and the `failed.csv` of this run.
+    Raises ValueError if the list or the folder cannot be used, or if yt-dlp is not installed.
     """
     require_yt_dlp()
     if urls.absolute() == (out / FAILED_FILE).absolute():
@@ -86,7 +66,7 @@ def run_fetch(
 
 
 class _Errand:
-    """Sees to one row after the other, with pauses between those that need the network."""
+    """Processes one row after the other, with pauses between those that need the network."""
 
     def __init__(self, ledger: Ledger, manners: Manners, report: progress.Listener) -> None:
         self._ledger = ledger
@@ -124,7 +104,7 @@ class _Errand:
             named = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
             self._ledger.admit(found.path, safe_name(named), found.ending, entry)
         finally:
-            with contextlib.suppress(OSError):  # unfinished songs lie there
+            with contextlib.suppress(OSError):  # not empty if it holds unfinished songs
                 self._unfinished.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""The door to yt-dlp: from an address to a complete file of sound, as the source gives it."""
+"""Download with yt-dlp: from a URL to a complete audio file, as its source provides it."""
 
 from __future__ import annotations
 
@@ -19,39 +19,30 @@ from tumbao.datasets.fetch.rate_limits import Manners
 from tumbao.schema.errors import UserError
 
 FORMAT = "bestaudio/best[vcodec=?none]"
-"""The best format of sound alone; where the source does not say what a file holds, the file. Never a known video."""
+"""The best audio-only format; if the source does not declare a file's content, that file. Known videos are excluded."""
 
 SOCKET_TIMEOUT_SECONDS = 30
 MAX_BYTES = 2_000_000_000
-"""A song that is larger is none; a radio stream would never end."""
+"""Size limit of a song; a radio stream would never end."""
 
 _LOG = logging.getLogger(__name__)
-_LOG.addHandler(logging.NullHandler())  # yt-dlp's messages are silent unless somebody listens
+_LOG.addHandler(logging.NullHandler())  # yt-dlp's messages are discarded without a configured log
 
 _MEGABYTE = 1_000_000
 _MISSING = 'Expected yt-dlp to be installed. Received: no such package. Run `pip install "tumbao[fetch]"`.'
 _EPILOGUE = re.compile(r" \(caused by |; please report this issue on |[.;] +Use --|\. See +https?://", re.DOTALL)
-"""What yt-dlp says after the reason itself."""
+"""Text that yt-dlp appends to the reason of an error."""
 
 
 class FetchError(ValueError):
-    """A song that could not be fetched; the text is the reason."""
+    """A song could not be fetched; the text is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """A complete file, and what its source says of it; what it does not say is empty.
+    """A complete file and the metadata of its source; missing metadata are empty.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    ending : str
-        The ending that fits its content, without the dot.
-    extractor : str
-        Which of yt-dlp's extractors knew the source.
-    song, artist, album, licence : str
-        As the source gives them.
+    `ending` is the extension that fits the content, without the dot; `extractor` is that of yt-dlp.
     """
 
     path: Path
@@ -64,13 +55,7 @@ class Download:
 
 
 def require_yt_dlp() -> None:
-    """Refuse to go on without yt-dlp.
-
-    Raises
-    ------
-    ValueError
-        If it is not installed; says how to install it.
-    """
+    """Check that yt-dlp is installed; raise ValueError with the command to install it if not."""
     try:
         import yt_dlp  # noqa: F401
     except ImportError as error:
@@ -78,28 +63,9 @@ def require_yt_dlp() -> None:
 
 
 def download(url: str, folder: Path, manners: Manners, report: Listener) -> Download:
-    """Fetch one song; a download that was broken off goes on where it stopped.
+    """Fetch one song to `folder`; an interrupted download continues where it stopped.
 
-    Parameters
-    ----------
-    url : str
-        Its address.
-    folder : Path
-        Where unfinished files lie, named after the hash of their address.
-    manners : Manners
-        Pauses, rate and retries.
-    report : callable
-        Told of the megabytes, see `tumbao.components.ingest.progress`.
-
-    Returns
-    -------
-    download : Download
-        The file in `folder`, and what is known of it.
-
-    Raises
-    ------
-    FetchError
-        If there is no song to be had at the address.
+    Unfinished files are named after the hash of their URL. Raises FetchError if the URL yields no song.
     """
     import yt_dlp
 
@@ -115,7 +81,7 @@ def download(url: str, folder: Path, manners: Manners, report: Listener) -> Down
         raise
     except yt_dlp.utils.YoutubeDLError as error:
         raise FetchError(_reason(str(error))) from error
-    except Exception as error:  # an extractor that stumbles over its site costs one song, not the run
+    except Exception as error:  # an error in an extractor fails one song, not the run
         raise FetchError(f"yt-dlp failed: {type(error).__name__}: {_reason(str(error))}") from error
     return _examine(info)
 
@@ -130,7 +96,7 @@ def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dic
         "outtmpl": {"default": f"{literal}/{name}.%(ext)s"},
         "noplaylist": True,
         "extract_flat": "in_playlist",
-        "playlist_items": "1:2",  # enough to see that there is more than one
+        "playlist_items": "1:2",  # two entries are enough to detect a longer list
         "default_search": "error",
         "fixup": "never",
         "retries": manners.retries,
@@ -151,7 +117,7 @@ def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dic
 
 
 class _Meter:
-    """Reports a download's megabytes, and breaks off what is too large."""
+    """Reports the megabytes of a download, and aborts downloads that are too large."""
 
     def __init__(self, report: Listener) -> None:
         self._report = report
@@ -171,7 +137,7 @@ class _Meter:
 
 
 def _only_one(ydl: Any, info: dict[str, Any] | None) -> dict[str, Any]:
-    """Follow a list of one entry to that entry; refuse any other list."""
+    """Resolve a list of one entry to this entry; reject any other list."""
     if info is None:
         raise FetchError("yt-dlp found nothing there")
     if info.get("_type") != "playlist":
@@ -190,7 +156,7 @@ def _only_one(ydl: Any, info: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _patiently(look: Callable[[], dict[str, Any]], manners: Manners) -> dict[str, Any]:
-    """Look again while a server is busy or out of reach; yt-dlp itself does so for downloads only."""
+    """Retry while a server is busy or out of reach; yt-dlp itself does so for downloads only."""
     from yt_dlp.utils import DownloadError
 
     tries = 0
@@ -235,7 +201,7 @@ def _examine(info: dict[str, Any]) -> Download:
 
 
 def _text(info: dict[str, Any], *keys: str) -> str:
-    """Give the first of some fields that says something; a list is joined."""
+    """Return the first of some fields that is not empty; a list is joined."""
     for key in keys:
         value = info.get(key) or ""
         if text := clean_text(value if isinstance(value, str) else ", ".join(map(str, value))):

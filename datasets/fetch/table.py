@@ -1,4 +1,4 @@
-"""Tables of fetch: any that `tables.read_table` reads, with the names of columns as they are written."""
+"""Tables of fetch: those that `tables.read_table` reads, with the column names as written in the file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ from tumbao.components.ingest import tables
 class Table:
     """A table.
 
-    Parameters
-    ----------
-    columns : tuple of str
-        The header.
-    rows : tuple of (int, dict of str to str)
-        The line on which a row begins, counted from 1, and its cells by column.
-    faults : dict of int to str
-        The line of each row that cannot be read → what is wrong with it.
+    `rows` holds the line on which each row begins, counted from 1, and its cells by column. `faults` maps the line of
+    each row that cannot be read to the error.
     """
 
     columns: tuple[str, ...]
@@ -28,24 +22,10 @@ class Table:
 
 
 def read_table(path: Path, known: tuple[str, ...]) -> Table:
-    """Read a table; rows without any text are passed over.
+    """Read a table without its empty rows.
 
-    Parameters
-    ----------
-    path : Path
-        The file, see `tables.read_table`.
-    known : tuple of str
-        Columns that are found in any spelling. Others keep theirs.
-
-    Returns
-    -------
-    table : Table
-        Its header and its rows.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, has no header, or names a column twice.
+    Columns in `known` are found in any spelling; others keep theirs. Raises ValueError if the file cannot be read, has
+    no header, or repeats a column.
     """
     found = tables.read_table(path, known)
     names = {key: key if key in known else name for key, name in found.columns.items()}

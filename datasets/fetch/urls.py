@@ -1,4 +1,4 @@
-"""What is wanted: URLS.csv, a row for each song."""
+"""URLS.csv: the list of songs to fetch, one per row."""
 
 from __future__ import annotations
 
@@ -15,16 +15,9 @@ REQUIRED = ("url", "genre")
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """One row of URLS.csv.
+    """One row of URLS.csv, which begins at `line` (from 1).
 
-    Parameters
-    ----------
-    line : int
-        Where it begins, counted from 1.
-    cells : dict
-        Its cells by column, without white space around them.
-    trouble : str
-        Why it cannot be fetched, empty where it can.
+    `cells` are without surrounding white space. `trouble` is the reason why the row cannot be fetched, or empty.
     """
 
     line: int
@@ -33,49 +26,28 @@ class Wanted:
 
     @property
     def url(self) -> str:
-        """Where the song is."""
+        """URL of the song."""
         return self.cells["url"]
 
     @property
     def genre(self) -> str:
-        """What it is."""
+        """Genre of the song."""
         return self.cells["genre"]
 
 
 @dataclasses.dataclass(frozen=True)
 class UrlList:
-    """URLS.csv, read.
-
-    Parameters
-    ----------
-    columns : tuple of str
-        Its header, without the columns that failed.csv adds.
-    rows : tuple of Wanted
-        All its rows, also those that cannot be fetched.
-    """
+    """URLS.csv: the header without the columns of failed.csv, and all rows, including those that cannot be fetched."""
 
     columns: tuple[str, ...]
     rows: tuple[Wanted, ...]
 
 
 def read_urls(path: Path) -> UrlList:
-    """Read what is wanted.
+    """Read URLS.csv: columns `url` and `genre`; `song`, `artist`, `album`, `licence` and any others are optional.
 
-    Parameters
-    ----------
-    path : Path
-        A table (see `tables.read_table`) with the columns `url` and `genre`; `song`, `artist`, `album`, `licence` and
-        any others are optional.
-
-    Returns
-    -------
-    urls : UrlList
-        A row that cannot be used is kept, with its trouble.
-
-    Raises
-    ------
-    ValueError
-        If this is no such file, has no rows, or has columns that fetch writes itself.
+    Rows that cannot be used are kept, with their `trouble`. Raises ValueError if the file has another format, has no
+    rows, or has columns that fetch writes itself.
     """
     table = read_table(path, ("url", *MANIFEST_COLUMNS, *FAILED_COLUMNS))
     if missing := [name for name in REQUIRED if name not in table.columns]:
@@ -102,6 +74,6 @@ def _trouble(named: dict[str, str]) -> str:
         address = urllib.parse.urlsplit(named["url"])
         if address.scheme.lower() in {"http", "https"} and address.hostname:
             return ""
-    except ValueError as error:  # of urlsplit
+    except ValueError as error:  # from urlsplit
         return f"this is no address: {error}"
     return "expected an address that begins with http:// or https://"

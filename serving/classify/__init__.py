@@ -1,1 +1,1 @@
-"""Files, folders and lists in; answers, tables, tags and playlists out."""
+"""Classification of files, folders and lists, with results as answers, tables, tags and playlists."""

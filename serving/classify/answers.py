@@ -1,4 +1,4 @@
-"""The answer for one song, and how a person reads it."""
+"""The answer for one song, and its output for people."""
 
 from __future__ import annotations
 
@@ -26,18 +26,10 @@ _BAR_CELLS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What is known of one song.
+    """The answer for one song.
 
-    Parameters
-    ----------
-    part : AudioSegment
-        The file, or the part of it.
-    stamp : tuple of int or None
-        Its bytes and when it was modified, see `audio_files.stamp`.
-    said : SongPrediction or AudioError
-        What the model says, or why it cannot.
-    tagging : Tagging or None
-        What became of the genre tag; None if none was to be written.
+    `stamp` identifies the state of the file, see `inputs.stamp`. `said` is the prediction, or the reason for rejection.
+    `tagging` is the result of writing the genre tag, None if no tag was to be written.
     """
 
     part: AudioSegment
@@ -47,20 +39,7 @@ class Answer:
 
 
 def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
-    """Write for a person: the song, its genre and votes, and a line with a bar per fragment.
-
-    Parameters
-    ----------
-    info : ModelInfo
-        Names the genres.
-    out : TextIO
-        Where to.
-
-    Returns
-    -------
-    write : callable
-        Takes one answer after the other.
-    """
+    """Return a function that prints an answer: the song, its genre and votes, and a line with a bar per fragment."""
     console = TerminalConsole(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
     width = max(map(len, info.genres))
     if info.training_data.synthetic:
@@ -129,18 +108,7 @@ def _tag_notes(tagging: Tagging | None) -> Iterator[str]:
 
 
 def text(path: str | Path) -> str:
-    """Make a path text that stays on its line of a terminal.
-
-    Parameters
-    ----------
-    path : str or Path
-        Of any bytes.
-
-    Returns
-    -------
-    text : str
-        See `tables.encode_text` and `terminal.one_line`.
-    """
+    """Convert a path of any bytes to text on a single terminal line."""
     return one_line(encode_text(str(path)))
 
 

@@ -1,4 +1,4 @@
-"""Songs one after the other through decoder, model and tagger, which work at the same time."""
+"""Classification of many songs: decoder, model and tagger work concurrently."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _TAGGED_AT_ONCE = 2
-_MAX_WORKERS = 3  # more decode faster than the model answers
+_MAX_WORKERS = 3  # more decode faster than the model classifies
 _FRAGMENTS_AHEAD = 8  # of each song: 21 MB
 
 
@@ -34,14 +34,7 @@ _FRAGMENTS_AHEAD = 8  # of each song: 21 MB
 class Decoded:
     """A song that is being decoded.
 
-    Parameters
-    ----------
-    song : Song
-        Which.
-    stamp : tuple of int or None
-        What its file was before, see `audio_files.stamp`.
-    items : iterable of Fragment and SongSummary
-        Its sound, as `fragments.read` gives it.
+    `stamp` is the state of its file before decoding, see `inputs.stamp`. `items` are as `fragments.read` yields them.
     """
 
     song: Song
@@ -51,20 +44,10 @@ class Decoded:
 
 @contextlib.contextmanager
 def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]]:
-    """Decode songs in worker processes, a few ahead: a hostile file costs its own answer and no other.
+    """Decode songs in worker processes, a few ahead, so that a hostile file affects only its own answer.
 
-    Parameters
-    ----------
-    songs : sequence of Song
-        Which.
-    spec : MelSpec
-        Gives the rate and the fragments' length.
-
-    Yields
-    ------
-    decoded : iterator of Decoded
-        In their order. The first are begun with before one asks for them; at the end of the context all threads and
-        processes end.
+    Yields an iterator over the songs in their order. The first songs are started before they are requested; all threads
+    and processes end with the context.
     """
     workers = min(cpu_count(), _MAX_WORKERS)
     begun: collections.deque[tuple[Decoded, Prefetch[Fragment | SongSummary] | None]] = collections.deque()
@@ -95,23 +78,10 @@ def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]
 
 
 def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | None) -> Iterator[Answer]:
-    """Classify songs, and tag those of which the model is confident.
+    """Classify songs in their order, and tag those with a confident answer if there is a tagger.
 
-    The model runs in one interpreter with all threads: several with one thread each were slower beside the decoders.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        The model.
-    songs : iterator of Decoded
-        From `decoding`; the answer for a faulty one is its fault.
-    tagger : Tagger or None
-        Writes the tags, unless none are to be written.
-
-    Yields
-    ------
-    answer : Answer
-        In the order of the songs.
+    The model runs in one interpreter with all threads; several interpreters with one thread each were slower beside the
+    decoders. The answer for a faulty song is its fault.
     """
     classified = _classified(classifier, songs)
     if tagger is None:
@@ -131,21 +101,9 @@ def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | N
 
 
 def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
-    """Write a genre into the tags of a song's file, if the file is the song.
+    """Write a genre into the tags of a song that is a whole local file.
 
-    Parameters
-    ----------
-    tagger : Tagger
-        Writes it.
-    part : AudioSegment
-        The song.
-    genre : str
-        As the model calls it; of a sub-genre, its genre.
-
-    Returns
-    -------
-    tagging : Tagging
-        What was done.
+    `genre` is named as in the model; for a sub-genre it is its main genre.
     """
     if not is_file(part):
         return Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: the song is a part of it, or it lies in a bucket")
@@ -153,38 +111,12 @@ def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
 
 
 def is_file(part: AudioSegment) -> bool:
-    """Tell whether a song is a whole file of this machine.
-
-    Parameters
-    ----------
-    part : AudioSegment
-        The song.
-
-    Returns
-    -------
-    whole : bool
-        False for a part of a file, and for what lies in a bucket.
-    """
+    """Check whether a song is a whole file on this machine, not a part of one or an object in a bucket."""
     return not part.start_seconds and part.end_seconds is None and not is_remote(part.path)
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Work on a few at a time, while the next are being made.
-
-    Parameters
-    ----------
-    work : callable
-        What is to be done with each.
-    items : iterable
-        What it is to be done with.
-
-    Yields
-    ------
-    item : object
-        In their order.
-    result : object
-        What came of it.
-    """
+    """Apply a function to items in a few threads while further ones are produced; yield item and result in order."""
     waiting: collections.deque[tuple[T, Future[R]]] = collections.deque()
     pool = ThreadPoolExecutor(_TAGGED_AT_ONCE)
     try:

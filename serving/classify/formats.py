@@ -1,4 +1,4 @@
-"""Answers for programs, JSON Lines and CSV: how they are written, and read again by who goes on with them."""
+"""Machine-readable answers, JSON Lines and CSV: writing them, and reading them to resume a run."""
 
 from __future__ import annotations
 
@@ -22,84 +22,35 @@ Values = Mapping[str, Any]
 _PART = ("path", "part_start_seconds", "part_end_seconds")
 _MADE_FROM = ("file_bytes", "file_modified_us", "model", "synthetic_training_data")
 _SONG = ("genre", "nearest", "probability", "majority", "duration_seconds", "declared_seconds")
-_MAIN = ("main_genre", "main_probability")  # where there are sub-genres
+_MAIN = ("main_genre", "main_probability")  # with sub-genres
 _FLAGS = ("truncated", "padded", "silent_fragments", "fragments")
 _FRAGMENT = ("fragment", "start_seconds", "end_seconds", "section_genre", "fragment_genre", "familiar")
 
 
 class Encoding(Protocol):
-    """A form of answers that can be read again.
+    """A format of answers that can be read again.
 
-    Attributes
-    ----------
-    header : str
-        What a file begins with.
+    A file begins with `header`.
     """
 
     header: str
 
     def encode(self, answer: Answer) -> str:
-        """Write one answer.
-
-        Parameters
-        ----------
-        answer : Answer
-            Of one song.
-
-        Returns
-        -------
-        text : str
-            Whole lines.
-        """
+        """Return the lines of one answer."""
 
     def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
-        """Read answers, up to one that was cut off while it was written.
+        """Read a file of answers from the beginning, up to one that was cut off while it was written.
 
-        Parameters
-        ----------
-        file : BinaryIO
-            From the beginning.
-
-        Yields
-        ------
-        cells : dict of str to str
-            What was written of a song, by column; empty where there is nothing. First the header, as no cells.
-        end : int
-            Where the file goes on, in bytes.
-
-        Raises
-        ------
-        ValueError
-            If a line is no answer.
+        Yields the values of a song by column, empty strings for missing ones, and the offset of the next song in bytes.
+        The first element is the header, with no values. Raises `ValueError` if a line is not an answer.
         """
 
     def amend(self, written: str, values: Values) -> str:
-        """Change what was written of one song.
-
-        Parameters
-        ----------
-        written : str
-            Its lines.
-        values : dict of str to object
-            Other values by column.
-
-        Returns
-        -------
-        text : str
-            Whole lines.
-        """
+        """Return a song's lines with some columns changed."""
 
 
 class JsonLines:
-    """One object a line and song.
-
-    Parameters
-    ----------
-    info : ModelInfo
-        Names the genres.
-    model : str
-        Tells the model from others.
-    """
+    """One JSON object per line and song; `model` is the identifier of the model."""
 
     header = ""
 
@@ -139,15 +90,7 @@ class JsonLines:
 
 
 class Csv:
-    """One row a fragment, with the columns of its song; a rejected song has one row.
-
-    Parameters
-    ----------
-    info : ModelInfo
-        Names the genres.
-    model : str
-        Tells the model from others.
-    """
+    """One row per fragment, with the columns of its song; a rejected song has one row."""
 
     def __init__(self, info: ModelInfo, model: str) -> None:
         self._info, self._model = info, model
@@ -209,7 +152,7 @@ class Csv:
                     return
                 yield row, end
         except csv.Error as error:
-            if "unexpected end of data" not in str(error):  # a path may hold an end of line
+            if "unexpected end of data" not in str(error):  # a path may contain a line end
                 raise ValueError(f"line {rows.line_num} is no row ({error})") from error
 
     def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
@@ -223,54 +166,19 @@ class Csv:
 
 
 def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[str, Any]:
-    """Give the columns that writing a tag changes.
-
-    Parameters
-    ----------
-    stamp : tuple of int or None
-        What the file is now, see `audio_files.stamp`.
-    tagging : Tagging or None
-        What became of the tag.
-
-    Returns
-    -------
-    values : dict of str to object
-        Nothing if no tag was to be written.
-    """
+    """Return the columns that writing a tag changes; empty if no tag was to be written."""
     if tagging is None:
         return {}
     return stamp_values(stamp) | {"tag": tagging.outcome.value, "tag_message": tagging.sentence}
 
 
 def stamp_values(stamp: tuple[int, int] | None) -> dict[str, int | None]:
-    """Give the columns that tell a file from what it was before.
-
-    Parameters
-    ----------
-    stamp : tuple of int or None
-        See `audio_files.stamp`.
-
-    Returns
-    -------
-    values : dict of str to int or None
-        By column.
-    """
+    """Return the columns that identify the state of a file, from `inputs.stamp`."""
     return dict(zip(_MADE_FROM, stamp or (None, None), strict=False))
 
 
 def part_values(part: AudioSegment) -> dict[str, Any]:
-    """Give the columns that name a song.
-
-    Parameters
-    ----------
-    part : AudioSegment
-        The file, or the part of it.
-
-    Returns
-    -------
-    values : dict of str to object
-        By column.
-    """
+    """Return the columns that identify a song."""
     return dict(zip(_PART, (part.path, part.start_seconds, part.end_seconds), strict=True))
 
 
@@ -280,7 +188,7 @@ def _made_from(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
 
 
 def _begins(line: bytes, with_: bytes) -> bool:
-    """Tell whether a cut line is the beginning of one of ours; a crash may leave zeros behind what was written."""
+    """Check whether a cut line is the beginning of an answer; a crash may leave zeros behind the written text."""
     written = line.rstrip(b"\0")
     return written[: len(with_)] == with_[: len(written)]
 

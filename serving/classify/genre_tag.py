@@ -1,7 +1,7 @@
-"""The genre in a file's tags, whatever its format calls it, and the tags beside it, which are to stay as they are.
+"""Read and write the genre in the tags of any audio format, and compare the other tags.
 
-A file may hold several tags: an mp3 an ID3v2, an APEv2 and an ID3v1 tag, a flac an ID3 tag before its own comments, a
-wav an ID3 chunk and an INFO list. All are read, and each that names a genre gets the new one.
+A file can have several tags: an mp3 an ID3v2, an APEv2 and an ID3v1 tag; a flac an ID3 tag before its own comments; a
+wav an ID3 chunk and an INFO list. All are read, and the genre is replaced in each that has one.
 """
 
 from __future__ import annotations
@@ -24,33 +24,21 @@ from mutagen.mp4 import MP4Tags
 from tumbao.components.ingest.riff import content_of, read_chunks, read_info, text_of, write_chunk, write_info
 
 _KEYS = {VComment: "genre", MP4Tags: "\xa9gen", ASFTags: "WM/Genre", APEv2: "Genre", ID3: "TCON"}
-_OTHER_KEYS = ("txxx:genre", "----:com.apple.itunes:genre", "wm/genreid", "genre")  # also name a genre
-_PADDING_BLOCK, _COMMENT_BLOCK = 1, 4  # of a flac: the one comes and goes, the other is compared by its comments
+_OTHER_KEYS = ("txxx:genre", "----:com.apple.itunes:genre", "wm/genreid", "genre")  # other keys of a genre
+_PADDING_BLOCK, _COMMENT_BLOCK = 1, 4  # of a flac: padding may change; comments are compared by value
 _V1_BYTES, _V1_OTHER, _V1_NO_GENRE = 128, 12, 255
 _ID3_HEADER_BYTES = 10
 
 
 class NoTagsError(Exception):
-    """A format that has no tags, or none that can be written."""
+    """The format has no tags, or none that can be written."""
 
 
 class TaggedFile:
-    """A file and its tags.
+    """A file and its tags; the content of the file decides which tags it has.
 
-    ID3 tags keep their version (2.2 becomes 2.4), and of an ID3v1 block that lies at the end of
-    a file only the genre changes.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file; its content decides which tags it has.
-
-    Raises
-    ------
-    NoTagsError
-        If it can have none.
-    ValueError
-        If it has tags that would not be found again.
+    ID3 tags keep their version (2.2 becomes 2.4), and in an ID3v1 block at the end of a file only the genre changes.
+    Raises `NoTagsError` if the format has no writable tags, and `ValueError` if the tags could not be read again.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -68,7 +56,7 @@ class TaggedFile:
             is_flac = file.read(4) == b"fLaC"
         self._file = FLAC(path) if is_flac else mutagen.File(path)
         if self._file is not None and isinstance(self._file.tags, ID3) and self._file.tags.version[:2] == (2, 3):
-            self._file = type(self._file)(path, translate=False)  # or its years and lists became those of 2.4
+            self._file = type(self._file)(path, translate=False)  # else years and lists are converted to 2.4
         if self._file is not None and self._file.tags is None:
             try:
                 self._file.add_tags()
@@ -87,7 +75,7 @@ class TaggedFile:
 
     @property
     def _is_stream(self) -> bool:
-        """Whether tags of other kinds may stand before and behind the sound."""
+        """Whether there may be tags of other kinds before and after the audio."""
         return isinstance(getattr(self, "_file", None), ID3FileType | FLAC) or isinstance(self._tags[0], APEv2)
 
     def _read_riff(self, file: Any, chunks: Iterable[Any]) -> ID3:
@@ -99,13 +87,13 @@ class TaggedFile:
                 tags = _id3(io.BytesIO(content_of(file, chunk)))
             elif chunk.name == b"LIST" and (entries := read_info(content_of(file, chunk))):
                 self._info.append(entries)
-            elif chunk.name not in (b"data", b"ds64"):  # the sound is compared as it decodes
+            elif chunk.name not in (b"data", b"ds64"):  # the audio is compared after decoding
                 self._chunks.append((chunk.name, hashlib.sha256(content_of(file, chunk)).hexdigest()))
         return ID3() if tags is None else tags
 
     @property
     def genres(self) -> list[str]:
-        """All genres that the tags name, each once."""
+        """All genres in the tags, without duplicates."""
         found = [text for tags in self._tags for text in _genres(tags)]
         found += [text_of(value) for entries in self._info for name, value in entries if name == b"IGNR"]
         number = end[-1] if (end := self._v1()) else _V1_NO_GENRE
@@ -114,13 +102,7 @@ class TaggedFile:
         return list(dict.fromkeys(filter(None, found)))
 
     def save(self, genre: str) -> None:
-        """Write another genre into the file.
-
-        Parameters
-        ----------
-        genre : str
-            The only one afterwards: in the tag that the format has for it, and in all others that name one.
-        """
+        """Set the genre in the format's standard tag and in all others that have a genre."""
         if self._is_riff:
             self._save_riff(genre)
             return
@@ -144,7 +126,7 @@ class TaggedFile:
                 file.write(end[:-1] + bytes([number]))
 
     def _save_ape(self, tags: APEv2) -> None:
-        """Save an APE tag, and what follows it, which mutagen would cut off."""
+        """Save an APE tag and restore the bytes after it, which mutagen would cut off."""
         tail = b""
         with self._path.open("rb") as file:
             place = _APEv2Data(file)
@@ -189,13 +171,7 @@ class TaggedFile:
         return end if end.startswith(b"TAG") and not is_ape else b""
 
     def others(self) -> object:
-        """Give everything beside the genre in a form that can be compared.
-
-        Returns
-        -------
-        others : object
-            Equal for two files whose tags differ in nothing but the genre.
-        """
+        """Return everything except the genre as an object that can be compared with that of another file."""
         info = [[entry for entry in entries if entry[0] != b"IGNR"] for entries in self._info]
         blocks = self._file.metadata_blocks if isinstance(getattr(self, "_file", None), FLAC) else []
         kept = [block for block in blocks if block.code not in (_PADDING_BLOCK, _COMMENT_BLOCK)]
@@ -220,7 +196,7 @@ def _id3(source: Any) -> ID3:
 
 
 def _id3_bytes(file: Any) -> int:
-    """Measure the ID3v2 tag that a file begins with."""
+    """Measure the ID3v2 tag at the beginning of a file, in bytes."""
     start = 0
     while True:
         file.seek(start)
@@ -279,5 +255,5 @@ def _others(tags: Any) -> object:
 
 
 def _parts(value: object) -> str:
-    """Give what an object holds, but not in which encoding: tags of a version that lacks it are written in another."""
+    """Return an object's attributes without its text encoding, which changes if a tag version does not support it."""
     return repr(sorted((name, part) for name, part in vars(value).items() if name != "encoding"))

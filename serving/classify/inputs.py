@@ -1,4 +1,4 @@
-"""What there is to classify: files, what lies in folders, and what lists name."""
+"""Inputs of classification: files, the files in folders, and the rows of lists."""
 
 from __future__ import annotations
 
@@ -17,14 +17,9 @@ from tumbao.schema.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """One thing to classify.
+    """A file, or part of one, to classify.
 
-    Parameters
-    ----------
-    part : AudioSegment
-        The file, or the part of it.
-    fault : AudioError or None
-        Why it cannot be tried.
+    `fault` is the reason why it cannot be classified, if there is one.
     """
 
     part: AudioSegment
@@ -33,14 +28,9 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class AudioFiles:
-    """What there is to classify.
+    """The songs to classify, each file or part once.
 
-    Parameters
-    ----------
-    songs : tuple of Song
-        Each file, or part of one, once.
-    notes : tuple of str
-        Messages such as how many files are left out.
+    `notes` contains messages, such as the number of ignored files.
     """
 
     songs: tuple[Song, ...]
@@ -48,26 +38,13 @@ class AudioFiles:
 
 
 def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
-    """List the songs to classify.
+    """List the songs to classify, in the order of the paths and of the lists' rows; folders are sorted.
 
-    A file that is named is taken as it is, unless its ending is that of a list (`tables.EXTENSIONS`): then its rows
-    are the songs. In folders, what is no song by its name is left out, see `folders.left_out_kind`. A file that is
-    named in several ways, by a relative and an absolute path or through a linked folder, is taken once.
-
-    Parameters
-    ----------
-    paths : iterable of str or Place
-        Files, folders and lists.
-
-    Returns
-    -------
-    AudioFiles
-        The songs in the order of the paths and of the lists' rows, folders sorted.
-
-    Raises
-    ------
-    ValueError
-        If a path does not exist, a list makes no sense, or there is no song at all.
+    A path with the extension of a list (`tables.EXTENSIONS`) stands for the songs in its rows; any other named file is
+    taken whatever its extension. In folders, files that are not songs by their names are ignored, see
+    `folders.left_out_kind`. A file that is named in several ways, by a relative and an absolute path or through a
+    linked folder, is listed once. Raises `ValueError` if a path does not exist, a list is invalid, or there are no
+    songs.
     """
     roots = [place(path) for path in paths]
     found: dict[tuple[AudioSegment, bool], Song] = {}
@@ -117,17 +94,9 @@ def _faulty(part: AudioSegment, reason: Reason, sentence: str) -> Song:
 
 
 def stamp(part: AudioSegment) -> tuple[int, int] | None:
-    """Tell a file from what it was before, or will be later, without reading it.
+    """Identify the state of a file without reading it.
 
-    Parameters
-    ----------
-    part : AudioSegment
-        The file.
-
-    Returns
-    -------
-    stamp : tuple of int or None
-        Its bytes and when it was modified, in microseconds since 1970; None if it cannot be told.
+    Returns its size in bytes and modification time in microseconds since 1970; None if they are not available.
     """
     try:
         status = place(part.path).stat()

@@ -1,4 +1,4 @@
-"""A playlist for each genre."""
+"""One playlist per genre."""
 
 from __future__ import annotations
 
@@ -16,49 +16,31 @@ from tumbao.schema.hierarchy import SEPARATOR
 Song = tuple[str, str, float]
 """Path, genre and length in seconds."""
 
-_LONGEST_BYTES = 250  # with .m3u8, what file systems allow in a name
+_LONGEST_BYTES = 250  # with .m3u8 within the limit of file systems for a name
 
 
 def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) -> dict[str, str]:
-    """Write `<genre>.m3u8` for each genre, whole or not at all; one that is there already is replaced.
+    """Write `<genre>.m3u8` for each genre atomically, replacing existing playlists.
 
-    The one of `salsa/dura` is called `salsa - dura.m3u8`, and what memory cards do not allow in a name becomes an
-    underscore; genres that are called the same then share a playlist.
+    The playlist of `salsa/dura` is called `salsa - dura.m3u8`, and characters that memory cards do not allow in a name
+    become underscores; genres whose names become equal share a playlist. A genre without songs gets an empty playlist.
 
-    Songs are named by their paths relative to the folder, and shown as artist and title where their tags tell. A
-    playlist is lines of UTF-8, and players take blanks away from their ends: not every path can stand in one.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to; it is made if it is not there.
-    genres : sequence of str
-        Each gets a playlist, if an empty one.
-    songs : iterable of tuple
-        See `Song`; in the order in which they are to be played.
-
-    Returns
-    -------
-    left_out : dict of str to str
-        Path → why it cannot stand in a playlist, as the continuation of the path.
-
-    Raises
-    ------
-    OSError
-        If a playlist cannot be written.
+    Songs are listed in the given order by their paths relative to the folder, with artist and title if they have tags.
+    A playlist consists of lines of UTF-8, and players strip whitespace at their ends, so not every path can be listed.
+    Returns the paths that were left out, each with the reason as the continuation of the path.
     """
     folder.mkdir(parents=True, exist_ok=True)
     start = os.path.realpath(folder)
     lists = {_file_name(genre): ["#EXTM3U"] for genre in genres}
     left_out: dict[str, str] = {}
     for path, genre, seconds in songs:
-        name = os.path.relpath(os.path.abspath(path), start)  # noqa: PTH100 - links on the way stay links
+        name = os.path.relpath(os.path.abspath(path), start)  # noqa: PTH100 - symbolic links are not resolved
         if hindrance := _hindrance(name):
             left_out[path] = f"cannot stand in a playlist: its path {hindrance}; rename it"
             continue
         artist, title = artist_and_title(path)
         shown = " - ".join(filter(None, (artist, title))) or " ".join(Path(path).stem.split())
-        apart = "./" if name[0] == "#" or name[0].isspace() else ""  # else a comment, or trimmed
+        apart = "./" if name[0] == "#" or name[0].isspace() else ""  # otherwise a comment, or stripped
         lists[_file_name(genre)] += [f"#EXTINF:{round(seconds)},{shown}", apart + name]
     for name, lines in lists.items():
         write_whole(folder / name, "".join(f"{line}\n" for line in lines).encode())

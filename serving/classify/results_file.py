@@ -1,4 +1,4 @@
-"""A file of answers that grows song by song, and that the next run goes on with, however this one ends."""
+"""A file of answers that is written song by song and can be resumed by the next run, however a run ends."""
 
 from __future__ import annotations
 
@@ -21,23 +21,15 @@ if TYPE_CHECKING:
     from tumbao.serving.classify.formats import Encoding, Values
 
 _MAY_HEAL = frozenset(reason.value for reason in {*INFRASTRUCTURE_REASONS, Reason.UNREADABLE, Reason.CHANGED})
-"""Reasons that may be gone although the file is what it was."""
+"""Reasons that can disappear although the file is unchanged."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Brief:
-    """What is counted of an answer.
+    """The parts of an answer that are counted.
 
-    Parameters
-    ----------
-    genre : str
-        Empty if there is none with confidence.
-    seconds : float
-        Length of what was decoded, in seconds.
-    reason : str
-        Why the song was rejected; else empty.
-    tag : str
-        What became of its genre tag, see `tagging.Outcome`; empty if none was to be written.
+    `genre` is empty if there is no confident answer. `seconds` is the decoded length. `reason` is the reason for
+    rejection, and `tag` the outcome of tagging, see `tags.Outcome`; both may be empty.
     """
 
     genre: str
@@ -50,33 +42,18 @@ _Key = tuple[str, ...]  # path, start and end
 
 
 class ResultsFile:
-    """Answers in a file.
+    """A file of answers, written by one process at a time.
 
-    An answer is taken over if its file has as many bytes and the same time of modification as when it was made, and the
-    model is the same; else a later answer replaces it. What half an answer there is at the end is dropped.
-
-    Parameters
-    ----------
-    path : Path
-        Where it is or will be. One process at a time writes it.
-    encoding : Encoding
-        How answers are written.
-    model : str
-        Tells the model from others.
-
-    Raises
-    ------
-    ValueError
-        If it holds anything else, or another process writes it.
-    OSError
-        If it cannot be written.
+    An answer is reused if size and modification time of its file and the model are unchanged; otherwise a later answer
+    replaces it. An incomplete answer at the end is dropped. Raises `ValueError` if the file has other content or is
+    being written by another process.
     """
 
     def __init__(self, path: Path, encoding: Encoding, model: str) -> None:
         self.path = path
         self._encoding, self._model = encoding, model
-        self._kept: dict[_Key, tuple[_Key, Brief]] = {}  # what it was made from, and what it says
-        self._spans: dict[_Key, tuple[int, int]] = {}  # where a song's newest answer stands; songs in their order
+        self._kept: dict[_Key, tuple[_Key, Brief]] = {}  # state of file and model, and the answer
+        self._spans: dict[_Key, tuple[int, int]] = {}  # position of each song's newest answer; songs in their order
         self._replaced = False
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
@@ -94,7 +71,7 @@ class ResultsFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Put later answers in the place of those that they replace, unless the run was interrupted."""
+        """Move later answers to the places of those that they replace, unless the run was interrupted."""
         try:
             if kind is None and self._replaced:
                 self._rewrite()
@@ -138,17 +115,9 @@ class ResultsFile:
         self._spans[key] = begin, end
 
     def kept(self, part: AudioSegment) -> Brief | None:
-        """Look up an answer that can be taken over.
+        """Return the answer for a song if it can be reused, else None.
 
-        Parameters
-        ----------
-        part : AudioSegment
-            The song. Its file is looked at only if there is an answer.
-
-        Returns
-        -------
-        brief : Brief or None
-            None if the song is to be classified.
+        The file is only accessed if there is an answer.
         """
         made_from, brief = self._kept.get(_key(part), ((), None))
         if brief is None or brief.reason in _MAY_HEAL:
@@ -157,25 +126,11 @@ class ResultsFile:
         return brief if now and made_from == (*map(str, now), self._model) else None
 
     def append(self, answer: Answer) -> None:
-        """Write an answer; it is in the file when this returns.
-
-        Parameters
-        ----------
-        answer : Answer
-            Of one song.
-        """
+        """Write an answer; it is flushed to the file."""
         self._append(_key(answer.part), self._encoding.encode(answer))
 
     def amend(self, part: AudioSegment, values: Values) -> None:
-        """Write an answer that was taken over once more, with other values.
-
-        Parameters
-        ----------
-        part : AudioSegment
-            The song.
-        values : dict of str to object
-            By column.
-        """
+        """Write a reused answer again with some columns changed."""
         begin, end = self._spans[_key(part)]
         self._file.seek(begin)
         written = self._file.read(end - begin).decode()

@@ -1,10 +1,9 @@
-"""Writes genres into files' tags and leaves the files whole, whatever happens.
+"""Write genres into the tags of files without risk for the files.
 
-The tags are written into a copy in the same folder. Only if the copy's sound decodes to the same samples, its genre
-can be read and all its other tags are those of the original does it take the original's place, in one step and with
-its owner, permissions and extended attributes. Its time of modification is new, since it was modified: a backup has to
-notice. Until then nothing touches the original. What a killed process leaves behind is a hidden copy, which goes when
-the file is tagged again.
+The tags are written into a copy in the same folder. The copy replaces the original only if its audio decodes to the
+same samples, its genre can be read and all its other tags are unchanged. The replacement is atomic and keeps owner,
+permissions and extended attributes. The modification time is new, so that backups notice the change. Until then the
+original is not touched. A killed process leaves a hidden copy, which is deleted when the file is tagged again.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _BLOCKS_BETWEEN_SIGNS = 256
 
 
 class Outcome(str, enum.Enum):
-    """What became of a tag; there is nothing else."""
+    """Result of tagging a file."""
 
     WRITTEN = "written"
     SAME = "same"
@@ -39,15 +38,11 @@ class Outcome(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Tagging:
-    """What became of a file's genre tag.
+    """Result of tagging a file.
 
-    Parameters
-    ----------
-    outcome : Outcome
-        `SAME` if the genre was there already, `KEPT` if there was another. Another spelling is the same genre, and is
-        replaced where genres are overwritten.
-    sentence : str
-        Why nothing was written, as the continuation of the file's name; else empty.
+    The outcome is `SAME` if the genre was already there and `KEPT` if there was another one. A different spelling is
+    the same genre; it is replaced if genres are overwritten. `sentence` is the reason why nothing was written, as the
+    continuation of the file's name, else empty.
     """
 
     outcome: Outcome
@@ -55,12 +50,9 @@ class Tagging:
 
 
 class Tagger:
-    """Tags files in processes of their own: a file that kills its parser is a file that is not tagged.
+    """Tags files in worker processes, so that a file that crashes its parser is only not tagged.
 
-    Parameters
-    ----------
-    overwrite : bool
-        Whether a genre that is there already gives way.
+    With `overwrite`, existing genres are replaced.
     """
 
     def __init__(self, overwrite: bool) -> None:
@@ -74,24 +66,10 @@ class Tagger:
         self._pool.close()
 
     def write(self, path: str | Path, genre: str) -> Tagging:
-        """Write a genre into a file's tags; may be called from several threads at the same time.
+        """Write a genre, as the model names it, into a file's tags; it is capitalised there. Thread-safe.
 
-        Parameters
-        ----------
-        path : str or Path
-            The file. A link stays one: the file that it leads to is tagged.
-        genre : str
-            As the model calls it; in the tags it begins with a capital.
-
-        Returns
-        -------
-        tagging : Tagging
-            What was done. A file that was not tagged is byte for byte what it was.
-
-        Raises
-        ------
-        WorkerStartError
-            If no worker process can be started.
+        Symbolic links are followed. A file that is not tagged stays unchanged byte for byte. Raises `WorkerStartError`
+        if no worker process can be started.
         """
         try:
             (tagging,) = self._pool.run(write_genre, path, genre[:1].upper() + genre[1:], self._overwrite)
@@ -101,21 +79,9 @@ class Tagger:
 
 
 def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Tagging | None]:
-    """Write a genre into a file's tags, for `Tagger`.
+    """Write a genre into a file's tags in a worker process, for `Tagger`.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    genre : str
-        As it is to stand there.
-    overwrite : bool
-        Whether a genre that is there already gives way.
-
-    Yields
-    ------
-    tagging : Tagging or None
-        Signs of life, and at last what became of it.
+    Yields None from time to time to show that it is alive, and finally the result.
     """
     from tumbao.serving.classify.genre_tag import NoTagsError, TaggedFile
 
@@ -136,7 +102,7 @@ def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Taggi
         yield Tagging(Outcome.IMPOSSIBLE, sentence)
     except OSError as error:
         yield Tagging(Outcome.FAILED, f"was not tagged: {error.strerror or error}")
-    except Exception as error:  # mutagen's parsers meet broken files with errors of every kind
+    except Exception as error:  # mutagen's parsers raise errors of every kind for broken files
         yield Tagging(Outcome.FAILED, f"was not tagged: {error}")
 
 
@@ -188,7 +154,7 @@ def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
 
 
 def _sound(path: Path) -> Generator[None, None, bytes]:
-    """Hash what a file decodes to, and whether it breaks off."""
+    """Hash the decoded audio of a file, and whether the file is truncated."""
     digest = hashlib.sha256()
     with open_audio(path) as file:
         digest.update(repr((file.header.sample_rate_hz, file.header.channels)).encode())

@@ -1,1 +1,1 @@
-"""What a model learned, to see and to hear."""
+"""Explanations of a trained model in images and audio."""

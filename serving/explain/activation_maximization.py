@@ -1,9 +1,10 @@
-"""What a genre sounds like to a network: a picture is changed step by step until it is the genre, and then played.
+"""Activation maximization: change an image step by step until the network assigns it to a genre, and make it audible.
 
-Gradient ascent on the levels of the mel image, after Erhan, Bengio, Courville & Vincent (2009), for the log-odds of the
-genre. Left alone it finds pictures that nothing sounds like. So each step (1) shows the network the picture shifted in
-time and a little in pitch, (2) loses total variation, and (3) damps what changes fast. Damped most is what changes in
-time and in frequency at once: sounds are mostly beats, which are upright, or tones, which lie flat.
+Gradient ascent on the levels of the mel image (Erhan, Bengio, Courville & Vincent 2009) for the log-odds of the genre.
+Without regularization the result is an image that corresponds to no sound. Each step therefore (1) shifts the image in
+time and slightly in pitch before the network sees it, (2) reduces total variation, and (3) damps high spatial
+frequencies, most strongly those that are high in time and in frequency at once: sounds are mostly beats (vertical
+lines) or tones (horizontal lines).
 """
 
 from __future__ import annotations
@@ -22,46 +23,32 @@ from tumbao.serving.explain.inversion import apart_db, drawn, sound
 from tumbao.serving.explain.network import Network
 
 NOISE_STEPS, FRAGMENT_STEPS = 14, 6
-"""How often noise is changed, and how often a fragment, of which something shall stay."""
+"""Number of steps from noise, and from a fragment, which should be preserved in part."""
 
 _NOISE_STRIDE, _FRAGMENT_STRIDE = 8.0, 4.0
-"""Mean change in one step, of 255 levels."""
+"""Change per step (root mean square, before regularization), of 255 levels."""
 
 _ANY, _BOTH = 20.0, 4e5
-"""How strongly a gradient is damped that changes fast at all, and fast in both directions."""
+"""Damping of the gradient's spatial frequencies: those high in any direction, and those high in both."""
 
 _DECAY = 0.003
-"""How strongly the picture itself is damped in each step."""
+"""Damping of the image's own spatial frequencies in each step."""
 
 _VARIATION = 0.02
-"""Weight of the total variation beside the gradient."""
+"""Weight of the total variation relative to the gradient."""
 
 _SHIFT_BANDS = 2
-"""By how many rows the picture is shifted at most."""
+"""Largest shift in pitch, in rows of the image."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dream:
-    """A picture that is a genre to the network, and its sound.
+    """An image that maximizes a genre's probability, and its sound.
 
-    Parameters
-    ----------
-    genre : str
-        The genre.
-    origin : str
-        What it began as: empty for noise, else the fragment's name.
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The picture, in the palette's steps.
-    samples : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Its sound.
-    before : float
-        Probability of the genre at the beginning.
-    seen : float
-        Probability of the genre for the picture.
-    heard : float
-        Probability of the genre for the sound, which is drawn again as any recording is.
-    distance_db : float
-        Mean difference between the picture and that of its sound, in dB.
+    `origin` is the name of the fragment it started from, empty for noise. `levels` is uint8 [image_height, image_width]
+    in palette steps, `samples` float32 [fragment_samples]. `before`, `seen` and `heard` are the genre's probabilities
+    for the start image, for `levels`, and for the mel image of `samples`. `distance_db` is the mean difference between
+    the last two images, in dB.
     """
 
     genre: str
@@ -75,17 +62,9 @@ class Dream:
 
 
 class Dreamer:
-    """A network that dreams.
+    """Activation maximization for one network.
 
-    Parameters
-    ----------
-    network : Network
-        The network.
-
-    Raises
-    ------
-    NoGradientError
-        If no gradient is found towards the picture.
+    Raises `NoGradientError` if the network has no gradient with respect to its input image.
     """
 
     def __init__(self, network: Network) -> None:
@@ -94,42 +73,12 @@ class Dreamer:
         self._slope = network.uphill
 
     def from_noise(self, genre: int, seed: int) -> Dream:
-        """Dream of a genre, beginning with noise that grows fainter towards high frequencies.
-
-        Parameters
-        ----------
-        genre : int
-            Index of the genre.
-        seed : int
-            Of the noise and the shifts; the same seed gives the same dream.
-
-        Returns
-        -------
-        dream : Dream
-            The dream.
-        """
+        """Start from noise that is fainter at high frequencies; the same seed gives the same result."""
         rng = np.random.default_rng((seed, genre, 0))
         return self._dream(genre, _noise(self._network.spec, rng), "", rng, NOISE_STEPS, _NOISE_STRIDE)
 
     def from_fragment(self, genre: int, levels: np.ndarray, name: str, seed: int) -> Dream:
-        """Dream of a genre, beginning with a recording.
-
-        Parameters
-        ----------
-        genre : int
-            Index of the genre.
-        levels : np.ndarray [shape=(image_height, image_width)]
-            The recording's mel image, in the palette's steps.
-        name : str
-            What it is called.
-        seed : int
-            Of the shifts.
-
-        Returns
-        -------
-        dream : Dream
-            The dream.
-        """
+        """Start from the mel image of a recording, in palette steps; `seed` determines the shifts."""
         rng = np.random.default_rng((seed, genre, 1))
         return self._dream(genre, levels.astype(np.float32), name, rng, FRAGMENT_STEPS, _FRAGMENT_STRIDE)
 
@@ -157,27 +106,10 @@ def ascend(
     rng: np.random.Generator,
     bands: int = _SHIFT_BANDS,
 ) -> np.ndarray:
-    """Take one step uphill.
+    """Take one step of gradient ascent: levels float32 [height, width] → levels, within 0 and 255.
 
-    Parameters
-    ----------
-    uphill : callable
-        Of `slope.slope`.
-    levels : np.ndarray [shape=(height, width), dtype=float32]
-        A picture in the palette's steps.
-    index : int
-        Which output is to grow.
-    stride : float
-        Mean change, of 255 levels.
-    rng : np.random.Generator
-        Draws the shift.
-    bands : int
-        By how many rows the picture is shifted at most.
-
-    Returns
-    -------
-    levels : np.ndarray [shape=(height, width), dtype=float32]
-        The next picture, within 0 and 255.
+    `index` is the output to maximize, `stride` the change (root mean square, of 255 levels), `bands` the largest shift
+    in rows.
     """
     shift = int(rng.integers(-bands, bands + 1)), int(rng.integers(levels.shape[1]))
     gradient, _ = uphill(np.roll(levels, shift, (0, 1)), index)
@@ -195,14 +127,14 @@ def _noise(spec: MelSpec, rng: np.random.Generator) -> np.ndarray:
 
 
 def _damped(picture: np.ndarray, anything: float, both: float) -> np.ndarray:
-    """Damp what changes fast: `anything` by its frequency, `both` by the product of its two frequencies."""
+    """Damp high frequencies: `anything` weights the sum of both squared frequencies, `both` their squared product."""
     upright, flat = np.fft.fftfreq(picture.shape[0])[:, np.newaxis], np.fft.rfftfreq(picture.shape[1])
     weights = 1 + anything * (upright**2 + flat**2) + both * (upright * flat) ** 2
     return np.fft.irfft2(np.fft.rfft2(picture) / weights, s=picture.shape)
 
 
 def _variation(levels: np.ndarray) -> np.ndarray:
-    """Gradient of the total variation, smooth where neighbours are nearly equal."""
+    """Compute the gradient of the total variation, smoothed where neighbouring pixels are nearly equal."""
     result = np.zeros_like(levels)
     for axis in (0, 1):
         step = np.tanh(np.diff(levels, axis=axis) / 4)

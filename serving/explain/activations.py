@@ -1,4 +1,4 @@
-"""Images → what the network makes of them last: the layer before the softmax, and the logits."""
+"""Activations of a network's last hidden layer, and its logits, for a set of images."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from tumbao.components.ingest import progress
 from tumbao.serving.explain.network import Network
 
 BATCH = 8
-"""Images in one call of the network."""
+"""Images per call of the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Activations:
-    """What a network makes of images.
+    """Activations of a network for n images.
 
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(n, units), dtype=float32]
-        Output of the last hidden layer.
-    logits : np.ndarray [shape=(n, genres), dtype=float32]
-        What the softmax makes probabilities of; their logarithms where no dense layer comes last.
+    `vectors` is the output of the last hidden layer, float32 [n, units]. `logits` float32 [n, genres] are the inputs of
+    the softmax, or the logarithms of the probabilities if the model does not end in a dense softmax layer.
     """
 
     vectors: np.ndarray
@@ -43,13 +39,7 @@ class Activations:
 
 
 class Hidden:
-    """A network with its last hidden layer laid open.
-
-    Parameters
-    ----------
-    network : Network
-        The network.
-    """
+    """A network with access to its last hidden layer."""
 
     def __init__(self, network: Network) -> None:
         import keras
@@ -61,27 +51,7 @@ class Hidden:
         self._infer = tf.function(lambda images: outputs(images, training=False))
 
     def see(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
-        """Show images.
-
-        Parameters
-        ----------
-        images : iterable of np.ndarray [shape=(height, width, 3)]
-            RGB in 0..255.
-        count : int
-            How many there are, at least 1.
-        step : str
-            What the work is called in `tumbao.components.ingest.progress`.
-
-        Returns
-        -------
-        seen : Activations
-            A row for each image.
-
-        Raises
-        ------
-        ValueError
-            If there is no image.
-        """
+        """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
         if count < 1:
             raise ValueError(f"Expected at least one image. Received: count={count}")
         progress.start(step, count)
@@ -93,18 +63,7 @@ class Hidden:
         return Activations(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def logits(self, waveforms: np.ndarray) -> np.ndarray:
-        """Listen.
-
-        Parameters
-        ----------
-        waveforms : np.ndarray [shape=(n, fragment_samples), dtype=float32]
-            Mono, in [-1, 1].
-
-        Returns
-        -------
-        logits : np.ndarray [shape=(n, genres), dtype=float32]
-            As `Activations.logits`.
-        """
+        """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""
         from tumbao.components.ingest.mel import mel_image
 
         batches = [waveforms[start : start + BATCH] for start in range(0, len(waveforms), BATCH)]

@@ -1,8 +1,8 @@
-"""Which part of a fragment speaks for a genre: three ways to ask the network, from one that assumes nothing.
+"""Attribution maps: which part of a fragment supports a genre, by occlusion, integrated gradients and Grad-CAM.
 
-Evidence is measured in log-odds: the logarithm of a genre's probability over that of all others together. Unlike the
-probability it does not stop growing where the network is certain. What is taken away becomes silence, the floor of the
-picture. A map holds a value for each pixel of the picture: positive speaks for the genre, negative against it.
+Evidence is measured in log-odds: the logarithm of a genre's probability over that of all other genres together. Unlike
+the probability, it does not saturate where the network is certain. Occluded parts become silence, the floor of the
+image. A map has one value per pixel: positive values support the genre, negative values oppose it.
 """
 
 from __future__ import annotations
@@ -19,30 +19,25 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.input_gradient import InputGradient
 
 TIMES = 15
-"""Windows of time that are silenced one after the other: 2 s each of a fragment of 30 s."""
+"""Number of time windows that are silenced one after the other: 2 s each in a fragment of 30 s."""
 
 BANDS = 12
-"""Bands of frequency that are silenced one after the other, equally high in the picture."""
+"""Number of frequency bands that are silenced one after the other, of equal height in the image."""
 
 STEPS = 16
-"""Points on the way from silence to the fragment at which gradients are taken."""
+"""Points on the path from silence to the fragment at which gradients are computed."""
 
 _AT_ONCE = 8
-"""Pictures in one pass through the network."""
+"""Images per call of the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Occlusion:
-    """What is lost when a part of a fragment falls silent.
+    """Loss of log-odds when a part of a fragment is silenced.
 
-    Parameters
-    ----------
-    times : np.ndarray [shape=(TIMES,), dtype=float32]
-        Log-odds that each window of time is worth, the first window first.
-    bands : np.ndarray [shape=(BANDS,), dtype=float32]
-        Log-odds that each band is worth, the highest band first, as in the picture.
-    map : np.ndarray [shape=(image_height, image_width), dtype=float32]
-        Log-odds that each pixel is worth: those of its window and those of its band, each divided among their pixels.
+    `times` float32 [TIMES] is in temporal order; `bands` float32 [BANDS] starts with the highest band, as in the image.
+    `map` float32 [image_height, image_width] adds a pixel's share of its window and of its band, each divided equally
+    among their pixels.
     """
 
     times: np.ndarray
@@ -51,19 +46,9 @@ class Occlusion:
 
 
 def paint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Colour levels as the network sees them.
+    """Apply the colour map: levels [..., height, width] in 0..255 → RGB float32 [..., height, width, 3] in 0..255.
 
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(..., image_height, image_width)]
-        0 (the floor) to 255 (the fragment's maximum); between two entries of the palette lies their mixture.
-    spec : MelSpec
-        Names the colour map.
-
-    Returns
-    -------
-    images : np.ndarray [shape=(..., image_height, image_width, 3), dtype=float32]
-        RGB in 0..255.
+    Fractional levels are interpolated between two palette entries.
     """
     colours = palette(spec).astype(np.float32)
     below = np.floor(levels).astype(np.int64)
@@ -73,69 +58,22 @@ def paint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 
 def ask(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Ask a network, a few pictures at a time.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Images in 0..255 to anything.
-    levels : np.ndarray [shape=(n, image_height, image_width), dtype=uint8]
-        The pictures.
-    spec : MelSpec
-        Names the colour map.
-
-    Returns
-    -------
-    answers : np.ndarray [shape=(n, ...), dtype=float32]
-        What it gives for each.
-    """
+    """Run a network on levels uint8 [n, height, width] in batches: float32 [n, ...]."""
     batches = (levels[begin : begin + _AT_ONCE] for begin in range(0, len(levels), _AT_ONCE))
     return np.concatenate([model(tf.constant(paint(batch, spec)), training=False).numpy() for batch in batches])
 
 
 def log_odds(scores: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
-    """Measure how much speaks for a genre.
+    """Compute the log-odds of a genre: scores of `network.Opened`, float32 [n, genres] → float32 [n].
 
-    Parameters
-    ----------
-    scores : tf.Tensor [shape=(n, genres), dtype=float32]
-        Of `network.Opened`.
-    genre : int or tf.Tensor [shape=(), dtype=int32]
-        Index of the genre.
-
-    Returns
-    -------
-    evidence : tf.Tensor [shape=(n,), dtype=float32]
-        0 where the genre is as probable as all others together.
-
-    Examples
-    --------
-    >>> round(float(log_odds(tf.math.log([[0.9, 0.05, 0.05]]), 0)[0]), 3)
-    2.197
+    They are 0 where the genre is as probable as all others together.
     """
     others = tf.where(tf.range(tf.shape(scores)[1]) == genre, -np.inf, scores)
     return scores[:, genre] - tf.reduce_logsumexp(others, axis=1)
 
 
 def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> Occlusion:
-    """Silence the fragment in windows of time and in mel bands; this assumes nothing of the network.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Of `network.Opened`.
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The fragment.
-    genre : int
-        Index of the genre.
-    spec : MelSpec
-        Names the colour map.
-
-    Returns
-    -------
-    occlusion : Occlusion
-        What each part is worth.
-    """
+    """Silence each time window and each mel band in turn; this makes no assumption about the network."""
     height, width = levels.shape
     rows, columns = edges(height, BANDS), edges(width, TIMES)
     pictures = np.repeat(levels[np.newaxis], 1 + TIMES + BANDS, axis=0)
@@ -152,39 +90,19 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
 
 
 def integrated_gradients(uphill: InputGradient, levels: np.ndarray, genre: int) -> np.ndarray:
-    """Follow the evidence from silence to the fragment (Sundararajan, Taly & Yan 2017), its levels rising together.
+    """Compute integrated gradients from silence to the fragment (Sundararajan, Taly & Yan 2017), in log-odds per pixel.
 
-    Parameters
-    ----------
-    uphill : callable
-        Of `Network.uphill`.
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The fragment.
-    genre : int
-        Index of the genre.
-
-    Returns
-    -------
-    map : np.ndarray [shape=(image_height, image_width), dtype=float32]
-        Log-odds that each pixel is worth. The sum is what the fragment has more than silence, but for the size of
-        `STEPS` and the rounding of the palette's colours.
+    The map adds up to the difference in log-odds between fragment and silence, except for the error of `STEPS` points
+    and the rounding of the palette's colours.
     """
     shares = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
     return levels * np.mean([uphill(levels * share, genre)[0] for share in shares], axis=0)
 
 
 def last_map(model: keras.Model) -> keras.layers.Layer | None:
-    """Find the last layer whose output is still a picture: rows of frequency, columns of time.
+    """Find the last layer whose output is still an image: rows of frequency, columns of time.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Images to scores.
-
-    Returns
-    -------
-    layer : keras.layers.Layer or None
-        None if a layer before it leaves the picture, as one that turns it into frames.
+    Return None if the first layer after the input has no such output, such as one that splits the image into frames.
     """
     found = None
     for layer in model.layers[1:]:  # the first is the input
@@ -195,37 +113,16 @@ def last_map(model: keras.Model) -> keras.layers.Layer | None:
 
 
 def _is_picture(output: Any) -> bool:
-    shape: tuple[int, ...] = getattr(output, "shape", ())  # there is none where a layer gives several
+    shape: tuple[int, ...] = getattr(output, "shape", ())  # a layer with several outputs has none
     return len(shape) == 4 and min(shape[1:3]) > 1
 
 
 def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
-    """Weigh the last maps by their gradients (Grad-CAM, Selvaraju et al. 2017): one pass through the network.
+    """Compute Grad-CAM maps (Selvaraju et al. 2017): levels uint8 [n, height, width] → float32 of the same shape.
 
-    Each place is weighed by its own gradient (HiResCAM, Draelos & Carin 2020). Where a head averages its maps, that is
-    Grad-CAM; the paper's head looks at each place by weights of its own, and a gradient averaged over all of them would
-    speak of none.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Of `network.Opened`.
-    levels : np.ndarray [shape=(n, image_height, image_width), dtype=uint8]
-        Fragments.
-    genre : int
-        Index of the genre.
-    spec : MelSpec
-        Names the colour map.
-
-    Returns
-    -------
-    maps : np.ndarray [shape=(n, image_height, image_width), dtype=float32]
-        What speaks for the genre is positive, what speaks against it negative.
-
-    Raises
-    ------
-    ValueError
-        If the network has no such map, see `last_map`.
+    Each position is weighted by its own gradient (HiResCAM, Draelos & Carin 2020). For heads that average their maps,
+    this equals Grad-CAM. The paper's head has separate weights for each position, and a gradient averaged over all
+    positions would represent none of them. Raises ValueError if the network has no such map, see `last_map`.
     """
     layer = last_map(model)
     if layer is None:
@@ -240,23 +137,5 @@ def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) 
 
 
 def edges(size: int, parts: int) -> np.ndarray:
-    """Divide pixels into parts as equal as can be.
-
-    Parameters
-    ----------
-    size : int
-        How many pixels.
-    parts : int
-        How many parts.
-
-    Returns
-    -------
-    edges : np.ndarray [shape=(parts + 1,), dtype=int64]
-        From 0 to `size`.
-
-    Examples
-    --------
-    >>> edges(96, 5).tolist()
-    [0, 19, 38, 58, 77, 96]
-    """
+    """Divide `size` pixels into parts as equal as possible: int64 [parts + 1], from 0 to `size`."""
     return np.round(np.linspace(0, size, parts + 1)).astype(np.int64)

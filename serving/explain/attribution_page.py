@@ -1,4 +1,4 @@
-"""The section of the page that tells why songs get their genres."""
+"""The page's section on why songs get their genres."""
 
 from __future__ import annotations
 
@@ -22,24 +22,11 @@ from tumbao.serving.mel_axis import frequencies, height_of
 from tumbao.serving.page import data_uri, template
 
 LARGE, SMALL = (600, 400), (300, 150)
-"""Width and height of the pictures, in pixels."""
+"""Width and height of the images, in pixels."""
 
 
 def section(whys: Sequence[Why], network: Network) -> Markup:
-    """Write the section.
-
-    Parameters
-    ----------
-    whys : sequence of Why
-        The songs, in the order of the page.
-    network : Network
-        The model that answered.
-
-    Returns
-    -------
-    Markup
-        One ``section`` of HTML with the id ``why``; pictures and sound are inside.
-    """
+    """Render the section (HTML, id ``why``), with images and audio embedded."""
     spec = network.spec
     page = template(Path(__file__).parent, "why.html.j2")
     return Markup(
@@ -71,36 +58,12 @@ def section(whys: Sequence[Why], network: Network) -> Markup:
 
 
 def hertz(hz: float) -> str:
-    """Write a frequency.
-
-    Parameters
-    ----------
-    hz : float
-        In Hz.
-
-    Returns
-    -------
-    str
-        Two digits that count and the unit, which stay on one line.
-    """
+    """Format a frequency with two significant digits and a unit that stays on the same line."""
     return f"{float(f'{hz:.2g}'):g}\N{NO-BREAK SPACE}Hz" if hz < 1_000 else f"{hz / 1_000:.2g}\N{NO-BREAK SPACE}kHz"
 
 
 def verdict(why: Why, gain: float) -> str:
-    """Judge a map by what its curves are apart.
-
-    Parameters
-    ----------
-    why : Why
-        Gives what it is compared with.
-    gain : float
-        `Faithfulness.gain` of the map.
-
-    Returns
-    -------
-    str
-        What can be said of it.
-    """
+    """Describe whether a map with the given `Faithfulness.gain` is better than chance and than the loudness order."""
     if not _beats_chance(why, gain):
         return "no better than chance"
     return "better than chance" if gain > why.loudest.gain else "better than chance, not than loudness"
@@ -115,13 +78,13 @@ def _limit(why: Why) -> float:
 
 
 def _ends(why: Why) -> tuple[int, int]:
-    """Find the tens of log-odds between which all curves of a song lie."""
+    """Find the multiples of ten log-odds that bound all curves of a song."""
     values = np.concatenate([[*one.deletion, *one.insertion] for _, _, one in _curves(why)])
     return 10 * math.floor(values.min() / 10), 10 * math.floor(values.max() / 10 + 1)
 
 
 def _curves(why: Why) -> list[tuple[str, str, Faithfulness]]:
-    """List what is drawn of a song: class of the line, name, curves; what is compared with lies below."""
+    """List the curves of a song as (class of the line, name, curve); the reference curves come first and lie below."""
     return [
         *(("random", "", one) for one in why.random),
         ("loud", "", why.loudest),

@@ -1,4 +1,4 @@
-"""Why a song gets its genre: every fragment is looked at, and the most decisive one is taken apart."""
+"""Attribution report of a song: evidence from every fragment, and an analysis of the decisive fragment."""
 
 from __future__ import annotations
 
@@ -32,31 +32,22 @@ from tumbao.serving.out_of_distribution import mostly_familiar
 from tumbao.serving.song import SongAnswer, combine
 
 MOST_FRAGMENTS = 12
-"""Fragments of a song that get a map; of a longer song, those that speak most for its genre."""
+"""Largest number of fragments with a map; in longer songs, those with the most evidence for the genre."""
 
 RANDOM_MAPS = 8
-"""Maps that know nothing, to compare with; each is asked about in twelve pictures."""
+"""Number of random maps for comparison; each takes twelve images through the network."""
 
 WAYS = OCCLUSION, GRADIENTS, CAM = "Occlusion", "Integrated gradients", "Grad-CAM"
-"""How a fragment is asked; the first assumes nothing of the network."""
+"""Names of the attribution methods; occlusion makes no assumption about the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-    """A fragment that the network heard.
+    """A fragment of the song.
 
-    Parameters
-    ----------
-    start_seconds : float
-        Where it begins in the song.
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        Its mel image.
-    scores : np.ndarray [shape=(genres,), dtype=float32]
-        Of each genre, before the softmax and before the model's temperature.
-    evidence : float
-        Log-odds of the song's genre, of these scores.
-    map : np.ndarray [shape=(image_height, image_width), dtype=float32] or None
-        Grad-CAM for the song's genre, where the network allows it and the song is not too long.
+    `levels` is its mel image, uint8 [image_height, image_width]. `scores` float32 [genres] are logits, before the
+    model's temperature; `evidence` is the log-odds of the song's genre computed from them. `map` is Grad-CAM for the
+    song's genre, None if the network does not allow it or the fragment is not among the `MOST_FRAGMENTS`.
     """
 
     start_seconds: float
@@ -68,17 +59,7 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Method:
-    """A map of the decisive fragment.
-
-    Parameters
-    ----------
-    name : str
-        `OCCLUSION`, `GRADIENTS` or `CAM`.
-    map : np.ndarray [shape=(image_height, image_width), dtype=float32]
-        What speaks for the genre is positive.
-    faithfulness : Faithfulness
-        How true it is.
-    """
+    """An attribution map of the decisive fragment; positive values support the genre."""
 
     name: str
     map: np.ndarray
@@ -87,34 +68,13 @@ class Method:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Why:
-    """Why a song gets its genre.
+    """Explanation of a song's genre.
 
-    Parameters
-    ----------
-    song : str
-        Its name.
-    answer : SongAnswer
-        Its genre.
-    pieces : tuple of Piece
-        Its fragments in their order, without those that are silent.
-    decisive : int
-        Index of the piece that speaks most for the genre; the rest is about this one.
-    occlusion : Occlusion
-        What its times and its bands are worth.
-    methods : tuple of Method
-        Maps of it, the most faithful first.
-    loudest : Faithfulness
-        Of the order from loud to faint, to compare with.
-    random : tuple of Faithfulness
-        Of random orders, to compare with.
-    part : Region
-        Where the first of `methods` is largest.
-    original : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        The fragment's sound.
-    alone : np.ndarray [shape=(n,), dtype=float32]
-        The original's sound in `part` alone.
-    redrawn : np.ndarray [shape=(m,), dtype=float32]
-        The sound of its picture where only the most important cells are left, made from the picture alone.
+    `pieces` are the fragments in order, without silent ones. `decisive` is the index of the one with the most evidence
+    for the genre; all further fields describe this one. `methods` starts with the most faithful map; `loudest` and
+    `random` are for comparison: the order from loud to faint, and random orders. `part` is the region where the first
+    map is largest. `original` is the sound of the fragment, `alone` the sound of `part` only, and `redrawn` is
+    reconstructed from the most important cells of the image alone (float32).
     """
 
     song: str
@@ -132,28 +92,9 @@ class Why:
 
 
 def why(network: Network, song: str, items: Iterable[Fragment | SongSummary], seed: int) -> Why:
-    """Find out why a song gets its genre.
+    """Explain a song's genre; the same `seed` (of the random maps) gives the same result.
 
-    Parameters
-    ----------
-    network : Network
-        The model.
-    song : str
-        The song's name.
-    items : iterable of Fragment and SongSummary
-        The song, as `fragments.read` gives it.
-    seed : int
-        Of the random orders; the same seed gives the same result.
-
-    Returns
-    -------
-    why : Why
-        What was found.
-
-    Raises
-    ------
-    AudioError
-        If the items end with one.
+    `items` is the song as returned by `fragments.read`. Raises AudioError if the items end with one.
     """
     progress.start("why", 4)
     spec, model = network.spec, network.opened.scores
@@ -195,13 +136,13 @@ def why(network: Network, song: str, items: Iterable[Fragment | SongSummary], se
 def _heard(
     network: Network, model: keras.Model, items: Iterable[Fragment | SongSummary]
 ) -> tuple[SongAnswer, tuple[Piece, ...], int, np.ndarray]:
-    """Answer for the song; give its pieces, which of them is the decisive one, and the sound of that one."""
+    """Classify the song; return the answer, the pieces, the index of the decisive one and its samples."""
     spec, colours, calibration = network.spec, palette(network.spec), network.info.calibration
     familiarity, familiar = network.info.familiarity, []
     starts: list[float] = []
     pictures: list[np.ndarray] = []
     scores: list[np.ndarray] = []
-    best: dict[int, tuple[float, int, np.ndarray]] = {}  # of each genre: a song's sound may be too long to keep
+    best: dict[int, tuple[float, int, np.ndarray]] = {}  # by genre: a song's samples may be too many to keep
     for fragment in Fragments(items):
         if fragment.silent:
             continue

@@ -1,4 +1,4 @@
-"""What a mel image keeps of a sound, measured: drawn, made sound again from the picture alone, and drawn again."""
+"""Information kept by a mel image, measured by converting it back to sound and computing the image again."""
 
 from __future__ import annotations
 
@@ -13,22 +13,11 @@ from tumbao.serving.explain.inversion import apart_db, decibels, drawn, sound
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fidelity:
-    """A sound and what its picture keeps of it.
+    """A sound and the information kept by its mel image.
 
-    Parameters
-    ----------
-    name : str
-        What sound.
-    original : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        The sound.
-    again : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Made of its picture alone.
-    steps_db : float
-        Half a step of the palette, the most that 8 bits alone lose, in dB.
-    picture_db : float
-        Mean difference between the mel spectrogram and what can be read from the picture, in dB.
-    sound_db : float
-        Mean difference between the picture and that of `again`, in dB.
+    `again` is reconstructed from the image of `original` alone; both are float32 [fragment_samples]. `steps_db` is half
+    a palette step, the largest error of the 8 bits alone. `picture_db` is the mean difference between the mel
+    spectrogram and the one read from the image, `sound_db` between the image and that of `again`.
     """
 
     name: str
@@ -40,22 +29,7 @@ class Fidelity:
 
 
 def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
-    """Measure what the picture of a sound keeps.
-
-    Parameters
-    ----------
-    name : str
-        What the sound is called.
-    samples : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Mono, in [-1, 1].
-    spec : MelSpec
-        How it is drawn.
-
-    Returns
-    -------
-    fidelity : Fidelity
-        What was measured.
-    """
+    """Measure the information kept by the mel image of a sound (mono float32 [fragment_samples] in [-1, 1])."""
     picture = drawn(samples, spec)
     again = sound(picture, spec)
     spectrogram = mel_decibels(samples[np.newaxis], spec).numpy()[0].T
@@ -70,17 +44,9 @@ def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
 
 
 def semitone_hz(spec: MelSpec) -> float:
-    """Find up to where the mel bands stand a semitone or more apart, so that tuning cannot be told.
+    """Find the frequency up to which mel bands are a semitone or more apart, so that tuning cannot be resolved.
 
-    Parameters
-    ----------
-    spec : MelSpec
-        Parameters of the pictures.
-
-    Returns
-    -------
-    hz : float
-        Centre of the highest such band; the lowest frequency of all if there is none.
+    This is the centre of the highest such band, or the lowest frequency if there is none.
     """
     import librosa
 
@@ -90,18 +56,7 @@ def semitone_hz(spec: MelSpec) -> float:
 
 
 def known_sound(spec: MelSpec) -> np.ndarray:
-    """Make a sound to measure with where there is no song: a scale of plucked tones over a drum, two beats a second.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        Gives rate and length.
-
-    Returns
-    -------
-    samples : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Mono, its loudest sample at 0.9.
-    """
+    """Synthesize a test sound with a peak of 0.9: a scale of plucked tones over a drum, two beats per second."""
     seconds = np.arange(spec.fragment_samples) / spec.sample_rate_hz
     since = seconds % 0.5
     hertz = 220 * 2 ** ((seconds // 0.5 % 8) / 7)

@@ -1,4 +1,4 @@
-"""The section of the page that says what can be heard in a picture, and what cannot."""
+"""The page's section on what can and cannot be heard in a mel image."""
 
 from __future__ import annotations
 
@@ -13,20 +13,7 @@ from tumbao.serving.page import template
 
 
 def section(told: Fidelity, spec: MelSpec) -> Markup:
-    """Write the section.
-
-    Parameters
-    ----------
-    told : Fidelity
-        What was measured.
-    spec : MelSpec
-        Parameters of the pictures.
-
-    Returns
-    -------
-    Markup
-        One ``section`` of HTML with the id ``hear``; the sound is inside.
-    """
+    """Render the section (HTML, id ``hear``), with audio embedded."""
     page = template(Path(__file__).parent, "fidelity.html.j2").render(
         told=told,
         spec=spec,

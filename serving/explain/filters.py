@@ -1,4 +1,4 @@
-"""What single filters of VGG-16 look for: in each block the one that tells a genre best, drawn and played."""
+"""Feature visualization of VGG-16: in each block, the filter that separates a genre best, as image and sound."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tumbao.serving.explain.inversion import sound
 from tumbao.serving.explain.network import Network
 
 STEPS = 12
-"""How often a picture is changed."""
+"""Optimization steps per image."""
 
 DEALS = 200
-"""How often the genres are dealt out anew among the pictures, to learn what chance reaches."""
+"""Number of random permutations of the genre labels that estimate what chance reaches."""
 
 LUCK = 0.05
-"""How many of these deals may go beyond what is called chance."""
+"""Share of the permutations that may exceed the limit of chance."""
 
 _SHARE = 0.3
-"""Of a fragment's time: filters look at less than a fragment."""
+"""Length of the images as a share of a fragment; filters cover less than a fragment."""
 
 _STRIDE = 10.0
 _LAYER = re.compile(r"block(\d+)_conv(\d+)")
@@ -35,26 +35,11 @@ _LAYER = re.compile(r"block(\d+)_conv(\d+)")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Filter:
-    """One filter.
+    """A filter, the image that maximizes its activation, and the sound of this image.
 
-    Parameters
-    ----------
-    layer : str
-        Where it is, such as block3_conv3.
-    channel : int
-        Which of the layer's.
-    genre : str
-        Whose it is.
-    lead : float
-        By how many standard deviations it answers more strongly to the genre than to the others.
-    chance : float
-        The lead that the best filter of its layer has by chance, see `chances`.
-    levels : np.ndarray [shape=(height, width), dtype=uint8]
-        The picture that it answers to most, in the palette's steps; it can be put side by side with itself.
-    samples : np.ndarray [shape=(n,), dtype=float32]
-        The picture's sound, with the picture repeated over all bands.
-    seconds : float
-        Length of the sound.
+    `lead` is the difference between its mean activation for the genre and for the others, in standard deviations;
+    `chance` is the lead of the best filter of its layer by chance, see `chances`. `levels` uint8 [height, width], in
+    palette steps, can be tiled. `samples` is the sound of the image repeated over all bands, `seconds` its length.
     """
 
     layer: str
@@ -68,37 +53,17 @@ class Filter:
 
 
 def blocks(model: keras.Model) -> list[str]:
-    """Name the last convolution of each block.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Any.
-
-    Returns
-    -------
-    layers : list of str
-        From the first block to the last; empty where the model is not built as VGG-16 is.
-    """
+    """List the last convolution of each block, first block first; empty if the model is not built like VGG-16."""
     last = {found[1]: layer.name for layer in model.layers if (found := _LAYER.fullmatch(layer.name))}
     return list(last.values())
 
 
 def leads(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
-    """Measure how well each filter tells each genre.
+    """Compute how well each filter separates each genre: activations float32 [n, channels] → float32 [g, channels].
 
-    Parameters
-    ----------
-    answers : np.ndarray [shape=(n, channels), dtype=float32]
-        Mean answer of each filter to each picture.
-    genres : np.ndarray [shape=(n,), dtype=int64]
-        The pictures' genres, two or more.
-
-    Returns
-    -------
-    leads : np.ndarray [shape=(g, channels), dtype=float32]
-        For each genre that there is, in ascending order: mean answer to it less the mean answer to all others, in
-        standard deviations over all pictures; 0 for filters that never change.
+    `answers` are means over the image, and `genres` int64 [n] contains g different genres, at least two. Per genre, in
+    ascending order: mean activation for it less the mean activation for all others, in standard deviations over all
+    images; 0 for constant filters.
     """
     spread, kinds = answers.std(axis=0), np.unique(genres)
     own = np.stack([answers[genres == genre].mean(axis=0) for genre in kinds])
@@ -107,49 +72,19 @@ def leads(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
 
 
 def chances(answers: np.ndarray, genres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Measure what the best of many filters tells by chance: the genres are dealt out anew among the pictures.
+    """Estimate the lead that the best filter reaches by chance, by permuting the genres: one value per genre.
 
-    Parameters
-    ----------
-    answers : np.ndarray [shape=(n, channels), dtype=float32]
-        As of `leads`.
-    genres : np.ndarray [shape=(n,), dtype=int64]
-        As of `leads`.
-    rng : np.random.Generator
-        Deals.
-
-    Returns
-    -------
-    chances : np.ndarray [shape=(g,), dtype=float32]
-        For each genre that there is, in ascending order: the largest lead, exceeded in `LUCK` of the deals.
+    The largest lead exceeds it in `LUCK` of the permutations. Arguments and order of the genres are those of `leads`.
     """
     best = [leads(answers, rng.permutation(genres)).max(axis=1) for _ in range(DEALS)]
     return np.quantile(best, 1 - LUCK, axis=0)
 
 
 def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed: int) -> list[Filter]:
-    """Find the filters that tell the genres best, and draw what they look for.
+    """Find and visualize the filters that separate the genres best: one per block and genre, block by block.
 
-    Parameters
-    ----------
-    network : Network
-        The network.
-    pictures : np.ndarray [shape=(n, image_height, image_width), dtype=uint8]
-        Fragments, or what stands for them.
-    genres : sequence of int
-        Their genres, two or more: those that filters are looked for of.
-    seed : int
-        Of the noise that the drawings begin with; the same seed gives the same filters.
-
-    Returns
-    -------
-    filters : list of Filter
-        One of each block for each genre: block by block, in the order of the genres.
-
-    Raises
-    ------
-    ValueError
-        If there are not two genres to tell apart.
+    `pictures` is uint8 [n, image_height, image_width], with one genre each. The same `seed` gives the same filters.
+    Raises ValueError if there are fewer than two genres.
     """
     of, kinds = np.asarray(genres), sorted(set(genres))
     if len(kinds) < 2:
@@ -175,7 +110,7 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
             for _ in range(STEPS):
                 levels = ascend(uphill, levels, channel, _STRIDE, rng, bands=spec.image_width)
             picture = levels.round().astype(np.uint8)
-            repeated = np.resize(picture, (spec.image_height, spec.image_width))  # row after row, then anew
+            repeated = np.resize(picture, (spec.image_height, spec.image_width))  # repeats the rows
             name, samples, lasting = network.genres[genre], sound(repeated, spec), spec.fragment_seconds
             found.append(Filter(layer, channel, name, float(own[channel]), float(limit), picture, samples, lasting))
             progress.advance("filters")
@@ -183,14 +118,14 @@ def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed:
 
 
 def _short(spec: MelSpec) -> MelSpec:
-    """Give a front-end for whole seconds, about `_SHARE` of a fragment, with columns as long as those of the other."""
+    """Shorten the spec to whole seconds, about `_SHARE` of a fragment, with columns of the same duration."""
     seconds = max(1, round(_SHARE * spec.fragment_seconds))
     width = round(spec.image_width * seconds / spec.fragment_seconds)
     return dataclasses.replace(spec, fragment_seconds=float(seconds), image_width=width)
 
 
 def _linear(model: keras.Model, layer: str) -> keras.Model:
-    """Give a convolution for pictures of any size, before its activation, which has no slope where it is 0."""
+    """Build a model up to a convolution for images of any size, without its activation (no gradient where it is 0)."""
     own = model.get_layer(layer)
     linear = type(own).from_config({**own.get_config(), "activation": "linear", "name": "linear"})
     cut = keras.Model(model.input, linear(own.input))

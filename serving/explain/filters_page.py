@@ -1,4 +1,4 @@
-"""The section of the page with filters."""
+"""The page's section on filters."""
 
 from __future__ import annotations
 
@@ -15,23 +15,10 @@ from tumbao.serving.page import template
 
 
 def section(filters: Sequence[Filter], network: Network, source: str = "", trouble: str = "") -> Markup:
-    """Write the section.
+    """Render the section (HTML, id ``filters``), with images and audio embedded.
 
-    Parameters
-    ----------
-    filters : sequence of Filter
-        Block by block.
-    network : Network
-        Whose they are.
-    source : str
-        Name of the library whose fragments told which filters; empty if dreams did.
-    trouble : str
-        Why there are none.
-
-    Returns
-    -------
-    Markup
-        One ``section`` of HTML with the id ``filters``; pictures and sound are inside.
+    `source` names the library whose fragments selected the filters; it is empty if generated images did. `trouble` is
+    the reason if there are no filters.
     """
     page = template(Path(__file__).parent, "filters.html.j2").render(
         filters=filters,

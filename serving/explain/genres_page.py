@@ -1,4 +1,4 @@
-"""The section of the page with what genres sound like."""
+"""The page's section on what genres sound like to the network."""
 
 from __future__ import annotations
 
@@ -15,25 +15,13 @@ from tumbao.serving.mel_axis import frequencies
 from tumbao.serving.page import template
 
 ENOUGH = 0.9
-"""Above this probability a dream counts as its genre."""
+"""A generated image counts as its genre above this probability."""
 
 
 def section(dreams: Sequence[Dream], network: Network, trouble: str = "") -> Markup:
-    """Write the section.
+    """Render the section (HTML, id ``genres``), with images and audio embedded.
 
-    Parameters
-    ----------
-    dreams : sequence of Dream
-        Those of one genre after the other.
-    network : Network
-        Who dreamed.
-    trouble : str
-        Why there are none.
-
-    Returns
-    -------
-    Markup
-        One ``section`` of HTML with the id ``genres``; pictures and sound are inside.
+    `dreams` are grouped by genre; `trouble` is the reason if there are none.
     """
     spec = network.spec
     page = template(Path(__file__).parent, "genres.html.j2").render(

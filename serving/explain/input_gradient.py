@@ -1,4 +1,4 @@
-"""Which way is uphill: the gradient of what a network finds in a picture towards the picture's levels."""
+"""Gradient of a network's output with respect to the levels of its input image."""
 
 from __future__ import annotations
 
@@ -12,38 +12,21 @@ from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
 
 InputGradient = Callable[[np.ndarray, int], "tuple[np.ndarray, float]"]
-"""Levels float32 [height, width] in 0..255 and an output's index → gradient [height, width], and what was measured."""
+"""Levels float32 [height, width] in 0..255 and the index of an output → gradient [height, width] and measured value."""
 
 Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""What a network gives for one picture [1, ...], and the output's index → one number."""
+"""Output of a network for one image [1, ...] and the index of an output → one number."""
 
 
 class NoGradientError(ValueError):
-    """No gradient is found from a model's answer to its picture."""
+    """No gradient is found from a model's output to its input image."""
 
 
 def input_gradient(model: keras.Model, spec: MelSpec, measure: Measure) -> InputGradient:
-    """Build the gradient, through the colours or around them.
+    """Build the gradient of `measure` with respect to the levels, through the colour map or bypassing it.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Images [n, height, width, 3], RGB in 0..255, to anything.
-    spec : MelSpec
-        Names the colour map.
-    measure : callable
-        What is to grow.
-
-    Returns
-    -------
-    gradient : callable
-        See `InputGradient`. Images may have any size that the model takes; only the spec's where the model inverts the
-        colour map itself.
-
-    Raises
-    ------
-    NoGradientError
-        If no gradient is found from the model to the picture, as where it asks trees.
+    Images may have any size that the model accepts, but only that of the spec if the model inverts the colour map
+    itself. Raises `NoGradientError` if no gradient is found, as in models with decision trees.
     """
     size, from_levels = _from_levels(model, spec)
 
@@ -70,7 +53,7 @@ def input_gradient(model: keras.Model, spec: MelSpec, measure: Measure) -> Input
 def _from_levels(
     model: keras.Model, spec: MelSpec
 ) -> tuple[tuple[int | None, int | None], Callable[[tf.Tensor], tf.Tensor]]:
-    """Give the size of pictures and the model of their levels; if it undoes the colours, of what it finds there."""
+    """Return the image size and a function from levels to outputs; skip the colours if the model inverts them."""
     size = spec.image_shape[:2]
     takes = [one for one in model.operations if type(one).__name__ == "Take" and one.output.shape[1:] == size]
     if takes:

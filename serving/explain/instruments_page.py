@@ -1,4 +1,4 @@
-"""What a model listens to in composed songs, as a part of the page."""
+"""The page's section on the instruments that a model relies on in composed songs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tumbao.serving.formatting import percent
 from tumbao.serving.page import template
 
 _SPELLED = {"guira": "güira", "bongo": "bongó"}
-"""Names that a MIDI file cannot hold as they are written."""
+"""Display names of instruments whose spelling a MIDI file cannot hold."""
 
 _WORDS = {MUTED: "", RESOUNDED: "the same notes on another sound", SCATTERED: "the same sound, out of rhythm"}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Bar:
-    """Where a row's mean and its range stand on the scale, in percent of its width."""
+    """Position of a row's mean and range on the scale, in percent of its width."""
 
     left: float
     width: float
@@ -39,18 +39,7 @@ class _Row:
 
 
 def section(hearings: Sequence[Hearing]) -> Markup:
-    """Write the part of the page.
-
-    Parameters
-    ----------
-    hearings : sequence of Hearing
-        Of `instruments.listen`.
-
-    Returns
-    -------
-    html : Markup
-        A section with a heading of the second level; its style is inside.
-    """
+    """Render the section from the results of `instruments.listen`, with its style embedded."""
     summed = [(hearing, summarise(hearing.effects)) for hearing in hearings]
     ends = [end for _, rows in summed for row in rows for end in (row.low, row.high)]
     least, most = min([0.0, *ends]), max([0.0, *ends])
@@ -71,7 +60,7 @@ def _spelled(name: str) -> str:
 
 
 def _findings(rows: Sequence[Instrument]) -> list[str]:
-    """Say in words what the table holds."""
+    """Describe the results of the table in sentences."""
     muted = [row for row in rows if row.way == MUTED]
     if not muted:
         return []
@@ -90,7 +79,7 @@ def _most(row: Instrument) -> str:
 
 
 def _controls(rows: Sequence[Instrument], first: Instrument) -> list[str]:
-    """Say what the control found; its instrument is the one that is missed most of those that define the genre."""
+    """Describe the results of the control, made with the defining instrument whose muting costs most."""
     changed = [row for row in rows if row.way != MUTED]
     if not changed:
         return []

@@ -1,7 +1,7 @@
-"""Mel image → sound: the front-end backwards, as far as that goes.
+"""Inversion of the front-end: mel image → sound.
 
-What the image does not hold is made up or missing: phases, everything between two columns, which of the frequencies
-within a mel band sounded, the loudness of the whole, and what lay under the floor.
+Information that the image does not contain is estimated or missing: phases, everything between two columns, the
+frequencies within a mel band, the overall loudness, and everything below the floor.
 """
 
 from __future__ import annotations
@@ -14,31 +14,20 @@ from tumbao.components.ingest.mel import mel_filterbank, mel_levels, palette, re
 from tumbao.schema.mel_spec import MelSpec
 
 PEAK = 0.9
-"""Of the loudest sample: how loud it was the image does not tell."""
+"""Peak of the reconstructed samples; the image does not contain the loudness."""
 
 _SPREADINGS = 60
-"""Steps in which the power of a band is divided among its frequencies."""
+"""Iterations that distribute the power of each band over its frequencies."""
 
 _ITERATIONS = 16
-"""Of Griffin and Lim's algorithm; 32 bring the image nearer by a fiftieth of a dB."""
+"""Iterations of the Griffin-Lim algorithm; 32 reduce the difference between the images by a fiftieth of a dB."""
 
 
 def decibels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Undo the resize.
+    """Undo the resize: levels [image_height, image_width] → mel spectrogram in dB, float64 [mel_bands, frames].
 
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(image_height, image_width)]
-        A picture in the palette's steps, 0 (the floor) to 255 (the maximum), low frequencies at the bottom; steps may
-        be broken.
-    spec : MelSpec
-        How it was drawn.
-
-    Returns
-    -------
-    decibels : np.ndarray [shape=(mel_bands, frames), dtype=float64]
-        Low bands first, in [-dynamic_range_db, 0]: of all mel spectrograms that would give this picture, the one with
-        the smallest squares, clipped.
+    Low bands come first; values are clipped to [-dynamic_range_db, 0]. Of all spectrograms that result in this image,
+    it is the one with the smallest sum of squares. Levels may be fractional; low frequencies are at the bottom.
     """
     under_maximum = np.asarray(levels, float) * (spec.dynamic_range_db / 255) - spec.dynamic_range_db
     rows, columns = _inverses(spec)
@@ -48,43 +37,15 @@ def decibels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 
 def apart_db(levels: np.ndarray, others: np.ndarray, spec: MelSpec) -> float:
-    """Tell how far two pictures are apart.
-
-    Parameters
-    ----------
-    levels, others : np.ndarray [shape=(image_height, image_width)]
-        In the palette's steps.
-    spec : MelSpec
-        How they were drawn.
-
-    Returns
-    -------
-    distance : float
-        Mean difference, in dB.
-    """
+    """Compute the mean absolute difference between two images in palette steps, in dB."""
     return float(np.abs(np.asarray(levels, float) - others).mean() * spec.dynamic_range_db / 255)
 
 
 def sound(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Make a sound whose mel image is a picture.
+    """Reconstruct a sound from its mel image: levels [image_height, image_width] → mono float32 [fragment_samples].
 
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(image_height, image_width)]
-        A picture in the palette's steps, 0 (the floor) to 255 (the maximum), low frequencies at the bottom; steps may
-        be broken.
-    spec : MelSpec
-        How it was drawn.
-
-    Returns
-    -------
-    samples : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Mono, its loudest sample at `PEAK`; zeros for an empty picture. The same picture gives the same samples.
-
-    Raises
-    ------
-    ValueError
-        If the picture is of another shape, or its values are not within 0 and 255.
+    The peak is `PEAK`; an empty image returns zeros. The same image returns the same samples. Levels may be fractional;
+    low frequencies are at the bottom. Raises ValueError for another shape, or for values outside of 0 to 255.
     """
     levels = np.asarray(levels)
     if levels.shape != spec.image_shape[:2] or not (levels >= 0).all() or not (levels <= 255).all():
@@ -109,41 +70,15 @@ def sound(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 
 def drawn(samples: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Draw a sound as the model sees it.
-
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Mono, in [-1, 1].
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        In the palette's steps.
-    """
+    """Compute the mel image of mono samples in [-1, 1]: uint8 [image_height, image_width], in palette steps."""
     return mel_levels(samples[np.newaxis], spec).numpy()[0].astype(np.uint8)
 
 
 def levels_of(image: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Undo the colour map.
-
-    Parameters
-    ----------
-    image : np.ndarray [shape=(image_height, image_width, 3)]
-        RGB in 0..255.
-    spec : MelSpec
-        Names the colour map.
-
-    Returns
-    -------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The step of the palette whose colour is nearest.
-    """
+    """Undo the colour map: RGB [image_height, image_width, 3] in 0..255 → index of the nearest colour, uint8."""
     colours = palette(spec).astype(np.float32)
     pixels = np.asarray(image, np.float32).reshape(-1, 3)
-    # |pixel - colour|², without what all colours share
+    # |pixel - colour|² without |pixel|², which is the same for all colours
     distances = (colours**2).sum(axis=1) - 2 * pixels @ colours.T
     return distances.argmin(axis=1).astype(np.uint8).reshape(spec.image_shape[:2])
 
@@ -155,7 +90,7 @@ def _inverses(spec: MelSpec) -> tuple[np.ndarray | None, np.ndarray | None]:
 
 
 def _spectrum(mel: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Find a power spectrum, 0 or greater, whose mel spectrogram this is; see Lee & Seung's multiplicative updates."""
+    """Find a non-negative power spectrum with this mel spectrogram, by Lee & Seung's multiplicative updates."""
     from scipy.sparse import csr_matrix
 
     power = np.power(10, (mel + spec.dynamic_range_db) / 10).astype(np.float32)  # 1 is the floor

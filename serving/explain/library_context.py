@@ -1,4 +1,4 @@
-"""Where songs stand in a library, as a network sees both."""
+"""Position of songs in a library, by the activations of a network."""
 
 from __future__ import annotations
 
@@ -21,24 +21,12 @@ from tumbao.serving.explain.training_fragments import training_side
 from tumbao.serving.model_info import ModelInfo
 
 FRAGMENTS = 400
-"""How many fragments of a library are looked at; of a larger one, every so many."""
+"""Largest number of fragments of a library that are used; a larger library is sampled evenly."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placed:
-    """A fragment of a song that somebody asks about.
-
-    Parameters
-    ----------
-    name : str
-        What the song is called.
-    path : Path
-        Its file.
-    start_seconds : float
-        Where the fragment begins.
-    image : np.ndarray [shape=(height, width, 3), dtype=uint8]
-        Its mel image.
-    """
+    """A fragment of a song to be placed in the library; `image` is its mel image, uint8 [height, width, 3]."""
 
     name: str
     path: Path
@@ -48,31 +36,14 @@ class Placed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surroundings:
-    """A library around songs.
+    """A library and the songs placed in it.
 
-    Parameters
-    ----------
-    catalog : Catalog
-        The library, looked through.
-    library : Library
-        The fragments that were looked at, length n.
-    left_out : int
-        How many fragments the library has besides.
-    training : np.ndarray [shape=(n,), dtype=bool]
-        What the model was trained on; all of it where that is not known.
-    recognised : bool
-        Whether it is known: the library is the one that the model was trained on.
-    seen : Activations
-        What the network makes of the fragments.
-    asked : tuple of Placed
-        What was asked about, length m.
-    seen_asked : Activations or None
-        What the network makes of that; None where nothing was asked about.
-    places : np.ndarray [shape=(n + m, 2), dtype=float64]
-        On the map, in [0, 1]: the library, then what was asked about.
-    agreement : float or None
-        How often the nearest training fragment has the same genre as one that was not in training, in [0, 1]; where
-        that is not known, the nearest fragment of another song as any. None where there is nothing to compare.
+    `library` holds the n fragments that were used, `left_out` counts the others. `training` bool [n] marks what the
+    model was trained on; if this is not known, it is True everywhere and `recognised` is False. `seen` and `seen_asked`
+    are the activations of the library and of the m fragments in `asked` (None without any). `places` float64 [n + m, 2]
+    are map coordinates in [0, 1], the library first. `agreement` in [0, 1] is how often the nearest training fragment
+    of a fragment outside training has the same genre; if training is not known, how often the nearest fragment of
+    another song has it. It is None if there is nothing to compare.
     """
 
     catalog: Catalog
@@ -88,39 +59,18 @@ class Surroundings:
 
     @property
     def mistakes(self) -> np.ndarray:
-        """Rows of the library that the network answers with another genre, int64 [k]."""
+        """Rows of the library that the network assigns to another genre, int64 [k]."""
         return np.flatnonzero(self.seen.answers != self.library.labels)
 
 
 def surroundings(
     hidden: Hidden, info: ModelInfo, catalog: Catalog, library: Library, asked: Sequence[Placed], folder: Path
 ) -> Surroundings:
-    """Look at a library and at songs.
+    """Compute activations, map and agreement of a library and the fragments in `asked`, which may be empty.
 
-    Parameters
-    ----------
-    hidden : Hidden
-        The network.
-    info : ModelInfo
-        What the model says about itself.
-    catalog : Catalog
-        The library, looked through.
-    library : Library
-        Its fragments, drawn with the model's `MelSpec`.
-    asked : sequence of Placed
-        Fragments to place in it; may be empty.
-    folder : Path
-        Where what the network makes of a library is kept, so that it is computed once.
-
-    Returns
-    -------
-    surroundings : Surroundings
-        The same for the same model, library and songs.
-
-    Raises
-    ------
-    ValueError
-        If the library's genres are not the model's, or it has too few fragments for a map.
+    The library must be rendered with the model's `MelSpec`; its activations are cached in `folder`. The result is
+    deterministic. Raises ValueError if the library's genres are not those of the model, or if it has too few fragments
+    for a map.
     """
     if library.genres != info.genres:
         raise UserError(
@@ -148,7 +98,7 @@ def surroundings(
 
 
 def _part(library: Library, rows: np.ndarray) -> Library:
-    """Take some fragments of a library."""
+    """Select fragments of a library."""
     return dataclasses.replace(
         library,
         songs=tuple(library.songs[row] for row in rows),
@@ -162,7 +112,7 @@ def _part(library: Library, rows: np.ndarray) -> Library:
 
 
 def _seen(hidden: Hidden, info: ModelInfo, library: Library, folder: Path) -> Activations:
-    """Show the network a library, unless that is done."""
+    """Compute the activations of a library, or load them from the cache."""
     told = json.dumps([dataclasses.asdict(info), library.archives, library.members])
     file = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
     if not file.exists():

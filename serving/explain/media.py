@@ -1,4 +1,4 @@
-"""Pictures and sounds as the page holds them."""
+"""Images and audio as data URIs for the page."""
 
 from __future__ import annotations
 
@@ -11,40 +11,14 @@ from tumbao.serving.excerpts import mp3
 from tumbao.serving.page import data_uri
 
 _COMPRESSION = 0.75
-"""48 kbit/s at 22,050 Hz: sound up to 10 kHz stays as it was; half as much would end at 6 kHz."""
+"""48 kbit/s at 22,050 Hz keep audio up to 10 kHz; half that rate would end at 6 kHz."""
 
 
 def picture(levels: np.ndarray, spec: MelSpec) -> str:
-    """Give a mel image as an address.
-
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(height, width), dtype=uint8]
-        In the palette's steps.
-    spec : MelSpec
-        Names the colour map.
-
-    Returns
-    -------
-    uri : str
-        A PNG inside.
-    """
+    """Encode a mel image (uint8 [height, width], in palette steps) as the data URI of a PNG."""
     return data_uri("image/png", to_png(levels, palette(spec)))
 
 
 def player(samples: np.ndarray, spec: MelSpec) -> str:
-    """Give a sound as an address.
-
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(n,), dtype=float32]
-        Mono, in [-1, 1].
-    spec : MelSpec
-        Gives the rate.
-
-    Returns
-    -------
-    uri : str
-        An MP3 inside.
-    """
+    """Encode mono samples in [-1, 1] as the data URI of an MP3."""
     return data_uri("audio/mpeg", mp3(samples, spec.sample_rate_hz, _COMPRESSION))

@@ -1,9 +1,8 @@
-"""Which fragments a network takes for alike, and all of them on a map.
+"""Nearest fragments by a network's activations, and a map of all fragments.
 
-Two fragments are as far from each other as the directions of their vectors in the last hidden layer, one minus the
-cosine: 0 for the same direction, 1 where no unit is active in both. The softmax after it weighs a vector's direction,
-and its length is how sure the network is; by Euclid's distance a faint bachata would be nearer to faint salsas than to
-a clear bachata.
+The distance is the cosine distance of the vectors in the last hidden layer: 0 for the same direction, 1 if no unit is
+active in both. The softmax that follows depends on a vector's direction, and its confidence on the vector's length. By
+Euclidean distance, a faint bachata would be nearer to faint salsas than to a clear bachata.
 """
 
 from __future__ import annotations
@@ -15,25 +14,14 @@ import numpy as np
 from tumbao.schema.errors import UserError
 
 PERPLEXITY = 10.0
-"""How many neighbours a fragment has on the map, about; fewer where there are few fragments."""
+"""Approximate number of neighbours of a fragment on the map; lower if there are few fragments."""
 
 _SEED = 7
 _LEAST_LENGTH = 1e-12
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:
-    """Bring vectors to length 1.
-
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(n, units), dtype=float32]
-        Of the last hidden layer.
-
-    Returns
-    -------
-    directions : np.ndarray [shape=(n, units), dtype=float64]
-        Of length 1; a vector of zeros stays as it is and is at a distance of 1 from all others.
-    """
+    """Normalize vectors [n, units] to length 1, in float64; zero vectors stay zero, at distance 1 from all others."""
     wide = np.asarray(vectors, np.float64)
     return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _LEAST_LENGTH)
 
@@ -47,32 +35,10 @@ def nearest(
     among: np.ndarray | None = None,
     without: Collection[str] = (),
 ) -> list[tuple[int, float]]:
-    """Find the fragments that are nearest to one, of each song the nearest only.
+    """Find the fragments nearest to `vector`, at most one per song: (row, distance in 0..2), the nearest first.
 
-    Parameters
-    ----------
-    vector : np.ndarray [shape=(units,), dtype=float32]
-        The one.
-    vectors : np.ndarray [shape=(n, units), dtype=float32]
-        Those to search.
-    songs : sequence of str
-        The song of each.
-    count : int
-        How many, at most.
-    among : np.ndarray [shape=(n,), dtype=bool], optional
-        Those that count; all of them by default.
-    without : collection of str
-        Songs that do not count, such as the one that it is from.
-
-    Returns
-    -------
-    found : list of (int, float)
-        Row and distance, 0 to 2, the nearest first; of equals the first.
-
-    Raises
-    ------
-    ValueError
-        If vectors have another length.
+    `among` bool [n] selects the rows to search; `without` excludes songs, such as the vector's own. Of equal distances,
+    the first row wins.
     """
     if vectors.ndim != 2 or vector.shape != vectors.shape[1:]:
         raise ValueError(
@@ -89,22 +55,7 @@ def nearest(
 
 
 def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
-    """Find the fragment that is most like all others of its genre.
-
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(n, units), dtype=float32]
-        Of the last hidden layer.
-    labels : np.ndarray [shape=(n,), dtype=int64]
-        Index of the genre of each.
-    genre : int
-        The genre's.
-
-    Returns
-    -------
-    row : int or None
-        The nearest to the mean of the genre's directions; None if it has no fragment.
-    """
+    """Find the fragment nearest to the mean direction of its genre; None if the genre has no fragment."""
     rows = np.flatnonzero(labels == genre)
     if not len(rows):
         return None
@@ -113,23 +64,10 @@ def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
 
 
 def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], training: np.ndarray) -> float | None:
-    """Tell how often the nearest fragment that was in training has the same genre as one of another song that was not.
+    """Compute how often a fragment outside training has the genre of the nearest training fragment of another song.
 
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(n, units), dtype=float32]
-        Of the last hidden layer.
-    labels : np.ndarray [shape=(n,), dtype=int64]
-        Index of the genre of each.
-    songs : sequence of str
-        The song of each.
-    training : np.ndarray [shape=(n,), dtype=bool]
-        What was in training. If all of it was, each is compared with all others.
-
-    Returns
-    -------
-    share : float or None
-        In [0, 1]; of those that have a fragment to be compared with. None if none has.
+    If all fragments were in training (bool [n]), each is compared with all others. The share, in [0, 1], is over
+    fragments that have another one to be compared with; None if there is none.
     """
     own = directions(vectors)
     names = np.unique(np.asarray(songs, object), return_inverse=True)[1]
@@ -144,22 +82,9 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], tra
 
 
 def on_a_map(vectors: np.ndarray) -> np.ndarray:
-    """Lay fragments out so that those that are alike lie together: t-SNE, which keeps neighbours and not distances.
+    """Embed vectors [n, units] in two dimensions with t-SNE, which preserves neighbours but not distances.
 
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(n, units), dtype=float32]
-        Of the last hidden layer.
-
-    Returns
-    -------
-    places : np.ndarray [shape=(n, 2), dtype=float64]
-        In [0, 1]; the same for the same vectors.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than four fragments.
+    Returns float64 [n, 2] in [0, 1], the same for the same vectors. Raises UserError for fewer than four vectors.
     """
     from sklearn.manifold import TSNE
 

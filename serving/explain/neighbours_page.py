@@ -1,4 +1,4 @@
-"""Neighbours and the map as a part of the page, with players."""
+"""The page's sections on neighbours and the map, with players."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tumbao.serving.formatting import clock
 from tumbao.serving.page import data_uri, template
 
 NEIGHBOURS = 4
-"""How many neighbours of a fragment are shown."""
+"""Number of neighbours shown per fragment."""
 
 SOUND_BYTES = 10_000_000
-"""How much sound and how many pictures the part holds, about; what is beyond is shown on the map without sound."""
+"""Approximate limit for audio and images in the section; further fragments are on the map without sound."""
 
 _BYTES_PER_SECOND, _PICTURE_BYTES = 4_000, 20_000
-"""Of an excerpt, as the page holds it."""
+"""Approximate size of an excerpt's audio per second, and of its image, as embedded in the page."""
 
 SHAPES = (
     "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
@@ -33,14 +33,14 @@ SHAPES = (
     "M0,9L9,-7H-9Z",
     "M-9,0L-4.5,-8H4.5L9,0L4.5,8H-4.5Z",
 )
-"""Signs of the genres on the map, in units of its picture; there are six colours, so that 42 genres differ."""
+"""Markers of the genres on the map, in units of its image; with six colours, they distinguish 42 genres."""
 
 _WIDTH, _HEIGHT, _MARGIN = 1000, 640, 30
 
 
 @dataclasses.dataclass(frozen=True)
 class _Point:
-    """A fragment on the map; `row` is None for what was asked about."""
+    """A fragment on the map; `row` is None for fragments that are not part of the library."""
 
     x: float
     y: float
@@ -59,7 +59,7 @@ class _Point:
 
 @dataclasses.dataclass(frozen=True)
 class _Card:
-    """A song that was asked about, and its neighbours: row and distance."""
+    """A song placed in the library, and its neighbours as (row, distance)."""
 
     asked: Placed
     answer: int
@@ -68,20 +68,7 @@ class _Card:
 
 
 def section(around: Surroundings, spec: MelSpec) -> Markup:
-    """Write the part of the page.
-
-    Parameters
-    ----------
-    around : Surroundings
-        What was found.
-    spec : MelSpec
-        How the library was drawn.
-
-    Returns
-    -------
-    html : Markup
-        Sections with headings of the second level; their style and their script are inside.
-    """
+    """Render the sections (headings of the second level), with style and script embedded."""
     cards = _cards(around)
     genres = around.library.genres
     typicals = [typical(around.seen.vectors, around.library.labels, genre) for genre in range(len(genres))]
@@ -125,7 +112,7 @@ def _cards(around: Surroundings) -> list[_Card]:
 
 
 def _players(near: list[int], typicals: Iterable[int | None], around: Surroundings, spec: MelSpec) -> list[int]:
-    """Choose what can be played: neighbours, typical ones, mistakes, then first fragments of songs, and so on."""
+    """Choose the rows with audio: neighbours, typical fragments, mistakes, then first fragments of songs, and so on."""
     most = int(SOUND_BYTES // (spec.fragment_seconds * _BYTES_PER_SECOND + _PICTURE_BYTES))
     numbers = around.library.numbers
     rest = sorted(range(len(numbers)), key=lambda row: (int(numbers[row]), row))

@@ -1,4 +1,4 @@
-"""A pushed model as a Keras model again: its layers can be looked into and it has gradients."""
+"""A pushed model as a Keras model, with access to its layers and gradients."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ if TYPE_CHECKING:
     from tumbao.serving.explain.input_gradient import InputGradient
 
 _SMALLEST = 1e-37
-"""What counts as the smallest probability: float32 holds no much smaller one."""
+"""Lower limit of probabilities; float32 cannot represent much smaller values."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Opened:
-    """A network with its end laid open.
+    """A network with access to its last layer.
 
-    Parameters
-    ----------
-    hidden : list of keras.KerasTensor
-        What its last layer takes.
-    scores : keras.Model
-        Images to scores [n, genres], float32, whose softmax is the probabilities, where these are too near to 0 and 1
-        to be told apart; for a network that does not end in a dense softmax, the logarithm of its probabilities.
+    `hidden` are the inputs of the last layer. `scores` maps images to logits float32 [n, genres], which still differ
+    where probabilities are too close to 0 or 1. If the network does not end in a dense softmax layer, they are the
+    logarithms of its probabilities.
     """
 
     hidden: list[keras.KerasTensor]
@@ -40,17 +36,11 @@ class Opened:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model to look into.
+    """A model with access to its layers.
 
-    Parameters
-    ----------
-    info : ModelInfo
-        What the model says about itself.
-    model : keras.Model
-        Images float32 [n, height, width, 3], RGB in 0..255 → probabilities float32 [n, genres], the same as those of
-        the pushed SavedModel; it is not trained any further.
-    fine_tuned : bool
-        Whether the last block of its backbone learned music with the layers after it.
+    `model` maps images float32 [n, height, width, 3], RGB in 0..255, to probabilities float32 [n, genres], the same as
+    those of the pushed SavedModel; it is not trained any further. `fine_tuned` is True if the last block of the
+    backbone was trained on music together with the layers after it.
     """
 
     info: ModelInfo
@@ -69,12 +59,12 @@ class Network:
 
     @functools.cached_property
     def opened(self) -> Opened:
-        """The model with its end laid open."""
+        """The model with access to its last layer."""
         return opened(self.model)
 
     @functools.cached_property
     def uphill(self) -> InputGradient:
-        """Gradient of a genre's log-odds towards a picture's levels; NoGradientError if none is found."""
+        """Gradient of a genre's log-odds with respect to the levels; raises NoGradientError if none is found."""
         from tumbao.serving.explain.attribution import log_odds
         from tumbao.serving.explain.input_gradient import input_gradient
 
@@ -82,18 +72,7 @@ class Network:
 
 
 def opened(model: keras.Model) -> Opened:
-    """Lay a network's end open.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Images to probabilities.
-
-    Returns
-    -------
-    opened : Opened
-        What comes before the softmax; it shares the model's layers.
-    """
+    """Expose the inputs of the last layer, and the logits; the result shares the layers of the model."""
     import keras
 
     hidden, last = _ending(model)
@@ -108,35 +87,22 @@ def opened(model: keras.Model) -> Opened:
 
 
 def _ending(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
-    """Give what the last layer takes, and that layer; where a model comes last, its last layer is meant."""
+    """Return the inputs of the last layer, and this layer; if a model comes last, those of its last layer."""
     import keras
 
     last = model.layers[-1]
     if isinstance(last, keras.Model):
         inside, innermost = _ending(last)
-        # the layer that is listed before it need not be the one that it takes
+        # the layer listed before it is not necessarily its input
         called = last._inbound_nodes[model.outputs[0]._keras_history.node_index]
         return keras.tree.flatten(keras.Model(last.inputs, inside)(called.input_tensors)), innermost
     return keras.tree.flatten(last.input), last
 
 
 def load(folder: str | Path) -> Network:
-    """Build a pushed model anew, with its layers.
+    """Rebuild a pushed model with its layers; `folder` is as in `predict.find_assets`.
 
-    Parameters
-    ----------
-    folder : str or Path
-        A push folder, one version in it, or its `assets.extra`; see `predict.find_assets`.
-
-    Returns
-    -------
-    network : Network
-        The model.
-
-    Raises
-    ------
-    ValueError
-        If no model lies there, or one whose layers were not written down.
+    Raises ValueError if there is no model, or if it was pushed without its architecture.
     """
     assets = find_assets(folder, whole=True)
     info, file = ModelInfo.read(assets), assets / ARCHITECTURE_FILE

@@ -1,4 +1,4 @@
-"""A map over its mel image: grey where nothing is said, orange where it speaks for the genre, blue where against."""
+"""Attribution map over its mel image: grey at 0, orange where it supports the genre, blue where it opposes it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,17 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 FOR, AGAINST = (255, 150, 30), (70, 160, 255)
-"""RGB; orange and blue are told apart by every kind of colour vision."""
+"""RGB; orange and blue can be distinguished with every kind of colour vision."""
 
 _BLUR = 1 / 75
-"""Standard deviation of the blur, as a share of the picture's sides: single pixels cannot be seen."""
+"""Standard deviation of the blur, as a share of the image's sides; single pixels would not be visible."""
 
 _FULL_PERCENTILE = 99
-"""What of the map's values is drawn in full colour."""
+"""Percentile of the map's absolute values that gets full colour."""
 
 
 def overlay(levels: np.ndarray, importance: np.ndarray, size: tuple[int, int]) -> bytes:
-    """Draw a map over its mel image.
-
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The fragment; loud is bright.
-    importance : np.ndarray [shape=(image_height, image_width)]
-        A map of it, in any unit.
-    size : tuple of int
-        Width and height of the picture, in pixels.
-
-    Returns
-    -------
-    content : bytes
-        JPEG.
-    """
+    """Blend a map with its mel image (levels uint8) and encode it as JPEG of `size` (width, height) pixels."""
     blurred = gaussian_filter(importance.astype(np.float64), [side * _BLUR for side in importance.shape])
     full = np.percentile(np.abs(blurred), _FULL_PERCENTILE)
     strength = np.clip(blurred / full, -1, 1)[..., np.newaxis] if full else np.zeros((*levels.shape, 1))

@@ -1,4 +1,4 @@
-"""What a model learned, as one self-contained page."""
+"""The explanation of a model as one self-contained page."""
 
 from __future__ import annotations
 
@@ -20,25 +20,10 @@ _HEADING = re.compile(r'<h2 id="([^"]+)">([^<]+)')
 def write_explanation(
     info: ModelInfo, sections: Sequence[Markup], unread: Sequence[tuple[str, str]], seed: int, out: Path
 ) -> Path:
-    """Write the page.
+    """Write the page to the folder `out`, which is created if missing, and return the page's path.
 
-    Parameters
-    ----------
-    info : ModelInfo
-        What the model says about itself.
-    sections : sequence of Markup
-        Its parts, in their order; their headings of the second level, with ids, are the table of contents.
-    unread : sequence of (str, str)
-        Songs that could not be explained, and why.
-    seed : int
-        With which all was made.
-    out : Path
-        Folder to write to; made if it is not there.
-
-    Returns
-    -------
-    path : Path
-        The page.
+    Headings of the second level with ids in `sections` become the table of contents. `unread` are songs that could not
+    be explained, with the reasons. `seed` is the one used for all sections.
     """
     headings = [found for section in sections for found in _HEADING.findall(section)]
     page = template(Path(__file__).parent).render(

@@ -1,4 +1,4 @@
-"""From a map to something to listen to: where it is largest, in seconds and Hz, and the sound there."""
+"""Salient audio: the region where an attribution map is largest, in seconds and Hz, and its sound."""
 
 from __future__ import annotations
 
@@ -14,28 +14,20 @@ from tumbao.serving.explain.faithfulness import CELLS, by_cell, most
 from tumbao.serving.mel_axis import height_of
 
 LARGEST_SHARE = 0.2
-"""How much of the picture is listened to."""
+"""Largest share of the image in a region or mask."""
 
 _ORDER = 8
-"""Of the Butterworth filter, which is run forwards and backwards: 96 dB an octave and no delay."""
+"""Order of the Butterworth filter, which runs forwards and backwards: 96 dB per octave and no delay."""
 
 _FADE_SECONDS = 0.01
 
 _STEPS = 2_000
-"""Frequencies between which `hz_at` interpolates: some 5 Hz apart."""
+"""Number of frequencies between which `hz_at` interpolates, about 5 Hz apart."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A rectangle of the picture.
-
-    Parameters
-    ----------
-    start_seconds, end_seconds : float
-        In the fragment.
-    low_hz, high_hz : float
-        Its band.
-    """
+    """A rectangle of the image; seconds are from the start of the fragment."""
 
     start_seconds: float
     end_seconds: float
@@ -44,20 +36,9 @@ class Region:
 
 
 def region(importance: np.ndarray, spec: MelSpec) -> Region:
-    """Find the rectangle that speaks most for the genre.
+    """Find the rectangle of cells with the largest sum of the map, of at most `LARGEST_SHARE` of the image.
 
-    Parameters
-    ----------
-    importance : np.ndarray [shape=(image_height, image_width)]
-        A map.
-    spec : MelSpec
-        What its rows and columns are.
-
-    Returns
-    -------
-    region : Region
-        Of all rectangles of cells of at most `LARGEST_SHARE` of the picture, the one with the largest sum of the map;
-        the smallest of several.
+    Of equal sums, the smallest rectangle is returned.
     """
     sums = np.zeros((CELLS + 1, CELLS + 1))
     sums[1:, 1:] = by_cell(importance).cumsum(0).cumsum(1)
@@ -74,64 +55,22 @@ def region(importance: np.ndarray, spec: MelSpec) -> Region:
 
 
 def band_edges(spec: MelSpec, parts: int) -> list[float]:
-    """Divide the mel image into bands as equally high as can be.
-
-    Parameters
-    ----------
-    spec : MelSpec
-        What its rows are.
-    parts : int
-        How many bands.
-
-    Returns
-    -------
-    edges : list of float [length parts + 1]
-        In Hz, from `spec.mel_max_hz` down to `spec.mel_min_hz`.
-    """
+    """Divide the image into bands as equal in height as possible: parts + 1 edges in Hz, from high to low."""
     inner = [hz_at(1 - row / spec.image_height, spec) for row in edges(spec.image_height, parts)[1:-1]]
     return [spec.mel_max_hz, *inner, spec.mel_min_hz]
 
 
 def hz_at(height: float, spec: MelSpec) -> float:
-    """Find the frequency at a height of the mel image.
-
-    Parameters
-    ----------
-    height : float
-        0 at the lower edge of the image, 1 at the upper.
-    spec : MelSpec
-        Parameters of the image.
-
-    Returns
-    -------
-    float
-        In Hz, within `spec.mel_min_hz` and `spec.mel_max_hz`; the inverse of `mel_figure.height_of`.
-    """
+    """Convert a height in the image (0 lower edge, 1 upper edge) to Hz; the inverse of `mel_axis.height_of`."""
     frequencies = np.linspace(spec.mel_min_hz, spec.mel_max_hz, _STEPS)
     return float(np.interp(height, [height_of(hz, spec) for hz in frequencies], frequencies))
 
 
 def cut(samples: np.ndarray, part: Region, spec: MelSpec) -> np.ndarray:
-    """Cut a region out of a sound: its time alone, and its band alone.
+    """Cut a region out of a fragment, in time and frequency: float32 [n], as long as the region.
 
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(spec.fragment_samples,), dtype=float32]
-        The fragment.
-    part : Region
-        What is left.
-    spec : MelSpec
-        Gives the rate.
-
-    Returns
-    -------
-    sound : np.ndarray [shape=(n,), dtype=float32]
-        As long as the region, with its loudest sample as loud as the fragment's, so that a faint band is heard too.
-
-    Raises
-    ------
-    ValueError
-        If the region is empty or lies outside of the fragment.
+    The peak is that of the fragment, so that faint bands are audible. Raises ValueError if the region is empty or
+    outside of the fragment.
     """
     rate, length = spec.sample_rate_hz, len(samples) / spec.sample_rate_hz
     if not 0 <= part.start_seconds < part.end_seconds <= length or not 0 <= part.low_hz < part.high_hz <= rate / 2:
@@ -147,7 +86,7 @@ def cut(samples: np.ndarray, part: Region, spec: MelSpec) -> np.ndarray:
 
 
 def _band(samples: np.ndarray, part: Region, rate: int) -> np.ndarray:
-    """Filter; a band that begins at 0 Hz or ends at the highest frequency is open there."""
+    """Filter; a band that begins at 0 Hz or ends at the Nyquist frequency is open there."""
     bounds = (part.low_hz > 0, "highpass", part.low_hz), (part.high_hz < rate / 2, "lowpass", part.high_hz)
     for bounded, kind, hz in bounds:
         if bounded:
@@ -156,18 +95,5 @@ def _band(samples: np.ndarray, part: Region, rate: int) -> np.ndarray:
 
 
 def masked(levels: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """Silence all of a fragment but the most important cells.
-
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The fragment.
-    importance : np.ndarray [shape=(image_height, image_width)]
-        A map.
-
-    Returns
-    -------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=uint8]
-        The floor but in `LARGEST_SHARE` of the cells.
-    """
+    """Silence all but the most important cells (`LARGEST_SHARE`): uint8 [image_height, image_width]."""
     return np.where(most(importance, LARGEST_SHARE), levels, 0).astype(np.uint8)

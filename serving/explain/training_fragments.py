@@ -1,4 +1,4 @@
-"""Which fragments of a library a model was trained on, by what it says of its split."""
+"""Fragments of a library that a model was trained on, according to the split in its model info."""
 
 from __future__ import annotations
 
@@ -15,28 +15,14 @@ from tumbao.serving.model_info import ModelInfo
 
 
 def training_side(info: ModelInfo, catalog: Catalog, library: Library) -> np.ndarray | None:
-    """Split a library as it was split for a model, and mark what went to training.
+    """Repeat the split of a model and mark the training fragments of a library, bool [n].
 
-    A catalogue's digest holds every file's path and content and the side of every song, so it tells whether this is the
-    library and this the split.
-
-    Parameters
-    ----------
-    info : ModelInfo
-        What the model says about itself.
-    catalog : Catalog
-        The library, looked through.
-    library : Library
-        Its fragments, length n.
-
-    Returns
-    -------
-    training : np.ndarray [shape=(n,), dtype=bool] or None
-        Whether the model was trained on each; None if this is not the library that it was trained on, as it was then
-        and where it was, or if its test songs were fixed by an earlier run.
+    A catalogue's digest covers the path and content of every file and the side of every song, so it identifies both the
+    library and the split. Returns None if the library is not the training library in the same state and place, or if
+    its test songs were fixed by an earlier run.
     """
     for method in (*METHODS, FIXED, GIVEN):
-        with tempfile.TemporaryDirectory() as folder:  # of its own: fixed test songs depend on what was split before
+        with tempfile.TemporaryDirectory() as folder:  # a new one: fixed test songs depend on earlier splits
             try:
                 manifests = write_manifests(
                     catalog,
@@ -47,7 +33,7 @@ def training_side(info: ModelInfo, catalog: Catalog, library: Library) -> np.nda
                     spec=info.mel,
                     method=method,
                 )
-            except ValueError:  # the library cannot be split so: it was not
+            except ValueError:  # this method cannot split the library, so the model used another
                 continue
             if manifests.name == info.training_data.catalog_digest:
                 return _marked(Path(folder) / manifests.name / "train.csv", library)

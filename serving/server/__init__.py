@@ -1,1 +1,1 @@
-"""The HTTP server: classifies what it is sent. Needs the extra `serve`, no TensorFlow."""
+"""The HTTP server that classifies uploads; requires the extra `serve`, but not TensorFlow."""

@@ -1,4 +1,4 @@
-"""The paths of the server."""
+"""The routes of the HTTP server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.unread import CutOff
 
 WEB_FOLDER = Path(__file__).parents[1] / "web"
-"""The page and what it needs; lies at `/`."""
+"""The web page and its files, served at `/`."""
 
 _CLASSIFY = """
 Say which genres songs are: one file or many, in any format that `tumbao classify` takes.
@@ -44,25 +44,10 @@ _NO_PAGE = 'This is Tumbao\'s API: <a href="docs">how to use it</a>.'
 def make_app(
     folder: Place, limits: Limits, origins: Sequence[str] = (), root_path: str = "", web: Path = WEB_FOLDER
 ) -> ASGIApp:
-    """Make the server's application.
+    """Create the ASGI application for one event loop.
 
-    Parameters
-    ----------
-    folder : Place
-        Where models are pushed, see `predict.find_assets`; watched from when the application starts.
-    limits : Limits
-        What is done at most.
-    origins : sequence of str
-        Origins whose pages may ask this server; none unless named.
-    root_path : str
-        Where a proxy has the server, such as `/tumbao`.
-    web : Path
-        Folder of the page.
-
-    Returns
-    -------
-    app : ASGI application
-        For one event loop.
+    The push folder (see `predict.find_assets`) is watched from the start of the application. `origins` are the origins
+    whose pages may access the server; `root_path` is the prefix of a reverse proxy, such as `/tumbao`.
     """
     metrics = Metrics()
     models = Models(folder, metrics)
@@ -154,7 +139,7 @@ def make_app(
         async def no_page() -> Response:
             return HTMLResponse(f'<!doctype html><html lang="en"><title>Tumbao</title><p>{_NO_PAGE}</p></html>')
 
-    app.router.default = _Page(directory=web, html=True)  # what is no path of the API is one of the page
+    app.router.default = _Page(directory=web, html=True)  # every path outside the API belongs to the page
     app.add_exception_handler(RefusalError, lambda _, error: _refuse(error, metrics))
     app.add_exception_handler(HTTPException, lambda _, error: _refuse(_of_path(error), metrics))
     app.add_exception_handler(Exception, lambda _, error: _refuse(_INTERNAL, metrics))
@@ -166,7 +151,7 @@ def make_app(
 
 
 class _Page(StaticFiles):
-    """Files whose types do not depend on the machine, and that are asked for again before they are shown again."""
+    """Static files with machine-independent media types that browsers revalidate before use."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Why a request, or one of its files, gets no answer."""
+"""Errors of the API."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ from starlette.responses import JSONResponse
 
 
 class RefusalError(Exception):
-    """No answer, with the reason.
+    """A request, or one of its files, is refused.
 
-    Parameters
-    ----------
-    status : HTTPStatus
-        Of the response.
-    reason : str
-        The kind of trouble, for programs and counts.
-    message : str
-        What is wrong and what was expected; of a file as the continuation of its name. Tells nothing of the server.
-    headers : mapping of str to str, optional
-        Of the response.
+    `reason` is the kind of error, for programs and metrics. `message` describes what was wrong and what was expected;
+    for a file it continues the file's name. It must not reveal anything about the server.
     """
 
     def __init__(self, status: HTTPStatus, reason: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -32,21 +24,9 @@ class RefusalError(Exception):
         self.headers = headers
 
     def values(self) -> dict[str, Any]:
-        """Say it as `tumbao classify --json` does.
-
-        Returns
-        -------
-        values : dict of str to object
-            Ready for JSON.
-        """
+        """Return the same JSON values as `tumbao classify --json`."""
         return {"error": {"reason": self.reason, "message": self.message}}
 
     def response(self) -> JSONResponse:
-        """Answer with it.
-
-        Returns
-        -------
-        response : JSONResponse
-            For the whole request.
-        """
+        """Return the response for the whole request."""
         return JSONResponse(self.values(), self.status, self.headers)

@@ -1,4 +1,4 @@
-"""Requests for answers: as many as there is room for, each for so long and no longer."""
+"""Handling of classification requests, limited in number and time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tumbao.serving.server.temp_storage import Scratch
 from tumbao.serving.server.uploads import Upload, receive
 
 CLIENT_GONE = 499
-"""Status, for log and metrics, of a request whose client did not wait for the answer."""
+"""Status, in log and metrics, of a request whose client disconnected before the answer."""
 
 _WORKER_TIMEOUT_SECONDS = 20.0  # time without output after which a decoder is stopped
 _MOST_RETRY_SECONDS = 60
@@ -32,17 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Reception:
-    """Receives files and gives answers.
-
-    Parameters
-    ----------
-    models : Models
-        Answer.
-    limits : Limits
-        What is done at most.
-    metrics : Metrics
-        Told what happens.
-    """
+    """Receives uploads and returns answers."""
 
     def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
         self._models, self._limits, self._metrics = models, limits, metrics
@@ -54,36 +44,19 @@ class Reception:
         self._usual_seconds = 1.0
 
     def close(self) -> None:
-        """Give back what it holds: threads, processes and folders."""
+        """Release threads, processes and folders."""
         self._threads.shutdown(cancel_futures=True)
         self._held.close()
 
     def model(self) -> Model:
-        """Find the model that answers now.
-
-        Returns
-        -------
-        model : Model
-            The newest.
-
-        Raises
-        ------
-        RefusalError
-            If none is loaded yet.
-        """
+        """Return the current model; raise `RefusalError` if none is loaded yet."""
         if self._models.current is None:
             sentence = "There is no model yet: it is being loaded, or none was pushed."
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no model", sentence, {"Retry-After": "5"})
         return self._models.current
 
     async def check(self) -> None:
-        """Make sure that requests can be answered: a model is loaded, and a worker process runs or can be started.
-
-        Raises
-        ------
-        RefusalError
-            If not.
-        """
+        """Check that a model is loaded and a worker process runs or can be started; raise `RefusalError` if not."""
         self.model()
         try:
             await asyncio.to_thread(self._pool.check)
@@ -93,22 +66,10 @@ class Reception:
             raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"}) from error
 
     async def classify(self, request: Request) -> Response:
-        """Answer for the files of a request.
+        """Answer a request with a form of files.
 
-        Parameters
-        ----------
-        request : Request
-            A form of files.
-
-        Returns
-        -------
-        response : Response
-            What is said of each file; of a single one that is refused, the refusal.
-
-        Raises
-        ------
-        RefusalError
-            If the request as a whole gets no answer.
+        A file that is refused has its error in the response; if it is the only one, the response is the error. Raises
+        `RefusalError` if the whole request is refused.
         """
         model = self.model()
         loop = asyncio.get_running_loop()
@@ -141,7 +102,7 @@ class Reception:
         return JSONResponse({"files": files})
 
     async def _done(self, job: Job, request: Request, deadline: float) -> bool:
-        """Wait for a job, until its time is over; say whether the client waits too."""
+        """Wait for a job until the deadline; return whether the client is still connected."""
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, job.run)
         gone = asyncio.ensure_future(_gone(request))

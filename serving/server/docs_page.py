@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page that loads nothing from anywhere."""
+"""The OpenAPI document as an HTML page without external resources."""
 
 from __future__ import annotations
 
@@ -18,18 +18,7 @@ td, th { text-align: left; vertical-align: top; padding: 0.1rem 1rem 0.1rem 0 }
 
 
 def docs_page(document: dict[str, Any]) -> str:
-    """Write the page.
-
-    Parameters
-    ----------
-    document : dict
-        An OpenAPI document.
-
-    Returns
-    -------
-    html : str
-        Operations with their parameters and responses, then the shapes of what comes.
-    """
+    """Render an OpenAPI document: operations with parameters and responses, followed by the schemas."""
     info = document["info"]
     return "".join(
         [
@@ -80,7 +69,7 @@ def _contents(contents: dict[str, Any]) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """Say what a value is, with links to shapes; empty if it may be anything."""
+    """Return the type of a value, with links to schemas; empty if it can be anything."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'

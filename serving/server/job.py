@@ -1,4 +1,4 @@
-"""The work on one request: its files, one after the other, in a thread."""
+"""The work on one request: its files are classified sequentially in a thread."""
 
 from __future__ import annotations
 
@@ -25,21 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Job:
-    """Answers for files.
-
-    Parameters
-    ----------
-    uploads : sequence of Upload
-        The files.
-    model : Model
-        Answers for all of them, also if another takes over meanwhile.
-    pool : WorkerPool
-        Decodes them.
-    limits : Limits
-        How long a file's sound may be.
-    metrics : Metrics
-        Counts the results and measures the steps.
-    """
+    """Classifies uploads, all with the same model even if another one is loaded meanwhile."""
 
     def __init__(
         self, uploads: Sequence[Upload], model: Model, pool: WorkerPool, limits: Limits, metrics: Metrics
@@ -64,17 +50,11 @@ class Job:
                 self._said.append(said)
 
     def stop(self) -> None:
-        """Stop: the thread ends after its current fragment."""
+        """Stop the thread after its current fragment."""
         self._stopped.set()
 
     def results(self) -> list[dict[str, Any] | RefusalError]:
-        """Return the result of each file.
-
-        Returns
-        -------
-        results : list of dict or RefusalError
-            In their order; those that were not done in time are refused.
-        """
+        """Return the result of each file in order; files that are not finished get an error."""
         said = list(self._said)
         late = RefusalError(
             HTTPStatus.GATEWAY_TIMEOUT,
@@ -115,11 +95,11 @@ def _no_worker() -> RefusalError:
 
 
 class _StoppedError(Exception):
-    """The request has ended before its answer."""
+    """The request ended before its answer."""
 
 
 class _Watched:
-    """Iterate over a song; end it when it is too long or the request has ended, and measure the time of decoding."""
+    """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
 
     def __init__(
         self,

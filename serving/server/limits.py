@@ -1,4 +1,4 @@
-"""What the server does at most for a request, and for all of them together."""
+"""Limits of the server, per request and in total."""
 
 from __future__ import annotations
 
@@ -10,27 +10,11 @@ from tumbao.schema.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What the server does at most.
+    """Limits of the server, per request and in total; all must be above 0, except `waiting`, which may be 0.
 
-    Parameters
-    ----------
-    megabytes : float
-        Files of a request, together, in 1,000,000 bytes.
-    sound_minutes : float
-        Sound of a file.
-    files : int
-        Files of a request.
-    seconds : float
-        For a request, from its first byte to its answer.
-    parallel : int
-        Requests that are worked on at the same time.
-    waiting : int
-        Requests beyond these that are being received or wait for their turn.
-
-    Raises
-    ------
-    ValueError
-        If one of them is not above 0; `waiting` may be 0.
+    `megabytes` is the total size of a request's files, in 1,000,000 bytes; `sound_minutes` the audio length of one
+    file; `files` the number of files of a request; `seconds` the time from its first byte to its answer. `parallel`
+    requests are processed at the same time; `waiting` further ones are received or queued.
     """
 
     megabytes: float = 200.0
@@ -48,15 +32,15 @@ class Limits:
 
     @property
     def bytes(self) -> int:
-        """Files of a request, together, in bytes."""
+        """Total size of the files of a request, in bytes."""
         return round(self.megabytes * 1_000_000)
 
     @property
     def sound_seconds(self) -> float:
-        """Sound of a file, in seconds."""
+        """Audio length of a file, in seconds."""
         return self.sound_minutes * 60
 
     @property
     def requests(self) -> int:
-        """Requests that are accepted at the same time."""
+        """Number of requests accepted at the same time."""
         return self.parallel + self.waiting

@@ -1,4 +1,4 @@
-"""What the server tells Prometheus."""
+"""Prometheus metrics of the server."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from prometheus_client import (
 )
 
 STEPS = ("upload", "wait", "decode", "model")
-"""What takes time: to receive a request's files; to wait for a turn; to decode a file; to ask the model."""
+"""Timed steps: receive the files of a request; wait for a thread; decode a file; run the model."""
 
-disable_created_metrics()  # else each count has a second line: since when it has been counted
+disable_created_metrics()  # otherwise each counter has a second line with its creation time
 
 _BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -28,24 +28,9 @@ _BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class Metrics:
     """Counters, gauges and histograms of one server.
 
-    Attributes
-    ----------
-    requests : Counter
-        By method, path as the API document has it, and status.
-    files : Counter
-        Files by outcome: answered, or the reason why not.
-    errors : Counter
-        Requests that were refused as a whole, by reason.
-    seconds : Histogram
-        By step, see `STEPS`.
-    accepted : Gauge
-        Requests that are being received, wait or are worked on.
-    working : Gauge
-        Requests that are worked on.
-    loads : Counter
-        Models by outcome: loaded, refused.
-    model : Gauge
-        1 for the version that answers.
+    `files` counts by outcome: answered, or the reason for the error. `errors` counts requests that were refused as a
+    whole. `accepted` includes requests being received, waiting or processed, `working` only the last. `model` is 1 for
+    the current version. Paths are labelled as in the OpenAPI document.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -65,29 +50,12 @@ class Metrics:
         self.model = self._gauge("model_info", "The version that answers", "version", "model")
 
     def text(self) -> bytes:
-        """Write them.
-
-        Returns
-        -------
-        text : bytes
-            In the format that `content_type` names.
-        """
+        """Return the metrics in the format of `content_type`."""
         return generate_latest(self._registry)
 
     @contextlib.contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Measure a step, however it ends.
-
-        Parameters
-        ----------
-        step : str
-            One of `STEPS`.
-
-        Yields
-        ------
-        None
-            While it lasts.
-        """
+        """Measure one of `STEPS`, however it ends."""
         began = time.monotonic()
         try:
             yield

@@ -1,4 +1,4 @@
-"""What is around every request: the proxy's path, the headers of the response, a line in the log, a count."""
+"""Middleware for every request: the proxy's path prefix, response headers, access log and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tumbao.serving.server.metrics import Metrics
 
 ACCESS_LOG = "tumbao.access"
-"""Logger of requests: method, path, status, seconds, and nothing else that a client says."""
+"""Logger of requests: method, path, status and seconds, and no other data of the client."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -39,40 +39,23 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every response that has none of the name; opener and embedder policy let WebAssembly have threads."""
+"""Default headers of every response; opener and embedder policy enable threads in WebAssembly."""
 
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 _log = logging.getLogger(ACCESS_LOG)
 
 
 class Surroundings:
-    """An application with all this around it.
+    """ASGI middleware with all of these.
 
-    Parameters
-    ----------
-    app : ASGI application
-        Answers.
-    metrics : Metrics
-        Counts requests.
-    root_path : str
-        Where a proxy has the server, such as `/tumbao`; whether it passes it on does not matter.
+    `root_path` is the prefix of a reverse proxy, such as `/tumbao`, whether or not the proxy strips it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str = "") -> None:
         self._app, self._metrics, self._root_path = app, metrics, root_path.rstrip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI says.
-
-        Parameters
-        ----------
-        scope : Scope
-            The request.
-        receive : callable
-            Gives its body.
-        send : callable
-            Takes the response.
-        """
+        """Handle an ASGI request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

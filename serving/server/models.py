@@ -1,4 +1,4 @@
-"""The model that answers: a push folder is watched, and a new version replaces the former one."""
+"""The served model: a push folder is watched, and a new version replaces the current one."""
 
 from __future__ import annotations
 
@@ -18,25 +18,17 @@ from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics
 
 LOOK_SECONDS = 1.0
-"""How often the push folder is looked at."""
+"""Interval between checks of the push folder."""
 
 BUCKET_LOOK_SECONDS = 30.0
-"""How often it is if it lies in a bucket, where each look is some requests."""
+"""Interval for a push folder in a bucket, where each check takes several requests."""
 
 _log = logging.getLogger(__name__)
 _State = tuple[tuple[str, int, int], ...]
 
 
 class HandedOut(NamedTuple):
-    """A file that clients may have.
-
-    Parameters
-    ----------
-    bytes : int
-        Its size.
-    sha256 : str
-        Of its content, hexadecimal.
-    """
+    """A downloadable file: its size and the SHA-256 of its content, hexadecimal."""
 
     bytes: int
     sha256: str
@@ -44,22 +36,10 @@ class HandedOut(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model that has answered once.
+    """A loaded model that has already classified one fragment.
 
-    Parameters
-    ----------
-    classifier : Classifier
-        Answers for songs.
-    assets : Path
-        Folder of its files.
-    version : str
-        Name of the version's folder.
-    identity : str
-        See `model_info.identity`.
-    card : dict
-        Its model.json.
-    files : dict of str to HandedOut
-        The files that are handed out, by name.
+    `version` is the name of the version folder, `identity` is `model_info.identity`, `card` is the content of
+    model.json, and `files` are the downloadable files by name.
     """
 
     classifier: Classifier
@@ -71,31 +51,15 @@ class Model:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model says of itself."""
+        """Content of model.json."""
         return self.classifier.info
 
 
 def load(assets: Path) -> Model:
-    """Load a model, compare its files with their hashes, and let it answer once.
+    """Load a model, compare its files with their digests, and classify one fragment.
 
-    Parameters
-    ----------
-    assets : Path
-        Folder of its files.
-
-    Returns
-    -------
-    model : Model
-        Fit for use.
-
-    Raises
-    ------
-    ValueError
-        If it is not whole or not what its model.json says.
-    OSError
-        If a file cannot be read.
-    KeyError, RuntimeError
-        If a file is not named, or no model that can be run.
+    Raises `ValueError` if it is incomplete or does not match its model.json, `OSError` if a file cannot be read, and
+    `KeyError` or `RuntimeError` if a file is missing in model.json or cannot be run.
     """
     info = ModelInfo.read(assets)
     files = {name: _handed_out(assets / name) for name in (INFO_FILE, LABELS_FILE)}
@@ -110,19 +74,9 @@ def load(assets: Path) -> Model:
 
 
 class Models:
-    """Watches a push folder.
+    """Watches a push folder, which need not exist yet.
 
-    Parameters
-    ----------
-    folder : Place
-        As `predict.find_assets` takes it; need not be there yet.
-    metrics : Metrics
-        Counts what is loaded and what is refused.
-
-    Attributes
-    ----------
-    current : Model or None
-        The one that answers; None before the first is loaded.
+    `current` is the served model, None before the first one is loaded.
     """
 
     def __init__(self, folder: Place, metrics: Metrics) -> None:
@@ -134,7 +88,7 @@ class Models:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Look at the folder from now on, in a thread."""
+        """Watch the folder in a thread."""
         threading.Thread(target=self._watch, name="models", daemon=True).start()
 
     def close(self) -> None:
@@ -142,13 +96,13 @@ class Models:
         self._ended.set()
 
     def look(self) -> None:
-        """Load the newest version if it is another than the one loaded; what is still being copied waits."""
+        """Load the newest version if it is not loaded yet and is no longer being copied."""
         try:
             assets = find_assets(self._folder)
             state = _state(assets)
-        except FileNotFoundError:  # it is being copied, or has just been deleted
+        except FileNotFoundError:  # being copied, or just deleted
             return
-        except ValueError as error:  # there is none yet, or nothing here that reads a bucket
+        except ValueError as error:  # no model yet, or no support for this kind of bucket
             self._say(str(error))
             return
         except OSError as error:
@@ -161,7 +115,7 @@ class Models:
         self._tried = state
         try:
             model = load(assets)
-        except Exception as error:  # a faulty version must not end the server
+        except Exception as error:  # a faulty version must not stop the server
             self._metrics.loads.labels("refused").inc()
             stays = "the former one stays" if self.current else "there is none"
             _log.error("Model in %s refused, %s: %r", assets, stays, error)
@@ -173,7 +127,7 @@ class Models:
         _log.info("Model %s (%s) loaded: %s", model.version, model.identity, ", ".join(model.info.genres))
 
     def _say(self, trouble: str) -> None:
-        """Log a problem once, until it changes or is gone."""
+        """Log a problem once, until it changes or is resolved."""
         if self._trouble != trouble:
             _log.warning("%s", trouble)
             self._trouble = trouble

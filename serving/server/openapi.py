@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the shapes: what is sent, and what can go wrong."""
+"""Parts of the OpenAPI document besides the schemas: request bodies, parameters and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORM = {
         }
     },
 }
-"""Body of a request for answers."""
+"""Body of a classification request."""
 
 FILE_PARAMETERS = [
     {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -32,7 +32,7 @@ FILE_PARAMETERS = [
         "description": "Of the content: with it, the file may be kept forever.",
     },
 ]
-"""Parameters of a request for a file of the model."""
+"""Parameters of a request for a model file."""
 
 _PROBLEMS = {
     400: "No form of files.",
@@ -50,16 +50,5 @@ _PROBLEMS = {
 
 
 def problems(*statuses: int) -> Responses:
-    """Say what can go wrong.
-
-    Parameters
-    ----------
-    *statuses : int
-        Of the responses.
-
-    Returns
-    -------
-    responses : dict
-        By status, for the document.
-    """
+    """Return the descriptions of error responses, by status."""
     return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}

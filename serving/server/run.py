@@ -1,4 +1,4 @@
-"""`tumbao serve`: the server from its start to its end."""
+"""`tumbao serve`: run the server until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,38 +16,16 @@ from tumbao.serving.server.api import make_app
 from tumbao.serving.server.limits import Limits
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""
 
 _log = logging.getLogger(__name__)
 
 
 def serve(model: Place, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
-    """Serve until a signal says otherwise; then accept no more, and answer what was accepted.
+    """Serve until SIGTERM or Ctrl-C, finish the accepted requests, and return the exit status (0 or 130).
 
-    Parameters
-    ----------
-    model : Place
-        Where models are pushed.
-    host : str
-        Address to listen at.
-    port : int
-        Port to listen at; 0 for a free one.
-    limits : Limits
-        What is done at most.
-    origins : sequence of str
-        Origins whose pages may ask this server.
-    root_path : str
-        Where a proxy has the server.
-
-    Returns
-    -------
-    status : int
-        Exit status: 0 after SIGTERM, 130 after Ctrl-C.
-
-    Raises
-    ------
-    UserError
-        If the address cannot be listened at.
+    `port` 0 means a free one; `origins` and `root_path` are those of `api.make_app`. Raises `UserError` if the address
+    is not available.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -70,7 +48,7 @@ def serve(model: Place, host: str, port: int, limits: Limits, origins: Sequence[
             ws="none",
         )
         _log.info("Listening at http://%s:%d%s/ (API: docs)", host, listener.getsockname()[1], root_path.rstrip("/"))
-        before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn gives it back when all is done
+        before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again after shutdown
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:

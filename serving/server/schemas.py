@@ -1,4 +1,4 @@
-"""The shapes of what the server says."""
+"""Schemas of the responses."""
 
 from __future__ import annotations
 

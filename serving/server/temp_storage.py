@@ -1,4 +1,4 @@
-"""Folders for what clients send: gone when the request is, and when a killed server is followed by another."""
+"""Temporary folders for uploads, removed after the request, or by the next server if this one is killed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,9 @@ _PREFIX = "tumbao-serve-"
 
 
 class Scratch:
-    """A folder of this server alone.
+    """A temporary folder of this server, in `parent` or the system's folder for temporary files (TMPDIR).
 
-    It is locked for as long as the server lives, however that ends: what is not locked was left behind, and is removed.
-
-    Parameters
-    ----------
-    parent : Path or None
-        Where to make it; None for the system's folder for temporary files, which TMPDIR names.
-
-    Attributes
-    ----------
-    folder : Path
-        Its own.
+    It is locked while the server runs. Folders that are not locked were left by a killed server and are removed.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
@@ -35,17 +25,11 @@ class Scratch:
         _sweep(parent)
         self.folder, descriptor = _locked_folder(parent)
         self.close = weakref.finalize(self, _remove, self.folder, descriptor)
-        """Remove it; also done when the program ends."""
+        """Remove the folder; also called at exit."""
 
     @contextlib.contextmanager
     def request(self) -> Iterator[Path]:
-        """Give a request a folder.
-
-        Yields
-        ------
-        folder : Path
-            Empty; removed afterwards with all that is in it.
-        """
+        """Create an empty folder for a request; it is removed with its content afterwards."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         try:
             yield folder
@@ -58,7 +42,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if folder.exists():  # else another server that starts just now took it for left behind
+        if folder.exists():  # otherwise another server that is just starting removed it
             return folder, descriptor
         os.close(descriptor)
 

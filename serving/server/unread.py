@@ -1,4 +1,4 @@
-"""Bodies that nobody reads: who is answered before the end of what they say is cut off, however much is left."""
+"""Middleware that closes the connection if a request is answered before its body was read to the end."""
 
 from __future__ import annotations
 
@@ -9,33 +9,20 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LINGER_SECONDS = 2.0
-"""How long it is listened to after the answer: a client that is cut off while it talks may not hear what it is told."""
+"""How long the body is read and dropped after the answer.
+
+A client that is disconnected while it sends may not receive the answer.
+"""
 
 
 class CutOff:
-    """An application whose clients are cut off.
-
-    Parameters
-    ----------
-    app : ASGI application
-        May answer without reading all of a request.
-    """
+    """ASGI middleware for an application that may answer without reading the whole request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI says.
-
-        Parameters
-        ----------
-        scope : Scope
-            The request.
-        receive : callable
-            Gives its body.
-        send : callable
-            Takes the response.
-        """
+        """Handle an ASGI request."""
         unread = scope["type"] == "http" and _has_body(Headers(scope=scope))
 
         async def noted() -> Message:

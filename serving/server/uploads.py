@@ -1,4 +1,4 @@
-"""From a request's body to files: written while they arrive, counted, and cut off where it is too much."""
+"""Parsing of uploads: files are written while they arrive, and limits are enforced."""
 
 from __future__ import annotations
 
@@ -19,24 +19,14 @@ from tumbao.serving.server.api_error import RefusalError
 from tumbao.serving.server.limits import Limits
 
 FORM_BYTES = 65_536
-"""What a form may have beyond the limit of its files: boundaries, headers and fields, in bytes."""
+"""Allowance of a form beyond the limit of its files, for boundaries, headers and fields, in bytes."""
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs every unexpected byte
 
 
 @dataclasses.dataclass(frozen=True)
 class Upload:
-    """A file that was sent.
-
-    Parameters
-    ----------
-    name : str
-        As the client calls it; of no use as a path.
-    path : Path
-        Where it lies.
-    bytes : int
-        Its size.
-    """
+    """An uploaded file; `name` is chosen by the client and must not be used as a path."""
 
     name: str
     path: Path
@@ -44,10 +34,10 @@ class Upload:
 
 
 class _Form:
-    """A form whose files are written to a folder, under numbers; every part that is not a file is passed over.
+    """A form whose files are written to a folder under numbers; all other parts are skipped.
 
-    Not Starlette's parser: it keeps text fields in memory, refuses the form for a part without a name, takes a form
-    that breaks off for a whole one, and its files have no path for a decoder's process to open.
+    Starlette's parser is not used: it keeps text fields in memory, rejects a form with an unnamed part, accepts a
+    truncated form as complete, and its files have no path that a decoder process could open.
     """
 
     def __init__(self, boundary: bytes, folder: Path, limits: Limits) -> None:
@@ -73,7 +63,7 @@ class _Form:
         )
 
     def feed(self, block: bytes) -> None:
-        """Take the next bytes; after `close` they are dropped."""
+        """Parse the next bytes; after `close` they are dropped."""
         with self._lock:
             if self._closed:
                 return
@@ -83,7 +73,7 @@ class _Form:
             self._parser.write(block)
 
     def close(self) -> None:
-        with self._lock:  # a thread may still write the last block of a client that has disconnected
+        with self._lock:  # a thread may still be writing the last block of a disconnected client
             self._closed = True
             if self._file:
                 self._file.close()
@@ -131,30 +121,10 @@ class _Form:
 async def receive(
     content_type: str, content_length: str | None, blocks: AsyncIterator[bytes], folder: Path, limits: Limits
 ) -> list[Upload]:
-    """Receive the files of a form.
+    """Receive the files of a form, at least one.
 
-    Parameters
-    ----------
-    content_type : str
-        Header of the request.
-    content_length : str or None
-        Header of the request; believed only where it says too much.
-    blocks : async iterator of bytes
-        The body.
-    folder : Path
-        Where to write the files.
-    limits : Limits
-        How much and how many.
-
-    Returns
-    -------
-    uploads : list of Upload
-        At least one.
-
-    Raises
-    ------
-    RefusalError
-        If there is too much, the body is no form of files, or the disk is full.
+    Content-Length is only used to reject too large requests early. Raises `RefusalError` if a limit is exceeded, the
+    body is not a form of files, or the disk is full.
     """
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":

@@ -1,1 +1,1 @@
-"""The models that the pipeline can train: the paper's, those that it compares itself with, and ours."""
+"""The models that the pipeline can train: the paper's, those of other papers for comparison, and our own."""

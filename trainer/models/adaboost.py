@@ -1,6 +1,7 @@
 """AdaBoost over aggregate features, after Bergstra et al. 2006; see `trainer.descriptors` and `trainer.boosting`.
 
-It has no gradients and so no loss of two levels: with sub-genres it learns the leaves alone, whose sums are the genres.
+It has no gradients, so there is no two-level loss: with sub-genres it learns these alone, and the genres are their
+sums.
 """
 
 from __future__ import annotations
@@ -63,6 +64,6 @@ ADABOOST = ModelSpec(
     backbone=DESCRIPTORS,
     head=_empty,
     training={"epochs": 200},
-    precisions=("float16",),  # thresholds of all columns would share one scale
+    precisions=("float16",),  # quantized, thresholds of all columns would share one scale
     learn=_learn,
 )

@@ -1,12 +1,13 @@
-"""Models on musicnn, a backbone that learned from tagged music (Pons & Serra 2019), frozen.
+"""Models on musicnn, a frozen backbone pretrained on tagged music (Pons & Serra 2019).
 
 `musicnn` is that backbone alone with a small head. `cnn-lstm` follows Ghosal & Kolekar, who put a CNN and an LSTM over
-spectral and rhythmic features of GTZAN's songs and combine them with transfer from a music tagger; which tagger, how it
-is combined and all sizes are open in the source. Here the mel frames go through convolutions and an LSTM, descriptors
-of rhythm and spectrum join before its softmax, and its probabilities are averaged with those of the tagger's head.
+spectral and rhythmic features of GTZAN's songs and combine them with transfer from a music tagger; the paper does not
+specify the tagger, the combination and the sizes. Here the mel frames go through convolutions and an LSTM, descriptors
+of rhythm and spectrum are concatenated before its softmax, and its probabilities are averaged with those of the
+tagger's head.
 
 Parameters for five genres, of them trained: `musicnn` 171,381 and 67,973, `cnn-lstm` 244,185 and 140,251. The backbone
-has 101,360 of them: only those of musicnn's filters that are alive, see `trainer.musicnn`.
+has 101,360 of them: only the living filters of musicnn, see `trainer.musicnn_weights`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def _tagger(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build dense layers over the mean and the spread of the tagger's windows."""
+    """Build dense layers over the mean and the standard deviation of the tagger's windows."""
     import keras
 
     inputs = features(shape)
@@ -43,7 +44,7 @@ def _over_windows(windows: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build CNN and LSTM with descriptors on one side, the tagger's head on the other, and average both answers."""
+    """Build the CNN-LSTM with descriptors and the tagger's head, and average their probabilities."""
     import keras
 
     from tumbao.trainer.descriptors import descriptor_names

@@ -1,4 +1,4 @@
-"""All models by name."""
+"""Registry of all models by name."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _ALL = (
 )
 
 MODELS = {one.name: one for one in _ALL}
-"""The paper's first."""
+"""All models by name, the paper's first."""
 
 PAPER = VGG16_SPEC.name
-"""The name of the paper's."""
+"""Name of the paper's model."""
 
 
 def find_model(name: str) -> ModelSpec:
-    """Find a model.
+    """Look up a model by name.
 
     Parameters
     ----------
     name : str
-        Its name.
+        Name of the model.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def find_model(name: str) -> ModelSpec:
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If there is no model of that name.
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)

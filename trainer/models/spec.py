@@ -1,4 +1,4 @@
-"""What a model is: a frozen backbone, a head that learns, and how it learns."""
+"""Specification of a model: a frozen backbone, a trainable head, and its settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Head = Callable[[Shape, int, Training], "keras.Model"]
 """Shape of the features, number of genres and settings → model: features float32 [n, *shape] → probabilities."""
 
 Learn = Callable[["Fragments", "Fragments", Training], "tuple[keras.Model, dict[str, Any]]"]
-"""Training split, validation split and settings → head and history, for heads that gradients do not train."""
+"""Training split, validation split and settings → head and history, for heads that are not trained by gradients."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,25 +31,26 @@ class ModelSpec:
     Parameters
     ----------
     name : str
-        What it is called by.
+        Name of the model.
     after : str
-        Whose idea it is.
+        Authors of the idea.
     summary : str
-        What it is, in one line.
+        One-line description.
     backbone : Backbone
-        The frozen half.
+        The frozen backbone.
     head : Head
-        Builds the half that learns, with weights drawn by the settings' seed.
+        Builds the trainable head, with initial weights from the settings' seed.
     option_of : str
-        Name of the model of which this is another size; empty for a model of its own.
+        Name of the model of which this is another size; empty for an independent model.
     training : mapping of str to Any
-        Settings of `Training` that are this model's own; the others are the paper's.
+        Defaults of `Training` for this model; the others are the paper's.
     precisions : tuple of str
-        In which the TFLite files come; one that does not answer as the model does is left out.
+        Precisions of the exported TFLite files; those that do not agree with the model are left out.
     learn : Learn or None
-        How it learns, where it is not by gradients.
+        Training function, if the head is not trained by gradients.
     tuned_backbone, tuned_head : Backbone and Head, or None
-        The same network divided earlier, so that the backbone's last block can be tuned; None where it cannot.
+        The same network divided earlier, so that the backbone's last block can be fine-tuned; None if that is not
+        possible.
     """
 
     name: str
@@ -65,12 +66,12 @@ class ModelSpec:
     tuned_head: Head | None = None
 
     def settings(self, **asked: Any) -> Training:
-        """Give the settings of a training.
+        """Return the settings of a training.
 
         Parameters
         ----------
         **asked : Any
-            Settings of `Training` that are wanted otherwise than the model has them by itself.
+            Settings of `Training` that replace the model's defaults.
 
         Returns
         -------
@@ -80,7 +81,7 @@ class ModelSpec:
         Raises
         ------
         ValueError
-            If a value is out of its range, or the model's backbone cannot be tuned.
+            If a value is out of its range, or the model's backbone cannot be fine-tuned.
         """
         training = Training(**{**self.training, **asked})
         if training.fine_tune and self.tuned_backbone is None:
@@ -91,7 +92,7 @@ class ModelSpec:
         return training
 
     def backbone_for(self, training: Training) -> Backbone:
-        """Give the backbone, which is shorter where its last block is tuned.
+        """Return the backbone, which is shorter if its last block is fine-tuned.
 
         Parameters
         ----------
@@ -101,7 +102,7 @@ class ModelSpec:
         Returns
         -------
         backbone : Backbone
-            What is frozen under these settings.
+            The part of the network that is frozen with these settings.
         """
         return self.tuned_backbone if training.fine_tune and self.tuned_backbone else self.backbone
 
@@ -113,7 +114,7 @@ class ModelSpec:
         shape : tuple of int
             Shape of one fragment's features.
         genres : int
-            How many genres there are, at least 2.
+            Number of genres, at least 2.
         training : Training
             The settings.
 

@@ -1,15 +1,15 @@
-"""Models that learn from the mel frames alone, without a backbone that has learned before.
+"""Models on the mel frames, without a pretrained backbone.
 
-`lstm` and `lstm-attention` follow Irvin, Chartock & Hollander, who classify the ten genres of GTZAN by LSTM over the
-frames, and by attention over what the LSTM gives for each frame; the frames are here those of the mel image, 0.1 s
-each, and the sizes are ours. `cnn` follows Krishna et al., a plain stack of convolutions and pools over the mel image
-with a dense layer; the source leaves widths open. `fcn` follows Choi, Fazekas & Sandler: convolutions and pools until
-one value a channel is left, no dense layer but the last; otherwise than there it has a quarter of the channels, a
-softmax in place of the tags' sigmoids, and frames of 64 ms at 16 kHz in place of 21 ms at 12 kHz. `crnn` is ours, after
-Choi et al. 2017: a few convolutions over the fine frames, and a GRU over what they find. On validation songs it is with
-the best, and the smallest of these (docs/models.md).
+`lstm` and `lstm-attention` follow Irvin, Chartock & Hollander, who classify the ten genres of GTZAN by an LSTM over the
+frames, and by attention over its outputs; here the frames are those of the mel image, 0.1 s each, and the sizes are
+ours. `cnn` follows Krishna et al., a plain stack of convolutions and pools over the mel image with a dense layer; the
+paper does not specify widths. `fcn` follows Choi, Fazekas & Sandler: convolutions and pools until one value a channel
+is left, no dense layer but the last; unlike theirs it has a quarter of the channels, a softmax in place of the tags'
+sigmoids, and frames of 64 ms at 16 kHz in place of 21 ms at 12 kHz. `crnn` is ours, after Choi et al. 2017: a few
+convolutions over the fine frames, followed by a GRU. On validation songs it is among the best, and it is the smallest
+of these (docs/models.md).
 
-Parameters, all trained but the scales of the inputs, for five genres: `lstm` 270,581, `lstm-attention` 274,806, `cnn`
+Parameters for five genres, all trained except the input scales: `lstm` 270,581, `lstm-attention` 274,806, `cnn`
 66,437, `fcn` 640,165 (3 layers 196,453, 5 layers 1,231,013, 6 layers 1,821,861, 7 layers 2,412,709), `crnn` 86,165.
 """
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import keras
 
 PATIENT: dict[str, Any] = {"epochs": 40, "patience": 10, "batch": 16, "units": (), "dropout": 0.3}
-"""Settings of networks that begin from nothing."""
+"""Settings of networks that are trained from scratch."""
 
 MOMENTUM = 0.9
-"""Of the means of a batch normalisation: a small library has few steps in an epoch."""
+"""Momentum of batch normalisation: a small library has few steps in an epoch."""
 
 FCN_POOLS: dict[int, Sequence[tuple[int, int]]] = {
     3: ((5, 4), (8, 6), (11, 4)),
@@ -39,13 +39,13 @@ FCN_POOLS: dict[int, Sequence[tuple[int, int]]] = {
     6: ((3, 2), (3, 2), (3, 2), (4, 3), (4, 4), (1, 1)),
     7: ((3, 2), (3, 2), (3, 2), (4, 3), (4, 4), (1, 1), (1, 1)),
 }
-"""By the number of layers: how many frames and bands each layer's pool joins; those beyond the fifth join none."""
+"""Pool sizes (frames, bands) of each layer by number of layers; layers after the fifth pool nothing."""
 
 FCN_CHANNELS = (32, 96, 192, 256, 256, 256, 256)
 
 
 def _started(shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Give the input, and it with zero mean and unit variance."""
+    """Return the input, and it normalised to zero mean and unit variance."""
     import keras
 
     inputs = features(shape)
@@ -72,7 +72,7 @@ def _convolved(inputs: Any, channels: int, pool: tuple[int, int]) -> Any:
 
 
 def _lstm(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build two layers of LSTM, the last one's end answered by a softmax."""
+    """Build two LSTM layers; the last state of the second one is classified."""
     import keras
 
     inputs, outputs = _started(shape)
@@ -81,7 +81,7 @@ def _lstm(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mode
 
 
 def _lstm_attention(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build two layers of LSTM with attention over time."""
+    """Build two LSTM layers with attention over time."""
     import keras
 
     inputs, outputs = _started(shape)
@@ -104,7 +104,7 @@ def _cnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model
 
 
 def _fcn(layers: int) -> Head:
-    """Choose the number of layers of a fully convolutional network."""
+    """Return the builder of a fully convolutional network with a number of layers."""
 
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
         import keras
@@ -119,7 +119,7 @@ def _fcn(layers: int) -> Head:
 
 
 def _crnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build three convolutions over the fine frames, and a GRU over what they find."""
+    """Build three convolutions over the fine frames, followed by a GRU."""
     import keras
 
     inputs, outputs = _started(shape)

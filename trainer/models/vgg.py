@@ -1,7 +1,7 @@
-"""Models on VGG-16, a backbone that learned from photographs (Simonyan & Zisserman 2015), frozen.
+"""Models on VGG-16, a frozen backbone pretrained on photographs (Simonyan & Zisserman 2015).
 
 `vgg16` is the paper's network: 35,982,021 parameters, 21,267,333 of them trained. `vgg16-avg` is the same with average
-pooling in the backbone, which according to Ghosal & Kolekar does better on spectrograms, in a network of their own.
+pooling in the backbone, which according to Ghosal & Kolekar is better on spectrograms, in a network of their own.
 `vgg16-gap` is ours: each of the 512 feature maps is averaged over the image, so that its head has 33,157 parameters.
 With `fine_tune` the backbone ends after its fourth block, and the fifth (7,079,424 parameters) is part of the head.
 """
@@ -28,7 +28,7 @@ def _averaged(shape: tuple[int, ...], genres: int, training: Training) -> keras.
 
 
 def _tuned(top: Head) -> Head:
-    """Put VGG-16's last block, frozen at first, before a head."""
+    """Prepend VGG-16's last block, frozen at first, to a head."""
 
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
         import keras

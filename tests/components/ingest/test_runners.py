@@ -160,7 +160,8 @@ def test_flink_and_spark_get_the_job_and_the_package(heading: str, flag: str, ha
 
 def test_the_package_is_shipped_whole(shipment: Shipment) -> None:
     def files(folder: Path) -> set[str]:
-        found = (folder / "tumbao").rglob("*")
+        packages = [package for package in (folder / "tumbao").iterdir() if package.is_dir()]  # rglob follows no links
+        found = [folder / "tumbao" / "__init__.py", *(path for package in packages for path in package.rglob("*"))]
         return {str(path.relative_to(folder)) for path in found if path.is_file() and path.suffix != ".pyc"}
 
     assert "workflow.tar.gz" in shipment.staged
