@@ -65,11 +65,17 @@ def is_sent(path: Path) -> bool:
 
 
 def copy_to(folder: Path, stage: Stage) -> None:
-    """Copy what the stage copies from the repository."""
+    """Copy what the stage copies from the repository, links as links."""
     for source in stage.copied():
-        files = [ROOT / source] if (ROOT / source).is_file() else (ROOT / source).rglob("*")
-        for file in files:
-            if file.is_file() and is_sent(file):
-                target = folder / file.relative_to(ROOT)
+        path = ROOT / source
+        for sent in [path] if path.is_file() else filter(is_sent, path.iterdir()):
+            target = folder / sent.relative_to(ROOT)
+            if sent.is_dir():
+                shutil.copytree(sent, target, symlinks=True, ignore=_not_sent)
+            else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, target)
+                shutil.copy(sent, target)
+
+
+def _not_sent(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if not is_sent(Path(folder, name))}
