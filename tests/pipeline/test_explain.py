@@ -167,7 +167,7 @@ def test_an_interruption_is_said_and_leaves_no_page(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--genres", "salsa,polka"], "Expected genres that the model knows, out of cumbia, salsa, vallenato"),
+        (["--genres", "salsa,polka"], "expected one of cumbia, salsa, vallenato; received polka"),
         (["nowhere.mp3"], "No such file or folder: nowhere.mp3"),
         (["--model", "."], "No model in"),
     ],
