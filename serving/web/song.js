@@ -36,7 +36,9 @@ export function songValues(heard, { seconds, silent }, card) {
     probability: means[nearest],
     majority: genres[majority],
     duration_seconds: seconds,
-    declared_seconds: null,
+    declared_seconds: null, // a browser does not tell it, nor which tracks there are
+    audio_track: null,
+    audio_tracks: null,
     truncated: false,
     padded,
     silent_fragments: silent,
@@ -59,7 +61,7 @@ function temper(probabilities, temperature) {
   return powers.map((power) => power / total(powers));
 }
 
-/** Tell whether a mel image is like those of the training songs, as edge_reference.py does. */
+/** Tell whether a mel image is like those of the training songs, as resample_reference.py does. */
 function familiar(image, { image_height: height, image_width: width }, known, padded) {
   const bright = (row, column) => {
     const at = 3 * (row * width + column);
