@@ -72,7 +72,8 @@ class ForkServer:
         )
         self._lock = threading.Lock()
         self._codes: list[concurrent.futures.Future[int]] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def run(self, arguments: list[str], folder: Path) -> tuple[int, str]:
         """Run `python -m *arguments` in a folder; give its exit code and output."""
@@ -91,6 +92,8 @@ class ForkServer:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()  # type: ignore[union-attr] # a pipe
 
     def _read(self) -> None:
         assert self._process.stdout
