@@ -13,6 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tumbao.components.ingest import kept
+from tumbao.components.ingest.catalog import LibraryUnavailableError
+from tumbao.components.ingest.song_cache import SongCacheError
+from tumbao.components.ingest.worker_pool import WorkerStartError
 from tumbao.errors import UserError, describe, is_disk_full
 from tumbao.pipeline import cli
 from tumbao.trainer import weights
@@ -56,6 +59,18 @@ def test_what_is_unexpected_is_1_and_names_a_log_with_the_traceback(
     text = log.read_text()
     assert "tumbao classify" in text
     assert "in meet" in text
+
+
+@pytest.mark.parametrize("kind", [LibraryUnavailableError, SongCacheError, WorkerStartError])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_is_not_available_is_1_with_a_sentence_and_no_log(
+    fails: Call, tmp_path: Path, kind: type[Exception], wrapped: bool
+) -> None:
+    error, beam = kind("no room for a process"), RuntimeError("[while running 'Render']")
+    beam.__cause__ = error
+    assert fails(beam if wrapped else error) == (1, f"error: {error}\n")
+    assert "no room for a process" in str(error)
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

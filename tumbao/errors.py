@@ -18,6 +18,10 @@ class UserError(ValueError):
     """An argument, a setting or a file that cannot be used. The message says what is wrong and what to do."""
 
 
+class UnavailableError(RuntimeError):
+    """A process, the storage or the library is not available now. The message says what is wrong and what to do."""
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether a full disk is behind an error, also where a library has wrapped it.
 
@@ -35,6 +39,22 @@ def is_disk_full(error: BaseException) -> bool:
         (isinstance(one, OSError) and one.errno in _FULL) or any(words in str(one) for words in _FULL_WORDS)
         for one in _chain(error)
     )
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Tell whether an `UnavailableError` is behind an error, also where a library has wrapped it.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error.
+
+    Returns
+    -------
+    unavailable : bool
+        Whether there is one.
+    """
+    return any(isinstance(one, UnavailableError) for one in _chain(error))
 
 
 def describe(error: BaseException, folders: Iterable[str | Path] = ()) -> str:
@@ -61,6 +81,8 @@ def describe(error: BaseException, folders: Iterable[str | Path] = ()) -> str:
         return f"No space left on the disk, or in the quota, of {where}. Free some, or choose another folder."
     if isinstance(error, UserError):
         return str(error)
+    if is_unavailable(error):
+        return next(str(one) for one in _chain(error) if isinstance(one, UnavailableError))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Drawn songs on disk: whole or not there."""
+"""Rendered songs on disk: whole or not there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.decoders import Part
-from tumbao.components.ingest.song_cache import SongCache, SongMetadata, add_description, add_image
+from tumbao.components.ingest.song_cache import SongCache, SongCacheError, SongMetadata, add_description, add_image
 
 METADATA = SongMetadata(
     seconds=9.5,
@@ -121,13 +121,23 @@ def test_an_image_that_has_changed_on_the_disk_is_named(tmp_path: Path) -> None:
     path = cache.path(Part("x.mp3"), "ab12")
     write(cache, path)
     Path(path).write_bytes(Path(path).read_bytes().replace(b"IHDR", b"IHDS"))
-    with pytest.raises(ValueError, match=r"ab12_0\.0?_\.zip, damaged: .*Delete it"):
+    with pytest.raises(SongCacheError, match=r"cache is damaged: .*ab12_0\.0?_\.zip: .* Delete this file"):
         list(song_cache.images(path))
 
 
 def test_a_cache_that_is_not_there_is_swept(tmp_path: Path) -> None:
     SongCache(str(tmp_path / "none")).sweep()
     assert not tf.io.gfile.exists(str(tmp_path / "none"))
+
+
+def test_a_changed_bit_that_marks_a_song_as_encrypted_makes_it_missing(tmp_path: Path) -> None:
+    cache = SongCache(str(tmp_path))
+    path = cache.path(Part("x.mp3"), "ab12")
+    write(cache, path)
+    content = bytearray(Path(path).read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1
+    Path(path).write_bytes(content)
+    assert song_cache.description(path) is None
 
 
 def test_viewers_can_open_the_images(tmp_path: Path) -> None:

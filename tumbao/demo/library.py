@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
 import unicodedata
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.demo.song import compose, compose_file
 from tumbao.errors import UserError
 from tumbao.schema.genres import GENRES
@@ -65,7 +65,7 @@ def make_library(
     songs = _listed(out, header)
     missing = [song for song in songs if not (out / song["file"]).is_file()]
     if missing:
-        _render(out, missing, seed, min(workers or os.cpu_count() or 1, len(missing)), progress, len(songs))
+        _render(out, missing, seed, min(workers or cpu_count(), len(missing)), progress, len(songs))
     return [out / song["file"] for song in songs]
 
 

@@ -17,7 +17,6 @@ from rich.markup import escape
 
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.places import Place
-from tumbao.components.ingest.worker_pool import WorkerStartError
 from tumbao.errors import UserError
 from tumbao.pipeline.answers import Answer, table_writer, text
 from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
@@ -126,9 +125,6 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
             where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
             watch.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
-        except WorkerStartError as error:
-            watch.say(f"[bold red]error:[/bold red] {escape(str(error))}")
-            return 1
         except OSError as error:
             watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
             return 1

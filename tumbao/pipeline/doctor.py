@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tumbao.components.ingest.kept import cache_folder, home_folder, substitute_home
+from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.trainer import musicnn_weights, weights
 from tumbao.trainer.backbone import NVIDIA_DRIVER, cpu_features, cpu_policy
 
@@ -202,7 +203,7 @@ def _libav() -> Check:
 
 
 def _processor() -> Check:
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_count()
     known = [name for name in ("avx", "avx2", "avx512_bf16", "amx_bf16") if name in cpu_features()]
     found = f"{cores} {'core' if cores == 1 else 'cores'} with {', '.join(known) or 'no vector units that we know'}. "
     found += "Where the GPU can be used, it decides the precision." if NVIDIA_DRIVER.exists() else cpu_policy()[1]

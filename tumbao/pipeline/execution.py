@@ -26,7 +26,7 @@ from tumbao.components.model_card.provenance import versions
 from tumbao.components.report import data
 from tumbao.components.report.render import write_report
 from tumbao.components.report.verdict import verdict
-from tumbao.errors import UserError, describe, is_disk_full
+from tumbao.errors import UserError, describe, is_disk_full, is_unavailable
 from tumbao.pipeline import collect
 from tumbao.pipeline.config import UsageError
 from tumbao.pipeline.configuration import configure
@@ -223,7 +223,9 @@ def _run(pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspac
         logging.exception("A component failed")
         if _interrupted(error):
             raise KeyboardInterrupt from error
-        return describe(error, [workspace]) if is_disk_full(error) else str(error) or type(error).__name__
+        if is_disk_full(error) or is_unavailable(error):
+            return describe(error, [workspace])
+        return str(error) or type(error).__name__
     finally:
         logger.removeHandler(handler)
     return None

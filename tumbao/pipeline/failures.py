@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tumbao.components.ingest.kept import cache_folder
-from tumbao.errors import UserError, describe, is_disk_full
+from tumbao.errors import UserError, describe, is_disk_full, is_unavailable
 
 FAILED, WRONG_USE = 1, 2
 
@@ -39,7 +39,7 @@ def explain(error: Exception, command: str, arguments: Sequence[str] = ()) -> tu
     if isinstance(error, UserError):
         return WRONG_USE, str(error)
     sentence = describe(error, arguments)
-    if is_disk_full(error):
+    if is_unavailable(error) or is_disk_full(error):
         return FAILED, sentence
     if isinstance(error, OSError) and error.filename in arguments:
         return WRONG_USE, sentence

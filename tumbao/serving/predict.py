@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.fragments import Ending, Fragment, Fragments, read
 from tumbao.components.ingest.places import Place, place
+from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.errors import UserError
 from tumbao.serving.calibration import temper
 from tumbao.serving.familiarity import mostly_familiar
@@ -186,7 +186,7 @@ class Classifier:
         if precision not in precisions:
             expected = ", ".join(precisions)
             raise ValueError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
-        mel, threads = self.info.mel, threads or len(os.sched_getaffinity(0))
+        mel, threads = self.info.mel, threads or cpu_count()
         image: _Tensor = ("uint8", (1, *mel.image_shape))
         self._turn = threading.Lock()
         self._frontend = _load(

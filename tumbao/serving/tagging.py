@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import DecoderError, open_audio, probe
-from tumbao.components.ingest.worker_pool import WorkerError, WorkerPool
+from tumbao.components.ingest.worker_pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
 
 _BLOCKS_BETWEEN_SIGNS = 256
 
@@ -85,10 +85,15 @@ class Tagger:
         -------
         tagging : Tagging
             What was done. A file that was not tagged is byte for byte what it was.
+
+        Raises
+        ------
+        WorkerStartError
+            If no worker process can be started.
         """
         try:
             (tagging,) = self._pool.run(write_genre, path, genre[:1].upper() + genre[1:], self._overwrite)
-        except (WorkerError, MemoryError) as error:
+        except (WorkerCrashError, WorkerTimeoutError, MemoryError) as error:
             return Tagging(Outcome.FAILED, f"was not tagged: its parser gave up ({error or 'out of memory'})")
         return tagging
 

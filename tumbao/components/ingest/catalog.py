@@ -32,7 +32,7 @@ from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_s
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.whole_folder import write_whole_folder
 from tumbao.components.ingest.worker_pool import WorkerPool
-from tumbao.errors import UserError
+from tumbao.errors import UnavailableError, UserError
 from tumbao.schema.genre_names import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -306,7 +306,7 @@ def require_genres(
     )
 
 
-class LibraryUnavailableError(RuntimeError):
+class LibraryUnavailableError(UnavailableError):
     """Many songs could not be read for a reason that is not theirs."""
 
 

@@ -1,4 +1,4 @@
-"""Songs that are decoded and rendered, kept: a run that was killed, or a library that grew, decodes only what is new.
+"""The cache of rendered songs: after an interruption, or when the library has grown, only new songs are decoded.
 
 A song is a ZIP file of its mel images, which any viewer shows, and `song.json` with what is known of it. It stands
 under its own name only when it is whole.
@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.places import is_remote
+from tumbao.errors import UnavailableError
 
 _DESCRIPTION = "song.json"
 _UNFINISHED = ".unfinished"
@@ -62,16 +63,25 @@ class SongMetadata:
     fingerprint: str
 
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, tf.errors.OpError)
-"""What reading a file raises that is not a whole song's."""
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    tf.errors.OpError,
+)
+"""Raised when a file is read that is not whole; RuntimeError where a changed bit marks it as encrypted."""
 
 
-class SongCacheError(RuntimeError):
-    """The song cache cannot be written, which is no fault of a song."""
+class SongCacheError(UnavailableError):
+    """The song cache cannot be written or read; the song itself is in order."""
 
 
 class SongCache:
-    """A folder of drawn songs.
+    """A folder of rendered songs.
 
     Parameters
     ----------
@@ -130,8 +140,8 @@ class SongCache:
             raise SongCacheError(f"The song cache cannot be written: {path}: {error}") from error
 
     def sweep(self) -> None:
-        """Delete what killed runs left unfinished, unless somebody is writing; for the run that holds the workspace."""
-        remote = is_remote(self._folder)  # where no lock tells who is writing, but age does
+        """Delete what killed runs left unfinished, unless another process writes; for the run that holds the workspace."""
+        remote = is_remote(self._folder)  # there are no locks there: age decides
         with contextlib.nullcontext(True) if remote else self._locked(fcntl.LOCK_EX) as alone:
             for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}") if alone else ():
                 if not remote or time.time() - tf.io.gfile.stat(unfinished).mtime_nsec / 1e9 > _DAY_SECONDS:
@@ -149,7 +159,7 @@ class SongCache:
 
     @contextlib.contextmanager
     def _locked(self, kind: int) -> Iterator[bool]:
-        """Tell whether the lock was got; the system lets it go when the process ends, however it ends."""
+        """Try to take the lock and tell whether it was taken; the system releases it when the process ends."""
         with contextlib.ExitStack() as stack:
             try:
                 file = stack.enter_context(Path(self._folder, _LOCK_FILE).open("w"))
@@ -238,7 +248,7 @@ def images(path: str) -> Iterator[tuple[int, bytes]]:
 
     Raises
     ------
-    ValueError
+    SongCacheError
         If the file is damaged.
     """
     try:
@@ -247,7 +257,7 @@ def images(path: str) -> Iterator[tuple[int, bytes]]:
                 if name != _DESCRIPTION:
                     yield int(name.partition(".")[0]), song.read(name)
     except _DAMAGED as error:
-        raise ValueError(f"Expected the images of a song. Received: {path}, damaged: {error}. Delete it.") from error
+        raise SongCacheError(f"The song cache is damaged: {path}: {error}. Delete this file and run again.") from error
 
 
 @contextlib.contextmanager

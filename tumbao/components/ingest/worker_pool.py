@@ -1,8 +1,9 @@
-"""Run generator functions in worker processes, so that a task that kills or hangs its process costs no other task.
+"""Run generator functions in worker processes, so that a task that kills or hangs its process affects no other task.
 
-A worker is a fresh interpreter (nothing is forked), has a pipe of its own to its owner, lives on from task to task,
-ignores Ctrl-C, and exits as soon as its owner closes the pipe or ends. The pools of pebble and concurrent.futures are
-not used since their workers share one pipe: a worker that is killed while it writes leaves that pipe unusable.
+A worker is a fresh interpreter (nothing is forked) with a pipe of its own to the process that owns the pool. It runs one
+task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble and
+concurrent.futures are not used since their workers share one pipe: a worker that is killed while it writes leaves that
+pipe unusable.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tumbao.errors import UnavailableError
+
 T = TypeVar("T")
 
 MEMORY_BYTES = 1_000_000_000
 """Limit of a worker's data segment, in bytes, on systems that have such a limit."""
 
 TIMEOUT_SECONDS = 60.0
-"""A worker that yields nothing for so long is killed."""
+"""A worker that yields nothing for this long is killed."""
 
 START_TIMEOUT_SECONDS = 300.0
-"""A worker that is not ready after so long is killed."""
+"""A worker that is not ready after this long is killed."""
 
 MAX_CRASHES = 2
-"""A task that ends so many fresh workers is not tried again."""
+"""A task that ends this many fresh workers is not tried again."""
 
 _MAX_STARTS = 5
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({handle})"
@@ -68,8 +71,18 @@ class WorkerCrashError(WorkerError):
     """A task ended as many fresh workers as `MAX_CRASHES`."""
 
 
-class WorkerStartError(WorkerError):
-    """No worker could be started, whatever its task: this is no fault of a file."""
+class WorkerStartError(WorkerError, UnavailableError):
+    """No worker can be started, whatever its task.
+
+    Parameters
+    ----------
+    reason : object
+        What happened.
+    """
+
+    def __str__(self) -> str:
+        advice = "Check this machine's free memory and its limit of processes."
+        return f"A worker process cannot be started: {self.args[0]}. {advice}"
 
 
 class WorkerPool:
@@ -118,7 +131,7 @@ class WorkerPool:
         ----------
         function : callable or str
             A function of a module, or ``module:function`` to import it in the worker only. Its items are pickled; None
-            only says that it is still at work.
+            only keeps the timeout from being reached.
         *arguments : object
             Its arguments, which are pickled.
 
@@ -157,7 +170,7 @@ class WorkerPool:
             worker = self._start()
 
     def check(self) -> None:
-        """Make sure that the pool has a worker that is alive; start one if it has none.
+        """Start a worker if the pool has none that is alive.
 
         Raises
         ------
@@ -170,7 +183,7 @@ class WorkerPool:
         self._put_back(self._take())
 
     def _take(self) -> _Worker:
-        """Give an idle worker, or a fresh one; those that died while they were idle are left out."""
+        """Return an idle worker, or a fresh one; remove workers that died while they were idle."""
         with contextlib.suppress(queue.Empty):
             while True:
                 worker = self._idle.get_nowait()
@@ -182,29 +195,29 @@ class WorkerPool:
         return self._start()
 
     def _start(self) -> _Worker:
-        trouble: Exception | None = None
+        crash: Exception | None = None
         for _ in range(_MAX_STARTS):
             try:
                 worker = _Worker(self._timeout_seconds)
             except OSError as error:
-                raise WorkerStartError(f"A worker process cannot be started: {error}.") from error
+                raise WorkerStartError(error) from error
             with self._lock:
                 self._busy.add(worker)
             try:
                 if not self.close.alive:
-                    raise WorkerStartError("The pool of worker processes is closed.")
+                    raise WorkerStartError("the pool is closed")
                 worker.initialize(*self._initializer)
                 return worker
-            except WorkerCrashError as error:  # perhaps by the kernel for want of memory
-                trouble = error
+            except WorkerCrashError as error:  # perhaps killed by the kernel, which was short of memory
+                crash = error
             except WorkerStartError:
                 raise
             except Exception as error:
-                raise WorkerStartError(f"A worker process cannot be started: {error!r}.") from error
+                raise WorkerStartError(repr(error)) from error
             finally:
                 if not worker.ready:
                     self._put_back(worker)
-        raise WorkerStartError(f"A worker process cannot be started: the last {trouble}.") from trouble
+        raise WorkerStartError(f"the last {crash}") from crash
 
     def _put_back(self, worker: _Worker) -> None:
         with self._lock:
@@ -255,7 +268,7 @@ class _Worker:
             raise message[1]
 
     def is_alive(self) -> bool:
-        """Tell whether the process runs; of an idle worker, nothing can be received but the end of the pipe."""
+        """Tell whether the process runs; an idle worker has sent nothing, so what can be received is the pipe's end."""
         return self._process.poll() is None and not (self.idle and self._connection.poll())
 
     def kill(self) -> None:
@@ -263,7 +276,7 @@ class _Worker:
         self._process.kill()
 
     def end(self) -> str:
-        """Close the pipe, which ends the process, and say how it ended."""
+        """Close the pipe, which ends the process, and return how it ended."""
         self._connection.close()
         try:
             code = self._process.wait(1)
@@ -301,7 +314,7 @@ def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Wo
 
 
 def serve(handle: int) -> None:
-    """Be a worker: run one generator function after the other until the owner closes the pipe.
+    """Run one generator function after the other until the owner closes the pipe; the main function of a worker.
 
     Parameters
     ----------
@@ -313,7 +326,7 @@ def serve(handle: int) -> None:
     connection = _connection(handle)
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - decoders write about broken files to the terminal
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - decoders write warnings about broken files
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     _send(connection, _READY, None)
@@ -333,7 +346,7 @@ def serve(handle: int) -> None:
 
 
 def _receive_tasks(connection: Connection, tasks: queue.SimpleQueue[bytes]) -> None:
-    """Wait for tasks also while one is running, and exit at once when the owner is gone."""
+    """Receive tasks while another one runs, and exit as soon as the owner is gone."""
     try:
         while True:
             tasks.put(connection.recv_bytes())
@@ -342,7 +355,7 @@ def _receive_tasks(connection: Connection, tasks: queue.SimpleQueue[bytes]) -> N
 
 
 def _send(connection: Connection, kind: str, value: object) -> None:
-    message = ForkingPickler.dumps((kind, value))  # what cannot be pickled is the task's fault, and nothing was sent
+    message = ForkingPickler.dumps((kind, value))  # raises before anything is sent
     try:
         connection.send_bytes(message)
     except OSError:

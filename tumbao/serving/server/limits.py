@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
+from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.errors import UserError
 
 
@@ -37,7 +37,7 @@ class Limits:
     sound_minutes: float = 30.0
     files: int = 10
     seconds: float = 120.0
-    parallel: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    parallel: int = dataclasses.field(default_factory=cpu_count)
     waiting: int = 64
 
     def __post_init__(self) -> None:
