@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
@@ -41,21 +42,21 @@ def test_accuracy_has_a_bound_overall_and_one_in_the_slice_of_each_genre(config:
     metric = next(m for m in config.metrics_specs[0].metrics if m.class_name == "SparseCategoricalAccuracy")
     overall, each_genre = metric.per_slice_thresholds
     assert slices(overall.slicing_specs) == [{}]
-    assert overall.threshold.value_threshold.lower_bound.value == 0.8
+    assert overall.threshold.value_threshold.lower_bound.value == pytest.approx(0.8, abs=2e-6)
     assert slices(each_genre.slicing_specs) == [{"genre": "bachata"}, {"genre": "salsa"}]
-    assert each_genre.threshold.value_threshold.lower_bound.value == 0.5
+    assert each_genre.threshold.value_threshold.lower_bound.value == pytest.approx(0.5, abs=2e-6)
 
 
 def test_the_change_against_the_latest_blessed_model_has_a_bound_overall_only(config: tfma.EvalConfig) -> None:
     overall, each_genre = config.metrics_specs[0].metrics[0].per_slice_thresholds
     change = overall.threshold.change_threshold
-    assert (change.direction, change.absolute.value) == (tfma.MetricDirection.HIGHER_IS_BETTER, -0.01)
+    assert change.direction == tfma.MetricDirection.HIGHER_IS_BETTER
+    assert change.absolute.value == pytest.approx(-0.01, abs=2e-6)
     assert not each_genre.threshold.HasField("change_threshold")
 
 
 def test_every_slice_with_a_bound_is_computed(config: tfma.EvalConfig) -> None:
     assert slices(config.slicing_specs) == [{}, {"genre": "bachata"}, {"genre": "salsa"}]
-    assert config.options.compute_confidence_intervals.value is True
 
 
 def test_precision_recall_and_f1_are_computed_for_each_genre(config: tfma.EvalConfig) -> None:
@@ -145,15 +146,27 @@ def test_thresholds_are_shown_as_the_evaluator_found_them(tmp_path: Path, config
     )
 
 
-@pytest.mark.parametrize("difference", [-0.01, -0.0100001])
-def test_a_difference_that_rounding_moves_over_the_bound_is_what_the_evaluator_took_it_for(
-    tmp_path: Path, config: tfma.EvalConfig, difference: float
+@pytest.mark.parametrize(("right", "fragments", "least"), [(18, 20, 0.9), (7, 10, 0.7), (1, 10, 0.1), (19, 20, 0.95)])
+def test_a_figure_on_its_bound_passes_though_float32_has_it_lower(
+    tmp_path: Path, right: int, fragments: int, least: float
 ) -> None:
-    assert 0.89 - 0.9 < -0.01  # in floating point
+    config = eval_config(GENRES, min_accuracy=least, min_recall=least, max_accuracy_drop=0.01)
+    reached = float(np.float32(right) / np.float32(fragments))
+    evaluation = judge(tmp_path, config, dict.fromkeys(("", *GENRES), (reached,)))
+    assert [(row.bound, row.passed) for row in read_thresholds(evaluation)] == [(least, True)] * 3
+    (tmp_path / "less").mkdir()
+    missed = judge(tmp_path / "less", config, dict.fromkeys(("", *GENRES), (reached - 1e-5,)))
+    assert len(read_failures(missed)) == 3
+
+
+@pytest.mark.parametrize("difference", [-0.01, float(np.float32(0.08) - np.float32(0.09)), -0.0101])
+def test_a_difference_on_the_bound_passes_though_float32_has_it_lower(tmp_path: Path, difference: float) -> None:
+    assert float(np.float32(0.08) - np.float32(0.09)) < -0.01
     genres = dict.fromkeys(GENRES, (1.0, 1.0, 0.0))
-    evaluation = judge(tmp_path, config, {"": (0.89, 0.9, difference), **genres})
-    passed = difference == -0.01
-    change = GateRow("accuracy", OVERALL, 0.89, -0.01, "change against baseline", 0.9, passed)
+    config = eval_config(GENRES, min_accuracy=0, min_recall=0, max_accuracy_drop=0.01)
+    evaluation = judge(tmp_path, config, {"": (0.08, 0.09, difference), **genres})
+    passed = difference > -0.0101
+    change = GateRow("accuracy", OVERALL, 0.08, -0.01, "change against baseline", 0.09, passed)
     rows = read_thresholds(evaluation)
     assert len(rows) == 4
     assert change in rows
