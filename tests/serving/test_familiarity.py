@@ -76,7 +76,7 @@ def test_the_range_is_widened_by_half_on_each_side(known: Familiarity) -> None:
     margin = (traits.max(axis=0) - traits.min(axis=0)) / 2
     assert known.low == pytest.approx(traits.min(axis=0) - margin, rel=1e-4)
     assert known.high == pytest.approx(traits.max(axis=0) + margin, rel=1e-4)
-    assert (known.fragments, known.sounded_brightness) == (40, SOUNDED_LEVEL)
+    assert (known.fragments, known.sounded_brightness) == (40, SOUNDED_LEVEL + 0.5)
     assert [one.columns for one in known.by_length] == [round(share * WIDTH) for share in LENGTHS]
     assert (known.by_length[-1].low, known.by_length[-1].high) == (known.low, known.high)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tumbao.errors import UserError
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
@@ -88,9 +89,10 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
     for calibration in (
         {"temperature": 1.0},
         {"temperature": "warm", "threshold": 0.5, "songs": 1, "errors": 0},
+        {"temperature": 0, "threshold": 0.5, "songs": 1, "errors": 0},
         "warm",
     ):
-        with pytest.raises(ValueError, match="not a complete description"):
+        with pytest.raises(UserError, match="not a complete description"):
             ModelInfo.read(changed(tmp_path, calibration=calibration))
     five = [0.0] * 5
     whole = {"low": five, "high": five, "fragments": 1}
@@ -98,9 +100,11 @@ def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
         {"low": [0]},
         {"low": 0, "high": 1, "fragments": 1},
         "cosy",
+        whole | {"low": [0]},
+        whole | {"sounded_brightness": 9.0},
         whole | {"sounded_brightness": 9.0, "by_length": [{"columns": 3, "low": five}]},
     ):
-        with pytest.raises(ValueError, match="not a complete description"):
+        with pytest.raises(UserError, match="not a complete description"):
             ModelInfo.read(changed(tmp_path, familiarity=familiarity))
 
 

@@ -160,7 +160,7 @@ def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int
         What counts as familiar; None where too few fragments are long enough for any range.
     """
     brightness = colours.astype(np.float32).mean(axis=1)
-    sounded = float(brightness[SOUNDED_LEVEL])
+    sounded = float(brightness[SOUNDED_LEVEL : SOUNDED_LEVEL + 2].mean())  # between two levels, whatever rounds
     found: dict[int, list[np.ndarray]] = {}
     for levels in fragments:
         columns = np.flatnonzero(sounded_columns(brightness[levels], sounded))

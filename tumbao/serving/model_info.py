@@ -259,7 +259,7 @@ class ModelInfo:
                     "familiarity": familiarity and Familiarity.from_json(familiarity),
                 }
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{path}: is not a complete description of a model ({error})") from error
 
 

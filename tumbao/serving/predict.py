@@ -185,7 +185,7 @@ class Classifier:
         precision = precision or preferred(precisions)
         if precision not in precisions:
             expected = ", ".join(precisions)
-            raise ValueError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
+            raise UserError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
         mel, threads = self.info.mel, threads or cpu_count()
         image: _Tensor = ("uint8", (1, *mel.image_shape))
         self._turn = threading.Lock()
