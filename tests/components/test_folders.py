@@ -86,12 +86,25 @@ def test_a_folder_that_goes_meanwhile_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 LEFT_OUT = {
-    "unfinished download": ["a.mp3.part", "a.crdownload", "b.mp3.Download", "a.mp3.part-Frag1", "a.!ut"],
+    "unfinished download": [
+        "a.mp3.part",
+        "a.crdownload",
+        "b.mp3.Download",
+        "a.mp3.part-Frag1",
+        "a.!ut",
+        "001.part.met",
+        "a.opdownload",
+    ],
     "temporary file": ["a.tmp", "a.mp3~", "~$list.docx"],
-    "system file": [".DS_Store", "._a.mp3", "Thumbs.db", "DESKTOP.INI"],
+    "system file": [".DS_Store", "._a.mp3", "Thumbs.db", "DESKTOP.INI", "Icon\r"],
     "hidden file": [".a.mp3", ".nomedia"],
     "system folder": ["#recycle/a.mp3", "@Recycle/a.mp3", "$RECYCLE.BIN/a.mp3", "@eaDir/a.mp3", ".Trash-1000/a.mp3"],
-    "system folder ": [".Trashes/a.mp3", "lost+found/a.mp3", "System Volume Information/a.mp3"],
+    "system folder ": [
+        ".Trashes/a.mp3",
+        "lost+found/a.mp3",
+        "Network Trash Folder/a.mp3",
+        "System Volume Information/a.mp3",
+    ],
     "hidden folder": [".git/a.mp3"],
     "document": ["a.txt", "a.PDF", "a.nfo", "songs.csv", "a.lrc"],
     "picture": ["cover.jpg", "cover.JPEG", "a.heic"],

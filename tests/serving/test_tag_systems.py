@@ -270,6 +270,19 @@ def test_a_number_that_stands_for_other_is_no_genre(tmp_path: Path) -> None:
     assert write(path, "Vallenato", overwrite=False) == Tagging(Outcome.SAME)
 
 
+def test_another_spelling_is_the_same_genre_and_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    by_libsndfile(path)
+    ape(path, Genre="SALSA ")
+    id3("Salsa").save(path, v1=0)
+    assert path.read_bytes()[-128:].startswith(b"TAGEX")  # an APE tag of this length is no ID3v1 block
+    content = path.read_bytes()
+    assert write(path, "Salsa", overwrite=False) == Tagging(Outcome.SAME)
+    assert path.read_bytes() == content
+    assert write(path, "Salsa", overwrite=True) == Tagging(Outcome.WRITTEN)
+    assert TaggedFile(path).genres == ["Salsa"]
+
+
 def test_what_cannot_be_tagged_is_named_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     by_libav(path, "flac")

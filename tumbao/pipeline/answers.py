@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
 from rich.text import Text
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.tables import encode_text
+from tumbao.pipeline.terminal import TerminalConsole, one_line
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import SongPrediction
 from tumbao.serving.song_values import summary
@@ -22,7 +21,6 @@ from tumbao.serving.tagging import Outcome, Tagging
 SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
 
 _BAR_CELLS = 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
     write : callable
         Takes one answer after the other.
     """
-    console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = TerminalConsole(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
     width = max(map(len, info.genres))
     if info.training_data.synthetic:
         console.print(Text(SYNTHETIC_WARNING, style="yellow"))
@@ -76,7 +74,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
             name += f" to {_clock(part.end_seconds)}" if part.end_seconds is not None else ""
         console.print(Text(name, style="bold"))
         if isinstance(result, AudioError):
-            console.print(Text(f"  rejected: it {result.sentence}", style="red"))
+            console.print(Text(one_line(f"  rejected: it {result.sentence}"), style="red"))
             return
         song = result.answer
         ranked = sorted(range(len(info.genres)), key=lambda g: (song.votes[g], song.probabilities[g]), reverse=True)
@@ -92,7 +90,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         )
         console.print(Text.assemble("  ", said, f"  votes: {votes}"))
         for note in (*_notes(result, info), *_tag_notes(answer.tagging)):
-            console.print(Text(f"  {note}", style="yellow"))
+            console.print(Text(one_line(f"  {note}"), style="yellow"))
         for fragment in result.fragments:
             genre = fragment.genre
             span = _span(fragment.start_seconds, fragment.end_seconds)
@@ -140,9 +138,9 @@ def text(path: str | Path) -> str:
     Returns
     -------
     text : str
-        See `tables.encode_text`; control characters and ends of lines are written as in Python's strings.
+        See `tables.encode_text` and `terminal.one_line`.
     """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), encode_text(str(path)))
+    return one_line(encode_text(str(path)))
 
 
 def _span(start_seconds: float, end_seconds: float) -> str:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
@@ -26,6 +25,7 @@ from tumbao import __version__
 from tumbao.components.ingest.kept import ensure_home
 from tumbao.errors import UserError
 from tumbao.pipeline.standard_streams import standard_streams
+from tumbao.pipeline.terminal import TerminalConsole
 from tumbao.schema.genres import GENRES
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ Workspace = Annotated[
 ]
 
 
-def _console() -> Console:
-    return Console(stderr=True)
+def _console() -> TerminalConsole:
+    return TerminalConsole(stderr=True)
 
 
 def _fail(sentence: str, code: int = 1) -> NoReturn:
@@ -486,7 +486,7 @@ def compile_(asked: Deployment, out: Pipeline = DEFAULT_PIPELINE) -> None:
     from tumbao.pipeline.submitting import prepare
 
     submission = prepare(asked, out, needed=())
-    console = Console()
+    console = TerminalConsole()
     console.print(f"{escape(str(out))}: for {asked.runner}, with the parameters", highlight=False, soft_wrap=True)
     for name, value in submission.parameters.items():
         console.print(f"  {name} = {escape(str(value))}", highlight=False, soft_wrap=True)
@@ -509,7 +509,7 @@ def submit(
     from tumbao.pipeline.submitting import submit as hand_over
 
     try:
-        hand_over(asked, out, Console(), dry_run)
+        hand_over(asked, out, TerminalConsole(), dry_run)
     except SubmissionError as error:
         _fail(str(error))
 
@@ -557,7 +557,7 @@ def _run(asked: LocalRun) -> int:
         code, record = local.run(asked, _console())
     except UserError as error:  # of the workspace: another run is at work there, or nothing can be written
         _fail(str(error))
-    out = Console()
+    out = TerminalConsole()
     folder = asked.workspace / runs.RUNS_FOLDER / record.run
     lines = {
         "outcome": record.sentence,
@@ -626,7 +626,7 @@ def drift(
     _hush()
     from tumbao.pipeline.drift import drift as compare
 
-    code = compare(workspace, new, out, layout.value, _console(), Console())
+    code = compare(workspace, new, out, layout.value, _console(), TerminalConsole())
     raise typer.Exit(code)
 
 
@@ -660,7 +660,7 @@ def models() -> None:
     from tumbao.trainer.peers.registry import PEERS
 
     for one in PEERS.values():
-        Console().print(
+        TerminalConsole().print(
             f"[bold]{one.name:<15}[/bold] {one.summary} [dim]({one.after})[/dim]", highlight=False, soft_wrap=True
         )
 
@@ -719,7 +719,7 @@ def compare(
         out=out,
     )
     with runs.locked(workspace), noise_to(workspace / "compare.log", _console(), (2,)) as console:
-        code = train_and_compare(asked, console, Console())
+        code = train_and_compare(asked, console, TerminalConsole())
     raise typer.Exit(code)
 
 
@@ -758,7 +758,7 @@ def curate(
 
     named = _names(genres)
     if apply:
-        apply_verdicts(apply, library, out, layout.value, named, Console())
+        apply_verdicts(apply, library, out, layout.value, named, TerminalConsole())
         return
     asked = Asked(
         library=library,
@@ -772,7 +772,7 @@ def curate(
         top=top,
     )
     with runs.locked(workspace), noise_to(workspace / "curate.log", _console(), (2,)) as console:
-        curate(asked, out, console, Console())
+        curate(asked, out, console, TerminalConsole())
 
 
 @app.command()
@@ -815,7 +815,7 @@ def explain(
         seed=seed,
         out=out,
     )
-    code = look_into(asked, _console(), Console())
+    code = look_into(asked, _console(), TerminalConsole())
     raise typer.Exit(code)
 
 
@@ -920,10 +920,10 @@ def rollback(
     from tumbao.pipeline.rollback import history, roll_back
 
     if show:
-        Console().print(history(push_to))
+        TerminalConsole().print(history(push_to))
         return
     event = roll_back(push_to, to, why)
-    Console().print(
+    TerminalConsole().print(
         f"{escape(push_to.rstrip('/'))}/{event.version} is served now, a copy of {event.of}, in the place of "
         f"{event.replaces}.",
         highlight=False,
@@ -968,7 +968,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
             record.outcome,
             f"{record.seconds / 60:.1f}",
         )
-    Console().print(table)
+    TerminalConsole().print(table)
     for record in records:
         if record.outcome == UNREADABLE:
             _console().print(escape(record.sentence), highlight=False, soft_wrap=True)
@@ -979,7 +979,7 @@ def doctor(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Check this machine: versions, CPU, weights, decoders, disk; what is not fine, and what to do."""
     from tumbao.pipeline.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(Console(), workspace))
+    raise typer.Exit(run_doctor(TerminalConsole(), workspace))
 
 
 @app.command()
@@ -1063,7 +1063,9 @@ def demo(
     code = _run(asked)
     if code == 0:
         unseen = compose_file(workspace / "unseen" / "salsa.mp3", "salsa", DEMO_SONGS, DEMO_SEED)
-        Console().print(f"\nA salsa that the model never saw, {escape(str(unseen))}:", highlight=False, soft_wrap=True)
+        out = TerminalConsole()
+        out.print()
+        out.print(f"A salsa that the model never saw, {escape(str(unseen))}:", highlight=False, soft_wrap=True)
         code = run_classify(Asked([unseen], asked.push_to), _console(), sys.stdout)
     raise typer.Exit(code)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tumbao.errors import UserError
 from tumbao.pipeline.standard_streams import error_stream
+from tumbao.pipeline.terminal import TerminalConsole
 
 
 @contextlib.contextmanager
@@ -70,4 +71,4 @@ def _apart(console: Console) -> Iterator[Console]:
         return
     shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # known only before
     with error_stream(descriptor) as terminal:
-        yield Console(file=terminal, **shape)
+        yield TerminalConsole(file=terminal, **shape)

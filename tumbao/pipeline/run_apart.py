@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 
-from rich.console import Console
 from rich.markup import escape
 
 from tumbao.pipeline import local
 from tumbao.pipeline.failures import explain
 from tumbao.pipeline.local import LocalRun
 from tumbao.pipeline.standard_streams import standard_streams
+from tumbao.pipeline.terminal import TerminalConsole
 
 
 def start(asked: LocalRun) -> subprocess.Popen[bytes]:
@@ -44,7 +44,7 @@ def start(asked: LocalRun) -> subprocess.Popen[bytes]:
 
 
 def _main(asked: LocalRun) -> int:
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return local.run(asked, console)[0]

@@ -113,11 +113,6 @@ class TaggedFile:
             found.append(TCON.GENRES[number])
         return list(dict.fromkeys(filter(None, found)))
 
-    @property
-    def genre(self) -> str:
-        """The genre, several with a comma between; empty where the tags name none."""
-        return ", ".join(self.genres)
-
     def save(self, genre: str) -> None:
         """Write another genre into the file.
 
@@ -189,7 +184,9 @@ class TaggedFile:
         with self._path.open("rb") as file:
             file.seek(-_V1_BYTES, 2)
             end = file.read()
-        return end if end.startswith(b"TAG") else b""
+            file.seek(max(file.tell() - _V1_BYTES - len(b"APE"), 0))
+            is_ape = file.read(len(b"APETAGEX")) == b"APETAGEX"  # an APE tag of 131 bytes
+        return end if end.startswith(b"TAG") and not is_ape else b""
 
     def others(self) -> object:
         """Give everything beside the genre in a form that can be compared.

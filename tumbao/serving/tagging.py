@@ -22,6 +22,7 @@ from pathlib import Path
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import DecoderError, open_audio, probe
 from tumbao.components.ingest.worker_pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
+from tumbao.schema.genre_names import genre_key
 
 _BLOCKS_BETWEEN_SIGNS = 256
 
@@ -43,7 +44,8 @@ class Tagging:
     Parameters
     ----------
     outcome : Outcome
-        `SAME` if the tag was there already, `KEPT` if there was another.
+        `SAME` if the genre was there already, `KEPT` if there was another. Another spelling is the same genre, and is
+        replaced where genres are overwritten.
     sentence : str
         Why nothing was written, as the continuation of the file's name; else empty.
     """
@@ -121,10 +123,11 @@ def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Taggi
     try:
         _require_writable(original)
         tags = TaggedFile(original)
-        if tags.genres == [genre]:
+        spellings = set(map(genre_key, tags.genres))
+        if tags.genres == [genre] or (spellings == {genre_key(genre)} and not overwrite):
             yield Tagging(Outcome.SAME)
-        elif tags.genre and not overwrite:
-            yield Tagging(Outcome.KEPT, f"has the genre {tags.genre} in its tags")
+        elif tags.genres and not overwrite:
+            yield Tagging(Outcome.KEPT, f"has the genre {', '.join(tags.genres)} in its tags")
         else:
             yield from _replace(original, genre, tags.others())
             yield Tagging(Outcome.WRITTEN)

@@ -33,22 +33,29 @@ _ENDINGS = {
 SIDECARS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
 """Ending of a file that lies beside songs and is none → its kind; one that holds sound all the same is tried."""
 
-_UNFINISHED = (".!qb", ".!ut", ".aria2", ".bc!", ".crdownload", ".download", ".filepart", ".part", ".partial", ".ytdl")
+_UNFINISHED = (
+    *(
+        ".!bt",
+        ".!qb",
+        ".!ut",
+        ".aria2",
+        ".bc!",
+        ".crdownload",
+        ".download",
+        ".downloading",
+        ".fdmdownload",
+        ".filepart",
+    ),
+    *(".incomplete", ".opdownload", ".part", ".part.met", ".partial", ".ytdl"),
+)
 _TEMPORARY = (".bak", ".swp", ".temp", ".tmp", "~")
-_SYSTEM_FILES = frozenset(("desktop.ini", "ehthumbs.db", "thumbs.db"))
+_SYSTEM_FILES = frozenset((".ds_store", "desktop.ini", "ehthumbs.db", "icon\r", "thumbs.db"))
 _SYSTEM_FOLDERS = frozenset(
     (
-        "#recycle",
-        "#snapshot",
-        "$recycle.bin",
-        "@eadir",
-        "@recently-snapshot",
-        "@recycle",
-        "@tmp",
-        "__macosx",
-        "recycler",
+        *("#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle", "@tmp", "__macosx"),
+        *("lost+found", "network trash folder", "recycled", "recycler", "system volume information", "temporary items"),
     )
-) | {"lost+found", "system volume information"}
+)
 
 _SOUND_BEGINS = re.compile(
     rb"ID3[\2-\4]|fLaC[\0\x80]|OggS\0|\x30\x26\xb2\x75|\x1aE\xdf\xa3|MAC [^ -~]|wvpk|MPCK|caff\0|\.snd\0"
@@ -151,7 +158,7 @@ def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
     name = path.name.casefold()
     if name in _SYSTEM_FOLDERS or name.startswith(".trash"):
         return "system folder" if is_folder else "system file"
-    if name in _SYSTEM_FILES or name == ".ds_store" or name.startswith("._"):
+    if name in _SYSTEM_FILES or name.startswith("._"):
         return "system file"
     if name.endswith((".download", ".crdownload") if is_folder else _UNFINISHED) or ".part-frag" in name:
         return "unfinished download"

@@ -1,0 +1,49 @@
+"""No name of a file, however it is written, moves a terminal's cursor or changes its colours."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.markup import escape
+from rich.table import Table
+from typer.testing import CliRunner
+
+from tumbao.pipeline.cli import app
+from tumbao.pipeline.terminal import TerminalConsole, one_line
+from tumbao.pipeline.watch import Watch
+
+NAME = "a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
+SHOWN = r"a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
+
+
+def test_controls_are_written_out_and_the_rest_stays() -> None:
+    assert one_line(NAME) == SHOWN
+    assert one_line("Día_ñ 日 \\n.mp3") == "Día_ñ 日 \\n.mp3"
+
+
+@pytest.mark.parametrize("color", [True, False])
+def test_lines_and_tables_show_names_on_one_line(color: bool) -> None:
+    out = io.StringIO()
+    console = TerminalConsole(file=out, force_terminal=color, width=120)
+    Watch(console).say(f"[bold]rejected:[/bold] {escape(NAME)}")
+    table = Table("song")
+    table.add_row(escape(f"b{NAME}"))
+    console.print(table)
+    shown = out.getvalue()
+    assert f"rejected: {SHOWN}" in shown.replace("\x1b[0m", "")
+    assert f"│ b{SHOWN} │" in shown
+    assert "\x1b[2J" not in shown
+    assert ("\x1b[1m" in shown) is color
+
+
+def test_a_message_keeps_its_list_of_indented_lines() -> None:
+    out = io.StringIO()
+    TerminalConsole(file=out, width=120).print("Expected songs.\n  rejected: x\ny.mp3\n  rejected: z.mp3")
+    assert out.getvalue() == "Expected songs.\n  rejected: x\\ny.mp3\n  rejected: z.mp3\n"
+
+
+def test_errors_of_commands_show_names_on_one_line() -> None:
+    result = CliRunner().invoke(app, ["classify", "--model", "m", "gone\x1b[2J\nfile.mp3"])
+    assert result.exit_code == 2
+    assert r"gone\x1b[2J\nfile.mp3" in result.output
