@@ -6,6 +6,7 @@ import dataclasses
 import getpass
 import json
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,6 +112,38 @@ def test_who_comes_second_takes_the_next_number(tmp_path: Path, model: Path, mon
     monkeypatch.setattr(push_place.time, "time", lambda: float(first))
     assert push_place.stand(str(model), str(tmp_path)) == str(int(first) + 1)
     assert files(f"{tmp_path}/{int(first) + 1}") == files(f"{tmp_path}/{first}") != set()
+
+
+def test_of_those_who_push_at_once_each_has_a_number_and_all_of_its_model(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, looked = push_place._numbers, threading.local()
+    barrier = threading.Barrier(6)
+
+    def together(place: str) -> list[str]:
+        found = listed(place)
+        if not hasattr(looked, "once"):
+            looked.once = True
+            barrier.wait(60)
+        return found
+
+    monkeypatch.setattr(push_place, "_numbers", together)
+    models = []
+    for number in range(6):
+        folder = tmp_path / f"model{number}"
+        folder.mkdir()
+        for name in ("saved_model.pb", "fingerprint.pb", "weights"):
+            (folder / name).write_text(str(number))
+        models.append(str(folder))
+    with ThreadPoolExecutor(len(models)) as pool:
+        versions = list(pool.map(push_place.stand, models, [place] * len(models)))
+    monkeypatch.undo()
+    assert push_place.versions(place) == sorted(versions, key=int)
+    assert len(set(versions)) == len(models)
+    for number, version in enumerate(versions):
+        contents = {tf.io.gfile.GFile(f"{place}/{version}/{name}").read() for name in files(f"{place}/{version}")}
+        assert contents == {str(number)}
+    assert not [name for name in files(place) if name.startswith("claims")]
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 A version counts once its `saved_model.pb` is there, which is copied last; servers pass over names that are no numbers.
 TensorFlow Serving takes a numbered folder as soon as it sees it: on a disk, versions get their number when they are
-whole.
+whole. A bucket has no step in which a folder gets its name, and none that only one of two writers can take: there, who
+pushes writes a claim to a number first, see `_claim`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 import uuid
 from collections.abc import Sequence
@@ -15,11 +17,14 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tumbao.components.ingest.places import is_remote
+from tumbao.components.ingest.places import Address, is_remote
 from tumbao.serving.model_info import ASSETS_FOLDER
 
 SAVED_MODEL_FILE = "saved_model.pb"
 FINGERPRINT_FILE = "fingerprint.pb"
+
+_CLAIMS_FOLDER = "claims"
+_FARTHEST_STEP = 16  # so that two who met at one number do not meet at the next
 
 
 def versions(place: str) -> list[str]:
@@ -103,7 +108,10 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
         raise ValueError(f"Expected a SavedModel, with a {SAVED_MODEL_FILE}. Received: {model}")
     version = max([int(time.time()), *(int(number) + 1 for number in _numbers(place))])
     on_disk = not is_remote(place)
-    target = f"{place}/.part-{uuid.uuid4().hex}" if on_disk else f"{place}/{version}"
+    name = uuid.uuid4().hex
+    if not on_disk:
+        version = _claim(place, version, name)
+    target = f"{place}/.part-{name}" if on_disk else f"{place}/{version}"
     try:
         for folder, _, files in tf.io.gfile.walk(model):
             inside = target + folder.rstrip("/")[len(model) :]
@@ -121,7 +129,29 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
         if tf.io.gfile.exists(target):
             tf.io.gfile.rmtree(target)
         raise
+    finally:
+        if not on_disk:
+            tf.io.gfile.remove(_claim_file(place, version, name))
     return str(version)
+
+
+def _claim(place: str, version: int, name: str) -> int:
+    """Find a number in a bucket that no other push has or takes, and write a claim to it.
+
+    Of two who claim one number, the later sees the claim of the earlier, or its version: listings of buckets are
+    consistent. If both see each other, both go on to other numbers.
+    """
+    while True:
+        claim = Address(_claim_file(place, version, name))
+        claim.write_bytes(name.encode())
+        if tf.io.gfile.listdir(str(claim.parent)) == [name] and str(version) not in _numbers(place):
+            return version
+        tf.io.gfile.remove(str(claim))
+        version += random.randint(1, _FARTHEST_STEP)
+
+
+def _claim_file(place: str, version: int, name: str) -> str:
+    return f"{place}/{_CLAIMS_FOLDER}/{version}/{name}"
 
 
 def _renamed(source: Path, target: Path) -> bool:

@@ -13,7 +13,7 @@ _LIST_ITEM = "\n  "
 
 
 def one_line(text: str) -> str:
-    """Write control characters and ends of lines as in Python's strings.
+    r"""Write control characters and ends of lines as in Python's strings.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def one_line(text: str) -> str:
 
     Examples
     --------
-    >>> print(one_line("Icon\\r"))
-    Icon\\r
+    >>> print(one_line("Icon\r"))
+    Icon\r
     """
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
