@@ -335,6 +335,25 @@ def test_255_channels_do_not_fill_the_memory(tmp_path: Path) -> None:
     assert peak < 1e8
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.wv", "wavpack"), ("a.webm", "libopus")])
+def test_eight_channels_are_decoded(tmp_path: Path, name: str, codec: str) -> None:
+    path, rate = tmp_path / name, 48_000
+    packed = np.repeat(0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * rate, dtype=np.float32) / rate), 8)[np.newaxis]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout, stream.bit_rate = "7.1", 512_000
+        to_format = av.AudioResampler(stream.format, "7.1", rate)
+        frame = av.AudioFrame.from_ndarray(packed, "flt", "7.1")
+        frame.sample_rate = rate
+        for converted in to_format.resample(frame):
+            container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
+    assert probe(path).channels == 8
+    waveform = decode(path, RATE)
+    assert waveform.duration_seconds == pytest.approx(2, abs=0.1)
+    assert strongest_hz(waveform.samples) == pytest.approx(440, abs=1)
+
+
 def test_tags_that_are_no_utf8_are_no_reason_to_refuse(tmp_path: Path, song: Song) -> None:
     content = song("m4a")
     assert b"Lavf" in content

@@ -121,7 +121,20 @@ def test_low_frequencies_have_no_part_and_the_centre_has() -> None:
     assert channel_weights(3, ("FL", "FR", "LFE")).tolist() == [0.5, 0.5, 0]
     assert channel_weights(3, ("FL", "FR", "unknown")).tolist() == [1 / 3] * 3
     assert channel_weights(12).tolist() == [1 / 12] * 12
+    assert channel_weights(12, "FL FR FC LFE BL BR SL SR TFL TFR TBL TBR".split())[3] == 0
     assert channel_weights(1, ("LFE",)).tolist() == [1]
+
+
+def test_1024_channels_at_a_megahertz_do_not_fill_the_memory(rng: np.random.Generator) -> None:
+    import tracemalloc
+
+    samples = rng.uniform(-1, 1, (1_024, 32)).astype(np.float32)
+    tracemalloc.start()
+    found = np.concatenate([mono for mono, _ in downmix(Block(samples, 1_000_000) for _ in range(2_000))])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, np.tile(samples.mean(axis=0), 2_000), atol=1e-6)
+    assert peak < 2e7
 
 
 @pytest.mark.parametrize("name", CASES)

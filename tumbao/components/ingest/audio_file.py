@@ -38,6 +38,7 @@ _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before the
 _SIGN_SECONDS = 60.0  # so much sound is skipped at once, at most
 _WITHOUT_CONTAINER = ("ac3", "eac3", "dts", "wv")  # bytes behind their last frame are no damage
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
 _GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
 _SNDFILE_SPEAKERS = (
     *("", "FC", "FL", "FR", "FC", "FL", "FR", "FC", "BC", "BL", "BR", "LFE"),
@@ -454,9 +455,15 @@ def _speakers(sound: soundfile.SoundFile) -> tuple[str, ...]:
 
 
 def _to_float(frame: AudioFrame) -> np.ndarray:
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    from av.audio.plane import AudioPlane
+
+    channels, dtype = frame.layout.nb_channels, _SAMPLE_TYPES[frame.format.packed.name]
+    # not frame.to_ndarray(): with eight channels and more PyAV reads planes that are not there
+    if frame.format.is_planar:
+        planes = [AudioPlane(frame, number) for number in range(channels)]
+        samples = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes])
+    else:
+        samples = np.frombuffer(AudioPlane(frame, 0), dtype, frame.samples * channels).reshape(-1, channels).T
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
     if samples.dtype.kind == "i":

@@ -1,8 +1,8 @@
-"""From the channels of a file to one.
+"""Mix the channels of a file to one.
 
-The mix is the weighted mean of the channels, and of mono and stereo the mean. It changes in two cases, each decided for
-one second of the file: channels that cancel are inverted, and a constant offset is subtracted. Between two seconds that
-are mixed differently it fades. `edge_reference.mix` and the `mix` of audio.js do the same.
+The mix is the weighted mean of the channels; for mono and stereo the weights are equal. Two corrections are decided for
+each second of the file: channels that cancel are inverted, and a constant offset is subtracted. Between two seconds with
+different corrections the mix is cross-faded. `edge_reference.mix` and the `mix` of audio.js do the same.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from tumbao.components.ingest.audio_file import Block, DecoderError
 
 _MIN_POWER = 0.5  # of the mix, as a share of the power that uncorrelated channels would give it
 _MAX_OFFSET_POWER = 0.5  # of a constant offset, as a share of the mix's power
+_MAX_SAMPLES = 1 << 23  # of all channels in a second: 8 channels at 1 MHz; with more there are no corrections
 _FADES_A_SECOND = 20
 
 _WEIGHTS = {
     **dict.fromkeys(("FL", "FR", "FLC", "FRC", "BC"), 1.0),
     "FC": 2**0.5,
     **dict.fromkeys(("BL", "BR", "SL", "SR"), 0.5**0.5),
-    "LFE": 0.0,
+    **dict.fromkeys(("LFE", "LFE2"), 0.0),
 }
 """ITU-R BS.775, from two channels on to one: a centre is in both of them with -3 dB, as are the surrounds in one."""
 
@@ -38,7 +39,7 @@ _SPEAKERS = {
 
 
 def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
-    """Weigh the channels of a file.
+    """Return the weights of a file's channels in the mix.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
     Returns
     -------
     weights : np.ndarray [shape=(channels,), dtype=float64]
-        They sum to 1; equal where the layout is unknown.
+        They sum to 1; equal where the layout is unknown. An unknown loudspeaker weighs as much as front left.
 
     Examples
     --------
@@ -58,8 +59,8 @@ def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
     (array([0.5, 0.5]), array([0.207, 0.207, 0.293, 0.   , 0.146, 0.146]))
     """
     names = speakers if len(speakers) == channels else _SPEAKERS.get(channels, "").split()
-    weights = np.array([_WEIGHTS.get(name, np.nan) for name in names])
-    if not weights.sum() > 0:  # no names, one that is unknown, or low frequencies alone
+    weights = np.array([_WEIGHTS.get(name, 1.0) for name in names])
+    if not weights.any():  # no names, or low frequencies alone
         weights = np.ones(channels)
     return weights / weights.sum()
 
@@ -75,13 +76,13 @@ def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
     Yields
     ------
     mono : np.ndarray [shape=(n,), dtype=float32]
-        The next second, the rest before the rate or the channels change, or nothing where a block holds nothing.
+        The next second; less at the end and before the rate or the channels change; nothing for an empty block.
     sample_rate_hz : int
         Their rate, in Hz.
     """
     former: Block | None = None
     gains, offset = np.empty(0), 0.0
-    for second in _seconds(blocks):
+    for second in _seconds(map(_bounded, blocks)):
         window, rate = second.samples, second.sample_rate_hz
         if not window.size:
             yield np.empty(0, np.float32), rate
@@ -99,12 +100,20 @@ def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
         yield mono, rate
 
 
+def _bounded(block: Block) -> Block:
+    """Mix a block without corrections if a second of its channels would take too much memory."""
+    if len(block.samples) * block.sample_rate_hz <= _MAX_SAMPLES:
+        return block
+    weights = channel_weights(len(block.samples), block.speakers).astype(np.float32)
+    return block._replace(samples=(weights @ block.samples)[np.newaxis], speakers=())
+
+
 def _kind(block: Block) -> tuple[int, int, tuple[str, ...]]:
     return len(block.samples), block.sample_rate_hz, block.speakers
 
 
 def _seconds(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Join blocks to whole seconds, and to what is left at the end or before a block of another kind."""
+    """Join blocks to whole seconds; the rest at the end, or before a block of another kind, is shorter."""
     held: list[Block] = []
     missing, failure = 0, None
 

@@ -140,7 +140,7 @@ class SongCache:
             raise SongCacheError(f"The song cache cannot be written: {path}: {error}") from error
 
     def sweep(self) -> None:
-        """Delete what killed runs left unfinished, unless another process writes; for the run that holds the workspace."""
+        """Delete what killed runs left unfinished, unless another process writes; to be called under the run's lock."""
         remote = is_remote(self._folder)  # there are no locks there: age decides
         with contextlib.nullcontext(True) if remote else self._locked(fcntl.LOCK_EX) as alone:
             for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}") if alone else ():

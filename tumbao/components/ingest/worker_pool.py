@@ -1,9 +1,9 @@
 """Run generator functions in worker processes, so that a task that kills or hangs its process affects no other task.
 
-A worker is a fresh interpreter (nothing is forked) with a pipe of its own to the process that owns the pool. It runs one
-task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble and
-concurrent.futures are not used since their workers share one pipe: a worker that is killed while it writes leaves that
-pipe unusable.
+A worker is a fresh interpreter (nothing is forked) with a pipe of its own to the process that owns the pool. It runs
+one task after the other, ignores SIGINT, and exits as soon as the owner closes the pipe or ends. The pools of pebble
+and concurrent.futures are not used since their workers share one pipe: a worker that is killed while it writes leaves
+that pipe unusable.
 """
 
 from __future__ import annotations
