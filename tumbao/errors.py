@@ -19,7 +19,10 @@ class UserError(ValueError):
 
 
 class UnavailableError(RuntimeError):
-    """A process, the storage or the library is not available now. The message says what is wrong and what to do."""
+    """A process, the storage, the library or the workspace is not available now.
+
+    The message says what is wrong and what to do.
+    """
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
 from tumbao.pipeline.local import LocalRun
-from tumbao.pipeline.runs import read_runs
+from tumbao.pipeline.runs import locked, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.weights import DIGEST
 
@@ -122,6 +122,19 @@ def test_what_is_written_here_is_no_address(tumbao: Call, tmp_path: Path, argume
 def test_the_command_is_installed_and_says_its_version() -> None:
     command = [str(Path(sys.executable).with_name("tumbao")), "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "tumbao 0.1.0\n"
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "curate"])
+def test_a_workspace_where_a_run_is_at_work_is_1_and_one_that_is_no_folder_is_2(
+    tumbao: Call, library: Path, command: str
+) -> None:
+    Path("file").touch()
+    arguments = [str(library), "--out", "out"] if command == "curate" else ["--data", str(library)]
+    with locked(Path("ws")):
+        code, _, err = tumbao(command, *arguments, "--workspace", "ws")
+    assert (code, err.count("another run is at work")) == (1, 1)
+    code, _, err = tumbao(command, *arguments, "--workspace", "file")
+    assert (code, err.count("Expected a folder that can be written to")) == (2, 1)
 
 
 def test_a_component_that_does_not_exist_is_refused_with_those_that_do(run: Call, library: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tumbao.errors import UnavailableError
 from tumbao.pipeline import runs
 from tumbao.pipeline.runs import (
     LOCK_FILE,
@@ -103,7 +104,7 @@ def test_no_run_at_all_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_workspace_is_held_by_one_run_only(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(ValueError, match="another run is at work"), locked(tmp_path):
+    with locked(tmp_path), pytest.raises(UnavailableError, match="another run is at work"), locked(tmp_path):
         pass
     with locked(tmp_path):  # let go again
         pass

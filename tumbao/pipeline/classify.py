@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from tumbao.components.ingest.decoders import Part
 from tumbao.components.ingest.places import Place
-from tumbao.errors import UserError
+from tumbao.errors import UserError, describe
 from tumbao.pipeline.answers import Answer, table_writer, text
 from tumbao.pipeline.audio_files import Song, find_audio_files, stamp
 from tumbao.pipeline.encodings import Csv, Encoding, JsonLines, tag_values
@@ -126,7 +126,8 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
             watch.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
         except OSError as error:
-            watch.say(f"[bold red]error:[/bold red] {escape(f'{error.filename or asked.out}: {error.strerror}')}")
+            error.filename = error.filename or (str(asked.out) if asked.out else None)
+            watch.say(f"[bold red]error:[/bold red] {escape(describe(error))}")
             return 1
     for line in tally.lines(audio.notes, seconds):
         watch.say(escape(line))

@@ -553,10 +553,7 @@ def _run(asked: LocalRun) -> int:
     from tumbao.pipeline import local, runs
     from tumbao.pipeline.answers import SYNTHETIC_WARNING
 
-    try:
-        code, record = local.run(asked, _console())
-    except UserError as error:  # of the workspace: another run is at work there, or nothing can be written
-        _fail(str(error))
+    code, record = local.run(asked, _console())
     out = TerminalConsole()
     folder = asked.workspace / runs.RUNS_FOLDER / record.run
     lines = {

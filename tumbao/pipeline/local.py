@@ -75,7 +75,9 @@ def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
 
     Raises
     ------
-    ValueError
+    UserError
+        If the workspace cannot be written to.
+    UnavailableError
         If another run is at work in the workspace.
     """
     with runs.locked(asked.workspace):

@@ -51,9 +51,9 @@ def _main(asked: LocalRun) -> int:
     except KeyboardInterrupt:
         return local.INTERRUPTED
     except Exception as error:
-        _, sentence = explain(error, "run", [str(asked.workspace)])
+        code, sentence = explain(error, "run", [str(asked.workspace)])
         console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
-        return local.FAILED
+        return code
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from tumbao.components.ingest.kept_records import read_record
 from tumbao.components.ingest.whole_folder import write_whole
-from tumbao.errors import UserError
+from tumbao.errors import UnavailableError, UserError
 
 RUNS_FOLDER = "runs"
 LOCK_FILE = "lock"
@@ -103,12 +103,14 @@ def locked(workspace: Path) -> Iterator[None]:
     Yields
     ------
     None
-        While nobody else holds it.
+        While no other process holds it.
 
     Raises
     ------
-    ValueError
-        If another run is at work there, it is an address, or no folder that can be written to.
+    UserError
+        If it is an address, or no folder that can be written to.
+    UnavailableError
+        If another run is at work there.
     """
     if "gs:" in workspace.parts:  # what `pathlib` leaves of gs://
         raise UserError(
@@ -128,7 +130,7 @@ def locked(workspace: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
+            raise UnavailableError(
                 f"Expected a workspace where nothing runs. Received: {workspace}, where another run is at work. "
                 "Wait for it, or name another with --workspace."
             ) from error
