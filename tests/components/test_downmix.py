@@ -121,7 +121,7 @@ def test_low_frequencies_have_no_part_and_the_centre_has() -> None:
     assert channel_weights(3, ("FL", "FR", "LFE")).tolist() == [0.5, 0.5, 0]
     assert channel_weights(3, ("FL", "FR", "unknown")).tolist() == [1 / 3] * 3
     assert channel_weights(12).tolist() == [1 / 12] * 12
-    assert channel_weights(12, "FL FR FC LFE BL BR SL SR TFL TFR TBL TBR".split())[3] == 0
+    assert channel_weights(12, ["FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR", "TFL", "TFR", "TBL", "TBR"])[3] == 0
     assert channel_weights(1, ("LFE",)).tolist() == [1]
 
 

@@ -36,7 +36,6 @@ _LEAST_BITS_PER_SECOND = 1_000  # a header that promises more seconds than that 
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
 _SIGN_SECONDS = 60.0  # so much sound is skipped at once, at most
-_WITHOUT_CONTAINER = ("ac3", "eac3", "dts", "wv")  # bytes behind their last frame are no damage
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
 _GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
@@ -390,7 +389,7 @@ class AudioFile:
                 failure = error
         if failure and not given:
             raise DecoderError(failure) from failure
-        self._is_damaged = failure is not None and self._container not in _WITHOUT_CONTAINER
+        self._is_damaged = failure is not None
 
 
 @contextlib.contextmanager

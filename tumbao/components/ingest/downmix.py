@@ -1,8 +1,8 @@
 """Mix the channels of a file to one.
 
-The mix is the weighted mean of the channels; for mono and stereo the weights are equal. Two corrections are decided for
-each second of the file: channels that cancel are inverted, and a constant offset is subtracted. Between two seconds with
-different corrections the mix is cross-faded. `edge_reference.mix` and the `mix` of audio.js do the same.
+The mix is the weighted mean of the channels; for mono and stereo the weights are equal. Two corrections are decided
+for each second of the file: channels that cancel are inverted, and a constant offset is subtracted. Between two seconds
+with different corrections the mix is cross-faded. `edge_reference.mix` and the `mix` of audio.js do the same.
 """
 
 from __future__ import annotations
