@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import io
 import json
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from tumbao.errors import UnavailableError, UserError
 from tumbao.pipeline.compare import Comparison, compare, settled
 from tumbao.trainer.peers import registry
 from tumbao.trainer.peers.registry import peer
@@ -151,3 +154,34 @@ def test_settings_stand_beside_the_models_own() -> None:
 def test_too_few_folds_are_refused_before_anything_is_read(asked: Comparison) -> None:
     with pytest.raises(ValueError, match=r"0 folds, or at least 3\. Received: 2"):
         run(dataclasses.replace(asked, folds=2, data=Path("nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UserError("Expected at least 5 songs"), UserError),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        (UnavailableError("The song cache cannot be written"), UnavailableError),
+        (RuntimeError("no luck today"), None),
+    ],
+)
+def test_where_no_model_can_be_compared_only_wrong_use_is_taken_for_it(
+    asked: Comparison, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception] | None
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tumbao.pipeline.compare.Preparation", lambda *_: None)
+    monkeypatch.setattr("tumbao.pipeline.compare._trials", fail)
+    with pytest.raises(kind, match=str(error).strip("[]")[-9:]) if kind else contextlib.nullcontext():
+        code, noise, _ = run(asked)
+        assert code == 1
+        assert f"the tracebacks are in {asked.workspace}/compare.log" in " ".join(noise.split())
+
+
+@pytest.mark.parametrize("genres", [("salsa",), (), ("salsa", "Salsa")])
+def test_what_is_no_choice_of_genres_is_refused_before_anything_is_read(
+    asked: Comparison, genres: tuple[str, ...]
+) -> None:
+    with pytest.raises(UserError, match="Expected at least 2 genres, each once"):
+        run(dataclasses.replace(asked, genres=genres, data=Path("nowhere")))

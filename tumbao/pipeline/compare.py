@@ -23,7 +23,7 @@ from tumbao.components.comparison.rounds import Round, cross_validation, one_spl
 from tumbao.components.comparison.trial import Trial
 from tumbao.components.comparison.words import outcome
 from tumbao.components.ingest.places import Place
-from tumbao.errors import UserError
+from tumbao.errors import UserError, is_disk_full, is_unavailable
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.watch import Watch
 from tumbao.trainer.peers.peer import Peer
@@ -139,6 +139,7 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
         raise UserError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
     trials: list[Trial] = []
     failures: dict[str, str] = {}
+    errors: list[Exception] = []
     with Watch(noise) as watch, progress.listen(watch):
         prepared = Preparation(asked.data, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
         watch.say(f"{len(models)} models, {asked.seeds} seeds, split by {' and by '.join(asked.protocols)}")
@@ -146,11 +147,17 @@ def compare(asked: Comparison, noise: Console, console: Console) -> int:
             try:
                 trials += list(_trials(asked, name, model, settings, prepared, watch))
             except Exception as error:
+                if is_disk_full(error) or is_unavailable(error):  # no other model can be trained either
+                    raise
                 logging.exception("%s failed", name)
+                errors.append(error)
                 failures[name] = str(error) or type(error).__name__
                 watch.say(f"[red]{escape(name)} could not be compared:[/red] {escape(failures[name])}")
-    if not trials:
-        raise UserError(f"Expected at least one model that can be trained. Received: {failures}")
+        if not trials and all(isinstance(error, UserError) for error in errors):
+            raise errors[0]
+        if not trials:
+            watch.say(f"No model could be compared; the tracebacks are in {escape(str(asked.workspace))}/compare.log")
+            return 1
     reference = PAPER if PAPER in models else asked.models[0]
     write_comparison(trials, asked.out, reference=reference, library=prepared.catalog.name, failures=failures)
     console.print(escape(outcome(find(trials, reference))), highlight=False, soft_wrap=True)

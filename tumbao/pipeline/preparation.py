@@ -13,9 +13,11 @@ from tumbao.components.comparison.library import Library, draw
 from tumbao.components.ingest.catalog import Catalog, scan
 from tumbao.components.ingest.look_memory import LookMemory
 from tumbao.components.ingest.places import Place
+from tumbao.errors import UserError
 from tumbao.pipeline.song_folder import song_cache
 from tumbao.pipeline.source import source_digest
 from tumbao.pipeline.watch import Watch
+from tumbao.schema.genre_names import genre_key
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbone import Policy, preferred_policy
 from tumbao.trainer.trunks import Trunk
@@ -40,6 +42,11 @@ class Preparation:
         File of trunks' weights, `random`, or empty to look for them.
     watch : Watch
         The terminal.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 2 genres or one of them is given twice, or the library is not usable.
     """
 
     data: Place
@@ -50,6 +57,8 @@ class Preparation:
     watch: Watch
 
     def __post_init__(self) -> None:
+        if len(set(map(genre_key, self.genres))) != len(self.genres) or len(self.genres) < 2:
+            raise UserError(f"Expected at least 2 genres, each once. Received: {', '.join(self.genres) or 'none'}")
         self.policy: Policy
         self.policy, reason = preferred_policy()
         self.watch.say(reason)

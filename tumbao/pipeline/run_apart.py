@@ -51,9 +51,9 @@ def _main(asked: LocalRun) -> int:
     except KeyboardInterrupt:
         return local.INTERRUPTED
     except Exception as error:
-        code, sentence = explain(error, "run", [str(asked.workspace)])
+        _, sentence = explain(error, "run", [str(asked.workspace)])
         console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
-        return code
+        return local.FAILED  # a watch tries again: the workspace may come back
 
 
 if __name__ == "__main__":
