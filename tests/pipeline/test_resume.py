@@ -14,6 +14,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
+from tumbao.errors import UserError
 from tumbao.pipeline.config import PipelineConfig, UsageError
 from tumbao.pipeline.execution import _changed
 from tumbao.pipeline.resume import head_to_resume
@@ -51,7 +52,9 @@ class Workspace:
         self._kind = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="component"))
         self._runs = 0
 
-    def _execute(self, properties: Mapping[str, str], kind: str, inputs: Sequence[Any] = ()) -> Any:
+    def _execute(
+        self, properties: Mapping[str, str], kind: str, inputs: Sequence[Any] = (), key: str = "examples"
+    ) -> Any:
         execution = metadata_store_pb2.Execution(type_id=self._kind)
         for name, value in properties.items():
             execution.custom_properties[name].string_value = value
@@ -59,12 +62,14 @@ class Workspace:
         live = metadata_store_pb2.Artifact.LIVE
         made = metadata_store_pb2.Artifact(type_id=self._artifacts[kind], uri=f"{kind}/{self._runs}", state=live)
         events = [(one, metadata_store_pb2.Event(type=metadata_store_pb2.Event.INPUT)) for one in inputs]
+        for _, event in events:
+            event.path.steps.add().key = key
         events.append((made, metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)))
         _, numbers, _ = self.store.put_execution(execution, events, [])
         (found,) = self.store.get_artifacts_by_id(numbers[-1:])
         return found
 
-    def train(self, config: PipelineConfig) -> str:
+    def train(self, config: PipelineConfig, tuned: bool = False) -> str:
         """Run the components that lead to a head, and tell where it lies."""
         examples = self._execute({"manifests": config.manifests}, "Examples")
         features = self._execute({"trunk": "vgg16"}, "Examples", [examples])
@@ -76,7 +81,8 @@ class Workspace:
             "resume": config.resume,
             "mel_spec": dataclasses.asdict(config.mel_spec),
         }
-        return f"{self._execute({'custom_config': json.dumps(told)}, 'ModelRun', [features]).uri}/head.keras"
+        key = "hyperparameters" if tuned else "examples"
+        return f"{self._execute({'custom_config': json.dumps(told)}, 'ModelRun', [features], key).uri}/head.keras"
 
 
 @pytest.fixture
@@ -143,6 +149,15 @@ def test_a_head_that_went_on_from_one_of_other_songs_is_refused(config: Pipeline
     workspace.train(dataclasses.replace(config, resume="swept away/head.keras"))
     with pytest.raises(ValueError, match="went on from a head that is not known any more"):
         head_to_resume(workspace.store, config)
+
+
+def test_a_head_whose_settings_a_search_found_is_refused(config: PipelineConfig) -> None:
+    workspace = Workspace()
+    workspace.train(config, tuned=True)
+    with pytest.raises(UserError, match="the newest one was trained with the settings that a search"):
+        head_to_resume(workspace.store, config)
+    workspace.train(config)
+    assert head_to_resume(workspace.store, config)
 
 
 def test_a_head_whose_list_of_songs_is_gone_is_refused(config: PipelineConfig) -> None:

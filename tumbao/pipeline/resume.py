@@ -65,6 +65,8 @@ def _differences(store: Any, head: Any, config: PipelineConfig) -> list[str]:
     if not trainers:
         return ["does not tell how it was trained"]
     former = json.loads(trainers[-1].custom_properties["custom_config"].string_value)
+    if _was_tuned(store, trainers[-1]):
+        return ["was trained with the settings that a search (--tune) had found"]
     found = [*_other_settings(former, config), *_other_songs(_manifests(store, executions), config.manifests)]
     if found or not former.get("resume"):
         return found
@@ -72,6 +74,11 @@ def _differences(store: Any, head: Any, config: PipelineConfig) -> list[str]:
     if not before:
         return ["went on from a head that is not known any more"]
     return [f"went on from a head that {one}" for other in before for one in _differences(store, other, config)]
+
+
+def _was_tuned(store: Any, trainer: Any) -> bool:
+    events = store.get_events_by_execution_ids([trainer.id])
+    return any(step.key == "hyperparameters" for event in events for step in event.path.steps)
 
 
 def _other_settings(former: Mapping[str, Any], config: PipelineConfig) -> Iterator[str]:
