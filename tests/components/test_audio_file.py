@@ -348,6 +348,12 @@ def test_255_channels_do_not_fill_the_memory(tmp_path: Path) -> None:
     assert peak < 1e8
 
 
+def test_a_box_of_an_m4a_that_is_longer_than_any_file_is_no_more(tmp_path: Path, song: Song) -> None:
+    for length in (2**63 - 1, 2**64 - 1):
+        waveform = heard(tmp_path / "a.m4a", song("m4a") + struct.pack(">I4sQ", 1, b"free", length) + bytes(50))
+        assert waveform.duration_seconds == pytest.approx(SECONDS, abs=0.1)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.wv", "wavpack"), ("a.webm", "libopus")])
 def test_eight_channels_are_decoded(tmp_path: Path, name: str, codec: str) -> None:
     path, rate = tmp_path / name, 48_000

@@ -543,7 +543,7 @@ def _chunk_links(descriptor: int, size: int) -> Iterator[int]:
 
 def _mp4_links(descriptor: int, size: int) -> Iterator[int]:
     position = 0
-    while len(head := os.pread(descriptor, 16, position)) == 16:
+    while position < size and len(head := os.pread(descriptor, 16, position)) == 16:
         length = int.from_bytes(head[:4], "big")
         if head[4:8] == b"ftyp" and position:
             yield position
@@ -655,7 +655,7 @@ def _wave64_chunk(head: bytes) -> int:
 
 def _caf_chunk(head: bytes) -> int:
     size = int.from_bytes(head[4:12], "big", signed=True)
-    return 12 + size if head[:4] in _CAF_CHUNKS and size >= 0 else 0
+    return 12 + size if head[:4] in _CAF_CHUNKS and 0 <= size < _UNKNOWN_SIZE_64 else 0
 
 
 def _flv_tag(head: bytes) -> int:
