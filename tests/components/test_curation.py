@@ -299,6 +299,11 @@ def test_the_table_is_written_for_a_person_and_read_again(case: Case, tmp_path: 
             r"line 2: .* Received: 'slasa'\. Did you mean salsa\?",
         ),
         (("song", "given", "verdict"), [("a", "salsa", ""), ("a", "salsa", KEEP)], "line 3: expected each song once"),
+        (
+            ("song", "given", "verdict"),
+            [("a", "salsa", "slasa"), ("b", "salsa", KEEP, "c"), ("c", "salsa", "zouk")],
+            r"line 2: .*\n  line 3: expected 3 cells.*\n  line 4: .*--genres",
+        ),
     ],
 )
 def test_tables_that_make_no_sense_are_refused(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.layouts import LAYOUTS, find_layout, read_library
 from tumbao.components.ingest.listing import Entry, is_outside
 
@@ -145,9 +148,6 @@ def test_one_subset_of_fma_with_the_metadata_beside_it(fma: Path) -> None:
     ("tracks", "message"),
     [
         (FMA.replace("genre_top", "genre"), r"Expected FMA's columns.*'genre_top'"),
-        (FMA + "x,,,,,,,,\n", "line 9: expected a track of FMA's"),
-        (FMA + "7,,\n", "line 9: expected a track of FMA's"),
-        (FMA + '7,,,,,,,"[1, __import__(""os"")]",\n', "line 9: expected a track of FMA's"),
         (FMA.splitlines()[0], "Expected FMA's columns"),
     ],
 )
@@ -155,6 +155,32 @@ def test_a_damaged_table_of_fma(fma: Path, tracks: str, message: str) -> None:
     (fma / "fma_metadata" / "tracks.csv").write_text(tracks)
     with pytest.raises(ValueError, match=message):
         read_library(fma)
+
+
+@pytest.mark.parametrize(
+    "row", ["x,,,,,,,,", "7,,", '7,,,,,,,"[1, __import__(""os"")]",', '7,"open,,,,,,,', '7,"a" b,,,,,,,']
+)
+def test_a_row_of_fma_that_cannot_be_used_costs_no_other(fma: Path, row: str) -> None:
+    before = read_library(fma).entries
+    lines = FMA.splitlines(keepends=True)
+    (fma / "fma_metadata" / "tracks.csv").write_text("".join((*lines[:3], f"{row}\n", *lines[3:])))
+    *entries, fault = read_library(fma).entries
+    assert entries == before
+    assert fault.song == "tracks.csv, line 4"
+    assert fault.fault_reason is Reason.INVALID_ROW
+    assert fault.fault.startswith("expected ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_fmas_tables_saved_by_a_spreadsheet(fma: Path, encoding: str) -> None:
+    before = read_library(fma).entries
+    for name in ("tracks.csv", "genres.csv"):
+        table = fma / "fma_metadata" / name
+        rows = csv.reader(io.StringIO(table.read_text().replace("Nadie", "Ñandú"), newline=""))
+        text = io.StringIO()
+        csv.writer(text, delimiter=";").writerows(rows)
+        table.write_bytes(text.getvalue().encode(encoding))
+    assert read_library(fma).entries == before
 
 
 def test_jamendo_as_it_is_cloned_with_its_splits(make: Make) -> None:
@@ -191,9 +217,10 @@ def test_jamendo_as_it_is_cloned_with_its_splits(make: Make) -> None:
 
 
 def test_a_damaged_table_of_jamendo(make: Make) -> None:
-    library = make({"autotagging.tsv": JAMENDO_HEADER + JAMENDO[0] + "track_1\tartist_1\n"})
-    with pytest.raises(ValueError, match=r"autotagging\.tsv, line 3: expected a track with tags"):
-        read_library(library)
+    table = JAMENDO_HEADER + "track_1\tartist_1\n" + JAMENDO[0]
+    song, fault = read_library(make({"autotagging.tsv": table, "14/214.mp3": ""}), genres=["salsa"]).entries
+    assert (song.genre, fault.song, fault.fault_reason) == ("salsa", "autotagging.tsv, line 2", Reason.INVALID_ROW)
+    assert fault.fault.startswith("expected a track with tags")
 
 
 def test_what_a_library_is_taken_for(make: Make) -> None:

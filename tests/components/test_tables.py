@@ -105,7 +105,12 @@ def test_a_list_of_ours_is_read_as_a_list_of_a_person(tmp_path_factory: pytest.T
     write_whole(file, write_csv(("file_name", "genre"), [[text, "salsa"]]).encode())
     ((_, row),) = read_table(file).rows
     assert row == {"file_name": text, "genre": "salsa"}
-    assert [cells for _, cells in read_cells(file, ",")][1] == [text, "salsa"]
+    assert [cells for _, cells in read_cells(file, ",", {})][1] == [text, "salsa"]
+
+
+def test_white_space_in_the_last_cell_of_a_row_stays(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file_name,note\na.mp3, \nb.mp3,\x0c,,\n")
+    assert [row["note"] for _, row in read_table(tmp_path / "list.csv").rows] == [" ", "\x0c"]
 
 
 @often

@@ -37,6 +37,7 @@ def test_the_defaults_are_the_papers_training_and_the_issues_bounds() -> None:
         ("beam_args", ("--direct_num_workers=2",), "with a --runner among them"),
         ("genres", ("salsa",), "at least 2, each once"),
         ("genres", ("salsa", "salsa"), "at least 2, each once"),
+        ("genres", ("salsa", "cum\nbia"), "at least 2, each once, without ends of lines"),  # labels.txt has one a line
     ],
 )
 def test_what_is_out_of_range_is_refused_by_name(name: str, value: Any, rule: str) -> None:

@@ -176,17 +176,17 @@ class Ledger:
         path = self.folder / MANIFEST_FILE
         if not path.exists():
             return list(MANIFEST_COLUMNS), []
-        table = read_table(path)
+        table = read_table(path, MANIFEST_COLUMNS)
         if missing := [name for name in MANIFEST_COLUMNS if name not in table.columns]:
             raise UserError(
                 f"Expected the manifest of an earlier `tumbao fetch` in {path}. "
                 f"Received: one without {', '.join(missing)}. Fetch to another folder."
             )
-        if ragged := [line for line, cells in table.rows if len(cells) != len(table.columns)]:
-            raise UserError(
-                f"Expected {len(table.columns)} cells in each row of {path}. Received: others in line {ragged[0]}."
-            )
-        return list(table.columns), [dict(zip(table.columns, cells, strict=True)) for _, cells in table.rows]
+        empty = "expected a source. Received: none"
+        faults = {line: empty for line, row in table.rows if not row["source"]} | table.faults
+        for line, fault in faults.items():
+            raise UserError(f"{path}, line {line}: {fault}. Mend the row, or fetch to another folder.")
+        return list(table.columns), [row for _, row in table.rows]
 
 
 def sha256(path: Path) -> str:

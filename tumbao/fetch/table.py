@@ -1,37 +1,41 @@
-"""Tables of fetch: a row need not have as many cells as there are columns."""
+"""Tables of fetch: any that `tables.read_table` reads, with the names of columns as they are written."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from tumbao.components.ingest.tables import read_cells
-from tumbao.errors import UserError
+from tumbao.components.ingest import tables
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What a CSV file holds.
+    """A table.
 
     Parameters
     ----------
     columns : tuple of str
         The header.
-    rows : tuple of (int, tuple of str)
-        The line on which a row begins, counted from 1, and its cells. There may be more or fewer than columns.
+    rows : tuple of (int, dict of str to str)
+        The line on which a row begins, counted from 1, and its cells by column.
+    faults : dict of int to str
+        The line of each row that cannot be read → what is wrong with it.
     """
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+    faults: dict[int, str]
 
 
-def read_table(path: Path) -> Table:
-    """Read a CSV file; rows without any text are passed over.
+def read_table(path: Path, known: tuple[str, ...]) -> Table:
+    """Read a table; rows without any text are passed over.
 
     Parameters
     ----------
     path : Path
-        The file.
+        The file, see `tables.read_table`.
+    known : tuple of str
+        Columns that are found in any spelling. Others keep theirs.
 
     Returns
     -------
@@ -43,10 +47,7 @@ def read_table(path: Path) -> Table:
     ValueError
         If the file cannot be read, has no header, or names a column twice.
     """
-    rows = [(line, tuple(cells)) for line, cells in read_cells(path, ",")]
-    if not rows:
-        raise UserError(f"Expected a CSV file with a header. Received: {path}, which is empty.")
-    columns = tuple(name.strip() for name in rows[0][1])
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise UserError(f"Expected each column of {path} once. Received twice: {', '.join(map(repr, twice))}.")
-    return Table(columns, tuple(rows[1:]))
+    found = tables.read_table(path, known)
+    names = {key: key if key in known else name for key, name in found.columns.items()}
+    rows = ((line, {name: cells.get(key, "") for key, name in names.items()}) for line, cells in found.rows)
+    return Table(tuple(names.values()), tuple(rows), found.faults)

@@ -7,7 +7,7 @@ import urllib.parse
 from pathlib import Path
 
 from tumbao.errors import UserError
-from tumbao.fetch.ledger import FAILED_COLUMNS, OWN_COLUMNS
+from tumbao.fetch.ledger import FAILED_COLUMNS, MANIFEST_COLUMNS, OWN_COLUMNS
 from tumbao.fetch.table import read_table
 
 REQUIRED = ("url", "genre")
@@ -64,19 +64,20 @@ def read_urls(path: Path) -> UrlList:
     Parameters
     ----------
     path : Path
-        CSV with the columns `url` and `genre`; `song`, `artist`, `album`, `licence` and any others are optional.
+        A table (see `tables.read_table`) with the columns `url` and `genre`; `song`, `artist`, `album`, `licence` and
+        any others are optional.
 
     Returns
     -------
     urls : UrlList
-        A row that is not right is kept, with its trouble.
+        A row that cannot be used is kept, with its trouble.
 
     Raises
     ------
     ValueError
         If this is no such file, has no rows, or has columns that fetch writes itself.
     """
-    table = read_table(path)
+    table = read_table(path, ("url", *MANIFEST_COLUMNS, *FAILED_COLUMNS))
     if missing := [name for name in REQUIRED if name not in table.columns]:
         raise UserError(
             f"Expected the columns url and genre in {path}. Received: {', '.join(table.columns)}; "
@@ -84,21 +85,17 @@ def read_urls(path: Path) -> UrlList:
         )
     if taken := [name for name in OWN_COLUMNS if name in table.columns]:
         raise UserError(f"The manifest has columns {', '.join(taken)} of its own. Rename those of {path}.")
-    if not table.rows:
+    if not table.rows and not table.faults:
         raise UserError(f"Expected a row for each song in {path}. Received: a header only.")
     columns = tuple(name for name in table.columns if name not in FAILED_COLUMNS)
-    return UrlList(columns, tuple(_wanted(line, table.columns, cells) for line, cells in table.rows))
+    wanted = {line: Wanted(line, dict.fromkeys(columns, ""), fault) for line, fault in table.faults.items()}
+    for line, row in table.rows:
+        cells = {name: row[name].strip() for name in columns}
+        wanted[line] = Wanted(line, cells, _trouble(cells))
+    return UrlList(columns, tuple(row for _, row in sorted(wanted.items())))
 
 
-def _wanted(line: int, columns: tuple[str, ...], cells: tuple[str, ...]) -> Wanted:
-    filled = (*cells, *[""] * (len(columns) - len(cells)))
-    named = {name: cell.strip() for name, cell in zip(columns, filled, strict=False) if name not in FAILED_COLUMNS}
-    return Wanted(line, named, _trouble(named, len(cells), len(columns)))
-
-
-def _trouble(named: dict[str, str], cells: int, columns: int) -> str:
-    if cells > columns:
-        return f"expected {columns} cells, received {cells}; a cell with a comma needs quotation marks"
+def _trouble(named: dict[str, str]) -> str:
     if empty := [name for name in REQUIRED if not named[name]]:
         return f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty"
     try:

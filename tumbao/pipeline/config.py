@@ -8,7 +8,7 @@ from typing import Any
 
 from tumbao.components.ingest.places import Place
 from tumbao.errors import UserError
-from tumbao.schema.genre_names import genre_key
+from tumbao.schema.genre_names import genre_key, tidy_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.peers.registry import PAPER, peer
 from tumbao.trainer.training import Training
@@ -160,7 +160,11 @@ class PipelineConfig:
             ),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
             "baseline": (self.baseline in {"metadata", "push place"}, "metadata or push place"),
-            "genres": (len(set(map(genre_key, self.genres))) == len(self.genres) >= 2, "at least 2, each once"),
+            "genres": (
+                len(set(map(genre_key, self.genres))) == len(self.genres) >= 2
+                and all(name and name == tidy_genre(name) for name in self.genres),
+                "at least 2, each once, without ends of lines or needless spaces",
+            ),
         }
         for name, (holds, rule) in expected.items():
             if not holds:

@@ -74,31 +74,32 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
     Raises
     ------
     ValueError
-        If a column is missing, a song stands there twice, or a verdict is none; the message names the line.
+        If a column is missing or rows cannot be used; the message names all of them by line.
     """
     table = read_table(file, ("song", "given", "verdict"))
-    for line, fault in table.faults.items():
-        raise UserError(f"{file}, line {line}: {fault}")
     if missing := [name for name in ("song", "given", "verdict") if name not in table.columns]:
         raise UserError(
             f"Expected the columns song, given and verdict in {file}, as `tumbao curate` writes them. "
             f"Received no {', '.join(missing)}, but {', '.join(table.columns.values())}."
         )
+    faults = dict(table.faults)
     verdicts: dict[str, Verdict] = {}
+    known = (*genres, KEEP, REJECT)
     for line, row in table.rows:
         song, says = row.get("song", ""), row.get("verdict", "").strip()
+        verdict = find_genre(says, known)
         if song in verdicts:
-            raise UserError(
-                f"{file}, line {line}: expected each song once. Received: {song} in line {verdicts[song].line}, too"
-            )
-        known = (*genres, KEEP, REJECT)
-        if says and not find_genre(says, known):
+            faults[line] = f"expected each song once. Received: {song} in line {verdicts[song].line}, too"
+        elif says and not verdict:
             near = difflib.get_close_matches(genre_key(says), known, n=1, cutoff=0.4)
             guess = f" Did you mean {near[0]}?" if near else " A genre that is new here is named with --genres."
-            raise UserError(
-                f"{file}, line {line}: expected a verdict out of {', '.join(genres)}, {KEEP}, {REJECT}, or nothing. "
+            faults[line] = (
+                f"expected a verdict out of {', '.join(genres)}, {KEEP}, {REJECT}, or nothing. "
                 f"Received: {says!r}.{guess}"
             )
-        says = find_genre(says, known)
-        verdicts[song] = Verdict(line, row.get("given", ""), says)
+        else:
+            verdicts[song] = Verdict(line, row.get("given", ""), verdict)
+    if faults:
+        lines = "".join(f"\n  line {line}: {fault}" for line, fault in sorted(faults.items()))
+        raise UserError(f"Expected rows that can be used in {file}; nothing is applied until they are mended.{lines}")
     return verdicts

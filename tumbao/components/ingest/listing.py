@@ -179,6 +179,34 @@ def identifier(path: str, root: Place) -> str:
     return (real.relative_to(real_top) if real.is_relative_to(real_top) else plain).as_posix()
 
 
+def invalid_row(file: Place, line: int, fault: str, name: str = "") -> Entry:
+    """Make an entry of a row that cannot be used.
+
+    Parameters
+    ----------
+    file : Place
+        The list or table.
+    line : int
+        Where the row begins, from 1.
+    fault : str
+        What is wrong with it.
+    name : str
+        The file's path below the library, if it is not the file's own name.
+
+    Returns
+    -------
+    entry : Entry
+        With the fault.
+    """
+    return Entry(
+        path=f"{file}, line {line}",
+        song=f"{name or file.name}, line {line}",
+        genre="",
+        fault=fault,
+        fault_reason=Reason.INVALID_ROW,
+    )
+
+
 def read_folder(folder: Place) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 

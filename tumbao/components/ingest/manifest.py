@@ -15,8 +15,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, split_name
+from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, invalid_row, split_name
 from tumbao.components.ingest.places import SCHEMES, Place, is_remote
 from tumbao.components.ingest.tables import Table, read_table
 from tumbao.errors import UserError
@@ -112,13 +111,7 @@ def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[E
             table.faults[line] = f"{difference} in line {earlier_line}. {_SONGS}"
     where = identifier(str(file.absolute()), root)
     for line, fault in table.faults.items():
-        entries[line] = Entry(
-            path=f"{file}, line {line}",
-            song=f"{where}, line {line}",
-            genre="",
-            fault=fault,
-            fault_reason=Reason.INVALID_ROW,
-        )
+        entries[line] = invalid_row(file, line, fault, where)
     return [entry for _, entry in sorted(entries.items())]
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from tumbao.components.ingest.listing import Entry, SongList, read_folder, split_name
+from tumbao.components.ingest.listing import Entry, SongList, invalid_row, read_folder, split_name
 from tumbao.components.ingest.places import Place
-from tumbao.components.ingest.tables import read_cells
+from tumbao.components.ingest.tables import POSSIBLE_DELIMITERS, read_cells
 from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
@@ -49,7 +50,9 @@ def fma_table(folder: Place) -> Place | None:
     places = [folder, folder / "fma_metadata"]
     if (folder / "000").is_dir():
         places.append(folder.parent / "fma_metadata")
-    return next((place / "tracks.csv" for place in places if _is_fma(place / "tracks.csv")), None)
+    return next(
+        (place / "tracks.csv" for place in places if _find_delimiter(place / "tracks.csv", _is_fma_header)), None
+    )
 
 
 def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
@@ -66,12 +69,13 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
     Returns
     -------
     songs : SongList
-        Every file below the folder; title, track_id, subset and genres are extras.
+        Every file below the folder; title, track_id, subset and genres are extras. Then the rows of the tables that
+        cannot be used, as faults.
 
     Raises
     ------
     ValueError
-        If there is no `tracks.csv` of FMA's or it cannot be read.
+        If there is no `tracks.csv` of FMA's, or a column is missing.
     """
     table = fma_table(folder)
     if table is None:
@@ -79,8 +83,9 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
             f"Expected FMA's tracks.csv in {folder}, in its fma_metadata or in the fma_metadata beside it. Received: "
             "none there. Unpack fma_metadata.zip where fma_small, fma_medium, fma_large or fma_full lies."
         )
-    titles = _fma_genres(table.with_name("genres.csv"))
-    rows = read_cells(table, ",")
+    faults: list[Entry] = []
+    titles = _fma_genres(table.with_name("genres.csv"), faults)
+    rows = _rows(table, _find_delimiter(table, _is_fma_header), faults)
     (_, groups), (_, names) = next(rows), next(rows, (2, []))
     pairs = list(zip(groups, names, strict=False))
     if missing := [pair for pair in _FMA_COLUMNS.values() if pair not in pairs]:
@@ -93,8 +98,9 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
             track = int(cells[0])
             told = {name: cells[place].strip() for name, place in places.items()}
             finer = [titles[number] for number in ast.literal_eval(told["genres"] or "[]") if number in titles]
-        except (ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError) as error:
-            raise UserError(f"{table}, line {line}: expected a track of FMA's. Received: {cells[:3]}") from error
+        except (ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError):
+            faults.append(invalid_row(table, line, f"expected a track of FMA's. Received: {cells[:3]}"))
+            continue
         genres_of_track = [name for name in dict.fromkeys((told["genre_top"], *finer)) if name]
         known[f"{track // 1000:03}/{track:06}"] = Entry(
             path="",
@@ -110,7 +116,7 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
                 "genres": ", ".join(genres_of_track),
             },
         )
-    return _join(folder, known)
+    return _join(folder, known, faults)
 
 
 def jamendo_table(source: Place) -> Place | None:
@@ -128,13 +134,13 @@ def jamendo_table(source: Place) -> Place | None:
         holds audio (`00`), in the `data` beside it.
     """
     if source.is_file():
-        return source if _is_jamendo(source) else None
+        return source if _find_delimiter(source, _is_jamendo_header) else None
     folder = source.absolute()
     places = [folder, folder / "data"]
     if (folder / "00").is_dir():
         places.append(folder.parent / "data")
     tables = (place / f"{name}.tsv" for name in _JAMENDO_TABLES for place in places)
-    return next((table for table in tables if _is_jamendo(table)), None)
+    return next((table for table in tables if _find_delimiter(table, _is_jamendo_header)), None)
 
 
 def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
@@ -152,7 +158,8 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
     -------
     songs : SongList
         Every file below the folder. Artist and album are Jamendo's numbers; track_id, duration and tags are extras.
-        Splits come from `splits/split-0` beside the table, where it is there.
+        Splits come from `splits/split-0` beside the table, where it is there. Then the rows of the tables that cannot
+        be used, as faults.
 
     Raises
     ------
@@ -165,11 +172,13 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
             f"Expected a table of MTG-Jamendo's, such as autotagging_genre.tsv, in {source}, in its data or in the "
             f"data beside it. Received: none with the columns {', '.join(_JAMENDO_HEADER)}."
         )
-    splits = _jamendo_splits(table)
+    faults: list[Entry] = []
+    splits = _jamendo_splits(table, faults)
     known: dict[str, Entry] = {}
-    for line, cells in _jamendo_rows(table):
+    for line, cells in _jamendo_rows(table, faults):
         if len(cells) < len(_JAMENDO_HEADER):
-            raise UserError(f"{table}, line {line}: expected a track with tags. Received: {cells}")
+            faults.append(invalid_row(table, line, f"expected a track with tags. Received: {cells}"))
+            continue
         track, artist, album, path, duration, *tags = cells
         names = [tag[len(_JAMENDO_GENRE) :] for tag in tags if tag.startswith(_JAMENDO_GENRE)]
         known[_numbered(path)] = Entry(
@@ -185,7 +194,7 @@ def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
     if source.is_file():
         folder = table.absolute().parent
         folder = folder.parent if folder.name == "data" else folder
-    return _join(folder, known)
+    return _join(folder, known, faults)
 
 
 def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
@@ -216,13 +225,13 @@ def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
     return ", ".join(matching) if matching else next(iter(names), "")
 
 
-def _join(folder: Place, known: Mapping[str, Entry]) -> SongList:
+def _join(folder: Place, known: Mapping[str, Entry], faults: Sequence[Entry]) -> SongList:
     found = read_folder(folder)
     entries = []
     for entry in found.entries:
         told = known.get(_numbered(entry.path), Entry(path="", song="", genre=""))
         entries.append(dataclasses.replace(told, path=entry.path, song=entry.song, fault=entry.fault))
-    return SongList(entries, found.notes)
+    return SongList([*entries, *faults], found.notes)
 
 
 def _numbered(path: str) -> str:
@@ -230,42 +239,62 @@ def _numbered(path: str) -> str:
     return f"{plain.parent.name}/{plain.name.partition('.')[0]}"
 
 
-def _is_fma(table: Place) -> bool:
-    return _begins(table, ",", lambda header: header[0] == "" and {"track", "set"} <= set(header))
+def _is_fma_header(header: Sequence[str]) -> bool:
+    return header[0] == "" and {"track", "set"} <= set(header)
 
 
-def _is_jamendo(table: Place) -> bool:
-    return _begins(table, "\t", lambda header: header == _JAMENDO_HEADER)
+def _is_jamendo_header(header: Sequence[str]) -> bool:
+    return header == _JAMENDO_HEADER
 
 
-def _begins(table: Place, delimiter: str, fits: Callable[[list[str]], bool]) -> bool:
-    try:
-        _, header = next(read_cells(table, delimiter), (1, [""]))
-    except ValueError:  # not there, or no table at all
-        return False
-    return fits(header)
+def _find_delimiter(table: Place, fits: Callable[[Sequence[str]], bool]) -> str:
+    """Find what stands between the cells of a table; give an empty text if its header does not fit with any."""
+    for delimiter in POSSIBLE_DELIMITERS:
+        try:
+            _, header = next(read_cells(table, delimiter, {}), (1, [""]))
+        except ValueError:  # not there, or no table at all
+            return ""
+        if fits(header):
+            return delimiter
+    return ""
 
 
-def _fma_genres(table: Place) -> dict[int, str]:
+def _rows(table: Place, delimiter: str, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
+    unreadable: dict[int, str] = {}
+    yield from read_cells(table, delimiter, unreadable)
+    faults += [invalid_row(table, line, fault) for line, fault in unreadable.items()]
+
+
+def _fma_genres(table: Place, faults: list[Entry]) -> dict[int, str]:
     if not table.exists():
         return {}
-    rows = read_cells(table, ",")
-    _, header = next(rows, (1, []))
-    try:
-        number, title = header.index("genre_id"), header.index("title")
-        return {int(cells[number]): cells[title] for _, cells in rows}
-    except (ValueError, IndexError) as error:
-        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: {error}") from error
+
+    def fits(header: Sequence[str]) -> bool:
+        return {"genre_id", "title"} <= set(header)
+
+    delimiter = _find_delimiter(table, fits)
+    if not delimiter:
+        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: others, or no table.")
+    rows = _rows(table, delimiter, faults)
+    _, header = next(rows)
+    number, title = header.index("genre_id"), header.index("title")
+    titles: dict[int, str] = {}
+    for line, cells in rows:
+        try:
+            titles[int(cells[number])] = cells[title]
+        except (ValueError, IndexError):
+            faults.append(invalid_row(table, line, f"expected a genre of FMA's. Received: {cells}"))
+    return titles
 
 
-def _jamendo_rows(table: Place) -> list[tuple[int, list[str]]]:
-    return list(read_cells(table, "\t"))[1:]
+def _jamendo_rows(table: Place, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
+    return itertools.islice(_rows(table, _find_delimiter(table, _is_jamendo_header) or "\t", faults), 1, None)
 
 
-def _jamendo_splits(table: Place) -> dict[str, str]:
+def _jamendo_splits(table: Place, faults: list[Entry]) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name in ("train", "validation", "test"):
         part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"
         if part.exists():
-            splits.update((cells[0], split_name(name)) for _, cells in _jamendo_rows(part))
+            splits.update((cells[0], split_name(name)) for _, cells in _jamendo_rows(part, faults))
     return splits

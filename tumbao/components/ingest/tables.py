@@ -8,6 +8,7 @@ Readers undo both.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -16,7 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from tumbao.components.ingest.places import Place, local_copy
 from tumbao.errors import UserError
@@ -27,7 +28,10 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
 """Endings of the tables that can be read."""
 
-_OTHER_DELIMITERS = (",", ";", "\t", "|")
+POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
+"""What may stand between cells."""
+
+_QUOTES_EXPECTED = "expected cells with closed quotes, and each quote inside of them doubled. Received: "
 _LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
 _SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -267,15 +271,17 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
     return table
 
 
-def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
     """Read a CSV or TSV row by row; a file larger than the memory will do.
 
     Parameters
     ----------
     file : Place
-        In UTF-8, quoted as in RFC 4180.
+        In any encoding that `read_table` reads, quoted as in RFC 4180.
     delimiter : str
         What stands between cells.
+    faults : dict of int to str
+        Is filled with the line in which each row begins that cannot be read, and what is wrong with it.
 
     Yields
     ------
@@ -287,36 +293,46 @@ def read_cells(file: Place, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     Raises
     ------
     ValueError
-        If the file cannot be read or a quote is not closed.
+        If the file cannot be read.
     """
-    with _open_text(file, newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)  # or an open quote would swallow all that follows
+    with _open_lines(file) as lines:
+        again: collections.deque[str] = collections.deque()
         line = 1
         while True:
+            taken: list[str] = []
+
+            def take(taken: list[str] = taken) -> str | None:
+                one = again.popleft() if again else next(lines, None)
+                if one is not None:
+                    taken.append(one)
+                return one
+
             try:
-                cells = next(reader, None)
+                cells = next(csv.reader(iter(take, None), delimiter=delimiter, strict=True), None)
             except csv.Error as error:
-                raise UserError(
-                    f"{file}, line {line}: expected cells with closed quotes, and each quote inside of them doubled. "
-                    f"Received: {error}"
-                ) from error
+                faults[line] = f"{_QUOTES_EXPECTED}{error}"
+                again.extendleft(reversed(taken[1:]))  # an open quote has swallowed all that follows
+                line += 1
+                continue
             if cells is None:
                 return
             if any(cells):
                 yield line, [read_cell(cell) for cell in cells]
-            line = reader.line_num + 1
+            line += len(taken)
 
 
 @contextlib.contextmanager
-def _open_text(file: Place, newline: str) -> Iterator[TextIO]:
+def _open_lines(file: Place) -> Iterator[Iterator[str]]:
     try:
-        with local_copy(file) as local, local.open(encoding="utf-8-sig", newline=newline) as text:
-            yield text
+        with local_copy(file) as local, local.open("rb") as content:
+            encoding = _encoding(file, content.read(4))
+            content.seek(0)
+            if encoding != "utf-8-sig":
+                yield iter(io.TextIOWrapper(content, encoding, newline=""))
+            else:
+                yield (_decode_line(line, _LEGACY_ENCODINGS[0]) for line in content)
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"Expected text in UTF-8 in {file}. Received: the byte 0x{error.object[error.start]:02x} where it has no "
-            "meaning. Save the file as UTF-8."
-        ) from error
+        raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
@@ -330,18 +346,7 @@ def _content(file: Place) -> bytes:
 
 def _decode(file: Place, content: bytes) -> str:
     """Decode text of any encoding that spreadsheets write."""
-    if content.startswith(_SPREADSHEETS):
-        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
-    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        encoding = "utf-32"
-    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif content[1:2] == b"\0":  # a header begins with a letter of ASCII
-        encoding = "utf-16-le"
-    elif content[:1] == b"\0":
-        encoding = "utf-16-be"
-    else:
-        encoding = "utf-8-sig"
+    encoding = _encoding(file, content)
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -349,6 +354,18 @@ def _decode(file: Place, content: bytes) -> str:
             raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
     return "".join(_decode_line(line, legacy) for line in io.BytesIO(content))
+
+
+def _encoding(file: Place, content: bytes) -> str:
+    if content.startswith(_SPREADSHEETS):
+        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if content[1:2] == b"\0":  # a header begins with a letter of ASCII
+        return "utf-16-le"
+    return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
 
 
 def _decode_line(line: bytes, legacy: str) -> str:
@@ -380,7 +397,7 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
         try:
             cells = next(reader)
         except csv.Error as error:
-            sentence = f"expected cells with closed quotes, and each quote inside of them doubled. Received: {error}"
+            sentence = f"{_QUOTES_EXPECTED}{error}"
             if not header:
                 raise UserError(f"{file}, line {line}: {sentence}") from error
             faults[line] = sentence
@@ -388,22 +405,21 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
             continue
         at += reader.line_num
         is_short = len(cells) < len(header)
-        while cells and not cells[-1].strip():
-            cells.pop()
-        if not cells:
+        filled = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
+        if not filled:
             continue
         if not header:
-            header = [read_cell(cell) for cell in cells]
+            header = [read_cell(cell) for cell in cells[:filled]]
             columns = _columns(file, line, header)
-        elif len(cells) > len(header) or (is_short and reader.line_num > 1):
+        elif filled > len(header) or (is_short and reader.line_num > 1):
             faults[line] = (
-                f"expected {len(header)} cells, one for each column. Received: {len(cells)} "
-                f'({", ".join(cells)[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
+                f"expected {len(header)} cells, one for each column. Received: {filled} "
+                f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
             )
             at = line
         else:
             cells += [""] * (len(header) - len(cells))
-            named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=True))
+            named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=False))
             rows.append((line, {key: cell for key, cell in named if key}))
     return Table(columns, rows, faults)
 
@@ -418,7 +434,7 @@ def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> st
             return 0, 0
         return sum(cell in names for cell in header), sum(map(bool, header))
 
-    return max((default, *_OTHER_DELIMITERS), key=fit)
+    return max((default, *POSSIBLE_DELIMITERS), key=fit)
 
 
 def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
