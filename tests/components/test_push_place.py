@@ -143,7 +143,6 @@ def test_of_those_who_push_at_once_each_has_a_number_and_all_of_its_model(
     for number, version in enumerate(versions):
         contents = {tf.io.gfile.GFile(f"{place}/{version}/{name}").read() for name in files(f"{place}/{version}")}
         assert contents == {str(number)}
-    assert not [name for name in files(place) if name.startswith("claims")]
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

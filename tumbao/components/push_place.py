@@ -1,9 +1,8 @@
 """Where models are pushed: a folder of versions, named by numbers, of which servers take the highest.
 
 A version counts once its `saved_model.pb` is there, which is copied last; servers pass over names that are no numbers.
-TensorFlow Serving takes a numbered folder as soon as it sees it: on a disk, versions get their number when they are
-whole. A bucket has no step in which a folder gets its name, and none that only one of two writers can take: there, who
-pushes writes a claim to a number first, see `_claim`.
+TensorFlow Serving loads a numbered folder as soon as it sees it: on a disk, a version is copied under another name and
+renamed when it is whole. In a bucket nothing can be renamed in one step, so each push claims its number first.
 """
 
 from __future__ import annotations
@@ -129,29 +128,21 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
         if tf.io.gfile.exists(target):
             tf.io.gfile.rmtree(target)
         raise
-    finally:
-        if not on_disk:
-            tf.io.gfile.remove(_claim_file(place, version, name))
     return str(version)
 
 
 def _claim(place: str, version: int, name: str) -> int:
-    """Find a number in a bucket that no other push has or takes, and write a claim to it.
+    """Write a claim to a number in a bucket, and give the first number of which there is no other claim.
 
-    Of two who claim one number, the later sees the claim of the earlier, or its version: listings of buckets are
-    consistent. If both see each other, both go on to other numbers.
+    Of two who claim one number, the later sees the claim of the earlier, as listings of buckets are consistent and
+    claims stay. If both see each other, both go on to other numbers.
     """
     while True:
-        claim = Address(_claim_file(place, version, name))
-        claim.write_bytes(name.encode())
-        if tf.io.gfile.listdir(str(claim.parent)) == [name] and str(version) not in _numbers(place):
+        claims = f"{place}/{_CLAIMS_FOLDER}/{version}"
+        Address(f"{claims}/{name}").write_bytes(name.encode())
+        if tf.io.gfile.listdir(claims) == [name]:
             return version
-        tf.io.gfile.remove(str(claim))
         version += random.randint(1, _FARTHEST_STEP)
-
-
-def _claim_file(place: str, version: int, name: str) -> str:
-    return f"{place}/{_CLAIMS_FOLDER}/{version}/{name}"
 
 
 def _renamed(source: Path, target: Path) -> bool:
