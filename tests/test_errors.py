@@ -98,7 +98,7 @@ def test_a_workspace_that_reads_as_a_pattern_is_refused_at_once(tmp_path: Path, 
         arguments = [*command.split(), str(tmp_path), "--workspace", str(tmp_path / name)]
         result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, arguments)
         assert result.exit_code == 2
-        assert "Expected a workspace in whose whole path" in result.output
+        assert "Expected a workspace whose absolute path" in result.output
     assert list(tmp_path.iterdir()) == []
 
 

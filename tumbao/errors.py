@@ -1,4 +1,4 @@
-"""Errors that a person can mend, and a full disk told from other errors."""
+"""Errors that the user can correct, and detection of a full disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UnavailableError(RuntimeError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether a full disk is behind an error, also where a library has wrapped it.
+    """Tell whether a full disk caused an error, also one that a library has wrapped.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether an `UnavailableError` is behind an error, also where a library has wrapped it.
+    """Tell whether an `UnavailableError` caused an error, also one that a library has wrapped.
 
     Parameters
     ----------
@@ -61,19 +61,19 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def describe(error: BaseException, folders: Iterable[str | Path] = ()) -> str:
-    """Say in a line what happened.
+    """Describe an error in one line.
 
     Parameters
     ----------
     error : BaseException
         The error.
     folders : iterable of str or Path
-        What was written to; a full disk is looked for there if the error does not name a file.
+        Folders that were written to; a full disk is searched for among them if the error names no file.
 
     Returns
     -------
     sentence : str
-        The message; of a full disk which one it is and what to do.
+        The message; for a full disk, which one it is and what to do.
     """
     if is_disk_full(error):
         named = [one.filename for one in _chain(error) if isinstance(one, OSError) and one.errno in _FULL]
@@ -98,7 +98,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _existing(path: str | Path) -> Path:
-    """Give a folder, or the nearest one above that exists; the root where it cannot be looked at."""
+    """Give a folder, or its nearest parent that exists; the root if that cannot be found out."""
     whole = Path(path).absolute()
     with contextlib.suppress(OSError):
         return next(folder for folder in (whole, *whole.parents) if folder.is_dir())

@@ -141,7 +141,7 @@ def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
 
 
 def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
-    """Read every threshold that the Evaluator looked at, and what it found.
+    """Read every threshold of the Evaluator and its verdict.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
     Returns
     -------
     rows : tuple of GateRow
-        In the order of the configuration. Which ones failed is read, not computed.
+        The overall ones first. The verdicts are read from the validation result, not computed.
     """
     config = eval_config_writer.load_eval_run(evaluation)[0]
     thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
@@ -160,7 +160,7 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
     rows = []
     for key, slices in thresholds.items():
         if key.model_name not in ("", tfma.constants.CANDIDATE_KEY):
-            continue  # the baseline is held to nothing
+            continue  # the baseline has no thresholds
         for spec, threshold in slices:
             name = dict(spec.feature_values).get(record.GENRE, OVERALL) if spec else OVERALL
             wrapped = "change_threshold" if key.is_diff else "value_threshold"
@@ -172,7 +172,7 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
 
 
 def read_failures(evaluation: str) -> tuple[GateRow, ...]:
-    """Read the thresholds that the Evaluator found missed.
+    """Read the thresholds that the model missed.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def read_failures(evaluation: str) -> tuple[GateRow, ...]:
     Returns
     -------
     rows : tuple of GateRow
-        None of them is passed. A value is NaN where there was nothing to measure, as for a genre without fragments.
+        Each with `passed` False. The value is NaN where nothing was measured, as for a genre without fragments.
     """
     figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
     return tuple(_failures(result, figures))

@@ -49,7 +49,7 @@ def decode_image(png: bytes) -> np.ndarray:
 
 
 def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Find the first record of each genre, and read no further.
+    """Find the first record of each genre; reading stops when all are found.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, An
     Returns
     -------
     first : dict of str to dict
-        Genre → its record's features, in the order of the genres; without those that there are none of.
+        Genre → features of its record, in the order of the genres; genres without a record are left out.
     """
     found: dict[str, dict[str, Any]] = {}
     for features in read_records(pattern):
@@ -100,7 +100,7 @@ def spread(pattern: str, count: int, genres: int = 0) -> np.ndarray:
     count : int
         How many images, at most.
     genres : int
-        How many genres there are, so that no more is read than is needed; 0 if that is not known.
+        Number of genres, at which reading can stop early; 0 if it is not known.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Who put which model where, when and why: a line of JSON for each event, beside the pushed versions.
+"""Log of pushes, rollbacks and refusals: a line of JSON for each event, beside the pushed versions.
 
-An object in a bucket can only be written anew, so of two who add a line at the same moment one would take the other's
-away: there each event is an object of its own. `PUSH_LOG` is read in a bucket as well, as earlier versions wrote it.
+An object in a bucket cannot be appended to, so of two concurrent writers one would overwrite the other's line. There
+each event is an object of its own. `PUSH_LOG` is read in a bucket too, as earlier versions wrote it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
 """What happened: a new model, an earlier one again, or a model that was kept away."""
 
 UNREADABLE = "unreadable"
-"""Stands for a line that cannot be read; nobody writes it."""
+"""Given for a line that cannot be read; it is never written."""
 
 
 def now() -> str:
@@ -106,7 +106,7 @@ class Event:
 
 
 def append(place: str, event: Event) -> None:
-    """Write an event down; who writes another at the same moment loses none.
+    """Append an event; safe with concurrent writers.
 
     Parameters
     ----------
@@ -116,12 +116,12 @@ def append(place: str, event: Event) -> None:
         What happened.
     """
     line = f"{json.dumps(dataclasses.asdict(event))}\n"
-    if is_remote(place):  # a bucket's file cannot be added to
+    if is_remote(place):  # objects cannot be appended to
         Address(f"{place}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(line.encode())
         return
     path = Path(place, PUSH_LOG)
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = "" if _text(str(path))[-1:] in ("", "\n") else "\n"  # whoever wrote last may have been cut off
+    start = "" if _text(str(path))[-1:] in ("", "\n") else "\n"  # the last line may be incomplete
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     with open(descriptor, "ab", buffering=0) as file:  # noqa: PTH123 - one call writes it all
         file.write(f"{start}{line}".encode())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Command(TyperCommand):
-    """A command whose errors end in a sentence and an exit code, see `failures`."""
+    """A command that reports its errors by a message and an exit code, see `failures`."""
 
     def make_context(self, info_name: str | None, *arguments: Any, **options: Any) -> Any:
         with _explained(self.name or "", {}):
@@ -46,7 +46,7 @@ class _Command(TyperCommand):
 
 
 class _Commands(typer.Typer):
-    """Makes each command a `_Command`."""
+    """An application whose commands are `_Command`s."""
 
     def command(self, *arguments: Any, **options: Any) -> Any:
         return super().command(*arguments, cls=_Command, **options)
@@ -119,13 +119,14 @@ class Precision(str, enum.Enum):
 
 
 def _workspace(path: Path) -> Path:
-    """Refuse a workspace that TFX, Beam and TensorFlow would take for a pattern of paths, or could not write down."""
+    """Refuse a workspace whose path TFX, Beam or TensorFlow would read as a pattern, or could not store."""
     whole = str(path.absolute())
     wrong = {character for character in whole if character in "*?[\\" or not character.isprintable()}
     if wrong:
         raise typer.BadParameter(
-            f"Expected a workspace in whose whole path there is none of * ? [ \\ and no control character. Received: "
-            f"{whole!r}, with {' '.join(sorted(map(repr, wrong)))}. TFX takes these for patterns: name another folder."
+            "Expected a workspace whose absolute path has none of * ? [ \\ and no control characters, which TFX reads "
+            f"as patterns or cannot store. Received: {whole!r}, with {' '.join(sorted(map(repr, wrong)))}. Choose "
+            "another folder."
         )
     return path
 
@@ -146,7 +147,7 @@ def _fail(sentence: str, code: int = 1) -> NoReturn:
 
 @contextlib.contextmanager
 def _explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """End with a sentence and an exit code, whatever happens."""
+    """Turn any error into a message and an exit code."""
     try:
         yield
     except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
@@ -201,7 +202,7 @@ def _place(text: str) -> Any:
 
 
 def _here(path: Path | None) -> Path | None:
-    """Refuse what cannot be written to: an address (`Path` has made one slash of its two), and a path as it is."""
+    """Refuse an address (whose `//` `Path` has shortened to `/`), and a path that cannot be written to."""
     if path is not None and str(path).startswith(("gs:/", "ram:/")):
         raise typer.BadParameter(
             f"Expected a path of this machine. Received: {str(path).replace(':/', '://')}. Write it here, then copy it "

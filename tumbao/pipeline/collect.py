@@ -127,7 +127,7 @@ def run_artifacts(metadata: Any, after: int = 0, run: str = "", past: str = "") 
 
 
 def _artifacts(store: Any, run: Any) -> Artifacts:
-    """Read one run; ML Metadata promises no order, and of several executions of a component the newest counts."""
+    """Read one run. ML Metadata guarantees no order; the newest of several executions of a component is used."""
     executions = {}
     for execution in sorted(store.get_executions_by_context(run.id), key=lambda one: one.id):
         for context in store.get_contexts_by_execution(execution.id):

@@ -29,7 +29,7 @@ SEEN_FILE = "watched.json"
 """Settings and songs of the last run that came to its end, in the workspace."""
 
 WAITING = 4
-"""Exit code of a look after which nothing was trained, since all that changed is still being written."""
+"""Exit code of a look that started no run because all changed files are still being written."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -147,7 +147,7 @@ def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What the last run that came to its end had seen; nothing at all where `first` says why."""
+    """Settings and songs of the last completed run; none, with the reason in `first`, where they are not known."""
 
     settings: dict[str, Any]
     songs: dict[str, str]
@@ -165,7 +165,7 @@ def _seen(file: Path) -> _Seen:
 
 
 def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
-    """Say why to run on what does not grow; nothing where the last run that came to its end has seen it all."""
+    """Give the reason to run on the files that no longer change; empty if the last completed run used the same."""
     if seen.first:
         return f"{len(songs)} songs, {seen.first}" if songs or not growing else ""
     before = {part: stamp for part, stamp in seen.songs.items() if part not in growing}

@@ -172,9 +172,9 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
 
 
 def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) -> Iterator[str]:
-    """Name the settings of components before the first one that were others in the former run; code does not count."""
+    """List settings of the components before the first one that have changed since the former run, other than code."""
     run = {first}
-    for component in pipeline.components:  # in an order in which nothing comes before what it needs
+    for component in pipeline.components:  # in topological order
         if run & {one.id for one in component.upstream_nodes}:
             run.add(component.id)
     for component in pipeline.components:
@@ -199,7 +199,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 class _Runner(tfx.orchestration.LocalDagRunner):
-    """TFX's local runner, which gives a run in ML Metadata the name that it has in the workspace."""
+    """TFX's local runner, with the run's name in the workspace as its name in ML Metadata."""
 
     def __init__(self, run: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what it was asked for: the exit code, the sentence and the log."""
+"""Exit code, message and log of a command that fails."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ FAILED, WRONG_USE = 1, 2
 
 
 def explain(error: Exception, command: str, arguments: Sequence[str] = ()) -> tuple[int, str]:
-    """Say what ended a command.
+    """Give the exit code and the message for an error that ends a command.
 
     Parameters
     ----------
     error : Exception
-        What ended it. Its attribute `log`, if there is one, is a file that has the traceback.
+        The error. Its attribute `log`, if it has one, is a file with the traceback.
     command : str
         Name of the command.
     arguments : sequence of str
-        What it was given, paths among them.
+        Its arguments, paths among them.
 
     Returns
     -------
     code : int
         `WRONG_USE` for a `UserError`, and where the system refuses a path that was given; else `FAILED`.
     sentence : str
-        What happened; of an unexpected error also which file has the traceback.
+        The message; for an unexpected error with the file that has the traceback.
     """
     if isinstance(error, UserError):
         return WRONG_USE, str(error)
@@ -52,7 +52,7 @@ def explain(error: Exception, command: str, arguments: Sequence[str] = ()) -> tu
 
 
 def _write_traceback(error: Exception, command: str) -> Path | None:
-    """Keep a traceback in the cache, or else in the temporary folder; give the file, None if neither can be written."""
+    """Write a traceback to the cache, or else to the folder for temporary files; None if neither can be written."""
     now = datetime.datetime.now().astimezone()
     text = f"{now.isoformat(timespec='seconds')} tumbao {command}\n{''.join(traceback.format_exception(error))}"
     for folder in (lambda: cache_folder() / "logs", lambda: Path(tempfile.gettempdir())):

@@ -87,7 +87,7 @@ def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
 def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     started = datetime.datetime.now().astimezone()
     name = started.strftime("%Y%m%d-%H%M%S")
-    while (asked.workspace / runs.RUNS_FOLDER / name).exists():  # a run that ended within its second
+    while (asked.workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run of the same second
         name += "a"
     settings = {
         field.name: getattr(asked, field.name) for field in dataclasses.fields(asked) if field.name != "growing"

@@ -41,7 +41,7 @@ def find_training(workspace: Path) -> TrainingData:
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     try:
         artifacts = run_artifacts(connection, past="AudioExampleGen")
-    except RuntimeError as error:  # no file, or none that a run has written to
+    except RuntimeError as error:  # there is no database, or an empty one
         raise UserError(
             f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
             "`tumbao run --data FOLDER` trains one; --workspace names another."
@@ -60,7 +60,7 @@ def find_training(workspace: Path) -> TrainingData:
     settings = artifacts.executions["AudioExampleGen"].custom_properties
     description = json.loads((place(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
     run = artifacts.run
-    if not (workspace / RUNS_FOLDER / run).is_dir():  # a former version's, which named it otherwise in ML Metadata
+    if not (workspace / RUNS_FOLDER / run).is_dir():  # earlier versions named it differently in ML Metadata
         run = max((record.run for record in read_runs(workspace)), default="")
     return TrainingData(
         run=run,

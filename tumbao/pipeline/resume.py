@@ -1,4 +1,4 @@
-"""Which head `--resume` goes on from: the newest one that learned from the same songs, divided in the same way."""
+"""Selection of the head that `--resume` starts from: the newest one that was trained on the same songs and split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tumbao.trainer.training import Training
 def head_to_resume(store: Any, config: PipelineConfig) -> str:
     """Find the newest head that was trained on the songs of this run, with its split, genres, seed and model.
 
-    Any other head may have learned from songs that are test songs now.
+    Any other head may have been trained on songs that are in the test split now.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
 
     Raises
     ------
-    ValueError
-        If there is no such head; the message tells how the newest one differs.
+    UserError
+        If there is no such head; the message says how the newest one differs.
     """
     live = metadata_store_pb2.Artifact.LIVE
     heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
@@ -59,7 +59,7 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
 
 
 def _differences(store: Any, head: Any, config: PipelineConfig) -> list[str]:
-    """Say how the training of a head differs from this run's, or else that of the head which it went on from."""
+    """List how the training of a head, or of the head that it was resumed from, differs from this run."""
     executions = _made_by(store, [head.id])
     trainers = [one for one in executions if "custom_config" in one.custom_properties]
     if not trainers:
@@ -106,7 +106,7 @@ def _made_by(store: Any, artifacts: list[int]) -> list[Any]:
 
 
 def _manifests(store: Any, executions: list[Any]) -> set[str]:
-    """Walk up from executions to those that read manifests, and tell which."""
+    """Find the manifests that executions, or those upstream of them, read."""
     found: set[str] = set()
     while executions:
         found |= {
@@ -122,7 +122,7 @@ def _manifests(store: Any, executions: list[Any]) -> set[str]:
 
 
 def _other_songs(former: set[str], now: str) -> Iterator[str]:
-    """Say how the songs, their labels and their splits of former manifests differ from those of this run."""
+    """Compare songs, labels and splits of earlier manifests with those of this run."""
     if len(former) != 1:
         yield "does not tell which songs it was trained on"
         return
@@ -146,7 +146,7 @@ def _other_songs(former: set[str], now: str) -> Iterator[str]:
 
 
 def _sides(manifests: str) -> set[tuple[tuple[str, ...], str]]:
-    """List what is heard, with its genre and split."""
+    """List parts of files with their genres and splits."""
     return {
         (tuple(row[column] for column in ("sha256", "start", "end", "genre", "fragments")), split)
         for split in SPLITS

@@ -1,4 +1,4 @@
-"""A local run in a process of its own: what it holds is given back, and what kills it does not kill who waits."""
+"""A local run in a process of its own: its memory is freed at its end, and a crash does not end the caller."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(asked: LocalRun) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tumbao.pipeline.run_apart"]
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports cannot be interrupted well
     try:
-        with tempfile.TemporaryFile() as settings:  # an argument has a limit, the number of growing files has none
+        with tempfile.TemporaryFile() as settings:  # an argument has a maximum length
             pickle.dump(asked, settings)
             settings.seek(0)
             return subprocess.Popen(command, stdin=settings, start_new_session=True)
@@ -53,7 +53,7 @@ def _main(asked: LocalRun) -> int:
     except Exception as error:
         _, sentence = explain(error, "run", [str(asked.workspace)])
         console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
-        return local.FAILED  # a watch tries again: the workspace may come back
+        return local.FAILED  # whatever it is: `tumbao watch` tries again
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ LOG_FILE = "log.txt"
 REPORT_FILE = "report/index.html"
 
 UNREADABLE = "unreadable"
-"""Outcome of a record that is cut off or holds something else; nobody writes it."""
+"""Outcome given for a record that cannot be read; it is never written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +139,7 @@ def locked(workspace: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(workspace: Path, run: str) -> Iterator[None]:
-    """Show others that a run is at work; the system ends it when the process ends, however it ends.
+    """Mark a run as running; the mark ends with the process, however that ends.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def running(workspace: Path, run: str) -> Iterator[None]:
     Yields
     ------
     None
-        While `read_runs` says of it that it is running.
+        Meanwhile `read_runs` gives its outcome as `running`.
     """
     folder = workspace / RUNS_FOLDER / run
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def read_runs(workspace: Path) -> list[RunRecord]:
     Returns
     -------
     runs : list of RunRecord
-        The oldest first. One whose record cannot be read is `UNREADABLE` and says why.
+        The oldest first. A record that cannot be read has the outcome `UNREADABLE` and the reason as its sentence.
     """
     return [_read(file) for file in sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))]
 

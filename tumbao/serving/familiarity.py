@@ -37,12 +37,12 @@ fragment, of which a tenth may be silent."""
 
 @dataclasses.dataclass(frozen=True)
 class TraitRange:
-    """The range of traits of the training songs over so many columns with sound.
+    """Range of the traits of the training songs for a number of columns with sound.
 
     Parameters
     ----------
     columns : int
-        How many; the range holds for this many, and for more up to the next range.
+        Smallest number of columns that the range is used for.
     low, high : tuple of float
         Ends of the range of each of `TRAITS`.
 
@@ -75,7 +75,7 @@ class Familiarity:
         A column with a pixel brighter than this holds sound. None, in models of former versions: all columns are
         judged, and a padded fragment is not.
     by_length : tuple of TraitRange
-        The ranges by the number of columns with sound, rising; the last has `low` and `high`.
+        Ranges in ascending order of columns; the last has `low` and `high`.
 
     Raises
     ------
@@ -160,7 +160,9 @@ def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int
         What counts as familiar; None where too few fragments are long enough for any range.
     """
     brightness = colours.astype(np.float32).mean(axis=1)
-    sounded = float(brightness[SOUNDED_LEVEL : SOUNDED_LEVEL + 2].mean())  # between two levels, whatever rounds
+    sounded = float(
+        brightness[SOUNDED_LEVEL : SOUNDED_LEVEL + 2].mean()
+    )  # between two levels, so that rounding in a port does not matter
     found: dict[int, list[np.ndarray]] = {}
     for levels in fragments:
         columns = np.flatnonzero(sounded_columns(brightness[levels], sounded))
@@ -169,7 +171,7 @@ def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int
                 heard = columns if length == round(LENGTHS[-1] * levels.shape[1]) else columns[:length]
                 part = levels[:, heard[0] : heard[-1] + 1]
                 raised = np.minimum(np.arange(256) + int(levels.max()) - int(part.max()), 255)
-                raised[0] = 0  # the floor may lie anywhere below
+                raised[0] = 0  # level 0 is clipped
                 mask = np.isin(np.arange(heard[0], heard[-1] + 1), heard)
                 found.setdefault(length, []).append(traits_of(brightness[raised[part]], mask))
     ranges = [

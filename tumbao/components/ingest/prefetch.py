@@ -1,4 +1,4 @@
-"""Iterate over items that a thread takes from a generator ahead of time."""
+"""Iteration over a generator that a thread runs ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Prefetch(Generic[T]):
         self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
         self._room = threading.Semaphore(buffer_size)
         closed = threading.Event()
-        arguments = (items, self._items, self._room, closed)  # not this object, which may be dropped without a word
+        arguments = (items, self._items, self._room, closed)  # not this object, so that it can be garbage-collected
         threading.Thread(target=_fill, args=arguments, name="prefetch", daemon=True).start()
         self.close = weakref.finalize(self, _close, self._room, closed)
-        """Let the thread end with the item that it is at; also done when the object is deleted."""
+        """Stop the thread after its current item; also called when the object is garbage-collected."""
 
     def __iter__(self) -> Iterator[T]:
-        """Give itself."""
+        """Return this iterator."""
         return self
 
     def __next__(self) -> T:
-        """Wait for the next item."""
+        """Return the next item as soon as it is ready."""
         item = self._items.get()
         if not isinstance(item, _End):
             self._room.release()
             return item
-        self._items.put(item)  # for those who ask once more
+        self._items.put(item)  # for later calls
         if item.error is not None:
             raise item.error
         raise StopIteration

@@ -26,7 +26,7 @@ from tumbao.serving.server.uploads import Upload, receive
 CLIENT_GONE = 499
 """Status, for log and metrics, of a request whose client did not wait for the answer."""
 
-_WORKER_TIMEOUT_SECONDS = 20.0  # a decoder that gives nothing for so long keeps a place from others
+_WORKER_TIMEOUT_SECONDS = 20.0  # time without output after which a decoder is stopped
 _MOST_RETRY_SECONDS = 60
 _log = logging.getLogger(__name__)
 

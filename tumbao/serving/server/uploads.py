@@ -21,7 +21,7 @@ from tumbao.serving.server.refusal import RefusalError
 FORM_BYTES = 65_536
 """What a form may have beyond the limit of its files: boundaries, headers and fields, in bytes."""
 
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every odd byte that a client sends
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs every unexpected byte
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Form:
             self._parser.write(block)
 
     def close(self) -> None:
-        with self._lock:  # a thread may still be at the last block of a client that has gone
+        with self._lock:  # a thread may still write the last block of a client that has disconnected
             self._closed = True
             if self._file:
                 self._file.close()
@@ -97,7 +97,7 @@ class _Form:
         self._value.clear()
 
     def _end_headers(self) -> None:
-        if self._name:  # an empty name is an input in which no file was chosen, unless data follow
+        if self._name:  # an empty name means that no file was chosen, unless data follow
             self._begin_file(self._name)
 
     def _begin_file(self, name: str) -> BinaryIO:
