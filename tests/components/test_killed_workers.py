@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from tests.processes import children, kill, wait_until_gone
 from tumbao.components.ingest import render
-from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, Reason
+from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
 from tumbao.components.ingest.catalog import (
     LibraryUnavailableError,
     Rejected,
@@ -137,6 +138,23 @@ def test_a_library_that_goes_away_ends_the_run(tmp_path: Path, write_song: Write
         ingest(manifests, small_spec, tmp_path / "run")
     for song in gone:
         assert f"\n  {song}: i/o error: cannot be read: No such file or directory" in str(caught.value)
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_library_that_goes_away_while_it_is_scanned_ends_the_run(
+    tmp_path: Path, write_song: WriteSong, small_spec: MelSpec, monkeypatch: pytest.MonkeyPatch, mounted: bool
+) -> None:
+    library = make_library(tmp_path / "music", write_song, 2)
+
+    def take_away(*_: object) -> object:
+        shutil.rmtree(library, ignore_errors=True)
+        if mounted:
+            library.mkdir(exist_ok=True)
+        raise AudioError("a.wav", Reason.UNREADABLE, "cannot be read: No such file or directory")
+
+    monkeypatch.setattr("tumbao.components.ingest.catalog.scan_song", take_away)
+    with pytest.raises(LibraryUnavailableError, match="music is gone or empty"):
+        scan(library, GENRES, small_spec)
 
 
 def test_a_run_ends_when_many_songs_fail_for_a_reason_that_is_not_theirs() -> None:

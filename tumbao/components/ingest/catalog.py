@@ -235,6 +235,11 @@ def look_through(
     -------
     catalog : Catalog
         Every entry stands in `songs` or in `rejected`.
+
+    Raises
+    ------
+    LibraryUnavailableError
+        If the library is no longer there at the end, such as on a disk that was taken away.
     """
     library = library.absolute()
     root = library if library.is_dir() else library.parent
@@ -244,6 +249,10 @@ def look_through(
     with known as remembered, WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(workers) as threads:
         look = functools.partial(_look, pool, remembered, root, genres, spec, growing)
         outcomes = list(threads.map(look, range(len(entries)), entries))
+    if entries and not (any(library.iterdir()) if library.is_dir() else library.is_file()):
+        raise LibraryUnavailableError(
+            f"{library} is gone or empty: it was there when its songs were listed. Check the storage and run again."
+        )
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected, notes=listed.notes)
 
@@ -307,11 +316,11 @@ def require_genres(
 
 
 class LibraryUnavailableError(UnavailableError):
-    """Many songs could not be read for a reason that is not theirs."""
+    """The library, or many of its songs, cannot be read for a reason that is not the songs' own."""
 
 
 def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
-    """Refuse to go on when many songs were rejected for a reason that may be gone the next time.
+    """Refuse to go on when many songs were rejected for a reason that may not be theirs.
 
     Parameters
     ----------
