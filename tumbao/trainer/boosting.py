@@ -24,6 +24,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tumbao.errors import UserError
+
 if TYPE_CHECKING:
     from sklearn.ensemble import AdaBoostClassifier
     from sklearn.tree import DecisionTreeClassifier
@@ -192,7 +194,7 @@ def boosted_head(
 
     model = empty_boosted(features.shape[1], genres=genres, rounds=rounds, depth=depth)
     if missing := sorted({*range(genres)} - {*labels.tolist()}):
-        raise ValueError(f"Boosting needs fragments of every genre to train on. Received: none with label {missing}")
+        raise UserError(f"Boosting needs fragments of every genre to train on. Received: none with label {missing}")
     ensemble = AdaBoostClassifier(
         DecisionTreeClassifier(max_depth=depth), n_estimators=rounds, algorithm="SAMME", random_state=seed
     ).fit(features.astype(np.float32), labels, sample_weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tumbao.errors import UserError
 from tumbao.serving.explain.neighbours import agreement, directions, nearest, on_a_map, typical
 
 SONGS = ("a", "a", "b", "c", "d")
@@ -85,7 +86,7 @@ def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:
 
 
 def test_too_few_fragments_and_vectors_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least 4 fragments.*Received: 3"):
+    with pytest.raises(UserError, match=r"at least 4 fragments.*Received: 3"):
         on_a_map(VECTORS[:3])
     with pytest.raises(ValueError, match=r"as long as those to search.*\(3,\) and \(5, 2\)"):
         nearest(np.zeros(3, np.float32), VECTORS, SONGS, 1)

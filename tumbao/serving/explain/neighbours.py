@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from tumbao.errors import UserError
+
 PERPLEXITY = 10.0
 """How many neighbours a fragment has on the map, about; fewer where there are few fragments."""
 
@@ -156,13 +158,13 @@ def on_a_map(vectors: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    UserError
         If there are fewer than four fragments.
     """
     from sklearn.manifold import TSNE
 
     if len(vectors) < 4:
-        raise ValueError(f"Expected at least 4 fragments to lay out. Received: {len(vectors)}")
+        raise UserError(f"Expected at least 4 fragments for a map, of library and songs. Received: {len(vectors)}")
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     layout = TSNE(perplexity=perplexity, init="pca", random_state=_SEED, n_jobs=1)
     places = layout.fit_transform(directions(vectors)).astype(np.float64)
