@@ -40,7 +40,7 @@ class AudioFiles:
     songs : tuple of Song
         Each file, or part of one, once.
     notes : tuple of str
-        Sentences for the person who asks, such as how many files are left out.
+        Messages such as how many files are left out.
     """
 
     songs: tuple[Song, ...]

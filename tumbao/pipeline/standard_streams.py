@@ -1,4 +1,4 @@
-"""Standard output and error of a command: in UTF-8 whatever the locale, and without a traceback where they end."""
+"""Standard output and error of a command: UTF-8 whatever the locale, and no traceback if they cannot be written."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 CLOSED = 141
-"""Exit code where the reader of a pipe has gone: as shells have it for SIGPIPE, which ends most programs then."""
+"""Exit code if the reader of a pipe has closed it, which is that of programs that SIGPIPE ends."""
 
 NOT_WRITTEN = 1
-"""Exit code where standard output cannot be written, as on a full disk."""
+"""Exit code if standard output cannot be written, for example on a full disk."""
 
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Write what is printed meanwhile to the process's own standard output and error.
+    """Replace `sys.stdout` and `sys.stderr` by streams of the process's own standard output and error.
 
     Yields
     ------
     None
-        Meanwhile. Where standard output cannot be written, `SystemExit` is raised from there: quietly with `CLOSED`
-        where nobody reads it, else after one sentence with `NOT_WRITTEN`. What standard error does not take is lost.
+        If standard output cannot be written, `SystemExit` is raised: with `CLOSED` and no message if its reader has
+        closed it, otherwise with `NOT_WRITTEN` after one sentence. Text that standard error cannot take is lost.
     """
     _require_utf8()
     _open_closed()
@@ -45,14 +45,14 @@ def standard_streams() -> Iterator[None]:
         finally:
             ours[0].flush()
     finally:
-        if output.failure:  # said last, as commands keep standard error silent meanwhile
+        if output.failure:  # last, because commands redirect standard error until here
             ours[1].write(f"error: standard output cannot be written: {output.failure}\n")
         _flush(ours[1])
         sys.stdout, sys.stderr = former
 
 
 def error_stream(descriptor: int, *, closes: bool = True) -> TextIO:
-    """Write text for people to a descriptor; what it does not take is lost.
+    """Open a descriptor for messages; text that cannot be written is lost.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class _Output(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            _discard(self)  # or the interpreter would try again, and say so
+            _discard(self)  # otherwise the interpreter writes once more as it exits, and reports the error
             if error.errno == errno.EPIPE:
                 raise SystemExit(CLOSED) from error
             self.failure = error.strerror
@@ -105,7 +105,7 @@ def _discard(stream: io.FileIO) -> None:
 
 
 def _open_closed() -> None:
-    """Take the place of streams that are closed, which the next file that is opened would have; writing fails still."""
+    """Open the null device in place of closed streams, so that no file gets their numbers; writing still fails."""
     for descriptor, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(descriptor)
@@ -114,6 +114,6 @@ def _open_closed() -> None:
 
 
 def _require_utf8() -> None:
-    """Begin anew in Python's UTF-8 mode where the locale has names of files in another encoding."""
+    """Restart in Python's UTF-8 mode if the locale has another encoding of file names."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONUTF8": "1"})

@@ -1,4 +1,4 @@
-"""Spellings of a genre's name: which are one genre, and how one differs from another."""
+"""Compare spellings of genres' names, and describe how they differ."""
 
 from __future__ import annotations
 
@@ -115,14 +115,14 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
 
 
 def unknown_genre(name: str, genres: Collection[str]) -> str:
-    """Say how a name differs from the genres that there are.
+    """Describe how a name differs from the known genres.
 
     Parameters
     ----------
     name : str
         Not one of the genres, in any spelling.
     genres : collection of str
-        The genres.
+        The known genres.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def _shown(name: str, others: Sequence[str]) -> str:
         character
         for character in dict.fromkeys(tidy_genre(name))
         if not (character.isascii() and character.isprintable())
-        and len(unicodedata.normalize("NFD", character)) == 1  # an accent is seen
+        and len(unicodedata.normalize("NFD", character)) == 1  # an accent is visible
         and character.casefold() not in known
         and (others or not unicodedata.name(character, "").startswith("LATIN"))
     ]

@@ -1,7 +1,7 @@
 """The genre in a file's tags, whatever its format calls it, and the tags beside it, which are to stay as they are.
 
 A file may hold several tags: an mp3 an ID3v2, an APEv2 and an ID3v1 tag, a flac an ID3 tag before its own comments, a
-wav an ID3 chunk and an INFO list. All are asked, and all that name a genre get the new one.
+wav an ID3 chunk and an INFO list. All are read, and each that names a genre gets the new one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NoTagsError(Exception):
 class TaggedFile:
     """A file and its tags.
 
-    ID3 tags keep their version (2.2, which nobody writes, becomes 2.4), and of an ID3v1 block that lies at the end of
+    ID3 tags keep their version (2.2 becomes 2.4), and of an ID3v1 block that lies at the end of
     a file only the genre changes.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What lies in a folder of songs, in the folders below it and behind links."""
+"""List the files of a folder, of the folders below it and of linked folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOUND = (
     ".tta .w64 .wav .wave .webm .wma .wmv .wv"
 )
 SOUND = frozenset(_SOUND.split())
-"""Endings of files that are named as sound: whatever they hold, they are tried."""
+"""Extensions of audio files: a file with one of them is always tried."""
 
 _ENDINGS = {
     "document": ".asc .csv .doc .docx .epub .htm .html .ini .json .jsonl .lrc .md .nfo .ods .odt .pdf .ppt .pptx .rtf "
@@ -31,7 +31,7 @@ _ENDINGS = {
     "program or database": ".bat .db .dll .exe .js .lnk .py .sh .sqlite",
 }
 SIDECARS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
-"""Ending of a file that lies beside songs and is none → its kind; one that holds sound all the same is tried."""
+"""Extension of other files that lie beside songs → their kind. Such a file is tried if its content is audio."""
 
 _UNFINISHED = (
     *(
@@ -80,11 +80,11 @@ class Listing:
     Parameters
     ----------
     files : tuple of Place
-        What may be songs, sorted: only the content says whether a file is one.
+        Files that may be songs, sorted.
     left_out : mapping of Place to str
-        What is none → its kind, see `left_out_kind`; folders that are not looked into as well.
+        Files that are not songs, and folders that are not searched → their kind, see `left_out_kind`.
     unlisted : tuple of OSError
-        Why folders could not be listed; each error names its folder.
+        Errors of the folders that cannot be listed; each names its folder.
     """
 
     files: tuple[Place, ...]
@@ -93,7 +93,7 @@ class Listing:
 
 
 def walk(folder: Place) -> Listing:
-    """List a folder of any depth, following links, but no folder twice.
+    """List a folder of any depth; links are followed, and no folder is listed twice.
 
     Parameters
     ----------
@@ -138,10 +138,10 @@ def walk(folder: Place) -> Listing:
 
 
 def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
-    """Tell why a file or folder is none to look for songs in.
+    """Return the kind of a file or folder that is left out of the search for songs.
 
-    A name that ends as sound does is tried whatever it holds. Of all others the first bytes are looked at, unless they
-    lie in a bucket: sound is tried whatever it is called, text and pictures are not.
+    A file with an extension of `SOUND` is always tried. The first bytes of other files are read: audio is tried
+    whatever its name, text and pictures are left out. In a bucket the name alone decides.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
 
 
 def left_out_line(kinds: Iterable[str]) -> str:
-    """Say how many files are left out.
+    """Summarise how many files and folders are left out.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
             return b""
         with path.open("rb") as file:
             return file.read(_PEEKED_BYTES)

@@ -64,7 +64,7 @@ def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()
 
 
 def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
-    """Give each genre of a library one spelling, see `genre_names.one_spelling`.
+    """Spell each genre of a library in one way, see `genre_names.one_spelling`.
 
     Parameters
     ----------

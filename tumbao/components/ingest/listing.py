@@ -74,14 +74,14 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class SongList:
-    """What a library lists.
+    """The songs that a library lists.
 
     Parameters
     ----------
     entries : list of Entry
         Every song, and every fault.
     notes : tuple of str
-        Sentences for the person who looks after the library, such as how many files are left out.
+        Messages about the library, such as how many files are left out.
     """
 
     entries: list[Entry]
@@ -134,7 +134,7 @@ def is_outside(entry: Entry, root: Place) -> bool:
 
 
 def one_path(path: str) -> str:
-    """Give one path for all that lead to a file through folders, whether relative, absolute or linked.
+    """Return one path of a file for all ways to name it: relative, absolute or through a linked folder.
 
     Parameters
     ----------

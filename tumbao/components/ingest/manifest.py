@@ -34,7 +34,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "start": ("inicio", "desde"),
     "end": ("fin", "final", "hasta"),
 }
-"""Names that may stand for a column where it is missing; accents make no difference. `cancion` would be a title."""
+"""Alternative names of columns; accents are ignored. `cancion` is not one of them, since it would be a title."""
 
 NamesIn = Callable[[str], dict[str, list[str]]]
 """Lists a folder, see `_names`."""
@@ -58,7 +58,7 @@ def read_manifest(file: Place) -> list[Entry]:
     Returns
     -------
     entries : list of Entry
-        In the order of the rows. A row that makes no sense is an entry with a fault, which its line names.
+        In the order of the rows. An invalid row is an entry with a fault, named by its line.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[E
     Returns
     -------
     entries : list of Entry
-        In the order of the rows. A row that makes no sense is an entry with a fault, which its line names.
+        In the order of the rows. An invalid row is an entry with a fault, named by its line.
 
     Raises
     ------
@@ -122,7 +122,7 @@ _SONGS = (
 
 
 def _meanings(table: Table) -> dict[str, str]:
-    """Tell under which name each column with a meaning stands in a table."""
+    """Map each of `COLUMNS` to its name in the table."""
     plain = {re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", key)): key for key in reversed(table.columns)}
     columns: dict[str, str] = {}
     for name in COLUMNS:
@@ -171,7 +171,7 @@ def _require_columns(file: Place, table: Table, required: Sequence[str]) -> None
 
 
 def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: NamesIn) -> Entry:
-    name = _meant(row.get(columns["file_name"], ""), file.parent, names_in)
+    name = _resolve_name(row.get(columns["file_name"], ""), file.parent, names_in)
     remote = is_remote(name)
     path = name if remote else os.path.join(str(file.parent.absolute()), name)  # noqa: PTH118 - keeps a final slash
     known = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
@@ -195,8 +195,8 @@ def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: 
     )
 
 
-def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
-    """Turn what a list names into a path or an address that this machine understands."""
+def _resolve_name(name: str, folder: Place, names_in: NamesIn) -> str:
+    """Turn a name in a list into a path or an address."""
     refusal = f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
     if not name.strip() or "\0" in name:
         raise UserError(refusal)
@@ -225,7 +225,7 @@ def _meant(name: str, folder: Place, names_in: NamesIn) -> str:
 
 
 def _spelled_otherwise(folder: Path, name: str, names_in: NamesIn) -> str:
-    """Find a file whose name differs from that in a list by its Unicode form or by capitals alone."""
+    """Find a file whose name differs from the listed one only in Unicode form or capitals."""
     path = Path("/") if name.startswith("/") else Path()
     for part in Path(name).parts[path.is_absolute() :]:
         if os.path.lexists(folder / path / part):

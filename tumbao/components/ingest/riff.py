@@ -1,4 +1,4 @@
-"""Chunks of wav files, also of RF64 and BW64; mutagen knows neither these nor the INFO list."""
+"""Read and write chunks of wav files, including RF64 and BW64, which mutagen does not support."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
 _IN_DS64 = 0xFFFFFFFF
-_MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # more of them, or a longer one beside the sound, is damage
+_MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # a file with more chunks, or a longer one beside the sound, is damaged
 _RIFF_SIZE = 20  # where ds64, which is the first chunk, holds the file's size
 
 
@@ -48,7 +48,7 @@ def read_chunks(file: BinaryIO) -> list[Chunk]:
     Returns
     -------
     chunks : list of Chunk
-        In their order, as far as they have names; empty if the file is no wav. The last one may end behind the file.
+        In order, up to the first invalid name; empty if the file is not a wav. The last one may extend beyond the file.
     """
     file.seek(0)
     header = file.read(12)
@@ -101,7 +101,7 @@ def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
 
 
 def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | None = None) -> None:
-    """Write a chunk; the sizes in the file's header follow.
+    """Write a chunk and update the sizes in the file's header.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | Non
     name : bytes
         Four letters.
     content : bytes
-        What is to stand in it.
+        Its content.
     former : Chunk or None
-        In whose place; None means behind all others.
+        The chunk to replace; None appends the new one.
 
     Raises
     ------
@@ -134,11 +134,11 @@ def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | Non
     file.write(written)
     size = os.fstat(file.fileno()).st_size - 8
     file.seek(0)
-    magic, told = struct.unpack("<4sI", file.read(8))
+    magic, declared = struct.unpack("<4sI", file.read(8))
     if magic != b"RIFF" and chunks[0].name == b"ds64":
         file.seek(_RIFF_SIZE)
         file.write(struct.pack("<Q", size))
-    if magic == b"RIFF" or told != _IN_DS64:
+    if magic == b"RIFF" or declared != _IN_DS64:
         if size >= _IN_DS64:
             raise ValueError("it would be longer than 4 GB")
         file.seek(4)
@@ -156,7 +156,7 @@ def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
     Returns
     -------
     entries : list of (bytes, bytes)
-        Their four letters and what they hold; empty if it is no INFO list.
+        Four letters and value of each; empty if it is not an INFO list.
     """
     entries, start = [], 4
     while content[:4] == b"INFO" and start + 8 <= len(content):
@@ -167,7 +167,7 @@ def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def write_info(entries: list[tuple[bytes, bytes]]) -> bytes:
-    """Make what a LIST chunk holds of its entries.
+    """Encode the entries of an INFO list as the content of a LIST chunk.
 
     Parameters
     ----------
@@ -184,12 +184,12 @@ def write_info(entries: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def text_of(value: bytes) -> str:
-    """Read text of an INFO list, whose encoding nothing tells.
+    """Decode text of an INFO list, which does not declare its encoding.
 
     Parameters
     ----------
     value : bytes
-        What an entry holds.
+        Value of an entry.
 
     Returns
     -------

@@ -1,9 +1,9 @@
-"""Tables: read as people and spreadsheets write them, and written so that they can be read again.
+"""Read tables in the forms that people and spreadsheets write, and write tables that can be read again.
 
-All tables that Tumbao writes are written here. UTF-8 has no spelling for the bytes of a file's name that are no UTF-8:
-`encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet would run a cell
-that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV an apostrophe stands before it.
-Readers undo both.
+All tables that Tumbao writes are written here. Bytes of a file's name that are not UTF-8 have no form in UTF-8:
+`encode_text` writes each as ``‛`` (U+201B) and two hexadecimal digits, as rclone does. A spreadsheet evaluates a cell
+that begins with one of ``= + - @``, a tab or an end of line as a formula: in CSV, an apostrophe precedes such a cell.
+The readers undo both.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tumbao.components.ingest.places import Place, local_copy
 from tumbao.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""Ending of a file → what stands between its cells, unless its header says otherwise."""
+"""Extension of a table → its default delimiter."""
 
 EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
-"""Endings of the tables that can be read."""
+"""Extensions of the tables that can be read."""
 
 POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
-"""What may stand between cells."""
+"""Delimiters that are recognised."""
 
 _QUOTES_EXPECTED = "expected cells with closed quotes, and each quote inside of them doubled. Received: "
 _LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
@@ -44,24 +44,24 @@ _UNWRITABLE = re.compile(f"[\0{_QUOTE}\ud800-\udfff]")
 _WRITTEN = re.compile(f"{_QUOTE}({_QUOTE}|00|[89A-F][0-9A-F])")
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 _QUOTED = re.compile(r"[\",;\t\r\n]|^\s|\s$")
-_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # what str.splitlines takes for ends
+_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # str.splitlines splits at these
 
-csv.field_size_limit(sys.maxsize)  # a tag of any length can stand in a manifest
+csv.field_size_limit(sys.maxsize)  # a manifest may contain tags of any length
 
 
 def encode_text(text: str) -> str:
-    """Write a text so that UTF-8 can hold it and `decode_text` gives it back.
+    """Encode a text so that it is valid UTF-8 and `decode_text` restores it.
 
     Parameters
     ----------
     text : str
-        May hold NUL and, as `os.fsdecode` writes them, bytes that are no UTF-8. Other halves of a surrogate pair are
-        lost.
+        May contain NUL, and bytes that are not UTF-8 in the form that `os.fsdecode` gives them. Other lone surrogates
+        become U+FFFD.
 
     Returns
     -------
     encoded : str
-        The same in nearly all cases.
+        Equal to `text`, unless it contains these or ``‛``.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def _spell(found: re.Match[str]) -> str:
 
 
 def decode_text(encoded: str) -> str:
-    """Read what `encode_text` wrote.
+    """Decode a text of `encode_text`.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _char(spelt: str) -> str:
 
 
 def csv_row(cells: Iterable[object]) -> str:
-    """Write a row of a CSV.
+    """Format a row of a CSV.
 
     Parameters
     ----------
@@ -126,23 +126,23 @@ def _csv_cell(value: object) -> str:
 
 
 def read_cell(cell: str) -> str:
-    """Read a cell of a CSV, without its quotes.
+    """Decode a cell of a CSV.
 
     Parameters
     ----------
     cell : str
-        As `csv.reader` gives it.
+        As `csv.reader` returns it.
 
     Returns
     -------
     text : str
-        What `csv_row` was given.
+        The value that was passed to `csv_row`.
     """
     return decode_text(cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell)
 
 
 def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[str, object]]) -> str:
-    """Write a CSV.
+    """Format a CSV.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
-    """Read what `write_csv` wrote.
+    """Parse a CSV of `write_csv`.
 
     Parameters
     ----------
@@ -180,12 +180,12 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """Write a line of JSON Lines, which no reader takes for two.
+    """Format a line of JSON Lines that every reader takes as one line.
 
     Parameters
     ----------
     values : mapping of str to object
-        What JSON can hold.
+        Values that JSON can represent.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def json_line(values: Mapping[str, Any]) -> str:
 
 
 def read_json_line(line: str | bytes) -> Any:
-    """Read what `json_line` wrote.
+    """Parse a line of `json_line`.
 
     Parameters
     ----------
@@ -206,12 +206,12 @@ def read_json_line(line: str | bytes) -> Any:
     Returns
     -------
     value : object
-        What it holds.
+        The decoded value.
 
     Raises
     ------
     ValueError
-        If it is no JSON in UTF-8.
+        If it is not JSON in UTF-8.
     """
     text = line if isinstance(line, str) else line.decode()
     try:
@@ -240,16 +240,16 @@ class Table:
 
 
 def read_table(file: Place, names: Collection[str] = ()) -> Table:
-    """Read a table whose columns have names: JSON Lines, or text with a character between cells.
+    """Read a table with named columns: JSON Lines, or delimited text.
 
     Parameters
     ----------
     file : Place
         In UTF-8 or UTF-16, with or without a byte order mark, or in an encoding of Western European Windows, Macintosh
-        or DOS; with any line ends. Its header tells whether commas, semicolons, tabs or bars stand between cells, a
-        line such as ``sep=;`` before it does so too.
+        or DOS; with any line ends. Delimiters are commas, semicolons, tabs or bars, detected in the header or declared
+        by a line such as ``sep=;`` before it.
     names : collection of str
-        Names of columns, in lower case with underscores, that the header is recognised by.
+        Expected columns, in lower case with underscores. The delimiter is chosen so that most of them are found.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
     Raises
     ------
     ValueError
-        If the ending is another, the file cannot be read, is no text or is empty, or two columns have one name.
+        If the file has another extension, cannot be read, is not text or is empty, or two columns have the same name.
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
@@ -272,16 +272,16 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
 
 
 def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
-    """Read a CSV or TSV row by row; a file larger than the memory will do.
+    """Read delimited text row by row, without loading the whole file.
 
     Parameters
     ----------
     file : Place
         In any encoding that `read_table` reads, quoted as in RFC 4180.
     delimiter : str
-        What stands between cells.
+        The character between cells.
     faults : dict of int to str
-        Is filled with the line in which each row begins that cannot be read, and what is wrong with it.
+        Receives, for each row that cannot be read, the line in which it begins and the reason.
 
     Yields
     ------
@@ -311,7 +311,7 @@ def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[
                 cells = next(csv.reader(iter(take, None), delimiter=delimiter, strict=True), None)
             except csv.Error as error:
                 faults[line] = f"{_QUOTES_EXPECTED}{error}"
-                again.extendleft(reversed(taken[1:]))  # an open quote has swallowed all that follows
+                again.extendleft(reversed(taken[1:]))  # an open quote extends over the lines that follow
                 line += 1
                 continue
             if cells is None:
@@ -369,7 +369,7 @@ def _encoding(file: Place, content: bytes) -> str:
 
 
 def _decode_line(line: bytes, legacy: str) -> str:
-    """Decode a line in UTF-8 if it is, since lists are put together from several."""
+    """Decode a line as UTF-8 if it is valid: parts of one list may differ in encoding."""
     try:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -401,7 +401,7 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
             if not header:
                 raise UserError(f"{file}, line {line}: {sentence}") from error
             faults[line] = sentence
-            at += 1  # an open quote has swallowed all that follows
+            at += 1  # an open quote extends over the lines that follow
             continue
         at += reader.line_num
         is_short = len(cells) < len(header)
@@ -425,7 +425,7 @@ def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collect
 
 
 def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> str:
-    """Choose what makes most known names of a header, or else most cells."""
+    """Choose the delimiter that gives the most expected columns, or else the most cells."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         try:
@@ -449,7 +449,7 @@ def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
             if not isinstance(value, dict):
                 raise UserError(f"a {type(value).__name__}")
             cells = {name: _cell(cell) for name, cell in value.items()}
-            "".join((*cells, *cells.values())).encode()  # JSON can spell half a character, which nobody can write
+            "".join((*cells, *cells.values())).encode()  # JSON can contain lone surrogates, UTF-8 cannot
         except (ValueError, RecursionError) as error:
             faults[line] = f'expected one JSON object, {{"file_name": …}}. Received: {error}'
             continue

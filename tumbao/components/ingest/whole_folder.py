@@ -1,4 +1,4 @@
-"""Folders and files that nobody sees half."""
+"""Write folders and files that other processes see whole or not at all."""
 
 from __future__ import annotations
 
