@@ -1,12 +1,7 @@
 """Log of pushes, rollbacks and refusals: a line of JSON for each event, beside the pushed versions.
 
-<<<<<<< HEAD
 An object in a bucket cannot be appended to, so of two concurrent writers one would overwrite the other's line. There
 each event is an object of its own. `PUSH_LOG` is read in a bucket too, as earlier versions wrote it.
-=======
-An object in a bucket can only be replaced as a whole, so one of two lines that are added at the same time would be
-lost: there, each event is an object of its own. `PUSH_LOG` is read in a bucket as well, as earlier versions wrote it.
->>>>>>> d0f3114 (Reword docstrings of tables, folders, streams, logs and tags)
 """
 
 from __future__ import annotations
@@ -39,11 +34,7 @@ PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
 """What happened: a new model, an earlier one again, or a model that was kept away."""
 
 UNREADABLE = "unreadable"
-<<<<<<< HEAD
 """Given for a line that cannot be read; it is never written."""
-=======
-"""Marks a line that cannot be read; it is never written."""
->>>>>>> d0f3114 (Reword docstrings of tables, folders, streams, logs and tags)
 
 
 def now() -> str:
@@ -115,11 +106,7 @@ class Event:
 
 
 def append(place: str, event: Event) -> None:
-<<<<<<< HEAD
     """Append an event; safe with concurrent writers.
-=======
-    """Add an event to the log; concurrent calls lose none.
->>>>>>> d0f3114 (Reword docstrings of tables, folders, streams, logs and tags)
 
     Parameters
     ----------
@@ -151,8 +138,8 @@ def read(place: str) -> list[Event]:
     Returns
     -------
     events : list of Event
-        The oldest first. Fields that only later versions have are ignored. A line that is incomplete or no event is
-        `UNREADABLE`.
+        The oldest first. What later versions write beside is passed over; a line that is none of a log, or half of one,
+        is `UNREADABLE`, and hides no other.
     """
     lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{place}/{PUSH_LOG}").split("\n"), start=1)]
     entries = f"{place}/{ENTRIES_FOLDER}"
