@@ -29,6 +29,7 @@ from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.ingest.executor import Executor
 from tumbao.components.ingest.render import Renderer, render_song
 from tumbao.components.ingest.song_cache import SongCache, SongCacheError
+from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
@@ -155,6 +156,23 @@ def test_a_library_that_goes_away_while_it_is_scanned_ends_the_run(
     monkeypatch.setattr("tumbao.components.ingest.catalog.scan_song", take_away)
     with pytest.raises(LibraryUnavailableError, match="music is gone or empty"):
         scan(library, GENRES, small_spec)
+
+
+@pytest.mark.parametrize("find", [scan, scan_leaves])
+def test_a_storage_that_fails_while_a_library_is_scanned_ends_the_run(
+    tmp_path: Path,
+    write_song: WriteSong,
+    small_spec: MelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    find: Callable[..., object],
+) -> None:
+    def fail(*_: object) -> object:
+        raise AudioError("a.wav", Reason.IO_ERROR, "cannot be read: Input/output error")
+
+    library = make_library(tmp_path / "music", write_song, 2)
+    monkeypatch.setattr("tumbao.components.ingest.catalog.scan_song", fail)
+    with pytest.raises(LibraryUnavailableError, match="4 of 4 songs"):
+        find(library, GENRES, small_spec)
 
 
 def test_a_run_ends_when_many_songs_fail_for_a_reason_that_is_not_theirs() -> None:

@@ -197,10 +197,32 @@ def scan(
     """
     listed = read_library(library.absolute(), layout, genres)
     catalog = look_through(library, listed, genres, spec, workers, memory, growing)
-    per_genre = collections.Counter(song.genre for song in catalog.songs)
-    require_few_failures(catalog.found, catalog.rejected)
-    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
+    require_usable(catalog, genres, library)
     return catalog
+
+
+def require_usable(catalog: Catalog, genres: Sequence[str], library: Place) -> None:
+    """Refuse a library that could not be read, or that has no usable song of a genre.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        What was found.
+    genres : sequence of str
+        The run's genres.
+    library : Place
+        The folder or the list of songs, for the message.
+
+    Raises
+    ------
+    LibraryUnavailableError
+        See `require_few_failures`.
+    UserError
+        See `require_genres`.
+    """
+    require_few_failures(catalog.found, catalog.rejected)
+    per_genre = collections.Counter(song.genre for song in catalog.songs)
+    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
 
 
 def look_through(

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.catalog import Catalog, look_through, require_genres
+from tumbao.components.ingest.catalog import Catalog, look_through, require_usable
 from tumbao.components.ingest.folding import Folded, fold
 from tumbao.components.ingest.layouts import read_library
 from tumbao.components.ingest.listing import SongList
@@ -67,8 +67,7 @@ def scan_leaves(
         )
     listed = divided(read_library(library.absolute(), layout, genres), genres)
     catalog = look_through(library, listed, genres, spec, memory=memory, growing=growing)
-    per_genre = collections.Counter(song.genre for song in catalog.songs)
-    require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
+    require_usable(catalog, genres, library)
     return folded_up(catalog, min_songs)
 
 
