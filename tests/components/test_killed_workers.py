@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import functools
 import itertools
 import json
 import os
@@ -158,7 +159,7 @@ def test_a_library_that_goes_away_while_it_is_scanned_ends_the_run(
         scan(library, GENRES, small_spec)
 
 
-@pytest.mark.parametrize("find", [scan, scan_leaves])
+@pytest.mark.parametrize("find", [scan, functools.partial(scan_leaves, min_songs=1)], ids=["genres", "leaves"])
 def test_a_storage_that_fails_while_a_library_is_scanned_ends_the_run(
     tmp_path: Path,
     write_song: WriteSong,
