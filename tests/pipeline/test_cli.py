@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tumbao.components.ingest.layouts import LAYOUTS
 from tumbao.components.ingest.splits import METHODS, PROTOCOLS
 from tumbao.pipeline import cli
 from tumbao.pipeline.local import LocalRun
-from tumbao.pipeline.runs import locked, read_runs
+from tumbao.pipeline.runs import RunRecord, locked, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.weights import DIGEST
 
@@ -234,6 +235,18 @@ def test_where_nothing_ran_there_is_nothing_to_list_or_report(tumbao: Call) -> N
     code, _, err = tumbao("report")
     assert code == 1
     assert "Expected a run with a report in tumbao-workspace. Received, runs with a report: none." in err
+
+
+def test_records_of_later_versions_are_listed_whatever_they_say(tumbao: Call) -> None:
+    RunRecord("[red]", "", "[/odd]", protocol="[/by]", library="[/songs]", accuracy=0.5).write(Path("ws"))
+    code, out, _ = tumbao("runs", "--workspace", "ws")
+    assert code == 0
+    assert all(text in out for text in ("[red]", "[/odd]", "[/by]", "[/songs]", "50.0%"))
+    Path("pushed").mkdir()
+    event = dict.fromkeys(("what", "version", "replaces", "fingerprint", "why", "model", "time", "who"), "[/x]")
+    Path("pushed/pushes.jsonl").write_text(json.dumps(event))
+    code, out, _ = tumbao("rollback", "--list", "--push-to", "pushed")
+    assert (code, out.count("[/x]")) == (0, 7)
 
 
 def test_a_model_that_is_not_there_is_wrong_use(tumbao: Call, library: Path) -> None:

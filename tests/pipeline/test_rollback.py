@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from rich.console import Console
 
 from tumbao.components import push_log
@@ -148,6 +149,18 @@ def test_the_command_rolls_back_lists_and_refuses(
     assert call(monkeypatch, "--push-to", place, "--to", before[1]) == 2
     assert f"{before[1]}/lost" in capfd.readouterr().err
     assert served(place) == "one"
+
+
+def test_a_push_place_that_cannot_be_used_is_1_with_the_reason(
+    place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise tf.errors.PermissionDeniedError(None, None, "no rights to write there")
+
+    monkeypatch.setattr("tumbao.pipeline.rollback.stand", refuse)
+    assert call(monkeypatch, "--push-to", place) == 1
+    said = capfd.readouterr().err
+    assert said == "error: The place of pushed models cannot be used: no rights to write there\n"
 
 
 def test_whatever_is_said_can_be_listed(

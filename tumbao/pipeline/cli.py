@@ -957,13 +957,13 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     table = Table("run", "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
     for record in records:
         table.add_row(
-            record.run,
+            escape(record.run),
             escape(record.library) + (" (synthetic library)" if record.synthetic else ""),
             str(record.songs or ""),
-            record.protocol + (" (leaky)" if leaks(record.protocol) else ""),
+            escape(record.protocol) + (" (leaky)" if leaks(record.protocol) else ""),
             f"{record.accuracy:.1%}" if record.accuracy is not None else "",
             "yes" if record.blessed else "no",
-            record.outcome,
+            escape(record.outcome),
             f"{record.seconds / 60:.1f}",
         )
     TerminalConsole().print(table)

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
 from rich.markup import escape
 from rich.table import Table
 
 from tumbao.components import push_log
 from tumbao.components.push_log import Event
 from tumbao.components.push_place import fingerprint, stand, versions
-from tumbao.errors import UserError
+from tumbao.errors import UnavailableError, UserError
 
 
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Turn what TensorFlow's file systems raise into errors with a message."""
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        raise UserError(
+            f"Expected versions with all of their files. Received: {error.message}. Choose another with --to."
+        ) from error
+    except tf.errors.OpError as error:
+        raise UnavailableError(f"The place of pushed models cannot be used: {error.message}") from error
+
+
+@_storage_errors()
 def roll_back(place: str, to: str = "", why: str = "") -> Event:
     """Copy an earlier version under a new, higher number, which every server takes; nothing is deleted.
 
@@ -30,8 +48,10 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
 
     Raises
     ------
-    ValueError
-        If there is no such version, it is the model that stands, or there is none to go back to.
+    UserError
+        If there is no such version, it is not whole, it is the model that stands, or there is none to go back to.
+    UnavailableError
+        If the push place cannot be read or written to.
     """
     place = place.rstrip("/")
     found = versions(place)
@@ -68,6 +88,7 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
     return event
 
 
+@_storage_errors()
 def history(place: str) -> Table:
     """Show the log of pushes.
 
@@ -84,8 +105,10 @@ def history(place: str) -> Table:
 
     Raises
     ------
-    ValueError
+    UserError
         If nothing was ever pushed there.
+    UnavailableError
+        If the push place cannot be read.
     """
     place = place.rstrip("/")
     found, events = versions(place), push_log.read(place)
@@ -98,10 +121,10 @@ def history(place: str) -> Table:
             table.add_row("", "not in the log", _version(version, found))
     for event in events:
         table.add_row(
-            event.time,
-            event.what,
+            escape(event.time),
+            escape(event.what),
             _version(event.version, found),
-            event.replaces if event.version else "",
+            escape(event.replaces) if event.version else "",
             escape(event.model),
             f"{event.accuracy:.1%}" if event.accuracy is not None else "",
             escape(event.who),
@@ -113,4 +136,4 @@ def history(place: str) -> Table:
 def _version(version: str, found: list[str]) -> str:
     if not version or version in found[:-1]:
         return version
-    return f"[bold]{version}[/bold] (served)" if version in found else f"{version} (deleted)"
+    return f"[bold]{version}[/bold] (served)" if version in found else f"{escape(version)} (deleted)"
