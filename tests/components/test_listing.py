@@ -460,3 +460,21 @@ def test_no_folder(write: Write, tmp_path: Path) -> None:
 )
 def test_names_of_splits(split: str, names: tuple[str, ...]) -> None:
     assert {split_name(name) for name in names} == {split}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in ASCII"])
+def test_a_reversed_apostrophe_in_a_name_is_read_by_what_is_there(
+    tmp_path: Path, write: Callable[..., Path], form: str
+) -> None:
+    for name in ("‛80s.mp3", os.fsdecode(b"caf\xe9.mp3")):
+        write(name)
+    named = ["‛80s.mp3", "caf‛E9.mp3"] if form != "jsonl in ASCII" else ["‛80s.mp3", "caf\udce9.mp3"]
+    lines = ["file_name,genre", *(f"{name},salsa" for name in named)]
+    if form != "csv":
+        lines = [json.dumps({"file_name": name, "genre": "salsa"}, ensure_ascii="ASCII" in form) for name in named]
+    file = tmp_path / f"list.{form[:5].strip()}"
+    file.write_text("\n".join(lines))
+    assert [entry.path for entry in read_manifest(file)] == [
+        str(tmp_path / "‛80s.mp3"),
+        os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp3"),
+    ]

@@ -107,7 +107,7 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
             tidy = f"{genre}{separator}{rest.strip()}"
         spelling = preferred.get(key, tidy)
         chosen |= dict.fromkeys(group, spelling)
-        if len(group) > 1:
+        if key and len(group) > 1:
             alike = len({tidy_genre(name) for name in group}) < len(group)
             shown = [ascii(name) if alike or name != " ".join(name.split()) else name for name in sorted(group)]
             merged.append(f"{', '.join(shown[:-1])} and {shown[-1]} are one genre: {spelling}")

@@ -388,6 +388,8 @@ def _look(
             return reject(entry.fault_reason, entry.fault)
         if _in_utf8(entry.path) != entry.path:
             return reject(Reason.UNREADABLE, "cannot be read: its name is not in UTF-8; rename it")
+        if _in_utf8(entry.song) != entry.song:
+            return reject(Reason.INVALID_ROW, "expected a `song` in UTF-8; rename it in the list")
         if entry.genre not in genres:
             return reject(Reason.UNKNOWN_GENRE, unknown_genre(entry.genre, genres))
         if is_outside(entry, root):

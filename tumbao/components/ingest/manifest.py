@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, invalid_row, split_name
 from tumbao.components.ingest.places import SCHEMES, Place, is_remote
-from tumbao.components.ingest.tables import Table, read_table
+from tumbao.components.ingest.tables import Table, encode_text, read_table
 from tumbao.errors import UserError
 from tumbao.schema.genre_names import genre_key
 
@@ -218,7 +218,7 @@ def _resolve_name(name: str, folder: Place, names_in: NamesIn) -> str:
         raise UserError(refusal)
     if not isinstance(folder, Path):
         return plain.replace("\\", "/")
-    for one in (plain, plain.replace("\\", "/")):
+    for one in (plain, plain.replace("\\", "/"), encode_text(plain)):  # a name such as ‛80s.mp3 was decoded
         if os.path.lexists(folder / one):
             return one
     return _spelled_otherwise(folder, plain.replace("\\", "/"), names_in) or (name if plain == name.strip() else plain)

@@ -8,6 +8,7 @@ The readers undo both.
 
 from __future__ import annotations
 
+import codecs
 import collections
 import contextlib
 import csv
@@ -325,8 +326,9 @@ def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[
 def _open_lines(file: Place) -> Iterator[Iterator[str]]:
     try:
         with local_copy(file) as local, local.open("rb") as content:
-            encoding = _encoding(file, content.read(4))
-            content.seek(0)
+            begin = content.read(4)
+            content.seek(len(codecs.BOM_UTF8) if begin.startswith(codecs.BOM_UTF8) else 0)
+            encoding = _encoding(file, begin)
             if encoding != "utf-8-sig":
                 yield iter(io.TextIOWrapper(content, encoding, newline=""))
             else:
@@ -353,7 +355,7 @@ def _decode(file: Place, content: bytes) -> str:
         if encoding != "utf-8-sig":
             raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
-    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content))
+    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content.removeprefix(codecs.BOM_UTF8)))
 
 
 def _encoding(file: Place, content: bytes) -> str:
@@ -371,7 +373,7 @@ def _encoding(file: Place, content: bytes) -> str:
 def _decode_line(line: bytes, legacy: str) -> str:
     """Decode a line as UTF-8 if it is valid: parts of one list may differ in encoding."""
     try:
-        return line.decode("utf-8-sig")
+        return line.decode()
     except UnicodeDecodeError:
         pass
     try:
@@ -448,8 +450,8 @@ def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
             value = json.loads(content)
             if not isinstance(value, dict):
                 raise UserError(f"a {type(value).__name__}")
-            cells = {name: _cell(cell) for name, cell in value.items()}
-            "".join((*cells, *cells.values())).encode()  # JSON can contain lone surrogates, UTF-8 cannot
+            cells = {name: decode_text(_cell(cell)) for name, cell in value.items()}
+            "".join((*cells, *cells.values())).encode(errors="surrogateescape")  # JSON can hold other surrogates too
         except (ValueError, RecursionError) as error:
             faults[line] = f'expected one JSON object, {{"file_name": …}}. Received: {error}'
             continue
