@@ -1,10 +1,10 @@
-"""An audio file, opened by one of two decoders: what its header says, and its sound in blocks at its own rate.
+"""Open an audio file with one of two decoders; read its header, and its sound in blocks at its own rate.
 
 libsndfile (through soundfile) reads wav, aiff, flac, ogg and mp3; what it does not know goes to libav (through PyAV):
 m4a, webm, wma, video. Which of the two is decided by the content, never by the extension.
 
-A header is a hint. Where libsndfile stops and the bytes say that sound is left, libav goes on; where files were written
-one after the other each is decoded, at its own rate. Whether the file breaks off is judged from its last bytes.
+A header is a hint. Where libsndfile stops before the end of the sound, libav continues; of files that were joined each
+is decoded, at its own rate. Whether the file is truncated is judged from its bytes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _BLOCK_SAMPLES = 32_768  # of all channels together
-_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # beyond it is no music
-_LEAST_BITS_PER_SECOND = 1_000  # a header that promises more seconds than that is not believed
+_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # other rates are taken for damage
+_LEAST_BITS_PER_SECOND = 1_000  # a declared length below this bit rate is not plausible
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE_BYTES = 0x7FFFF000  # what programs write into a header before they know the length
 _SIGN_SECONDS = 60.0  # so much sound is skipped at once, at most
@@ -103,7 +103,7 @@ class Probe:
 class _SndFile(soundfile.SoundFile):
     """A sound file that is read from its beginning to its end.
 
-    soundfile seeks after each read where it can, and an mp3 decoder does not survive that: its next 0.1 s are wrong.
+    soundfile seeks after each read where it can; after that the next 0.1 s of an mp3 are decoded wrongly.
     """
 
     tolerates_errors = False
@@ -114,7 +114,7 @@ class _SndFile(soundfile.SoundFile):
 
     @property
     def _errorcode(self) -> int:
-        """Keep an error of reading; soundfile would raise it and drop what was decoded before it."""
+        """Keep an error of reading: soundfile would raise it and discard what was decoded before it."""
         code: int = super()._errorcode
         if not (code and self.tolerates_errors):
             return code
@@ -222,7 +222,7 @@ class AudioFile:
         self._sndfile = sound
 
     def _open_libav(self) -> None:
-        import av  # a quarter of a second that most songs need not spend
+        import av  # takes a quarter of a second; most songs do not need it
 
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         try:
@@ -446,7 +446,7 @@ def _played(container: InputContainer) -> AudioStream | None:
 def _speakers(sound: soundfile.SoundFile) -> tuple[str, ...]:
     if sound.subtype in ("VORBIS", "OPUS"):
         return tuple(_VORBIS_SPEAKERS.get(sound.channels, "").split())
-    numbers = soundfile._ffi.new("int[]", sound.channels)  # soundfile itself does not ask for them
+    numbers = soundfile._ffi.new("int[]", sound.channels)  # soundfile does not offer them
     if not soundfile._snd.sf_command(sound._file, _GET_CHANNEL_MAP, numbers, soundfile._ffi.sizeof(numbers)):
         return ()
     names = dict(enumerate(_SNDFILE_SPEAKERS))
@@ -471,5 +471,5 @@ def _to_float(frame: AudioFrame) -> np.ndarray:
 
 
 def _plausible(seconds: float, size_bytes: int) -> float | None:
-    """Believe a declared length that a file of this size can have."""
+    """Return a declared length if a file of this size can have it."""
     return seconds if 0 < seconds <= 8 * size_bytes / _LEAST_BITS_PER_SECOND else None

@@ -1,6 +1,6 @@
-"""What the bytes of an audio file say, where its header may lie: where sound goes on, and whether it breaks off.
+"""Read the structure of audio files from their bytes: where sound continues, and whether a file is truncated.
 
-Everything is read by `os.pread` in blocks: a file that shrinks meanwhile costs nothing, and a large one no memory.
+Everything is read by `os.pread` in blocks: memory is bounded, and a file may shrink meanwhile.
 """
 
 from __future__ import annotations

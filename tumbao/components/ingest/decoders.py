@@ -29,7 +29,7 @@ _HASHED_BYTES = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What of a file is a song.
+    """The part of a file that is a song.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Looked:
-    """What can be said of a song without decoding it.
+    """What is known of a song before it is decoded.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def scan_song(pool: WorkerPool, part: Part, spec: MelSpec) -> Looked:
     Raises
     ------
     AudioError
-        If the song cannot be used, as far as can be said without decoding it.
+        If the song cannot be used, as far as is known before it is decoded.
     """
     with local_song(part) as local:
         (looked,) = pool.run(_look, local, spec)
@@ -127,7 +127,7 @@ def read_song(
 
 @contextlib.contextmanager
 def local_song(part: Part) -> Iterator[Part]:
-    """Give a song in a file of this machine, and name what goes wrong with it as an `AudioError` of the song.
+    """Provide a song as a local file, and convert errors of reading it to `AudioError`.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def _look(part: Part, spec: MelSpec) -> Iterator[Looked | None]:
 
 
 def _declared_length(part: Part, declared_seconds: float | None) -> float:
-    """Tell how long a song is as its file's header says; 0 where it does not tell, or not so much as the list does."""
+    """Return the length that the header declares for a song; 0 if it declares none, or an end before the song's."""
     if declared_seconds is None or (part.end_seconds or 0.0) > declared_seconds:
         return 0.0
     return (declared_seconds if part.end_seconds is None else part.end_seconds) - part.start_seconds
@@ -186,7 +186,7 @@ def _hash(path: Path) -> Generator[None, None, str]:
     with path.open("rb") as file:
         while block := file.read(_HASHED_BYTES):
             digest.update(block)
-            yield None  # a sign of life: a large file on a slow disk is not a hung decoder
+            yield None  # a sign of life: hashing a large file on a slow disk takes long
     return digest.hexdigest()
 
 

@@ -45,7 +45,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         ValueError
             If a genre has no usable song in a split.
         LibraryUnavailableError
-            If many songs could not be read for a reason that is not theirs, see `catalog.require_few_failures`.
+            If many songs could not be read for a reason that may not be theirs, see `catalog.require_few_failures`.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         manifests = exec_properties["manifests"]
@@ -85,7 +85,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Say what it means when Beam's job service falls silent."""
+    """Explain a timeout of Beam's job service."""
     try:
         yield
     except grpc.RpcError as error:

@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterator over a generator's items, of which a thread keeps the next few ready.
+    """Iterator over a generator's items; a thread keeps the next few ready.
 
     Parameters
     ----------
     items : generator
-        Run and closed by the thread, which starts at once. What it raises is raised in its place.
+        Run and closed by the thread, which starts at once. An exception is raised after the items before it.
     buffer_size : int
         How many items may wait.
     """

@@ -1,4 +1,4 @@
-"""From a song to its mel images in the song cache: decoded, rendered and written by a worker process."""
+"""Decode songs, render their mel images and write them to the song cache, in worker processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_WORKERS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """What became of a song.
+    """The result of rendering a song.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ class Renderer:
         Returns
         -------
         rendered : Future of Rendered
-            It raises `WorkerStartError` and `SongCacheError`, which are no fault of a song.
+            Its exceptions are `WorkerStartError` and `SongCacheError`; an error of the song is part of the result.
         """
         return self._threads.submit(render_song, self._pool, part, self._spec, sha256, self._cache)
 
     def close(self) -> None:
-        """Render no more, and end the worker processes."""
+        """Cancel the songs that are not rendered yet, and end the worker processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
 
@@ -120,7 +120,7 @@ def render_song(pool: WorkerPool, part: Part, spec: MelSpec, sha256: str, cache:
     Raises
     ------
     WorkerStartError, SongCacheError
-        If the machine cannot do it, whatever the song.
+        If no worker can be started or the cache cannot be written.
     """
     archive = cache.path(part, sha256)
     try:
@@ -172,7 +172,7 @@ def _render(part: Part, spec: MelSpec, sha256: str, cache: SongCache, archive: s
 
 
 def _reading(part: Part, items: Iterator[T]) -> Iterator[T]:
-    """Call it the storage's fault when a song that could be scanned can no longer be read."""
+    """Raise an error of reading as `IO_ERROR`: the song could be read when it was scanned."""
     try:
         yield from items
     except AudioError as error:
@@ -196,7 +196,7 @@ def trace_front_end(spec: MelSpec) -> None:
 
 @functools.lru_cache(maxsize=2)
 def _front_end(spec: MelSpec) -> Callable[[np.ndarray], Any]:
-    """Trace the front-end for one thread: there are as many such processes as CPUs."""
+    """Trace the front-end for one thread, since there is a process for each CPU."""
     from tumbao.components.ingest import mel
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -1,4 +1,4 @@
-"""From a file to mono float32 samples.
+"""Decode a file to mono float32 samples.
 
 `downmix` mixes the channels and soxr resamples, block by block: a ten-hour file takes no more memory than a short one.
 """
@@ -20,7 +20,7 @@ from tumbao.components.ingest.downmix import downmix
 SILENCE_PEAK = 1e-4
 """Sound whose loudest sample is fainter than this (−80 dBFS) is silence."""
 
-_LEAD_SECONDS = 1.0  # decoded before a part: an mp3 frame leans on those before it, and so does a resampled sample
+_LEAD_SECONDS = 1.0  # decoded before a part: mp3 frames and resampled samples depend on those before them
 
 
 class _NotFiniteError(DecoderError):
@@ -122,7 +122,7 @@ class Sound:
             self.header = file.header
             rate = file.header.sample_rate_hz
             lead = max(0.0, self._start / self._rate - _LEAD_SECONDS)
-            first = int(lead) * rate  # a whole second: there the clocks meet, and `downmix` decides
+            first = int(lead) * rate  # a whole second of the file, as `downmix` expects
             skip = self._start - first * self._rate // rate
             for block in self._resampled(file.blocks(first)):
                 kept = block[skip:]

@@ -38,7 +38,7 @@ class Job:
     limits : Limits
         How long a file's sound may be.
     metrics : Metrics
-        Told what becomes of each file, and what took how long.
+        Counts the results and measures the steps.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Job:
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Do it; for the thread."""
+        """Classify the files; the target of the thread."""
         if self._stopped.is_set():
             return
         self._metrics.seconds.labels("wait").observe(time.monotonic() - self._began)
@@ -64,11 +64,11 @@ class Job:
                 self._said.append(said)
 
     def stop(self) -> None:
-        """Do no more of it: the thread ends with the fragment that it is at."""
+        """Stop: the thread ends after its current fragment."""
         self._stopped.set()
 
     def results(self) -> list[dict[str, Any] | RefusalError]:
-        """Tell what was said of each file.
+        """Return the result of each file.
 
         Returns
         -------
@@ -115,11 +115,11 @@ def _no_worker() -> RefusalError:
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the answer any more."""
+    """The request has ended before its answer."""
 
 
 class _Watched:
-    """A song that may be too long, or no longer wanted; says how many seconds it took to decode."""
+    """Iterate over a song; end it when it is too long or the request has ended, and measure the time of decoding."""
 
     def __init__(
         self, items: Iterator[Fragment | Ending], most_seconds: float, fragment_seconds: float, stopped: threading.Event

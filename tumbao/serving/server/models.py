@@ -1,4 +1,4 @@
-"""The model that answers, and the ones that come after it: a push folder is watched, and what is new takes over."""
+"""The model that answers: a push folder is watched, and a new version replaces the former one."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Models:
         threading.Thread(target=self._watch, name="models", daemon=True).start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._ended.set()
 
     def look(self) -> None:
@@ -161,7 +161,7 @@ class Models:
         self._tried = state
         try:
             model = load(assets)
-        except Exception as error:  # whatever a version does, it is not the server's end
+        except Exception as error:  # a faulty version must not end the server
             self._metrics.loads.labels("refused").inc()
             stays = "the former one stays" if self.current else "there is none"
             _log.error("Model in %s refused, %s: %r", assets, stays, error)
@@ -173,7 +173,7 @@ class Models:
         _log.info("Model %s (%s) loaded: %s", model.version, model.identity, ", ".join(model.info.genres))
 
     def _say(self, trouble: str) -> None:
-        """Say it once, until it is another or over."""
+        """Log a problem once, until it changes or is gone."""
         if self._trouble != trouble:
             _log.warning("%s", trouble)
             self._trouble = trouble
