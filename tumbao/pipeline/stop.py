@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+_LOOK_SECONDS = 1.0
+
 
 class Stop:
     """Knows whether a signal has asked to end.
@@ -68,7 +70,9 @@ class Stop:
         if self.signal:
             self._hand_on()
         try:
-            return process.wait()
+            while True:  # a signal that comes just before a wait without a timeout is noticed only after it
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(_LOOK_SECONDS)
         finally:
             self._process = None
 
