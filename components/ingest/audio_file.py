@@ -34,7 +34,6 @@ _BLOCK_SAMPLES = 32_768  # the sum over all channels
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # files with other rates are treated as damaged
 _LEAST_BITS_PER_SECOND = 1_000  # a declared length below this bit rate is not plausible
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE_BYTES = 0x7FFFF000  # programs write this size before they know the length
 _SIGN_SECONDS = 60.0  # the longest sound skipped without an empty block
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
@@ -213,7 +212,7 @@ class AudioFile:
         # libsndfile uses the file's size instead of the header's and reports that only in extra_info
         if patched := _PATCHED_SIZE.search(sound.extra_info):
             header_bytes, file_bytes = int(patched[1]), int(patched[2])
-            if file_bytes < header_bytes < _UNKNOWN_SIZE_BYTES:
+            if file_bytes < header_bytes < bitstream.UNKNOWN_SIZE_BYTES:
                 declared_seconds *= header_bytes / max(file_bytes, 1)
                 self._is_damaged = not self._container
         declared = _plausible(declared_seconds, self._size)

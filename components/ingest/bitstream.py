@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 20
 _TAIL_BYTES = 1 << 16  # longer than an Ogg page and than many frames of mp3
 _LONGEST_PATTERN_BYTES = 64
 _PAGE_HEADER_BYTES = 27 + 255  # the longest header of an Ogg page
-_UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # programs write sizes from here on before they know the length
+UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # programs write sizes from here on before they know the length
 _UNKNOWN_SIZE_64 = 1 << 62
 _LEAST_FRAMES = 4  # fewer consecutive frame headers may be coincidence
 
@@ -356,7 +356,7 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
     def end_of(start: int, chunk: bytes, declared: int) -> int | None:
         if declared == 0xFFFF_FFFF and chunk in large:
             declared = large[chunk]
-        elif declared >= _UNKNOWN_SIZE_BYTES:
+        elif declared >= UNKNOWN_SIZE_BYTES:
             return None
         return start + declared if declared else None
 
