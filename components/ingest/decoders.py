@@ -16,7 +16,6 @@ from tumbao.components.ingest.paths import local_copy, place
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import AudioStream
 from tumbao.components.ingest.worker_pool import (
-    MAX_CRASHES,
     MEMORY_BYTES,
     WorkerCrashError,
     WorkerPool,
@@ -93,7 +92,7 @@ def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
     except WorkerTimeoutError as error:
         raise AudioError(part.path, Reason.TIMED_OUT, f"hangs its decoder, which {error}") from error
     except WorkerCrashError as error:
-        sentence = f"ended {MAX_CRASHES} fresh decoder processes in succession: the last {error}"
+        sentence = f"ended {error.crashes} fresh decoder processes in succession: the last {error}"
         raise AudioError(part.path, Reason.CRASHED, sentence) from error
     except MemoryError as error:
         sentence = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"

@@ -41,8 +41,12 @@ START_TIMEOUT_SECONDS = 300.0
 MAX_CRASHES = 2
 """A task is not tried again after it has ended this many fresh workers."""
 
-_MAX_STARTS = 5
+MAX_KILLS = 5
+"""The same for fresh workers that died by SIGKILL, which others send: a user, or a system that is short of memory."""
+
+_MAX_STARTS = 10
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({handle})"
+_SIGKILL = 9
 _READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"
 
 
@@ -62,7 +66,9 @@ class WorkerTimeoutError(WorkerError):
 
 
 class WorkerCrashError(WorkerError):
-    """A task ended as many fresh workers as `MAX_CRASHES`."""
+    """A task ended as many fresh workers as `MAX_CRASHES` or `MAX_KILLS` allows, which is `crashes`."""
+
+    crashes = MAX_CRASHES
 
 
 class WorkerStartError(WorkerError, UnavailableError):
@@ -109,7 +115,8 @@ class WorkerPool:
 
         Raises the exceptions of the function, `WorkerTimeoutError`, `WorkerCrashError` and `WorkerStartError`.
         """
-        yielded = crashes = 0
+        yielded = 0
+        crashes = {True: 0, False: 0}  # by SIGKILL, otherwise
         worker = self._take()
         while True:
             fresh = worker.fresh
@@ -119,9 +126,10 @@ class WorkerPool:
                         yielded += 1
                         yield item
                 return
-            except WorkerCrashError:
-                crashes += fresh
-                if crashes >= MAX_CRASHES:
+            except WorkerCrashError as error:
+                crashes[worker.was_killed] += fresh
+                if crashes[True] >= MAX_KILLS or crashes[False] >= MAX_CRASHES:
+                    error.crashes = sum(crashes.values())
                     raise
             finally:
                 self._put_back(worker)
@@ -222,6 +230,11 @@ class _Worker:
     def is_alive(self) -> bool:
         """Tell whether the process runs; an idle worker sends nothing, so readable data means the end of the pipe."""
         return self._process.poll() is None and not (self.idle and self._connection.poll())
+
+    @property
+    def was_killed(self) -> bool:
+        """Tell whether the process has ended by SIGKILL."""
+        return self._process.returncode == -_SIGKILL
 
     def kill(self) -> None:
         """Kill the process; the thread that waits for it receives the end of the pipe."""

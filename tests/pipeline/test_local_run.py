@@ -107,16 +107,17 @@ class Workplace:
         return self.tumbao("run", "--data", "library", "--workspace", "workspace", *SMALL, *options)
 
     def run_until(self, line: str, then: signal.Signals) -> tuple[int, str]:
-        """Send a signal to a run and its children, as a terminal does, when it has written a line."""
+        """Send one signal to a run and its children, as a terminal does, when it has written a line."""
         command = [TUMBAO, "run", "--data", "library", "--workspace", "workspace", *SMALL]
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         with subprocess.Popen(command, cwd=self.folder, start_new_session=True, **options) as process:
             assert process.stdout
-            said = ""
+            said, sent = "", False
             for written in process.stdout:
                 said += written
-                if written.strip() == line:
+                if written.strip() == line and not sent:
                     os.killpg(process.pid, then)
+                    sent = True
         return process.returncode, said
 
 

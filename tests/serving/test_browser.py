@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -242,17 +243,24 @@ def test_a_browser_that_dies_is_noticed(program: str, network: bytes, pictures: 
     assert all_end(started[0])
 
 
-def test_a_program_that_is_killed_leaves_no_browser(program: str, network: bytes, tmp_path: Path) -> None:
-    (tmp_path / "network.tflite").write_bytes(network)
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary folder whose path leaves room for the name of Chromium's socket."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def test_a_program_that_is_killed_leaves_no_browser(program: str, network: bytes, short_path: Path) -> None:
+    (short_path / "network.tflite").write_bytes(network)
     script = f"""
 from pathlib import Path
 from tumbao.serving.browser import in_browser
-with in_browser([Path({str(tmp_path / "network.tflite")!r})], "picture", "odds", {program!r}) as door:
+with in_browser([Path({str(short_path / "network.tflite")!r})], "picture", "odds", {program!r}) as door:
     print(door._chromium._process.pid, flush=True)
     door._loopback.inputs.get()
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)}
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(short_path)}
     ) as killed:
         assert killed.stdout
         session = int(killed.stdout.readline())

@@ -20,6 +20,8 @@ import pytest
 
 from tests.processes import children
 from tumbao.components.ingest.worker_pool import (
+    MAX_CRASHES,
+    MAX_KILLS,
     MEMORY_BYTES,
     WorkerCrashError,
     WorkerPool,
@@ -153,26 +155,30 @@ def test_an_error_is_raised_here_and_leaves_the_process_in_order(pool: WorkerPoo
 @pytest.mark.parametrize(
     ("name", "told"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL"), ("SIGABRT", "SIGABRT")]
 )
-def test_a_task_that_ends_two_fresh_workers_is_given_up(
+def test_a_task_that_ends_every_worker_is_given_up(
     pool: WorkerPool, tasks: ModuleType, name: str, told: str
 ) -> None:
     items = pool.run(tasks.die, name)
     assert next(items) == 1
-    with pytest.raises(WorkerCrashError, match=f"^died by .*{told}"):
+    with pytest.raises(WorkerCrashError, match=f"^died by .*{told}") as caught:
         next(items)
+    assert caught.value.crashes == (MAX_KILLS if name == "SIGKILL" else MAX_CRASHES)
     assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
 @pytest.mark.parametrize("die_at", [0, 2])
-@pytest.mark.parametrize("deaths", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("by", "deaths", "passes"),
+    [("SIGSEGV", 2, True), ("SIGSEGV", 3, False), ("SIGKILL", 5, True), ("SIGKILL", 6, False)],
+)
 def test_a_task_is_run_again_and_yields_each_item_once(
-    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, die_at: int, deaths: int
+    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, die_at: int, by: str, deaths: int, passes: bool
 ) -> None:
     list(pool.run(tasks.number))  # a worker that is not fresh: its death does not count
     file = tmp_path / "deaths"
     file.write_bytes(bytes(deaths))
-    items = pool.run(tasks.count_down, str(file), die_at)
-    if deaths == 3:
+    items = pool.run(tasks.count_down, str(file), die_at, by)
+    if not passes:
         with pytest.raises(WorkerCrashError):
             list(items)
         return
@@ -223,7 +229,7 @@ def test_workers_that_are_killed_at_once_while_they_are_busy_cost_no_item(pool: 
 
 def test_deaths_in_starting_are_not_the_tasks(tasks: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "deaths"
-    file.write_bytes(bytes(4))
+    file.write_bytes(bytes(9))
     with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
         assert file.read_bytes() == b""

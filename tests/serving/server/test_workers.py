@@ -47,11 +47,13 @@ def test_twenty_killed_workers_cost_no_answer(serving: Serving, pushed: Path, sa
     with serving(pushed, parallel=2) as client, ThreadPoolExecutor(2) as threads:
         killer = threading.Thread(target=kill_at_random)
         killer.start()
-        while kills < 20:
-            for response in threads.map(lambda _: send(client, salsa), range(4)):
-                assert response.status_code == 200, response.text
-        ended.set()
-        killer.join()
+        try:
+            while kills < 20:
+                for response in threads.map(lambda _: send(client, salsa), range(4)):
+                    assert response.status_code == 200, response.text
+        finally:
+            ended.set()
+            killer.join()
         assert send(client, salsa).status_code == 200
         assert client.get("/readyz").status_code == 200
 
