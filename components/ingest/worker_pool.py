@@ -44,7 +44,7 @@ MAX_CRASHES = 2
 MAX_KILLS = 5
 """The same for fresh workers that died by SIGKILL, which others send: a user, or a system that is short of memory."""
 
-_MAX_STARTS = 10
+_MAX_STARTS = 25
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({handle})"
 _SIGKILL = 9
 _READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"

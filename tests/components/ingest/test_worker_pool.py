@@ -233,7 +233,7 @@ def test_deaths_in_starting_are_not_the_tasks(tasks: ModuleType, tmp_path: Path)
     with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
         assert file.read_bytes() == b""
-    file.write_bytes(bytes(50))
+    file.write_bytes(bytes(100))
     with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
         for _ in range(2):
             with pytest.raises(WorkerStartError, match=r"cannot be started: the last died by signal SIGKILL\."):
