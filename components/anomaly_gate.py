@@ -5,7 +5,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import v1 as tfx
 from tfx.types import artifact_utils
 
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 
 
 class DataAnomalyError(RuntimeError):
@@ -30,7 +30,7 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
     """
     lines = []
     for split in artifact_utils.decode_split_names(anomalies.split_names):
-        differences = place(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb").read_bytes()
+        differences = as_path(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb").read_bytes()
         found = anomalies_pb2.Anomalies.FromString(differences)
         if found.data_missing:
             lines.append(f"  {split}: holds no records")

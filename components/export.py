@@ -20,7 +20,7 @@ from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, re
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.manifest import json_lines
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.record_reader import spread
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
@@ -92,7 +92,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     spec = MelSpec(**json.loads(mel_spec))
     target = path_utils.serving_model_dir(model.uri)
     io_utils.copy_dir(path_utils.serving_model_path(trained.uri), target)
-    genres = json.loads(place(f"{manifests}/catalog.json").read_bytes())["genres"]
+    genres = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())["genres"]
     images = spread(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz", CALIBRATION_IMAGES, len(genres))
     wanted = precisions.split()
     progress.start("convert", len(images) * ("int8" in wanted) + len(wanted) + 3)
@@ -113,7 +113,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
 
 
 def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:
-    library = json.loads(place(f"{manifests}/catalog.json").read_bytes())
+    library = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     songs = json_lines(ingested)
     fragments: Counter[str] = Counter()
     for song in songs:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tumbao.components.ingest.paths import Address, is_remote
+from tumbao.components.ingest.paths import RemotePath, is_remote
 from tumbao.serving.model_info import ASSETS_FOLDER
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -139,7 +139,7 @@ def _claim(place: str, version: int, name: str) -> int:
     """
     while True:
         claims = f"{place}/{_CLAIMS_FOLDER}/{version}"
-        Address(f"{claims}/{name}").write_bytes(name.encode())
+        RemotePath(f"{claims}/{name}").write_bytes(name.encode())
         if tf.io.gfile.listdir(claims) == [name]:
             return version
         version += random.randint(1, _FARTHEST_STEP)

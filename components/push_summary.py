@@ -6,7 +6,7 @@ import json
 
 from tumbao.components.evaluation.eval_config import ACCURACY, OVERALL, read_failures, read_figures
 from tumbao.components.evaluation.verdict import reason
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 
 
 def merit(evaluation: str) -> str:
@@ -57,6 +57,6 @@ def check_failure(agreement: str) -> str:
     sentence : str
         Each variant that failed, and its failure.
     """
-    rows = json.loads(place(f"{agreement}/agreement.json").read_bytes())
+    rows = json.loads(as_path(f"{agreement}/agreement.json").read_bytes())
     failures = [f"{row['name']} ({row['through']}) {failure}" for row in rows for failure in row["failures"]]
     return f"vetoed by the mobile check: {'; '.join(failures) or 'it gave no reason'}"

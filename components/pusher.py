@@ -15,7 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from tumbao.components import registry_log
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
 from tumbao.components.model_registry import fingerprint, stand, standing
@@ -95,7 +95,7 @@ def _same(own: str, info: dict[str, Any], other: str) -> bool:
 
 
 def _info(model: str) -> dict[str, Any]:
-    return json.loads(place(f"{model}/{ASSETS_FOLDER}/{INFO_FILE}").read_bytes())
+    return json.loads(as_path(f"{model}/{ASSETS_FOLDER}/{INFO_FILE}").read_bytes())
 
 
 def _files(folders: list[types.Artifact]) -> list[str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tumbao.components.ingest.kept_records import read_record
-from tumbao.components.ingest.paths import Address, is_remote
+from tumbao.components.ingest.paths import RemotePath, is_remote
 
 PUSH_LOG = "pushes.jsonl"
 """Name of the log in the registry; it is not a number, so no server takes it for a version."""
@@ -117,7 +117,7 @@ def append(place: str, event: Event) -> None:
     """
     line = f"{json.dumps(dataclasses.asdict(event))}\n"
     if is_remote(place):  # objects cannot be appended to
-        Address(f"{place}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(line.encode())
+        RemotePath(f"{place}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(line.encode())
         return
     path = Path(place, PUSH_LOG)
     path.parent.mkdir(parents=True, exist_ok=True)

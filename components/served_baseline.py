@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
 from tumbao.components import model_registry, registry_log
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
@@ -75,5 +75,5 @@ def has_model(artifact: types.Artifact) -> bool:
 def _task(info: str) -> tuple[list[str], dict[str, object]] | None:
     if not fileio.exists(info):
         return None
-    told = json.loads(place(info).read_bytes())
+    told = json.loads(as_path(info).read_bytes())
     return told["genres"], dataclasses.asdict(MelSpec(**told["mel"]))

@@ -17,7 +17,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
 from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.record_reader import decode_image, decode_levels, read_records
 from tumbao.components.ingest.records import BACKBONE_DTYPE
 from tumbao.components.ingest.tables import json_line
@@ -112,7 +112,7 @@ def read_song_metrics(figures: str) -> SongMetrics:
     metrics : SongMetrics
         Metrics computed by `SongEvaluation`.
     """
-    return SongMetrics.from_json(json.loads(place(f"{figures}/{METRICS_FILE}").read_bytes()))
+    return SongMetrics.from_json(json.loads(as_path(f"{figures}/{METRICS_FILE}").read_bytes()))
 
 
 def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.record_reader import read_records
 from tumbao.components.search import Search, SearchTrial
 from tumbao.schema import record
@@ -80,7 +80,7 @@ def summary(tuner: HeadTuner, songs: list[str]) -> Search:
     paper = _number(trials, Training())
 
     def right(number: int) -> tuple[bool, ...]:
-        content = place(f"{tuner.get_trial_dir(names[number - 1])}/{RIGHT_FILE}").read_bytes()
+        content = as_path(f"{tuner.get_trial_dir(names[number - 1])}/{RIGHT_FILE}").read_bytes()
         return tuple(map(bool, json.loads(content)))
 
     return Search(
@@ -121,4 +121,4 @@ def read_search(results: str) -> Search:
     search : Search
         The results.
     """
-    return Search.from_json(json.loads(place(f"{results}/{SEARCH_FILE}").read_bytes()))
+    return Search.from_json(json.loads(as_path(f"{results}/{SEARCH_FILE}").read_bytes()))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao.components.ingest.decoders import AudioSegment
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.counts import Tally
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import error_stream
@@ -51,8 +51,8 @@ class Asked:
     - `playlists`: folder for one playlist per genre.
     """
 
-    songs: Sequence[str | Place]
-    model: str | Place
+    songs: Sequence[str | AnyPath]
+    model: str | AnyPath
     as_json: bool = False
     as_csv: bool = False
     out: Path | None = None

@@ -186,9 +186,9 @@ def _main(
 
 def _address(text: str) -> Any:
     """Parse a path or an address in a bucket."""
-    from tumbao.components.ingest.paths import place
+    from tumbao.components.ingest.paths import as_path
 
-    return place(text)
+    return as_path(text)
 
 
 def _place(text: str) -> Any:

@@ -16,7 +16,7 @@ from tfx import v1 as tfx
 from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
 from tumbao.components.ingest.manifest import json_lines
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.record_reader import decode_image, first_of_each
 from tumbao.components.pusher import REASON
 from tumbao.components.search import Search
@@ -137,7 +137,7 @@ def _component(name: str, execution: Any, error: str | None) -> run_data.Compone
 def _catalog(config: PipelineConfig, artifacts: Artifacts) -> run_data.Catalog | None:
     if not artifacts.uri("AudioExampleGen", "examples"):
         return None
-    description = json.loads(place(f"{config.manifests}/catalog.json").read_bytes())
+    description = json.loads(as_path(f"{config.manifests}/catalog.json").read_bytes())
     songs = json_lines(f"{artifacts.uri('AudioExampleGen', 'ingested')}/ingested.jsonl")
     rejected = json_lines(f"{artifacts.uri('AudioExampleGen', 'rejected')}/rejected.jsonl")
     in_split = Counter(
@@ -200,7 +200,7 @@ def _samples(examples: str | None, genres: Sequence[str]) -> Iterable[run_data.S
 def _history(model_run: str | None) -> run_data.History | None:
     if model_run is None:
         return None
-    history = json.loads(place(f"{model_run}/{HISTORY_FILE}").read_bytes())
+    history = json.loads(as_path(f"{model_run}/{HISTORY_FILE}").read_bytes())
     epochs = tuple(
         run_data.Epoch(one["loss"], one["accuracy"], one["val_loss"], one["val_accuracy"]) for one in history["epochs"]
     )
@@ -237,13 +237,13 @@ def _mobile_check(artifacts: Artifacts) -> run_data.MobileCheck | None:
     report = artifacts.uri("MobileCheck", "report")
     if report is None:
         return None
-    rows = json.loads(place(f"{report}/agreement.json").read_bytes())
+    rows = json.loads(as_path(f"{report}/agreement.json").read_bytes())
     failures = tuple(f"{row['name']} ({row['through']}) {failure}." for row in rows for failure in row["failures"])
     return run_data.MobileCheck(bool(artifacts.property("MobileCheck", "blessing", "blessed")), failures)
 
 
 def _artefacts(report: str | None) -> Iterable[run_data.Artefact]:
-    for row in json.loads(place(f"{report}/agreement.json").read_bytes()) if report else ():
+    for row in json.loads(as_path(f"{report}/agreement.json").read_bytes()) if report else ():
         passed = not row.pop("failures")
         yield run_data.Artefact(**row, passed=passed)
 

@@ -22,7 +22,7 @@ from tumbao.analysis.compare.summary import outcome
 from tumbao.analysis.compare.training import learn_and_answer
 from tumbao.analysis.compare.trial import Trial
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError, is_disk_full, is_unavailable
@@ -45,7 +45,7 @@ class Comparison:
     - `weights`: file of backbones' weights, `random`, or empty to search for them.
     """
 
-    data: Place
+    data: AnyPath
     layout: str
     workspace: Path
     genres: tuple[str, ...]

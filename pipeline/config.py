@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import genre_key, tidy_genre
 from tumbao.schema.mel_spec import MelSpec
@@ -34,7 +34,7 @@ class Order:
     - `growing`: paths of files that are still being written, which are left to a later run.
     """
 
-    data: Place | str
+    data: AnyPath | str
     layout: str
     genres: tuple[str, ...]
     protocol: str

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.markup import escape
 
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
-from tumbao.components.ingest.paths import Address, place
+from tumbao.components.ingest.paths import RemotePath, as_path
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenres import scan_leaves
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
@@ -42,8 +42,8 @@ def configure(
     setting out of its range raises a `UsageError`; an unusable library, unusable weights or a missing bucket raise a
     `ValueError`.
     """
-    for folder in map(place, (workspace, push_to)):
-        if isinstance(folder, Address):
+    for folder in map(as_path, (workspace, push_to)):
+        if isinstance(folder, RemotePath):
             folder.require_bucket()
     model, training = _model(order)
     backbone = model.backbone_for(training)
@@ -59,7 +59,7 @@ def configure(
     catalog, genres = _songs(order, spec, memory)
     manifests = write_manifests(
         catalog,
-        place(f"{workspace}/catalogs"),
+        as_path(f"{workspace}/catalogs"),
         genres=genres,
         protocol=order.protocol,
         seed=order.seed,
@@ -96,7 +96,7 @@ def _model(order: Order) -> tuple[ModelSpec, Training]:
 
 
 def _songs(order: Order, spec: MelSpec, memory: ScanCache | None) -> tuple[Catalog, tuple[str, ...]]:
-    asked = (place(order.data), order.genres, spec, order.layout)
+    asked = (as_path(order.data), order.genres, spec, order.layout)
     if order.min_songs is None:
         return scan(*asked, memory=memory, growing=order.growing), order.genres
     return scan_leaves(*asked, min_songs=order.min_songs, memory=memory, growing=order.growing)

@@ -21,7 +21,7 @@ from tumbao.analysis.curate.table import read_verdicts
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import is_synthetic
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
@@ -43,7 +43,7 @@ class Asked:
     - `top`: largest number of songs on the page.
     """
 
-    library: Place
+    library: AnyPath
     layout: str
     genres: tuple[str, ...]
     workspace: Path
@@ -127,7 +127,7 @@ def _table(suspects: tuple[Suspect, ...]) -> Table:
     return table
 
 
-def apply(verdicts: Path, library: Place, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
+def apply(verdicts: Path, library: AnyPath, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
     """Write a library's list of songs with a person's verdicts applied; the library itself is not changed.
 
     `verdicts` is the table written by `curate` with verdicts filled in, `out` a new .csv file. Verdicts may name the

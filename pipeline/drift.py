@@ -12,7 +12,7 @@ from tumbao.analysis.drift.comparison import Comparison
 from tumbao.analysis.drift.render import value_of
 from tumbao.analysis.drift.run import PAGE, Outcome, run_drift
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.reference import find_training
 
@@ -20,7 +20,7 @@ ALIKE, NOTHING_MEASURED, DRIFT = 0, 1, 3
 """Exit codes."""
 
 
-def drift(workspace: Path, library: Place, out: Path, layout: str, noise: Console, console: Console) -> int:
+def drift(workspace: Path, library: AnyPath, out: Path, layout: str, noise: Console, console: Console) -> int:
     """Compare new songs with the training data of the workspace's last run, and write the page to the folder `out`.
 
     `layout` is one of `formats.LAYOUTS`. Progress and rejected files are printed to `noise`, the table to `console`.

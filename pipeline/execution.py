@@ -23,7 +23,7 @@ from tumbao.analysis.report.render import write_report
 from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.verdict import verdict
 from tumbao.components.ingest import frozen_test_set
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.model_card.provenance import versions
 from tumbao.pipeline import collect
@@ -115,7 +115,7 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: ProgressDis
 
 
 def _absolute(folder: str) -> str:
-    found = place(folder)
+    found = as_path(folder)
     return str(found.absolute()) if isinstance(found, Path) else str(found)
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from tumbao.components.ingest import progress, song_cache
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.mel import palette
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.record_reader import decode_image
 from tumbao.datasets.demo import instruments
 from tumbao.pipeline.preparation import Preparation
@@ -66,8 +66,8 @@ class Asked:
     """
 
     model: Path
-    songs: tuple[Place, ...]
-    data: Place | None
+    songs: tuple[AnyPath, ...]
+    data: AnyPath | None
     layout: str
     workspace: Path
     genres: tuple[str, ...]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.listing import Entry
-from tumbao.components.ingest.paths import Status, place
+from tumbao.components.ingest.paths import Status, as_path
 
 SETTLED_SECONDS = 60.0
 """A file that changed within this time may still be incomplete."""
@@ -33,7 +33,7 @@ def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
     `layout` is one of `formats.LAYOUTS`. A library that is missing or invalid raises a `ValueError`.
     """
     songs, growing = {}, {}
-    for entry in read_library(place(library).absolute(), layout, genres).entries:
+    for entry in read_library(as_path(library).absolute(), layout, genres).entries:
         stamp, moving = _stamp(entry.path)
         part = json.dumps((entry.song, entry.path, entry.start_seconds), ensure_ascii=False)
         songs[part] = f"{_told(entry)} {stamp}"
@@ -63,7 +63,7 @@ def _told(entry: Entry) -> str:
 def _stamp(path: str) -> tuple[str, bool]:
     """Return a file's size and time, and whether it may still grow; files in a bucket are always complete."""
     try:
-        status = place(path).stat()
+        status = as_path(path).stat()
     except OSError:
         return "missing", False
     # ctime, since a copy may keep the mtime of its source

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import Order, UsageError
 from tumbao.pipeline.progress_display import ProgressDisplay
@@ -71,7 +71,7 @@ def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     settings |= {**settings.pop("training"), **settings.pop("settings")}
     record = runs.RunRecord(
-        name, started.isoformat(timespec="seconds"), "running", library=place(asked.data).name, settings=settings
+        name, started.isoformat(timespec="seconds"), "running", library=as_path(asked.data).name, settings=settings
     )
     folder = asked.workspace / runs.RUNS_FOLDER / name
     with runs.running(asked.workspace, name):

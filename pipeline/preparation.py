@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from tumbao.analysis.compare.features import features
 from tumbao.components.ingest.library import Catalog, scan
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import Library, draw
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline.cache_paths import song_cache
@@ -32,7 +32,7 @@ class Preparation:
     them. Fewer than 2 genres, a duplicate genre or an unusable library raise a `UserError`.
     """
 
-    data: Place
+    data: AnyPath
     workspace: Path
     genres: tuple[str, ...]
     layout: str

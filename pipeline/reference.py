@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 
 from tumbao.analysis.drift.training import TrainingData
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline.collect import run_artifacts
 from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
 from tumbao.schema.errors import UserError
@@ -39,13 +39,13 @@ def find_training(workspace: Path) -> TrainingData:
             f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
             "`tumbao run` with its library goes on where it stood."
         )
-    if not list(place(examples).glob("Split-train/*.gz")):
+    if not list(as_path(examples).glob("Split-train/*.gz")):
         raise UserError(
             f"Expected the records of the training split in {examples}. Received: no such files. "
             "Was the workspace moved, or cleared?"
         )
     settings = artifacts.executions["AudioExampleGen"].custom_properties
-    description = json.loads((place(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
+    description = json.loads((as_path(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
     run = artifacts.run
     if not (workspace / RUNS_FOLDER / run).is_dir():  # earlier versions used other names in ML Metadata
         run = max((record.run for record in read_runs(workspace)), default="")

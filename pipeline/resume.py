@@ -9,7 +9,7 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 
 from tumbao.components.ingest.manifest import split_rows
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
@@ -113,7 +113,7 @@ def _other_songs(former: set[str], now: str) -> Iterator[str]:
     (folder,) = former
     if folder == now:
         return
-    if not place(f"{folder}/{SPLITS[0]}.csv").exists():
+    if not as_path(f"{folder}/{SPLITS[0]}.csv").exists():
         yield f"was trained on songs whose list is gone ({folder})"
         return
     before, after = _sides(folder), _sides(now)

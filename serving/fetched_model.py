@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from tumbao.components.ingest.download_cache import cache_folder, kept
-from tumbao.components.ingest.paths import Address, below
+from tumbao.components.ingest.paths import RemotePath, below
 from tumbao.serving.model_info import INFO_FILE
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -18,7 +18,7 @@ VERSIONS = 2
 """Versions of a push folder that stay in the cache: the newest, and the one that may still be in use."""
 
 
-def fetched(assets: Address, whole: bool) -> Path:
+def fetched(assets: RemotePath, whole: bool) -> Path:
     """Download a model's files and return the local folder that corresponds to `assets`.
 
     With `whole`, the SavedModel of the version is downloaded too; it is nearly half of the size for VGG-16. A model is

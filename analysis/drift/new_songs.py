@@ -17,7 +17,7 @@ from tumbao.components.ingest.formats import find_layout, read_library, with_one
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Rejected, Song, look_through
 from tumbao.components.ingest.listing import SongList
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.song_list import read_entries
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.mel_spec import MelSpec
@@ -37,7 +37,7 @@ class NewSongs:
     notes: tuple[str, ...] = ()
 
 
-def listen(library: Place, layout: str, spec: MelSpec, genres: Sequence[str] = ()) -> NewSongs:
+def listen(library: AnyPath, layout: str, spec: MelSpec, genres: Sequence[str] = ()) -> NewSongs:
     """Measure every song of a folder or a list.
 
     `library` is a plain folder of songs, or anything that `formats.read_library` reads; a list needs only the column
@@ -72,7 +72,7 @@ def levels_at(song: SongDescriptors, index: int, spec: MelSpec, pool: WorkerPool
     return mel.traced_levels(spec)(fragment.samples)
 
 
-def _listed(library: Place, layout: str, genres: Sequence[str]) -> SongList:
+def _listed(library: AnyPath, layout: str, genres: Sequence[str]) -> SongList:
     if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
         entries = read_entries(library, root=library.parent, required=("file_name",))
         return with_one_spelling(SongList(entries), genres)

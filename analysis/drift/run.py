@@ -16,7 +16,7 @@ from tumbao.analysis.drift.song_descriptors import SongDescriptors
 from tumbao.analysis.drift.training import TrainingData, recall
 from tumbao.analysis.tfdv_statistics import write_statistics
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
@@ -31,7 +31,7 @@ class Outcome:
     comparison: Comparison | None
 
 
-def run_drift(training: TrainingData, library: Place, out: Path, layout: str) -> Outcome:
+def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) -> Outcome:
     """Compare new songs with training data and write the results.
 
     `out` receives `FIGURES` and, unless no song could be measured, `PAGE` and both statistics.

@@ -15,7 +15,7 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.duplicates import find_duplicates, same_as
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import Rejected, Song, look_through
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.mel_spec import MelSpec
 
@@ -47,7 +47,7 @@ class Inspection:
         return len(self.songs) + len(self.rejected)
 
 
-def inspect_library(library: Place, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
+def inspect_library(library: AnyPath, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
     """Scan a library as a run does, but decode every song, and accept genres without usable songs.
 
     `library` is a folder or a list of songs, `layout` one of `formats.LAYOUTS`. Songs of other genres than `genres` are

@@ -10,13 +10,13 @@ from tumbao.analysis.inspect.data import inspect_library
 from tumbao.analysis.inspect.render import write_inspection
 from tumbao.analysis.inspect.summary import genres as by_genre
 from tumbao.analysis.inspect.table import write_song_statistics
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 
 
 def run_inspect(
-    library: Place,
+    library: AnyPath,
     out: Path,
     genres: Sequence[str],
     layout: str,

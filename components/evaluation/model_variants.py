@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.serving.browser import in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
@@ -120,4 +120,4 @@ def classifier_in_browser(saved_model: str) -> Iterator[Artefact]:
 
 
 def _read(saved_model: str, name: str) -> bytes:
-    return place(f"{saved_model}/{ASSETS_FOLDER}/{name}").read_bytes()
+    return as_path(f"{saved_model}/{ASSETS_FOLDER}/{name}").read_bytes()

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tumbao.components.ingest.paths import Address, Place
+from tumbao.components.ingest.paths import AnyPath, RemotePath
 
 
 @contextlib.contextmanager
@@ -27,13 +27,13 @@ def whole(folder: Path) -> Iterator[Path]:
         half_written.rename(folder)
 
 
-def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
+def write_whole_folder(folder: AnyPath, texts: Mapping[str, str]) -> None:
     """Write files (name → text) into a new folder; an existing folder is left unchanged.
 
     A bucket has no folders: there, a folder counts as complete once its last file exists.
     """
     last = list(texts)[-1]
-    if isinstance(folder, Address):
+    if isinstance(folder, RemotePath):
         if not (folder / last).exists():
             for name, text in texts.items():
                 (folder / name).write_bytes(text.encode("utf-8", "backslashreplace"))
@@ -44,7 +44,7 @@ def write_whole_folder(folder: Place, texts: Mapping[str, str]) -> None:
                 (half_written / name).write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def write_whole(file: Place, content: bytes | Iterable[bytes]) -> None:
+def write_whole(file: AnyPath, content: bytes | Iterable[bytes]) -> None:
     """Write a file or replace it atomically: a reader sees either the old or the new content.
 
     Parent folders are made. If the path is a link, the file that it points to is written. Writes to a bucket are
@@ -52,7 +52,7 @@ def write_whole(file: Place, content: bytes | Iterable[bytes]) -> None:
     unchanged.
     """
     blocks = [content] if isinstance(content, bytes) else content
-    if isinstance(file, Address):
+    if isinstance(file, RemotePath):
         file.write_bytes(b"".join(blocks))
         return
     real = Path(os.path.realpath(file))

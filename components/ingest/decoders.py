@@ -12,7 +12,7 @@ from tumbao.components.ingest import fragments
 from tumbao.components.ingest.audio_error import AudioError, Reason, unreadable
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.fragments import Fragment, SongSummary, fragment_count, require_length
-from tumbao.components.ingest.paths import local_copy, place
+from tumbao.components.ingest.paths import as_path, local_copy
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import AudioStream
 from tumbao.components.ingest.worker_pool import (
@@ -83,7 +83,7 @@ def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
     Errors of the file, of the storage and of the worker processes inside the `with` block are converted.
     """
     try:
-        with local_copy(place(part.path)) as local:
+        with local_copy(as_path(part.path)) as local:
             yield dataclasses.replace(part, path=str(local))
     except AudioError as error:
         raise AudioError(part.path, error.reason, error.sentence) from error

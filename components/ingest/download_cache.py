@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 
 
@@ -59,7 +59,7 @@ def ensure_home() -> None:
     os.environ["HOME"] = str(folder)
 
 
-def kept(source: Place, name: str) -> Path:
+def kept(source: AnyPath, name: str) -> Path:
     """Return a local path of a file or folder, copied into the cache at `name` if the source is remote.
 
     A cached copy is not fetched again, so other content needs another name. Raises OSError if the source cannot be

@@ -16,7 +16,7 @@ from tfx.types import artifact_utils
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.library import Rejected, require_few_failures, require_genres
 from tumbao.components.ingest.manifest import json_lines, rejected_lines, split_rows
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.song_cache import SongCache
 from tumbao.components.ingest.transform import INGESTED, REJECTED, IngestSongs
 from tumbao.schema.mel_spec import MelSpec
@@ -45,7 +45,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.set_string_custom_property("file_format", "tfrecords_gzip")
         rejected = f"{artifact_utils.get_single_uri(output_dict['rejected'])}/rejected.jsonl"
         ingested = f"{artifact_utils.get_single_uri(output_dict['ingested'])}/ingested.jsonl"
-        description = json.loads(place(f"{manifests}/catalog.json").read_bytes())
+        description = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
         cache = exec_properties["cache"]
         songs = SongCache(cache)
         songs.sweep()

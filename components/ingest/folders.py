@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from tumbao.components.ingest.paths import Address, Place, below
+from tumbao.components.ingest.paths import AnyPath, RemotePath, below
 
 _SOUND = (
     ".3g2 .3gp .aac .ac3 .aif .aifc .aiff .alac .amr .ape .asf .au .avi .caf .dff .dsf .dts .flac .flv .m2ts .m4a .m4b "
@@ -81,17 +81,17 @@ class Listing:
     `unlisted` holds the errors of folders that cannot be listed; each error names its folder.
     """
 
-    files: tuple[Place, ...]
-    left_out: dict[Place, str]
+    files: tuple[AnyPath, ...]
+    left_out: dict[AnyPath, str]
     unlisted: tuple[OSError, ...]
 
 
-def walk(folder: Place) -> Listing:
+def walk(folder: AnyPath) -> Listing:
     """List a folder of any depth; links are followed, and no folder is listed twice."""
-    if isinstance(folder, Address):
+    if isinstance(folder, RemotePath):
         return _walk_bucket(folder)
-    files: list[Place] = []
-    left_out: dict[Place, str] = {}
+    files: list[AnyPath] = []
+    left_out: dict[AnyPath, str] = {}
     unlisted: list[OSError] = []
     waiting = [(folder, os.path.realpath(folder))]
     seen: set[str] = set()
@@ -120,7 +120,7 @@ def walk(folder: Place) -> Listing:
     return Listing(tuple(sorted(files)), left_out, tuple(sorted(unlisted, key=lambda error: str(error.filename))))
 
 
-def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
+def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
     """Return the kind of a file or folder that is not searched for songs, such as `picture`; empty if it is searched.
 
     A file with an extension of `SOUND` is always tried. Of other files the first bytes are read: audio is tried
@@ -140,7 +140,7 @@ def left_out_kind(path: Place, *, is_folder: bool = False) -> str:
     ending = PurePath(name).suffix
     if is_folder or ending in SOUND:
         return ""
-    if isinstance(path, Address):
+    if isinstance(path, RemotePath):
         return SIDECARS.get(ending, "")
     content = _first_bytes(path)
     if _SOUND_BEGINS.match(content):
@@ -193,13 +193,13 @@ def _kind_of(content: bytes) -> str:
     return "document" if is_text else ""
 
 
-def _walk_bucket(folder: Address) -> Listing:
+def _walk_bucket(folder: RemotePath) -> Listing:
     try:
         paths = folder.files_below()
     except OSError as error:
         return Listing((), {}, (error,))
-    files: list[Place] = []
-    left_out: dict[Place, str] = {}
+    files: list[AnyPath] = []
+    left_out: dict[AnyPath, str] = {}
     for path in paths:
         at = folder
         *folders, name = below(path, folder).parts

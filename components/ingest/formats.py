@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from tumbao.components.ingest.listing import Entry, SongList, read_folder, split_name
-from tumbao.components.ingest.paths import Place, is_remote
+from tumbao.components.ingest.paths import AnyPath, is_remote
 from tumbao.components.ingest.published_datasets import fma_table, jamendo_table, read_fma, read_jamendo
 from tumbao.components.ingest.song_list import read_entries, read_manifest
 from tumbao.schema.errors import UserError
@@ -24,7 +24,7 @@ LAYOUTS: tuple[str, ...] = ("auto", "folder", "manifest", "audiofolder", "fma", 
 _METADATA = (".csv", ".jsonl", ".parquet")
 
 
-def read_library(source: Place, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
+def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
     """List the songs of a folder or of a list of songs.
 
     `layout` is one of `LAYOUTS`; `auto` detects it. `genres` are the run's genres: they select among several genres
@@ -61,7 +61,7 @@ def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
     return SongList(entries, (*songs.notes, *merged))
 
 
-def find_layout(source: Place) -> str:
+def find_layout(source: AnyPath) -> str:
     """Detect the layout of a library: one of `LAYOUTS` except `auto`, by the rules in the module's docstring."""
     if source.is_dir() and _metadata_files(source):
         return "audiofolder"
@@ -72,7 +72,7 @@ def find_layout(source: Place) -> str:
     return "folder" if source.is_dir() else "manifest"
 
 
-def read_audiofolder(folder: Place) -> SongList:
+def read_audiofolder(folder: AnyPath) -> SongList:
     """List a folder in the layout of Hugging Face's audiofolder, with metadata files.
 
     `metadata.csv` or `metadata.jsonl` lies in the folder or in its split folders, with a column `file_name` relative
@@ -115,7 +115,7 @@ def read_audiofolder(folder: Place) -> SongList:
     return SongList(entries, there.notes)
 
 
-def _metadata_files(folder: Place) -> list[Place]:
+def _metadata_files(folder: AnyPath) -> list[AnyPath]:
     files = sorted((*folder.glob("metadata.*"), *folder.glob("*/metadata.*")), key=str)
     return [
         file

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.manifest import Row, table_rows
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.splits import Assignment, Songs, fixed_split
 from tumbao.components.ingest.tables import read_csv, write_csv
 from tumbao.schema.errors import UserError
@@ -44,7 +44,7 @@ class FixedSplit:
     gone: tuple[Row, ...]
 
 
-def draw(songs: Songs, contents: Mapping[Content, str], catalogs: Place, seed: int) -> FixedSplit:
+def draw(songs: Songs, contents: Mapping[Content, str], catalogs: AnyPath, seed: int) -> FixedSplit:
     """Split the songs, with the test songs that are kept; write nothing, see `keep`.
 
     `songs` maps genre → song → number of fragments, `contents` maps content → song (several for a song of several
@@ -79,13 +79,13 @@ def draw(songs: Songs, contents: Mapping[Content, str], catalogs: Place, seed: i
     return FixedSplit(assignment, marked, tuple(gone))
 
 
-def kept(catalogs: Place) -> list[Row]:
+def kept(catalogs: AnyPath) -> list[Row]:
     """Read the rows of the kept test songs, one for each song or part of a song; none if the folder does not exist."""
     file = catalogs / KEPT_FILE
     return table_rows(str(file)) if file.exists() else []
 
 
-def keep(split: FixedSplit, manifest: str, catalogs: Place) -> None:
+def keep(split: FixedSplit, manifest: str, catalogs: AnyPath) -> None:
     """Save the test songs of a split, and the missing ones, for later splits.
 
     `manifest` is the test split's manifest, `catalogs` the folder of all runs' manifests.
@@ -119,7 +119,7 @@ def _content(row: Row) -> Content:
     return row["sha256"], row["start"], row["end"]
 
 
-def _learned(catalogs: Place, contents: Mapping[Content, str]) -> tuple[set[str], set[str]]:
+def _learned(catalogs: AnyPath, contents: Mapping[Content, str]) -> tuple[set[str], set[str]]:
     """Return the songs in earlier runs' training and validation manifests, found by content and by name."""
     names: set[str] = set()
     songs: set[str] = set()

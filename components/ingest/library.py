@@ -25,7 +25,7 @@ from tumbao.components.ingest.decoders import AudioSegment, scan_song
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.listing import LIBRARY_FILE, Entry, SongList, is_outside
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
 from tumbao.components.ingest.subgenre_folding import Folded
@@ -112,7 +112,7 @@ class Catalog:
 
 
 def scan(
-    library: Place,
+    library: AnyPath,
     genres: Sequence[str],
     spec: MelSpec,
     layout: str = "auto",
@@ -132,7 +132,7 @@ def scan(
     return catalog
 
 
-def require_usable(catalog: Catalog, genres: Sequence[str], library: Place) -> None:
+def require_usable(catalog: Catalog, genres: Sequence[str], library: AnyPath) -> None:
     """Raise an error if many files could not be read, or if a genre has no usable song."""
     require_few_failures(catalog.found, catalog.rejected)
     per_genre = collections.Counter(song.genre for song in catalog.songs)
@@ -140,7 +140,7 @@ def require_usable(catalog: Catalog, genres: Sequence[str], library: Place) -> N
 
 
 def look_through(
-    library: Place,
+    library: AnyPath,
     listed: SongList,
     genres: Sequence[str],
     spec: MelSpec,
@@ -169,7 +169,7 @@ def look_through(
     return Catalog(library.name, is_synthetic(root), songs, rejected, notes=listed.notes)
 
 
-def is_synthetic(library: Place) -> bool:
+def is_synthetic(library: AnyPath) -> bool:
     """Return the value of `synthetic` in the library's `LIBRARY_FILE`; False if there is no such file."""
     file = library / LIBRARY_FILE
     if not file.exists():
@@ -219,7 +219,7 @@ def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
 def _look(
     pool: WorkerPool,
     memory: ScanCache | None,
-    root: Place,
+    root: AnyPath,
     genres: Sequence[str],
     spec: MelSpec,
     growing: Collection[str],
@@ -315,7 +315,7 @@ MANIFEST_COLUMNS = (
 """
 
 
-Folder = TypeVar("Folder", bound=Place)
+Folder = TypeVar("Folder", bound=AnyPath)
 
 
 def write_manifests(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.folders import left_out_line, walk
-from tumbao.components.ingest.paths import Address, Place, below, is_remote, place
+from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below, is_remote
 from tumbao.schema.errors import UserError
 
 LIBRARY_FILE = "library.json"
@@ -68,7 +68,7 @@ def split_name(text: str) -> str:
     return SPLIT_NAMES.get(text.strip().lower(), "")
 
 
-def is_outside(entry: Entry, root: Place) -> bool:
+def is_outside(entry: Entry, root: AnyPath) -> bool:
     """Tell whether a relative path leads out of the library, through `..` or a link; such a file must not be opened.
 
     An absolute path or an address in a list is intended by its author, and never outside. Neither is a file that was
@@ -76,7 +76,7 @@ def is_outside(entry: Entry, root: Place) -> bool:
     """
     if not entry.relative:
         return False
-    if isinstance(root, Address):
+    if isinstance(root, RemotePath):
         return ".." in entry.path[len(root.text) :].split("/")
     real_root = os.path.realpath(root)  # not Path.resolve, which raises where links run in a circle
     return os.path.commonpath((real_root, os.path.realpath(entry.path))) != real_root
@@ -93,12 +93,12 @@ def one_path(path: str) -> str:
     return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - Path.resolve raises where links run in a circle
 
 
-def identifier(path: str, root: Place) -> str:
+def identifier(path: str, root: AnyPath) -> str:
     """Return a song's path below the library, or its whole path if it lies elsewhere."""
     if is_remote(path):
         return path.removeprefix(f"{root}/")
     plain = Path(os.path.normpath(path))
-    if isinstance(root, Address):
+    if isinstance(root, RemotePath):
         return plain.as_posix()
     top = Path(os.path.normpath(root.absolute()))
     if plain.is_relative_to(top):
@@ -107,7 +107,7 @@ def identifier(path: str, root: Place) -> str:
     return (real.relative_to(real_top) if real.is_relative_to(real_top) else plain).as_posix()
 
 
-def invalid_row(file: Place, line: int, fault: str, name: str = "") -> Entry:
+def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
     """Return an entry with a fault for a row that cannot be used.
 
     `line` is the line in which the row begins, from 1; `name` is the list's path below the library if it differs from
@@ -122,7 +122,7 @@ def invalid_row(file: Place, line: int, fault: str, name: str = "") -> Entry:
     )
 
 
-def read_folder(folder: Place) -> SongList:
+def read_folder(folder: AnyPath) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
     Files are sorted by path and followed by faults for the folders that could not be listed. Files that are not songs
@@ -137,13 +137,13 @@ def read_folder(folder: Place) -> SongList:
     listing = walk(root)
     entries = [_found(path, root) for path in listing.files]
     for error in listing.unlisted:
-        found = _found(place(error.filename), root)
+        found = _found(as_path(error.filename), root)
         entries.append(dataclasses.replace(found, fault=f"cannot be listed: {error.strerror}"))
     line = left_out_line(kind for path, kind in listing.left_out.items() if path != root / LIBRARY_FILE)
     return SongList(entries, (line,) if line else ())
 
 
-def _found(path: Place, root: Place) -> Entry:
+def _found(path: AnyPath, root: AnyPath) -> Entry:
     relative = below(path, root)
     folders = relative.parts[:-1]
     split = split_name(folders[0]) if folders else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.tables import read_csv, read_json_line
 
 Row = dict[str, str]
@@ -14,12 +14,12 @@ Row = dict[str, str]
 
 def table_rows(table: str) -> list[Row]:
     """Read a CSV from a path or an address."""
-    return read_csv(place(table).read_bytes().decode())
+    return read_csv(as_path(table).read_bytes().decode())
 
 
 def json_lines(file: str) -> list[dict[str, Any]]:
     """Read JSON Lines from a path or an address."""
-    return [read_json_line(line) for line in place(file).read_bytes().split(b"\n") if line]
+    return [read_json_line(line) for line in as_path(file).read_bytes().split(b"\n") if line]
 
 
 def split_rows(split: str, manifests: str) -> list[Row]:

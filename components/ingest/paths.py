@@ -1,7 +1,7 @@
 """Paths of the local file system and addresses of objects in buckets, with one interface.
 
 Buckets are read through TensorFlow's file systems. `pathlib` would turn gs:// into gs:/, so text from a user is
-converted with `place` first.
+converted with `as_path` first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Status(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Address:
+class RemotePath:
     """A file or a folder in a bucket, with the part of the interface of `pathlib.Path` that is needed.
 
     `text` begins with one of `SCHEMES` and does not end with a slash. Operations that fail raise OSError.
@@ -45,8 +45,8 @@ class Address:
     def __str__(self) -> str:
         return self.text
 
-    def __truediv__(self, name: str) -> Address:
-        return Address(f"{self.text}/{name}")
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self.text}/{name}")
 
     @property
     def name(self) -> str:
@@ -64,16 +64,16 @@ class Address:
         return PurePosixPath(self.name).suffix
 
     @property
-    def parent(self) -> Address:
+    def parent(self) -> RemotePath:
         """The folder of the address; the parent of a bucket is the bucket itself."""
         above = self.text.rpartition("/")[0]
-        return self if above.endswith("/") else Address(above)
+        return self if above.endswith("/") else RemotePath(above)
 
-    def absolute(self) -> Address:
+    def absolute(self) -> RemotePath:
         """Return the address itself: addresses are absolute."""
         return self
 
-    def with_name(self, name: str) -> Address:
+    def with_name(self, name: str) -> RemotePath:
         """Return the address with another last part."""
         return self.parent / name
 
@@ -122,17 +122,17 @@ class Address:
                     f"make it: gcloud storage buckets create {bucket[0]}"
                 )
 
-    def iterdir(self) -> list[Address]:
+    def iterdir(self) -> list[RemotePath]:
         """List the direct children of a folder."""
         with _explained(self) as files:
             return [self / name.rstrip("/") for name in files.listdir(self.text)]
 
-    def glob(self, pattern: str) -> list[Address]:
+    def glob(self, pattern: str) -> list[RemotePath]:
         """List what matches a pattern below the folder; a star matches anything but a slash."""
         with _explained(self) as files:
-            return [Address(path) for path in files.glob(f"{self._literally()}/{pattern}")]
+            return [RemotePath(path) for path in files.glob(f"{self._literally()}/{pattern}")]
 
-    def files_below(self) -> list[Address]:
+    def files_below(self) -> list[RemotePath]:
         """List all files below a folder, sorted.
 
         The listing goes level by level: one response of a bucket lists a thousand objects, whatever their folders,
@@ -148,7 +148,7 @@ class Address:
                 folders = {path.rpartition("/")[0] for path in below}
                 files += [path for path in level if path not in folders and not path.endswith("/")]
                 level = below
-        return sorted(map(Address, files))
+        return sorted(map(RemotePath, files))
 
     def stat(self) -> Status:
         """Return size and modification time of a file."""
@@ -171,22 +171,22 @@ class Address:
         return re.sub(r"([*?\[\\])", r"\\\1", self.text)
 
 
-Place = Path | Address
+AnyPath = Path | RemotePath
 """A path or an address."""
 
 
-def place(text: str | Place) -> Place:
-    """Convert text to an `Address` if it begins with one of `SCHEMES`, otherwise to a `Path`."""
-    return Address(str(text).rstrip("/")) if is_remote(str(text)) else Path(str(text))
+def as_path(text: str | AnyPath) -> AnyPath:
+    """Convert text to a `RemotePath` if it begins with one of `SCHEMES`, otherwise to a `Path`."""
+    return RemotePath(str(text).rstrip("/")) if is_remote(str(text)) else Path(str(text))
 
 
-def below(path: Place, folder: Place) -> PurePosixPath:
+def below(path: AnyPath, folder: AnyPath) -> PurePosixPath:
     """Return the path relative to a folder, which has to be a prefix of it; `.` for the folder itself."""
     return PurePosixPath(str(path)[len(str(folder)) :].lstrip("/"))
 
 
 @contextlib.contextmanager
-def local_copy(file: Place) -> Iterator[Path]:
+def local_copy(file: AnyPath) -> Iterator[Path]:
     """Yield a path of this machine: the file itself, or a copy of an address that is deleted afterwards."""
     if isinstance(file, Path):
         yield file
@@ -198,7 +198,7 @@ def local_copy(file: Place) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _explained(address: Address) -> Iterator[Any]:
+def _explained(address: RemotePath) -> Iterator[Any]:
     """Yield TensorFlow's file systems, and convert their errors to OSError."""
     try:
         import tensorflow as tf  # a slow import, needed for addresses only

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from tumbao.components.ingest.listing import Entry, SongList, invalid_row, read_folder, split_name
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.tables import POSSIBLE_DELIMITERS, read_cells
 from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import genre_key
@@ -32,7 +32,7 @@ _JAMENDO_TABLES = ("autotagging_genre", "autotagging", "raw_30s_cleantags_50arti
 _JAMENDO_GENRE = "genre---"
 
 
-def fma_table(folder: Place) -> Place | None:
+def fma_table(folder: AnyPath) -> AnyPath | None:
     """Find FMA's `tracks.csv`; None if there is none.
 
     The folder contains `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large` and `fma_full`, or is
@@ -48,7 +48,7 @@ def fma_table(folder: Place) -> Place | None:
     )
 
 
-def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
+def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of FMA, `fma_*/000/000123.mp3`, and faults for invalid rows of its tables.
 
     A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`. Title,
@@ -96,7 +96,7 @@ def read_fma(folder: Place, genres: Sequence[str] = ()) -> SongList:
     return _join(folder, known, faults)
 
 
-def jamendo_table(source: Place) -> Place | None:
+def jamendo_table(source: AnyPath) -> AnyPath | None:
     """Find a table of MTG-Jamendo, given the table itself or a folder; None if there is none.
 
     The search for `autotagging_genre.tsv`, `autotagging.tsv`, … covers the folder, its `data` and, if it holds audio
@@ -112,7 +112,7 @@ def jamendo_table(source: Place) -> Place | None:
     return next((table for table in tables if _find_delimiter(table, _is_jamendo_header)), None)
 
 
-def read_jamendo(source: Place, genres: Sequence[str] = ()) -> SongList:
+def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`, and faults for invalid rows of its tables.
 
     `source` is a folder of audio, see `jamendo_table`, or a table; the audio of a table is below its folder, or below
@@ -162,7 +162,7 @@ def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
     return ", ".join(matching) if matching else next(iter(names), "")
 
 
-def _join(folder: Place, known: Mapping[str, Entry], faults: Sequence[Entry]) -> SongList:
+def _join(folder: AnyPath, known: Mapping[str, Entry], faults: Sequence[Entry]) -> SongList:
     found = read_folder(folder)
     entries = []
     for entry in found.entries:
@@ -184,7 +184,7 @@ def _is_jamendo_header(header: Sequence[str]) -> bool:
     return header == _JAMENDO_HEADER
 
 
-def _find_delimiter(table: Place, fits: Callable[[Sequence[str]], bool]) -> str:
+def _find_delimiter(table: AnyPath, fits: Callable[[Sequence[str]], bool]) -> str:
     """Return the delimiter for which the table's header fits; empty if there is no such delimiter or no table."""
     for delimiter in POSSIBLE_DELIMITERS:
         try:
@@ -196,13 +196,13 @@ def _find_delimiter(table: Place, fits: Callable[[Sequence[str]], bool]) -> str:
     return ""
 
 
-def _rows(table: Place, delimiter: str, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
+def _rows(table: AnyPath, delimiter: str, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
     unreadable: dict[int, str] = {}
     yield from read_cells(table, delimiter, unreadable)
     faults += [invalid_row(table, line, fault) for line, fault in unreadable.items()]
 
 
-def _fma_genres(table: Place, faults: list[Entry]) -> dict[int, str]:
+def _fma_genres(table: AnyPath, faults: list[Entry]) -> dict[int, str]:
     if not table.exists():
         return {}
 
@@ -224,11 +224,11 @@ def _fma_genres(table: Place, faults: list[Entry]) -> dict[int, str]:
     return titles
 
 
-def _jamendo_rows(table: Place, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
+def _jamendo_rows(table: AnyPath, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
     return itertools.islice(_rows(table, _find_delimiter(table, _is_jamendo_header) or "\t", faults), 1, None)
 
 
-def _jamendo_splits(table: Place, faults: list[Entry]) -> dict[str, str]:
+def _jamendo_splits(table: AnyPath, faults: list[Entry]) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name in ("train", "validation", "test"):
         part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tumbao.components.ingest.decoders import AudioSegment, ScannedFile
-from tumbao.components.ingest.paths import Status, place
+from tumbao.components.ingest.paths import Status, as_path
 
 _SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the resolution of its times
 _COMMITTED_ROWS = 500
@@ -84,7 +84,7 @@ def _key(part: AudioSegment) -> str:
 def _stamp(part: AudioSegment, settled: bool = False) -> str | None:
     """Return the metadata that identify a file's content; None if they are unknown or not settled yet."""
     try:
-        status = place(part.path).stat()
+        status = as_path(part.path).stat()
     except OSError:
         return None
     if isinstance(status, Status):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, invalid_row, split_name
-from tumbao.components.ingest.paths import SCHEMES, Place, is_remote
+from tumbao.components.ingest.paths import SCHEMES, AnyPath, is_remote
 from tumbao.components.ingest.tables import Table, encode_text, read_table
 from tumbao.schema.errors import UserError
 from tumbao.schema.genre_names import genre_key
@@ -46,7 +46,7 @@ _CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:[.,]\d*)?)")
 _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.IGNORECASE)
 
 
-def read_manifest(file: Place) -> list[Entry]:
+def read_manifest(file: AnyPath) -> list[Entry]:
     """Read a list of songs with at least the columns `file_name` and `genre`.
 
     `file_name` is relative to the list, absolute, or begins with gs:// or file://. Column names may contain capitals,
@@ -55,7 +55,7 @@ def read_manifest(file: Place) -> list[Entry]:
     return read_entries(file, root=file.parent, required=("file_name", "genre"))
 
 
-def read_entries(file: Place, *, root: Place, required: Sequence[str]) -> list[Entry]:
+def read_entries(file: AnyPath, *, root: AnyPath, required: Sequence[str]) -> list[Entry]:
     """Read a list of songs that lies anywhere in a library.
 
     Paths are relative to the folder of the list; songs are named by their path below `root`, the library's folder.
@@ -102,7 +102,7 @@ def _meanings(table: Table) -> dict[str, str]:
     return columns
 
 
-def _name_songs(entries: dict[int, Entry], root: Place) -> None:
+def _name_songs(entries: dict[int, Entry], root: AnyPath) -> None:
     """Name songs without a name by their file; all rows of one file, however they spell it, share one name."""
     files = {
         line: entry.path if is_remote(entry.path) else os.path.realpath(entry.path) for line, entry in entries.items()
@@ -128,7 +128,7 @@ def _difference(earlier: Entry, entry: Entry) -> str:
     return ""
 
 
-def _require_columns(file: Place, table: Table, required: Sequence[str]) -> None:
+def _require_columns(file: AnyPath, table: Table, required: Sequence[str]) -> None:
     missing = [name for name in required if name not in table.columns]
     if not missing:
         return
@@ -141,7 +141,7 @@ def _require_columns(file: Place, table: Table, required: Sequence[str]) -> None
     )
 
 
-def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: NamesIn) -> Entry:
+def _entry(file: AnyPath, columns: dict[str, str], row: dict[str, str], names_in: NamesIn) -> Entry:
     name = _resolve_name(row.get(columns["file_name"], ""), file.parent, names_in)
     remote = is_remote(name)
     path = name if remote else os.path.join(str(file.parent.absolute()), name)  # noqa: PTH118 - keeps a final slash
@@ -166,7 +166,7 @@ def _entry(file: Place, columns: dict[str, str], row: dict[str, str], names_in: 
     )
 
 
-def _resolve_name(name: str, folder: Place, names_in: NamesIn) -> str:
+def _resolve_name(name: str, folder: AnyPath, names_in: NamesIn) -> str:
     """Convert a name in a list to a path or an address."""
     refusal = f"expected a path or an address that begins with {SCHEMES[0]} as file_name. Received: {name!r}"
     if not name.strip() or "\0" in name:

@@ -10,7 +10,7 @@ from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import Catalog, look_through, require_usable
 from tumbao.components.ingest.listing import SongList
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenre_folding import Folded, fold
 from tumbao.schema.errors import UserError
@@ -20,7 +20,7 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 def scan_leaves(
-    library: Place,
+    library: AnyPath,
     genres: Sequence[str],
     spec: MelSpec,
     layout: str = "auto",

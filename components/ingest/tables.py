@@ -20,7 +20,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tumbao.components.ingest.paths import Place, local_copy
+from tumbao.components.ingest.paths import AnyPath, local_copy
 from tumbao.schema.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -138,7 +138,7 @@ class Table:
     faults: dict[int, str]
 
 
-def read_table(file: Place, names: Collection[str] = ()) -> Table:
+def read_table(file: AnyPath, names: Collection[str] = ()) -> Table:
     """Read a table with named columns: JSON Lines, or delimited text.
 
     The file may be in UTF-8 or UTF-16, with or without a byte order mark, or in a Western European encoding of Windows,
@@ -159,7 +159,7 @@ def read_table(file: Place, names: Collection[str] = ()) -> Table:
     return table
 
 
-def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
+def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
     """Read delimited text row by row, without loading the whole file.
 
     Yields the line in which a row begins, from 1, and its cells; a quoted cell (RFC 4180) may span lines. Rows in which
@@ -192,7 +192,7 @@ def read_cells(file: Place, delimiter: str, faults: dict[int, str]) -> Iterator[
 
 
 @contextlib.contextmanager
-def _open_lines(file: Place) -> Iterator[Iterator[str]]:
+def _open_lines(file: AnyPath) -> Iterator[Iterator[str]]:
     try:
         with local_copy(file) as local, local.open("rb") as content:
             begin = content.read(4)
@@ -208,14 +208,14 @@ def _open_lines(file: Place) -> Iterator[Iterator[str]]:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _content(file: Place) -> bytes:
+def _content(file: AnyPath) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _decode(file: Place, content: bytes) -> str:
+def _decode(file: AnyPath, content: bytes) -> str:
     """Decode text of any encoding that spreadsheets write."""
     encoding = _encoding(file, content)
     try:
@@ -227,7 +227,7 @@ def _decode(file: Place, content: bytes) -> str:
     return "".join(_decode_line(line, legacy) for line in io.BytesIO(content.removeprefix(codecs.BOM_UTF8)))
 
 
-def _encoding(file: Place, content: bytes) -> str:
+def _encoding(file: AnyPath, content: bytes) -> str:
     if content.startswith(_SPREADSHEETS):
         raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
     if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
@@ -251,7 +251,7 @@ def _decode_line(line: bytes, legacy: str) -> str:
         return line.decode("latin-1")
 
 
-def _separated(file: Place, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
+def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
     at = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
     if said := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if at < len(lines) else "", re.IGNORECASE):
         delimiter = said[1]
@@ -308,7 +308,7 @@ def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> st
     return max((default, *POSSIBLE_DELIMITERS), key=fit)
 
 
-def _lines_of_json(file: Place, lines: Sequence[str]) -> Table:
+def _lines_of_json(file: AnyPath, lines: Sequence[str]) -> Table:
     columns: dict[str, str] = {}
     rows: Rows = []
     faults: dict[int, str] = {}
@@ -340,7 +340,7 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _columns(file: Place, line: int, names: Iterable[str]) -> dict[str, str]:
+def _columns(file: AnyPath, line: int, names: Iterable[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
     for name in names:
         key = _key(name)

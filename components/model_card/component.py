@@ -17,7 +17,7 @@ from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, re
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.manifest import json_lines, split_rows
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.data import Card
 from tumbao.components.model_card.provenance import Source, content, fine_tuned, versions
@@ -108,8 +108,8 @@ def ModelCard(  # noqa: N802 - TFX names components so
     found = Card(
         info=_info(f"{serving}/{ASSETS_FOLDER}"),
         model_spec=find_model(network),
-        fine_tuned=fine_tuned(place(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
-        catalog=json.loads(place(f"{manifests}/catalog.json").read_bytes()),
+        fine_tuned=fine_tuned(as_path(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
+        catalog=json.loads(as_path(f"{manifests}/catalog.json").read_bytes()),
         ingested=json_lines(f"{ingested.uri}/ingested.jsonl"),
         rejected=json_lines(f"{rejected.uri}/rejected.jsonl"),
         artists={row["song"]: row["artist"] for split in SPLITS for row in split_rows(split, manifests)},
@@ -118,8 +118,8 @@ def ModelCard(  # noqa: N802 - TFX names components so
         songs=read_song_metrics(figures.uri),
         accuracy=accuracy,
         loss=loss,
-        history=json.loads(place(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),
-        artefacts=json.loads(place(f"{report.uri}/agreement.json").read_bytes()),
+        history=json.loads(as_path(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),
+        artefacts=json.loads(as_path(f"{report.uri}/agreement.json").read_bytes()),
         blessed=fileio.exists(f"{blessing.uri}/BLESSED"),
         infra_blessed=fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"),
         sources=tuple(_source(role, one, serving if one is model else one.uri) for role, one in inputs.items()),
@@ -131,7 +131,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
 
 def _info(assets: str) -> ModelInfo:
     with tempfile.TemporaryDirectory(prefix="tumbao-card-") as scratch:
-        Path(scratch, INFO_FILE).write_bytes(place(f"{assets}/{INFO_FILE}").read_bytes())
+        Path(scratch, INFO_FILE).write_bytes(as_path(f"{assets}/{INFO_FILE}").read_bytes())
         return ModelInfo.read(Path(scratch))
 
 

@@ -9,7 +9,7 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.folders import left_out_line, walk
 from tumbao.components.ingest.listing import is_outside, one_path
-from tumbao.components.ingest.paths import Place, place
+from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.song_list import read_entries
 from tumbao.components.ingest.tables import EXTENSIONS
 from tumbao.schema.errors import UserError
@@ -37,7 +37,7 @@ class AudioFiles:
     notes: tuple[str, ...] = ()
 
 
-def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
+def find_audio_files(paths: Iterable[str | AnyPath]) -> AudioFiles:
     """List the songs to classify, in the order of the paths and of the lists' rows; folders are sorted.
 
     A path with the extension of a list (`tables.EXTENSIONS`) stands for the songs in its rows; any other named file is
@@ -46,7 +46,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     linked folder, is listed once. Raises `ValueError` if a path does not exist, a list is invalid, or there are no
     songs.
     """
-    roots = [place(path) for path in paths]
+    roots = [as_path(path) for path in paths]
     found: dict[tuple[AudioSegment, bool], Song] = {}
     left_out: dict[str, str] = {}
     for path in roots:
@@ -76,7 +76,7 @@ def find_audio_files(paths: Iterable[str | Place]) -> AudioFiles:
     return AudioFiles(tuple(found.values()), (line,) if line else ())
 
 
-def _listed(file: Place) -> Iterator[Song]:
+def _listed(file: AnyPath) -> Iterator[Song]:
     root = file.parent
     for entry in read_entries(file, root=root, required=("file_name",)):
         part = AudioSegment(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
@@ -99,7 +99,7 @@ def stamp(part: AudioSegment) -> tuple[int, int] | None:
     Returns its size in bytes and modification time in microseconds since 1970; None if they are not available.
     """
     try:
-        status = place(part.path).stat()
+        status = as_path(part.path).stat()
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns // 1000

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from tumbao import __version__
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.serving.server import openapi, schemas
 from tumbao.serving.server.api_error import RefusalError
 from tumbao.serving.server.classify_handler import Reception
@@ -42,7 +42,7 @@ _NO_PAGE = 'This is Tumbao\'s API: <a href="docs">how to use it</a>.'
 
 
 def make_app(
-    folder: Place, limits: Limits, origins: Sequence[str] = (), root_path: str = "", web: Path = WEB_FOLDER
+    folder: AnyPath, limits: Limits, origins: Sequence[str] = (), root_path: str = "", web: Path = WEB_FOLDER
 ) -> ASGIApp:
     """Create the ASGI application for one event loop.
 

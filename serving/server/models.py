@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tumbao.components.ingest.paths import Address, Place
+from tumbao.components.ingest.paths import AnyPath, RemotePath
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identity
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics
@@ -79,7 +79,7 @@ class Models:
     `current` is the served model, None before the first one is loaded.
     """
 
-    def __init__(self, folder: Place, metrics: Metrics) -> None:
+    def __init__(self, folder: AnyPath, metrics: Metrics) -> None:
         self.current: Model | None = None
         self._folder, self._metrics = folder, metrics
         self._seen: _State = ()
@@ -134,7 +134,7 @@ class Models:
 
     def _watch(self) -> None:
         self.look()
-        pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, Address) else LOOK_SECONDS
+        pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, RemotePath) else LOOK_SECONDS
         while not self._ended.wait(pause):
             self.look()
 

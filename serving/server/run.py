@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from tumbao.components.ingest.paths import Place
+from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 from tumbao.serving.server.api import make_app
 from tumbao.serving.server.limits import Limits
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 _log = logging.getLogger(__name__)
 
 
-def serve(model: Place, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
+def serve(model: AnyPath, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
     """Serve until SIGTERM or Ctrl-C, finish the accepted requests, and return the exit status (0 or 130).
 
     `port` 0 means a free one; `origins` and `root_path` are those of `api.make_app`. Raises `UserError` if the address

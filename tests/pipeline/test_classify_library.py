@@ -23,7 +23,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.components.ingest.paths import Address
+from tumbao.components.ingest.paths import RemotePath
 from tumbao.pipeline.classify import INTERRUPTED, Asked, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.results_file import ResultsFile
@@ -166,7 +166,7 @@ def test_changed_files_are_noticed(library: Path, pushed: Path, tmp_path: Path, 
 
 
 def test_songs_in_a_bucket_are_taken_over_until_they_change(pushed: Path, tmp_path: Path, tone: Tone) -> None:
-    bucket = Address(f"ram://{tmp_path.name}")
+    bucket = RemotePath(f"ram://{tmp_path.name}")
     for name, loudness in (("loud.wav", 2.0), ("soft.wav", 0.02)):
         content = io.BytesIO()
         soundfile.write(content, loudness * tone(30), RATE, format="wav")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao.components.ingest.paths import Address
+from tumbao.components.ingest.paths import RemotePath
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics
@@ -18,12 +18,12 @@ from tumbao.serving.server.models import Models
 
 
 @pytest.fixture
-def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Address:
+def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemotePath:
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
-    return Address(f"ram://models/{request.node.name}")
+    return RemotePath(f"ram://models/{request.node.name}")
 
 
-def upload(version: Path, target: Address) -> None:
+def upload(version: Path, target: RemotePath) -> None:
     """Copy a version as TFX's Pusher does: the file that makes it whole comes last."""
     for file in sorted(version.rglob("*"), key=lambda file: file.name == "saved_model.pb"):
         if file.is_file():
@@ -31,7 +31,7 @@ def upload(version: Path, target: Address) -> None:
 
 
 def test_a_model_is_found_from_each_level_and_fetched_once(
-    pushed: Path, bucket: Address, monkeypatch: pytest.MonkeyPatch
+    pushed: Path, bucket: RemotePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(pushed / "1", bucket / "9")
     upload(pushed / "1", bucket / "10")
@@ -49,16 +49,16 @@ def test_a_model_is_found_from_each_level_and_fetched_once(
         file.name: file.read_bytes() for file in (pushed / "1" / ASSETS_FOLDER).iterdir()
     }
     assert find_assets(bucket / "9").parent.name == "9"
-    monkeypatch.setattr(Address, "copy_to", None)
+    monkeypatch.setattr(RemotePath, "copy_to", None)
     assert find_assets(bucket) == find_assets(str(bucket)) == find_assets(bucket / "10" / ASSETS_FOLDER) == newest
 
 
-def test_files_without_a_version_around_them_will_do(pushed: Path, bucket: Address) -> None:
+def test_files_without_a_version_around_them_will_do(pushed: Path, bucket: RemotePath) -> None:
     upload(pushed / "1" / ASSETS_FOLDER, bucket / "tflite")
     assert find_assets(bucket / "tflite").name == "tflite"
 
 
-def test_another_model_under_the_same_address_is_another(pushed: Path, bucket: Address, tmp_path: Path) -> None:
+def test_another_model_under_the_same_address_is_another(pushed: Path, bucket: RemotePath, tmp_path: Path) -> None:
     upload(pushed / "1", bucket / "1")
     first = find_assets(bucket)
     other = shutil.copytree(pushed / "1", tmp_path / "1")
@@ -70,14 +70,14 @@ def test_another_model_under_the_same_address_is_another(pushed: Path, bucket: A
     assert (find_assets(bucket) / INFO_FILE).read_text() == card + " "
 
 
-def test_a_bucket_without_a_model_is_refused(bucket: Address) -> None:
+def test_a_bucket_without_a_model_is_refused(bucket: RemotePath) -> None:
     (bucket / "other.txt").write_bytes(b"")
     with pytest.raises(ValueError, match=f"No model in {bucket}: expected a push folder"):
         Classifier(bucket)
 
 
 def test_a_server_loads_what_is_pushed_to_a_bucket(
-    pushed: Path, bucket: Address, caplog: pytest.LogCaptureFixture
+    pushed: Path, bucket: RemotePath, caplog: pytest.LogCaptureFixture
 ) -> None:
     models = Models(bucket, Metrics())
     models.look()
@@ -94,7 +94,7 @@ def test_a_server_loads_what_is_pushed_to_a_bucket(
 
 
 def test_a_server_that_cannot_read_buckets_says_what_to_install(
-    bucket: Address, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bucket: RemotePath, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # as in a light install
     models = Models(bucket, Metrics())

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from tumbao.components.ingest.download_cache import cache_folder
-from tumbao.components.ingest.paths import Address
+from tumbao.components.ingest.paths import RemotePath
 from tumbao.trainer import weights
 from tumbao.trainer.weights import CONVOLUTIONS, WeightsError, ensure_vgg16
 
@@ -153,12 +153,12 @@ def test_an_explicit_file_that_does_not_exist_is_refused(tmp_path: Path, server:
 
 
 def test_a_file_in_a_bucket_is_copied_once(keras_2_file: Path, trusted: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = Address("ram://weights/vgg16.h5")
+    address = RemotePath("ram://weights/vgg16.h5")
     address.write_bytes(keras_2_file.read_bytes())
     found = ensure_vgg16(str(address))
     assert found.path and found.path.is_relative_to(cache_folder())
     assert (found.path.read_bytes(), found.source) == (keras_2_file.read_bytes(), "file given with --weights")
-    monkeypatch.setattr(Address, "copy_to", None)
+    monkeypatch.setattr(RemotePath, "copy_to", None)
     assert weights.weights_file(str(address)) == found.path
     with pytest.raises(WeightsError, match=r"Received: ram://weights/none\.h5, which cannot be read: .*not found"):
         ensure_vgg16("ram://weights/none.h5")

@@ -16,7 +16,7 @@ from tumbao.components import model_registry, registry_log
 from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.manifest import split_rows
-from tumbao.components.ingest.paths import Address, below, place
+from tumbao.components.ingest.paths import RemotePath, as_path, below
 from tumbao.pipeline.config import Order
 from tumbao.pipeline.configuration import configure
 from tumbao.pipeline.rollback import roll_back
@@ -43,26 +43,26 @@ def buckets(running: Service) -> Service:
     return running
 
 
-def put(buckets: Service, folder: Path, name: str) -> Address:
+def put(buckets: Service, folder: Path, name: str) -> RemotePath:
     for file in folder.rglob("*"):
         if file.is_file():
             buckets.objects[f"{name}/{file.relative_to(folder).as_posix()}"] = file.read_bytes()
-    return Address(f"gs://{name}")
+    return RemotePath(f"gs://{name}")
 
 
 def test_a_bucket_is_listed_a_thousand_at_a_time_and_markers_of_folders_are_no_files(buckets: Service) -> None:
     songs = {f"salsa/{number}.mp3" for number in range(PAGE + 5)} | {"cumbia/Totó/La verdolaga #1?.mp3"}
     for name in (*songs, "salsa/", "empty/"):
         buckets.objects[f"music/library/{name}"] = b"a"
-    library = Address("gs://music/library")
+    library = RemotePath("gs://music/library")
     assert {str(below(file, library)) for file in library.files_below()} == songs
     assert len(buckets.asked) <= 4 * 2  # levels × pages
     assert {folder.name for folder in library.iterdir()} == {"cumbia", "salsa", "empty"}
-    assert place("gs://music").is_dir() and library.is_dir() and not (library / "none").exists()
+    assert as_path("gs://music").is_dir() and library.is_dir() and not (library / "none").exists()
 
 
 def test_what_is_written_is_read(buckets: Service) -> None:
-    file = Address("gs://music/a b/canción.txt")
+    file = RemotePath("gs://music/a b/canción.txt")
     file.write_bytes("Químbara\n".encode())
     assert buckets.objects["music/a b/canción.txt"] == "Químbara\n".encode()
     assert (file.read_text(), file.is_file(), file.stat()) == ("Químbara\n", True, (10, 1_767_323_045_678_000_000))
@@ -110,16 +110,16 @@ def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(
     found = [find_assets(put(buckets, pushed, "work/other"))]
     for version in ("2", "3", "4"):
         put(buckets, pushed / "1", f"work/pushed/{version}")
-        found.append(find_assets(Address("gs://work/pushed")))
+        found.append(find_assets(RemotePath("gs://work/pushed")))
     assert [assets.parent.name for assets in found] == ["1", "2", "3", "4"]
     assert [assets.exists() for assets in found] == [True, False, True, True]
 
 
 def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(buckets: Service) -> None:
     for there in ("gs://music", "gs://work/pushed/models"):
-        Address(there).require_bucket()
+        RemotePath(there).require_bucket()
     with pytest.raises(ValueError, match=r"a bucket that exists.*Received: gs://wrok/pushed\..*create gs://wrok$"):
-        Address("gs://wrok/pushed").require_bucket()
+        RemotePath("gs://wrok/pushed").require_bucket()
     order = Order(
         data="no library",
         layout="auto",
@@ -147,7 +147,7 @@ def test_a_library_in_a_bucket_becomes_manifests_in_a_bucket(
     catalog = scan(library, ["salsa"], small_spec)
     assert (len(catalog.songs), [one.reason for one in catalog.rejected]) == (3, ["unsupported"])
     manifests = write_manifests(
-        catalog, place("gs://work/catalogs"), genres=["salsa"], protocol="song", seed=7, spec=small_spec
+        catalog, as_path("gs://work/catalogs"), genres=["salsa"], protocol="song", seed=7, spec=small_spec
     )
     rows = [row for split in SPLITS for row in split_rows(split, str(manifests))]
     assert sorted(row["path"] for row in rows) == [f"gs://music/library/salsa/canción {n}.wav" for n in range(3)]

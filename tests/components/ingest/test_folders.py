@@ -12,7 +12,7 @@ import pytest
 
 from tumbao.components.ingest.folders import left_out_line, walk
 from tumbao.components.ingest.listing import read_folder
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 
 MP3 = b"ID3\x04" + bytes(600)
 
@@ -117,7 +117,7 @@ LEFT_OUT = {
 @pytest.mark.parametrize("kind", LEFT_OUT)
 @pytest.mark.parametrize("where", ["here", "bucket"])
 def test_leftovers_are_left_out_by_their_names(tmp_path: Path, kind: str, where: str) -> None:
-    root = tmp_path if where == "here" else place(f"ram://leftovers/{kind.replace(' ', '-')}")
+    root = tmp_path if where == "here" else as_path(f"ram://leftovers/{kind.replace(' ', '-')}")
     for name in (*LEFT_OUT[kind], "a.mp3"):
         file = root
         for part in f"salsa/{name}".split("/"):

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.components.ingest.frozen_test_set import KEPT_FILE, LEARNED, FixedSplit, draw, keep, kept, newly_chosen
-from tumbao.components.ingest.paths import Address
+from tumbao.components.ingest.paths import RemotePath
 from tumbao.components.ingest.splits import Assignment, split_songs
 
 COLUMNS = ("song", "genre", "sha256", "start", "end")
@@ -176,7 +176,7 @@ def test_other_tags_and_then_another_name_do_not_lose_a_test_song(run: Run) -> N
 
 
 def test_they_are_kept_in_a_bucket_as_well() -> None:
-    bucket = Address("ram://fixed/catalogs")
+    bucket = RemotePath("ram://fixed/catalogs")
     manifest = "song,genre,sha256,start,end\r\na,salsa,1,0.0,\r\n"
     assert kept(bucket) == []
     drawn = draw({"salsa": dict.fromkeys("abc", 1)}, {}, bucket, seed=0)

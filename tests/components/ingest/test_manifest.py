@@ -14,7 +14,7 @@ from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.ingest.executor import Executor
 from tumbao.components.ingest.library import Rejected, scan, write_manifests
 from tumbao.components.ingest.manifest import json_lines, rejected_lines, split_rows
-from tumbao.components.ingest.paths import Place, place
+from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
@@ -28,7 +28,7 @@ def test_what_is_written_is_read(folder: str, tmp_path: Path, write_song: WriteS
         write_song(tmp_path / "library" / "salsa" / name, 5 + number)
     (tmp_path / "library" / "salsa" / "text.mp3").write_text("la la la")
     catalog = scan(tmp_path / "library", ["salsa"], small_spec)
-    target: Place = place(folder.format(tmp_path=tmp_path))
+    target: AnyPath = as_path(folder.format(tmp_path=tmp_path))
     manifests = str(write_manifests(catalog, target, genres=["salsa"], protocol="song", seed=7, spec=small_spec))
     rows = [row for split in SPLITS for row in split_rows(split, manifests)]
     assert sorted((row["song"], row["sha256"]) for row in rows) == [(song.song, song.sha256) for song in catalog.songs]
@@ -40,7 +40,7 @@ def test_what_is_written_is_read(folder: str, tmp_path: Path, write_song: WriteS
 
 @pytest.mark.parametrize("folder", ["{tmp_path}", "ram://lines"])
 def test_only_an_end_of_line_ends_a_line_of_json(folder: str, tmp_path: Path) -> None:
-    file = place(folder.format(tmp_path=tmp_path)) / "songs.jsonl"
+    file = as_path(folder.format(tmp_path=tmp_path)) / "songs.jsonl"
     file.write_bytes('{"song": "one\u2028song"}\n{"song": "canción"}\n'.encode())
     assert json_lines(str(file)) == [{"song": "one\u2028song"}, {"song": "canción"}]
 

@@ -15,29 +15,29 @@ from tumbao.components.ingest.folders import walk
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.listing import Entry, is_outside
-from tumbao.components.ingest.paths import Address, Place, below, local_copy, place
+from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below, local_copy
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
-Upload = Callable[[Path], Address]
+Upload = Callable[[Path], RemotePath]
 WriteSong = Callable[..., Path]
 
 
 @pytest.fixture
-def bucket(request: pytest.FixtureRequest) -> Iterator[Address]:
+def bucket(request: pytest.FixtureRequest) -> Iterator[RemotePath]:
     """Give an empty folder of the file system in memory."""
-    address = Address(f"ram://bucket/{request.node.name}")
+    address = RemotePath(f"ram://bucket/{request.node.name}")
     yield address
     if address.exists():
         tf.io.gfile.rmtree(str(address))
 
 
 @pytest.fixture
-def upload(bucket: Address) -> Upload:
+def upload(bucket: RemotePath) -> Upload:
     """Copy a folder of this machine into the bucket, where there are files and no folders."""
 
-    def copy(folder: Path) -> Address:
+    def copy(folder: Path) -> RemotePath:
         for file in folder.rglob("*"):
             if file.is_file():
                 (bucket / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())
@@ -55,8 +55,8 @@ def write(folder: Path, **files: str) -> Path:
 
 @pytest.mark.parametrize("text", ["gs://music/salsa/La rebelión.low.mp3", "gs://music/salsa", "gs://music"])
 def test_an_address_is_taken_apart_as_a_path_is(text: str) -> None:
-    address, path = place(text), Path("/" + text.removeprefix("gs://"))
-    assert isinstance(address, Address)
+    address, path = as_path(text), Path("/" + text.removeprefix("gs://"))
+    assert isinstance(address, RemotePath)
     assert (address.name, address.stem, address.suffix) == (path.name, path.stem, path.suffix)
     assert str(address / "a.mp3") == text + "/a.mp3"
     assert (address / "a.mp3").parent == address == address.absolute()
@@ -64,16 +64,16 @@ def test_an_address_is_taken_apart_as_a_path_is(text: str) -> None:
 
 
 def test_a_bucket_lies_in_nothing() -> None:
-    assert Address("gs://music").parent == Address("gs://music")
+    assert RemotePath("gs://music").parent == RemotePath("gs://music")
 
 
 def test_what_begins_otherwise_is_a_path() -> None:
-    assert place("gs:/music") == Path("gs:/music")
-    assert place(Path("salsa")) == Path("salsa")
-    assert place("gs://music/salsa//") == place("gs://music/salsa") == place(Address("gs://music/salsa"))
+    assert as_path("gs:/music") == Path("gs:/music")
+    assert as_path(Path("salsa")) == Path("salsa")
+    assert as_path("gs://music/salsa//") == as_path("gs://music/salsa") == as_path(RemotePath("gs://music/salsa"))
 
 
-def test_an_address_knows_what_is_there(bucket: Address) -> None:
+def test_an_address_knows_what_is_there(bucket: RemotePath) -> None:
     file = bucket / "salsa" / "a [1]*.txt"
     assert not file.exists()
     file.write_bytes("canción\r\n".encode())
@@ -88,7 +88,7 @@ def test_an_address_knows_what_is_there(bucket: Address) -> None:
     assert file.stat() != before
 
 
-def test_what_is_not_there_is_an_error_with_its_address(bucket: Address) -> None:
+def test_what_is_not_there_is_an_error_with_its_address(bucket: RemotePath) -> None:
     for fails in (
         lambda: (bucket / "none").read_bytes(),
         lambda: (bucket / "none").stat(),
@@ -103,17 +103,19 @@ def test_what_is_not_there_is_an_error_with_its_address(bucket: Address) -> None
 def test_without_tensorflow_an_address_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     with pytest.raises(ValueError, match=r"Expected TensorFlow .* Received: gs://music/a\.mp3, and a light install"):
-        Address("gs://music/a.mp3").read_bytes()
+        RemotePath("gs://music/a.mp3").read_bytes()
 
 
-def test_a_folder_whose_name_looks_like_a_pattern_is_itself_and_no_other(bucket: Address) -> None:
+def test_a_folder_whose_name_looks_like_a_pattern_is_itself_and_no_other(bucket: RemotePath) -> None:
     for name in ("sal*sa", "saloonsa", r"[a]", "a", r"b\c"):
         (bucket / name / "deep" / "song.mp3").write_bytes(b"")
     for name in ("sal*sa", r"[a]", r"b\c"):
         assert (bucket / name).files_below() == [bucket / name / "deep" / "song.mp3"]
 
 
-def test_local_copies_go_and_kept_ones_stay(bucket: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_copies_go_and_kept_ones_stay(
+    bucket: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
     (bucket / "model" / "assets" / "a.txt").write_bytes(b"a")
     (bucket / "model" / "b.txt").write_bytes(b"b")
@@ -160,15 +162,15 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("layout", LIBRARIES)
 def test_every_layout_is_read_in_a_bucket_as_it_is_here(layout: str, tmp_path: Path, upload: Upload) -> None:
-    source: Place = write(tmp_path / "library", **LIBRARIES[layout])
-    remote: Place = upload(tmp_path / "library")
+    source: AnyPath = write(tmp_path / "library", **LIBRARIES[layout])
+    remote: AnyPath = upload(tmp_path / "library")
     if layout == "manifest":
         source, remote = source / "songs.csv", remote / "songs.csv"
 
-    def told(library: Place) -> list[Entry]:
+    def told(library: AnyPath) -> list[Entry]:
         root = library.parent if layout == "manifest" else library
         return [
-            dataclasses.replace(entry, path=str(below(place(entry.path), root)), song=entry.song.removeprefix("../"))
+            dataclasses.replace(entry, path=str(below(as_path(entry.path), root)), song=entry.song.removeprefix("../"))
             for entry in read_library(library, "auto", ["salsa"]).entries
         ]
 
@@ -179,7 +181,7 @@ def test_every_layout_is_read_in_a_bucket_as_it_is_here(layout: str, tmp_path: P
     assert here
 
 
-def test_what_leads_out_of_a_bucket_s_library_is_not_opened(bucket: Address) -> None:
+def test_what_leads_out_of_a_bucket_s_library_is_not_opened(bucket: RemotePath) -> None:
     (bucket / "library" / "songs.csv").write_bytes(b"file_name,genre\nsub/../../b.mp3,salsa\nsub/..b.mp3,salsa\n")
     outside, inside = read_library(bucket / "library" / "songs.csv").entries
     assert is_outside(outside, bucket / "library")
@@ -191,7 +193,7 @@ def test_a_folder_that_cannot_be_listed_is_told(monkeypatch: pytest.MonkeyPatch)
         raise tf.errors.PermissionDeniedError(None, None, "403")
 
     monkeypatch.setattr(tf.io.gfile, "glob", refuse)
-    listing = walk(Address("ram://bucket/library"))
+    listing = walk(RemotePath("ram://bucket/library"))
     assert [(error.filename, error.strerror) for error in listing.unlisted] == [("ram://bucket/library", "403")]
 
 
@@ -220,23 +222,23 @@ def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
     assert there.rejected == tuple(dataclasses.replace(one, path=moved(one.path)) for one in here.rejected)
     fetched: list[str] = []
 
-    def copy_to(file: Address, target: Path) -> None:
+    def copy_to(file: RemotePath, target: Path) -> None:
         fetched.append(file.name)
         target.touch()
 
-    monkeypatch.setattr(Address, "copy_to", copy_to)
+    monkeypatch.setattr(RemotePath, "copy_to", copy_to)
     assert scan(remote, ["cumbia", "salsa"], small_spec, "folder", memory=memory).songs == there.songs
     assert fetched == ["text.mp3"]  # what was usable is remembered
 
 
 def test_manifests_are_written_to_a_bucket_as_they_are_here(
-    tmp_path: Path, bucket: Address, write_song: WriteSong, small_spec: MelSpec
+    tmp_path: Path, bucket: RemotePath, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
     for number in range(3):
         write_song(tmp_path / "library" / "salsa" / f"{number}.wav", 5 + number)
     catalog = scan(tmp_path / "library", ["salsa"], small_spec)
 
-    def write(folder: Place) -> Place:
+    def write(folder: AnyPath) -> AnyPath:
         return write_manifests(catalog, folder, genres=["salsa"], protocol="song", seed=7, spec=small_spec)
 
     here = write(tmp_path / "catalogs")

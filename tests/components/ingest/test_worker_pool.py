@@ -155,9 +155,7 @@ def test_an_error_is_raised_here_and_leaves_the_process_in_order(pool: WorkerPoo
 @pytest.mark.parametrize(
     ("name", "told"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL"), ("SIGABRT", "SIGABRT")]
 )
-def test_a_task_that_ends_every_worker_is_given_up(
-    pool: WorkerPool, tasks: ModuleType, name: str, told: str
-) -> None:
+def test_a_task_that_ends_every_worker_is_given_up(pool: WorkerPool, tasks: ModuleType, name: str, told: str) -> None:
     items = pool.run(tasks.die, name)
     assert next(items) == 1
     with pytest.raises(WorkerCrashError, match=f"^died by .*{told}") as caught:

@@ -9,7 +9,7 @@ import pytest
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.decoders import AudioSegment
-from tumbao.components.ingest.paths import place
+from tumbao.components.ingest.paths import as_path
 from tumbao.serving.classify.inputs import find_audio_files, stamp
 
 
@@ -125,7 +125,7 @@ def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["{tmp_path}", "ram://stamps"])
 def test_a_stamp_is_another_for_another_file_and_none_for_no_file(tmp_path: Path, folder: str) -> None:
-    file = place(folder.format(tmp_path=tmp_path)) / "a"
+    file = as_path(folder.format(tmp_path=tmp_path)) / "a"
     assert stamp(AudioSegment(str(file))) is None
     file.write_bytes(b"1")
     first = stamp(AudioSegment(str(file)))

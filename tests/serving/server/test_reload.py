@@ -17,7 +17,7 @@ import pytest
 
 from tests.serving.server.conftest import Serving
 from tests.serving.server.test_limits import Gate, gate, send
-from tumbao.components.ingest.paths import Address
+from tumbao.components.ingest.paths import RemotePath
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo, identity
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Models
@@ -180,7 +180,7 @@ def test_a_bucket_that_cannot_be_looked_at_is_said_so_once(
         asked.append(folder)
         raise PermissionError(errno.EACCES, "no rights to list it", str(folder))
 
-    models = Models(Address("gs://bucket/pushed"), Metrics())
+    models = Models(RemotePath("gs://bucket/pushed"), Metrics())
     with monkeypatch.context() as patch:
         patch.setattr("tumbao.serving.server.models.find_assets", refuse)
         models.look()
