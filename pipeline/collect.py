@@ -32,8 +32,6 @@ FEW_SONGS = 5
 _STATES: dict[int, run_data.ComponentState] = {
     metadata_store_pb2.Execution.COMPLETE: "ran",
     metadata_store_pb2.Execution.CACHED: "cached",
-    metadata_store_pb2.Execution.FAILED: "failed",
-    metadata_store_pb2.Execution.RUNNING: "failed",
 }
 
 
@@ -129,7 +127,7 @@ def report_data(
 def _component(name: str, execution: Any, error: str | None) -> run_data.Component:
     if execution is None:
         return run_data.Component(name, "not run", 0.0)
-    state = _STATES[execution.last_known_state]
+    state = _STATES.get(execution.last_known_state, "failed")
     seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
     return run_data.Component(name, state, seconds if state != "cached" else 0.0, error if state == "failed" else None)
 

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import AsyncIterator
+from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
@@ -80,9 +81,10 @@ class _Form:
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
-            _, options = parse_options_header(self._value.decode("latin-1"))
+            value = self._value.decode("latin-1")
+            _, options = parse_options_header(value)
             name = options.get(b"filename")
-            self._name = None if name is None else name.decode("utf-8", "replace")
+            self._name = _extended_name(value) if name is None else name.decode("utf-8", "replace")
         self._header.clear()
         self._value.clear()
 
@@ -154,6 +156,13 @@ async def receive(
     if not form.uploads:
         raise _bad_form('holds no file; with curl: -F "files=@song.mp3"')
     return form.uploads
+
+
+def _extended_name(value: str) -> str | None:
+    """Return the name of `filename*=`, which old clients send alone if a name is not ASCII."""
+    message = Message()
+    message["Content-Disposition"] = value
+    return message.get_filename()
 
 
 def _too_large(limits: Limits) -> RefusalError:
