@@ -168,7 +168,7 @@ def write_library(folder: Path, songs: int, seconds: int, rate: int) -> tuple[li
     started = time.perf_counter()
     catalog = scan(library, GENRES, MelSpec())
     looked = (time.perf_counter() - started) / songs
-    manifests = write_manifests(catalog, folder / "catalogs", genres=GENRES, protocol="song", seed=0, spec=MelSpec())
+    manifests = write_manifests(catalog, folder / "catalogs", genres=GENRES, split_by="song", seed=0, spec=MelSpec())
     rows = []
     for split in SPLITS:
         with (manifests / f"{split}.csv").open(encoding="utf-8", newline="") as file:
@@ -340,8 +340,7 @@ def component(manifests: Path) -> float:
     seconds : float
         How long it took.
     """
-    from tumbao.components.ingest.component import AudioExampleGen
-    from tumbao.components.ingest.executor import Executor
+    from tumbao.components.ingest.component import AudioExampleGen, Executor
     from tumbao.schema.mel_spec import MelSpec
 
     logging.disable()

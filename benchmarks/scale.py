@@ -181,10 +181,10 @@ def look(library: Path, songs: int) -> None:
         How many of them.
     """
     from tumbao.components.ingest.formats import read_library
-    from tumbao.components.ingest.library import look_through
+    from tumbao.components.ingest.library import scan_files
     from tumbao.schema.mel_spec import MelSpec
 
-    look_through(library, read_library(library)[:songs], GENRES, MelSpec())
+    scan_files(library, read_library(library)[:songs], GENRES, MelSpec())
 
 
 def draw(rows: Sequence[Row], folder: Path) -> None:

@@ -21,7 +21,7 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.manifest import json_lines
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.ingest.record_reader import spread
+from tumbao.components.ingest.records import spread
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS

@@ -21,22 +21,22 @@ from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation.model_variants import (
+from tumbao.components.evaluation.parity import (
     BROWSER,
     LITERT,
     SIZE_LIMITS_BYTES,
     Artefact,
+    agreement,
     classifier_in_browser,
     classifiers,
     keras_model,
     signatures,
     tflite_files,
+    waveforms,
 )
-from tumbao.components.evaluation.parity import agreement
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.fragment_audio import waveforms
-from tumbao.components.ingest.record_reader import decode_image, read_records
-from tumbao.components.ingest.records import to_example
+from tumbao.components.ingest.paths import as_path
+from tumbao.components.ingest.records import decode_image, read_records, to_example
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
@@ -133,6 +133,24 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     blessed = not any(row["failures"] for row in rows)
     io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
     blessing.set_int_custom_property("blessed", int(blessed))
+
+
+def check_failure(report: str) -> str:
+    """Describe the failures of the mobile check in a sentence.
+
+    Parameters
+    ----------
+    report : str
+        Folder of the `AgreementReport`.
+
+    Returns
+    -------
+    summary : str
+        Each variant that failed, and its failure.
+    """
+    rows = json.loads(as_path(f"{report}/agreement.json").read_bytes())
+    failures = [f"{row['name']} ({row['through']}) {failure}" for row in rows for failure in row["failures"]]
+    return f"vetoed by the mobile check: {'; '.join(failures) or 'it reported no reason'}"
 
 
 def _sample(fragments: Sequence[dict[str, Any]]) -> list[int]:

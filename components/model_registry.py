@@ -26,12 +26,12 @@ _CLAIMS_FOLDER = "claims"
 _FARTHEST_STEP = 16  # random, so that two processes that collided do not collide again
 
 
-def versions(place: str) -> list[str]:
+def versions(registry: str) -> list[str]:
     """List the complete versions.
 
     Parameters
     ----------
-    place : str
+    registry : str
         Folder of the registry, also in a bucket; it need not exist.
 
     Returns
@@ -39,15 +39,15 @@ def versions(place: str) -> list[str]:
     versions : list of str
         The highest, which is served, comes last.
     """
-    return [number for number in _numbers(place) if tf.io.gfile.exists(f"{place}/{number}/{SAVED_MODEL_FILE}")]
+    return [number for number in _numbers(registry) if tf.io.gfile.exists(f"{registry}/{number}/{SAVED_MODEL_FILE}")]
 
 
-def standing(place: str) -> str:
+def served_version(registry: str) -> str:
     """Return the version that is served.
 
     Parameters
     ----------
-    place : str
+    registry : str
         As in `versions`.
 
     Returns
@@ -55,7 +55,7 @@ def standing(place: str) -> str:
     version : str
         The highest; empty if there is none.
     """
-    return (versions(place) or [""])[-1]
+    return (versions(registry) or [""])[-1]
 
 
 def fingerprint(model: str) -> str:
@@ -79,14 +79,14 @@ def fingerprint(model: str) -> str:
         return hashlib.sha256(content.read()).hexdigest()[:16]
 
 
-def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
+def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
     """Copy a model to the registry as its newest version.
 
     Parameters
     ----------
     model : str
         Folder of a SavedModel.
-    place : str
+    registry : str
         Folder of the registry; created if it does not exist.
     beside : sequence of str
         Additional files for the version's `assets.extra`.
@@ -105,12 +105,12 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
     last = f"{model}/{SAVED_MODEL_FILE}"
     if not tf.io.gfile.exists(last):
         raise ValueError(f"Expected a SavedModel, with a {SAVED_MODEL_FILE}. Received: {model}")
-    version = max([int(time.time()), *(int(number) + 1 for number in _numbers(place))])
-    on_disk = not is_remote(place)
+    version = max([int(time.time()), *(int(number) + 1 for number in _numbers(registry))])
+    on_disk = not is_remote(registry)
     name = uuid.uuid4().hex
     if not on_disk:
-        version = _claim(place, version, name)
-    target = f"{place}/.part-{name}" if on_disk else f"{place}/{version}"
+        version = _claim(registry, version, name)
+    target = f"{registry}/.part-{name}" if on_disk else f"{registry}/{version}"
     try:
         for folder, _, files in tf.io.gfile.walk(model):
             inside = target + folder.rstrip("/")[len(model) :]
@@ -122,7 +122,7 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
         for path in beside:
             tf.io.gfile.copy(path, f"{target}/{ASSETS_FOLDER}/{path.rpartition('/')[2]}", overwrite=True)
         tf.io.gfile.copy(last, f"{target}/{SAVED_MODEL_FILE}")
-        while on_disk and not _renamed(Path(target), Path(place, str(version))):
+        while on_disk and not _renamed(Path(target), Path(registry, str(version))):
             version += 1
     except BaseException:
         if tf.io.gfile.exists(target):
@@ -131,14 +131,14 @@ def stand(model: str, place: str, beside: Sequence[str] = ()) -> str:
     return str(version)
 
 
-def _claim(place: str, version: int, name: str) -> int:
+def _claim(registry: str, version: int, name: str) -> int:
     """Claim a number in a bucket and return the first one without another claim.
 
     Of two processes that claim one number, the later sees the claim of the earlier, as listings of buckets are
     consistent and claims are never deleted. If both see each other, both try other numbers.
     """
     while True:
-        claims = f"{place}/{_CLAIMS_FOLDER}/{version}"
+        claims = f"{registry}/{_CLAIMS_FOLDER}/{version}"
         RemotePath(f"{claims}/{name}").write_bytes(name.encode())
         if tf.io.gfile.listdir(claims) == [name]:
             return version
@@ -156,7 +156,7 @@ def _renamed(source: Path, target: Path) -> bool:
     return True
 
 
-def _numbers(place: str) -> list[str]:
+def _numbers(registry: str) -> list[str]:
     """List all numbered names, complete or not, the highest last."""
-    found = tf.io.gfile.listdir(place) if tf.io.gfile.isdir(place) else []
+    found = tf.io.gfile.listdir(registry) if tf.io.gfile.isdir(registry) else []
     return sorted((name.rstrip("/") for name in found if name.rstrip("/").isdecimal()), key=int)

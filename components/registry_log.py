@@ -48,12 +48,12 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
-def who() -> str:
+def user_and_host() -> str:
     """Return the current user and machine.
 
     Returns
     -------
-    who : str
+    name : str
         For example ``ana@studio``; the user's number where the system has no name for it.
     """
     user = f"uid{os.getuid()}"
@@ -85,7 +85,7 @@ class Event:
     of : str
         The version that a rollback copied; else empty.
     withdrawn : str
-        Fingerprint of the model that a rollback withdrew; else empty.
+        Fingerprint of the model that a rollback removed; else empty.
     time : str
         ISO 8601.
     who : str
@@ -102,24 +102,26 @@ class Event:
     of: str = ""
     withdrawn: str = ""
     time: str = dataclasses.field(default_factory=now)
-    who: str = dataclasses.field(default_factory=who)
+    who: str = dataclasses.field(default_factory=user_and_host)
 
 
-def append(place: str, event: Event) -> None:
+def append(registry: str, event: Event) -> None:
     """Append an event; safe with concurrent writers.
 
     Parameters
     ----------
-    place : str
+    registry : str
         Folder of the registry; created if it does not exist.
     event : Event
         The event.
     """
     line = f"{json.dumps(dataclasses.asdict(event))}\n"
-    if is_remote(place):  # objects cannot be appended to
-        RemotePath(f"{place}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(line.encode())
+    if is_remote(registry):  # objects cannot be appended to
+        RemotePath(f"{registry}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(
+            line.encode()
+        )
         return
-    path = Path(place, PUSH_LOG)
+    path = Path(registry, PUSH_LOG)
     path.parent.mkdir(parents=True, exist_ok=True)
     start = "" if _text(str(path))[-1:] in ("", "\n") else "\n"  # the last line may be incomplete
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -127,12 +129,12 @@ def append(place: str, event: Event) -> None:
         file.write(f"{start}{line}".encode())
 
 
-def read(place: str) -> list[Event]:
+def read(registry: str) -> list[Event]:
     """Read the log.
 
     Parameters
     ----------
-    place : str
+    registry : str
         Folder of the registry; it need not exist.
 
     Returns
@@ -141,9 +143,9 @@ def read(place: str) -> list[Event]:
         The oldest first. Additional fields from later versions are ignored; an invalid or incomplete line becomes an
         `UNREADABLE` event and does not affect the others.
     """
-    lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{place}/{PUSH_LOG}").split("\n"), start=1)]
-    entries = f"{place}/{ENTRIES_FOLDER}"
-    if is_remote(place) and tf.io.gfile.isdir(entries):
+    lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{registry}/{PUSH_LOG}").split("\n"), start=1)]
+    entries = f"{registry}/{ENTRIES_FOLDER}"
+    if is_remote(registry) and tf.io.gfile.isdir(entries):
         lines += [
             (name, _text(f"{entries}/{name}"))
             for name in sorted(tf.io.gfile.listdir(entries))
@@ -157,7 +159,7 @@ def read(place: str) -> list[Event]:
             events.append(read_record(Event, line))
         except ValueError as error:
             why = f"{where}: expected an event as JSON. Received: {error}"
-            logging.warning("%s, %s", place, why)
+            logging.warning("%s, %s", registry, why)
             events.append(Event(what=UNREADABLE, version="", replaces="", fingerprint="", why=why, time="", who=""))
     return events
 
@@ -169,8 +171,8 @@ def _text(path: str) -> str:
         return bytes(file.read()).decode("utf-8", "backslashreplace")
 
 
-def withdrawn(events: Iterable[Event]) -> dict[str, Event]:
-    """Find the models that were withdrawn by a rollback and not pushed again since.
+def rolled_back(events: Iterable[Event]) -> dict[str, Event]:
+    """Find the models that a rollback removed and that were not pushed again since.
 
     Parameters
     ----------
@@ -179,13 +181,13 @@ def withdrawn(events: Iterable[Event]) -> dict[str, Event]:
 
     Returns
     -------
-    withdrawn : dict of str to Event
+    rollbacks : dict of str to Event
         Fingerprint → the rollback.
     """
-    away: dict[str, Event] = {}
+    rollbacks: dict[str, Event] = {}
     for event in events:
         if event.what in (PUSHED, ROLLED_BACK):
-            away.pop(event.fingerprint, None)
+            rollbacks.pop(event.fingerprint, None)
         if event.what == ROLLED_BACK and event.withdrawn:
-            away[event.withdrawn] = event
-    return away
+            rollbacks[event.withdrawn] = event
+    return rollbacks

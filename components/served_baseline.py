@@ -1,13 +1,18 @@
-"""StandingModel: the model that is served now, as the baseline of a new one.
+"""The baseline of a new model: the newest pushed model that is not the new one itself and has the same task.
 
-Used where no metadata store provides the latest blessed model (Kubeflow Pipelines). The registry is used instead:
-its models were blessed, and after a rollback the served one is the intended baseline.
+A model that a rollback removed is never a baseline. Local runs resolve the baseline from ML Metadata
+(`ServedOrLatestBlessedModel`); where there is no metadata store (Kubeflow Pipelines), `ServedBaseline` copies it from
+the registry.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import dataclasses
 import json
+import logging
+from collections.abc import Iterable
+from typing import Any
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
@@ -18,12 +23,15 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
+CANDIDATE = "candidate"
+"""Input of the resolver: the model that is about to be evaluated."""
+
 
 @tfx.dsl.components.component
-def StandingModel(  # noqa: N802 - TFX names components so
+def ServedBaseline(  # noqa: N802 - TFX names components so
     candidate: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
     model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
-    place: tfx.dsl.components.Parameter[str],
+    registry: tfx.dsl.components.Parameter[str],
     genres: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
 ) -> None:
@@ -34,25 +42,86 @@ def StandingModel(  # noqa: N802 - TFX names components so
     candidate : Model
         Output of the Trainer, about to be evaluated.
     model : Model
-        Output: the served model; empty if there is none.
-    place : str
+        Output: the baseline; empty if there is none.
+    registry : str
         Folder of the registry.
     genres : str
         The candidate's genres as JSON.
     mel_spec : str
         Parameters of the candidate's mel images as JSON.
     """
-    itself = model_registry.fingerprint(path_utils.serving_model_path(candidate.uri))
-    away = registry_log.withdrawn(registry_log.read(place))
     task = (json.loads(genres), dataclasses.asdict(MelSpec(**json.loads(mel_spec))))
-    for version in reversed(model_registry.versions(place)):
-        pushed = f"{place}/{version}"
-        if (
-            model_registry.fingerprint(pushed) not in {itself, *away}
-            and _task(f"{pushed}/{ASSETS_FOLDER}/{INFO_FILE}") == task
-        ):
-            io_utils.copy_dir(pushed, path_utils.serving_model_dir(model.uri))
+    for version, _ in _eligible(registry, [_fingerprint(candidate)]):
+        if _pushed_task(f"{registry}/{version}/{ASSETS_FOLDER}/{INFO_FILE}") == task:
+            io_utils.copy_dir(f"{registry}/{version}", path_utils.serving_model_dir(model.uri))
             return
+
+
+class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
+    """Resolve the newest pushed model, or else the latest other blessed one with the same task.
+
+    With TFX's own strategy, a second, identical run would use its own model as a new baseline, evaluate it again and
+    push it again; a model of other genres, or of images with other parameters, would be compared although it cannot
+    classify these; and a model that a rollback removed would still be the baseline.
+
+    Parameters
+    ----------
+    registry : str
+        Folder of the registry.
+    """
+
+    def __init__(self, registry: str) -> None:
+        self._registry = registry.rstrip("/")
+
+    def resolve_artifacts(
+        self, store: Any, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]] | None:
+        """Resolve the baseline.
+
+        Parameters
+        ----------
+        store : MetadataStore
+            The metadata.
+        input_dict : dict
+            Models and blessings as for TFX's own strategy, and the candidate under `CANDIDATE`.
+
+        Returns
+        -------
+        resolved : dict or None
+            A blessed model that is not the candidate, and its blessing. None if there is no such model.
+        """
+        others = dict(input_dict)
+        candidates = others.pop(CANDIDATE)
+        left_out = {artifact.id for artifact in candidates}
+        tasks = [_trained_task(store, artifact) for artifact in candidates]
+        others = {key: [one for one in artifacts if one.id not in left_out] for key, artifacts in others.items()}
+        blessings = sorted(others["model_blessing"], key=lambda one: one.id)  # the latest one of a model counts
+        others["model_blessing"] = list(
+            {one.get_int_custom_property("current_model_id"): one for one in blessings}.values()
+        )
+        same_task = [one for one in others["model"] if _trained_task(store, one) in tasks]
+        others["model"] = self._preferred(same_task, candidates)
+        resolved = super().resolve_artifacts(store, others)
+        return {**resolved, CANDIDATE: []} if resolved is not None else None
+
+    def _preferred(self, models: list[types.Artifact], candidates: list[types.Artifact]) -> list[types.Artifact]:
+        """Return the newest pushed model, or else those that no rollback removed."""
+        served = model_registry.served_version(self._registry)
+        if not served:
+            return models
+        own = {one.id: _fingerprint(one) for one in (*models, *candidates)}
+        if model_registry.fingerprint(f"{self._registry}/{served}") not in own.values():
+            logging.warning(
+                "The served model, %s/%s, was not trained in this workspace, or has other genres or image parameters: "
+                "new models are not compared with it.",
+                self._registry,
+                served,
+            )
+        for _, pushed in _eligible(self._registry, [own[one.id] for one in candidates]):
+            if found := [one for one in models if pushed and own[one.id] == pushed]:
+                return found
+        removed = registry_log.rolled_back(registry_log.read(self._registry))
+        return [one for one in models if own[one.id] not in removed]
 
 
 def has_model(artifact: types.Artifact) -> bool:
@@ -61,19 +130,43 @@ def has_model(artifact: types.Artifact) -> bool:
     Parameters
     ----------
     artifact : Model
-        Of `StandingModel`, for example.
+        Of `ServedBaseline`, for example.
 
     Returns
     -------
-    there : bool
+    exists : bool
         False for an empty one.
     """
     folder = path_utils.serving_model_dir(artifact.uri)
     return bool(fileio.exists(f"{folder}/{model_registry.SAVED_MODEL_FILE}"))
 
 
-def _task(info: str) -> tuple[list[str], dict[str, object]] | None:
+def _eligible(registry: str, candidates: Iterable[str]) -> list[tuple[str, str]]:
+    """Return version and fingerprint of each pushed model that may be the baseline, the newest first."""
+    excluded = {*candidates, *registry_log.rolled_back(registry_log.read(registry))}
+    versions = reversed(model_registry.versions(registry))
+    found = [(version, model_registry.fingerprint(f"{registry}/{version}")) for version in versions]
+    return [one for one in found if one[1] not in excluded]
+
+
+def _fingerprint(model: types.Artifact) -> str:
+    return model_registry.fingerprint(path_utils.serving_model_path(model.uri))
+
+
+def _pushed_task(info: str) -> tuple[list[str], dict[str, object]] | None:
+    """Return the genres and image parameters of a pushed model."""
     if not fileio.exists(info):
         return None
-    told = json.loads(as_path(info).read_bytes())
-    return told["genres"], dataclasses.asdict(MelSpec(**told["mel"]))
+    values = json.loads(as_path(info).read_bytes())
+    return values["genres"], dataclasses.asdict(MelSpec(**values["mel"]))
+
+
+def _trained_task(store: Any, model: types.Artifact) -> str:
+    """Return the genres and image parameters of a model as JSON, from the execution of its Trainer."""
+    events = store.get_events_by_artifact_ids([model.id])
+    made = [event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
+    for execution in store.get_executions_by_id(made):
+        if "custom_config" in execution.custom_properties:
+            config = json.loads(execution.custom_properties["custom_config"].string_value)
+            return json.dumps([config["genres"], config["mel_spec"]], sort_keys=True)
+    return ""

@@ -18,8 +18,7 @@ from tfx.utils import io_utils
 
 from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.ingest.record_reader import decode_image, decode_levels, read_records
-from tumbao.components.ingest.records import BACKBONE_DTYPE
+from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decode_levels, read_records
 from tumbao.components.ingest.tables import json_line
 from tumbao.schema import record
 from tumbao.serving.out_of_distribution import Familiarity, familiarity, mostly_familiar

@@ -14,16 +14,16 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.ingest.record_reader import read_records
-from tumbao.components.search import Search, SearchTrial
+from tumbao.components.ingest.records import read_records
 from tumbao.schema import record
 from tumbao.trainer.search import LOSS, RIGHT_FILE, HeadTuner
 from tumbao.trainer.search_space import with_values
 from tumbao.trainer.training import Training
 
 SEARCH_FILE = "search.json"
-"""`search.Search` as JSON, beside TFX's own results."""
+"""`run_data.Search` as JSON, beside TFX's own results."""
 
 
 class TunerExecutor(executor.Executor):

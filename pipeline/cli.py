@@ -68,7 +68,7 @@ DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
 
 
 class Protocol(str, enum.Enum):
-    """What a split keeps whole: the values of `splits.PROTOCOLS`."""
+    """What a split keeps whole: the values of `splits.SPLIT_BY`."""
 
     SONG = "song"
     ARTIST = "artist"
@@ -76,7 +76,7 @@ class Protocol(str, enum.Enum):
 
 
 class Split(str, enum.Enum):
-    """What a split keeps whole: one of `splits.PROTOCOLS`, or the library's own splits."""
+    """What a split keeps whole: one of `splits.SPLIT_BY`, or the library's own splits."""
 
     SONG = "song"
     ARTIST = "artist"
@@ -85,7 +85,7 @@ class Split(str, enum.Enum):
 
 
 class SplitMethod(str, enum.Enum):
-    """How a split is made: the values of `splits.METHODS`, and `library.FIXED`."""
+    """How a split is made: the values of `splits.SPLIT_STRATEGIES`, and `library.FIXED`."""
 
     STRATIFIED = "stratified"
     STABLE = "stable"
@@ -550,7 +550,7 @@ def watch(
 
 
 def _run(asked: LocalRun) -> int:
-    from tumbao.components.ingest.splits import leaks
+    from tumbao.components.ingest.splits import is_leaky
     from tumbao.pipeline import local_runner, runs
     from tumbao.serving.classify.answers import SYNTHETIC_WARNING
 
@@ -565,7 +565,7 @@ def _run(asked: LocalRun) -> int:
         "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",
         "log": folder / runs.LOG_FILE,
     }
-    if record.accuracy is not None and leaks(record.protocol):
+    if record.accuracy is not None and is_leaky(record.protocol):
         lines["accuracy"] = f"{lines['accuracy']} (leaky: fragments of one song stand on both sides of the split)"
     if record.accuracy is not None and record.synthetic:
         lines["accuracy"] = f"{lines['accuracy']} (synthetic library)"
@@ -637,7 +637,7 @@ def _hush() -> None:
 
 
 def _names(genres: str) -> tuple[str, ...]:
-    from tumbao.schema.genre_names import tidy_genre
+    from tumbao.schema.genres import tidy_genre
 
     return tuple(tidy_genre(name) for name in genres.split(",") if name.strip())
 
@@ -948,7 +948,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """List the runs with data, accuracy, blessed or not."""
     from rich.table import Table
 
-    from tumbao.components.ingest.splits import leaks
+    from tumbao.components.ingest.splits import is_leaky
     from tumbao.pipeline.runs import UNREADABLE, read_runs
 
     records = read_runs(workspace)
@@ -960,7 +960,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
             escape(record.run),
             escape(record.library) + (" (synthetic library)" if record.synthetic else ""),
             str(record.songs or ""),
-            escape(record.protocol) + (" (leaky)" if leaks(record.protocol) else ""),
+            escape(record.protocol) + (" (leaky)" if is_leaky(record.protocol) else ""),
             f"{record.accuracy:.1%}" if record.accuracy is not None else "",
             "yes" if record.blessed else "no",
             escape(record.outcome),

@@ -15,11 +15,11 @@ from tfx import v1 as tfx
 
 from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
+from tumbao.components.evaluation.run_data import Search
 from tumbao.components.ingest.manifest import json_lines
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.ingest.record_reader import decode_image, first_of_each
+from tumbao.components.ingest.records import decode_image, first_of_each
 from tumbao.components.pusher import REASON
-from tumbao.components.search import Search
 from tumbao.components.song_evaluation import read_song_metrics
 from tumbao.components.tuner import read_search
 from tumbao.pipeline.config import PipelineConfig

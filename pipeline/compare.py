@@ -38,7 +38,7 @@ class Comparison:
     - `layout`: the library's form, one of `formats.LAYOUTS`.
     - `workspace`: folder of rendered songs, features and trials.
     - `models`: names, each alone or with settings: `vgg16` or `vgg16:epochs=20,dropout=0.5`.
-    - `protocols`: what splits keep whole, out of `splits.PROTOCOLS`.
+    - `protocols`: what splits keep whole, out of `splits.SPLIT_BY`.
     - `seeds`: trainings of each model on each split.
     - `folds`: folds of a cross-validation; 0 for a single split.
     - `seed`: of the split, and the first of the trainings' seeds.

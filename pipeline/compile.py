@@ -20,7 +20,7 @@ from tumbao.pipeline.graph import NAME, build
 from tumbao.pipeline.known import require_known
 from tumbao.pipeline.run_settings import SETTLED, RunSettings
 from tumbao.pipeline.settled import Settled
-from tumbao.schema.genre_names import tidy_genre
+from tumbao.schema.genres import tidy_genre
 from tumbao.trainer.models.registry import find_model
 
 PARAMETERS = {"data": str, "model": str, "epochs": int, "min_accuracy": float}

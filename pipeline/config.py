@@ -8,7 +8,7 @@ from typing import Any
 
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import genre_key, tidy_genre
+from tumbao.schema.genres import genre_key, tidy_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.training import Training
@@ -23,8 +23,8 @@ class Order:
     """Settings as they are requested, before the library is scanned; the same for local runs and runs in the cloud.
 
     - `layout`: the library's form, one of `formats.LAYOUTS`.
-    - `protocol`: what a split keeps whole, one of `splits.PROTOCOLS`.
-    - `method`: how the split is made, one of `splits.METHODS`, `library.FIXED` or `splits.GIVEN`.
+    - `protocol`: what a split keeps whole, one of `splits.SPLIT_BY`.
+    - `method`: how the split is made, one of `splits.SPLIT_STRATEGIES`, `library.FIXED` or `splits.GIVEN`.
     - `seed`: of the split, the initial weights and the shuffling.
     - `weights`: file of the backbone's weights, `random`, or empty to search for them.
     - `precision`: `auto`, `float32` or `mixed_bfloat16`.

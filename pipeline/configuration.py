@@ -10,7 +10,7 @@ from rich.markup import escape
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
 from tumbao.components.ingest.paths import RemotePath, as_path
 from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.components.ingest.subgenres import scan_leaves
+from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.pipeline.config import Order, PipelineConfig, UsageError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.models.registry import find_model
@@ -61,16 +61,16 @@ def configure(
         catalog,
         as_path(f"{workspace}/catalogs"),
         genres=genres,
-        protocol=order.protocol,
+        split_by=order.protocol,
         seed=order.seed,
         spec=spec,
-        method=order.method,
+        split_strategy=order.method,
     )
     say(f"{catalog.found} songs found, {len(catalog.rejected)} of them rejected at first sight")
     for note in catalog.notes:
         say(escape(note))
-    for folded in catalog.folded:
-        say(escape(folded.sentence))
+    for merged in catalog.merged:
+        say(escape(merged.sentence))
     config = PipelineConfig(
         workspace=workspace,
         manifests=str(manifests),
@@ -98,5 +98,5 @@ def _model(order: Order) -> tuple[ModelSpec, Training]:
 def _songs(order: Order, spec: MelSpec, memory: ScanCache | None) -> tuple[Catalog, tuple[str, ...]]:
     asked = (as_path(order.data), order.genres, spec, order.layout)
     if order.min_songs is None:
-        return scan(*asked, memory=memory, growing=order.growing), order.genres
-    return scan_leaves(*asked, min_songs=order.min_songs, memory=memory, growing=order.growing)
+        return scan(*asked, scan_cache=memory, unfinished=order.growing), order.genres
+    return scan_subgenres(*asked, min_songs=order.min_songs, scan_cache=memory, unfinished=order.growing)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from tumbao.components.ingest.formats import LAYOUTS
 from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.components.ingest.splits import METHODS, PROTOCOLS
+from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.pipeline.config import PipelineConfig, UsageError
 from tumbao.pipeline.cron import is_schedule
 from tumbao.pipeline.kinds import require_kinds
@@ -111,7 +111,7 @@ class Deployment:
         vertex = self.runner == "vertex"
         apart = "epochs" not in self.training and "seed" not in self.training
         weights = self.weights in {"", RANDOM} or _absolute(self.weights)
-        precisions, methods = ("auto", *get_args(Policy)), (*METHODS, FIXED, GIVEN)
+        precisions, methods = ("auto", *get_args(Policy)), (*SPLIT_STRATEGIES, FIXED, GIVEN)
         job, endpoint = self.vertex_training, self.endpoint
         pools = "with a project, and worker_pool_specs with a container_spec and its image_uri each"
         named = {"project_id", "endpoint_name"} <= endpoint.keys()
@@ -124,7 +124,7 @@ class Deployment:
             ("epochs", self.epochs >= 0, "0 or more"),
             ("min_songs", self.min_songs == 0 or self.min_songs >= 3, "0, or at least 3: one for each split"),
             ("layout", self.layout in LAYOUTS, f"out of {', '.join(LAYOUTS)}"),
-            ("split", self.split in PROTOCOLS, f"out of {', '.join(PROTOCOLS)}"),
+            ("split", self.split in SPLIT_BY, f"out of {', '.join(SPLIT_BY)}"),
             ("split_method", self.split_method in methods, f"out of {', '.join(methods)}"),
             ("split", self.split_method != FIXED or self.split == "song", "song where the test songs are fixed"),
             ("seed", self.seed >= 0, "0 or more"),

@@ -21,11 +21,11 @@ from tfx.orchestration.portable import runtime_parameter_utils
 
 from tumbao.analysis.report.render import write_report
 from tumbao.components.evaluation import run_data
-from tumbao.components.evaluation.verdict import verdict
+from tumbao.components.evaluation.run_data import verdict
 from tumbao.components.ingest import frozen_test_set
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.components.model_card.provenance import versions
+from tumbao.components.model_card.data import versions
 from tumbao.pipeline import collect
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.pipeline.config import UsageError
@@ -65,10 +65,10 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: ProgressDis
     """
     workspace = asked.workspace.absolute()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
-    memory = ScanCache(workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
-    tests = frozen_test_set.kept(workspace / "catalogs")
+    memory = ScanCache(workspace / "scan_cache.sqlite", source_digest("tumbao.components.ingest.decoders"))
+    tests = frozen_test_set.read_test_songs(workspace / "catalogs")
     configured = configure(asked, str(workspace), _absolute(asked.push_to), watch.say, memory)
-    if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.kept(workspace / "catalogs")):
+    if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / "catalogs")):
         watch.say(escape(chosen))
     config, catalog, weights = configured.config, configured.catalog, configured.weights
     if asked.resume:

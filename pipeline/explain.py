@@ -15,13 +15,12 @@ from tumbao.components.ingest import progress, song_cache
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.components.ingest.record_reader import decode_image
+from tumbao.components.ingest.records import decode_image
 from tumbao.datasets.demo import instruments
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import find_genre, unknown_genre
-from tumbao.schema.genres import GENRES
+from tumbao.schema.genres import GENRES, find_genre, unknown_genre
 from tumbao.serving.classify.batch import decoding
 from tumbao.serving.classify.inputs import find_audio_files
 from tumbao.serving.explain import (

@@ -10,14 +10,13 @@ from tfx import v1 as tfx
 
 from tumbao.components.anomaly_gate import AnomalyGate
 from tumbao.components.backbone_features import BackboneFeatures
-from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
 from tumbao.components.evaluator import Evaluator
 from tumbao.components.export import EdgeExport
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.mobile_check import MobileCheck
 from tumbao.components.model_card.component import ModelCard
 from tumbao.components.pusher import Pusher
-from tumbao.components.served_baseline import StandingModel
+from tumbao.components.served_baseline import CANDIDATE, ServedBaseline, ServedOrLatestBlessedModel
 from tumbao.components.song_evaluation import SongEvaluation
 from tumbao.components.tuner import Tuner
 from tumbao.pipeline.config import PipelineConfig
@@ -45,7 +44,7 @@ def build(
         manifests=told.manifests,
         mel_spec=told.mel_spec,
         cache=told.songs,
-        code=source_digest("tumbao.components.ingest.executor"),
+        code=source_digest("tumbao.components.ingest.component"),
     )
     statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
     schema = tfx.components.ImportSchemaGen(schema_file=told.schema)
@@ -142,9 +141,9 @@ def build(
         evaluation=evaluator.outputs["evaluation"],
         agreement=mobile_check.outputs["report"],
         card=card.outputs["card"],
-        place=config.push_to,
+        registry=config.push_to,
         name=told.network,
-        standing=told.standing,
+        served=told.standing,
     )
     return tfx.dsl.Pipeline(
         pipeline_name=NAME,
@@ -190,13 +189,13 @@ def _endpoint(config: PipelineConfig, blessed: Mapping[str, Any]) -> Any:
 
 def _baseline(config: PipelineConfig, told: Settled, trainer: Any) -> Any:
     if config.baseline == "push place":
-        return StandingModel(
-            candidate=trainer.outputs["model"], place=config.push_to, genres=told.genres, mel_spec=told.mel_spec
+        return ServedBaseline(
+            candidate=trainer.outputs["model"], registry=config.push_to, genres=told.genres, mel_spec=told.mel_spec
         ).with_id("Baseline")
     artifacts = tfx.types.standard_artifacts
     return tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModel,
-        config={"place": config.push_to},
+        strategy_class=ServedOrLatestBlessedModel,
+        config={"registry": config.push_to},
         model=tfx.dsl.Channel(type=artifacts.Model, producer_component_id=trainer.id),
         model_blessing=tfx.dsl.Channel(type=artifacts.ModelBlessing),
         **{CANDIDATE: trainer.outputs["model"]},

@@ -11,13 +11,13 @@ from rich.markup import escape
 from tumbao.analysis.compare.features import features
 from tumbao.components.ingest.library import Catalog, scan
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.components.ingest.rendered_library import Library, draw
+from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import genre_key
+from tumbao.schema.genres import genre_key
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy, preferred_policy
@@ -45,13 +45,13 @@ class Preparation:
         self.policy: Policy
         self.policy, reason = preferred_policy()
         self.watch.say(reason)
-        self._libraries: dict[MelSpec, Library] = {}
+        self._libraries: dict[MelSpec, RenderedLibrary] = {}
         self._weights: dict[str, WeightsFile] = {}
         self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
         self._codes: dict[tuple[str, ...], str] = {}
-        memory = ScanCache(self.workspace / "looked.sqlite", source_digest("tumbao.components.ingest.decoders"))
+        memory = ScanCache(self.workspace / "scan_cache.sqlite", source_digest("tumbao.components.ingest.decoders"))
         self.workspace.mkdir(parents=True, exist_ok=True)
-        self.catalog: Catalog = scan(self.data, self.genres, MelSpec(), self.layout, memory=memory)
+        self.catalog: Catalog = scan(self.data, self.genres, MelSpec(), self.layout, scan_cache=memory)
         found, rejected = self.catalog.found, len(self.catalog.rejected)
         self.watch.say(f"{found} songs found, {rejected} of them rejected at first sight")
         for note in self.catalog.notes:
@@ -63,14 +63,14 @@ class Preparation:
             self._codes[modules] = source_digest(*modules)
         return self._codes[modules]
 
-    def library(self, spec: MelSpec) -> Library:
+    def library(self, spec: MelSpec) -> RenderedLibrary:
         """Render the library's mel images.
 
         The fragments are the same, in the same order, for all specs with the same fragment length.
         """
         if spec not in self._libraries:
             cache = song_cache(str(self.workspace), spec)
-            drawn = self._libraries[spec] = draw(self.catalog, self.genres, spec, cache)
+            drawn = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
             for song in drawn.rejected:
                 self.watch.say(f"  rejected: {escape(song.song)}: {escape(song.reason)}: {escape(song.detail)}")
         return self._libraries[spec]

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tumbao.components import registry_log
-from tumbao.components.model_registry import fingerprint, stand, versions
+from tumbao.components.model_registry import fingerprint, publish, versions
 from tumbao.components.registry_log import Event
 from tumbao.schema.errors import UnavailableError, UserError
 
@@ -43,7 +43,7 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
         raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
     own = {version: fingerprint(f"{place}/{version}") or version for version in found}
     standing, events = found[-1], registry_log.read(place)
-    away = registry_log.withdrawn(events)
+    away = registry_log.rolled_back(events)
     earlier = [one for one in found if own[one] != own[standing] and own[one] not in away]
     if to and to not in found:
         raise UserError(f"Expected --to out of {', '.join(found)}. Received: {to}")
@@ -59,7 +59,7 @@ def roll_back(place: str, to: str = "", why: str = "") -> Event:
     known = next((one for one in reversed(events) if one.version == target), None)
     event = Event(
         what=registry_log.ROLLED_BACK,
-        version=stand(f"{place}/{target}", place),
+        version=publish(f"{place}/{target}", place),
         replaces=standing,
         fingerprint=own[target],
         of=target,

@@ -71,9 +71,9 @@ def _memory(workspace: str) -> Iterator[ScanCache]:
 
     SQLite needs a local disk, so the cache is copied.
     """
-    kept = f"{workspace}/looked.sqlite"
+    kept = f"{workspace}/scan_cache.sqlite"
     with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
-        file = Path(folder) / "looked.sqlite"
+        file = Path(folder) / "scan_cache.sqlite"
         if fileio.exists(kept):
             fileio.copy(kept, str(file))
         try:

@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from tumbao.components.evaluation.eval_config import eval_config
-from tumbao.components.model_registry import standing
+from tumbao.components.model_registry import served_version
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.pipeline.config import PipelineConfig
 from tumbao.pipeline.source import source_digest
@@ -101,5 +101,5 @@ def settle(config: PipelineConfig) -> Settled:
         gate=json_format.MessageToJson(thresholds, preserving_proto_field_name=True, sort_keys=True),
         learning=json.dumps({**learning, **trained}),
         searching=json.dumps({**learning, **searched}),
-        standing=standing(config.push_to),
+        standing=served_version(config.push_to),
     )

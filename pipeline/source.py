@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[1]
 def source_digest(*modules: str) -> str:
     """Hash the source of modules and of all modules of this package that they import, directly or not.
 
-    Modules are named in full, such as `tumbao.components.ingest.executor`; they are parsed, not imported. The digest
+    Modules are named in full, such as `tumbao.components.ingest.component`; they are parsed, not imported. The digest
     has 16 hexadecimal digits. It covers whole files including comments, and the templates beside each module, but no
     other packages. A module outside this package raises a `ValueError`.
     """

@@ -16,7 +16,7 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import read_song
 from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.library import Song
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
@@ -44,7 +44,7 @@ class Excerpt:
     trouble: str = ""
 
 
-def excerpts(library: Library, songs: Sequence[Song], rows: Iterable[int], spec: MelSpec) -> dict[int, Excerpt]:
+def excerpts(library: RenderedLibrary, songs: Sequence[Song], rows: Iterable[int], spec: MelSpec) -> dict[int, Excerpt]:
     """Return an excerpt for each of the library rows (fragments), which were rendered from `songs` with `spec`."""
     by_archive: dict[str, list[int]] = collections.defaultdict(list)
     for row in sorted(set(rows)):

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tumbao.components.ingest.download_cache import cache_folder, kept
+from tumbao.components.ingest.download_cache import cache_folder, cached_copy
 from tumbao.components.ingest.paths import RemotePath, below
 from tumbao.serving.model_info import INFO_FILE
 
@@ -31,7 +31,7 @@ def fetched(assets: RemotePath, whole: bool) -> Path:
     place = f"{'saved-models' if whole else 'models'}/{_digest((version if pushed else assets).parent.text.encode())}"
     version_of_it = f"{place}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
     above = f"{version.name}/" if source == assets else ""  # keep the version's folder name
-    local = kept(source, f"{version_of_it}/{above}{source.name}")
+    local = cached_copy(source, f"{version_of_it}/{above}{source.name}")
     os.utime(cache_folder() / version_of_it)
     by_use = sorted((cache_folder() / place).iterdir(), key=lambda one: one.stat().st_mtime_ns)
     for former in by_use[:-VERSIONS]:

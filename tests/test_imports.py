@@ -16,20 +16,18 @@ ROOT = Path(tumbao.__path__[0])
 FILES = sorted(file for package in ROOT.iterdir() if package.is_dir() for file in package.rglob("*.py"))
 
 ADAPTERS = {
-    "components/baseline.py",
+    "components/served_baseline.py",
     "components/anomaly_gate.py",
     "components/evaluator.py",
     "components/export.py",
     "components/backbone_features.py",
     "components/evaluation/eval_config.py",
     "components/ingest/component.py",
-    "components/ingest/executor.py",
     "components/ingest/transform.py",
     "components/mobile_check.py",
     "components/model_card/component.py",
     "components/pusher.py",
     "components/song_evaluation.py",
-    "components/served_baseline.py",
     "components/tuner.py",
     "pipeline/collect.py",
     "pipeline/compile.py",

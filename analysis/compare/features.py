@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.record_reader import decode_image
-from tumbao.components.ingest.records import BACKBONE_DTYPE
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.trainer.augment import mask_seed, spec_augment
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy
@@ -22,7 +21,7 @@ BATCH = 8
 
 
 def features(
-    library: Library,
+    library: RenderedLibrary,
     backbone: Backbone,
     weights: Path | None,
     policy: Policy,
@@ -48,7 +47,9 @@ def features(
     return np.load(file, mmap_mode="r"), key
 
 
-def _compute(library: Library, backbone: Backbone, weights: Path | None, policy: Policy, file: Path, copy: int) -> None:
+def _compute(
+    library: RenderedLibrary, backbone: Backbone, weights: Path | None, policy: Policy, file: Path, copy: int
+) -> None:
     model = backbone.build(weights, policy)
     infer = tf.function(lambda images: model(images, training=False))
     count = len(library.songs)

@@ -13,7 +13,7 @@ from tumbao.analysis.compare.differences import Difference, Leak, differences, l
 from tumbao.analysis.compare.pooling import pools
 from tumbao.analysis.compare.scores import Score, score
 from tumbao.analysis.compare.trial import Trial
-from tumbao.components.ingest.splits import PROTOCOLS, leaks
+from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Board:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song can be on both sides of the split."""
-        return leaks(self.protocol)
+        return is_leaky(self.protocol)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def find(trials: Sequence[Trial], reference: str) -> Findings:
     """Score models and compare them with the reference; the result does not depend on the order of the trials."""
     pooled = pools(sorted(trials, key=lambda trial: trial.model))
     boards, done = [], {}
-    for protocol in [protocol for protocol in PROTOCOLS if protocol in pooled]:
+    for protocol in [protocol for protocol in SPLIT_BY if protocol in pooled]:
         models = pooled[protocol]
         weights = draw(np.zeros(len(next(iter(models.values())).songs), np.int64))
         tallies = {model: tally(pool) for model, pool in models.items()}

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.splits import split_songs
 from tumbao.components.ingest.tags import artist_key
 from tumbao.schema.errors import UserError
@@ -36,7 +36,7 @@ class Fold:
         return told.hexdigest()[:16]
 
 
-def one_split(library: Library, protocol: str, seed: int) -> Fold:
+def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
     """Split a library once, as `tumbao run` does: about 80, 10 and 10 % of each genre.
 
     Raises ValueError if a genre cannot be in every part.
@@ -52,7 +52,7 @@ def one_split(library: Library, protocol: str, seed: int) -> Fold:
     return Fold(None, *(np.flatnonzero(sides == split) for split in SPLITS))
 
 
-def cross_validation(library: Library, protocol: str, folds: int, seed: int) -> list[Fold]:
+def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: int) -> list[Fold]:
     """Split a library into folds that are tested once each; the next part is the validation part.
 
     Raises ValueError for fewer than 3 folds, or if a genre has fewer units (songs, artists or fragments) than folds.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumbao.analysis.compare.trial import Trial
-from tumbao.components.ingest.splits import leaks
+from tumbao.components.ingest.splits import is_leaky
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def _seed(folds: Sequence[Trial]) -> Pool:
     order = np.argsort(together, kind="stable")
     songs, starts, counts = np.unique(together[order], return_index=True, return_counts=True)
     labels = np.concatenate([trial.labels for trial in folds])[order]
-    if not leaks(folds[0].protocol) and sum(len(set(trial.songs)) for trial in folds) > len(songs):
+    if not is_leaky(folds[0].protocol) and sum(len(set(trial.songs)) for trial in folds) > len(songs):
         raise ValueError(f"Expected each song in one fold. Received: a song in several folds of {_name(folds[0])}")
     if not np.array_equal(labels, np.repeat(labels[starts], counts)):
         raise ValueError(f"Expected one label for a song. Received: other labels in another fold of {_name(folds[0])}")

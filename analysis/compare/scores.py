@@ -16,7 +16,7 @@ from tumbao.analysis.compare.bootstrap import interval
 from tumbao.analysis.compare.counts import Figures, Floats, Tally, figures
 from tumbao.analysis.compare.pooling import Pool
 from tumbao.components.evaluation.intervals import wilson_interval
-from tumbao.components.ingest.splits import leaks
+from tumbao.components.ingest.splits import is_leaky
 
 ENOUGH = 3
 """Minimum number of correct songs, and of wrong ones, to use the bootstrap alone: with fewer, its intervals contained
@@ -84,7 +84,7 @@ class Score:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song can be on both sides of the split."""
-        return leaks(self.protocol)
+        return is_leaky(self.protocol)
 
 
 def score(pool: Pool, sums: Tally, weights: Floats) -> Score:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tumbao.analysis.compare.folds import Fold
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.release_memory import forget
@@ -36,7 +36,7 @@ class Answered(NamedTuple):
 def learn_and_answer(
     model: ModelSpec,
     training: Training,
-    library: Library,
+    library: RenderedLibrary,
     arrays: Sequence[np.ndarray],
     division: Fold,
     weights: Path | None,
@@ -65,7 +65,7 @@ def learn_and_answer(
 def out_of_sample(
     model: ModelSpec,
     training: Training,
-    library: Library,
+    library: RenderedLibrary,
     arrays: Sequence[np.ndarray],
     divisions: Sequence[Fold],
     weights: Path | None,

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tumbao.components.evaluation.run_data import SplitProtocol
+from tumbao.components.evaluation.run_data import SplitBy
 from tumbao.components.ingest.atomic_write import whole
-from tumbao.components.ingest.splits import PROTOCOLS, leaks
+from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
 from tumbao.serving.song import validate
 
 FACTS_FILE = "trial.json"
@@ -39,7 +39,7 @@ class Trial:
     """
 
     model: str
-    protocol: SplitProtocol
+    protocol: SplitBy
     seed: int
     fold: int | None
     genres: tuple[str, ...]
@@ -57,8 +57,8 @@ class Trial:
     synthetic: bool
 
     def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"The protocol must be one of {', '.join(PROTOCOLS)}. Received: {self.protocol!r}")
+        if self.protocol not in SPLIT_BY:
+            raise ValueError(f"The protocol must be one of {', '.join(SPLIT_BY)}. Received: {self.protocol!r}")
         self._check_arrays()
         if (self.tflite_bytes is None) != bool(self.tflite_note):
             raise ValueError(
@@ -88,7 +88,7 @@ class Trial:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song can be on both sides of the split."""
-        return leaks(self.protocol)
+        return is_leaky(self.protocol)
 
     @property
     def accuracy(self) -> float:

@@ -14,7 +14,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import COLUMNS
 from tumbao.components.ingest.tables import write_csv
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import genre_key
+from tumbao.schema.genres import genre_key
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tumbao.analysis.curate.confident_learning import Judgement, judge
 from tumbao.analysis.curate.duplicates import Contradiction
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Suspicion:
     joint: np.ndarray
 
 
-def suspect(library: Library, probabilities: np.ndarray, copies: Sequence[Contradiction] = ()) -> Suspicion:
+def suspect(library: RenderedLibrary, probabilities: np.ndarray, copies: Sequence[Contradiction] = ()) -> Suspicion:
     """Judge songs by the mean of their fragments' probabilities, and fragments by their own.
 
     `probabilities` [n, genres] are those of `compare.training.out_of_sample`; each fragment needs an answer.

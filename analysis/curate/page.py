@@ -14,7 +14,7 @@ from tumbao.analysis.curate.outliers import LIMIT
 from tumbao.analysis.curate.table import COLUMNS, KEEP, REJECT, write_suspects
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.tables import write_csv
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.excerpts import PICTURE_SIZE, excerpts
@@ -46,7 +46,7 @@ class Curation:
     """
 
     catalog: Catalog
-    library: Library
+    library: RenderedLibrary
     spec: MelSpec
     model: str
     folds: int

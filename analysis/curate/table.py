@@ -11,7 +11,7 @@ from tumbao.analysis.curate.label_issues import Suspect
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.tables import read_table, write_csv
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import find_genre, genre_key
+from tumbao.schema.genres import find_genre, genre_key
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
 """Columns of the table; only `song`, `given` and `verdict` are read."""

@@ -15,7 +15,7 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.formats import find_layout, read_library, with_one_spelling
 from tumbao.components.ingest.fragments import Fragments
-from tumbao.components.ingest.library import Rejected, Song, look_through
+from tumbao.components.ingest.library import Rejected, Song, scan_files
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.song_list import read_entries
@@ -45,7 +45,7 @@ def listen(library: AnyPath, layout: str, spec: MelSpec, genres: Sequence[str] =
     """
     library = library.absolute()
     listed = _listed(library, layout, genres)
-    catalog = look_through(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
+    catalog = scan_files(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
     progress.start("listen", len(catalog.songs))
     with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
         outcomes = list(threads.map(lambda song: _hear(song, spec, pool), catalog.songs))

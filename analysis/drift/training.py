@@ -92,7 +92,7 @@ def pictures(training: TrainingData, wanted: Collection[tuple[str, float]]) -> d
 
 
 def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
-    from tumbao.components.ingest.record_reader import read_records  # imports TensorFlow
+    from tumbao.components.ingest.records import read_records  # imports TensorFlow
 
     return read_records(f"{training.examples}/Split-train/*.gz")
 

@@ -13,9 +13,8 @@ from tumbao.analysis.report.graph_figure import graph_figure
 from tumbao.analysis.report.mel_figure import mel_figure
 from tumbao.analysis.report.search_figure import search_figure
 from tumbao.analysis.report.search_finding import finding
-from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData
+from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData, verdict
 from tumbao.components.evaluation.scores import Scores, scores
-from tumbao.components.evaluation.verdict import verdict
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.schema.record import SPLITS
 from tumbao.serving.page import data_uri, template, write_page

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from tumbao.components.search import Search
+from tumbao.components.evaluation.run_data import Search
 from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
 
 LEAST_SPAN = 0.2

@@ -8,8 +8,8 @@ import numpy as np
 
 from tumbao.analysis.compare.bootstrap import draw, interval, p_value
 from tumbao.analysis.compare.summary import chance, points, signed
+from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
-from tumbao.components.search import Search, SearchTrial
 from tumbao.serving.formatting import percent
 
 SHOWN = 10

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.writers import eval_config_writer
 
-from tumbao.components.evaluation.run_data import GateRow
+from tumbao.components.evaluation.run_data import GateRow, reason
 from tumbao.schema import record
 from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
 
@@ -186,6 +186,41 @@ def read_failures(evaluation: str) -> tuple[GateRow, ...]:
     """
     figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
     return tuple(_failures(result, figures))
+
+
+def push_summary(evaluation: str) -> str:
+    """Describe the accuracy of a blessed model in a sentence.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+
+    Returns
+    -------
+    summary : str
+        Its accuracy on the test split, and that of the baseline on the same songs.
+    """
+    figure = read_figures(evaluation, ACCURACY)[OVERALL]
+    baseline = "there is no baseline" if figure.baseline is None else f"the baseline's is {figure.baseline:.3f}"
+    return f"passed every check: accuracy {figure.value:.3f}, {baseline}"
+
+
+def gate_failure(evaluation: str) -> str:
+    """Describe the thresholds that a model did not reach in a sentence.
+
+    Parameters
+    ----------
+    evaluation : str
+        Folder of the Evaluator's `evaluation` artefact.
+
+    Returns
+    -------
+    summary : str
+        Each threshold with its slice, the value and the bound.
+    """
+    missed = "; ".join(map(reason, read_failures(evaluation)))
+    return f"not blessed: {missed or 'the Evaluator reported no failed threshold'}"
 
 
 def _failures(result: Any, figures: dict[str, Figure]) -> Iterator[GateRow]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tumbao.components.evaluation.song_metrics import SongMetrics
-from tumbao.components.ingest.splits import leaks
-from tumbao.components.search import Search
+from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 
-SplitProtocol = Literal["song", "artist", "fragment"]
+SplitBy = Literal["song", "artist", "fragment"]
 ComponentState = Literal["ran", "cached", "failed", "not run"]
 GateKind = Literal["lower bound", "change against baseline"]
 
@@ -90,7 +91,7 @@ class Catalog:
     rejected: tuple[RejectedFile, ...]
     flagged: tuple[FlaggedSong, ...]
     counts: tuple[SplitCount, ...]
-    protocol: SplitProtocol
+    protocol: SplitBy
     split_seed: int
     warnings: tuple[str, ...]
     folded: tuple[str, ...] = ()
@@ -106,7 +107,7 @@ class Catalog:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song may be in several splits."""
-        return leaks(self.protocol, self.method)
+        return is_leaky(self.protocol, self.method)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,3 +294,161 @@ class ReportData:
     def leaky(self) -> bool:
         """Whether the split leaks, so that the figures are too optimistic."""
         return self.catalog is not None and self.catalog.leaky
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchTrial:
+    """One trial and its metrics.
+
+    Parameters
+    ----------
+    number : int
+        Position in the order of the trials, from 1.
+    units : tuple of int
+        Width of each dense layer before the softmax.
+    dropout : float
+        Dropout rate.
+    l2 : float
+        Weight of the L2 penalty on kernels.
+    learning_rate : float
+        Learning rate of Adam.
+    accuracy : float
+        Accuracy of the validation fragments, 0–1.
+    loss : float
+        Cross-entropy of the validation fragments, in nats.
+    """
+
+    number: int
+    units: tuple[int, ...]
+    dropout: float
+    l2: float
+    learning_rate: float
+    accuracy: float
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Results of a search.
+
+    Parameters
+    ----------
+    trials : tuple of SearchTrial
+        Completed trials, the best first; at least one.
+    failed : int
+        Number of failed trials.
+    paper : int or None
+        Number of the trial with the paper's settings; None if it failed.
+    asked : int or None
+        Number of the trial with the run's own settings; None if it failed, or if they were not tried.
+    songs : tuple of str
+        The song of each validation fragment, length n.
+    right_best : tuple of bool
+        Whether the best trial classifies each validation fragment correctly, length n.
+    right_paper : tuple of bool or None
+        The same for the paper's settings; None if that trial failed.
+    """
+
+    trials: tuple[SearchTrial, ...]
+    failed: int
+    paper: int | None
+    asked: int | None
+    songs: tuple[str, ...]
+    right_best: tuple[bool, ...]
+    right_paper: tuple[bool, ...] | None
+
+    @property
+    def best(self) -> SearchTrial:
+        """The trial whose settings the model was trained with."""
+        return self.trials[0]
+
+    @property
+    def tried(self) -> int:
+        """Number of trials, including failed ones."""
+        return len(self.trials) + self.failed
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Search:
+        """Create an instance from the JSON of `dataclasses.asdict`.
+
+        Parameters
+        ----------
+        values : dict
+            From `json.loads`.
+
+        Returns
+        -------
+        Search
+            The same values.
+        """
+        return cls(
+            trials=tuple(SearchTrial(**one | {"units": tuple(one["units"])}) for one in values["trials"]),
+            failed=values["failed"],
+            paper=values["paper"],
+            asked=values["asked"],
+            songs=tuple(values["songs"]),
+            right_best=tuple(values["right_best"]),
+            right_paper=values["right_paper"] and tuple(values["right_paper"]),
+        )
+
+
+Outcome = Literal["pushed", "standing", "refused", "failed", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome of a run: a keyword, a title of two or three words and a sentence.
+
+    ``standing``: blessed, but the same model was pushed before. ``refused``: by the gate, by the mobile check, or
+    because a rollback withdrew the model.
+    """
+
+    outcome: Outcome
+    title: str
+    sentence: str
+
+
+def verdict(data: ReportData) -> Verdict:
+    """Describe whether the model was blessed and pushed, or why not."""
+    where = data.push.pushed_to if data.push else None
+    pushed = data.push is not None and data.push.pushed
+    failed = next((component for component in data.components if component.state == "failed"), None)
+    if failed:
+        message = (failed.error or "no message").strip().splitlines()[0]
+        after = f"The model had been pushed to {where} before." if pushed else "Nothing was pushed."
+        return Verdict("failed", "Failed", f"{failed.name} failed: {message} {after}")
+    leaky = " (Figures of a leaky split.)" if data.leaky else ""
+    if data.gate is None:
+        return Verdict(
+            "unfinished", "Not finished", "The run stopped before the model was judged, and nothing was pushed."
+        )
+    if not data.gate.blessed:
+        return Verdict("refused", "Not blessed", f"Not blessed, and not pushed: {_reasons(data.gate)}.{leaky}")
+    if data.mobile_check and not data.mobile_check.blessed:
+        failures = " ".join(data.mobile_check.failures) or "The mobile check gave no reason."
+        return Verdict("refused", "Vetoed", f"Good enough by its test figures, but not pushed: {failures}{leaky}")
+    if pushed:
+        return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
+    if data.push and data.push.withdrawn:
+        return Verdict("refused", "Withdrawn", f"Good enough, but not pushed: {data.push.withdrawn}.")
+    if where:
+        return Verdict(
+            "standing", "Blessed", f"The model passed every check; it already stands at {where}: not pushed again."
+        )
+    return Verdict("unfinished", "Blessed, not pushed", "The model passed its test, but this run did not push it.")
+
+
+def reason(row: GateRow) -> str:
+    """Describe the result of a threshold, such as ``recall of salsa is 0.417, at least 0.500 was asked``."""
+    name = row.metric if row.slice_name == "overall" else f"{row.metric} of {row.slice_name}"
+    if math.isnan(row.value):
+        return f"{name} could not be measured: no test fragment"
+    if row.kind == "lower bound":
+        return f"{name} is {row.value:.3f}, at least {row.bound:.3f} was asked"
+    baseline = "no baseline" if row.baseline is None else f"{row.baseline:.3f} of the latest blessed model"
+    return f"{name} is {row.value:.3f} against {baseline}, a change of at least {row.bound:+.3f} was asked"
+
+
+def _reasons(gate: Gate) -> str:
+    failed = [reason(row) for row in gate.rows if not row.passed]
+    return "; ".join(failed) or "the evaluator gave no threshold that failed"

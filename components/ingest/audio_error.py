@@ -26,7 +26,7 @@ class Reason(str, enum.Enum):
     DUPLICATE = "duplicate"
     UNKNOWN_GENRE = "unknown genre"
     OUTSIDE = "outside the library"
-    GROWING = "still being written"
+    UNFINISHED = "still being written"
     INVALID_ROW = "invalid row"
 
 

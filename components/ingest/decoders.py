@@ -57,8 +57,8 @@ def scan_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> ScannedFil
     Raises AudioError if the song is not usable as far as that is known before decoding.
     """
     with local_song(part) as local:
-        (looked,) = pool.run(_look, local, spec)
-    return looked
+        (scanned,) = pool.run(_scan, local, spec)
+    return scanned
 
 
 def read_song(
@@ -99,7 +99,7 @@ def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
         raise AudioError(part.path, Reason.DAMAGED, sentence) from error
 
 
-def _look(part: AudioSegment, spec: MelSpec) -> Iterator[ScannedFile | None]:
+def _scan(part: AudioSegment, spec: MelSpec) -> Iterator[ScannedFile | None]:
     path = Path(part.path)
     seconds = _declared_length(part, probe(path).declared_seconds)
     if not fragment_count(seconds, spec):  # only decoding shows whether it is too short
@@ -136,7 +136,7 @@ def read_unchanged(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Ite
     """
     path, before = Path(part.path), _version(part)
     if sha256 is not None and (yield from _hash(path)) != sha256:
-        raise AudioError(path, Reason.CHANGED, "has changed since the library was looked through: run again")
+        raise AudioError(path, Reason.CHANGED, "has changed since the library was scanned: run again")
     yield from fragments.read_with_signs(path, spec, part.start_seconds, part.end_seconds)
     _require_unchanged(part, before)
 

@@ -1,4 +1,4 @@
-"""Local copies of remote files, made once and kept on this machine."""
+"""Local copies of remote files, each fetched once."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def ensure_home() -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            raise FileExistsError(errno.EEXIST, "it is somebody else's")
+            raise FileExistsError(errno.EEXIST, "it belongs to another user")
     except OSError as error:
         raise UserError(
-            f"Expected a home folder, or {folder} in its place. Received: neither ({error.strerror}). Set HOME to a "
+            f"There is no home folder, and {folder} cannot be used instead ({error.strerror}). Set HOME to a "
             "folder that you may write to."
         ) from error
     os.environ["HOME"] = str(folder)
 
 
-def kept(source: AnyPath, name: str) -> Path:
+def cached_copy(source: AnyPath, name: str) -> Path:
     """Return a local path of a file or folder, copied into the cache at `name` if the source is remote.
 
     A cached copy is not fetched again, so other content needs another name. Raises OSError if the source cannot be

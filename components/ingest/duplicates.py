@@ -1,4 +1,4 @@
-"""Find songs that are left out because they are the same recording as another."""
+"""Find songs that are the same recording as another song."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def from_text(text: str) -> np.ndarray:
 
 
 def find_duplicates(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, str]:
-    """Return each song to leave out → the song of the same recording that is kept.
+    """Return each duplicate → the song of the same recording that is used instead.
 
-    The longest song is kept, since a copy may be cut off; of several, the first in the library's list. `parts` holds
+    The longest song is used, since others may be cut off; of several, the first in the library's list. `parts` holds
     song, position in the library's list and fingerprint (uint16 [n]) of each part of a song, in order within a song.
     """
-    words: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    pieces: dict[str, list[np.ndarray]] = collections.defaultdict(list)
     entries: dict[str, int] = {}
     for song, entry, fingerprint in parts:
-        words[song].append(fingerprint)
+        pieces[song].append(fingerprint)
         entries.setdefault(song, entry)
-    fingerprints = {song: np.concatenate(pieces) for song, pieces in words.items()}
-    copies: dict[str, str] = {}
+    fingerprints = {song: np.concatenate(own) for song, own in pieces.items()}
+    duplicates: dict[str, str] = {}
     for group in same_recordings(fingerprints):
-        kept, *others = sorted(group, key=lambda song: (-len(fingerprints[song]), entries[song]))
-        copies |= dict.fromkeys(others, kept)
-    return copies
+        original, *others = sorted(group, key=lambda song: (-len(fingerprints[song]), entries[song]))
+        duplicates |= dict.fromkeys(others, original)
+    return duplicates
 
 
-def same_as(kept: str) -> str:
-    """Return why a duplicate is left out, as the continuation of its name."""
-    return f"the same recording as {kept}, in another encoding"
+def duplicate_detail(original: str) -> str:
+    """Describe why a duplicate is rejected, as the continuation of its name."""
+    return f"the same recording as {original}, in another encoding"

@@ -27,12 +27,11 @@ from tumbao.components.ingest.fragments import fragment_count
 from tumbao.components.ingest.listing import LIBRARY_FILE, Entry, SongList, is_outside
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.components.ingest.splits import GIVEN, artists_on_two_sides, given_splits, leaks, split_songs
-from tumbao.components.ingest.subgenre_folding import Folded
+from tumbao.components.ingest.splits import GIVEN, artists_in_several_splits, given_splits, is_leaky, split_songs
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.errors import UnavailableError, UserError
-from tumbao.schema.genre_names import unknown_genre
+from tumbao.schema.genres import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.schema.validation import schema_text
@@ -79,7 +78,7 @@ class Rejected:
     """One file that is not used, and why.
 
     `reason` is one of `audio_error.Reason`; `entry` is the index in the library's list, from 0. `duplicate_of` is the
-    identifier of the song that is kept instead; it is empty for any other reason.
+    identifier of the song that is used instead; it is empty for any other reason.
     """
 
     song: str
@@ -91,18 +90,37 @@ class Rejected:
 
 
 @dataclasses.dataclass(frozen=True)
+class MergedSubgenre:
+    """A sub-genre whose songs count for their genre: it is not an output of the model.
+
+    `because` ends the sentence if the reason is not that there are too few songs.
+    """
+
+    leaf: str
+    songs: int
+    into: str
+    because: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """A sentence about the merge."""
+        songs = f"{self.songs} song{'' if self.songs == 1 else 's'}"
+        return f"{self.leaf}: {songs}, merged into {self.into}{self.because}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Catalog:
     """The result of scanning a library; songs and rejected files are sorted by identifier.
 
     `name` is the name of the library's folder. `synthetic` is True if the library declares that its songs are composed,
-    not recorded. `folded` lists the sub-genres whose songs count for their genre.
+    not recorded.
     """
 
     name: str
     synthetic: bool
     songs: tuple[Song, ...]
     rejected: tuple[Rejected, ...]
-    folded: tuple[Folded, ...] = ()
+    merged: tuple[MergedSubgenre, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -117,17 +135,17 @@ def scan(
     spec: MelSpec,
     layout: str = "auto",
     workers: int = 4,
-    memory: ScanCache | None = None,
-    growing: Collection[str] = (),
+    scan_cache: ScanCache | None = None,
+    unfinished: Collection[str] = (),
 ) -> Catalog:
     """Hash each file of a library and read its header.
 
-    Songs of genres other than `genres`, and files in `growing` (paths that are still being written), are rejected.
-    Every file that is not left out (see `folders.left_out_kind`) is in the catalog's `songs` or `rejected`. Raises an
+    Songs of genres other than `genres`, and files in `unfinished` (paths that are still being written), are rejected.
+    Every file that is not left out (see `listing.left_out_kind`) is in the catalog's `songs` or `rejected`. Raises an
     error if the library does not exist, is invalid or has no usable song of a genre.
     """
     listed = read_library(library.absolute(), layout, genres)
-    catalog = look_through(library, listed, genres, spec, workers, memory, growing)
+    catalog = scan_files(library, listed, genres, spec, workers, scan_cache, unfinished)
     require_usable(catalog, genres, library)
     return catalog
 
@@ -139,14 +157,14 @@ def require_usable(catalog: Catalog, genres: Sequence[str], library: AnyPath) ->
     require_genres(per_genre, genres, catalog.rejected, f"in {library.absolute()}")
 
 
-def look_through(
+def scan_files(
     library: AnyPath,
     listed: SongList,
     genres: Sequence[str],
     spec: MelSpec,
     workers: int = 4,
-    memory: ScanCache | None = None,
-    growing: Collection[str] = (),
+    scan_cache: ScanCache | None = None,
+    unfinished: Collection[str] = (),
 ) -> Catalog:
     """Hash each file that a library lists and read its header; a genre may have no song.
 
@@ -157,13 +175,14 @@ def look_through(
     root = library if library.is_dir() else library.parent
     entries = listed.entries
     progress.start("catalog", len(entries))
-    known = memory.open() if memory else contextlib.nullcontext()
-    with known as remembered, WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(workers) as threads:
-        look = functools.partial(_look, pool, remembered, root, genres, spec, growing)
-        outcomes = list(threads.map(look, range(len(entries)), entries))
+    opened = scan_cache.open() if scan_cache else contextlib.nullcontext()
+    with opened as cache, WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(workers) as threads:
+        scan_one = functools.partial(_scan_file, pool, cache, root, genres, spec, unfinished)
+        outcomes = list(threads.map(scan_one, range(len(entries)), entries))
     if entries and not (any(library.iterdir()) if library.is_dir() else library.is_file()):
         raise LibraryUnavailableError(
-            f"{library} is gone or empty: it was there when its songs were listed. Check the storage and run again."
+            f"{library} no longer exists, or is empty, although its songs could be listed. Check the storage and run "
+            "again."
         )
     songs, rejected = _without_duplicates(outcomes)
     return Catalog(library.name, is_synthetic(root), songs, rejected, notes=listed.notes)
@@ -181,16 +200,16 @@ def is_synthetic(library: AnyPath) -> bool:
 
 
 def require_genres(
-    per_genre: collections.Counter[str], genres: Sequence[str], rejected: Iterable[Rejected], place: str
+    per_genre: collections.Counter[str], genres: Sequence[str], rejected: Iterable[Rejected], where: str
 ) -> None:
-    """Raise an error if a genre has no usable song; `place` is part of the message."""
+    """Raise an error if a genre has no usable song; `where` is part of the message."""
     missing = [genre for genre in genres if not per_genre[genre]]
     if not missing:
         return
     reasons = "".join(f"\n  rejected: {item.song}: {item.reason}: {item.detail}" for item in list(rejected)[:_NAMED])
     raise UserError(
-        f"Expected at least one usable song of each genre {place}. Received none of: {', '.join(missing)}. "
-        f"Add songs, mend those that were rejected, or choose the genres with --genres.{reasons}"
+        f"Expected at least one usable song of each genre {where}. Received none of: {', '.join(missing)}. "
+        f"Add songs, repair those that were rejected, or choose the genres with --genres.{reasons}"
     )
 
 
@@ -211,18 +230,18 @@ def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
     more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
     raise LibraryUnavailableError(
         f"{len(failed)} of {found} songs could not be read for a reason that may lie in this machine or in the storage "
-        f"of the library, not in the songs ({counts}). Without them the data would be incomplete, so this ends here. "
+        f"of the library, not in the songs ({counts}). Without them the data would be incomplete. "
         f"Check memory, disk and network, or take these songs out of the library, and run again.{names}{more}"
     )
 
 
-def _look(
+def _scan_file(
     pool: WorkerPool,
-    memory: ScanCache | None,
+    cache: ScanCache | None,
     root: AnyPath,
     genres: Sequence[str],
     spec: MelSpec,
-    growing: Collection[str],
+    unfinished: Collection[str],
     number: int,
     entry: Entry,
 ) -> Song | Rejected:
@@ -239,23 +258,23 @@ def _look(
         if entry.genre not in genres:
             return reject(Reason.UNKNOWN_GENRE, unknown_genre(entry.genre, genres))
         if is_outside(entry, root):
-            return reject(Reason.OUTSIDE, f"leads out of {root}; name it by its absolute path if it is meant")
-        if entry.path in growing:
-            return reject(Reason.GROWING, "changed within the last minute: it is taken when it no longer does")
+            return reject(Reason.OUTSIDE, f"lies outside {root}; use its absolute path if this is intended")
+        if entry.path in unfinished:
+            return reject(Reason.UNFINISHED, "changed within the last minute; it is used once it no longer changes")
         part = AudioSegment(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
-        look = functools.partial(scan_song, pool, part, spec)
-        looked = memory.look(part, look) if memory else look()
+        scan_part = functools.partial(scan_song, pool, part, spec)
+        scanned = cache.get(part, scan_part) if cache else scan_part()
         return Song(
             entry=number,
             song=entry.song,
             path=entry.path,
             genre=entry.genre,
-            artist=entry.artist or looked.artist,
+            artist=entry.artist or scanned.artist,
             split=entry.split,
-            sha256=looked.sha256,
+            sha256=scanned.sha256,
             start_seconds=part.start_seconds,
             end_seconds=part.end_seconds,
-            seconds=looked.seconds,
+            seconds=scanned.seconds,
             subgenre=entry.subgenre,
             licence=_licence(entry),
         )
@@ -266,8 +285,8 @@ def _look(
 
 
 def _licence(entry: Entry) -> str:
-    told = {name.lower(): text.strip() for name, text in entry.extras.items()}
-    return told.get("licence") or told.get("license") or told.get("licencia") or ""
+    extras = {name.lower(): text.strip() for name, text in entry.extras.items()}
+    return extras.get("licence") or extras.get("license") or extras.get("licencia") or ""
 
 
 def _in_utf8(name: str) -> str:
@@ -323,22 +342,22 @@ def write_manifests(
     folder: Folder,
     *,
     genres: Sequence[str],
-    protocol: str,
+    split_by: str,
     seed: int,
     spec: MelSpec,
-    method: str = "stratified",
+    split_strategy: str = "stratified",
 ) -> Folder:
     """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
 
-    `protocol` is one of `splits.PROTOCOLS`. `method` is one of `splits.METHODS`, `GIVEN` (the library's own splits,
-    whatever the protocol) or `FIXED`: the first split is stratified and its test songs are kept; later songs go to
-    train and val, except for genres without test songs.
+    `split_by` is one of `splits.SPLIT_BY`. `split_strategy` is one of `splits.SPLIT_STRATEGIES`, `GIVEN` (the library's
+    own splits, whatever `split_by`) or `FIXED`: the first split is stratified and its test songs stay test songs; later
+    songs go to train and val, except for genres without test songs.
 
     Returns ``folder/<digest>``; an equal catalog returns the same folder, unchanged. Raises an error if a genre has too
-    few songs, or if a fixed split is not by song or has lost its test songs.
+    few songs, or if a fixed split is not by song or its test songs are missing.
     """
-    if method == FIXED and protocol != "song":
-        raise ValueError(f"Expected to split by song where the test songs are fixed. Received: protocol={protocol!r}")
+    if split_strategy == FIXED and split_by != "song":
+        raise ValueError(f"Expected a split by song where the test songs are fixed. Received: split_by={split_by!r}")
     counts: dict[str, dict[str, int]] = {genre: {} for genre in genres}
     firsts: list[int] = []
     for song in catalog.songs:
@@ -346,14 +365,16 @@ def write_manifests(
         firsts.append(first)
         counts[song.genre][song.song] = first + fragment_count(song.seconds, spec)
     artists = {song.song: song.artist for song in catalog.songs}
-    if method == GIVEN:
+    if split_strategy == GIVEN:
         assignment = given_splits(counts, ((song.song, song.split) for song in catalog.songs))
-    elif method == FIXED:
-        fixed = frozen_test_set.draw(counts, {_content(song): song.song for song in catalog.songs}, folder, seed)
+    elif split_strategy == FIXED:
+        fixed = frozen_test_set.split_with_test_songs(
+            counts, {_content(song): song.song for song in catalog.songs}, folder, seed
+        )
         assignment = fixed.assignment
     else:
-        assignment = split_songs(counts, protocol, seed, method=method, artists=artists)
-    texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], protocol, spec) for split in SPLITS}
+        assignment = split_songs(counts, split_by, seed, split_strategy=split_strategy, artists=artists)
+    texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], split_by, spec) for split in SPLITS}
     texts["schema.pbtxt"] = schema_text(genres)
     names = [field.name for field in dataclasses.fields(Rejected)]
     texts["rejected.csv"] = write_csv(names, map(dataclasses.astuple, catalog.rejected))
@@ -362,23 +383,23 @@ def write_manifests(
         "synthetic": catalog.synthetic,
         "found": catalog.found,
         "genres": list(genres),
-        "protocol": protocol,
-        "method": method,
-        "artists_on_two_sides": artists_on_two_sides(assignment, artists),
-        "leaky": leaks(protocol, method),
+        "protocol": split_by,
+        "method": split_strategy,
+        "artists_on_two_sides": artists_in_several_splits(assignment, artists),
+        "leaky": is_leaky(split_by, split_strategy),
         "seed": seed,
     }
     licences = collections.Counter({song.song: song.licence for song in catalog.songs}.values())
     if licences.keys() - {""}:
         description["licences"] = dict(sorted(licences.items()))
-    if catalog.folded:
-        description["folded"] = [folded.sentence for folded in catalog.folded]
+    if catalog.merged:
+        description["folded"] = [merged.sentence for merged in catalog.merged]
     texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
     target = folder / digest
     write_whole_folder(target, texts)
-    if method == FIXED:
-        frozen_test_set.keep(fixed, texts["test.csv"], folder)
+    if split_strategy == FIXED:
+        frozen_test_set.save_test_songs(fixed, texts["test.csv"], folder)
     return target  # type: ignore[return-value] # `/` keeps the type of its left operand
 
 
@@ -388,14 +409,14 @@ def _content(song: Song) -> frozen_test_set.Content:
 
 
 def _manifest(
-    catalog: Catalog, firsts: Sequence[int], members: Mapping[str, Sequence[int]], protocol: str, spec: MelSpec
+    catalog: Catalog, firsts: Sequence[int], members: Mapping[str, Sequence[int]], split_by: str, spec: MelSpec
 ) -> str:
     rows: list[Sequence[object]] = []
     for song, first in zip(catalog.songs, firsts, strict=True):
         if song.song not in members:
             continue
         fragments = ""
-        if protocol == "fragment":
+        if split_by == "fragment":
             own = range(first, first + fragment_count(song.seconds, spec))
             fragments = " ".join(str(index - first) for index in members[song.song] if index in own)
             if not fragments:

@@ -20,7 +20,7 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Library:
+class RenderedLibrary:
     """The n fragments of a library, in the order of the catalog.
 
     `labels` are indexes into `genres`, int64 [n]. `numbers`, int64 [n], count the fragments of each song from 0.
@@ -54,8 +54,8 @@ class Library:
             yield images[member]
 
 
-def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> Library:
-    """Render songs that are not in the cache yet, and list all fragments; of duplicate recordings one is kept."""
+def render_library(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> RenderedLibrary:
+    """Render songs that are not in the cache yet, and list all fragments; of duplicates, one song is used."""
     with SongCache(cache).in_use():
         parts = _rendered(catalog, spec, cache)
     fingerprints = [
@@ -63,15 +63,15 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
         for song, part in parts
         if part.metadata
     ]
-    left_out = duplicates.find_duplicates(sorted(fingerprints, key=lambda one: one[:2]))
+    duplicate_of = duplicates.find_duplicates(sorted(fingerprints, key=lambda one: one[:2]))
     rejected = list(catalog.rejected)
     rows: list[tuple[str, int, int, float, str, str, int]] = []
     firsts: dict[str, int] = {}
     for song, part in parts:
         if part.metadata is None:
             rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
-        elif original := left_out.get(song.song):
-            detail = duplicates.same_as(original)
+        elif original := duplicate_of.get(song.song):
+            detail = duplicates.duplicate_detail(original)
             rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry, original))
         else:
             first, label = firsts.get(song.song, 0), genres.index(song.genre)
@@ -85,7 +85,7 @@ def draw(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache: str) -> 
     songs, labels, numbers, starts, files, archives, members = zip(*rows, strict=True)
     numbered = (np.array(labels, np.int64), np.array(numbers, np.int64), np.array(starts))
     artists = {song.song: song.artist for song in catalog.songs}
-    return Library(tuple(genres), songs, *numbered, files, archives, members, artists, tuple(rejected))
+    return RenderedLibrary(tuple(genres), songs, *numbered, files, archives, members, artists, tuple(rejected))
 
 
 def _rendered(catalog: Catalog, spec: MelSpec, cache: str) -> list[tuple[Song, Rendered]]:

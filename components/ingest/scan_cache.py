@@ -16,11 +16,11 @@ from tumbao.components.ingest.paths import Status, as_path
 
 _SETTLED_SECONDS = 2.0  # a file that changed just now may change again within the resolution of its times
 _COMMITTED_ROWS = 500
-_TABLE = "CREATE TABLE IF NOT EXISTS looked (part TEXT PRIMARY KEY, stamp TEXT, looked TEXT)"
+_TABLE = "CREATE TABLE IF NOT EXISTS scanned (part TEXT PRIMARY KEY, stamp TEXT, result TEXT)"
 
 
 class ScanCache:
-    """A SQLite database of what was found in files; a result is valid while the file's metadata stays the same.
+    """A SQLite database of scan results; a result is valid while the file's metadata stays the same.
 
     The metadata are device, inode, size and times of local files, and size and time of files in buckets. `state` is a
     hash of the code and parameters of the scan; results of another state are deleted. A database that cannot be read is
@@ -31,11 +31,11 @@ class ScanCache:
         self._file = file
         self._state = state
         self._lock = threading.Lock()
-        self._kept = 0
+        self._stored = 0
 
     @contextlib.contextmanager
     def open(self) -> Iterator[ScanCache]:
-        """Open the database; several threads may then call `look`."""
+        """Open the database; several threads may then call `get`."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._database = self._connect()
@@ -51,30 +51,30 @@ class ScanCache:
         (state,) = database.execute("PRAGMA user_version").fetchone()
         wanted = int(self._state[:7], 16)
         if state != wanted:
-            database.execute("DROP TABLE IF EXISTS looked")
+            database.execute("DROP TABLE IF EXISTS scanned")
             database.execute(f"PRAGMA user_version = {wanted}")
         database.execute(_TABLE)
         return database
 
-    def look(self, part: AudioSegment, look: Callable[[], ScannedFile]) -> ScannedFile:
-        """Return the stored result for a song, or call `look` and store its result."""
+    def get(self, part: AudioSegment, scan: Callable[[], ScannedFile]) -> ScannedFile:
+        """Return the stored result for a song, or call `scan` and store its result."""
         stamp = _stamp(part)
         if stamp is None:
-            return look()
+            return scan()
         with self._lock:
-            query = "SELECT looked FROM looked WHERE part = ? AND stamp = ?"
+            query = "SELECT result FROM scanned WHERE part = ? AND stamp = ?"
             row = self._database.execute(query, (_key(part), stamp)).fetchone()
         if row:
             return ScannedFile(**json.loads(row[0]))
-        looked = look()
+        scanned = scan()
         if _stamp(part, settled=True) == stamp:
-            values = (_key(part), stamp, json.dumps(dataclasses.asdict(looked)))
+            values = (_key(part), stamp, json.dumps(dataclasses.asdict(scanned)))
             with self._lock:
-                self._database.execute("INSERT OR REPLACE INTO looked VALUES (?, ?, ?)", values)
-                self._kept += 1
-                if self._kept % _COMMITTED_ROWS == 0:
+                self._database.execute("INSERT OR REPLACE INTO scanned VALUES (?, ?, ?)", values)
+                self._stored += 1
+                if self._stored % _COMMITTED_ROWS == 0:
                     self._database.commit()
-        return looked
+        return scanned
 
 
 def _key(part: AudioSegment) -> str:

@@ -19,7 +19,7 @@ from tumbao.components.ingest.listing import SPLIT_NAMES, Entry, identifier, inv
 from tumbao.components.ingest.paths import SCHEMES, AnyPath, is_remote
 from tumbao.components.ingest.tables import Table, encode_text, read_table
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import genre_key
+from tumbao.schema.genres import genre_key
 
 COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
 """Columns with a meaning; other columns are kept as extras."""

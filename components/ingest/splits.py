@@ -1,8 +1,8 @@
 """Assign songs to the splits train, val and test.
 
 A stratified split takes 10 % of the units of each genre for test and for val, rounded up so that each has at least one
-unit; the rest is train. A unit is a song or, under the paper's protocol, a fragment; fragments of one song are then in
-several splits and the evaluation is leaky. Units are ordered by a hash of seed and unit, which depends on nothing else.
+unit; the rest is train. A unit is a song or, as in the paper, a fragment; fragments of one song are then in several
+splits and the evaluation is leaky. Units are ordered by a hash of seed and unit, which depends on nothing else.
 
 Artists have different numbers of songs and play several genres: a split by artist meets the shares as nearly as
 possible.
@@ -10,7 +10,7 @@ possible.
 A stable split depends only on the hash of seed and unit. On average, val and test each get a tenth of all units, not of
 each genre; in return a song keeps its split when other songs are added or removed.
 
-A fixed split keeps the test songs of an earlier split, so that models of a growing library have the same test songs.
+A frozen split keeps the test songs of an earlier split, so that models of a changing library have the same test songs.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from tumbao.components.ingest.artist_groups import deal_artists
 from tumbao.components.ingest.tags import artist_key
 from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres
 from tumbao.schema.record import SPLITS
 
-PROTOCOLS: tuple[str, ...] = ("song", "artist", "fragment")
+SPLIT_BY: tuple[str, ...] = ("song", "artist", "fragment")
 """The unit that a split keeps together; with `fragment`, not even the fragments of a song stay together."""
 
-METHODS: tuple[str, ...] = ("stratified", "stable")
+SPLIT_STRATEGIES: tuple[str, ...] = ("stratified", "stable")
 """How units are assigned: stratified by genre, or by their hash alone."""
 
 GIVEN = "given"
-"""The method of a library with its own splits, each by song."""
+"""The strategy for a library with its own splits, each by song."""
 
 _HELD_OUT_SHARE = 0.1
 
@@ -45,30 +44,30 @@ Songs = Mapping[str, Mapping[str, int]]
 """Genre → song → number of its fragments."""
 
 
-def leaks(protocol: str, method: str = "") -> bool:
+def is_leaky(split_by: str, split_strategy: str = "") -> bool:
     """Tell whether fragments of one song can be in several splits.
 
     Parameters
     ----------
-    protocol : str
-        One of `PROTOCOLS`.
-    method : str
-        How the split was made, see `library.write_manifests`.
+    split_by : str
+        One of `SPLIT_BY`.
+    split_strategy : str
+        How the split was made, see `library.write_manifests`; empty if it is not `GIVEN`.
 
     Returns
     -------
     leaky : bool
         Whether metrics of the test split are too optimistic.
     """
-    return protocol == "fragment" and method != GIVEN
+    return split_by == "fragment" and split_strategy != GIVEN
 
 
 def split_songs(
     songs: Songs,
-    protocol: str,
+    split_by: str,
     seed: int,
     *,
-    method: str = "stratified",
+    split_strategy: str = "stratified",
     artists: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Assign every fragment of every song to a split.
@@ -77,13 +76,13 @@ def split_songs(
     ----------
     songs : mapping of str to mapping of str to int
         Genre → song → number of its fragments.
-    protocol : str
-        `song` (leak-free), `artist` (leak-free, and no artist is in several splits) or `fragment` (the paper's
-        protocol, leaky).
+    split_by : str
+        `song` (leak-free), `artist` (leak-free, and no artist is in several splits) or `fragment` (as in the paper,
+        leaky).
     seed : int
         Changes the assignment.
-    method : str
-        `stratified` by genre, or `stable` while the library grows.
+    split_strategy : str
+        `stratified` by genre, or `stable` when the library changes.
     artists : mapping of str to str, optional
         Song → artist, required for `artist` only. Spellings are compared by `tags.artist_key`; a song without an artist
         is a unit of its own.
@@ -96,35 +95,36 @@ def split_songs(
     Raises
     ------
     ValueError
-        If protocol or method is unknown, artists are required and missing, or a genre is not in every split.
+        If `split_by` or `split_strategy` is unknown, artists are required and missing, or a genre is not in every
+        split.
 
     Examples
     --------
-    >>> sides = split_songs({"salsa": {"a": 2, "b": 3, "c": 1}}, "song", seed=0)
-    >>> {split: len(members) for split, members in sides.items()}
+    >>> assignment = split_songs({"salsa": {"a": 2, "b": 3, "c": 1}}, "song", seed=0)
+    >>> {split: len(members) for split, members in assignment.items()}
     {'train': 1, 'val': 1, 'test': 1}
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"Expected a split protocol out of {PROTOCOLS}. Received: {protocol!r}")
-    if method not in METHODS:
-        raise ValueError(f"Expected a split method out of {METHODS}. Received: {method!r}")
-    if protocol == "artist" and artists is None:
+    if split_by not in SPLIT_BY:
+        raise ValueError(f"Expected split_by out of {SPLIT_BY}. Received: {split_by!r}")
+    if split_strategy not in SPLIT_STRATEGIES:
+        raise ValueError(f"Expected split_strategy out of {SPLIT_STRATEGIES}. Received: {split_strategy!r}")
+    if split_by == "artist" and artists is None:
         raise ValueError("Expected the artists of the songs to split by artist. Received: None")
-    unit_of = _unit_names(protocol, artists or {})
-    _require_units(songs, protocol, unit_of)
-    if method == "stable":
-        return _stable(songs, protocol, seed, unit_of)
-    if protocol == "artist":
+    unit_of = _unit_names(split_by, artists or {})
+    _require_units(songs, split_by, unit_of)
+    if split_strategy == "stable":
+        return _stable(songs, split_by, seed, unit_of)
+    if split_by == "artist":
         return _by_artist(songs, seed, unit_of)
-    return _stratified(songs, protocol, seed)
+    return _stratified(songs, split_by, seed)
 
 
 def _stratified(
-    songs: Songs, protocol: str, seed: int, tests: Collection[str] = (), learned: Collection[str] = ()
+    songs: Songs, split_by: str, seed: int, tests: Collection[str] = (), learned: Collection[str] = ()
 ) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
-        units = _units(counts, protocol)
+        units = _units(counts, split_by)
         units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit[0]}:{unit[1]}".encode()).digest())
         held_out = math.ceil(len(units) * _HELD_OUT_SHARE)
         test = [unit for unit in units if unit[0] in tests]
@@ -132,14 +132,14 @@ def _stratified(
             test = ([unit for unit in units if unit[0] not in learned] or units)[:held_out]
         tested = set(test)
         rest = [unit for unit in units if unit not in tested]
-        sides = {"test": test, "val": rest[:held_out], "train": rest[held_out:]}
-        for split, members in sides.items():
+        units_of = {"test": test, "val": rest[:held_out], "train": rest[held_out:]}
+        for split, members in units_of.items():
             for song, fragments in members:
                 assignment[split].setdefault(song, []).extend(fragments)
     return _in_order(assignment)
 
 
-def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
+def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
     """Split by song, with fixed test songs.
 
     Parameters
@@ -151,7 +151,7 @@ def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collec
     seed : int
         Changes which of the other songs go to val. While no song is added or removed, they are those of `split_songs`.
     learned : collection of str
-        Songs that are chosen for test only if a genre has no other.
+        Songs of earlier training data; they are chosen for test only if a genre has no others.
 
     Returns
     -------
@@ -165,8 +165,7 @@ def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collec
 
     Examples
     --------
-    >>> sides = fixed_split({"salsa": {"a": 2, "b": 3, "new": 1}}, {"b"}, seed=0)
-    >>> sides["test"]
+    >>> frozen_split({"salsa": {"a": 2, "b": 3, "new": 1}}, {"b"}, seed=0)["test"]
     {'b': [0, 1, 2]}
     """
     _require_units(songs, "song", _unit_names("song", {}))
@@ -175,14 +174,14 @@ def fixed_split(songs: Songs, tests: Collection[str], seed: int, learned: Collec
     return assignment
 
 
-def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
+def given_splits(songs: Songs, splits: Iterable[tuple[str, str]]) -> Assignment:
     """Use the splits that the library defines.
 
     Parameters
     ----------
     songs : mapping of str to mapping of str to int
         Genre → song → number of its fragments.
-    sides : iterable of tuple of str and str
+    splits : iterable of tuple of str and str
         Song and split, for each row of the library's list; a split may be empty. Unused songs are ignored.
 
     Returns
@@ -195,26 +194,26 @@ def given_splits(songs: Songs, sides: Iterable[tuple[str, str]]) -> Assignment:
     ValueError
         If a song has no split or several, or a genre is not in every split.
     """
-    side_of: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     used = {song for counts in songs.values() for song in counts}
-    for song, side in sides:
-        if song in used and side_of.setdefault(song, side) != side:
+    for song, split in splits:
+        if song in used and split_of.setdefault(song, split) != split:
             raise UserError(
-                f"Expected each song in one split of the library's own. Received: {song}, in {side_of[song] or 'none'} "
-                f"and in {side or 'none'}."
+                f"Expected each song in one split of the library's own. Received: {song}, in "
+                f"{split_of[song] or 'none'} and in {split or 'none'}."
             )
-    if homeless := sorted(song for song in used if side_of.get(song) not in SPLITS):
+    if without_split := sorted(song for song in used if split_of.get(song) not in SPLITS):
         raise UserError(
             f"Expected a split out of {', '.join(SPLITS)} for each song, to use the library's own. Received: "
-            f"{len(homeless)} of {len(used)} songs without one: {', '.join(homeless[:5])}"
-            f"{' …' if len(homeless) > 5 else ''}. Fill them in, or split by song."
+            f"{len(without_split)} of {len(used)} songs without one: {', '.join(without_split[:5])}"
+            f"{' …' if len(without_split) > 5 else ''}. Fill them in, or split by song."
         )
-    assignment = _whole_songs(songs, side_of)
+    assignment = _whole_songs(songs, split_of)
     _require_genres(songs, assignment, "Change the splits of the library, or split by song.")
     return assignment
 
 
-def artists_on_two_sides(assignment: Assignment, artists: Mapping[str, str]) -> list[str]:
+def artists_in_several_splits(assignment: Assignment, artists: Mapping[str, str]) -> list[str]:
     """List the artists with songs in more than one split.
 
     Parameters
@@ -231,27 +230,27 @@ def artists_on_two_sides(assignment: Assignment, artists: Mapping[str, str]) -> 
 
     Examples
     --------
-    >>> sides = {"train": {"a": [0], "b": [0]}, "val": {"c": [0]}, "test": {"d": [0]}}
-    >>> artists_on_two_sides(sides, {"a": "Celia Cruz", "b": "Joe Arroyo", "c": "CELIA CRUZ", "d": ""})
+    >>> assignment = {"train": {"a": [0], "b": [0]}, "val": {"c": [0]}, "test": {"d": [0]}}
+    >>> artists_in_several_splits(assignment, {"a": "Celia Cruz", "b": "Joe Arroyo", "c": "CELIA CRUZ", "d": ""})
     ['CELIA CRUZ']
     """
-    sides: dict[str, set[str]] = collections.defaultdict(set)
+    splits_of: dict[str, set[str]] = collections.defaultdict(set)
     names: dict[str, set[str]] = collections.defaultdict(set)
     for split, members in assignment.items():
         for song in members:
             if key := artist_key(artists.get(song, "")):
-                sides[key].add(split)
+                splits_of[key].add(split)
                 names[key].add(artists[song])
-    return sorted(min(names[key]) for key, splits in sides.items() if len(splits) > 1)
+    return sorted(min(names[key]) for key, splits in splits_of.items() if len(splits) > 1)
 
 
-def _units(counts: Mapping[str, int], protocol: str) -> list[tuple[str, Sequence[int]]]:
-    if protocol == "fragment":
+def _units(counts: Mapping[str, int], split_by: str) -> list[tuple[str, Sequence[int]]]:
+    if split_by == "fragment":
         return [(song, (index,)) for song, count in counts.items() for index in range(count)]
     return [(song, range(count)) for song, count in counts.items()]
 
 
-def _unit_names(protocol: str, artists: Mapping[str, str]) -> Callable[[str, Sequence[int]], str]:
+def _unit_names(split_by: str, artists: Mapping[str, str]) -> Callable[[str, Sequence[int]], str]:
     """Return a function from a song and indexes of its fragments to the name of their unit."""
     keys = {song: artist_key(artist) for song, artist in artists.items()}
 
@@ -264,21 +263,21 @@ def _unit_names(protocol: str, artists: Mapping[str, str]) -> Callable[[str, Seq
     def of_fragment(song: str, indexes: Sequence[int]) -> str:
         return f"fragment:{indexes[0]}:{song}"
 
-    return {"song": of_song, "artist": of_artist, "fragment": of_fragment}[protocol]
+    return {"song": of_song, "artist": of_artist, "fragment": of_fragment}[split_by]
 
 
-def _require_units(songs: Songs, protocol: str, unit_of: Callable[[str, Sequence[int]], str]) -> None:
+def _require_units(songs: Songs, split_by: str, unit_of: Callable[[str, Sequence[int]], str]) -> None:
     short: list[str] = []
     for genre, counts in songs.items():
-        units = len({unit_of(*unit) for unit in _units(counts, protocol)})
+        units = len({unit_of(*unit) for unit in _units(counts, split_by)})
         if units < len(SPLITS):
             short.append(f"{genre} has {units} and needs {len(SPLITS) - units} more")
     if short:
         advice = "or leave the genre out with --genres"
         if has_subgenres(tuple(songs)):
-            advice += ", or fold the sub-genre up with a higher --min-songs"
+            advice += ", or merge the sub-genre into its genre with a higher --min-songs"
         raise UserError(
-            f"Every genre must stand in {', '.join(SPLITS)}, so each needs at least {len(SPLITS)} usable {protocol}s: "
+            f"Every genre must be in {', '.join(SPLITS)}, so each needs at least {len(SPLITS)} usable {split_by}s: "
             f"{'; '.join(short)}. Add songs, {advice}."
         )
 
@@ -292,19 +291,19 @@ def _require_genres(songs: Songs, assignment: Assignment, advice: str) -> None:
     ]
     if missing:
         raise UserError(
-            f"Every genre must stand in {', '.join(SPLITS)}. Received no song of {', '.join(missing)}. {advice}"
+            f"Every genre must be in {', '.join(SPLITS)}. Received no song of {', '.join(missing)}. {advice}"
         )
 
 
-def _stable(songs: Songs, protocol: str, seed: int, unit_of: Callable[[str, Sequence[int]], str]) -> Assignment:
+def _stable(songs: Songs, split_by: str, seed: int, unit_of: Callable[[str, Sequence[int]], str]) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
-        for song, indexes in _units(counts, protocol):
+        for song, indexes in _units(counts, split_by):
             digest = hashlib.sha256(f"{seed}:{unit_of(song, indexes)}".encode()).digest()
-            place = int.from_bytes(digest[:8], "big") / 2**64
-            split = "test" if place < _HELD_OUT_SHARE else "val" if place < 2 * _HELD_OUT_SHARE else "train"
+            share = int.from_bytes(digest[:8], "big") / 2**64
+            split = "test" if share < _HELD_OUT_SHARE else "val" if share < 2 * _HELD_OUT_SHARE else "train"
             assignment[split].setdefault(song, []).extend(indexes)
-    advice = f"By hash alone that happens where {protocol}s are few: add songs, use another seed, or split stratified."
+    advice = f"A split by hash alone can miss a genre with few {split_by}s: add songs, or use another seed or strategy."
     _require_genres(songs, assignment, advice)
     return _in_order(assignment)
 
@@ -315,18 +314,18 @@ def _by_artist(songs: Songs, seed: int, unit_of: Callable[[str, Sequence[int]], 
     for genre, counts in songs.items():
         for song in counts:
             sizes[unit[song]][genre] += 1
-    sides = deal_artists(sizes, _HELD_OUT_SHARE, seed)
-    assignment = _whole_songs(songs, {song: sides[name] for song, name in unit.items()})
-    advice = "Its artists play other genres as well and could not be dealt out: use another seed, or split by song."
+    split_of = group_split(sizes, _HELD_OUT_SHARE, seed)
+    assignment = _whole_songs(songs, {song: split_of[name] for song, name in unit.items()})
+    advice = "Its artists also play other genres and could not be assigned: use another seed, or split by song."
     _require_genres(songs, assignment, advice)
     return assignment
 
 
-def _whole_songs(songs: Songs, side_of: Mapping[str, str]) -> Assignment:
+def _whole_songs(songs: Songs, split_of: Mapping[str, str]) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
         for song, count in counts.items():
-            assignment[side_of[song]][song] = list(range(count))
+            assignment[split_of[song]][song] = list(range(count))
     return _in_order(assignment)
 
 
@@ -335,3 +334,48 @@ def _in_order(assignment: Assignment) -> Assignment:
         split: {song: sorted(fragments) for song, fragments in sorted(members.items())}
         for split, members in assignment.items()
     }
+
+
+def group_split(artists: Mapping[str, Mapping[str, int]], held_out_share: float, seed: int) -> dict[str, str]:
+    """Assign whole artists to splits, so that the songs of each genre meet its shares as nearly as possible.
+
+    `artists` maps artist → genre → number of songs; each genre needs at least 3 artists. `held_out_share`, in (0,
+    0.5), is the share of a genre's songs in val, and in test, rounded up.
+
+    The largest artists are assigned first, ties in the order of a hash that `seed` changes. Each artist is assigned to
+    the split with the largest gain: the decrease of the distance between songs and shares, as in Pearson's
+    chi-squared, summed over the artist's genres. A split without a genre has priority once all remaining artists of
+    that genre are needed for such splits. If each artist has only one genre, every genre is in every split.
+    """
+    songs: collections.Counter[str] = collections.Counter()
+    waiting: collections.Counter[str] = collections.Counter()  # number of unassigned artists of each genre
+    for genres in artists.values():
+        songs.update(genres)
+        waiting.update(genres.keys())
+    shares: dict[tuple[str, str], int] = {}  # genre, split → target number of songs
+    for genre, count in songs.items():
+        held_out = math.ceil(count * held_out_share)
+        shares |= {(genre, "train"): count - 2 * held_out, (genre, "val"): held_out, (genre, "test"): held_out}
+    filled = dict.fromkeys(shares, 0)
+
+    def gain(artist: str, split: str) -> float:
+        cells = [((genre, split), size) for genre, size in sorted(artists[artist].items())]
+        return sum(size * (2 * (shares[cell] - filled[cell]) - size) / shares[cell] for cell, size in cells)
+
+    def is_last_chance(artist: str, split: str) -> bool:
+        return any(
+            not filled[genre, split] and waiting[genre] <= sum(not filled[genre, other] for other in SPLITS)
+            for genre in artists[artist]
+        )
+
+    def order(artist: str) -> tuple[int, bytes]:
+        return -sum(artists[artist].values()), hashlib.sha256(f"{seed}:{artist}".encode()).digest()
+
+    split_of: dict[str, str] = {}
+    for artist in sorted(artists, key=order):
+        _, _, best = max((is_last_chance(artist, split), gain(artist, split), split) for split in SPLITS)
+        for genre, size in artists[artist].items():
+            filled[genre, best] += size
+            waiting[genre] -= 1
+        split_of[artist] = best
+    return split_of

@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.formats import read_library
-from tumbao.components.ingest.library import Catalog, look_through, require_usable
+from tumbao.components.ingest.library import Catalog, MergedSubgenre, require_usable, scan_files
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.components.ingest.subgenre_folding import Folded, fold
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import find_genre, one_spelling
+from tumbao.schema.genres import find_genre, one_spelling
 from tumbao.schema.hierarchy import SEPARATOR, in_order
 from tumbao.schema.mel_spec import MelSpec
 
 
-def scan_leaves(
+def scan_subgenres(
     library: AnyPath,
     genres: Sequence[str],
     spec: MelSpec,
     layout: str = "auto",
     *,
     min_songs: int,
-    memory: ScanCache | None = None,
-    growing: Collection[str] = (),
+    scan_cache: ScanCache | None = None,
+    unfinished: Collection[str] = (),
 ) -> tuple[Catalog, tuple[str, ...]]:
     """Scan a library as `library.scan` does, with leaves of the hierarchy in place of genres.
 
-    `genres` are the run's genres, without sub-genres. A sub-genre with fewer than `min_songs` songs is folded, see
-    `subgenre_folding.fold`. Returns the catalog, in which each song's genre is a leaf, and all leaves in the order of
-    the labels.
+    `genres` are the run's genres, without sub-genres. A sub-genre with fewer than `min_songs` songs is merged into its
+    genre, see `choose_leaves`. Returns the catalog, in which each song's genre is a leaf, and all leaves in the order
+    of the labels.
     """
     if named := [genre for genre in genres if SEPARATOR in genre]:
         raise UserError(
-            f"Expected genres without sub-genres, which the library names. Received: {', '.join(named)}. "
-            "Give --genres as salsa, not as salsa/dura, or leave --subgenres out."
+            f"Expected genres without sub-genres: the library defines those. Received: {', '.join(named)}. "
+            "Write --genres salsa, not salsa/dura, or omit --subgenres."
         )
-    listed = divided(read_library(library.absolute(), layout, genres), genres)
-    catalog = look_through(library, listed, genres, spec, memory=memory, growing=growing)
+    listed = split_subgenres(read_library(library.absolute(), layout, genres), genres)
+    catalog = scan_files(library, listed, genres, spec, scan_cache=scan_cache, unfinished=unfinished)
     require_usable(catalog, genres, library)
-    return folded_up(catalog, min_songs)
+    return merge_subgenres(catalog, min_songs)
 
 
-def divided(songs: SongList, genres: Sequence[str]) -> SongList:
+def split_subgenres(songs: SongList, genres: Sequence[str]) -> SongList:
     """Separate genre and sub-genre where a list names both in one, as `salsa/romantica`.
 
     Each sub-genre gets one spelling. There are two levels: text after a second slash is left out. A song with two
@@ -79,7 +78,7 @@ def divided(songs: SongList, genres: Sequence[str]) -> SongList:
     return SongList(entries, (*songs.notes, *merged))
 
 
-def folded_up(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:
+def merge_subgenres(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:
     """Choose the leaves, and set each song's genre to its leaf; the parts of a song count once.
 
     Returns the catalog and all leaves by genre.
@@ -88,10 +87,33 @@ def folded_up(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...
     for genre, subgenre, _ in {(song.genre, song.subgenre, song.song) for song in catalog.songs}:
         counts[genre][subgenre] += 1
     leaf_of: dict[tuple[str, str], str] = {}
-    folded: list[Folded] = []
+    merged: list[MergedSubgenre] = []
     for genre in sorted(counts):
-        leaves, gone = fold(genre, counts[genre], min_songs)
+        leaves, too_small = choose_leaves(genre, counts[genre], min_songs)
         leaf_of |= {(genre, subgenre): leaf for subgenre, leaf in leaves.items()}
-        folded += gone
+        merged += too_small
     songs = tuple(dataclasses.replace(song, genre=leaf_of[song.genre, song.subgenre]) for song in catalog.songs)
-    return dataclasses.replace(catalog, songs=songs, folded=tuple(folded)), in_order(leaf_of.values())
+    return dataclasses.replace(catalog, songs=songs, merged=tuple(merged)), in_order(leaf_of.values())
+
+
+def choose_leaves(
+    genre: str, songs: Mapping[str, int], min_songs: int
+) -> tuple[dict[str, str], tuple[MergedSubgenre, ...]]:
+    """Choose the leaves of one genre; a leaf beside others has at least `min_songs`.
+
+    `songs` maps each sub-genre to its number of songs, and the empty name to the songs without a sub-genre. Returns
+    sub-genre → leaf, and the merged sub-genres in their order. With `min_songs` of 10, 9 songs of salsa, 12 of
+    romantica and 4 of dura become the leaves salsa (13) and salsa/romantica (12).
+    """
+    left = sorted((name for name in songs if name), key=lambda name: (songs[name], name))
+    own = songs.get("", 0)
+    merged: list[MergedSubgenre] = []
+    while left and (songs[left[0]] < min_songs or 0 < own < min_songs or (not own and len(left) == 1)):
+        name = left.pop(0)
+        because = ""
+        if songs[name] >= min_songs:
+            because = f", which had only {own} beside it" if own else ": there is no other leaf"
+        merged.append(MergedSubgenre(f"{genre}{SEPARATOR}{name}", songs[name], genre, because))
+        own += songs[name]
+    leaf_of = {name: f"{genre}{SEPARATOR}{name}" if name in left else genre for name in songs}
+    return leaf_of, tuple(merged)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import os
 import re
+import struct
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-
-from tumbao.components.ingest.riff import content_of, read_chunks, read_info, text_of
+from typing import BinaryIO
 
 _ARTIST_TAGS = ("artist", "Artist", "Author", "TPE1", "IART")
 _TITLE_TAGS = ("title", "Title", "TIT2", "INAM")
@@ -104,3 +106,117 @@ def _letters(text: str) -> str:
     text = re.sub(r"^the\s+(?=\S)", "", text.strip())
     kept = "".join(character for character in text if unicodedata.category(character)[0] in "LMN")
     return kept if any(map(str.isalnum, kept)) else ""  # a mark alone is the variation selector of an emoji
+
+
+_MAGIC = (b"RIFF", b"RF64", b"BW64")
+_IN_DS64 = 0xFFFFFFFF
+_MOST_CHUNKS, _MOST_BYTES = 10_000, 1 << 28  # a file with more chunks, or a longer chunk other than data, is damaged
+_RIFF_SIZE = 20  # offset of the file's size in ds64, which is the first chunk
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A chunk: four letters, the offset of its header, and its size in bytes without header and padding byte."""
+
+    name: bytes
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """Offset of the next chunk."""
+        return self.start + 8 + self.size + self.size % 2
+
+
+def read_chunks(file: BinaryIO) -> list[Chunk]:
+    """List the chunks of a wav file, up to the first invalid name; empty if the file is not a wav.
+
+    The last chunk may extend beyond the end of the file.
+    """
+    file.seek(0)
+    header = file.read(12)
+    if len(header) < 12 or header[:4] not in _MAGIC or header[8:] != b"WAVE":
+        return []
+    length = os.fstat(file.fileno()).st_size
+    chunks: list[Chunk] = []
+    long_sizes: dict[bytes, int] = {}
+    start = 12
+    while start + 8 <= length and len(chunks) < _MOST_CHUNKS:
+        file.seek(start)
+        name, size = struct.unpack("<4sI", file.read(8))
+        if not (name.isascii() and name.decode().isprintable()):
+            break
+        if name == b"ds64":
+            content = file.read(min(size, 1 << 16))
+            _, long_sizes[b"data"], _, entries = struct.unpack_from("<QQQI", content.ljust(28, b"\0"))
+            for at in range(28, min(28 + 12 * entries, len(content) - 11), 12):
+                key, value = struct.unpack_from("<4sQ", content, at)
+                long_sizes[key] = value
+        chunks.append(Chunk(name, start, long_sizes.get(name, size) if size == _IN_DS64 else size))
+        start = chunks[-1].end
+    return chunks
+
+
+def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
+    """Read a chunk without its header; raises ValueError if it is longer than any tag."""
+    if chunk.size > _MOST_BYTES:
+        raise ValueError(f"it has a chunk of {chunk.size} bytes that is no sound")
+    file.seek(chunk.start + 8)
+    return file.read(chunk.size)
+
+
+def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | None = None) -> None:
+    """Write a chunk and update the sizes in the file's header.
+
+    `file` is a wav file, open for reading and writing; `former` is the chunk to replace, None appends the new one.
+    Raises ValueError if the chunks do not end where the file does, or the file becomes too long.
+    """
+    from mutagen._util import resize_bytes
+
+    chunks = read_chunks(file)
+    length = os.fstat(file.fileno()).st_size
+    if not chunks or chunks[-1].end not in (length, length + 1):  # the padding byte at the end is often missing
+        raise ValueError("its header does not tell where its sound ends")
+    file.seek(length)
+    file.write(bytes(chunks[-1].end - length))
+    written = struct.pack("<4sI", name, len(content)) + content + bytes(len(content) % 2)
+    start, end = (former.start, former.end) if former else (chunks[-1].end,) * 2
+    resize_bytes(file, end - start, len(written), start)
+    file.seek(start)
+    file.write(written)
+    size = os.fstat(file.fileno()).st_size - 8
+    file.seek(0)
+    magic, declared = struct.unpack("<4sI", file.read(8))
+    if magic != b"RIFF" and chunks[0].name == b"ds64":
+        file.seek(_RIFF_SIZE)
+        file.write(struct.pack("<Q", size))
+    if magic == b"RIFF" or declared != _IN_DS64:
+        if size >= _IN_DS64:
+            raise ValueError("it would be longer than 4 GB")
+        file.seek(4)
+        file.write(struct.pack("<I", size))
+
+
+def read_info(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Read the entries (four letters, value) of a LIST chunk's content; empty if it is not an INFO list."""
+    entries, start = [], 4
+    while content[:4] == b"INFO" and start + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, start)
+        entries.append((name, content[start + 8 : start + 8 + size]))
+        start += 8 + size + size % 2
+    return entries
+
+
+def write_info(entries: list[tuple[bytes, bytes]]) -> bytes:
+    """Encode the entries of an INFO list as the content of a LIST chunk."""
+    parts = [struct.pack("<4sI", name, len(value)) + value + bytes(len(value) % 2) for name, value in entries]
+    return b"INFO" + b"".join(parts)
+
+
+def text_of(value: bytes) -> str:
+    """Decode a text of an INFO list, which does not declare its encoding, and strip zeros and spaces."""
+    value = value.partition(b"\0")[0]
+    try:
+        return value.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return value.decode("cp1252", "replace").strip()

@@ -37,7 +37,7 @@ class RenderMel(beam.DoFn):
     def __init__(self, spec: MelSpec, cache: str) -> None:
         self._spec = spec
         self._cache = cache
-        self._begun: collections.deque[tuple[list[Row], Future[Rendered]]] = collections.deque()
+        self._started: collections.deque[tuple[list[Row], Future[Rendered]]] = collections.deque()
 
     def setup(self) -> None:
         """Start the worker processes, unless another instance has started them."""
@@ -56,22 +56,22 @@ class RenderMel(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Cancel the work of a bundle that failed."""
-        while self._begun:
-            self._begun.popleft()[1].cancel()
+        while self._started:
+            self._started.popleft()[1].cancel()
 
     def process(self, rows: list[Row]) -> Iterator[RenderedRows]:
-        """Begin one part, given by its rows; yield the earliest ones if more are in progress than there are workers."""
-        self._begun.append((rows, self._renderer.submit(_part(rows[0]), rows[0]["sha256"])))
-        while len(self._begun) > self._renderer.workers:
-            yield self._end()
+        """Start one part, given by its rows; yield the earliest ones if more are in progress than there are workers."""
+        self._started.append((rows, self._renderer.submit(_part(rows[0]), rows[0]["sha256"])))
+        while len(self._started) > self._renderer.workers:
+            yield self._finish()
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yield the remaining parts."""
-        while self._begun:
-            yield GlobalWindows.windowed_value(self._end())
+        while self._started:
+            yield GlobalWindows.windowed_value(self._finish())
 
-    def _end(self) -> RenderedRows:
-        rows, future = self._begun.popleft()
+    def _finish(self) -> RenderedRows:
+        rows, future = self._started.popleft()
         rendered = future.result()
         progress.advance("decode")
         return rows, rendered
@@ -80,7 +80,7 @@ class RenderMel(beam.DoFn):
 @beam.ptransform_fn
 @beam.typehints.with_input_types(Row)
 def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache: str) -> Any:  # noqa: N802 - Beam names transforms so
-    """Turn rows of manifests into records; of duplicate recordings one is kept.
+    """Turn rows of manifests into records; of duplicates, one song is used.
 
     A keyed shuffle spreads the parts over workers, always in the same way. `genres` are in the order of the labels;
     `cache` is the folder of the `SongCache`. The outputs are `train`, `val` and `test`, serialized tf.Examples;
@@ -93,21 +93,21 @@ def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache:
         | "Rows" >> beam.Map(lambda keyed: sorted(keyed[1], key=lambda row: SPLITS.index(row["split"])))
         | "Render" >> beam.ParDo(RenderMel(spec, cache))
     )
-    kept = (
+    duplicate_of = (
         rendered
         | "Fingerprints" >> beam.FlatMap(_fingerprints)
         | "AllFingerprints" >> beam.combiners.ToList()
-        | "Copies" >> beam.Map(_copies)
+        | "Duplicates" >> beam.Map(_find_duplicates)
     )
-    told = rendered | "Tell" >> beam.FlatMap(_tell, beam.pvalue.AsSingleton(kept)).with_outputs(
+    outcomes = rendered | "Outcomes" >> beam.FlatMap(_outcome, beam.pvalue.AsSingleton(duplicate_of)).with_outputs(
         REJECTED, INGESTED, main="rows"
     )
-    records_of = told.rows | "Records" >> beam.FlatMap(_records, spec, genres)
+    records_of = outcomes.rows | "Records" >> beam.FlatMap(_records, spec, genres)
     split_of = records_of | "Splits" >> beam.Partition(lambda record, _: SPLITS.index(record[0]), len(SPLITS))
     examples = {
         split: part | f"Examples[{split}]" >> beam.Values() for split, part in zip(SPLITS, split_of, strict=True)
     }
-    return {**examples, INGESTED: told[INGESTED], REJECTED: told[REJECTED]}
+    return {**examples, INGESTED: outcomes[INGESTED], REJECTED: outcomes[REJECTED]}
 
 
 def _part(row: Row) -> AudioSegment:
@@ -120,22 +120,22 @@ def _fingerprints(part: RenderedRows) -> Iterator[tuple[Row, int, str]]:
         yield rows[0], len(rows), rendered.metadata.fingerprint
 
 
-def _copies(told: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
-    """Find duplicates: each song to leave out → the song that is kept."""
-    in_order = sorted(told, key=lambda one: (one[0]["song"], int(one[0]["first"])))
+def _find_duplicates(fingerprints: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
+    """Return each duplicate → the song that is used instead."""
+    in_order = sorted(fingerprints, key=lambda one: (one[0]["song"], int(one[0]["first"])))
     found = duplicates.find_duplicates(
         (row["song"], int(row["entry"]), duplicates.from_text(text)) for row, _, text in in_order
     )
-    progress.start("write", sum(rows for row, rows, _ in told if row["song"] not in found))
+    progress.start("write", sum(rows for row, rows, _ in fingerprints if row["song"] not in found))
     return found
 
 
-def _tell(part: RenderedRows, kept: Mapping[str, str]) -> Iterator[Any]:
+def _outcome(part: RenderedRows, duplicate_of: Mapping[str, str]) -> Iterator[Any]:
     rows, rendered = part
     first, metadata = rows[0], rendered.metadata
     reason, detail = rendered.reason, rendered.detail
-    if original := kept.get(first["song"], ""):
-        reason, detail = Reason.DUPLICATE.value, duplicates.same_as(original)
+    if original := duplicate_of.get(first["song"], ""):
+        reason, detail = Reason.DUPLICATE.value, duplicates.duplicate_detail(original)
     if reason or metadata is None:
         line = {"entry": int(first["entry"]), "song": first["song"], "path": first["path"]}
         line |= {"reason": reason, "detail": detail, "duplicate_of": original}

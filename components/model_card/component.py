@@ -19,8 +19,7 @@ from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.manifest import json_lines, split_rows
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.mobile_check import AgreementReport
-from tumbao.components.model_card.data import Card
-from tumbao.components.model_card.provenance import Source, content, fine_tuned, versions
+from tumbao.components.model_card.data import Card, Source, content, fine_tuned, versions
 from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_html, to_markdown
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS

@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import numpy as np
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from tumbao.components.model_card.data import Card
-from tumbao.components.model_card.wording import words
+from tumbao.components.model_card.data import EXAMPLES, Card, Mistake
+from tumbao.schema.record import SPLITS
 from tumbao.serving.formatting import decimal, megabytes, percent
 from tumbao.serving.page import template
 
@@ -97,3 +99,108 @@ def _title(inline: Token) -> str:
 
 def _identifier(inline: Token) -> str:
     return re.sub(r"[^a-z0-9]+", "-", _title(inline).lower()).strip("-")
+
+
+PRETRAINED = {
+    "vgg16": "The backbone begins with the ImageNet weights of VGG-16 (Simonyan & Zisserman), which the Visual "
+    "Geometry Group, Oxford, gives under a Creative Commons Attribution licence: name them.",
+    "musicnn": "The backbone has the weights of musicnn (Pons & Serra, Universitat Pompeu Fabra), under the ISC "
+    "licence.",
+    "": "The network has no weights of others in it.",
+}
+"""Statement on the backbone's weights, by `Backbone.pretrained`."""
+
+RANDOM = "The backbone’s weights are random: this is a trial of the machinery, no model to be used."
+"""Statement for random weights."""
+
+UNLEARNED = "; but in this model the backbone’s weights are not those: they are random"
+TUNED = "; and fine-tuned: in the last epochs of training the backbone’s last block learned too"
+"""Additions to the network's summary, which describes a pretrained and unchanged backbone."""
+
+
+def words(card: Card) -> dict[str, Any]:
+    """Return the variables of the templates."""
+    songs = {split: sum(one.songs[split] for one in card.music) for split in SPLITS}
+    mistakes = list(_mistakes(card))
+    scores, pretrained, digest = (
+        card.scores,
+        card.model_spec.backbone.pretrained,
+        card.info.versions["backbone_weights"],
+    )
+    known, tuned = digest != "random", card.fine_tuned
+    summary = card.model_spec.summary + ("" if known or not pretrained else UNLEARNED) + (TUNED if tuned else "")
+    origin = f"SHA-256 {digest}{', before the fine-tuning' if tuned else ''}"
+    return {
+        "card": card,
+        "synthetic": card.info.training_data.synthetic,
+        "leaky": card.info.split.leaky,
+        "library": card.info.training_data.library,
+        "splits": SPLITS,
+        "totals": songs,
+        "pretrained": PRETRAINED[pretrained] if known or not pretrained else RANDOM,
+        "network": summary,
+        "weights": origin if known else "random" if pretrained else "none of others",
+        "protocol": _protocol(card),
+        "two_sides": _two_sides(card),
+        "artists": any(one.artists for one in card.music),
+        "amounts": _amounts(card),
+        "fewest_tested": min(card.answers, key=lambda one: one.songs),
+        "ingested": len({one["entry"] for one in card.ingested}),
+        "kept": card.history["epochs"][card.history["best_epoch"] - 1],
+        "right": int(scores.confusion.trace()),
+        "main_right": int(scores.main.confusion.trace()) if scores.main else 0,
+        "genres": list(zip(card.answers, scores.genres, card.recalls, strict=True)),
+        "missed": {genre: _missed(card, label) for label, genre in enumerate(card.info.genres)},
+        "mistakes": mistakes,
+        "left_out": sum(len(one.mistakes) for one in card.answers) - len(mistakes),
+    }
+
+
+def _amounts(card: Card) -> str:
+    counts = {one.genre: one.all_songs for one in card.music}
+    songs, least, most = sum(counts.values()), min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[least] == counts[most]:
+        return f"By the number of songs no genre is: each has {counts[most]}."
+    return (
+        f"The genre with the fewest songs is {least}: {counts[least]} of {songs} ({percent(counts[least] / songs)}); "
+        f"the one with the most is {most}: {counts[most]} ({percent(counts[most] / songs)})."
+    )
+
+
+def _protocol(card: Card) -> str:
+    if card.info.split.leaky:
+        return "Split by fragment: it leaks, since pieces of one song stand on both sides."
+    if card.catalog["method"] == "given":
+        return "Split as the library itself says: it does not leak, no song stands in two splits."
+    who = "no artist and no song" if card.info.split.protocol == "artist" else "no song"
+    return f"Split by {card.info.split.protocol}: it does not leak, {who} stands in two splits."
+
+
+def _two_sides(card: Card) -> str:
+    if count := len(card.catalog["artists_on_two_sides"]):
+        artists = "One artist stands" if count == 1 else f"{count} artists stand"
+        return f"{artists} on two sides of it, so the model may know these voices from training."
+    if any(one.artists for one in card.music):
+        return "No artist whose name is known stands on two sides of it."
+    return "No artist is known by name, so whether one stands on two sides of it cannot be told."
+
+
+def _missed(card: Card, label: int) -> str:
+    """Describe how many fragments of a genre are misclassified, as which genre, and with what confidence."""
+    row, evaluation = card.scores.confusion[label], card.evaluation
+    wrong, leaky = int(row.sum() - row[label]), " (leaky)" if card.info.split.leaky else ""
+    found = f"of its {row.sum()} fragments {wrong or 'none'} {'are' if wrong > 1 else 'is'}{leaky}"
+    parts = []
+    for answer in sorted(np.flatnonzero(row), key=lambda answer: -row[answer]):
+        if answer != label:
+            given = (evaluation.labels == label) & (evaluation.probabilities.argmax(axis=1) == answer)
+            sure = percent(float(evaluation.probabilities[given, answer].mean()))
+            parts.append(f"{row[answer]} as {evaluation.genres[answer]} with a probability of {sure} on average")
+    return f"{found}: {', '.join(parts)}" if parts else found
+
+
+def _mistakes(card: Card) -> Iterator[tuple[str, str, Mistake]]:
+    """Yield the songs shown: by name only if the library is synthetic, so that no private library is disclosed."""
+    for one in card.answers:
+        for mistake in one.mistakes[:EXAMPLES]:
+            yield mistake.song if card.info.training_data.synthetic else f"{mistake.number}", one.genre, mistake

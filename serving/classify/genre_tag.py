@@ -21,7 +21,7 @@ from mutagen.flac import FLAC
 from mutagen.id3 import ID3, TCON, ID3FileType, ID3NoHeaderError
 from mutagen.mp4 import MP4Tags
 
-from tumbao.components.ingest.riff import content_of, read_chunks, read_info, text_of, write_chunk, write_info
+from tumbao.components.ingest.tags import content_of, read_chunks, read_info, text_of, write_chunk, write_info
 
 _KEYS = {VComment: "genre", MP4Tags: "\xa9gen", ASFTags: "WM/Genre", APEv2: "Genre", ID3: "TCON"}
 _OTHER_KEYS = ("txxx:genre", "----:com.apple.itunes:genre", "wm/genreid", "genre")  # other keys of a genre

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment
-from tumbao.components.ingest.folders import left_out_line, walk
-from tumbao.components.ingest.listing import is_outside, one_path
+from tumbao.components.ingest.listing import is_outside, left_out_line, one_path, walk
 from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.song_list import read_entries
 from tumbao.components.ingest.tables import EXTENSIONS
@@ -42,7 +41,7 @@ def find_audio_files(paths: Iterable[str | AnyPath]) -> AudioFiles:
 
     A path with the extension of a list (`tables.EXTENSIONS`) stands for the songs in its rows; any other named file is
     taken whatever its extension. In folders, files that are not songs by their names are ignored, see
-    `folders.left_out_kind`. A file that is named in several ways, by a relative and an absolute path or through a
+    `listing.left_out_kind`. A file that is named in several ways, by a relative and an absolute path or through a
     linked folder, is listed once. Raises `ValueError` if a path does not exist, a list is invalid, or there are no
     songs.
     """

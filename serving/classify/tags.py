@@ -21,7 +21,7 @@ from pathlib import Path
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import DecoderError, open_audio, probe
 from tumbao.components.ingest.worker_pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
-from tumbao.schema.genre_names import genre_key
+from tumbao.schema.genres import genre_key
 
 _BLOCKS_BETWEEN_SIGNS = 256
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tumbao.components.ingest.library import Catalog
-from tumbao.components.ingest.record_reader import decode_image
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.records import decode_image
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.schema.errors import UserError
 from tumbao.serving.explain.activations import Activations, Hidden
 from tumbao.serving.explain.neighbours import agreement, on_a_map
@@ -47,7 +47,7 @@ class Surroundings:
     """
 
     catalog: Catalog
-    library: Library
+    library: RenderedLibrary
     left_out: int
     training: np.ndarray
     recognised: bool
@@ -64,7 +64,7 @@ class Surroundings:
 
 
 def surroundings(
-    hidden: Hidden, info: ModelInfo, catalog: Catalog, library: Library, asked: Sequence[Placed], folder: Path
+    hidden: Hidden, info: ModelInfo, catalog: Catalog, library: RenderedLibrary, asked: Sequence[Placed], folder: Path
 ) -> Surroundings:
     """Compute activations, map and agreement of a library and the fragments in `asked`, which may be empty.
 
@@ -97,7 +97,7 @@ def surroundings(
     )
 
 
-def _part(library: Library, rows: np.ndarray) -> Library:
+def _part(library: RenderedLibrary, rows: np.ndarray) -> RenderedLibrary:
     """Select fragments of a library."""
     return dataclasses.replace(
         library,
@@ -111,7 +111,7 @@ def _part(library: Library, rows: np.ndarray) -> Library:
     )
 
 
-def _seen(hidden: Hidden, info: ModelInfo, library: Library, folder: Path) -> Activations:
+def _seen(hidden: Hidden, info: ModelInfo, library: RenderedLibrary, folder: Path) -> Activations:
     """Compute the activations of a library, or load them from the cache."""
     told = json.dumps([dataclasses.asdict(info), library.archives, library.members])
     file = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"

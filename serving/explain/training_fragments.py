@@ -9,29 +9,29 @@ import numpy as np
 
 from tumbao.components.ingest.library import FIXED, GIVEN, Catalog, write_manifests
 from tumbao.components.ingest.manifest import table_rows
-from tumbao.components.ingest.rendered_library import Library
-from tumbao.components.ingest.splits import METHODS
+from tumbao.components.ingest.rendered_library import RenderedLibrary
+from tumbao.components.ingest.splits import SPLIT_STRATEGIES
 from tumbao.serving.model_info import ModelInfo
 
 
-def training_side(info: ModelInfo, catalog: Catalog, library: Library) -> np.ndarray | None:
+def training_side(info: ModelInfo, catalog: Catalog, library: RenderedLibrary) -> np.ndarray | None:
     """Repeat the split of a model and mark the training fragments of a library, bool [n].
 
     A catalogue's digest covers the path and content of every file and the side of every song, so it identifies both the
     library and the split. Returns None if the library is not the training library in the same state and place, or if
     its test songs were fixed by an earlier run.
     """
-    for method in (*METHODS, FIXED, GIVEN):
+    for method in (*SPLIT_STRATEGIES, FIXED, GIVEN):
         with tempfile.TemporaryDirectory() as folder:  # a new one: fixed test songs depend on earlier splits
             try:
                 manifests = write_manifests(
                     catalog,
                     Path(folder),
                     genres=info.genres,
-                    protocol=info.split.protocol,
+                    split_by=info.split.protocol,
                     seed=info.split.seed,
                     spec=info.mel,
-                    method=method,
+                    split_strategy=method,
                 )
             except ValueError:  # this method cannot split the library, so the model used another
                 continue
@@ -40,7 +40,7 @@ def training_side(info: ModelInfo, catalog: Catalog, library: Library) -> np.nda
     return None
 
 
-def _marked(manifest: Path, library: Library) -> np.ndarray:
+def _marked(manifest: Path, library: RenderedLibrary) -> np.ndarray:
     whole: set[str] = set()
     single: set[tuple[str, int]] = set()
     for row in table_rows(str(manifest)):

@@ -15,9 +15,8 @@ from tumbao.analysis.compare.features import features as library_features
 from tumbao.components.backbone_features import BackboneFeatures, ExamplesToFeatures
 from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.mel import palette
-from tumbao.components.ingest.record_reader import read_records
-from tumbao.components.ingest.records import BACKBONE_DTYPE, to_example, to_png
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.records import BACKBONE_DTYPE, read_records, to_example, to_png
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -133,7 +132,7 @@ def test_run_and_compare_mask_a_fragment_alike(serialized: list[bytes], levels: 
         for index, image in enumerate(levels):
             song_cache.add_image(song, index, to_png(image, PALETTE))
     numbers = np.arange(3)
-    library = Library(
+    library = RenderedLibrary(
         ("salsa",), 3 * ("other name",), 0 * numbers, numbers, 30.0 * numbers, (), 3 * (archive,), (0, 1, 2), {}, ()
     )
     by_run = list(ExamplesToFeatures("levels", "", "float32", copies=2).process(serialized))

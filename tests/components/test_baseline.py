@@ -11,8 +11,8 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from tumbao.components import registry_log
-from tumbao.components.baseline import CANDIDATE, LatestOtherBlessedModel
-from tumbao.components.model_registry import fingerprint, stand
+from tumbao.components.model_registry import fingerprint, publish
+from tumbao.components.served_baseline import CANDIDATE, ServedOrLatestBlessedModel
 
 
 def model(number: int) -> Model:
@@ -66,7 +66,7 @@ BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
     ids=["blessed itself", "new", "refused itself", "older than others"],
 )
 def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[int], baseline: tuple[int, int]) -> None:
-    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
+    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
         store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in models],
@@ -85,7 +85,7 @@ def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[in
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_latest_verdict_on_a_model_counts_whatever_order_they_come_in(turned: bool) -> None:
     verdicts = [*BLESSINGS, (15, 4, False), (16, 2, False), (17, 2, True)]
-    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
+    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
         store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in range(1, 6)][:: -1 if turned else 1],
@@ -105,7 +105,7 @@ def test_the_latest_verdict_on_a_model_counts_whatever_order_they_come_in(turned
 def test_where_no_other_model_is_blessed_there_is_no_baseline(
     models: list[int], blessings: list[tuple[int, int, bool]]
 ) -> None:
-    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
+    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
         store(dict.fromkeys(range(1, 6), SALSA)),
         {
             "model": [model(number) for number in models],
@@ -120,7 +120,7 @@ def test_where_no_other_model_is_blessed_there_is_no_baseline(
     ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (FINE, [2])], ids=["same", "genres", "images"]
 )
 def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], found: list[int]) -> None:
-    resolved = LatestOtherBlessedModel(NOWHERE).resolve_artifacts(
+    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
         store({1: SALSA, 2: SALSA, 3: SALSA, 4: other, 5: SALSA}),
         {
             "model": [model(number) for number in (1, 2, 3, 4)],
@@ -166,10 +166,10 @@ def test_the_model_that_stands_is_the_one_to_beat_and_a_withdrawn_one_never(
 ) -> None:
     place = str(tmp_path / "pushed")
     for number in pushed:
-        stand(str(saved[number] / "Format-Serving"), place)
+        publish(str(saved[number] / "Format-Serving"), place)
     for withdrawn, again in taken_back.items():
         own, other = (fingerprint(str(saved[number] / "Format-Serving")) for number in (again, withdrawn))
-        stand(str(saved[again] / "Format-Serving"), place)
+        publish(str(saved[again] / "Format-Serving"), place)
         event = registry_log.Event(
             what=registry_log.ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why=""
         )
@@ -177,7 +177,7 @@ def test_the_model_that_stands_is_the_one_to_beat_and_a_withdrawn_one_never(
     models = [model(number) for number in saved]
     for one in models:
         one.uri = str(saved[one.id])
-    resolved = LatestOtherBlessedModel(place).resolve_artifacts(
+    resolved = ServedOrLatestBlessedModel(place).resolve_artifacts(
         store(dict.fromkeys(saved, SALSA)),
         {
             "model": models[:4],
@@ -193,13 +193,13 @@ def test_a_model_that_stands_and_is_not_known_here_is_told(
     tmp_path: Path, saved: dict[int, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     place = str(tmp_path / "pushed")
-    version = stand(str(saved[4] / "Format-Serving"), place)
+    version = publish(str(saved[4] / "Format-Serving"), place)
     models = [model(number) for number in saved]
     for one in models:
         one.uri = str(saved[one.id])
     for known, told in ((models[:4], 0), (models[:3], 1)):
         caplog.clear()
-        LatestOtherBlessedModel(place).resolve_artifacts(
+        ServedOrLatestBlessedModel(place).resolve_artifacts(
             store(dict.fromkeys(saved, SALSA)),
             {
                 "model": known,
@@ -207,4 +207,4 @@ def test_a_model_that_stands_and_is_not_known_here_is_told(
                 CANDIDATE: [one for one in models if one.id == 5],
             },
         )
-        assert caplog.text.count(f"The model that stands, {place}/{version}, was not made in this workspace") == told
+        assert caplog.text.count(f"The served model, {place}/{version}, was not trained in this workspace") == told

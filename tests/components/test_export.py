@@ -14,8 +14,7 @@ from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tumbao.components.evaluation.eval_config import ACCURACY, LOSS
 from tumbao.components.export import _describe
 from tumbao.components.ingest.mel import palette
-from tumbao.components.ingest.record_reader import spread
-from tumbao.components.ingest.records import to_example, to_png
+from tumbao.components.ingest.records import spread, to_example, to_png
 from tumbao.schema.mel_spec import MelSpec
 
 COLOURS = palette(MelSpec())

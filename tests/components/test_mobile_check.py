@@ -22,10 +22,9 @@ from tfx.components.pusher.executor import Executor as PusherExecutor
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, ModelRun, PushedModel
 
 from tumbao.components import mobile_check
-from tumbao.components.evaluation.model_variants import BROWSER, Artefact, classifier_in_browser
+from tumbao.components.evaluation.parity import BROWSER, Artefact, classifier_in_browser, waveforms
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.fragment_audio import waveforms
 from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.library import MANIFEST_COLUMNS
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette

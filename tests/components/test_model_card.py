@@ -29,7 +29,7 @@ from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCard, ModelCardPages
-from tumbao.components.model_card.provenance import content, fine_tuned
+from tumbao.components.model_card.data import content, fine_tuned
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium

@@ -51,7 +51,7 @@ def files(folder: str) -> set[str]:
 
 def test_where_nothing_was_pushed_nothing_stands(place: str) -> None:
     assert model_registry.versions(place) == []
-    assert model_registry.standing(place) == ""
+    assert model_registry.served_version(place) == ""
     assert registry_log.read(place) == []
 
 
@@ -59,11 +59,11 @@ def test_the_newest_version_has_the_highest_number_and_all_of_the_model(
     place: str, model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "card.md").write_text("# A model")
-    first = model_registry.stand(str(model), place)
-    second = model_registry.stand(f"{model}/", place, [str(tmp_path / "card.md")])
+    first = model_registry.publish(str(model), place)
+    second = model_registry.publish(f"{model}/", place, [str(tmp_path / "card.md")])
     assert int(second) > int(first)
     assert model_registry.versions(place) == [first, second]
-    assert model_registry.standing(place) == second
+    assert model_registry.served_version(place) == second
     assert files(f"{place}/{first}") == {path.relative_to(model).as_posix() for path in model.rglob("*.*[bnx]")}
     assert files(f"{place}/{second}") == files(f"{place}/{first}") | {"assets.extra/card.md"}
     assert model_registry.fingerprint(f"{place}/{second}") == model_registry.fingerprint(str(model)) != ""
@@ -72,7 +72,7 @@ def test_the_newest_version_has_the_highest_number_and_all_of_the_model(
 def test_a_clock_that_went_ahead_does_not_hide_what_comes_after(place: str, model: Path) -> None:
     tf.io.gfile.makedirs(f"{place}/99999999999")  # half of a push, too: it is no version, but its number is taken
     assert model_registry.versions(place) == []
-    assert model_registry.stand(str(model), place) == "100000000000"
+    assert model_registry.publish(str(model), place) == "100000000000"
 
 
 def test_numbers_are_compared_as_numbers_and_other_names_passed_over(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_numbers_are_compared_as_numbers_and_other_names_passed_over(tmp_path: P
 
 def test_a_copy_that_breaks_off_leaves_nothing(tmp_path: Path, model: Path) -> None:
     with pytest.raises(tf.errors.NotFoundError):
-        model_registry.stand(str(model), str(tmp_path / "pushed"), ["no such file"])
+        model_registry.publish(str(model), str(tmp_path / "pushed"), ["no such file"])
     assert list((tmp_path / "pushed").iterdir()) == []
 
 
@@ -100,17 +100,17 @@ def test_on_a_disk_a_version_has_its_number_when_it_is_whole(
         seen.append({one.name for one in (tmp_path / "pushed").iterdir() if one.name.isdecimal()})
 
     monkeypatch.setattr(tf.io.gfile, "copy", watched)
-    version = model_registry.stand(str(model), str(tmp_path / "pushed"))
+    version = model_registry.publish(str(model), str(tmp_path / "pushed"))
     assert len(seen) > 2
     assert set.union(*seen) == set()
     assert [one.name for one in (tmp_path / "pushed").iterdir()] == [version]
 
 
 def test_who_comes_second_takes_the_next_number(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = model_registry.stand(str(model), str(tmp_path))
+    first = model_registry.publish(str(model), str(tmp_path))
     monkeypatch.setattr(model_registry, "_numbers", lambda place: [])  # as it was before the first one ended
     monkeypatch.setattr(model_registry.time, "time", lambda: float(first))
-    assert model_registry.stand(str(model), str(tmp_path)) == str(int(first) + 1)
+    assert model_registry.publish(str(model), str(tmp_path)) == str(int(first) + 1)
     assert files(f"{tmp_path}/{int(first) + 1}") == files(f"{tmp_path}/{first}") != set()
 
 
@@ -136,7 +136,7 @@ def test_of_those_who_push_at_once_each_has_a_number_and_all_of_its_model(
             (folder / name).write_text(str(number))
         models.append(str(folder))
     with ThreadPoolExecutor(len(models)) as pool:
-        versions = list(pool.map(model_registry.stand, models, [place] * len(models)))
+        versions = list(pool.map(model_registry.publish, models, [place] * len(models)))
     monkeypatch.undo()
     assert model_registry.versions(place) == sorted(versions, key=int)
     assert len(set(versions)) == len(models)
@@ -147,7 +147,7 @@ def test_of_those_who_push_at_once_each_has_a_number_and_all_of_its_model(
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected a SavedModel, with a saved_model\.pb\. Received: "):
-        model_registry.stand(str(tmp_path), str(tmp_path / "pushed"))
+        model_registry.publish(str(tmp_path), str(tmp_path / "pushed"))
 
 
 def event(what: str, fingerprint: str, withdrawn: str = "") -> Event:
@@ -205,7 +205,7 @@ def test_a_broken_line_is_told_and_hides_no_other(tmp_path: Path, broken: bytes)
     first, unreadable, last = registry_log.read(str(tmp_path))
     assert (first.what, unreadable.what, last.what) == (PUSHED, UNREADABLE, ROLLED_BACK)
     assert unreadable.why.startswith("line 2: expected an event as JSON. Received: ")
-    assert set(registry_log.withdrawn([first, unreadable, last])) == {"c"}
+    assert set(registry_log.rolled_back([first, unreadable, last])) == {"c"}
 
 
 @pytest.mark.parametrize(
@@ -220,15 +220,15 @@ def test_a_broken_line_is_told_and_hides_no_other(tmp_path: Path, broken: bytes)
     ids=["never", "rolled back", "refused again", "there and back", "pushed again"],
 )
 def test_a_model_is_withdrawn_from_a_rollback_until_it_stands_again(events: list[Event], away: set[str]) -> None:
-    assert set(registry_log.withdrawn(events)) == away
+    assert set(registry_log.rolled_back(events)) == away
 
 
 def test_who_is_named_even_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ana")
-    assert registry_log.who().startswith("ana@")
+    assert registry_log.user_and_host().startswith("ana@")
 
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 1234")
 
     monkeypatch.setattr(getpass, "getuser", nameless)
-    assert registry_log.who().startswith(f"uid{os.getuid()}@")
+    assert registry_log.user_and_host().startswith(f"uid{os.getuid()}@")

@@ -16,7 +16,7 @@ from tumbao.components import model_registry, pusher, registry_log
 from tumbao.components.evaluation.eval_config import ACCURACY
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
-from tumbao.components.pusher import REASON, Executor, Pusher
+from tumbao.components.pusher import REASON, Pusher
 from tumbao.components.registry_log import PUSHED, REFUSED, ROLLED_BACK, Event
 
 FINE = {"": (0.9, 0.85), "salsa": (0.75, None)}
@@ -86,24 +86,23 @@ class Workbench:
         row = {"name": "classifier-int8.tflite", "through": "LiteRT", "failures": list(objections)}
         (here / "agreement" / "agreement.json").write_text(json.dumps([row]))
         (here / "card").mkdir()
-        (here / "card" / "model_card.md").write_text("# A model")
+        (here / "card" / ("model_card.md" if card else "other.md")).write_text("# A model")
         blessing, checked = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
         missed = validation_failures(evaluation)
         blessing.set_int_custom_property("blessed", int(not missed))
         checked.set_int_custom_property("blessed", int(not objections))
         inputs = {
-            "model": [standard_artifacts.Model()],
-            "model_blessing": [blessing],
-            "infra_blessing": [checked],
-            "evaluation": [standard_artifacts.ModelEvaluation()],
-            "agreement": [AgreementReport()],
-            **({"card": [ModelCardPages()]} if card else {}),
+            "model": standard_artifacts.Model(),
+            "model_blessing": blessing,
+            "infra_blessing": checked,
+            "evaluation": standard_artifacts.ModelEvaluation(),
+            "agreement": AgreementReport(),
+            "card": ModelCardPages(),
         }
         for key in inputs.keys() & {"model", "evaluation", "agreement", "card"}:
-            inputs[key][0].uri = str(here / key)
+            inputs[key].uri = str(here / key)
         pushed = standard_artifacts.PushedModel()
-        properties = {"place": self.place, "name": "vgg16", "standing": ""}
-        Executor().Do(inputs, {"pushed_model": [pushed]}, properties)
+        Pusher.test_call(**inputs, pushed_model=pushed, registry=self.place, name="vgg16", served="")
         found = {"pushed": pushed.get_int_custom_property("pushed")}
         return found | {
             name: pushed.get_string_custom_property(name)
@@ -142,14 +141,14 @@ def test_a_blessed_model_becomes_the_newest_version_and_the_log_says_why(bench: 
     event = bench.log[-1]
     assert (event.what, event.version, event.replaces) == (PUSHED, second, first)
     assert (event.model, event.accuracy) == ("vgg16", 0.9)
-    assert event.why == "passed every check: accuracy 0.900, 0.850 of the latest blessed"
+    assert event.why == "passed every check: accuracy 0.900, the baseline's is 0.850"
     assert event.fingerprint == model_registry.fingerprint(destination)
 
 
 def test_the_first_model_has_none_to_be_compared_with(bench: Workbench) -> None:
     bench.push(figures={"": (0.9, None)})
     assert bench.log[0].replaces == ""
-    assert bench.log[0].why == "passed every check: accuracy 0.900, no other to compare with"
+    assert bench.log[0].why == "passed every check: accuracy 0.900, there is no baseline"
 
 
 def test_the_very_model_that_stands_is_not_pushed_again(bench: Workbench) -> None:
@@ -195,7 +194,7 @@ def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workb
     bench.push("two")
     one, two = (model_registry.fingerprint(f"{bench.place}/{version}") for version in bench.versions)
     first, second = bench.versions
-    again = model_registry.stand(f"{bench.place}/{first}", bench.place)
+    again = model_registry.publish(f"{bench.place}/{first}", bench.place)
     registry_log.append(
         bench.place,
         Event(
@@ -204,9 +203,9 @@ def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workb
     )
     told = bench.push("two")
     assert told["pushed"] == 0
-    assert told[REASON].startswith("this very model was withdrawn at ")
-    assert "by ana@x (ad hoc)" in told[REASON]
-    assert told[REASON].endswith(f"`tumbao rollback --push-to {bench.place} --to {second}` brings it back")
+    assert told[REASON].startswith("a rollback at ")
+    assert "by ana@x (ad hoc) removed this model" in told[REASON]
+    assert told[REASON].endswith(f"`tumbao rollback --push-to {bench.place} --to {second}` serves it again")
     assert bench.log[-1].what == REFUSED
     assert bench.versions == [first, second, again]
     bench.push("three")
@@ -217,7 +216,7 @@ def test_nothing_stands_whose_push_cannot_be_explained(bench: Workbench, monkeyp
     def unreadable(evaluation: str) -> str:
         raise OSError(f"{evaluation} cannot be read")
 
-    monkeypatch.setattr(pusher, "merit", unreadable)
+    monkeypatch.setattr(pusher, "push_summary", unreadable)
     with pytest.raises(OSError, match="cannot be read"):
         bench.push()
     assert model_registry.versions(bench.place) == []
@@ -233,10 +232,8 @@ def test_the_component_runs_anywhere(bench: Workbench) -> None:
         "card": ModelCardPages,
     }
     inputs = {key: channel_utils.as_channel([kind()]) for key, kind in channels.items()}
-    pusher = Pusher(**inputs, place="gs://bucket/pushed", name="vgg16", standing="7")
-    assert pusher.id == "Pusher"
-    assert pusher.executor_spec.class_path == "tumbao.components.pusher.Executor"
-    assert dict(pusher.exec_properties) == {"place": "gs://bucket/pushed", "name": "vgg16", "standing": "7"}
-    assert pusher.inputs.keys() == channels.keys()
-    del inputs["card"]
-    assert "card" not in Pusher(**inputs, place="pushed", name="vgg16", standing="").inputs
+    component = Pusher(**inputs, registry="gs://bucket/pushed", name="vgg16", served="7")
+    assert component.id == "Pusher"
+    assert component.executor_spec.class_path == "tumbao.components.pusher.Pusher_Executor"
+    assert dict(component.exec_properties) == {"registry": "gs://bucket/pushed", "name": "vgg16", "served": "7"}
+    assert component.inputs.keys() == channels.keys()

@@ -15,8 +15,7 @@ from PIL import Image
 from tumbao.analysis.report.render import write_report
 from tumbao.analysis.report.search_figure import _apart, search_figure
 from tumbao.analysis.report.search_finding import advantage, finding
-from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run
-from tumbao.components.search import Search, SearchTrial
+from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run, Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.style import LIGHT, Look
 

@@ -13,7 +13,7 @@ from tfx.types import standard_artifacts
 
 from tumbao.components import model_registry, registry_log
 from tumbao.components.evaluator import EvaluatorExecutor
-from tumbao.components.served_baseline import StandingModel, has_model
+from tumbao.components.served_baseline import ServedBaseline, has_model
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
@@ -40,7 +40,9 @@ def baseline(place: Path, folder: Path, candidate: str = "candidate") -> standar
     trained.uri, found.uri = str(folder / "trained"), str(folder / "baseline")
     write_model(folder / "trained" / "Format-Serving", candidate, GENRES, MelSpec())
     spec = json.dumps(dataclasses.asdict(MelSpec()))
-    StandingModel.test_call(candidate=trained, model=found, place=str(place), genres=json.dumps(GENRES), mel_spec=spec)
+    ServedBaseline.test_call(
+        candidate=trained, model=found, registry=str(place), genres=json.dumps(GENRES), mel_spec=spec
+    )
     return found
 
 

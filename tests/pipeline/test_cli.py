@@ -17,7 +17,7 @@ import soundfile
 
 from tumbao.components.ingest.formats import LAYOUTS
 from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.components.ingest.splits import METHODS, PROTOCOLS
+from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.pipeline import cli
 from tumbao.pipeline.local_runner import LocalRun
 from tumbao.pipeline.runs import RunRecord, locked, read_runs
@@ -300,9 +300,9 @@ def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
 
 def test_the_choices_of_the_command_are_those_of_the_library() -> None:
     assert [choice.value for choice in cli.Layout] == list(LAYOUTS)
-    assert {choice.value for choice in cli.Protocol} == set(PROTOCOLS)
-    assert {choice.value for choice in cli.Split} == {*PROTOCOLS, GIVEN}
-    assert {choice.value for choice in cli.SplitMethod} == {*METHODS, FIXED}
+    assert {choice.value for choice in cli.Protocol} == set(SPLIT_BY)
+    assert {choice.value for choice in cli.Split} == {*SPLIT_BY, GIVEN}
+    assert {choice.value for choice in cli.SplitMethod} == {*SPLIT_STRATEGIES, FIXED}
 
 
 @pytest.mark.parametrize(

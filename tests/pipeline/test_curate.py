@@ -23,7 +23,7 @@ from tests.small_spec import SMALL
 from tumbao.analysis.curate.page import FRAGMENTS, PAGE, SUSPECTS
 from tumbao.analysis.curate.table import COLUMNS
 from tumbao.components.ingest.library import LIBRARY_FILE, scan
-from tumbao.components.ingest.rendered_library import draw
+from tumbao.components.ingest.rendered_library import render_library
 from tumbao.pipeline import cli, curate
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.schema.mel_spec import MelSpec
@@ -191,7 +191,7 @@ def test_a_browser_has_nothing_to_complain_of(curated: tuple[Path, str, str], tm
 
 def test_a_file_that_has_changed_since_is_shown_without_sound(curated: tuple[Path, str, str], library: Path) -> None:
     catalog = scan(library, GENRES, SMALL)
-    drawn = draw(catalog, GENRES, SMALL, song_cache(str(library.parent / "workspace"), SMALL))
+    drawn = render_library(catalog, GENRES, SMALL, song_cache(str(library.parent / "workspace"), SMALL))
     songs = [dataclasses.replace(song, sha256="0" * 64) if song.genre == "dull" else song for song in catalog.songs]
     first, last = (excerpts(drawn, songs, [row, row], SMALL)[row] for row in (1, len(drawn.songs) - 1))
     assert (first.start_seconds, first.mp3, last.trouble) == (4, b"", "")

@@ -13,7 +13,7 @@ from rich.console import Console
 from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
-from tumbao.components.ingest.frozen_test_set import KEPT_FILE
+from tumbao.components.ingest.frozen_test_set import TEST_SONGS_FILE
 from tumbao.pipeline import collect, execution
 from tumbao.pipeline.execution import _interrupted
 from tumbao.pipeline.local_runner import LocalRun
@@ -81,7 +81,7 @@ def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: 
     drawn = [""]
 
     def configure(*_: object) -> Any:
-        table = tmp_path / "catalogs" / KEPT_FILE
+        table = tmp_path / "catalogs" / TEST_SONGS_FILE
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text("\n".join(("song,genre,sha256,start,end,learned", *(rows[song] for song in drawn[-1]))))
         return SimpleNamespace(config=None, catalog=None, weights=None)
@@ -91,10 +91,13 @@ def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(execution, "configure", configure)
     monkeypatch.setattr(execution, "build", build)
-    begin = "Test songs chosen, which stay from now on: 1 of"
+    begin = "New test songs, which later runs keep: 1 of"
     for present, said in (
         ("a", f"{begin} cumbia.\n"),
-        ("ab", f"{begin} salsa[live]. Earlier runs learned from 1 of them: their models look better than they are.\n"),
+        (
+            "ab",
+            f"{begin} salsa[live]. Earlier models were trained on 1 of them: their test figures are too optimistic.\n",
+        ),
         ("ab", ""),
     ):
         drawn.append(present)

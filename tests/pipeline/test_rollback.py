@@ -11,7 +11,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from tumbao.components import registry_log
-from tumbao.components.model_registry import fingerprint, stand, standing, versions
+from tumbao.components.model_registry import fingerprint, publish, served_version, versions
 from tumbao.components.registry_log import PUSHED, Event
 from tumbao.pipeline import cli
 from tumbao.pipeline.rollback import history, roll_back
@@ -26,8 +26,8 @@ def place(tmp_path: Path) -> str:
         model.mkdir()
         (model / "saved_model.pb").touch()
         (model / "fingerprint.pb").write_text(name)
-        before = standing(folder)
-        version = stand(str(model), folder)
+        before = served_version(folder)
+        version = publish(str(model), folder)
         event = Event(
             what=PUSHED,
             version=version,
@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> str:
 
 
 def served(place: str) -> str:
-    return Path(place, standing(place), "fingerprint.pb").read_text()
+    return Path(place, served_version(place), "fingerprint.pb").read_text()
 
 
 def test_the_model_before_is_served_again_and_nothing_is_lost(place: str) -> None:
@@ -54,7 +54,7 @@ def test_the_model_before_is_served_again_and_nothing_is_lost(place: str) -> Non
     assert (event.replaces, event.model, event.accuracy) == (before[-1], "vgg16", 0.91)
     assert event.why == f"back to {before[1]}: mistakes salsa for cumbia"
     assert registry_log.read(place)[-1] == event
-    assert event.who == registry_log.who()
+    assert event.who == registry_log.user_and_host()
 
 
 def test_going_back_twice_does_not_come_round_again(place: str) -> None:
@@ -71,7 +71,7 @@ def test_a_withdrawn_model_comes_back_when_it_is_named(place: str) -> None:
     roll_back(place)
     roll_back(place, third)
     assert served(place) == "three"
-    assert set(registry_log.withdrawn(registry_log.read(place))) == {fingerprint(f"{place}/{versions(place)[1]}")}
+    assert set(registry_log.rolled_back(registry_log.read(place))) == {fingerprint(f"{place}/{versions(place)[1]}")}
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing(place: str, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_versions_from_before_the_log_and_deleted_ones_are_told(place: str) -> N
     Path(place, registry_log.PUSH_LOG).unlink()
     assert sum("not in the log" in line for line in shown(place)) == 3
     roll_back(place, first)
-    Path(place, standing(place), "saved_model.pb").unlink()
+    Path(place, served_version(place), "saved_model.pb").unlink()
     rows = shown(place)
     assert f"{registry_log.read(place)[-1].version} (deleted)" in "".join(rows)
     assert f"{third} (served)" in "".join(rows)
@@ -138,7 +138,7 @@ def test_the_command_rolls_back_lists_and_refuses(
 ) -> None:
     before = versions(place)
     assert call(monkeypatch, "--push-to", place, "--to", before[0], "--why", "año nuevo") == 0
-    assert f"{place}/{standing(place)} is served now, a copy of {before[0]}" in capfd.readouterr().out
+    assert f"{place}/{served_version(place)} is served now, a copy of {before[0]}" in capfd.readouterr().out
     assert served(place) == "one"
     assert call(monkeypatch, "--push-to", place, "--list") == 0
     assert "año nuevo" in capfd.readouterr().out

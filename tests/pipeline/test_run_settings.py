@@ -104,7 +104,7 @@ def test_a_later_run_reads_only_songs_that_are_new(library: Path, monkeypatch: p
     read.clear()
     settled(library)
     assert read == []
-    assert {path.name for path in (library.parent / "root").iterdir()} == {"catalogs", "looked.sqlite"}
+    assert {path.name for path in (library.parent / "root").iterdir()} == {"catalogs", "scan_cache.sqlite"}
 
 
 def test_weights_that_were_not_copied_to_their_end_are_copied_anew(

@@ -57,7 +57,7 @@ def test_ten_songs_are_enough_unless_others_are_asked_for(asked: dict[str, Local
 def test_the_run_has_leaves_or_the_genres_in_the_order_that_was_asked(
     asked: dict[str, LocalRun], tmp_path: Path
 ) -> None:
-    memory = ScanCache(tmp_path / "looked.sqlite", "abcdef0")
+    memory = ScanCache(tmp_path / "scan_cache.sqlite", "abcdef0")
     found = {name: _songs(run, MelSpec(), memory) for name, run in asked.items()}
     assert {name: genres for name, (_, genres) in found.items()} == {
         "without": ("salsa", "cumbia"),
@@ -67,7 +67,7 @@ def test_the_run_has_leaves_or_the_genres_in_the_order_that_was_asked(
     songs = {name: Counter(song.genre for song in catalog.songs) for name, (catalog, _) in found.items()}
     assert songs["without"] == songs["default"] == {"salsa": 7, "cumbia": 2}
     assert songs["three"] == {"cumbia": 2, "salsa": 3, "salsa/dura": 4}
-    folded = {name: [one.leaf for one in catalog.folded] for name, (catalog, _) in found.items()}
+    folded = {name: [one.leaf for one in catalog.merged] for name, (catalog, _) in found.items()}
     assert folded == {
         "without": [],
         "default": ["cumbia/villera", "salsa/dura"],

@@ -333,7 +333,7 @@ def test_both_languages_say_all_that_can_go_wrong(page: Page) -> None:
         Reason.DUPLICATE,
         Reason.UNKNOWN_GENRE,
         Reason.OUTSIDE,
-        Reason.GROWING,
+        Reason.UNFINISHED,
         Reason.INVALID_ROW,
     }
     assert {reason.value for reason in set(Reason) - library} <= english["says"].keys()

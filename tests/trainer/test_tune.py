@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
+from tumbao.components.evaluation.run_data import Search
 from tumbao.components.ingest import progress
-from tumbao.components.search import Search
 from tumbao.components.tuner import summary
 from tumbao.trainer import run, search, tune
 from tumbao.trainer.dataset import Records

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tumbao.analysis.compare.trial import Trial
-from tumbao.components.evaluation.run_data import SplitProtocol
+from tumbao.components.evaluation.run_data import SplitBy
 from tumbao.schema.genres import GENRES
 
 SKILLS = {
@@ -22,7 +22,7 @@ SIZES = {
 
 def simulate(
     models: Sequence[str] = tuple(SKILLS),
-    protocols: Sequence[SplitProtocol] = ("song", "fragment"),
+    protocols: Sequence[SplitBy] = ("song", "fragment"),
     seeds: Sequence[int] = (0, 1, 2),
     folds: int | None = None,
     songs: int = 40,

@@ -21,7 +21,7 @@ from tumbao.analysis.curate.label_issues import Suspicion, suspect
 from tumbao.analysis.curate.table import COLUMNS, KEEP, REJECT, Verdict, read_verdicts, write_suspects
 from tumbao.components.ingest.library import LIBRARY_FILE, Rejected, is_synthetic
 from tumbao.components.ingest.listing import Entry
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_list import read_manifest
 from tumbao.trainer.backbones import LEVELS
 from tumbao.trainer.dataset import Fragments
@@ -54,7 +54,7 @@ BY_HEART = ModelSpec(
 )
 
 
-def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> Library:
+def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> RenderedLibrary:
     """Make a library out of nothing: songs with these labels."""
     names = [f"song {song:03}" for song in range(len(labels)) for _ in range(fragments)]
     numbers = np.tile(np.arange(fragments), len(labels))
@@ -62,7 +62,7 @@ def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> Library:
     nothing = ("",) * len(names)
     artists = dict.fromkeys(names, "")
     members = tuple(numbers.tolist())
-    return Library(
+    return RenderedLibrary(
         GENRES,
         tuple(names),
         np.repeat(labels, fragments),
@@ -76,7 +76,7 @@ def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> Library:
     )
 
 
-def answered(library: Library, features: np.ndarray) -> np.ndarray:
+def answered(library: RenderedLibrary, features: np.ndarray) -> np.ndarray:
     divisions = cross_validation(library, "song", 5, 7)
     return out_of_sample(BY_HEART, BY_HEART.settings(), library, [features], divisions, None)
 
@@ -85,7 +85,7 @@ def answered(library: Library, features: np.ndarray) -> np.ndarray:
 class Case:
     """A library with wrong labels, and what is thought of it."""
 
-    library: Library
+    library: RenderedLibrary
     true: np.ndarray
     planted: frozenset[str]
     probabilities: np.ndarray

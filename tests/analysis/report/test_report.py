@@ -36,11 +36,11 @@ from tumbao.components.evaluation.run_data import (
     Run,
     SampleImage,
     SplitCount,
+    verdict,
 )
 from tumbao.components.evaluation.scores import interval_over_songs, scores
 from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
-from tumbao.components.evaluation.verdict import verdict
-from tumbao.components.ingest.splits import leaks
+from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, duration, megabytes, percent
 from tumbao.serving.mel_axis import height_of
@@ -204,7 +204,7 @@ def test_report_and_catalogue_have_one_meaning_of_leaky(
     page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text(
         "utf-8"
     )
-    assert (catalog.leaky, "The split leaks" in page, leaks(protocol, method)) == (leaky, leaky, leaky)
+    assert (catalog.leaky, "The split leaks" in page, is_leaky(protocol, method)) == (leaky, leaky, leaky)
     assert ("Split as the library itself says" in page) == (method == "given")
 
 

@@ -19,12 +19,12 @@ from tumbao.components.evaluation.eval_config import (
     OVERALL,
     Figure,
     eval_config,
+    gate_failure,
     read_failures,
     read_figures,
     read_thresholds,
 )
 from tumbao.components.evaluation.run_data import GateRow
-from tumbao.components.push_summary import gate_failure
 
 GENRES = ("bachata", "salsa")
 

@@ -18,7 +18,7 @@ from tests.components.ingest.test_waveform import RATE, strongest_hz, write_liba
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.bitstream import frame_bytes
-from tumbao.components.ingest.decoders import AudioSegment, _look
+from tumbao.components.ingest.decoders import AudioSegment, _scan
 from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary, read, read_with_signs
 from tumbao.components.ingest.waveform import Waveform, decode
 from tumbao.schema.mel_spec import MelSpec
@@ -381,7 +381,7 @@ def test_tags_that_are_no_utf8_are_no_reason_to_refuse(tmp_path: Path, song: Son
 
 
 def looked_seconds(path: Path, start: float = 0.0, end: float | None = None) -> float:
-    (found,) = [item for item in _look(AudioSegment(str(path), start, end), MelSpec()) if item is not None]
+    (found,) = [item for item in _scan(AudioSegment(str(path), start, end), MelSpec()) if item is not None]
     return found.seconds
 
 

@@ -77,7 +77,7 @@ def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, 
         (tmp_path / name / "variables" / "variables.index").write_text(name)
         (tmp_path / name / "fingerprint.pb").write_text(name)
         (tmp_path / name / "saved_model.pb").write_text(name)
-        versions.append(model_registry.stand(str(tmp_path / name), "gs://work/models"))
+        versions.append(model_registry.publish(str(tmp_path / name), "gs://work/models"))
         event = registry_log.Event(what="push", version=versions[-1], replaces="", fingerprint=name, why=name)
         registry_log.append("gs://work/models", event)
     assert model_registry.versions("gs://work/models") == versions
@@ -85,7 +85,7 @@ def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, 
     assert (event.of, event.replaces) == (versions[0], versions[1])
     assert [one.what for one in registry_log.read("gs://work/models")] == ["push", "push", "rollback"]
     assert buckets.objects[f"work/models/{event.version}/variables/variables.index"] == b"one"
-    assert model_registry.standing("gs://work/models") == event.version
+    assert model_registry.served_version("gs://work/models") == event.version
 
 
 def test_in_a_bucket_each_push_is_logged_apart_after_what_earlier_versions_logged(buckets: Service) -> None:
@@ -147,7 +147,7 @@ def test_a_library_in_a_bucket_becomes_manifests_in_a_bucket(
     catalog = scan(library, ["salsa"], small_spec)
     assert (len(catalog.songs), [one.reason for one in catalog.rejected]) == (3, ["unsupported"])
     manifests = write_manifests(
-        catalog, as_path("gs://work/catalogs"), genres=["salsa"], protocol="song", seed=7, spec=small_spec
+        catalog, as_path("gs://work/catalogs"), genres=["salsa"], split_by="song", seed=7, spec=small_spec
     )
     rows = [row for split in SPLITS for row in split_rows(split, str(manifests))]
     assert sorted(row["path"] for row in rows) == [f"gs://music/library/salsa/canción {n}.wav" for n in range(3)]

@@ -85,7 +85,7 @@ def test_another_content_than_was_looked_at_is_refused(pool: WorkerPool, song: P
     song.write_bytes(content)
     error = refusal(lambda: list(read_song(pool, AudioSegment(str(song)), small_spec, before)))
     assert error.reason is Reason.CHANGED
-    assert "has changed since the library was looked through: run again" in str(error)
+    assert "has changed since the library was scanned: run again" in str(error)
 
 
 @pytest.mark.parametrize("change", ["appended", "replaced", "deleted"])

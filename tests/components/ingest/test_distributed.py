@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong, small_
     catalog = scan(library, GENRES, small_spec)
     for seed in range(100):  # the silent song must not be a split's only one of its genre
         catalogs = folder / "catalogs" / str(seed)
-        manifests = write_manifests(catalog, catalogs, genres=GENRES, protocol="song", seed=seed, spec=small_spec)
+        manifests = write_manifests(catalog, catalogs, genres=GENRES, split_by="song", seed=seed, spec=small_spec)
         if "silent.wav" in (manifests / "train.csv").read_text():
             break
     else:

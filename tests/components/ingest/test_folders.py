@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.components.ingest.folders import left_out_line, walk
-from tumbao.components.ingest.listing import read_folder
+from tumbao.components.ingest.listing import left_out_line, read_folder, walk
 from tumbao.components.ingest.paths import as_path
 
 MP3 = b"ID3\x04" + bytes(600)

@@ -10,13 +10,21 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tumbao.components.ingest.frozen_test_set import KEPT_FILE, LEARNED, FixedSplit, draw, keep, kept, newly_chosen
+from tumbao.components.ingest.frozen_test_set import (
+    LEARNED,
+    TEST_SONGS_FILE,
+    FrozenSplit,
+    newly_chosen,
+    read_test_songs,
+    save_test_songs,
+    split_with_test_songs,
+)
 from tumbao.components.ingest.paths import RemotePath
 from tumbao.components.ingest.splits import Assignment, split_songs
 
 COLUMNS = ("song", "genre", "sha256", "start", "end")
 Library = Mapping[str, Mapping[str, str]]
-Run = Callable[[Library], FixedSplit]
+Run = Callable[[Library], FrozenSplit]
 
 
 def songs(genre: str, numbers: range) -> dict[str, str]:
@@ -54,9 +62,9 @@ def learn(tmp_path: Path) -> Callable[[Library, Assignment], str]:
 def run(tmp_path: Path, learn: Callable[[Library, Assignment], str]) -> Run:
     """Draw, and keep what was drawn: run(library) -> split."""
 
-    def drawn(library: Library) -> FixedSplit:
-        split = draw(counts(library), contents(library), tmp_path / "catalogs", seed=7)
-        keep(split, learn(library, split.assignment), tmp_path / "catalogs")
+    def drawn(library: Library) -> FrozenSplit:
+        split = split_with_test_songs(counts(library), contents(library), tmp_path / "catalogs", seed=7)
+        save_test_songs(split, learn(library, split.assignment), tmp_path / "catalogs")
         return split
 
     return drawn
@@ -70,22 +78,22 @@ def contents(library: Library) -> dict[tuple[str, str, str], str]:
     return {(sound, "0.0", ""): song for names in library.values() for song, sound in names.items()}
 
 
-def asked(split: FixedSplit, genre: str) -> set[str]:
+def asked(split: FrozenSplit, genre: str) -> set[str]:
     return {song for song in split.assignment["test"] if song.startswith(f"{genre}/")}
 
 
 def test_a_new_genre_is_given_test_songs_once_and_the_others_stay(run: Run, tmp_path: Path) -> None:
     first = run(SMALL)
-    before = kept(tmp_path / "catalogs")
+    before = read_test_songs(tmp_path / "catalogs")
     grown = run({**SMALL, "tango": songs("tango", range(30))})
     assert asked(grown, "salsa") | asked(grown, "cumbia") == first.assignment["test"].keys()
     assert len(asked(grown, "tango")) == 3
     assert not grown.learned
     again = run({**SMALL, "tango": songs("tango", range(80))})
     assert again.assignment["test"] == grown.assignment["test"]
-    said = newly_chosen(before, kept(tmp_path / "catalogs"))
-    assert said == "Test songs chosen, which stay from now on: 3 of tango."
-    assert newly_chosen(kept(tmp_path / "catalogs"), kept(tmp_path / "catalogs")) == ""
+    said = newly_chosen(before, read_test_songs(tmp_path / "catalogs"))
+    assert said == "New test songs, which later runs keep: 3 of tango."
+    assert newly_chosen(read_test_songs(tmp_path / "catalogs"), read_test_songs(tmp_path / "catalogs")) == ""
 
 
 def test_genres_that_are_left_out_for_once_keep_their_test_songs(run: Run) -> None:
@@ -99,7 +107,7 @@ def test_a_new_leaf_is_given_songs_that_were_learned_only_where_it_has_no_others
 ) -> None:
     first = run(SMALL)
     learned = sorted(SMALL["salsa"].keys() - first.assignment["test"].keys())
-    before = kept(tmp_path / "catalogs")
+    before = read_test_songs(tmp_path / "catalogs")
     for leaf, old, new in (("salsa/brava", learned[:9], {"brava": "new"}), ("salsa/dura", learned[9:], {})):
         members = {song: SMALL["salsa"][song] for song in old} | new
         rest = {song: sound for song, sound in SMALL["salsa"].items() if song not in members}
@@ -108,9 +116,9 @@ def test_a_new_leaf_is_given_songs_that_were_learned_only_where_it_has_no_others
         assert chosen in (new or old)
         assert split.learned == ({chosen} if leaf == "salsa/dura" else set())
         assert split.assignment["test"].keys() == first.assignment["test"].keys() | {chosen}
-    assert newly_chosen(before, kept(tmp_path / "catalogs")) == (
-        "Test songs chosen, which stay from now on: 1 of salsa/brava, 1 of salsa/dura. Earlier runs learned from 1 of "
-        "them: their models look better than they are."
+    assert newly_chosen(before, read_test_songs(tmp_path / "catalogs")) == (
+        "New test songs, which later runs keep: 1 of salsa/brava, 1 of salsa/dura. Earlier models were trained on 1 "
+        "of them: their test figures are too optimistic."
     )
     assert run({"cumbia": SMALL["cumbia"], "salsa": rest, leaf: members}) == split
 
@@ -118,7 +126,7 @@ def test_a_new_leaf_is_given_songs_that_were_learned_only_where_it_has_no_others
 def test_the_first_choice_is_of_what_earlier_runs_did_not_learn_from(
     run: Run, learn: Callable[[Library, Assignment], str]
 ) -> None:
-    stable = split_songs(counts(SMALL), "song", 1, method="stable")
+    stable = split_songs(counts(SMALL), "song", 1, split_strategy="stable")
     learn(SMALL, stable)
     split = run(SMALL)
     assert split.assignment["test"].keys() <= stable["test"].keys()
@@ -133,7 +141,7 @@ def test_another_library_is_asked_its_own_songs_and_the_former_its_own_again(run
     here = run(SMALL)
     there = run({genre: {f"{genre}/b{n}": f"other {genre} {n}" for n in range(20)} for genre in SMALL})
     assert not there.learned
-    assert len(there.gone) == len(here.assignment["test"]) == len(there.assignment["test"])
+    assert len(there.missing) == len(here.assignment["test"]) == len(there.assignment["test"])
     assert run(SMALL).assignment["test"] == here.assignment["test"]
 
 
@@ -142,13 +150,13 @@ def test_a_genre_whose_test_songs_are_gone_is_asked_new_ones_or_refused(run: Run
     tests = asked(first, "salsa")
     left = {**SMALL, "salsa": {song: sound for song, sound in SMALL["salsa"].items() if song not in tests}}
     with pytest.raises(
-        ValueError, match=rf"test songs of salsa in the library.*delete {tmp_path}/catalogs/{KEPT_FILE}"
+        ValueError, match=rf"test songs of salsa in the library.*delete {tmp_path}/catalogs/{TEST_SONGS_FILE}"
     ):
         run(left)
     new = songs("salsa", range(90, 94))
     assert asked(run({**left, "salsa": left["salsa"] | new}), "salsa") <= new.keys()
     assert asked(run({**SMALL, "salsa": SMALL["salsa"] | new}), "salsa") > tests
-    (tmp_path / "catalogs" / KEPT_FILE).unlink()
+    (tmp_path / "catalogs" / TEST_SONGS_FILE).unlink()
     split = run(left)
     assert asked(split, "salsa") == split.learned != set()
     assert asked(split, "cumbia") == asked(first, "cumbia")
@@ -178,9 +186,11 @@ def test_other_tags_and_then_another_name_do_not_lose_a_test_song(run: Run) -> N
 def test_they_are_kept_in_a_bucket_as_well() -> None:
     bucket = RemotePath("ram://fixed/catalogs")
     manifest = "song,genre,sha256,start,end\r\na,salsa,1,0.0,\r\n"
-    assert kept(bucket) == []
-    drawn = draw({"salsa": dict.fromkeys("abc", 1)}, {}, bucket, seed=0)
-    keep(drawn, manifest, bucket)
-    assert [(row["song"], row[LEARNED]) for row in kept(bucket)] == [("a", "")]
-    assert draw({"salsa": dict.fromkeys("abcd", 1)}, {}, bucket, seed=0).assignment["test"] == {"a": [0]}
+    assert read_test_songs(bucket) == []
+    drawn = split_with_test_songs({"salsa": dict.fromkeys("abc", 1)}, {}, bucket, seed=0)
+    save_test_songs(drawn, manifest, bucket)
+    assert [(row["song"], row[LEARNED]) for row in read_test_songs(bucket)] == [("a", "")]
+    assert split_with_test_songs({"salsa": dict.fromkeys("abcd", 1)}, {}, bucket, seed=0).assignment["test"] == {
+        "a": [0]
+    }
     tf.io.gfile.rmtree("ram://fixed")

@@ -25,7 +25,7 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment, read_song, scan_song
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import Fragments
-from tumbao.components.ingest.library import look_through
+from tumbao.components.ingest.library import scan_files
 from tumbao.components.ingest.transform import IngestSongs
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
@@ -229,7 +229,7 @@ def test_no_damaged_file_kills_hangs_or_fills_its_decoder(library: Path) -> None
 
 
 def test_damaged_files_are_each_ingested_or_rejected(library: Path, small_spec: MelSpec, tmp_path: Path) -> None:
-    catalog = look_through(library, read_library(library, "auto", ["salsa"]), ["salsa"], small_spec)
+    catalog = scan_files(library, read_library(library, "auto", ["salsa"]), ["salsa"], small_spec)
     rows = [
         {"entry": str(song.entry), "song": song.song, "path": song.path, "genre": song.genre, "sha256": song.sha256}
         | {"start": "0.0", "end": "", "first": "0", "fragments": "", "split": "train"}

@@ -20,10 +20,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from tfx.types import artifact_utils
 
 from tests.processes import children, wait_until_gone
-from tumbao.components.ingest.component import AudioExampleGen
-from tumbao.components.ingest.executor import Executor
+from tumbao.components.ingest.component import AudioExampleGen, Executor
 from tumbao.components.ingest.library import scan, write_manifests
-from tumbao.components.ingest.record_reader import decode_image, read_records
+from tumbao.components.ingest.records import decode_image, read_records
 from tumbao.components.ingest.transform import IngestSongs, _with_unlisted
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
@@ -60,7 +59,7 @@ def manifests(library: Path, tmp_path_factory: pytest.TempPathFactory, small_spe
 
     def write(protocol: str, **wanted: str) -> Path:
         for seed in range(1_000):
-            written = write_manifests(catalog, folder, genres=GENRES, protocol=protocol, seed=seed, spec=small_spec)
+            written = write_manifests(catalog, folder, genres=GENRES, split_by=protocol, seed=seed, spec=small_spec)
             texts = {split: (written / f"{split}.csv").read_text() for split in SPLITS}
             if all(f"salsa/{name}.wav" in texts[split] for split, names in wanted.items() for name in names.split()):
                 return written

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tumbao.components.ingest.library import scan, write_manifests
-from tumbao.components.ingest.record_reader import read_records
+from tumbao.components.ingest.records import read_records
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
@@ -28,7 +28,7 @@ GENRES = ["cumbia", "salsa"]
 NURSERY = """
 import json, os, sys, traceback
 from tumbao.components.ingest.component import AudioExampleGen
-from tumbao.components.ingest.executor import Executor
+from tumbao.components.ingest.component import Executor
 from tumbao.schema.mel_spec import MelSpec
 
 print("ready", flush=True)
@@ -84,7 +84,7 @@ def nursery(tmp_path: Path, write_song: Callable[..., Path], small_spec: MelSpec
     write_song(tmp_path / "library" / "salsa" / "silent.wav", 9, gain=0)
     catalog = scan(tmp_path / "library", GENRES, small_spec)
     folder = tmp_path / "catalogs"
-    manifests = write_manifests(catalog, folder, genres=GENRES, protocol="song", seed=1, spec=small_spec)
+    manifests = write_manifests(catalog, folder, genres=GENRES, split_by="song", seed=1, spec=small_spec)
     command = [sys.executable, "-W", "ignore", "-c", NURSERY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

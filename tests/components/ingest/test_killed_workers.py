@@ -19,8 +19,7 @@ import pytest
 from tests.processes import children, kill, wait_until_gone
 from tumbao.components.ingest import render
 from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
-from tumbao.components.ingest.component import AudioExampleGen
-from tumbao.components.ingest.executor import Executor
+from tumbao.components.ingest.component import AudioExampleGen, Executor
 from tumbao.components.ingest.library import (
     LibraryUnavailableError,
     Rejected,
@@ -30,7 +29,7 @@ from tumbao.components.ingest.library import (
 )
 from tumbao.components.ingest.render import Renderer, render_song
 from tumbao.components.ingest.song_cache import SongCache, SongCacheError
-from tumbao.components.ingest.subgenres import scan_leaves
+from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
@@ -47,7 +46,7 @@ def make_library(folder: Path, write_song: WriteSong, songs: int, seconds: int =
 
 def make_manifests(library: Path, spec: MelSpec) -> Path:
     catalog = scan(library, GENRES, spec)
-    return write_manifests(catalog, library.parent / "catalogs", genres=GENRES, protocol="song", seed=1, spec=spec)
+    return write_manifests(catalog, library.parent / "catalogs", genres=GENRES, split_by="song", seed=1, spec=spec)
 
 
 def ingest(manifests: Path, spec: MelSpec, folder: Path) -> tuple[set[str], dict[str, str]]:
@@ -159,7 +158,7 @@ def test_a_library_that_goes_away_while_it_is_scanned_ends_the_run(
         scan(library, GENRES, small_spec)
 
 
-@pytest.mark.parametrize("find", [scan, functools.partial(scan_leaves, min_songs=1)], ids=["genres", "leaves"])
+@pytest.mark.parametrize("find", [scan, functools.partial(scan_subgenres, min_songs=1)], ids=["genres", "leaves"])
 def test_a_storage_that_fails_while_a_library_is_scanned_ends_the_run(
     tmp_path: Path,
     write_song: WriteSong,

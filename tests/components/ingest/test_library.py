@@ -59,7 +59,13 @@ def manifests(look: Callable[[], Catalog], tmp_path: Path, small_spec: MelSpec) 
 
     def write(protocol: str = "song", seed: int = 7, method: str = "stratified") -> Path:
         return write_manifests(
-            look(), tmp_path / "catalogs", genres=GENRES, protocol=protocol, seed=seed, spec=small_spec, method=method
+            look(),
+            tmp_path / "catalogs",
+            genres=GENRES,
+            split_by=protocol,
+            seed=seed,
+            spec=small_spec,
+            split_strategy=method,
         )
 
     return write
@@ -405,7 +411,7 @@ def test_a_test_song_with_other_tags_stays_one(library: Path, manifests: Callabl
 
 
 def test_test_songs_are_fixed_by_song_only(manifests: Callable[..., Path]) -> None:
-    with pytest.raises(ValueError, match=r"Expected to split by song where the test songs are fixed.*'fragment'"):
+    with pytest.raises(ValueError, match=r"Expected a split by song where the test songs are fixed.*'fragment'"):
         manifests(protocol="fragment", method=FIXED)
 
 
@@ -469,7 +475,7 @@ def test_an_artist_stays_on_one_side_if_asked(
 
     def description(protocol: str, seed: int) -> dict[str, object]:
         folder = write_manifests(
-            catalog, tmp_path / "out", genres=GENRES, protocol=protocol, seed=seed, spec=small_spec
+            catalog, tmp_path / "out", genres=GENRES, split_by=protocol, seed=seed, spec=small_spec
         )
         return dict(json.loads((folder / "catalog.json").read_text()))
 
@@ -485,7 +491,7 @@ def test_the_librarys_own_splits_are_taken(listed: Callable[..., Catalog], tmp_p
         *(f"{name}.wav,{genre},,{side}" for name, genre, side in zip("abcdef", genres, sides, strict=True))
     )
     folder = write_manifests(
-        catalog, tmp_path / "out", genres=GENRES, protocol="song", seed=0, spec=small_spec, method=GIVEN
+        catalog, tmp_path / "out", genres=GENRES, split_by="song", seed=0, spec=small_spec, split_strategy=GIVEN
     )
     found = {split: [row["song"] for row in rows(folder / f"{split}.csv")] for split in SPLITS}
     assert found == {"train": ["a.wav", "d.wav"], "val": ["b.wav", "e.wav"], "test": ["c.wav", "f.wav"]}
@@ -500,7 +506,7 @@ def test_a_part_of_a_file_is_not_tested_because_another_part_is(
     catalog = listed(*lines, columns="file_name,genre,song,start,end")
     first, second = (
         write_manifests(
-            catalog, tmp_path / "out", genres=GENRES, protocol="song", seed=0, spec=small_spec, method=FIXED
+            catalog, tmp_path / "out", genres=GENRES, split_by="song", seed=0, spec=small_spec, split_strategy=FIXED
         )
         for _ in range(2)
     )
@@ -513,7 +519,7 @@ def test_parts_of_one_song_share_a_side_and_number_their_fragments_on(
     others = [f"{name}.wav,{genre},,," for name, genre in zip("bcdef", ["salsa"] * 2 + ["cumbia"] * 3, strict=True)]
     catalog = listed("a.wav,salsa,,0,4.5", "a.wav,salsa,,4.5,", *others, columns="file_name,genre,artist,start,end")
     for protocol in ("song", "fragment"):
-        folder = write_manifests(catalog, tmp_path / "out", genres=GENRES, protocol=protocol, seed=1, spec=small_spec)
+        folder = write_manifests(catalog, tmp_path / "out", genres=GENRES, split_by=protocol, seed=1, spec=small_spec)
         parts = [row for split in SPLITS for row in rows(folder / f"{split}.csv") if row["song"] == "a.wav"]
         assert {(row["start"], row["first"]) for row in parts} == {("0.0", "0"), ("4.5", "1")}
     listed_fragments = sorted(int(row["first"]) + int(index) for row in parts for index in row["fragments"].split())
@@ -532,7 +538,7 @@ def test_licences_of_a_list_are_counted_by_song_and_a_library_without_any_has_no
         for genre in GENRES:
             writer.writerows((name, genre, licences.get(name, "")) for name in (f"{genre}/{one}.wav" for one in "abc"))
     catalog = scan(library / "list.csv", GENRES, small_spec)
-    folder = write_manifests(catalog, tmp_path / "out", genres=GENRES, protocol="song", seed=7, spec=small_spec)
+    folder = write_manifests(catalog, tmp_path / "out", genres=GENRES, split_by="song", seed=7, spec=small_spec)
     assert json.loads((folder / "catalog.json").read_text())["licences"] == {"": 4, "CC BY 4.0": 2}
 
 
@@ -542,6 +548,6 @@ def test_a_run_leaves_growing_files_out_and_names_them(
     for genre, name in itertools.product(("cumbia", "salsa"), ("a.wav", "b.wav")):
         write_song(tmp_path / genre / name, 3)
     grows = str(tmp_path / "salsa" / "b.wav")
-    catalog = scan(tmp_path, ("cumbia", "salsa"), small_spec, growing={grows})
+    catalog = scan(tmp_path, ("cumbia", "salsa"), small_spec, unfinished={grows})
     assert [song.song for song in catalog.songs] == ["cumbia/a.wav", "cumbia/b.wav", "salsa/a.wav"]
     assert [(one.path, one.reason) for one in catalog.rejected] == [(grows, "still being written")]

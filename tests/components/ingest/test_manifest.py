@@ -10,8 +10,7 @@ from typing import NoReturn
 import apache_beam as beam
 import pytest
 
-from tumbao.components.ingest.component import AudioExampleGen
-from tumbao.components.ingest.executor import Executor
+from tumbao.components.ingest.component import AudioExampleGen, Executor
 from tumbao.components.ingest.library import Rejected, scan, write_manifests
 from tumbao.components.ingest.manifest import json_lines, rejected_lines, split_rows
 from tumbao.components.ingest.paths import AnyPath, as_path
@@ -29,7 +28,7 @@ def test_what_is_written_is_read(folder: str, tmp_path: Path, write_song: WriteS
     (tmp_path / "library" / "salsa" / "text.mp3").write_text("la la la")
     catalog = scan(tmp_path / "library", ["salsa"], small_spec)
     target: AnyPath = as_path(folder.format(tmp_path=tmp_path))
-    manifests = str(write_manifests(catalog, target, genres=["salsa"], protocol="song", seed=7, spec=small_spec))
+    manifests = str(write_manifests(catalog, target, genres=["salsa"], split_by="song", seed=7, spec=small_spec))
     rows = [row for split in SPLITS for row in split_rows(split, manifests)]
     assert sorted((row["song"], row["sha256"]) for row in rows) == [(song.song, song.sha256) for song in catalog.songs]
     assert sorted(row["split"] for row in rows) == sorted(SPLITS)

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tumbao.components.ingest.download_cache import cache_folder, kept
-from tumbao.components.ingest.folders import walk
+from tumbao.components.ingest.download_cache import cache_folder, cached_copy
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import scan, write_manifests
-from tumbao.components.ingest.listing import Entry, is_outside
+from tumbao.components.ingest.listing import Entry, is_outside, walk
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below, local_copy
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.schema.mel_spec import MelSpec
@@ -93,7 +92,7 @@ def test_what_is_not_there_is_an_error_with_its_address(bucket: RemotePath) -> N
         lambda: (bucket / "none").read_bytes(),
         lambda: (bucket / "none").stat(),
         lambda: (bucket / "none").iterdir(),
-        lambda: kept(bucket / "none", "none"),
+        lambda: cached_copy(bucket / "none", "none"),
     ):
         with pytest.raises(FileNotFoundError, match="none") as info:
             fails()
@@ -122,13 +121,13 @@ def test_local_copies_go_and_kept_ones_stay(
     with local_copy(bucket / "model" / "b.txt") as copy:
         assert copy.read_bytes() == b"b"
     assert not copy.exists()
-    folder = kept(bucket / "model", "models/1")
+    folder = cached_copy(bucket / "model", "models/1")
     assert folder == cache_folder() / "models" / "1"
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.txt")) == ["assets/a.txt", "b.txt"]
     (bucket / "model" / "b.txt").write_bytes(b"another")
-    assert (kept(bucket / "model", "models/1") / "b.txt").read_bytes() == b"b"
+    assert (cached_copy(bucket / "model", "models/1") / "b.txt").read_bytes() == b"b"
     assert list((tmp_path / "cache" / "models").iterdir()) == [folder]
-    assert kept(tmp_path, "unused") == tmp_path
+    assert cached_copy(tmp_path, "unused") == tmp_path
 
 
 LIBRARIES = {
@@ -210,9 +209,9 @@ def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
     (library / "salsa" / "text.mp3").write_text("la la la")
     (library / "library.json").write_text('{"synthetic": true}')
     remote = upload(library)
-    memory = ScanCache(tmp_path / "looked.sqlite", "0" * 16)
+    memory = ScanCache(tmp_path / "scan_cache.sqlite", "0" * 16)
     here = scan(library, ["cumbia", "salsa"], small_spec)
-    there = scan(remote, ["cumbia", "salsa"], small_spec, "folder", memory=memory)
+    there = scan(remote, ["cumbia", "salsa"], small_spec, "folder", scan_cache=memory)
     assert there.synthetic and len(there.songs) == 6 and len(there.rejected) == 1
 
     def moved(path: str) -> str:
@@ -227,7 +226,7 @@ def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
         target.touch()
 
     monkeypatch.setattr(RemotePath, "copy_to", copy_to)
-    assert scan(remote, ["cumbia", "salsa"], small_spec, "folder", memory=memory).songs == there.songs
+    assert scan(remote, ["cumbia", "salsa"], small_spec, "folder", scan_cache=memory).songs == there.songs
     assert fetched == ["text.mp3"]  # what was usable is remembered
 
 
@@ -239,7 +238,7 @@ def test_manifests_are_written_to_a_bucket_as_they_are_here(
     catalog = scan(tmp_path / "library", ["salsa"], small_spec)
 
     def write(folder: AnyPath) -> AnyPath:
-        return write_manifests(catalog, folder, genres=["salsa"], protocol="song", seed=7, spec=small_spec)
+        return write_manifests(catalog, folder, genres=["salsa"], split_by="song", seed=7, spec=small_spec)
 
     here = write(tmp_path / "catalogs")
     there = write(bucket / "catalogs")

@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
-from tumbao.components.ingest.record_reader import decode_image, first_of_each, read_records, spread
-from tumbao.components.ingest.records import to_example, to_png
+from tumbao.components.ingest.records import decode_image, first_of_each, read_records, spread, to_example, to_png
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 

@@ -13,8 +13,8 @@ from tumbao.analysis.compare.features import features
 from tumbao.analysis.compare.folds import cross_validation, one_split
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.library import scan
-from tumbao.components.ingest.record_reader import decode_image
-from tumbao.components.ingest.rendered_library import Library, draw
+from tumbao.components.ingest.records import decode_image
+from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
@@ -25,7 +25,7 @@ GENRES = ("cumbia", "salsa")
 @pytest.fixture(scope="module")
 def drawn(
     tmp_path_factory: pytest.TempPathFactory, write_song: Callable[..., Path], small_spec: MelSpec
-) -> tuple[Library, Path]:
+) -> tuple[RenderedLibrary, Path]:
     """Draw songs of 1, 2 and 3 fragments in each genre, one of them twice, and a file that is no song."""
     root = tmp_path_factory.mktemp("library")
     for genre in GENRES:
@@ -37,10 +37,10 @@ def drawn(
     (cache / "ab").mkdir(parents=True)
     (cache / "ab" / "ab12_0_.zip.0123.unfinished").write_bytes(b"PK")
     catalog = scan(root / "music", GENRES, small_spec)
-    return draw(catalog, GENRES, small_spec, str(cache)), root
+    return render_library(catalog, GENRES, small_spec, str(cache)), root
 
 
-def made(songs: int, fragments: int, artists: int = 0) -> Library:
+def made(songs: int, fragments: int, artists: int = 0) -> RenderedLibrary:
     """Make a library of two genres out of nothing."""
     rows = [
         (f"{genre}{song}", genre, number) for genre in (0, 1) for song in range(songs) for number in range(fragments)
@@ -49,10 +49,12 @@ def made(songs: int, fragments: int, artists: int = 0) -> Library:
     by = {name: f"artist {int(name[1:]) % artists}{name[0]}" if artists else "" for name in names}
     empty = ("",) * len(rows)
     zeros = np.zeros(len(rows))
-    return Library(GENRES, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, by, ())
+    return RenderedLibrary(GENRES, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, by, ())
 
 
-def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(drawn: tuple[Library, Path]) -> None:
+def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(
+    drawn: tuple[RenderedLibrary, Path],
+) -> None:
     library, _ = drawn
     told = list(zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True))
     assert told == [
@@ -64,11 +66,13 @@ def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(dra
     assert [(one.song, one.reason) for one in library.rejected] == [("salsa/broken.wav", "unsupported")]
 
 
-def test_what_another_command_is_writing_into_the_cache_is_left_alone(drawn: tuple[Library, Path]) -> None:
+def test_what_another_command_is_writing_into_the_cache_is_left_alone(drawn: tuple[RenderedLibrary, Path]) -> None:
     assert len(list(drawn[1].glob("cache/*/*.unfinished"))) == 1
 
 
-def test_images_are_those_of_the_fragments_in_their_order(drawn: tuple[Library, Path], small_spec: MelSpec) -> None:
+def test_images_are_those_of_the_fragments_in_their_order(
+    drawn: tuple[RenderedLibrary, Path], small_spec: MelSpec
+) -> None:
     images = [decode_image(png) for png in drawn[0].images()]
     assert len(images) == 12
     assert {image.shape for image in images} == {small_spec.image_shape}
@@ -76,7 +80,7 @@ def test_images_are_those_of_the_fragments_in_their_order(drawn: tuple[Library, 
 
 
 def test_features_are_computed_once_and_follow_what_they_depend_on(
-    drawn: tuple[Library, Path], small_spec: MelSpec, tmp_path: Path
+    drawn: tuple[RenderedLibrary, Path], small_spec: MelSpec, tmp_path: Path
 ) -> None:
     library, _ = drawn
     backbone = Backbone("levels", small_spec, lambda weights, policy: levels(small_spec))
@@ -140,4 +144,4 @@ def test_a_library_of_silence_is_refused(tmp_path: Path, write_song: Callable[..
         write_song(tmp_path / genre / "quiet.wav", small_spec.fragment_seconds + len(genre), gain=0.0)
     catalog = scan(tmp_path, GENRES, dataclasses.replace(small_spec))
     with pytest.raises(ValueError, match="at least one fragment that is not silent"):
-        draw(catalog, GENRES, small_spec, str(tmp_path / "cache"))
+        render_library(catalog, GENRES, small_spec, str(tmp_path / "cache"))

@@ -66,7 +66,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong, s
         for number in range(3):
             write_song(folder / genre / f"{number}.wav", 9)
     catalog = scan(folder, genres, small_spec)
-    return write_manifests(catalog, folder / "catalogs", genres=genres, protocol="song", seed=1, spec=small_spec)
+    return write_manifests(catalog, folder / "catalogs", genres=genres, split_by="song", seed=1, spec=small_spec)
 
 
 HandIn = Callable[..., None]

@@ -44,7 +44,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def look(library: Path, spec: MelSpec, state: str = "0a1b2c3d") -> Catalog:
-    return scan(library, ["salsa"], spec, memory=ScanCache(library.parent / "work" / "looked.sqlite", state))
+    return scan(library, ["salsa"], spec, scan_cache=ScanCache(library.parent / "work" / "scan_cache.sqlite", state))
 
 
 def test_what_has_not_changed_is_not_read_again(library: Path, looked_at: list[str], small_spec: MelSpec) -> None:
@@ -95,7 +95,7 @@ def test_other_code_looks_again(library: Path, looked_at: list[str], small_spec:
 
 def test_a_broken_memory_is_begun_anew(library: Path, looked_at: list[str], small_spec: MelSpec) -> None:
     (library.parent / "work").mkdir()
-    (library.parent / "work" / "looked.sqlite").write_bytes(b"no database" * 100)
+    (library.parent / "work" / "scan_cache.sqlite").write_bytes(b"no database" * 100)
     first = look(library, small_spec)
     looked_at.clear()
     assert look(library, small_spec) == first
@@ -105,8 +105,11 @@ def test_a_broken_memory_is_begun_anew(library: Path, looked_at: list[str], smal
 def test_parts_of_a_file_are_remembered_apart(library: Path, looked_at: list[str], small_spec: MelSpec) -> None:
     songs = library / "songs.csv"
     songs.write_text("file_name,genre,start,end\nsalsa/a.wav,salsa,0,4\nsalsa/a.wav,salsa,4,\n")
-    first = scan(songs, ["salsa"], small_spec, memory=ScanCache(library.parent / "looked.sqlite", "0a1b2c3d"))
+    first = scan(songs, ["salsa"], small_spec, scan_cache=ScanCache(library.parent / "scan_cache.sqlite", "0a1b2c3d"))
     looked_at.clear()
-    assert scan(songs, ["salsa"], small_spec, memory=ScanCache(library.parent / "looked.sqlite", "0a1b2c3d")) == first
+    assert (
+        scan(songs, ["salsa"], small_spec, scan_cache=ScanCache(library.parent / "scan_cache.sqlite", "0a1b2c3d"))
+        == first
+    )
     assert looked_at == []
     assert [song.seconds for song in first.songs] == [4, 5]

@@ -8,8 +8,14 @@ import json
 import numpy as np
 import pytest
 
-from tumbao.components.ingest.artist_groups import deal_artists
-from tumbao.components.ingest.splits import Assignment, artists_on_two_sides, fixed_split, given_splits, split_songs
+from tumbao.components.ingest.splits import (
+    Assignment,
+    artists_in_several_splits,
+    frozen_split,
+    given_splits,
+    group_split,
+    split_songs,
+)
 from tumbao.schema.record import SPLITS
 
 Songs = dict[str, dict[str, int]]
@@ -112,7 +118,7 @@ def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(ValueError, match=r"song.*artist.*fragment.*Received: 'album'"):
         split_songs(library(3), "album", 0)
     with pytest.raises(ValueError, match=r"stratified.*stable.*Received: 'hash'"):
-        split_songs(library(3), "song", 0, method="hash")
+        split_songs(library(3), "song", 0, split_strategy="hash")
     with pytest.raises(ValueError, match="artists of the songs to split by artist"):
         split_songs(library(3), "artist", 0)
 
@@ -146,9 +152,9 @@ def random_artists(songs: Songs, seed: int, *, several_genres: bool = False) -> 
 def test_by_artist_no_artist_stands_on_two_sides(seed: int, several_genres: bool, method: str) -> None:
     songs = library(350, 400, 300)
     artists = random_artists(songs, seed, several_genres=several_genres)
-    assert artists_on_two_sides(split_songs(songs, "song", seed, method=method), artists)
-    assignment = split_songs(songs, "artist", seed, method=method, artists=artists)
-    assert artists_on_two_sides(assignment, artists) == []
+    assert artists_in_several_splits(split_songs(songs, "song", seed, split_strategy=method), artists)
+    assignment = split_songs(songs, "artist", seed, split_strategy=method, artists=artists)
+    assert artists_in_several_splits(assignment, artists) == []
     assert sorted(fragments(assignment)) == sorted(all_fragments(songs))
     for counts in songs.values():
         assert all(counts.keys() & assignment[split].keys() for split in SPLITS)
@@ -180,7 +186,7 @@ def test_artists_of_one_genre_each_always_fill_every_split(seed: int) -> None:
         for genre in "abc"
         for i in range(rng.integers(3, 9))
     }
-    sides = deal_artists(artists, 0.1, seed)
+    sides = group_split(artists, 0.1, seed)
     assert sides.keys() == artists.keys()
     for genre in "abc":
         assert {side for artist, side in sides.items() if artist.startswith(genre)} == set(SPLITS)
@@ -196,7 +202,7 @@ def test_artists_that_cannot_be_dealt_out_are_refused() -> None:
     refused = 0
     for seed in range(50):
         try:
-            assert artists_on_two_sides(split_songs(songs, "artist", seed, artists=of), of) == []
+            assert artists_in_several_splits(split_songs(songs, "artist", seed, artists=of), of) == []
         except ValueError as error:
             assert "Received no song of" in str(error)
             refused += 1
@@ -209,11 +215,11 @@ def test_by_artist_the_order_plays_no_part(method: str) -> None:
     artists = random_artists(songs, 7, several_genres=True)
     backwards = {genre: dict(reversed(counts.items())) for genre, counts in reversed(songs.items())}
     assignments = [
-        split_songs(order, "artist", 7, method=method, artists=names)
+        split_songs(order, "artist", 7, split_strategy=method, artists=names)
         for order, names in ((songs, artists), (backwards, dict(reversed(artists.items()))))
     ]
     assert assignments[0] == assignments[1]
-    assert assignments[0] != split_songs(songs, "artist", 8, method=method, artists=artists)
+    assert assignments[0] != split_songs(songs, "artist", 8, split_strategy=method, artists=artists)
 
 
 def sides(assignment: Assignment) -> dict[tuple[str, int], str]:
@@ -227,8 +233,8 @@ def test_a_stable_split_keeps_every_side_while_the_library_changes(protocol: str
     large = library(200, 150, 90)
     small = {genre: dict(list(counts.items())[::2]) for genre, counts in large.items() if genre != "genre2"}
     artists = random_artists(large, 7)
-    before = sides(split_songs(small, protocol, 7, method="stable", artists=artists))
-    after = sides(split_songs(large, protocol, 7, method="stable", artists=artists))
+    before = sides(split_songs(small, protocol, 7, split_strategy="stable", artists=artists))
+    after = sides(split_songs(large, protocol, 7, split_strategy="stable", artists=artists))
     assert before.items() <= after.items()
     stratified = [sides(split_songs(songs, protocol, 7, artists=artists)) for songs in (small, large)]
     assert not stratified[0].items() <= stratified[1].items()
@@ -236,19 +242,19 @@ def test_a_stable_split_keeps_every_side_while_the_library_changes(protocol: str
 
 def test_a_stable_split_does_not_ask_how_long_a_song_is() -> None:
     short, long = library(100, fragments=2), library(100, fragments=5)
-    first, second = (split_songs(songs, "song", 7, method="stable") for songs in (short, long))
+    first, second = (split_songs(songs, "song", 7, split_strategy="stable") for songs in (short, long))
     assert [list(first[split]) for split in SPLITS] == [list(second[split]) for split in SPLITS]
 
 
 def test_the_shares_of_a_stable_split() -> None:
-    assignment = split_songs(library(10_000, fragments=1), "song", 7, method="stable")
+    assignment = split_songs(library(10_000, fragments=1), "song", 7, split_strategy="stable")
     assert [len(assignment[split]) for split in SPLITS] == pytest.approx([8_000, 1_000, 1_000], abs=120)
 
 
 def test_a_stable_split_that_leaves_a_genre_out_is_refused() -> None:
     songs = library(1_000, 3)
     with pytest.raises(ValueError, match=r"Received no song of genre1 in .*another seed"):
-        split_songs(songs, "song", 0, method="stable")
+        split_songs(songs, "song", 0, split_strategy="stable")
 
 
 def test_the_splits_of_the_library_itself() -> None:
@@ -284,14 +290,14 @@ def test_artists_on_two_sides_by_whatever_spelling() -> None:
         "test": {"g": [0], "d": [0]},
     }
     artists = {"a": "Celia Cruz", "b": "", "c": "Niche", "d": "Willie Colón", "e": "CELIA CRUZ", "f": "", "g": "Joe"}
-    assert artists_on_two_sides(assignment, artists) == ["CELIA CRUZ", "Willie Colón"]
+    assert artists_in_several_splits(assignment, artists) == ["CELIA CRUZ", "Willie Colón"]
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_fixed_split_is_the_first_one_while_nothing_changes(seed: int) -> None:
     songs = random_library(seed)
     first = split_songs(songs, "song", seed)
-    assert fixed_split(songs, first["test"].keys(), seed) == first
+    assert frozen_split(songs, first["test"].keys(), seed) == first
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -304,7 +310,7 @@ def test_in_a_fixed_split_new_songs_are_never_tested(seed: int) -> None:
         | {f"{genre}/new{number}.mp3": 2 for number in range(200)}
         for genre, counts in songs.items()
     }
-    assignment = fixed_split(grown, tests.keys(), seed)
+    assignment = frozen_split(grown, tests.keys(), seed)
     assert assignment["test"].keys() == tests.keys() & {song for counts in grown.values() for song in counts}
     assert sorted(fragments(assignment)) == sorted(all_fragments(grown))
     new = [sum("new" in song for song in assignment[split]) for split in SPLITS]
@@ -315,23 +321,23 @@ def test_in_a_fixed_split_new_songs_are_never_tested(seed: int) -> None:
 def test_a_genre_without_fixed_test_songs_is_given_a_tenth_once(seed: int) -> None:
     songs = library(30, 30)
     first = split_songs({"genre0": songs["genre0"]}, "song", seed)
-    grown = fixed_split(songs, first["test"].keys(), seed)
+    grown = frozen_split(songs, first["test"].keys(), seed)
     assert {song for song in grown["test"] if song in songs["genre0"]} == first["test"].keys()
     assert {song for song in grown["test"] if song in songs["genre1"]} == {
         song for song in split_songs(songs, "song", seed)["test"] if song in songs["genre1"]
     }
-    assert fixed_split(songs, grown["test"].keys(), seed) == grown
+    assert frozen_split(songs, grown["test"].keys(), seed) == grown
 
 
 def test_test_songs_are_chosen_of_what_nobody_learned_from_as_long_as_there_is_something() -> None:
     songs = library(30)
     names = sorted(songs["genre0"])
-    assert fixed_split(songs, (), 0, learned=names[2:])["test"].keys() <= set(names[:2])
-    assert fixed_split(songs, (), 0, learned=names) == split_songs(songs, "song", 0)
+    assert frozen_split(songs, (), 0, learned=names[2:])["test"].keys() <= set(names[:2])
+    assert frozen_split(songs, (), 0, learned=names) == split_songs(songs, "song", 0)
 
 
 def test_a_genre_with_nothing_but_fixed_test_songs_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no song of genre1 in train, genre1 in val\. The test songs are fixed: add"):
-        fixed_split(library(9, 3), library(0, 3)["genre1"], 0)
+        frozen_split(library(9, 3), library(0, 3)["genre1"], 0)
     with pytest.raises(ValueError, match="genre1 has 2 and needs 1 more"):
-        fixed_split(library(9, 2), (), 0)
+        frozen_split(library(9, 2), (), 0)

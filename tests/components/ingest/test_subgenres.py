@@ -15,8 +15,7 @@ from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.listing import Entry, SongList, read_folder
 from tumbao.components.ingest.song_list import read_manifest
-from tumbao.components.ingest.subgenre_folding import fold
-from tumbao.components.ingest.subgenres import divided, scan_leaves
+from tumbao.components.ingest.subgenres import choose_leaves, scan_subgenres, split_subgenres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
@@ -30,35 +29,35 @@ WriteSong = Callable[..., Path]
         ({"": 3}, {"": "salsa"}, []),
         ({"a": 10, "b": 12}, {"a": "salsa/a", "b": "salsa/b"}, []),
         ({"": 10, "a": 10}, {"": "salsa", "a": "salsa/a"}, []),
-        ({"": 20, "a": 9}, {"": "salsa", "a": "salsa"}, ["salsa/a: 9 songs, folded into salsa"]),
+        ({"": 20, "a": 9}, {"": "salsa", "a": "salsa"}, ["salsa/a: 9 songs, merged into salsa"]),
         (
             {"a": 4, "b": 6, "c": 20},
             {"a": "salsa", "b": "salsa", "c": "salsa/c"},
-            ["salsa/a: 4 songs, folded into salsa", "salsa/b: 6 songs, folded into salsa"],
+            ["salsa/a: 4 songs, merged into salsa", "salsa/b: 6 songs, merged into salsa"],
         ),
         (
             {"a": 1, "b": 15, "c": 20, "d": 30},
             {"a": "salsa", "b": "salsa", "c": "salsa/c", "d": "salsa/d"},
             [
-                "salsa/a: 1 song, folded into salsa",
-                "salsa/b: 15 songs, folded into salsa, which had only 1 beside it",
+                "salsa/a: 1 song, merged into salsa",
+                "salsa/b: 15 songs, merged into salsa, which had only 1 beside it",
             ],
         ),
         (
             {"": 2, "a": 11},
             {"": "salsa", "a": "salsa"},
-            ["salsa/a: 11 songs, folded into salsa, which had only 2 beside it"],
+            ["salsa/a: 11 songs, merged into salsa, which had only 2 beside it"],
         ),
-        ({"a": 40}, {"a": "salsa"}, ["salsa/a: 40 songs, folded into salsa: there is no other leaf"]),
+        ({"a": 40}, {"a": "salsa"}, ["salsa/a: 40 songs, merged into salsa: there is no other leaf"]),
         (
             {"a": 2, "b": 3},
             {"a": "salsa", "b": "salsa"},
-            ["salsa/a: 2 songs, folded into salsa", "salsa/b: 3 songs, folded into salsa"],
+            ["salsa/a: 2 songs, merged into salsa", "salsa/b: 3 songs, merged into salsa"],
         ),
     ],
 )
 def test_folding_by_hand(songs: dict[str, int], leaves: dict[str, str], folded: list[str]) -> None:
-    leaf_of, gone = fold("salsa", songs, min_songs=10)
+    leaf_of, gone = choose_leaves("salsa", songs, min_songs=10)
     assert leaf_of == leaves
     assert [one.sentence for one in gone] == folded
 
@@ -68,7 +67,7 @@ def test_every_leaf_beside_others_has_songs_enough() -> None:
         for first in range(1, 13):
             for second in range(1, 13):
                 songs = {"": own, "a": first, "b": second}
-                leaf_of, _ = fold("salsa", songs, min_songs=6)
+                leaf_of, _ = choose_leaves("salsa", songs, min_songs=6)
                 sizes = Counter[str]()
                 for name, leaf in leaf_of.items():
                     sizes[leaf] += songs[name]
@@ -100,23 +99,23 @@ def genres_of(songs: Path) -> Counter[str]:
 
 
 def test_folders_become_leaves_in_all_manifests(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
-    catalog, leaves = scan_leaves(library, GENRES, small_spec, min_songs=3)
+    catalog, leaves = scan_subgenres(library, GENRES, small_spec, min_songs=3)
     assert leaves == ("cumbia", "salsa", "salsa/dura", "salsa/romantica")
     assert Counter(song.genre for song in catalog.songs) == dict(zip(leaves, (3, 3, 5, 4), strict=True))
-    folder = write_manifests(catalog, tmp_path, genres=leaves, protocol="song", seed=7, spec=small_spec)
+    folder = write_manifests(catalog, tmp_path, genres=leaves, split_by="song", seed=7, spec=small_spec)
     per_split = [genres_of(folder / f"{split}.csv") for split in SPLITS]
     assert all(set(counts) == set(leaves) for counts in per_split)
     assert sum(per_split, Counter()) == Counter(song.genre for song in catalog.songs)
     told = json.loads((folder / "catalog.json").read_text())
     assert told["genres"] == list(leaves)
-    assert told["folded"] == ["salsa/brava: 1 song, folded into salsa"]
+    assert told["folded"] == ["salsa/brava: 1 song, merged into salsa"]
     assert 'value: "salsa/romantica"' in (folder / "schema.pbtxt").read_text()
 
 
 def test_many_songs_are_asked_for_and_the_genre_is_one_leaf(library: Path, small_spec: MelSpec) -> None:
-    catalog, leaves = scan_leaves(library, GENRES, small_spec, min_songs=6)
+    catalog, leaves = scan_subgenres(library, GENRES, small_spec, min_songs=6)
     assert leaves == ("cumbia", "salsa")
-    assert [one.leaf for one in catalog.folded] == ["salsa/brava", "salsa/romantica", "salsa/dura"]
+    assert [one.leaf for one in catalog.merged] == ["salsa/brava", "salsa/romantica", "salsa/dura"]
     plain = scan(library, GENRES, small_spec)
     assert [song.genre for song in catalog.songs] == [song.genre for song in plain.songs]
 
@@ -124,7 +123,7 @@ def test_many_songs_are_asked_for_and_the_genre_is_one_leaf(library: Path, small
 def test_without_being_asked_for_a_sub_genre_is_its_genre(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
     catalog = scan(library, GENRES, small_spec)
     assert Counter(song.genre for song in catalog.songs) == {"salsa": 12, "cumbia": 3}
-    folder = write_manifests(catalog, tmp_path, genres=GENRES, protocol="song", seed=7, spec=small_spec)
+    folder = write_manifests(catalog, tmp_path, genres=GENRES, split_by="song", seed=7, spec=small_spec)
     assert "folded" not in json.loads((folder / "catalog.json").read_text())
 
 
@@ -152,7 +151,7 @@ def test_a_list_names_sub_genres_in_either_way(tmp_path: Path) -> None:
     (tmp_path / "songs.csv").write_text("\n".join(lines))
     entries = read_manifest(tmp_path / "songs.csv")
     assert [entry.genre for entry in entries][:2] == ["salsa/romantica", "salsa"]
-    names = [(entry.genre, entry.subgenre) for entry in divided(SongList(entries), GENRES).entries]
+    names = [(entry.genre, entry.subgenre) for entry in split_subgenres(SongList(entries), GENRES).entries]
     assert names == [("salsa", "romantica")] * 3 + [("salsa", ""), ("Old-Time / Historic", "")]
 
 
@@ -167,7 +166,7 @@ def test_a_list_names_sub_genres_in_either_way(tmp_path: Path) -> None:
 def test_a_song_with_two_sub_genres_is_not_used(first: tuple[str, str], second: tuple[str, str], received: str) -> None:
     parts = [Entry(path="a.mp3", song="a", genre=genre, subgenre=sub) for genre, sub in (first, second)]
     other = Entry(path="b.mp3", song="b", genre="salsa", subgenre="dura")
-    *faults, last = divided(SongList([*parts, other]), GENRES).entries
+    *faults, last = split_subgenres(SongList([*parts, other]), GENRES).entries
     assert {entry.fault_reason for entry in faults} == {Reason.INVALID_ROW}
     assert all(entry.fault.endswith(f"received {received}") for entry in faults)
     assert not last.fault
@@ -182,17 +181,17 @@ def test_sub_genres_are_one_however_they_are_spelled() -> None:
     ]
     names += [("salsa", "Romántica"), ("salsa", "Romántica")]
     songs = [Entry(path=f"{i}.mp3", song=str(i), genre=genre, subgenre=sub) for i, (genre, sub) in enumerate(names)]
-    found = divided(SongList(songs), GENRES)
+    found = split_subgenres(SongList(songs), GENRES)
     assert {(entry.genre, entry.subgenre) for entry in found.entries} == {("salsa", "dura"), ("salsa", "Romántica")}
     assert len(found.notes) == 2
 
 
 def test_a_leaf_that_cannot_be_split_can_be_folded(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
-    catalog, leaves = scan_leaves(library, GENRES, small_spec, min_songs=1)
+    catalog, leaves = scan_subgenres(library, GENRES, small_spec, min_songs=1)
     with pytest.raises(ValueError, match=r"salsa/brava has 1 and needs 2 more.*higher --min-songs\.$"):
-        write_manifests(catalog, tmp_path, genres=leaves, protocol="song", seed=7, spec=small_spec)
+        write_manifests(catalog, tmp_path, genres=leaves, split_by="song", seed=7, spec=small_spec)
 
 
 def test_genres_that_are_sub_genres_are_refused(library: Path, small_spec: MelSpec) -> None:
-    with pytest.raises(ValueError, match=r"Received: salsa/dura\. Give --genres as salsa"):
-        scan_leaves(library, ("cumbia", "salsa/dura"), small_spec, min_songs=3)
+    with pytest.raises(ValueError, match=r"Received: salsa/dura\. Write --genres salsa"):
+        scan_subgenres(library, ("cumbia", "salsa/dura"), small_spec, min_songs=3)

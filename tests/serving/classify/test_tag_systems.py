@@ -17,8 +17,7 @@ import pytest
 import soundfile
 
 from tests.serving.classify.test_tags import by_libav, by_libsndfile, coded
-from tumbao.components.ingest.riff import content_of, read_chunks, read_info
-from tumbao.components.ingest.tags import artist_and_title
+from tumbao.components.ingest.tags import artist_and_title, content_of, read_chunks, read_info
 from tumbao.components.ingest.waveform import decode
 from tumbao.serving.classify.genre_tag import TaggedFile
 from tumbao.serving.classify.tags import Outcome, Tagging, write_genre

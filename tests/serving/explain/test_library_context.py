@@ -17,9 +17,8 @@ import soundfile
 
 from tumbao.components.ingest.library import FIXED, GIVEN, LIBRARY_FILE, Catalog, scan, write_manifests
 from tumbao.components.ingest.mel import mel_levels, palette
-from tumbao.components.ingest.record_reader import decode_image
-from tumbao.components.ingest.records import to_png
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.records import decode_image, to_png
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_cache import add_image
 from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain import library_context as module
@@ -33,7 +32,7 @@ from tumbao.serving.model_info import ModelInfo, Split
 SONGS = 4
 ATTACK = "<script>alert(1)<!-- & \"'.wav"
 
-Drawn = tuple[Catalog, Library, Path]
+Drawn = tuple[Catalog, RenderedLibrary, Path]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def drawn(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
             for index, levels in enumerate(mel_levels(sounds[song.song], spec).numpy().astype(np.uint8)):
                 add_image(archive, index, to_png(levels, palette(spec)))
     count, numbers = len(archives), np.tile([0, 1], len(archives))
-    library = Library(
+    library = RenderedLibrary(
         genres=tiny.genres,
         songs=tuple(song.song for song in catalog.songs for _ in range(2)),
         labels=np.repeat(np.arange(3), 2 * SONGS),
@@ -78,7 +77,13 @@ def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stra
     """Say of a model that it was trained on a library."""
     split = info.split
     manifests = write_manifests(
-        catalog, folder, genres=info.genres, protocol=split.protocol, seed=split.seed, spec=info.mel, method=method
+        catalog,
+        folder,
+        genres=info.genres,
+        split_by=split.protocol,
+        seed=split.seed,
+        spec=info.mel,
+        split_strategy=method,
     )
     return dataclasses.replace(
         info, training_data=dataclasses.replace(info.training_data, catalog_digest=manifests.name)

@@ -10,8 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tumbao.components.ingest.component import AudioExampleGen
-from tumbao.components.ingest.executor import Executor
+from tumbao.components.ingest.component import AudioExampleGen, Executor
 from tumbao.schema.mel_spec import MelSpec
 
 

@@ -7,14 +7,14 @@ import unicodedata
 
 import pytest
 
-from tumbao.schema import genre_names
-from tumbao.schema.genre_names import find_genre, genre_key, one_spelling, unknown_genre
+from tumbao.schema import genres
+from tumbao.schema.genres import find_genre, genre_key, one_spelling, unknown_genre
 
 GENRES = ("cumbia", "reggaetón", "salsa", "vals peruano")
 
 
 def test_the_examples_hold() -> None:
-    assert not doctest.testmod(genre_names).failed
+    assert not doctest.testmod(genres).failed
 
 
 @pytest.mark.parametrize(
