@@ -131,7 +131,7 @@ def test_who_has_no_home_gets_one_in_the_temporary_folder(homeless: Path, monkey
 def test_a_home_that_is_somebody_elses_is_not_taken(homeless: Path) -> None:
     (homeless / "elsewhere").mkdir()
     (homeless / f"tumbao-{os.getuid()}").symlink_to(homeless / "elsewhere")
-    with pytest.raises(UserError, match="somebody else's"):
+    with pytest.raises(UserError, match="belongs to another user"):
         download_cache.ensure_home()
 
 

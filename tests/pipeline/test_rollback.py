@@ -157,7 +157,7 @@ def test_a_push_place_that_cannot_be_used_is_1_with_the_reason(
     def refuse(*_: object) -> None:
         raise tf.errors.PermissionDeniedError(None, None, "no rights to write there")
 
-    monkeypatch.setattr("tumbao.pipeline.rollback.stand", refuse)
+    monkeypatch.setattr("tumbao.pipeline.rollback.publish", refuse)
     assert call(monkeypatch, "--push-to", place) == 1
     said = capfd.readouterr().err
     assert said == "error: The place of pushed models cannot be used: no rights to write there\n"

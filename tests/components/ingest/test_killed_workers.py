@@ -154,7 +154,7 @@ def test_a_library_that_goes_away_while_it_is_scanned_ends_the_run(
         raise AudioError("a.wav", Reason.UNREADABLE, "cannot be read: No such file or directory")
 
     monkeypatch.setattr("tumbao.components.ingest.library.scan_song", take_away)
-    with pytest.raises(LibraryUnavailableError, match="music is gone or empty"):
+    with pytest.raises(LibraryUnavailableError, match="music no longer exists, or is empty"):
         scan(library, GENRES, small_spec)
 
 
