@@ -25,7 +25,6 @@ from tumbao.components.ingest.records import spread
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.serving.metadata_zip import embed
 from tumbao.serving.model_info import (
     ARCHITECTURE_FILE,
     ASSETS_FOLDER,
@@ -40,9 +39,10 @@ from tumbao.serving.model_info import (
     TrainingData,
     preferred,
 )
+from tumbao.serving.model_server import write_warmup
 from tumbao.serving.parity_vectors import write_vectors
 from tumbao.serving.tflite import convert
-from tumbao.serving.warmup import write_warmup
+from tumbao.serving.tflite_file import embed
 
 CALIBRATION_IMAGES = 25
 """Images of the training split that calibrate the full-integer model, taken from all genres in turn."""

@@ -39,7 +39,7 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records, to_example
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
+from tumbao.serving.browser import BrowserError, BrowserUnavailableError
 from tumbao.serving.model_info import AUDIO_FILE, preferred
 from tumbao.serving.model_server import ServingError, replay
 from tumbao.serving.signatures import IMAGE

@@ -22,12 +22,10 @@ from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import error_stream
 from tumbao.schema.errors import UserError, describe
 from tumbao.schema.hierarchy import main_genres
-from tumbao.serving.classify.answers import Answer, table_writer, text
-from tumbao.serving.classify.batch import answers, decoding, in_threads, is_file, write_tag
-from tumbao.serving.classify.formats import Csv, Encoding, JsonLines, tag_values
+from tumbao.serving.classify.batch import Answer, answers, decoding, in_threads, is_file, table_writer, text, write_tag
+from tumbao.serving.classify.formats import Csv, Encoding, JsonLines, ResultsFile, tag_values
 from tumbao.serving.classify.inputs import Song, find_audio_files, stamp
 from tumbao.serving.classify.playlists import write_playlists
-from tumbao.serving.classify.results_file import ResultsFile
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
 from tumbao.serving.model_info import ModelInfo, identity
 from tumbao.serving.predict import Classifier, find_assets

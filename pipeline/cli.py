@@ -552,7 +552,7 @@ def watch(
 def _run(asked: LocalRun) -> int:
     from tumbao.components.ingest.splits import is_leaky
     from tumbao.pipeline import local_runner, runs
-    from tumbao.serving.classify.answers import SYNTHETIC_WARNING
+    from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 
     code, record = local_runner.run(asked, _console())
     out = TerminalConsole()
@@ -890,12 +890,12 @@ def serve(
     if importlib.util.find_spec("fastapi") is None:
         _fail('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.')
     _hush()
-    from tumbao.serving.server import run as server
+    from tumbao.serving.server.api import serve as serve_api
     from tumbao.serving.server.limits import Limits
 
     given = {"parallel": parallel} if parallel is not None else {}
     limits = Limits(megabytes, sound_minutes, files, seconds, waiting=waiting, **given)
-    code = server.serve(model, host, port, limits, allow_origin or [], root_path)
+    code = serve_api(model, host, port, limits, allow_origin or [], root_path)
     raise typer.Exit(code)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment
-from tumbao.serving.classify.answers import Answer
-from tumbao.serving.classify.results_file import Brief
+from tumbao.serving.classify.batch import Answer
+from tumbao.serving.classify.formats import Brief
 from tumbao.serving.classify.tags import Outcome
 
 _UNDONE = (Outcome.FAILED, Outcome.IMPOSSIBLE)

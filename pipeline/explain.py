@@ -23,26 +23,22 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES, find_genre, unknown_genre
 from tumbao.serving.classify.batch import decoding
 from tumbao.serving.classify.inputs import find_audio_files
-from tumbao.serving.explain import (
-    attribution_page,
-    fidelity_page,
-    filters_page,
-    genres_page,
-    instruments_page,
-    neighbours_page,
-)
 from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE_STEPS, Dream, Dreamer
-from tumbao.serving.explain.activations import Hidden
-from tumbao.serving.explain.attribution import log_odds
 from tumbao.serving.explain.attribution_report import Why, why
-from tumbao.serving.explain.fidelity import fidelity, known_sound
 from tumbao.serving.explain.filters import blocks, telling
-from tumbao.serving.explain.input_gradient import NoGradientError
-from tumbao.serving.explain.inversion import levels_of
+from tumbao.serving.explain.inversion import fidelity, known_sound, levels_of
 from tumbao.serving.explain.library_context import Placed, Surroundings, surroundings
 from tumbao.serving.explain.neighbours import typical
-from tumbao.serving.explain.network import Network, load
-from tumbao.serving.explain.page import write_explanation
+from tumbao.serving.explain.neighbours_page import neighbours_section
+from tumbao.serving.explain.network import Hidden, Network, NoGradientError, load, log_odds
+from tumbao.serving.explain.page import (
+    attribution_section,
+    fidelity_section,
+    filters_section,
+    genres_section,
+    instruments_section,
+    write_explanation,
+)
 from tumbao.serving.formatting import clock
 
 DONE, SOME_UNREAD, INTERRUPTED = 0, 1, 130
@@ -117,14 +113,14 @@ def _sections(
     around = _around(prepared, asked.workspace, network, hidden, explained) if prepared else None
     sections = [*_of_genres(network, genres, whys, around, asked.seed), _kept(network, whys)]
     if whys:
-        sections.append(attribution_page.section(whys, network))
+        sections.append(attribution_section(whys, network))
     if around:
-        sections.append(neighbours_page.section(around, network.spec))
+        sections.append(neighbours_section(around, network.spec))
     spec, chosen = network.spec, {network.genres[genre] for genre in genres}
     if network.info.training_data.synthetic and chosen & set(GENRES):
         rate, rest = spec.sample_rate_hz, set(network.genres) - chosen
         told = instruments.listen(hidden.logits, network.genres, rate, spec.fragment_seconds, without=rest)
-        sections.append(instruments_page.section(told))
+        sections.append(instruments_section(told))
     return sections, unread
 
 
@@ -177,7 +173,7 @@ def _of_genres(
         dreamer = Dreamer(network)
     except NoGradientError as error:
         trouble = f"Filters are shown of models with VGG-16 only. {error}"
-        return [genres_page.section([], network, str(error)), filters_page.section([], network, trouble=trouble)]
+        return [genres_section([], network, str(error)), filters_section([], network, trouble=trouble)]
     starts = _starts(network, whys, around)
     progress.start("dream", len(genres) * (NOISE_STEPS + FRAGMENT_STEPS * bool(starts)))
     dreams: list[Dream] = []
@@ -187,7 +183,7 @@ def _of_genres(
             evidence = log_odds(np.stack([one.scores for one in starts]), genre).numpy()
             start = starts[int(evidence.argmax())]
             dreams.append(dreamer.from_fragment(genre, start.levels, start.name, seed))
-    return [genres_page.section(dreams, network), _filters(network, genres, dreams, around, seed)]
+    return [genres_section(dreams, network), _filters(network, genres, dreams, around, seed)]
 
 
 def _starts(network: Network, whys: Sequence[Why], around: Surroundings | None) -> list[_Start]:
@@ -217,18 +213,18 @@ def _filters(
 ) -> Markup:
     if not blocks(network.model):
         trouble = "This model is not built on VGG-16: its filters are not patterns of a picture, and none are shown."
-        return filters_page.section([], network, trouble=trouble)
+        return filters_section([], network, trouble=trouble)
     if len(genres) < 2:
         trouble = "Filters are chosen by what tells genres apart; one genre alone was asked for."
-        return filters_page.section([], network, trouble=trouble)
+        return filters_section([], network, trouble=trouble)
     if around is not None and set(genres) <= set(around.library.labels.tolist()):
         of = [row for genre in genres for row in _spread(np.flatnonzero(around.library.labels == genre))]
         pictures = np.stack([_levels(network, around, row) for row in of])
         filters = telling(network, pictures, around.library.labels[of].tolist(), seed)
-        return filters_page.section(filters, network, around.catalog.name)
+        return filters_section(filters, network, around.catalog.name)
     pictures = np.stack([dream.levels for dream in dreams])
     filters = telling(network, pictures, [network.genres.index(dream.genre) for dream in dreams], seed)
-    return filters_page.section(filters, network)
+    return filters_section(filters, network)
 
 
 def _spread(rows: np.ndarray) -> list[int]:
@@ -242,5 +238,5 @@ def _kept(network: Network, whys: Sequence[Why]) -> Markup:
     spec = network.spec
     if whys:
         name = f"{whys[0].song}, from {clock(whys[0].pieces[whys[0].decisive].start_seconds)}"
-        return fidelity_page.section(fidelity(name, whys[0].original, spec), spec)
-    return fidelity_page.section(fidelity("plucked scale and drum", known_sound(spec), spec), spec)
+        return fidelity_section(fidelity(name, whys[0].original, spec), spec)
+    return fidelity_section(fidelity("plucked scale and drum", known_sound(spec), spec), spec)

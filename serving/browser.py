@@ -1,25 +1,204 @@
 """Inference in a browser: LiteRT.js in a headless Chromium, on this machine and without a network.
 
-Our page in a separate Chromium fetches inputs from a server on 127.0.0.1 and posts the outputs to it. No browser driver
-is needed, and nothing of the browser remains afterwards.
+A page of ours in a separate Chromium fetches inputs from a server on 127.0.0.1 and posts the outputs to it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import mimetypes
+import os
+import queue
+import shutil
+import signal
 import statistics
+import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tumbao.serving.chromium import BrowserError, BrowserUnavailableError, Chromium, find_chromium
-from tumbao.serving.loopback import Loopback, Told
 from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE, preferred
 from tumbao.serving.predict import find_assets
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+"""Program names of Chromium; the first one on PATH is used."""
+
+PATIENCE_SECONDS = 60.0
+"""Longest time without a message from the page while one is expected."""
+
+_FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-breakpad",  # the crash reporter would outlive the browser
+    "--disable-dev-shm-usage",  # small in containers
+    "--remote-debugging-pipe",  # the browser exits when this pipe closes
+)
+_ENDS_WITH_US = 'exec "$@" 3<&0 4>/dev/null 0</dev/null'
+"""Connect the debugging pipe (descriptor 3) to our stdin, so that Chromium exits even if this process is killed."""
+
+_Word = TypeVar("_Word")
+
+
+class BrowserUnavailableError(RuntimeError):
+    """No browser can be used here.
+
+    The message is the reason in a few words, followed by what to do or further details.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}: {advice}")
+        self.reason = reason
+
+
+class BrowserError(RuntimeError):
+    """The browser started but failed; the message contains its output."""
+
+
+def find_chromium(chromium: str | None = None) -> str:
+    """Find a Chromium by name or path; by default the first of `NAMES`."""
+    names = NAMES if chromium is None else (chromium,)
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise BrowserUnavailableError(
+            "no Chromium", f"expected a program {' or '.join(names)}. On Debian: apt-get install chromium"
+        )
+    return found
+
+
+class Chromium:
+    """A running Chromium.
+
+    It writes only to `folder`, which must be empty.
+    """
+
+    def __init__(self, program: str, address: str, folder: Path) -> None:
+        self._said = folder / "stderr.txt"
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # not available to root
+        command = [program, *_FLAGS, *sandbox, f"--user-data-dir={folder / 'profile'}", address]
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _ENDS_WITH_US, "sh", *command],
+                env=os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+
+    def hear(self, words: queue.SimpleQueue[_Word]) -> _Word:
+        """Return the next message of the page from the queue.
+
+        Raises `BrowserError` if the browser exits or sends nothing for `PATIENCE_SECONDS`.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return words.get(timeout=0.1)
+            code = self._process.poll()
+            if code is not None or time.monotonic() > end:
+                how = f"said nothing for {PATIENCE_SECONDS:.0f} s" if code is None else f"ended with code {code}"
+                last = self._said.read_text(errors="replace").splitlines()[-5:]
+                raise BrowserError("\n".join([f"Chromium {how}. Its last words:", *last]))
+
+    def end(self) -> None:
+        """Kill it and all its processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+
+
+HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cache-Control": "no-store",
+}
+"""Headers of every response; the first two enable threads in WebAssembly."""
+
+
+class Told(NamedTuple):
+    """A request of the page.
+
+    `what` is the path without the slash. A POST also has the query (`how`) and the body (`content`).
+    """
+
+    what: str
+    how: str
+    content: bytes
+
+
+class Loopback:
+    """A server on 127.0.0.1, on a port chosen by the system.
+
+    `files` maps paths without the slash to content; nothing else is served. Each GET of `input` waits for an element of
+    `inputs`; `told` receives the requests in order.
+    """
+
+    def __init__(self, files: Mapping[str, Path | bytes]) -> None:
+        self.files = files
+        self.inputs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[str]:
+        """Serve until the context ends; yields the address, such as `http://127.0.0.1:12345/`."""
+        with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self)) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}/"
+            finally:
+                self.inputs.put(b"")  # releases a waiting request
+                server.shutdown()
+                thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, loopback: Loopback, *arguments: object) -> None:
+        self.loopback = loopback
+        with contextlib.suppress(ConnectionError):  # the browser was killed
+            super().__init__(*arguments)  # type: ignore[arg-type] # arguments of the server
+
+    def do_GET(self) -> None:
+        what = self.path[1:]
+        self.loopback.told.put(Told(what, "", b""))
+        found = self.loopback.inputs.get() if what == "input" else self.loopback.files.get(what)
+        content = found.read_bytes() if isinstance(found, Path) else found
+        self._respond(HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK, content or b"")
+
+    def do_POST(self) -> None:
+        what, _, how = self.path[1:].partition("?")
+        self.loopback.told.put(Told(what, how, self.rfile.read(int(self.headers["Content-Length"]))))
+        self._respond(HTTPStatus.OK, b"")
+
+    def _respond(self, status: HTTPStatus, content: bytes) -> None:
+        self.send_response(status)
+        kind = mimetypes.guess_type(self.path)[0] if self.path != "/" else "text/html"
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind or "application/octet-stream")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Suppress the log."""
+
 
 _WEB = Path(__file__).parent / "web"
 

@@ -3,23 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
+from tumbao.components.ingest.download_cache import cache_folder, cached_copy
 from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary, read
-from tumbao.components.ingest.paths import AnyPath, as_path
+from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below
 from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.schema.errors import UserError
+from tumbao.schema.hierarchy import has_subgenres, roll_up
 from tumbao.serving.calibration import temper
-from tumbao.serving.fetched_model import SAVED_MODEL_FILE, fetched
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
 from tumbao.serving.out_of_distribution import mostly_familiar
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.timeline import Section, by_second, sections
+
+SAVED_MODEL_FILE = "saved_model.pb"
+"""A folder with this file is a complete version; TFX's Pusher writes it last."""
+
+VERSIONS = 2
+"""Versions of a push folder that stay in the cache: the newest, and the one that may still be in use."""
+
+
+def fetched(assets: RemotePath, whole: bool) -> Path:
+    """Download a model's files and return the local folder that corresponds to `assets`.
+
+    With `whole`, the SavedModel of the version is downloaded too; it is nearly half of the size for VGG-16. A model is
+    identified by its address and its model.json, which contains the digests of its files; what is cached is not
+    downloaded again. For each push folder the `VERSIONS` most recently used versions stay cached.
+    """
+    version = assets.parent
+    pushed = (version / SAVED_MODEL_FILE).is_file()
+    source = version if pushed and whole else assets
+    place = f"{'saved-models' if whole else 'models'}/{_digest((version if pushed else assets).parent.text.encode())}"
+    version_of_it = f"{place}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
+    above = f"{version.name}/" if source == assets else ""  # keep the version's folder name
+    local = cached_copy(source, f"{version_of_it}/{above}{source.name}")
+    os.utime(cache_folder() / version_of_it)
+    by_use = sorted((cache_folder() / place).iterdir(), key=lambda one: one.stat().st_mtime_ns)
+    for former in by_use[:-VERSIONS]:
+        shutil.rmtree(former, ignore_errors=True)
+    return local / below(assets, source)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
 
 _Tensor = tuple[str, tuple[int, ...]]  # type, shape
 
@@ -321,3 +358,56 @@ def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected:
     if received != expected:
         raise UserError(f"{path}: expected tensors {expected}. Received: {received}")
     return runner
+
+
+def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
+    """Return the scalar values of a song.
+
+    `genre` is None if the answer is not confident; `nearest` is the most probable genre in any case. With sub-genres
+    both are leaves, and `main_genre` is the most probable genre, confident or not.
+    """
+    main = main_probabilities(song, info)
+    genre = max(main, key=main.__getitem__, default="")
+    return {
+        "genre": info.genres[song.answer.genre] if song.answer.confident else None,
+        "nearest": info.genres[song.answer.genre],
+        "probability": song.answer.probabilities[song.answer.genre],
+        "majority": info.genres[song.answer.majority],
+        "duration_seconds": song.duration_seconds,
+        "declared_seconds": song.declared_seconds,
+        "truncated": song.truncated,
+        "padded": song.padded,
+        "silent_fragments": song.silent,
+        "audio_track": song.audio_track,
+        "audio_tracks": song.audio_tracks,
+        **({"main_genre": genre, "main_probability": main[genre]} if main else {}),
+    }
+
+
+def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float]:
+    """Sum the probabilities of the leaves of each genre; empty if the model has no sub-genres."""
+    if not has_subgenres(info.genres):
+        return {}
+    genres, probabilities = roll_up(np.array(song.answer.probabilities), info.genres)
+    return dict(zip(genres, probabilities.tolist(), strict=True))
+
+
+def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
+    """Return all values of a song: its summary, sections and fragments."""
+    main = main_probabilities(song, info)
+    return summary(song, info) | {
+        "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),
+        **({"main_probabilities": main} if main else {}),
+        "votes": dict(zip(info.genres, song.answer.votes, strict=True)),
+        "sections": [dataclasses.asdict(section) | {"genre": info.genres[section.genre]} for section in song.sections],
+        "fragments": [
+            {
+                "start_seconds": fragment.start_seconds,
+                "end_seconds": fragment.end_seconds,
+                "genre": info.genres[fragment.genre],
+                "familiar": fragment.familiar,
+                "probabilities": dict(zip(info.genres, fragment.probabilities, strict=True)),
+            }
+            for fragment in song.fragments
+        ],
+    }

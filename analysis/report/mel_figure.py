@@ -7,8 +7,7 @@ from matplotlib.colors import Normalize
 
 from tumbao.components.evaluation.run_data import SampleImage
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.mel_axis import frequencies
-from tumbao.serving.style import Look, png
+from tumbao.serving.style import Look, frequencies, png
 
 
 def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:

@@ -18,9 +18,8 @@ from scipy.ndimage import gaussian_filter
 from tumbao.components.ingest import progress
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import ask
-from tumbao.serving.explain.input_gradient import InputGradient
 from tumbao.serving.explain.inversion import apart_db, drawn, sound
-from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.network import InputGradient, Network
 
 NOISE_STEPS, FRAGMENT_STEPS = 14, 6
 """Number of steps from noise, and from a fragment, which should be preserved in part."""

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.input_gradient import InputGradient
+from tumbao.serving.explain.network import InputGradient, log_odds
 
 TIMES = 15
 """Number of time windows that are silenced one after the other: 2 s each in a fragment of 30 s."""
@@ -61,15 +61,6 @@ def ask(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Run a network on levels uint8 [n, height, width] in batches: float32 [n, ...]."""
     batches = (levels[begin : begin + _AT_ONCE] for begin in range(0, len(levels), _AT_ONCE))
     return np.concatenate([model(tf.constant(paint(batch, spec)), training=False).numpy() for batch in batches])
-
-
-def log_odds(scores: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
-    """Compute the log-odds of a genre: scores of `network.Opened`, float32 [n, genres] → float32 [n].
-
-    They are 0 where the genre is as probable as all others together.
-    """
-    others = tf.where(tf.range(tf.shape(scores)[1]) == genre, -np.inf, scores)
-    return scores[:, genre] - tf.reduce_logsumexp(others, axis=1)
 
 
 def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> Occlusion:

@@ -18,7 +18,8 @@ import numpy as np
 from scipy.stats import t
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.attribution import ask, edges, log_odds
+from tumbao.serving.explain.attribution import ask, edges
+from tumbao.serving.explain.network import log_odds
 
 CELLS = 15
 """Cells per side: 2 s wide in a fragment of 30 s."""
@@ -27,7 +28,7 @@ SHARES = (0.0, 0.03, 0.07, 0.13, 0.22, 0.35, 0.55, 1.0)
 """Shares of the cells at which the network is evaluated, denser at the beginning, where maps differ."""
 
 
-LUCK = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 """Significance level: how often uninformative maps may pass as informative."""
 
 
@@ -112,10 +113,10 @@ def limit_of_chance(gains: Sequence[float], maps: int) -> float:
     """Compute the gain above which a map is better than chance, by Student's t-distribution.
 
     `gains` are those of at least two random orders; `maps` is the number of maps compared with the limit, since the
-    best of several exceeds it more easily. In at most `LUCK` of all cases, at least one of that many random orders is
-    above it.
+    best of several exceeds it more easily. In at most `SIGNIFICANCE_LEVEL` of all cases, at least one of that many
+    random orders is above it.
     """
-    quantile = float(t.ppf(1 - LUCK / maps, len(gains) - 1))
+    quantile = float(t.ppf(1 - SIGNIFICANCE_LEVEL / maps, len(gains) - 1))
     return float(np.mean(gains) + quantile * np.std(gains, ddof=1) * np.sqrt(1 + 1 / len(gains)))
 
 

@@ -13,18 +13,15 @@ from tumbao.components.ingest import progress
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.activation_maximization import ascend
 from tumbao.serving.explain.attribution import ask
-from tumbao.serving.explain.input_gradient import input_gradient
+from tumbao.serving.explain.faithfulness import SIGNIFICANCE_LEVEL
 from tumbao.serving.explain.inversion import sound
-from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.network import Network, input_gradient
 
 STEPS = 12
 """Optimization steps per image."""
 
 DEALS = 200
 """Number of random permutations of the genre labels that estimate what chance reaches."""
-
-LUCK = 0.05
-"""Share of the permutations that may exceed the limit of chance."""
 
 _SHARE = 0.3
 """Length of the images as a share of a fragment; filters cover less than a fragment."""
@@ -74,10 +71,11 @@ def leads(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
 def chances(answers: np.ndarray, genres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Estimate the lead that the best filter reaches by chance, by permuting the genres: one value per genre.
 
-    The largest lead exceeds it in `LUCK` of the permutations. Arguments and order of the genres are those of `leads`.
+    The largest lead exceeds it in `SIGNIFICANCE_LEVEL` of the permutations. Arguments and order of the genres are
+    those of `leads`.
     """
     best = [leads(answers, rng.permutation(genres)).max(axis=1) for _ in range(DEALS)]
-    return np.quantile(best, 1 - LUCK, axis=0)
+    return np.quantile(best, 1 - SIGNIFICANCE_LEVEL, axis=0)
 
 
 def telling(network: Network, pictures: np.ndarray, genres: Sequence[int], seed: int) -> list[Filter]:

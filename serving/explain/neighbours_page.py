@@ -67,7 +67,7 @@ class _Card:
     found: tuple[tuple[int, float], ...]
 
 
-def section(around: Surroundings, spec: MelSpec) -> Markup:
+def neighbours_section(around: Surroundings, spec: MelSpec) -> Markup:
     """Render the sections (headings of the second level), with style and script embedded."""
     cards = _cards(around)
     genres = around.library.genres

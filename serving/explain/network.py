@@ -1,21 +1,23 @@
-"""A pushed model as a Keras model, with access to its layers and gradients."""
+"""A pushed model as a Keras model, with access to its layers, activations and gradients."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.mel import mel_image, palette
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelInfo
 from tumbao.serving.predict import find_assets
-
-if TYPE_CHECKING:
-    import keras
-
-    from tumbao.serving.explain.input_gradient import InputGradient
 
 _SMALLEST = 1e-37
 """Lower limit of probabilities; float32 cannot represent much smaller values."""
@@ -65,16 +67,20 @@ class Network:
     @functools.cached_property
     def uphill(self) -> InputGradient:
         """Gradient of a genre's log-odds with respect to the levels; raises NoGradientError if none is found."""
-        from tumbao.serving.explain.attribution import log_odds
-        from tumbao.serving.explain.input_gradient import input_gradient
-
         return input_gradient(self.opened.scores, self.spec, lambda scores, genre: log_odds(scores, genre)[0])
+
+
+def log_odds(scores: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
+    """Compute the log-odds of a genre: scores of `Opened`, float32 [n, genres] → float32 [n].
+
+    They are 0 where the genre is as probable as all others together.
+    """
+    others = tf.where(tf.range(tf.shape(scores)[1]) == genre, -np.inf, scores)
+    return scores[:, genre] - tf.reduce_logsumexp(others, axis=1)
 
 
 def opened(model: keras.Model) -> Opened:
     """Expose the inputs of the last layer, and the logits; the result shares the layers of the model."""
-    import keras
-
     hidden, last = _ending(model)
     if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
         linear = keras.layers.Dense.from_config({**last.get_config(), "activation": "linear", "name": "scores"})
@@ -88,8 +94,6 @@ def opened(model: keras.Model) -> Opened:
 
 def _ending(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
     """Return the inputs of the last layer, and this layer; if a model comes last, those of its last layer."""
-    import keras
-
     last = model.layers[-1]
     if isinstance(last, keras.Model):
         inside, innermost = _ending(last)
@@ -111,9 +115,6 @@ def load(folder: str | Path) -> Network:
             f"Expected a model that tells its layers. Received: {assets.parent}, without {file.name}: an earlier "
             "version of tumbao pushed it. Train again with `tumbao run`."
         )
-    import keras
-    import tensorflow as tf
-
     from tumbao.trainer import boosting  # noqa: F401 - registers its layer
 
     try:
@@ -129,3 +130,120 @@ def load(folder: str | Path) -> Network:
     tuned = any(layer.name.startswith("block5_conv") and layer.trainable for layer in model.layers)
     model.trainable = False
     return Network(info, model, tuned)
+
+
+InputGradient = Callable[[np.ndarray, int], "tuple[np.ndarray, float]"]
+"""Levels float32 [height, width] in 0..255 and the index of an output → gradient [height, width] and measured value."""
+
+Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Output of a network for one image [1, ...] and the index of an output → one number."""
+
+
+class NoGradientError(ValueError):
+    """No gradient is found from a model's output to its input image."""
+
+
+def input_gradient(model: keras.Model, spec: MelSpec, measure: Measure) -> InputGradient:
+    """Build the gradient of `measure` with respect to the levels, through the colour map or bypassing it.
+
+    Images may have any size that the model accepts, but only that of the spec if the model inverts the colour map
+    itself. Raises `NoGradientError` if no gradient is found, as in models with decision trees.
+    """
+    size, from_levels = _from_levels(model, spec)
+
+    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32), tf.TensorSpec([], tf.int32)], autograph=False)
+    def uphill(levels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        measured = measure(from_levels(levels[tf.newaxis]), index)
+        (gradient,) = tf.gradients(measured, levels)
+        if gradient is None:
+            raise NoGradientError(
+                "Expected a model with a gradient from its answer to the picture. Received: one where none is found, "
+                "as in models that ask trees, or that undo the colours of the picture in a model within the model."
+            )
+        return gradient, measured
+
+    uphill.get_concrete_function()
+
+    def of(levels: np.ndarray, index: int) -> tuple[np.ndarray, float]:
+        gradient, measured = uphill(levels, index)
+        return gradient.numpy(), float(measured)
+
+    return of
+
+
+def _from_levels(
+    model: keras.Model, spec: MelSpec
+) -> tuple[tuple[int | None, int | None], Callable[[tf.Tensor], tf.Tensor]]:
+    """Return the image size and a function from levels to outputs; skip the colours if the model inverts them."""
+    size = spec.image_shape[:2]
+    takes = [one for one in model.operations if type(one).__name__ == "Take" and one.output.shape[1:] == size]
+    if takes:
+        rest = keras.Model(takes[0].output, model.output)
+        return size, lambda levels: rest(levels / 255.0, training=False)
+    colours = tf.constant(palette(spec), tf.float32)
+
+    def coloured(levels: tf.Tensor) -> tf.Tensor:
+        below = tf.clip_by_value(tf.floor(levels), 0.0, 254.0)
+        share = (levels - tf.stop_gradient(below))[..., tf.newaxis]
+        index = tf.cast(below, tf.int32)
+        return model(tf.gather(colours, index) * (1 - share) + tf.gather(colours, index + 1) * share, training=False)
+
+    return (None, None), coloured
+
+
+BATCH = 8
+"""Images per call of the network."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Activations:
+    """Activations of a network for n images.
+
+    `vectors` is the output of the last hidden layer, float32 [n, units]. `logits` float32 [n, genres] are the inputs of
+    the softmax, or the logarithms of the probabilities if the model does not end in a dense softmax layer.
+    """
+
+    vectors: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Index of the most probable genre, int64 [n]."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Probability of each genre, float32 [n, genres]."""
+        powers = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+
+class Hidden:
+    """A network with access to its last hidden layer."""
+
+    def __init__(self, network: Network) -> None:
+        self._spec = network.spec
+        scores = network.opened.scores
+        outputs = keras.Model(scores.inputs, [scores.output, *network.opened.hidden])
+        self._infer = tf.function(lambda images: outputs(images, training=False))
+
+    def see(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
+        """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
+        if count < 1:
+            raise ValueError(f"Expected at least one image. Received: count={count}")
+        progress.start(step, count)
+        rest = iter(images)
+        parts = []
+        while batch := list(islice(rest, BATCH)):
+            parts.append(self._see(np.stack(batch)))
+            progress.advance(step, len(batch))
+        return Activations(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def logits(self, waveforms: np.ndarray) -> np.ndarray:
+        """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""
+        batches = [waveforms[start : start + BATCH] for start in range(0, len(waveforms), BATCH)]
+        return np.concatenate([self._see(mel_image(batch, self._spec).numpy())[1] for batch in batches])
+
+    def _see(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
+        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), scores

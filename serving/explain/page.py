@@ -1,15 +1,36 @@
-"""The explanation of a model as one self-contained page."""
+"""The explanation of a model as one self-contained page, section by section."""
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
+from tumbao.components.ingest.mel import palette
+from tumbao.components.ingest.records import to_png
+from tumbao.datasets.demo.instruments import MUTED, RESOUNDED, SCATTERED, Hearing, Instrument, summarise
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.excerpts import mp3
+from tumbao.serving.explain.activation_maximization import Dream
+from tumbao.serving.explain.attribution import BANDS
+from tumbao.serving.explain.attribution_report import LARGEST_SHARE, WAYS, Why, band_edges
+from tumbao.serving.explain.faithfulness import CELLS, SHARES, SIGNIFICANCE_LEVEL, Faithfulness, limit_of_chance
+from tumbao.serving.explain.filters import DEALS, Filter
+from tumbao.serving.explain.inversion import Fidelity, semitone_hz
+from tumbao.serving.explain.network import Network
+from tumbao.serving.formatting import clock, percent
 from tumbao.serving.model_info import ModelInfo
-from tumbao.serving.page import template, write_page
+from tumbao.serving.page import data_uri, template, write_page
+from tumbao.serving.style import frequencies, height_of
 
 PAGE = "index.html"
 """Name of the file."""
@@ -35,3 +56,263 @@ def write_explanation(
     )
     write_page(out / PAGE, page)
     return out / PAGE
+
+
+_COMPRESSION = 0.75
+"""48 kbit/s at 22,050 Hz keep audio up to 10 kHz; half that rate would end at 6 kHz."""
+
+
+def picture(levels: np.ndarray, spec: MelSpec) -> str:
+    """Encode a mel image (uint8 [height, width], in palette steps) as the data URI of a PNG."""
+    return data_uri("image/png", to_png(levels, palette(spec)))
+
+
+def player(samples: np.ndarray, spec: MelSpec) -> str:
+    """Encode mono samples in [-1, 1] as the data URI of an MP3."""
+    return data_uri("audio/mpeg", mp3(samples, spec.sample_rate_hz, _COMPRESSION))
+
+
+def fidelity_section(told: Fidelity, spec: MelSpec) -> Markup:
+    """Render the section (HTML, id ``hear``), with audio embedded."""
+    page = template(Path(__file__).parent, "fidelity.html.j2").render(
+        told=told,
+        spec=spec,
+        semitone_hz=round(semitone_hz(spec), -1),
+        column_ms=1_000 * spec.fragment_seconds / spec.image_width,
+        player=lambda samples: player(samples, spec),
+    )
+    return Markup(page)
+
+
+ENOUGH = 0.9
+"""A generated image counts as its genre above this probability."""
+
+
+def genres_section(dreams: Sequence[Dream], network: Network, trouble: str = "") -> Markup:
+    """Render the section (HTML, id ``genres``), with images and audio embedded.
+
+    `dreams` are grouped by genre; `trouble` is the reason if there are none.
+    """
+    spec = network.spec
+    page = template(Path(__file__).parent, "genres.html.j2").render(
+        dreams=dreams,
+        trouble=trouble,
+        synthetic=network.info.training_data.synthetic,
+        enough=ENOUGH,
+        convincing=sum(dream.seen > ENOUGH for dream in dreams),
+        surviving=sum(dream.heard > ENOUGH for dream in dreams),
+        noisy=[dream.genre for dream in dreams if not dream.origin and dream.before > ENOUGH],
+        distance=float(np.mean([dream.distance_db for dream in dreams])) if dreams else 0.0,
+        seconds=spec.fragment_seconds,
+        frequencies=frequencies(spec),
+        picture=lambda levels: picture(levels, spec),
+        player=lambda samples: player(samples, spec),
+    )
+    return Markup(page)
+
+
+def filters_section(filters: Sequence[Filter], network: Network, source: str = "", trouble: str = "") -> Markup:
+    """Render the section (HTML, id ``filters``), with images and audio embedded.
+
+    `source` names the library whose fragments selected the filters; it is empty if generated images did. `trouble` is
+    the reason if there are no filters.
+    """
+    page = template(Path(__file__).parent, "filters.html.j2").render(
+        filters=filters,
+        grouped=[(layer, list(row)) for layer, row in itertools.groupby(filters, lambda one: one.layer)],
+        of_library=bool(source),
+        source=source,
+        deals=DEALS,
+        luck=SIGNIFICANCE_LEVEL,
+        trouble=trouble,
+        learned=network.info.versions.get("backbone_weights") != "random",
+        tuned=network.fine_tuned,
+        synthetic=network.info.training_data.synthetic,
+        picture=lambda levels: picture(levels, network.spec),
+        player=lambda samples: player(samples, network.spec),
+    )
+    return Markup(page)
+
+
+LARGE, SMALL = (600, 400), (300, 150)
+"""Width and height of the images, in pixels."""
+
+
+def attribution_section(whys: Sequence[Why], network: Network) -> Markup:
+    """Render the section (HTML, id ``why``), with images and audio embedded."""
+    spec = network.spec
+    page = template(Path(__file__).parent, "why.html.j2")
+    return Markup(
+        page.render(
+            whys=whys,
+            genres=network.genres,
+            synthetic=network.info.training_data.synthetic,
+            seconds=spec.fragment_seconds,
+            share=LARGEST_SHARE,
+            cells=CELLS,
+            shares=SHARES,
+            ways=WAYS,
+            clock=clock,
+            hertz=hertz,
+            verdict=verdict,
+            beats_chance=_beats_chance,
+            limit=_limit,
+            luck=SIGNIFICANCE_LEVEL,
+            ends=_ends,
+            curves=_curves,
+            frequencies=frequencies(spec),
+            bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
+            large=lambda piece, importance: data_uri("image/jpeg", overlay(piece.levels, importance, LARGE)),
+            small=lambda piece: data_uri("image/jpeg", overlay(piece.levels, piece.map, SMALL)),
+            player=lambda samples: player(samples, spec),
+            height_of=lambda hz: height_of(hz, spec),
+        )
+    )
+
+
+def hertz(hz: float) -> str:
+    """Format a frequency with two significant digits and a unit that stays on the same line."""
+    return f"{float(f'{hz:.2g}'):g}\N{NO-BREAK SPACE}Hz" if hz < 1_000 else f"{hz / 1_000:.2g}\N{NO-BREAK SPACE}kHz"
+
+
+def verdict(why: Why, gain: float) -> str:
+    """Describe whether a map with the given `Faithfulness.gain` is better than chance and than the loudness order."""
+    if not _beats_chance(why, gain):
+        return "no better than chance"
+    return "better than chance" if gain > why.loudest.gain else "better than chance, not than loudness"
+
+
+def _beats_chance(why: Why, gain: float) -> bool:
+    return gain > _limit(why)
+
+
+def _limit(why: Why) -> float:
+    return limit_of_chance([one.gain for one in why.random], len(why.methods))
+
+
+def _ends(why: Why) -> tuple[int, int]:
+    """Find the multiples of ten log-odds that bound all curves of a song."""
+    values = np.concatenate([[*one.deletion, *one.insertion] for _, _, one in _curves(why)])
+    return 10 * math.floor(values.min() / 10), 10 * math.floor(values.max() / 10 + 1)
+
+
+def _curves(why: Why) -> list[tuple[str, str, Faithfulness]]:
+    """List the curves of a song as (class of the line, name, curve); the reference curves come first and lie below."""
+    return [
+        *(("random", "", one) for one in why.random),
+        ("loud", "", why.loudest),
+        *((f"way-{WAYS.index(method.name)}", method.name, method.faithfulness) for method in why.methods),
+    ]
+
+
+FOR, AGAINST = (255, 150, 30), (70, 160, 255)
+"""RGB; orange and blue can be distinguished with every kind of colour vision."""
+
+_BLUR = 1 / 75
+"""Standard deviation of the blur, as a share of the image's sides; single pixels would not be visible."""
+
+_FULL_PERCENTILE = 99
+"""Percentile of the map's absolute values that gets full colour."""
+
+
+def overlay(levels: np.ndarray, importance: np.ndarray, size: tuple[int, int]) -> bytes:
+    """Blend a map with its mel image (levels uint8) and encode it as JPEG of `size` (width, height) pixels."""
+    blurred = gaussian_filter(importance.astype(np.float64), [side * _BLUR for side in importance.shape])
+    full = np.percentile(np.abs(blurred), _FULL_PERCENTILE)
+    strength = np.clip(blurred / full, -1, 1)[..., np.newaxis] if full else np.zeros((*levels.shape, 1))
+    brightness = levels[..., np.newaxis] / 255
+    tint = np.where(strength > 0, FOR, AGAINST) * (0.3 + 0.7 * brightness)
+    grey = 170 * brightness * np.ones(3)
+    mixed = grey + np.abs(strength) * (tint - grey)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(mixed.round().astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    picture.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+_SPELLED = {"guira": "güira", "bongo": "bongó"}
+"""Display names of instruments whose spelling a MIDI file cannot hold."""
+
+_WORDS = {MUTED: "", RESOUNDED: "the same notes on another sound", SCATTERED: "the same sound, out of rhythm"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bar:
+    """Position of a row's mean and range on the scale, in percent of its width."""
+
+    left: float
+    width: float
+    low: float
+    span: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row of a genre's table."""
+
+    name: str
+    words: str
+    told: Instrument
+    bar: _Bar
+
+
+def instruments_section(hearings: Sequence[Hearing]) -> Markup:
+    """Render the section from the results of `instruments.listen`, with its style embedded."""
+    summed = [(hearing, summarise(hearing.effects)) for hearing in hearings]
+    ends = [end for _, rows in summed for row in rows for end in (row.low, row.high)]
+    least, most = min([0.0, *ends]), max([0.0, *ends])
+    span = max(most - least, 1e-9)
+    tables = [(hearing, [_row(row, least, span) for row in rows], _findings(rows)) for hearing, rows in summed]
+    html = template(Path(__file__).parent, "instruments.html.j2").render(tables=tables, zero=100 * -least / span)
+    return Markup(html)
+
+
+def _row(told: Instrument, least: float, span: float) -> _Row:
+    ends = sorted((0.0, told.moved))
+    left, right, low, high = (100 * (value - least) / span for value in (*ends, told.low, told.high))
+    return _Row(_spelled(told.name), _WORDS[told.way], told, _Bar(left, right - left, low, high - low))
+
+
+def _spelled(name: str) -> str:
+    return _SPELLED.get(name, name)
+
+
+def _findings(rows: Sequence[Instrument]) -> list[str]:
+    """Describe the results of the table in sentences."""
+    muted = [row for row in rows if row.way == MUTED]
+    if not muted:
+        return []
+    first = muted[0]
+    if first.moved >= 0:
+        found = "No instrument is missed: whichever is muted, on average the model is as sure of the genre or surer."
+    else:
+        found = _most(first) + ("" if first.high < 0 else ", though not in every song")
+        found += f". Without it {first.kept} of {first.songs} songs are still answered as {first.genre}."
+    return [found, *_controls(rows, first)]
+
+
+def _most(row: Instrument) -> str:
+    kind = "which defines the genre" if row.defining else "which is not one of those that define the genre"
+    return f"It misses the {_spelled(row.name)} most, {kind}"
+
+
+def _controls(rows: Sequence[Instrument], first: Instrument) -> list[str]:
+    """Describe the results of the control, made with the defining instrument whose muting costs most."""
+    changed = [row for row in rows if row.way != MUTED]
+    if not changed:
+        return []
+    muted = next(row for row in rows if row.way == MUTED and row.name == changed[0].name)
+    if muted.moved >= 0:
+        return ["Of the instruments that define the genre none is missed, so the control tells nothing."]
+    about = [] if muted == first else [f"Of those that define it, the {_spelled(muted.name)} is missed most."]
+    return [*about, *(_control(row, muted) for row in changed)]
+
+
+def _control(row: Instrument, muted: Instrument) -> str:
+    what = "On another sound" if row.way == RESOUNDED else "Out of rhythm"
+    if row.moved >= 0:
+        return f"{what} it is not missed at all."
+    share = row.moved / muted.moved
+    if share >= 1:
+        return f"{what} it is worse than not there."
+    return f"{what} the genre loses {percent(share)} of what it loses without it."

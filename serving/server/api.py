@@ -1,14 +1,19 @@
-"""The routes of the HTTP server."""
+"""The routes of the HTTP server, and the command that runs it."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import mimetypes
+import signal
+import socket
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -18,15 +23,15 @@ from starlette.types import ASGIApp
 
 from tumbao import __version__
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.serving.server import openapi, schemas
-from tumbao.serving.server.api_error import RefusalError
+from tumbao.schema.errors import UserError
+from tumbao.serving.server import schemas
 from tumbao.serving.server.classify_handler import Reception
 from tumbao.serving.server.docs_page import docs_page
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
-from tumbao.serving.server.middleware import Surroundings
+from tumbao.serving.server.middleware import CutOff, Surroundings
 from tumbao.serving.server.models import Model, Models
-from tumbao.serving.server.unread import CutOff
+from tumbao.serving.server.schemas import RefusalError
 
 WEB_FOLDER = Path(__file__).parents[1] / "web"
 """The web page and its files, served at `/`."""
@@ -71,33 +76,33 @@ def make_app(
 
     @app.post(
         "/v1/classify",
-        openapi_extra={"requestBody": openapi.FORM},
+        openapi_extra={"requestBody": schemas.FORM},
         description=_CLASSIFY,
         response_model=schemas.Answers,
-        responses=openapi.problems(400, 408, 413, 415, 422, 429, 500, 503, 504, 507),
+        responses=schemas.problems(400, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     )
     async def classify(request: Request) -> Response:
         return await reception.classify(request)
 
-    @app.get("/v1/labels", response_model=schemas.Labels, responses=openapi.problems(503))
+    @app.get("/v1/labels", response_model=schemas.Labels, responses=schemas.problems(503))
     async def labels() -> Any:
         """List the genres, in the order of the model's outputs."""
         return {"labels": reception.model().info.genres}
 
-    @app.get("/v1/model", response_model=schemas.ModelCard, responses=openapi.problems(503))
+    @app.get("/v1/model", response_model=schemas.ModelCard, responses=schemas.problems(503))
     async def model() -> Any:
         """Tell what the model says of itself, and where its files are."""
         return _card(reception.model())
 
     @app.get(
         "/v1/model/files/{name}",
-        openapi_extra={"parameters": openapi.FILE_PARAMETERS},
+        openapi_extra={"parameters": schemas.FILE_PARAMETERS},
         description="Hand out a file of the model, for those who run it themselves.",
         response_class=FileResponse,
         responses={
             200: {"content": {kind: {} for kind in _FILE_TYPES}, "description": "The file."},
             304: {"description": "The client has it."},
-            **openapi.problems(404, 503),
+            **schemas.problems(404, 503),
         },
     )
     async def model_file(request: Request) -> Response:
@@ -114,7 +119,7 @@ def make_app(
         """Say that the server lives."""
         return {"status": "alive"}
 
-    @app.get("/readyz", response_model=schemas.State, responses=openapi.problems(503))
+    @app.get("/readyz", response_model=schemas.State, responses=schemas.problems(503))
     async def ready() -> Any:
         """Say whether a model is loaded and a process to decode songs runs or can be started."""
         await reception.check()
@@ -195,3 +200,46 @@ def _of_path(error: HTTPException) -> RefusalError:
 def _refuse(refusal: RefusalError, metrics: Metrics) -> JSONResponse:
     metrics.errors.labels(refusal.reason).inc()
     return refusal.response()
+
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as in shells."""
+
+_log = logging.getLogger(__name__)
+
+
+def serve(model: AnyPath, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
+    """Serve until SIGTERM or Ctrl-C, finish the accepted requests, and return the exit status (0 or 130).
+
+    `port` 0 means a free one; `origins` and `root_path` are those of `api.make_app`. Raises `UserError` if the address
+    is not available.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UserError(
+            f"Expected an address and a port to listen at. Received: {host}, {port} ({error.strerror})"
+        ) from error
+    with listening as listener:
+        config = uvicorn.Config(
+            make_app(model, limits, origins, root_path),
+            access_log=False,
+            lifespan="on",
+            log_config=None,
+            log_level=logging.WARNING,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(limits.seconds),
+            ws="none",
+        )
+        _log.info("Listening at http://%s:%d%s/ (API: docs)", host, listener.getsockname()[1], root_path.rstrip("/"))
+        before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again after shutdown
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return 0

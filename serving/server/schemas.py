@@ -1,8 +1,37 @@
-"""Schemas of the responses."""
+"""Schemas of the responses, and errors of the API."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+
+class RefusalError(Exception):
+    """A request, or one of its files, is refused.
+
+    `reason` is the kind of error, for programs and metrics. `message` describes what was wrong and what was expected;
+    for a file it continues the file's name. It must not reveal anything about the server.
+    """
+
+    def __init__(self, status: HTTPStatus, reason: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, reason, message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.headers = headers
+
+    def values(self) -> dict[str, Any]:
+        """Return the same JSON values as `tumbao classify --json`."""
+        return {"error": {"reason": self.reason, "message": self.message}}
+
+    def response(self) -> JSONResponse:
+        """Return the response for the whole request."""
+        return JSONResponse(self.values(), self.status, self.headers)
+
 
 Share = Field(ge=0, le=1)
 
@@ -128,3 +157,51 @@ class State(_Shape):
     """How the server is."""
 
     status: str
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["files"],
+                "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            }
+        }
+    },
+}
+"""Body of a classification request."""
+
+FILE_PARAMETERS = [
+    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
+    {
+        "name": "sha256",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "Of the content: with it, the file may be kept forever.",
+    },
+]
+"""Parameters of a request for a model file."""
+
+_PROBLEMS = {
+    400: "No form of files.",
+    404: "The model that answers has no such file, or no longer.",
+    408: "The files did not come in time.",
+    413: "More bytes or files than are accepted.",
+    415: "No multipart/form-data.",
+    422: "The only file is no song that can be used; the reasons are those of `tumbao classify`.",
+    429: "Busy; Retry-After says when to try again.",
+    500: "Something is wrong with the server; its log says what.",
+    503: "No model is loaded, or no process can be started to decode songs; Retry-After says when to try again.",
+    504: "The only file was not done in time.",
+    507: "No room for the files.",
+}
+
+
+def problems(*statuses: int) -> Responses:
+    """Return the descriptions of error responses, by status."""
+    return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}

@@ -1,12 +1,18 @@
-"""Parsing of uploads: files are written while they arrive, and limits are enforced."""
+"""Uploads: files are written to temporary folders while they arrive, and limits are enforced."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import fcntl
 import logging
+import os
+import shutil
+import tempfile
 import threading
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
@@ -16,8 +22,61 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from tumbao.schema.errors import is_disk_full
-from tumbao.serving.server.api_error import RefusalError
 from tumbao.serving.server.limits import Limits
+from tumbao.serving.server.schemas import RefusalError
+
+_PREFIX = "tumbao-serve-"
+
+
+class Scratch:
+    """A temporary folder of this server, in `parent` or the system's folder for temporary files (TMPDIR).
+
+    It is locked while the server runs. Folders that are not locked were left by a killed server and are removed.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent or Path(tempfile.gettempdir())
+        _sweep(parent)
+        self.folder, descriptor = _locked_folder(parent)
+        self.close = weakref.finalize(self, _remove, self.folder, descriptor)
+        """Remove the folder; also called at exit."""
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[Path]:
+        """Create an empty folder for a request; it is removed with its content afterwards."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(parent: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if folder.exists():  # otherwise another server that is just starting removed it
+            return folder, descriptor
+        os.close(descriptor)
+
+
+def _sweep(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or locked, or gone
+            descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+            try:
+                if os.fstat(descriptor).st_uid == os.getuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _remove(folder: Path, descriptor: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)
+
 
 FORM_BYTES = 65_536
 """Allowance of a form beyond the limit of its files, for boundaries, headers and fields, in bytes."""

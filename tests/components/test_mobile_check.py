@@ -31,13 +31,12 @@ from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.components.mobile_check import SAMPLE, AgreementReport, MobileCheck
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.browser import require_browser
-from tumbao.serving.chromium import BrowserError, BrowserUnavailableError
-from tumbao.serving.merge_tflite import join
+from tumbao.serving.browser import BrowserError, BrowserUnavailableError, require_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
 from tumbao.serving.model_server import ServingError
 from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM, save
 from tumbao.serving.tflite import convert
+from tumbao.serving.tflite_file import join
 
 GENRES = ("low", "middle", "high")
 FRAGMENTS = 12

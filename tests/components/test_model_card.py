@@ -32,7 +32,7 @@ from tumbao.components.model_card.component import ModelCard, ModelCardPages
 from tumbao.components.model_card.data import content, fine_tuned
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
 from tumbao.serving.out_of_distribution import Familiarity
 from tumbao.trainer.boosting import Trees

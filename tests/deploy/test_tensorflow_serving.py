@@ -29,9 +29,8 @@ from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.mel import mel_image
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, Split, TrainingData
-from tumbao.serving.model_server import ModelServer
+from tumbao.serving.model_server import MODEL_NAME, ModelServer
 from tumbao.serving.signatures import save
-from tumbao.serving.warmup import MODEL_NAME
 
 ROOT = Path(tumbao.__path__[0]).parent
 FOLDER = ROOT / "deploy" / "tensorflow-serving"

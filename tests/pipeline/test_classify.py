@@ -18,7 +18,7 @@ from rich.console import Console
 
 from tumbao.pipeline.classify import Asked, run_classify
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.classify.answers import SYNTHETIC_WARNING
+from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 from tumbao.serving.out_of_distribution import Familiarity
 

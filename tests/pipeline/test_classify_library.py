@@ -26,7 +26,7 @@ from rich.console import Console
 from tumbao.components.ingest.paths import RemotePath
 from tumbao.pipeline.classify import INTERRUPTED, Asked, run_classify
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.classify.results_file import ResultsFile
+from tumbao.serving.classify.formats import ResultsFile
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 from tumbao.serving.predict import Classifier
 
@@ -124,9 +124,9 @@ def test_interrupted_and_gone_on_with_gives_what_an_undisturbed_run_gives(
     classify(Asked([library], pushed, out=undisturbed))
     program = f"""if True:
         import os, sys
-        from tumbao.serving.classify import results_file
+        from tumbao.serving.classify import formats
         from tumbao.pipeline.cli import main
-        append = results_file.ResultsFile.append
+        append = formats.ResultsFile.append
         answers = []
         def die(self, answer):
             append(self, answer)
@@ -134,7 +134,7 @@ def test_interrupted_and_gone_on_with_gives_what_an_undisturbed_run_gives(
             if len(answers) == 5:
                 self._file.write(b'{{"half a li')
                 os.kill(os.getpid(), {int(number)})
-        results_file.ResultsFile.append = die
+        formats.ResultsFile.append = die
         sys.argv = ["tumbao", "classify", {str(library)!r}, "--model", {str(pushed)!r}, "--out", {str(out)!r}]
         main()
     """

@@ -375,7 +375,7 @@ def test_the_shipped_file_of_options_is_taken(tumbao: Call, tmp_path: Path, monk
     ("arguments", "work"),
     [
         (["watch", "--data", ".", "--once"], "tumbao.pipeline.watch.watch"),
-        (["serve", "--model", "gs://bucket/pushed"], "tumbao.serving.server.run.serve"),
+        (["serve", "--model", "gs://bucket/pushed"], "tumbao.serving.server.api.serve"),
     ],
     ids=["watch", "serve"],
 )

@@ -27,7 +27,7 @@ from tumbao.components.ingest.rendered_library import render_library
 from tumbao.pipeline import cli, curate
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.excerpts import PICTURE_SIZE, excerpts
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels

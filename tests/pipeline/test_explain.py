@@ -19,7 +19,7 @@ from tumbao.datasets.demo import instruments
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE_STEPS
 from tumbao.serving.explain.page import PAGE
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tumbao.serving import chromium
+from tumbao.serving import browser
 
 PATIENCE_SECONDS = 60.0
 _PIPES = 'exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null'  # where Chromium looks for them
@@ -122,7 +122,7 @@ class Page:
 @contextlib.contextmanager
 def driven(program: str, folder: Path, language: str = "en-GB") -> Iterator[Page]:
     """Start a Chromium that is driven, with an empty folder for all that it writes; it ends with the context."""
-    flags = [*chromium._FLAGS, *_MEDIA, f"--lang={language}", f"--accept-lang={language}"]
+    flags = [*browser._FLAGS, *_MEDIA, f"--lang={language}", f"--accept-lang={language}"]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     command = [program, *flags, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     own = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}

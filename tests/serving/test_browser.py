@@ -24,10 +24,19 @@ import tumbao
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving import browser, chromium
-from tumbao.serving.browser import Door, browser_probabilities, in_browser, require_browser
-from tumbao.serving.chromium import BrowserError, BrowserUnavailableError, Chromium, find_chromium
-from tumbao.serving.loopback import HEADERS, Loopback
+from tumbao.serving import browser
+from tumbao.serving.browser import (
+    HEADERS,
+    BrowserError,
+    BrowserUnavailableError,
+    Chromium,
+    Door,
+    Loopback,
+    browser_probabilities,
+    find_chromium,
+    in_browser,
+    require_browser,
+)
 from tumbao.serving.model_info import AUDIO_FILE, FRONTEND_FILE
 from tumbao.serving.predict import Classifier
 
@@ -128,7 +137,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     sessions: list[int] = []
     popen = subprocess.Popen
-    monkeypatch.setattr(chromium.subprocess, "Popen", start)
+    monkeypatch.setattr(browser.subprocess, "Popen", start)
     return sessions
 
 
@@ -301,7 +310,7 @@ def test_a_browser_that_does_not_start_is_told_with_its_last_words(fake: Callabl
 def test_a_browser_that_hangs_is_ended_with_its_children(
     fake: Callable[[str], str], started: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chromium, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(browser, "PATIENCE_SECONDS", 0.3)
     with (
         pytest.raises(BrowserUnavailableError, match="said nothing for 0 s"),
         in_browser([], "x", "y", fake("sleep 600 & sleep 600")),

@@ -15,9 +15,9 @@ import soundfile
 from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.merge_tflite import join
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE
 from tumbao.serving.resample_reference import fragments, read_wav
+from tumbao.serving.tflite_file import join
 
 GUIDE = Path(__file__).parents[2] / "docs" / "edge.md"
 SPEC = MelSpec()

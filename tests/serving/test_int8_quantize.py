@@ -11,8 +11,8 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.serving.flatbuffer import unpack
-from tumbao.serving.int8_quantize import int8_quantize
+from tumbao.serving.tflite import int8_quantize
+from tumbao.serving.tflite_file import unpack
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")  # the quantizer does
 

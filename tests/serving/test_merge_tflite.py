@@ -10,9 +10,8 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.serving.flatbuffer import pack, unpack, with_named_tensors
-from tumbao.serving.merge_tflite import join
 from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.tflite_file import join, pack, unpack, with_named_tensors
 
 INTERPRETERS = [Interpreter, tf.lite.Interpreter]
 

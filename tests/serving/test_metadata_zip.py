@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.serving.metadata_zip import embed
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES
+from tumbao.serving.tflite_file import embed
 
 TEXTS = {"labels.txt": "bachata\ncumbia\nvallenato ñ\n", "parameters.json": "{}\n"}
 

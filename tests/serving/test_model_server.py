@@ -15,9 +15,8 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tests.serving.small_network import NAMES, SPEC, network
 from tumbao.serving import model_server
-from tumbao.serving.model_server import WARMUP_FILE, ModelServer, ServingError, replay
+from tumbao.serving.model_server import WARMUP_FILE, ModelServer, ServingError, replay, write_warmup
 from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, PROBABILITIES, WAVEFORM, save
-from tumbao.serving.warmup import write_warmup
 
 DOORS = [IMAGE, EXAMPLES, WAVEFORM]
 

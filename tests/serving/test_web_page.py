@@ -23,9 +23,8 @@ from tests.serving.server import conftest as server
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.schema.genres import GENRES
 from tumbao.serving import resample_reference
-from tumbao.serving.browser import require_browser
+from tumbao.serving.browser import BrowserUnavailableError, require_browser
 from tumbao.serving.calibration import temper
-from tumbao.serving.chromium import BrowserUnavailableError
 from tumbao.serving.out_of_distribution import Familiarity, familiarity, mostly_familiar
 from tumbao.serving.resample_reference import traits_of
 from tumbao.serving.song import combine

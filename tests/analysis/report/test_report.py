@@ -43,8 +43,8 @@ from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, duration, megabytes, percent
-from tumbao.serving.mel_axis import height_of
 from tumbao.serving.out_of_distribution import Familiarity
+from tumbao.serving.style import height_of
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
 EDGES = (("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator"))

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from tests.components.ingest.test_tables import NAMES, encodable
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment
-from tumbao.serving.classify import results_file
-from tumbao.serving.classify.answers import Answer, text
-from tumbao.serving.classify.formats import Csv, JsonLines
+from tumbao.serving.classify import formats
+from tumbao.serving.classify.batch import Answer, text
+from tumbao.serving.classify.formats import Csv, JsonLines, ResultsFile
 from tumbao.serving.classify.playlists import write_playlists
-from tumbao.serving.classify.results_file import ResultsFile
 from tumbao.serving.classify.tags import Outcome, Tagging
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
@@ -31,7 +30,7 @@ def results(pushed: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
     """Open a file of answers about files that never change."""
     info = ModelInfo.read(pushed / "1" / ASSETS_FOLDER)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results_file, "stamp", lambda _: (10, 20))
+        patch.setattr(formats, "stamp", lambda _: (10, 20))
         yield lambda path: ResultsFile(path, request.param(info, "model"), "model")
 
 

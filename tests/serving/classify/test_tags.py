@@ -22,8 +22,7 @@ import soundfile
 
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import decode
-from tumbao.serving.classify.genre_tag import TaggedFile
-from tumbao.serving.classify.tags import Outcome, Tagger, Tagging, write_genre
+from tumbao.serving.classify.tags import Outcome, TaggedFile, Tagger, Tagging, write_genre
 
 SOUND = (0.1 * np.random.default_rng(0).standard_normal((44_100, 2))).astype(np.float32)
 GENRE_KEYS = ("tcon", "\xa9gen", "wm/genre", "genre")

@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.explain.activation_maximization import Dreamer
-from tumbao.serving.explain.input_gradient import input_gradient
-from tumbao.serving.explain.network import Network, load
+from tumbao.serving.explain.network import Network, input_gradient, load
 from tumbao.trainer.colormap_inverse import levels
 
 

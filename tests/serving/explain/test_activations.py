@@ -8,8 +8,7 @@ import pytest
 
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
-from tumbao.serving.explain.activations import Hidden
-from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.network import Hidden, Network
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import tensorflow as tf
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, click_listener, listener, noise
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.explain import attribution
-from tumbao.serving.explain.input_gradient import input_gradient
-from tumbao.serving.explain.network import opened
+from tumbao.serving.explain.network import input_gradient, opened
 from tumbao.trainer.colormap_inverse import levels as frames_of
 
 EVERYWHERE, ALWAYS = slice(0, 60), slice(0, 80)

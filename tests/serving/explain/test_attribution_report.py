@@ -20,11 +20,11 @@ from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.explain import attribution_report as why_module
-from tumbao.serving.explain.attribution_page import hertz, section, verdict
 from tumbao.serving.explain.attribution_report import CAM, GRADIENTS, OCCLUSION, Why, why
 from tumbao.serving.explain.faithfulness import limit_of_chance
 from tumbao.serving.explain.inversion import drawn
 from tumbao.serving.explain.network import Network, load
+from tumbao.serving.explain.page import attribution_section, hertz, verdict
 from tumbao.serving.out_of_distribution import Familiarity, familiarity
 from tumbao.serving.resample_reference import traits_of
 from tumbao.trainer.colormap_inverse import levels as frames_of
@@ -83,7 +83,7 @@ def test_the_sound_of_the_part_is_as_long_as_the_part(explained: Why) -> None:
 def test_a_seed_gives_the_same_explanation(network: Network, explained: Why) -> None:
     items = [fragment(0, 2), fragment(1, 0, silent=True), fragment(2, 12), fragment(3, 5)]
     again, other = (why(network, "<b>&.mp3", items, seed) for seed in (1, 2))
-    assert section([again], network) == section([explained], network)
+    assert attribution_section([again], network) == attribution_section([explained], network)
     assert [one.gain for one in other.random] != [one.gain for one in again.random]
     assert [one.faithfulness.gain for one in other.methods] == [one.faithfulness.gain for one in again.methods]
 
@@ -92,7 +92,7 @@ def test_of_a_long_song_the_fragments_that_matter_are_mapped(network: Network, m
     monkeypatch.setattr(why_module, "MOST_FRAGMENTS", 2)
     long = why(network, "long.mp3", [fragment(0, 2), fragment(1, 12), fragment(2, 5)], seed=1)
     assert [piece.map is not None for piece in long.pieces] == [False, True, True]
-    page = section([long], network)
+    page = attribution_section([long], network)
     assert "3 fragments" in page and "The song is long: the 2 that speak most for salsa are shown." in page
 
 
@@ -104,7 +104,7 @@ def test_a_network_of_frames_is_explained_without_grad_cam(push: Push) -> None:
     explained = why(network, "frames.mp3", [fragment(0, 3), fragment(1, 9)], seed=1)
     assert {method.name for method in explained.methods} == {OCCLUSION, GRADIENTS}
     assert all(piece.map is None for piece in explained.pieces)
-    page = section([explained], network)
+    page = attribution_section([explained], network)
     assert "there is no Grad-CAM of it. The fragment" in page and "Grad-CAM over" not in page
 
 
@@ -115,7 +115,7 @@ def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push)
     network = load(push(keras.Model(images, outputs), PLANTED))
     explained = why(network, "frames.mp3", [fragment(0, 3)], seed=1)
     assert [method.name for method in explained.methods] == [OCCLUSION]
-    assert "no gradient is found from its answer" in section([explained], network)
+    assert "no gradient is found from its answer" in attribution_section([explained], network)
 
 
 def test_a_song_that_breaks_is_an_error(network: Network) -> None:
@@ -160,7 +160,7 @@ def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, exp
     count = len(explained.occlusion.times)
     for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
         asked = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
-        page = section([dataclasses.replace(explained, occlusion=asked)], network)
+        page = attribution_section([dataclasses.replace(explained, occlusion=asked)], network)
         panel = page.split("by time", 1)[1].split("by frequency", 1)[0]
         assert panel.startswith(f", longest: {np.abs(times).max():.0f}<")
         assert f'y1="{zero:.1f}" y2="{zero:.1f}"' in panel
@@ -172,7 +172,7 @@ def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, exp
 
 
 def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, explained: Why) -> None:
-    page = section([explained], network)
+    page = attribution_section([explained], network)
     tags = Tags(page)
     assert not tags.open
     named = [name for name, _ in tags.seen]
@@ -192,14 +192,14 @@ def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, ex
 def test_the_page_says_when_the_model_is_not_sure(network: Network, explained: Why) -> None:
     sure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=True))
     unsure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=False))
-    assert "The model is not sure" not in section([sure], network)
-    assert "The model is not sure" in section([unsure], network)
+    assert "The model is not sure" not in attribution_section([sure], network)
+    assert "The model is not sure" in attribution_section([unsure], network)
 
 
 def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network, explained: Why) -> None:
     chance = tuple(method.faithfulness for method in explained.methods)
-    assert "Do not trust these maps" in section([dataclasses.replace(explained, random=chance)], network)
-    assert "Do not trust these maps" not in section([explained], network)
+    assert "Do not trust these maps" in attribution_section([dataclasses.replace(explained, random=chance)], network)
+    assert "Do not trust these maps" not in attribution_section([explained], network)
 
 
 def test_probabilities_are_those_of_the_product(network: Network, explained: Why) -> None:

@@ -12,9 +12,8 @@ from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, listener, nois
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain import attribution, faithfulness
 from tumbao.serving.explain.attribution_report import RANDOM_MAPS
-from tumbao.serving.explain.faithfulness import LUCK, SHARES, Faithfulness, limit_of_chance
-from tumbao.serving.explain.input_gradient import input_gradient
-from tumbao.serving.explain.network import opened
+from tumbao.serving.explain.faithfulness import SHARES, SIGNIFICANCE_LEVEL, Faithfulness, limit_of_chance
+from tumbao.serving.explain.network import input_gradient, opened
 
 
 def planted_map() -> np.ndarray:
@@ -94,4 +93,4 @@ def test_maps_that_know_nothing_rarely_pass_for_better(maps: int) -> None:
     for _ in range(2_000):
         random, best = rng.normal(3, 2, RANDOM_MAPS).tolist(), rng.normal(3, 2, maps).max()
         passed += best > limit_of_chance(random, maps)
-    assert LUCK / 2 < passed / 2_000 < 1.2 * LUCK
+    assert SIGNIFICANCE_LEVEL / 2 < passed / 2_000 < 1.2 * SIGNIFICANCE_LEVEL

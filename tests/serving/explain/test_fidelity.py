@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tumbao.schema.mel_spec import FINE, MelSpec
-from tumbao.serving.explain import fidelity_page, genres_page
 from tumbao.serving.explain.activation_maximization import Dream
-from tumbao.serving.explain.fidelity import fidelity, known_sound, semitone_hz
+from tumbao.serving.explain.inversion import fidelity, known_sound, semitone_hz
 from tumbao.serving.explain.network import Network
+from tumbao.serving.explain.page import fidelity_section, genres_section
 
 SHORT = dataclasses.replace(MelSpec(), fragment_seconds=8.0, image_width=80)
 SHORT_FINE = dataclasses.replace(FINE, fragment_seconds=4.0, image_width=251)
@@ -44,7 +44,7 @@ def test_the_known_sound_is_a_scale_with_a_drum() -> None:
 
 def test_the_page_states_what_was_measured(tiny: Network) -> None:
     told = fidelity("a <song>", known_sound(tiny.spec), tiny.spec)
-    html = fidelity_page.section(told, tiny.spec)
+    html = fidelity_section(told, tiny.spec)
     for number in (told.steps_db, told.picture_db, told.sound_db):
         assert f"<dd>{number:.2f} dB</dd>" in html
     assert "a &lt;song&gt;" in html
@@ -60,12 +60,12 @@ def test_the_page_counts_dreams_that_hold_as_sound(tiny: Network) -> None:
         Dream("salsa", "", levels, sounds, 0.1, 0.99, 0.95, 2.0),
         Dream("salsa", "<b>.mp3, from 0:30", levels, sounds, 0.1, 0.98, 0.4, 3.0),
     ]
-    html = genres_page.section(dreams, tiny)
+    html = genres_section(dreams, tiny)
     assert "Of 2 dreams, 2 are above 90.0\N{NO-BREAK SPACE}% in the picture and 1 as sound" in html
     assert "2.5 dB apart" in html
     assert "from music: " in html
     assert "&lt;b&gt;.mp3, from 0:30" in html
     assert "plain noise" not in html
     already = [dataclasses.replace(dream, before=0.95) for dream in dreams]
-    assert "plain noise is already <b>salsa</b>, with" in genres_page.section(already, tiny)
-    assert "cannot dream:</strong> no gradient" in genres_page.section([], tiny, "no gradient")
+    assert "plain noise is already <b>salsa</b>, with" in genres_section(already, tiny)
+    assert "cannot dream:</strong> no gradient" in genres_section([], tiny, "no gradient")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from tumbao.serving.explain.attribution import paint
-from tumbao.serving.explain.filters import LUCK, Filter, blocks, chances, leads, telling
-from tumbao.serving.explain.filters_page import section
+from tumbao.serving.explain.faithfulness import SIGNIFICANCE_LEVEL
+from tumbao.serving.explain.filters import Filter, blocks, chances, leads, telling
 from tumbao.serving.explain.network import Network, load
+from tumbao.serving.explain.page import filters_section
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> Non
     for _ in range(30):
         answers = rng.standard_normal((15, 60))
         above += int((leads(answers, genres).max(axis=1) > chances(answers, genres, rng)).sum())
-    assert above < 4 * 90 * LUCK
+    assert above < 4 * 90 * SIGNIFICANCE_LEVEL
     answers[:, 7] += 9 * (genres == 1)
     assert np.argmax(leads(answers, genres)[1]) == 7
     assert leads(answers, genres)[1, 7] > chances(answers, genres, rng)[1]
@@ -81,10 +82,12 @@ def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> Non
 def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: list[Filter], tiny: Network) -> None:
     lucky = [dataclasses.replace(one, lead=1.5, chance=1.7) for one in filters]
     telling_more = [dataclasses.replace(one, lead=1.9, chance=1.7) for one in filters]
-    assert "no more than chance" in section(lucky, tiny, "a library")
-    page = section(telling_more, tiny, "a library")
+    assert "no more than chance" in filters_section(lucky, tiny, "a library")
+    page = filters_section(telling_more, tiny, "a library")
     assert "no more than chance" not in page and "chance reaches 1.7" in page
-    assert "too few to tell" in section(filters, tiny) and "chance reaches" not in section(filters, tiny)
+    assert "too few to tell" in filters_section(filters, tiny) and "chance reaches" not in filters_section(
+        filters, tiny
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_the_page_says_what_the_filters_learned_from(
     filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, said: str
 ) -> None:
     info = dataclasses.replace(tiny.info, versions={"backbone_weights": weights})
-    assert said in section(filters, Network(info, tiny.model, fine_tuned))
+    assert said in filters_section(filters, Network(info, tiny.model, fine_tuned))
 
 
 def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from tumbao.datasets.demo.instruments import MUTED, RESOUNDED, SCATTERED, Effect, Hearing
-from tumbao.serving.explain.instruments_page import section
+from tumbao.serving.explain.page import instruments_section
 
 
 def effects(moved: Mapping[tuple[str, str], tuple[float, ...]]) -> tuple[Effect, ...]:
@@ -34,7 +34,7 @@ def page() -> str:
         ("bass", MUTED): (-1.0, 0.5),
     }
     hearings = Hearing("bachata", 3, 2, effects(told)), Hearing("salsa", 12, 0, ())
-    return str(section(hearings))
+    return str(instruments_section(hearings))
 
 
 def test_instruments_stand_by_what_they_cost(page: str) -> None:
@@ -99,5 +99,5 @@ def test_bars_share_a_scale_and_start_at_nothing(page: str) -> None:
 def test_what_is_missed_most_is_named_whatever_it_is(
     told: Mapping[tuple[str, str], tuple[float, ...]], said: str
 ) -> None:
-    page = str(section([Hearing("bachata", 2, 2, effects(told))]))
+    page = str(instruments_section([Hearing("bachata", 2, 2, effects(told))]))
     assert f"asked about any further. {said} Muted Still bachata" in text(page)

@@ -20,13 +20,11 @@ from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import decode_image, to_png
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_cache import add_image
-from tumbao.serving.chromium import BrowserUnavailableError, find_chromium
+from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain import library_context as module
 from tumbao.serving.explain import neighbours_page
-from tumbao.serving.explain.activations import Hidden
-from tumbao.serving.explain.library_context import Placed, Surroundings, surroundings
-from tumbao.serving.explain.network import Network
-from tumbao.serving.explain.training_fragments import training_side
+from tumbao.serving.explain.library_context import Placed, Surroundings, surroundings, training_side
+from tumbao.serving.explain.network import Hidden, Network
 from tumbao.serving.model_info import ModelInfo, Split
 
 SONGS = 4
@@ -105,7 +103,7 @@ def around(tiny: Network, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def page(around: Surroundings, tiny: Network) -> str:
-    return str(neighbours_page.section(around, tiny.spec))
+    return str(neighbours_page.neighbours_section(around, tiny.spec))
 
 
 @pytest.mark.parametrize("method", ["stratified", FIXED])
@@ -186,7 +184,7 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
     assert len(found.library.songs) == len(found.seen.vectors) == 9
     assert found.left_out == 15
     assert set(found.library.labels) == {0, 1, 2}
-    words = text(str(neighbours_page.section(found, tiny.spec)))
+    words = text(str(neighbours_page.neighbours_section(found, tiny.spec)))
     assert "15 fragments are left out" in words
     assert "The neighbours below are the nearest of these" in words
     assert "is not the library that this model was trained on" in words
@@ -196,8 +194,8 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
 def test_where_nothing_can_be_compared_nothing_is_said(around: Surroundings, tiny: Network, recognised: bool) -> None:
     known = dataclasses.replace(around, recognised=recognised)
     alone = dataclasses.replace(known, agreement=None)
-    assert "own genre as the nearest" in neighbours_page.section(known, tiny.spec)
-    assert "own genre as the nearest" not in neighbours_page.section(alone, tiny.spec)
+    assert "own genre as the nearest" in neighbours_page.neighbours_section(known, tiny.spec)
+    assert "own genre as the nearest" not in neighbours_page.neighbours_section(alone, tiny.spec)
 
 
 def test_a_library_of_other_genres_is_refused(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
@@ -228,7 +226,7 @@ def test_what_does_not_fit_is_said_to_be_left_out(
     around: Surroundings, tiny: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours_page, "SOUND_BYTES", 12 * 36_000)
-    small = str(neighbours_page.section(around, tiny.spec))
+    small = str(neighbours_page.neighbours_section(around, tiny.spec))
     assert len(set(re.findall(r'<audio[^>]*data-row="(\d+)"', small))) == 12
     assert "12 of 24 fragments have their sound here; the others are left out" in text(small)
 

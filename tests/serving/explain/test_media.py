@@ -10,7 +10,7 @@ import soundfile
 from scipy.signal import welch
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.media import player
+from tumbao.serving.explain.page import player
 
 
 def test_a_player_keeps_the_bands_that_the_page_speaks_of() -> None:

@@ -83,7 +83,7 @@ def test_trouble_of_our_own_tells_nothing(
     def fail(*_: object) -> None:
         raise RuntimeError(f"{pushed} is broken")
 
-    monkeypatch.setattr("tumbao.serving.server.job.song_values", fail)
+    monkeypatch.setattr("tumbao.serving.server.classify_handler.song_values", fail)
     response = send(client, salsa)
     assert response.status_code == 500
     assert response.json() == {

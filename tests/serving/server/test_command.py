@@ -127,7 +127,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 
 def test_it_loads_nothing_heavy() -> None:
-    program = "import sys, tumbao.serving.server.run; sys.stdout.write(' '.join(sys.modules))"
+    program = "import sys, tumbao.serving.server.api; sys.stdout.write(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert "tumbao.serving.server.api" in loaded
     assert not {"tensorflow", "tfx", "apache_beam", "keras", "matplotlib", "librosa", "jinja2"} & set(loaded)

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from tests.serving.server.conftest import Serving, wav
-from tumbao.serving.server import unread
+from tumbao.serving.predict import song_values
+from tumbao.serving.server import middleware
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.uploads import FORM_BYTES
-from tumbao.serving.song_json import song_values
 
 Tone = Callable[..., np.ndarray]
 BOUNDARY = "b0undary"
@@ -100,7 +100,7 @@ def test_what_does_not_say_how_large_it_is_is_cut_off(serving: Serving, pushed: 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/healthz", "/nothing"])
 def test_who_never_ends_is_cut_off(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr(unread, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(middleware, "LINGER_SECONDS", 0.1)
     with raw(client, "Transfer-Encoding: chunked", path=path) as connection, pytest.raises(ConnectionError):
         for block in itertools.repeat(chunk(bytes(FORM_BYTES))):
             connection.sendall(block)
@@ -167,7 +167,7 @@ class Gate:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Hold songs up before they are answered."""
     one = Gate()
-    monkeypatch.setattr("tumbao.serving.server.job.song_values", one)
+    monkeypatch.setattr("tumbao.serving.server.classify_handler.song_values", one)
     return one
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.serving.server.temp_storage import Scratch
+from tumbao.serving.server.uploads import Scratch
 
 KILLED = """if True:
     import os, sys
     from pathlib import Path
-    from tumbao.serving.server.temp_storage import Scratch
+    from tumbao.serving.server.uploads import Scratch
     scratch = Scratch(Path(sys.argv[1]))
     with scratch.request() as folder:
         (folder / "0").write_bytes(b"song")

@@ -1,0 +1,146 @@
+"""Read, write, merge and extend TFLite files."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import flatbuffers  # type: ignore[import-untyped] # it has no types
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+_IDENTIFIER = b"TFL3"
+_ALIGNMENT_BYTES = 16  # the schema's force_align of a buffer's data, which the generated code omits
+
+
+class _Builder(flatbuffers.Builder):
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - flatbuffers' name
+        if x.dtype == np.uint8:
+            self.Prep(_ALIGNMENT_BYTES, x.nbytes)
+        return super().CreateNumpyVector(x)
+
+
+def unpack(content: bytes) -> Any:
+    """Parse a .tflite file into the schema's `ModelT`.
+
+    Data stored behind the flatbuffer are moved into its buffers; weights are views of `content`. Raises `ValueError` if
+    it is not a TFLite model.
+    """
+    if not schema.Model.ModelBufferHasIdentifier(content, 0):
+        raise ValueError(f"Expected a TFLite model. Received: {len(content)} bytes that begin with {content[:8]!r}")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # stored behind the flatbuffer, as the AI Edge Quantizer does
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def pack(model: Any) -> bytes:
+    """Serialize a `ModelT` of `unpack`.
+
+    Weights are aligned to 16 bytes, so that the file can be mapped into memory. Operators are also named in the
+    schema's deprecated field, which some readers use.
+    """
+    for code in model.operatorCodes:
+        code.deprecatedBuiltinCode = min(
+            max(code.builtinCode, code.deprecatedBuiltinCode), schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+        )
+    builder = _Builder(1024 + sum(buffer.data.nbytes for buffer in model.buffers if buffer.data is not None))
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def with_named_tensors(content: bytes) -> bytes:
+    """Rename the tensors of each signature to their names in the signature.
+
+    The converter calls them `image_image:0` and `StatefulPartitionedCall:0`; they become `image` and `probabilities`.
+    """
+    model = unpack(content)
+    for signature in model.signatureDefs:
+        for tensor in (*signature.inputs, *signature.outputs):
+            model.subgraphs[signature.subgraphIndex].tensors[tensor.tensorIndex].name = tensor.name
+    return pack(model)
+
+
+_RUNTIME = b"min_runtime_version"
+
+
+def join(first: bytes, second: bytes) -> bytes:
+    """Merge two models with one signature, one input and one output each.
+
+    The result has the signature and input of the first and the output of the second. Raises `ValueError` if shape or
+    dtype of the first's output and the second's input differ, or a model has several graphs.
+    """
+    model, tail = unpack(first), unpack(second)
+    _require_fit(model, tail)
+    graph, rest = model.subgraphs[0], tail.subgraphs[0]
+    places = {-1: -1, rest.inputs[0]: graph.outputs[0]}  # -1: an omitted input
+    for index, tensor in enumerate(rest.tensors):
+        if index not in places:
+            places[index] = len(graph.tensors)
+            tensor.buffer += len(model.buffers) if tensor.buffer else 0  # buffer 0 means no data
+            graph.tensors.append(tensor)
+    for operator in rest.operators:
+        operator.opcodeIndex += len(model.operatorCodes)
+        operator.inputs = [places[index] for index in operator.inputs]
+        operator.outputs = [places[index] for index in operator.outputs]
+    graph.operators += rest.operators
+    graph.outputs = [places[index] for index in rest.outputs]
+    model.signatureDefs[0].outputs = tail.signatureDefs[0].outputs
+    for output in model.signatureDefs[0].outputs:
+        output.tensorIndex = places[output.tensorIndex]
+    metadata, version = schema.MetadataT(), schema.BufferT()
+    metadata.name, metadata.buffer = _RUNTIME, len(model.buffers) + len(tail.buffers)
+    version.data = np.frombuffer(max(_runtime(model), _runtime(tail), key=_numbers), np.uint8)
+    model.metadata = [metadata]
+    model.buffers += [*tail.buffers, version]
+    model.operatorCodes += tail.operatorCodes
+    return pack(model)
+
+
+def _require_fit(model: Any, tail: Any) -> None:
+    graphs = len(model.subgraphs), len(tail.subgraphs)
+    if graphs != (1, 1):
+        raise ValueError(f"Expected one graph in each model. Received: {graphs[0]} and {graphs[1]}")
+    given, taken = (
+        [(list(graph.tensors[index].shape), graph.tensors[index].type) for index in indexes]
+        for graph, indexes in (
+            (model.subgraphs[0], model.subgraphs[0].outputs),
+            (tail.subgraphs[0], tail.subgraphs[0].inputs),
+        )
+    )
+    if given != taken or len(given) != 1:
+        raise ValueError(
+            "Expected the second model to take what the first gives: one tensor, the same shape, the same type. "
+            f"Received (shape, type): {given} and {taken}"
+        )
+
+
+def _runtime(model: Any) -> bytes:
+    """Return the newest minimum runtime version in the model's metadata, as the raw bytes."""
+    named = [bytes(model.buffers[one.buffer].data) for one in model.metadata or () if one.name == _RUNTIME]
+    return max(named, key=_numbers, default=b"")
+
+
+def _numbers(version: bytes) -> list[int]:
+    return [int(part) for part in version.rstrip(b"\0").split(b".") if part]
+
+
+_SAME_IN_EVERY_RUN = (1980, 1, 1, 0, 0, 0)
+
+
+def embed(model: bytes, files: Mapping[str, str]) -> bytes:
+    """Append text files, by name, to a .tflite model, uncompressed.
+
+    Raises `ValueError` if the model already contains an archive.
+    """
+    file = io.BytesIO(model)
+    if zipfile.is_zipfile(file):
+        raise ValueError("Expected a model without embedded files. Received: one that is a zip archive already")
+    with zipfile.ZipFile(file, "a") as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _SAME_IN_EVERY_RUN), text)
+    return file.getvalue()
