@@ -12,12 +12,15 @@ from rich.table import Table
 
 from tumbao.analysis.compare.folds import cross_validation
 from tumbao.analysis.compare.training import out_of_sample
-from tumbao.analysis.curate.corrected import correct, write_list
-from tumbao.analysis.curate.duplicates import contradictions
-from tumbao.analysis.curate.label_issues import Suspect, suspect
-from tumbao.analysis.curate.outliers import pooled, strangeness
+from tumbao.analysis.curate.label_issues import (
+    SongIssue,
+    genre_conflicts,
+    label_issues,
+    outlier_scores,
+    pooled_features,
+)
 from tumbao.analysis.curate.page import PAGE, SUSPECTS, Curation, write_curation
-from tumbao.analysis.curate.table import read_verdicts
+from tumbao.analysis.curate.verdicts import correct, read_verdicts, write_list
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import is_synthetic
@@ -74,7 +77,7 @@ def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
         weights = prepared.backbone_weights(backbone).path
         probabilities = out_of_sample(model, training, library, arrays, divisions, weights)
         entries = read_library(asked.library.absolute(), asked.layout, asked.genres).entries
-        copies = contradictions(entries, library.rejected)
+        conflicts = genre_conflicts(entries, library.rejected)
         curation = Curation(
             catalog=prepared.catalog,
             library=library,
@@ -83,47 +86,47 @@ def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
             folds=asked.folds,
             seed=asked.seed,
             probabilities=probabilities,
-            suspicion=suspect(library, probabilities, copies),
-            deviations=strangeness(pooled(arrays[0]), library.labels, np.array(library.songs, object)),
-            copies=copies,
+            issues=label_issues(library, probabilities, conflicts),
+            outlier_scores=outlier_scores(pooled_features(arrays[0]), library.labels, np.array(library.songs, object)),
+            conflicts=conflicts,
         )
         write_curation(curation, out, asked.top)
     _tell(curation, out, console)
 
 
 def _tell(curation: Curation, out: Path, console: Console) -> None:
-    suspicion = curation.suspicion
+    issues = curation.issues
     label = " (synthetic library)" if curation.catalog.synthetic else ""
     console.print(
-        f"{suspicion.songs} songs: {curation.wrong} labels look wrong, "
-        f"{len(suspicion.suspects) - curation.wrong} more in doubt; {curation.model} agrees with "
-        f"{suspicion.agreeing / suspicion.songs:.1%} of the labels{label}",
+        f"{issues.song_count} songs: {curation.wrong} labels look wrong, "
+        f"{len(issues.songs) - curation.wrong} more in doubt; {curation.model} agrees with "
+        f"{issues.agreeing / issues.song_count:.1%} of the labels{label}",
         highlight=False,
         soft_wrap=True,
     )
-    if suspicion.suspects:
-        console.print(_table(suspicion.suspects[:LISTED]))
-    for one in curation.copies:
+    if issues.songs:
+        console.print(_table(issues.songs[:LISTED]))
+    for one in curation.conflicts:
         console.print(
-            f"one recording, two genres: {escape(one.kept)} ({escape(one.kept_genre)}) and, left out, "
-            f"{escape(one.copy)} ({escape(one.copy_genre)})",
+            f"one recording, two genres: {escape(one.song)} ({escape(one.genre)}) and, left out, "
+            f"{escape(one.duplicate)} ({escape(one.duplicate_genre)})",
             highlight=False,
             soft_wrap=True,
         )
-    more = len(suspicion.suspects) - LISTED
+    more = len(issues.songs) - LISTED
     for line in (f"{more} more in {out / SUSPECTS}" if more > 0 else "", str(out / PAGE)):
         if line:
             console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def _table(suspects: tuple[Suspect, ...]) -> Table:
+def _table(songs: tuple[SongIssue, ...]) -> Table:
     table = Table()
     for name in ("song", "given", "suggested", "score", "fragments", "looks"):
         table.add_column(name, overflow="fold", no_wrap=name != "song")
-    for one in suspects:
-        looks = f"[red]{one.looks}[/red]" if one.wrong else one.looks
+    for one in songs:
+        status = f"[red]{one.status}[/red]" if one.wrong else one.status
         names = escape(one.song), escape(one.given), escape(one.suggested)
-        table.add_row(*names, f"{one.score:.3f}", f"{one.disagreeing} of {len(one.rows)}", looks)
+        table.add_row(*names, f"{one.score:.3f}", f"{one.disagreeing} of {len(one.rows)}", status)
     return table
 
 

@@ -1,4 +1,8 @@
-"""Songs whose label a person should check, the clearest cases first."""
+"""Label issues: songs and fragments whose label a person should check, the clearest cases first.
+
+Labels are checked by confident learning (Northcutt, Jiang & Chuang 2021, in their library cleanlab), by duplicates with
+another genre, and by the distance of a fragment from the other songs of its genre.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,55 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tumbao.analysis.curate.confident_learning import Judgement, judge
-from tumbao.analysis.curate.duplicates import Contradiction
-from tumbao.components.ingest.rendered_library import RenderedLibrary
+from tumbao.components.ingest.library import Rejected
+from tumbao.components.ingest.listing import Entry
+from tumbao.components.ingest.rendered_library import Library
+
+NEIGHBOURS = 5
+"""Number of nearest fragments whose distance is averaged."""
+
+OUTLIER_LIMIT = 3.5
+"""Robust standard deviations above the median from which a fragment is an outlier (Iglewicz & Hoaglin 1993)."""
+
+_BLOCK = 1_024
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelQuality:
+    """Result of confident learning for n labels.
+
+    `wrong` [n] says which labels look wrong. `scores` [n] are normalised margins in 0..1: below 0.5 another label is
+    more probable, and a lower score is a clearer case. `predicted` [n] are the most probable labels. `joint` [genres,
+    genres] are estimated counts of labels by given genre (rows) and true genre (columns); rows sum to the given labels'
+    counts.
+    """
+
+    wrong: np.ndarray
+    scores: np.ndarray
+    predicted: np.ndarray
+    joint: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class Suspect:
+class GenreConflict:
+    """A song, and a duplicate of it with another genre, which ingest rejects; `path` is the duplicate's file."""
+
+    song: str
+    genre: str
+    duplicate: str
+    duplicate_genre: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SongIssue:
     """A song whose genre is in doubt.
 
     `file` is its first file. `score` is the normalised margin of its mean probabilities in 0..1; a lower score is a
     clearer case. `wrong` says that confident learning considers the label wrong; otherwise it is only doubtful.
     `probabilities` are means over the fragments, in the order of the library's genres. `rows` are its fragments in the
     library, those that contradict the label most first. `disagreeing` counts the fragments whose most probable genre is
-    not the given one. `copies` are duplicates with other genres.
+    not the given one. `conflicts` are its duplicates with other genres.
     """
 
     song: str
@@ -32,10 +71,10 @@ class Suspect:
     probabilities: tuple[float, ...]
     rows: tuple[int, ...]
     disagreeing: int
-    copies: tuple[Contradiction, ...] = ()
+    conflicts: tuple[GenreConflict, ...] = ()
 
     @property
-    def looks(self) -> str:
+    def status(self) -> str:
         """State of the label: ``wrong``, ``doubtful``, or ``copied`` if only a duplicate contradicts it."""
         if self.wrong:
             return "wrong"
@@ -43,65 +82,141 @@ class Suspect:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Suspicion:
-    """Result for all labels of a library.
+class LabelIssues:
+    """Label issues of a library.
 
-    `agreeing` counts the songs whose most probable genre is the given one. `suspects` are labels that look wrong, then
-    doubtful ones, then those that only a duplicate contradicts, each by score. `strays` are the fragments, by score,
-    whose label looks wrong although their song is no suspect. `fragments` judges each fragment. `joint` [genres,
-    genres] are estimated counts of songs by given genre (rows) and true genre (columns).
+    `song_count` counts all songs, and `agreeing` those whose most probable genre is the given one. `songs` are labels
+    that look wrong, then doubtful ones, then those that only a duplicate contradicts, each by score. `fragments` are
+    rows of the library, by score, whose label looks wrong although their song is not among `songs`. `quality` is that
+    of each fragment's label. `joint` [genres, genres] are estimated counts of songs by given genre (rows) and true
+    genre (columns).
     """
 
-    songs: int
+    song_count: int
     agreeing: int
-    suspects: tuple[Suspect, ...]
-    strays: tuple[int, ...]
-    fragments: Judgement
+    songs: tuple[SongIssue, ...]
+    fragments: tuple[int, ...]
+    quality: LabelQuality
     joint: np.ndarray
 
 
-def suspect(library: RenderedLibrary, probabilities: np.ndarray, copies: Sequence[Contradiction] = ()) -> Suspicion:
-    """Judge songs by the mean of their fragments' probabilities, and fragments by their own.
+def confident_learning(labels: np.ndarray, probabilities: np.ndarray) -> LabelQuality:
+    """Estimate which labels [n] are wrong from out-of-sample probabilities [n, genres].
 
-    `probabilities` [n, genres] are those of `compare.training.out_of_sample`; each fragment needs an answer.
+    Each genre must occur at least twice. A label is contradicted if another genre is at least as probable as it is on
+    average for its own songs, so the model may be unsure, or surer of one genre than of another.
+    """
+    from cleanlab.count import compute_confident_joint
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    if not np.isfinite(probabilities).all():
+        count = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        raise ValueError(f"Expected probabilities of every fragment. Received: none for {count} of {len(labels)}")
+    joint = compute_confident_joint(labels, probabilities)
+    return LabelQuality(
+        wrong=find_label_issues(labels, probabilities, confident_joint=joint, n_jobs=1),
+        scores=get_label_quality_scores(labels, probabilities, method="normalized_margin"),
+        predicted=probabilities.argmax(axis=1),
+        joint=joint,
+    )
+
+
+def genre_conflicts(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> tuple[GenreConflict, ...]:
+    """Return the duplicates whose genre is not that of the song that is used, in the order of `rejected`."""
+    genres = {entry.song: entry.genre for entry in entries}
+    original_of = {one.song: one.duplicate_of for one in rejected if one.duplicate_of}
+    found = []
+    for one in rejected:
+        if one.song not in original_of:
+            continue
+        song, seen = original_of[one.song], {one.song}
+        while original_of.get(song, one.song) not in seen:  # a duplicate itself; parts can be duplicates of each other
+            seen.add(song)
+            song = original_of[song]
+        duplicate_genre = entries[one.entry].genre
+        if duplicate_genre != genres[song]:
+            found.append(GenreConflict(song, genres[song], one.song, duplicate_genre, one.path))
+    return tuple(found)
+
+
+def label_issues(library: Library, probabilities: np.ndarray, conflicts: Sequence[GenreConflict] = ()) -> LabelIssues:
+    """Check songs by the mean of their fragments' probabilities, and fragments by their own.
+
+    `probabilities` [n, genres] are those of `compare.training.out_of_sample`, for each fragment.
     """
     names, firsts, number = np.unique(np.array(library.songs, object), return_index=True, return_inverse=True)
     counts = np.bincount(number)
     means = np.stack([np.bincount(number, column) for column in probabilities.T], axis=1) / counts[:, None]
     labels = library.labels[firsts]
-    fragments, songs = judge(library.labels, probabilities), judge(labels, means)
-    contradicted = {name: tuple(one for one in copies if one.kept == name) for name in {one.kept for one in copies}}
-    listed = [
-        index for index, name in enumerate(names) if songs.likeliest[index] != labels[index] or name in contradicted
-    ]
+    of_fragments, of_songs = confident_learning(library.labels, probabilities), confident_learning(labels, means)
+    by_song = {name: tuple(one for one in conflicts if one.song == name) for name in {one.song for one in conflicts}}
+    contradicted = of_songs.predicted != labels
+    listed = [index for index, name in enumerate(names) if contradicted[index] or name in by_song]
     found = []
     for index in listed:
         rows = np.flatnonzero(number == index)
-        rows = rows[np.argsort(fragments.scores[rows], kind="stable")]
-        its_copies = contradicted.get(names[index], ())
-        doubted = songs.likeliest[index] != labels[index]
+        rows = rows[np.argsort(of_fragments.scores[rows], kind="stable")]
+        own = by_song.get(names[index], ())
         found.append(
-            Suspect(
+            SongIssue(
                 song=names[index],
                 file=library.files[rows.min()],
                 given=library.genres[labels[index]],
-                suggested=library.genres[songs.likeliest[index]] if doubted else its_copies[0].copy_genre,
-                score=float(songs.scores[index]),
-                wrong=bool(songs.wrong[index]),
+                suggested=library.genres[of_songs.predicted[index]] if contradicted[index] else own[0].duplicate_genre,
+                score=float(of_songs.scores[index]),
+                wrong=bool(of_songs.wrong[index]),
                 probabilities=tuple(means[index].tolist()),
                 rows=tuple(rows.tolist()),
-                disagreeing=int((fragments.likeliest[rows] != labels[index]).sum()),
-                copies=its_copies,
+                disagreeing=int((of_fragments.predicted[rows] != labels[index]).sum()),
+                conflicts=own,
             )
         )
     found.sort(key=lambda one: (not one.wrong, one.score, one.song))
-    elsewhere = fragments.wrong & ~np.isin(number, listed)
-    strays = np.flatnonzero(elsewhere)
-    return Suspicion(
-        songs=len(names),
-        agreeing=int((songs.likeliest == labels).sum()),
-        suspects=tuple(found),
-        strays=tuple(strays[np.argsort(fragments.scores[strays], kind="stable")].tolist()),
-        fragments=fragments,
-        joint=songs.joint,
+    elsewhere = np.flatnonzero(of_fragments.wrong & ~np.isin(number, listed))
+    return LabelIssues(
+        song_count=len(names),
+        agreeing=int((~contradicted).sum()),
+        songs=tuple(found),
+        fragments=tuple(elsewhere[np.argsort(of_fragments.scores[elsewhere], kind="stable")].tolist()),
+        quality=of_fragments,
+        joint=of_songs.joint,
     )
+
+
+def pooled_features(features: np.ndarray) -> np.ndarray:
+    """Average features [n, ..., channels] to vectors, float32 [n, channels].
+
+    Each channel has zero mean and unit variance. The features are read in blocks, so they may be memory-mapped.
+    """
+    between = tuple(range(1, features.ndim - 1))
+    blocks = (features[begin : begin + _BLOCK].astype(np.float32) for begin in range(0, len(features), _BLOCK))
+    vectors = np.concatenate([block.mean(axis=between) for block in blocks])
+    spread = vectors.std(axis=0)
+    return (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
+
+
+def outlier_scores(vectors: np.ndarray, labels: np.ndarray, songs: np.ndarray) -> np.ndarray:
+    """Return the outlier score of each fragment, float64 [n].
+
+    It is the mean distance to the nearest fragments of other songs of the same genre, in robust standard deviations
+    above the genre's median; 0 if the genre has no other song. `vectors` are those of `pooled_features`.
+    """
+    from scipy.stats import median_abs_deviation
+    from sklearn.metrics import pairwise_distances_chunked
+
+    scores = np.zeros(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        own_songs = songs[rows]
+        if (own_songs == own_songs[0]).all():
+            continue
+
+        def mean_nearest(distances: np.ndarray, start: int, own_songs: np.ndarray = own_songs) -> np.ndarray:
+            same = own_songs[start : start + len(distances), None] == own_songs
+            return np.nanmean(np.sort(np.where(same, np.nan, distances), axis=1)[:, :NEIGHBOURS], axis=1)
+
+        distances = np.concatenate([*pairwise_distances_chunked(vectors[rows], reduce_func=mean_nearest)])
+        scale = median_abs_deviation(distances, scale="normal")
+        scores[rows] = (distances - np.median(distances)) / scale if scale else 0.0
+    return scores

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tumbao.analysis.curate.duplicates import Contradiction
-from tumbao.analysis.curate.label_issues import Suspicion
-from tumbao.analysis.curate.outliers import LIMIT
-from tumbao.analysis.curate.table import COLUMNS, KEEP, REJECT, write_suspects
+from tumbao.analysis.curate.label_issues import OUTLIER_LIMIT, GenreConflict, LabelIssues
+from tumbao.analysis.curate.verdicts import COLUMNS, KEEP, REJECT, write_issues
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog
 from tumbao.components.ingest.rendered_library import RenderedLibrary
@@ -28,7 +26,7 @@ FRAGMENTS_PER_SONG = 4
 """Fragments of a song on the page, those that contradict the label most first."""
 
 SINGLE_FRAGMENTS = 12
-"""Maximum number of strays, and of outliers, on the page."""
+"""Maximum number of fragment issues, and of outliers, on the page."""
 
 LOW_AGREEMENT = 0.7
 """Share of songs on which model and labels agree, below which the page warns about its own list."""
@@ -42,7 +40,7 @@ class Curation:
     """Results for a library of n fragments.
 
     `folds` and `seed` are those of the cross-validation. `probabilities`, float32 [n, genres], are out of sample.
-    `deviations`, float64 [n], are those of `outliers.strangeness`. `copies` are duplicates with different genres.
+    `outlier_scores`, float64 [n], are those of `label_issues.outlier_scores`.
     """
 
     catalog: Catalog
@@ -52,20 +50,20 @@ class Curation:
     folds: int
     seed: int
     probabilities: np.ndarray
-    suspicion: Suspicion
-    deviations: np.ndarray
-    copies: Sequence[Contradiction]
+    issues: LabelIssues
+    outlier_scores: np.ndarray
+    conflicts: Sequence[GenreConflict]
 
     @property
     def wrong(self) -> int:
         """Number of songs whose label looks wrong."""
-        return sum(one.wrong for one in self.suspicion.suspects)
+        return sum(one.wrong for one in self.issues.songs)
 
     @property
     def outliers(self) -> tuple[int, ...]:
         """Rows of the outliers, the farthest from their genre first."""
-        rows = np.flatnonzero(self.deviations > LIMIT)
-        return tuple(rows[np.argsort(-self.deviations[rows], kind="stable")].tolist())
+        rows = np.flatnonzero(self.outlier_scores > OUTLIER_LIMIT)
+        return tuple(rows[np.argsort(-self.outlier_scores[rows], kind="stable")].tolist())
 
 
 def write_curation(curation: Curation, out: Path, top: int) -> None:
@@ -73,28 +71,26 @@ def write_curation(curation: Curation, out: Path, top: int) -> None:
 
     The page shows at most `top` songs; the tables contain all.
     """
-    suspects = curation.suspicion.suspects
-    strays, outliers = curation.suspicion.strays, curation.outliers
-    write_suspects(out / SUSPECTS, suspects)
+    issues, outliers = curation.issues, curation.outliers
+    write_issues(out / SUSPECTS, issues.songs)
     write_whole(out / FRAGMENTS, _fragments(curation).encode())
-    shown = [row for one in suspects[:top] for row in one.rows[:FRAGMENTS_PER_SONG]]
-    single = [*strays[:SINGLE_FRAGMENTS], *outliers[:SINGLE_FRAGMENTS]]
-    found = excerpts(curation.library, curation.catalog.songs, [*shown, *single], curation.spec)
+    shown = [row for one in issues.songs[:top] for row in one.rows[:FRAGMENTS_PER_SONG]]
+    single = [*issues.fragments[:SINGLE_FRAGMENTS], *outliers[:SINGLE_FRAGMENTS]]
     page = template(Path(__file__).parent).render(
         curation=curation,
         library=curation.library,
-        suspicion=curation.suspicion,
-        suspects=suspects[:top],
-        left_out=len(suspects) - len(suspects[:top]),
+        issues=issues,
+        songs=issues.songs[:top],
+        songs_left_out=max(0, len(issues.songs) - top),
         per_song=FRAGMENTS_PER_SONG,
-        strays=strays[:SINGLE_FRAGMENTS],
-        strays_left_out=len(strays) - len(strays[:SINGLE_FRAGMENTS]),
+        fragments=issues.fragments[:SINGLE_FRAGMENTS],
+        fragments_left_out=max(0, len(issues.fragments) - SINGLE_FRAGMENTS),
         outliers=outliers[:SINGLE_FRAGMENTS],
-        outliers_left_out=len(outliers) - len(outliers[:SINGLE_FRAGMENTS]),
-        limit=LIMIT,
-        agreement=curation.suspicion.agreeing / curation.suspicion.songs,
+        outliers_left_out=max(0, len(outliers) - SINGLE_FRAGMENTS),
+        limit=OUTLIER_LIMIT,
+        agreement=issues.agreeing / issues.song_count,
         low_agreement=LOW_AGREEMENT,
-        excerpts=found,
+        excerpts=excerpts(curation.library, curation.catalog.songs, [*shown, *single], curation.spec),
         size=PICTURE_SIZE,
         clock=clock,
         data_uri=data_uri,
@@ -114,16 +110,14 @@ def _chosen(genres: Sequence[str], probabilities: Sequence[float], given: str) -
 
 
 def _fragments(curation: Curation) -> str:
-    """Return CSV of the fragments of suspects, the strays and the outliers, in the library's order."""
-    library, judged = curation.library, curation.suspicion.fragments
-    of_suspects = {row for one in curation.suspicion.suspects for row in one.rows}
-    outliers = set(curation.outliers)
+    """Return CSV of the fragments of listed songs, the fragment issues and the outliers, in the library's order."""
+    library, issues, outliers = curation.library, curation.issues, set(curation.outliers)
+    of_songs = {row for one in issues.songs for row in one.rows}
     columns = ("song", "file", "start", "given", "likeliest", "score", "looks_wrong", "outlier", *library.genres)
     rows: list[tuple[object, ...]] = []
-    for row in sorted(of_suspects | set(curation.suspicion.strays) | outliers):
-        names = library.genres[library.labels[row]], library.genres[judged.likeliest[row]]
-        place = library.songs[row], library.files[row], f"{library.starts[row]:g}"
-        marks = int(judged.wrong[row]), int(row in outliers)
-        shares = (f"{value:.4f}" for value in curation.probabilities[row])
-        rows.append((*place, *names, f"{judged.scores[row]:.4f}", *marks, *shares))
+    for row in sorted(of_songs | set(issues.fragments) | outliers):
+        position = library.songs[row], library.files[row], f"{library.starts[row]:g}"
+        names = library.genres[library.labels[row]], library.genres[issues.quality.predicted[row]]
+        marks = f"{issues.quality.scores[row]:.4f}", int(issues.quality.wrong[row]), int(row in outliers)
+        rows.append((*position, *names, *marks, *(f"{value:.4f}" for value in curation.probabilities[row])))
     return write_csv(columns, rows)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from tests.small_spec import SMALL
 from tumbao.analysis.curate.page import FRAGMENTS, PAGE, SUSPECTS
-from tumbao.analysis.curate.table import COLUMNS
+from tumbao.analysis.curate.verdicts import COLUMNS
 from tumbao.components.ingest.library import LIBRARY_FILE, scan
 from tumbao.components.ingest.rendered_library import render_library
 from tumbao.pipeline import cli, curate

@@ -13,12 +13,26 @@ import pytest
 
 from tumbao.analysis.compare.folds import cross_validation
 from tumbao.analysis.compare.training import out_of_sample
-from tumbao.analysis.curate import outliers
-from tumbao.analysis.curate.confident_learning import judge
-from tumbao.analysis.curate.corrected import correct, write_list
-from tumbao.analysis.curate.duplicates import Contradiction, contradictions
-from tumbao.analysis.curate.label_issues import Suspicion, suspect
-from tumbao.analysis.curate.table import COLUMNS, KEEP, REJECT, Verdict, read_verdicts, write_suspects
+from tumbao.analysis.curate.label_issues import (
+    OUTLIER_LIMIT,
+    GenreConflict,
+    LabelIssues,
+    confident_learning,
+    genre_conflicts,
+    label_issues,
+    outlier_scores,
+    pooled_features,
+)
+from tumbao.analysis.curate.verdicts import (
+    COLUMNS,
+    KEEP,
+    REJECT,
+    Verdict,
+    correct,
+    read_verdicts,
+    write_issues,
+    write_list,
+)
 from tumbao.components.ingest.library import LIBRARY_FILE, Rejected, is_synthetic
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.rendered_library import RenderedLibrary
@@ -89,7 +103,7 @@ class Case:
     true: np.ndarray
     planted: frozenset[str]
     probabilities: np.ndarray
-    suspicion: Suspicion
+    issues: LabelIssues
 
 
 @pytest.fixture(scope="module")
@@ -106,21 +120,21 @@ def case() -> Case:
     features = of_songs[:, None, None] + 0.7 * rng.normal(size=(SONGS * FRAGMENTS, 2, 2, 12))
     probabilities = answered(library, features.astype(np.float16))
     names = frozenset(f"song {song:03}" for song in wrong)
-    return Case(library, true, names, probabilities, suspect(library, probabilities))
+    return Case(library, true, names, probabilities, label_issues(library, probabilities))
 
 
 def test_planted_labels_are_found_first_and_few_good_ones_with_them(case: Case) -> None:
-    ranked = [one.song for one in case.suspicion.suspects]
+    ranked = [one.song for one in case.issues.songs]
     assert len(case.planted & set(ranked[:PLANTED])) >= 0.8 * PLANTED
     assert len(case.planted & set(ranked)) >= 0.9 * PLANTED
-    look_wrong = {one.song for one in case.suspicion.suspects if one.wrong}
+    look_wrong = {one.song for one in case.issues.songs if one.wrong}
     assert look_wrong
     assert len(look_wrong - case.planted) <= 2
     assert len(set(ranked) - case.planted) <= 0.1 * SONGS
 
 
 def test_the_true_genre_is_suggested(case: Case) -> None:
-    found = [one for one in case.suspicion.suspects if one.song in case.planted]
+    found = [one for one in case.issues.songs if one.song in case.planted]
     right = [one.suggested == GENRES[case.true[int(one.song[-3:])]] for one in found]
     assert sum(right) >= 0.8 * PLANTED
 
@@ -130,8 +144,8 @@ def test_every_fragment_is_answered_once(case: Case) -> None:
     np.testing.assert_allclose(case.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_suspect_is_described_by_its_fragments(case: Case) -> None:
-    for one in case.suspicion.suspects:
+def test_a_song_issue_is_described_by_its_fragments(case: Case) -> None:
+    for one in case.issues.songs:
         assert {case.library.songs[row] for row in one.rows} == {one.song}
         assert len(one.rows) == FRAGMENTS
         np.testing.assert_allclose(one.probabilities, case.probabilities[list(one.rows)].mean(axis=0), atol=1e-6)
@@ -144,8 +158,8 @@ def test_a_suspect_is_described_by_its_fragments(case: Case) -> None:
 
 def test_the_joint_counts_every_song_once_under_its_given_genre(case: Case) -> None:
     counts = np.bincount(case.library.labels[::FRAGMENTS], minlength=len(GENRES))
-    np.testing.assert_array_equal(case.suspicion.joint.sum(axis=1), counts)
-    assert np.trace(case.suspicion.joint) < SONGS
+    np.testing.assert_array_equal(case.issues.joint.sum(axis=1), counts)
+    assert np.trace(case.issues.joint) < SONGS
 
 
 def test_models_do_not_answer_to_songs_that_they_have_learned() -> None:
@@ -161,28 +175,28 @@ def test_a_single_fragment_is_named_while_its_song_is_not() -> None:
     library = made(labels)
     probabilities = np.full((150, 5), 0.02) + 0.9 * np.eye(5)[library.labels]
     probabilities[7] = 0.02 + 0.9 * np.eye(5)[(library.labels[7] + 1) % 5]
-    suspicion = suspect(library, probabilities)
-    assert (suspicion.suspects, suspicion.strays, suspicion.agreeing) == ((), (7,), 50)
+    issues = label_issues(library, probabilities)
+    assert (issues.songs, issues.fragments, issues.agreeing) == ((), (7,), 50)
 
 
 def test_a_copy_under_another_genre_puts_a_song_into_doubt() -> None:
     library = made(np.arange(50) % len(GENRES))
     probabilities = np.full((150, 5), 0.02) + 0.9 * np.eye(5)[library.labels]
-    copy = Contradiction("song 010", "bachata", "x.mp3", "salsa", "/music/x.mp3")
-    (one,) = suspect(library, probabilities, [copy]).suspects
-    assert (one.song, one.given, one.suggested, one.looks) == ("song 010", "bachata", "salsa", "copied")
-    assert one.copies == (copy,)
+    copy = GenreConflict("song 010", "bachata", "x.mp3", "salsa", "/music/x.mp3")
+    (one,) = label_issues(library, probabilities, [copy]).songs
+    assert (one.song, one.given, one.suggested, one.status) == ("song 010", "bachata", "salsa", "copied")
+    assert one.conflicts == (copy,)
 
 
 def test_a_score_is_the_normalised_margin() -> None:
     labels = np.array([0, 1, 0, 1])
-    judgement = judge(labels, np.array([[0.7, 0.3], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]]))
+    judgement = confident_learning(labels, np.array([[0.7, 0.3], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]]))
     np.testing.assert_allclose(judgement.scores, [0.7, 0.1, 0.5, 1.0])
 
 
 def test_missing_answers_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected an answer to every fragment\. Received: none to 1 of 2"):
-        judge(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]]))
+    with pytest.raises(ValueError, match=r"Expected probabilities of every fragment\. Received: none for 1 of 2"):
+        confident_learning(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]]))
 
 
 def test_outliers_are_far_from_other_songs_not_from_their_own() -> None:
@@ -190,13 +204,13 @@ def test_outliers_are_far_from_other_songs_not_from_their_own() -> None:
     labels, songs = np.repeat([0, 1], 60), np.repeat(np.arange(40), 3)
     features = rng.normal(size=(120, 4, 8)) + 10 * labels[:, None, None]
     features[:3] += 6  # a whole song: its fragments are near each other
-    deviations = outliers.strangeness(outliers.pooled(features), labels, songs)
-    assert set(np.flatnonzero(deviations > outliers.LIMIT)) == {0, 1, 2}
+    deviations = outlier_scores(pooled_features(features), labels, songs)
+    assert set(np.flatnonzero(deviations > OUTLIER_LIMIT)) == {0, 1, 2}
 
 
 def test_a_genre_of_one_song_has_no_outliers() -> None:
     vectors = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
-    assert not outliers.strangeness(vectors, np.zeros(6, int), np.zeros(6)).any()
+    assert not outlier_scores(vectors, np.zeros(6, int), np.zeros(6)).any()
 
 
 def entry(song: str, genre: str, **others: object) -> Entry:
@@ -215,7 +229,7 @@ def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> Non
         entry("d", "cumbia"),
         entry("e", "cumbia"),
     ]
-    found = contradictions(
+    found = genre_conflicts(
         entries,
         [
             rejected("b", 1, "a"),
@@ -225,15 +239,15 @@ def test_copies_with_another_genre_are_named_with_the_song_that_is_kept() -> Non
         ],
     )
     assert found == (
-        Contradiction("a", "salsa", "b", "cumbia", "/music/b"),
-        Contradiction("a", "salsa", "d", "cumbia", "/music/d"),
+        GenreConflict("a", "salsa", "b", "cumbia", "/music/b"),
+        GenreConflict("a", "salsa", "d", "cumbia", "/music/d"),
     )
 
 
 def test_songs_whose_parts_are_copies_of_each_other_are_named() -> None:
     entries = [entry("a", "salsa"), entry("b", "cumbia"), entry("b", "cumbia"), entry("a", "salsa")]
-    found = contradictions(entries, [rejected("a", 3, "b"), rejected("b", 1, "a")])
-    assert {(one.kept, one.copy) for one in found} == {("a", "b"), ("b", "a")}
+    found = genre_conflicts(entries, [rejected("a", 3, "b"), rejected("b", 1, "a")])
+    assert {(one.song, one.duplicate) for one in found} == {("a", "b"), ("b", "a")}
 
 
 ENTRIES = (
@@ -279,16 +293,14 @@ def test_another_genre_drops_the_former_subgenre() -> None:
 
 
 def test_the_table_is_written_for_a_person_and_read_again(case: Case, tmp_path: Path) -> None:
-    write_suspects(tmp_path / "suspects.csv", case.suspicion.suspects)
+    write_issues(tmp_path / "suspects.csv", case.issues.songs)
     with (tmp_path / "suspects.csv").open(encoding="utf-8", newline="") as text:
         header, *rows = csv.reader(text)
     assert tuple(header) == COLUMNS
-    assert [row[0] for row in rows] == [one.song for one in case.suspicion.suspects]
+    assert [row[0] for row in rows] == [one.song for one in case.issues.songs]
     assert {row[-1] for row in rows} == {""}
     verdicts = read_verdicts(tmp_path / "suspects.csv", GENRES)
-    assert [verdicts[one.song].given for one in case.suspicion.suspects] == [
-        one.given for one in case.suspicion.suspects
-    ]
+    assert [verdicts[one.song].given for one in case.issues.songs] == [one.given for one in case.issues.songs]
 
 
 @pytest.mark.parametrize(
@@ -326,7 +338,7 @@ def test_verdicts_on_another_library_are_refused(song: str, given: str, received
 
 def test_a_list_never_replaces_a_file(tmp_path: Path) -> None:
     (tmp_path / "corrected.csv").write_text("mine")
-    for name, said in (("corrected.csv", "which exists"), ("corrected.txt", "another ending")):
+    for name, said in (("corrected.csv", "which exists"), ("corrected.txt", "another extension")):
         with pytest.raises(ValueError, match=said):
             write_list(ENTRIES, tmp_path / name, synthetic=False)
     assert (tmp_path / "corrected.csv").read_text() == "mine"

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tumbao.analysis.curate.corrected import write_list
-from tumbao.analysis.curate.table import KEEP, read_verdicts, write_suspects
+from tumbao.analysis.curate.verdicts import KEEP, read_verdicts, write_issues, write_list
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import read_manifest
@@ -126,18 +125,16 @@ def test_a_corrected_list_names_the_same_songs(tmp_path_factory: pytest.TempPath
 
 @often
 @given(st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True))
-def test_verdicts_are_about_the_songs_that_were_suspected(
-    tmp_path_factory: pytest.TempPathFactory, names: list[str]
-) -> None:
+def test_verdicts_are_about_the_songs_in_the_table(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     file = tmp_path_factory.mktemp("suspects") / "suspects.csv"
-    suspects = [suspect(f"salsa/{name}") for name in names]
-    write_suspects(file, suspects)
+    issues = [song_issue(f"salsa/{name}") for name in names]
+    write_issues(file, issues)
     assert list(read_verdicts(file, ("salsa", "cumbia"))) == [f"salsa/{name}" for name in names]
 
 
-def suspect(song: str) -> Any:
+def song_issue(song: str) -> Any:
     return types.SimpleNamespace(
-        song=song, file=song, given="salsa", suggested="cumbia", score=0.1, disagreeing=1, rows=(0,), looks=KEEP
+        song=song, file=song, given="salsa", suggested="cumbia", score=0.1, disagreeing=1, rows=(0,), status=KEEP
     )
 
 
