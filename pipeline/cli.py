@@ -993,13 +993,13 @@ def fetch(
 
     Exit codes: 0 all fetched or there already, 1 some failed (failed.csv says why), 2 wrong use, 130 interrupted.
     """
-    from tumbao.datasets.fetch.rate_limits import Manners
     from tumbao.datasets.fetch.run import run_fetch
+    from tumbao.datasets.fetch.source import RateLimits
     from tumbao.pipeline.progress_display import ProgressDisplay
 
-    manners = Manners(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
+    limits = RateLimits(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
     with ProgressDisplay(_console()) as watch:
-        code = run_fetch(urls, out, watch.console, watch, manners)
+        code = run_fetch(urls, out, watch.console, watch, limits)
     raise typer.Exit(code)
 
 

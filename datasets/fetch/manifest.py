@@ -1,17 +1,17 @@
-"""Manifest of fetched songs (manifest.csv) and list of failures (failed.csv), up to date at every moment."""
+"""Manifest of fetched songs (manifest.csv) and list of failures (failed.csv), written after each song."""
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from tumbao.components.ingest import tables
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.tables import write_csv
 from tumbao.datasets.fetch.names import numbered, safe_name
-from tumbao.datasets.fetch.table import read_table
 from tumbao.schema.errors import UserError
 
 MANIFEST_FILE, FAILED_FILE = "manifest.csv", "failed.csv"
@@ -29,8 +29,33 @@ FAILED_COLUMNS = ("line", "reason")
 """Columns that failed.csv adds to those of URLS.csv."""
 
 
-class Ledger:
-    """Manifest and failures of one folder, which is created if missing and locked for one process at a time.
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table.
+
+    `rows` holds the line on which each row begins, counted from 1, and its cells by column. `faults` maps the line of
+    each row that cannot be read to the error.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+    faults: dict[int, str]
+
+
+def read_table(path: Path, known: tuple[str, ...]) -> Table:
+    """Read a table without its empty rows.
+
+    Columns in `known` are found in any spelling; others keep theirs. Raises ValueError if the file cannot be read, has
+    no header, or repeats a column.
+    """
+    found = tables.read_table(path, known)
+    names = {key: key if key in known else name for key, name in found.columns.items()}
+    rows = ((line, {name: cells.get(key, "") for key, name in names.items()}) for line, cells in found.rows)
+    return Table(tuple(names.values()), tuple(rows), found.faults)
+
+
+class Manifest:
+    """Manifest and list of failures of a folder, which is created if missing and locked for one process at a time.
 
     Raises ValueError if another process is fetching to the folder, or if its manifest was not written by fetch.
     """
@@ -48,17 +73,17 @@ class Ledger:
         except BlockingIOError as error:
             os.close(self._lock)
             raise UserError(
-                f"Another `tumbao fetch` is writing to {folder}. Wait for it, or fetch elsewhere."
+                f"Another `tumbao fetch` is writing to {folder}. Wait until it ends, or fetch to another folder."
             ) from error
         except ValueError:
             os.close(self._lock)
             raise
-        self._places = {row["source"]: place for place, row in enumerate(self._rows)}
+        self._index = {row["source"]: index for index, row in enumerate(self._rows)}
         self._claimed = {row["file_name"] for row in self._rows}
         self._failed: list[dict[str, str]] = []
         (folder / FAILED_FILE).unlink(missing_ok=True)
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Manifest:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,19 +92,19 @@ class Ledger:
 
     def find(self, url: str) -> dict[str, str] | None:
         """Return the manifest row of a source, or None."""
-        place = self._places.get(url)
-        return None if place is None else dict(self._rows[place])
+        index = self._index.get(url)
+        return None if index is None else dict(self._rows[index])
 
     def intact(self, row: dict[str, str]) -> bool:
         """Check that the file of a row exists, with the size and the hash of the row."""
         path = self.folder / row["file_name"]
         return path.is_file() and str(path.stat().st_size) == row["bytes"] and sha256(path) == row["sha256"]
 
-    def admit(self, path: Path, stem: str, ending: str, row: dict[str, str]) -> None:
+    def add(self, path: Path, stem: str, extension: str, row: dict[str, str]) -> None:
         """Move a complete file to its genre's folder and write its row.
 
         Files of other songs are never overwritten: a number is added to `stem` (of `safe_name`) if the name is taken. A
-        file that is in no row is taken over if it has the same bytes: an earlier run was killed between the two steps.
+        file without a row is used if it has the same bytes: an earlier run was killed between the two steps.
         `path` must be on the same file system; `row` has all columns of the manifest except `file_name`, `sha256` and
         `bytes`.
         """
@@ -87,7 +112,7 @@ class Ledger:
         replaced = before["file_name"] if before else ""
         genre = safe_name(row["genre"])
         digest = sha256(path)
-        for name in numbered(stem, ending):
+        for name in numbered(stem, extension):
             file_name = f"{genre}/{name}"
             target = self.folder / file_name
             if file_name == replaced or not os.path.lexists(target):
@@ -100,19 +125,19 @@ class Ledger:
         self.record({**row, "file_name": file_name, "sha256": digest, "bytes": str(size)})
 
     def record(self, row: dict[str, str]) -> None:
-        """Write a row of the manifest in place of the one with the same source, or as the last; add new columns."""
+        """Write a row of the manifest, which replaces the one with the same source; add new columns."""
         if row == self.find(row["source"]):
             return
         self._columns += [name for name in row if name not in self._columns]
-        place = self._places.setdefault(row["source"], len(self._rows))
-        self._rows[place : place + 1] = [row]
+        index = self._index.setdefault(row["source"], len(self._rows))
+        self._rows[index : index + 1] = [row]
         self._claimed.add(row["file_name"])
-        write_whole(self.folder / MANIFEST_FILE, write_csv(self._columns, self._rows).encode())
+        write_whole(self.folder / MANIFEST_FILE, tables.write_csv(self._columns, self._rows).encode())
 
     def fail(self, columns: Sequence[str], cells: dict[str, str], line: int, reason: str) -> None:
-        """Write a row of failed.csv, which is itself a list for fetch; `line` is its line in URLS.csv, from 1."""
+        """Write a row of failed.csv, which fetch can read again; `line` is its line in URLS.csv, from 1."""
         self._failed.append({**cells, "line": str(line), "reason": reason})
-        write_whole(self.folder / FAILED_FILE, write_csv((*columns, *FAILED_COLUMNS), self._failed).encode())
+        write_whole(self.folder / FAILED_FILE, tables.write_csv((*columns, *FAILED_COLUMNS), self._failed).encode())
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         path = self.folder / MANIFEST_FILE
@@ -127,7 +152,7 @@ class Ledger:
         empty = "expected a source. Received: none"
         faults = {line: empty for line, row in table.rows if not row["source"]} | table.faults
         for line, fault in faults.items():
-            raise UserError(f"{path}, line {line}: {fault}. Mend the row, or fetch to another folder.")
+            raise UserError(f"{path}, line {line}: {fault}. Correct the row, or fetch to another folder.")
         return list(table.columns), [row for _, row in table.rows]
 
 

@@ -33,10 +33,10 @@ def safe_name(text: str) -> str:
     return name or "untitled"
 
 
-def numbered(stem: str, ending: str) -> Iterator[str]:
-    """Yield candidate names in order: ``stem.ending``, ``stem (2).ending``, ``stem (3).ending`` and so on."""
-    yield f"{stem}.{ending}"
+def numbered(stem: str, extension: str) -> Iterator[str]:
+    """Yield candidate names in order: ``stem.extension``, ``stem (2).extension``, ``stem (3).extension`` and so on."""
+    yield f"{stem}.{extension}"
     number = 2
     while True:
-        yield f"{stem} ({number}).{ending}"
+        yield f"{stem} ({number}).{extension}"
         number += 1

@@ -1,4 +1,7 @@
-"""`tumbao fetch`: every row of a list becomes a file with a row in the manifest, or a row in failed.csv."""
+"""`tumbao fetch`: download the songs of a list.
+
+Each row of the list gets a file and a row in the manifest, or a row in failed.csv.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,16 @@ from pathlib import Path
 from rich.console import Console
 
 from tumbao.components.ingest import progress
-from tumbao.datasets.fetch.manifest import FAILED_FILE, MANIFEST_FILE, OWN_COLUMNS, Ledger
+from tumbao.datasets.fetch.manifest import FAILED_FILE, MANIFEST_FILE, OWN_COLUMNS, Manifest
 from tumbao.datasets.fetch.names import clean_text, safe_name
-from tumbao.datasets.fetch.rate_limits import Manners
-from tumbao.datasets.fetch.source import Download, FetchError, download, require_yt_dlp
-from tumbao.datasets.fetch.urls import Wanted, read_urls
+from tumbao.datasets.fetch.source import Download, FetchError, RateLimits, download, require_yt_dlp
+from tumbao.datasets.fetch.urls import UrlRow, read_urls
 from tumbao.schema.errors import UserError
 
 UNFINISHED_FOLDER = ".unfinished"
-"""Hidden, so that no other command reads an incomplete song."""
+"""Folder of incomplete songs; hidden, so that no other command reads them."""
 
-FETCHED, THERE, FAILED = "fetched", "already there", "failed"
+FETCHED, PRESENT, FAILED = "fetched", "already there", "failed"
 
 
 def run_fetch(
@@ -30,79 +32,79 @@ def run_fetch(
     out: Path,
     console: Console,
     report: progress.Listener = progress.report,
-    manners: Manners | None = None,
+    limits: RateLimits | None = None,
 ) -> int:
-    """Fetch songs, one at a time; return 0 if every row has its song, 1 if some failed or `out` is not writable.
+    """Fetch songs, one at a time; return 0 if all rows have their songs, 1 if some failed or `out` is not writable.
 
-    Songs are written to ``<genre>/<name>.<ending>`` in `out`, with `manifest.csv` and the `failed.csv` of this run.
+    Songs are written to ``<genre>/<name>.<extension>`` in `out`, with `manifest.csv` and the `failed.csv` of this run.
     Raises ValueError if the list or the folder cannot be used, or if yt-dlp is not installed.
     """
     require_yt_dlp()
     if urls.absolute() == (out / FAILED_FILE).absolute():
-        raise UserError(f"Each run writes {out / FAILED_FILE} anew. Copy it to another place, and fetch the copy.")
+        raise UserError(f"Each run overwrites {out / FAILED_FILE}. Copy it to another folder, and fetch the copy.")
     if os.path.expandvars(out.absolute()) != str(out.absolute()):
-        raise UserError(f"Expected a folder whose path names no environment variable, or yt-dlp expands it: {out}.")
-    wanted = read_urls(urls)
+        raise UserError(f"Expected a path without environment variables, which yt-dlp would expand. Received: {out}.")
+    url_list = read_urls(urls)
     counts: collections.Counter[str] = collections.Counter()
-    with Ledger(out) as ledger:
+    with Manifest(out) as manifest:
         try:
-            errand = _Errand(ledger, manners or Manners(), report)
-            report("fetch", 0, len(wanted.rows))
-            for row in wanted.rows:
+            fetcher = _Fetcher(manifest, limits or RateLimits(), report)
+            report("fetch", 0, len(url_list.rows))
+            for row in url_list.rows:
                 try:
-                    counts[errand.run(row)] += 1
+                    counts[fetcher.run(row)] += 1
                 except (FetchError, OSError) as error:
                     reason = clean_text(str(error))
-                    ledger.fail(wanted.columns, row.cells, row.line, reason)
+                    manifest.fail(url_list.columns, row.cells, row.line, reason)
                     counts[FAILED] += 1
-                    _say(console, f"  line {row.line}: {clean_text(row.url)}: {reason}")
-                report("fetch", counts.total(), len(wanted.rows))
+                    _print(console, f"  line {row.line}: {clean_text(row.url)}: {reason}")
+                report("fetch", counts.total(), len(url_list.rows))
         except OSError as error:
-            _say(console, f"stopped, because the books cannot be kept: {error}")
+            _print(console, f"stopped, because the manifest or the list of failures cannot be written: {error}")
             return 1
         finally:
-            _say(console, _balance(counts, len(wanted.rows), out))
+            _print(console, _summary(counts, len(url_list.rows), out))
     return 1 if counts[FAILED] else 0
 
 
-class _Errand:
+class _Fetcher:
     """Processes one row after the other, with pauses between those that need the network."""
 
-    def __init__(self, ledger: Ledger, manners: Manners, report: progress.Listener) -> None:
-        self._ledger = ledger
-        self._manners = manners
+    def __init__(self, manifest: Manifest, limits: RateLimits, report: progress.Listener) -> None:
+        self._manifest = manifest
+        self._limits = limits
         self._report = report
-        self._unfinished = ledger.folder / UNFINISHED_FOLDER
-        self._asked = False
+        self._unfinished = manifest.folder / UNFINISHED_FOLDER
+        self._has_requested = False
 
-    def run(self, row: Wanted) -> str:
-        if row.trouble:
-            raise FetchError(row.trouble)
-        before = self._ledger.find(row.url)
+    def run(self, row: UrlRow) -> str:
+        if row.error:
+            raise FetchError(row.error)
+        before = self._manifest.find(row.url)
         if before and before["genre"] != row.genre:
             raise FetchError(
-                f"the manifest has it as {before['genre']}: {before['file_name']}; "
+                f"the manifest lists it as {before['genre']}: {before['file_name']}; "
                 "remove that row and that file to fetch it for another genre"
             )
-        known = {name: text for name, text in (before or {}).items() if text and name not in OWN_COLUMNS}
-        told = {**known, **{name: text for name, text in row.cells.items() if text and name != "url"}}
-        if before and self._ledger.intact(before):
-            self._ledger.record({**before, **told})
-            return THERE
-        if self._asked:
-            time.sleep(self._manners.sleep_seconds)
-        self._asked = True
-        self._fetch(row, told)
+        previous = {name: text for name, text in (before or {}).items() if text and name not in OWN_COLUMNS}
+        cells = {**previous, **{name: text for name, text in row.cells.items() if text and name != "url"}}
+        if before and self._manifest.intact(before):
+            self._manifest.record({**before, **cells})
+            return PRESENT
+        if self._has_requested:
+            time.sleep(self._limits.sleep_seconds)
+        self._has_requested = True
+        self._fetch(row, cells)
         return FETCHED
 
-    def _fetch(self, row: Wanted, told: dict[str, str]) -> None:
+    def _fetch(self, row: UrlRow, cells: dict[str, str]) -> None:
         self._unfinished.mkdir(exist_ok=True)
         try:
-            found = download(row.url, self._unfinished, self._manners, self._report)
-            entry = {**row.cells, **_described(found), **told, "source": row.url}
+            found = download(row.url, self._unfinished, self._limits, self._report)
+            entry = {**row.cells, **_described(found), **cells, "source": row.url}
             del entry["url"]
-            named = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
-            self._ledger.admit(found.path, safe_name(named), found.ending, entry)
+            name = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
+            self._manifest.add(found.path, safe_name(name), found.extension, entry)
         finally:
             with contextlib.suppress(OSError):  # not empty if it holds unfinished songs
                 self._unfinished.rmdir()
@@ -120,13 +122,13 @@ def _described(found: Download) -> dict[str, str]:
     }
 
 
-def _balance(counts: collections.Counter[str], found: int, out: Path) -> str:
-    parts = [f"{outcome} {counts[outcome]}" for outcome in (FETCHED, THERE, FAILED)]
-    if untried := found - counts.total():
-        parts.append(f"not tried {untried}")
+def _summary(counts: collections.Counter[str], found: int, out: Path) -> str:
+    parts = [f"{outcome} {counts[outcome]}" for outcome in (FETCHED, PRESENT, FAILED)]
+    if not_tried := found - counts.total():
+        parts.append(f"not tried {not_tried}")
     failed = f"; reasons in {out / FAILED_FILE}" if counts[FAILED] else ""
     return f"found {found} = {' + '.join(parts)}; manifest in {out / MANIFEST_FILE}{failed}"
 
 
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)

@@ -13,15 +13,15 @@ from typing import Any
 
 from tumbao import __version__
 from tumbao.components.ingest.progress import Listener
-from tumbao.datasets.fetch.content import HEAD_BYTES, audio_ending
 from tumbao.datasets.fetch.names import clean_text
-from tumbao.datasets.fetch.rate_limits import Manners
 from tumbao.schema.errors import UserError
 
 FORMAT = "bestaudio/best[vcodec=?none]"
 """The best audio-only format; if the source does not declare a file's content, that file. Known videos are excluded."""
 
 SOCKET_TIMEOUT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 60.0
+REQUEST_SLEEP_SECONDS = 0.75
 MAX_BYTES = 2_000_000_000
 """Size limit of a song; a radio stream would never end."""
 
@@ -29,9 +29,36 @@ _LOG = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())  # yt-dlp's messages are discarded without a configured log
 
 _MEGABYTE = 1_000_000
-_MISSING = 'Expected yt-dlp to be installed. Received: no such package. Run `pip install "tumbao[fetch]"`.'
+_MISSING = 'yt-dlp is not installed. Run `pip install "tumbao[fetch]"`.'
 _EPILOGUE = re.compile(r" \(caused by |; please report this issue on |[.;] +Use --|\. See +https?://", re.DOTALL)
 """Text that yt-dlp appends to the reason of an error."""
+
+HEAD_BYTES = 192
+
+_CONTAINERS: tuple[tuple[re.Pattern[bytes], tuple[str, ...]], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), tuple(extensions.split()))
+    for pattern, extensions in (
+        (rb"(RIFF|RIFX|RF64|BW64)....WAVE", "wav"),
+        (rb"FORM....AIF[FC]", "aiff aif aifc"),
+        (rb"fLaC", "flac"),
+        (rb"OggS", "ogg oga opus spx ogx ogv ogm"),
+        (rb"ID3|APETAGEX|\0*\xff[\xe2-\xe5\xf2-\xf5\xfa-\xfd]", "mp3 mp2 mp1 mpa mpga aac flac"),
+        (rb"\xff[\xf0\xf1\xf8\xf9]", "aac adts"),
+        (rb"....(ftyp|styp|moov|moof|mdat|free|wide|skip)", "m4a m4b mp4 m4v mov 3gp 3g2 3ga f4a f4v mp4a m4r"),
+        (rb"\x1a\x45\xdf\xa3", "webm weba mka mkv"),
+        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "wma asf wmv"),
+        (rb"RIFF....AVI ", "avi divx"),
+        (rb"FLV\x01", "flv f4v"),
+        (rb"\x47.{187}\x47", "ts m2ts mp4"),
+        (rb"\x00\x00\x01\xba", "mpg mpeg vob"),
+        (rb"caff", "caf"),
+        (rb"wvpk", "wv"),
+        (rb"MAC ", "ape"),
+        (rb"\.snd", "au snd"),
+        (rb"#!AMR", "amr"),
+    )
+)
+"""First bytes of each audio container, and the extensions of its files, the usual one first."""
 
 
 class FetchError(ValueError):
@@ -39,14 +66,48 @@ class FetchError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
+class RateLimits:
+    """Limits on the requests to other servers: pauses, download rate and retries.
+
+    `sleep_seconds` is the pause between songs; waits before a retry begin with it and double. `kilobytes_per_second`
+    limits a download; None sets no limit. `retries` apply after a broken connection or a server error. Raises
+    ValueError if a value is out of range.
+    """
+
+    sleep_seconds: float = 5.0
+    kilobytes_per_second: float | None = None
+    retries: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sleep_seconds < float("inf"):
+            raise UserError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
+        if self.kilobytes_per_second is not None and not self.kilobytes_per_second > 0:
+            raise UserError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
+        if self.retries < 0:
+            raise UserError(f"Expected retries of 0 or more. Received: {self.retries}.")
+
+    @property
+    def request_sleep_seconds(self) -> float:
+        """Pause between the requests for one page."""
+        return min(self.sleep_seconds, REQUEST_SLEEP_SECONDS)
+
+    def wait_seconds(self, n: int) -> float:
+        """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name.
+
+        It is at most `LONGEST_WAIT_SECONDS`, or `sleep_seconds` if that is longer.
+        """
+        return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, LONGEST_WAIT_SECONDS))
+
+
+@dataclasses.dataclass(frozen=True)
 class Download:
     """A complete file and the metadata of its source; missing metadata are empty.
 
-    `ending` is the extension that fits the content, without the dot; `extractor` is that of yt-dlp.
+    `extension` fits the content and is without the dot; `extractor` is that of yt-dlp.
     """
 
     path: Path
-    ending: str
+    extension: str
     extractor: str
     song: str
     artist: str
@@ -55,14 +116,14 @@ class Download:
 
 
 def require_yt_dlp() -> None:
-    """Check that yt-dlp is installed; raise ValueError with the command to install it if not."""
+    """Raise UserError with the command to install yt-dlp if it is not installed."""
     try:
         import yt_dlp  # noqa: F401
     except ImportError as error:
         raise UserError(_MISSING) from error
 
 
-def download(url: str, folder: Path, manners: Manners, report: Listener) -> Download:
+def download(url: str, folder: Path, limits: RateLimits, report: Listener) -> Download:
     """Fetch one song to `folder`; an interrupted download continues where it stopped.
 
     Unfinished files are named after the hash of their URL. Raises FetchError if the URL yields no song.
@@ -70,12 +131,12 @@ def download(url: str, folder: Path, manners: Manners, report: Listener) -> Down
     import yt_dlp
 
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
-    options = _options(folder, name, manners, report)
+    options = _options(folder, name, limits, report)
     try:
         with yt_dlp.YoutubeDL(options) as ydl:
-            info = _patiently(lambda: _only_one(ydl, ydl.extract_info(url, download=False)), manners)
+            info = _retried(lambda: _only_one(ydl, ydl.extract_info(url, download=False)), limits)
             if info.get("is_live") or info.get("live_status") in {"is_live", "is_upcoming"}:
-                raise FetchError("this is a live stream, which has no end")
+                raise FetchError("this is a live stream, which does not end")
             info = ydl.process_ie_result(info, download=True)
     except FetchError:
         raise
@@ -86,11 +147,11 @@ def download(url: str, folder: Path, manners: Manners, report: Listener) -> Down
     return _examine(info)
 
 
-def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dict[str, Any]:
+def _options(folder: Path, name: str, limits: RateLimits, report: Listener) -> dict[str, Any]:
     from yt_dlp.version import __version__ as yt_dlp_version
 
     literal = str(folder.absolute()).replace("%", "%%")
-    limit = manners.kilobytes_per_second
+    limit = limits.kilobytes_per_second
     return {
         "format": FORMAT,
         "outtmpl": {"default": f"{literal}/{name}.%(ext)s"},
@@ -99,12 +160,12 @@ def _options(folder: Path, name: str, manners: Manners, report: Listener) -> dic
         "playlist_items": "1:2",  # two entries are enough to detect a longer list
         "default_search": "error",
         "fixup": "never",
-        "retries": manners.retries,
-        "fragment_retries": manners.retries,
-        "extractor_retries": manners.retries,
+        "retries": limits.retries,
+        "fragment_retries": limits.retries,
+        "extractor_retries": limits.retries,
         "skip_unavailable_fragments": False,
-        "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), manners.wait_seconds),
-        "sleep_interval_requests": manners.request_sleep_seconds,
+        "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), limits.wait_seconds),
+        "sleep_interval_requests": limits.request_sleep_seconds,
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "ratelimit": limit and limit * 1_000,
         "http_headers": {"User-Agent": f"tumbao/{__version__} yt-dlp/{yt_dlp_version}"},
@@ -128,7 +189,7 @@ class _Meter:
         total = status.get("total_bytes") or int(status.get("total_bytes_estimate") or 0)
         if max(done, total) > MAX_BYTES:
             Path(status["tmpfilename"]).unlink(missing_ok=True)
-            raise FetchError(f"it is larger than {MAX_BYTES // _MEGABYTE} MB, which no song is")
+            raise FetchError(f"the file is larger than {MAX_BYTES // _MEGABYTE} MB, too large for a song")
         if total and status["status"] == "downloading":
             if not self._begun:
                 self._begun = True
@@ -139,38 +200,38 @@ class _Meter:
 def _only_one(ydl: Any, info: dict[str, Any] | None) -> dict[str, Any]:
     """Resolve a list of one entry to this entry; reject any other list."""
     if info is None:
-        raise FetchError("yt-dlp found nothing there")
+        raise FetchError("yt-dlp found nothing at this address")
     if info.get("_type") != "playlist":
         return info
     entries = list(info.get("entries") or [])
     if len(entries) != 1:
-        held = "more than one song" if entries else "no song"
-        raise FetchError(f"this is a list with {held}; give the address of each song in a row of its own")
+        contents = "more than one song" if entries else "no song"
+        raise FetchError(f"this is a list with {contents}; put the address of each song into its own row")
     (entry,) = entries
     if entry.get("_type") not in {"url", "url_transparent"}:
         return entry
     found = ydl.extract_info(entry["url"], download=False, ie_key=entry.get("ie_key"))
     if found and found.get("_type") == "playlist":
-        raise FetchError("this is a list of lists; give the address of each song in a row of its own")
+        raise FetchError("this is a list of lists; put the address of each song into its own row")
     return _only_one(ydl, found)
 
 
-def _patiently(look: Callable[[], dict[str, Any]], manners: Manners) -> dict[str, Any]:
+def _retried(request: Callable[[], dict[str, Any]], limits: RateLimits) -> dict[str, Any]:
     """Retry while a server is busy or out of reach; yt-dlp itself does so for downloads only."""
     from yt_dlp.utils import DownloadError
 
     tries = 0
     while True:
         try:
-            return look()
+            return request()
         except DownloadError as error:
-            if tries == manners.retries or not _passing((error.exc_info or [None, None])[1]):
+            if tries == limits.retries or not _is_temporary((error.exc_info or [None, None])[1]):
                 raise
-            time.sleep(manners.wait_seconds(tries))
+            time.sleep(limits.wait_seconds(tries))
             tries += 1
 
 
-def _passing(error: BaseException | None) -> bool:
+def _is_temporary(error: BaseException | None) -> bool:
     from yt_dlp.networking.exceptions import CertificateVerifyError, HTTPError, TransportError
 
     if isinstance(error, HTTPError):
@@ -185,19 +246,30 @@ def _examine(info: dict[str, Any]) -> Download:
     (path,) = files
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    ending = audio_ending(head, path.suffix.removeprefix("."))
-    if ending is None:
+    extension = audio_extension(head, path.suffix.removeprefix("."))
+    if extension is None:
         path.unlink()
-        raise FetchError(f"this is no audio: the file begins with {head[:16]!r}")
+        raise FetchError(f"this is not audio: the file begins with {head[:16]!r}")
     return Download(
         path=path,
-        ending=ending,
+        extension=extension,
         extractor=_text(info, "extractor_key", "extractor"),
         song=_text(info, "track", "title"),
         artist=_text(info, "artists", "artist", "creators"),
         album=_text(info, "album"),
         licence=_text(info, "license"),
     )
+
+
+def audio_extension(head: bytes, given: str) -> str | None:
+    """Return the extension that fits the first `HEAD_BYTES` of a file; None if it is not an audio container.
+
+    `given` is the extension from the source, without the dot, and is kept if it fits.
+    """
+    for pattern, extensions in _CONTAINERS:
+        if pattern.match(head):
+            return given.lower() if given.lower() in extensions else extensions[0]
+    return None
 
 
 def _text(info: dict[str, Any], *keys: str) -> str:

@@ -29,7 +29,7 @@ from tumbao.components.ingest.tables import (
     read_table,
     write_csv,
 )
-from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Ledger
+from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
 from tumbao.datasets.fetch.urls import read_urls
 
 NASTY = [
@@ -140,9 +140,9 @@ def song_issue(song: str) -> Any:
 
 @often
 @given(st.lists(TEXTS.map(encodable), min_size=1, max_size=3))
-def test_the_books_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
+def test_the_tables_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
     out = tmp_path_factory.mktemp("fetched")
-    with Ledger(out) as ledger:
+    with Manifest(out) as ledger:
         written = []
         for number, title in enumerate(titles):
             row = dict.fromkeys(MANIFEST_COLUMNS, "") | {"source": f"http://a/{number}", "song": title, "note": title}
@@ -150,7 +150,7 @@ def test_the_books_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFact
             written.append(row)
         ledger.fail(("url", "genre", "note"), {"url": "http://a/b", "genre": "salsa", "note": titles[0]}, 2, titles[-1])
         failed = read_urls(out / "failed.csv")
-    with Ledger(out) as again:
+    with Manifest(out) as again:
         assert [again.find(row["source"]) for row in written] == written
     (wanted,) = failed.rows
     assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.datasets.fetch.rate_limits import Manners
 from tumbao.datasets.fetch.run import run_fetch
+from tumbao.datasets.fetch.source import RateLimits
 
 
 class Request(NamedTuple):
@@ -155,7 +155,7 @@ class Shelf:
             self.out,
             Console(file=said, force_terminal=False, width=80),
             lambda *report: reports.append(report),
-            Manners(sleep_seconds=sleep_seconds, retries=retries),
+            RateLimits(sleep_seconds=sleep_seconds, retries=retries),
         )
         return Outcome(code, said.getvalue(), reports)
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.datasets.fetch.conftest import Answer, Shelf, SongServer, rows, sound
 from tumbao.datasets.fetch import manifest, run, source
-from tumbao.datasets.fetch.manifest import MANIFEST_COLUMNS, Ledger
+from tumbao.datasets.fetch.manifest import MANIFEST_COLUMNS, Manifest
 from tumbao.datasets.fetch.run import run_fetch
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
@@ -146,15 +146,15 @@ def test_every_row_is_in_the_manifest_or_among_the_failed(server: SongServer, sh
         ({"url": server.add("/good.wav", sound()), "genre": "salsa", "note": "kept"}, ""),
         ({"url": server.url("/gone.wav"), "genre": "salsa", "note": "kept"}, "404"),
         ({"url": server.add("/page.html", html, "text/html"), "genre": "salsa"}, "Unsupported URL"),
-        ({"url": server.add("/liar.mp3", html, "audio/mpeg"), "genre": "salsa"}, "no audio"),
+        ({"url": server.add("/liar.mp3", html, "audio/mpeg"), "genre": "salsa"}, "not audio"),
         ({"url": server.add("/empty.wav", b""), "genre": "salsa"}, "data blocks"),
         ({"url": "http://127.0.0.1:9/refused.wav", "genre": "salsa"}, "refused"),
         ({"url": "file:///etc/passwd", "genre": "salsa"}, "http:// or https://"),
         ({"url": "ytsearch5:salsa", "genre": "salsa"}, "http:// or https://"),
-        ({"url": "http://[::1/a.wav", "genre": "salsa"}, "no address"),
+        ({"url": "http://[::1/a.wav", "genre": "salsa"}, "not an address"),
         ({"url": "", "genre": "salsa"}, "url is empty"),
         ({"url": server.url("/good.wav?2"), "genre": ""}, "genre is empty"),
-        ({"url": server.url("/good.wav"), "genre": "cumbia"}, "the manifest has it as salsa"),
+        ({"url": server.url("/good.wav"), "genre": "cumbia"}, "the manifest lists it as salsa"),
     ]
     code, said, _ = shelf.fetch(*[song for song, _ in songs], retries=0)
     assert code == 1
@@ -314,7 +314,7 @@ def test_it_stops_when_failures_cannot_be_written_down(shelf: Shelf, monkeypatch
     monkeypatch.setattr(manifest, "write_whole", full)
     code, said, _ = shelf.fetch({"url": "", "genre": "salsa"}, {"url": "", "genre": "cumbia"})
     assert code == 1
-    assert said.startswith("stopped, because the books cannot be kept:")
+    assert said.startswith("stopped, because the manifest or the list of failures cannot be written:")
     assert "found 2 = fetched 0 + already there 0 + failed 0 + not tried 2;" in said
 
 
@@ -343,7 +343,7 @@ def test_a_manifest_of_another_kind_is_left_alone(shelf: Shelf, manifest: str, m
 
 
 def test_two_processes_do_not_write_the_same_manifest(server: SongServer, shelf: Shelf) -> None:
-    with Ledger(shelf.out), pytest.raises(ValueError, match="Another `tumbao fetch`"):
+    with Manifest(shelf.out), pytest.raises(ValueError, match="Another `tumbao fetch`"):
         shelf.fetch({"url": server.add("/a.wav", sound()), "genre": "salsa"})
     assert shelf.fetch().code == 0
 
@@ -360,8 +360,8 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from tumbao.datasets.fetch.run import run_fetch
-from tumbao.datasets.fetch.rate_limits import Manners
-run_fetch(Path(sys.argv[1]), Path(sys.argv[2]), Console(), manners=Manners(sleep_seconds=0))
+from tumbao.datasets.fetch.source import RateLimits
+run_fetch(Path(sys.argv[1]), Path(sys.argv[2]), Console(), limits=RateLimits(sleep_seconds=0))
 """
 
 

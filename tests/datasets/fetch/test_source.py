@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from tumbao.datasets.fetch.content import audio_ending
-from tumbao.datasets.fetch.rate_limits import Manners
-from tumbao.datasets.fetch.source import FORMAT, FetchError, _reason, download
+from tumbao.datasets.fetch.source import FORMAT, FetchError, RateLimits, _reason, audio_extension, download
 
 
 @pytest.mark.parametrize(
-    ("manners", "message"),
+    ("limits", "message"),
     [
         ({"sleep_seconds": -1}, "sleep_seconds"),
         ({"sleep_seconds": float("nan")}, "sleep_seconds"),
@@ -21,18 +19,18 @@ from tumbao.datasets.fetch.source import FORMAT, FetchError, _reason, download
         ({"retries": -1}, "retries"),
     ],
 )
-def test_bad_manners_are_refused(manners: dict[str, Any], message: str) -> None:
+def test_bad_limits_are_refused(limits: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Manners(**manners)
+        RateLimits(**limits)
 
 
 def test_waits_double_up_to_a_minute() -> None:
-    assert [Manners(sleep_seconds=5).wait_seconds(n) for n in range(6)] == [5, 10, 20, 40, 60, 60]
-    assert Manners(sleep_seconds=90).wait_seconds(3) == 90
-    assert Manners(sleep_seconds=0).wait_seconds(3) == 0
+    assert [RateLimits(sleep_seconds=5).wait_seconds(n) for n in range(6)] == [5, 10, 20, 40, 60, 60]
+    assert RateLimits(sleep_seconds=90).wait_seconds(3) == 90
+    assert RateLimits(sleep_seconds=0).wait_seconds(3) == 0
 
 
-def test_manners_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
     asked: dict[str, Any] = {}
 
@@ -41,7 +39,7 @@ def test_manners_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", look)
     with pytest.raises(FetchError, match="found nothing"):
-        download("http://127.0.0.1:9/a", tmp_path, Manners(8, 50, 3), lambda *_: None)
+        download("http://127.0.0.1:9/a", tmp_path, RateLimits(8, 50, 3), lambda *_: None)
     assert (asked["ratelimit"], asked["retries"], asked["sleep_interval_requests"]) == (50_000, 3, 0.75)
     assert asked["retry_sleep_functions"]["http"](n=1) == 16
     assert not asked.get("postprocessors") and asked["fixup"] == "never"
@@ -72,7 +70,7 @@ def test_manners_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_the_content_decides_what_a_file_is(head: bytes, given: str, ending: str | None) -> None:
-    assert audio_ending(head, given) == ending
+    assert audio_extension(head, given) == ending
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_a_live_stream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
     monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", lambda *_, **__: {"id": "a", "title": "a", **said})
     with pytest.raises(FetchError, match="live stream"):
-        download("http://127.0.0.1:9/a", tmp_path, Manners(sleep_seconds=0), lambda *_: None)
+        download("http://127.0.0.1:9/a", tmp_path, RateLimits(sleep_seconds=0), lambda *_: None)
 
 
 def test_an_extractor_that_stumbles_costs_one_song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,4 +127,4 @@ def test_an_extractor_that_stumbles_costs_one_song(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", stumble)
     with pytest.raises(FetchError, match="KeyError: 'title'"):
-        download("http://127.0.0.1:9/a", tmp_path, Manners(sleep_seconds=0), lambda *_: None)
+        download("http://127.0.0.1:9/a", tmp_path, RateLimits(sleep_seconds=0), lambda *_: None)

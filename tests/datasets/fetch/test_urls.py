@@ -1,4 +1,4 @@
-"""What is no list of songs is refused; a row that is not right is kept with its trouble."""
+"""A file that is not a list of songs is refused; an invalid row is kept with its error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _written(folder: Path, content: bytes) -> Path:
         (b"address,genre\nhttp://a/b,salsa\n", "url is missing"),
         (b"a,b\n1,2\n", "url and genre are missing"),
         (b"url,genre,genre\nhttp://a/b,salsa,salsa\n", "each column once"),
-        (b"url,genre,sha256\nhttp://a/b,salsa,0\n", "sha256 of its own"),
+        (b"url,genre,sha256\nhttp://a/b,salsa,0\n", "columns sha256 itself"),
     ],
 )
 def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -39,13 +39,13 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_rows_keep_their_lines_and_all_their_cells(tmp_path: Path) -> None:
     content = '\ufeffurl , genre,note\nHTTP://a/b, salsa ,"two\nlines"\n\nhttps://c/d,cumbia\n'
     first, second = read_urls(_written(tmp_path, content.encode())).rows
-    assert (first.line, first.trouble, first.url, first.genre) == (2, "", "HTTP://a/b", "salsa")
+    assert (first.line, first.error, first.url, first.genre) == (2, "", "HTTP://a/b", "salsa")
     assert first.cells["note"] == "two\nlines"
-    assert (second.line, second.trouble, second.cells["note"]) == (5, "", "")
+    assert (second.line, second.error, second.cells["note"]) == (5, "", "")
 
 
 @pytest.mark.parametrize(
-    ("row", "trouble"),
+    ("row", "error"),
     [
         ("http://a/b?x=1,2,salsa", "expected 2 cells, one for each column. Received: 3"),
         ('"http://a/b,salsa', "unexpected end"),
@@ -54,12 +54,12 @@ def test_rows_keep_their_lines_and_all_their_cells(tmp_path: Path) -> None:
         ("ftp://a/b,salsa", "http:// or https://"),
         ("a/b.mp3,salsa", "http:// or https://"),
         ("http:///b,salsa", "http:// or https://"),
-        ("http://[a/b,salsa", "no address"),
+        ("http://[a/b,salsa", "not an address"),
     ],
 )
-def test_a_row_that_is_not_right_says_why(tmp_path: Path, row: str, trouble: str) -> None:
+def test_a_row_that_is_not_right_says_why(tmp_path: Path, row: str, error: str) -> None:
     (wanted,) = read_urls(_written(tmp_path, f"url,genre\n{row}\n".encode())).rows
-    assert trouble in wanted.trouble
+    assert error in wanted.error
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_a_row_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
     content = b'url,genre\n"http://a/b,salsa\nhttp://c/d,cumbia\n'
     first, second = read_urls(_written(tmp_path, content)).rows
     assert (first.line, first.url) == (2, "")
-    assert "closed quotes" in first.trouble
-    assert (second.line, second.url, second.trouble) == (3, "http://c/d", "")
+    assert "closed quotes" in first.error
+    assert (second.line, second.url, second.error) == (3, "http://c/d", "")
