@@ -16,8 +16,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.serving.page import write_page
 
 QUANTILES = 20
-"""Buckets of a quantile histogram. TFDV's default of 10 leaves too much to the two outermost, which one outlier
-stretches."""
+"""Buckets of a quantile histogram. With TFDV's default of 10, one outlier stretches a tenth of the values."""
 
 VIEW_NEEDS = "cdnjs.cloudflare.com and raw.githubusercontent.com"
 """Hosts from which TFDV's view loads Facets when it is opened."""
@@ -62,8 +61,8 @@ _VIEW = """<!DOCTYPE html>
 </head>
 <body>
 <h1>{{ title }}</h1>
-<p>TensorFlow Data Validation's own view. It loads Facets from {{ needs }}; where these cannot be reached, nothing is
-drawn below. The numbers themselves stand in {{ beside }}.</p>
+<p>TensorFlow Data Validation's own view. It loads Facets from {{ needs }}; without access to these hosts, the area
+below is empty. The numbers are in {{ beside }}.</p>
 {{ view | safe }}
 </body>
 </html>

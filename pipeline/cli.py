@@ -595,7 +595,7 @@ def inspect(
     """
     _require_pipeline()
     _hush()
-    from tumbao.analysis.inspect.run import run_inspect
+    from tumbao.analysis.inspect.page import run_inspect
     from tumbao.components.ingest import progress
     from tumbao.pipeline.progress_display import ProgressDisplay
 

@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tumbao.analysis.drift.comparison import Comparison
-from tumbao.analysis.drift.render import value_of
-from tumbao.analysis.drift.run import PAGE, Outcome, run_drift
+from tumbao.analysis.drift.page import PAGE, Outcome, run_drift, value_of
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.progress_display import ProgressDisplay
@@ -45,9 +44,9 @@ def drift(workspace: Path, library: AnyPath, out: Path, layout: str, noise: Cons
 
 def _count(outcome: Outcome, console: Console) -> None:
     new = outcome.new
-    found = len(new.heard) + len(new.rejected)
+    found = len(new.songs) + len(new.rejected)
     label = " (synthetic library)" if new.synthetic else ""
-    console.print(f"found {found} = measured {len(new.heard)} + rejected {len(new.rejected)}{label}", highlight=False)
+    console.print(f"found {found} = measured {len(new.songs)} + rejected {len(new.rejected)}{label}", highlight=False)
 
 
 def _table(comparison: Comparison) -> Table:

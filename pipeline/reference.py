@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 
-from tumbao.analysis.drift.training import TrainingData
+from tumbao.analysis.drift.songs import TrainingData
 from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline.collect import run_artifacts
 from tumbao.pipeline.runs import RUNS_FOLDER, read_runs

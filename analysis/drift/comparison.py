@@ -4,11 +4,11 @@ Numbers are compared by the Jensen-Shannon divergence of their quantile histogra
 categories by the infinity norm of their shares. TFDV's standard histograms are not used: one outlier stretches their
 buckets, and a constant has distance 1 from itself with an outlier.
 
-Thresholds come from a permutation test: all songs are shuffled and divided into two groups of the same sizes, `DEALS`
-times, with all fragments of a song in one group. A threshold is the mean of these distances plus k standard deviations.
-k is the same for all measures: the 95th percentile, over permutations, of the largest standardised distance of any
-measure. So 1 of 20 comparisons of like music reports drift. Differences below `SMALLEST_JSD` and `SMALLEST_SHARE` are
-too small to matter, however certain they are.
+Thresholds come from a permutation test: all songs are shuffled and divided into two groups of the same sizes,
+`N_PERMUTATIONS` times, with all fragments of a song in one group. A threshold is the mean of these distances plus k
+standard deviations. k is the same for all measures: the 95th percentile, over permutations, of the largest standardised
+distance of any measure. So 1 of 20 comparisons of like music reports drift. Differences below `SMALLEST_JSD` and
+`SMALLEST_SHARE` are too small to matter, however certain they are.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor
-from tumbao.analysis.drift.song_descriptors import SongDescriptors
+from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescriptors
 from tumbao.analysis.tfdv_statistics import statistics_of
 from tumbao.components.ingest import progress
 
@@ -33,7 +32,7 @@ SMALLEST_JSD = 0.04
 SMALLEST_SHARE = 0.10
 """Smallest change of a share of songs that matters."""
 
-DEALS = 99
+N_PERMUTATIONS = 99
 """Number of permutations; with 99, chance exceeds the 95th in ascending order in 5 of 100 cases."""
 
 FALSE_ALARMS = 0.05
@@ -81,7 +80,7 @@ class Comparison:
 
     @property
     def by_distance(self) -> list[Measure]:
-        """All measures, the farthest beyond its threshold first."""
+        """All measures, by distance over threshold, the highest first."""
         return sorted(self.measures, key=lambda measure: -measure.distance / measure.threshold)
 
     @property
@@ -100,7 +99,7 @@ def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors],
     units = np.concatenate([_units(training, 0), _units(new, len(training))])
     sides = _pick(table, ~is_new), _pick(table, is_new)
     statistics = statistics_of(sides[0]), statistics_of(sides[1])
-    thresholds = _thresholds(_chance(table, units, units[is_new]), table)
+    thresholds = _thresholds(_null_distances(table, units, units[is_new]), table)
     distances, drifted = _validate(*statistics, thresholds)
     measures = tuple(
         _measure(name, sides[0][name], sides[1][name], distances[name], thresholds[name], name in drifted)
@@ -140,28 +139,28 @@ def _units(songs: Sequence[SongDescriptors], first: int) -> np.ndarray:
     return np.repeat([numbers[song.song] for song in songs], [len(song.starts) for song in songs])
 
 
-def _chance(table: Mapping[str, np.ndarray], units: np.ndarray, new_units: np.ndarray) -> np.ndarray:
-    """Measure distances between permuted songs: [permutation, measure]."""
+def _null_distances(table: Mapping[str, np.ndarray], units: np.ndarray, new_units: np.ndarray) -> np.ndarray:
+    """Measure the distances between permuted groups of songs: [permutation, measure]."""
     rng = np.random.default_rng(0)
     songs, count = np.unique(units), len(np.unique(new_units))
     distances = []
-    progress.start("calibrate", DEALS)
-    for _ in range(DEALS):
-        dealt = np.isin(units, rng.permutation(songs)[:count])
-        sides = statistics_of(_pick(table, ~dealt)), statistics_of(_pick(table, dealt))
+    progress.start("permute", N_PERMUTATIONS)
+    for _ in range(N_PERMUTATIONS):
+        permuted = np.isin(units, rng.permutation(songs)[:count])
+        sides = statistics_of(_pick(table, ~permuted)), statistics_of(_pick(table, permuted))
         found, _ = _validate(*sides, dict.fromkeys(table, 1.0))
         distances.append([found[name] for name in table])
-        progress.advance("calibrate")
+        progress.advance("permute")
     return np.array(distances)
 
 
-def _thresholds(chance: np.ndarray, names: Iterable[str]) -> dict[str, float]:
-    mean, deviation = chance.mean(axis=0), chance.std(axis=0)
-    highest = ((chance - mean) / np.where(deviation > 0, deviation, np.inf)).max(axis=1)
-    reach = np.sort(highest)[math.ceil((1 - FALSE_ALARMS) * (len(chance) + 1)) - 1]
+def _thresholds(null: np.ndarray, names: Iterable[str]) -> dict[str, float]:
+    mean, deviation = null.mean(axis=0), null.std(axis=0)
+    highest = ((null - mean) / np.where(deviation > 0, deviation, np.inf)).max(axis=1)
+    z = np.sort(highest)[math.ceil((1 - FALSE_ALARMS) * (len(null) + 1)) - 1]
     return {
-        name: max(SMALLEST_SHARE if name in _CATEGORIES else SMALLEST_JSD, float(by_chance))
-        for name, by_chance in zip(names, mean + reach * deviation, strict=True)
+        name: max(SMALLEST_SHARE if name in _CATEGORIES else SMALLEST_JSD, float(by_null))
+        for name, by_null in zip(names, mean + z * deviation, strict=True)
     }
 
 

@@ -51,6 +51,28 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
 """Measures of a fragment, in the order of `describe`."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class SongDescriptors:
+    """Descriptors of the k fragments of a song, or of a part of a song.
+
+    Parts of one song share the identifier `song`. `path` and `sha256` are empty for training songs, which are read from
+    records, and `genre` is empty if unknown. `seconds` is the decoded length. `padded` says that the song is shorter
+    than a fragment and silence was added, `truncated` that the file breaks off and is used as far as it decodes.
+    `starts` [k] are the fragments' starts in the file, in seconds, and `values` [k, len(DESCRIPTORS)] their
+    descriptors, both float64.
+    """
+
+    song: str
+    path: str
+    sha256: str
+    genre: str
+    seconds: float
+    padded: bool
+    truncated: bool
+    starts: np.ndarray
+    values: np.ndarray
+
+
 def describe(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Measure one fragment: float64 [len(DESCRIPTORS)], finite also for silence, whose spectrum counts as flat.
 
@@ -63,27 +85,27 @@ def describe(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
         )
     decibels = (levels[::-1].astype(np.float64) / 255.0 - 1.0) * spec.dynamic_range_db  # [bands from low to high, time]
     sounding = decibels.max(axis=0) >= SILENCE_DB
-    heard = decibels[:, sounding] if sounding.any() else decibels
-    power = 10.0 ** (heard / 10.0)
+    audible = decibels[:, sounding] if sounding.any() else decibels
+    power = 10.0 ** (audible / 10.0)
     hertz = _row_hertz(spec)
     amplitude = np.sqrt(power)
     weights = amplitude / amplitude.sum(axis=0)
     centroid = hertz @ weights
     spread = np.sqrt(np.maximum((hertz**2) @ weights - centroid**2, 0.0))
     rate = spec.image_width / spec.fragment_seconds  # columns of the image per second
-    onsets = np.maximum(np.diff(heard, axis=1), 0.0).mean(axis=0) if heard.shape[1] > 1 else np.zeros(1)
+    onsets = np.maximum(np.diff(audible, axis=1), 0.0).mean(axis=0) if audible.shape[1] > 1 else np.zeros(1)
     whole = power.sum()
     return np.array(
         [
-            heard.mean(),
+            audible.mean(),
             1.0 - sounding.mean(),
             centroid.mean(),
             spread.mean(),
-            (heard.mean(axis=0) - 10.0 * np.log10(power.mean(axis=0))).mean(),
+            (audible.mean(axis=0) - 10.0 * np.log10(power.mean(axis=0))).mean(),
             _share_db(power[hertz < LOW_HZ].sum(), whole),
             _share_db(power[hertz > HIGH_HZ].sum(), whole),
             onsets.mean() * rate,
-            _modulation(heard[hertz < LOW_HZ], rate),
+            _modulation(audible[hertz < LOW_HZ], rate),
             _pulse_clarity(onsets, rate),
         ]
     )

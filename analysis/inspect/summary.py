@@ -7,8 +7,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from tumbao.analysis.inspect.data import Inspection
-from tumbao.analysis.inspect.measure import Measured
+from tumbao.analysis.inspect.library import Inspection, MeasuredSong
 from tumbao.components.ingest.tags import artist_key
 
 BINS = 14
@@ -22,7 +21,7 @@ LOUDNESS_STEPS = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Tally:
+class Count:
     """Number and total length of the songs that share a property, whose value is `name`."""
 
     name: str
@@ -62,7 +61,7 @@ class Genre:
     """
 
     name: str
-    songs: tuple[Measured, ...]
+    songs: tuple[MeasuredSong, ...]
     seconds: float
     share: float
     artists: int
@@ -95,21 +94,21 @@ class Bins:
         return [found[bar] for bar in range(self.count)]
 
 
-def tally(songs: Iterable[Measured], key: Callable[[Measured], str]) -> list[Tally]:
+def count_by(songs: Iterable[MeasuredSong], key: Callable[[MeasuredSong], str]) -> list[Count]:
     """Group songs by a key, the group with the most songs first, then by name."""
     groups: dict[str, list[float]] = collections.defaultdict(list)
     for song in songs:
         groups[key(song)].append(song.seconds)
-    tallies = [Tally(name, len(lengths), sum(lengths)) for name, lengths in groups.items()]
-    return sorted(tallies, key=lambda one: (-one.songs, one.name))
+    counts = [Count(name, len(lengths), sum(lengths)) for name, lengths in groups.items()]
+    return sorted(counts, key=lambda one: (-one.songs, one.name))
 
 
-def artists(songs: Iterable[Measured]) -> list[Artist]:
+def artists(songs: Iterable[MeasuredSong]) -> list[Artist]:
     """Group songs by artist, as a split by artist does; songs without an artist are left out.
 
     The artist with the most songs is first, then by name.
     """
-    groups: dict[str, list[Measured]] = collections.defaultdict(list)
+    groups: dict[str, list[MeasuredSong]] = collections.defaultdict(list)
     for song in songs:
         if key := artist_key(song.song.artist):
             groups[key].append(song)
@@ -127,7 +126,7 @@ def artists(songs: Iterable[Measured]) -> list[Artist]:
 
 def genres(inspection: Inspection) -> list[Genre]:
     """Describe each genre, in the inspection's order; genres without a usable song are included."""
-    per_genre: dict[str, list[Measured]] = {name: [] for name in inspection.genres}
+    per_genre: dict[str, list[MeasuredSong]] = {name: [] for name in inspection.genres}
     for song in inspection.songs:
         per_genre[song.song.genre].append(song)
     total = sum(song.seconds for song in inspection.songs)

@@ -103,7 +103,7 @@ def drift(workspace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
     """Call the command in an empty folder: drift(*arguments) -> exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(comparison, "DEALS", 19)
+    monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tumbao", "drift", *arguments])
@@ -136,7 +136,7 @@ def test_like_songs_end_with_0(drift: Call, workspace: Path, tmp_path: Path) -> 
     assert code == 0
     assert "found 6 = measured 6 + rejected 0" in out
     assert "tumbao-drift/index.html" in out
-    assert "listen: 6 of 6" in err
+    assert "measure: 6 of 6" in err
     assert "Training data: [bold]shelf (synthetic library)" in err
 
 

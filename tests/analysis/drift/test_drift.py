@@ -17,12 +17,17 @@ import tensorflow as tf
 
 from tumbao.analysis.drift import comparison
 from tumbao.analysis.drift.comparison import Comparison, compare
-from tumbao.analysis.drift.descriptors import describe
-from tumbao.analysis.drift.new_songs import levels_at, listen
-from tumbao.analysis.drift.render import figure, histogram
-from tumbao.analysis.drift.run import FIGURES, NEW_STATISTICS, PAGE, TRAINING_STATISTICS, run_drift
-from tumbao.analysis.drift.song_descriptors import SongDescriptors
-from tumbao.analysis.drift.training import TrainingData, recall
+from tumbao.analysis.drift.descriptors import SongDescriptors, describe
+from tumbao.analysis.drift.page import (
+    FIGURES,
+    NEW_STATISTICS,
+    PAGE,
+    TRAINING_STATISTICS,
+    figure,
+    histogram,
+    run_drift,
+)
+from tumbao.analysis.drift.songs import TrainingData, levels_at, measure_new_songs, measure_training
 from tumbao.analysis.tfdv_statistics import statistics_of
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_levels, palette
@@ -36,8 +41,8 @@ ATTACK = "<script>alert('1')<"
 
 
 @pytest.fixture(autouse=True)
-def few_deals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "DEALS", 19)  # the fewest of which one in 20 can be told
+def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)  # the fewest of which one in 20 can be told
 
 
 def compose(rng: np.random.Generator, fragments: int = 2, speed: float = 1.0) -> np.ndarray:
@@ -72,7 +77,7 @@ def unchanged(song: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return song
 
 
-def hear(name: str, song: np.ndarray, spec: MelSpec, genre: str = "") -> SongDescriptors:
+def measure(name: str, song: np.ndarray, spec: MelSpec, genre: str = "") -> SongDescriptors:
     """Measure a song as the product does, without a file."""
     count = len(song) // spec.fragment_samples
     fragments = song[: count * spec.fragment_samples].reshape(count, -1).astype(np.float32)
@@ -85,7 +90,7 @@ def songs(
     count: int, seed: int, spec: MelSpec, change: Change = unchanged, speed: float = 1.0
 ) -> list[SongDescriptors]:
     rng = np.random.default_rng(seed)
-    return [hear(f"{seed}-{n}", change(compose(rng, 2 + n % 2, speed), rng), spec) for n in range(count)]
+    return [measure(f"{seed}-{n}", change(compose(rng, 2 + n % 2, speed), rng), spec) for n in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -181,30 +186,30 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_records_are_measured_as_the_sound_was(training: TrainingData, small_spec: MelSpec) -> None:
-    heard, count = recall(training)
-    assert count == len(heard) == 10
-    assert [song.song for song in heard if song.padded] == ["salsa/3.wav"]
-    first = next(song for song in heard if song.song == "salsa/0.wav")
-    np.testing.assert_allclose(first.values, hear("", compose(np.random.default_rng(5)), small_spec).values)
+    measured, count = measure_training(training)
+    assert count == len(measured) == 10
+    assert [song.song for song in measured if song.padded] == ["salsa/3.wav"]
+    first = next(song for song in measured if song.song == "salsa/0.wav")
+    np.testing.assert_allclose(first.values, measure("", compose(np.random.default_rng(5)), small_spec).values)
     assert first.starts.tolist() == [0.0, 4.0]
 
 
 def test_of_many_training_songs_some_are_taken_always_the_same(
     training: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tumbao.analysis.drift.training.MOST_SONGS", 4)
-    heard, count = recall(training)
-    assert (len(heard), count) == (4, 10)
-    assert [song.song for song in heard] == [song.song for song in recall(training)[0]]
+    monkeypatch.setattr("tumbao.analysis.drift.songs.MAX_TRAINING_SONGS", 4)
+    measured, count = measure_training(training)
+    assert (len(measured), count) == (4, 10)
+    assert [song.song for song in measured] == [song.song for song in measure_training(training)[0]]
 
 
 def test_a_file_is_measured_as_its_record(tmp_path: Path, small_spec: MelSpec) -> None:
     song = compose(np.random.default_rng(7))
     soundfile.write(tmp_path / "one.wav", song, RATE, subtype="FLOAT")
-    (heard,) = listen(tmp_path, "auto", small_spec).heard
-    assert (heard.genre, heard.padded, heard.truncated) == ("", False, False)
-    assert heard.seconds == pytest.approx(8.5, abs=0.01)
-    np.testing.assert_allclose(heard.values, hear("", song, small_spec).values, rtol=1e-3, atol=1e-3)
+    (measured,) = measure_new_songs(tmp_path, "auto", small_spec).songs
+    assert (measured.genre, measured.padded, measured.truncated) == ("", False, False)
+    assert measured.seconds == pytest.approx(8.5, abs=0.01)
+    np.testing.assert_allclose(measured.values, measure("", song, small_spec).values, rtol=1e-3, atol=1e-3)
 
 
 def test_songs_are_flagged_and_silence_left_out_as_ingest_does(tmp_path: Path, small_spec: MelSpec) -> None:
@@ -213,22 +218,22 @@ def test_songs_are_flagged_and_silence_left_out_as_ingest_does(tmp_path: Path, s
     soundfile.write(tmp_path / "padded.wav", song[: round(3.5 * RATE)], RATE)
     soundfile.write(tmp_path / "whole.wav", song, RATE)
     (tmp_path / "breaks off.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[: 2 * 9 * RATE])
-    heard = {song.song: song for song in listen(tmp_path, "auto", small_spec).heard}
-    assert {name: song.starts.tolist() for name, song in heard.items()} == {
+    measured = {song.song: song for song in measure_new_songs(tmp_path, "auto", small_spec).songs}
+    assert {name: song.starts.tolist() for name, song in measured.items()} == {
         "gap.wav": [0, 8],
         "padded.wav": [0],
         "whole.wav": [0, 4, 8],
         "breaks off.wav": [0, 4],
     }
-    assert [name for name, song in heard.items() if song.padded] == ["padded.wav"]
-    assert [name for name, song in heard.items() if song.truncated] == ["breaks off.wav"]
+    assert [name for name, song in measured.items() if song.padded] == ["padded.wav"]
+    assert [name for name, song in measured.items() if song.truncated] == ["breaks off.wav"]
 
 
-def test_a_fragment_is_drawn_again_as_it_was_heard(tmp_path: Path, small_spec: MelSpec) -> None:
+def test_a_fragment_is_drawn_again_as_it_was_measured(tmp_path: Path, small_spec: MelSpec) -> None:
     soundfile.write(tmp_path / "long.wav", compose(np.random.default_rng(10), 3), RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "short.wav", compose(np.random.default_rng(11))[: 3 * RATE + 1], RATE, subtype="FLOAT")
     with WorkerPool() as pool:
-        for song in listen(tmp_path, "auto", small_spec).heard:
+        for song in measure_new_songs(tmp_path, "auto", small_spec).songs:
             for index, values in enumerate(song.values):
                 again = describe(levels_at(song, index, small_spec, pool), small_spec)
                 np.testing.assert_allclose(again, values, rtol=0.02, atol=0.02)
@@ -237,8 +242,8 @@ def test_a_fragment_is_drawn_again_as_it_was_heard(tmp_path: Path, small_spec: M
 def test_a_list_needs_no_genres(tmp_path: Path, small_spec: MelSpec) -> None:
     soundfile.write(tmp_path / "one.wav", compose(np.random.default_rng(8), 3), RATE)
     (tmp_path / "songs.csv").write_text("file_name,start,end\none.wav,,\none.wav,4,12\ngone.wav,,\n")
-    found = listen(tmp_path / "songs.csv", "auto", small_spec)
-    assert [song.starts.tolist() for song in found.heard] == [[0, 4, 8], [4, 8]]
+    found = measure_new_songs(tmp_path / "songs.csv", "auto", small_spec)
+    assert [song.starts.tolist() for song in found.songs] == [[0, 4, 8], [4, 8]]
     assert [(one.song, one.reason) for one in found.rejected] == [("gone.wav", "unreadable")]
 
 
@@ -250,11 +255,17 @@ def written(training: TrainingData, library: Path, tmp_path_factory: pytest.Temp
         pytest.MonkeyPatch.context() as patch,
         progress.listen(lambda step, done, total: last.update({step: (done, total)})),
     ):
-        patch.setattr(comparison, "DEALS", 19)
+        patch.setattr(comparison, "N_PERMUTATIONS", 19)
         outcome = run_drift(training, library, out, "auto")
     assert outcome.comparison
     assert drifted(outcome.comparison)
-    assert last == {"catalog": (12, 12), "listen": (9, 9), "recall": (20, 20), "calibrate": (19, 19), "draw": (12, 12)}
+    assert last == {
+        "catalog": (12, 12),
+        "measure": (9, 9),
+        "read records": (20, 20),
+        "permute": (19, 19),
+        "render": (12, 12),
+    }
     return out
 
 

@@ -15,11 +15,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tumbao.analysis.inspect.contact_sheet import PICTURES_PER_GENRE
-from tumbao.analysis.inspect.data import Inspection, inspect_library
-from tumbao.analysis.inspect.render import decibels
-from tumbao.analysis.inspect.run import run_inspect
-from tumbao.analysis.inspect.summary import BINS, DURATION_STEPS, artists, bins, genres, tally
+from tumbao.analysis.inspect.library import Inspection, inspect_library
+from tumbao.analysis.inspect.page import PICTURES_PER_GENRE, decibels, run_inspect
+from tumbao.analysis.inspect.summary import BINS, DURATION_STEPS, artists, bins, count_by, genres
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
 from tumbao.components.ingest.waveform import decode
@@ -149,7 +147,7 @@ def test_formats_are_told_by_the_content(tmp_path: Path, small_spec: MelSpec, rn
         ("FLAC, Signed 16 bit PCM", 16_000, 2),
         ("WAV, Signed 24 bit PCM", 22_050, 1),
     ]
-    assert [(row.name, row.songs) for row in tally(songs, lambda song: str(song.channels))] == [("1", 1), ("2", 1)]
+    assert [(row.name, row.songs) for row in count_by(songs, lambda song: str(song.channels))] == [("1", 1), ("2", 1)]
 
 
 def test_what_libsndfile_does_not_know_is_named_by_its_container(
@@ -264,7 +262,7 @@ def test_progress_of_each_step_reaches_its_end(library: Path, tmp_path: Path, sm
     last: dict[str, tuple[int, int]] = {}
     with progress.listen(lambda step, done, total: last.update({step: (done, total)})):
         run_inspect(library, tmp_path, (), "auto", lambda line: None, small_spec)
-    assert last == {"catalog": (14, 14), "listen": (10, 10), "draw": (7, 7)}
+    assert last == {"catalog": (14, 14), "measure": (10, 10), "render": (7, 7)}
 
 
 def test_a_file_in_the_place_of_the_page_is_refused(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.analysis.inspect.data import Inspection, inspect_library
-from tumbao.analysis.inspect.run import run_inspect
-from tumbao.analysis.inspect.table import STATISTICS_FILE, VIEW_FILE, write_song_statistics
+from tumbao.analysis.inspect.library import Inspection, inspect_library
+from tumbao.analysis.inspect.page import STATISTICS_FILE, VIEW_FILE, run_inspect, write_song_statistics
 from tumbao.analysis.tfdv_statistics import VIEW_NEEDS
 from tumbao.schema.mel_spec import MelSpec
 
@@ -59,7 +58,7 @@ def test_the_page_links_the_statistics_and_says_what_their_view_needs(
     page = (tmp_path / "index.html").read_text("utf-8")
     assert f'<a href="{STATISTICS_FILE}">' in page
     assert f'<a href="{VIEW_FILE}">' in page
-    assert "offline it stays empty" in page
+    assert "without a network it is empty" in page
     view = (tmp_path / VIEW_FILE).read_text("utf-8")
     assert set(re.findall(r"https?://([^/]+)/", view)) == set(VIEW_NEEDS.split(" and "))
     assert STATISTICS_FILE in view

@@ -1,0 +1,311 @@
+"""Drift detection from a run's training data and new songs to the page and the files beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tumbao.analysis.drift.comparison import (
+    FALSE_ALARMS,
+    N_PERMUTATIONS,
+    SMALLEST_JSD,
+    SMALLEST_SHARE,
+    Comparison,
+    Measure,
+    compare,
+)
+from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescriptors
+from tumbao.analysis.drift.songs import (
+    NewSongs,
+    TrainingData,
+    levels_at,
+    measure_new_songs,
+    measure_training,
+    training_images,
+)
+from tumbao.analysis.tfdv_statistics import write_statistics
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.paths import AnyPath
+from tumbao.components.ingest.worker_pool import WorkerPool
+from tumbao.schema.errors import UserError
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.page import data_uri, template, write_page
+
+PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
+"""File names."""
+
+SHOWN_DESCRIPTORS, FARTHEST, USUAL = 2, 6, 3
+"""Number of descriptors, and of new and of training fragments for each."""
+
+BARS = 20
+"""Number of bars of a histogram."""
+
+FEW_SONGS = 10
+"""With fewer new songs, the page says that only strong drift can be told from chance."""
+
+_WIDTH, _HEIGHT = 320.0, 90.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of a comparison; `comparison` is None if no new song could be measured."""
+
+    new: NewSongs
+    comparison: Comparison | None
+
+
+def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) -> Outcome:
+    """Compare new songs with training data and write the results.
+
+    `out` receives `FIGURES` and, unless no song could be measured, `PAGE` and both statistics.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
+    new = measure_new_songs(library, layout, training.spec, training.genres)
+    if not new.songs:
+        _write_figures(out, training, new, {}, None)
+        return Outcome(new, None)
+    training_songs, count = measure_training(training)
+    comparison = compare(training_songs, new.songs, training.genres)
+    counts = {"songs": count, "songs_compared": len(training_songs), "fragments": _fragments(training_songs)}
+    write_statistics(comparison.training_statistics, out / TRAINING_STATISTICS)
+    write_statistics(comparison.new_statistics, out / NEW_STATISTICS)
+    _write_figures(out, training, new, counts, comparison)
+    examples = choose_examples(comparison.drifted, training, training_songs, new.songs)
+    write_drift(Sides(training, training_songs, count, new), comparison, examples, out / PAGE)
+    return Outcome(new, comparison)
+
+
+def _fragments(songs: tuple[SongDescriptors, ...]) -> int:
+    return sum(len(song.starts) for song in songs)
+
+
+def _write_figures(
+    out: Path, training: TrainingData, new: NewSongs, counts: dict[str, int], comparison: Comparison | None
+) -> None:
+    measures = comparison.measures if comparison else ()
+    names = [descriptor.name for descriptor in DESCRIPTORS]
+    figures: dict[str, Any] = {
+        "drift": bool(comparison.drifted) if comparison else None,
+        "training": {"run": training.run, "library": training.library, "synthetic": training.synthetic, **counts},
+        "new": {
+            "library": new.name,
+            "synthetic": new.synthetic,
+            "songs": len(new.songs),
+            "fragments": _fragments(new.songs),
+            "rejected": len(new.rejected),
+        },
+        "measures": [
+            {
+                "name": measure.descriptor.name,
+                "unit": measure.descriptor.unit,
+                "category": measure.category,
+                "training": measure.training,
+                "new": measure.new,
+                "distance": measure.distance,
+                "threshold": measure.threshold,
+                "drift": measure.drifted,
+            }
+            for measure in measures
+        ],
+        "songs": [
+            {
+                "song": song.song,
+                "path": song.path,
+                "fragments": len(song.starts),
+                "means": dict(zip(names, song.values.mean(axis=0).tolist(), strict=True)),
+            }
+            for song in new.songs
+        ],
+        "rejected": [
+            {"song": one.song, "path": one.path, "reason": one.reason, "detail": one.detail} for one in new.rejected
+        ],
+    }
+    text = json.dumps(figures, indent=1, ensure_ascii=False) + "\n"
+    write_whole(out / FIGURES, text.encode("utf-8", errors="backslashreplace"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A fragment: song, start in the file, value of the descriptor, and mel image as in a record."""
+
+    song: str
+    start_seconds: float
+    value: float
+    png: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Fragments that show the drift of a descriptor.
+
+    `usual` are training fragments near the median, `farthest` are new fragments, the farthest from this median first.
+    """
+
+    descriptor: Descriptor
+    usual: tuple[Example, ...]
+    farthest: tuple[Example, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Position:
+    song: SongDescriptors
+    index: int
+    column: int
+
+    @property
+    def start_seconds(self) -> float:
+        return float(self.song.starts[self.index])
+
+    def example(self, png: bytes) -> Example:
+        value = float(self.song.values[self.index, self.column])
+        return Example(self.song.song, self.start_seconds, value, png)
+
+
+def choose_examples(
+    drifted: Sequence[Measure],
+    training: TrainingData,
+    training_songs: Sequence[SongDescriptors],
+    new: Sequence[SongDescriptors],
+) -> tuple[Examples, ...]:
+    """Render examples for the descriptors that drifted most, at most one fragment of each song.
+
+    `drifted` is sorted, the largest drift first; measures of songs have no examples. A new song that has become
+    unusable since it was measured is left out.
+    """
+    columns = {descriptor: column for column, descriptor in enumerate(DESCRIPTORS)}
+    shown = [measure.descriptor for measure in drifted if measure.descriptor in columns][:SHOWN_DESCRIPTORS]
+    chosen = []
+    for descriptor in shown:
+        column = columns[descriptor]
+        median = float(np.median(np.concatenate([song.values[:, column] for song in training_songs])))
+        chosen.append((_nearest(training_songs, column, median)[:USUAL], _nearest(new, column, median, -1)[:FARTHEST]))
+    pngs = training_images(
+        training, {(position.song.song, position.start_seconds) for usual, _ in chosen for position in usual}
+    )
+    progress.start("render", sum(len(farthest) for _, farthest in chosen))
+    with WorkerPool() as pool:
+        return tuple(
+            Examples(
+                descriptor,
+                tuple(position.example(pngs[position.song.song, position.start_seconds]) for position in usual),
+                tuple(example for position in farthest for example in _render(position, training.spec, pool)),
+            )
+            for descriptor, (usual, farthest) in zip(shown, chosen, strict=True)
+        )
+
+
+def _nearest(songs: Sequence[SongDescriptors], column: int, median: float, sign: int = 1) -> list[_Position]:
+    """Return a fragment of each song, the nearest to the median first; with sign -1 the farthest first."""
+    away = [sign * np.abs(song.values[:, column] - median) for song in songs]
+    positions = [_Position(song, int(own.argmin()), column) for song, own in zip(songs, away, strict=True)]
+    return [positions[index] for index in np.argsort([own.min() for own in away], kind="stable")]
+
+
+def _render(position: _Position, spec: MelSpec, pool: WorkerPool) -> list[Example]:
+    from tumbao.components.ingest import mel, records
+
+    try:
+        levels = levels_at(position.song, position.index, spec, pool)
+    except AudioError:
+        return []
+    finally:
+        progress.advance("render")
+    return [position.example(records.to_png(levels, mel.palette(spec)))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """Both sides of a comparison: `training_songs` were compared, out of `training_song_count`."""
+
+    training: TrainingData
+    training_songs: tuple[SongDescriptors, ...]
+    training_song_count: int
+    new: NewSongs
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """Two histograms on one scale, as polygon points in a box of 320 by 90.
+
+    Values beyond `low` and `high`, the ends of the scale, count in the outermost bars.
+    """
+
+    low: float
+    high: float
+    training: str
+    new: str
+
+
+def write_drift(sides: Sides, comparison: Comparison, examples: Sequence[Examples], page: Path) -> None:
+    """Write the page, which needs no other file."""
+    columns = {descriptor.name: column for column, descriptor in enumerate(DESCRIPTORS)}
+    histograms = {
+        name: histogram(*(np.concatenate([song.values[:, column] for song in side]) for side in _both(sides)))
+        for name, column in columns.items()
+    }
+    seconds = (np.array([song.seconds for song in side]) for side in _both(sides))
+    histograms["seconds"] = histogram(*seconds)
+    text = template(Path(__file__).parent).render(
+        sides=sides,
+        comparison=comparison,
+        histograms=histograms,
+        examples=examples,
+        fragments=[sum(len(song.starts) for song in side) for side in _both(sides)],
+        few_songs=FEW_SONGS,
+        permutations=N_PERMUTATIONS,
+        false_alarms=FALSE_ALARMS,
+        smallest_jsd=SMALLEST_JSD,
+        smallest_share=SMALLEST_SHARE,
+        synthetic=sides.training.synthetic or sides.new.synthetic,
+        figure=figure,
+        value_of=value_of,
+        data_uri=data_uri,
+    )
+    write_page(page, text)
+
+
+def _both(sides: Sides) -> tuple[tuple[SongDescriptors, ...], tuple[SongDescriptors, ...]]:
+    return sides.training_songs, sides.new.songs
+
+
+def histogram(training: np.ndarray, new: np.ndarray) -> Histogram:
+    """Return the histograms of two sets of values, at least one value each.
+
+    The scale covers 99 % of both; the highest bar is as high as the box.
+    """
+    ends = np.array([np.quantile(side, [0.005, 0.995]) for side in (training, new)])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BARS + 1)
+    shares = [np.histogram(np.clip(side, low, high), edges)[0] / len(side) for side in (training, new)]
+    tallest = max(own.max() for own in shares)
+    return Histogram(low, high, *(_outline(own / tallest) for own in shares))
+
+
+def _outline(heights: np.ndarray) -> str:
+    x = np.repeat(np.arange(BARS + 1) * _WIDTH / BARS, 2)
+    y = _HEIGHT * (1.0 - np.concatenate([[0.0], np.repeat(heights, 2), [0.0]]))
+    return " ".join(f"{left:.1f},{top:.1f}" for left, top in zip(x, y, strict=True))
+
+
+def figure(value: float) -> str:
+    """Format a value with about three digits, such as ``1120``, ``−13.1`` or ``0.583``."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def value_of(measure: Measure, value: float) -> str:
+    """Format a median or a share of a measure, such as ``1120 Hz`` or ``salsa 21 %``."""
+    if measure.category:
+        share = f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+        return share if measure.category == measure.descriptor.name else f"{measure.category} {share}"
+    return f"{figure(value)}\N{NO-BREAK SPACE}{measure.descriptor.unit}".rstrip("\N{NO-BREAK SPACE}")

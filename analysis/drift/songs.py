@@ -1,0 +1,197 @@
+"""Descriptors of songs: training songs from the mel images in their records, new songs from their audio."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tumbao.analysis.drift.descriptors import SongDescriptors, describe
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.audio_error import AudioError
+from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.components.ingest.formats import find_layout, read_library, with_one_spelling
+from tumbao.components.ingest.fragments import Fragments
+from tumbao.components.ingest.library import Rejected, Song, look_through
+from tumbao.components.ingest.listing import SongList
+from tumbao.components.ingest.manifest import json_lines
+from tumbao.components.ingest.paths import AnyPath
+from tumbao.components.ingest.song_list import read_entries
+from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
+from tumbao.schema import record
+from tumbao.schema.errors import UserError
+from tumbao.schema.mel_spec import MelSpec
+
+MAX_TRAINING_SONGS = 2_000
+"""Maximum number of training songs, to bound memory. With this many, random differences come from the new songs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """Records of a run.
+
+    `library` is the name of the library that the run was trained on; `synthetic` says that its songs are composed, not
+    recorded. `examples` is the folder of the Examples artefact of ingest, `ingested` its JSON Lines file with a line
+    for every song.
+    """
+
+    run: str
+    library: str
+    synthetic: bool
+    genres: tuple[str, ...]
+    spec: MelSpec
+    examples: str
+    ingested: str
+
+
+def measure_training(training: TrainingData) -> tuple[tuple[SongDescriptors, ...], int]:
+    """Measure the songs of the training split, each fragment from its mel image, and count all its songs.
+
+    At most `MAX_TRAINING_SONGS` are measured, chosen by a hash of their names: the same in every run.
+    """
+    lines_of: dict[str, list[dict[str, Any]]] = {}
+    for line in json_lines(training.ingested):
+        if line["split"] == "train" and line["fragments"] > 0:
+            lines_of.setdefault(line["song"], []).append(line)
+    if not lines_of:
+        raise UserError(f"Expected records of the training split. Received: none in {training.examples}")
+    chosen = frozenset(sorted(lines_of, key=lambda song: hashlib.sha256(song.encode()).digest())[:MAX_TRAINING_SONGS])
+    found: dict[str, list[tuple[float, np.ndarray]]] = {song: [] for song in chosen}
+    progress.start("read records", sum(line["fragments"] for lines in lines_of.values() for line in lines))
+    for features in _records(training):
+        song = features[record.SONG].decode()
+        if song in chosen:
+            values = describe(_levels(features[record.IMAGE]), training.spec)
+            found[song].append((features[record.START_SECONDS], values))
+        progress.advance("read records")
+    measured = tuple(
+        SongDescriptors(
+            song=song,
+            path="",
+            sha256="",
+            genre=lines_of[song][0]["genre"],
+            seconds=max(line["seconds"] for line in lines_of[song]),
+            padded=any(line["padded"] for line in lines_of[song]),
+            truncated=any(line["truncated"] for line in lines_of[song]),
+            starts=np.array([start for start, _ in fragments]),
+            values=np.array([values for _, values in fragments]),
+        )
+        for song, fragments in sorted(found.items())
+        if fragments
+    )
+    return measured, len(lines_of)
+
+
+def training_images(training: TrainingData, wanted: Collection[tuple[str, float]]) -> dict[tuple[str, float], bytes]:
+    """Return PNG mel images of training fragments by song and start in seconds."""
+    found: dict[tuple[str, float], bytes] = {}
+    for features in _records(training):
+        key = features[record.SONG].decode(), features[record.START_SECONDS]
+        if key in wanted:
+            found[key] = features[record.IMAGE]
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
+    from tumbao.components.ingest.record_reader import read_records  # imports TensorFlow
+
+    return read_records(f"{training.examples}/Split-train/*.gz")
+
+
+def _levels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)  # indexes, as the PNG has a palette
+
+
+@dataclasses.dataclass(frozen=True)
+class NewSongs:
+    """New songs; each file found is in `songs`, in the library's order, or in `rejected`, sorted by identifier.
+
+    `synthetic` says that the library declares its songs as composed, not recorded. For `notes`, see `listing.SongList`.
+    """
+
+    name: str
+    synthetic: bool
+    songs: tuple[SongDescriptors, ...]
+    rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()
+
+
+def measure_new_songs(library: AnyPath, layout: str, spec: MelSpec, genres: Sequence[str] = ()) -> NewSongs:
+    """Measure every song of a folder or a list.
+
+    `library` is a plain folder of songs, or anything that `formats.read_library` reads; a list needs only the column
+    `file_name`. The spelling of `genres` is preferred. Memory holds one fragment for each processor.
+    """
+    library = library.absolute()
+    listed = _listed(library, layout, genres)
+    catalog = look_through(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
+    progress.start("measure", len(catalog.songs))
+    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
+        outcomes = list(threads.map(lambda song: _measure(song, spec, pool), catalog.songs))
+    failed = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
+    return NewSongs(
+        name=catalog.name,
+        synthetic=catalog.synthetic,
+        songs=tuple(outcome for outcome in outcomes if isinstance(outcome, SongDescriptors)),
+        rejected=tuple(sorted(catalog.rejected + failed, key=lambda item: item.song)),
+        notes=catalog.notes,
+    )
+
+
+def levels_at(song: SongDescriptors, index: int, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
+    """Render one fragment of a new song: indexes of its mel image, int32 [image_height, image_width].
+
+    Raises AudioError if the file has become unusable since it was measured.
+    """
+    from tumbao.components.ingest import mel  # imports TensorFlow
+
+    start = float(song.starts[index])
+    end = start + (song.seconds if song.padded else spec.fragment_seconds)
+    fragment, *_ = Fragments(read_song(pool, AudioSegment(song.path, start, end), spec, song.sha256))
+    return mel.traced_levels(spec)(fragment.samples)
+
+
+def _listed(library: AnyPath, layout: str, genres: Sequence[str]) -> SongList:
+    if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
+        entries = read_entries(library, root=library.parent, required=("file_name",))
+        return with_one_spelling(SongList(entries), genres)
+    return read_library(library, layout, genres)
+
+
+def _measure(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors | Rejected:
+    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for an empty library
+
+    levels, padded, starts, values = mel.traced_levels(spec), False, [], []
+    try:
+        items = Fragments(read_song(pool, song.part, spec, song.sha256))
+        for item in items:
+            if item.silent:  # ingest skips silent fragments, too
+                continue
+            padded = item.padded
+            starts.append(song.start_seconds + item.index * spec.fragment_seconds)
+            values.append(describe(levels(item.samples), spec))
+        ending = items.ending
+    except AudioError as error:
+        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+    finally:
+        progress.advance("measure")
+    return SongDescriptors(
+        song=song.song,
+        path=song.path,
+        sha256=song.sha256,
+        genre=song.genre,
+        seconds=ending.seconds,
+        padded=padded,
+        truncated=ending.truncated,
+        starts=np.array(starts),
+        values=np.array(values),
+    )

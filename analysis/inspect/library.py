@@ -1,0 +1,180 @@
+"""Contents of a library: measurements of the usable songs, and rejected files with the reason."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.components.ingest.duplicates import find_duplicates, same_as
+from tumbao.components.ingest.fingerprint import fingerprint
+from tumbao.components.ingest.formats import read_library
+from tumbao.components.ingest.fragments import Fragments
+from tumbao.components.ingest.library import Rejected, Song, look_through
+from tumbao.components.ingest.paths import AnyPath
+from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
+from tumbao.schema.mel_spec import MelSpec
+
+FAINTEST_DBFS = -100.0
+"""Lowest level, also that of fainter sounds and silence."""
+
+
+Levels = Callable[[np.ndarray], np.ndarray]
+"""Front-end for one fragment: samples → levels."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeasuredSong:
+    """Measurements of a usable song, or of a part of a song.
+
+    `audio_format` is container and codec. `sample_rate_hz`, `channels` and `audio_tracks` are those of the file; one
+    track is decoded, the one that players choose. `seconds` is the decoded length. `rms_dbfs` and `peak_dbfs` are of
+    the mono fragments, in dB: 0 for a square wave at full scale, at least `FAINTEST_DBFS`. `middle_seconds` is the
+    start of the middle fragment in the file. `truncated` says that the file breaks off and is used as far as it
+    decodes, `padded` that the song is shorter than a fragment and silence is added. `fingerprint`, uint16 [n], see
+    `fingerprint.fingerprint`.
+    """
+
+    song: Song
+    audio_format: str
+    sample_rate_hz: int
+    channels: int
+    audio_tracks: int
+    seconds: float
+    rms_dbfs: float
+    peak_dbfs: float
+    middle_seconds: float
+    truncated: bool
+    padded: bool
+    fingerprint: np.ndarray = dataclasses.field(repr=False)
+
+
+def measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> MeasuredSong:
+    """Decode a song and measure it.
+
+    `levels` is the front-end, see `mel.mel_levels`. Raises AudioError if the decoded audio is unusable.
+    """
+    squares, peak, padded, fingerprints = 0.0, 0.0, False, []
+    items = Fragments(read_song(pool, song.part, spec, song.sha256))
+    for item in items:
+        squares += float(np.square(item.samples, dtype=np.float64).sum())
+        peak = max(peak, float(np.abs(item.samples).max()))
+        padded = item.padded
+        fingerprints.append(fingerprint(levels(item.samples), spec))
+    ending = items.ending
+    samples = min(ending.seconds * spec.sample_rate_hz, len(fingerprints) * spec.fragment_samples)
+    return MeasuredSong(
+        song=song,
+        audio_format=ending.header.audio_format,
+        sample_rate_hz=ending.header.sample_rate_hz,
+        channels=ending.header.channels,
+        audio_tracks=ending.header.audio_tracks,
+        seconds=ending.seconds,
+        rms_dbfs=_dbfs(math.sqrt(squares / samples)),
+        peak_dbfs=_dbfs(peak),
+        middle_seconds=song.start_seconds + max(0.0, ending.seconds - spec.fragment_seconds) / 2,
+        truncated=ending.truncated,
+        padded=padded,
+        fingerprint=np.concatenate(fingerprints),
+    )
+
+
+def middle_fragment(song: MeasuredSong, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
+    """Return the fragment in the middle of a song: mono samples in [-1, 1], float32 [fragment_samples].
+
+    A shorter song ends in silence. Raises AudioError if the file has become unusable since it was measured, or is
+    silent there.
+    """
+    end = song.middle_seconds + spec.fragment_seconds
+    if song.song.end_seconds is not None:
+        end = min(end, song.song.end_seconds)
+    part = AudioSegment(song.song.path, song.middle_seconds, end)
+    fragment, *_ = Fragments(read_song(pool, part, spec, song.song.sha256))
+    return fragment.samples
+
+
+def _dbfs(amplitude: float) -> float:
+    return max(FAINTEST_DBFS, 20 * math.log10(amplitude)) if amplitude else FAINTEST_DBFS
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """Contents of a library.
+
+    `library` is the name of its folder or list; `synthetic` says that it declares its songs as composed, not recorded.
+    `genres` are those that were looked for. `songs` are usable, in the library's order; `rejected` are all others,
+    sorted by identifier. `rejected_per_genre` counts rejected files by genre, including genres that were not looked
+    for; the empty name stands for no genre. For `notes`, see `listing.SongList`.
+    """
+
+    library: str
+    synthetic: bool
+    genres: tuple[str, ...]
+    songs: tuple[MeasuredSong, ...]
+    rejected: tuple[Rejected, ...]
+    rejected_per_genre: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> int:
+        """Number of usable songs and rejected files."""
+        return len(self.songs) + len(self.rejected)
+
+
+def inspect_library(library: AnyPath, genres: Sequence[str], layout: str, spec: MelSpec) -> Inspection:
+    """Scan a library as a run does, but decode every song, and accept genres without usable songs.
+
+    `library` is a folder or a list of songs, `layout` one of `formats.LAYOUTS`. Songs of other genres than `genres` are
+    rejected; none means all genres of the library. Every file that the library lists is in `songs` or in `rejected`.
+    """
+    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for a help text
+
+    library = library.absolute()
+    listed = read_library(library, layout, genres)
+    entries = listed.entries
+    wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
+    catalog = look_through(library, listed, wanted, spec)
+    progress.start("measure", len(catalog.songs))
+    levels = mel.traced_levels(spec)
+    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
+        outcomes = list(threads.map(lambda song: _measure(song, spec, pool, levels), catalog.songs))
+    songs, unusable = _without_duplicates(outcomes)
+    rejected = tuple(sorted((*catalog.rejected, *unusable), key=lambda item: item.song))
+    return Inspection(
+        library=library.name,
+        synthetic=catalog.synthetic,
+        genres=wanted,
+        songs=songs,
+        rejected=rejected,
+        rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
+        notes=catalog.notes,
+    )
+
+
+def _measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> MeasuredSong | Rejected:
+    try:
+        return measure(song, spec, pool, levels)
+    except AudioError as error:
+        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+    finally:
+        progress.advance("measure")
+
+
+def _without_duplicates(
+    outcomes: Sequence[MeasuredSong | Rejected],
+) -> tuple[tuple[MeasuredSong, ...], tuple[Rejected, ...]]:
+    measured = [outcome for outcome in outcomes if isinstance(outcome, MeasuredSong)]
+    original_of = find_duplicates((one.song.song, one.song.entry, one.fingerprint) for one in measured)
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    for one in measured:
+        if original := original_of.get(one.song.song):
+            song, path, entry = one.song.song, one.song.path, one.song.entry
+            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, same_as(original), entry, original))
+    return tuple(one for one in measured if one.song.song not in original_of), tuple(rejected)
