@@ -13,7 +13,7 @@ import numpy as np
 
 from tumbao.components.ingest.library import Rejected
 from tumbao.components.ingest.listing import Entry
-from tumbao.components.ingest.rendered_library import Library
+from tumbao.components.ingest.rendered_library import RenderedLibrary
 
 NEIGHBOURS = 5
 """Number of nearest fragments whose distance is averaged."""
@@ -140,7 +140,9 @@ def genre_conflicts(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> t
     return tuple(found)
 
 
-def label_issues(library: Library, probabilities: np.ndarray, conflicts: Sequence[GenreConflict] = ()) -> LabelIssues:
+def label_issues(
+    library: RenderedLibrary, probabilities: np.ndarray, conflicts: Sequence[GenreConflict] = ()
+) -> LabelIssues:
     """Check songs by the mean of their fragments' probabilities, and fragments by their own.
 
     `probabilities` [n, genres] are those of `compare.training.out_of_sample`, for each fragment.

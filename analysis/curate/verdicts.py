@@ -18,7 +18,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import COLUMNS as LIST_COLUMNS
 from tumbao.components.ingest.tables import read_table, write_csv
 from tumbao.schema.errors import UserError
-from tumbao.schema.genre_names import find_genre, genre_key
+from tumbao.schema.genres import find_genre, genre_key
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
 """Columns of the table; only `song`, `given` and `verdict` are read."""

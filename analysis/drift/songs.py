@@ -18,7 +18,7 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.formats import find_layout, read_library, with_one_spelling
 from tumbao.components.ingest.fragments import Fragments
-from tumbao.components.ingest.library import Rejected, Song, look_through
+from tumbao.components.ingest.library import Rejected, Song, scan_files
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.manifest import json_lines
 from tumbao.components.ingest.paths import AnyPath
@@ -101,7 +101,7 @@ def training_images(training: TrainingData, wanted: Collection[tuple[str, float]
 
 
 def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
-    from tumbao.components.ingest.record_reader import read_records  # imports TensorFlow
+    from tumbao.components.ingest.records import read_records  # imports TensorFlow
 
     return read_records(f"{training.examples}/Split-train/*.gz")
 
@@ -133,7 +133,7 @@ def measure_new_songs(library: AnyPath, layout: str, spec: MelSpec, genres: Sequ
     """
     library = library.absolute()
     listed = _listed(library, layout, genres)
-    catalog = look_through(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
+    catalog = scan_files(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
     progress.start("measure", len(catalog.songs))
     with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
         outcomes = list(threads.map(lambda song: _measure(song, spec, pool), catalog.songs))

@@ -13,11 +13,11 @@ import numpy as np
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment, read_song
-from tumbao.components.ingest.duplicates import find_duplicates, same_as
+from tumbao.components.ingest.duplicates import duplicate_detail, find_duplicates
 from tumbao.components.ingest.fingerprint import fingerprint
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import Fragments
-from tumbao.components.ingest.library import Rejected, Song, look_through
+from tumbao.components.ingest.library import Rejected, Song, scan_files
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.mel_spec import MelSpec
@@ -140,7 +140,7 @@ def inspect_library(library: AnyPath, genres: Sequence[str], layout: str, spec: 
     listed = read_library(library, layout, genres)
     entries = listed.entries
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
-    catalog = look_through(library, listed, wanted, spec)
+    catalog = scan_files(library, listed, wanted, spec)
     progress.start("measure", len(catalog.songs))
     levels = mel.traced_levels(spec)
     with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
@@ -176,5 +176,5 @@ def _without_duplicates(
     for one in measured:
         if original := original_of.get(one.song.song):
             song, path, entry = one.song.song, one.song.path, one.song.entry
-            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, same_as(original), entry, original))
+            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, duplicate_detail(original), entry, original))
     return tuple(one for one in measured if one.song.song not in original_of), tuple(rejected)
