@@ -100,7 +100,7 @@ class Catalog:
     def __post_init__(self) -> None:
         if self.found != self.ingested + len(self.rejected):
             raise ValueError(
-                "Songs found must be songs ingested plus songs rejected; a song was lost or counted twice. "
+                "Expected as many songs found as ingested and rejected together. "
                 f"Received: found={self.found}, ingested={self.ingested}, rejected={len(self.rejected)}"
             )
 
@@ -400,7 +400,7 @@ class Verdict:
     """Outcome of a run: a keyword, a title of two or three words and a sentence.
 
     ``standing``: blessed, but the same model was pushed before. ``refused``: by the gate, by the mobile check, or
-    because a rollback withdrew the model.
+    because a rollback removed the model.
     """
 
     outcome: Outcome
@@ -415,40 +415,40 @@ def verdict(data: ReportData) -> Verdict:
     failed = next((component for component in data.components if component.state == "failed"), None)
     if failed:
         message = (failed.error or "no message").strip().splitlines()[0]
-        after = f"The model had been pushed to {where} before." if pushed else "Nothing was pushed."
+        after = f"The model had already been pushed to {where}." if pushed else "Nothing was pushed."
         return Verdict("failed", "Failed", f"{failed.name} failed: {message} {after}")
-    leaky = " (Figures of a leaky split.)" if data.leaky else ""
+    leaky = " (The metrics are of a leaky split.)" if data.leaky else ""
     if data.gate is None:
         return Verdict(
-            "unfinished", "Not finished", "The run stopped before the model was judged, and nothing was pushed."
+            "unfinished", "Not finished", "The run ended before the evaluation, and nothing was pushed."
         )
     if not data.gate.blessed:
-        return Verdict("refused", "Not blessed", f"Not blessed, and not pushed: {_reasons(data.gate)}.{leaky}")
+        return Verdict("refused", "Not blessed", f"The model was not blessed, so nothing was pushed: {_reasons(data.gate)}.{leaky}")
     if data.mobile_check and not data.mobile_check.blessed:
-        failures = " ".join(data.mobile_check.failures) or "The mobile check gave no reason."
-        return Verdict("refused", "Vetoed", f"Good enough by its test figures, but not pushed: {failures}{leaky}")
+        failures = " ".join(data.mobile_check.failures) or "The mobile check reported no reason."
+        return Verdict("refused", "Vetoed", f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}")
     if pushed:
         return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
     if data.push and data.push.withdrawn:
-        return Verdict("refused", "Withdrawn", f"Good enough, but not pushed: {data.push.withdrawn}.")
+        return Verdict("refused", "Rolled back", f"The model passed every check, but was not pushed: {data.push.withdrawn}.")
     if where:
         return Verdict(
-            "standing", "Blessed", f"The model passed every check; it already stands at {where}: not pushed again."
+            "standing", "Blessed", f"The model passed every check; it is already served from {where} and was not pushed again."
         )
-    return Verdict("unfinished", "Blessed, not pushed", "The model passed its test, but this run did not push it.")
+    return Verdict("unfinished", "Blessed, not pushed", "The model was blessed, but this run did not push it.")
 
 
 def reason(row: GateRow) -> str:
-    """Describe the result of a threshold, such as ``recall of salsa is 0.417, at least 0.500 was asked``."""
+    """Describe the result of a threshold, such as ``recall of salsa is 0.417, below the minimum of 0.500``."""
     name = row.metric if row.slice_name == "overall" else f"{row.metric} of {row.slice_name}"
     if math.isnan(row.value):
         return f"{name} could not be measured: no test fragment"
     if row.kind == "lower bound":
-        return f"{name} is {row.value:.3f}, at least {row.bound:.3f} was asked"
-    baseline = "no baseline" if row.baseline is None else f"{row.baseline:.3f} of the latest blessed model"
-    return f"{name} is {row.value:.3f} against {baseline}, a change of at least {row.bound:+.3f} was asked"
+        return f"{name} is {row.value:.3f}, below the minimum of {row.bound:.3f}"
+    baseline = "there is no baseline" if row.baseline is None else f"the baseline's is {row.baseline:.3f}"
+    return f"{name} is {row.value:.3f} and {baseline}: the minimum change is {row.bound:+.3f}"
 
 
 def _reasons(gate: Gate) -> str:
     failed = [reason(row) for row in gate.rows if not row.passed]
-    return "; ".join(failed) or "the evaluator gave no threshold that failed"
+    return "; ".join(failed) or "the Evaluator reported no failed threshold"

@@ -79,7 +79,7 @@ class Comparison:
     p_value: float
 
     @property
-    def means_something(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the difference is significant."""
         return self.p_value < SIGNIFICANCE
 
@@ -88,20 +88,17 @@ class Comparison:
         """Description of the outcome."""
         differing = self.only_first + self.only_second
         if not differing:
-            return (
-                f"“{self.first}” and “{self.second}” are right on the same songs: here they do not differ, "
-                "and whether they do elsewhere these songs cannot tell."
-            )
+            return f"“{self.first}” and “{self.second}” are correct on the same songs: there is no difference to test."
         found = (
-            f"“{self.first}” alone is right on {_songs(self.only_first)}, "
-            f"“{self.second}” alone on {_songs(self.only_second)} (p = {self.p_value:.3f})"
+            f"Only “{self.first}” is correct on {_songs(self.only_first)}, "
+            f"only “{self.second}” on {_songs(self.only_second)} (p = {self.p_value:.3f})"
         )
-        if self.means_something:
+        if self.is_significant:
             better = self.first if self.only_first > self.only_second else self.second
-            return f"{found}: the difference means something, “{better}” is better."
+            return f"{found}: the difference is significant, “{better}” is better."
         if differing < 6:
-            return f"{found}: the difference means nothing; fewer than 6 songs on which they differ never could."
-        return f"{found}: the difference means nothing, chance makes one as large too often."
+            return f"{found}: the difference is not significant; it cannot be with fewer than 6 differing songs."
+        return f"{found}: the difference is not significant."
 
 
 @dataclasses.dataclass(frozen=True)

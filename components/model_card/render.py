@@ -103,18 +103,18 @@ def _identifier(inline: Token) -> str:
 
 PRETRAINED = {
     "vgg16": "The backbone begins with the ImageNet weights of VGG-16 (Simonyan & Zisserman), which the Visual "
-    "Geometry Group, Oxford, gives under a Creative Commons Attribution licence: name them.",
+    "Geometry Group, Oxford, publishes under a Creative Commons Attribution licence: credit them.",
     "musicnn": "The backbone has the weights of musicnn (Pons & Serra, Universitat Pompeu Fabra), under the ISC "
     "licence.",
-    "": "The network has no weights of others in it.",
+    "": "The network contains no weights of others.",
 }
 """Statement on the backbone's weights, by `Backbone.pretrained`."""
 
-RANDOM = "The backbone’s weights are random: this is a trial of the machinery, no model to be used."
+RANDOM = "The backbone’s weights are random: this model only tests the pipeline, do not use it."
 """Statement for random weights."""
 
-UNLEARNED = "; but in this model the backbone’s weights are not those: they are random"
-TUNED = "; and fine-tuned: in the last epochs of training the backbone’s last block learned too"
+UNLEARNED = "; but the backbone of this model has random weights instead"
+TUNED = "; and fine-tuned: the last epochs also trained the backbone’s last block"
 """Additions to the network's summary, which describes a pretrained and unchanged backbone."""
 
 
@@ -139,14 +139,14 @@ def words(card: Card) -> dict[str, Any]:
         "totals": songs,
         "pretrained": PRETRAINED[pretrained] if known or not pretrained else RANDOM,
         "network": summary,
-        "weights": origin if known else "random" if pretrained else "none of others",
-        "protocol": _protocol(card),
-        "two_sides": _two_sides(card),
+        "weights": origin if known else "random" if pretrained else "no weights of others",
+        "split_sentence": _split_sentence(card),
+        "shared_artists": _shared_artists(card),
         "artists": any(one.artists for one in card.music),
         "amounts": _amounts(card),
         "fewest_tested": min(card.answers, key=lambda one: one.songs),
         "ingested": len({one["entry"] for one in card.ingested}),
-        "kept": card.history["epochs"][card.history["best_epoch"] - 1],
+        "best_epoch": card.history["epochs"][card.history["best_epoch"] - 1],
         "right": int(scores.confusion.trace()),
         "main_right": int(scores.main.confusion.trace()) if scores.main else 0,
         "genres": list(zip(card.answers, scores.genres, card.recalls, strict=True)),
@@ -160,29 +160,29 @@ def _amounts(card: Card) -> str:
     counts = {one.genre: one.all_songs for one in card.music}
     songs, least, most = sum(counts.values()), min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     if counts[least] == counts[most]:
-        return f"By the number of songs no genre is: each has {counts[most]}."
+        return f"All genres have the same number of songs: {counts[most]}."
     return (
         f"The genre with the fewest songs is {least}: {counts[least]} of {songs} ({percent(counts[least] / songs)}); "
         f"the one with the most is {most}: {counts[most]} ({percent(counts[most] / songs)})."
     )
 
 
-def _protocol(card: Card) -> str:
+def _split_sentence(card: Card) -> str:
     if card.info.split.leaky:
-        return "Split by fragment: it leaks, since pieces of one song stand on both sides."
+        return "Split by fragment: it is leaky, since fragments of one song are in several splits."
     if card.catalog["method"] == "given":
-        return "Split as the library itself says: it does not leak, no song stands in two splits."
-    who = "no artist and no song" if card.info.split.protocol == "artist" else "no song"
-    return f"Split by {card.info.split.protocol}: it does not leak, {who} stands in two splits."
+        return "The library defines the split: it is not leaky, no song is in two splits."
+    unit = "no artist and no song" if card.info.split.protocol == "artist" else "no song"
+    return f"Split by {card.info.split.protocol}: it is not leaky, {unit} is in two splits."
 
 
-def _two_sides(card: Card) -> str:
+def _shared_artists(card: Card) -> str:
     if count := len(card.catalog["artists_on_two_sides"]):
-        artists = "One artist stands" if count == 1 else f"{count} artists stand"
-        return f"{artists} on two sides of it, so the model may know these voices from training."
+        artists = "One artist is" if count == 1 else f"{count} artists are"
+        return f"{artists} in several splits, so the model may recognise these voices from training."
     if any(one.artists for one in card.music):
-        return "No artist whose name is known stands on two sides of it."
-    return "No artist is known by name, so whether one stands on two sides of it cannot be told."
+        return "No artist whose name is known is in several splits."
+    return "The artists are not known, so some may be in several splits."
 
 
 def _missed(card: Card, label: int) -> str:

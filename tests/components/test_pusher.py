@@ -168,12 +168,12 @@ def test_other_code_that_exports_the_same_model_gives_another_version(bench: Wor
 @pytest.mark.parametrize(
     ("figures", "objections", "why"),
     [
-        ({"": (0.7, None)}, (), "not blessed: accuracy is 0.700, at least 0.800 was asked"),
+        ({"": (0.7, None)}, (), "not blessed: accuracy is 0.700, below the minimum of 0.800"),
         (
             {"": (0.85, 0.9), "salsa": (0.4, None)},
             (),
-            "not blessed: accuracy is 0.850 against 0.900 of the latest blessed model, a change of at least -0.010 was "
-            "asked; recall of salsa is 0.400, at least 0.500 was asked",
+            "not blessed: accuracy is 0.850 and the baseline's is 0.900: the minimum change is -0.010; recall of salsa is "
+            "0.400, below the minimum of 0.500",
         ),
         (FINE, ("is too large",), "vetoed by the mobile check: classifier-int8.tflite (LiteRT) is too large"),
     ],

@@ -381,9 +381,9 @@ def test_reasons_for_refusal_are_listed(tmp_path: Path) -> None:
     data = dataclasses.replace(complete(), gate=Gate(False, rows), push=Push(False, None), samples=())
     result = verdict(data)
     assert result.outcome == "refused"
-    assert "accuracy is 0.742, at least 0.800 was asked" in result.sentence
-    assert "recall of salsa is 0.417, at least 0.500 was asked" in result.sentence
-    assert "0.830 of the latest blessed model, a change of at least -0.010 was asked" in result.sentence
+    assert "accuracy is 0.742, below the minimum of 0.800" in result.sentence
+    assert "recall of salsa is 0.417, below the minimum of 0.500" in result.sentence
+    assert "the baseline's is 0.830: the minimum change is -0.010" in result.sentence
     assert "cumbia" not in result.sentence
     read = text_of(write_report(data, tmp_path).read_text("utf-8"))
     assert result.sentence in read
@@ -400,7 +400,7 @@ def test_verdict_names_the_place_the_veto_and_the_second_run() -> None:
     assert verdict(again).outcome == "standing"
     assert "not pushed again" in verdict(again).sentence
     away = verdict(dataclasses.replace(data, push=Push(False, None, "ana withdrew it")))
-    assert (away.outcome, away.sentence) == ("refused", "Good enough, but not pushed: ana withdrew it.")
+    assert (away.outcome, away.sentence) == ("refused", "The model passed every check, but was not pushed: ana withdrew it.")
     vetoed = dataclasses.replace(
         data, mobile_check=MobileCheck(False, ("int8 agrees on 40 % only.",)), push=Push(False, None)
     )
@@ -410,7 +410,7 @@ def test_verdict_names_the_place_the_veto_and_the_second_run() -> None:
 
 def test_a_gate_without_thresholds_says_so() -> None:
     data = dataclasses.replace(complete(), gate=Gate(False, ()), push=Push(False, None))
-    assert "no threshold that failed" in verdict(data).sentence
+    assert "no failed threshold" in verdict(data).sentence
 
 
 def test_a_run_that_stopped_is_reported_as_far_as_it_came(partial_page: str) -> None:

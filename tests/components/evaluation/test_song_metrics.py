@@ -39,7 +39,7 @@ def test_rules_are_compared_song_by_song(metrics: SongMetrics) -> None:
     paper = metrics.comparisons[0]
     assert (paper.first, paper.second, paper.only_first, paper.only_second) == ("sum", "votes", 3, 1)
     assert paper.p_value == pytest.approx(binomtest(3, 4).pvalue)
-    assert paper.sentence.startswith("“sum” alone is right on 3 songs, “votes” alone on 1 song (p = 0.625)")
+    assert paper.sentence.startswith("Only “sum” is correct on 3 songs, only “votes” on 1 song (p = 0.625)")
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 5), (6, 0), (2, 9), (7, 7), (40, 61), (120, 160)])
@@ -52,22 +52,22 @@ def test_the_test_is_the_exact_one(first: int, second: int) -> None:
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ((0, 0), "right on the same songs: here they do not differ"),
-        ((1, 0), "the difference means nothing; fewer than 6 songs"),
-        ((6, 3), "the difference means nothing, chance makes one as large too often"),
-        ((9, 1), "the difference means something, “sum” is better"),
-        ((1, 9), "the difference means something, “votes” is better"),
+        ((0, 0), "correct on the same songs: there is no difference to test"),
+        ((1, 0), "the difference is not significant; it cannot be with fewer than 6"),
+        ((6, 3), "the difference is not significant."),
+        ((9, 1), "the difference is significant, “sum” is better"),
+        ((1, 9), "the difference is significant, “votes” is better"),
     ],
 )
 def test_the_outcome_in_words(counts: tuple[int, int], words: str) -> None:
     comparison = Comparison("sum", "votes", *counts, mcnemar(*counts))
     assert words in comparison.sentence
-    assert comparison.means_something == ("means something" in words)
+    assert comparison.is_significant == ("is significant" in words)
 
 
 def test_five_songs_on_one_side_are_too_few_and_six_are_enough() -> None:
-    assert not Comparison("a", "b", 5, 0, mcnemar(5, 0)).means_something
-    assert Comparison("a", "b", 6, 0, mcnemar(6, 0)).means_something
+    assert not Comparison("a", "b", 5, 0, mcnemar(5, 0)).is_significant
+    assert Comparison("a", "b", 6, 0, mcnemar(6, 0)).is_significant
 
 
 def test_the_threshold_leaves_doubtful_songs_without_an_answer(metrics: SongMetrics) -> None:
