@@ -33,11 +33,11 @@ def AnomalyGate(  # noqa: N802 - TFX names components so
         differences = as_path(f"{anomalies.uri}/Split-{split}/SchemaDiff.pb").read_bytes()
         found = anomalies_pb2.Anomalies.FromString(differences)
         if found.data_missing:
-            lines.append(f"  {split}: holds no records")
+            lines.append(f"  {split}: no records")
         lines += [f"  {split}, {feature}: {info.description}" for feature, info in sorted(found.anomaly_info.items())]
     if lines:
         raise DataAnomalyError(
-            "The records are not as schema/schema.pbtxt says, so nothing was trained on them:\n"
+            "The records do not match schema/schema.pbtxt, so no model was trained:\n"
             + "\n".join(lines)
-            + "\nMend the library (the report lists its songs) or, if the genres are others, name them with --genres."
+            + "\nCorrect the library (the report lists its songs), or name its genres with --genres."
         )

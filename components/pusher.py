@@ -13,8 +13,9 @@ from tfx.utils import path_utils
 
 from tumbao.components import registry_log
 from tumbao.components.evaluation.eval_config import gate_failure, push_summary
+from tumbao.components.evaluation.parity import check_failure
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.mobile_check import AgreementReport, check_failure
+from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
 from tumbao.components.model_registry import fingerprint, publish, served_version
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE

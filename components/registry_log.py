@@ -21,8 +21,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tumbao.components.ingest.kept_records import read_record
 from tumbao.components.ingest.paths import RemotePath, is_remote
+from tumbao.components.ingest.tables import read_record
 
 PUSH_LOG = "pushes.jsonl"
 """Name of the log in the registry; it is not a number, so no server takes it for a version."""

@@ -240,10 +240,10 @@ def _mobile_check(artifacts: Artifacts) -> run_data.MobileCheck | None:
     return run_data.MobileCheck(bool(artifacts.property("MobileCheck", "blessing", "blessed")), failures)
 
 
-def _artefacts(report: str | None) -> Iterable[run_data.Artefact]:
+def _artefacts(report: str | None) -> Iterable[run_data.VariantResult]:
     for row in json.loads(as_path(f"{report}/agreement.json").read_bytes()) if report else ():
         passed = not row.pop("failures")
-        yield run_data.Artefact(**row, passed=passed)
+        yield run_data.VariantResult(**row, passed=passed)
 
 
 def _push(artifacts: Artifacts) -> run_data.Push | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.kept_records import read_record
+from tumbao.components.ingest.tables import read_record
 from tumbao.schema.errors import UnavailableError, UserError
 
 RUNS_FOLDER = "runs"

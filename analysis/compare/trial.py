@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumbao.components.evaluation.run_data import SplitBy
-from tumbao.components.ingest.atomic_write import whole
+from tumbao.components.ingest.atomic_write import new_folder
 from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
 from tumbao.serving.song import validate
 
@@ -101,7 +101,7 @@ class Trial:
 
     def write(self, folder: Path) -> None:
         """Write the trial atomically; a folder that exists is replaced."""
-        with whole(folder) as part:
+        with new_folder(folder) as part:
             arrays = {"labels": self.labels, "songs": np.array(self.songs), "probabilities": self.probabilities}
             np.savez_compressed(part / ANSWERS_FILE, **arrays)
             (part / FACTS_FILE).write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scipy.stats import binomtest
+
 Z_95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 
@@ -39,6 +41,7 @@ def wilson_interval(successes: float, trials: int) -> Interval:
     Interval
         The share and its interval.
     """
+    # not scipy: the mean accuracy of songs makes `successes` a fraction, which binomtest rejects
     share, spread = successes / trials, Z_95**2 / trials
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
@@ -65,5 +68,5 @@ def mcnemar(only_first: int, only_second: int) -> float:
     >>> mcnemar(5, 0), mcnemar(6, 0)
     (0.0625, 0.03125)
     """
-    fewer, both = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * sum(math.comb(both, i) for i in range(fewer + 1)) / 2**both)
+    both = only_first + only_second
+    return float(binomtest(only_first, both).pvalue) if both else 1.0

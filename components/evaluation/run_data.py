@@ -233,8 +233,8 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Artefact:
-    """One exported variant of the model compared with the float model, on fragments of the test split.
+class VariantResult:
+    """Comparison of one exported variant with the float model, on fragments of the test split.
 
     `name` is a file name or ``SavedModel``; `through` is the signature or interpreter that runs it; `precision` is for
     example ``float16``, ``dynamic`` or ``int8``. `agreement` is the share of fragments with the float model's top
@@ -287,7 +287,7 @@ class ReportData:
     songs: SongMetrics | None = None
     gate: Gate | None = None
     mobile_check: MobileCheck | None = None
-    artefacts: tuple[Artefact, ...] = ()
+    artefacts: tuple[VariantResult, ...] = ()
     push: Push | None = None
 
     @property
@@ -419,21 +419,29 @@ def verdict(data: ReportData) -> Verdict:
         return Verdict("failed", "Failed", f"{failed.name} failed: {message} {after}")
     leaky = " (The metrics are of a leaky split.)" if data.leaky else ""
     if data.gate is None:
-        return Verdict(
-            "unfinished", "Not finished", "The run ended before the evaluation, and nothing was pushed."
-        )
+        return Verdict("unfinished", "Not finished", "The run ended before the evaluation, and nothing was pushed.")
     if not data.gate.blessed:
-        return Verdict("refused", "Not blessed", f"The model was not blessed, so nothing was pushed: {_reasons(data.gate)}.{leaky}")
+        return Verdict(
+            "refused", "Not blessed", f"The model was not blessed, so nothing was pushed: {_reasons(data.gate)}.{leaky}"
+        )
     if data.mobile_check and not data.mobile_check.blessed:
         failures = " ".join(data.mobile_check.failures) or "The mobile check reported no reason."
-        return Verdict("refused", "Vetoed", f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}")
+        return Verdict(
+            "refused",
+            "Vetoed",
+            f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}",
+        )
     if pushed:
         return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
     if data.push and data.push.withdrawn:
-        return Verdict("refused", "Rolled back", f"The model passed every check, but was not pushed: {data.push.withdrawn}.")
+        return Verdict(
+            "refused", "Rolled back", f"The model passed every check, but was not pushed: {data.push.withdrawn}."
+        )
     if where:
         return Verdict(
-            "standing", "Blessed", f"The model passed every check; it is already served from {where} and was not pushed again."
+            "standing",
+            "Blessed",
+            f"The model passed every check; it is already served from {where} and was not pushed again.",
         )
     return Verdict("unfinished", "Blessed, not pushed", "The model was blessed, but this run did not push it.")
 

@@ -7,11 +7,11 @@ predicted, or has no fragment) is NaN. Rows of the confusion matrix are the true
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from tumbao.components.evaluation.intervals import Interval, wilson_interval
 from tumbao.components.evaluation.run_data import Evaluation
@@ -57,8 +57,8 @@ def scores(evaluation: Evaluation) -> Scores:
     """Compute every metric of the test split; deterministic."""
     labels, probabilities = evaluation.labels, evaluation.probabilities
     predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(evaluation.genres), len(evaluation.genres)), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
+    indexes = range(len(evaluation.genres))
+    by_genre = precision_recall_fscore_support(labels, predicted, labels=indexes, zero_division=np.nan)
     share = interval_over_songs(predicted == labels, evaluation.songs)
     of_truth = np.clip(probabilities[np.arange(len(labels)), labels], SMALLEST_PROBABILITY, 1.0)
     return Scores(
@@ -66,8 +66,11 @@ def scores(evaluation: Evaluation) -> Scores:
         songs=len(np.unique(evaluation.songs)),
         loss=float(-np.log(of_truth).mean()) if evaluation.loss is None else evaluation.loss,
         accuracy=share if evaluation.accuracy is None else dataclasses.replace(share, value=evaluation.accuracy),
-        confusion=confusion,
-        genres=genre_scores(confusion, evaluation.genres),
+        confusion=confusion_matrix(labels, predicted, labels=indexes),
+        genres=tuple(
+            GenreScore(genre, int(fragments), float(precision), float(recall), float(f1))
+            for genre, precision, recall, f1, fragments in zip(evaluation.genres, *by_genre, strict=True)
+        ),
         main=scores(_rolled_up(evaluation)) if has_subgenres(evaluation.genres) else None,
     )
 
@@ -76,21 +79,6 @@ def _rolled_up(evaluation: Evaluation) -> Evaluation:
     genres, probabilities = roll_up(evaluation.probabilities, evaluation.genres)
     _, genre_of = grouped(evaluation.genres)
     return Evaluation(genres, genre_of[evaluation.labels], probabilities, evaluation.songs)
-
-
-def genre_scores(confusion: npt.NDArray[np.int64], genres: tuple[str, ...]) -> tuple[GenreScore, ...]:
-    """Compute precision, recall and F1 of each genre from a confusion matrix (rows true, columns predicted)."""
-    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    return tuple(
-        GenreScore(
-            genre=genre,
-            fragments=int(true[i]),
-            precision=_share(right[i], predicted[i]),
-            recall=_share(right[i], true[i]),
-            f1=_share(2 * right[i], true[i] + predicted[i]),
-        )
-        for i, genre in enumerate(genres)
-    )
 
 
 def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_], seed: int = 0) -> Interval:
@@ -109,7 +97,3 @@ def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_
     drawn = np.random.default_rng(seed).multinomial(len(fragments), equal, size=RESAMPLES)
     low, high = np.quantile((drawn @ right_in_song) / (drawn @ fragments), [0.025, 0.975])
     return Interval(accuracy, float(low), float(high))
-
-
-def _share(part: int, whole: int) -> float:
-    return float(part / whole) if whole else math.nan

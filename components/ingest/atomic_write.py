@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from tumbao.components.ingest.paths import AnyPath, RemotePath
 
 
 @contextlib.contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Provide an empty folder beside `folder` to fill; it is renamed to `folder` at the end and deleted after an error.
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Provide an empty temporary folder, which is renamed to `folder` at the end and deleted after an error.
 
     `folder` must not exist at the end. Parent folders are made.
     """
@@ -39,7 +39,7 @@ def write_whole_folder(folder: AnyPath, texts: Mapping[str, str]) -> None:
                 (folder / name).write_bytes(text.encode("utf-8", "backslashreplace"))
         return
     if not folder.exists():
-        with whole(folder) as half_written:
+        with new_folder(folder) as half_written:
             for name, text in texts.items():
                 (half_written / name).write_bytes(text.encode("utf-8", "backslashreplace"))
 
@@ -56,7 +56,7 @@ def write_whole(file: AnyPath, content: bytes | Iterable[bytes]) -> None:
         file.write_bytes(b"".join(blocks))
         return
     real = Path(os.path.realpath(file))
-    half_written = real.with_name(f".tumbao-{hashlib.sha256(os.fsencode(real.name)).hexdigest()[:16]}.part")
+    half_written = real.with_name(f".tumbao-{uuid.uuid4().hex}.part")  # two processes may write the same file
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -17,11 +17,15 @@ import io
 import json
 import re
 import sys
+import types
+import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tumbao.components.ingest.paths import AnyPath, local_copy
 from tumbao.schema.errors import UserError
+
+T = TypeVar("T")
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 """Extension of a table → its default delimiter."""
@@ -122,6 +126,27 @@ def read_json_line(line: str | bytes) -> Any:
         return json.loads(decode_text(text))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_record(kind: type[T], text: str | bytes) -> T:
+    """Parse a flat dataclass of plain types from the JSON of `dataclasses.asdict`.
+
+    Unknown fields are ignored, since later versions may write them. Raises ValueError if the text is incomplete or a
+    value has another type.
+    """
+    hints: dict[str, Any] = typing.get_type_hints(kind)
+    try:
+        values = {name: value for name, value in json.loads(text).items() if name in hints}
+        record = kind(**values)
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    for name, value in values.items():
+        wanted = typing.get_origin(hints[name]) or hints[name]
+        accepted = typing.get_args(hints[name]) if wanted in (typing.Union, types.UnionType) else (wanted,)
+        accepted = (*accepted, int) if float in accepted else accepted
+        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+            raise ValueError(f"{name}: {value!r}")
+    return record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,5 +134,5 @@ def test_own_genres_are_held_against_their_own_schema(gate: Gate) -> None:
 
 
 def test_a_split_without_records_ends_the_run(gate: Gate) -> None:
-    with pytest.raises(DataAnomalyError, match="val: holds no records"):
+    with pytest.raises(DataAnomalyError, match="val: no records"):
         gate({"val": validate([])})

@@ -22,14 +22,14 @@ from tfx.components.pusher.executor import Executor as PusherExecutor
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, ModelRun, PushedModel
 
 from tumbao.components import mobile_check
-from tumbao.components.evaluation.parity import BROWSER, Artefact, classifier_in_browser, waveforms
+from tumbao.components.evaluation.parity import BROWSER, SAMPLE, ModelVariant, classifier_in_browser, waveforms
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.library import MANIFEST_COLUMNS
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
-from tumbao.components.mobile_check import SAMPLE, AgreementReport, MobileCheck
+from tumbao.components.mobile_check import AgreementReport, MobileCheck
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserError, BrowserUnavailableError, require_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
@@ -148,9 +148,9 @@ def check(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Check:
-    def keras_model(*_: object) -> Iterator[Artefact]:
+    def keras_model(*_: object) -> Iterator[ModelVariant]:
         """Stand in for the paper's network."""
-        yield Artefact("Keras model", "Keras", "float32", 1, "image", lambda image: network(image).numpy())
+        yield ModelVariant("Keras model", "Keras", "float32", 1, "image", lambda image: network(image).numpy())
 
     def no_browser(_: str) -> None:
         raise BrowserUnavailableError("no Chromium", "as in these tests")
@@ -234,8 +234,8 @@ def test_a_corrupt_int8_calibration_is_vetoed_and_not_pushed(check: Check, corru
     assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_NOT_BLESSED"]
     for row in rows:
         if row["precision"] == "int8" and row["fragments"]:  # the classifier and the file that holds it
-            assert row["failures"][0].startswith("names the float model's genre on ")
-            assert row["failures"][1].startswith("reaches an accuracy of ")
+            assert row["failures"][0].startswith("predicts the float model's genre for ")
+            assert row["failures"][1].startswith("has an accuracy of ")
         else:
             assert row["failures"] == []
     assert push(corrupt, blessing, tmp_path / "pushed") == []
@@ -264,7 +264,7 @@ def test_a_front_end_that_draws_otherwise_is_vetoed(
 
 def test_a_file_above_its_limit_is_vetoed(check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = CLASSIFIER_FILES["float16"]
-    monkeypatch.setitem(mobile_check.SIZE_LIMITS_BYTES, name, 100)
+    monkeypatch.setitem(mobile_check.parity.SIZE_LIMITS_BYTES, name, 100)
     blessing, rows, _ = check(faithful)
     assert blessing.get_int_custom_property("blessed") == 0
     for row in rows:
@@ -296,15 +296,15 @@ def test_a_browser_that_answers_otherwise_is_vetoed(
     check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextlib.contextmanager
-    def always_low(_: str) -> Iterator[Artefact]:
+    def always_low(_: str) -> Iterator[ModelVariant]:
         low = np.array([[1.0, 0, 0]], np.float32)
-        yield Artefact(CLASSIFIER_FILES["int8"], BROWSER, "int8", 1, "image", lambda _: low)
+        yield ModelVariant(CLASSIFIER_FILES["int8"], BROWSER, "int8", 1, "image", lambda _: low)
 
     monkeypatch.setattr(mobile_check, "classifier_in_browser", always_low)
     blessing, rows, _ = check(faithful)
     assert blessing.get_int_custom_property("blessed") == 0
     assert [row["through"] for row in rows if row["failures"]] == [BROWSER]
-    assert rows[-1]["failures"][0].startswith("names the float model's genre on 40.0% of the fragments")
+    assert rows[-1]["failures"][0].startswith("predicts the float model's genre for 40.0% of the fragments")
 
 
 def test_a_file_that_fails_in_the_browser_is_vetoed(
@@ -317,8 +317,8 @@ def test_a_file_that_fails_in_the_browser_is_vetoed(
     blessing, rows, _ = check(faithful)
     assert blessing.get_int_custom_property("blessed") == 0
     assert [row["through"] for row in rows if row["failures"]] == [BROWSER]
-    assert rows[-1]["failures"] == ["does not answer: Chromium said nothing for 60 s. Its last words:"]
-    assert rows[-1]["not_measured"] == "it does not answer"
+    assert rows[-1]["failures"] == ["does not respond: Chromium said nothing for 60 s. Its last words:"]
+    assert rows[-1]["not_measured"] == "it does not respond"
 
 
 def test_a_door_that_fails_behind_tensorflow_serving_is_vetoed(

@@ -20,7 +20,6 @@ from tumbao.analysis.report.layers import layered
 from tumbao.analysis.report.render import write_report
 from tumbao.components.evaluation.intervals import wilson_interval
 from tumbao.components.evaluation.run_data import (
-    Artefact,
     Catalog,
     Component,
     Epoch,
@@ -36,6 +35,7 @@ from tumbao.components.evaluation.run_data import (
     Run,
     SampleImage,
     SplitCount,
+    VariantResult,
     verdict,
 )
 from tumbao.components.evaluation.scores import interval_over_songs, scores
@@ -117,8 +117,10 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
         gate=Gate(True, (GateRow("accuracy", "overall", 0.91, -0.01, "change against baseline", 0.9, True),)),
         mobile_check=MobileCheck(True, ()),
         artefacts=(
-            Artefact("int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True),
-            Artefact(
+            VariantResult(
+                "int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True
+            ),
+            VariantResult(
                 "int8.tflite",
                 "browser",
                 "int8",
@@ -400,7 +402,10 @@ def test_verdict_names_the_place_the_veto_and_the_second_run() -> None:
     assert verdict(again).outcome == "standing"
     assert "not pushed again" in verdict(again).sentence
     away = verdict(dataclasses.replace(data, push=Push(False, None, "ana withdrew it")))
-    assert (away.outcome, away.sentence) == ("refused", "The model passed every check, but was not pushed: ana withdrew it.")
+    assert (away.outcome, away.sentence) == (
+        "refused",
+        "The model passed every check, but was not pushed: ana withdrew it.",
+    )
     vetoed = dataclasses.replace(
         data, mobile_check=MobileCheck(False, ("int8 agrees on 40 % only.",)), push=Push(False, None)
     )

@@ -142,7 +142,8 @@ def test_thresholds_are_shown_as_the_evaluator_found_them(tmp_path: Path, config
     failures = [row for row in read_thresholds(evaluation) if not row.passed]
     assert list(read_failures(evaluation)) == failures
     assert gate_failure(evaluation) == (
-        "not blessed: accuracy is 0.790, below the minimum of 0.800; recall of salsa is 0.490, below the minimum of 0.500"
+        "not blessed: accuracy is 0.790, below the minimum of 0.800; recall of salsa is 0.490, below the minimum of "
+        "0.500"
     )
 
 

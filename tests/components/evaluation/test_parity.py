@@ -31,7 +31,7 @@ def test_too_few_fragments_with_the_same_genre_fail() -> None:
     passes = agreement(reference, rows(*[1] * 98, 2, 2), labels)
     fails = agreement(reference, rows(*[1] * 97, 2, 2, 2), labels)
     assert passes.failures == []
-    assert fails.failures == ["names the float model's genre on 97.0% of the fragments, expected 98%"]
+    assert fails.failures == ["predicts the float model's genre for 97.0% of the fragments, expected 98%"]
 
 
 def test_an_accuracy_more_than_a_point_lower_fails() -> None:
@@ -41,14 +41,14 @@ def test_an_accuracy_more_than_a_point_lower_fails() -> None:
     fails = agreement(reference, rows(*[0] * 88, *[1] * 12), labels)
     assert passes.failures == []
     assert fails.failures == [
-        "reaches an accuracy of 88.0%, expected at least 89.0% (the float model's 90.0% less 1 point)"
+        "has an accuracy of 88.0%, expected at least 89.0% (the float model's 90.0% less 1 point)"
     ]
 
 
 def test_a_better_accuracy_does_not_make_up_for_other_answers() -> None:
     labels = np.zeros(10, int)
     assert agreement(rows(*[1] * 10), rows(*[0] * 10), labels).failures == [
-        "names the float model's genre on 0.0% of the fragments, expected 98%"
+        "predicts the float model's genre for 0.0% of the fragments, expected 98%"
     ]
 
 
