@@ -104,7 +104,7 @@ def test_the_message_names_split_feature_and_what_is_wrong(gate: Gate) -> None:
         "  val, genre: Examples contain values missing from the schema: rock (~20%).",
         "  val, label: Unexpectedly large value: 5.",
     ]
-    assert "nothing was trained" in lines[0]
+    assert "no model was trained" in lines[0]
     assert "--genres" in lines[-1]
 
 
