@@ -47,7 +47,7 @@ for _ in sys.stdin:
 """
 
 Timed = Callable[[], tuple[float, float]]
-"""Answers once; gives the seconds and the seconds of processor time."""
+"""ClassifyResponse once; gives the seconds and the seconds of processor time."""
 
 
 def litert(file: Path, name: str, value: np.ndarray) -> Timed:
@@ -65,13 +65,13 @@ def litert(file: Path, name: str, value: np.ndarray) -> Timed:
     Returns
     -------
     timed : callable
-        Answers once.
+        ClassifyResponse once.
     """
-    door = Interpreter(model_path=str(file), num_threads=THREADS).get_signature_runner(name)
+    runner = Interpreter(model_path=str(file), num_threads=THREADS).get_signature_runner(name)
 
     def timed() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        door(**{name: value})
+        runner(**{name: value})
         return time.perf_counter() - wall, time.process_time() - cpu
 
     return timed
@@ -92,7 +92,7 @@ def openvino(python: Path, file: Path) -> tuple[subprocess.Popen[str], Timed]:
     process : subprocess.Popen
         Where it runs.
     timed : callable
-        Answers once.
+        ClassifyResponse once.
     """
     command = [str(python), "-c", PEER, str(file), str(THREADS)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

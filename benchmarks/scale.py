@@ -316,7 +316,7 @@ def start_up(folder: Path) -> tuple[float, float]:
     Parameters
     ----------
     folder : Path
-        Scratch.
+        TempStorage.
 
     Returns
     -------
@@ -379,7 +379,7 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
     Parameters
     ----------
     folder : Path
-        Scratch.
+        TempStorage.
     policy : str
         Keras' dtype policy for features.
 

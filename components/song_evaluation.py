@@ -21,7 +21,7 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decode_levels, read_records
 from tumbao.components.ingest.tables import json_line
 from tumbao.schema import record
-from tumbao.serving.out_of_distribution import Familiarity, familiarity, mostly_familiar
+from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
 from tumbao.trainer.run import HEAD_FILE, load_head
 
 METRICS_FILE = "song_metrics.json"
@@ -74,16 +74,16 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         split: list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
         for split in ("val", "test")
     }
-    known = _learn(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
-    familiar = _familiar_songs(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz", known)
+    ranges = _fit_ranges(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
+    in_distribution = _songs_in_distribution(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz", ranges)
     val, test = (_by_song(predictions[split]) for split in ("val", "test"))
     metrics = song_metrics(
         [probabilities for probabilities, _ in val.values()],
         np.array([label for _, label in val.values()]),
         [probabilities for probabilities, _ in test.values()],
         np.array([label for _, label in test.values()]),
-        np.array([familiar[song] for song in test]),
-        known,
+        np.array([in_distribution[song] for song in test]),
+        ranges,
         json.loads(genres),
     )
     names = sorted({one["song"] for answers in predictions.values() for one in answers})
@@ -142,16 +142,16 @@ def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, i
     return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}
 
 
-def _learn(pattern: str) -> Familiarity | None:
+def _fit_ranges(pattern: str) -> DistributionRanges | None:
     pngs = (fragment[record.IMAGE] for fragment in read_records(pattern))
     first = decode_levels(next(read_records(pattern))[record.IMAGE])
-    return familiarity((decode_levels(png)[0] for png in pngs), first[1], LEAST_FRAGMENTS)
+    return fit_ranges((decode_levels(png)[0] for png in pngs), first[1], LEAST_FRAGMENTS)
 
 
-def _familiar_songs(pattern: str, known: Familiarity | None) -> dict[str, bool]:
+def _songs_in_distribution(pattern: str, ranges: DistributionRanges | None) -> dict[str, bool]:
     songs: dict[str, list[bool]] = {}
     for fragment in read_records(pattern):
         image = decode_image(fragment[record.IMAGE])
-        familiar = known is None or known.covers(image, bool(fragment[record.PADDED]))
-        songs.setdefault(fragment[record.SONG].decode(), []).append(familiar)
-    return {song: mostly_familiar(fragments) for song, fragments in songs.items()}
+        inside = ranges is None or ranges.contains(image, bool(fragment[record.PADDED]))
+        songs.setdefault(fragment[record.SONG].decode(), []).append(inside)
+    return {song: is_in_distribution(fragments) for song, fragments in songs.items()}

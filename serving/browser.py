@@ -32,7 +32,7 @@ from tumbao.serving.predict import find_assets
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 """Program names of Chromium; the first one on PATH is used."""
 
-PATIENCE_SECONDS = 60.0
+MESSAGE_TIMEOUT_SECONDS = 60.0
 """Longest time without a message from the page while one is expected."""
 
 _FLAGS = (
@@ -47,10 +47,10 @@ _FLAGS = (
     "--disable-dev-shm-usage",  # small in containers
     "--remote-debugging-pipe",  # the browser exits when this pipe closes
 )
-_ENDS_WITH_US = 'exec "$@" 3<&0 4>/dev/null 0</dev/null'
+_EXIT_WITH_PARENT = 'exec "$@" 3<&0 4>/dev/null 0</dev/null'
 """Connect the debugging pipe (descriptor 3) to our stdin, so that Chromium exits even if this process is killed."""
 
-_Word = TypeVar("_Word")
+_Message = TypeVar("_Message")
 
 
 class BrowserUnavailableError(RuntimeError):
@@ -86,35 +86,35 @@ class Chromium:
     """
 
     def __init__(self, program: str, address: str, folder: Path) -> None:
-        self._said = folder / "stderr.txt"
+        self._stderr = folder / "stderr.txt"
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # not available to root
         command = [program, *_FLAGS, *sandbox, f"--user-data-dir={folder / 'profile'}", address]
-        with self._said.open("wb") as said:
+        with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _ENDS_WITH_US, "sh", *command],
+                ["/bin/sh", "-c", _EXIT_WITH_PARENT, "sh", *command],
                 env=os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=stderr,
                 start_new_session=True,
             )
 
-    def hear(self, words: queue.SimpleQueue[_Word]) -> _Word:
+    def next_message(self, messages: queue.SimpleQueue[_Message]) -> _Message:
         """Return the next message of the page from the queue.
 
-        Raises `BrowserError` if the browser exits or sends nothing for `PATIENCE_SECONDS`.
+        Raises `BrowserError` if the browser exits or sends nothing for `MESSAGE_TIMEOUT_SECONDS`.
         """
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + MESSAGE_TIMEOUT_SECONDS
         while True:
             with contextlib.suppress(queue.Empty):
-                return words.get(timeout=0.1)
+                return messages.get(timeout=0.1)
             code = self._process.poll()
             if code is not None or time.monotonic() > end:
-                how = f"said nothing for {PATIENCE_SECONDS:.0f} s" if code is None else f"ended with code {code}"
-                last = self._said.read_text(errors="replace").splitlines()[-5:]
-                raise BrowserError("\n".join([f"Chromium {how}. Its last words:", *last]))
+                how = f"sent nothing for {MESSAGE_TIMEOUT_SECONDS:.0f} s" if code is None else f"ended with code {code}"
+                last = self._stderr.read_text(errors="replace").splitlines()[-5:]
+                raise BrowserError("\n".join([f"Chromium {how}. Its last output:", *last]))
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill it and all its processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -129,28 +129,28 @@ HEADERS = {
 """Headers of every response; the first two enable threads in WebAssembly."""
 
 
-class Told(NamedTuple):
+class PageRequest(NamedTuple):
     """A request of the page.
 
-    `what` is the path without the slash. A POST also has the query (`how`) and the body (`content`).
+    `path` has no leading slash. A POST also has a query and a body (`content`).
     """
 
-    what: str
-    how: str
+    path: str
+    query: str
     content: bytes
 
 
-class Loopback:
+class PageServer:
     """A server on 127.0.0.1, on a port chosen by the system.
 
     `files` maps paths without the slash to content; nothing else is served. Each GET of `input` waits for an element of
-    `inputs`; `told` receives the requests in order.
+    `inputs`; `requests` receives the requests in order.
     """
 
     def __init__(self, files: Mapping[str, Path | bytes]) -> None:
         self.files = files
         self.inputs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self.told: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self.requests: queue.SimpleQueue[PageRequest] = queue.SimpleQueue()
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[str]:
@@ -169,21 +169,21 @@ class Loopback:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, loopback: Loopback, *arguments: object) -> None:
-        self.loopback = loopback
+    def __init__(self, server: PageServer, *arguments: object) -> None:
+        self.page_server = server
         with contextlib.suppress(ConnectionError):  # the browser was killed
             super().__init__(*arguments)  # type: ignore[arg-type] # arguments of the server
 
     def do_GET(self) -> None:
-        what = self.path[1:]
-        self.loopback.told.put(Told(what, "", b""))
-        found = self.loopback.inputs.get() if what == "input" else self.loopback.files.get(what)
+        path = self.path[1:]
+        self.page_server.requests.put(PageRequest(path, "", b""))
+        found = self.page_server.inputs.get() if path == "input" else self.page_server.files.get(path)
         content = found.read_bytes() if isinstance(found, Path) else found
         self._respond(HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK, content or b"")
 
     def do_POST(self) -> None:
-        what, _, how = self.path[1:].partition("?")
-        self.loopback.told.put(Told(what, how, self.rfile.read(int(self.headers["Content-Length"]))))
+        path, _, query = self.path[1:].partition("?")
+        self.page_server.requests.put(PageRequest(path, query, self.rfile.read(int(self.headers["Content-Length"]))))
         self._respond(HTTPStatus.OK, b"")
 
     def _respond(self, status: HTTPStatus, content: bytes) -> None:
@@ -208,77 +208,80 @@ def require_browser(chromium: str | None = None) -> str:
     found = find_chromium(chromium)
     if not (_WEB / "litert" / "litert.js").is_file():
         raise BrowserUnavailableError(
-            "`make web` was not run", f"it brings LiteRT.js into {_WEB / 'litert'}; run it in Tumbao's source folder"
+            "`make web` has not been run",
+            f"it installs LiteRT.js in {_WEB / 'litert'}; run it in Tumbao's source folder",
         )
     return found
 
 
-class Door:
+class BrowserModel:
     """A model loaded in a browser.
 
     `threaded` tells whether it can use several cores; `seconds` collects the time of each inference, measured in the
     browser.
     """
 
-    def __init__(self, loopback: Loopback, chromium: Chromium) -> None:
-        self._loopback, self._chromium = loopback, chromium
-        about = json.loads(self._hear("ready").content)
+    def __init__(self, server: PageServer, chromium: Chromium) -> None:
+        self._server, self._chromium = server, chromium
+        about = json.loads(self._wait_for("ready").content)
         self.threaded: bool = about["threaded"]
         self.seconds: list[float] = []
-        self._takes: dict[str, Any] = about["takes"]
-        self._gives: dict[str, Any] = about["gives"]
+        self._input: dict[str, Any] = about["input"]
+        self._output: dict[str, Any] = about["output"]
 
     def __call__(self, value: np.ndarray) -> np.ndarray:
         """Run the model on one input of exactly its shape and dtype.
 
         Raises `ValueError` for another shape or dtype and `BrowserError` if the model or the browser fails.
         """
-        if [*value.shape] != self._takes["shape"] or value.dtype.name != self._takes["dtype"]:
+        if [*value.shape] != self._input["shape"] or value.dtype.name != self._input["dtype"]:
             raise ValueError(
-                f"Expected {self._takes['dtype']} {self._takes['shape']}. Received: {value.dtype} {[*value.shape]}"
+                f"Expected {self._input['dtype']} {self._input['shape']}. Received: {value.dtype} {[*value.shape]}"
             )
-        self._loopback.inputs.put(value.tobytes())
-        answer = self._hear("output")
-        self.seconds.append(float(answer.how))
-        return np.frombuffer(answer.content, self._gives["dtype"]).reshape(self._gives["shape"]).copy()
+        self._server.inputs.put(value.tobytes())
+        answer = self._wait_for("output")
+        self.seconds.append(float(answer.query))
+        return np.frombuffer(answer.content, self._output["dtype"]).reshape(self._output["shape"]).copy()
 
-    def _hear(self, what: str) -> Told:
+    def _wait_for(self, path: str) -> PageRequest:
         while True:
-            told = self._chromium.hear(self._loopback.told)
-            if told.what == "failure":
-                raise BrowserError(told.content.decode())
-            if told.what == what:
-                return told
+            request = self._chromium.next_message(self._server.requests)
+            if request.path == "failure":
+                raise BrowserError(request.content.decode())
+            if request.path == path:
+                return request
 
 
 @contextlib.contextmanager
-def in_browser(files: Sequence[Path | bytes], taken: str, given: str, chromium: str | None = None) -> Iterator[Door]:
+def open_in_browser(
+    files: Sequence[Path | bytes], input_name: str, output_name: str, chromium: str | None = None
+) -> Iterator[BrowserModel]:
     """Load .tflite files in a browser until the context ends.
 
-    The files run in sequence: each takes, by name, the output of the one before it. `taken` is the name of the first
-    file's input, `given` that of the last file's output. They must have static shapes and one signature each. Raises
-    `BrowserUnavailableError` if Chromium or the LiteRT.js bundle is missing or Chromium does not start, and
-    `BrowserError` if a file cannot be loaded or the browser fails.
+    The files run in sequence: the input of each is the output of the same name of the previous one. `input_name` is an
+    input of the first file, `output_name` an output of the last one. Shapes must be static, with one signature per
+    file. Raises `BrowserUnavailableError` if Chromium or the LiteRT.js bundle is missing or Chromium does not start,
+    and `BrowserError` if a file cannot be loaded or the browser fails.
     """
     program = require_browser(chromium)
     models = {f"model/{index}.tflite": file for index, file in enumerate(files)}
-    job = json.dumps({"files": [*models], "taken": taken, "given": given}).encode()
+    job = json.dumps({"files": [*models], "input": input_name, "output": output_name}).encode()
     runtime = {f"litert/{path.name}": path for path in (_WEB / "litert").iterdir()}
     page: dict[str, Path | bytes] = {"": _WEB / "check.html", "model.js": _WEB / "model.js", "job": job}
-    loopback = Loopback(page | runtime | models)
+    server = PageServer(page | runtime | models)
     with (
         tempfile.TemporaryDirectory(prefix="tumbao-browser-", ignore_cleanup_errors=True) as folder,
-        loopback.serve() as address,
+        server.serve() as address,
     ):
         browser = Chromium(program, address, Path(folder))
         try:
             try:
-                browser.hear(loopback.told)
+                browser.next_message(server.requests)
             except BrowserError as error:
                 raise BrowserUnavailableError("Chromium did not start", str(error)) from error
-            yield Door(loopback, browser)
+            yield BrowserModel(server, browser)
         finally:
-            browser.end()
+            browser.kill()
 
 
 def browser_probabilities(model: Path, fragments: np.ndarray, chromium: str | None = None) -> tuple[np.ndarray, float]:
@@ -286,11 +289,11 @@ def browser_probabilities(model: Path, fragments: np.ndarray, chromium: str | No
 
     Fragments float32 [n, samples] in −1..1 at the model's rate, n >= 1 → probabilities float32 [n, genres] before
     temperature scaling, and the median time of one inference in seconds, measured in the browser. Raises as
-    `in_browser`.
+    `open_in_browser`.
     """
     assets = find_assets(model)
     precision = preferred([precision for precision, name in CLASSIFIER_FILES.items() if (assets / name).exists()])
     files = [assets / FRONTEND_FILE, assets / CLASSIFIER_FILES[precision]]
-    with in_browser(files, "waveform", "probabilities", chromium) as door:
-        answers = [door(fragment[np.newaxis]) for fragment in fragments]
-    return np.concatenate(answers), statistics.median(door.seconds)
+    with open_in_browser(files, "waveform", "probabilities", chromium) as loaded:
+        answers = [loaded(fragment[np.newaxis]) for fragment in fragments]
+    return np.concatenate(answers), statistics.median(loaded.seconds)

@@ -12,7 +12,7 @@ from typing import Any
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.out_of_distribution import Familiarity
+from tumbao.serving.out_of_distribution import DistributionRanges
 
 FORMAT_VERSION = 1
 """Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added."""
@@ -172,7 +172,7 @@ class ModelInfo:
     calibration : Calibration or None
         Temperature of the fragment probabilities and threshold of the song probability; None if every answer is
         confident.
-    familiarity : Familiarity or None
+    familiarity : DistributionRanges or None
         Ranges of the training songs' image statistics; None if every fragment counts as in distribution.
     name : str
         Name of the model.
@@ -189,7 +189,7 @@ class ModelInfo:
     files: dict[str, ModelFile]
     versions: dict[str, str]
     calibration: Calibration | None = None
-    familiarity: Familiarity | None = None
+    familiarity: DistributionRanges | None = None
     name: str = "tumbao"
     format_version: int = FORMAT_VERSION
 
@@ -247,7 +247,7 @@ class ModelInfo:
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
         try:
-            calibration, familiarity = values.get("calibration"), values.get("familiarity")
+            calibration, ranges = values.get("calibration"), values.get("familiarity")
             return cls(
                 **_known(cls, values)
                 | {
@@ -257,7 +257,7 @@ class ModelInfo:
                     "split": Split(**_known(Split, values["split"])),
                     "files": {key: ModelFile(**_known(ModelFile, file)) for key, file in values["files"].items()},
                     "calibration": calibration and Calibration(**_known(Calibration, calibration)),
-                    "familiarity": familiarity and Familiarity.from_json(familiarity),
+                    "familiarity": ranges and DistributionRanges.from_json(ranges),
                 }
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -29,15 +29,15 @@ class ServingError(RuntimeError):
 class ModelServer:
     """The Predict API of TensorFlow Serving for a SavedModel.
 
-    `doors` lists the signatures that support Predict, in alphabetical order.
+    `signatures` lists the signatures that support Predict, in alphabetical order.
     """
 
     def __init__(self, saved_model: str) -> None:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         loaded = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], saved_model)
         method = tf.saved_model.PREDICT_METHOD_NAME
-        self._signatures = {name: one for name, one in loaded.signature_def.items() if one.method_name == method}
-        self.doors = sorted(self._signatures)
+        self._definitions = {name: one for name, one in loaded.signature_def.items() if one.method_name == method}
+        self.signatures = sorted(self._definitions)
 
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Run the requested signature, `serving_default` by default, with all its inputs and outputs.
@@ -45,9 +45,9 @@ class ModelServer:
         Raises `ValueError` if the signature does not exist, or an input's name, dtype or shape does not match.
         """
         name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-        if name not in self._signatures:
-            raise ValueError(f"Expected one of the signatures {', '.join(self.doors)}. Received: {name!r}")
-        signature = self._signatures[name]
+        if name not in self._definitions:
+            raise ValueError(f"Expected one of the signatures {', '.join(self.signatures)}. Received: {name!r}")
+        signature = self._definitions[name]
         if request.inputs.keys() != signature.inputs.keys():
             raise ValueError(f"{name}: expected the inputs {[*signature.inputs]}. Received: {[*request.inputs]}")
         feeds = {}
@@ -83,13 +83,13 @@ def _failures(saved_model: str) -> dict[str, list[str]]:
     server = ModelServer(saved_model)
     failures: dict[str, list[str]] = {}
     for log in _requests(f"{saved_model}/{WARMUP_FILE}"):
-        door = log.request.model_spec.signature_name
+        name = log.request.model_spec.signature_name
         try:
-            failures.setdefault(door, []).extend(_differences(log.response, server.predict(log.request)))
+            failures.setdefault(name, []).extend(_differences(log.response, server.predict(log.request)))
         except (ValueError, tf.errors.OpError) as error:
             reason = str(error).partition("\n\t [[")[0].splitlines()[-1]
-            failures.setdefault(door, []).append(f"refuses its warm-up request: {reason}")
-    return {door: failures.get(door, ["has no warm-up request"]) for door in sorted({*server.doors, *failures})}
+            failures.setdefault(name, []).append(f"refuses its warm-up request: {reason}")
+    return {name: failures.get(name, ["has no warm-up request"]) for name in sorted({*server.signatures, *failures})}
 
 
 def _requests(file: str) -> list[PredictionLog]:
@@ -157,9 +157,9 @@ def write_warmup(saved_model: str, spec: MelSpec) -> None:
     file = f"{saved_model}/{WARMUP_FILE}"
     tf.io.gfile.makedirs(file.rpartition("/")[0])
     with tf.io.TFRecordWriter(file) as writer:
-        for door, tensors in inputs.items():
+        for name, tensors in inputs.items():
             request = PredictRequest(inputs=tensors)
-            request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, door
+            request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, name
             log = PredictionLog(predict_log=PredictLog(request=request, response=PredictResponse(outputs=expected)))
             writer.write(log.SerializeToString())
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from tumbao.serving.resample_reference import familiar, sounded_columns, traits_of
+from tumbao.serving.resample_reference import fragment_in_distribution, image_statistics, sounded_columns
 
-TRAITS = ("brightness", "spread of bands", "spread in time", "step in time", "step between bands")
+STATISTICS = ("brightness", "spread of bands", "spread in time", "step in time", "step between bands")
 """Statistics of an image: the mean; the standard deviation of the row means; the mean of the rows' standard
 deviations; the mean difference of neighbouring columns; the mean difference of neighbouring rows.
 """
@@ -40,7 +40,7 @@ of which a tenth may be silent.
 
 
 @dataclasses.dataclass(frozen=True)
-class TraitRange:
+class StatisticRanges:
     """Ranges of the statistics of the training songs for a number of columns with sound.
 
     Parameters
@@ -48,12 +48,12 @@ class TraitRange:
     columns : int
         Smallest number of columns with sound for which the ranges are used.
     low, high : tuple of float
-        Bounds of each of `TRAITS`.
+        Bounds of each of `STATISTICS`.
 
     Raises
     ------
     ValueError
-        If the number of bounds is not that of `TRAITS`.
+        If the number of bounds is not that of `STATISTICS`.
     """
 
     columns: int
@@ -61,40 +61,41 @@ class TraitRange:
     high: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.low) == len(self.high) == len(TRAITS):
-            raise ValueError(f"Expected {len(TRAITS)} ranges. Received: low={self.low}, high={self.high}")
+        if not len(self.low) == len(self.high) == len(STATISTICS):
+            raise ValueError(f"Expected {len(STATISTICS)} ranges. Received: low={self.low}, high={self.high}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Familiarity:
+class DistributionRanges:
     """Ranges of the statistics that count as in distribution.
 
     Parameters
     ----------
     low, high : tuple of float
-        Bounds of each of `TRAITS` for whole fragments.
+        Bounds of each of `STATISTICS` for whole fragments.
     fragments : int
         Number of training fragments.
     sounded_brightness : float or None
         A column with a pixel brighter than this has sound. None in models of former versions: all columns are
         measured, and padded fragments always count as in distribution.
-    by_length : tuple of TraitRange
+    by_length : tuple of StatisticRanges
         Ranges in ascending order of columns; the last one equals `low` and `high`.
 
     Raises
     ------
     ValueError
-        If the number of bounds is not that of `TRAITS`, or only one of `sounded_brightness` and `by_length` is given.
+        If the number of bounds is not that of `STATISTICS`, or only one of `sounded_brightness` and `by_length` is
+        given.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     fragments: int
     sounded_brightness: float | None = None
-    by_length: tuple[TraitRange, ...] = ()
+    by_length: tuple[StatisticRanges, ...] = ()
 
     def __post_init__(self) -> None:
-        TraitRange(0, self.low, self.high)
+        StatisticRanges(0, self.low, self.high)
         if (self.sounded_brightness is None) == bool(self.by_length):
             raise ValueError(
                 "Expected a brightness and ranges by length, or neither. "
@@ -102,7 +103,7 @@ class Familiarity:
             )
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Familiarity:
+    def from_json(cls, values: Mapping[str, Any]) -> DistributionRanges:
         """Create an instance from the JSON of `dataclasses.asdict`.
 
         Parameters
@@ -112,7 +113,7 @@ class Familiarity:
 
         Returns
         -------
-        Familiarity
+        DistributionRanges
             The instance.
         """
         return cls(
@@ -121,11 +122,12 @@ class Familiarity:
             fragments=values["fragments"],
             sounded_brightness=values.get("sounded_brightness"),
             by_length=tuple(
-                TraitRange(one["columns"], tuple(one["low"]), tuple(one["high"])) for one in values.get("by_length", ())
+                StatisticRanges(one["columns"], tuple(one["low"]), tuple(one["high"]))
+                for one in values.get("by_length", ())
             ),
         )
 
-    def covers(self, image: np.ndarray, padded: bool = False) -> bool:
+    def contains(self, image: np.ndarray, padded: bool = False) -> bool:
         """Check whether a fragment is in distribution.
 
         Parameters
@@ -140,10 +142,10 @@ class Familiarity:
         bool
             Whether every statistic lies in its range.
         """
-        return familiar(image, dataclasses.asdict(self), padded)
+        return fragment_in_distribution(image, dataclasses.asdict(self), padded)
 
 
-def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int = 1) -> Familiarity | None:
+def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int = 1) -> DistributionRanges | None:
     """Find the ranges of the training songs, widened by `MARGIN`.
 
     The first columns of a fragment simulate a shorter recording. In such a recording the loudest band would have the
@@ -160,7 +162,7 @@ def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int
 
     Returns
     -------
-    Familiarity or None
+    DistributionRanges or None
         The ranges; None if no length has enough fragments.
     """
     brightness = colours.astype(np.float32).mean(axis=1)
@@ -172,24 +174,24 @@ def familiarity(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int
         columns = np.flatnonzero(sounded_columns(brightness[levels], sounded))
         for length in {round(share * levels.shape[1]) for share in LENGTHS}:
             if length <= len(columns):
-                heard = columns if length == round(LENGTHS[-1] * levels.shape[1]) else columns[:length]
-                part = levels[:, heard[0] : heard[-1] + 1]
+                chosen = columns if length == round(LENGTHS[-1] * levels.shape[1]) else columns[:length]
+                part = levels[:, chosen[0] : chosen[-1] + 1]
                 raised = np.minimum(np.arange(256) + int(levels.max()) - int(part.max()), 255)
                 raised[0] = 0  # level 0 is clipped
-                mask = np.isin(np.arange(heard[0], heard[-1] + 1), heard)
-                found.setdefault(length, []).append(traits_of(brightness[raised[part]], mask))
+                mask = np.isin(np.arange(chosen[0], chosen[-1] + 1), chosen)
+                found.setdefault(length, []).append(image_statistics(brightness[raised[part]], mask))
     ranges = [
-        TraitRange(length, *_widened(np.stack(traits)))
-        for length, traits in sorted(found.items())
-        if len(traits) >= least
+        StatisticRanges(length, *_widened(np.stack(statistics)))
+        for length, statistics in sorted(found.items())
+        if len(statistics) >= least
     ]
     if not ranges:
         return None
     last = ranges[-1]
-    return Familiarity(last.low, last.high, len(found[last.columns]), sounded, tuple(ranges))
+    return DistributionRanges(last.low, last.high, len(found[last.columns]), sounded, tuple(ranges))
 
 
-def mostly_familiar(fragments: Sequence[bool]) -> bool:
+def is_in_distribution(fragments: Sequence[bool]) -> bool:
     """Check whether a song is in distribution.
 
     Parameters
@@ -205,7 +207,7 @@ def mostly_familiar(fragments: Sequence[bool]) -> bool:
     return 2 * sum(fragments) >= len(fragments)
 
 
-def _widened(traits: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    low, high = traits.min(axis=0), traits.max(axis=0)
+def _widened(statistics: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    low, high = statistics.min(axis=0), statistics.max(axis=0)
     margin = MARGIN * (high - low)
     return tuple((low - margin).tolist()), tuple((high + margin).tolist())

@@ -22,7 +22,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres, roll_up
 from tumbao.serving.calibration import temper
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
-from tumbao.serving.out_of_distribution import mostly_familiar
+from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.timeline import Section, by_second, sections
 
@@ -73,14 +73,14 @@ class FragmentPrediction:
         End of the fragment, in seconds, without padding.
     probabilities : tuple of float
         Probability of each genre, in [0, 1], after temperature scaling.
-    familiar : bool
+    in_distribution : bool
         Whether its mel image is in distribution; true if the model has no ranges to compare it with.
     """
 
     start_seconds: float
     end_seconds: float
     probabilities: tuple[float, ...]
-    familiar: bool
+    in_distribution: bool
 
     @property
     def genre(self) -> int:
@@ -299,8 +299,8 @@ class Classifier:
         AudioError
             If the iterable raises it.
         """
-        mel, calibration, familiarity = self.info.mel, self.info.calibration, self.info.familiarity
-        heard: list[FragmentPrediction] = []
+        mel, calibration, ranges = self.info.mel, self.info.calibration, self.info.familiarity
+        predictions: list[FragmentPrediction] = []
         silent, padded = 0, False
         song = Fragments(items)
         for fragment in song:
@@ -311,19 +311,19 @@ class Classifier:
                 probabilities = self._genres(image)
                 if calibration:
                     probabilities = temper(probabilities[np.newaxis], calibration.temperature)[0]
-                familiar = familiarity is None or familiarity.covers(image[0], padded)
+                inside = ranges is None or ranges.contains(image[0], padded)
                 end = start + mel.fragment_seconds
-                heard.append(FragmentPrediction(start, end, tuple(probabilities.tolist()), familiar))
+                predictions.append(FragmentPrediction(start, end, tuple(probabilities.tolist()), inside))
         if padded:
-            heard = [dataclasses.replace(heard[0], end_seconds=song.ending.seconds)]
-        probabilities = np.array([prediction.probabilities for prediction in heard])
+            predictions = [dataclasses.replace(predictions[0], end_seconds=song.ending.seconds)]
+        probabilities = np.array([prediction.probabilities for prediction in predictions])
         answer = combine(probabilities, calibration.threshold if calibration else 0.0)
-        familiar = mostly_familiar([prediction.familiar for prediction in heard])
+        in_distribution = is_in_distribution([prediction.in_distribution for prediction in predictions])
         return SongPrediction(
             path=as_path(path),
-            answer=dataclasses.replace(answer, confident=answer.confident and familiar),
-            sections=sections([one.start_seconds for one in heard], heard[-1].end_seconds, probabilities),
-            fragments=tuple(heard),
+            answer=dataclasses.replace(answer, confident=answer.confident and in_distribution),
+            sections=sections([one.start_seconds for one in predictions], predictions[-1].end_seconds, probabilities),
+            fragments=tuple(predictions),
             duration_seconds=song.ending.seconds,
             declared_seconds=song.ending.header.declared_seconds,
             truncated=song.ending.truncated,
@@ -405,7 +405,7 @@ def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
                 "start_seconds": fragment.start_seconds,
                 "end_seconds": fragment.end_seconds,
                 "genre": info.genres[fragment.genre],
-                "familiar": fragment.familiar,
+                "familiar": fragment.in_distribution,
                 "probabilities": dict(zip(info.genres, fragment.probabilities, strict=True)),
             }
             for fragment in song.fragments

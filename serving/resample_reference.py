@@ -21,7 +21,7 @@ input of the model:
    with zeros. A fragment that exceeds ±1 is divided by its largest magnitude. A fragment with no sample beyond
    ±`SILENCE` contains no information about the genre: leave it out.
 
-`familiar` checks whether the mel image of a fragment is like those of the training songs.
+`fragment_in_distribution` checks whether the mel image of a fragment is like those of the training songs.
 
     python reference.py input.wav waveform.f32    # the first fragment: float32, little-endian
 """
@@ -235,7 +235,7 @@ def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
     return inner if inner.any() else loud
 
 
-def traits_of(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+def image_statistics(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
     """Compute the statistics of a mel image.
 
     Parameters
@@ -266,14 +266,14 @@ def traits_of(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.n
     )
 
 
-def familiar(image: np.ndarray, known: Mapping[str, Any], padded: bool) -> bool:
+def fragment_in_distribution(image: np.ndarray, ranges: Mapping[str, Any], padded: bool) -> bool:
     """Check whether a mel image is like those of the training songs.
 
     Parameters
     ----------
     image : np.ndarray [shape=(height, width, 3), dtype=uint8]
         Output of frontend.tflite for a fragment.
-    known : mapping of str to Any
+    ranges : mapping of str to Any
         Value of `familiarity` in model.json; skip the check if it is null or missing.
     padded : bool
         Whether the fragment was padded with zeros.
@@ -284,16 +284,16 @@ def familiar(image: np.ndarray, known: Mapping[str, Any], padded: bool) -> bool:
         Whether it is. If more than half of a song's fragments are not, the song's answer is "none of the genres".
     """
     brightness = image.astype(np.float32).mean(axis=2)
-    least = known.get("sounded_brightness")
+    least = ranges.get("sounded_brightness")
     if least is None:  # a model of an earlier version
-        columns, ends = None, known
+        columns, bounds = None, ranges
     else:
         columns = sounded_columns(brightness, least)
-        fitting = [one for one in known["by_length"] if one["columns"] <= columns.sum()]
-        ends = fitting[-1] if fitting else known["by_length"][0]
-    traits = traits_of(brightness, columns)
-    covered = np.all((traits >= ends["low"]) & (traits <= ends["high"]))
-    return bool(covered or (least is None and padded))
+        candidates = [one for one in ranges["by_length"] if one["columns"] <= columns.sum()]
+        bounds = candidates[-1] if candidates else ranges["by_length"][0]
+    statistics = image_statistics(brightness, columns)
+    inside = np.all((statistics >= bounds["low"]) & (statistics <= bounds["high"]))
+    return bool(inside or (least is None and padded))
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def convert(
     ConversionError
         If a converter fails or crashes.
     """
-    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
-        images = Path(scratch) / "calibration.npy"
+    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
+        images = Path(temporary) / "calibration.npy"
         np.save(images, calibration)
         others = ["frontend", *(precision for precision in precisions if precision != "int8")]
         jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a separate core
@@ -153,8 +153,8 @@ def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes
         If the converter fails or crashes.
     """
     failures: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as scratch:
-        folder = Path(scratch)
+    with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
+        folder = Path(temporary)
         _convert_in_child(saved_model, folder, folder / "none", spec, [precision], lambda: None, failures, [])
         if failures:
             raise ConversionError("\n".join(failures))
@@ -200,13 +200,13 @@ def _work(job: dict[str, object]) -> None:
     spec = MelSpec(**job["mel"])  # type: ignore[arg-type] # JSON of a MelSpec
     folder = Path(str(job["folder"]))
     precisions: list[str] = job["precisions"]  # type: ignore[assignment] # a JSON list of strings
-    with tempfile.TemporaryDirectory(prefix="tumbao-static-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="tumbao-static-") as temporary:
         for precision in precisions:
             if precision == "frontend":
-                content = _frontend(spec, scratch)
+                content = _frontend(spec, temporary)
                 name = FRONTEND_FILE
             else:
-                static = Path(scratch) / "static"
+                static = Path(temporary) / "static"
                 if not static.exists():
                     _save_static(str(job["saved_model"]), str(static), spec)
                 converter = tf.lite.TFLiteConverter.from_saved_model(str(static), signature_keys=["image"])
@@ -237,11 +237,11 @@ def _save_static(saved_model: str, folder: str, spec: MelSpec) -> None:
     def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": module.loaded.signatures["image"](image=image)["probabilities"]}
 
-    door = tf.function(image).get_concrete_function(tf.TensorSpec([1, *spec.image_shape], tf.uint8, name="image"))
-    tf.saved_model.save(module, folder, signatures={"image": door})
+    function = tf.function(image).get_concrete_function(tf.TensorSpec([1, *spec.image_shape], tf.uint8, name="image"))
+    tf.saved_model.save(module, folder, signatures={"image": function})
 
 
-def _frontend(spec: MelSpec, scratch: str) -> bytes:
+def _frontend(spec: MelSpec, temporary: str) -> bytes:
     import tensorflow as tf
 
     from tumbao.components.ingest.mel import mel_image
@@ -250,9 +250,9 @@ def _frontend(spec: MelSpec, scratch: str) -> bytes:
         return {"image": mel_image(waveform, spec)}
 
     fragment = tf.TensorSpec([1, spec.fragment_samples], tf.float32, name="waveform")
-    door = tf.function(waveform).get_concrete_function(fragment)
-    tf.saved_model.save(tf.Module(), f"{scratch}/frontend", signatures={"waveform": door})
-    return tf.lite.TFLiteConverter.from_saved_model(f"{scratch}/frontend", signature_keys=["waveform"]).convert()
+    function = tf.function(waveform).get_concrete_function(fragment)
+    tf.saved_model.save(tf.Module(), f"{temporary}/frontend", signatures={"waveform": function})
+    return tf.lite.TFLiteConverter.from_saved_model(f"{temporary}/frontend", signature_keys=["waveform"]).convert()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made on the spot, instead of stored files: random numbers, tones, and a tiny model with the doors of a pushed one."""
+"""Fixtures made on the spot: random numbers, tones, and a tiny model with the signatures of a pushed one."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("int8", CLASSIFIER_FILES["int8"], classifier, image_spec),
     ]:
         module, saved = tf.Module(), str(tmp_path_factory.mktemp("saved"))
-        module.door = tf.function(function, input_signature=[signature])
-        tf.saved_model.save(module, saved, signatures={signature.name: module.door})
+        module.function = tf.function(function, input_signature=[signature])
+        tf.saved_model.save(module, saved, signatures={signature.name: module.function})
         content = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=[signature.name]).convert()
         (assets / name).write_bytes(content)
         files[key] = ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), key)

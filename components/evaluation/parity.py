@@ -27,7 +27,7 @@ from tumbao.components.ingest.records import decode_image, to_example
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.browser import in_browser
+from tumbao.serving.browser import open_in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
 from tumbao.trainer.backbones import BACKBONES
@@ -194,7 +194,7 @@ def classifier_in_browser(saved_model: str) -> Iterator[ModelVariant]:
     precision = preferred(classifiers(saved_model))
     name = CLASSIFIER_FILES[precision]
     content = _read(saved_model, name)
-    with in_browser([content], IMAGE, PROBABILITIES) as predict:
+    with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
         yield ModelVariant(name, BROWSER, precision, len(content), "image", predict)
 
 

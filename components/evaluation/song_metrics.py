@@ -26,7 +26,7 @@ from tumbao.serving.calibration import (
     reliability,
     song_probabilities,
 )
-from tumbao.serving.out_of_distribution import Familiarity
+from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.serving.song import RULES
 
 PRODUCT = "calibrated sum"
@@ -156,7 +156,7 @@ class SongMetrics:
         The pairs of `PAIRS`.
     calibration : Calibration
         Fitted on the validation songs.
-    familiarity : Familiarity or None
+    familiarity : DistributionRanges or None
         In-distribution range of the training songs; None if there were too few.
     before, after : Confidence
         Without and with the temperature.
@@ -173,7 +173,7 @@ class SongMetrics:
     rules: tuple[RuleScore, ...]
     comparisons: tuple[Comparison, ...]
     calibration: Calibration
-    familiarity: Familiarity | None
+    familiarity: DistributionRanges | None
     before: Confidence
     after: Confidence
     answered: Answered
@@ -213,13 +213,13 @@ class SongMetrics:
             The same metrics.
         """
         comparisons = [{key: value for key, value in one.items() if key != "sentence"} for one in values["comparisons"]]
-        answered, known, main = values["answered"], values["familiarity"], values["main"]
+        answered, ranges, main = values["answered"], values["familiarity"], values["main"]
         return cls(
             songs=values["songs"],
             rules=tuple(map(_rule_from_json, values["rules"])),
             comparisons=tuple(Comparison(**one) for one in comparisons),
             calibration=Calibration(**values["calibration"]),
-            familiarity=known and Familiarity.from_json(known),
+            familiarity=ranges and DistributionRanges.from_json(ranges),
             before=_confidence_from_json(values["before"]),
             after=_confidence_from_json(values["after"]),
             answered=Answered(
@@ -238,8 +238,8 @@ def song_metrics(
     val_labels: np.ndarray,
     songs: Sequence[np.ndarray],
     labels: np.ndarray,
-    familiar: np.ndarray,
-    familiarity: Familiarity | None,
+    in_distribution: np.ndarray,
+    familiarity: DistributionRanges | None,
     genres: Sequence[str] = (),
 ) -> SongMetrics:
     """Compute the metrics of songs.
@@ -254,9 +254,9 @@ def song_metrics(
         The same for each test song.
     labels : np.ndarray [shape=(n,), dtype=int]
         True genres of the test songs, n at least 1.
-    familiar : np.ndarray [shape=(n,), dtype=bool]
+    in_distribution : np.ndarray [shape=(n,), dtype=bool]
         Whether each test song is in distribution.
-    familiarity : Familiarity or None
+    familiarity : DistributionRanges or None
         In-distribution range of the training songs; None if there were too few.
     genres : sequence of str
         Names of the model's outputs, needed where some of them are sub-genres.
@@ -272,7 +272,7 @@ def song_metrics(
     answers |= {name: np.array([rule(song) for song in songs]) for name, rule in RULES.items()}
     right = {name: answer == labels for name, answer in answers.items()}
     counts = {name: int(one.sum()) for name, one in right.items()}
-    answered = (tempered.max(axis=1) >= calibration.threshold) & familiar
+    answered = (tempered.max(axis=1) >= calibration.threshold) & in_distribution
     number = int(answered.sum())
     return SongMetrics(
         songs=len(labels),
@@ -284,7 +284,7 @@ def song_metrics(
         after=_confidence(tempered, labels),
         answered=Answered(
             songs=number,
-            unfamiliar=int((~familiar).sum()),
+            unfamiliar=int((~in_distribution).sum()),
             coverage=wilson_interval(number, len(labels)),
             accuracy=wilson_interval(int(right[PRODUCT][answered].sum()), number) if number else None,
         ),

@@ -57,7 +57,7 @@ def heard(song: str, spec: MelSpec) -> list[Fragment]:
 
 
 def ask(address: str, song: str, info: ModelInfo) -> dict[str, object]:
-    """Ask the waveform door by gRPC, a fragment at a time.
+    """Ask the waveform signature by gRPC, a fragment at a time.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def ask(address: str, song: str, info: ModelInfo) -> dict[str, object]:
 
 
 def body(song: str, spec: MelSpec) -> dict[str, object]:
-    """Put a song into the JSON of a REST request to the default door: a serialized tf.Example for each fragment.
+    """Put a song into the JSON of a REST request to the default signature: a serialized tf.Example for each fragment.
 
     Parameters
     ----------

@@ -102,8 +102,8 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if result.silent:
         fragments = "fragment has" if result.silent == 1 else "fragments have"
         yield f"{result.silent} silent {fragments} no part in the answer"
-    if unfamiliar := sum(not fragment.familiar for fragment in result.fragments):
-        yield f"{unfamiliar} of {len(result.fragments)} fragments sound unlike the songs that the model was trained on"
+    if outside := sum(not fragment.in_distribution for fragment in result.fragments):
+        yield f"{outside} of {len(result.fragments)} fragments sound unlike the songs that the model was trained on"
     if len(result.sections) > 1:
         parts = (f"{_span(part.start_seconds, part.end_seconds)} {info.genres[part.genre]}" for part in result.sections)
         yield f"changes its genre: {', '.join(parts)}"

@@ -125,7 +125,7 @@ class Csv:
                     if section.start_seconds <= fragment.start_seconds
                 ),
                 "fragment_genre": info.genres[fragment.genre],
-                "familiar": fragment.familiar,
+                "familiar": fragment.in_distribution,
             }
             rows.append(row | dict(zip(self._probabilities, fragment.probabilities, strict=True)))
         return self._rows(rows)

@@ -29,7 +29,7 @@ from tumbao.serving.explain.attribution import (
 from tumbao.serving.explain.faithfulness import CELLS, Faithfulness, by_cell, measure, most, random_maps
 from tumbao.serving.explain.inversion import drawn, sound
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds
-from tumbao.serving.out_of_distribution import mostly_familiar
+from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.style import height_of
 
@@ -226,7 +226,7 @@ def _heard(
 ) -> tuple[SongAnswer, tuple[Piece, ...], int, np.ndarray]:
     """Classify the song; return the answer, the pieces, the index of the decisive one and its samples."""
     spec, colours, calibration = network.spec, palette(network.spec), network.info.calibration
-    familiarity, familiar = network.info.familiarity, []
+    ranges, in_distribution = network.info.familiarity, []
     starts: list[float] = []
     pictures: list[np.ndarray] = []
     scores: list[np.ndarray] = []
@@ -240,8 +240,7 @@ def _heard(
             evidence = float(log_odds(score, genre)[0])
             if genre not in best or evidence > best[genre][0]:
                 best[genre] = evidence, len(pictures), fragment.samples
-        known = familiarity is None or familiarity.covers(colours[picture], fragment.padded)
-        familiar.append(known)
+        in_distribution.append(ranges is None or ranges.contains(colours[picture], fragment.padded))
         starts.append(fragment.index * spec.fragment_seconds)
         pictures.append(picture)
         scores.append(score[0])
@@ -249,7 +248,7 @@ def _heard(
     if calibration:
         probabilities = temper(probabilities, calibration.temperature)
     answer = combine(probabilities, calibration.threshold if calibration else 0.0)
-    answer = dataclasses.replace(answer, confident=answer.confident and mostly_familiar(familiar))
+    answer = dataclasses.replace(answer, confident=answer.confident and is_in_distribution(in_distribution))
     evidence = log_odds(np.stack(scores), answer.genre).numpy()
     _, decisive, samples = best[answer.genre]
     chosen = np.sort(np.argsort(-evidence, kind="stable")[:MOST_FRAGMENTS]) if last_map(model) else ()

@@ -25,25 +25,25 @@ from tumbao import __version__
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 from tumbao.serving.server import schemas
-from tumbao.serving.server.classify_handler import Reception
+from tumbao.serving.server.classify_handler import ClassifyHandler
 from tumbao.serving.server.docs_page import docs_page
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
-from tumbao.serving.server.middleware import CutOff, Surroundings
+from tumbao.serving.server.middleware import CloseUnreadRequests, ServerMiddleware
 from tumbao.serving.server.models import Model, Models
-from tumbao.serving.server.schemas import RefusalError
+from tumbao.serving.server.schemas import ApiError
 
 WEB_FOLDER = Path(__file__).parents[1] / "web"
 """The web page and its files, served at `/`."""
 
 _CLASSIFY = """
-Say which genres songs are: one file or many, in any format that `tumbao classify` takes.
-Each file is answered or refused by itself; if there is only one and it is refused, so is the request.
-With curl: `curl -F files=@one.mp3 -F files=@two.flac http://127.0.0.1:8080/v1/classify`
+Classify one or more songs, in any format that `tumbao classify` accepts.
+Each file has its own result or error; the error of a single file is also the error of the request.
+Example: `curl -F files=@one.mp3 -F files=@two.flac http://127.0.0.1:8080/v1/classify`
 """
 _FILE_TYPES = ("application/octet-stream", "application/json", "text/plain")
-_FOREVER = "public, max-age=31536000, immutable"
-_NO_PAGE = 'This is Tumbao\'s API: <a href="docs">how to use it</a>.'
+_IMMUTABLE = "public, max-age=31536000, immutable"
+_NO_PAGE = 'This is the API of Tumbao: <a href="docs">documentation</a>.'
 
 
 def make_app(
@@ -56,14 +56,14 @@ def make_app(
     """
     metrics = Metrics()
     models = Models(folder, metrics)
-    reception = Reception(models, limits, metrics)
+    handler = ClassifyHandler(models, limits, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         models.start()
         yield
         models.close()
-        reception.close()
+        handler.close()
 
     app = FastAPI(
         title="Tumbao",
@@ -78,51 +78,51 @@ def make_app(
         "/v1/classify",
         openapi_extra={"requestBody": schemas.FORM},
         description=_CLASSIFY,
-        response_model=schemas.Answers,
-        responses=schemas.problems(400, 408, 413, 415, 422, 429, 500, 503, 504, 507),
+        response_model=schemas.ClassifyResponse,
+        responses=schemas.error_responses(400, 408, 413, 415, 422, 429, 500, 503, 504, 507),
     )
     async def classify(request: Request) -> Response:
-        return await reception.classify(request)
+        return await handler.classify(request)
 
-    @app.get("/v1/labels", response_model=schemas.Labels, responses=schemas.problems(503))
+    @app.get("/v1/labels", response_model=schemas.Labels, responses=schemas.error_responses(503))
     async def labels() -> Any:
         """List the genres, in the order of the model's outputs."""
-        return {"labels": reception.model().info.genres}
+        return {"labels": handler.model().info.genres}
 
-    @app.get("/v1/model", response_model=schemas.ModelCard, responses=schemas.problems(503))
+    @app.get("/v1/model", response_model=schemas.ModelCard, responses=schemas.error_responses(503))
     async def model() -> Any:
-        """Tell what the model says of itself, and where its files are."""
-        return _card(reception.model())
+        """Return the description of the model and the addresses of its files."""
+        return _card(handler.model())
 
     @app.get(
         "/v1/model/files/{name}",
         openapi_extra={"parameters": schemas.FILE_PARAMETERS},
-        description="Hand out a file of the model, for those who run it themselves.",
+        description="Download a file of the model.",
         response_class=FileResponse,
         responses={
             200: {"content": {kind: {} for kind in _FILE_TYPES}, "description": "The file."},
-            304: {"description": "The client has it."},
-            **schemas.problems(404, 503),
+            304: {"description": "The client already has this version."},
+            **schemas.error_responses(404, 503),
         },
     )
     async def model_file(request: Request) -> Response:
         sha256, known = request.query_params.get("sha256"), request.headers.get("if-none-match", "")
-        return _file(reception.model(), request.path_params["name"], sha256, known)
+        return _file(handler.model(), request.path_params["name"], sha256, known)
 
-    @app.get("/v1/limits", response_model=schemas.AtMost)
-    async def at_most() -> Any:
-        """Tell what is accepted at most."""
-        return {name: getattr(limits, name) for name in schemas.AtMost.model_fields}
+    @app.get("/v1/limits", response_model=schemas.UploadLimits)
+    async def upload_limits() -> Any:
+        """Return the limits of a classification request."""
+        return {name: getattr(limits, name) for name in schemas.UploadLimits.model_fields}
 
-    @app.get("/healthz", response_model=schemas.State)
+    @app.get("/healthz", response_model=schemas.Status)
     async def health() -> Any:
-        """Say that the server lives."""
+        """Check that the server responds."""
         return {"status": "alive"}
 
-    @app.get("/readyz", response_model=schemas.State, responses=schemas.problems(503))
+    @app.get("/readyz", response_model=schemas.Status, responses=schemas.error_responses(503))
     async def ready() -> Any:
-        """Say whether a model is loaded and a process to decode songs runs or can be started."""
-        await reception.check()
+        """Check that a model is loaded and a decoder process runs or can be started."""
+        await handler.check()
         return {"status": "ready"}
 
     @app.get(
@@ -130,8 +130,8 @@ def make_app(
         response_class=PlainTextResponse,
         responses={200: {"content": {"text/plain": {}}, "description": "Metrics."}},
     )
-    async def tell_metrics() -> Response:
-        """Tell Prometheus what happens."""
+    async def prometheus_metrics() -> Response:
+        """Return the metrics in the format of Prometheus."""
         return Response(metrics.text(), media_type=metrics.content_type)
 
     @app.get("/docs", include_in_schema=False)
@@ -144,15 +144,15 @@ def make_app(
         async def no_page() -> Response:
             return HTMLResponse(f'<!doctype html><html lang="en"><title>Tumbao</title><p>{_NO_PAGE}</p></html>')
 
-    app.router.default = _Page(directory=web, html=True)  # every path outside the API belongs to the page
-    app.add_exception_handler(RefusalError, lambda _, error: _refuse(error, metrics))
-    app.add_exception_handler(HTTPException, lambda _, error: _refuse(_of_path(error), metrics))
-    app.add_exception_handler(Exception, lambda _, error: _refuse(_INTERNAL, metrics))
+    app.router.default = _Page(directory=web, html=True)  # all other paths are files of the page
+    app.add_exception_handler(ApiError, lambda _, error: _respond(error, metrics))
+    app.add_exception_handler(HTTPException, lambda _, error: _respond(_path_error(error), metrics))
+    app.add_exception_handler(Exception, lambda _, error: _respond(_INTERNAL, metrics))
     if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], expose_headers=["Retry-After"]
         )
-    return CutOff(Surroundings(app, metrics, root_path))
+    return CloseUnreadRequests(ServerMiddleware(app, metrics, root_path))
 
 
 class _Page(StaticFiles):
@@ -167,9 +167,7 @@ class _Page(StaticFiles):
 for _extension, _type in {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}.items():
     mimetypes.add_type(_type, _extension)
 
-_INTERNAL = RefusalError(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something is wrong with the server; its log says what."
-)
+_INTERNAL = ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; its log contains the error.")
 
 
 def _card(model: Model) -> dict[str, Any]:
@@ -183,23 +181,21 @@ def _card(model: Model) -> dict[str, Any]:
 def _file(model: Model, name: str, sha256: str | None, known: str) -> Response:
     file, path = model.files.get(name), model.assets / name
     if file is None or sha256 not in (None, file.sha256) or not path.is_file():
-        raise RefusalError(HTTPStatus.NOT_FOUND, "not found", "The model has no such file; v1/model lists them.")
-    headers = {"ETag": f'"{file.sha256}"', "Cache-Control": _FOREVER if sha256 else "no-cache"}
+        raise ApiError(HTTPStatus.NOT_FOUND, "not found", "The model has no such file; see v1/model for its files.")
+    headers = {"ETag": f'"{file.sha256}"', "Cache-Control": _IMMUTABLE if sha256 else "no-cache"}
     if headers["ETag"] in known:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return FileResponse(path, headers=headers, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
 
 
-def _of_path(error: HTTPException) -> RefusalError:
+def _path_error(error: HTTPException) -> ApiError:
     status = HTTPStatus(error.status_code)
-    return RefusalError(
-        status, status.phrase.lower(), f"{status.description or status.phrase}; see docs.", error.headers
-    )
+    return ApiError(status, status.phrase.lower(), f"{status.description or status.phrase}; see docs.", error.headers)
 
 
-def _refuse(refusal: RefusalError, metrics: Metrics) -> JSONResponse:
-    metrics.errors.labels(refusal.reason).inc()
-    return refusal.response()
+def _respond(error: ApiError, metrics: Metrics) -> JSONResponse:
+    metrics.errors.labels(error.reason).inc()
+    return error.response()
 
 
 INTERRUPTED = 130

@@ -24,8 +24,8 @@ from tumbao.serving.predict import song_values
 from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Model, Models
-from tumbao.serving.server.schemas import RefusalError
-from tumbao.serving.server.uploads import Scratch, Upload, receive
+from tumbao.serving.server.schemas import ApiError
+from tumbao.serving.server.uploads import TempStorage, Upload, receive
 
 _log = logging.getLogger(__name__)
 
@@ -38,103 +38,103 @@ class Job:
     ) -> None:
         self._uploads, self._model, self._pool = uploads, model, pool
         self._limits, self._metrics = limits, metrics
-        self._said: list[dict[str, Any] | RefusalError] = []
-        self._began = time.monotonic()
+        self._results: list[dict[str, Any] | ApiError] = []
+        self._started = time.monotonic()
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Classify the files; the target of the thread."""
         if self._stopped.is_set():
             return
-        self._metrics.seconds.labels("wait").observe(time.monotonic() - self._began)
+        self._metrics.seconds.labels("wait").observe(time.monotonic() - self._started)
         with self._metrics.working.track_inprogress():
             for upload in self._uploads:
                 try:
-                    said = self._answer(upload)
+                    result = self._answer(upload)
                 except _StoppedError:
                     return
-                self._said.append(said)
+                self._results.append(result)
 
     def stop(self) -> None:
         """Stop the thread after its current fragment."""
         self._stopped.set()
 
-    def results(self) -> list[dict[str, Any] | RefusalError]:
+    def results(self) -> list[dict[str, Any] | ApiError]:
         """Return the result of each file in order; files that are not finished get an error."""
-        said = list(self._said)
-        late = RefusalError(
+        result = list(self._results)
+        late = ApiError(
             HTTPStatus.GATEWAY_TIMEOUT,
             "time limit",
-            f"was not done in time: expected {self._limits.seconds:g} s at most for a request",
+            f"was not classified within the time limit of {self._limits.seconds:g} s for a request",
         )
-        said += [late] * (len(self._uploads) - len(said))
-        for one in said:
-            self._metrics.files.labels(one.reason if isinstance(one, RefusalError) else "answered").inc()
-        return said
+        result += [late] * (len(self._uploads) - len(result))
+        for one in result:
+            self._metrics.files.labels(one.reason if isinstance(one, ApiError) else "answered").inc()
+        return result
 
-    def _answer(self, upload: Upload) -> dict[str, Any] | RefusalError:
+    def _answer(self, upload: Upload) -> dict[str, Any] | ApiError:
         info = self._model.info
-        began, items = time.monotonic(), read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)
-        watched = _Watched(items, self._limits.sound_seconds, info.mel.fragment_seconds, self._stopped)
+        started, items = time.monotonic(), read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)
+        song = _LimitedSong(items, self._limits.sound_seconds, info.mel.fragment_seconds, self._stopped)
         with contextlib.closing(items):
             try:
-                return song_values(self._model.classifier.answer(upload.name, watched), info)
+                return song_values(self._model.classifier.answer(upload.name, song), info)
             except AudioError as error:
                 if error.reason in (Reason.UNREADABLE, Reason.IO_ERROR):  # the server wrote the file itself
                     _log.error("An upload that was received %s", error.sentence)
-                    sentence = "was received, but the server cannot read it now. Try again in some seconds."
-                    return RefusalError(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.IO_ERROR.value, sentence)
-                return RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason.value, error.sentence)
+                    sentence = "was received, but the server cannot read it at the moment. Try again in a few seconds."
+                    return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.IO_ERROR.value, sentence)
+                return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason.value, error.sentence)
             except WorkerStartError as error:
                 _log.error("%s", error)
                 return _no_worker()
-            except RefusalError as refusal:
-                return refusal
+            except ApiError as error:
+                return error
             finally:
-                self._metrics.seconds.labels("decode").observe(watched.seconds)
-                self._metrics.seconds.labels("model").observe(time.monotonic() - began - watched.seconds)
+                self._metrics.seconds.labels("decode").observe(song.seconds)
+                self._metrics.seconds.labels("model").observe(time.monotonic() - started - song.seconds)
 
 
-def _no_worker() -> RefusalError:
-    sentence = "cannot be decoded now: the server cannot start a process for it. Try again in some seconds."
-    return RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"})
+def _no_worker() -> ApiError:
+    sentence = "cannot be decoded at the moment: the server cannot start a decoder process. Try again in a few seconds."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"})
 
 
 class _StoppedError(Exception):
     """The request ended before its answer."""
 
 
-class _Watched:
+class _LimitedSong:
     """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
 
     def __init__(
         self,
         items: Iterator[Fragment | SongSummary],
-        most_seconds: float,
+        max_seconds: float,
         fragment_seconds: float,
         stopped: threading.Event,
     ) -> None:
         self._items, self._stopped = items, stopped
-        self._most_seconds, self._fragment_seconds = most_seconds, fragment_seconds
+        self._max_seconds, self._fragment_seconds = max_seconds, fragment_seconds
         self.seconds = 0.0
 
     def __iter__(self) -> Iterator[Fragment | SongSummary]:
         while True:
-            began = time.monotonic()
+            started = time.monotonic()
             try:
                 item = next(self._items, None)
             finally:
-                self.seconds += time.monotonic() - began
+                self.seconds += time.monotonic() - started
             if self._stopped.is_set():
                 raise _StoppedError
             if item is None:
                 return
-            if self._reached(item) > self._most_seconds:
-                sentence = f"is too long: expected {self._most_seconds / 60:g} minutes of sound at most"
-                raise RefusalError(HTTPStatus.UNPROCESSABLE_ENTITY, "too long", sentence)
+            if self._end_seconds(item) > self._max_seconds:
+                sentence = f"is too long: at most {self._max_seconds / 60:g} minutes of audio are accepted"
+                raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "too long", sentence)
             yield item
 
-    def _reached(self, item: Fragment | SongSummary) -> float:
+    def _end_seconds(self, item: Fragment | SongSummary) -> float:
         if isinstance(item, SongSummary):
             return item.seconds
         return 0.0 if item.padded else (item.index + 1) * self._fragment_seconds
@@ -144,21 +144,21 @@ CLIENT_GONE = 499
 """Status, in log and metrics, of a request whose client disconnected before the answer."""
 
 _WORKER_TIMEOUT_SECONDS = 20.0  # time without output after which a decoder is stopped
-_MOST_RETRY_SECONDS = 60
+_MAX_RETRY_SECONDS = 60
 _log = logging.getLogger(__name__)
 
 
-class Reception:
+class ClassifyHandler:
     """Receives uploads and returns answers."""
 
     def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
         self._models, self._limits, self._metrics = models, limits, metrics
         self._held = contextlib.ExitStack()
-        self._scratch = self._held.enter_context(contextlib.closing(Scratch()))
+        self._storage = self._held.enter_context(contextlib.closing(TempStorage()))
         self._pool = self._held.enter_context(WorkerPool(min(_WORKER_TIMEOUT_SECONDS, limits.seconds)))
         self._threads = ThreadPoolExecutor(limits.parallel, "classify")
         self._accepted = 0
-        self._usual_seconds = 1.0
+        self._mean_seconds = 1.0
 
     def close(self) -> None:
         """Release threads, processes and folders."""
@@ -166,32 +166,32 @@ class Reception:
         self._held.close()
 
     def model(self) -> Model:
-        """Return the current model; raise `RefusalError` if none is loaded yet."""
+        """Return the current model; raise `ApiError` if none is loaded yet."""
         if self._models.current is None:
-            sentence = "There is no model yet: it is being loaded, or none was pushed."
-            raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no model", sentence, {"Retry-After": "5"})
+            sentence = "No model is available: it is still being loaded, or none has been pushed."
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no model", sentence, {"Retry-After": "5"})
         return self._models.current
 
     async def check(self) -> None:
-        """Check that a model is loaded and a worker process runs or can be started; raise `RefusalError` if not."""
+        """Check that a model is loaded and a worker process runs or can be started; raise `ApiError` if not."""
         self.model()
         try:
             await asyncio.to_thread(self._pool.check)
         except WorkerStartError as error:
             _log.error("Not ready: %s", error)
-            sentence = "No process can be started to decode songs; the server's log says why."
-            raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"}) from error
+            sentence = "No decoder process can be started; the server's log contains the reason."
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"}) from error
 
     async def classify(self, request: Request) -> Response:
         """Answer a request with a form of files.
 
-        A file that is refused has its error in the response; if it is the only one, the response is the error. Raises
-        `RefusalError` if the whole request is refused.
+        The response contains the error of each file that fails; the error of an only file is the response. Raises
+        `ApiError` if the whole request fails.
         """
         model = self.model()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.seconds
-        with self._place(), self._scratch.request() as folder:
+        with self._slot(), self._storage.request() as folder:
             try:
                 with self._metrics.timed("upload"):
                     headers = request.headers
@@ -204,42 +204,42 @@ class Reception:
                     )
                     uploads = await asyncio.wait_for(receiving, deadline - loop.time())
             except asyncio.TimeoutError as error:
-                sentence = f"Expected the files within {self._limits.seconds:g} s. Received: a part of them"
-                raise RefusalError(HTTPStatus.REQUEST_TIMEOUT, "slow upload", sentence) from error
+                sentence = f"The upload was not completed within {self._limits.seconds:g} s."
+                raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "slow upload", sentence) from error
             except ClientDisconnect:
                 return Response(status_code=CLIENT_GONE)
             job = Job(uploads, model, self._pool, self._limits, self._metrics)
-            if not await self._done(job, request, deadline):
+            if not await self._wait(job, request, deadline):
                 return Response(status_code=CLIENT_GONE)
-            self._usual_seconds += 0.1 * (self._limits.seconds - (deadline - loop.time()) - self._usual_seconds)
+            self._mean_seconds += 0.1 * (self._limits.seconds - (deadline - loop.time()) - self._mean_seconds)
         results = job.results()
-        if len(results) == 1 and isinstance(results[0], RefusalError):
+        if len(results) == 1 and isinstance(results[0], ApiError):
             return results[0].response()
-        files = [_file(upload, said, model) for upload, said in zip(uploads, results, strict=True)]
+        files = [_file(upload, result, model) for upload, result in zip(uploads, results, strict=True)]
         return JSONResponse({"files": files})
 
-    async def _done(self, job: Job, request: Request, deadline: float) -> bool:
+    async def _wait(self, job: Job, request: Request, deadline: float) -> bool:
         """Wait for a job until the deadline; return whether the client is still connected."""
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, job.run)
-        gone = asyncio.ensure_future(_gone(request))
+        disconnected = asyncio.ensure_future(_disconnected(request))
         try:
-            waited = {work, gone}
+            waited = {work, disconnected}
             await asyncio.wait(waited, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
-            return work.done() or not gone.done()
+            return work.done() or not disconnected.done()
         finally:
             job.stop()
             work.cancel()
-            gone.cancel()
+            disconnected.cancel()
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         if self._accepted >= self._limits.requests:
-            seconds = min(math.ceil(self._usual_seconds), _MOST_RETRY_SECONDS)
-            sentence = f"There are {self._accepted} requests before this one. Try again in some seconds."
-            raise RefusalError(HTTPStatus.TOO_MANY_REQUESTS, "busy", sentence, {"Retry-After": str(seconds)})
+            seconds = min(math.ceil(self._mean_seconds), _MAX_RETRY_SECONDS)
+            sentence = f"The server is busy with {self._accepted} requests. Try again in {seconds} s."
+            raise ApiError(HTTPStatus.TOO_MANY_REQUESTS, "busy", sentence, {"Retry-After": str(seconds)})
         self._accepted += 1
         try:
             with self._metrics.accepted.track_inprogress():
@@ -248,17 +248,17 @@ class Reception:
             self._accepted -= 1
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _file(upload: Upload, said: dict[str, Any] | RefusalError, model: Model) -> dict[str, Any]:
+def _file(upload: Upload, result: dict[str, Any] | ApiError, model: Model) -> dict[str, Any]:
     values = {
         "file": upload.name,
         "file_bytes": upload.bytes,
-        "status": said.status if isinstance(said, RefusalError) else HTTPStatus.OK,
+        "status": result.status if isinstance(result, ApiError) else HTTPStatus.OK,
         "model": model.identity,
         "synthetic_training_data": model.info.training_data.synthetic,
     }
-    return values | (said.values() if isinstance(said, RefusalError) else said)
+    return values | (result.values() if isinstance(result, ApiError) else result)

@@ -1,4 +1,4 @@
-"""The OpenAPI document as an HTML page without external resources."""
+"""The OpenAPI document as an HTML page; FastAPI's own page loads scripts from another host."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def docs_page(document: dict[str, Any]) -> str:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>',
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>',
             f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info.get('description', ''))}",
-            ' For programs: <a href="openapi.json">openapi.json</a>.</p>',
+            ' Machine-readable: <a href="openapi.json">openapi.json</a>.</p>',
             *_operations(document),
-            *_shapes(document),
+            *_schemas(document),
             "</html>",
         ]
     )
@@ -37,30 +37,30 @@ def _operations(document: dict[str, Any]) -> Iterator[str]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-            yield f"<p>{_prose(operation.get('description', ''))}</p>"
+            yield f"<p>{_text(operation.get('description', ''))}</p>"
             for kind, body in operation.get("requestBody", {}).get("content", {}).items():
-                yield f"<p>Takes <code>{escape(kind)}</code>:</p>"
+                yield f"<p>Request body, <code>{escape(kind)}</code>:</p>"
                 yield _table((name, _type(schema), "") for name, schema in body["schema"]["properties"].items())
             yield _table(
                 (f"{one['name']} ({one['in']})", _type(one["schema"]), one.get("description", ""))
                 for one in operation.get("parameters", [])
             )
-            yield "<p>Says:</p>"
+            yield "<p>Responses:</p>"
             yield _table(
                 (status, _contents(response.get("content", {})), response["description"])
                 for status, response in operation["responses"].items()
             )
 
 
-def _shapes(document: dict[str, Any]) -> Iterator[str]:
+def _schemas(document: dict[str, Any]) -> Iterator[str]:
     for name, schema in document["components"]["schemas"].items():
-        yield f'<h2 id="{escape(name)}">{escape(name)}</h2><p>{_prose(schema.get("description", ""))}</p>'
+        yield f'<h2 id="{escape(name)}">{escape(name)}</h2><p>{_text(schema.get("description", ""))}</p>'
         fields = schema.get("properties", {}).items()
         yield _table((field, _type(values), values.get("description", "")) for field, values in fields)
 
 
 def _table(rows: Iterable[tuple[str, str, str]]) -> str:
-    cells = (f"<tr><th>{escape(name)}<td>{kind}<td>{_prose(text)}" for name, kind, text in rows)
+    cells = (f"<tr><th>{escape(name)}<td>{kind}<td>{_text(text)}" for name, kind, text in rows)
     return f"<table>{''.join(cells)}</table>"
 
 
@@ -82,5 +82,5 @@ def _type(schema: dict[str, Any]) -> str:
     return escape(schema.get("format", schema.get("type", "")))
 
 
-def _prose(text: str) -> str:
+def _text(text: str) -> str:
     return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))

@@ -28,7 +28,7 @@ _BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class Metrics:
     """Counters, gauges and histograms of one server.
 
-    `files` counts by outcome: answered, or the reason for the error. `errors` counts requests that were refused as a
+    `files` counts by outcome: answered, or the reason for the error. `errors` counts requests that failed as a
     whole. `accepted` includes requests being received, waiting or processed, `working` only the last. `model` is 1 for
     the current version. Paths are labelled as in the OpenAPI document.
     """
@@ -40,14 +40,14 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self.requests = self._counter("requests", "Requests", "method", "path", "status")
         self.files = self._counter("files", "Files by outcome", "outcome")
-        self.errors = self._counter("errors", "Requests refused as a whole, by reason", "reason")
-        self.loads = self._counter("model_loads", "Models that were loaded or refused", "outcome")
+        self.errors = self._counter("errors", "Failed requests, by reason", "reason")
+        self.loads = self._counter("model_loads", "Models loaded or refused", "outcome")
         self.seconds = Histogram(
             "tumbao_step_seconds", "Seconds by step", ["step"], buckets=_BUCKETS, registry=self._registry
         )
-        self.accepted = self._gauge("requests_accepted", "Requests being received, waiting or worked on")
-        self.working = self._gauge("requests_working", "Requests being worked on")
-        self.model = self._gauge("model_info", "The version that answers", "version", "model")
+        self.accepted = self._gauge("requests_accepted", "Requests being received, waiting or processed")
+        self.working = self._gauge("requests_working", "Requests being processed")
+        self.model = self._gauge("model_info", "The current model", "version", "model")
 
     def text(self) -> bytes:
         """Return the metrics in the format of `content_type`."""

@@ -47,8 +47,8 @@ _METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 _log = logging.getLogger(ACCESS_LOG)
 
 
-class Surroundings:
-    """ASGI middleware with all of these.
+class ServerMiddleware:
+    """ASGI middleware for the path prefix, response headers, access log and metrics.
 
     `root_path` is the prefix of a reverse proxy, such as `/tumbao`, whether or not the proxy strips it.
     """
@@ -61,7 +61,7 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        started, status = time.monotonic(), int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -79,7 +79,7 @@ class Surroundings:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             path = getattr(scope.get("route"), "path", "/")
             self._metrics.requests.labels(method, path, str(status)).inc()
-            _log.info("%s %s %d %.3f s", method, quote(scope["path"]), status, time.monotonic() - began)
+            _log.info("%s %s %d %.3f s", method, quote(scope["path"]), status, time.monotonic() - started)
 
     def _behind_proxy(self, scope: Scope) -> Scope:
         root, path = self._root_path, scope["path"]
@@ -88,14 +88,14 @@ class Surroundings:
         return {**scope, "root_path": root, "path": path if f"{path}/".startswith(f"{root}/") else root + path}
 
 
-LINGER_SECONDS = 2.0
+DRAIN_SECONDS = 2.0
 """How long the body is read and dropped after the answer.
 
 A client that is disconnected while it sends may not receive the answer.
 """
 
 
-class CutOff:
+class CloseUnreadRequests:
     """ASGI middleware for an application that may answer without reading the whole request."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -105,27 +105,27 @@ class CutOff:
         """Handle an ASGI request."""
         unread = scope["type"] == "http" and _has_body(Headers(scope=scope))
 
-        async def noted() -> Message:
+        async def receive_and_note() -> Message:
             nonlocal unread
             message = await receive()
             unread = unread and bool(message.get("more_body"))
             return message
 
-        async def ended() -> None:
+        async def drain() -> None:
             while unread:
-                await noted()
+                await receive_and_note()
 
-        async def answered(message: Message) -> None:
+        async def send_and_drain(message: Message) -> None:
             if unread and message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             elif unread and not message.get("more_body"):
                 await send({**message, "more_body": True})
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(ended(), LINGER_SECONDS)
+                    await asyncio.wait_for(drain(), DRAIN_SECONDS)
                 message = {"type": "http.response.body"}
             await send(message)
 
-        await self._app(scope, noted, answered)
+        await self._app(scope, receive_and_note, send_and_drain)
 
 
 def _has_body(headers: Headers) -> bool:

@@ -17,17 +17,17 @@ from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identit
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """Interval between checks of the push folder."""
 
-BUCKET_LOOK_SECONDS = 30.0
+BUCKET_POLL_SECONDS = 30.0
 """Interval for a push folder in a bucket, where each check takes several requests."""
 
 _log = logging.getLogger(__name__)
 _State = tuple[tuple[str, int, int], ...]
 
 
-class HandedOut(NamedTuple):
+class ModelAsset(NamedTuple):
     """A downloadable file: its size and the SHA-256 of its content, hexadecimal."""
 
     bytes: int
@@ -47,7 +47,7 @@ class Model:
     version: str
     identity: str
     card: dict[str, Any]
-    files: dict[str, HandedOut]
+    files: dict[str, ModelAsset]
 
     @property
     def info(self) -> ModelInfo:
@@ -62,9 +62,9 @@ def load(assets: Path) -> Model:
     `KeyError` or `RuntimeError` if a file is missing in model.json or cannot be run.
     """
     info = ModelInfo.read(assets)
-    files = {name: _handed_out(assets / name) for name in (INFO_FILE, LABELS_FILE)}
+    files = {name: _describe_asset(assets / name) for name in (INFO_FILE, LABELS_FILE)}
     for file in info.files.values():
-        files[file.name] = found = _handed_out(assets / file.name)
+        files[file.name] = found = _describe_asset(assets / file.name)
         if found.sha256 != file.sha256:
             raise ValueError(f"{assets / file.name}: expected the SHA-256 {file.sha256}. Received: {found.sha256}")
     classifier = Classifier(assets)
@@ -84,8 +84,8 @@ class Models:
         self._folder, self._metrics = folder, metrics
         self._seen: _State = ()
         self._tried: _State = ()
-        self._trouble = ""
-        self._ended = threading.Event()
+        self._problem = ""
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Watch the folder in a thread."""
@@ -93,9 +93,9 @@ class Models:
 
     def close(self) -> None:
         """Stop watching."""
-        self._ended.set()
+        self._stopped.set()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Load the newest version if it is not loaded yet and is no longer being copied."""
         try:
             assets = find_assets(self._folder)
@@ -103,22 +103,22 @@ class Models:
         except FileNotFoundError:  # being copied, or just deleted
             return
         except ValueError as error:  # no model yet, or no support for this kind of bucket
-            self._say(str(error))
+            self._warn_once(str(error))
             return
         except OSError as error:
-            self._say(f"Cannot look for models in {self._folder}: {error}")
+            self._warn_once(f"Cannot read the models in {self._folder}: {error}")
             return
-        self._trouble = ""
-        settled, self._seen = state == self._seen, state
-        if state == self._tried or not (settled or self.current is None):
+        self._problem = ""
+        unchanged, self._seen = state == self._seen, state
+        if state == self._tried or not (unchanged or self.current is None):
             return
         self._tried = state
         try:
             model = load(assets)
         except Exception as error:  # a faulty version must not stop the server
             self._metrics.loads.labels("refused").inc()
-            stays = "the former one stays" if self.current else "there is none"
-            _log.error("Model in %s refused, %s: %r", assets, stays, error)
+            outcome = "the current model is kept" if self.current else "no model is served"
+            _log.error("Model in %s not loaded, %s: %r", assets, outcome, error)
             return
         self.current = model
         self._metrics.loads.labels("loaded").inc()
@@ -126,17 +126,17 @@ class Models:
         self._metrics.model.labels(model.version, model.identity).set(1)
         _log.info("Model %s (%s) loaded: %s", model.version, model.identity, ", ".join(model.info.genres))
 
-    def _say(self, trouble: str) -> None:
+    def _warn_once(self, problem: str) -> None:
         """Log a problem once, until it changes or is resolved."""
-        if self._trouble != trouble:
-            _log.warning("%s", trouble)
-            self._trouble = trouble
+        if self._problem != problem:
+            _log.warning("%s", problem)
+            self._problem = problem
 
     def _watch(self) -> None:
-        self.look()
-        pause = BUCKET_LOOK_SECONDS if isinstance(self._folder, RemotePath) else LOOK_SECONDS
-        while not self._ended.wait(pause):
-            self.look()
+        self.refresh()
+        pause = BUCKET_POLL_SECONDS if isinstance(self._folder, RemotePath) else POLL_SECONDS
+        while not self._stopped.wait(pause):
+            self.refresh()
 
 
 def _state(assets: Path) -> _State:
@@ -144,9 +144,9 @@ def _state(assets: Path) -> _State:
     return tuple((name, one.st_size, one.st_mtime_ns) for name, one in status.items())
 
 
-def _handed_out(path: Path) -> HandedOut:
+def _describe_asset(path: Path) -> ModelAsset:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-        return HandedOut(file.tell(), digest.hexdigest())
+        return ModelAsset(file.tell(), digest.hexdigest())

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 
-class RefusalError(Exception):
+class ApiError(Exception):
     """A request, or one of its files, is refused.
 
     `reason` is the kind of error, for programs and metrics. `message` describes what was wrong and what was expected;
@@ -36,25 +36,25 @@ class RefusalError(Exception):
 Share = Field(ge=0, le=1)
 
 
-class _Shape(BaseModel):
+class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Reason(_Shape):
-    """Why there is no answer."""
+class ErrorDetail(_Schema):
+    """The reason for an error."""
 
-    reason: str = Field(description="The kind of trouble, for programs.")
-    message: str = Field(description="What is wrong and what was expected.")
-
-
-class Problem(_Shape):
-    """A request, or its only file, that gets no answer."""
-
-    error: Reason
+    reason: str = Field(description="Identifier of the kind of error.")
+    message: str = Field(description="Description of the error and of what was expected.")
 
 
-class Section(_Shape):
-    """A part of a song that keeps one genre; where the next one begins, the genre changes."""
+class ErrorResponse(_Schema):
+    """The error of a request, or of its only file."""
+
+    error: ErrorDetail
+
+
+class Section(_Schema):
+    """A part of a song with one genre; the next section has another one."""
 
     start_seconds: float
     end_seconds: float
@@ -63,89 +63,99 @@ class Section(_Shape):
     fragments: int
 
 
-class Fragment(_Shape):
-    """30 seconds of a song."""
+class Fragment(_Schema):
+    """A fragment of a song, 30 seconds long."""
 
     start_seconds: float
     end_seconds: float
-    genre: str = Field(description="The most probable one.")
-    familiar: bool = Field(description="Whether it sounds like the songs that the model was trained on.")
+    genre: str = Field(description="The most probable genre.")
+    familiar: bool = Field(description="Whether the fragment is in distribution: like those of the training songs.")
     probabilities: dict[str, float]
 
 
-class File(_Shape):
-    """What is said of a file: what `tumbao classify --json` says, or an error."""
+class File(_Schema):
+    """The result for a file: the values of `tumbao classify --json`, or an error."""
 
-    file: str = Field(description="Its name, as it was sent.")
+    file: str = Field(description="Name of the file in the request.")
     file_bytes: int
     status: int = Field(
-        description="200, 422 (no song that can be used), 500 or 503 (server failure), 504 (not in time)."
+        description="200, 422 (not a usable song), 500 or 503 (server error), 504 (time limit exceeded)."
     )
-    model: str = Field(description="Tells the model from others.")
-    synthetic_training_data: bool = Field(description="The model knows nothing of real recordings.")
+    model: str = Field(description="Identifier of the model.")
+    synthetic_training_data: bool = Field(description="Whether the model was trained on synthetic songs only.")
 
 
-class Answered(File):
-    """A file with an answer."""
+class ClassifiedFile(File):
+    """A classified file."""
 
-    genre: str | None = Field(description="The song's genre; null where the model is not confident.")
-    nearest: str = Field(description="The genre that comes closest.")
-    probability: float = Field(ge=0, le=1, description="Of the nearest genre.")
-    main_genre: str | None = Field(default=None, description="With sub-genres: the most probable genre.")
-    main_probability: float | None = Field(default=None, ge=0, le=1, description="The sum over its sub-genres.")
-    majority: str = Field(description="The genre that most fragments vote for.")
-    duration_seconds: float = Field(description="What could be decoded.")
-    declared_seconds: float | None = Field(description="What the file's header says, right or wrong.")
-    truncated: bool = Field(description="The file breaks off.")
-    padded: bool = Field(description="The song is shorter than a fragment.")
-    silent_fragments: int = Field(description="Fragments without a part in the answer.")
-    audio_track: int = Field(ge=1, description="The audio track that was decoded: the one that players play.")
-    audio_tracks: int = Field(ge=1, description="How many audio tracks the file has.")
-    main_probabilities: dict[str, float] | None = Field(default=None, description="Of genres; with sub-genres only.")
+    genre: str | None = Field(description="Genre of the song; null if the model is not confident.")
+    nearest: str = Field(description="The most probable genre, even if not confident.")
+    probability: float = Field(ge=0, le=1, description="Probability of `nearest`.")
+    main_genre: str | None = Field(
+        default=None, description="The most probable main genre, for models with sub-genres."
+    )
+    main_probability: float | None = Field(
+        default=None, ge=0, le=1, description="Sum over the sub-genres of `main_genre`."
+    )
+    majority: str = Field(description="The genre with the most votes of fragments.")
+    duration_seconds: float = Field(description="Length of the decoded audio.")
+    declared_seconds: float | None = Field(description="Length declared in the file's header; it may be wrong.")
+    truncated: bool = Field(description="Whether the file is truncated.")
+    padded: bool = Field(description="Whether the song is shorter than a fragment.")
+    silent_fragments: int = Field(description="Number of silent fragments, which are ignored.")
+    audio_track: int = Field(ge=1, description="Number of the decoded audio track, the default one of players.")
+    audio_tracks: int = Field(ge=1, description="Number of audio tracks in the file.")
+    main_probabilities: dict[str, float] | None = Field(
+        default=None, description="Probability of each main genre, for models with sub-genres."
+    )
     probabilities: dict[str, float]
     votes: dict[str, int]
     sections: list[Section]
     fragments: list[Fragment]
 
 
-class Refused(File):
-    """A file without an answer."""
+class FailedFile(File):
+    """A file that could not be classified."""
 
-    error: Reason
-
-
-class Answers(_Shape):
-    """An entry for each file, in their order."""
-
-    files: list[Answered | Refused]
+    error: ErrorDetail
 
 
-class Labels(_Shape):
+class ClassifyResponse(_Schema):
+    """The results of all files, in the order of the request."""
+
+    files: list[ClassifiedFile | FailedFile]
+
+
+class Labels(_Schema):
     """The genres, in the order of the model's outputs."""
 
     labels: list[str]
 
 
-class ModelFile(_Shape):
+class ModelFile(_Schema):
     """A file of the model."""
 
     name: str
-    url: str = Field(description="Relative to this document; it names the content, which may be kept forever.")
+    url: str = Field(
+        description="Relative to this document; it contains the digest, so the file can be cached indefinitely."
+    )
     bytes: int
     sha256: str
 
 
-class ModelCard(_Shape):
-    """What the model says of itself."""
+class ModelCard(_Schema):
+    """The description of the model."""
 
     version: str
-    model: str = Field(description="Tells the model from others.")
-    card: dict[str, object] = Field(description="Its model.json: training data, split, figures, calibration and more.")
+    model: str = Field(description="Identifier of the model.")
+    card: dict[str, object] = Field(
+        description="Content of model.json: training data, split, metrics, calibration and more."
+    )
     files: list[ModelFile]
 
 
-class AtMost(_Shape):
-    """What the server accepts at most."""
+class UploadLimits(_Schema):
+    """Limits of a classification request."""
 
     megabytes: float
     sound_minutes: float
@@ -153,8 +163,8 @@ class AtMost(_Shape):
     seconds: float
 
 
-class State(_Shape):
-    """How the server is."""
+class Status(_Schema):
+    """Status of the server."""
 
     status: str
 
@@ -182,26 +192,26 @@ FILE_PARAMETERS = [
         "in": "query",
         "required": False,
         "schema": {"type": "string"},
-        "description": "Of the content: with it, the file may be kept forever.",
+        "description": "SHA-256 of the content: with it, the response can be cached indefinitely.",
     },
 ]
 """Parameters of a request for a model file."""
 
-_PROBLEMS = {
-    400: "No form of files.",
-    404: "The model that answers has no such file, or no longer.",
-    408: "The files did not come in time.",
-    413: "More bytes or files than are accepted.",
-    415: "No multipart/form-data.",
-    422: "The only file is no song that can be used; the reasons are those of `tumbao classify`.",
-    429: "Busy; Retry-After says when to try again.",
-    500: "Something is wrong with the server; its log says what.",
-    503: "No model is loaded, or no process can be started to decode songs; Retry-After says when to try again.",
-    504: "The only file was not done in time.",
-    507: "No room for the files.",
+_ERRORS = {
+    400: "The body is not a valid form with files.",
+    404: "The current model has no such file.",
+    408: "The upload was not completed in time.",
+    413: "The request exceeds the limit of bytes or files.",
+    415: "The body is not multipart/form-data.",
+    422: "The only file is not a usable song; the reasons are those of `tumbao classify`.",
+    429: "The server is busy; retry after the time in Retry-After.",
+    500: "The server failed; its log contains the error.",
+    503: "No model is loaded, or no decoder process can be started; retry after the time in Retry-After.",
+    504: "The only file was not classified in time.",
+    507: "The disk is full.",
 }
 
 
-def problems(*statuses: int) -> Responses:
+def error_responses(*statuses: int) -> Responses:
     """Return the descriptions of error responses, by status."""
-    return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}
+    return {status: {"model": ErrorResponse, "description": _ERRORS[status]} for status in statuses}

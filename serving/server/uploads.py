@@ -23,12 +23,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from tumbao.schema.errors import is_disk_full
 from tumbao.serving.server.limits import Limits
-from tumbao.serving.server.schemas import RefusalError
+from tumbao.serving.server.schemas import ApiError
 
 _PREFIX = "tumbao-serve-"
 
 
-class Scratch:
+class TempStorage:
     """A temporary folder of this server, in `parent` or the system's folder for temporary files (TMPDIR).
 
     It is locked while the server runs. Folders that are not locked were left by a killed server and are removed.
@@ -36,7 +36,7 @@ class Scratch:
 
     def __init__(self, parent: Path | None = None) -> None:
         parent = parent or Path(tempfile.gettempdir())
-        _sweep(parent)
+        _remove_abandoned(parent)
         self.folder, descriptor = _locked_folder(parent)
         self.close = weakref.finalize(self, _remove, self.folder, descriptor)
         """Remove the folder; also called at exit."""
@@ -61,7 +61,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def _sweep(parent: Path) -> None:
+def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's, or locked, or gone
             descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
@@ -102,7 +102,7 @@ class _Form:
 
     def __init__(self, boundary: bytes, folder: Path, limits: Limits) -> None:
         self.uploads: list[Upload] = []
-        self.whole = False
+        self.complete = False
         self._folder, self._limits = folder, limits
         self._bytes = self._file_bytes = 0
         self._header, self._value = bytearray(), bytearray()
@@ -153,8 +153,8 @@ class _Form:
 
     def _begin_file(self, name: str) -> BinaryIO:
         if len(self.uploads) == self._limits.files:
-            sentence = f"Expected {self._limits.files} files at most. Received: more"
-            raise RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too many files", sentence)
+            sentence = f"The request contains more than {self._limits.files} files."
+            raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too many files", sentence)
         path = self._folder / str(len(self.uploads))
         self._file = path.open("wb")
         self.uploads.append(Upload(name, path, 0))
@@ -176,7 +176,7 @@ class _Form:
         self._file, self._name = None, None
 
     def _end(self) -> None:
-        self.whole = True
+        self.complete = True
 
 
 async def receive(
@@ -184,15 +184,15 @@ async def receive(
 ) -> list[Upload]:
     """Receive the files of a form, at least one.
 
-    Content-Length is only used to reject too large requests early. Raises `RefusalError` if a limit is exceeded, the
+    Content-Length is only used to reject too large requests early. Raises `ApiError` if a limit is exceeded, the
     body is not a form of files, or the disk is full.
     """
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
-        sentence = f"Expected multipart/form-data. Received: {content_type[:80] or 'no Content-Type'}"
-        raise RefusalError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "no form", sentence)
+        sentence = f"Expected the content type multipart/form-data. Received: {content_type[:80] or 'none'}"
+        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "no form", sentence)
     if not options.get(b"boundary"):
-        raise _bad_form("names no boundary")
+        raise _bad_form("has no boundary")
     if content_length and content_length.isdecimal() and int(content_length) > limits.bytes + FORM_BYTES:
         raise _too_large(limits)
     form = None
@@ -201,19 +201,19 @@ async def receive(
         async for block in blocks:
             await asyncio.to_thread(form.feed, block)
     except FormParserError as error:
-        raise _bad_form("cannot be read") from error
+        raise _bad_form("is malformed") from error
     except OSError as error:
         if not is_disk_full(error):
             raise
-        sentence = "There is no room for these files at the moment."
-        raise RefusalError(HTTPStatus.INSUFFICIENT_STORAGE, "disk full", sentence) from error
+        sentence = "The server's disk is full."
+        raise ApiError(HTTPStatus.INSUFFICIENT_STORAGE, "disk full", sentence) from error
     finally:
         if form:
             form.close()
-    if not form.whole:
-        raise _bad_form("breaks off")
+    if not form.complete:
+        raise _bad_form("is incomplete")
     if not form.uploads:
-        raise _bad_form('holds no file; with curl: -F "files=@song.mp3"')
+        raise _bad_form('contains no file; with curl: -F "files=@song.mp3"')
     return form.uploads
 
 
@@ -224,10 +224,10 @@ def _extended_name(value: str) -> str | None:
     return message.get_filename()
 
 
-def _too_large(limits: Limits) -> RefusalError:
-    sentence = f"Expected {limits.megabytes:g} MB at most, all files together. Received: more"
-    return RefusalError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large", sentence)
+def _too_large(limits: Limits) -> ApiError:
+    sentence = f"The files of the request exceed {limits.megabytes:g} MB in total."
+    return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large", sentence)
 
 
-def _bad_form(what: str) -> RefusalError:
-    return RefusalError(HTTPStatus.BAD_REQUEST, "bad form", f"Expected a form with files. Received: one that {what}")
+def _bad_form(problem: str) -> ApiError:
+    return ApiError(HTTPStatus.BAD_REQUEST, "bad form", f"The form {problem}.")

@@ -1,5 +1,5 @@
 /**
- * A pushed model in the browser: no sound leaves the computer.
+ * A pushed model in the browser.
  *
  *     const model = await loadModel(["frontend.tflite", "classifier-int8.tflite"]); // or ["tumbao-audio.tflite"]
  *     const { probabilities, seconds } = await model.answer(samples);
@@ -15,9 +15,9 @@ import { loadAndCompile, loadLiteRt, supportsFeature, Tensor } from "./litert/li
 let runtime;
 
 /**
- * Load .tflite files that work in a row: each takes by name what the one before it gives.
+ * Load .tflite files that run in sequence: the outputs of each are the inputs of the next, by name.
  *
- * @param {string[]} urls where they lie; each has one signature with static shapes
+ * @param {string[]} urls of the files; each has one signature with static shapes
  * @returns {Promise<Model>}
  */
 export async function loadModel(urls) {
@@ -39,7 +39,7 @@ export async function loadModel(urls) {
 /** One or more .tflite files in the memory of the runtime, until it is closed. */
 class Model {
   #files;
-  /** @type {boolean} whether it may use several cores */
+  /** @type {boolean} whether it can use several cores */
   threaded;
 
   constructor(files, threaded) {
@@ -47,21 +47,21 @@ class Model {
     this.threaded = threaded;
   }
 
-  /** @returns {{name: string, dtype: string, shape: Int32Array}[]} what the first file takes */
-  get takes() {
+  /** @returns {{name: string, dtype: string, shape: Int32Array}[]} inputs of the first file */
+  get inputs() {
     return this.#files[0].getInputDetails();
   }
 
-  /** @returns {{name: string, dtype: string, shape: Int32Array}[]} what the last file gives */
-  get gives() {
+  /** @returns {{name: string, dtype: string, shape: Int32Array}[]} outputs of the last file */
+  get outputs() {
     return this.#files.at(-1).getOutputDetails();
   }
 
   /**
-   * Answer for one fragment.
+   * Classify one fragment.
    *
-   * @param {Float32Array} samples mono, −1 to 1: as a rule 661,500, which is 30 s at 22,050 Hz; `takes` tells
-   * @returns {Promise<{probabilities: Float32Array, seconds: number}>} one of each genre, in the order of labels.txt
+   * @param {Float32Array} samples mono, −1 to 1: usually 661,500 (30 s at 22,050 Hz); see `inputs`
+   * @returns {Promise<{probabilities: Float32Array, seconds: number}>} one per genre, in the order of labels.txt
    */
   async answer(samples) {
     const { outputs, seconds } = await this.run({ waveform: samples });
@@ -69,15 +69,15 @@ class Model {
   }
 
   /**
-   * Run the files in a row.
+   * Run the files in sequence.
    *
    * @param {Object<string, Float32Array | Int32Array | Uint8Array>} inputs values by name, for the first file
    * @returns {Promise<{outputs: Object<string, Float32Array | Int32Array | Uint8Array>, seconds: number}>}
-   *     what the last file gives
+   *     outputs of the last file
    */
   async run(inputs) {
     const started = performance.now();
-    let tensors = toTensors(inputs, this.takes);
+    let tensors = toTensors(inputs, this.inputs);
     try {
       for (const file of this.#files) {
         const given = await file.run(tensors);
@@ -93,7 +93,7 @@ class Model {
     }
   }
 
-  /** Free the memory; the model cannot answer after that. */
+  /** Free the memory; the model cannot be used afterwards. */
   close() {
     this.#files.forEach((file) => file.delete());
     this.#files = [];

@@ -1,7 +1,7 @@
 /**
  * From what the model says of fragments to what is said of the song: the values that the API answers with.
  *
- * The rules are those of tumbao/serving: calibration.py, familiarity.py, song.py, timeline.py and song_values.py.
+ * The rules are those of tumbao/serving: calibration.py, out_of_distribution.py, song.py, timeline.py and predict.py.
  */
 
 const SMALLEST = 1 / 512;
@@ -10,25 +10,25 @@ const CHANGE_PENALTY = Math.log(1 / SMALLEST);
 /**
  * Say all of a song.
  *
- * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array}[]} heard without silent ones
+ * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array}[]} fragments without silent ones
  * @param {{seconds: number, silent: number}} sound how long it is, and how many fragments are silent
  * @param {object} card the model's model.json
  * @returns {object} as the API's `Answered`, without what it says of the file
  */
-export function songValues(heard, { seconds, silent }, card) {
+export function songValues(fragments, { seconds, silent }, card) {
   const { genres, mel, calibration, familiarity } = card;
-  const padded = heard[0].padded;
-  const rows = heard.map(({ probabilities }) =>
+  const padded = fragments[0].padded;
+  const rows = fragments.map(({ probabilities }) =>
     calibration ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
   );
-  const known = heard.map(({ image }) => !familiarity || familiar(image, mel, familiarity, padded));
+  const inside = fragments.map(({ image }) => !familiarity || inDistribution(image, mel, familiarity, padded));
   const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
   const means = sums.map((sum) => sum / total(sums));
   const nearest = largest(means);
   const votes = genres.map((_, genre) => rows.filter((row) => largest(row) === genre).length);
   const majority = largest(votes.map((count, genre) => (count === Math.max(...votes) ? sums[genre] : -1)));
-  const confident = means[nearest] >= (calibration?.threshold ?? 0) && 2 * total(known.map(Number)) >= known.length;
-  const starts = heard.map(({ index }) => index * mel.fragment_seconds);
+  const confident = means[nearest] >= (calibration?.threshold ?? 0) && 2 * total(inside.map(Number)) >= inside.length;
+  const starts = fragments.map(({ index }) => index * mel.fragment_seconds);
   const end = padded ? seconds : starts.at(-1) + mel.fragment_seconds;
   return {
     genre: confident ? genres[nearest] : null,
@@ -50,7 +50,7 @@ export function songValues(heard, { seconds, silent }, card) {
       start_seconds: starts[at],
       end_seconds: padded ? seconds : starts[at] + mel.fragment_seconds,
       genre: genres[largest(row)],
-      familiar: known[at],
+      familiar: inside[at],
       probabilities: named(genres, row),
     })),
   };
@@ -61,19 +61,19 @@ function temper(probabilities, temperature) {
   return powers.map((power) => power / total(powers));
 }
 
-/** Tell whether a mel image is like those of the training songs, as resample_reference.py does. */
-function familiar(image, { image_height: height, image_width: width }, known, padded) {
+/** Check whether a mel image is like those of the training songs, as resample_reference.py does. */
+function inDistribution(image, { image_height: height, image_width: width }, ranges, padded) {
   const bright = (row, column) => {
     const at = 3 * (row * width + column);
     return (image[at] + image[at + 1] + image[at + 2]) / 3;
   };
   const rows = Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => bright(row, column)));
-  const least = known.sounded_brightness ?? null;
-  if (least === null) return padded || within(known, traitsOf(rows, new Array(width).fill(true))); // a former version's model
+  const least = ranges.sounded_brightness ?? null;
+  if (least === null) return padded || within(ranges, imageStatistics(rows, new Array(width).fill(true))); // a former version's model
   const columns = soundedColumns(rows, least);
   const count = total(columns.map(Number));
-  const ends = known.by_length.filter((one) => one.columns <= count).at(-1) ?? known.by_length[0];
-  return within(ends, traitsOf(rows, columns.includes(true) ? columns : columns.map(() => true)));
+  const ends = ranges.by_length.filter((one) => one.columns <= count).at(-1) ?? ranges.by_length[0];
+  return within(ends, imageStatistics(rows, columns.includes(true) ? columns : columns.map(() => true)));
 }
 
 /** Find the columns with sound, without those beside silence. */
@@ -83,8 +83,8 @@ function soundedColumns(rows, least) {
   return inner.includes(true) ? inner : loud;
 }
 
-/** Measure a mel image: the five traits of its brightness in some of its columns. */
-function traitsOf(rows, columns) {
+/** Measure a mel image: the five statistics of its brightness over some of its columns. */
+function imageStatistics(rows, columns) {
   const parts = rows.map((row) => row.filter((_, column) => columns[column]));
   const inTime = rows.flatMap((row) =>
     row.slice(1).flatMap((value, at) => (columns[at] && columns[at + 1] ? [Math.abs(value - row[at])] : [])),
@@ -94,8 +94,8 @@ function traitsOf(rows, columns) {
   return [mean(means), deviation(means), mean(parts.map(deviation)), inTime.length ? mean(inTime) : 0, mean(inBands)];
 }
 
-function within({ low, high }, traits) {
-  return traits.every((trait, at) => low[at] <= trait && trait <= high[at]);
+function within({ low, high }, statistics) {
+  return statistics.every((value, at) => low[at] <= value && value <= high[at]);
 }
 
 /** Divide a song where its genre changes: the path with the most log-probability, less a penalty for each change. */

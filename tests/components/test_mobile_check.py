@@ -253,8 +253,8 @@ def test_a_front_end_that_draws_otherwise_is_vetoed(
         return {"image": tf.reverse(mel_image(waveform, small_spec), [1])}
 
     module, signature = tf.Module(), tf.TensorSpec([1, small_spec.fragment_samples], tf.float32, name="waveform")
-    module.door = tf.function(upside_down, input_signature=[signature])
-    tf.saved_model.save(module, str(tmp_path / "upside"), signatures={"waveform": module.door})
+    module.function = tf.function(upside_down, input_signature=[signature])
+    tf.saved_model.save(module, str(tmp_path / "upside"), signatures={"waveform": module.function})
     frontend = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "upside"), signature_keys=["waveform"]).convert()
     (assets / AUDIO_FILE).write_bytes(join(frontend, (assets / CLASSIFIER_FILES["int8"]).read_bytes()))
     blessing, rows, _ = check(folder)

@@ -34,7 +34,7 @@ from tumbao.components.song_evaluation import SongFigures
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.serving.out_of_distribution import Familiarity
+from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.trainer.boosting import Trees
 
 ATTACK = "<script>alert(1)</script>|*x*\n# no heading"
@@ -89,7 +89,7 @@ def predictions(split: str) -> list[dict[str, Any]]:
 
 
 def metrics(genres: tuple[str, ...] = GENRES) -> SongMetrics:
-    known = Familiarity((0.0,) * 5, (9.0,) * 5, fragments=27)
+    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, fragments=27)
     val, test = (probabilities(split) for split in ("val", "test"))
     return song_metrics([*val], labels("val"), [*test], labels("test"), np.arange(12) != 3, known, genres)
 

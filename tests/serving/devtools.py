@@ -17,7 +17,7 @@ from typing import Any
 
 from tumbao.serving import browser
 
-PATIENCE_SECONDS = 60.0
+MESSAGE_TIMEOUT_SECONDS = 60.0
 _PIPES = 'exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null'  # where Chromium looks for them
 _MEDIA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--mute-audio")
 
@@ -31,7 +31,7 @@ class Page:
         self._session: str | None = None
         self.complaints: list[str] = []
         self.requests: list[tuple[str, str]] = []
-        threading.Thread(target=self._hear, daemon=True).start()
+        threading.Thread(target=self._receive, daemon=True).start()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
@@ -47,7 +47,7 @@ class Page:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(message).encode() + b"\0")
         self._process.stdin.flush()
-        answer = answers.get(timeout=PATIENCE_SECONDS)
+        answer = answers.get(timeout=MESSAGE_TIMEOUT_SECONDS)
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
@@ -59,7 +59,7 @@ class Page:
 
     def wait(self, script: str) -> None:
         """Evaluate an expression until it is true."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + MESSAGE_TIMEOUT_SECONDS
         while not self.run(f"Boolean({script})"):
             assert time.monotonic() < end, f"{script} did not become true; {self.complaints}"
             time.sleep(0.05)
@@ -96,7 +96,7 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         assert self._process.stdout
         said = b""
         while block := os.read(self._process.stdout.fileno(), 65_536):

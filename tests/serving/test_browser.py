@@ -28,13 +28,13 @@ from tumbao.serving import browser
 from tumbao.serving.browser import (
     HEADERS,
     BrowserError,
+    BrowserModel,
     BrowserUnavailableError,
     Chromium,
-    Door,
-    Loopback,
+    PageServer,
     browser_probabilities,
     find_chromium,
-    in_browser,
+    open_in_browser,
     require_browser,
 )
 from tumbao.serving.model_info import AUDIO_FILE, FRONTEND_FILE
@@ -66,14 +66,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         return {"odds": tf.nn.softmax(tf.reduce_mean(features, [1, 2]))}
 
     module, folder = tf.Module(), str(tmp_path_factory.mktemp("network"))
-    module.door = tf.function(odds, input_signature=[tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="picture")])
-    tf.saved_model.save(module, folder, signatures={"picture": module.door})
+    module.model = tf.function(odds, input_signature=[tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="picture")])
+    tf.saved_model.save(module, folder, signatures={"picture": module.model})
     return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["picture"]).convert()
 
 
 @pytest.fixture(scope="module")
-def door(program: str, network: bytes) -> Iterator[Door]:
-    with in_browser([network], "picture", "odds", program) as waiting:
+def model(program: str, network: bytes) -> Iterator[BrowserModel]:
+    with open_in_browser([network], "picture", "odds", program) as waiting:
         yield waiting
 
 
@@ -92,14 +92,14 @@ def page(program: str, tmp_path: Path) -> Page:
             await fetch("told", {{ method: "POST", body: JSON.stringify(told) }});
         </script>"""
         runtime = {path.relative_to(WEB).as_posix(): path for path in WEB.rglob("*") if path.is_file()}
-        loopback = Loopback({**runtime, **files, "": content.encode()})
-        with loopback.serve() as address:
+        server = PageServer({**runtime, **files, "": content.encode()})
+        with server.serve() as address:
             started = Chromium(program, address, tmp_path)
             try:
-                while (told := started.hear(loopback.told)).what != "told":
+                while (told := started.next_message(server.requests)).path != "told":
                     pass
             finally:
-                started.end()
+                started.kill()
         return json.loads(told.content)
 
     return run
@@ -141,31 +141,31 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sessions
 
 
-def test_a_network_answers_as_in_litert(door: Door, network: bytes, pictures: np.ndarray) -> None:
+def test_a_network_answers_as_in_litert(model: BrowserModel, network: bytes, pictures: np.ndarray) -> None:
     ours = Interpreter(model_content=network).get_signature_runner("picture")
-    answers = [door(picture) for picture in pictures]
+    answers = [model(picture) for picture in pictures]
     assert {(answer.shape, answer.dtype.name) for answer in answers} == {((1, 4), "float32")}
     np.testing.assert_allclose(answers, [ours(picture=picture)["odds"] for picture in pictures], atol=1e-6)
     assert np.ptp(np.concatenate(answers)[:, 0]) > 0.001
-    assert len(door.seconds) >= len(answers)
-    assert min(door.seconds) > 0
+    assert len(model.seconds) >= len(answers)
+    assert min(model.seconds) > 0
 
 
-def test_the_page_is_isolated_so_that_it_has_threads(door: Door) -> None:
-    assert door.threaded
+def test_the_page_is_isolated_so_that_it_has_threads(model: BrowserModel) -> None:
+    assert model.threaded
 
 
-def test_an_input_that_does_not_fit_is_refused_and_the_model_goes_on(door: Door, pictures: np.ndarray) -> None:
+def test_an_input_that_does_not_fit_is_refused_and_the_model_goes_on(model: BrowserModel, pictures: np.ndarray) -> None:
     for bad in (pictures[0, 0], pictures[0].astype(np.float32)):
         with pytest.raises(ValueError, match=r"Expected uint8 \[1, 16, 16, 3\]\. Received: "):
-            door(bad)
-    np.testing.assert_array_equal(door(pictures[0]), door(pictures[0]))
+            model(bad)
+    np.testing.assert_array_equal(model(pictures[0]), model(pictures[0]))
 
 
 def test_the_front_end_draws_the_same_pixels(
     program: str, edge_files: Path, images: np.ndarray, fragments: np.ndarray
 ) -> None:
-    with in_browser([edge_files / FRONTEND_FILE], "waveform", "image", program) as frontend:
+    with open_in_browser([edge_files / FRONTEND_FILE], "waveform", "image", program) as frontend:
         drawn = np.concatenate([frontend(fragment[np.newaxis]) for fragment in fragments])
     other = (drawn != images).any(axis=-1)
     assert other.mean(axis=(1, 2)).max() < 0.001
@@ -176,7 +176,7 @@ def test_the_front_end_draws_the_same_pixels(
 
 def test_sound_to_genre_answers_as_in_litert(program: str, edge_files: Path, fragments: np.ndarray) -> None:
     ours = Interpreter(str(edge_files / AUDIO_FILE), num_threads=2).get_signature_runner("waveform")
-    with in_browser([edge_files / AUDIO_FILE], "waveform", "probabilities", program) as audio:
+    with open_in_browser([edge_files / AUDIO_FILE], "waveform", "probabilities", program) as audio:
         for fragment in fragments[:2]:
             answer, expected = audio(fragment[np.newaxis]), ours(waveform=fragment[np.newaxis])["probabilities"]
             np.testing.assert_allclose(answer, expected, atol=0.02)
@@ -211,7 +211,7 @@ def test_the_page_says_what_it_needs(page: Page, network: bytes) -> None:
             odds: Array.from(outputs.odds),
             timed: seconds > 0,
             freed: freed.size,
-            takes: model.takes.map(({ name }) => name),
+            inputs: model.inputs.map(({ name }) => name),
             short: await failure(model.run({ picture: picture.subarray(1) })),
             sound: await failure(model.answer(new Float32Array(5))),
             nowhere: await failure(loadModel(["nowhere.tflite"])),
@@ -228,7 +228,7 @@ def test_the_page_says_what_it_needs(page: Page, network: bytes) -> None:
     np.testing.assert_allclose(told["odds"], ours(picture=np.zeros((1, 16, 16, 3), np.uint8))["odds"][0], atol=1e-6)
     assert told["timed"]
     assert told["freed"] == 2  # input and output
-    assert told["takes"] == ["picture"]
+    assert told["inputs"] == ["picture"]
     assert told["short"] == "Expected picture: uint8 [1, 16, 16, 3], 768 values. Received: 767"
     assert told["sound"] == "Expected picture: uint8 [1, 16, 16, 3], 768 values. Received: undefined"
     assert told["nowhere"] == "nowhere.tflite: expected a .tflite file. Received: status 404"
@@ -238,16 +238,16 @@ def test_the_page_says_what_it_needs(page: Page, network: bytes) -> None:
 def test_names_that_the_file_has_not_are_told(program: str, network: bytes, started: list[int]) -> None:
     with (
         pytest.raises(BrowserError, match=r"Expected a tensor named waveform\. Received: picture"),
-        in_browser([network], "waveform", "odds", program),
+        open_in_browser([network], "waveform", "odds", program),
     ):
         pass
     assert all_end(started[0])
 
 
 def test_a_browser_that_dies_is_noticed(program: str, network: bytes, pictures: np.ndarray, started: list[int]) -> None:
-    with in_browser([network], "picture", "odds", program) as mortal:
+    with open_in_browser([network], "picture", "odds", program) as mortal:
         os.killpg(started[0], signal.SIGKILL)
-        with pytest.raises(BrowserError, match=r"Chromium ended with code -9\. Its last words:"):
+        with pytest.raises(BrowserError, match=r"Chromium ended with code -9\. Its last output:"):
             mortal(pictures[0])
     assert all_end(started[0])
 
@@ -263,10 +263,10 @@ def test_a_program_that_is_killed_leaves_no_browser(program: str, network: bytes
     (short_path / "network.tflite").write_bytes(network)
     script = f"""
 from pathlib import Path
-from tumbao.serving.browser import in_browser
-with in_browser([Path({str(short_path / "network.tflite")!r})], "picture", "odds", {program!r}) as door:
-    print(door._chromium._process.pid, flush=True)
-    door._loopback.inputs.get()
+from tumbao.serving.browser import open_in_browser
+with open_in_browser([Path({str(short_path / "network.tflite")!r})], "picture", "odds", {program!r}) as model:
+    print(model._chromium._process.pid, flush=True)
+    model._server.inputs.get()
 """
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(short_path)}
@@ -299,9 +299,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
 def test_a_browser_that_does_not_start_is_told_with_its_last_words(fake: Callable[[str], str]) -> None:
     with (
         pytest.raises(
-            BrowserUnavailableError, match=r"ended with code 3\. Its last words:\nNo usable sandbox!"
+            BrowserUnavailableError, match=r"ended with code 3\. Its last output:\nNo usable sandbox!"
         ) as error,
-        in_browser([], "x", "y", fake("echo No usable sandbox! >&2; exit 3")),
+        open_in_browser([], "x", "y", fake("echo No usable sandbox! >&2; exit 3")),
     ):
         pass
     assert error.value.reason == "Chromium did not start"
@@ -310,10 +310,10 @@ def test_a_browser_that_does_not_start_is_told_with_its_last_words(fake: Callabl
 def test_a_browser_that_hangs_is_ended_with_its_children(
     fake: Callable[[str], str], started: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browser, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(browser, "MESSAGE_TIMEOUT_SECONDS", 0.3)
     with (
-        pytest.raises(BrowserUnavailableError, match="said nothing for 0 s"),
-        in_browser([], "x", "y", fake("sleep 600 & sleep 600")),
+        pytest.raises(BrowserUnavailableError, match="sent nothing for 0 s"),
+        open_in_browser([], "x", "y", fake("sleep 600 & sleep 600")),
     ):
         pass
     assert all_end(started[0])
@@ -331,15 +331,15 @@ def test_a_missing_browser_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPat
 def test_a_missing_bundle_is_told_with_what_to_do(fake: Callable[[str], str], tmp_path: Path) -> None:
     program = fake("exit")
     (tmp_path / "web" / "litert" / "litert.js").unlink()
-    with pytest.raises(BrowserUnavailableError, match=r"brings LiteRT.js into .*litert; run it in") as error:
+    with pytest.raises(BrowserUnavailableError, match=r"installs LiteRT.js in .*litert; run it in") as error:
         require_browser(program)
-    assert error.value.reason == "`make web` was not run"
+    assert error.value.reason == "`make web` has not been run"
 
 
 def test_the_server_hands_out_what_it_was_given_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine")
-    loopback = Loopback({"": b"page", "litert/runtime.wasm": b"code", "file.js": tmp_path / "secret"})
-    with loopback.serve() as address:
+    server = PageServer({"": b"page", "litert/runtime.wasm": b"code", "file.js": tmp_path / "secret"})
+    with server.serve() as address:
         assert address.startswith("http://127.0.0.1:")
         for path, content, kind in [
             ("", b"page", "text/html"),
@@ -355,7 +355,7 @@ def test_the_server_hands_out_what_it_was_given_and_no_more(tmp_path: Path) -> N
                 urllib.request.urlopen(address + path)
             refused.value.close()
         urllib.request.urlopen(address + "said?how", b"what").close()
-        told = [loopback.told.get() for _ in range(8)]
+        told = [server.requests.get() for _ in range(8)]
     assert tuple(told[-1]) == ("said", "how", b"what")
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address)

@@ -80,13 +80,13 @@ def test_a_server_loads_what_is_pushed_to_a_bucket(
     pushed: Path, bucket: RemotePath, caplog: pytest.LogCaptureFixture
 ) -> None:
     models = Models(bucket, Metrics())
-    models.look()
-    models.look()
+    models.refresh()
+    models.refresh()
     assert models.current is None
     (record,) = caplog.records
     assert record.getMessage().startswith(f"No model in {bucket}: expected a push folder")
     upload(pushed / "1", bucket / "7")
-    models.look()
+    models.refresh()
     assert models.current
     assert models.current.version == "7"
     fragment = np.zeros(models.current.classifier.info.mel.fragment_samples, np.float32)
@@ -98,7 +98,7 @@ def test_a_server_that_cannot_read_buckets_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # as in a light install
     models = Models(bucket, Metrics())
-    models.look()
-    models.look()
+    models.refresh()
+    models.refresh()
     (record,) = caplog.records
     assert record.getMessage().startswith("Expected TensorFlow to be installed, which reads addresses.")

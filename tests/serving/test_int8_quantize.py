@@ -31,9 +31,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pooled = tf.reshape(tf.nn.max_pool2d(drawn, 2, 2, "SAME"), [1, 512])
         return {"probabilities": tf.nn.softmax(tf.matmul(pooled, HEAD))}
 
-    door = tf.function(image).get_concrete_function(tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="image"))
+    function = tf.function(image).get_concrete_function(tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="image"))
     folder = tmp_path_factory.mktemp("small")
-    tf.saved_model.save(tf.Module(), str(folder), signatures={"image": door})
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"image": function})
     return folder
 
 
@@ -47,8 +47,8 @@ def integers(floats: bytes, images: np.ndarray) -> bytes:
 
 
 def answers(content: bytes, images: np.ndarray) -> np.ndarray:
-    door = Interpreter(model_content=content).get_signature_runner("image")
-    return np.concatenate([door(image=image[np.newaxis])["probabilities"] for image in images])
+    runner = Interpreter(model_content=content).get_signature_runner("image")
+    return np.concatenate([runner(image=image[np.newaxis])["probabilities"] for image in images])
 
 
 def by_converter(small: Path) -> bytes:
@@ -89,9 +89,9 @@ def test_convolutions_compute_in_integers_and_the_doors_stay(floats: bytes) -> N
     kind = schema.TensorType
     assert types[schema.Conv2DOptionsT] == [kind.INT8] * 3
     assert types[schema.FullyConnectedOptionsT] == [kind.FLOAT32, kind.INT8, kind.FLOAT32]
-    door = Interpreter(model_content=content).get_signature_runner("image")
-    assert door.get_input_details()["image"]["dtype"] == np.uint8
-    assert door.get_output_details()["probabilities"]["dtype"] == np.float32
+    runner = Interpreter(model_content=content).get_signature_runner("image")
+    assert runner.get_input_details()["image"]["dtype"] == np.uint8
+    assert runner.get_output_details()["probabilities"]["dtype"] == np.float32
 
 
 def test_operators_are_named_in_the_older_field_too(floats: bytes) -> None:

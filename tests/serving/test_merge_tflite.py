@@ -22,8 +22,10 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
 
     def make(*shape: int) -> bytes:
         module, folder = tf.Module(), str(tmp_path_factory.mktemp("double"))
-        module.door = tf.function(lambda x: {"y": 2 * x}, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")])
-        tf.saved_model.save(module, folder, signatures={"twice": module.door})
+        module.function = tf.function(
+            lambda x: {"y": 2 * x}, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")]
+        )
+        tf.saved_model.save(module, folder, signatures={"twice": module.function})
         return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["twice"]).convert()
 
     return make
@@ -31,11 +33,11 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
 
 @pytest.mark.parametrize("interpreter", INTERPRETERS, ids=["LiteRT", "TensorFlow"])
 def test_one_file_answers_as_the_pair(interpreter: type[Interpreter], edge_files: Path, fragments: np.ndarray) -> None:
-    def door(name: str, signature: str) -> Callable[..., dict[str, np.ndarray]]:
+    def runner(name: str, signature: str) -> Callable[..., dict[str, np.ndarray]]:
         return interpreter(str(edge_files / name), num_threads=2).get_signature_runner(signature)
 
-    audio = door(AUDIO_FILE, "waveform")
-    frontend, classifier = door(FRONTEND_FILE, "waveform"), door(CLASSIFIER_FILES["int8"], "image")
+    audio = runner(AUDIO_FILE, "waveform")
+    frontend, classifier = runner(FRONTEND_FILE, "waveform"), runner(CLASSIFIER_FILES["int8"], "image")
     for fragment in fragments[:2]:
         image = frontend(waveform=fragment[np.newaxis])["image"]
         expected = classifier(image=image)["probabilities"]

@@ -11,7 +11,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.serving.out_of_distribution import Familiarity, TraitRange
+from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
 
 INFO = ModelInfo(
     created="2026-05-04T03:02:01Z",
@@ -29,14 +29,14 @@ INFO = ModelInfo(
     files={"int8": ModelFile(name="classifier-int8.tflite", bytes=36, sha256="1" * 64, precision="int8")},
     versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
     calibration=Calibration(temperature=1.25, threshold=0.75, songs=10, errors=1),
-    familiarity=Familiarity(
+    familiarity=DistributionRanges(
         low=(1.5, 0.0, 0.0, 0.0, 0.0),
         high=(2.5, 1.0, 1.0, 1.0, 1.0),
         fragments=90,
         sounded_brightness=74.5,
         by_length=(
-            TraitRange(30, (0.5, 0.0, 0.0, 0.0, 0.0), (3.5, 1.0, 1.0, 1.0, 1.0)),
-            TraitRange(270, (1.5, 0.0, 0.0, 0.0, 0.0), (2.5, 1.0, 1.0, 1.0, 1.0)),
+            StatisticRanges(30, (0.5, 0.0, 0.0, 0.0, 0.0), (3.5, 1.0, 1.0, 1.0, 1.0)),
+            StatisticRanges(270, (1.5, 0.0, 0.0, 0.0, 0.0), (2.5, 1.0, 1.0, 1.0, 1.0)),
         ),
     ),
 )

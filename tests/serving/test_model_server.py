@@ -18,7 +18,7 @@ from tumbao.serving import model_server
 from tumbao.serving.model_server import WARMUP_FILE, ModelServer, ServingError, replay, write_warmup
 from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, PROBABILITIES, WAVEFORM, save
 
-DOORS = [IMAGE, EXAMPLES, WAVEFORM]
+SIGNATURES = [IMAGE, EXAMPLES, WAVEFORM]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def rewrite(model: Path, change: Callable[[PredictionLog], None]) -> None:
             writer.write(log.SerializeToString())
 
 
-def asking(door: str, **inputs: np.ndarray) -> PredictRequest:
+def asking(signature: str, **inputs: np.ndarray) -> PredictRequest:
     request = PredictRequest(inputs={name: tf.make_tensor_proto(value) for name, value in inputs.items()})
-    request.model_spec.signature_name = door
+    request.model_spec.signature_name = signature
     return request
 
 
@@ -65,7 +65,7 @@ def failures(model: Path) -> dict[str, list[str]]:
 def test_every_door_has_a_small_request_for_the_same_fragment(model: Path) -> None:
     logs = warmup(model)
     requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
-    assert sorted(requests) == sorted(DOORS) == ModelServer(str(model)).doors
+    assert sorted(requests) == sorted(SIGNATURES) == ModelServer(str(model)).signatures
     assert {log.WhichOneof("log_type") for log in logs} == {"predict_log"}
     waveform = tf.make_ndarray(requests[WAVEFORM].inputs["waveform"])
     assert (waveform.dtype, waveform.shape) == (np.float32, (1, SPEC.fragment_samples))
@@ -80,7 +80,7 @@ def test_every_door_has_a_small_request_for_the_same_fragment(model: Path) -> No
 
 
 def test_a_process_of_its_own_finds_all_doors_well(model: Path) -> None:
-    assert replay(str(model)) == {door: [] for door in DOORS}
+    assert replay(str(model)) == {signature: [] for signature in SIGNATURES}
 
 
 def test_answers_are_the_models(server: ModelServer) -> None:
@@ -112,7 +112,7 @@ def test_without_a_name_the_default_door_answers(server: ModelServer, model: Pat
         ),
         (asking(IMAGE, image=np.zeros((32, 40, 3), np.uint8)), r"Received: uint8 \(32, 40, 3\)"),
     ],
-    ids=["unknown door", "no door", "nothing", "other name", "other type", "no batch"],
+    ids=["unknown signature", "no signature", "nothing", "other name", "other type", "no batch"],
 )
 def test_what_the_signature_does_not_say_is_refused(
     server: ModelServer, request_: PredictRequest, message: str
@@ -126,7 +126,7 @@ def test_other_weights_are_noticed_at_every_door(copy: Path) -> None:
     save(network(2), str(copy), NAMES, SPEC)
     (copy / WARMUP_FILE).write_bytes(requests)
     found = failures(copy)
-    assert sorted(found) == sorted(DOORS)
+    assert sorted(found) == sorted(SIGNATURES)
     for (failure,) in found.values():
         assert failure.startswith("is up to 0.")
         assert failure.endswith("off in probabilities, expected 0.01 at most")
@@ -137,7 +137,7 @@ def test_other_genres_are_noticed(copy: Path) -> None:
         log.predict_log.response.outputs[GENRES].string_val[0] = b"bolero"
 
     rewrite(copy, swap)
-    assert failures(copy) == {door: ["answers with other genres than expected"] for door in DOORS}
+    assert failures(copy) == {signature: ["answers with other genres than expected"] for signature in SIGNATURES}
 
 
 def test_other_shapes_and_outputs_are_noticed(copy: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_request_that_a_door_cannot_take_is_told(copy: Path) -> None:
 
     rewrite(copy, spoil)
     found = failures(copy)
-    assert [door for door, told in found.items() if not told] == [IMAGE]
+    assert [signature for signature, told in found.items() if not told] == [IMAGE]
     assert found[EXAMPLES][0].startswith("refuses its warm-up request: ")
     assert "Could not parse example" in found[EXAMPLES][0]
     assert found["sound"][0].startswith("refuses its warm-up request: Expected one of the signatures")
@@ -173,7 +173,7 @@ def test_a_request_that_a_door_cannot_take_is_told(copy: Path) -> None:
 
 def test_without_the_file_no_door_is_well(copy: Path) -> None:
     (copy / WARMUP_FILE).unlink()
-    assert failures(copy) == {door: ["has no warm-up request"] for door in DOORS}
+    assert failures(copy) == {signature: ["has no warm-up request"] for signature in SIGNATURES}
 
 
 def test_a_process_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

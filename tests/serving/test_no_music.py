@@ -13,7 +13,7 @@ from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, waveform
 from tumbao.datasets.demo.song import song_midi
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.out_of_distribution import Familiarity, familiarity
+from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges
 
 SPEC = MelSpec()
 RATE = SPEC.sample_rate_hz
@@ -35,9 +35,9 @@ def drawn(sounds: Iterable[np.ndarray]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def known() -> Familiarity:
+def known() -> DistributionRanges:
     songs = [composed(genre, 0).reshape(3, -1) for genre in ("bachata", "merengue", "salsa")]
-    found = familiarity(drawn(np.concatenate(songs)), COLOURS)
+    found = fit_ranges(drawn(np.concatenate(songs)), COLOURS)
     assert found is not None
     return found
 
@@ -76,24 +76,24 @@ def speech_like(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
 def test_what_is_no_music_is_unfamiliar(
-    make: Callable[[np.random.Generator], np.ndarray], known: Familiarity, rng: np.random.Generator
+    make: Callable[[np.random.Generator], np.ndarray], known: DistributionRanges, rng: np.random.Generator
 ) -> None:
-    assert [known.covers(COLOURS[image]) for image in drawn(make(rng) for _ in range(3))] == [False] * 3
+    assert [known.contains(COLOURS[image]) for image in drawn(make(rng) for _ in range(3))] == [False] * 3
 
 
 @pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
 def test_a_short_recording_of_it_is_as_unfamiliar_whatever_silence_follows(
-    make: Callable[[np.random.Generator], np.ndarray], known: Familiarity, rng: np.random.Generator
+    make: Callable[[np.random.Generator], np.ndarray], known: DistributionRanges, rng: np.random.Generator
 ) -> None:
     images = COLOURS[drawn(make(rng)[: round(seconds * RATE)] for seconds in SECONDS)]
     for padded in (True, False):
-        assert [known.covers(image, padded) for image in images] == [False] * len(SECONDS)
+        assert [known.contains(image, padded) for image in images] == [False] * len(SECONDS)
 
 
-def test_another_song_of_the_same_kind_is_familiar_and_so_are_its_parts(known: Familiarity) -> None:
+def test_another_song_of_the_same_kind_is_familiar_and_so_are_its_parts(known: DistributionRanges) -> None:
     song = composed("merengue", 1)
-    assert [known.covers(image) for image in COLOURS[drawn(song.reshape(3, -1))]] == [True] * 3
+    assert [known.contains(image) for image in COLOURS[drawn(song.reshape(3, -1))]] == [True] * 3
     for begin in (0, 40):
         parts = COLOURS[drawn(song[begin * RATE :][: round(seconds * RATE)] for seconds in SECONDS)]
         for padded in (True, False):
-            assert [known.covers(part, padded) for part in parts] == [True] * len(SECONDS)
+            assert [known.contains(part, padded) for part in parts] == [True] * len(SECONDS)

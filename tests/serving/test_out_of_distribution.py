@@ -1,4 +1,4 @@
-"""A fragment is familiar if the traits of the part with sound lie in the range of training songs of that length."""
+"""A fragment is in distribution if the statistics of the part with sound lie in the range of the training songs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tumbao.serving.out_of_distribution import (
     LENGTHS,
     MARGIN,
     SOUNDED_LEVEL,
-    TRAITS,
-    Familiarity,
-    TraitRange,
-    familiarity,
-    mostly_familiar,
+    STATISTICS,
+    DistributionRanges,
+    StatisticRanges,
+    fit_ranges,
+    is_in_distribution,
 )
-from tumbao.serving.resample_reference import sounded_columns, traits_of
+from tumbao.serving.resample_reference import image_statistics, sounded_columns
 
 GREYS = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1).astype(np.uint8)
 WIDTH = 40
@@ -34,8 +34,8 @@ def noise(seed: int, columns: int = WIDTH, middle: float = 0, spread: float = 0)
 
 
 @pytest.fixture(scope="module")
-def known() -> Familiarity:
-    found = familiarity(map(noise, range(40)), GREYS)
+def known() -> DistributionRanges:
+    found = fit_ranges(map(noise, range(40)), GREYS)
     assert found is not None
     return found
 
@@ -43,14 +43,16 @@ def known() -> Familiarity:
 def test_traits_worked_by_hand() -> None:
     # rows of means 15 and 50; in time ±5 and ±20; steps of columns 10 and 40, of rows 20 and 50
     image = np.array([[10.0, 20.0], [30.0, 70.0]])
-    assert traits_of(image) == pytest.approx([32.5, 17.5, 12.5, 25, 35])
+    assert image_statistics(image) == pytest.approx([32.5, 17.5, 12.5, 25, 35])
     beside = np.array([[0.0, 10.0, 20.0, 0.0, 99.0], [0.0, 30.0, 70.0, 0.0, 99.0]])
-    assert traits_of(beside, np.array([False, True, True, False, False])) == pytest.approx([32.5, 17.5, 12.5, 25, 35])
-    assert traits_of(beside, np.array([False, True, False, False, True]))[3] == 0
+    assert image_statistics(beside, np.array([False, True, True, False, False])) == pytest.approx(
+        [32.5, 17.5, 12.5, 25, 35]
+    )
+    assert image_statistics(beside, np.array([False, True, False, False, True]))[3] == 0
 
 
 def test_an_even_image_has_brightness_alone() -> None:
-    assert traits_of(np.full((4, 5), 255.0)) == pytest.approx([255, 0, 0, 0, 0])
+    assert image_statistics(np.full((4, 5), 255.0)) == pytest.approx([255, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ def test_columns_with_sound_are_found_without_those_where_it_was_cut(brightest: 
     assert sounded_columns(image, 5).tolist() == sounded
 
 
-def test_the_range_is_widened_by_half_on_each_side(known: Familiarity) -> None:
+def test_the_range_is_widened_by_half_on_each_side(known: DistributionRanges) -> None:
     assert MARGIN == 0.5
-    traits = np.array([traits_of(noise(seed).astype(float)) for seed in range(40)])
+    traits = np.array([image_statistics(noise(seed).astype(float)) for seed in range(40)])
     margin = (traits.max(axis=0) - traits.min(axis=0)) / 2
     assert known.low == pytest.approx(traits.min(axis=0) - margin, rel=1e-4)
     assert known.high == pytest.approx(traits.max(axis=0) + margin, rel=1e-4)
@@ -82,17 +84,17 @@ def test_the_range_is_widened_by_half_on_each_side(known: Familiarity) -> None:
 
 
 @pytest.mark.parametrize("columns", [4, 5, 9, 15, 22, 31, 37, WIDTH])
-def test_any_length_is_judged_by_its_sound(known: Familiarity, columns: int) -> None:
+def test_any_length_is_judged_by_its_sound(known: DistributionRanges, columns: int) -> None:
     for seed in range(100, 120):
-        assert known.covers(GREYS[noise(seed, columns)], padded=columns < WIDTH)
+        assert known.contains(GREYS[noise(seed, columns)], padded=columns < WIDTH)
         for other in (noise(seed, columns, middle=90), noise(seed, columns, spread=4)):
             other[0, 0] = 220  # as loud
-            assert not known.covers(GREYS[other], padded=columns < WIDTH)
+            assert not known.contains(GREYS[other], padded=columns < WIDTH)
 
 
 def test_a_quiet_part_is_compared_as_it_would_be_drawn_alone() -> None:
     louder = np.linspace(100, 220, WIDTH)
-    known = familiarity(((louder + noise(seed) * 0.2 - 32).astype(np.uint8) for seed in range(40)), GREYS)
+    known = fit_ranges(((louder + noise(seed) * 0.2 - 32).astype(np.uint8) for seed in range(40)), GREYS)
     assert known is not None
     start = known.by_length[0]
     assert start.low[0] > 180  # about 100 under a loudest band of 220, and about 200 under one of its own
@@ -101,41 +103,41 @@ def test_a_quiet_part_is_compared_as_it_would_be_drawn_alone() -> None:
 def test_short_training_songs_teach_their_own_length() -> None:
     lengths = [WIDTH] * 3 + [12] * 15 + [5] * 9
     images = [noise(seed, columns) for seed, columns in enumerate(lengths)]
-    known = familiarity(images, GREYS, least=16)
+    known = fit_ranges(images, GREYS, least=16)
     assert known is not None
     assert [one.columns for one in known.by_length] == [4, 6, 9]  # 8 columns of 12 are too few for the next
     assert known.fragments == 18
-    assert known.covers(GREYS[noise(99)])
-    assert familiarity(images, GREYS, least=28) is None
+    assert known.contains(GREYS[noise(99)])
+    assert fit_ranges(images, GREYS, least=28) is None
 
 
 def test_the_file_of_a_former_version_answers_as_it_did() -> None:
     former = {"low": [90.0, 0, 0, 0, 0], "high": [130.0, 99, 99, 99, 99], "fragments": 5}
-    known = Familiarity.from_json(former)
+    known = DistributionRanges.from_json(former)
     half = GREYS[noise(1, WIDTH // 2)]
-    assert not known.covers(GREYS[noise(1)])
-    assert not known.covers(half)
-    assert known.covers(half, padded=True)
-    assert known.covers(GREYS[noise(1, middle=110)])
+    assert not known.contains(GREYS[noise(1)])
+    assert not known.contains(half)
+    assert known.contains(half, padded=True)
+    assert known.contains(GREYS[noise(1, middle=110)])
 
 
-def test_ranges_survive_json_and_former_versions_find_theirs(known: Familiarity) -> None:
+def test_ranges_survive_json_and_former_versions_find_theirs(known: DistributionRanges) -> None:
     values = json.loads(json.dumps(dataclasses.asdict(known)))
-    assert Familiarity.from_json(values | {"mood": "happy"}) == known
+    assert DistributionRanges.from_json(values | {"mood": "happy"}) == known
     assert (tuple(values["low"]), tuple(values["high"])) == (known.low, known.high)
 
 
 def test_a_song_is_familiar_if_half_of_it_is() -> None:
-    assert mostly_familiar([True, False])
-    assert not mostly_familiar([True, False, False])
-    assert not mostly_familiar([False])
+    assert is_in_distribution([True, False])
+    assert not is_in_distribution([True, False, False])
+    assert not is_in_distribution([False])
 
 
 def test_ranges_that_are_not_whole_are_refused() -> None:
     with pytest.raises(ValueError, match="Expected 5 ranges"):
-        Familiarity((0.0,), (1.0,), 3)
+        DistributionRanges((0.0,), (1.0,), 3)
     with pytest.raises(ValueError, match="Expected 5 ranges"):
-        TraitRange(4, (0.0,) * 5, (1.0,) * 6)
-    whole = (0.0,) * len(TRAITS)
+        StatisticRanges(4, (0.0,) * 5, (1.0,) * 6)
+    whole = (0.0,) * len(STATISTICS)
     with pytest.raises(ValueError, match="Expected a brightness and ranges by length, or neither"):
-        Familiarity(whole, whole, 3, sounded_brightness=20.0)
+        DistributionRanges(whole, whole, 3, sounded_brightness=20.0)

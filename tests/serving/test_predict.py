@@ -16,7 +16,7 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE, ModelInfo
-from tumbao.serving.out_of_distribution import Familiarity
+from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.serving.predict import Classifier, find_assets
 
 RATE = 22_050
@@ -138,18 +138,20 @@ def test_a_song_that_looks_like_no_training_song_has_no_confident_answer(
     pushed: Path, tone: Tone, tmp_path: Path
 ) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
-    known = Familiarity((0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9)  # the image of what is loud is brighter
+    known = DistributionRanges(
+        (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9
+    )  # the image of what is loud is brighter
     dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
     model = Classifier(assets)
     loud, soft = 2 * tone(30), 0.02 * tone(30)
-    for parts, familiar, confident in (
+    for parts, in_distribution, confident in (
         ([loud, soft], [False, True], True),
         ([loud, soft, loud], [False, True, False], False),
         ([0.9 * loud[: 20 * RATE]], [True], True),  # padded, and so not judged
     ):
         soundfile.write(tmp_path / "song.wav", np.concatenate(parts), RATE, subtype="FLOAT")
         song = model.classify(tmp_path / "song.wav")
-        assert [fragment.familiar for fragment in song.fragments] == familiar
+        assert [fragment.in_distribution for fragment in song.fragments] == in_distribution
         assert song.answer.confident is confident
 
 
@@ -184,7 +186,7 @@ def test_a_file_that_was_copied_in_part_is_refused(pushed: Path, tmp_path: Path)
         Classifier(assets)
 
 
-def test_a_file_with_another_door_is_refused(pushed: Path, tmp_path: Path) -> None:
+def test_a_file_with_another_signature_is_refused(pushed: Path, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     info = assets / INFO_FILE
     before = info.read_text(encoding="utf-8")

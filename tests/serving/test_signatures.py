@@ -1,4 +1,4 @@
-"""Three doors, one model: records, images and sound give the same answers."""
+"""Three signatures, one model: records, images and sound give the same answers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SPEC = MelSpec()
 
 
 @pytest.fixture(scope="module")
-def doors(saved_model: Path) -> Any:
+def signatures(saved_model: Path) -> Any:
     loaded = tf.saved_model.load(str(saved_model))
     yield loaded.signatures
     del loaded
 
 
 @pytest.fixture(scope="module")
-def answers(doors: Any, images: np.ndarray) -> np.ndarray:
-    return doors[IMAGE](image=images)["probabilities"].numpy()
+def answers(signatures: Any, images: np.ndarray) -> np.ndarray:
+    return signatures[IMAGE](image=images)["probabilities"].numpy()
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +52,28 @@ def test_the_answers_are_probabilities_that_depend_on_the_fragment(answers: np.n
 
 
 def test_every_door_gives_the_same_answer(
-    doors: Any, answers: np.ndarray, records: list[bytes], fragments: np.ndarray
+    signatures: Any, answers: np.ndarray, records: list[bytes], fragments: np.ndarray
 ) -> None:
-    from_records = doors[EXAMPLES](examples=tf.constant(records))["probabilities"]
-    from_sound = doors[WAVEFORM](waveform=fragments)["probabilities"]
+    from_records = signatures[EXAMPLES](examples=tf.constant(records))["probabilities"]
+    from_sound = signatures[WAVEFORM](waveform=fragments)["probabilities"]
     np.testing.assert_array_equal(from_records, answers)
     np.testing.assert_array_equal(from_sound, answers)
 
 
 def test_every_door_names_the_genres_in_the_order_of_the_probabilities(
-    doors: Any, records: list[bytes], images: np.ndarray, fragments: np.ndarray
+    signatures: Any, records: list[bytes], images: np.ndarray, fragments: np.ndarray
 ) -> None:
     for outputs in (
-        doors[EXAMPLES](examples=tf.constant(records)),
-        doors[IMAGE](image=images),
-        doors[WAVEFORM](waveform=fragments),
+        signatures[EXAMPLES](examples=tf.constant(records)),
+        signatures[IMAGE](image=images),
+        signatures[WAVEFORM](waveform=fragments),
     ):
         assert set(outputs) == {"probabilities", "genres"}
         assert outputs["genres"].numpy().astype(str).tolist() == [list(GENRES)] * 4
 
 
-def test_the_inputs_are_named_after_what_they_take_and_leave_the_batch_free(doors: Any) -> None:
-    inputs = {name: door.structured_input_signature[1] for name, door in doors.items()}
+def test_the_inputs_are_named_after_what_they_take_and_leave_the_batch_free(signatures: Any) -> None:
+    inputs = {name: signature.structured_input_signature[1] for name, signature in signatures.items()}
     assert inputs == {
         EXAMPLES: {"examples": tf.TensorSpec([None], tf.string, "examples")},
         IMAGE: {"image": tf.TensorSpec([None, 300, 300, 3], tf.uint8, "image")},
@@ -82,9 +82,9 @@ def test_the_inputs_are_named_after_what_they_take_and_leave_the_batch_free(door
 
 
 def test_a_fragment_is_answered_the_same_alone_and_among_others(
-    doors: Any, answers: np.ndarray, images: np.ndarray
+    signatures: Any, answers: np.ndarray, images: np.ndarray
 ) -> None:
-    alone = [doors[IMAGE](image=image[np.newaxis])["probabilities"].numpy()[0] for image in images]
+    alone = [signatures[IMAGE](image=image[np.newaxis])["probabilities"].numpy()[0] for image in images]
     np.testing.assert_allclose(alone, answers, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""What a phone gets: sizes, doors, the same pixels and nearly the same answers; and converters that die."""
+"""What a phone gets: sizes, signatures, the same pixels and nearly the same answers; and converters that die."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tumbao.serving.tflite import ConversionError, convert
 SPEC = MelSpec()
 
 
-def door(file: Path, signature: str) -> SignatureRunner:
+def runner(file: Path, signature: str) -> SignatureRunner:
     interpreter = Interpreter(model_path=str(file), num_threads=2)
     assert interpreter.get_signature_list().keys() == {signature}
     return interpreter.get_signature_runner(signature)
@@ -37,7 +37,7 @@ def tensors(details: dict[str, Any]) -> dict[str, tuple[type, list[int]]]:
 
 @pytest.fixture(scope="module")
 def drawn_on_the_phone(edge_files: Path, fragments: np.ndarray) -> np.ndarray:
-    frontend = door(edge_files / FRONTEND_FILE, "waveform")
+    frontend = runner(edge_files / FRONTEND_FILE, "waveform")
     return np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
 
 
@@ -48,7 +48,7 @@ def test_every_precision_takes_one_picture_in_bytes_and_keeps_to_its_size(
     edge_files: Path, precision: str, limit: int
 ) -> None:
     file = edge_files / CLASSIFIER_FILES[precision]
-    classifier = door(file, "image")
+    classifier = runner(file, "image")
     assert tensors(classifier.get_input_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
     assert tensors(classifier.get_output_details()) == {"probabilities": (np.float32, [1, 5])}
     assert file.stat().st_size <= limit
@@ -60,7 +60,7 @@ def test_every_precision_answers_nearly_as_the_saved_model(
 ) -> None:
     loaded = tf.saved_model.load(str(saved_model))
     expected = loaded.signatures["image"](image=images)["probabilities"].numpy()
-    classifier = door(edge_files / CLASSIFIER_FILES[precision], "image")
+    classifier = runner(edge_files / CLASSIFIER_FILES[precision], "image")
     answers = np.concatenate([classifier(image=image[np.newaxis])["probabilities"] for image in images])
     np.testing.assert_allclose(answers, expected, atol=tolerance)
 
@@ -100,7 +100,7 @@ def test_the_phone_draws_the_same_pixels(
 
 
 def test_the_front_end_takes_one_fragment(edge_files: Path) -> None:
-    frontend = door(edge_files / FRONTEND_FILE, "waveform")
+    frontend = runner(edge_files / FRONTEND_FILE, "waveform")
     assert tensors(frontend.get_input_details()) == {"waveform": (np.float32, [1, 661_500])}
     assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
 

@@ -25,8 +25,8 @@ from tumbao.schema.genres import GENRES
 from tumbao.serving import resample_reference
 from tumbao.serving.browser import BrowserUnavailableError, require_browser
 from tumbao.serving.calibration import temper
-from tumbao.serving.out_of_distribution import Familiarity, familiarity, mostly_familiar
-from tumbao.serving.resample_reference import traits_of
+from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
+from tumbao.serving.resample_reference import image_statistics
 from tumbao.serving.song import combine
 from tumbao.serving.timeline import sections
 
@@ -234,7 +234,7 @@ def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Genera
     rows /= rows.sum(axis=1, keepdims=True)
     images = rng.integers(0, 256, (40, 6, 8, 3), np.uint8)
     images[::3] //= 8
-    traits = np.array([traits_of(image.mean(axis=2)) for image in images])
+    traits = np.array([image_statistics(image.mean(axis=2)) for image in images])
     low, high = traits[1::3].min(axis=0) - 1, traits[1::3].max(axis=0) + 1
     mel = {"image_width": 8, "image_height": 6, "fragment_seconds": 30.0}
     tempered = temper(rows, 1.7)
@@ -248,9 +248,9 @@ def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Genera
                 songValues({json.dumps(heard)}, {{ seconds: 1207, silent: 0 }}, {json.dumps(card)}))"""
         )
         answer = combine(tempered, threshold)
-        familiar = [bool(np.all((low <= one) & (one <= high))) for one in traits]
-        assert 0 < sum(familiar) < 40
-        confident = answer.confident and mostly_familiar(familiar)
+        inside = [bool(np.all((low <= one) & (one <= high))) for one in traits]
+        assert 0 < sum(inside) < 40
+        confident = answer.confident and is_in_distribution(inside)
         assert confident == (threshold < 0.5)
         assert ours["genre"] == (leaves[answer.genre] if confident else None)
         assert ours["nearest"] == leaves[answer.genre]
@@ -258,7 +258,7 @@ def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Genera
         assert [*ours["votes"].values()] == [*answer.votes]
         np.testing.assert_allclose([*ours["probabilities"].values()], answer.probabilities, atol=1e-9)
         assert ours["main_probabilities"]["salsa"] == pytest.approx(sum(answer.probabilities[1:3]))
-        assert [one["familiar"] for one in ours["fragments"]] == familiar
+        assert [one["familiar"] for one in ours["fragments"]] == inside
         parts = sections([30.0 * index for index in range(40)], 1200.0, tempered)
         assert len(parts) > 1
         assert [(one["start_seconds"], one["end_seconds"], one["genre"]) for one in ours["sections"]] == [
@@ -275,10 +275,10 @@ def test_short_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.
         drawn[:, columns:] = 0
         return drawn.astype(np.uint8)
 
-    known = familiarity((levels(rng.uniform(130, 170), 20) for _ in range(20)), greys)
+    known = fit_ranges((levels(rng.uniform(130, 170), 20) for _ in range(20)), greys)
     assert known is not None
     if former:
-        known = Familiarity(known.low, known.high, known.fragments)
+        known = DistributionRanges(known.low, known.high, known.fragments)
     mel = {"image_width": 20, "image_height": 12, "fragment_seconds": 30.0}
     card = {"genres": ["cumbia", "salsa"], "mel": mel, "familiarity": dataclasses.asdict(known)}
     images = [greys[levels(middle, columns)] for middle in (100, 150) for columns in (0, 1, 2, 3, 5, 9, 15, 20)]
@@ -291,7 +291,7 @@ def test_short_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.
             f"""import("./song.js").then(({{ songValues }}) => {json.dumps(heard)}.map((one) =>
                 songValues([one], {{ seconds: 10, silent: 0 }}, {json.dumps(card)}).genre))"""
         )
-        expected = [known.covers(image, padded) for image in images]
+        expected = [known.contains(image, padded) for image in images]
         assert ours == ["salsa" if one else None for one in expected]
         assert (0 < sum(expected) < len(images)) is not (former and padded)
 

@@ -164,8 +164,8 @@ def test_tflite_has_all_operations_built_in(model: keras.Model, song: np.ndarray
     def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"features": model(image)}
 
-    door = tf.function(image).get_concrete_function(tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image"))
-    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"image": door})
+    function = tf.function(image).get_concrete_function(tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image"))
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures={"image": function})
     content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"]).convert()
     images = mel_image(song[np.newaxis], FINE).numpy()
     features = Interpreter(model_content=content).get_signature_runner("image")(image=images)["features"]

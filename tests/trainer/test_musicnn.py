@@ -169,8 +169,10 @@ def test_with_a_head_it_answers_on_the_phone_as_here(backbone: keras.Model, imag
     module = tf.Module()
     module.held = [variable.value for variable in model.variables]
     image = tf.TensorSpec([1, *FINE.image_shape], tf.uint8, name="image")
-    door = tf.function(lambda image: {"probabilities": model(tf.cast(image, tf.float32))}).get_concrete_function(image)
-    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"image": door})
+    function = tf.function(lambda image: {"probabilities": model(tf.cast(image, tf.float32))}).get_concrete_function(
+        image
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"image": function})
     command = [sys.executable, "-c", CONVERT, str(tmp_path / "saved"), str(tmp_path / "model.tflite")]
     subprocess.run(command, check=True, capture_output=True)
     interpreter = Interpreter(model_path=str(tmp_path / "model.tflite"), num_threads=2)

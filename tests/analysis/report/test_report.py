@@ -43,7 +43,7 @@ from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, duration, megabytes, percent
-from tumbao.serving.out_of_distribution import Familiarity
+from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.serving.style import height_of
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
@@ -66,7 +66,7 @@ def songs() -> SongMetrics:
     def split(given: Evaluation) -> tuple[list[np.ndarray], np.ndarray]:
         return list(given.probabilities.reshape(-1, 3, 3)), given.labels[::3]
 
-    known = Familiarity((0.0,) * 5, (9.0,) * 5, fragments=77)
+    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, fragments=77)
     return song_metrics(*split(evaluation(8)), *split(evaluation()), np.arange(12) != 3, known)
 
 
@@ -362,12 +362,12 @@ def test_calibration_says_how_many_songs_it_rests_on(page: str, tmp_path: Path) 
     assert f"From 24 validation songs ({calibration.errors} answered wrongly)" in read
     assert f"temperature {calibration.temperature:.2f}, and below a probability of {calibration.threshold:.2f}" in read
     assert "That is few songs: temperature and threshold are rough guesses" in read
-    assert "five traits of 77 training images. Of the test songs this concerns 1." in read
+    assert "five statistics of 77 training images. This applies to 1 of the test songs." in read
     many = dataclasses.replace(songs(), familiarity=None, calibration=dataclasses.replace(calibration, songs=500))
     unanswered = dataclasses.replace(many, answered=dataclasses.replace(many.answered, songs=0, accuracy=None))
     other = text_of(write_report(dataclasses.replace(complete(), songs=unanswered), tmp_path).read_text("utf-8"))
     assert "few songs" not in other
-    assert "too few to tell what looks like none of them, so sound that is no music is not kept out" in other
+    assert "too few training songs for an out-of-distribution check: audio that is not music can get a genre" in other
     assert "training images" not in other
     assert "So 0 of 12 test songs are answered" in other
     assert "; of these" not in other

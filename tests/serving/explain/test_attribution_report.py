@@ -25,8 +25,8 @@ from tumbao.serving.explain.faithfulness import limit_of_chance
 from tumbao.serving.explain.inversion import drawn
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import attribution_section, hertz, verdict
-from tumbao.serving.out_of_distribution import Familiarity, familiarity
-from tumbao.serving.resample_reference import traits_of
+from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges
+from tumbao.serving.resample_reference import image_statistics
 from tumbao.trainer.colormap_inverse import levels as frames_of
 
 Push = Callable[..., Path]
@@ -213,8 +213,8 @@ def test_probabilities_are_those_of_the_product(network: Network, explained: Why
 
 def test_a_song_that_is_like_no_training_song_is_answered_as_by_classify(network: Network) -> None:
     usual = fragment(0, 12)
-    traits = traits_of(palette(PLANTED)[drawn(usual.samples, PLANTED)].astype(np.float32).mean(axis=2))
-    known = Familiarity(tuple((traits - 2).tolist()), tuple((traits + 2).tolist()), fragments=1)
+    traits = image_statistics(palette(PLANTED)[drawn(usual.samples, PLANTED)].astype(np.float32).mean(axis=2))
+    known = DistributionRanges(tuple((traits - 2).tolist()), tuple((traits + 2).tolist()), fragments=1)
     info = dataclasses.replace(network.info, familiarity=known)
     knowing = Network(info, network.model)
     noise = np.random.default_rng(1).normal(0, 0.2, len(usual.samples)).astype(np.float32)
@@ -224,7 +224,7 @@ def test_a_song_that_is_like_no_training_song_is_answered_as_by_classify(network
     assert not why(knowing, "noise.wav", [strange], seed=1).answer.confident
     short = dataclasses.replace(strange, padded=True)
     assert why(knowing, "short.wav", [short], seed=1).answer.confident  # as a model of a former version says
-    later = familiarity([drawn(usual.samples, PLANTED).astype(np.uint8)], palette(PLANTED))
+    later = fit_ranges([drawn(usual.samples, PLANTED).astype(np.uint8)], palette(PLANTED))
     strict = Network(dataclasses.replace(network.info, familiarity=later), network.model)
     assert why(strict, "song.mp3", [usual], seed=1).answer.confident
     assert not why(strict, "short.wav", [short], seed=1).answer.confident

@@ -31,7 +31,7 @@ Serving = Callable[..., contextlib.AbstractContextManager[httpx.Client]]
 def quick_looks() -> Iterator[None]:
     """Look at the push folder 20 times a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "LOOK_SECONDS", 0.05)
+        patch.setattr(models, "POLL_SECONDS", 0.05)
         yield
 
 

@@ -86,17 +86,17 @@ def test_a_file_that_kills_its_decoder_costs_its_own_answer(
 def test_a_single_bad_file_is_the_responses_own_trouble(client: httpx.Client) -> None:
     response = send(client, ("text.mp3", b"no song"))
     assert response.status_code == 422
-    error = schemas.Problem.model_validate(response.json()).error
+    error = schemas.ErrorResponse.model_validate(response.json()).error
     assert error.reason == "unsupported"
     assert error.message.startswith("is not in a format that can be decoded, expected wav")
 
 
 def test_what_is_said_is_what_the_document_says(client: httpx.Client, salsa: bytes) -> None:
-    answers = schemas.Answers.model_validate(send(client, ("a.wav", salsa), ("b.wav", b"no song")).json())
-    assert [type(one) for one in answers.files] == [schemas.Answered, schemas.Refused]
+    answers = schemas.ClassifyResponse.model_validate(send(client, ("a.wav", salsa), ("b.wav", b"no song")).json())
+    assert [type(one) for one in answers.files] == [schemas.ClassifiedFile, schemas.FailedFile]
     schemas.Labels.model_validate(client.get("/v1/labels").json())
     schemas.ModelCard.model_validate(client.get("/v1/model").json())
-    schemas.AtMost.model_validate(client.get("/v1/limits").json())
+    schemas.UploadLimits.model_validate(client.get("/v1/limits").json())
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "ñ 🎺.mp3", "a" * 3_000, "\u202e<b>.mp3"])

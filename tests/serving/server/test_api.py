@@ -87,7 +87,7 @@ def test_trouble_of_our_own_tells_nothing(
     response = send(client, salsa)
     assert response.status_code == 500
     assert response.json() == {
-        "error": {"reason": "internal", "message": "Something is wrong with the server; its log says what."}
+        "error": {"reason": "internal", "message": "The server failed; its log contains the error."}
     }
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 

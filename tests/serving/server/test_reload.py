@@ -125,23 +125,23 @@ def test_a_broken_version_is_refused_until_it_is_whole(
 ) -> None:
     metrics = Metrics()
     models = Models(push_folder, metrics)
-    models.look()
+    models.refresh()
     first = models.current
     push(push_folder, 2)
     broken = push_folder / "2" / ASSETS_FOLDER
     whole = shutil.copytree(broken, push_folder / "whole")
     BREAKS[name](broken)
     for _ in range(4):
-        models.look()
+        models.refresh()
     assert first is not None
     assert models.current is first
     assert b'tumbao_model_loads_total{outcome="refused"} 1.0' in metrics.text()
     (record,) = caplog.records
     assert str(broken) in record.getMessage()
-    assert "the former one stays" in record.getMessage()
+    assert "the current model is kept" in record.getMessage()
     shutil.copytree(whole, broken, dirs_exist_ok=True)
     for _ in range(2):
-        models.look()
+        models.refresh()
     assert models.current is not None
     assert models.current.version == "2"
 
@@ -149,16 +149,16 @@ def test_a_broken_version_is_refused_until_it_is_whole(
 def test_what_is_still_being_copied_waits(push_folder: Path) -> None:
     metrics = Metrics()
     models = Models(push_folder, metrics)
-    models.look()
+    models.refresh()
     push(push_folder, 2)
     file = push_folder / "2" / ASSETS_FOLDER / "frontend.tflite"
     content = file.read_bytes()
     for size in (0, 100, len(content)):
         file.write_bytes(content[:size])
-        models.look()
+        models.refresh()
     assert models.current is not None
     assert models.current.version == "1"
-    models.look()
+    models.refresh()
     assert models.current.version == "2"
     assert b'outcome="refused"' not in metrics.text()
 
@@ -183,9 +183,9 @@ def test_a_bucket_that_cannot_be_looked_at_is_said_so_once(
     models = Models(RemotePath("gs://bucket/pushed"), Metrics())
     with monkeypatch.context() as patch:
         patch.setattr("tumbao.serving.server.models.find_assets", refuse)
-        models.look()
-        models.look()
+        models.refresh()
+        models.refresh()
     assert len(asked) == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "Cannot look for models in gs://bucket/pushed: [Errno 13] no rights to list it: 'gs://bucket/pushed'"
+        "Cannot read the models in gs://bucket/pushed: [Errno 13] no rights to list it: 'gs://bucket/pushed'"
     ]

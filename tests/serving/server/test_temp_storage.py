@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.serving.server.uploads import Scratch
+from tumbao.serving.server.uploads import TempStorage
 
 KILLED = """if True:
     import os, sys
     from pathlib import Path
-    from tumbao.serving.server.uploads import Scratch
-    scratch = Scratch(Path(sys.argv[1]))
+    from tumbao.serving.server.uploads import TempStorage
+    scratch = TempStorage(Path(sys.argv[1]))
     with scratch.request() as folder:
         (folder / "0").write_bytes(b"song")
         os.kill(os.getpid(), 9)
@@ -22,7 +22,7 @@ KILLED = """if True:
 
 
 def test_a_folder_lives_as_long_as_its_request(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path)
+    scratch = TempStorage(tmp_path)
     with pytest.raises(RuntimeError), scratch.request() as folder, scratch.request() as other:
         assert folder != other
         assert folder.parent == scratch.folder
@@ -35,7 +35,7 @@ def test_a_folder_lives_as_long_as_its_request(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_server_left_goes_and_what_others_have_stays(tmp_path: Path) -> None:
-    alive = Scratch(tmp_path)
+    alive = TempStorage(tmp_path)
     with alive.request() as folder:
         subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
         (left,) = (path for path in tmp_path.iterdir() if path != alive.folder)
@@ -45,7 +45,7 @@ def test_what_a_killed_server_left_goes_and_what_others_have_stays(tmp_path: Pat
         (tmp_path / "tumbao-serve-link").symlink_to(elsewhere)
         (tmp_path / "tumbao-serve-file").touch()
         (tmp_path / "other").mkdir()
-        second = Scratch(tmp_path)
+        second = TempStorage(tmp_path)
         names = {"elsewhere", "other", "tumbao-serve-file", "tumbao-serve-link"}
         assert {path.name for path in tmp_path.iterdir()} == names | {alive.folder.name, second.folder.name}
         assert folder.is_dir()
