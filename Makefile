@@ -32,9 +32,8 @@ endef
 export NO_UV
 
 # The public API, whose docstrings are numpydoc's; elsewhere a plain line and what surprises.
-PUBLIC := $(wildcard schema/*.py components/*.py) \
-	$(addprefix components/ingest/,audio_file.py component.py fingerprint.py fragments.py mel.py records.py splits.py waveform.py) \
-	$(addprefix components/evaluation/,eval_config.py intervals.py song_metrics.py) \
+PUBLIC := schema/mel_spec.py $(addprefix components/,anomaly_gate.py export.py mobile_check.py pusher.py model_card/component.py) \
+	$(addprefix components/ingest/,fingerprint.py mel.py waveform.py) \
 	$(addprefix serving/,calibration.py model_info.py out_of_distribution.py predict.py signatures.py song.py tflite.py timeline.py) \
 	$(addprefix trainer/,backbones.py heads.py model.py training.py models/spec.py models/registry.py)
 LITERT := serving/web/litert

@@ -36,16 +36,8 @@ def _parse(serialized: tf.Tensor) -> tf.Tensor:
 class ExamplesToFeatures(beam.DoFn):
     """Replaces the images of a batch of records with the backbone's output.
 
-    Parameters
-    ----------
-    backbone : str
-        A key of `BACKBONES`.
-    weights : str
-        File of its weights; empty for random ones.
-    policy : str
-        Keras' dtype policy for the computation.
-    copies : int
-        Number of additional masked copies of each record, see `augment.spec_augment`.
+    `backbone` is a key of `BACKBONES`, `weights` the file of its weights (empty for random ones), `policy` Keras' dtype
+    policy, `copies` the number of additional masked copies of each record, see `augment.spec_augment`.
     """
 
     def __init__(self, backbone: str, weights: str, policy: Policy, copies: int = 0) -> None:
@@ -55,18 +47,7 @@ class ExamplesToFeatures(beam.DoFn):
         self._copies = copies
 
     def process(self, batch: list[bytes]) -> Iterator[bytes]:
-        """Compute the features of one batch.
-
-        Parameters
-        ----------
-        batch : list of bytes
-            Serialized records with images.
-
-        Yields
-        ------
-        record : bytes
-            The same records with the backbone's output in place of the image, then those of the copies.
-        """
+        """Yield the records of a batch with the backbone's output in place of the image, then those of the copies."""
         images = _parse(tf.constant(batch))
         for copy in range(1 + self._copies):
             shown = [self._masked(*one, copy) for one in zip(images, batch, strict=True)] if copy else images

@@ -22,17 +22,7 @@ class EvaluatorExecutor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Evaluate the model.
-
-        Parameters
-        ----------
-        input_dict : dict of str to list of Artifact
-            As for TFX's own; a baseline model may be an empty folder.
-        output_dict : dict of str to list of Artifact
-            `evaluation` and `blessing`.
-        exec_properties : dict of str to Any
-            As for TFX's own.
-        """
+        """Evaluate the model; the folder of the baseline model may be empty."""
         found = [model for model in input_dict.get(BASELINE_MODEL_KEY, []) if has_model(model)]
         others = {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
         super().Do(others | ({BASELINE_MODEL_KEY: found} if found else {}), output_dict, exec_properties)

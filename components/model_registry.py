@@ -27,50 +27,23 @@ _FARTHEST_STEP = 16  # random, so that two processes that collided do not collid
 
 
 def versions(registry: str) -> list[str]:
-    """List the complete versions.
+    """List the complete versions; the highest, which is served, comes last.
 
-    Parameters
-    ----------
-    registry : str
-        Folder of the registry, also in a bucket; it need not exist.
-
-    Returns
-    -------
-    versions : list of str
-        The highest, which is served, comes last.
+    `registry` is a folder, also in a bucket; it need not exist.
     """
     return [number for number in _numbers(registry) if tf.io.gfile.exists(f"{registry}/{number}/{SAVED_MODEL_FILE}")]
 
 
 def served_version(registry: str) -> str:
-    """Return the version that is served.
-
-    Parameters
-    ----------
-    registry : str
-        As in `versions`.
-
-    Returns
-    -------
-    version : str
-        The highest; empty if there is none.
-    """
+    """Return the version that is served, which is the highest; empty if there is none."""
     return (versions(registry) or [""])[-1]
 
 
 def fingerprint(model: str) -> str:
     """Identify a trained model, independent of where it is copied and of additional files.
 
-    Parameters
-    ----------
-    model : str
-        Folder of a SavedModel.
-
-    Returns
-    -------
-    fingerprint : str
-        16 hexadecimal digits: the beginning of the SHA-256 of TensorFlow's own fingerprint, which is new whenever a
-        model is saved. Empty where there is none.
+    Returns 16 hexadecimal digits of the SHA-256 of TensorFlow's own fingerprint, which is new whenever a model is
+    saved; empty if there is none. `model` is the folder of a SavedModel.
     """
     file = f"{model}/{FINGERPRINT_FILE}"
     if not tf.io.gfile.exists(file):
@@ -80,26 +53,10 @@ def fingerprint(model: str) -> str:
 
 
 def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
-    """Copy a model to the registry as its newest version.
+    """Copy a SavedModel to the registry as its newest version, and return the version.
 
-    Parameters
-    ----------
-    model : str
-        Folder of a SavedModel.
-    registry : str
-        Folder of the registry; created if it does not exist.
-    beside : sequence of str
-        Additional files for the version's `assets.extra`.
-
-    Returns
-    -------
-    version : str
-        Its number: the time in seconds, or one more than the highest existing number.
-
-    Raises
-    ------
-    ValueError
-        If there is no SavedModel.
+    The version is the time in seconds, or one more than the highest existing number. `beside` are additional files for
+    its `assets.extra`. Raises ValueError if there is no SavedModel.
     """
     model = model.rstrip("/")
     last = f"{model}/{SAVED_MODEL_FILE}"

@@ -38,24 +38,12 @@ UNREADABLE = "unreadable"
 
 
 def now() -> str:
-    """Return the current time.
-
-    Returns
-    -------
-    time : str
-        ISO 8601, in UTC, in seconds.
-    """
+    """Return the current time: ISO 8601, in UTC, in seconds."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def user_and_host() -> str:
-    """Return the current user and machine.
-
-    Returns
-    -------
-    name : str
-        For example ``ana@studio``; the user's number where the system has no name for it.
-    """
+    """Return the current user and machine, such as ``ana@studio``; the user's number if it has no name."""
     user = f"uid{os.getuid()}"
     with contextlib.suppress(KeyError, OSError, ImportError):  # a container's user may have no name
         user = getpass.getuser()
@@ -66,30 +54,11 @@ def user_and_host() -> str:
 class Event:
     """One line of the log.
 
-    Parameters
-    ----------
-    what : str
-        `PUSHED`, `ROLLED_BACK` or `REFUSED`; `UNREADABLE` where only `why` is known.
-    version : str
-        The version that is served since then; empty where a model was refused.
-    replaces : str
-        The version that was served before; empty if there was none. For a refusal, the one that is still served.
-    fingerprint : str
-        Fingerprint of the model, see `model_registry.fingerprint`.
-    why : str
-        Reason, as a sentence.
-    model : str
-        Name of the model; empty where it is not known.
-    accuracy : float or None
-        Accuracy of fragments on the test split; None where it is not known.
-    of : str
-        The version that a rollback copied; else empty.
-    withdrawn : str
-        Fingerprint of the model that a rollback removed; else empty.
-    time : str
-        ISO 8601.
-    who : str
-        User and machine.
+    `what` is `PUSHED`, `ROLLED_BACK` or `REFUSED`; `UNREADABLE` where only `why` is known. `version` is served since
+    then, `replaces` was served before; both may be empty. For a refusal, `version` is empty and `replaces` is still
+    served. `fingerprint` is that of the model, see `model_registry.fingerprint`; `why` is the reason, as a sentence;
+    `accuracy` is that of the test fragments. For a rollback, `of` is the version that was copied, and `withdrawn` the
+    fingerprint of the removed model. `time` is in ISO 8601.
     """
 
     what: str
@@ -106,15 +75,7 @@ class Event:
 
 
 def append(registry: str, event: Event) -> None:
-    """Append an event; safe with concurrent writers.
-
-    Parameters
-    ----------
-    registry : str
-        Folder of the registry; created if it does not exist.
-    event : Event
-        The event.
-    """
+    """Append an event; safe with concurrent writers. The registry is created if it does not exist."""
     line = f"{json.dumps(dataclasses.asdict(event))}\n"
     if is_remote(registry):  # objects cannot be appended to
         RemotePath(f"{registry}/{ENTRIES_FOLDER}/{time.time_ns():020}-{uuid.uuid4().hex}.json").write_bytes(
@@ -130,18 +91,9 @@ def append(registry: str, event: Event) -> None:
 
 
 def read(registry: str) -> list[Event]:
-    """Read the log.
+    """Read the log, the oldest event first; the registry need not exist.
 
-    Parameters
-    ----------
-    registry : str
-        Folder of the registry; it need not exist.
-
-    Returns
-    -------
-    events : list of Event
-        The oldest first. Additional fields from later versions are ignored; an invalid or incomplete line becomes an
-        `UNREADABLE` event and does not affect the others.
+    Additional fields from later versions are ignored; an invalid or incomplete line becomes an `UNREADABLE` event.
     """
     lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{registry}/{PUSH_LOG}").split("\n"), start=1)]
     entries = f"{registry}/{ENTRIES_FOLDER}"
@@ -172,18 +124,7 @@ def _text(path: str) -> str:
 
 
 def rolled_back(events: Iterable[Event]) -> dict[str, Event]:
-    """Find the models that a rollback removed and that were not pushed again since.
-
-    Parameters
-    ----------
-    events : iterable of Event
-        The log, the oldest first.
-
-    Returns
-    -------
-    rollbacks : dict of str to Event
-        Fingerprint → the rollback.
-    """
+    """Find the models that a rollback removed and that were not pushed again since: fingerprint → the rollback."""
     rollbacks: dict[str, Event] = {}
     for event in events:
         if event.what in (PUSHED, ROLLED_BACK):

@@ -63,11 +63,6 @@ class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy
     With TFX's own strategy, a second, identical run would use its own model as a new baseline, evaluate it again and
     push it again; a model of other genres, or of images with other parameters, would be compared although it cannot
     classify these; and a model that a rollback removed would still be the baseline.
-
-    Parameters
-    ----------
-    registry : str
-        Folder of the registry.
     """
 
     def __init__(self, registry: str) -> None:
@@ -76,19 +71,9 @@ class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy
     def resolve_artifacts(
         self, store: Any, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Resolve the baseline.
+        """Resolve a blessed model that is not the candidate, and its blessing; None if there is no such model.
 
-        Parameters
-        ----------
-        store : MetadataStore
-            The metadata.
-        input_dict : dict
-            Models and blessings as for TFX's own strategy, and the candidate under `CANDIDATE`.
-
-        Returns
-        -------
-        resolved : dict or None
-            A blessed model that is not the candidate, and its blessing. None if there is no such model.
+        `input_dict` has models and blessings as for TFX's own strategy, and the candidate under `CANDIDATE`.
         """
         others = dict(input_dict)
         candidates = others.pop(CANDIDATE)
@@ -125,18 +110,7 @@ class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy
 
 
 def has_model(artifact: types.Artifact) -> bool:
-    """Check whether an artefact contains a model.
-
-    Parameters
-    ----------
-    artifact : Model
-        Of `ServedBaseline`, for example.
-
-    Returns
-    -------
-    exists : bool
-        False for an empty one.
-    """
+    """Check whether an artefact contains a model; that of `ServedBaseline` may be empty."""
     folder = path_utils.serving_model_dir(artifact.uri)
     return bool(fileio.exists(f"{folder}/{model_registry.SAVED_MODEL_FILE}"))
 

@@ -99,18 +99,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
 
 
 def read_song_metrics(figures: str) -> SongMetrics:
-    """Read the metrics.
-
-    Parameters
-    ----------
-    figures : str
-        Folder of a `SongFigures` artefact.
-
-    Returns
-    -------
-    metrics : SongMetrics
-        Metrics computed by `SongEvaluation`.
-    """
+    """Read the metrics from the folder of a `SongFigures` artefact."""
     return SongMetrics.from_json(json.loads(as_path(f"{figures}/{METRICS_FILE}").read_bytes()))
 
 

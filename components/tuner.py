@@ -35,17 +35,7 @@ class TunerExecutor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Run the search.
-
-        Parameters
-        ----------
-        input_dict : dict of str to list of Artifact
-            `examples`: records of features.
-        output_dict : dict of str to list of Artifact
-            `best_hyperparameters` and `tuner_results`.
-        exec_properties : dict of str to Any
-            `tuner_fn` and its `custom_config`.
-        """
+        """Run the search and write its results."""
         tuner = executor.search(input_dict, exec_properties, self._get_tmp_dir(), print_tuning_summary=False)
         executor.write_best_hyperparameters(tuner, output_dict)
         examples = artifact_utils.get_split_uri(input_dict["examples"], "val")
@@ -61,20 +51,7 @@ class Tuner(tfx.components.Tuner):
 
 
 def summary(tuner: HeadTuner, songs: list[str]) -> Search:
-    """Summarize the results of a search.
-
-    Parameters
-    ----------
-    tuner : HeadTuner
-        The finished search.
-    songs : list of str
-        The song of each validation fragment.
-
-    Returns
-    -------
-    search : Search
-        Its results.
-    """
+    """Summarize the results of a finished search; `songs` has the song of each validation fragment."""
     names = tuner.oracle.start_order[: tuner.oracle.max_trials]
     trials = tuple(_trial(one, names.index(one.trial_id) + 1) for one in tuner.oracle.get_best_trials(len(names)))
     paper = _number(trials, Training())
@@ -109,16 +86,5 @@ def _searched(one: Training | SearchTrial) -> tuple[tuple[int, ...], float, floa
 
 
 def read_search(results: str) -> Search:
-    """Read the results of a search.
-
-    Parameters
-    ----------
-    results : str
-        Folder of the Tuner's `tuner_results`.
-
-    Returns
-    -------
-    search : Search
-        The results.
-    """
+    """Read the results of a search from the folder of the Tuner's `tuner_results`."""
     return Search.from_json(json.loads(as_path(f"{results}/{SEARCH_FILE}").read_bytes()))

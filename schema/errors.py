@@ -26,18 +26,7 @@ class UnavailableError(RuntimeError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether a full disk caused an error, even if a library has wrapped it.
-
-    Parameters
-    ----------
-    error : BaseException
-        The error.
-
-    Returns
-    -------
-    full : bool
-        True for ENOSPC and EDQUOT, and for messages that quote them.
-    """
+    """Tell whether a full disk or quota caused an error, even if a library has wrapped it."""
     return any(
         (isinstance(one, OSError) and one.errno in _FULL) or any(words in str(one) for words in _FULL_WORDS)
         for one in _chain(error)
@@ -45,35 +34,14 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether an `UnavailableError` caused an error, even if a library has wrapped it.
-
-    Parameters
-    ----------
-    error : BaseException
-        The error.
-
-    Returns
-    -------
-    unavailable : bool
-        True if the error or one of its causes is an `UnavailableError`.
-    """
+    """Tell whether an `UnavailableError` caused an error, even if a library has wrapped it."""
     return any(isinstance(one, UnavailableError) for one in _chain(error))
 
 
 def describe(error: BaseException, folders: Iterable[str | Path] = ()) -> str:
-    """Describe an error in one line.
+    """Describe an error in one line; for a full disk, with its folder and what to do.
 
-    Parameters
-    ----------
-    error : BaseException
-        The error.
-    folders : iterable of str or Path
-        Folders that were written to; if the error names no file, the full disk is searched for among them.
-
-    Returns
-    -------
-    sentence : str
-        The message; for a full disk, its folder and what to do.
+    `folders` were written to: if the error names no file, the full disk is searched for among them.
     """
     if is_disk_full(error):
         named = [one.filename for one in _chain(error) if isinstance(one, OSError) and one.errno in _FULL]

@@ -15,19 +15,9 @@ _SHOWN = 3
 
 
 def genre_key(name: str) -> str:
-    """Return a key that is equal for all spellings of a genre.
+    """Return a key that is equal for all spellings of a genre; empty if the name is empty.
 
     Case, Unicode's composed and decomposed forms, and spaces around the name or around a slash are ignored.
-
-    Parameters
-    ----------
-    name : str
-        As a folder, a list or a tag spells it.
-
-    Returns
-    -------
-    key : str
-        Empty if the name is empty.
 
     Examples
     --------
@@ -39,36 +29,12 @@ def genre_key(name: str) -> str:
 
 
 def tidy_genre(name: str) -> str:
-    """Return a genre name in Unicode's composed form, without superfluous spaces.
-
-    Parameters
-    ----------
-    name : str
-        Any spelling.
-
-    Returns
-    -------
-    name : str
-        The name; capitals are kept.
-    """
+    """Return a genre name in Unicode's composed form, without superfluous spaces."""
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def find_genre(name: str, genres: Iterable[str]) -> str:
-    """Find a genre by any spelling of its name.
-
-    Parameters
-    ----------
-    name : str
-        Any spelling.
-    genres : iterable of str
-        The genres.
-
-    Returns
-    -------
-    genre : str
-        As `genres` spells it; empty if it is not among them.
-    """
+    """Find a genre by any spelling of its name; empty if it is not among `genres`."""
     key = genre_key(name)
     return next((genre for genre in genres if genre_key(genre) == key), "")
 
@@ -76,20 +42,9 @@ def find_genre(name: str, genres: Iterable[str]) -> str:
 def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
     """Choose one spelling of each genre.
 
-    Parameters
-    ----------
-    names : iterable of str
-        The genre of each song; may be empty, or name a sub-genre after a slash.
-    genres : sequence of str
-        Preferred spellings: those of the run. Otherwise the most frequent spelling is chosen, then the first in
-        alphabetical order.
-
-    Returns
-    -------
-    spelling : dict of str to str
-        Each name → the chosen spelling.
-    merged : tuple of str
-        A sentence for each genre that has several spellings.
+    `names` has the genre of each song; it may be empty, or name a sub-genre after a slash. `genres` are preferred
+    spellings: those of the run. Otherwise the most frequent spelling is chosen, then the first in alphabetical order.
+    Returns each name → the chosen spelling, and a sentence for each genre that has several spellings.
 
     Examples
     --------
@@ -120,17 +75,8 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
 def unknown_genre(name: str, genres: Collection[str]) -> str:
     """Describe how a name differs from the known genres.
 
-    Parameters
-    ----------
-    name : str
-        Not one of the genres, in any spelling.
-    genres : collection of str
-        The known genres.
-
-    Returns
-    -------
-    sentence : str
-        Includes the most similar genre, and the code points of characters that are invisible or look like others.
+    The sentence includes the most similar genre, and the code points of characters that are invisible or look like
+    others.
 
     Examples
     --------

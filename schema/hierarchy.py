@@ -19,17 +19,7 @@ SEPARATOR = "/"
 
 
 def in_order(leaves: Iterable[str]) -> tuple[str, ...]:
-    """Sort leaves so that the leaves of one genre are adjacent.
-
-    Parameters
-    ----------
-    leaves : iterable of str
-        Names, in any order; may contain duplicates.
-
-    Returns
-    -------
-    leaves : tuple of str
-        Unique names, by genre, a genre's own leaf first.
+    """Sort unique leaves by genre, a genre's own leaf first, so that the leaves of one genre are adjacent.
 
     Examples
     --------
@@ -40,17 +30,7 @@ def in_order(leaves: Iterable[str]) -> tuple[str, ...]:
 
 
 def main_genres(leaves: Sequence[str]) -> tuple[str, ...]:
-    """Return the genre of each leaf.
-
-    Parameters
-    ----------
-    leaves : sequence of str
-        All leaves of a model.
-
-    Returns
-    -------
-    genres : tuple of str
-        One for each leaf, in the same order; the leaves themselves if no genre has several.
+    """Return the genre of each leaf, given all leaves of a model; the leaves themselves if no genre has several.
 
     Examples
     --------
@@ -64,62 +44,19 @@ def main_genres(leaves: Sequence[str]) -> tuple[str, ...]:
 
 
 def has_subgenres(leaves: Sequence[str]) -> bool:
-    """Tell whether some genre has several leaves.
-
-    Parameters
-    ----------
-    leaves : sequence of str
-        All leaves of a model.
-
-    Returns
-    -------
-    two_levels : bool
-        False if leaves and genres are the same.
-    """
+    """Tell whether some genre has several leaves."""
     return main_genres(leaves) != tuple(leaves)
 
 
 def grouped(leaves: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the genres, and the index of each leaf's genre.
-
-    Parameters
-    ----------
-    leaves : sequence of str
-        All leaves of a model.
-
-    Returns
-    -------
-    genres : tuple of str
-        Unique genres, in the order of their first leaves.
-    genre_of : np.ndarray [shape=(leaves,), dtype=int64]
-        The index of each leaf's genre.
-    """
+    """Return the unique genres, in the order of their first leaves, and the index of each leaf's genre [leaves]."""
     of_leaves = main_genres(leaves)
     genres = tuple(dict.fromkeys(of_leaves))
     return genres, np.array([genres.index(genre) for genre in of_leaves], np.int64)
 
 
 def roll_up(probabilities: np.ndarray, leaves: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Sum the probabilities of leaves to those of their genres.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(..., leaves)]
-        In the order of the leaves.
-    leaves : sequence of str
-        All leaves of a model.
-
-    Returns
-    -------
-    genres : tuple of str
-        See `grouped`.
-    probabilities : np.ndarray [shape=(..., genres), dtype=float64]
-        Probabilities of the genres.
-
-    Raises
-    ------
-    ValueError
-        If the number of probabilities is not the number of leaves.
+    """Sum the probabilities of leaves [..., leaves] to those of their genres, float64 [..., genres], see `grouped`.
 
     Examples
     --------

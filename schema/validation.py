@@ -14,18 +14,7 @@ _CURATED = Path(__file__).with_name("schema.pbtxt")
 
 
 def schema_text(genres: Sequence[str]) -> str:
-    """Return the schema of ingest's records as text.
-
-    Parameters
-    ----------
-    genres : sequence of str
-        The run's genres, in the order of the labels.
-
-    Returns
-    -------
-    text : str
-        `schema.pbtxt` with the domains of label and genre set to the run's.
-    """
+    """Return `schema.pbtxt` as text, with the domains of label and genre set to the run's genres."""
     schema = text_format.Parse(_CURATED.read_text("utf-8"), schema_pb2.Schema())
     for feature in schema.feature:
         if feature.name == record.LABEL:

@@ -32,22 +32,10 @@ def eval_config(
 ) -> tfma.EvalConfig:
     """Create the configuration of the Evaluator.
 
-    Parameters
-    ----------
-    genres : sequence of str
-        The run's genres, in the order of the labels.
-    min_accuracy : float
-        Lowest accuracy over the test split, in 0..1.
-    min_recall : float
-        Lowest recall of each genre, in 0..1.
-    max_accuracy_drop : float
-        Largest allowed decrease of the accuracy against the latest blessed model, in 0..1.
-
-    Returns
-    -------
-    config : tfma.EvalConfig
-        Accuracy, cross-entropy, confusion matrix, and precision, recall and F1 of each genre against all others (at a
-        probability of 0.5), overall and by genre. Intervals over songs are computed by SongEvaluation.
+    The thresholds are the lowest accuracy over the test split, the lowest recall of each genre, and the largest allowed
+    decrease of the accuracy against the baseline, all in 0..1. `genres` is in the order of the labels. The metrics are
+    accuracy, cross-entropy, confusion matrix, and precision, recall and F1 of each genre against all others (at a
+    probability of 0.5), overall and by genre. SongEvaluation computes the intervals over songs.
     """
     overall = tfma.SlicingSpec()
     each_genre = [tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in genres]
@@ -96,34 +84,16 @@ def eval_config(
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One metric of one slice.
-
-    Parameters
-    ----------
-    value : float
-        Value of the candidate.
-    baseline : float or None
-        Value of the latest blessed model, if there is one.
-    """
+    """The value of one metric in one slice, and that of the baseline, if there is one."""
 
     value: float
     baseline: float | None
 
 
 def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
-    """Read a metric from an evaluation.
+    """Read a metric (`ACCURACY` or `LOSS`) by genre, and under `OVERALL` for the whole split.
 
-    Parameters
-    ----------
-    evaluation : str
-        Folder of the Evaluator's `evaluation` artefact.
-    metric : str
-        `ACCURACY` or `LOSS`.
-
-    Returns
-    -------
-    figures : dict of str to Figure
-        By genre, and under `OVERALL` for the whole split.
+    `evaluation` is the folder of the Evaluator's `evaluation` artefact.
     """
     values: dict[str, dict[str, float]] = {}
     for slice_metrics in tfma.load_metrics(evaluation):
@@ -141,17 +111,9 @@ def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
 
 
 def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
-    """Read every threshold of the Evaluator and its verdict.
+    """Read every threshold of the Evaluator and whether it was reached, the overall thresholds first.
 
-    Parameters
-    ----------
-    evaluation : str
-        Folder of the Evaluator's `evaluation` artefact.
-
-    Returns
-    -------
-    rows : tuple of GateRow
-        The overall thresholds first. `passed` is read from the validation result, not computed.
+    `passed` is read from the validation result, not computed.
     """
     config = eval_config_writer.load_eval_run(evaluation)[0]
     thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
@@ -174,51 +136,21 @@ def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
 def read_failures(evaluation: str) -> tuple[GateRow, ...]:
     """Read the thresholds that the model did not reach.
 
-    Parameters
-    ----------
-    evaluation : str
-        Folder of the Evaluator's `evaluation` artefact.
-
-    Returns
-    -------
-    rows : tuple of GateRow
-        Rows with `passed` False. The value is NaN where nothing was measured, as for a genre without fragments.
+    The value is NaN where nothing was measured, as for a genre without fragments.
     """
     figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
     return tuple(_failures(result, figures))
 
 
 def push_summary(evaluation: str) -> str:
-    """Describe the accuracy of a blessed model in a sentence.
-
-    Parameters
-    ----------
-    evaluation : str
-        Folder of the Evaluator's `evaluation` artefact.
-
-    Returns
-    -------
-    summary : str
-        Its accuracy on the test split, and that of the baseline on the same songs.
-    """
+    """Describe the accuracy of a blessed model in a sentence."""
     figure = read_figures(evaluation, ACCURACY)[OVERALL]
     baseline = "there is no baseline" if figure.baseline is None else f"the baseline's is {figure.baseline:.3f}"
     return f"passed every check: accuracy {figure.value:.3f}, {baseline}"
 
 
 def gate_failure(evaluation: str) -> str:
-    """Describe the thresholds that a model did not reach in a sentence.
-
-    Parameters
-    ----------
-    evaluation : str
-        Folder of the Evaluator's `evaluation` artefact.
-
-    Returns
-    -------
-    summary : str
-        Each threshold with its slice, the value and the bound.
-    """
+    """Describe the thresholds that a model did not reach in a sentence."""
     missed = "; ".join(map(reason, read_failures(evaluation)))
     return f"not blessed: {missed or 'the Evaluator reported no failed threshold'}"
 

@@ -13,13 +13,7 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Interval:
-    """A share with its 95 % interval.
-
-    Parameters
-    ----------
-    value, low, high : float
-        The share and the ends of the interval, in 0–1.
-    """
+    """A share with the ends of its 95 % interval, in 0–1."""
 
     value: float
     low: float
@@ -27,20 +21,7 @@ class Interval:
 
 
 def wilson_interval(successes: float, trials: int) -> Interval:
-    """Compute Wilson's 95 % interval of a share, which is accurate for few trials and near 0 and 1 too.
-
-    Parameters
-    ----------
-    successes : float
-        Number of successes, 0 to `trials`.
-    trials : int
-        Number of trials, at least 1.
-
-    Returns
-    -------
-    Interval
-        The share and its interval.
-    """
+    """Compute Wilson's 95 % interval of a share, which is accurate for few trials and near 0 and 1 too."""
     # not scipy: the mean accuracy of songs makes `successes` a fraction, which binomtest rejects
     share, spread = successes / trials, Z_95**2 / trials
     centre = (share + spread / 2) / (1 + spread)
@@ -51,21 +32,11 @@ def wilson_interval(successes: float, trials: int) -> Interval:
 def mcnemar(only_first: int, only_second: int) -> float:
     """Compute the two-sided p-value of McNemar's exact test of two classifiers on the same songs.
 
-    Parameters
-    ----------
-    only_first : int
-        Songs that only the first classifier answers correctly.
-    only_second : int
-        Songs that only the second classifier answers correctly.
-
-    Returns
-    -------
-    float
-        Probability of a difference at least this large if both are equally good, in (0, 1].
+    The arguments are the numbers of songs that only one of the classifiers predicts correctly.
 
     Examples
     --------
-    >>> mcnemar(5, 0), mcnemar(6, 0)
+    >>> round(mcnemar(5, 0), 5), round(mcnemar(6, 0), 5)
     (0.0625, 0.03125)
     """
     both = only_first + only_second

@@ -298,24 +298,10 @@ class ReportData:
 
 @dataclasses.dataclass(frozen=True)
 class SearchTrial:
-    """One trial and its metrics.
+    """One trial of the hyperparameter search and its metrics on the validation fragments.
 
-    Parameters
-    ----------
-    number : int
-        Position in the order of the trials, from 1.
-    units : tuple of int
-        Width of each dense layer before the softmax.
-    dropout : float
-        Dropout rate.
-    l2 : float
-        Weight of the L2 penalty on kernels.
-    learning_rate : float
-        Learning rate of Adam.
-    accuracy : float
-        Accuracy of the validation fragments, 0–1.
-    loss : float
-        Cross-entropy of the validation fragments, in nats.
+    `number` is the position in the order of the trials, from 1; `units` are the widths of the dense layers before the
+    softmax; `l2` is the weight of the L2 penalty on kernels; `loss` is the cross-entropy in nats.
     """
 
     number: int
@@ -329,24 +315,11 @@ class SearchTrial:
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Results of a search.
+    """Results of a hyperparameter search.
 
-    Parameters
-    ----------
-    trials : tuple of SearchTrial
-        Completed trials, the best first; at least one.
-    failed : int
-        Number of failed trials.
-    paper : int or None
-        Number of the trial with the paper's settings; None if it failed.
-    asked : int or None
-        Number of the trial with the run's own settings; None if it failed, or if they were not tried.
-    songs : tuple of str
-        The song of each validation fragment, length n.
-    right_best : tuple of bool
-        Whether the best trial classifies each validation fragment correctly, length n.
-    right_paper : tuple of bool or None
-        The same for the paper's settings; None if that trial failed.
+    `trials` are the completed ones, the best first; at least one. `paper` and `asked` are the numbers of the trials
+    with the paper's settings and with the run's own; None if that trial failed or was not made. `songs` names the song
+    of each validation fragment; `right_best` and `right_paper` tell which of these fragments are classified correctly.
     """
 
     trials: tuple[SearchTrial, ...]
@@ -369,18 +342,7 @@ class Search:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Search:
-        """Create an instance from the JSON of `dataclasses.asdict`.
-
-        Parameters
-        ----------
-        values : dict
-            From `json.loads`.
-
-        Returns
-        -------
-        Search
-            The same values.
-        """
+        """Create an instance from the JSON of `dataclasses.asdict`."""
         return cls(
             trials=tuple(SearchTrial(**one | {"units": tuple(one["units"])}) for one in values["trials"]),
             failed=values["failed"],

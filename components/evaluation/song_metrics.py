@@ -41,16 +41,9 @@ SIGNIFICANCE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class RuleScore:
-    """Accuracy of one rule.
+    """Accuracy of one rule, a key of `serving.song.RULES` or `PRODUCT`.
 
-    Parameters
-    ----------
-    rule : str
-        A key of `serving.song.RULES`, or `PRODUCT`.
-    right : int
-        Number of songs that it answers correctly.
-    accuracy : Interval
-        Their share, with Wilson's interval.
+    `right` is the number of songs that are predicted correctly; `accuracy` is their share, with Wilson's interval.
     """
 
     rule: str
@@ -62,14 +55,8 @@ class RuleScore:
 class Comparison:
     """Two rules on the same songs.
 
-    Parameters
-    ----------
-    first, second : str
-        The rules.
-    only_first, only_second : int
-        Songs that only this rule answers correctly.
-    p_value : float
-        Of McNemar's exact test, two-sided.
+    `only_first` and `only_second` are the numbers of songs that only this rule predicts correctly. `p_value` is that of
+    McNemar's exact test, two-sided.
     """
 
     first: str
@@ -105,14 +92,8 @@ class Comparison:
 class Confidence:
     """Quality of the probabilities of the test songs.
 
-    Parameters
-    ----------
-    log_loss : float
-        Mean cross-entropy of the songs, in nats.
-    calibration_error : float
-        Expected calibration error over `bins`, in [0, 1].
-    bins : tuple of Bin
-        Confidence and accuracy, in ascending order of confidence.
+    `log_loss` is the mean cross-entropy in nats, `calibration_error` the expected calibration error over `bins`, in [0,
+    1]. The bins are in ascending order of confidence.
     """
 
     log_loss: float
@@ -124,16 +105,9 @@ class Confidence:
 class Answered:
     """Effect of abstention on the test songs.
 
-    Parameters
-    ----------
-    songs : int
-        Songs that are answered: they reach the threshold and are in distribution. The others get no genre.
-    unfamiliar : int
-        Songs that are out of distribution, whatever their confidence.
-    coverage : Interval
-        Share of answered songs, with Wilson's interval.
-    accuracy : Interval or None
-        Share of correct answers among them, with Wilson's interval; None if no song is answered.
+    `songs` reach the threshold and are in distribution; only these get a genre. `unfamiliar` are out of distribution,
+    whatever their confidence. `coverage` is the share of `songs`, `accuracy` the share of correct ones among them (None
+    if there are none), both with Wilson's interval.
     """
 
     songs: int
@@ -144,29 +118,12 @@ class Answered:
 
 @dataclasses.dataclass(frozen=True)
 class SongMetrics:
-    """All metrics of songs.
+    """All metrics of the test songs.
 
-    Parameters
-    ----------
-    songs : int
-        Songs in the test split.
-    rules : tuple of RuleScore
-        The product's rule, then those of `serving.song.RULES`.
-    comparisons : tuple of Comparison
-        The pairs of `PAIRS`.
-    calibration : Calibration
-        Fitted on the validation songs.
-    familiarity : DistributionRanges or None
-        In-distribution range of the training songs; None if there were too few.
-    before, after : Confidence
-        Without and with the temperature.
-    answered : Answered
-        With the threshold, in-distribution songs only.
-    curve : tuple of CoveragePoint
-        Accuracy by coverage, with the temperature.
-    main : RuleScore or None
-        Accuracy of the product's rule for genres as sums over their sub-genres; None without sub-genres. All other
-        metrics are of the sub-genres.
+    `rules` begins with the product's rule; `calibration` was fitted on the validation songs; `familiarity` is the
+    in-distribution range of the training songs, None if there were too few. `before` and `after` are without and with
+    the temperature. `curve` is accuracy by coverage. `main` is the accuracy of the product's rule for genres as sums
+    over their sub-genres; None without sub-genres.
     """
 
     songs: int
@@ -186,13 +143,7 @@ class SongMetrics:
         return next(score for score in self.rules if score.rule == PRODUCT)
 
     def to_json(self) -> dict[str, Any]:
-        """Convert the metrics to plain values, with a sentence for each comparison.
-
-        Returns
-        -------
-        dict
-            For `json.dumps`.
-        """
+        """Convert the metrics to plain values, with a sentence for each comparison."""
         words = [{"sentence": one.sentence} for one in self.comparisons]
         values = dataclasses.asdict(self)
         comparisons = [one | word for one, word in zip(values["comparisons"], words, strict=True)]
@@ -200,18 +151,7 @@ class SongMetrics:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SongMetrics:
-        """Create an instance from the output of `to_json`.
-
-        Parameters
-        ----------
-        values : dict
-            From `json.loads`.
-
-        Returns
-        -------
-        SongMetrics
-            The same metrics.
-        """
+        """Create an instance from the output of `to_json`."""
         comparisons = [{key: value for key, value in one.items() if key != "sentence"} for one in values["comparisons"]]
         answered, ranges, main = values["answered"], values["familiarity"], values["main"]
         return cls(
@@ -244,27 +184,9 @@ def song_metrics(
 ) -> SongMetrics:
     """Compute the metrics of songs.
 
-    Parameters
-    ----------
-    val_songs : sequence of np.ndarray [shape=(k, g)]
-        Probabilities of the fragments of each validation song; k may differ.
-    val_labels : np.ndarray [shape=(m,), dtype=int]
-        True genres of the validation songs.
-    songs : sequence of np.ndarray [shape=(k, g)]
-        The same for each test song.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        True genres of the test songs, n at least 1.
-    in_distribution : np.ndarray [shape=(n,), dtype=bool]
-        Whether each test song is in distribution.
-    familiarity : DistributionRanges or None
-        In-distribution range of the training songs; None if there were too few.
-    genres : sequence of str
-        Names of the model's outputs, needed where some of them are sub-genres.
-
-    Returns
-    -------
-    SongMetrics
-        The metrics.
+    `val_songs` and `songs` hold the probabilities [k, g] of each song's fragments; k may differ. `val_labels` [m] and
+    `labels` [n] are the true genres, n at least 1. `in_distribution`, bool [n], tells which test songs are in distribution.
+    `genres` names the model's outputs, needed where some of them are sub-genres.
     """
     calibration = calibrate(val_songs, val_labels)
     raw, tempered = song_probabilities(songs, None), song_probabilities(songs, calibration.temperature)

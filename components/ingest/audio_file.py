@@ -54,16 +54,10 @@ _VORBIS_SPEAKERS = {
 
 
 class Block(NamedTuple):
-    """A block of decoded sound.
+    """A block of decoded sound: float32 [channels, frames], and its sampling rate.
 
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(channels, frames), dtype=float32]
-        The next samples.
-    sample_rate_hz : int
-        Their sampling rate, in Hz.
-    speakers : tuple of str
-        Names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not name them.
+    `speakers` are the names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not
+    name them.
     """
 
     samples: np.ndarray
@@ -75,20 +69,9 @@ class Block(NamedTuple):
 class Probe:
     """The properties that a file's header declares; the decoded sound may differ.
 
-    Parameters
-    ----------
-    declared_seconds : float or None
-        Length, in seconds; None where the header declares none, or more than a file of this size can hold.
-    sample_rate_hz : int
-        Sampling rate at the file's beginning, in Hz.
-    channels : int
-        Number of channels at the file's beginning.
-    audio_format : str
-        Container and codec.
-    audio_track : int
-        Number of the decoded audio track, from 1: the first that is marked as default, as in media players.
-    audio_tracks : int
-        Number of audio tracks.
+    `declared_seconds` is None if the header declares no length, or more than a file of this size can hold.
+    `audio_format` names container and codec. `audio_track` is the number of the decoded audio track, from 1: the first
+    that is marked as default, as in media players.
     """
 
     declared_seconds: float | None
@@ -128,45 +111,17 @@ class DecoderError(Exception):
 def probe(path: str | Path) -> Probe:
     """Read the header of an audio file, and at most the first frame of its sound.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    Probe
-        Declared length, rate and channels; the decoded sound may differ.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be opened or contains no audio.
+    Raises AudioError if the file cannot be opened or contains no audio.
     """
     with open_audio(Path(path)) as file:
         return file.header
 
 
 class AudioFile:
-    """An open audio file.
+    """An open audio file, whose sound is decoded at its own rate; see `open_audio`.
 
-    Parameters
-    ----------
-    path : Path
-        The file's path, for error messages.
-    descriptor : int
-        File descriptor, open for reading.
-    stack : contextlib.ExitStack
-        Closes the decoders.
-
-    Attributes
-    ----------
-    header : Probe
-        The properties that the header declares.
-    truncated : bool
-        Whether the file is cut off; valid after the last block.
-    decoded_seconds : float
-        Position up to which the file is decoded, in seconds from its beginning.
+    `header` has the properties that the header declares. `truncated` tells whether the file is cut off; it is valid
+    after the last block. `decoded_seconds` is the position up to which the file is decoded.
     """
 
     header: Probe
@@ -276,23 +231,10 @@ class AudioFile:
             raise AudioError(self._path, Reason.DAMAGED, sentence) from error
 
     def blocks(self, first: int = 0) -> Iterator[Block]:
-        """Decode the file; may be called only once.
+        """Decode the file from sample `first` on; may be called only once.
 
-        Parameters
-        ----------
-        first : int
-            Number of the first sample to yield, at `header.sample_rate_hz`.
-
-        Yields
-        ------
-        block : Block
-            The next samples. While the samples before `first` are decoded, a block without samples is yielded for each
-            minute of sound, so that a caller's timeout is not reached.
-
-        Raises
-        ------
-        DecoderError
-            If decoding fails before any sound is decoded.
+        While the samples before `first` are decoded, a block without samples is yielded for each minute of sound, so
+        that a caller's timeout is not reached. Raises DecoderError if decoding fails before any sound is decoded.
         """
         self._first = first
         for block in self._whole():
@@ -393,22 +335,9 @@ class AudioFile:
 
 @contextlib.contextmanager
 def open_audio(path: Path) -> Iterator[AudioFile]:
-    """Open an audio file with the first decoder that can read its content.
+    """Open an audio file with the first decoder that can read its content; the file is closed on exit.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Yields
-    ------
-    file : AudioFile
-        The open file, which is closed on exit.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be opened or contains no audio.
+    Raises AudioError if the file cannot be opened or contains no audio.
     """
     with contextlib.ExitStack() as stack:
         try:

@@ -26,16 +26,9 @@ MIN_SONG_SECONDS = 3.0
 class Fragment:
     """A piece of a song, of the length of the model's input.
 
-    Parameters
-    ----------
-    index : int
-        Number of the fragment in the song or in the part of it that is read, from 0.
-    samples : np.ndarray [shape=(spec.fragment_samples,), dtype=float32]
-        Mono samples in [-1, 1] at `spec.sample_rate_hz`.
-    padded : bool
-        Whether the song was shorter and silence was added at its end.
-    silent : bool
-        Whether no sample is louder than `waveform.SILENCE_PEAK`.
+    `index` is the number of the fragment in the song or in the part of it that is read, from 0. `samples`, float32
+    [spec.fragment_samples], are mono, in [-1, 1], at `spec.sample_rate_hz`. `padded` tells whether the song was shorter
+    and silence was added at its end, `silent` whether no sample is louder than `waveform.SILENCE_PEAK`.
     """
 
     index: int
@@ -48,14 +41,8 @@ class Fragment:
 class SongSummary:
     """The properties of a song that are known after its last fragment.
 
-    Parameters
-    ----------
-    seconds : float
-        Length of the decoded sound, the tail included.
-    header : Probe
-        The properties that the file's header declares.
-    truncated : bool
-        Whether the file is cut off, see `waveform.AudioStream.truncated`.
+    `seconds` is the length of the decoded sound, the tail included; `truncated` tells whether the file is cut off, see
+    `waveform.AudioStream.truncated`.
     """
 
     seconds: float
@@ -64,17 +51,9 @@ class SongSummary:
 
 
 class Fragments:
-    """An iterable of a song's fragments, for a single pass.
+    """An iterable of a song's fragments, for a single pass; `ending` is set after the last fragment.
 
-    Parameters
-    ----------
-    items : iterable of Fragment and SongSummary
-        The items of `read`.
-
-    Attributes
-    ----------
-    ending : SongSummary
-        Set after the last fragment.
+    `items` are those of `read`.
     """
 
     ending: SongSummary
@@ -129,27 +108,6 @@ def read_with_signs(
     """Read a song as `read` does, and yield None from time to time while the sound before the song is decoded.
 
     The None items keep the timeout of `worker_pool` from being reached.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    spec : MelSpec
-        Sampling rate and length of the fragments.
-    start_seconds : float >= 0
-        Where the song begins in the file.
-    end_seconds : float or None
-        Where the song ends; None means the file's end.
-
-    Yields
-    ------
-    item : Fragment or SongSummary or None
-        The items of `read`, or None.
-
-    Raises
-    ------
-    AudioError
-        As `read` does.
     """
     sound = AudioStream(path, spec.sample_rate_hz, start_seconds, end_seconds)
     samples, filled, index, loudest = np.empty(spec.fragment_samples, np.float32), 0, 0, 0.0
@@ -176,22 +134,7 @@ def read_with_signs(
 
 
 def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
-    """Raise an error for a song that is shorter than `MIN_SONG_SECONDS`.
-
-    Parameters
-    ----------
-    sound : AudioStream
-        The song, decoded to its end.
-    spec : MelSpec
-        Sampling rate of the song.
-    path : str or Path
-        The file, for the error message.
-
-    Raises
-    ------
-    AudioError
-        If the song is too short, or the file is cut off too early.
-    """
+    """Raise an `AudioError` for a decoded song that is shorter than `MIN_SONG_SECONDS`, or is cut off before that."""
     sound.refuse_if_empty()
     seconds = sound.samples / spec.sample_rate_hz
     if sound.samples >= MIN_SONG_SECONDS * spec.sample_rate_hz:

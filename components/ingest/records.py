@@ -30,19 +30,9 @@ def _float(value: float) -> tf.train.Feature:
 
 
 def to_png(levels: np.ndarray, colours: np.ndarray) -> bytes:
-    """Encode palette indexes as a PNG that viewers show in colour.
+    """Encode palette indexes [height, width] in 0..255 as a PNG that viewers show in colour.
 
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(height, width), dtype=int]
-        Indexes in 0..255.
-    colours : np.ndarray [shape=(256, 3), dtype=uint8]
-        The palette.
-
-    Returns
-    -------
-    png : bytes
-        `tf.io.decode_png(png, channels=3)` returns ``colours[levels]``.
+    `colours` is the palette, uint8 [256, 3]: `tf.io.decode_png(png, channels=3)` returns ``colours[levels]``.
     """
     image = Image.fromarray(levels.astype(np.uint8), mode="L")
     image.putpalette(colours.tobytes())
@@ -54,30 +44,7 @@ def to_png(levels: np.ndarray, colours: np.ndarray) -> bytes:
 def to_example(
     png: bytes, *, label: int, genre: str, song: str, fragment: int, start_seconds: float, padded: bool
 ) -> tf.train.Example:
-    """Create the record of one fragment.
-
-    Parameters
-    ----------
-    png : bytes
-        The mel image, see `to_png`.
-    label : int
-        Index of the genre in the run's list.
-    genre : str
-        Name of the genre.
-    song : str
-        Identifier of the song.
-    fragment : int
-        Index of the fragment in its song, from 0.
-    start_seconds : float
-        Start of the fragment, in seconds.
-    padded : bool
-        Whether silence was added to a short song.
-
-    Returns
-    -------
-    example : tf.train.Example
-        With the features of `tumbao.schema.record`.
-    """
+    """Create the record of one fragment, with the features of `tumbao.schema.record`; `png` is from `to_png`."""
     features = {
         record.IMAGE: _bytes(png),
         record.LABEL: _int(label),
@@ -91,20 +58,7 @@ def to_example(
 
 
 def to_feature_example(example: tf.train.Example, features: np.ndarray) -> tf.train.Example:
-    """Replace the image of a record by the backbone's output.
-
-    Parameters
-    ----------
-    example : tf.train.Example
-        A record of `to_example`.
-    features : np.ndarray
-        The backbone's output, stored as float16.
-
-    Returns
-    -------
-    example : tf.train.Example
-        The same record with `record.BACKBONE` in place of `record.IMAGE`.
-    """
+    """Replace the image of a record by the backbone's output, stored as float16."""
     result = tf.train.Example()
     result.CopyFrom(example)
     del result.features.feature[record.IMAGE]
@@ -113,18 +67,7 @@ def to_feature_example(example: tf.train.Example, features: np.ndarray) -> tf.tr
 
 
 def parse_images(serialized: tf.Tensor) -> tf.Tensor:
-    """Decode the mel images of a batch of records.
-
-    Parameters
-    ----------
-    serialized : tf.Tensor of bytes [shape=(n,)]
-        Serialized records; features other than the image may be missing.
-
-    Returns
-    -------
-    images : tf.Tensor [shape=(n, height, width, 3), dtype=uint8]
-        RGB in 0..255.
-    """
+    """Decode the mel images of a batch of serialized records [n]: RGB, uint8 [n, height, width, 3]."""
     parsed = tf.io.parse_example(serialized, {record.IMAGE: tf.io.FixedLenFeature([], tf.string)})
     return tf.map_fn(
         lambda png: tf.io.decode_png(png, channels=3),
@@ -134,22 +77,7 @@ def parse_images(serialized: tf.Tensor) -> tf.Tensor:
 
 
 def parse_features(serialized: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode the backbone's output and the label of one record.
-
-    Parameters
-    ----------
-    serialized : tf.Tensor of bytes [shape=()]
-        One serialized record of `to_feature_example`.
-    shape : tuple of int
-        Shape of the backbone's output.
-
-    Returns
-    -------
-    features : tf.Tensor [shape=shape, dtype=float32]
-        The backbone's output.
-    label : tf.Tensor [shape=(), dtype=int64]
-        Index of the genre.
-    """
+    """Decode the backbone's output, float32 [*shape], and the label, int64 [], of one serialized record."""
     spec = {
         record.BACKBONE: tf.io.FixedLenFeature([], tf.string),
         record.LABEL: tf.io.FixedLenFeature([], tf.int64),

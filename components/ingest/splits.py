@@ -45,19 +45,9 @@ Songs = Mapping[str, Mapping[str, int]]
 
 
 def is_leaky(split_by: str, split_strategy: str = "") -> bool:
-    """Tell whether fragments of one song can be in several splits.
+    """Tell whether fragments of one song can be in several splits, so that test metrics are too optimistic.
 
-    Parameters
-    ----------
-    split_by : str
-        One of `SPLIT_BY`.
-    split_strategy : str
-        How the split was made, see `library.write_manifests`; empty if it is not `GIVEN`.
-
-    Returns
-    -------
-    leaky : bool
-        Whether metrics of the test split are too optimistic.
+    `split_by` is one of `SPLIT_BY`; only the strategy `GIVEN` matters.
     """
     return split_by == "fragment" and split_strategy != GIVEN
 
@@ -140,28 +130,12 @@ def _stratified(
 
 
 def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
-    """Split by song, with fixed test songs.
+    """Split by song, with given test songs.
 
-    Parameters
-    ----------
-    songs : mapping of str to mapping of str to int
-        Genre → song → number of its fragments.
-    tests : collection of str
-        The test songs; some may no longer exist. For a genre without any, a tenth of its songs is chosen.
-    seed : int
-        Changes which of the other songs go to val. While no song is added or removed, they are those of `split_songs`.
-    learned : collection of str
-        Songs of earlier training data; they are chosen for test only if a genre has no others.
-
-    Returns
-    -------
-    assignment : dict
-        Split → song → indexes of its fragments. In a genre with `tests`, no other song is in test.
-
-    Raises
-    ------
-    ValueError
-        If a genre is not in every split.
+    `tests` may contain songs that no longer exist. For a genre without any, a tenth of its songs is chosen, from
+    `learned` (songs of earlier training data) only if there are no others. `seed` changes which of the other songs go
+    to val; as long as no song is added or removed, these are those of `split_songs`. Raises ValueError if a genre is
+    not in every split.
 
     Examples
     --------
@@ -177,22 +151,8 @@ def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Colle
 def given_splits(songs: Songs, splits: Iterable[tuple[str, str]]) -> Assignment:
     """Use the splits that the library defines.
 
-    Parameters
-    ----------
-    songs : mapping of str to mapping of str to int
-        Genre → song → number of its fragments.
-    splits : iterable of tuple of str and str
-        Song and split, for each row of the library's list; a split may be empty. Unused songs are ignored.
-
-    Returns
-    -------
-    assignment : dict
-        Split → song → indexes of its fragments.
-
-    Raises
-    ------
-    ValueError
-        If a song has no split or several, or a genre is not in every split.
+    `splits` has song and split of each row of the library's list; a split may be empty. Unused songs are ignored.
+    Raises ValueError if a song has no split or several, or a genre is not in every split.
     """
     split_of: dict[str, str] = {}
     used = {song for counts in songs.values() for song in counts}
@@ -214,19 +174,9 @@ def given_splits(songs: Songs, splits: Iterable[tuple[str, str]]) -> Assignment:
 
 
 def artists_in_several_splits(assignment: Assignment, artists: Mapping[str, str]) -> list[str]:
-    """List the artists with songs in more than one split.
+    """List the artists with songs in more than one split, one spelling of each, sorted.
 
-    Parameters
-    ----------
-    assignment : dict
-        Split → song → indexes of its fragments.
-    artists : mapping of str to str
-        Song → artist; spellings are compared by `tags.artist_key`.
-
-    Returns
-    -------
-    names : list of str
-        One spelling of each, sorted.
+    `artists` maps song → artist; spellings are compared by `tags.artist_key`.
 
     Examples
     --------
