@@ -170,7 +170,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> run_data.Catalog |
         protocol=description["protocol"],
         split_seed=description["seed"],
         warnings=tuple(warnings),
-        folded=tuple(description.get("folded", ())),
+        merged=tuple(description.get("folded", ())),
         method=description["method"],
     )
 

@@ -80,10 +80,9 @@ class SplitCount:
 class Catalog:
     """The music library: songs found, ingested and rejected, and how they were split.
 
-    `protocol` is what the split keeps together: ``song``, ``artist`` or (the paper's) ``fragment``, which keeps nothing
-    together. `method` is how the split was made, see `library.write_manifests`. `warnings` are whole sentences about
-    counts that are too small to be trusted. `folded` lists sub-genres that are merged into their genre, each with the
-    reason.
+    `protocol` is the unit of the split: ``song``, ``artist`` or (as in the paper) ``fragment``. `method` is the
+    strategy, see `library.write_manifests`. `warnings` are whole sentences about counts that are too small to be
+    reliable. `merged` lists sub-genres that are merged into their genre, each with the reason.
     """
 
     found: int
@@ -94,7 +93,7 @@ class Catalog:
     protocol: SplitBy
     split_seed: int
     warnings: tuple[str, ...]
-    folded: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
     method: str = ""
 
     def __post_init__(self) -> None:
@@ -136,7 +135,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """Training history; `best_epoch`, counted from 1, is the epoch whose weights were kept."""
+    """Training history; `best_epoch`, counted from 1, is the epoch with the selected weights."""
 
     epochs: tuple[Epoch, ...]
     best_epoch: int
@@ -223,7 +222,7 @@ class MobileCheck:
 class Push:
     """The outcome of the push.
 
-    `pushed_to` is the path of the model; with `pushed` False, an earlier run has already pushed the same model there.
+    `pushed_to` is the path of the model; with `pushed` False, an earlier run had already pushed the same model.
     `withdrawn` is the reason why a model that passed every check was not pushed: a rollback had removed it.
     """
 

@@ -91,12 +91,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split in SPLITS:
                 target = f"{artifact_utils.get_split_uri([examples], split)}/data_tfrecord"
                 _ = outputs[split] | f"Write[{split}]" >> beam.io.WriteToTFRecord(target, file_name_suffix=".gz")
-            known = (
+            rejected_by_scan = (
                 pipeline
                 | "KnownTable" >> beam.Create([f"{manifests}/rejected.csv"], reshuffle=False)
                 | "Known" >> beam.FlatMap(rejected_lines)
             )
-            all_rejected = (outputs[REJECTED], known)
+            all_rejected = (outputs[REJECTED], rejected_by_scan)
             _ = all_rejected | beam.Flatten() | _text_file(REJECTED, rejected)
             _ = outputs[INGESTED] | _text_file(INGESTED, ingested)
         _reconcile(json_lines(ingested), json_lines(rejected), description)
@@ -112,7 +112,7 @@ def _explained() -> Iterator[None]:
             raise
         raise TimeoutError(
             "The job did not end within --job_server_timeout: a worker could not start or is gone, or the work takes "
-            "longer. The workers' logs say which. Rendered songs are kept: run again, with more time if needed."
+            "longer. See the workers' logs. Rendered songs stay in the cache: run again, with more time if needed."
         ) from error
 
 

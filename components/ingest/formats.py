@@ -94,8 +94,8 @@ def read_audiofolder(folder: AnyPath) -> SongList:
     folders = [table.parent for table in tables]
     if len(set(folders)) < len(folders):
         raise UserError(f"Expected one metadata file in a folder. Received: {', '.join(map(str, tables))}")
-    there = read_folder(root)
-    found = {entry.path: entry for entry in there.entries}
+    listed_files = read_folder(root)
+    found = {entry.path: entry for entry in listed_files.entries}
     entries: list[Entry] = []
     listed: set[str] = {str(file) for file in files}
     for table in tables:
@@ -103,19 +103,19 @@ def read_audiofolder(folder: AnyPath) -> SongList:
         genres_by_folder = not any(row.genre for row in rows)
         for row in rows:
             path = row.path if is_remote(row.path) else os.path.normpath(row.path)
-            place = found.get(path)
-            if place is None:
+            file = found.get(path)
+            if file is None:
                 entries.append(row)
                 continue
             listed.add(path)
-            genre, subgenre = (place.genre, place.subgenre) if genres_by_folder else (row.genre, row.subgenre)
-            split = place.split or row.split
+            genre, subgenre = (file.genre, file.subgenre) if genres_by_folder else (row.genre, row.subgenre)
+            split = file.split or row.split
             entries.append(
                 dataclasses.replace(row, path=path, genre=genre, subgenre=subgenre, split=split, relative=False)
             )
     rest = (entry for path, entry in found.items() if path not in listed)
     entries += (entry if entry.fault else dataclasses.replace(entry, genre="") for entry in rest)
-    return SongList(entries, there.notes)
+    return SongList(entries, listed_files.notes)
 
 
 def _metadata_files(folder: AnyPath) -> list[AnyPath]:
@@ -149,12 +149,10 @@ def fma_table(folder: AnyPath) -> AnyPath | None:
     beside it.
     """
     folder = folder.absolute()
-    places = [folder, folder / "fma_metadata"]
+    candidates = [folder, folder / "fma_metadata"]
     if (folder / "000").is_dir():
-        places.append(folder.parent / "fma_metadata")
-    return next(
-        (place / "tracks.csv" for place in places if _find_delimiter(place / "tracks.csv", _is_fma_header)), None
-    )
+        candidates.append(folder.parent / "fma_metadata")
+    return next((one / "tracks.csv" for one in candidates if _find_delimiter(one / "tracks.csv", _is_fma_header)), None)
 
 
 def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
@@ -167,7 +165,7 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
     if table is None:
         raise UserError(
             f"Expected FMA's tracks.csv in {folder}, in its fma_metadata or in the fma_metadata beside it. Received: "
-            "none there. Unpack fma_metadata.zip where fma_small, fma_medium, fma_large or fma_full lies."
+            "none of them. Unpack fma_metadata.zip where fma_small, fma_medium, fma_large or fma_full lies."
         )
     faults: list[Entry] = []
     titles = _fma_genres(table.with_name("genres.csv"), faults)
@@ -176,33 +174,33 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
     pairs = list(zip(groups, names, strict=False))
     if missing := [pair for pair in _FMA_COLUMNS.values() if pair not in pairs]:
         raise UserError(f"Expected FMA's columns in the first two rows of {table}. Received: none for {missing}")
-    places = {name: pairs.index(pair) for name, pair in _FMA_COLUMNS.items()}
+    positions = {name: pairs.index(pair) for name, pair in _FMA_COLUMNS.items()}
     next(rows, None)  # the name of the first column
-    known: dict[str, Entry] = {}
+    tracks: dict[str, Entry] = {}
     for line, cells in rows:
         try:
             track = int(cells[0])
-            told = {name: cells[place].strip() for name, place in places.items()}
-            finer = [titles[number] for number in ast.literal_eval(told["genres"] or "[]") if number in titles]
+            values = {name: cells[position].strip() for name, position in positions.items()}
+            finer = [titles[number] for number in ast.literal_eval(values["genres"] or "[]") if number in titles]
         except (ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError):
             faults.append(invalid_row(table, line, f"expected a track of FMA's. Received: {cells[:3]}"))
             continue
-        genres_of_track = [name for name in dict.fromkeys((told["genre_top"], *finer)) if name]
-        known[f"{track // 1000:03}/{track:06}"] = Entry(
+        genres_of_track = [name for name in dict.fromkeys((values["genre_top"], *finer)) if name]
+        tracks[f"{track // 1000:03}/{track:06}"] = Entry(
             path="",
             song="",
             genre=one_genre(genres_of_track, genres),
-            artist=told["artist"],
-            album=told["album"],
-            split=split_name(told["split"]),
+            artist=values["artist"],
+            album=values["album"],
+            split=split_name(values["split"]),
             extras={
                 "track_id": str(track),
-                "title": told["title"],
-                "subset": told["subset"],
+                "title": values["title"],
+                "subset": values["subset"],
                 "genres": ", ".join(genres_of_track),
             },
         )
-    return _join(folder, known, faults)
+    return _join(folder, tracks, faults)
 
 
 def jamendo_table(source: AnyPath) -> AnyPath | None:
@@ -214,10 +212,10 @@ def jamendo_table(source: AnyPath) -> AnyPath | None:
     if source.is_file():
         return source if _find_delimiter(source, _is_jamendo_header) else None
     folder = source.absolute()
-    places = [folder, folder / "data"]
+    candidates = [folder, folder / "data"]
     if (folder / "00").is_dir():
-        places.append(folder.parent / "data")
-    tables = (place / f"{name}.tsv" for name in _JAMENDO_TABLES for place in places)
+        candidates.append(folder.parent / "data")
+    tables = (one / f"{name}.tsv" for name in _JAMENDO_TABLES for one in candidates)
     return next((table for table in tables if _find_delimiter(table, _is_jamendo_header)), None)
 
 
@@ -236,14 +234,14 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
         )
     faults: list[Entry] = []
     splits = _jamendo_splits(table, faults)
-    known: dict[str, Entry] = {}
+    tracks: dict[str, Entry] = {}
     for line, cells in _jamendo_rows(table, faults):
         if len(cells) < len(_JAMENDO_HEADER):
             faults.append(invalid_row(table, line, f"expected a track with tags. Received: {cells}"))
             continue
         track, artist, album, path, duration, *tags = cells
         names = [tag[len(_JAMENDO_GENRE) :] for tag in tags if tag.startswith(_JAMENDO_GENRE)]
-        known[_numbered(path)] = Entry(
+        tracks[_numbered(path)] = Entry(
             path="",
             song="",
             genre=one_genre(names, genres),
@@ -256,7 +254,7 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
     if source.is_file():
         folder = table.absolute().parent
         folder = folder.parent if folder.name == "data" else folder
-    return _join(folder, known, faults)
+    return _join(folder, tracks, faults)
 
 
 def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
@@ -271,12 +269,12 @@ def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
     return ", ".join(matching) if matching else next(iter(names), "")
 
 
-def _join(folder: AnyPath, known: Mapping[str, Entry], faults: Sequence[Entry]) -> SongList:
+def _join(folder: AnyPath, tracks: Mapping[str, Entry], faults: Sequence[Entry]) -> SongList:
     found = read_folder(folder)
     entries = []
     for entry in found.entries:
-        told = known.get(_numbered(entry.path), Entry(path="", song="", genre=""))
-        entries.append(dataclasses.replace(told, path=entry.path, song=entry.song, fault=entry.fault))
+        track = tracks.get(_numbered(entry.path), Entry(path="", song="", genre=""))
+        entries.append(dataclasses.replace(track, path=entry.path, song=entry.song, fault=entry.fault))
     return SongList([*entries, *faults], found.notes)
 
 

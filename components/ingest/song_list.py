@@ -22,7 +22,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
 
 COLUMNS: tuple[str, ...] = ("file_name", "genre", "subgenre", "song", "artist", "album", "split", "start", "end")
-"""Columns with a meaning; other columns are kept as extras."""
+"""Columns with a meaning; other columns become extras."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "file_name": ("archivo", "nombre_de_archivo", "nombre_del_archivo", "nombre_archivo", "fichero", "ruta"),
@@ -97,8 +97,8 @@ def _meanings(table: Table) -> dict[str, str]:
     plain = {re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", key)): key for key in reversed(table.columns)}
     columns: dict[str, str] = {}
     for name in COLUMNS:
-        there = (one for one in (name, *ALIASES.get(name, ())) if one in plain)
-        columns[name] = name if name in table.columns else plain.get(next(there, name), name)
+        present = (one for one in (name, *ALIASES.get(name, ())) if one in plain)
+        columns[name] = name if name in table.columns else plain.get(next(present, name), name)
     return columns
 
 
@@ -145,20 +145,20 @@ def _entry(file: AnyPath, columns: dict[str, str], row: dict[str, str], names_in
     name = _resolve_name(row.get(columns["file_name"], ""), file.parent, names_in)
     remote = is_remote(name)
     path = name if remote else os.path.join(str(file.parent.absolute()), name)  # noqa: PTH118 - keeps a final slash
-    known = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
-    split = split_name(known["split"])
-    if known["split"] and not split:
-        raise UserError(f"expected a split out of {', '.join(SPLIT_NAMES)}. Received: {known['split']!r}")
-    start, end = _seconds("start", known["start"]), _seconds("end", known["end"])
+    values = {meaning: row.get(column, "").strip() for meaning, column in columns.items()}
+    split = split_name(values["split"])
+    if values["split"] and not split:
+        raise UserError(f"expected a split out of {', '.join(SPLIT_NAMES)}. Received: {values['split']!r}")
+    start, end = _seconds("start", values["start"]), _seconds("end", values["end"])
     if end is not None and end <= (start or 0):
         raise UserError(f"expected an end after the start. Received: start={start}, end={end}")
     return Entry(
         path=path,
-        song=row.get("song", "") if known["song"] else "",
-        genre=known["genre"],
-        subgenre=known["subgenre"],
-        artist=known["artist"],
-        album=known["album"],
+        song=row.get("song", "") if values["song"] else "",
+        genre=values["genre"],
+        subgenre=values["subgenre"],
+        artist=values["artist"],
+        album=values["album"],
         split=split,
         start_seconds=start,
         end_seconds=end,
@@ -202,8 +202,8 @@ def _spelled_otherwise(folder: Path, name: str, names_in: NamesIn) -> str:
         if os.path.lexists(folder / path / part):
             path /= part
             continue
-        there = names_in(str(folder / path))
-        fitting = there.get(unicodedata.normalize("NFC", part)) or there.get(genre_key(part)) or []
+        names = names_in(str(folder / path))
+        fitting = names.get(unicodedata.normalize("NFC", part)) or names.get(genre_key(part)) or []
         if len(fitting) != 1:
             return ""
         path /= fitting[0]

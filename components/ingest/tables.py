@@ -278,8 +278,8 @@ def _decode_line(line: bytes, legacy: str) -> str:
 
 def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
     at = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
-    if said := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if at < len(lines) else "", re.IGNORECASE):
-        delimiter = said[1]
+    if declared := re.fullmatch(r'"?sep=(.)"?\s*', lines[at] if at < len(lines) else "", re.IGNORECASE):
+        delimiter = declared[1]
         at += 1
     else:
         delimiter = _delimiter(lines[at:], delimiter, names)
@@ -310,7 +310,7 @@ def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Colle
         elif filled > len(header) or (is_short and reader.line_num > 1):
             faults[line] = (
                 f"expected {len(header)} cells, one for each column. Received: {filled} "
-                f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" has to stand in double quotes.'
+                f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" must be in double quotes.'
             )
             at = line
         else:

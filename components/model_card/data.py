@@ -36,7 +36,7 @@ class Card:
     `catalog` is `catalog.json`; `ingested` and `rejected` are the lines of ingest's parts of songs and rejected files;
     `artists` maps songs to artists, empty where not known; `tested` has the float model's predictions for every test
     fragment, `judged` the head's for every validation and test fragment, from which `songs` is computed. `accuracy` and
-    `loss` are the Evaluator's, for the test fragments; `history` has the epochs and which of them was kept; `artefacts`
+    `loss` are the Evaluator's, for the test fragments; `history` has the epochs and the best one; `artefacts`
     compares every exported variant with the float model. `blessed` and `infra_blessed` are the decisions of Evaluator
     and MobileCheck.
     """
@@ -61,14 +61,14 @@ class Card:
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        known, test = self.info.training_data, [one for one in self.judged if one["split"] == "test"]
+        data, test = self.info.training_data, [one for one in self.judged if one["split"] == "test"]
         fragments = {split: sum(one.fragments[split] for one in self.music) for split in SPLITS}
         found: dict[str, tuple[object, object]] = {
             "genres": (list(self.info.genres), self.catalog["genres"]),
             "probabilities of a fragment": (len(self.info.genres), len(self.tested[0]["probabilities"])),
-            "fragments ingested": (known.fragments, fragments),
-            "test fragments that the float model answered": (known.fragments["test"], len(self.tested)),
-            "test fragments that the head answered": (known.fragments["test"], len(test)),
+            "fragments ingested": (data.fragments, fragments),
+            "test fragments predicted by the float model": (data.fragments["test"], len(self.tested)),
+            "test fragments predicted by the head": (data.fragments["test"], len(test)),
             "test accuracy": (self.info.metrics["test_accuracy"], self.accuracy),
             "calibration": (self.info.calibration, self.songs.calibration),
         }
@@ -307,7 +307,7 @@ def content(folder: str) -> Content:
     paths = [f"{parent.rstrip('/')}/{name}" for parent, _, names in tf.io.gfile.walk(root) for name in names]
     below = {path[len(root) + 1 :]: path for path in paths}
     if not below:
-        raise ValueError(f"Expected an artefact with files in it. Received: {folder!r}, where there are none.")
+        raise ValueError(f"Expected an artefact that contains files. Received: {folder!r}, which contains none.")
     lines, size = hashlib.sha256(), 0
     for name in sorted(below, key=lambda name: name.encode()):
         digest = hashlib.sha256()

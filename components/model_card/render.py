@@ -127,8 +127,10 @@ def words(card: Card) -> dict[str, Any]:
         card.model_spec.backbone.pretrained,
         card.info.versions["backbone_weights"],
     )
-    known, tuned = digest != "random", card.fine_tuned
-    summary = card.model_spec.summary + ("" if known or not pretrained else UNLEARNED) + (TUNED if tuned else "")
+    is_pretrained, tuned = digest != "random", card.fine_tuned
+    summary = (
+        card.model_spec.summary + ("" if is_pretrained or not pretrained else UNLEARNED) + (TUNED if tuned else "")
+    )
     origin = f"SHA-256 {digest}{', before the fine-tuning' if tuned else ''}"
     return {
         "card": card,
@@ -137,9 +139,9 @@ def words(card: Card) -> dict[str, Any]:
         "library": card.info.training_data.library,
         "splits": SPLITS,
         "totals": songs,
-        "pretrained": PRETRAINED[pretrained] if known or not pretrained else RANDOM,
+        "pretrained": PRETRAINED[pretrained] if is_pretrained or not pretrained else RANDOM,
         "network": summary,
-        "weights": origin if known else "random" if pretrained else "no weights of others",
+        "weights": origin if is_pretrained else "random" if pretrained else "no weights of others",
         "split_sentence": _split_sentence(card),
         "shared_artists": _shared_artists(card),
         "artists": any(one.artists for one in card.music),

@@ -16,12 +16,12 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fragments import Fragment, SongSummary
 from tumbao.components.ingest.paths import is_remote
-from tumbao.components.ingest.prefetch import Prefetch
 from tumbao.components.ingest.tables import encode_text
 from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.hierarchy import main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.classify.inputs import Song, stamp
+from tumbao.serving.classify.prefetch import Prefetch
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
 from tumbao.serving.formatting import clock
 from tumbao.serving.model_info import ModelInfo

@@ -590,9 +590,9 @@ def no_records(folder: Path) -> None:
         (other_accuracy, "one run: test accuracy .* Received: 0.125"),
         (other_genres, "one run: genres .* Received: .*tango"),
         (fewer_songs, "one run: fragments ingested .*'train': 27.* Received: .*'train': 24"),
-        (fewer_answers, "float model answered 36 .* Received: 35"),
-        (other_songs, "head answered 36 .* Received: 72"),
-        (no_records, "an artefact with files in it. Received: .*examples"),
+        (fewer_answers, "float model 36 .* Received: 35"),
+        (other_songs, "head 36 .* Received: 72"),
+        (no_records, "an artefact that contains files. Received: .*examples"),
     ],
 )
 def test_artefacts_of_several_runs_are_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:

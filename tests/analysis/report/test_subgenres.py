@@ -1,4 +1,4 @@
-"""The report at both levels: genres are sums over their leaves, what was folded up is said, and else nothing is."""
+"""The report at both levels: genres are sums over their leaves, what was merged is said, and else nothing is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tumbao.serving.formatting import decimal, percent
 
 LEAVES = ("cumbia", "salsa", "salsa/dura", "vallenato")
 GENRE_OF = np.array([0, 1, 1, 2])
-FOLDED = "salsa/<b>: 4 songs, folded into salsa"
+MERGED = "salsa/<b>: 4 songs, merged into salsa"
 
 
 def evaluation(genres: tuple[str, ...] = LEAVES) -> Evaluation:
@@ -37,9 +37,9 @@ def songs(genres: tuple[str, ...] = LEAVES) -> SongMetrics:
     return song_metrics(*split, *split, np.ones(16, bool), None, genres)
 
 
-def page(folder: Path, genres: tuple[str, ...] = LEAVES, folded: tuple[str, ...] = (FOLDED,)) -> str:
+def page(folder: Path, genres: tuple[str, ...] = LEAVES, merged: tuple[str, ...] = (MERGED,)) -> str:
     run = Run("run", "2026-01-02T03:04:05+00:00", "songs", False, 7, {}, {}, "abc", "random", "float32", "no AMX")
-    catalog = Catalog(16, 16, (), (), (), "song", 7, (), folded)
+    catalog = Catalog(16, 16, (), (), (), "song", 7, (), merged)
     data = ReportData(
         run=run,
         mel_spec=MelSpec(),
@@ -84,18 +84,18 @@ def test_both_levels_stand_side_by_side_for_fragments_and_songs(tmp_path: Path) 
     assert (tmp_path / "figures" / "confusion-genres.png").exists()
 
 
-def test_what_was_folded_up_is_said_and_escaped(tmp_path: Path) -> None:
+def test_what_was_merged_is_said_and_escaped(tmp_path: Path) -> None:
     markup = page(tmp_path)
-    assert FOLDED in text_of(markup)
+    assert MERGED in text_of(markup)
     assert "<b>:" not in markup
 
 
 def test_without_sub_genres_there_is_one_level(tmp_path: Path) -> None:
     genres = ("cumbia", "salsa", "rock/pop", "vallenato")
-    markup = page(tmp_path, genres, folded=())
+    markup = page(tmp_path, genres, merged=())
     assert scores(evaluation(genres)).main is None
     assert 'id="levels"' not in markup
-    assert "folded" not in text_of(markup)
+    assert "Merged sub-genres" not in text_of(markup)
     assert not (tmp_path / "figures" / "confusion-genres.png").exists()
 
 
