@@ -185,7 +185,7 @@ def song_metrics(
     """Compute the metrics of songs.
 
     `val_songs` and `songs` hold the probabilities [k, g] of each song's fragments; k may differ. `val_labels` [m] and
-    `labels` [n] are the true genres, n at least 1. `in_distribution`, bool [n], tells which test songs are in distribution.
+    `labels` [n] are the true genres, n at least 1. `in_distribution`, bool [n], is of the test songs.
     `genres` names the model's outputs, needed where some of them are sub-genres.
     """
     calibration = calibrate(val_songs, val_labels)
