@@ -19,7 +19,7 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import runtime_parameter_utils
 
-from tumbao.analysis.report.render import write_report
+from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.run_data import verdict
 from tumbao.components.ingest import frozen_test_set

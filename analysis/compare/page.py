@@ -11,7 +11,7 @@ from tumbao.analysis.compare.findings import Findings, find
 from tumbao.analysis.compare.scores import ENOUGH, Score
 from tumbao.analysis.compare.tables import MEASURES, SHARES, as_json, comma_separated, markdown
 from tumbao.analysis.compare.trial import Trial
-from tumbao.analysis.report.render import LEAKY_NOTE, SYNTHETIC_NOTE, Picture
+from tumbao.analysis.report.page import LEAKY_NOTE, SYNTHETIC_NOTE, Picture
 from tumbao.components.evaluation.scores import RESAMPLES
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.serving.page import data_uri, template, write_page

@@ -1,4 +1,4 @@
-"""The report's figures of results and timings, as PNG."""
+"""Figures of the report, as PNG."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
-from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, Component, ComponentState, History
+from tumbao.components.evaluation.intervals import wilson_interval
+from tumbao.components.evaluation.run_data import (
+    PAPER_ACCURACY,
+    PAPER_LOSS,
+    Component,
+    ComponentState,
+    History,
+    SampleImage,
+)
 from tumbao.components.evaluation.scores import Scores
+from tumbao.components.evaluation.song_metrics import Confidence, SongMetrics
 from tumbao.schema.hierarchy import has_subgenres, main_genres
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import duration
-from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
+from tumbao.serving.style import WIDTH_INCHES, Look, Theme, frequencies, png
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
 """A sign for each state, so that colour is not the only cue."""
@@ -82,7 +95,34 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
 def _borders(leaves: Sequence[str]) -> list[float]:
     """Return the positions between the leaves of different genres; none without sub-genres."""
     main = main_genres(leaves) if has_subgenres(leaves) else ()
-    return [place + 0.5 for place, (genre, other) in enumerate(pairwise(main)) if genre != other]
+    return [index + 0.5 for index, (genre, other) in enumerate(pairwise(main)) if genre != other]
+
+
+def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> bytes:
+    """Plot the pipeline's graph: components from top to bottom in the order of execution, and arcs for their edges.
+
+    `edges` are pairs (upstream, downstream) of names.
+    """
+    theme, row_of = look.theme, {component.name: row for row, component in enumerate(components)}
+    colours = {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.line}
+    longest = max((row_of[downstream] - row_of[upstream] for upstream, downstream in edges), default=1)
+    with look.applied():
+        figure, axes = look.panel("The pipeline", 0.36 * len(components) + 0.6)
+        axes.set(xlim=(0, 1), ylim=(len(components) - 0.5, -0.6))
+        axes.axis("off")
+        for row, component in enumerate(components):
+            axes.plot(0.02, row, "o", color=colours[component.state])
+            axes.text(0.05, row, component.name, va="center", fontsize=9)
+            state = f"{STATE_SIGNS[component.state]} {component.state}"
+            axes.text(0.52, row, state, va="center", ha="right", fontsize=7.5, color=theme.muted)
+        for upstream, downstream in edges:
+            start, end = row_of[upstream], row_of[downstream]
+            reach = 0.55 + 0.58 * (end - start) / longest  # a curve reaches three quarters of the way to its controls
+            points = [(0.55, start + 0.1), (reach, start + 0.1), (reach, end - 0.1), (0.55, end - 0.1)]
+            path = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+            colour = colours[components[end].state]
+            axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.9))
+        return png(figure)
 
 
 def timings(components: Sequence[Component], look: Look) -> bytes:
@@ -94,17 +134,82 @@ def timings(components: Sequence[Component], look: Look) -> bytes:
     with look.applied():
         figure, axes = look.panel("Time of each component", 0.9 + 0.24 * len(components))
         bars = axes.barh(range(len(names)), seconds, height=0.62, color=[colours[c.state] for c in components])
-        words = [
+        labels = [
             f"{STATE_SIGNS[c.state]} {duration(c.seconds) if c.state in ('ran', 'failed') else c.state}"
             for c in components
         ]
-        axes.bar_label(bars, words, padding=4, fontsize=8)
+        axes.bar_label(bars, labels, padding=4, fontsize=8)
         axes.set_yticks(range(len(names)), names, color=theme.ink)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.6 * max([*seconds, 1e-9]))
         axes.set_xticks([])
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
+        return png(figure)
+
+
+def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
+    """Plot a mel image over time in seconds and mel frequency."""
+    start, end = sample.start_seconds, sample.start_seconds + spec.fragment_seconds
+    with look.applied():
+        figure, axes = look.panel(sample.genre, 3.1)
+        axes.imshow(sample.image, extent=(start, end, 0, 1), aspect="auto", interpolation="nearest")
+        axes.set_xticks([start + spec.fragment_seconds * part / 3 for part in range(4)])
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("time (s)")
+        marks = frequencies(spec)
+        axes.set_yticks([height for _, height in marks], [kilohertz for kilohertz, _ in marks])
+        axes.set_ylabel("mel frequency (kHz)")
+        axes.spines[:].set_visible(False)
+        colours = ScalarMappable(Normalize(-spec.dynamic_range_db, 0), spec.colormap)
+        bar = figure.colorbar(colours, ax=axes, aspect=28, pad=0.03, label="dB under the maximum")
+        bar.outline.set_visible(False)
+        return png(figure)
+
+
+def reliability_diagram(metrics: SongMetrics, look: Look) -> bytes:
+    """Plot accuracy by confidence, without and with temperature; both are equal on the diagonal."""
+    series: tuple[tuple[Confidence, str, str, str], ...] = (
+        (metrics.before, "o", look.theme.first, "without temperature"),
+        (metrics.after, "s", look.theme.second, f"with temperature {metrics.calibration.temperature:.2f}"),
+    )
+    with look.applied():
+        figure, axes = look.panel("Confidence and accuracy", 3.3)
+        axes.plot([0, 1], [0, 1], "--", color=look.theme.muted, linewidth=1)
+        for confidence, marker, colour, label in series:
+            x = [one.confidence for one in confidence.bins]
+            shares = [wilson_interval(one.accuracy * one.songs, one.songs) for one in confidence.bins]
+            axes.vlines(x, [s.low for s in shares], [s.high for s in shares], color=colour, linewidth=1, alpha=0.6)
+            axes.plot(x, [s.value for s in shares], f"{marker}-", color=colour, label=label)
+        axes.set_xlabel("mean confidence of the songs of a bin")
+        axes.set_ylabel("share of correct predictions")
+        axes.set_xlim(0, 1.03)
+        axes.set_ylim(0, 1.03)
+        axes.grid(axis="both")
+        axes.legend(frameon=False, loc="upper left")
+        return png(figure)
+
+
+def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> bytes:
+    """Plot the accuracy of the most confident songs by their share of all, and mark the threshold."""
+    coverage = [point.coverage for point in metrics.curve]
+    shares = [wilson_interval(point.accuracy * n, n) for point, n in zip(metrics.curve, _counts(metrics), strict=True)]
+    answered = metrics.answered
+    with look.applied():
+        figure, axes = look.panel("Accuracy by coverage", 3.3)
+        low, high = [share.low for share in shares], [share.high for share in shares]
+        axes.fill_between(coverage, low, high, color=look.theme.first, alpha=0.15, linewidth=0, label="95 % interval")
+        style = "o-" if len(coverage) <= 40 else "-"  # with more, markers overlap
+        axes.plot(coverage, [share.value for share in shares], style, color=look.theme.first, label="accuracy")
+        if answered.accuracy:
+            at = f"threshold {metrics.calibration.threshold:.2f}"
+            axes.plot(answered.coverage.value, answered.accuracy.value, "D", color=look.theme.second, ms=9, label=at)
+        axes.set_xlabel("share of songs with a prediction")
+        axes.set_ylabel("share of correct predictions")
+        axes.set_xlim(0, 1.03)
+        axes.set_ylim(0, 1.05)
+        axes.grid(axis="both")
+        axes.legend(frameon=False, loc="lower left")
         return png(figure)
 
 
@@ -115,7 +220,7 @@ def _by_epoch(title: str, train: Sequence[float], val: Sequence[float], best: in
         axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
         axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
         axes.plot(epochs, val, "s--", color=look.theme.second, label="validation")
-        axes.set_xlabel(f"epoch (shaded: the best, {best}, whose weights were kept)")
+        axes.set_xlabel(f"epoch (shaded: {best}, the best, whose weights are used)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         axes.set_xlim(0.6, len(train) + 0.4)
         axes.margins(y=0.12)
@@ -133,3 +238,7 @@ def _beside_the_paper(axes: Axes, title: str, ours: float, paper: float, theme: 
     axes.tick_params(length=0)
     axes.grid(axis="x")
     axes.spines[:].set_visible(False)
+
+
+def _counts(metrics: SongMetrics) -> list[int]:
+    return [round(point.coverage * metrics.songs) for point in metrics.curve]

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumbao.analysis.report.render import write_report
-from tumbao.analysis.report.search_figure import _apart, search_figure
-from tumbao.analysis.report.search_finding import advantage, finding
+from tumbao.analysis.report.page import write_report
+from tumbao.analysis.report.search import _spread, advantage, finding, search_figure
 from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run, Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.style import LIGHT, Look
@@ -77,8 +76,8 @@ def test_a_clear_advantage_is_significant_and_says_that_the_choice_flatters() ->
     assert found.corrected == pytest.approx(13 * found.p_value)
     assert found.corrected < 0.05
     sentence = finding(search(best=18, paper=2)).sentence
-    assert "a significant difference, otherwise than in the paper" in sentence
-    assert "The choice flatters the best" in sentence
+    assert "the difference is significant, unlike in the paper" in sentence
+    assert "The accuracy of the best setting is biased upwards" in sentence
 
 
 def test_the_best_of_many_is_not_significant_where_one_alone_would_be() -> None:
@@ -86,7 +85,7 @@ def test_the_best_of_many_is_not_significant_where_one_alone_would_be() -> None:
     assert found is not None
     assert found.p_value == pytest.approx(2.0**-5)  # six songs, all one way, whatever the drawing finds
     assert found.corrected == pytest.approx(13 * 2.0**-5)
-    assert "no significant difference here either" in finding(search(best=12, paper=6)).sentence
+    assert "the difference is not significant here either" in finding(search(best=12, paper=6)).sentence
 
 
 def test_fragments_of_one_song_are_not_taken_for_many_songs() -> None:
@@ -101,22 +100,22 @@ def test_where_the_papers_setting_is_the_best_nothing_is_compared() -> None:
     ranked = (whole.trials[-1], *whole.trials[:-1])
     first = dataclasses.replace(whole, trials=ranked, right_best=answers(6))
     assert advantage(first) is None
-    assert "none of the 13 other settings did better" in finding(first).sentence
+    assert "none of the 13 other settings was better" in finding(first).sentence
     lost = dataclasses.replace(whole, trials=whole.trials[:-1], failed=1, paper=None, right_paper=None)
-    assert "its own setting came to no end" in finding(lost).sentence
+    assert "the trial with the paper's setting failed" in finding(lost).sentence
 
 
 def test_the_section_lists_the_best_ten_with_the_papers_and_the_asked(tmp_path: Path) -> None:
     found = search(best=12, paper=6)
     read = section(report(found), tmp_path)
     assert folded(finding(found).sentence) in read
-    assert "14 settings of the layers before the answer were tried" in read
+    assert "14 settings of the head were tried" in read
     assert "256, 32, 16 best 60.0 % 0.300 0.4 0.0001 0.0007" in read
     assert "512, 64 the paper's 30.0 % 4.000 0 0 0.001" in read
-    assert "64 as asked 8.0 % 3.000 0.3 0 0.001" in read
+    assert "64 this run's 8.0 % 3.000 0.3 0 0.001" in read
     assert "12 of 14 are shown" in read
     assert "leaky" not in read
-    assert "came to no end" not in read
+    assert "of them failed" not in read
 
 
 def test_a_leaky_split_is_labelled_and_failures_are_counted(tmp_path: Path) -> None:
@@ -124,8 +123,8 @@ def test_a_leaky_split_is_labelled_and_failures_are_counted(tmp_path: Path) -> N
     read = section(report(found, "fragment"), tmp_path)
     assert f"{folded(finding(found).sentence)} leaky" in read
     assert "60.0 % leaky 0.300 leaky" in read
-    assert "2 of them came to no end." in read
-    assert "16 settings of the layers" in read
+    assert "2 of them failed." in read
+    assert "16 settings of the head" in read
 
 
 def test_there_is_no_section_without_a_search(tmp_path: Path) -> None:
@@ -149,4 +148,4 @@ def test_the_papers_mark_is_in_every_panel() -> None:
 
 
 def test_equal_trials_stand_side_by_side_and_others_where_they_are() -> None:
-    assert _apart([1, 1, 2, 1], [0.5, 0.5, 0.5, 0.6], 0.2) == pytest.approx([0.9, 1.1, 2, 1])
+    assert _spread([1, 1, 2, 1], [0.5, 0.5, 0.5, 0.6], 0.2) == pytest.approx([0.9, 1.1, 2, 1])

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from tumbao.analysis.report import figures
-from tumbao.analysis.report.render import write_report
+from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation.run_data import Catalog, Component, Evaluation, ReportData, Run
 from tumbao.components.evaluation.scores import interval_over_songs, scores
 from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
@@ -79,7 +79,7 @@ def test_both_levels_stand_side_by_side_for_fragments_and_songs(tmp_path: Path) 
         cells += [percent(rule.accuracy.value), f"{percent(rule.accuracy.low)} to {percent(rule.accuracy.high)}"]
         row = name + "".join(cells) + decimal(level.loss, 4)
         assert row.replace("\N{NO-BREAK SPACE}", " ") in read
-    assert "tells 4 leaves of 3 genres apart" in read
+    assert "has 4 sub-genres (leaves) of 3 genres" in read
     assert "the mean of leaves and genres" not in read  # there is no training in this report
     assert (tmp_path / "figures" / "confusion-genres.png").exists()
 

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tumbao.analysis.report import figures, song_figures
-from tumbao.analysis.report.graph_figure import graph_figure
-from tumbao.analysis.report.mel_figure import mel_figure
-from tumbao.analysis.report.search_figure import search_figure
-from tumbao.analysis.report.search_finding import finding
+from tumbao.analysis.report import figures
+from tumbao.analysis.report.search import finding, search_figure
 from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData, verdict
 from tumbao.components.evaluation.scores import Scores, scores
 from tumbao.components.ingest.atomic_write import write_whole
@@ -45,8 +42,8 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     """
     tested = scores(data.evaluation) if data.evaluation else None
     pictures = {}
-    for name, note, draw in _drawings(data, tested):
-        light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
+    for name, note, plot in _figures(data, tested):
+        light, dark = plot(Look(LIGHT, note)), plot(Look(DARK, note))
         write_whole(out_dir / "figures" / f"{name}.png", light)
         pictures[name] = Picture(
             data_uri("image/png", light), data_uri("image/png", dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note
@@ -68,12 +65,12 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     return index
 
 
-def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
     """Yield name, note and plot function of each figure that the run allows."""
     library = SYNTHETIC_NOTE if data.run.synthetic else ""
     measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))
     for i, sample in enumerate(data.samples, start=1):
-        yield _mel_name(i, sample.genre), library, partial(mel_figure, sample, data.mel_spec)
+        yield _mel_name(i, sample.genre), library, partial(figures.mel_figure, sample, data.mel_spec)
     if data.search:
         yield "search", measured, partial(search_figure, data.search)
     if data.history:
@@ -86,9 +83,9 @@ def _drawings(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, st
             names = [row.genre for row in tested.main.genres]
             yield "confusion-genres", measured, partial(figures.confusion_matrix, tested.main.confusion, names)
     if data.songs:
-        yield "reliability", measured, partial(song_figures.reliability_diagram, data.songs)
-        yield "coverage", measured, partial(song_figures.accuracy_by_coverage, data.songs)
-    yield "graph", library, partial(graph_figure, data.components, data.edges)
+        yield "reliability", measured, partial(figures.reliability_diagram, data.songs)
+        yield "coverage", measured, partial(figures.accuracy_by_coverage, data.songs)
+    yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
     yield "timings", library, partial(figures.timings, data.components)
 
 

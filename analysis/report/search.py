@@ -1,0 +1,162 @@
+"""The search for hyperparameters: a figure of all trials, and the comparison of the best one with the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+from tumbao.analysis.compare.bootstrap import draw, interval, p_value
+from tumbao.analysis.compare.summary import chance, points, signed
+from tumbao.components.evaluation.run_data import Search, SearchTrial
+from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
+from tumbao.serving.formatting import percent
+from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
+
+SHOWN = 10
+"""Trials in the table; that of the paper and that of the run's own setting are always included."""
+
+LEAST_SPAN = 0.2
+"""Smallest range of accuracies in the panels, so that single fragments do not look important."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows of the table, the best first, and a sentence about the difference from the paper's setting."""
+
+    shown: tuple[SearchTrial, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """Accuracy of the best setting minus that of the paper's, on the validation fragments.
+
+    `ends` is the 95 % interval of the paired bootstrap over songs; None if the draws have no spread. `p_value` is that
+    of a setting that was chosen beforehand, `corrected` that of the best of as many as were tried (Bonferroni).
+    """
+
+    value: float
+    ends: tuple[float, float] | None
+    p_value: float
+    corrected: float
+
+
+def finding(search: Search) -> Finding:
+    """Describe the result of a search."""
+    named = (search.paper, search.asked)
+    shown = [one for index, one in enumerate(search.trials) if index < SHOWN or one.number in named]
+    return Finding(tuple(shown), _sentence(search))
+
+
+def advantage(search: Search) -> Advantage | None:
+    """Compare the best setting with the paper's; None if the paper's is the best or did not finish."""
+    if search.right_paper is None or search.best.number == search.paper:
+        return None
+    _, song_of, fragments = np.unique(search.songs, return_inverse=True, return_counts=True)
+    best, paper = (np.bincount(song_of, right) for right in (search.right_best, search.right_paper))
+    weights = draw(np.zeros(len(fragments), np.int64))
+    drawn = (weights @ (best - paper)) / (weights @ fragments)
+    p = p_value(drawn, differing=int((best != paper).sum()))
+    value = float((best - paper).sum() / fragments.sum())
+    return Advantage(value, interval(drawn), p, min(1.0, p * (search.tried - 1)))
+
+
+def _sentence(search: Search) -> str:
+    opening = "The paper found no significant difference between numbers and sizes of layers."
+    if search.paper is None:
+        return f"{opening} Here the trial with the paper's setting failed, so nothing can be compared with it."
+    found = advantage(search)
+    if found is None:
+        return f"{opening} Here none of the {search.tried - 1} other settings was better than the paper's."
+    paper = next(one for one in search.trials if one.number == search.paper)
+    spread = (
+        f" (95 % interval {signed(found.ends[0])} to {signed(found.ends[1])}, bootstrap over songs)"
+        if found.ends
+        else ""
+    )
+    outcome = (
+        "the difference is significant, unlike in the paper"
+        if found.corrected < SIGNIFICANCE
+        else "the difference is not significant here either"
+    )
+    return (
+        f"{opening} Here the best setting classifies {percent(search.best.accuracy)} of the {len(search.songs)} "
+        f"fragments of {len(set(search.songs))} validation songs correctly and the paper's {percent(paper.accuracy)}, "
+        f"{points(found.value)}{spread}. With p = {chance(found.p_value)}, or p = {chance(found.corrected)} corrected "
+        f"for the best of {search.tried - 1} settings, {outcome}. The accuracy of the best setting is biased upwards, "
+        "because it was selected on these fragments; for the accuracy on other songs, see the test split."
+    )
+
+
+def search_figure(search: Search, look: Look) -> bytes:
+    """Plot a panel for each setting."""
+    trials = search.trials
+    accuracies = [one.accuracy for one in trials]
+    lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
+    weights = sorted({one.l2 for one in trials})
+    with look.applied():
+        figure = look.figure(WIDTH_INCHES, 6.0)
+        figure.suptitle("Settings and validation accuracy", x=0.02, ha="left", fontsize=11, weight="bold")
+        panels = figure.subplots(3, 2, sharey=True).flat
+        layers, units, dropout, l2, rate, legend = panels
+        _panel(layers, "dense layers", search, [len(one.units) for one in trials], 0.12, look.theme)
+        layers.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _panel(units, "total units", search, [sum(one.units) for one in trials], 0.0, look.theme)
+        units.set_xscale("symlog", base=2, linthresh=16, linscale=0.5)
+        units.set_xlim(-6, 2048)
+        units.set_xticks([0, 32, 256, 1024], ["0", "32", "256", "1024"])
+        units.minorticks_off()
+        _panel(dropout, "dropout", search, [one.dropout for one in trials], 0.015, look.theme)
+        _panel(l2, "L2", search, [weights.index(one.l2) for one in trials], 0.12, look.theme)
+        l2.set_xticks(range(len(weights)), list(map(_short, weights)))
+        l2.set_xlim(-0.6, len(weights) - 0.4)
+        _panel(rate, "learning rate", search, [one.learning_rate for one in trials], 0.0, look.theme)
+        rate.set_xscale("log")
+        rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        rate.xaxis.set_minor_formatter(NullFormatter())
+        rate.set_ylim(lowest - 0.1 * (max(accuracies) - lowest), max(accuracies) + 0.1 * (max(accuracies) - lowest))
+        for axes in (layers, dropout, rate):
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
+        legend.axis("off")
+        return png(figure)
+
+
+def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step: float, theme: Theme) -> None:
+    accuracies = [one.accuracy for one in search.trials]
+    positions = _spread(values, accuracies, step)
+    marked = {search.asked: ("s", theme.muted, "this run's"), search.paper: ("D", theme.second, "the paper's")}
+    others = [i for i, one in enumerate(search.trials) if one.number not in marked]
+    at, heights = [positions[i] for i in others], [accuracies[i] for i in others]
+    axes.plot(at, heights, "o", color=theme.first, alpha=0.7, label="random")
+    for number, (marker, colour, label) in marked.items():
+        if number is None:
+            continue
+        at = [i for i, one in enumerate(search.trials) if one.number == number]
+        axes.plot([positions[i] for i in at], [accuracies[i] for i in at], marker, color=colour, label=label)
+    axes.plot(positions[0], accuracies[0], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="best")
+    axes.set_xlabel(name)
+    axes.grid(axis="y")
+    axes.margins(x=0.12)
+
+
+def _short(value: float) -> str:
+    """Format a small number, such as 3e-4."""
+    return f"{value:.0e}".replace("e-0", "e-") if value else "0"
+
+
+def _spread(values: Sequence[float], heights: Sequence[float], step: float) -> list[float]:
+    """Move points at the same position sideways, in steps."""
+    stacks: dict[tuple[float, float], list[int]] = {}
+    for index, point in enumerate(zip(values, heights, strict=True)):
+        stacks.setdefault(point, []).append(index)
+    positions = list(map(float, values))
+    for stack in stacks.values():
+        for order, index in enumerate(stack):
+            positions[index] += step * (order - (len(stack) - 1) / 2)
+    return positions
