@@ -14,12 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tumbao.analysis.compare.cost import ModelCost, cost
 from tumbao.analysis.compare.findings import find
 from tumbao.analysis.compare.folds import Fold, cross_validation, one_split
 from tumbao.analysis.compare.page import PAGE, write_comparison
-from tumbao.analysis.compare.summary import outcome
-from tumbao.analysis.compare.training import learn_and_answer
+from tumbao.analysis.compare.tables import outcome
+from tumbao.analysis.compare.training import ModelCost, model_cost, train_and_predict
 from tumbao.analysis.compare.trial import Trial
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import AnyPath
@@ -132,7 +131,7 @@ def _trials(
     plain = model.settings(**settings)
     told = [code, name, dataclasses.asdict(plain), list(asked.genres)]
     price = functools.partial(
-        cost, model, plain, asked.genres, asked.workspace / "trials" / f"cost-{_digest(told)}.json"
+        model_cost, model, plain, asked.genres, asked.workspace / "trials" / f"cost-{_digest(told)}.json"
     )
     for protocol in asked.protocols:
         for division in _rounds(asked, protocol, model, plain, prepared):
@@ -180,7 +179,7 @@ def _trial(
     except FileNotFoundError:
         pass
     rows = division.test
-    probabilities, history, seconds = learn_and_answer(
+    probabilities, history, seconds = train_and_predict(
         model, training, library, arrays, division, prepared.backbone_weights(backbone).path
     )
     found = price()

@@ -36,8 +36,8 @@ def features(
     weights, `code` the hash of the source code that the features depend on. `copy` is 0 for the fragments themselves;
     each higher number is another copy with bands and times masked.
     """
-    told = [library.archives, library.members, backbone.name, str(weights), policy, code, copy]
-    key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    parts = [library.archives, library.members, backbone.name, str(weights), policy, code, copy]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     file = folder / f"{backbone.name}-{key}.npy"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,13 +58,13 @@ def _compute(
     written = np.lib.format.open_memmap(file, mode="w+", dtype=BACKBONE_DTYPE, shape=shape)
     batch: list[tf.Tensor] = []
     begin = 0
-    for place, png in enumerate(library.images()):
+    for index, png in enumerate(library.images()):
         image = decode_image(png)
         if copy:
             image = spec_augment(image, mask_seed(png, copy), backbone.mel_spec)
         batch.append(image)
-        if len(batch) == BATCH or place == count - 1:
-            written[begin : place + 1] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
+        if len(batch) == BATCH or index == count - 1:
+            written[begin : index + 1] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
             progress.advance(f"{backbone.name} features", len(batch))
-            begin, batch = place + 1, []
+            begin, batch = index + 1, []
     written.flush()

@@ -30,10 +30,10 @@ class Fold:
     @property
     def digest(self) -> str:
         """Hash of the split."""
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for rows in (self.train, self.val, self.test):
-            told.update(rows.tobytes() + b"|")
-        return told.hexdigest()[:16]
+            digest.update(rows.tobytes() + b"|")
+        return digest.hexdigest()[:16]
 
 
 def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
@@ -53,12 +53,12 @@ def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
 
 
 def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: int) -> list[Fold]:
-    """Split a library into folds that are tested once each; the next part is the validation part.
+    """Split a library into parts, each of which is tested in one fold and validates the fold before it.
 
     Raises ValueError for fewer than 3 folds, or if a genre has fewer units (songs, artists or fragments) than folds.
     """
     if folds < 3:
-        raise UserError(f"Expected at least 3 folds: one to test, one to choose by, one to train. Received: {folds}")
+        raise UserError(f"Expected at least 3 folds: one each for testing, validation and training. Received: {folds}")
     keys = {song: artist_key(artist) for song, artist in library.artists.items()}
 
     def unit_of(song: str, number: int) -> str:
@@ -66,9 +66,9 @@ def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: 
             return f"{song}:{number}"
         return f"artist:{keys[song]}" if protocol == "artist" and keys.get(song) else song
 
-    named = list(map(unit_of, library.songs, library.numbers.tolist()))
+    unit_names = list(map(unit_of, library.songs, library.numbers.tolist()))
     genre_of: dict[str, int] = {}  # an artist with several genres is assigned with the first
-    for unit, label in zip(named, library.labels.tolist(), strict=True):
+    for unit, label in zip(unit_names, library.labels.tolist(), strict=True):
         genre_of.setdefault(unit, label)
     part: dict[str, int] = {}
     for label, genre in enumerate(library.genres):
@@ -79,11 +79,11 @@ def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: 
                 f"Received: {len(units)} of {genre}. Choose fewer folds, or leave that genre out with --genres."
             )
         units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit}".encode()).digest())
-        part.update({unit: (label + place) % folds for place, unit in enumerate(units)})
-    parts = np.array([part[unit] for unit in named])
-    rounds = []
+        part.update({unit: (label + index) % folds for index, unit in enumerate(units)})
+    parts = np.array([part[unit] for unit in unit_names])
+    result = []
     for fold in range(folds):
         val = (fold + 1) % folds
         held_out = np.isin(parts, (fold, val))
-        rounds.append(Fold(fold, *map(np.flatnonzero, (~held_out, parts == val, parts == fold))))
-    return rounds
+        result.append(Fold(fold, *map(np.flatnonzero, (~held_out, parts == val, parts == fold))))
+    return result

@@ -1,4 +1,4 @@
-"""The comparison page and the tables beside it."""
+"""The comparison page, with its figures, and the tables beside it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tumbao.analysis.compare import figures, summary
-from tumbao.analysis.compare.findings import Findings, find
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from tumbao.analysis.compare import tables
+from tumbao.analysis.compare.findings import Board, Findings, Leak, find
 from tumbao.analysis.compare.scores import ENOUGH, Score
-from tumbao.analysis.compare.tables import MEASURES, SHARES, as_json, comma_separated, markdown
+from tumbao.analysis.compare.tables import MEASURES, SHARES, SPLITS, as_json, comma_separated, markdown
 from tumbao.analysis.compare.trial import Trial
 from tumbao.analysis.report.page import LEAKY_NOTE, SYNTHETIC_NOTE, Picture
 from tumbao.components.evaluation.scores import RESAMPLES
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.serving.page import data_uri, template, write_page
-from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look
+from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, WIDTH_INCHES, Look, png
 
 PAGE = "index.html"
+
+_ROW_INCHES = 0.27
 
 
 def write_comparison(
@@ -32,8 +39,8 @@ def write_comparison(
     """Write ``index.html``, which needs no other file, ``table.md``, ``table.csv`` and ``trials.json``.
 
     All files are written atomically. Without trials of `reference`, no model is compared. `folded` is a sentence about
-    genres that were folded up, or empty. `failures` are the reasons why models could not be trained or exported. Raises
-    ValueError if the trials cannot be compared, see `pooling.pools`.
+    merged genres, or empty. `failures` are the reasons why models could not be trained or exported. Raises
+    ValueError if the trials cannot be compared, see `trial.pools`.
     """
     findings, failed = find(trials, reference), dict(failures or {})
     write_whole(out / "table.md", _bytes(markdown(findings, library, folded, failed)))
@@ -45,34 +52,132 @@ def write_comparison(
         folded=folded,
         failures=failed,
         trials=len(trials),
-        pictures={name: _picture(note, draw) for name, note, draw in _drawings(findings)},
+        pictures={name: _picture(note, plot) for name, note, plot in _figures(findings)},
         measures=MEASURES,
         shares=SHARES,
-        words=summary,
+        text=tables,
         resamples=RESAMPLES,
         enough=ENOUGH,
     )
     write_page(out / PAGE, page)
 
 
-def _drawings(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
     """Yield name, note and plot function of each figure that the findings allow."""
     board = findings.boards[0]
     library = SYNTHETIC_NOTE if findings.synthetic else ""
     note = " · ".join(filter(None, [library, LEAKY_NOTE if board.leaky else ""]))
-    yield "accuracies", note, partial(figures.accuracies, board, findings.reference)
-    yield "genres", note, partial(figures.f1_by_genre, board, findings.genres)
-    by_cost = partial(figures.accuracy_by_cost, board, findings.reference)
+    yield "accuracies", note, partial(accuracies, board, findings.reference)
+    yield "genres", note, partial(f1_by_genre, board, findings.genres)
+    by_cost = partial(accuracy_by_cost, board, findings.reference)
     if any(map(_megabytes, board.scores)):
         yield "size", note, partial(by_cost, "Accuracy and size", "TFLite file, MB", _megabytes)
     if any(map(_train_seconds, board.scores)):
         yield "training", note, partial(by_cost, "Accuracy and training", "time of one training, s", _train_seconds)
     if findings.leaks:
-        yield "leaks", library, partial(figures.leaks, findings.leaks)
+        yield "leaks", library, partial(leak_effects, findings.leaks)
 
 
-def _picture(note: str, draw: Callable[[Look], bytes]) -> Picture:
-    light, dark = draw(Look(LIGHT, note)), draw(Look(DARK, note))
+def accuracies(board: Board, reference: str, look: Look) -> bytes:
+    """Plot each model's accuracy, interval and seeds; the reference is a line across all rows."""
+    theme = look.theme
+    with look.applied():
+        figure, axes = look.panel("Accuracy of fragments", 1.0 + _ROW_INCHES * len(board.scores))
+        for row, score in enumerate(board.scores):
+            estimate, difference = score.accuracy, board.differences.get(score.model)
+            clear = score.model == reference or (difference is not None and difference.significant)
+            colour = theme.second if score.model == reference else theme.first
+            axes.hlines(row, estimate.low, estimate.high, color=colour, linewidth=2)
+            axes.plot(estimate.seeds, [row + 0.24] * len(estimate.seeds), ".", color=theme.muted, markersize=3.5)
+            axes.plot(estimate.value, row, "o", color=colour, markerfacecolor=colour if clear else theme.panel)
+            if score.model == reference:
+                axes.axvline(estimate.value, color=theme.second, linewidth=1, linestyle=":", zorder=0)
+        _rows(axes, [score.model for score in board.scores], look)
+        axes.set_xlabel(f"share of fragments, {SPLITS[board.protocol]}")
+        return png(figure)
+
+
+def accuracy_by_cost(
+    board: Board, reference: str, title: str, axis: str, cost: Callable[[Score], float | None], look: Look
+) -> bytes:
+    """Plot accuracy against a cost on a logarithmic scale.
+
+    `cost` returns a positive number, or None for a model to leave out.
+    """
+    theme = look.theme
+    with look.applied():
+        figure, axes = look.panel(title, 3.3)
+        for rank, score in enumerate(board.scores, start=1):
+            x, accuracy = cost(score), score.accuracy
+            if x is None:
+                continue
+            layer = 2 + len(board.scores) - rank  # the more accurate model is on top
+            axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
+            colour = theme.second if score.model == reference else theme.first
+            axes.plot(x, accuracy.value, "o", color=colour, markeredgecolor=theme.panel, markersize=13, zorder=layer)
+            style = {"ha": "center", "va": "center_baseline", "fontsize": 8, "weight": "bold", "zorder": layer + 0.5}
+            axes.text(x, accuracy.value, str(rank), color=theme.panel, **style)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter("")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.margins(x=0.12)
+        axes.set_xlabel(axis)
+        axes.set_ylabel(f"accuracy, {SPLITS[board.protocol]}")
+        axes.grid(axis="both")
+        return png(figure)
+
+
+def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> bytes:
+    """Plot F1 by model (rows) and genre (columns); the figure widens with the number of genres."""
+    theme, f1 = look.theme, np.array([[one.value for one in score.f1] for score in board.scores])
+    with look.applied():
+        width = max(WIDTH_INCHES, 1.5 + 0.46 * len(genres))
+        figure, axes = look.panel("F1 by genre", 1.3 + _ROW_INCHES * len(f1), width)
+        colours = LinearSegmentedColormap.from_list("share", [theme.panel, theme.first])
+        axes.imshow(f1, cmap=colours, vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(f1):
+            colour = theme.panel if value > 0.55 else theme.ink
+            label = "–" if np.isnan(value) else f"{value:.2f}"
+            axes.text(column, row, label, ha="center", va="center", fontsize=8, color=colour)
+        axes.set_xticks(range(len(genres)), genres, rotation=35, ha="right", rotation_mode="anchor", color=theme.ink)
+        axes.set_yticks(range(len(f1)), [score.model for score in board.scores], color=theme.ink)
+        axes.set_xticks(np.arange(len(genres) + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(len(f1) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", linewidth=1.5, color=theme.panel)
+        axes.tick_params(which="both", length=0)
+        axes.spines[:].set_visible(False)
+        return png(figure)
+
+
+def leak_effects(found: Sequence[Leak], look: Look) -> bytes:
+    """Plot each model's accuracy under both splits, joined by a line."""
+    theme, rows = look.theme, range(len(found))
+    with look.applied():
+        figure, axes = look.panel("Effect of the split by fragment", 1.25 + _ROW_INCHES * len(found))
+        apart, fragment = [one.apart.value for one in found], [one.fragment.value for one in found]
+        axes.hlines(rows, apart, fragment, color=theme.muted, linewidth=1.5, zorder=1)
+        axes.plot(apart, rows, "o", color=theme.first)
+        axes.plot(fragment, rows, "D", color=theme.second)
+        _rows(axes, [one.model for one in found], look)
+        axes.set_xlabel(f"● {SPLITS[found[0].protocol]}   ◆ {SPLITS['fragment']}", loc="right")
+        return png(figure)
+
+
+def _rows(axes: Axes, names: Sequence[str], look: Look) -> None:
+    """Label the rows from top to bottom and format the x axis in percent."""
+    axes.set_yticks(range(len(names)), names, color=look.theme.ink)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.margins(x=0.04)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+
+
+def _picture(note: str, plot: Callable[[Look], bytes]) -> Picture:
+    light, dark = plot(Look(LIGHT, note)), plot(Look(DARK, note))
     pixels_wide = int.from_bytes(light[16:20], "big")  # width in the PNG header
     return Picture(data_uri("image/png", light), data_uri("image/png", dark), pixels_wide * 96 // DOTS_PER_INCH, note)
 

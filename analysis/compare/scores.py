@@ -1,8 +1,9 @@
-"""Scores of a model under one protocol, with confidence intervals.
+"""Scores of a model under one split, with confidence intervals.
 
 A score is computed for each seed, with folds joined; its value is the mean over seeds. The 95 % interval of this mean
 is the bootstrap over songs (`bootstrap`). It covers the choice of test songs but not of seeds, whose standard deviation
-is stated separately.
+is stated separately. All figures are weighted sums over songs, where the weight of a song is how often it was sampled:
+the same matrix product returns the figure itself (all weights 1) and all its bootstrap replicates.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tumbao.analysis.compare.bootstrap import interval
-from tumbao.analysis.compare.counts import Figures, Floats, Tally, figures
-from tumbao.analysis.compare.pooling import Pool
+from tumbao.analysis.compare.trial import Pool
 from tumbao.components.evaluation.intervals import wilson_interval
+from tumbao.components.evaluation.scores import SMALLEST_PROBABILITY
 from tumbao.components.ingest.splits import is_leaky
+from tumbao.serving.calibration import BIN_SONGS, MAX_BINS
+from tumbao.serving.song import by_sum, by_votes
+
+Floats = npt.NDArray[np.float64]
 
 ENOUGH = 3
 """Minimum number of correct songs, and of wrong ones, to use the bootstrap alone: with fewer, its intervals contained
@@ -87,12 +93,118 @@ class Score:
         return is_leaky(self.protocol)
 
 
-def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
-    """Compute all scores of one model; `weights` [r, n] holds how often each song was drawn."""
-    found, drawn, songs = figures(sums, np.ones((1, len(pool.songs)))), figures(sums, weights), len(pool.songs)
+@dataclass(frozen=True, eq=False)
+class SongCounts:
+    """Sums over the fragments of each of n songs, for each of s seeds; all arrays are float64.
+
+    `fragments` [n] counts the fragments and `confusion` [s, n, g, g] counts them by true genre (rows) and predicted
+    genre (columns). `loss` [s, n] is the sum of cross-entropies, in nats. `gaps` [s, n, b] is the sum of confidence
+    minus correctness of the fragments in each of b bins of confidence. `by_sum` and `by_votes` [s, n] are 1 where this
+    rule of `serving.song` classifies the song correctly, else 0.
+    """
+
+    fragments: Floats
+    confusion: Floats
+    loss: Floats
+    gaps: Floats
+    by_sum: Floats
+    by_votes: Floats
+
+    @property
+    def right(self) -> Floats:
+        """Number of correctly classified fragments [s, n]."""
+        return np.trace(self.confusion, axis1=2, axis2=3)
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """Figures of r bootstrap samples and s seeds, float64 [r, s]; `f1` is [r, s, genres].
+
+    `song_accuracy_sum` and `song_accuracy_votes` are of songs, by the paper's two rules; all others are of fragments.
+    `balanced_accuracy` is the mean accuracy of the genres that were sampled, `cross_entropy` is in nats, and
+    `calibration_error` is the expected calibration error, 0–1. `f1` is NaN where no song of the genre was sampled.
+    """
+
+    accuracy: Floats
+    balanced_accuracy: Floats
+    cross_entropy: Floats
+    calibration_error: Floats
+    song_accuracy_sum: Floats
+    song_accuracy_votes: Floats
+    f1: Floats
+
+
+def song_counts(pool: Pool) -> SongCounts:
+    """Count the predictions of each song."""
+    seeds, fragments, genres = pool.probabilities.shape
+    song, labels = np.repeat(np.arange(len(pool.songs)), pool.counts), np.repeat(pool.labels, pool.counts)
+    ends = np.cumsum(pool.counts)
+    predicted, seed = pool.probabilities.argmax(axis=2), np.arange(seeds)[:, np.newaxis]
+    confusion = np.zeros((seeds, len(pool.songs), genres, genres))
+    np.add.at(confusion, (seed, song, labels, predicted), 1)
+    of_truth = pool.probabilities[:, np.arange(fragments), labels].astype(np.float64)
+    loss = -np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1.0))
+    confidence = pool.probabilities.max(axis=2).astype(np.float64)
+    bins = min(MAX_BINS, max(1, len(pool.songs) // BIN_SONGS))
+    gaps = np.zeros((seeds, len(pool.songs), bins))
+    np.add.at(gaps, (seed, song, _bins(confidence, bins)), confidence - (predicted == labels))
+    by_song = [np.split(of_seed, ends[:-1]) for of_seed in pool.probabilities]
+    by_rule = [
+        np.array([[rule(fragments) for fragments in of_seed] for of_seed in by_song]) == pool.labels
+        for rule in (by_sum, by_votes)
+    ]
+    return SongCounts(
+        fragments=pool.counts.astype(np.float64),
+        confusion=confusion,
+        loss=np.add.reduceat(loss, ends - pool.counts, axis=1),
+        gaps=gaps,
+        by_sum=by_rule[0].astype(np.float64),
+        by_votes=by_rule[1].astype(np.float64),
+    )
+
+
+def accuracies(counts: SongCounts, weights: Floats) -> Floats:
+    """Return the fragment accuracy of each seed [r, s] for song weights [r, n]."""
+    return weights @ counts.right.T / (weights @ counts.fragments)[:, np.newaxis]
+
+
+def figures(counts: SongCounts, weights: Floats) -> Figures:
+    """Return all figures for song weights [r, n]; each row needs a positive weight."""
+    fragments, songs = (weights @ counts.fragments)[:, np.newaxis], weights.sum(axis=1, keepdims=True)
+    confusion = np.tensordot(weights, counts.confusion, axes=(1, 1))  # [r, s, g, g]
+    right = np.diagonal(confusion, axis1=2, axis2=3)
+    true, predicted = confusion.sum(axis=3), confusion.sum(axis=2)
+    support = np.where(true > 0, true, np.nan)
+    return Figures(
+        accuracy=accuracies(counts, weights),
+        balanced_accuracy=np.nanmean(right / support, axis=2),
+        cross_entropy=weights @ counts.loss.T / fragments,
+        calibration_error=np.abs(np.tensordot(weights, counts.gaps, axes=(1, 1))).sum(axis=2) / fragments,
+        song_accuracy_sum=weights @ counts.by_sum.T / songs,
+        song_accuracy_votes=weights @ counts.by_votes.T / songs,
+        f1=2 * right / (support + predicted),
+    )
+
+
+def _bins(confidence: Floats, bins: int) -> npt.NDArray[np.int64]:
+    """Return the bin of each fragment [s, f]; bins are equally filled and numbered by ascending confidence."""
+    sizes = [len(part) for part in np.array_split(np.arange(confidence.shape[1]), bins)]
+    numbers = np.empty(confidence.shape, np.int64)
+    order = np.argsort(confidence, axis=1, kind="stable")
+    np.put_along_axis(numbers, order, np.repeat(np.arange(bins), sizes)[np.newaxis], axis=1)
+    return numbers
+
+
+def score(pool: Pool, counts: SongCounts, weights: Floats) -> Score:
+    """Compute all scores of one model; `weights` [r, n] holds how often each song was sampled."""
+    figure, replicates, songs = (
+        figures(counts, np.ones((1, len(pool.songs)))),
+        figures(counts, weights),
+        len(pool.songs),
+    )
 
     def share(name: str) -> Estimate:
-        return _share(getattr(found, name)[0], getattr(drawn, name), songs)
+        return _share(getattr(figure, name)[0], getattr(replicates, name), songs)
 
     return Score(
         model=pool.trials[0].model,
@@ -102,35 +214,35 @@ def score(pool: Pool, sums: Tally, weights: Floats) -> Score:
         folds=len({trial.fold for trial in pool.trials}),
         accuracy=share("accuracy"),
         balanced_accuracy=share("balanced_accuracy"),
-        cross_entropy=_cross_entropy(found, drawn),
-        calibration_error=_calibration_error(found, drawn),
+        cross_entropy=_cross_entropy(figure, replicates),
+        calibration_error=_calibration_error(figure, replicates),
         song_accuracy_sum=share("song_accuracy_sum"),
         song_accuracy_votes=share("song_accuracy_votes"),
         f1=tuple(
-            _f1(found.f1[0, :, genre], drawn.f1[:, :, genre], int((pool.labels == genre).sum()))
-            for genre in range(found.f1.shape[2])
+            _f1(figure.f1[0, :, genre], replicates.f1[:, :, genre], int((pool.labels == genre).sum()))
+            for genre in range(figure.f1.shape[2])
         ),
         validation=float(np.mean([trial.val_accuracy for trial in pool.trials])),
         cost=_cost(pool),
     )
 
 
-def _share(seeds: Floats, drawn: Floats, songs: int) -> Estimate:
-    """Estimate a share; with few correct or few wrong answers the draws underestimate the spread."""
+def _share(seeds: Floats, replicates: Floats, songs: int) -> Estimate:
+    """Estimate a share; with few correct or few wrong predictions the bootstrap underestimates the spread."""
     value = float(seeds.mean())
-    return _estimate(seeds, drawn, songs, few=songs * min(value, 1.0 - value) < ENOUGH)
+    return _estimate(seeds, replicates, songs, few=songs * min(value, 1.0 - value) < ENOUGH)
 
 
-def _f1(seeds: Floats, drawn: Floats, songs: int) -> Estimate:
+def _f1(seeds: Floats, replicates: Floats, songs: int) -> Estimate:
     """Estimate the F1 of a genre with this number of songs."""
     if not songs:
         return Estimate(math.nan, math.nan, math.nan, tuple(seeds.tolist()))
-    return _estimate(seeds, drawn, songs, few=songs < ENOUGH)
+    return _estimate(seeds, replicates, songs, few=songs < ENOUGH)
 
 
-def _estimate(seeds: Floats, drawn: Floats, songs: int, *, few: bool) -> Estimate:
+def _estimate(seeds: Floats, replicates: Floats, songs: int, *, few: bool) -> Estimate:
     """Return value and interval; with few songs or no spread, the interval contains Wilson's for that many songs."""
-    value, ends = float(seeds.mean()), interval(drawn.mean(axis=1))
+    value, ends = float(seeds.mean()), interval(replicates.mean(axis=1))
     wilson = wilson_interval(value * songs, songs)
     low, high = ends or (wilson.low, wilson.high)
     if few:
@@ -138,22 +250,22 @@ def _estimate(seeds: Floats, drawn: Floats, songs: int, *, few: bool) -> Estimat
     return Estimate(value, low, high, tuple(seeds.tolist()))
 
 
-def _cross_entropy(found: Figures, drawn: Figures) -> Estimate:
-    seeds = found.cross_entropy[0]
+def _cross_entropy(figure: Figures, replicates: Figures) -> Estimate:
+    seeds = figure.cross_entropy[0]
     value = float(seeds.mean())
-    return Estimate(value, *(interval(drawn.cross_entropy.mean(axis=1)) or (value, value)), tuple(seeds.tolist()))
+    return Estimate(value, *(interval(replicates.cross_entropy.mean(axis=1)) or (value, value)), tuple(seeds.tolist()))
 
 
-def _calibration_error(found: Figures, drawn: Figures) -> Estimate:
+def _calibration_error(figure: Figures, replicates: Figures) -> Estimate:
     """Estimate the calibration error.
 
-    It is a sum of absolute differences, so noise increases it: the sample's is larger than the true one, and the draws'
-    is larger than the sample's. The middle 95 % of the draws would be biased twice: for a well calibrated model they
-    never contained the true value. The distance to the draws' upper end, applied to both sides, contained it in 89 to
-    98 of 100 simulations, with 10 to 75 songs.
+    It is a sum of absolute differences, so noise increases it: the estimate exceeds the true value, and the replicates
+    exceed the estimate. The middle 95 % of the replicates would be biased twice: for a well calibrated model they never
+    contained the true value. The distance to their upper end, applied to both sides, contained it in 89 to 98 of 100
+    simulations, with 10 to 75 songs.
     """
-    seeds = found.calibration_error[0]
-    value, ends = float(seeds.mean()), interval(drawn.calibration_error.mean(axis=1))
+    seeds = figure.calibration_error[0]
+    value, ends = float(seeds.mean()), interval(replicates.calibration_error.mean(axis=1))
     reach = max(0.0, ends[1] - value) if ends else 0.0
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach), tuple(seeds.tolist()))
 

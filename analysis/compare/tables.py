@@ -1,4 +1,4 @@
-"""Tables of the comparison: Markdown for people, CSV for spreadsheets, JSON for programs."""
+"""The results of a comparison as text: tables in Markdown, CSV and JSON, sentences, and the format of figures."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tumbao.analysis.compare.differences import Difference, Leak
-from tumbao.analysis.compare.findings import Board, Findings
+from tumbao.analysis.compare.findings import Board, Difference, Findings, Leak
 from tumbao.analysis.compare.scores import Estimate, Score
-from tumbao.analysis.compare.summary import SPLITS, chance, choice, deviation, ends, outcome, points, signed
 from tumbao.analysis.compare.trial import Trial
 from tumbao.components.ingest.tables import write_csv
 from tumbao.serving.formatting import decimal, duration, megabytes, percent
+
+SPLITS = {"song": "split by song", "artist": "split by artist", "fragment": "split by fragment (leaky)"}
+"""Name of each protocol, used wherever its figures are shown."""
+
+FEW_SONGS = 20
+"""With fewer test songs, the page says that only large differences can be told from chance."""
 
 MEASURES = (
     "accuracy",
@@ -32,10 +36,71 @@ SHARES = MEASURES[:4]
 _HEADS = ("Accuracy", "Balanced", "Songs by sum", "Songs by votes", "Cross-entropy", "Calibration error")
 
 
+def outcome(findings: Findings) -> str:
+    """Return a sentence about the most accurate model and its difference from the reference."""
+    board = findings.boards[0]
+    best, against = board.scores[0], board.differences.get(board.scores[0].model)
+    origin = ", ".join([SPLITS[board.protocol], *(["synthetic library"] if findings.synthetic else [])])
+    sentence = f"{best.model} classifies {percent(best.accuracy.value)} of the test fragments correctly ({origin})"
+    if best.model == findings.reference:
+        worse = [one.model for one in board.differences.values() if one.significant]
+        if not board.differences:
+            return f"{sentence}."
+        return f"{sentence}, {f'significantly more than {_joined(worse)}' if worse else 'but not significantly more'}."
+    if against is None:
+        return f"{sentence}. {findings.reference} is not among the models, so there are no significance tests."
+    verdict = "significant" if against.significant else "not significant"
+    return f"{sentence}, {points(against.value)} against {findings.reference}: the difference is {verdict}."
+
+
+def choice(findings: Findings) -> str:
+    """Return sentences about the model with the highest validation accuracy; empty for one model."""
+    board = findings.boards[0]
+    if len(board.scores) == 1:
+        return ""
+    highest = max(one.validation for one in board.scores)
+    chosen = [one for one in board.scores if one.validation == highest]
+    accuracies = _joined([percent(one.accuracy.value) for one in chosen])
+    return (
+        "The accuracy of the best of several models on the test fragments is biased upwards. On the validation "
+        f"fragments, which are not part of these figures, the best is {_joined([one.model for one in chosen])} "
+        f"({percent(highest)}); its accuracy on the test fragments: {accuracies} ({SPLITS[board.protocol]})."
+    )
+
+
+def points(difference: float) -> str:
+    """Format a difference of two shares in percentage points with the unit, such as ``+3.2 points``."""
+    return f"{signed(difference)}\N{NO-BREAK SPACE}points"
+
+
+def signed(difference: float) -> str:
+    """Format a difference of two shares in percentage points without the unit, such as ``−3.2``."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def rounded_p(p_value: float) -> str:
+    """Format a p-value, such as ``0.031`` or ``< 0.001``."""
+    return "<\N{NO-BREAK SPACE}0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def ends(estimate: Estimate, *, share: bool) -> str:
+    """Format an interval, such as ``81.0–88.4``: in percent if `share` is set, else with three decimals."""
+    return "–".join(f"{100 * end:.1f}" if share else f"{end:.3f}" for end in (estimate.low, estimate.high))
+
+
+def deviation(estimate: Estimate, *, share: bool) -> str:
+    """Format the standard deviation over seeds, such as ``1.4``, as `ends` does; a dash for one seed."""
+    return decimal(100 * estimate.deviation, 1) if share else decimal(estimate.deviation)
+
+
+def _joined(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def markdown(findings: Findings, library: str, folded: str, failures: Mapping[str, str]) -> str:
     """Return the tables as Markdown; their headings say whether the figures are synthetic or leaky.
 
-    `folded` is a sentence about genres that were folded up, or empty. `failures` are the reasons why a model, or a file
+    `folded` is a sentence about merged genres, or empty. `failures` are the reasons why a model, or a file
     of it, is missing.
     """
     origin = " (synthetic library)" if findings.synthetic else ""
@@ -60,8 +125,8 @@ def markdown(findings: Findings, library: str, folded: str, failures: Mapping[st
             ),
         ]
     parts += [
-        f"## What they cost{origin}",
-        _table(["Model", "Parameters", "Trained", "TFLite", "Training", "A fragment"], _costs(findings.boards[0])),
+        f"## Costs{origin}",
+        _table(["Model", "Parameters", "Trained", "TFLite", "Training", "Inference"], _costs(findings.boards[0])),
     ]
     if findings.leaks:
         heads = ["Model", SPLITS[findings.leaks[0].protocol], SPLITS["fragment"], "difference [95 %]"]
@@ -69,9 +134,9 @@ def markdown(findings: Findings, library: str, folded: str, failures: Mapping[st
             [one.model, percent(one.apart.value), f"{percent(one.fragment.value)} (leaky)", _span(one)]
             for one in findings.leaks
         ]
-        parts += [f"## The leak{origin}", _table(heads, rows)]
+        parts += [f"## Effect of the leak{origin}", _table(heads, rows)]
     if failures:
-        parts += ["## What could not be done", _table(["Model", "Reason"], [list(one) for one in failures.items()])]
+        parts += ["## Failures", _table(["Model", "Reason"], [list(one) for one in failures.items()])]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -145,7 +210,7 @@ def _against(board: Board, model: str) -> str:
     if difference is None:
         return "–"
     leaky = " (leaky)" if board.leaky else ""
-    return f"{_span(difference)}{leaky}: {difference.word} (p = {chance(difference.corrected)})"
+    return f"{_span(difference)}{leaky}: {difference.verdict} (p = {rounded_p(difference.corrected)})"
 
 
 def _span(one: Difference | Leak) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from tumbao.analysis.compare.bootstrap import draw, interval, p_value
-from tumbao.analysis.compare.summary import chance, points, signed
+from tumbao.analysis.compare.bootstrap import interval, p_value, song_weights
+from tumbao.analysis.compare.tables import points, rounded_p, signed
 from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
 from tumbao.serving.formatting import percent
@@ -58,7 +58,7 @@ def advantage(search: Search) -> Advantage | None:
         return None
     _, song_of, fragments = np.unique(search.songs, return_inverse=True, return_counts=True)
     best, paper = (np.bincount(song_of, right) for right in (search.right_best, search.right_paper))
-    weights = draw(np.zeros(len(fragments), np.int64))
+    weights = song_weights(np.zeros(len(fragments), np.int64))
     drawn = (weights @ (best - paper)) / (weights @ fragments)
     p = p_value(drawn, differing=int((best != paper).sum()))
     value = float((best - paper).sum() / fragments.sum())
@@ -86,9 +86,9 @@ def _sentence(search: Search) -> str:
     return (
         f"{opening} Here the best setting classifies {percent(search.best.accuracy)} of the {len(search.songs)} "
         f"fragments of {len(set(search.songs))} validation songs correctly and the paper's {percent(paper.accuracy)}, "
-        f"{points(found.value)}{spread}. With p = {chance(found.p_value)}, or p = {chance(found.corrected)} corrected "
-        f"for the best of {search.tried - 1} settings, {outcome}. The accuracy of the best setting is biased upwards, "
-        "because it was selected on these fragments; for the accuracy on other songs, see the test split."
+        f"{points(found.value)}{spread}. With p = {rounded_p(found.p_value)}, or p = {rounded_p(found.corrected)} "
+        f"corrected for the best of {search.tried - 1} settings, {outcome}. The accuracy of the best setting is biased "
+        "upwards, because it was selected on these fragments; for the accuracy on other songs, see the test split."
     )
 
 
@@ -132,8 +132,8 @@ def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step:
     positions = _spread(values, accuracies, step)
     marked = {search.asked: ("s", theme.muted, "this run's"), search.paper: ("D", theme.second, "the paper's")}
     others = [i for i, one in enumerate(search.trials) if one.number not in marked]
-    at, heights = [positions[i] for i in others], [accuracies[i] for i in others]
-    axes.plot(at, heights, "o", color=theme.first, alpha=0.7, label="random")
+    x, y = [positions[i] for i in others], [accuracies[i] for i in others]
+    axes.plot(x, y, "o", color=theme.first, alpha=0.7, label="random")
     for number, (marker, colour, label) in marked.items():
         if number is None:
             continue

@@ -11,12 +11,10 @@ from scipy.stats import binom
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 from tests.analysis.compare.simulated_trials import simulate, trial
-from tumbao.analysis.compare.bootstrap import draw, holm, p_value
-from tumbao.analysis.compare.counts import figures, tally
+from tumbao.analysis.compare.bootstrap import holm, p_value, song_weights
 from tumbao.analysis.compare.findings import Board, Findings, find
-from tumbao.analysis.compare.pooling import Pool, pools
-from tumbao.analysis.compare.scores import Score, score
-from tumbao.analysis.compare.trial import Trial
+from tumbao.analysis.compare.scores import Score, figures, score, song_counts
+from tumbao.analysis.compare.trial import Pool, Trial, pools
 from tumbao.components.evaluation.intervals import mcnemar, wilson_interval
 from tumbao.components.evaluation.scores import RESAMPLES, interval_over_songs
 from tumbao.serving import calibration
@@ -31,7 +29,7 @@ def pool_of(*trials: Trial) -> Pool:
 
 def scored(*trials: Trial) -> Score:
     pool = pool_of(*trials)
-    return score(pool, tally(pool), draw(np.zeros(len(pool.songs), int)))
+    return score(pool, song_counts(pool), song_weights(np.zeros(len(pool.songs), int)))
 
 
 def answers(rows: list[tuple[float, float]], songs: str, labels: list[int], **values: object) -> Trial:
@@ -75,7 +73,7 @@ def test_figures_are_those_of_scikit_learn_with_folds_joined_and_seeds_averaged(
 
 def test_songs_are_answered_by_the_papers_rules() -> None:
     pool = pool_of(*simulate(models=("lstm",), protocols=("song",), seeds=(0,), folds=2, songs=30, fragments=3))
-    ours = score(pool, tally(pool), draw(np.zeros(30, int)))
+    ours = score(pool, song_counts(pool), song_weights(np.zeros(30, int)))
     songs = pool.probabilities[0].reshape(30, 3, -1)
     for rule, estimate in ((by_sum, ours.song_accuracy_sum), (by_votes, ours.song_accuracy_votes)):
         assert estimate.value == np.mean([rule(song) == label for song, label in zip(songs, pool.labels, strict=True)])
@@ -84,7 +82,7 @@ def test_songs_are_answered_by_the_papers_rules() -> None:
 
 def test_with_one_fragment_a_song_figures_of_fragments_are_those_of_songs() -> None:
     pool = pool_of(*simulate(models=("vgg16",), protocols=("song",), seeds=(0,), folds=2, songs=60, fragments=1))
-    ours = score(pool, tally(pool), draw(np.zeros(60, int)))
+    ours = score(pool, song_counts(pool), song_weights(np.zeros(60, int)))
     assert ours.accuracy == ours.song_accuracy_sum == ours.song_accuracy_votes
     bins = calibration.reliability(pool.probabilities[0], pool.labels)
     assert ours.calibration_error.value == pytest.approx(calibration.expected_error(bins))
@@ -101,7 +99,7 @@ def test_with_one_fragment_a_song_it_is_the_ordinary_bootstrap() -> None:
 
 def test_the_interval_of_accuracy_is_the_reports() -> None:
     pool = pool_of(*simulate(models=("adaboost",), protocols=("song",), seeds=(0,), folds=2, songs=40))
-    ours = score(pool, tally(pool), draw(np.zeros(40, int))).accuracy
+    ours = score(pool, song_counts(pool), song_weights(np.zeros(40, int))).accuracy
     right = pool.probabilities[0].argmax(axis=1) == np.repeat(pool.labels, pool.counts)
     reports = interval_over_songs(right, np.repeat(pool.songs, pool.counts))
     assert (ours.value, ours.low, ours.high) == pytest.approx((reports.value, reports.low, reports.high), abs=0.01)
@@ -109,14 +107,14 @@ def test_the_interval_of_accuracy_is_the_reports() -> None:
 
 def test_intervals_hold_the_truth() -> None:
     rng, hits = np.random.default_rng(1), 0
-    weights = draw(np.zeros(25, int))
+    weights = song_weights(np.zeros(25, int))
     for _ in range(100):
         chances = rng.beta(1, 0.5, size=25)  # songs differ much; their mean is 2/3
         right = (rng.random((25, 8)) < chances[:, np.newaxis]).ravel()
         probabilities = np.where(right[:, np.newaxis], YES, NO).astype(np.float32)[np.newaxis]
         songs, labels = tuple(f"{i:02d}" for i in range(25)), np.zeros(25, np.int64)
         pool = Pool((trial(),), (0,), songs, labels, np.full(25, 8), probabilities)
-        estimate = score(pool, tally(pool), weights).accuracy
+        estimate = score(pool, song_counts(pool), weights).accuracy
         hits += estimate.low <= 2 / 3 <= estimate.high
     assert hits >= 88  # if fragments were drawn instead of songs, about 68
 
@@ -137,8 +135,8 @@ def test_a_genre_without_fragments_has_no_f1() -> None:
 
 
 def test_a_song_drawn_twice_is_two_songs() -> None:
-    drawn = tally(pool_of(answers([YES, NO, NO, NO, YES], "aabcc", [0, 0, 0, 1, 1])))
-    copied = tally(pool_of(answers([NO, NO, YES, NO, YES], "bccCC", [0, 1, 1, 1, 1])))
+    drawn = song_counts(pool_of(answers([YES, NO, NO, NO, YES], "aabcc", [0, 0, 0, 1, 1])))
+    copied = song_counts(pool_of(answers([NO, NO, YES, NO, YES], "bccCC", [0, 1, 1, 1, 1])))
     found, expected = figures(drawn, np.array([[0.0, 1.0, 2.0]])), figures(copied, np.ones((1, 3)))
     for field in dataclasses.fields(found):
         np.testing.assert_allclose(getattr(found, field.name), getattr(expected, field.name))
@@ -166,7 +164,7 @@ def test_the_difference_is_paired() -> None:
     assert (difference.only_model, difference.only_reference) == (0, 7)
     assert difference.song_p_value == mcnemar(0, 7)
     assert difference.p_value == 2**-6  # seven songs that all differ one way allow for no less
-    assert difference.word == "worse"
+    assert difference.verdict == "worse"
 
 
 def test_equal_models_do_not_differ() -> None:
@@ -174,7 +172,7 @@ def test_equal_models_do_not_differ() -> None:
     difference = board_of(*same).differences["fcn"]
     assert (difference.value, difference.p_value, difference.song_p_value) == (0, 1, 1)
     assert difference.low < 0 < difference.high
-    assert difference.word == "no clear difference"
+    assert difference.verdict == "no clear difference"
 
 
 def test_a_song_is_right_with_more_than_half_of_the_seeds() -> None:
@@ -243,7 +241,7 @@ def test_without_the_reference_nothing_is_compared() -> None:
 
 
 def test_draws_keep_the_size_of_groups() -> None:
-    drawn = draw(np.array([0, 0, 0, 1, 2, 2]))
+    drawn = song_weights(np.array([0, 0, 0, 1, 2, 2]))
     assert (drawn[:, :3].sum(axis=1) == 3).all()
     assert (drawn[:, 3] == 1).all()
     assert drawn[:, 4].mean() == pytest.approx(1, abs=0.1)
@@ -257,9 +255,9 @@ def test_draws_keep_the_size_of_groups() -> None:
         ([trial(), trial()], "each fold once"),
         ([trial(fold=0), trial()], "each fold once"),
         ([trial(fold=0), trial(fold=1)], "a song in several folds of vgg16"),
-        ([trial(), trial(seed=1, songs=("a", "c"))], "differ first in 'b'"),
-        ([trial(), trial(model="fcn", songs=("a", "c"))], "2 songs for fcn .* differ first in 'b'"),
-        ([trial(), trial(model="fcn", labels=np.array([1, 0]))], "differ first in 'a'"),
+        ([trial(), trial(seed=1, songs=("a", "c"))], "the first difference is 'b'"),
+        ([trial(), trial(model="fcn", songs=("a", "c"))], "2 songs for fcn .* the first difference is 'b'"),
+        ([trial(), trial(model="fcn", labels=np.array([1, 0]))], "the first difference is 'a'"),
         (
             [trial(protocol="fragment", fold=fold, labels=np.array([fold, 1])) for fold in (0, 1)],
             "other labels in another fold",
