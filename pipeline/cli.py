@@ -790,7 +790,7 @@ def explain(
     layout: Annotated[Layout, typer.Option(help="The library's form; auto looks at what is there.")] = Layout.AUTO,
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Annotated[
-        str, typer.Option(help="Genres to dream of, separated by commas. [default: all of the model's]")
+        str, typer.Option(help="Genres for activation maximization, separated by commas. [default: all of the model's]")
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 7,
 ) -> None:

@@ -23,14 +23,19 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES, find_genre, unknown_genre
 from tumbao.serving.classify.batch import decoding
 from tumbao.serving.classify.inputs import find_audio_files
-from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE_STEPS, Dream, Dreamer
-from tumbao.serving.explain.attribution_report import Why, why
-from tumbao.serving.explain.filters import blocks, telling
-from tumbao.serving.explain.inversion import fidelity, known_sound, levels_of
-from tumbao.serving.explain.library_context import Placed, Surroundings, surroundings
+from tumbao.serving.explain.activation_maximization import (
+    FRAGMENT_STEPS,
+    NOISE_STEPS,
+    ActivationMaximizer,
+    MaximizedImage,
+)
+from tumbao.serving.explain.attribution_report import AttributionReport, attribute_genre
+from tumbao.serving.explain.filters import blocks, discriminative_filters
+from tumbao.serving.explain.inversion import fidelity, levels_from_image, synthetic_sound
+from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context
 from tumbao.serving.explain.neighbours import typical
 from tumbao.serving.explain.neighbours_page import neighbours_section
-from tumbao.serving.explain.network import Hidden, Network, NoGradientError, load, log_odds
+from tumbao.serving.explain.network import HiddenLayer, Network, NoGradientError, load, log_odds
 from tumbao.serving.explain.page import (
     attribution_section,
     fidelity_section,
@@ -43,7 +48,7 @@ from tumbao.serving.formatting import clock
 
 DONE, SOME_UNREAD, INTERRUPTED = 0, 1, 130
 
-TELLING = 5
+FRAGMENTS_PER_GENRE = 5
 """Fragments per genre for the choice of filters, if there is a library."""
 
 
@@ -93,7 +98,7 @@ def explain(asked: Asked, noise: Console, console: Console) -> int:
         with ProgressDisplay(noise) as watch, progress.listen(watch):
             sections, unread = _sections(asked, network, genres, watch)
     except KeyboardInterrupt:
-        noise.print("Interrupted: no page was written. What was drawn of a library is kept.", soft_wrap=True)
+        noise.print("Interrupted: no page was written. The rendered songs of a library are kept.", soft_wrap=True)
         return INTERRUPTED
     page = write_explanation(network.info, sections, unread, asked.seed, asked.out)
     console.print(escape(str(page)), highlight=False, soft_wrap=True)
@@ -108,14 +113,14 @@ def _sections(
     if asked.data is not None:
         prepared = Preparation(asked.data, asked.workspace, network.genres, asked.layout, "", watch)
     explained, unread = _explained(asked, network, watch)
-    whys = [one for one, _ in explained]
-    hidden = Hidden(network)
-    around = _around(prepared, asked.workspace, network, hidden, explained) if prepared else None
-    sections = [*_of_genres(network, genres, whys, around, asked.seed), _kept(network, whys)]
-    if whys:
-        sections.append(attribution_section(whys, network))
-    if around:
-        sections.append(neighbours_section(around, network.spec))
+    reports = [one for one, _ in explained]
+    hidden = HiddenLayer(network)
+    context = _library_context(prepared, asked.workspace, network, hidden, explained) if prepared else None
+    sections = [*_of_genres(network, genres, reports, context, asked.seed), _fidelity(network, reports)]
+    if reports:
+        sections.append(attribution_section(reports, network))
+    if context:
+        sections.append(neighbours_section(context, network.spec))
     spec, chosen = network.spec, {network.genres[genre] for genre in genres}
     if network.info.training_data.synthetic and chosen & set(GENRES):
         rate, rest = spec.sample_rate_hz, set(network.genres) - chosen
@@ -134,7 +139,7 @@ def _indices(network: Network, names: Sequence[str]) -> list[int]:
 
 def _explained(
     asked: Asked, network: Network, watch: ProgressDisplay
-) -> tuple[list[tuple[Why, str]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[AttributionReport, str]], list[tuple[str, str]]]:
     """Explain songs; return the results with the songs' paths, and the other songs' names with the reason for each."""
     songs = find_audio_files(asked.songs).songs if asked.songs else ()
     explained, unread = [], []
@@ -146,97 +151,105 @@ def _explained(
             try:
                 if decoded.song.fault:
                     raise decoded.song.fault
-                explained.append((why(network, name, decoded.items, asked.seed), path))
+                explained.append((attribute_genre(network, name, decoded.items, asked.seed), path))
             except AudioError as error:
                 unread.append((name, error.sentence))
                 watch.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.sentence)}")
     return explained, unread
 
 
-def _around(
-    prepared: Preparation, workspace: Path, network: Network, hidden: Hidden, explained: Sequence[tuple[Why, str]]
-) -> Surroundings:
+def _library_context(
+    prepared: Preparation,
+    workspace: Path,
+    network: Network,
+    hidden: HiddenLayer,
+    explained: Sequence[tuple[AttributionReport, str]],
+) -> LibraryContext:
     colours = palette(network.spec)
-    placed = []
+    queries = []
     for one, path in explained:
-        piece = one.pieces[one.decisive]
-        placed.append(Placed(one.song, Path(path), piece.start_seconds, colours[piece.levels]))
+        fragment = one.fragments[one.decisive]
+        queries.append(QueryFragment(one.song, Path(path), fragment.start_seconds, colours[fragment.levels]))
     library = prepared.library(network.spec)
-    return surroundings(hidden, network.info, prepared.catalog, library, placed, workspace / "explained")
+    return library_context(hidden, network.info, prepared.catalog, library, queries, workspace / "explained")
 
 
 def _of_genres(
-    network: Network, genres: Sequence[int], whys: Sequence[Why], around: Surroundings | None, seed: int
+    network: Network,
+    genres: Sequence[int],
+    reports: Sequence[AttributionReport],
+    context: LibraryContext | None,
+    seed: int,
 ) -> list[Markup]:
     """Maximize the activation of genres, and choose filters; without a library, filters are chosen on the results."""
     try:
-        dreamer = Dreamer(network)
+        maximizer = ActivationMaximizer(network)
     except NoGradientError as error:
-        trouble = f"Filters are shown of models with VGG-16 only. {error}"
-        return [genres_section([], network, str(error)), filters_section([], network, trouble=trouble)]
-    starts = _starts(network, whys, around)
-    progress.start("dream", len(genres) * (NOISE_STEPS + FRAGMENT_STEPS * bool(starts)))
-    dreams: list[Dream] = []
+        reason = f"Filters are shown only for models based on VGG-16. {error}"
+        return [genres_section([], network, str(error)), filters_section([], network, reason=reason)]
+    starts = _starts(network, reports, context)
+    progress.start("activation maximization", len(genres) * (NOISE_STEPS + FRAGMENT_STEPS * bool(starts)))
+    images: list[MaximizedImage] = []
     for genre in genres:
-        dreams.append(dreamer.from_noise(genre, seed))
+        images.append(maximizer.from_noise(genre, seed))
         if starts:
             evidence = log_odds(np.stack([one.scores for one in starts]), genre).numpy()
             start = starts[int(evidence.argmax())]
-            dreams.append(dreamer.from_fragment(genre, start.levels, start.name, seed))
-    return [genres_section(dreams, network), _filters(network, genres, dreams, around, seed)]
+            images.append(maximizer.from_fragment(genre, start.levels, start.name, seed))
+    return [genres_section(images, network), _filters(network, genres, images, context, seed)]
 
 
-def _starts(network: Network, whys: Sequence[Why], around: Surroundings | None) -> list[_Start]:
+def _starts(network: Network, reports: Sequence[AttributionReport], context: LibraryContext | None) -> list[_Start]:
     """Collect starting points: the decisive fragment of each song, and from the library a typical one of each genre."""
     starts = []
-    for one in whys:
-        piece = one.pieces[one.decisive]
-        starts.append(_Start(f"{one.song}, from {clock(piece.start_seconds)}", piece.levels, piece.scores))
-    if around is None:
+    for one in reports:
+        fragment = one.fragments[one.decisive]
+        starts.append(_Start(f"{one.song}, from {clock(fragment.start_seconds)}", fragment.levels, fragment.scores))
+    if context is None:
         return starts
-    library, seen = around.library, around.seen
+    library, activations = context.library, context.activations
     for genre in range(len(network.genres)):
-        row = typical(seen.vectors, library.labels, genre)
+        row = typical(activations.vectors, library.labels, genre)
         if row is not None:
             name = f"{library.songs[row]}, from {clock(float(library.starts[row]))}"
-            starts.append(_Start(name, _levels(network, around, row), seen.logits[row]))
+            starts.append(_Start(name, _levels(network, context, row), activations.logits[row]))
     return starts
 
 
-def _levels(network: Network, around: Surroundings, row: int) -> np.ndarray:
-    images = dict(song_cache.images(around.library.archives[row]))
-    return levels_of(decode_image(images[around.library.members[row]]), network.spec)
+def _levels(network: Network, context: LibraryContext, row: int) -> np.ndarray:
+    images = dict(song_cache.images(context.library.archives[row]))
+    return levels_from_image(decode_image(images[context.library.members[row]]), network.spec)
 
 
 def _filters(
-    network: Network, genres: Sequence[int], dreams: Sequence[Dream], around: Surroundings | None, seed: int
+    network: Network, genres: Sequence[int], images: Sequence[MaximizedImage], context: LibraryContext | None, seed: int
 ) -> Markup:
     if not blocks(network.model):
-        trouble = "This model is not built on VGG-16: its filters are not patterns of a picture, and none are shown."
-        return filters_section([], network, trouble=trouble)
+        reason = "This model is not based on VGG-16, so its filters are not visualized."
+        return filters_section([], network, reason=reason)
     if len(genres) < 2:
-        trouble = "Filters are chosen by what tells genres apart; one genre alone was asked for."
-        return filters_section([], network, trouble=trouble)
-    if around is not None and set(genres) <= set(around.library.labels.tolist()):
-        of = [row for genre in genres for row in _spread(np.flatnonzero(around.library.labels == genre))]
-        pictures = np.stack([_levels(network, around, row) for row in of])
-        filters = telling(network, pictures, around.library.labels[of].tolist(), seed)
-        return filters_section(filters, network, around.catalog.name)
-    pictures = np.stack([dream.levels for dream in dreams])
-    filters = telling(network, pictures, [network.genres.index(dream.genre) for dream in dreams], seed)
+        reason = "Filters are chosen by how well they separate genres; only one genre was selected."
+        return filters_section([], network, reason=reason)
+    if context is not None and set(genres) <= set(context.library.labels.tolist()):
+        of = [row for genre in genres for row in _spread(np.flatnonzero(context.library.labels == genre))]
+        pictures = np.stack([_levels(network, context, row) for row in of])
+        filters = discriminative_filters(network, pictures, context.library.labels[of].tolist(), seed)
+        return filters_section(filters, network, context.catalog.name)
+    pictures = np.stack([image.levels for image in images])
+    filters = discriminative_filters(network, pictures, [network.genres.index(image.genre) for image in images], seed)
     return filters_section(filters, network)
 
 
 def _spread(rows: np.ndarray) -> list[int]:
-    """Choose up to `TELLING` evenly spaced rows."""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(TELLING, len(rows))).round().astype(int))
+    """Choose up to `FRAGMENTS_PER_GENRE` evenly spaced rows."""
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(FRAGMENTS_PER_GENRE, len(rows))).round().astype(int))
     return rows[chosen].tolist()
 
 
-def _kept(network: Network, whys: Sequence[Why]) -> Markup:
+def _fidelity(network: Network, reports: Sequence[AttributionReport]) -> Markup:
     """Measure how much of the sound a mel image keeps, on the first song or on a synthetic sound."""
     spec = network.spec
-    if whys:
-        name = f"{whys[0].song}, from {clock(whys[0].pieces[whys[0].decisive].start_seconds)}"
-        return fidelity_section(fidelity(name, whys[0].original, spec), spec)
-    return fidelity_section(fidelity("plucked scale and drum", known_sound(spec), spec), spec)
+    if reports:
+        name = f"{reports[0].song}, from {clock(reports[0].fragments[reports[0].decisive].start_seconds)}"
+        return fidelity_section(fidelity(name, reports[0].original, spec), spec)
+    return fidelity_section(fidelity("plucked scale and drum", synthetic_sound(spec), spec), spec)

@@ -34,14 +34,14 @@ _BLOCK_FRAMES = 8_192
 class Excerpt:
     """A fragment to look at and listen to.
 
-    `jpeg` is the mel image of `PICTURE_SIZE`; `mp3` is mono audio, empty if the file can no longer be read. `trouble`
+    `jpeg` is the mel image of `PICTURE_SIZE`; `mp3` is mono audio, empty if the file can no longer be read. `error`
     then contains the reason.
     """
 
     start_seconds: float
     jpeg: bytes
     mp3: bytes
-    trouble: str = ""
+    error: str = ""
 
 
 def excerpts(library: RenderedLibrary, songs: Sequence[Song], rows: Iterable[int], spec: MelSpec) -> dict[int, Excerpt]:
@@ -58,11 +58,11 @@ def excerpts(library: RenderedLibrary, songs: Sequence[Song], rows: Iterable[int
             begin = library.starts[first] - library.members[first] * spec.fragment_seconds
             parts = [one for one in songs if (one.song, one.path) == (library.songs[first], library.files[first])]
             part = min(parts, key=lambda one: abs(one.start_seconds - begin))
-            sounds, trouble = _sounds(pool, part, {library.members[row] for row in members}, spec)
+            sounds, error = _sounds(pool, part, {library.members[row] for row in members}, spec)
             for row in members:
                 member = library.members[row]
                 picture, sound = _jpeg(images[member]), sounds.get(member, b"")
-                found[row] = Excerpt(float(library.starts[row]), picture, sound, trouble)
+                found[row] = Excerpt(float(library.starts[row]), picture, sound, error)
                 progress.advance("excerpts")
     return found
 

@@ -17,8 +17,8 @@ from scipy.ndimage import gaussian_filter
 
 from tumbao.components.ingest import progress
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.attribution import ask
-from tumbao.serving.explain.inversion import apart_db, drawn, sound
+from tumbao.serving.explain.attribution import run_on_levels
+from tumbao.serving.explain.inversion import difference_db, mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import InputGradient, Network
 
 NOISE_STEPS, FRAGMENT_STEPS = 14, 6
@@ -41,26 +41,26 @@ _SHIFT_BANDS = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Dream:
+class MaximizedImage:
     """An image that maximizes a genre's probability, and its sound.
 
     `origin` is the name of the fragment it started from, empty for noise. `levels` is uint8 [image_height, image_width]
-    in palette steps, `samples` float32 [fragment_samples]. `before`, `seen` and `heard` are the genre's probabilities
-    for the start image, for `levels`, and for the mel image of `samples`. `distance_db` is the mean difference between
-    the last two images, in dB.
+    in palette steps, `samples` float32 [fragment_samples]. The three probabilities of the
+    genre are for the start image, for `levels`, and for the mel image of `samples`. `distance_db` is the mean
+    difference between the last two images, in dB.
     """
 
     genre: str
     origin: str
     levels: np.ndarray
     samples: np.ndarray
-    before: float
-    seen: float
-    heard: float
+    start_probability: float
+    image_probability: float
+    audio_probability: float
     distance_db: float
 
 
-class Dreamer:
+class ActivationMaximizer:
     """Activation maximization for one network.
 
     Raises `NoGradientError` if the network has no gradient with respect to its input image.
@@ -69,36 +69,37 @@ class Dreamer:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._scores = network.opened.scores
-        self._slope = network.uphill
+        self._gradient_fn = network.genre_gradient
 
-    def from_noise(self, genre: int, seed: int) -> Dream:
+    def from_noise(self, genre: int, seed: int) -> MaximizedImage:
         """Start from noise that is fainter at high frequencies; the same seed gives the same result."""
         rng = np.random.default_rng((seed, genre, 0))
-        return self._dream(genre, _noise(self._network.spec, rng), "", rng, NOISE_STEPS, _NOISE_STRIDE)
+        return self._maximize(genre, _noise(self._network.spec, rng), "", rng, NOISE_STEPS, _NOISE_STRIDE)
 
-    def from_fragment(self, genre: int, levels: np.ndarray, name: str, seed: int) -> Dream:
+    def from_fragment(self, genre: int, levels: np.ndarray, name: str, seed: int) -> MaximizedImage:
         """Start from the mel image of a recording, in palette steps; `seed` determines the shifts."""
         rng = np.random.default_rng((seed, genre, 1))
-        return self._dream(genre, levels.astype(np.float32), name, rng, FRAGMENT_STEPS, _FRAGMENT_STRIDE)
+        return self._maximize(genre, levels.astype(np.float32), name, rng, FRAGMENT_STEPS, _FRAGMENT_STRIDE)
 
-    def _dream(
-        self, genre: int, start: np.ndarray, origin: str, rng: np.random.Generator, steps: int, stride: float
-    ) -> Dream:
-        spec, levels = self._network.spec, start
+    def _maximize(
+        self, genre: int, begin: np.ndarray, origin: str, rng: np.random.Generator, steps: int, stride: float
+    ) -> MaximizedImage:
+        spec, levels = self._network.spec, begin
         for _ in range(steps):
-            levels = ascend(self._slope, levels, genre, stride, rng)
-            progress.advance("dream")
+            levels = ascend(self._gradient_fn, levels, genre, stride, rng)
+            progress.advance("activation maximization")
         picture = levels.round().astype(np.uint8)
-        samples = sound(picture, spec)
-        again = drawn(samples, spec)
-        pictures = np.stack([start.round().astype(np.uint8), picture, again])
-        before, seen, heard = tf.nn.softmax(ask(self._scores, pictures, spec)).numpy()[:, genre].tolist()
+        samples = reconstruct_audio(picture, spec)
+        reconstructed = mel_image_levels(samples, spec)
+        pictures = np.stack([begin.round().astype(np.uint8), picture, reconstructed])
+        start, image, audio = tf.nn.softmax(run_on_levels(self._scores, pictures, spec)).numpy()[:, genre].tolist()
         name = self._network.genres[genre]
-        return Dream(name, origin, picture, samples, before, seen, heard, apart_db(again, picture, spec))
+        distance_db = difference_db(reconstructed, picture, spec)
+        return MaximizedImage(name, origin, picture, samples, start, image, audio, distance_db)
 
 
 def ascend(
-    uphill: InputGradient,
+    gradient_fn: InputGradient,
     levels: np.ndarray,
     index: int,
     stride: float,
@@ -111,7 +112,7 @@ def ascend(
     in rows.
     """
     shift = int(rng.integers(-bands, bands + 1)), int(rng.integers(levels.shape[1]))
-    gradient, _ = uphill(np.roll(levels, shift, (0, 1)), index)
+    gradient, _ = gradient_fn(np.roll(levels, shift, (0, 1)), index)
     gradient = _damped(np.roll(gradient, (-shift[0], -shift[1]), (0, 1)), _ANY, _BOTH)
     size = np.sqrt(np.square(gradient).mean())
     gradient = gradient / size if size else gradient

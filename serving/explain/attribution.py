@@ -45,7 +45,7 @@ class Occlusion:
     map: np.ndarray
 
 
-def paint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
+def colour_levels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Apply the colour map: levels [..., height, width] in 0..255 → RGB float32 [..., height, width, 3] in 0..255.
 
     Fractional levels are interpolated between two palette entries.
@@ -57,10 +57,10 @@ def paint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     return colours[below] * (1 - share) + colours[above] * share
 
 
-def ask(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
+def run_on_levels(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Run a network on levels uint8 [n, height, width] in batches: float32 [n, ...]."""
     batches = (levels[begin : begin + _AT_ONCE] for begin in range(0, len(levels), _AT_ONCE))
-    return np.concatenate([model(tf.constant(paint(batch, spec)), training=False).numpy() for batch in batches])
+    return np.concatenate([model(tf.constant(colour_levels(batch, spec)), training=False).numpy() for batch in batches])
 
 
 def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> Occlusion:
@@ -72,7 +72,7 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
         pictures[1 + index, :, columns[index] : columns[index + 1]] = 0
     for index in range(BANDS):
         pictures[1 + TIMES + index, rows[index] : rows[index + 1]] = 0
-    evidence = log_odds(tf.constant(ask(model, pictures, spec)), genre).numpy()
+    evidence = log_odds(tf.constant(run_on_levels(model, pictures, spec)), genre).numpy()
     lost = evidence[0] - evidence[1:]
     times, bands = lost[:TIMES], lost[TIMES:]
     by_row = np.repeat(bands / (np.diff(rows) * width), np.diff(rows))
@@ -80,14 +80,14 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
     return Occlusion(times, bands, np.add.outer(by_row, by_column))
 
 
-def integrated_gradients(uphill: InputGradient, levels: np.ndarray, genre: int) -> np.ndarray:
+def integrated_gradients(gradient_fn: InputGradient, levels: np.ndarray, genre: int) -> np.ndarray:
     """Compute integrated gradients from silence to the fragment (Sundararajan, Taly & Yan 2017), in log-odds per pixel.
 
     The map adds up to the difference in log-odds between fragment and silence, except for the error of `STEPS` points
     and the rounding of the palette's colours.
     """
     shares = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
-    return levels * np.mean([uphill(levels * share, genre)[0] for share in shares], axis=0)
+    return levels * np.mean([gradient_fn(levels * share, genre)[0] for share in shares], axis=0)
 
 
 def last_map(model: keras.Model) -> keras.layers.Layer | None:
@@ -118,7 +118,7 @@ def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) 
     layer = last_map(model)
     if layer is None:
         raise ValueError("Expected a network that keeps the picture, such as vgg16. Received: one of frames")
-    channels = tf.constant(ask(keras.Model(model.input, layer.output), levels, spec))
+    channels = tf.constant(run_on_levels(keras.Model(model.input, layer.output), levels, spec))
     above = keras.Model(layer.output, model.output)
     with tf.GradientTape() as tape:
         tape.watch(channels)

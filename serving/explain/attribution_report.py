@@ -19,21 +19,21 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import temper
 from tumbao.serving.explain.attribution import (
     Occlusion,
-    ask,
     edges,
     grad_cam,
     integrated_gradients,
     last_map,
     occlusion,
+    run_on_levels,
 )
 from tumbao.serving.explain.faithfulness import CELLS, Faithfulness, by_cell, measure, most, random_maps
-from tumbao.serving.explain.inversion import drawn, sound
+from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds
 from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.style import height_of
 
-LARGEST_SHARE = 0.2
+MAX_SHARE = 0.2
 """Largest share of the image in a region or mask."""
 
 _ORDER = 8
@@ -56,7 +56,7 @@ class Region:
 
 
 def region(importance: np.ndarray, spec: MelSpec) -> Region:
-    """Find the rectangle of cells with the largest sum of the map, of at most `LARGEST_SHARE` of the image.
+    """Find the rectangle of cells with the largest sum of the map, of at most `MAX_SHARE` of the image.
 
     Of equal sums, the smallest rectangle is returned.
     """
@@ -66,7 +66,7 @@ def region(importance: np.ndarray, spec: MelSpec) -> Region:
     best, found = (-np.inf, 0), (0, 1, 0, 1)
     for (top, bottom), (left, right) in itertools.product(sides, sides):
         area = (bottom - top) * (right - left)
-        if area <= LARGEST_SHARE * CELLS**2:
+        if area <= MAX_SHARE * CELLS**2:
             total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
             best, found = max((best, found), ((round(total, 9), -area), (top, bottom, left, right)))
     top, bottom, left, right = found
@@ -115,8 +115,8 @@ def _band(samples: np.ndarray, part: Region, rate: int) -> np.ndarray:
 
 
 def masked(levels: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """Silence all but the most important cells (`LARGEST_SHARE`): uint8 [image_height, image_width]."""
-    return np.where(most(importance, LARGEST_SHARE), levels, 0).astype(np.uint8)
+    """Silence all but the most important cells (`MAX_SHARE`): uint8 [image_height, image_width]."""
+    return np.where(most(importance, MAX_SHARE), levels, 0).astype(np.uint8)
 
 
 MOST_FRAGMENTS = 12
@@ -125,12 +125,12 @@ MOST_FRAGMENTS = 12
 RANDOM_MAPS = 8
 """Number of random maps for comparison; each takes twelve images through the network."""
 
-WAYS = OCCLUSION, GRADIENTS, CAM = "Occlusion", "Integrated gradients", "Grad-CAM"
+METHODS = OCCLUSION, GRADIENTS, CAM = "Occlusion", "Integrated gradients", "Grad-CAM"
 """Names of the attribution methods; occlusion makes no assumption about the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Piece:
+class FragmentEvidence:
     """A fragment of the song.
 
     `levels` is its mel image, uint8 [image_height, image_width]. `scores` float32 [genres] are logits, before the
@@ -155,19 +155,19 @@ class Method:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Why:
+class AttributionReport:
     """Explanation of a song's genre.
 
-    `pieces` are the fragments in order, without silent ones. `decisive` is the index of the one with the most evidence
-    for the genre; all further fields describe this one. `methods` starts with the most faithful map; `loudest` and
-    `random` are for comparison: the order from loud to faint, and random orders. `part` is the region where the first
-    map is largest. `original` is the sound of the fragment, `alone` the sound of `part` only, and `redrawn` is
+    `fragments` are the fragments in order, without silent ones. `decisive` is the index of the one with the most
+    evidence for the genre; all further fields describe this one. `methods` starts with the most faithful map; `loudest`
+    and `random` are for comparison: the order from loud to faint, and random orders. `part` is the region where the
+    first map is largest. `original` is the audio of the fragment, `region_audio` that of `part`, and `reconstructed` is
     reconstructed from the most important cells of the image alone (float32).
     """
 
     song: str
     answer: SongAnswer
-    pieces: tuple[Piece, ...]
+    fragments: tuple[FragmentEvidence, ...]
     decisive: int
     occlusion: Occlusion
     methods: tuple[Method, ...]
@@ -175,40 +175,42 @@ class Why:
     random: tuple[Faithfulness, ...]
     part: Region
     original: np.ndarray
-    alone: np.ndarray
-    redrawn: np.ndarray
+    region_audio: np.ndarray
+    reconstructed: np.ndarray
 
 
-def why(network: Network, song: str, items: Iterable[Fragment | SongSummary], seed: int) -> Why:
-    """Explain a song's genre; the same `seed` (of the random maps) gives the same result.
+def attribute_genre(
+    network: Network, song: str, items: Iterable[Fragment | SongSummary], seed: int
+) -> AttributionReport:
+    """Attribute a song's genre to parts of its mel images; the same `seed` (of the random maps) gives the same result.
 
     `items` is the song as returned by `fragments.read`. Raises AudioError if the items end with one.
     """
-    progress.start("why", 4)
+    progress.start("attribution", 4)
     spec, model = network.spec, network.opened.scores
-    answer, pieces, decisive, samples = _heard(network, model, items)
-    progress.advance("why")
-    genre, levels = answer.genre, pieces[decisive].levels
+    answer, fragments, decisive, samples = _analyse_fragments(network, model, items)
+    progress.advance("attribution")
+    genre, levels = answer.genre, fragments[decisive].levels
     occluded = occlusion(model, levels, genre, spec)
     maps = {OCCLUSION: occluded.map}
-    if (by_network := pieces[decisive].map) is not None:
-        maps[CAM] = by_network
+    if (cam := fragments[decisive].map) is not None:
+        maps[CAM] = cam
     with contextlib.suppress(NoGradientError):
-        maps[GRADIENTS] = integrated_gradients(network.uphill, levels, genre)
-    progress.advance("why")
+        maps[GRADIENTS] = integrated_gradients(network.genre_gradient, levels, genre)
+    progress.advance("attribution")
     references = [levels, *random_maps(levels.shape, RANDOM_MAPS, seed)]
     measured = measure(model, levels, [*maps.values(), *references], genre, spec)
     loudest, *random = measured[len(maps) :]
-    progress.advance("why")
+    progress.advance("attribution")
     methods = [Method(name, one, truth) for (name, one), truth in zip(maps.items(), measured[: len(maps)], strict=True)]
     methods.sort(key=lambda method: -method.faithfulness.gain)
     part = region(methods[0].map, spec)
-    redrawn = sound(masked(levels, methods[0].map), spec)
-    progress.advance("why")
-    return Why(
+    reconstructed = reconstruct_audio(masked(levels, methods[0].map), spec)
+    progress.advance("attribution")
+    return AttributionReport(
         song=song,
         answer=answer,
-        pieces=pieces,
+        fragments=fragments,
         decisive=decisive,
         occlusion=occluded,
         methods=tuple(methods),
@@ -216,15 +218,15 @@ def why(network: Network, song: str, items: Iterable[Fragment | SongSummary], se
         random=tuple(random),
         part=part,
         original=samples,
-        alone=cut(samples, part, spec),
-        redrawn=redrawn,
+        region_audio=cut(samples, part, spec),
+        reconstructed=reconstructed,
     )
 
 
-def _heard(
+def _analyse_fragments(
     network: Network, model: keras.Model, items: Iterable[Fragment | SongSummary]
-) -> tuple[SongAnswer, tuple[Piece, ...], int, np.ndarray]:
-    """Classify the song; return the answer, the pieces, the index of the decisive one and its samples."""
+) -> tuple[SongAnswer, tuple[FragmentEvidence, ...], int, np.ndarray]:
+    """Classify the song; return the answer, the fragments, the index of the decisive one and its samples."""
     spec, colours, calibration = network.spec, palette(network.spec), network.info.calibration
     ranges, in_distribution = network.info.familiarity, []
     starts: list[float] = []
@@ -234,8 +236,8 @@ def _heard(
     for fragment in Fragments(items):
         if fragment.silent:
             continue
-        picture = drawn(fragment.samples, spec)
-        score = ask(model, picture[np.newaxis], spec)
+        picture = mel_image_levels(fragment.samples, spec)
+        score = run_on_levels(model, picture[np.newaxis], spec)
         for genre in range(score.shape[1]):
             evidence = float(log_odds(score, genre)[0])
             if genre not in best or evidence > best[genre][0]:
@@ -254,8 +256,8 @@ def _heard(
     chosen = np.sort(np.argsort(-evidence, kind="stable")[:MOST_FRAGMENTS]) if last_map(model) else ()
     shown = np.stack([pictures[index] for index in chosen]) if len(chosen) else None
     maps = {} if shown is None else dict(zip(chosen, grad_cam(model, shown, answer.genre, spec), strict=True))
-    pieces = tuple(
-        Piece(start, picture, score, float(weight), maps.get(index))
+    fragments = tuple(
+        FragmentEvidence(start, picture, score, float(weight), maps.get(index))
         for index, (start, picture, score, weight) in enumerate(zip(starts, pictures, scores, evidence, strict=True))
     )
-    return answer, pieces, decisive, samples
+    return answer, fragments, decisive, samples

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import t
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.attribution import ask, edges
+from tumbao.serving.explain.attribution import edges, run_on_levels
 from tumbao.serving.explain.network import log_odds
 
 CELLS = 15
@@ -43,19 +43,19 @@ class Faithfulness:
     insertion: np.ndarray
 
     @property
-    def lost(self) -> float:
-        """Area under the deletion curve, equal to its mean height; small is good."""
+    def deletion_area(self) -> float:
+        """Area under the deletion curve, equal to its mean height; the smaller, the better."""
         return _area(self.deletion)
 
     @property
-    def found(self) -> float:
-        """Area under the insertion curve, equal to its mean height; large is good."""
+    def insertion_area(self) -> float:
+        """Area under the insertion curve, equal to its mean height; the larger, the better."""
         return _area(self.insertion)
 
     @property
     def gain(self) -> float:
         """Difference between both areas; the larger, the more faithful."""
-        return self.found - self.lost
+        return self.insertion_area - self.deletion_area
 
 
 def measure(
@@ -70,7 +70,7 @@ def measure(
         for share in SHARES[1:-1]:
             chosen = most(one, share)
             pictures += [np.where(chosen, flat, levels), np.where(chosen, levels, flat)]
-    evidence = log_odds(ask(model, np.stack(pictures), spec), genre).numpy()
+    evidence = log_odds(run_on_levels(model, np.stack(pictures), spec), genre).numpy()
     whole, nothing, between = evidence[0], evidence[1], evidence[2:].reshape(len(maps), -1, 2)
     return tuple(
         Faithfulness(np.array([whole, *deleted, nothing]), np.array([nothing, *inserted, whole]))

@@ -37,12 +37,12 @@ def decibels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     return np.clip(under_maximum, -spec.dynamic_range_db, 0)
 
 
-def apart_db(levels: np.ndarray, others: np.ndarray, spec: MelSpec) -> float:
+def difference_db(levels: np.ndarray, others: np.ndarray, spec: MelSpec) -> float:
     """Compute the mean absolute difference between two images in palette steps, in dB."""
     return float(np.abs(np.asarray(levels, float) - others).mean() * spec.dynamic_range_db / 255)
 
 
-def sound(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
+def reconstruct_audio(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Reconstruct a sound from its mel image: levels [image_height, image_width] → mono float32 [fragment_samples].
 
     The peak is `PEAK`; an empty image returns zeros. The same image returns the same samples. Levels may be fractional;
@@ -51,7 +51,7 @@ def sound(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     levels = np.asarray(levels)
     if levels.shape != spec.image_shape[:2] or not (levels >= 0).all() or not (levels <= 255).all():
         raise ValueError(
-            f"Expected a picture of {spec.image_height}×{spec.image_width} steps within 0 and 255. "
+            f"Expected an image of {spec.image_height}×{spec.image_width} steps within 0 and 255. "
             f"Received: {levels.shape}, {levels.min()} to {levels.max()}"
         )
     if not levels.any():
@@ -70,12 +70,12 @@ def sound(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     return (samples * (PEAK / np.abs(samples).max())).astype(np.float32)
 
 
-def drawn(samples: np.ndarray, spec: MelSpec) -> np.ndarray:
+def mel_image_levels(samples: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Compute the mel image of mono samples in [-1, 1]: uint8 [image_height, image_width], in palette steps."""
     return mel_levels(samples[np.newaxis], spec).numpy()[0].astype(np.uint8)
 
 
-def levels_of(image: np.ndarray, spec: MelSpec) -> np.ndarray:
+def levels_from_image(image: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Undo the colour map: RGB [image_height, image_width, 3] in 0..255 → index of the nearest colour, uint8."""
     colours = palette(spec).astype(np.float32)
     pixels = np.asarray(image, np.float32).reshape(-1, 3)
@@ -108,14 +108,14 @@ def _spectrum(mel: np.ndarray, spec: MelSpec) -> np.ndarray:
 class Fidelity:
     """A sound and the information kept by its mel image.
 
-    `again` is reconstructed from the image of `original` alone; both are float32 [fragment_samples]. `steps_db` is half
-    a palette step, the largest error of the 8 bits alone. `picture_db` is the mean difference between the mel
-    spectrogram and the one read from the image, `sound_db` between the image and that of `again`.
+    `reconstructed` is reconstructed from the image of `original` alone; both are float32 [fragment_samples]. `steps_db`
+    is half a palette step, the largest error of the 8 bits alone. `picture_db` is the mean difference between the mel
+    spectrogram and the one read from the image, `sound_db` between the image and that of `reconstructed`.
     """
 
     name: str
     original: np.ndarray
-    again: np.ndarray
+    reconstructed: np.ndarray
     steps_db: float
     picture_db: float
     sound_db: float
@@ -123,16 +123,16 @@ class Fidelity:
 
 def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
     """Measure the information kept by the mel image of a sound (mono float32 [fragment_samples] in [-1, 1])."""
-    picture = drawn(samples, spec)
-    again = sound(picture, spec)
+    picture = mel_image_levels(samples, spec)
+    reconstructed = reconstruct_audio(picture, spec)
     spectrogram = mel_decibels(samples[np.newaxis], spec).numpy()[0].T
     return Fidelity(
         name=name,
         original=samples,
-        again=again,
+        reconstructed=reconstructed,
         steps_db=spec.dynamic_range_db / 255 / 2,
         picture_db=float(np.abs(decibels(picture, spec) - spectrogram).mean()),
-        sound_db=apart_db(drawn(again, spec), picture, spec),
+        sound_db=difference_db(mel_image_levels(reconstructed, spec), picture, spec),
     )
 
 
@@ -148,7 +148,7 @@ def semitone_hz(spec: MelSpec) -> float:
     return float(apart.max(initial=spec.mel_min_hz))
 
 
-def known_sound(spec: MelSpec) -> np.ndarray:
+def synthetic_sound(spec: MelSpec) -> np.ndarray:
     """Synthesize a test sound with a peak of 0.9: a scale of plucked tones over a drum, two beats per second."""
     seconds = np.arange(spec.fragment_samples) / spec.sample_rate_hz
     since = seconds % 0.5

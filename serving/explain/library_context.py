@@ -18,8 +18,8 @@ from tumbao.components.ingest.records import decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.splits import SPLIT_STRATEGIES
 from tumbao.schema.errors import UserError
-from tumbao.serving.explain.neighbours import agreement, on_a_map
-from tumbao.serving.explain.network import Activations, Hidden
+from tumbao.serving.explain.neighbours import agreement, embedding_map
+from tumbao.serving.explain.network import Activations, HiddenLayer
 from tumbao.serving.model_info import ModelInfo
 
 
@@ -67,7 +67,7 @@ FRAGMENTS = 400
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Placed:
+class QueryFragment:
     """A fragment of a song to be placed in the library; `image` is its mel image, uint8 [height, width, 3]."""
 
     name: str
@@ -77,38 +77,43 @@ class Placed:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Surroundings:
+class LibraryContext:
     """A library and the songs placed in it.
 
-    `library` holds the n fragments that were used, `left_out` counts the others. `training` bool [n] marks what the
-    model was trained on; if this is not known, it is True everywhere and `recognised` is False. `seen` and `seen_asked`
-    are the activations of the library and of the m fragments in `asked` (None without any). `places` float64 [n + m, 2]
-    are map coordinates in [0, 1], the library first. `agreement` in [0, 1] is how often the nearest training fragment
-    of a fragment outside training has the same genre; if training is not known, how often the nearest fragment of
-    another song has it. It is None if there is nothing to compare.
+    `library` holds the n fragments that were used, `left_out` is the number of the others. `training` bool [n] marks
+    training fragments; if they are not known, it is True everywhere and `training_known` is False. `activations` are
+    those of the library, `query_activations` those of the m fragments in `queries` (None without any). `positions`
+    float64 [n + m, 2] are map coordinates in [0, 1], the library first. `agreement` in [0, 1] is how often the nearest
+    training fragment of a fragment outside training has the same genre; if training is not known, how often the nearest
+    fragment of another song has it. It is None if there is nothing to compare.
     """
 
     catalog: Catalog
     library: RenderedLibrary
     left_out: int
     training: np.ndarray
-    recognised: bool
-    seen: Activations
-    asked: tuple[Placed, ...]
-    seen_asked: Activations | None
-    places: np.ndarray
+    training_known: bool
+    activations: Activations
+    queries: tuple[QueryFragment, ...]
+    query_activations: Activations | None
+    positions: np.ndarray
     agreement: float | None
 
     @property
     def mistakes(self) -> np.ndarray:
         """Rows of the library that the network assigns to another genre, int64 [k]."""
-        return np.flatnonzero(self.seen.answers != self.library.labels)
+        return np.flatnonzero(self.activations.answers != self.library.labels)
 
 
-def surroundings(
-    hidden: Hidden, info: ModelInfo, catalog: Catalog, library: RenderedLibrary, asked: Sequence[Placed], folder: Path
-) -> Surroundings:
-    """Compute activations, map and agreement of a library and the fragments in `asked`, which may be empty.
+def library_context(
+    hidden_layer: HiddenLayer,
+    info: ModelInfo,
+    catalog: Catalog,
+    library: RenderedLibrary,
+    queries: Sequence[QueryFragment],
+    folder: Path,
+) -> LibraryContext:
+    """Compute activations, map and agreement of a library and the fragments in `queries`, which may be empty.
 
     The library must be rendered with the model's `MelSpec`; its activations are cached in `folder`. The result is
     deterministic. Raises ValueError if the library's genres are not those of the model, or if it has too few fragments
@@ -121,21 +126,23 @@ def surroundings(
     training = training_side(info, catalog, library)
     rows = np.unique(np.linspace(0, len(library.songs) - 1, min(FRAGMENTS, len(library.songs))).round().astype(int))
     part = _part(library, rows)
-    seen = _seen(hidden, info, part, folder)
-    others = hidden.see((one.image for one in asked), len(asked), "songs") if asked else None
-    vectors = np.concatenate([seen.vectors, others.vectors]) if others else seen.vectors
+    activations = _library_activations(hidden_layer, info, part, folder)
+    query_activations = hidden_layer.compute((one.image for one in queries), len(queries), "songs") if queries else None
+    vectors = (
+        np.concatenate([activations.vectors, query_activations.vectors]) if query_activations else activations.vectors
+    )
     trained = np.ones(len(rows), bool) if training is None else training[rows]
-    return Surroundings(
+    return LibraryContext(
         catalog=catalog,
         library=part,
         left_out=len(library.songs) - len(rows),
         training=trained,
-        recognised=training is not None,
-        seen=seen,
-        asked=tuple(asked),
-        seen_asked=others,
-        places=on_a_map(vectors),
-        agreement=agreement(seen.vectors, part.labels, part.songs, trained),
+        training_known=training is not None,
+        activations=activations,
+        queries=tuple(queries),
+        query_activations=query_activations,
+        positions=embedding_map(vectors),
+        agreement=agreement(activations.vectors, part.labels, part.songs, trained),
     )
 
 
@@ -153,16 +160,18 @@ def _part(library: RenderedLibrary, rows: np.ndarray) -> RenderedLibrary:
     )
 
 
-def _seen(hidden: Hidden, info: ModelInfo, library: RenderedLibrary, folder: Path) -> Activations:
+def _library_activations(
+    hidden_layer: HiddenLayer, info: ModelInfo, library: RenderedLibrary, folder: Path
+) -> Activations:
     """Compute the activations of a library, or load them from the cache."""
-    told = json.dumps([dataclasses.asdict(info), library.archives, library.members])
-    file = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
+    key = json.dumps([dataclasses.asdict(info), library.archives, library.members])
+    file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not file.exists():
         count = len(library.songs)
-        seen = hidden.see(map(decode_image, library.images()), count, "library")
+        activations = hidden_layer.compute(map(decode_image, library.images()), count, "library")
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}.unfinished.npz")
-        np.savez(unfinished, vectors=seen.vectors, logits=seen.logits)
+        np.savez(unfinished, vectors=activations.vectors, logits=activations.logits)
         unfinished.replace(file)
     with np.load(file) as arrays:
         return Activations(arrays["vectors"], arrays["logits"])

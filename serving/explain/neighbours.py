@@ -20,7 +20,7 @@ _SEED = 7
 _LEAST_LENGTH = 1e-12
 
 
-def directions(vectors: np.ndarray) -> np.ndarray:
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     """Normalize vectors [n, units] to length 1, in float64; zero vectors stay zero, at distance 1 from all others."""
     wide = np.asarray(vectors, np.float64)
     return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _LEAST_LENGTH)
@@ -44,7 +44,7 @@ def nearest(
         raise ValueError(
             f"Expected a vector as long as those to search. Received shapes: {vector.shape} and {vectors.shape}"
         )
-    distances = 1 - directions(vectors) @ directions(vector[None])[0]
+    distances = 1 - unit_vectors(vectors) @ unit_vectors(vector[None])[0]
     found: dict[str, tuple[int, float]] = {}
     for row in np.argsort(distances, kind="stable").tolist():
         if len(found) == count:
@@ -59,7 +59,7 @@ def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
     rows = np.flatnonzero(labels == genre)
     if not len(rows):
         return None
-    own = directions(vectors[rows])
+    own = unit_vectors(vectors[rows])
     return int(rows[np.argmax(own @ own.mean(axis=0))])
 
 
@@ -69,7 +69,7 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], tra
     If all fragments were in training (bool [n]), each is compared with all others. The share, in [0, 1], is over
     fragments that have another one to be compared with; None if there is none.
     """
-    own = directions(vectors)
+    own = unit_vectors(vectors)
     names = np.unique(np.asarray(songs, object), return_inverse=True)[1]
     asked = np.flatnonzero(~training) if not training.all() else np.arange(len(own))
     others = (names[asked, None] != names) & training
@@ -81,7 +81,7 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], tra
     return float((labels[found] == labels[asked]).mean())
 
 
-def on_a_map(vectors: np.ndarray) -> np.ndarray:
+def embedding_map(vectors: np.ndarray) -> np.ndarray:
     """Embed vectors [n, units] in two dimensions with t-SNE, which preserves neighbours but not distances.
 
     Returns float64 [n, 2] in [0, 1], the same for the same vectors. Raises UserError for fewer than four vectors.
@@ -92,6 +92,6 @@ def on_a_map(vectors: np.ndarray) -> np.ndarray:
         raise UserError(f"Expected at least 4 fragments for a map, of library and songs. Received: {len(vectors)}")
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     layout = TSNE(perplexity=perplexity, init="pca", random_state=_SEED, n_jobs=1)
-    places = layout.fit_transform(directions(vectors)).astype(np.float64)
-    low, high = places.min(axis=0), places.max(axis=0)
-    return (places - low) / np.maximum(high - low, _LEAST_LENGTH)
+    positions = layout.fit_transform(unit_vectors(vectors)).astype(np.float64)
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    return (positions - low) / np.maximum(high - low, _LEAST_LENGTH)

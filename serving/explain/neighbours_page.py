@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.excerpts import PICTURE_SIZE, Excerpt, excerpts
-from tumbao.serving.explain.library_context import Placed, Surroundings
+from tumbao.serving.explain.library_context import LibraryContext, QueryFragment
 from tumbao.serving.explain.neighbours import nearest, typical
 from tumbao.serving.formatting import clock
 from tumbao.serving.page import data_uri, template
@@ -18,13 +18,13 @@ from tumbao.serving.page import data_uri, template
 NEIGHBOURS = 4
 """Number of neighbours shown per fragment."""
 
-SOUND_BYTES = 10_000_000
+MAX_MEDIA_BYTES = 10_000_000
 """Approximate limit for audio and images in the section; further fragments are on the map without sound."""
 
 _BYTES_PER_SECOND, _PICTURE_BYTES = 4_000, 20_000
 """Approximate size of an excerpt's audio per second, and of its image, as embedded in the page."""
 
-SHAPES = (
+MARKERS = (
     "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
     "M-7,-7H7V7H-7Z",
     "M0,-9L9,7H-9Z",
@@ -61,33 +61,33 @@ class _Point:
 class _Card:
     """A song placed in the library, and its neighbours as (row, distance)."""
 
-    asked: Placed
+    query: QueryFragment
     answer: int
     probability: float
     found: tuple[tuple[int, float], ...]
 
 
-def neighbours_section(around: Surroundings, spec: MelSpec) -> Markup:
+def neighbours_section(context: LibraryContext, spec: MelSpec) -> Markup:
     """Render the sections (headings of the second level), with style and script embedded."""
-    cards = _cards(around)
-    genres = around.library.genres
-    typicals = [typical(around.seen.vectors, around.library.labels, genre) for genre in range(len(genres))]
-    rows = _players([row for card in cards for row, _ in card.found], typicals, around, spec)
-    sounds = excerpts(around.library, around.catalog.songs, rows, spec)
+    cards = _cards(context)
+    genres = context.library.genres
+    typicals = [typical(context.activations.vectors, context.library.labels, genre) for genre in range(len(genres))]
+    rows = _players([row for card in cards for row, _ in card.found], typicals, context, spec)
+    sounds = excerpts(context.library, context.catalog.songs, rows, spec)
     shown = {row for card in cards for row, _ in card.found} | {row for row in typicals if row is not None}
     html = template(Path(__file__).parent, "neighbours.html.j2").render(
-        around=around,
-        library=around.library,
+        context=context,
+        library=context.library,
         genres=genres,
-        synthetic=around.catalog.synthetic,
+        synthetic=context.catalog.synthetic,
         cards=cards,
         typicals=[row for row in typicals if row is not None],
-        points=_points(around),
-        mistakes=around.mistakes.tolist(),
+        points=_points(context),
+        mistakes=context.mistakes.tolist(),
         sounds=sounds,
         unshown=[row for row in sounds if row not in shown],
-        heard=_with_sound(sounds),
-        shapes=SHAPES,
+        with_audio=_with_audio(sounds),
+        markers=MARKERS,
         size=PICTURE_SIZE,
         map_size=(_WIDTH, _HEIGHT),
         clock=clock,
@@ -96,52 +96,54 @@ def neighbours_section(around: Surroundings, spec: MelSpec) -> Markup:
     return Markup(html)
 
 
-def _cards(around: Surroundings) -> list[_Card]:
-    if around.seen_asked is None:
+def _cards(context: LibraryContext) -> list[_Card]:
+    if context.query_activations is None:
         return []
-    files = {Path(file).resolve(): song for file, song in zip(around.library.files, around.library.songs, strict=True)}
+    files = {
+        Path(file).resolve(): song for file, song in zip(context.library.files, context.library.songs, strict=True)
+    }
     cards = []
-    rows = zip(around.asked, around.seen_asked.vectors, around.seen_asked.probabilities, strict=True)
-    for asked, vector, probabilities in rows:
-        own = {song for file, song in files.items() if file == asked.path.resolve()}
-        songs = around.library.songs
-        found = nearest(vector, around.seen.vectors, songs, NEIGHBOURS, among=around.training, without=own)
+    rows = zip(context.queries, context.query_activations.vectors, context.query_activations.probabilities, strict=True)
+    for query, vector, probabilities in rows:
+        own = {song for file, song in files.items() if file == query.path.resolve()}
+        songs = context.library.songs
+        found = nearest(vector, context.activations.vectors, songs, NEIGHBOURS, among=context.training, without=own)
         answer = int(probabilities.argmax())
-        cards.append(_Card(asked, answer, float(probabilities[answer]), tuple(found)))
+        cards.append(_Card(query, answer, float(probabilities[answer]), tuple(found)))
     return cards
 
 
-def _players(near: list[int], typicals: Iterable[int | None], around: Surroundings, spec: MelSpec) -> list[int]:
+def _players(near: list[int], typicals: Iterable[int | None], context: LibraryContext, spec: MelSpec) -> list[int]:
     """Choose the rows with audio: neighbours, typical fragments, mistakes, then first fragments of songs, and so on."""
-    most = int(SOUND_BYTES // (spec.fragment_seconds * _BYTES_PER_SECOND + _PICTURE_BYTES))
-    numbers = around.library.numbers
+    most = int(MAX_MEDIA_BYTES // (spec.fragment_seconds * _BYTES_PER_SECOND + _PICTURE_BYTES))
+    numbers = context.library.numbers
     rest = sorted(range(len(numbers)), key=lambda row: (int(numbers[row]), row))
-    wanted = [*near, *(row for row in typicals if row is not None), *around.mistakes.tolist(), *rest]
+    wanted = [*near, *(row for row in typicals if row is not None), *context.mistakes.tolist(), *rest]
     return list(dict.fromkeys(wanted))[:most]
 
 
-def _points(around: Surroundings) -> list[_Point]:
-    library, probabilities = around.library, around.seen.probabilities
-    places = [
+def _points(context: LibraryContext) -> list[_Point]:
+    library, probabilities = context.library, context.activations.probabilities
+    positions = [
         (_MARGIN + x * (_WIDTH - 2 * _MARGIN), _HEIGHT - _MARGIN - y * (_HEIGHT - 2 * _MARGIN))
-        for x, y in around.places
+        for x, y in context.positions
     ]
     points = []
     for row, name in enumerate(library.songs):
-        answer = int(around.seen.answers[row])
-        genre, sure = int(library.labels[row]), float(probabilities[row, answer])
-        start, training = clock(float(library.starts[row])), bool(around.training[row])
-        points.append(_Point(*places[row], genre, answer, sure, name, start, row, training))
-    if around.seen_asked is not None:
-        rows = zip(around.asked, places[len(points) :], around.seen_asked.probabilities, strict=True)
-        for asked, place, shares in rows:
+        answer = int(context.activations.answers[row])
+        genre, probability = int(library.labels[row]), float(probabilities[row, answer])
+        start, training = clock(float(library.starts[row])), bool(context.training[row])
+        points.append(_Point(*positions[row], genre, answer, probability, name, start, row, training))
+    if context.query_activations is not None:
+        rows = zip(context.queries, positions[len(points) :], context.query_activations.probabilities, strict=True)
+        for query, place, shares in rows:
             answer = int(shares.argmax())
-            start = clock(asked.start_seconds)
+            start = clock(query.start_seconds)
             points.append(
-                _Point(*place, answer, answer, float(shares[answer]), asked.name, start, None, training=False)
+                _Point(*place, answer, answer, float(shares[answer]), query.name, start, None, training=False)
             )
     return points
 
 
-def _with_sound(sounds: dict[int, Excerpt]) -> int:
+def _with_audio(sounds: dict[int, Excerpt]) -> int:
     return sum(bool(excerpt.mp3) for excerpt in sounds.values())

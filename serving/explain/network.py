@@ -65,7 +65,7 @@ class Network:
         return opened(self.model)
 
     @functools.cached_property
-    def uphill(self) -> InputGradient:
+    def genre_gradient(self) -> InputGradient:
         """Gradient of a genre's log-odds with respect to the levels; raises NoGradientError if none is found."""
         return input_gradient(self.opened.scores, self.spec, lambda scores, genre: log_odds(scores, genre)[0])
 
@@ -112,7 +112,7 @@ def load(folder: str | Path) -> Network:
     info, file = ModelInfo.read(assets), assets / ARCHITECTURE_FILE
     if not file.is_file():
         raise UserError(
-            f"Expected a model that tells its layers. Received: {assets.parent}, without {file.name}: an earlier "
+            f"Expected a model with its architecture. Received: {assets.parent}, without {file.name}: an earlier "
             "version of tumbao pushed it. Train again with `tumbao run`."
         )
     from tumbao.trainer import boosting  # noqa: F401 - registers its layer
@@ -124,8 +124,8 @@ def load(folder: str | Path) -> Network:
             variable.assign(weights.get_tensor(f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         raise UserError(
-            f"{assets.parent}: {file.name} and the weights do not make a model. Expected both as `tumbao run` pushed "
-            f"them. Received: {error}"
+            f"{assets.parent}: {file.name} and the weights do not match. Expected both as pushed by `tumbao run`. "
+            f"Received: {error}"
         ) from error
     tuned = any(layer.name.startswith("block5_conv") and layer.trainable for layer in model.layers)
     model.trainable = False
@@ -152,20 +152,20 @@ def input_gradient(model: keras.Model, spec: MelSpec, measure: Measure) -> Input
     size, from_levels = _from_levels(model, spec)
 
     @tf.function(input_signature=[tf.TensorSpec(size, tf.float32), tf.TensorSpec([], tf.int32)], autograph=False)
-    def uphill(levels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradient_fn(levels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         measured = measure(from_levels(levels[tf.newaxis]), index)
         (gradient,) = tf.gradients(measured, levels)
         if gradient is None:
             raise NoGradientError(
-                "Expected a model with a gradient from its answer to the picture. Received: one where none is found, "
-                "as in models that ask trees, or that undo the colours of the picture in a model within the model."
+                "No gradient of the model's output with respect to its input image is found, as with decision trees or "
+                "with a nested model that inverts the colour map."
             )
         return gradient, measured
 
-    uphill.get_concrete_function()
+    gradient_fn.get_concrete_function()
 
     def of(levels: np.ndarray, index: int) -> tuple[np.ndarray, float]:
-        gradient, measured = uphill(levels, index)
+        gradient, measured = gradient_fn(levels, index)
         return gradient.numpy(), float(measured)
 
     return of
@@ -218,7 +218,7 @@ class Activations:
         return powers / powers.sum(axis=1, keepdims=True)
 
 
-class Hidden:
+class HiddenLayer:
     """A network with access to its last hidden layer."""
 
     def __init__(self, network: Network) -> None:
@@ -227,7 +227,7 @@ class Hidden:
         outputs = keras.Model(scores.inputs, [scores.output, *network.opened.hidden])
         self._infer = tf.function(lambda images: outputs(images, training=False))
 
-    def see(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
+    def compute(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
         """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
         if count < 1:
             raise ValueError(f"Expected at least one image. Received: count={count}")
@@ -235,15 +235,15 @@ class Hidden:
         rest = iter(images)
         parts = []
         while batch := list(islice(rest, BATCH)):
-            parts.append(self._see(np.stack(batch)))
+            parts.append(self._compute(np.stack(batch)))
             progress.advance(step, len(batch))
         return Activations(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def logits(self, waveforms: np.ndarray) -> np.ndarray:
         """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""
         batches = [waveforms[start : start + BATCH] for start in range(0, len(waveforms), BATCH)]
-        return np.concatenate([self._see(mel_image(batch, self._spec).numpy())[1] for batch in batches])
+        return np.concatenate([self._compute(mel_image(batch, self._spec).numpy())[1] for batch in batches])
 
-    def _see(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _compute(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
         return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), scores

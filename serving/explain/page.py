@@ -20,11 +20,11 @@ from tumbao.components.ingest.records import to_png
 from tumbao.datasets.demo.instruments import MUTED, RESOUNDED, SCATTERED, Hearing, Instrument, summarise
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.excerpts import mp3
-from tumbao.serving.explain.activation_maximization import Dream
+from tumbao.serving.explain.activation_maximization import MaximizedImage
 from tumbao.serving.explain.attribution import BANDS
-from tumbao.serving.explain.attribution_report import LARGEST_SHARE, WAYS, Why, band_edges
+from tumbao.serving.explain.attribution_report import MAX_SHARE, METHODS, AttributionReport, band_edges
 from tumbao.serving.explain.faithfulness import CELLS, SHARES, SIGNIFICANCE_LEVEL, Faithfulness, limit_of_chance
-from tumbao.serving.explain.filters import DEALS, Filter
+from tumbao.serving.explain.filters import N_PERMUTATIONS, Filter
 from tumbao.serving.explain.inversion import Fidelity, semitone_hz
 from tumbao.serving.explain.network import Network
 from tumbao.serving.formatting import clock, percent
@@ -39,19 +39,19 @@ _HEADING = re.compile(r'<h2 id="([^"]+)">([^<]+)')
 
 
 def write_explanation(
-    info: ModelInfo, sections: Sequence[Markup], unread: Sequence[tuple[str, str]], seed: int, out: Path
+    info: ModelInfo, sections: Sequence[Markup], rejected: Sequence[tuple[str, str]], seed: int, out: Path
 ) -> Path:
     """Write the page to the folder `out`, which is created if missing, and return the page's path.
 
-    Headings of the second level with ids in `sections` become the table of contents. `unread` are songs that could not
-    be explained, with the reasons. `seed` is the one used for all sections.
+    Headings of the second level with ids in `sections` become the table of contents. `rejected` are songs that could
+    not be explained, with the reasons. `seed` is the one used for all sections.
     """
     headings = [found for section in sections for found in _HEADING.findall(section)]
     page = template(Path(__file__).parent).render(
         info=info,
         sections=sections,
         contents=[(name, Markup(text).unescape().strip()) for name, text in headings],
-        unread=unread,
+        rejected=rejected,
         seed=seed,
     )
     write_page(out / PAGE, page)
@@ -72,10 +72,10 @@ def player(samples: np.ndarray, spec: MelSpec) -> str:
     return data_uri("audio/mpeg", mp3(samples, spec.sample_rate_hz, _COMPRESSION))
 
 
-def fidelity_section(told: Fidelity, spec: MelSpec) -> Markup:
-    """Render the section (HTML, id ``hear``), with audio embedded."""
+def fidelity_section(result: Fidelity, spec: MelSpec) -> Markup:
+    """Render the section (HTML, id ``fidelity``), with audio embedded."""
     page = template(Path(__file__).parent, "fidelity.html.j2").render(
-        told=told,
+        result=result,
         spec=spec,
         semitone_hz=round(semitone_hz(spec), -1),
         column_ms=1_000 * spec.fragment_seconds / spec.image_width,
@@ -88,21 +88,21 @@ ENOUGH = 0.9
 """A generated image counts as its genre above this probability."""
 
 
-def genres_section(dreams: Sequence[Dream], network: Network, trouble: str = "") -> Markup:
+def genres_section(images: Sequence[MaximizedImage], network: Network, reason: str = "") -> Markup:
     """Render the section (HTML, id ``genres``), with images and audio embedded.
 
-    `dreams` are grouped by genre; `trouble` is the reason if there are none.
+    `images` are grouped by genre; `reason` is the reason if there are none.
     """
     spec = network.spec
     page = template(Path(__file__).parent, "genres.html.j2").render(
-        dreams=dreams,
-        trouble=trouble,
+        images=images,
+        reason=reason,
         synthetic=network.info.training_data.synthetic,
         enough=ENOUGH,
-        convincing=sum(dream.seen > ENOUGH for dream in dreams),
-        surviving=sum(dream.heard > ENOUGH for dream in dreams),
-        noisy=[dream.genre for dream in dreams if not dream.origin and dream.before > ENOUGH],
-        distance=float(np.mean([dream.distance_db for dream in dreams])) if dreams else 0.0,
+        convincing=sum(image.image_probability > ENOUGH for image in images),
+        surviving=sum(image.audio_probability > ENOUGH for image in images),
+        noisy=[image.genre for image in images if not image.origin and image.start_probability > ENOUGH],
+        distance=float(np.mean([image.distance_db for image in images])) if images else 0.0,
         seconds=spec.fragment_seconds,
         frequencies=frequencies(spec),
         picture=lambda levels: picture(levels, spec),
@@ -111,10 +111,10 @@ def genres_section(dreams: Sequence[Dream], network: Network, trouble: str = "")
     return Markup(page)
 
 
-def filters_section(filters: Sequence[Filter], network: Network, source: str = "", trouble: str = "") -> Markup:
+def filters_section(filters: Sequence[Filter], network: Network, source: str = "", reason: str = "") -> Markup:
     """Render the section (HTML, id ``filters``), with images and audio embedded.
 
-    `source` names the library whose fragments selected the filters; it is empty if generated images did. `trouble` is
+    `source` names the library whose fragments selected the filters; it is empty if generated images did. `reason` is
     the reason if there are no filters.
     """
     page = template(Path(__file__).parent, "filters.html.j2").render(
@@ -122,9 +122,9 @@ def filters_section(filters: Sequence[Filter], network: Network, source: str = "
         grouped=[(layer, list(row)) for layer, row in itertools.groupby(filters, lambda one: one.layer)],
         of_library=bool(source),
         source=source,
-        deals=DEALS,
-        luck=SIGNIFICANCE_LEVEL,
-        trouble=trouble,
+        permutations=N_PERMUTATIONS,
+        significance=SIGNIFICANCE_LEVEL,
+        reason=reason,
         learned=network.info.versions.get("backbone_weights") != "random",
         tuned=network.fine_tuned,
         synthetic=network.info.training_data.synthetic,
@@ -138,32 +138,32 @@ LARGE, SMALL = (600, 400), (300, 150)
 """Width and height of the images, in pixels."""
 
 
-def attribution_section(whys: Sequence[Why], network: Network) -> Markup:
-    """Render the section (HTML, id ``why``), with images and audio embedded."""
+def attribution_section(reports: Sequence[AttributionReport], network: Network) -> Markup:
+    """Render the section (HTML, id ``attribution``), with images and audio embedded."""
     spec = network.spec
-    page = template(Path(__file__).parent, "why.html.j2")
+    page = template(Path(__file__).parent, "attribution.html.j2")
     return Markup(
         page.render(
-            whys=whys,
+            reports=reports,
             genres=network.genres,
             synthetic=network.info.training_data.synthetic,
             seconds=spec.fragment_seconds,
-            share=LARGEST_SHARE,
+            share=MAX_SHARE,
             cells=CELLS,
             shares=SHARES,
-            ways=WAYS,
+            methods=METHODS,
             clock=clock,
             hertz=hertz,
             verdict=verdict,
             beats_chance=_beats_chance,
             limit=_limit,
-            luck=SIGNIFICANCE_LEVEL,
+            significance=SIGNIFICANCE_LEVEL,
             ends=_ends,
             curves=_curves,
             frequencies=frequencies(spec),
             bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
-            large=lambda piece, importance: data_uri("image/jpeg", overlay(piece.levels, importance, LARGE)),
-            small=lambda piece: data_uri("image/jpeg", overlay(piece.levels, piece.map, SMALL)),
+            large=lambda fragment, importance: data_uri("image/jpeg", overlay(fragment.levels, importance, LARGE)),
+            small=lambda fragment: data_uri("image/jpeg", overlay(fragment.levels, fragment.map, SMALL)),
             player=lambda samples: player(samples, spec),
             height_of=lambda hz: height_of(hz, spec),
         )
@@ -175,33 +175,33 @@ def hertz(hz: float) -> str:
     return f"{float(f'{hz:.2g}'):g}\N{NO-BREAK SPACE}Hz" if hz < 1_000 else f"{hz / 1_000:.2g}\N{NO-BREAK SPACE}kHz"
 
 
-def verdict(why: Why, gain: float) -> str:
+def verdict(report: AttributionReport, gain: float) -> str:
     """Describe whether a map with the given `Faithfulness.gain` is better than chance and than the loudness order."""
-    if not _beats_chance(why, gain):
+    if not _beats_chance(report, gain):
         return "no better than chance"
-    return "better than chance" if gain > why.loudest.gain else "better than chance, not than loudness"
+    return "better than chance" if gain > report.loudest.gain else "better than chance, not than loudness"
 
 
-def _beats_chance(why: Why, gain: float) -> bool:
-    return gain > _limit(why)
+def _beats_chance(report: AttributionReport, gain: float) -> bool:
+    return gain > _limit(report)
 
 
-def _limit(why: Why) -> float:
-    return limit_of_chance([one.gain for one in why.random], len(why.methods))
+def _limit(report: AttributionReport) -> float:
+    return limit_of_chance([one.gain for one in report.random], len(report.methods))
 
 
-def _ends(why: Why) -> tuple[int, int]:
+def _ends(report: AttributionReport) -> tuple[int, int]:
     """Find the multiples of ten log-odds that bound all curves of a song."""
-    values = np.concatenate([[*one.deletion, *one.insertion] for _, _, one in _curves(why)])
+    values = np.concatenate([[*one.deletion, *one.insertion] for _, _, one in _curves(report)])
     return 10 * math.floor(values.min() / 10), 10 * math.floor(values.max() / 10 + 1)
 
 
-def _curves(why: Why) -> list[tuple[str, str, Faithfulness]]:
+def _curves(report: AttributionReport) -> list[tuple[str, str, Faithfulness]]:
     """List the curves of a song as (class of the line, name, curve); the reference curves come first and lie below."""
     return [
-        *(("random", "", one) for one in why.random),
-        ("loud", "", why.loudest),
-        *((f"way-{WAYS.index(method.name)}", method.name, method.faithfulness) for method in why.methods),
+        *(("random", "", one) for one in report.random),
+        ("loud", "", report.loudest),
+        *((f"method-{METHODS.index(method.name)}", method.name, method.faithfulness) for method in report.methods),
     ]
 
 
@@ -230,10 +230,10 @@ def overlay(levels: np.ndarray, importance: np.ndarray, size: tuple[int, int]) -
     return buffer.getvalue()
 
 
-_SPELLED = {"guira": "güira", "bongo": "bongó"}
+_SPELLINGS = {"guira": "güira", "bongo": "bongó"}
 """Display names of instruments whose spelling a MIDI file cannot hold."""
 
-_WORDS = {MUTED: "", RESOUNDED: "the same notes on another sound", SCATTERED: "the same sound, out of rhythm"}
+_CONTROLS = {MUTED: "", RESOUNDED: "the same notes with another sound", SCATTERED: "the same sound, out of rhythm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,8 +251,8 @@ class _Row:
     """A row of a genre's table."""
 
     name: str
-    words: str
-    told: Instrument
+    control: str
+    result: Instrument
     bar: _Bar
 
 
@@ -267,14 +267,14 @@ def instruments_section(hearings: Sequence[Hearing]) -> Markup:
     return Markup(html)
 
 
-def _row(told: Instrument, least: float, span: float) -> _Row:
-    ends = sorted((0.0, told.moved))
-    left, right, low, high = (100 * (value - least) / span for value in (*ends, told.low, told.high))
-    return _Row(_spelled(told.name), _WORDS[told.way], told, _Bar(left, right - left, low, high - low))
+def _row(result: Instrument, least: float, span: float) -> _Row:
+    ends = sorted((0.0, result.moved))
+    left, right, low, high = (100 * (value - least) / span for value in (*ends, result.low, result.high))
+    return _Row(_spelled(result.name), _CONTROLS[result.way], result, _Bar(left, right - left, low, high - low))
 
 
 def _spelled(name: str) -> str:
-    return _SPELLED.get(name, name)
+    return _SPELLINGS.get(name, name)
 
 
 def _findings(rows: Sequence[Instrument]) -> list[str]:
@@ -284,16 +284,16 @@ def _findings(rows: Sequence[Instrument]) -> list[str]:
         return []
     first = muted[0]
     if first.moved >= 0:
-        found = "No instrument is missed: whichever is muted, on average the model is as sure of the genre or surer."
+        found = "Muting any single instrument does not reduce the mean log-odds of the genre."
     else:
         found = _most(first) + ("" if first.high < 0 else ", though not in every song")
-        found += f". Without it {first.kept} of {first.songs} songs are still answered as {first.genre}."
+        found += f". Without it, {first.kept} of {first.songs} songs are still classified as {first.genre}."
     return [found, *_controls(rows, first)]
 
 
 def _most(row: Instrument) -> str:
-    kind = "which defines the genre" if row.defining else "which is not one of those that define the genre"
-    return f"It misses the {_spelled(row.name)} most, {kind}"
+    kind = "a defining instrument" if row.defining else "not a defining instrument"
+    return f"Muting the {_spelled(row.name)} ({kind}) has the largest effect"
 
 
 def _controls(rows: Sequence[Instrument], first: Instrument) -> list[str]:
@@ -303,16 +303,20 @@ def _controls(rows: Sequence[Instrument], first: Instrument) -> list[str]:
         return []
     muted = next(row for row in rows if row.way == MUTED and row.name == changed[0].name)
     if muted.moved >= 0:
-        return ["Of the instruments that define the genre none is missed, so the control tells nothing."]
-    about = [] if muted == first else [f"Of those that define it, the {_spelled(muted.name)} is missed most."]
+        return ["Muting the defining instruments has no effect, so the controls are not informative."]
+    about = (
+        []
+        if muted == first
+        else [f"Among the defining instruments, the {_spelled(muted.name)} has the largest effect."]
+    )
     return [*about, *(_control(row, muted) for row in changed)]
 
 
 def _control(row: Instrument, muted: Instrument) -> str:
-    what = "On another sound" if row.way == RESOUNDED else "Out of rhythm"
+    control = "With another sound" if row.way == RESOUNDED else "Out of rhythm"
     if row.moved >= 0:
-        return f"{what} it is not missed at all."
+        return f"{control}, there is no loss."
     share = row.moved / muted.moved
     if share >= 1:
-        return f"{what} it is worse than not there."
-    return f"{what} the genre loses {percent(share)} of what it loses without it."
+        return f"{control}, the loss is larger than without it."
+    return f"{control}, the loss is {percent(share)} of the loss without it."

@@ -194,8 +194,8 @@ def test_a_file_that_has_changed_since_is_shown_without_sound(curated: tuple[Pat
     drawn = render_library(catalog, GENRES, SMALL, song_cache(str(library.parent / "workspace"), SMALL))
     songs = [dataclasses.replace(song, sha256="0" * 64) if song.genre == "dull" else song for song in catalog.songs]
     first, last = (excerpts(drawn, songs, [row, row], SMALL)[row] for row in (1, len(drawn.songs) - 1))
-    assert (first.start_seconds, first.mp3, last.trouble) == (4, b"", "")
-    assert "has changed" in first.trouble
+    assert (first.start_seconds, first.mp3, last.error) == (4, b"", "")
+    assert "has changed" in first.error
     assert last.mp3
     for one in (first, last):
         with Image.open(io.BytesIO(one.jpeg)) as picture:

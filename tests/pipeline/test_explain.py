@@ -53,7 +53,7 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pushed
 
 
-def ask(model: Path, out: Path, **other: object) -> tuple[int, str]:
+def run_explain(model: Path, out: Path, **other: object) -> tuple[int, str]:
     """Explain, and give the exit status and what went to the terminal."""
     settings = {"songs": (), "data": None, "layout": "auto", "genres": (), "seed": 7}
     noise = io.StringIO()
@@ -68,7 +68,7 @@ def told(model: Path, library: Path, tmp_path_factory: pytest.TempPathFactory) -
     broken = out / "<b>broken.mp3"
     broken.write_bytes(b"no sound")
     songs = (broken, library / "salsa" / "salsa-0.wav")
-    code, said = ask(model, out, songs=songs, data=library)
+    code, said = run_explain(model, out, songs=songs, data=library)
     assert code == SOME_UNREAD
     return out / PAGE, said
 
@@ -76,22 +76,22 @@ def told(model: Path, library: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_the_page_has_every_part_and_is_complete(told: tuple[Path, str]) -> None:
     page = told[0].read_text(encoding="utf-8")
     headings = re.findall(r'<h2 id="([^"]+)">', page)
-    assert headings == ["genres", "filters", "hear", "why", "neighbours", "map"]
+    assert headings == ["genres", "filters", "fidelity", "attribution", "neighbours", "map"]
     assert re.findall(r'<a href="#([^"]+)">', page)[: len(headings)] == headings
     assert "synthetic" not in page.partition("<main>")[0]
-    assert page.count("What cumbia sounds like to the model") == 2
-    begun = re.findall(r'<b>(\w+)</b>, from music: <span class="path">(?:\w+/)?(\w+)-\d\.wav, from 0:0', page)
+    assert page.count("Audio that maximizes cumbia") == 2
+    begun = re.findall(r'<b>(\w+)</b>, starting from music: <span class="path">(?:\w+/)?(\w+)-\d\.wav, from 0:0', page)
     assert begun == [(genre, genre) for genre in BANDS]
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
 
 
 def test_a_song_that_cannot_be_read_is_named_and_the_others_go_on(told: tuple[Path, str]) -> None:
     page, said = told[0].read_text(encoding="utf-8"), told[1]
-    assert "1 song is missing here" in page
+    assert "1 song could not be explained" in page
     assert "&lt;b&gt;broken.mp3" in page.partition("<nav")[0]
     assert "<b>broken" not in page
     assert "not explained: <b>broken.mp3" in said
-    assert re.search(r'<h3 id="why-1">.*salsa-0\.wav', page)
+    assert re.search(r'<h3 id="attribution-1">.*salsa-0\.wav', page)
 
 
 def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_path: Path) -> None:
@@ -113,23 +113,25 @@ def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_
 
 
 def test_a_page_without_songs_measures_a_sound_of_its_own(model: Path, tmp_path: Path) -> None:
-    assert ask(model, tmp_path, genres=("salsa",))[0] == DONE
+    assert run_explain(model, tmp_path, genres=("salsa",))[0] == DONE
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
-    assert "What vallenato sounds like" not in page
+    assert "Audio that maximizes vallenato" not in page
     assert "plucked scale and drum" in page
 
 
 def test_the_same_seed_gives_the_same_page_and_each_step_of_a_dream_is_reported(
     told: tuple[Path, str], model: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With songs and a library, drawn and looked at anew."""
+    """Run twice, with songs and a library rendered from scratch."""
     reports: list[tuple[str, int, int]] = []
     monkeypatch.setattr(ProgressDisplay, "__call__", lambda _, *report: reports.append(report))
     songs = (told[0].parent / "<b>broken.mp3", library / "salsa" / "salsa-0.wav")
-    assert ask(model, tmp_path, songs=songs, data=library)[0] == SOME_UNREAD
+    assert run_explain(model, tmp_path, songs=songs, data=library)[0] == SOME_UNREAD
     assert (tmp_path / PAGE).read_bytes() == told[0].read_bytes()
     steps = len(BANDS) * (NOISE_STEPS + FRAGMENT_STEPS)
-    assert [report for report in reports if report[0] == "dream"] == [("dream", n, steps) for n in range(steps + 1)]
+    assert [report for report in reports if report[0] == "activation maximization"] == [
+        ("activation maximization", n, steps) for n in range(steps + 1)
+    ]
 
 
 def test_a_model_of_composed_songs_is_asked_about_instruments(
@@ -144,7 +146,7 @@ def test_a_model_of_composed_songs_is_asked_about_instruments(
         return (instruments.Hearing("salsa", 4, 0, ()),)
 
     monkeypatch.setattr(instruments, "listen", listen)
-    ask(tiny_folder, tmp_path, genres=("salsa",))
+    run_explain(tiny_folder, tmp_path, genres=("salsa",))
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert asked == [(("cumbia", "salsa", "vallenato"), {"cumbia", "vallenato"})]
     assert 'id="instruments"' in page
@@ -157,8 +159,8 @@ def test_an_interruption_is_said_and_leaves_no_page(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tumbao.pipeline.explain.telling", interrupted)
-    code, said = ask(model, tmp_path, genres=("salsa", "cumbia"))
+    monkeypatch.setattr("tumbao.pipeline.explain.discriminative_filters", interrupted)
+    code, said = run_explain(model, tmp_path, genres=("salsa", "cumbia"))
     assert code == INTERRUPTED
     assert "Interrupted: no page was written" in said
     assert not (tmp_path / PAGE).exists()

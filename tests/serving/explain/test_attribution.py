@@ -18,7 +18,7 @@ EVERYWHERE, ALWAYS = slice(0, 60), slice(0, 80)
 
 def test_whole_levels_are_the_palettes_colours_and_broken_ones_lie_between() -> None:
     colours = palette(PLANTED)
-    painted = attribution.paint(np.array([[0, 255, 99.5]]), PLANTED)[0]
+    painted = attribution.colour_levels(np.array([[0, 255, 99.5]]), PLANTED)[0]
     np.testing.assert_array_equal(painted[:2], colours[[0, 255]])
     np.testing.assert_allclose(painted[2], colours[99:101].mean(axis=0))
 
@@ -26,8 +26,8 @@ def test_whole_levels_are_the_palettes_colours_and_broken_ones_lie_between() -> 
 def test_scores_are_the_networks_own_where_probabilities_are_all_one() -> None:
     model = listener(ROWS, COLUMNS)
     model.layers[-1].set_weights([model.layers[-1].get_weights()[0] * 100, np.zeros(3)])
-    scores = attribution.ask(opened(model).scores, noise(0)[np.newaxis], PLANTED)
-    assert attribution.ask(model, noise(0)[np.newaxis], PLANTED)[0, 1] == 1
+    scores = attribution.run_on_levels(opened(model).scores, noise(0)[np.newaxis], PLANTED)
+    assert attribution.run_on_levels(model, noise(0)[np.newaxis], PLANTED)[0, 1] == 1
     assert 300 < attribution.log_odds(scores, 1)[0] < 2_000
 
 
@@ -48,8 +48,8 @@ def test_scores_of_a_network_without_a_dense_end_are_the_logarithms() -> None:
     model = listener(ROWS, COLUMNS)
     plain = keras.Model(model.input, model.output * 1.0)
     pictures = np.stack([noise(0), noise(1)])
-    scores = attribution.ask(opened(plain).scores, pictures, PLANTED)
-    np.testing.assert_allclose(tf.nn.softmax(scores), attribution.ask(model, pictures, PLANTED), atol=1e-6)
+    scores = attribution.run_on_levels(opened(plain).scores, pictures, PLANTED)
+    np.testing.assert_allclose(tf.nn.softmax(scores), attribution.run_on_levels(model, pictures, PLANTED), atol=1e-6)
 
 
 def test_silence_finds_a_time_and_a_band() -> None:
@@ -72,10 +72,10 @@ def test_a_band_that_always_counts_is_found_and_a_moment_too() -> None:
 
 def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
     model = opened(listener(ROWS, COLUMNS)).scores
-    uphill = input_gradient(model, PLANTED, lambda scores, genre: attribution.log_odds(scores, genre)[0])
+    gradient_fn = input_gradient(model, PLANTED, lambda scores, genre: attribution.log_odds(scores, genre)[0])
     pictures = np.stack([noise(0), np.zeros_like(noise(0))])
-    evidence = attribution.log_odds(attribution.ask(model, pictures, PLANTED), 1).numpy()
-    found = attribution.integrated_gradients(uphill, pictures[0], 1)
+    evidence = attribution.log_odds(attribution.run_on_levels(model, pictures, PLANTED), 1).numpy()
+    found = attribution.integrated_gradients(gradient_fn, pictures[0], 1)
     assert found.sum() == pytest.approx(evidence[0] - evidence[1], rel=0.05)  # colours are whole numbers
     assert found[ROWS, COLUMNS].sum() == pytest.approx(found.sum(), rel=1e-5)
     assert found[ROWS, COLUMNS].min() > 0
@@ -112,5 +112,5 @@ def test_a_network_of_frames_has_no_map() -> None:
 def test_pictures_beyond_one_pass_are_asked_in_their_order() -> None:
     pictures = np.stack([noise(seed) for seed in range(11)])
     model = opened(listener(ROWS, COLUMNS)).scores
-    one_by_one = np.concatenate([attribution.ask(model, one[np.newaxis], PLANTED) for one in pictures])
-    np.testing.assert_allclose(attribution.ask(model, pictures, PLANTED), one_by_one, rtol=1e-5)
+    one_by_one = np.concatenate([attribution.run_on_levels(model, one[np.newaxis], PLANTED) for one in pictures])
+    np.testing.assert_allclose(attribution.run_on_levels(model, pictures, PLANTED), one_by_one, rtol=1e-5)

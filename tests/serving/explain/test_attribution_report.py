@@ -19,10 +19,10 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.calibration import Calibration
-from tumbao.serving.explain import attribution_report as why_module
-from tumbao.serving.explain.attribution_report import CAM, GRADIENTS, OCCLUSION, Why, why
+from tumbao.serving.explain import attribution_report as attribution_report
+from tumbao.serving.explain.attribution_report import CAM, GRADIENTS, OCCLUSION, AttributionReport, attribute_genre
 from tumbao.serving.explain.faithfulness import limit_of_chance
-from tumbao.serving.explain.inversion import drawn
+from tumbao.serving.explain.inversion import mel_image_levels
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import attribution_section, hertz, verdict
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges
@@ -48,52 +48,57 @@ def network(push: Push) -> Network:
 
 
 @pytest.fixture(scope="module")
-def explained(network: Network) -> Why:
+def explained(network: Network) -> AttributionReport:
     items = [fragment(0, 2), fragment(1, 0, silent=True), fragment(2, 12), fragment(3, 5)]
-    return why(network, "<b>&.mp3", items, seed=1)
+    return attribute_genre(network, "<b>&.mp3", items, seed=1)
 
 
-def test_the_song_is_answered_and_its_most_decisive_fragment_taken_apart(network: Network, explained: Why) -> None:
-    assert [piece.start_seconds for piece in explained.pieces] == [0, 8, 12]
+def test_the_song_is_answered_and_its_most_decisive_fragment_taken_apart(
+    network: Network, explained: AttributionReport
+) -> None:
+    assert [piece.start_seconds for piece in explained.fragments] == [0, 8, 12]
     assert network.genres[explained.answer.genre] == "salsa"
-    assert explained.decisive == 1 == int(np.argmax([piece.evidence for piece in explained.pieces]))
+    assert explained.decisive == 1 == int(np.argmax([piece.evidence for piece in explained.fragments]))
     np.testing.assert_array_equal(explained.original, fragment(2, 12).samples)
     assert {method.name for method in explained.methods} == {OCCLUSION, GRADIENTS, CAM}
     gains = [method.faithfulness.gain for method in explained.methods]
     assert gains == sorted(gains, reverse=True)
-    assert all(piece.map is not None and piece.map.shape == (60, 80) for piece in explained.pieces)
+    assert all(piece.map is not None and piece.map.shape == (60, 80) for piece in explained.fragments)
 
 
-def test_the_maps_are_of_the_clicks_and_beat_chance(explained: Why) -> None:
+def test_the_maps_are_of_the_clicks_and_beat_chance(explained: AttributionReport) -> None:
     best, chance = explained.methods[0].faithfulness, explained.random
-    assert best.lost < min(one.lost for one in chance)
+    assert best.deletion_area < min(one.deletion_area for one in chance)
     assert verdict(explained, best.gain).startswith("better than chance")
     limit = limit_of_chance([one.gain for one in chance], len(explained.methods))
     assert limit > max(one.gain for one in chance)
     assert verdict(explained, limit) == "no better than chance"
 
 
-def test_the_sound_of_the_part_is_as_long_as_the_part(explained: Why) -> None:
+def test_the_sound_of_the_part_is_as_long_as_the_part(explained: AttributionReport) -> None:
     seconds = explained.part.end_seconds - explained.part.start_seconds
-    assert len(explained.alone) == pytest.approx(seconds * PLANTED.sample_rate_hz, abs=1)
-    assert len(explained.redrawn) > 0.9 * PLANTED.fragment_samples
-    assert np.isfinite(explained.redrawn).all() and np.abs(explained.redrawn).max() > 0
+    assert len(explained.region_audio) == pytest.approx(seconds * PLANTED.sample_rate_hz, abs=1)
+    assert len(explained.reconstructed) > 0.9 * PLANTED.fragment_samples
+    assert np.isfinite(explained.reconstructed).all() and np.abs(explained.reconstructed).max() > 0
 
 
-def test_a_seed_gives_the_same_explanation(network: Network, explained: Why) -> None:
+def test_a_seed_gives_the_same_explanation(network: Network, explained: AttributionReport) -> None:
     items = [fragment(0, 2), fragment(1, 0, silent=True), fragment(2, 12), fragment(3, 5)]
-    again, other = (why(network, "<b>&.mp3", items, seed) for seed in (1, 2))
+    again, other = (attribute_genre(network, "<b>&.mp3", items, seed) for seed in (1, 2))
     assert attribution_section([again], network) == attribution_section([explained], network)
     assert [one.gain for one in other.random] != [one.gain for one in again.random]
     assert [one.faithfulness.gain for one in other.methods] == [one.faithfulness.gain for one in again.methods]
 
 
 def test_of_a_long_song_the_fragments_that_matter_are_mapped(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(why_module, "MOST_FRAGMENTS", 2)
-    long = why(network, "long.mp3", [fragment(0, 2), fragment(1, 12), fragment(2, 5)], seed=1)
-    assert [piece.map is not None for piece in long.pieces] == [False, True, True]
+    monkeypatch.setattr(attribution_report, "MOST_FRAGMENTS", 2)
+    long = attribute_genre(network, "long.mp3", [fragment(0, 2), fragment(1, 12), fragment(2, 5)], seed=1)
+    assert [piece.map is not None for piece in long.fragments] == [False, True, True]
     page = attribution_section([long], network)
-    assert "3 fragments" in page and "The song is long: the 2 that speak most for salsa are shown." in page
+    assert (
+        "3 fragments" in page
+        and "The song is long: only the 2 fragments with the most evidence for salsa are shown." in page
+    )
 
 
 def test_a_network_of_frames_is_explained_without_grad_cam(push: Push) -> None:
@@ -101,11 +106,14 @@ def test_a_network_of_frames_is_explained_without_grad_cam(push: Push) -> None:
     mean = keras.layers.GlobalAveragePooling1D()(frames.output)
     dense = keras.layers.Dense(3, "softmax", kernel_initializer=keras.initializers.GlorotUniform(5))
     network = load(push(keras.Model(frames.input, dense(mean)), PLANTED))
-    explained = why(network, "frames.mp3", [fragment(0, 3), fragment(1, 9)], seed=1)
+    explained = attribute_genre(network, "frames.mp3", [fragment(0, 3), fragment(1, 9)], seed=1)
     assert {method.name for method in explained.methods} == {OCCLUSION, GRADIENTS}
-    assert all(piece.map is None for piece in explained.pieces)
+    assert all(piece.map is None for piece in explained.fragments)
     page = attribution_section([explained], network)
-    assert "there is no Grad-CAM of it. The fragment" in page and "Grad-CAM over" not in page
+    assert (
+        "Grad-CAM is not available: no layer of this model has spatial output. Only the fragment" in page
+        and "Grad-CAM over" not in page
+    )
 
 
 def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push) -> None:
@@ -113,9 +121,9 @@ def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push)
     frames = frames_of(PLANTED)(images)
     outputs = keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling1D()(frames))
     network = load(push(keras.Model(images, outputs), PLANTED))
-    explained = why(network, "frames.mp3", [fragment(0, 3)], seed=1)
+    explained = attribute_genre(network, "frames.mp3", [fragment(0, 3)], seed=1)
     assert [method.name for method in explained.methods] == [OCCLUSION]
-    assert "no gradient is found from its answer" in attribution_section([explained], network)
+    assert "the model has no gradient with respect to the image" in attribution_section([explained], network)
 
 
 def test_a_song_that_breaks_is_an_error(network: Network) -> None:
@@ -124,15 +132,15 @@ def test_a_song_that_breaks_is_an_error(network: Network) -> None:
         raise AudioError("broken.mp3", Reason.DAMAGED, "is damaged")
 
     with pytest.raises(AudioError, match="is damaged"):
-        why(network, "broken.mp3", broken(), seed=1)
+        attribute_genre(network, "broken.mp3", broken(), seed=1)
 
 
 def test_progress_comes_to_its_end(network: Network) -> None:
     told: list[tuple[str, int, int]] = []
     with progress.listen(lambda *one: told.append(one)):
-        why(network, "song.mp3", [fragment(0, 3)], seed=1)
+        attribute_genre(network, "song.mp3", [fragment(0, 3)], seed=1)
     assert told[0][1] == 0 and told[-1][1] == told[-1][2]
-    assert {step for step, _, _ in told} == {"why"}
+    assert {step for step, _, _ in told} == {"attribution"}
 
 
 class Tags(HTMLParser):
@@ -156,7 +164,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, explained: Why) -> None:
+def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, explained: AttributionReport) -> None:
     count = len(explained.occlusion.times)
     for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
         asked = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
@@ -171,7 +179,7 @@ def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, exp
         assert all(abs(end[int(side == "for")] - zero) < 0.11 for (side, _, _), end in zip(bars, ends, strict=True))
 
 
-def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, explained: Why) -> None:
+def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, explained: AttributionReport) -> None:
     page = attribution_section([explained], network)
     tags = Tags(page)
     assert not tags.open
@@ -180,32 +188,32 @@ def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, ex
     assert page.count("time in the song; frequency in kHz") == named.count("image")
     assert page.count(">0:08</text>") >= 2  # where a fragment begins, and where the one before it ends
     assert named.count("tr") == 1 + 3 + 1 + 1
-    assert f"Random, mean of {why_module.RANDOM_MAPS}" in page and "limit of chance" in page
-    assert "which the best of 3 random orders would pass in 5.0" in page
+    assert f"Random, mean of {attribution_report.RANDOM_MAPS}" in page and "limit of chance" in page
+    assert "which the best of 3 random orders would exceed in at most 5.0" in page
     inside = [given.get("src") or given.get("href") for name, given in tags.seen if name in ("audio", "image")]
     assert all(address and address.startswith("data:") for address in inside)
     assert all(given.get("aria-label") for name, given in tags.seen if name == "svg" and "role" in given)
     assert "&lt;b&gt;&amp;.mp3" in page and "<b>&.mp3" not in page
-    assert f"{explained.methods[0].faithfulness.lost:.1f}" in page and "synthetic library" in page
+    assert f"{explained.methods[0].faithfulness.deletion_area:.1f}" in page and "synthetic library" in page
 
 
-def test_the_page_says_when_the_model_is_not_sure(network: Network, explained: Why) -> None:
+def test_the_page_says_when_the_model_is_not_sure(network: Network, explained: AttributionReport) -> None:
     sure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=True))
     unsure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=False))
-    assert "The model is not sure" not in attribution_section([sure], network)
-    assert "The model is not sure" in attribution_section([unsure], network)
+    assert "The model is not confident" not in attribution_section([sure], network)
+    assert "The model is not confident" in attribution_section([unsure], network)
 
 
-def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network, explained: Why) -> None:
+def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network, explained: AttributionReport) -> None:
     chance = tuple(method.faithfulness for method in explained.methods)
     assert "Do not trust these maps" in attribution_section([dataclasses.replace(explained, random=chance)], network)
     assert "Do not trust these maps" not in attribution_section([explained], network)
 
 
-def test_probabilities_are_those_of_the_product(network: Network, explained: Why) -> None:
+def test_probabilities_are_those_of_the_product(network: Network, explained: AttributionReport) -> None:
     info = dataclasses.replace(network.info, calibration=Calibration(4.0, 0.999, 10, 0, "by hand"))
-    tempered = why(Network(info, network.model), "song.mp3", [fragment(0, 2)], seed=1)
-    shares = tf.nn.softmax(explained.pieces[0].scores).numpy()
+    tempered = attribute_genre(Network(info, network.model), "song.mp3", [fragment(0, 2)], seed=1)
+    shares = tf.nn.softmax(explained.fragments[0].scores).numpy()
     powers = np.maximum(shares, 1 / 512) ** 0.25  # a smaller one cannot come of an 8-bit model
     np.testing.assert_allclose(tempered.answer.probabilities, powers / powers.sum(), rtol=1e-3)
     assert not tempered.answer.confident
@@ -213,21 +221,25 @@ def test_probabilities_are_those_of_the_product(network: Network, explained: Why
 
 def test_a_song_that_is_like_no_training_song_is_answered_as_by_classify(network: Network) -> None:
     usual = fragment(0, 12)
-    traits = image_statistics(palette(PLANTED)[drawn(usual.samples, PLANTED)].astype(np.float32).mean(axis=2))
+    traits = image_statistics(
+        palette(PLANTED)[mel_image_levels(usual.samples, PLANTED)].astype(np.float32).mean(axis=2)
+    )
     known = DistributionRanges(tuple((traits - 2).tolist()), tuple((traits + 2).tolist()), fragments=1)
     info = dataclasses.replace(network.info, familiarity=known)
     knowing = Network(info, network.model)
     noise = np.random.default_rng(1).normal(0, 0.2, len(usual.samples)).astype(np.float32)
     strange = dataclasses.replace(usual, samples=noise)
-    assert why(network, "noise.wav", [strange], seed=1).answer.confident
-    assert why(knowing, "song.mp3", [usual, dataclasses.replace(strange, index=1)], seed=1).answer.confident
-    assert not why(knowing, "noise.wav", [strange], seed=1).answer.confident
+    assert attribute_genre(network, "noise.wav", [strange], seed=1).answer.confident
+    assert attribute_genre(knowing, "song.mp3", [usual, dataclasses.replace(strange, index=1)], seed=1).answer.confident
+    assert not attribute_genre(knowing, "noise.wav", [strange], seed=1).answer.confident
     short = dataclasses.replace(strange, padded=True)
-    assert why(knowing, "short.wav", [short], seed=1).answer.confident  # as a model of a former version says
-    later = fit_ranges([drawn(usual.samples, PLANTED).astype(np.uint8)], palette(PLANTED))
+    assert attribute_genre(
+        knowing, "short.wav", [short], seed=1
+    ).answer.confident  # as a model of a former version says
+    later = fit_ranges([mel_image_levels(usual.samples, PLANTED).astype(np.uint8)], palette(PLANTED))
     strict = Network(dataclasses.replace(network.info, familiarity=later), network.model)
-    assert why(strict, "song.mp3", [usual], seed=1).answer.confident
-    assert not why(strict, "short.wav", [short], seed=1).answer.confident
+    assert attribute_genre(strict, "song.mp3", [usual], seed=1).answer.confident
+    assert not attribute_genre(strict, "short.wav", [short], seed=1).answer.confident
 
 
 @pytest.mark.parametrize(("hz", "written"), [(0, "0 Hz"), (437.2, "440 Hz"), (1_124, "1.1 kHz"), (11_025, "11 kHz")])

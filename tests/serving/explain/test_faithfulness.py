@@ -27,30 +27,30 @@ def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
     known, random = planted_map(), faithfulness.random_maps(levels.shape, 3, seed=1)
     truth, opposite, *chance = faithfulness.measure(model, levels, [known, -known, *random], 1, PLANTED)
     for one in chance:
-        assert truth.lost < one.lost < opposite.lost
-        assert truth.found > one.found > opposite.found
+        assert truth.deletion_area < one.deletion_area < opposite.deletion_area
+        assert truth.insertion_area > one.insertion_area > opposite.insertion_area
         assert truth.gain > one.gain > opposite.gain
 
 
 def gradients(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
-    uphill = input_gradient(model, spec, lambda scores, index: attribution.log_odds(scores, index)[0])
-    return attribution.integrated_gradients(uphill, levels, genre)
+    gradient_fn = input_gradient(model, spec, lambda scores, index: attribution.log_odds(scores, index)[0])
+    return attribution.integrated_gradients(gradient_fn, levels, genre)
 
 
-@pytest.mark.parametrize("ask", [lambda *given: attribution.occlusion(*given).map, gradients])
-def test_maps_of_the_network_beat_chance(ask: Callable[..., np.ndarray]) -> None:
+@pytest.mark.parametrize("run_on_levels", [lambda *given: attribution.occlusion(*given).map, gradients])
+def test_maps_of_the_network_beat_chance(run_on_levels: Callable[..., np.ndarray]) -> None:
     model, levels = opened(listener(ROWS, COLUMNS)).scores, noise(0)
-    maps = [ask(model, levels, 1, PLANTED), *faithfulness.random_maps(levels.shape, 5, seed=2)]
+    maps = [run_on_levels(model, levels, 1, PLANTED), *faithfulness.random_maps(levels.shape, 5, seed=2)]
     found, *chance = faithfulness.measure(model, levels, maps, 1, PLANTED)
-    assert found.lost < min(one.lost for one in chance)
-    assert found.found > max(one.found for one in chance)
+    assert found.deletion_area < min(one.deletion_area for one in chance)
+    assert found.insertion_area > max(one.insertion_area for one in chance)
 
 
 def test_curves_run_between_the_whole_fragment_and_one_in_which_nothing_happens() -> None:
     model, levels = opened(listener(ROWS, COLUMNS)).scores, noise(0)
     flat = np.repeat(levels.mean(axis=1).round().astype(np.uint8)[:, np.newaxis], 80, axis=1)
     pictures = np.stack([levels, flat])
-    whole, nothing = attribution.log_odds(attribution.ask(model, pictures, PLANTED), 1).numpy()
+    whole, nothing = attribution.log_odds(attribution.run_on_levels(model, pictures, PLANTED), 1).numpy()
     (measured,) = faithfulness.measure(model, levels, [planted_map()], 1, PLANTED)
     assert len(measured.deletion) == len(measured.insertion) == len(SHARES)
     assert (measured.deletion[0], measured.deletion[-1]) == (whole, nothing)
@@ -61,7 +61,7 @@ def test_curves_run_between_the_whole_fragment_and_one_in_which_nothing_happens(
 def test_areas_are_mean_heights() -> None:
     shares = np.array(SHARES)
     measured = Faithfulness(4 - 4 * shares, np.full(len(SHARES), 3.0))
-    assert (measured.lost, measured.found, measured.gain) == pytest.approx((2, 3, 1))
+    assert (measured.deletion_area, measured.insertion_area, measured.gain) == pytest.approx((2, 3, 1))
 
 
 def test_the_most_important_cells_are_chosen_and_no_more() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tumbao.schema.mel_spec import FINE, MelSpec
-from tumbao.serving.explain.activation_maximization import Dream
-from tumbao.serving.explain.inversion import fidelity, known_sound, semitone_hz
+from tumbao.serving.explain.activation_maximization import MaximizedImage
+from tumbao.serving.explain.inversion import fidelity, semitone_hz, synthetic_sound
 from tumbao.serving.explain.network import Network
 from tumbao.serving.explain.page import fidelity_section, genres_section
 
@@ -19,11 +19,11 @@ SHORT_FINE = dataclasses.replace(FINE, fragment_seconds=4.0, image_width=251)
 
 
 def test_columns_of_a_tenth_of_a_second_lose_what_fine_ones_keep() -> None:
-    coarse = fidelity("known", known_sound(SHORT), SHORT)
-    fine = fidelity("known", known_sound(SHORT_FINE), SHORT_FINE)
+    coarse = fidelity("known", synthetic_sound(SHORT), SHORT)
+    fine = fidelity("known", synthetic_sound(SHORT_FINE), SHORT_FINE)
     assert fine.picture_db < fine.steps_db < 1 < coarse.picture_db < 10
     assert max(fine.sound_db, coarse.sound_db) < 4
-    assert np.abs(coarse.again).max() == pytest.approx(0.9)
+    assert np.abs(coarse.reconstructed).max() == pytest.approx(0.9)
 
 
 def test_bands_stand_a_semitone_apart_where_the_mel_scale_is_linear_and_low() -> None:
@@ -35,7 +35,7 @@ def test_bands_stand_a_semitone_apart_where_the_mel_scale_is_linear_and_low() ->
 
 
 def test_the_known_sound_is_a_scale_with_a_drum() -> None:
-    samples = known_sound(SHORT)
+    samples = synthetic_sound(SHORT)
     assert (samples.dtype, samples.shape) == (np.float32, (SHORT.fragment_samples,))
     assert np.abs(samples).max() == pytest.approx(0.9)
     first = np.abs(np.fft.rfft(samples[SHORT.sample_rate_hz // 10 : SHORT.sample_rate_hz // 2]))
@@ -43,13 +43,13 @@ def test_the_known_sound_is_a_scale_with_a_drum() -> None:
 
 
 def test_the_page_states_what_was_measured(tiny: Network) -> None:
-    told = fidelity("a <song>", known_sound(tiny.spec), tiny.spec)
+    told = fidelity("a <song>", synthetic_sound(tiny.spec), tiny.spec)
     html = fidelity_section(told, tiny.spec)
     for number in (told.steps_db, told.picture_db, told.sound_db):
         assert f"<dd>{number:.2f} dB</dd>" in html
     assert "a &lt;song&gt;" in html
     assert f"tuning below about {round(semitone_hz(tiny.spec), -1):.0f} Hz" in html
-    assert "nearly all that is gone here" in html
+    assert "Nearly everything that is missing" in html
     assert html.count("data:audio/mpeg;base64,") == 2
 
 
@@ -57,15 +57,15 @@ def test_the_page_counts_dreams_that_hold_as_sound(tiny: Network) -> None:
     levels = np.zeros(tiny.spec.image_shape[:2], np.uint8)
     sounds = np.zeros(tiny.spec.fragment_samples, np.float32)
     dreams = [
-        Dream("salsa", "", levels, sounds, 0.1, 0.99, 0.95, 2.0),
-        Dream("salsa", "<b>.mp3, from 0:30", levels, sounds, 0.1, 0.98, 0.4, 3.0),
+        MaximizedImage("salsa", "", levels, sounds, 0.1, 0.99, 0.95, 2.0),
+        MaximizedImage("salsa", "<b>.mp3, from 0:30", levels, sounds, 0.1, 0.98, 0.4, 3.0),
     ]
     html = genres_section(dreams, tiny)
-    assert "Of 2 dreams, 2 are above 90.0\N{NO-BREAK SPACE}% in the picture and 1 as sound" in html
-    assert "2.5 dB apart" in html
-    assert "from music: " in html
+    assert "Of 2 generated images, 2 are above 90.0\N{NO-BREAK SPACE}% as images and 1 as audio" in html
+    assert "differ by 2.5 dB" in html
+    assert "starting from music: " in html
     assert "&lt;b&gt;.mp3, from 0:30" in html
-    assert "plain noise" not in html
-    already = [dataclasses.replace(dream, before=0.95) for dream in dreams]
-    assert "plain noise is already <b>salsa</b>, with" in genres_section(already, tiny)
-    assert "cannot dream:</strong> no gradient" in genres_section([], tiny, "no gradient")
+    assert "noise at the start" not in html
+    already = [dataclasses.replace(dream, start_probability=0.95) for dream in dreams]
+    assert "classifies the noise at the start as <b>salsa</b>, with" in genres_section(already, tiny)
+    assert "is not possible for this model:</strong> no gradient" in genres_section([], tiny, "no gradient")

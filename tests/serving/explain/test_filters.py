@@ -1,4 +1,4 @@
-"""Filters: chosen by what they tell, drawn as what they answer to."""
+"""Filters: chosen by effect size, visualized by activation maximization."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from tumbao.serving.explain.attribution import paint
+from tumbao.serving.explain.attribution import colour_levels
 from tumbao.serving.explain.faithfulness import SIGNIFICANCE_LEVEL
-from tumbao.serving.explain.filters import Filter, blocks, chances, leads, telling
+from tumbao.serving.explain.filters import Filter, blocks, discriminative_filters, effect_sizes, null_quantiles
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import filters_section
 
@@ -28,7 +28,7 @@ def banded(tiny: Network) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def filters(tiny: Network, banded: np.ndarray) -> list[Filter]:
-    return telling(tiny, banded, [0, 1, 2], seed=7)
+    return discriminative_filters(tiny, banded, [0, 1, 2], seed=7)
 
 
 def test_each_block_has_a_filter_for_each_genre(filters: list[Filter], tiny: Network) -> None:
@@ -43,9 +43,9 @@ def test_a_picture_is_what_its_filter_answers_to(filters: list[Filter], tiny: Ne
     inside = np.zeros(tiny.spec.image_shape[:2])
     noise = np.random.default_rng(0).uniform(80, 140, one.levels.shape)
     inside[: len(one.levels), : one.levels.shape[1]] = one.levels
-    answer = float(maps(paint(inside[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
+    answer = float(maps(colour_levels(inside[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
     inside[: len(one.levels), : one.levels.shape[1]] = noise
-    assert answer > 1.1 * float(maps(paint(inside[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
+    assert answer > 1.1 * float(maps(colour_levels(inside[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
 
 
 def test_a_filter_sounds_for_a_part_of_a_fragment(filters: list[Filter], tiny: Network) -> None:
@@ -56,7 +56,10 @@ def test_a_filter_sounds_for_a_part_of_a_fragment(filters: list[Filter], tiny: N
 
 
 def test_the_seed_decides(filters: list[Filter], tiny: Network, banded: np.ndarray) -> None:
-    again, other = telling(tiny, banded, [0, 1, 2], seed=7), telling(tiny, banded, [0, 1, 2], seed=8)
+    again, other = (
+        discriminative_filters(tiny, banded, [0, 1, 2], seed=7),
+        discriminative_filters(tiny, banded, [0, 1, 2], seed=8),
+    )
     assert [one.levels.tolist() for one in again] == [one.levels.tolist() for one in filters]
     assert [one.levels.tolist() for one in other] != [one.levels.tolist() for one in filters]
 
@@ -64,7 +67,7 @@ def test_the_seed_decides(filters: list[Filter], tiny: Network, banded: np.ndarr
 def test_the_lead_is_in_standard_deviations() -> None:
     answers = np.array([[4.0, 5, 7], [4, 5, 9], [0, 5, 7], [0, 5, 9]], np.float32)
     expected = [[2, 0, 0], [-2, 0, 0]]
-    np.testing.assert_allclose(leads(answers, np.array([0, 0, 3, 3])), expected)
+    np.testing.assert_allclose(effect_sizes(answers, np.array([0, 0, 3, 3])), expected)
 
 
 def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> None:
@@ -72,20 +75,20 @@ def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> Non
     rng, genres, above = np.random.default_rng(3), np.repeat([0, 1, 2], 5), 0
     for _ in range(30):
         answers = rng.standard_normal((15, 60))
-        above += int((leads(answers, genres).max(axis=1) > chances(answers, genres, rng)).sum())
+        above += int((effect_sizes(answers, genres).max(axis=1) > null_quantiles(answers, genres, rng)).sum())
     assert above < 4 * 90 * SIGNIFICANCE_LEVEL
     answers[:, 7] += 9 * (genres == 1)
-    assert np.argmax(leads(answers, genres)[1]) == 7
-    assert leads(answers, genres)[1, 7] > chances(answers, genres, rng)[1]
+    assert np.argmax(effect_sizes(answers, genres)[1]) == 7
+    assert effect_sizes(answers, genres)[1, 7] > null_quantiles(answers, genres, rng)[1]
 
 
 def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: list[Filter], tiny: Network) -> None:
-    lucky = [dataclasses.replace(one, lead=1.5, chance=1.7) for one in filters]
-    telling_more = [dataclasses.replace(one, lead=1.9, chance=1.7) for one in filters]
-    assert "no more than chance" in filters_section(lucky, tiny, "a library")
+    lucky = [dataclasses.replace(one, effect_size=1.5, null_quantile=1.7) for one in filters]
+    telling_more = [dataclasses.replace(one, effect_size=1.9, null_quantile=1.7) for one in filters]
+    assert "no better than chance" in filters_section(lucky, tiny, "a library")
     page = filters_section(telling_more, tiny, "a library")
-    assert "no more than chance" not in page and "chance reaches 1.7" in page
-    assert "too few to tell" in filters_section(filters, tiny) and "chance reaches" not in filters_section(
+    assert "no better than chance" not in page and "limit of chance 1.7" in page
+    assert "too few generated images" in filters_section(filters, tiny) and "limit of chance" not in filters_section(
         filters, tiny
     )
 
@@ -93,8 +96,8 @@ def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: l
 @pytest.mark.parametrize(
     ("weights", "fine_tuned", "said"),
     [
-        ("0" * 64, False, "learned from photographs; only the layers after them learned music."),
-        ("0" * 64, True, "learned from photographs, and those of the last block then from music"),
+        ("0" * 64, False, "trained on photographs; only the layers after them were trained on music."),
+        ("0" * 64, True, "trained on photographs; the last block was then trained on music"),
         ("random", False, "their weights are random; only the layers after them"),
     ],
 )
@@ -107,10 +110,10 @@ def test_the_page_says_what_the_filters_learned_from(
 
 def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:
     model = keras.Sequential([keras.Input(tiny.spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
-    assert telling(load(push(model, tiny.spec)), banded, [0, 1, 2], seed=7) == []
+    assert discriminative_filters(load(push(model, tiny.spec)), banded, [0, 1, 2], seed=7) == []
 
 
 def test_some_genres_are_enough_but_one_is_not(tiny: Network, banded: np.ndarray) -> None:
-    assert {one.genre for one in telling(tiny, banded[1:], [1, 2], seed=7)} == set(tiny.genres[1:])
-    with pytest.raises(ValueError, match=r"two genres or more to tell apart\. Received: genres \[1\]"):
-        telling(tiny, banded[:2], [1, 1], seed=7)
+    assert {one.genre for one in discriminative_filters(tiny, banded[1:], [1, 2], seed=7)} == set(tiny.genres[1:])
+    with pytest.raises(ValueError, match=r"at least two genres\. Received: genres \[1\]"):
+        discriminative_filters(tiny, banded[:2], [1, 1], seed=7)

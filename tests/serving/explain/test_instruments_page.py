@@ -41,7 +41,7 @@ def test_instruments_stand_by_what_they_cost(page: str) -> None:
     rows = [text(row) for row in re.findall(r"<tr class.*?</tr>", page)]
     assert rows == [
         "güira defining 1 of 2 90.0 % → 25.0 % −6.0 −8.0 … −4.0",
-        "the same notes on another sound 2 of 2 90.0 % → 25.0 % −1.5 −2.0 … −1.0",
+        "the same notes with another sound 2 of 2 90.0 % → 25.0 % −1.5 −2.0 … −1.0",
         "the same sound, out of rhythm 0 of 2 90.0 % → 25.0 % −8.0 −9.0 … −7.0",
         "bass 2 of 2 90.0 % → 25.0 % −0.2 −1.0 … +0.5",
         "singer 2 of 2 90.0 % → 25.0 % +1.0 +0.5 … +1.5",
@@ -51,12 +51,14 @@ def test_instruments_stand_by_what_they_cost(page: str) -> None:
 def test_what_was_found_is_said_in_words(page: str) -> None:
     words = text(page)
     assert (
-        "It misses the güira most, which defines the genre. Without it 1 of 2 songs are still answered as bachata. "
-        "On another sound the genre loses 25.0 % of what it loses without it. Out of rhythm it is worse than not there."
+        "Muting the güira (a defining instrument) has the largest effect. "
+        "Without it, 1 of 2 songs are still classified as bachata. "
+        "With another sound, the loss is 25.0 % of the loss without it. "
+        "Out of rhythm, the loss is larger than without it."
     ) in words
-    assert "missed most of those that define the genre: its notes" in words
-    assert "2 of 3 new songs are answered as bachata; only those" in words
-    assert "0 of 12 new songs are answered as salsa: there is nothing to ask about" in words
+    assert "whose muting has the largest effect: its notes" in words
+    assert "2 of 3 new songs are classified as bachata; only these" in words
+    assert "0 of 12 new songs are classified as salsa: there is nothing to analyse" in words
     assert page.count("synthetic songs") >= 3
 
 
@@ -76,22 +78,22 @@ def test_bars_share_a_scale_and_start_at_nothing(page: str) -> None:
     [
         pytest.param(
             {("bass", MUTED): (-9.0, 0.5), ("guira", MUTED): (-3.0, -1.0), ("guira", RESOUNDED): (-1.0, -1.0)},
-            "It misses the bass most, which is not one of those that define the genre, though not in every song. "
-            "Without it 1 of 2 songs are still answered as bachata. "
-            "Of those that define it, the güira is missed most. "
-            "On another sound the genre loses 50.0 % of what it loses without it.",
+            "Muting the bass (not a defining instrument) has the largest effect, though not in every song. "
+            "Without it, 1 of 2 songs are still classified as bachata. "
+            "Among the defining instruments, the güira has the largest effect. "
+            "With another sound, the loss is 50.0 % of the loss without it.",
             id="another is missed more, not always",
         ),
         pytest.param(
             {("bass", MUTED): (-2.0, -2.0), ("guira", MUTED): (1.0, 0.0), ("guira", SCATTERED): (-3.0, -3.0)},
-            "It misses the bass most, which is not one of those that define the genre. "
-            "Without it 2 of 2 songs are still answered as bachata. "
-            "Of the instruments that define the genre none is missed, so the control tells nothing.",
+            "Muting the bass (not a defining instrument) has the largest effect. "
+            "Without it, 2 of 2 songs are still classified as bachata. "
+            "Muting the defining instruments has no effect, so the controls are not informative.",
             id="none that defines it is missed",
         ),
         pytest.param(
             {("bass", MUTED): (0.0, 0.0), ("singer", MUTED): (-0.5, 2.0)},
-            "No instrument is missed: whichever is muted, on average the model is as sure of the genre or surer.",
+            "Muting any single instrument does not reduce the mean log-odds of the genre.",
             id="none is missed",
         ),
     ],
@@ -100,4 +102,4 @@ def test_what_is_missed_most_is_named_whatever_it_is(
     told: Mapping[tuple[str, str], tuple[float, ...]], said: str
 ) -> None:
     page = str(instruments_section([Hearing("bachata", 2, 2, effects(told))]))
-    assert f"asked about any further. {said} Muted Still bachata" in text(page)
+    assert f"these are analysed. {said} Muted Still bachata" in text(page)

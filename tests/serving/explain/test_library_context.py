@@ -1,4 +1,4 @@
-"""A small library around songs: what was in training, what the page shows, plays and leaves out."""
+"""A small library context songs: what was in training, what the page shows, plays and leaves out."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tumbao.components.ingest.song_cache import add_image
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain import library_context as module
 from tumbao.serving.explain import neighbours_page
-from tumbao.serving.explain.library_context import Placed, Surroundings, surroundings, training_side
-from tumbao.serving.explain.network import Hidden, Network
+from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context, training_side
+from tumbao.serving.explain.network import HiddenLayer, Network
 from tumbao.serving.model_info import ModelInfo, Split
 
 SONGS = 4
@@ -34,7 +34,7 @@ Drawn = tuple[Catalog, RenderedLibrary, Path]
 
 
 @pytest.fixture(scope="module")
-def drawn(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+def rendered(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     """Draw noise in three colours, four songs of two fragments each, one of them with an evil name."""
     root = tmp_path_factory.mktemp("explain") / "music"
     rng, spec = np.random.default_rng(6), tiny.spec
@@ -89,28 +89,28 @@ def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stra
 
 
 @pytest.fixture(scope="module")
-def around(tiny: Network, drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
-    catalog, library, root = drawn
+def context(tiny: Network, rendered: Drawn, tmp_path_factory: pytest.TempPathFactory) -> LibraryContext:
+    catalog, library, root = rendered
     folder = tmp_path_factory.mktemp("seen")
     images = [decode_image(png) for png in library.images()]
     asked = [
-        Placed("new <b>.mp3", root / "new.mp3", 30.0, images[3]),
-        Placed("own", root / "salsa/1.wav", 4.0, images[11]),
+        QueryFragment("new <b>.mp3", root / "new.mp3", 30.0, images[3]),
+        QueryFragment("own", root / "salsa/1.wav", 4.0, images[11]),
     ]
     info = trained(tiny.info, catalog, folder)
-    return surroundings(Hidden(tiny), info, catalog, library, asked, folder)
+    return library_context(HiddenLayer(tiny), info, catalog, library, asked, folder)
 
 
 @pytest.fixture(scope="module")
-def page(around: Surroundings, tiny: Network) -> str:
-    return str(neighbours_page.neighbours_section(around, tiny.spec))
+def page(context: LibraryContext, tiny: Network) -> str:
+    return str(neighbours_page.neighbours_section(context, tiny.spec))
 
 
 @pytest.mark.parametrize("method", ["stratified", FIXED])
 def test_the_split_that_a_model_tells_of_is_made_again(
-    tiny: Network, drawn: Drawn, tmp_path: Path, method: str
+    tiny: Network, rendered: Drawn, tmp_path: Path, method: str
 ) -> None:
-    catalog, library, _ = drawn
+    catalog, library, _ = rendered
     training = training_side(trained(tiny.info, catalog, tmp_path, method), catalog, library)
     assert training is not None
     sides = {(song, bool(side)) for song, side in zip(library.songs, training, strict=True)}
@@ -118,8 +118,8 @@ def test_the_split_that_a_model_tells_of_is_made_again(
     assert sum(side for _, side in sides) == 3 * (SONGS - 2)
 
 
-def test_a_split_that_the_library_brings_is_found(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
-    catalog, library, _ = drawn
+def test_a_split_that_the_library_brings_is_found(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = rendered
     own = ("test", "train", "val", "train") * 3
     songs = tuple(dataclasses.replace(song, split=split) for song, split in zip(catalog.songs, own, strict=True))
     brought = dataclasses.replace(catalog, songs=songs)
@@ -130,16 +130,16 @@ def test_a_split_that_the_library_brings_is_found(tiny: Network, drawn: Drawn, t
     }
 
 
-def test_fragments_of_a_song_may_stand_on_both_sides(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
-    catalog, library, _ = drawn
+def test_fragments_of_a_song_may_stand_on_both_sides(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = rendered
     info = dataclasses.replace(tiny.info, split=Split("fragment", True, 7))
     training = training_side(trained(info, catalog, tmp_path), catalog, library)
     assert training is not None
     assert training.sum() == 3 * (2 * SONGS - 2)
 
 
-def test_another_library_and_another_seed_are_not_taken_for_it(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
-    catalog, library, _ = drawn
+def test_another_library_and_another_seed_are_not_taken_for_it(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = rendered
     info = trained(tiny.info, catalog, tmp_path)
     assert training_side(tiny.info, catalog, library) is None
     assert training_side(dataclasses.replace(info, split=Split("song", False, 8)), catalog, library) is None
@@ -147,41 +147,41 @@ def test_another_library_and_another_seed_are_not_taken_for_it(tiny: Network, dr
     assert training_side(info, fewer, library) is None
 
 
-def test_a_song_is_nearest_to_itself_unless_it_is_told_apart(around: Surroundings) -> None:
-    assert around.recognised
-    assert around.places.shape == (2 * 3 * SONGS + 2, 2)
-    np.testing.assert_allclose(around.places[3], around.places[-2], atol=0.15)
-    first, own = neighbours_page._cards(around)
-    neighbours = {around.library.songs[row] for row, _ in own.found}
+def test_a_song_is_nearest_to_itself_unless_it_is_told_apart(context: LibraryContext) -> None:
+    assert context.training_known
+    assert context.positions.shape == (2 * 3 * SONGS + 2, 2)
+    np.testing.assert_allclose(context.positions[3], context.positions[-2], atol=0.15)
+    first, own = neighbours_page._cards(context)
+    neighbours = {context.library.songs[row] for row, _ in own.found}
     assert "salsa/1.wav" not in neighbours
-    assert all(around.training[row] for card in (first, own) for row, _ in card.found)
+    assert all(context.training[row] for card in (first, own) for row, _ in card.found)
     assert len(own.found) == neighbours_page.NEIGHBOURS
 
 
 def test_what_the_network_makes_of_a_library_is_computed_once(
-    around: Surroundings, tiny: Network, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: LibraryContext, tiny: Network, rendered: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog, library, _ = drawn
-    once = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
-    assert not once.recognised
+    catalog, library, _ = rendered
+    once = library_context(HiddenLayer(tiny), tiny.info, catalog, library, [], tmp_path)
+    assert not once.training_known
     assert once.training.all()
-    assert once.seen_asked is None
+    assert once.query_activations is None
     monkeypatch.setattr(module, "decode_image", None)
-    again = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
+    again = library_context(HiddenLayer(tiny), tiny.info, catalog, library, [], tmp_path)
     for name in ("vectors", "logits"):
-        assert np.array_equal(getattr(again.seen, name), getattr(once.seen, name))
-        assert np.array_equal(getattr(again.seen, name), getattr(around.seen, name))
-    assert np.array_equal(again.places, once.places)
+        assert np.array_equal(getattr(again.activations, name), getattr(once.activations, name))
+        assert np.array_equal(getattr(again.activations, name), getattr(context.activations, name))
+    assert np.array_equal(again.positions, once.positions)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_of_a_large_library_every_so_many_fragments_are_looked_at(
-    tiny: Network, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Network, rendered: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog, library, _ = drawn
+    catalog, library, _ = rendered
     monkeypatch.setattr(module, "FRAGMENTS", 9)
-    found = surroundings(Hidden(tiny), tiny.info, catalog, library, [], tmp_path)
-    assert len(found.library.songs) == len(found.seen.vectors) == 9
+    found = library_context(HiddenLayer(tiny), tiny.info, catalog, library, [], tmp_path)
+    assert len(found.library.songs) == len(found.activations.vectors) == 9
     assert found.left_out == 15
     assert set(found.library.labels) == {0, 1, 2}
     words = text(str(neighbours_page.neighbours_section(found, tiny.spec)))
@@ -190,45 +190,47 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
     assert "is not the library that this model was trained on" in words
 
 
-@pytest.mark.parametrize("recognised", [True, False])
-def test_where_nothing_can_be_compared_nothing_is_said(around: Surroundings, tiny: Network, recognised: bool) -> None:
-    known = dataclasses.replace(around, recognised=recognised)
+@pytest.mark.parametrize("training_known", [True, False])
+def test_where_nothing_can_be_compared_nothing_is_said(
+    context: LibraryContext, tiny: Network, training_known: bool
+) -> None:
+    known = dataclasses.replace(context, training_known=training_known)
     alone = dataclasses.replace(known, agreement=None)
-    assert "own genre as the nearest" in neighbours_page.neighbours_section(known, tiny.spec)
-    assert "own genre as the nearest" not in neighbours_page.neighbours_section(alone, tiny.spec)
+    assert "nearest neighbour" in neighbours_page.neighbours_section(known, tiny.spec)
+    assert "nearest neighbour" not in neighbours_page.neighbours_section(alone, tiny.spec)
 
 
-def test_a_library_of_other_genres_is_refused(tiny: Network, drawn: Drawn, tmp_path: Path) -> None:
-    catalog, library, _ = drawn
+def test_a_library_of_other_genres_is_refused(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+    catalog, library, _ = rendered
     other = dataclasses.replace(library, genres=("polka", "salsa", "waltz"))
     with pytest.raises(ValueError, match=r"model's genres, cumbia, salsa, vallenato\. Received: polka, salsa, waltz"):
-        surroundings(Hidden(tiny), tiny.info, catalog, other, [], tmp_path)
+        library_context(HiddenLayer(tiny), tiny.info, catalog, other, [], tmp_path)
 
 
 def text(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)).split())
 
 
-def test_the_page_holds_every_fragment_and_its_sound(page: str, around: Surroundings, tiny: Network) -> None:
-    count = len(around.library.songs)
+def test_the_page_holds_every_fragment_and_its_sound(page: str, context: LibraryContext, tiny: Network) -> None:
+    count = len(context.library.songs)
     assert page.count('class="point ') == count + 2
-    assert page.count('class="ring"') == len(around.mistakes)
+    assert page.count('class="ring"') == len(context.mistakes)
     sounds = re.findall(r'<audio[^>]*data-row="(\d+)"[^>]*src="data:audio/mpeg;base64,([^"]*)"', page)
     assert {int(row) for row, _ in sounds} == set(range(count))
     content = base64.b64decode(sounds[0][1])
     assert soundfile.info(io.BytesIO(content)).duration == pytest.approx(tiny.spec.fragment_seconds, abs=0.3)
-    assert f"{count} of {count} fragments have their sound here" in text(page)
+    assert f"{count} of {count} fragments can be played" in text(page)
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     assert page.count("synthetic library") > 2
 
 
 def test_what_does_not_fit_is_said_to_be_left_out(
-    around: Surroundings, tiny: Network, monkeypatch: pytest.MonkeyPatch
+    context: LibraryContext, tiny: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours_page, "SOUND_BYTES", 12 * 36_000)
-    small = str(neighbours_page.neighbours_section(around, tiny.spec))
+    monkeypatch.setattr(neighbours_page, "MAX_MEDIA_BYTES", 12 * 36_000)
+    small = str(neighbours_page.neighbours_section(context, tiny.spec))
     assert len(set(re.findall(r'<audio[^>]*data-row="(\d+)"', small))) == 12
-    assert "12 of 24 fragments have their sound here; the others are left out" in text(small)
+    assert "12 of 24 fragments can be played; the audio of the others is left out" in text(small)
 
 
 def test_names_of_files_stay_text(page: str) -> None:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tumbao.schema.errors import UserError
-from tumbao.serving.explain.neighbours import agreement, directions, nearest, on_a_map, typical
+from tumbao.serving.explain.neighbours import agreement, embedding_map, nearest, typical, unit_vectors
 
 SONGS = ("a", "a", "b", "c", "d")
 VECTORS = np.array([[1, 0], [3, 0.1], [1, 1], [0, 5], [0, 0]], np.float32)
 
 
 def clusters(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make three bundles of directions, and their labels."""
+    """Make three bundles of unit_vectors, and their labels."""
     rng = np.random.default_rng(4)
     labels = np.arange(count) % 3
     centres = np.maximum(rng.normal(size=(3, 16)), 0)
@@ -36,7 +36,7 @@ def test_some_fragments_and_songs_can_be_left_out() -> None:
 
 
 def test_directions_have_length_one_or_are_none() -> None:
-    assert np.linalg.norm(directions(VECTORS), axis=1) == pytest.approx([1, 1, 1, 1, 0])
+    assert np.linalg.norm(unit_vectors(VECTORS), axis=1) == pytest.approx([1, 1, 1, 1, 0])
 
 
 def test_the_typical_fragment_is_in_the_middle_of_its_genre() -> None:
@@ -76,17 +76,17 @@ def test_agreement_is_of_what_can_be_compared() -> None:
 
 def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:
     vectors, labels = clusters(30)
-    places = on_a_map(vectors)
-    assert places.shape == (30, 2)
-    assert places.min(axis=0).tolist() == [0, 0]
-    assert places.max(axis=0).tolist() == [1, 1]
-    gaps = np.linalg.norm(places[:, None] - places, axis=2) + np.diag(np.full(30, np.inf))
+    positions = embedding_map(vectors)
+    assert positions.shape == (30, 2)
+    assert positions.min(axis=0).tolist() == [0, 0]
+    assert positions.max(axis=0).tolist() == [1, 1]
+    gaps = np.linalg.norm(positions[:, None] - positions, axis=2) + np.diag(np.full(30, np.inf))
     assert (labels[gaps.argmin(axis=1)] == labels).mean() > 0.9
-    assert np.array_equal(on_a_map(vectors), places)
+    assert np.array_equal(embedding_map(vectors), positions)
 
 
 def test_too_few_fragments_and_vectors_of_another_length_are_refused() -> None:
     with pytest.raises(UserError, match=r"at least 4 fragments.*Received: 3"):
-        on_a_map(VECTORS[:3])
+        embedding_map(VECTORS[:3])
     with pytest.raises(ValueError, match=r"as long as those to search.*\(3,\) and \(5, 2\)"):
         nearest(np.zeros(3, np.float32), VECTORS, SONGS, 1)

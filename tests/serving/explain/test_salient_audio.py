@@ -101,7 +101,7 @@ def test_only_the_important_cells_are_left_of_a_picture() -> None:
     levels, importance = noise(0), np.tile(np.arange(80.0), (60, 1))
     left = attribution_report.masked(levels, importance)
     assert left.dtype == np.uint8
-    kept = round(attribution_report.LARGEST_SHARE * CELLS**2) / CELLS * 80 / CELLS
+    kept = round(attribution_report.MAX_SHARE * CELLS**2) / CELLS * 80 / CELLS
     assert kept == pytest.approx(16)
     np.testing.assert_array_equal(left[:, 64:], levels[:, 64:])
     assert not left[:, :64].any()
