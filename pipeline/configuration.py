@@ -70,7 +70,7 @@ def configure(
     for note in catalog.notes:
         say(escape(note))
     for merged in catalog.merged:
-        say(escape(merged.sentence))
+        say(escape(merged.description))
     config = PipelineConfig(
         workspace=workspace,
         manifests=str(manifests),

@@ -153,8 +153,8 @@ def _explained(
                     raise decoded.song.fault
                 explained.append((attribute_genre(network, name, decoded.items, asked.seed), path))
             except AudioError as error:
-                unread.append((name, error.sentence))
-                watch.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.sentence)}")
+                unread.append((name, error.message))
+                watch.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.message)}")
     return explained, unread
 
 

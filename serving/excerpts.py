@@ -73,7 +73,7 @@ def _sounds(pool: WorkerPool, song: Song, wanted: set[int], spec: MelSpec) -> tu
         fragments = (item for item in read_song(pool, song.part, spec, song.sha256) if isinstance(item, Fragment))
         return {one.index: mp3(one.samples, spec.sample_rate_hz) for one in fragments if one.index in wanted}, ""
     except AudioError as error:
-        return {}, error.sentence
+        return {}, error.message
 
 
 def mp3(samples: np.ndarray, sample_rate_hz: int, compression: float = SMALL) -> bytes:

@@ -181,7 +181,7 @@ def _measure(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors | R
             values.append(describe(levels(item.samples), spec))
         ending = items.ending
     except AudioError as error:
-        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+        return Rejected(song.song, song.path, error.reason.value, error.message, song.entry)
     finally:
         progress.advance("measure")
     return SongDescriptors(

@@ -162,7 +162,7 @@ def _measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> Mea
     try:
         return measure(song, spec, pool, levels)
     except AudioError as error:
-        return Rejected(song.song, song.path, error.reason.value, error.sentence, song.entry)
+        return Rejected(song.song, song.path, error.reason.value, error.message, song.entry)
     finally:
         progress.advance("measure")
 

@@ -52,18 +52,17 @@ _FILE_ERRORS = frozenset(
 class AudioError(ValueError):
     """Raised for a file that cannot be used.
 
-    `reason` is the kind of error, for tables and counts; `sentence` describes it as the continuation of the file's
-    name.
+    `reason` is the kind of error, for tables and counts; `message` describes it as the continuation of the file's name.
     """
 
-    def __init__(self, path: str | Path, reason: Reason, sentence: str) -> None:
-        super().__init__(str(path), reason, sentence)  # all arguments, so that the error can be unpickled
+    def __init__(self, path: str | Path, reason: Reason, message: str) -> None:
+        super().__init__(str(path), reason, message)  # all arguments, so that the error can be unpickled
         self.path = str(path)
         self.reason = reason
-        self.sentence = sentence
+        self.message = message
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.sentence}"
+        return f"{self.path}: {self.message}"
 
 
 def unreadable(path: str | Path, error: OSError) -> AudioError:

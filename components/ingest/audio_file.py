@@ -186,13 +186,13 @@ class AudioFile:
             container = self._stack.enter_context(opened)
         except (av.FFmpegError, OSError) as error:
             if "moov atom not found" in str(error):  # an m4a or mp4 has its index at the end
-                sentence = "breaks off before its index: was it copied or downloaded whole?"
-                raise AudioError(self._path, Reason.DAMAGED, sentence) from error
+                message = "breaks off before its index: was it copied or downloaded whole?"
+                raise AudioError(self._path, Reason.DAMAGED, message) from error
             if bitstream.tags_end(self._descriptor) > self._size:
-                sentence = "breaks off in its tag, before any sound: was it copied or downloaded whole?"
-                raise AudioError(self._path, Reason.DAMAGED, sentence) from error
-            sentence = f"is not in a format that can be decoded, {_EXPECTED}"
-            raise AudioError(self._path, Reason.UNSUPPORTED, sentence) from error
+                message = "breaks off in its tag, before any sound: was it copied or downloaded whole?"
+                raise AudioError(self._path, Reason.DAMAGED, message) from error
+            message = f"is not in a format that can be decoded, {_EXPECTED}"
+            raise AudioError(self._path, Reason.UNSUPPORTED, message) from error
         self._container = bitstream.CONTAINERS.get(container.format.name, container.format.name)
         track, start = self._begin_libav(container)
         if start is None and self._container == "mp4":  # its edit list removes the whole track
@@ -203,8 +203,8 @@ class AudioFile:
         rate = start.sample_rate_hz if start else track.rate
         channels = len(start.samples) if start else track.channels
         if not rate or not channels or not _LOWEST_RATE_HZ <= rate <= _HIGHEST_RATE_HZ:
-            sentence = f"is damaged: its header declares {channels} channels at a sampling rate of {rate} Hz"
-            raise AudioError(self._path, Reason.DAMAGED, sentence)
+            message = f"is damaged: its header declares {channels} channels at a sampling rate of {rate} Hz"
+            raise AudioError(self._path, Reason.DAMAGED, message)
         if start:
             self._opened = itertools.chain([start], self._opened)
         self.header = Probe(
@@ -227,8 +227,8 @@ class AudioFile:
         try:
             return track, next(self._opened, None)
         except DecoderError as error:
-            sentence = f"is damaged: decoding failed at its start ({error})"
-            raise AudioError(self._path, Reason.DAMAGED, sentence) from error
+            message = f"is damaged: decoding failed at its start ({error})"
+            raise AudioError(self._path, Reason.DAMAGED, message) from error
 
     def blocks(self, first: int = 0) -> Iterator[Block]:
         """Decode the file from sample `first` on; may be called only once.

@@ -86,17 +86,17 @@ def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
         with local_copy(as_path(part.path)) as local:
             yield dataclasses.replace(part, path=str(local))
     except AudioError as error:
-        raise AudioError(part.path, error.reason, error.sentence) from error
+        raise AudioError(part.path, error.reason, error.message) from error
     except OSError as error:
         raise unreadable(part.path, error) from error
     except WorkerTimeoutError as error:
         raise AudioError(part.path, Reason.TIMED_OUT, f"hangs its decoder, which {error}") from error
     except WorkerCrashError as error:
-        sentence = f"ended {error.crashes} fresh decoder processes in succession: the last {error}"
-        raise AudioError(part.path, Reason.CRASHED, sentence) from error
+        message = f"ended {error.crashes} fresh decoder processes in succession: the last {error}"
+        raise AudioError(part.path, Reason.CRASHED, message) from error
     except MemoryError as error:
-        sentence = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"
-        raise AudioError(part.path, Reason.DAMAGED, sentence) from error
+        message = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"
+        raise AudioError(part.path, Reason.DAMAGED, message) from error
 
 
 def _scan(part: AudioSegment, spec: MelSpec) -> Iterator[ScannedFile | None]:

@@ -93,7 +93,7 @@ class Rejected:
 class MergedSubgenre:
     """A sub-genre whose songs count for their genre: it is not an output of the model.
 
-    `because` ends the sentence if the reason is not that there are too few songs.
+    `because` ends the description if the reason is not that there are too few songs.
     """
 
     leaf: str
@@ -102,8 +102,8 @@ class MergedSubgenre:
     because: str = ""
 
     @property
-    def sentence(self) -> str:
-        """A sentence about the merge."""
+    def description(self) -> str:
+        """The merge in a sentence."""
         songs = f"{self.songs} song{'' if self.songs == 1 else 's'}"
         return f"{self.leaf}: {songs}, merged into {self.into}{self.because}"
 
@@ -279,7 +279,7 @@ def _scan_file(
             licence=_licence(entry),
         )
     except AudioError as error:
-        return reject(error.reason, error.sentence)
+        return reject(error.reason, error.message)
     finally:
         progress.advance("catalog")
 
@@ -393,7 +393,7 @@ def write_manifests(
     if licences.keys() - {""}:
         description["licences"] = dict(sorted(licences.items()))
     if catalog.merged:
-        description["folded"] = [merged.sentence for merged in catalog.merged]
+        description["folded"] = [merged.description for merged in catalog.merged]
     texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
     target = folder / digest

@@ -82,7 +82,7 @@ def render_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec, sha256: str
             with local_song(part) as local:
                 (metadata,) = pool.run(_render, local, spec, sha256, cache, archive)
     except AudioError as error:
-        return Rendered(reason=error.reason.value, detail=error.sentence)
+        return Rendered(reason=error.reason.value, detail=error.message)
     return Rendered(archive, metadata)
 
 
@@ -133,7 +133,7 @@ def _reading(part: AudioSegment, items: Iterator[T]) -> Iterator[T]:
     except AudioError as error:
         if error.reason is not Reason.UNREADABLE:
             raise
-        raise AudioError(part.path, Reason.IO_ERROR, error.sentence) from error
+        raise AudioError(part.path, Reason.IO_ERROR, error.message) from error
     except OSError as error:
         raise AudioError(part.path, Reason.IO_ERROR, f"cannot be read: {error.strerror or error}") from error
 

@@ -293,10 +293,10 @@ def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Colle
         try:
             cells = next(reader)
         except csv.Error as error:
-            sentence = f"{_QUOTES_EXPECTED}{error}"
+            message = f"{_QUOTES_EXPECTED}{error}"
             if not header:
-                raise UserError(f"{file}, line {line}: {sentence}") from error
-            faults[line] = sentence
+                raise UserError(f"{file}, line {line}: {message}") from error
+            faults[line] = message
             at += 1  # an open quote extends over the lines that follow
             continue
         at += reader.line_num

@@ -165,8 +165,8 @@ class AudioStream:
         if isinstance(self.failure, _NotFiniteError):
             raise AudioError(self._path, Reason.NOT_FINITE, "holds samples that are not finite numbers")
         if self.failure:
-            sentence = f"is damaged: decoding failed at its start ({self.failure})"
-            raise AudioError(self._path, Reason.DAMAGED, sentence) from self.failure
+            message = f"is damaged: decoding failed at its start ({self.failure})"
+            raise AudioError(self._path, Reason.DAMAGED, message) from self.failure
         where = (
             f" after {self._start / self._rate:.1f} s: it ends at {self.decoded_seconds:.1f} s" if self._start else ""
         )

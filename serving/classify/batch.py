@@ -63,7 +63,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
             name += f" to {clock(part.end_seconds)}" if part.end_seconds is not None else ""
         console.print(Text(name, style="bold"))
         if isinstance(result, AudioError):
-            console.print(Text(one_line(f"  rejected: it {result.sentence}"), style="red"))
+            console.print(Text(one_line(f"  rejected: it {result.message}"), style="red"))
             return
         song = result.answer
         ranked = sorted(range(len(info.genres)), key=lambda g: (song.votes[g], song.probabilities[g]), reverse=True)

@@ -68,7 +68,7 @@ class JsonLines:
         info, result = self._info, answer.said
         values = _made_from(answer, info, self._model)
         if isinstance(result, AudioError):
-            values["error"] = {"reason": result.reason.value, "message": result.sentence}
+            values["error"] = {"reason": result.reason.value, "message": result.message}
         else:
             values |= song_values(result, info)
         return json_line(values | tag_values(answer.stamp, answer.tagging))
@@ -111,7 +111,7 @@ class Csv:
         info, result = self._info, answer.said
         row = _made_from(answer, info, self._model) | tag_values(answer.stamp, answer.tagging)
         if isinstance(result, AudioError):
-            return self._rows([row | {"reason": result.reason.value, "message": result.sentence}])
+            return self._rows([row | {"reason": result.reason.value, "message": result.message}])
         row |= summary(result, info) | {"fragments": len(result.fragments)}
         rows = []
         for index, fragment in enumerate(result.fragments):

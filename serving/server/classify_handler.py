@@ -81,10 +81,10 @@ class Job:
                 return song_values(self._model.classifier.answer(upload.name, song), info)
             except AudioError as error:
                 if error.reason in (Reason.UNREADABLE, Reason.IO_ERROR):  # the server wrote the file itself
-                    _log.error("An upload that was received %s", error.sentence)
+                    _log.error("An upload that was received %s", error.message)
                     sentence = "was received, but the server cannot read it at the moment. Try again in a few seconds."
                     return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, Reason.IO_ERROR.value, sentence)
-                return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason.value, error.sentence)
+                return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason.value, error.message)
             except WorkerStartError as error:
                 _log.error("%s", error)
                 return _no_worker()

@@ -151,7 +151,7 @@ def test_the_first_model_has_none_to_be_compared_with(bench: Workbench) -> None:
     assert bench.log[0].why == "passed every check: accuracy 0.900, there is no baseline"
 
 
-def test_the_very_model_that_stands_is_not_pushed_again(bench: Workbench) -> None:
+def test_the_served_model_is_not_pushed_again(bench: Workbench) -> None:
     bench.push("one")
     told = bench.push("one")
     (version,) = bench.versions
@@ -189,7 +189,7 @@ def test_a_refused_model_is_kept_away_with_its_reason(
     assert (event.what, event.version, event.replaces, event.why) == (REFUSED, "", bench.versions[0], why)
 
 
-def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workbench) -> None:
+def test_a_removed_model_is_not_pushed_again(bench: Workbench) -> None:
     bench.push("one")
     bench.push("two")
     one, two = (model_registry.fingerprint(f"{bench.place}/{version}") for version in bench.versions)
@@ -212,7 +212,7 @@ def test_a_withdrawn_model_stays_away_until_somebody_brings_it_back(bench: Workb
     assert len(bench.versions) == 4
 
 
-def test_nothing_stands_whose_push_cannot_be_explained(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_pushed_without_a_summary(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable(evaluation: str) -> str:
         raise OSError(f"{evaluation} cannot be read")
 

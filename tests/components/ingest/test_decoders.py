@@ -137,7 +137,7 @@ def test_each_failure_of_a_worker_has_a_reason_of_its_own(
     with WorkerPool() as pool:
         monkeypatch.setattr(pool, "run", run)
         told = refusal(lambda: scan_song(pool, AudioSegment("a.mp3"), small_spec))
-    assert (told.path, told.reason, told.sentence) == ("a.mp3", reason, words)
+    assert (told.path, told.reason, told.message) == ("a.mp3", reason, words)
 
 
 def test_songs_in_a_bucket_are_read_through_a_copy(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:

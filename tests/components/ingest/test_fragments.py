@@ -113,7 +113,7 @@ def test_a_song_that_breaks_off_before_the_minimum_says_so(tmp_path: Path, rng: 
     path.write_bytes(path.read_bytes()[: 2 * 8_000 * 4])
     error = refusal(path)
     assert error.reason is Reason.TRUNCATED
-    assert error.sentence == "breaks off: decoded 2.0 of 20.0 s, expected at least 3 s"
+    assert error.message == "breaks off: decoded 2.0 of 20.0 s, expected at least 3 s"
 
 
 def test_what_is_silent_is_flagged_and_a_silent_song_refused(tmp_path: Path, tone: Tone) -> None:
@@ -122,7 +122,7 @@ def test_what_is_silent_is_flagged_and_a_silent_song_refused(tmp_path: Path, ton
     path = write(tmp_path / "a.wav", np.concatenate([nothing, loud, faint, soft]))
     assert [fragment.silent for fragment in everything(path, SMALL)[0]] == [True, False, True, False]
     error = refusal(write(tmp_path / "b.wav", np.concatenate([nothing, faint])))
-    assert (error.reason, error.sentence) == (
+    assert (error.reason, error.message) == (
         Reason.SILENT,
         "is silent: its peak is 9.0e-05, expected at least 1e-04 of full scale",
     )

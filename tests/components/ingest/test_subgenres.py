@@ -59,7 +59,7 @@ WriteSong = Callable[..., Path]
 def test_folding_by_hand(songs: dict[str, int], leaves: dict[str, str], folded: list[str]) -> None:
     leaf_of, gone = choose_leaves("salsa", songs, min_songs=10)
     assert leaf_of == leaves
-    assert [one.sentence for one in gone] == folded
+    assert [one.description for one in gone] == folded
 
 
 def test_every_leaf_beside_others_has_songs_enough() -> None:

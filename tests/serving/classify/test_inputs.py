@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_taken(
 
     monkeypatch.setattr(os, "scandir", refuse)
     songs = find_audio_files([library]).songs
-    assert [song.fault.sentence for song in songs if song.fault] == ["cannot be listed: Permission denied"]
+    assert [song.fault.message for song in songs if song.fault] == ["cannot be listed: Permission denied"]
     assert len(songs) == 4
 
 
