@@ -127,7 +127,7 @@ def blessing(number: int, of: int, blessed: bool) -> ModelBlessing:
     return artifact
 
 
-SALSA, TANGO, FINE = (["cumbia", "salsa"], 300), (["tango"], 300), (["cumbia", "salsa"], 96)
+SALSA, TANGO, OTHER_IMAGES = (["cumbia", "salsa"], 300), (["tango"], 300), (["cumbia", "salsa"], 96)
 """Tasks: genres and the height of the images."""
 
 
@@ -215,7 +215,7 @@ def test_where_no_other_model_is_blessed_there_is_no_baseline(
 
 
 @pytest.mark.parametrize(
-    ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (FINE, [2])], ids=["same", "genres", "images"]
+    ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (OTHER_IMAGES, [2])], ids=["same", "genres", "images"]
 )
 def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], found: list[int]) -> None:
     resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
