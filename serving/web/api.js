@@ -1,7 +1,7 @@
-/** The server's answer for a song. */
+/** Classification on the server. */
 
-/** Why there is none; `reason` is for programs, `message` the continuation of the file's name, in English. */
-export class Refusal extends Error {
+/** An error of the API; `reason` is its identifier, `message` the continuation of the file's name, in English. */
+export class ApiError extends Error {
   constructor(reason, message) {
     super(message);
     this.reason = reason;
@@ -9,19 +9,19 @@ export class Refusal extends Error {
 }
 
 /**
- * Ask the server.
+ * Classify a song on the server.
  *
  * @param {File} file the song
- * @returns {Promise<object>} the API's `Answered`
- * @throws {Refusal} if there is no answer
+ * @returns {Promise<object>} the API's `ClassifiedFile`
+ * @throws {ApiError} if the request fails
  */
 export async function ask(file) {
   const form = new FormData();
   form.append("files", file, file.name);
   const response = await fetch("v1/classify", { method: "POST", body: form }).catch(() => {
-    throw new Refusal("network");
+    throw new ApiError("network");
   });
-  const said = await response.json().catch(() => ({ error: { reason: response.status === 413 ? "too large" : "other" } }));
-  if (said.error) throw new Refusal(said.error.reason, said.error.message);
-  return said.files[0];
+  const result = await response.json().catch(() => ({ error: { reason: response.status === 413 ? "too large" : "other" } }));
+  if (result.error) throw new ApiError(result.error.reason, result.error.message);
+  return result.files[0];
 }

@@ -1,4 +1,4 @@
-/** The page: takes songs, asks the server or the model in this browser, one song after the other, and shows what they say. */
+/** The page: classifies songs one after the other, on the server or in this browser, and shows the results. */
 
 import { ask } from "./api.js";
 import { card, sentence } from "./card.js";
@@ -8,10 +8,10 @@ import { record } from "./recorder.js";
 import { language, local, remember } from "./settings.js";
 import { words } from "./strings.js";
 
-const CONTROL_MS = 5_000; // a page that was loaded past its service worker is never controlled
+const CONTROL_MS = 5_000; // a page loaded without its service worker is never controlled
 const at = (id) => document.getElementById(id);
 
-/** @type {object[]} the newest first; see card.js */
+/** @type {object[]} newest first; see card.js */
 let songs = [];
 let say = words(language());
 let queue = Promise.resolve();
@@ -25,7 +25,7 @@ speak(say.code);
 const kept = controlled().catch(() => false);
 /** @type {Promise<Model>} the model of this browser */
 let model = kept.then(Model.current).then(take);
-model.then(keep).catch(() => {}); // told where it is needed
+model.then(keep).catch(() => {}); // errors are reported where the model is used
 
 function listen() {
   at("files").addEventListener("change", ({ target }) => {
@@ -56,7 +56,7 @@ function listen() {
   });
 }
 
-/** Wait until a service worker stands between this page and the server; false where there can be none. */
+/** Wait until a service worker controls this page; return false if there is none. */
 async function controlled() {
   const workers = navigator.serviceWorker;
   if (!workers) return false;
@@ -66,7 +66,7 @@ async function controlled() {
   return Boolean(workers.controller);
 }
 
-/** Begin to load a model. */
+/** Start loading a model. */
 function take(current) {
   current.drawable = current.loadFrontend().then(() => true, () => false);
   at("synthetic").hidden = !current.card.training_data.synthetic;
@@ -78,14 +78,14 @@ function introduce({ card: { genres } }) {
   at("lead").textContent = say.lead(say.list(genres.map(say.genre)));
 }
 
-/** Fetch what answers without a network, unless the browser is to save data. */
+/** Fetch the files for offline use, unless the browser saves data. */
 async function keep({ drawable, classifier }) {
   if (!(await kept) || !(await drawable) || navigator.connection?.saveData) return;
-  await (await fetch(classifier)).arrayBuffer(); // the service worker keeps it
+  await (await fetch(classifier)).arrayBuffer(); // the service worker caches it
   at("offline").hidden = false;
 }
 
-/** Take over the version that is pushed now; if the identity of that one is known, only where it is another one. */
+/** Load the current version of the model, unless it is loaded already. */
 async function fresh(identity) {
   const before = await model.catch(() => undefined);
   if (before && before.identity === identity) return before;
@@ -133,9 +133,9 @@ async function classify(song, file) {
   at("status").textContent = sentence(song, say);
 }
 
-/** Let the server answer; what this browser decodes is for the eye and the ear. */
+/** Classify on the server; the browser decodes only for the waveform and playback. */
 async function there(song, file) {
-  const prepared = fresh().then((current) => current.prepare(file)).catch(() => undefined); // it need not
+  const prepared = fresh().then((current) => current.prepare(file)).catch(() => undefined); // optional
   song.state = "asking";
   show(song);
   song.answer = await ask(file);

@@ -1,12 +1,12 @@
-/** Sound as the model wants it: channels → mono → the model's rate → fragments, as edge/reference.py has it. */
+/** Audio preprocessing: channels → mono → the model's rate → fragments, as in edge/reference.py. */
 
-const SILENCE = 1e-4; // a fragment that is nowhere louder is silent
+const SILENCE = 1e-4; // a fragment is silent if no sample exceeds this magnitude
 const LEAST_SECONDS = 3;
-const MIN_POWER = 0.5; // of the mix, as a share of what uncorrelated channels would give it
+const MIN_POWER = 0.5; // of the mix, as a share of that of uncorrelated channels
 const MAX_OFFSET_POWER = 0.5; // of a constant offset, as a share of the mix's power
 const FADES_A_SECOND = 20;
 const WEIGHTS = {
-  // by number of channels, in Web Audio's order; a low-frequency channel has no part
+  // by number of channels, in Web Audio's order; low-frequency channels are ignored
   3: [1, 1, Math.SQRT2],
   4: [1, 1, Math.SQRT1_2, Math.SQRT1_2],
   5: [1, 1, Math.SQRT2, Math.SQRT1_2, Math.SQRT1_2],
@@ -27,10 +27,10 @@ export class SongError extends Error {
 }
 
 /**
- * Mix the channels, each second as it needs it; see `mix` in edge/reference.py.
+ * Mix the channels, with gains for each second; see `mix` in edge/reference.py.
  *
  * @param {Float32Array[]} channels of equal length
- * @param {number} rate theirs, in Hz, whole
+ * @param {number} rate sampling rate, in Hz, an integer
  * @returns {Float32Array} mono
  */
 export function mix(channels, rate) {
@@ -41,7 +41,7 @@ export function mix(channels, rate) {
   let former = null;
   for (let second = 0; second < Math.max(1, Math.floor(length / rate)); second++) {
     const start = second * rate;
-    const end = start + 2 * rate > length ? length : start + rate; // the rest is mixed as the last second is
+    const end = start + 2 * rate > length ? length : start + rate; // the remainder belongs to the last second
     const how = gainsOf(channels, start, Math.min(start + rate, length), weights);
     mono.set(mixed(channels, how, start, end), start);
     if (former && (former.offset !== how.offset || former.gains.some((gain, of) => gain !== how.gains[of]))) {
@@ -100,11 +100,11 @@ function mean(start, end, value) {
 }
 
 /**
- * Resample with a sinc under a Kaiser window.
+ * Resample with a Kaiser-windowed sinc.
  *
  * @param {Float32Array} samples mono
- * @param {number} rateIn theirs, in Hz, whole
- * @param {number} rateOut the one wanted, in Hz, whole
+ * @param {number} rateIn sampling rate, in Hz, an integer
+ * @param {number} rateOut target rate, in Hz, an integer
  * @returns {Float32Array} round(n · rateOut / rateIn) samples
  */
 export function resample(samples, rateIn, rateOut) {
@@ -133,10 +133,10 @@ export function resample(samples, rateIn, rateOut) {
 }
 
 /**
- * Cut into consecutive fragments; what is left over is not used, a short song is filled up with zeros.
+ * Cut into consecutive fragments; the remainder is not used, a short song is padded with zeros.
  *
  * @param {Float32Array} samples mono, at the model's rate
- * @param {number} rate that rate, in Hz
+ * @param {number} rate sampling rate, in Hz
  * @param {number} size samples of a fragment
  * @returns {{index: number, samples: Float32Array, padded: boolean, silent: boolean}[]} at least one that is not silent
  * @throws {SongError} if the song is silent or too short

@@ -1,16 +1,16 @@
-/** What the page shows of one song. */
+/** The card of one song. */
 
 import { element } from "./element.js";
 import { play, stop } from "./player.js";
 import { timeline } from "./timeline.js";
 
 /**
- * Show a song as it is now.
+ * Render a song in its current state.
  *
- * @param {object} song `name`, `state` ("decoding", "asking", "answered" or "refused"), and what is known of it: `share`,
+ * @param {object} song `name`, `state` ("decoding", "asking", "answered" or "refused"), and, if known, `share`,
  *     `answer`, `error`, `sound`, `model`, `images`, `local`, `drawable`
  * @param {object} words of strings.js
- * @param {() => void} remove forgets the song
+ * @param {() => void} remove removes the song
  * @returns {HTMLElement}
  */
 export function card(song, words, remove) {
@@ -20,11 +20,11 @@ export function card(song, words, remove) {
   return element("article", { class: `song ${song.state}` }, element("header", {}, heading, cross), ...parts);
 }
 
-/** Say in one sentence what became of a song, also for those who do not see it. */
+/** Describe the result of a song in one sentence, also for screen readers. */
 export function sentence({ name, state, answer, error }, words) {
   if (state === "refused") {
     const known = words.says[error.reason] ?? words.says.other;
-    const told = words.code === "en" && /^[a-z]+ /.test(error.message); // by the server, about this file
+    const told = words.code === "en" && /^[a-z]+ /.test(error.message); // a message of the server about this file
     return words.failed(name, told ? `${error.message}.` : known);
   }
   const [genre, share] = [words.genre(answer.nearest), words.share(answer.probability)];
@@ -77,7 +77,7 @@ function answered(song, words) {
   ];
 
   function show(at) {
-    if (heard !== undefined && at !== heard) return; // what is heard stays in view
+    if (heard !== undefined && at !== heard) return; // the playing fragment stays visible
     shown = at;
     drawn.querySelectorAll(".track button").forEach((one, place) => one.setAttribute("aria-pressed", String(place === at)));
     const fragment = answer.fragments[at];
@@ -135,7 +135,7 @@ function bars(probabilities, words, label) {
   return element("ul", { class: "bars", "aria-label": label }, ...rows);
 }
 
-/** Draw a fragment's mel image, once it is there. */
+/** Show a fragment's mel image when it is available. */
 function picture(song, at, label) {
   const { image_width: width, image_height: height } = song.model.card.mel;
   const canvas = element("canvas", { width, height, role: "img", "aria-label": label });

@@ -1,9 +1,9 @@
 /**
- * Make an element.
+ * Create an element.
  *
- * @param {string} name such as "p"; what is drawn inside an svg is "svg:path"
+ * @param {string} name such as "p", or "svg:path" inside an svg
  * @param {object} attributes by name; functions are listeners, false and undefined are left out
- * @param {...(Node | string)} children what it holds
+ * @param {...(Node | string)} children content
  * @returns {Element}
  */
 export function element(name, attributes = {}, ...children) {

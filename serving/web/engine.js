@@ -1,4 +1,4 @@
-/** The model in this browser, as the page sees it: its files, and the worker that runs them. */
+/** The model in this browser: its files, and the worker that runs them. */
 
 import { SongError } from "./audio.js";
 import { rateOf } from "./rate.js";
@@ -33,9 +33,9 @@ function run(task, values, transfer = []) {
   });
 }
 
-/** The version of a model that is pushed now. */
+/** The current version of the model. */
 export class Model {
-  /** @returns {Promise<Model>} what the server, or what was kept of it, has now */
+  /** @returns {Promise<Model>} current model of the server, or the cached one */
   static async current() {
     const response = await fetch(MODEL);
     if (!response.ok) throw new SongError("no model");
@@ -54,15 +54,15 @@ export class Model {
     this.size = rate * seconds;
   }
 
-  /** Load what draws mel images; models of former versions are forgotten. */
+  /** Load the front-end; models of earlier versions are released. */
   async loadFrontend() {
     await run("load", { url: this.frontend, keep: [this.frontend, this.classifier] });
   }
 
   /**
-   * Decode a file at its own rate, and cut it.
+   * Decode a file at its own rate, and cut it into fragments.
    *
-   * @param {File} file any that this browser decodes
+   * @param {File} file a file that this browser can decode
    * @returns {Promise<{samples: Float32Array, fragments: object[]}>} see audio.js
    */
   async prepare(file) {
@@ -77,18 +77,18 @@ export class Model {
     return run("prepare", { channels, rate, modelRate: this.rate, size: this.size });
   }
 
-  /** @returns {Promise<Uint8Array>} RGB, row by row: what the front-end draws of a fragment's samples */
+  /** @returns {Promise<Uint8Array>} mel image of a fragment: RGB, row by row */
   image(samples) {
     return run("image", { frontend: this.frontend, samples: samples.slice() }); // else all of the song would go with them
   }
 
   /**
-   * Answer as the API does.
+   * Classify as the API does.
    *
    * @param {File} file the song
-   * @param {{samples: Float32Array, fragments: object[]}} sound of `prepare`
-   * @param {(share: number) => void} tell how much is done, 0 to 1
-   * @returns {Promise<object>} the API's `Answered`
+   * @param {{samples: Float32Array, fragments: object[]}} sound result of `prepare`
+   * @param {(share: number) => void} tell called with the progress, 0 to 1
+   * @returns {Promise<object>} the API's `ClassifiedFile`
    */
   async answer(file, { samples, fragments }, tell) {
     const heard = [];

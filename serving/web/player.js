@@ -1,4 +1,4 @@
-/** Lets one fragment be heard at a time. */
+/** Playback of one fragment at a time. */
 
 /** @type {AudioContext | undefined} */
 let context;
@@ -6,12 +6,12 @@ let context;
 let end;
 
 /**
- * Play samples, and nothing before or after them.
+ * Play samples; a fragment that is playing is stopped.
  *
  * @param {Float32Array} samples mono
- * @param {number} rate theirs, in Hz
+ * @param {number} rate sampling rate, in Hz
  * @param {() => void} onEnd called once, when it ends or is stopped
- * @returns {() => number} how many seconds were heard so far
+ * @returns {() => number} seconds played so far
  */
 export function play(samples, rate, onEnd) {
   stop();
@@ -33,7 +33,7 @@ export function play(samples, rate, onEnd) {
   return () => context.currentTime - began;
 }
 
-/** Be silent. */
+/** Stop playback. */
 export function stop() {
   end?.();
 }

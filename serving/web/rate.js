@@ -1,6 +1,6 @@
-/** The sampling rate that a file says it has: browsers decode to whatever rate they are asked for, and tell no other. */
+/** The sampling rate in a file's header: browsers resample while decoding and do not report the original rate. */
 
-const OPUS = 48_000; // whatever was recorded
+const OPUS = 48_000; // always decoded at this rate
 const MP3 = [
   [11_025, 12_000, 8_000], // by version: 2.5, reserved, 2, 1
   [],
@@ -9,10 +9,10 @@ const MP3 = [
 ];
 
 /**
- * Find the rate.
+ * Read the sampling rate.
  *
  * @param {ArrayBuffer} content a file
- * @returns {number} in Hz; 48,000 where it says nothing that is understood here
+ * @returns {number} in Hz; 48,000 if the format is unknown
  */
 export function rateOf(content) {
   const view = new DataView(content);

@@ -1,12 +1,12 @@
-/** The microphone: recorded until it is stopped, with its level meanwhile. */
+/** Recording from the microphone, with a level meter. */
 
 const LOOK_MS = 100;
 
 /**
- * Begin to record.
+ * Start recording.
  *
- * @param {(level: number, seconds: number) => void} tell ten times a second: peak, 0 to 1, and how long it is
- * @returns {Promise<() => Promise<File>>} call it to stop
+ * @param {(level: number, seconds: number) => void} tell called ten times a second with the peak, 0 to 1, and the length
+ * @returns {Promise<() => Promise<File>>} stops the recording
  */
 export async function record(tell) {
   const asIs = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };

@@ -1,17 +1,17 @@
-/** What the page remembers, where it may remember anything. */
+/** Settings that the page stores, if the browser permits it. */
 
-/** @returns {string} "en" or "es": as chosen, else as the browser prefers */
+/** @returns {string} "en" or "es": as selected, else the preference of the browser */
 export function language() {
   return read("language") ?? (navigator.language.startsWith("es") ? "es" : "en");
 }
 
-/** @returns {boolean} whether songs stay on this computer */
+/** @returns {boolean} whether songs are classified in this browser */
 export function local() {
   return read("local") === "yes";
 }
 
 /**
- * Remember a value.
+ * Store a value.
  *
  * @param {"language" | "local"} name
  * @param {string} value
@@ -20,7 +20,7 @@ export function remember(name, value) {
   try {
     localStorage.setItem(`tumbao.${name}`, value);
   } catch {
-    // not allowed: forgotten with the page
+    // storage is not permitted
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * From what the model says of fragments to what is said of the song: the values that the API answers with.
+ * Values of a song from the predictions of its fragments, as returned by the API.
  *
  * The rules are those of tumbao/serving: calibration.py, out_of_distribution.py, song.py, timeline.py and predict.py.
  */
@@ -8,12 +8,12 @@ const SMALLEST = 1 / 512;
 const CHANGE_PENALTY = Math.log(1 / SMALLEST);
 
 /**
- * Say all of a song.
+ * Compute the values of a song.
  *
- * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array}[]} fragments without silent ones
- * @param {{seconds: number, silent: number}} sound how long it is, and how many fragments are silent
+ * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array}[]} fragments, without silent ones
+ * @param {{seconds: number, silent: number}} sound length and number of silent fragments
  * @param {object} card the model's model.json
- * @returns {object} as the API's `Answered`, without what it says of the file
+ * @returns {object} as the API's `ClassifiedFile`, without the values of the file
  */
 export function songValues(fragments, { seconds, silent }, card) {
   const { genres, mel, calibration, familiarity } = card;

@@ -1,8 +1,8 @@
 /**
- * Keeps what the page needs, so that it works without a network.
+ * Service worker that caches the files of the page for offline use.
  *
- * What the server has now comes first, and what was kept stands in where it cannot be reached. Only the model's files,
- * whose URLs name their content, are taken from what was kept at once. Songs pass by.
+ * The network comes first; the cache is used if the server cannot be reached. Only the model's files, whose URLs contain
+ * their digests, are served from the cache first. Uploads are not intercepted.
  */
 
 const KEPT = "tumbao";

@@ -1,4 +1,4 @@
-/** A song over time: the genres of its fragments, the waveform before them, and where the genre changes. */
+/** The timeline of a song: genres of the fragments, waveform and changes of genre. */
 
 import { element } from "./element.js";
 
@@ -6,13 +6,13 @@ const HEIGHT = 100;
 const BARS = 480;
 
 /**
- * Draw a timeline.
+ * Render a timeline.
  *
- * @param {object} answer the API's `Answered`
+ * @param {object} answer the API's `ClassifiedFile`
  * @param {Float32Array | undefined} samples the song, if this browser could decode it
  * @param {object} words of strings.js
- * @param {{shown: (index: number) => void, chosen: (index: number) => void}} tell a fragment that is looked at, and one
- *     that is clicked, by index in the answer
+ * @param {{shown: (index: number) => void, chosen: (index: number) => void}} tell called with the index of a
+ *     fragment that is pointed at, or clicked
  * @returns {HTMLElement}
  */
 export function timeline(answer, samples, words, tell) {

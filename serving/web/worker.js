@@ -1,13 +1,13 @@
 /**
- * Everything that takes time: resampling and the model, beside the page.
+ * Worker for resampling and the model.
  *
- * A classic worker, since LiteRT.js loads its WebAssembly with importScripts, which module workers have not.
+ * A classic worker, since LiteRT.js loads its WebAssembly with importScripts, which module workers lack.
  */
 
 const LITERT = new URL("litert/", self.location.href);
 
 self.Module = {
-  // both would be found beside this file otherwise: what its threads run, and the WebAssembly
+  // otherwise the thread script and the WebAssembly would be expected beside this file
   mainScriptUrlOrBlob: new URL("litert_wasm_threaded_internal.js", LITERT).href,
   get locateFile() {
     return (name) => new URL(name, LITERT).href;
@@ -28,7 +28,7 @@ function model(url) {
 }
 
 const tasks = {
-  /** Load a file, and forget all others. */
+  /** Load a file and release all others. */
   async load({ keep, url }) {
     for (const [other, loading] of loaded) {
       if (!keep.includes(other)) {
