@@ -24,7 +24,7 @@ class Tally:
 
     def add(self, answer: Answer) -> None:
         """Add the result of a song that was classified in this run."""
-        said, tag = answer.said, answer.tagging.outcome.value if answer.tagging else ""
+        said, tag = answer.result, answer.tagging.outcome.value if answer.tagging else ""
         if isinstance(said, AudioError):
             self.briefs[answer.part] = Brief("", 0.0, said.reason.value, tag)
             return

@@ -1,17 +1,17 @@
-"""Is a port right? Compares what it makes of `input.wav` with what Tumbao makes of it.
+"""Check a port: compare its results for `input.wav` with those of Tumbao.
 
-A copy stands in every push under `edge/`, beside the test vectors; it needs Python and NumPy and nothing else. Each
-argument is checked if it is given; the status is 0 if all is within the tolerances of `expected.json`, else 1.
+Every pushed model contains a copy under `edge/`, beside the test vectors; it requires only Python and NumPy. Each
+argument is optional; the exit status is 0 if all differences are within the tolerances of `expected.json`, else 1.
 
     python check.py --waveform mine.f32 --image mine.rgb --probabilities mine.json
 
 waveform
-    The first fragment, 661500 float32 values, little-endian: what `reference.py` writes. waveform.f32 holds its
+    The first fragment, 661500 float32 values, little-endian, as written by `reference.py`. waveform.f32 contains its
     beginning; the rest is zeros.
 image
-    What frontend.tflite makes of it: 300 × 300 × 3 bytes.
+    The output of frontend.tflite: 300 × 300 × 3 bytes.
 probabilities
-    JSON: name of a .tflite → what it answers, for example {"tumbao-audio.tflite": [0.1, 0.2, 0.3, 0.2, 0.2]}.
+    JSON: name of a .tflite file → its output, for example {"tumbao-audio.tflite": [0.1, 0.2, 0.3, 0.2, 0.2]}.
 """
 
 from __future__ import annotations

@@ -101,9 +101,7 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         if "/" in self.library or "\\" in self.library:
-            raise ValueError(
-                f"Expected the library's name; a pushed model tells no paths. Received: library={self.library!r}"
-            )
+            raise ValueError(f"Expected the name of the library, without its path. Received: library={self.library!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -177,7 +177,7 @@ def find_assets(model_dir: str | AnyPath, whole: bool = False) -> Path:
             return candidate if isinstance(candidate, Path) else fetched(candidate, whole)
     raise UserError(
         f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
-        f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints where it lies."
+        f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints its location."
     )
 
 

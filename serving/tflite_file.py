@@ -114,7 +114,7 @@ def _require_fit(model: Any, tail: Any) -> None:
     )
     if given != taken or len(given) != 1:
         raise ValueError(
-            "Expected the second model to take what the first gives: one tensor, the same shape, the same type. "
+            "Expected one output of the first model and one input of the second, of the same shape and type. "
             f"Received (shape, type): {given} and {taken}"
         )
 

@@ -28,7 +28,7 @@ from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import Classifier, SongPrediction, summary
 from tumbao.serving.terminal import TerminalConsole, one_line
 
-SYNTHETIC_WARNING = "This model was trained on composed, synthetic songs: it knows nothing of real recordings."
+SYNTHETIC_WARNING = "This model was trained on synthetic songs: its answers for real recordings are not reliable."
 
 _BAR_CELLS = 20
 
@@ -37,13 +37,13 @@ _BAR_CELLS = 20
 class Answer:
     """The answer for one song.
 
-    `stamp` identifies the state of the file, see `inputs.stamp`. `said` is the prediction, or the reason for rejection.
-    `tagging` is the result of writing the genre tag, None if no tag was to be written.
+    `stamp` identifies the state of the file, see `inputs.stamp`. `result` is the prediction, or the reason for
+    rejection. `tagging` is the result of writing the genre tag, None if no tag was to be written.
     """
 
     part: AudioSegment
     stamp: tuple[int, int] | None
-    said: SongPrediction | AudioError
+    result: SongPrediction | AudioError
     tagging: Tagging | None = None
 
 
@@ -55,7 +55,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         console.print(Text(SYNTHETIC_WARNING, style="yellow"))
 
     def write(answer: Answer) -> None:
-        part, result = answer.part, answer.said
+        part, result = answer.part, answer.result
         whole = not part.start_seconds and part.end_seconds is None
         name = text(part.path)
         if not whole:
@@ -72,12 +72,12 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
         values = summary(result, info)
         if "main_genre" in values:
             probability += f", {values['main_genre']} {values['main_probability']:.2f}"
-        said = (
+        headline = (
             Text.assemble((f"{nearest:<{width}}", "bold green"), f" {probability}")
             if song.confident
             else Text.assemble(("none of these with confidence", "bold yellow"), f" (nearest: {nearest} {probability})")
         )
-        console.print(Text.assemble("  ", said, f"  votes: {votes}"))
+        console.print(Text.assemble("  ", headline, f"  votes: {votes}"))
         for note in (*_notes(result, info), *_tag_notes(answer.tagging)):
             console.print(Text(one_line(f"  {note}"), style="yellow"))
         for fragment in result.fragments:
@@ -94,16 +94,17 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if result.truncated:
         declared = result.declared_seconds or 0.0
         whole = f" of {clock(declared)}" if declared > result.duration_seconds else ""
-        yield f"the file breaks off: only {clock(result.duration_seconds)}{whole} could be decoded"
+        yield f"the file is truncated: only {clock(result.duration_seconds)}{whole} could be decoded"
     if result.audio_tracks > 1:
-        yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the one that players play"
+        yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the default one of players"
     if result.padded:
         yield f"shorter than {info.mel.fragment_seconds:.0f} s: padded with silence"
     if result.silent:
-        fragments = "fragment has" if result.silent == 1 else "fragments have"
-        yield f"{result.silent} silent {fragments} no part in the answer"
+        fragments = "fragment was" if result.silent == 1 else "fragments were"
+        yield f"{result.silent} silent {fragments} ignored"
     if outside := sum(not fragment.in_distribution for fragment in result.fragments):
-        yield f"{outside} of {len(result.fragments)} fragments sound unlike the songs that the model was trained on"
+        fragments = f"{outside} of {len(result.fragments)} fragments"
+        yield f"{fragments} are out of distribution: unlike the songs that the model was trained on"
     if len(result.sections) > 1:
         parts = (f"{_span(part.start_seconds, part.end_seconds)} {info.genres[part.genre]}" for part in result.sections)
         yield f"changes its genre: {', '.join(parts)}"
@@ -111,7 +112,7 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
 
 def _tag_notes(tagging: Tagging | None) -> Iterator[str]:
     if tagging and tagging.outcome is Outcome.WRITTEN:
-        yield "the genre is in its tags now"
+        yield "the genre was written to its tags"
     elif tagging and tagging.sentence:
         yield f"the file {tagging.sentence}"
 
@@ -193,7 +194,7 @@ def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | N
     genres = main_genres(classifier.info.genres)
 
     def tag(answer: Answer) -> Tagging | None:
-        song = answer.said
+        song = answer.result
         if isinstance(song, AudioError) or not song.answer.confident:
             return None
         return write_tag(tagger, answer.part, genres[song.answer.genre])
@@ -209,7 +210,7 @@ def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
     `genre` is named as in the model; for a sub-genre it is its main genre.
     """
     if not is_file(part):
-        return Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: the song is a part of it, or it lies in a bucket")
+        return Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: the song is only a part of it, or it is in a bucket")
     return tagger.write(part.path, genre)
 
 
@@ -238,9 +239,9 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, 
 def _classified(classifier: Classifier, songs: Iterator[Decoded]) -> Iterator[Answer]:
     for decoded in songs:
         part = decoded.song.part
-        said: SongPrediction | AudioError
+        result: SongPrediction | AudioError
         try:
-            said = decoded.song.fault or classifier.answer(part.path, decoded.items)
+            result = decoded.song.fault or classifier.answer(part.path, decoded.items)
         except AudioError as error:
-            said = error
-        yield Answer(part, decoded.stamp, said)
+            result = error
+        yield Answer(part, decoded.stamp, result)

@@ -27,7 +27,7 @@ from tumbao.serving.predict import song_values, summary
 Values = Mapping[str, Any]
 
 _PART = ("path", "part_start_seconds", "part_end_seconds")
-_MADE_FROM = ("file_bytes", "file_modified_us", "model", "synthetic_training_data")
+_SOURCE = ("file_bytes", "file_modified_us", "model", "synthetic_training_data")
 _SONG = ("genre", "nearest", "probability", "majority", "duration_seconds", "declared_seconds")
 _MAIN = ("main_genre", "main_probability")  # with sub-genres
 _FLAGS = ("truncated", "padded", "silent_fragments", "fragments")
@@ -65,8 +65,8 @@ class JsonLines:
         self._info, self._model = info, model
 
     def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
-        info, result = self._info, answer.said
-        values = _made_from(answer, info, self._model)
+        info, result = self._info, answer.result
+        values = _source_values(answer, info, self._model)
         if isinstance(result, AudioError):
             values["error"] = {"reason": result.reason.value, "message": result.message}
         else:
@@ -80,12 +80,12 @@ class JsonLines:
             whole = line.endswith(b"\n")
             try:
                 values = read_json_line(line)
-                cells = {name: _cell(values[name]) for name in _PART + _MADE_FROM}
+                cells = {name: _cell(values[name]) for name in _PART + _SOURCE}
                 reason = _cell((values.get("error") or {}).get("reason"))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 if isinstance(error, ValueError) and not whole and (end or _begins(line, b'{"path": "')):
                     return
-                raise ValueError(f"line {number} is no answer of `tumbao classify` ({error})") from error
+                raise ValueError(f"line {number} is not a result of `tumbao classify` ({error})") from error
             if not whole:
                 return
             cells |= {name: _cell(value) for name, value in values.items() if name not in cells}
@@ -103,13 +103,13 @@ class Csv:
         self._info, self._model = info, model
         self._probabilities = [f"p_{genre}" for genre in info.genres]
         main = _MAIN if has_subgenres(info.genres) else ()
-        columns = (*_PART, *_MADE_FROM, *_SONG, *main, *_FLAGS, *_FRAGMENT, *self._probabilities)
+        columns = (*_PART, *_SOURCE, *_SONG, *main, *_FLAGS, *_FRAGMENT, *self._probabilities)
         self._columns = (*columns, "reason", "message", "tag", "tag_message")
         self.header = csv_row(self._columns)
 
     def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
-        info, result = self._info, answer.said
-        row = _made_from(answer, info, self._model) | tag_values(answer.stamp, answer.tagging)
+        info, result = self._info, answer.result
+        row = _source_values(answer, info, self._model) | tag_values(answer.stamp, answer.tagging)
         if isinstance(result, AudioError):
             return self._rows([row | {"reason": result.reason.value, "message": result.message}])
         row |= summary(result, info) | {"fragments": len(result.fragments)}
@@ -152,7 +152,7 @@ class Csv:
             yield {}, end
             for cells in rows:
                 if len(cells) != len(self._columns):
-                    raise ValueError(f"line {rows.line_num} is no row of `tumbao classify`")
+                    raise ValueError(f"line {rows.line_num} is not a row of `tumbao classify`")
                 row = dict(zip(self._columns, map(read_cell, cells), strict=True))
                 more = int(row["fragments"] or 1) - 1
                 if len(list(itertools.islice(rows, more))) < more:
@@ -160,7 +160,7 @@ class Csv:
                 yield row, end
         except csv.Error as error:
             if "unexpected end of data" not in str(error):  # a path may contain a line end
-                raise ValueError(f"line {rows.line_num} is no row ({error})") from error
+                raise ValueError(f"line {rows.line_num} is not a row ({error})") from error
 
     def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
         rows = csv.reader(io.StringIO(written, newline=""))
@@ -181,7 +181,7 @@ def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[s
 
 def stamp_values(stamp: tuple[int, int] | None) -> dict[str, int | None]:
     """Return the columns that identify the state of a file, from `inputs.stamp`."""
-    return dict(zip(_MADE_FROM, stamp or (None, None), strict=False))
+    return dict(zip(_SOURCE, stamp or (None, None), strict=False))
 
 
 def part_values(part: AudioSegment) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def part_values(part: AudioSegment) -> dict[str, Any]:
     return dict(zip(_PART, (part.path, part.start_seconds, part.end_seconds), strict=True))
 
 
-def _made_from(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
+def _source_values(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
     made = {"model": model, "synthetic_training_data": info.training_data.synthetic}
     return part_values(answer.part) | stamp_values(answer.stamp) | made
 
@@ -204,7 +204,7 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-_MAY_HEAL = frozenset(reason.value for reason in {*INFRASTRUCTURE_REASONS, Reason.UNREADABLE, Reason.CHANGED})
+_TEMPORARY_REASONS = frozenset(reason.value for reason in {*INFRASTRUCTURE_REASONS, Reason.UNREADABLE, Reason.CHANGED})
 """Reasons that can disappear although the file is unchanged."""
 
 
@@ -277,8 +277,8 @@ class ResultsFile:
                 begin = end
         except ValueError as error:
             raise UserError(
-                f"Expected answers of an earlier `tumbao classify` in {self.path}, to go on with, or no such file. "
-                f"Received: {error}. Name another file, or move this one away."
+                f"Expected results of an earlier `tumbao classify` in {self.path}, or no such file. "
+                f"Received: {error}. Choose another file, or move this one."
             ) from error
         return begin
 
@@ -290,11 +290,11 @@ class ResultsFile:
             reason=cells["reason"],
             tag=cells.get("tag", ""),
         )
-        made_from = tuple(cells[name] for name in ("file_bytes", "file_modified_us", "model"))
-        self._kept[key] = made_from, brief
-        self._stands(key, begin, end)
+        source = tuple(cells[name] for name in ("file_bytes", "file_modified_us", "model"))
+        self._kept[key] = source, brief
+        self._record(key, begin, end)
 
-    def _stands(self, key: _Key, begin: int, end: int) -> None:
+    def _record(self, key: _Key, begin: int, end: int) -> None:
         self._replaced |= key in self._spans
         self._spans[key] = begin, end
 
@@ -303,11 +303,11 @@ class ResultsFile:
 
         The file is only accessed if there is an answer.
         """
-        made_from, brief = self._kept.get(_key(part), ((), None))
-        if brief is None or brief.reason in _MAY_HEAL:
+        source, brief = self._kept.get(_key(part), ((), None))
+        if brief is None or brief.reason in _TEMPORARY_REASONS:
             return None
         now = stamp(part)
-        return brief if now and made_from == (*map(str, now), self._model) else None
+        return brief if now and source == (*map(str, now), self._model) else None
 
     def append(self, answer: Answer) -> None:
         """Write an answer; it is flushed to the file."""
@@ -324,7 +324,7 @@ class ResultsFile:
     def _append(self, key: _Key, text: str) -> None:
         begin = self._end
         self._write(text)
-        self._stands(key, begin, self._end)
+        self._record(key, begin, self._end)
 
     def _write(self, text: str) -> None:
         self._end += self._file.write(text.encode())

@@ -35,8 +35,8 @@ def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) 
     left_out: dict[str, str] = {}
     for path, genre, seconds in songs:
         name = os.path.relpath(os.path.abspath(path), start)  # noqa: PTH100 - symbolic links are not resolved
-        if hindrance := _hindrance(name):
-            left_out[path] = f"cannot stand in a playlist: its path {hindrance}; rename it"
+        if problem := _path_problem(name):
+            left_out[path] = f"cannot be listed in a playlist: its path {problem}; rename it"
             continue
         artist, title = artist_and_title(path)
         shown = " - ".join(filter(None, (artist, title))) or " ".join(Path(path).stem.split())
@@ -56,11 +56,11 @@ def _file_name(genre: str) -> str:
     return f"{name}.m3u8"
 
 
-def _hindrance(name: str) -> str:
+def _path_problem(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
         return "is not in UTF-8"
     if "\n" in name or "\r" in name:
-        return "holds an end of line"
-    return "ends with a blank" if name != name.rstrip() else ""
+        return "contains a line break"
+    return "ends with a space" if name != name.rstrip() else ""

@@ -146,7 +146,7 @@ class TaggedFile:
         with self._path.open("rb") as file:
             place = _APEv2Data(file)
             if place.is_at_start:
-                raise ValueError("its APE tag stands at its beginning")
+                raise ValueError("its APE tag is at its beginning")
             if place.start is not None:
                 file.seek(place.end)
                 tail = file.read()
@@ -274,7 +274,7 @@ def _parts(value: object) -> str:
     return repr(sorted((name, part) for name, part in vars(value).items() if name != "encoding"))
 
 
-_BLOCKS_BETWEEN_SIGNS = 256
+_BLOCKS_PER_HEARTBEAT = 256
 
 
 class Outcome(str, enum.Enum):
@@ -325,7 +325,7 @@ class Tagger:
         try:
             (tagging,) = self._pool.run(write_genre, path, genre[:1].upper() + genre[1:], self._overwrite)
         except (WorkerCrashError, WorkerTimeoutError, MemoryError) as error:
-            return Tagging(Outcome.FAILED, f"was not tagged: its parser gave up ({error or 'out of memory'})")
+            return Tagging(Outcome.FAILED, f"was not tagged: its parser failed ({error or 'out of memory'})")
         return tagging
 
 
@@ -384,23 +384,23 @@ def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
             TaggedFile(copy).save(genre)
             tags = TaggedFile(copy)
             if tags.genres != [genre] or tags.others() != others:
-                raise ValueError("its other tags would not have stayed as they are")
-            if (yield from _sound(original)) != (yield from _sound(copy)):
-                raise ValueError("its sound would not have stayed as it is")
+                raise ValueError("its other tags would have changed")
+            if (yield from _audio_digest(original)) != (yield from _audio_digest(copy)):
+                raise ValueError("its audio would have changed")
             os.chown(copy, before.st_uid, before.st_gid)
             shutil.copystat(original, copy)
             os.utime(copy)
             os.fsync(file.fileno())
         after = original.stat()
         if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
-            raise ValueError("it changed meanwhile")
+            raise ValueError("the file changed meanwhile")
         copy.replace(original)
     finally:
         copy.unlink(missing_ok=True)
     _sync_folder(original.parent)
 
 
-def _sound(path: Path) -> Generator[None, None, bytes]:
+def _audio_digest(path: Path) -> Generator[None, None, bytes]:
     """Hash the decoded audio of a file, and whether the file is truncated."""
     digest = hashlib.sha256()
     with open_audio(path) as file:
@@ -408,7 +408,7 @@ def _sound(path: Path) -> Generator[None, None, bytes]:
         try:
             for number, block in enumerate(file.blocks()):
                 digest.update(block.samples.tobytes())
-                if number % _BLOCKS_BETWEEN_SIGNS == 0:
+                if number % _BLOCKS_PER_HEARTBEAT == 0:
                     yield None
         except DecoderError:
             digest.update(b"fails")

@@ -175,7 +175,7 @@ def test_sound_unlike_the_training_songs_is_none_of_the_genres(library: Path, pu
     path = library / "b [live]" / "ñ :smile:.flac"
     out = classify(path, model=assets)[1].splitlines()
     assert out[2].startswith("  none of these with confidence (nearest: salsa 0.65)")
-    assert out[3] == "  2 of 3 fragments sound unlike the songs that the model was trained on"
+    assert out[3] == "  2 of 3 fragments are out of distribution: unlike the songs that the model was trained on"
     song = json.loads(classify(path, model=assets, as_json=True)[1])
     assert (song["genre"], song["nearest"]) == (None, "salsa")
     assert [fragment["familiar"] for fragment in song["fragments"]] == [False, True, False]

@@ -200,7 +200,7 @@ def test_a_file_that_holds_anything_else_is_left_alone(
 ) -> None:
     out = tmp_path / name
     out.write_text(content)
-    with pytest.raises(ValueError, match=r"Expected answers of an earlier `tumbao classify` in .*Name another file"):
+    with pytest.raises(ValueError, match=r"Expected results of an earlier `tumbao classify` in .*Choose another file"):
         classify(Asked([library], pushed, out=out))
     assert out.read_text() == content
 

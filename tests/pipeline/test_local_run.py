@@ -339,7 +339,7 @@ def test_the_answer_names_report_model_and_log_and_that_the_songs_are_composed(
     assert lines["model"] == str(first.versions[0])
     assert (place.folder / lines["report"]).is_file()
     assert (place.folder / lines["log"]).is_file()
-    assert "it knows nothing of real recordings" in first.out
+    assert "its answers for real recordings are not reliable" in first.out
 
 
 def test_runs_and_report_agree_with_the_run(place: Workplace, first: Outcome) -> None:

@@ -133,5 +133,5 @@ def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
 
 
 def test_no_path_of_the_training_machine_is_told() -> None:
-    with pytest.raises(ValueError, match="no paths"):
+    with pytest.raises(ValueError, match="without its path"):
         dataclasses.replace(INFO.training_data, library="/home/ana/music")

@@ -90,7 +90,7 @@ def test_what_a_crash_leaves_behind_is_written_again(results: Open, tmp_path: Pa
 def test_a_file_of_somebody_else_is_refused_and_stays(results: Open, tmp_path: Path, content: bytes) -> None:
     out = tmp_path / "answers"
     out.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Expected answers of an earlier .* Name another file, or move this one away"):
+    with pytest.raises(ValueError, match=r"Expected results of an earlier .* Choose another file, or move this one"):
         results(out)
     assert out.read_bytes() == content
 
@@ -124,9 +124,9 @@ def test_why_a_song_is_in_no_playlist(tmp_path: Path) -> None:
     names = ["a\nb", "a\rb", "a\udcff", "a\u2028", "a ", " a", "a\u2028b", "#a", "\x85a"]
     left_out = write_playlists(tmp_path, ["salsa"], [(str(tmp_path / name), "salsa", 1.0) for name in names])
     assert [left_out.get(str(tmp_path / name), "").partition("path ")[2] for name in names] == [
-        *(["holds an end of line; rename it"] * 2),
+        *(["contains a line break; rename it"] * 2),
         "is not in UTF-8; rename it",
-        *(["ends with a blank; rename it"] * 2),
+        *(["ends with a space; rename it"] * 2),
         *([""] * 4),
     ]
 

@@ -269,7 +269,7 @@ def test_a_copy_with_another_sound_or_other_tags_is_thrown_away(song: Path, monk
         tags["artist"] = ["Someone else"]
         tags.save()
 
-    for spoil, said in ((spoil_sound, "its sound"), (spoil_tags, "its other tags")):
+    for spoil, said in ((spoil_sound, "its audio"), (spoil_tags, "its other tags")):
         monkeypatch.setattr(TaggedFile, "save", spoil)
         assert said in write(song).sentence
         assert song.read_bytes() == content
