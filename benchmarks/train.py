@@ -44,7 +44,7 @@ from tumbao.trainer.fit import KeepBest
 from tumbao.trainer.heads import head
 from tumbao.trainer.model import joined
 from tumbao.trainer.models.registry import PAPER, find_model
-from tumbao.trainer.run import learn
+from tumbao.trainer.run import train_head
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import FEATURES_SHAPE, backbone, cpu_features, preferred_policy
 from tumbao.trainer.weights import ensure_vgg16
@@ -205,7 +205,7 @@ def on_features(target: Path, training: Training) -> tuple[float, int]:
     """
     train, val, test = (Records([f"{target}/Split-{split}/*.gz"], FEATURES_SHAPE, GENRES) for split in SPLITS)
     started = time.perf_counter()
-    model, _ = learn(find_model(PAPER), train, val, training, shape=FEATURES_SHAPE)
+    model, _ = train_head(find_model(PAPER), train, val, training, shape=FEATURES_SHAPE)
     right = _right(model, test.batches(TRAINING.batch))
     return time.perf_counter() - started, right
 
@@ -240,7 +240,7 @@ def peak_mb(folder: Path, files: int) -> float:
 def _train_for_memory(folder: str, files: int) -> None:
     records = Records([f"{folder}/data.gz"] * files, FEATURES_SHAPE, GENRES)
     training = Training(epochs=1, learning_rate=1e-5, class_weights="none")
-    learn(
+    train_head(
         find_model(PAPER),
         records,
         Records([f"{folder}/val.gz"], FEATURES_SHAPE, GENRES),

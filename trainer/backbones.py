@@ -62,7 +62,7 @@ class Backbone:
         if self.pretrained == "vgg16":
             return ensure_vgg16(explicit, _megabytes)
         if self.pretrained == "musicnn":
-            from tumbao.trainer.musicnn_weights import ensure_musicnn
+            from tumbao.trainer.musicnn import ensure_musicnn
 
             return ensure_musicnn(explicit, _megabytes)
         return WeightsFile(None, f"none: {self.name} has none", None)

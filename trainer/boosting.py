@@ -53,8 +53,8 @@ class Trees(keras.layers.Layer):
     def call(self, features: Any) -> Any:
         """Compute the probabilities float32 [n, genres] from features float32 [n, d]."""
         nodes, leaves = 2**self._depth - 1, 2**self._depth
-        asked = ops.take(features, ops.reshape(self.feature, (-1,)), axis=1)
-        right = ops.cast(asked > ops.reshape(self.threshold, (-1,)), "float32")
+        values = ops.take(features, ops.reshape(self.feature, (-1,)), axis=1)
+        right = ops.cast(values > ops.reshape(self.threshold, (-1,)), "float32")
         sides = ops.reshape(2.0 * right - 1.0, (-1, nodes))  # [n · rounds, nodes]
         agreeing = ops.matmul(sides, _paths(self._depth))
         reached = ops.cast(agreeing > self._depth - 0.5, "float32")
@@ -119,29 +119,29 @@ def boosted_head(
     ensemble = AdaBoostClassifier(
         DecisionTreeClassifier(max_depth=depth), n_estimators=rounds, algorithm="SAMME", random_state=seed
     ).fit(features.astype(np.float32), labels, sample_weights)
-    own, val_own = np.eye(genres)[labels], np.eye(genres)[validation[1]]
-    promised = (len(val_own) + 1) / (len(val_own) + 2)
-    promises = np.where(val_own, promised, (1 - promised) / (genres - 1))
+    onehot, val_onehot = np.eye(genres)[labels], np.eye(genres)[validation[1]]
+    smoothed = (len(val_onehot) + 1) / (len(val_onehot) + 2)
+    targets = np.where(val_onehot, smoothed, (1 - smoothed) / (genres - 1))
     history, sharpnesses = [], []
     staged = (_staged_votes(ensemble, split) for split in (features, validation[0]))
     for votes, val_votes in zip(*staged, strict=True):
-        losses = [_cross_entropy(sharpness * val_votes, promises) for sharpness in _SHARPNESSES]
+        losses = [_cross_entropy(sharpness * val_votes, targets) for sharpness in _SHARPNESSES]
         sharpness = float(_SHARPNESSES[np.argmin(losses)])
         sharpnesses.append(sharpness)
         history.append(
             {
-                "loss": _cross_entropy(sharpness * votes, own),
+                "loss": _cross_entropy(sharpness * votes, onehot),
                 "accuracy": float(np.mean(votes.argmax(axis=1) == labels)),
-                "val_loss": _cross_entropy(sharpness * val_votes, val_own),
+                "val_loss": _cross_entropy(sharpness * val_votes, val_onehot),
                 "val_accuracy": float(np.mean(val_votes.argmax(axis=1) == validation[1])),
             }
         )
     best = max(range(len(history)), key=lambda index: (history[index]["val_accuracy"], -history[index]["val_loss"]))
-    plant(model, ensemble, rounds=best + 1, sharpness=sharpnesses[best])
+    load_trees(model, ensemble, rounds=best + 1, sharpness=sharpnesses[best])
     return model, history
 
 
-def plant(model: keras.Model, ensemble: AdaBoostClassifier, *, rounds: int, sharpness: float) -> None:
+def load_trees(model: keras.Model, ensemble: AdaBoostClassifier, *, rounds: int, sharpness: float) -> None:
     """Copy the first `rounds` trees of a fitted ensemble into a model of `empty_boosted`, replacing its trees.
 
     The ensemble's classes are 0, 1, 2 and so on, and its trees are not deeper than the model's. With a sharpness of 1
@@ -152,8 +152,8 @@ def plant(model: keras.Model, ensemble: AdaBoostClassifier, *, rounds: int, shar
     genres = votes.shape[2]
     shares = ensemble.estimator_weights_[:rounds] / ensemble.estimator_weights_[:rounds].sum()
     for index, (tree, share) in enumerate(zip(ensemble.estimators_, shares, strict=False)):
-        feature[index], threshold[index], answers = _completed(tree, votes.shape[1])
-        votes[index] = share * np.where(np.eye(genres)[answers], 1, -1 / (genres - 1)) / (genres - 1)
+        feature[index], threshold[index], classes = _completed(tree, votes.shape[1])
+        votes[index] = share * np.where(np.eye(genres)[classes], 1, -1 / (genres - 1)) / (genres - 1)
     for weight, value in ((trees.feature, feature), (trees.threshold, threshold), (trees.votes, votes)):
         weight.assign(value)
     trees.sharpness.assign(sharpness)
@@ -173,10 +173,10 @@ def _completed(tree: DecisionTreeClassifier, leaves: int) -> tuple[np.ndarray, n
         else:
             feature[index], threshold[index] = grown.feature[node], grown.threshold[node]
             nodes += [grown.children_left[node], grown.children_right[node]]
-    answers = tree.classes_[grown.value[nodes[leaves - 1 :], 0].argmax(axis=1)]
+    classes = tree.classes_[grown.value[nodes[leaves - 1 :], 0].argmax(axis=1)]
     # a float32 value is <= the threshold if and only if it is <= the largest float32 that is not above the threshold
     rounded = threshold.astype(np.float32)
-    return feature, np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded), answers
+    return feature, np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded), classes
 
 
 def _paths(depth: int) -> np.ndarray:

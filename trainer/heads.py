@@ -11,21 +11,9 @@ if TYPE_CHECKING:
 
 
 def head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
-    """Build the paper's head, always in float32, with seeded initial weights.
+    """Build the paper's head: features float32 [n, *shape] → probabilities [n, genres], always in float32.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one fragment's features, (9, 9, 512) in the paper.
-    genres : int
-        Number of genres.
-    training : Training
-        With `units` (512 and 64 in the paper), `dropout`, `l2` and `seed`.
-
-    Returns
-    -------
-    keras.Model
-        Features float32 [n, *shape] to probabilities [n, genres], float32, each row summing to 1.
+    `training` has `units` (512 and 64 in the paper), `dropout`, `l2` and `seed`, from which the initial weights follow.
     """
     import keras
 
@@ -36,38 +24,14 @@ def head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model
 
 
 def features(shape: tuple[int, ...]) -> Any:
-    """Create the input of a head.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one fragment's features.
-
-    Returns
-    -------
-    keras.KerasTensor
-        Named "features", float32.
-    """
+    """Create the float32 input "features" of a head; `shape` is that of one fragment's features."""
     import keras
 
     return keras.Input(shape, dtype="float32", name="features")
 
 
 def dense_layers(genres: int, training: Training) -> list[keras.layers.Layer]:
-    """Build the dense layers at the end of a head.
-
-    Parameters
-    ----------
-    genres : int
-        Number of genres.
-    training : Training
-        With `units`, `dropout`, `l2` and `seed`.
-
-    Returns
-    -------
-    layers : list of keras.layers.Layer
-        A dense layer for each of `units`, each followed by its dropout, and the softmax: dense, dense_1 and so on.
-    """
+    """Build the end of a head: a dense layer for each of `units`, each followed by its dropout, and the softmax."""
     import keras
 
     def dense(index: int, width: int, activation: str) -> keras.layers.Layer:

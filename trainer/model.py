@@ -11,21 +11,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class LayerRow:
-    """One row of the table of layers.
-
-    Attributes
-    ----------
-    name : str
-        The layer's name.
-    kind : str
-        The layer's class, such as "Conv2D".
-    shape : tuple of int
-        Shape of its output for one image.
-    parameters : int
-        Number of weights.
-    trainable : bool
-        Whether training changes them.
-    """
+    """One row of the table of layers: `kind` is the layer's class, `shape` that of its output for one image."""
 
     name: str
     kind: str
@@ -37,18 +23,8 @@ class LayerRow:
 def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
     """Join backbone and head into one model, which shares their weights.
 
-    Parameters
-    ----------
-    backbone : keras.Model
-        Images to features, as built by a `Backbone`.
-    head : keras.Model
-        Features to probabilities, as built by `ModelSpec.head_for`.
-
-    Returns
-    -------
-    keras.Model
-        Images [n, height, width, 3], RGB, uint8 or float in 0..255, to probabilities [n, genres], float32. The layers
-        of a sequential head are added one by one; any other head is nested as a model.
+    Images [n, height, width, 3], RGB, uint8 or float in 0..255 → probabilities float32 [n, genres]. The layers of a
+    sequential head are added one by one; any other head is nested as a model.
     """
     import keras
 
@@ -61,47 +37,25 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
 
 
 def without_loops(head: keras.Model) -> keras.Model:
-    """Unroll recurrent layers, whose loops TFLite cannot convert.
-
-    Parameters
-    ----------
-    head : keras.Model
-        As built by `ModelSpec.head_for`.
-
-    Returns
-    -------
-    keras.Model
-        The same model with a copy of its weights; without recurrent layers, the model itself.
-    """
+    """Unroll recurrent layers, whose loops TFLite cannot convert, with a copy of the weights."""
     import keras
 
     recurrent = (keras.layers.LSTM, keras.layers.GRU)
     if not any(isinstance(layer, recurrent) for layer in head.layers):
         return head
 
-    def written_out(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, recurrent):
             return type(layer).from_config({**layer.get_config(), "unroll": True})
         return layer.__class__.from_config(layer.get_config())
 
-    result = keras.models.clone_model(head, clone_function=written_out)
+    result = keras.models.clone_model(head, clone_function=unrolled)
     result.set_weights(head.get_weights())
     return result
 
 
 def layer_table(model: keras.Model) -> list[LayerRow]:
-    """List the layers of a model in the order of computation.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A model without nested models, as built by `joined` from a sequential head.
-
-    Returns
-    -------
-    list of LayerRow
-        One row for each layer, the input first; their parameters add up to the model's.
-    """
+    """List the layers of a model without nested models in the order of computation, the input first."""
     return [
         LayerRow(
             name=layer.name,

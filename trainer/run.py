@@ -32,7 +32,7 @@ HISTORY_FILE = "history.json"
 """Loss and accuracy by epoch, in the ModelRun artefact."""
 
 
-def learn(
+def train_head(
     model: ModelSpec,
     train: Fragments,
     val: Fragments,
@@ -50,8 +50,8 @@ def learn(
     ValueError.
     """
     keras.utils.set_random_seed(training.seed)
-    if model.learn:
-        return model.learn(train, val, training)
+    if model.train:
+        return model.train(train, val, training)
     head = model.head_for(shape, len(train.counts), training)
     if training.fine_tune:
         for layer, tensors in last_block_tensors(weights_file(weights)).items():
@@ -76,8 +76,8 @@ def _resume(head: keras.Model, file: str) -> None:
     shapes = [tensor.shape for tensor in tensors]
     if shapes != [tensor.shape for tensor in head.get_weights()]:
         raise ValueError(
-            "Expected an earlier run of the same model, genres and units to resume from. "
-            f"Received: a head with weights of the shapes {', '.join(map(str, shapes))}. Leave --resume out."
+            "--resume needs a run with the same model, genres and units. "
+            f"Received: a head with weights of the shapes {', '.join(map(str, shapes))}. Remove --resume."
         )
     head.set_weights(tensors)
 
@@ -96,7 +96,7 @@ def run_fn(fn_args: FnArgs) -> None:
     backbone = model.backbone_for(training).build(weights_file(config["weights"]), "float32")
     shape, genres = backbone.output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
-    head, history = learn(
+    head, history = train_head(
         model, train, val, training, shape=shape, genres=genres, weights=config["weights"], resume=config["resume"]
     )
     run = fn_args.model_run_dir.rstrip("/")

@@ -16,7 +16,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from tumbao.components.ingest import progress
 from tumbao.serving.calibration import log_loss
 from tumbao.trainer.dataset import Fragments
-from tumbao.trainer.release_memory import forget
+from tumbao.trainer.fit import release_memory
 from tumbao.trainer.search_space import space, values_of, with_values
 from tumbao.trainer.training import Training
 
@@ -31,20 +31,20 @@ ACCURACY, LOSS = "val_accuracy", "val_loss"
 
 PREDICT_BATCH = 256
 
-Learn = Callable[[Training], "tuple[keras.Model, dict[str, Any]]"]
+TrainHead = Callable[[Training], "tuple[keras.Model, dict[str, Any]]"]
 """Settings → trained head with its best weights, and history."""
 
 
-def firsts(training: Training) -> list[dict[str, Any]]:
+def initial_trials(training: Training) -> list[dict[str, Any]]:
     """Return the settings tried before random ones: the paper's, then the given ones.
 
     Keys are the names of `space`. There is one entry if both are equal, or if the given settings do not fit the space.
     """
-    paper, asked = values_of(Training()), values_of(training)
-    return [values for values in ([paper] if asked == paper else [paper, asked]) if values]
+    paper, given = values_of(Training()), values_of(training)
+    return [values for values in ([paper] if given == paper else [paper, given]) if values]
 
 
-class Drawing(keras_tuner.oracles.RandomSearchOracle):
+class SeededSearch(keras_tuner.oracles.RandomSearchOracle):
     """Random search, reproducible for the same seed, that begins with given settings.
 
     The best trial has the highest validation accuracy; among equals, the lowest cross-entropy; among these, the
@@ -71,8 +71,8 @@ class Drawing(keras_tuner.oracles.RandomSearchOracle):
 
         The folder may hold more trials than are requested now, from an earlier search; the excess ones are ignored.
         """
-        asked = [self.trials[name] for name in self.start_order[: self.max_trials]]
-        ended = [one for one in asked if one.status == TrialStatus.COMPLETED]
+        started = [self.trials[name] for name in self.start_order[: self.max_trials]]
+        ended = [one for one in started if one.status == TrialStatus.COMPLETED]
         ended.sort(key=lambda one: (-one.score, one.metrics.get_best_value(LOSS)))
         return ended[:num_trials]
 
@@ -84,12 +84,18 @@ class HeadTuner(BaseTuner):
     """
 
     def __init__(
-        self, drawing: Drawing, learn: Learn, val: Fragments, training: Training, folder: str, overwrite: bool = False
+        self,
+        oracle: SeededSearch,
+        train: TrainHead,
+        val: Fragments,
+        training: Training,
+        folder: str,
+        overwrite: bool = False,
     ) -> None:
         self.training = training
-        self._learn, self._val = learn, val
+        self._train, self._val = train, val
         directory, _, name = folder.rpartition("/")
-        super().__init__(drawing, directory=directory, project_name=name, overwrite=overwrite)
+        super().__init__(oracle, directory=directory, project_name=name, overwrite=overwrite)
 
     def on_search_begin(self) -> None:
         """Report how many trials are already done."""
@@ -97,11 +103,11 @@ class HeadTuner(BaseTuner):
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train a head with the trial's settings and return its `ACCURACY` and `LOSS`."""
-        head, _ = self._learn(with_values(self.training, trial.hyperparameters.values))
+        head, _ = self._train(with_values(self.training, trial.hyperparameters.values))
         batches = self._val.batches(PREDICT_BATCH).as_numpy_iterator()
-        answers = [(head.predict_on_batch(features), onehot.argmax(axis=1)) for features, onehot in batches]
-        probabilities, labels = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-        forget(head)
+        predictions = [(head.predict_on_batch(features), onehot.argmax(axis=1)) for features, onehot in batches]
+        probabilities, labels = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
+        release_memory(head)
         right = probabilities.argmax(axis=1) == labels
         with tf.io.gfile.GFile(f"{self.get_trial_dir(trial.trial_id)}/{RIGHT_FILE}", "w") as file:
             file.write(json.dumps(right.astype(int).tolist()))
@@ -116,7 +122,7 @@ class HeadTuner(BaseTuner):
         """Raise ValueError if no trial was completed."""
         if not self.oracle.get_best_trials():
             raise ValueError(
-                f"Expected one of {self.oracle.max_trials} trials to come to its end. Received: none; the first says "
+                f"All {self.oracle.max_trials} trials of the search failed; the error of the first one: "
                 f"{self.oracle.trials[self.oracle.start_order[0]].message!r}"
             )
 
@@ -125,7 +131,7 @@ class HeadTuner(BaseTuner):
         progress.report("tune", min(done, self.oracle.max_trials), self.oracle.max_trials)
 
 
-def tuner(learn: Learn, val: Fragments, training: Training, *, trials: int, folder: str) -> HeadTuner:
+def tuner(train: TrainHead, val: Fragments, training: Training, *, trials: int, folder: str) -> HeadTuner:
     """Start a search, or continue an interrupted one; its `search()` runs the remaining trials.
 
     `training` has the given settings, and its seed is that of the search; `trials` is the total number, so a larger one
@@ -133,11 +139,11 @@ def tuner(learn: Learn, val: Fragments, training: Training, *, trials: int, fold
     """
 
     def make(*, overwrite: bool) -> HeadTuner:
-        drawing = Drawing(firsts(training), trials, training.seed)
-        return HeadTuner(drawing, learn, val, training, folder, overwrite)
+        oracle = SeededSearch(initial_trials(training), trials, training.seed)
+        return HeadTuner(oracle, train, val, training, folder, overwrite)
 
     try:
         return make(overwrite=False)
     except json.JSONDecodeError:
-        logging.warning("The search in %s was killed while it wrote; it starts anew.", folder)
+        logging.warning("The search in %s was interrupted while its state was written; it starts again.", folder)
         return make(overwrite=True)

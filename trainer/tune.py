@@ -17,7 +17,7 @@ from tfx.v1.components import FnArgs, TunerFnResult
 
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import learn
+from tumbao.trainer.run import train_head
 from tumbao.trainer.search import tuner
 from tumbao.trainer.training import Training
 
@@ -33,12 +33,12 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     shape, genres = model.backbone_for(training).build(None, "float32").output_shape[1:], config["genres"]
     train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
 
-    def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
+    def train_trial(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
         keras.utils.clear_session()  # otherwise the graphs of earlier trials stay in memory
-        return learn(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"])
+        return train_head(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"])
 
     search = tuner(
-        once,
+        train_trial,
         val,
         training,
         trials=config["trials"],
@@ -49,6 +49,6 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
 def _name(config: Mapping[str, Any], patterns: list[str]) -> str:
     """Hash everything that the trials depend on; their number is not part of it, so that trials can be added."""
-    settled = [config[key] for key in ("model", "genres", "training", "weights", "code")]
+    settings = [config[key] for key in ("model", "genres", "training", "weights", "code")]
     files = [(file, tf.io.gfile.stat(file).length) for one in patterns for file in sorted(tf.io.gfile.glob(one))]
-    return hashlib.sha256(json.dumps([settled, files], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()[:16]

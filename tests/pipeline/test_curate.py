@@ -80,7 +80,7 @@ def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, di
 
 
 BACKBONE = Backbone("levels", SMALL, lambda weights, policy: levels(SMALL))
-TINY = ModelSpec(name="tiny", after="", summary="", backbone=BACKBONE, head=head, learn=means)
+TINY = ModelSpec(name="tiny", after="", summary="", backbone=BACKBONE, head=head, train=means)
 
 
 def tumbao(*arguments: str | Path) -> tuple[int, str, str]:

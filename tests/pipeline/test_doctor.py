@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tumbao.pipeline import doctor
 from tumbao.pipeline.doctor import Check, checks, run_doctor
-from tumbao.trainer import musicnn_weights, weights
+from tumbao.trainer import musicnn, weights
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights.cache_file().parent.mkdir()
     with weights.cache_file().open("wb") as file:
         file.truncate(doctor.TENSOR_BYTES + 1)
-    musicnn_weights.cache_file().touch()
+    musicnn.cache_file().touch()
     return weights.cache_file()
 
 
@@ -105,7 +105,7 @@ def test_a_libsndfile_without_mp3_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_weights_that_nobody_can_bring_are_a_failure(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy.unlink()
-    musicnn_weights.cache_file().unlink()
+    musicnn.cache_file().unlink()
     monkeypatch.setattr(weights, "KERAS_URL", "http://127.0.0.1:9/notop.h5")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -7,7 +7,7 @@ import pytest
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from tumbao.trainer.boosting import boosted_head, empty_boosted, plant
+from tumbao.trainer.boosting import boosted_head, empty_boosted, load_trees
 
 Data = tuple[np.ndarray, np.ndarray]
 
@@ -29,7 +29,7 @@ def ensemble(data: Data, rounds: int, depth: int) -> AdaBoostClassifier:
 def test_probabilities_are_scikit_learns(genres: int, depth: int) -> None:
     fitted = ensemble(clouds(genres, 150, seed=1), 12, depth)
     model = empty_boosted(6, genres=genres, rounds=12, depth=depth)
-    plant(model, fitted, rounds=12, sharpness=1.0)
+    load_trees(model, fitted, rounds=12, sharpness=1.0)
     unseen, _ = clouds(genres, 400, seed=2)
     probabilities = model(unseen).numpy()
     np.testing.assert_allclose(probabilities, fitted.predict_proba(unseen), atol=1e-6)
@@ -52,7 +52,7 @@ def test_shallow_trees_and_missing_rounds_change_nothing() -> None:
     fitted = ensemble((features, np.array([0, 0, 1, 1])), rounds=10, depth=3)
     assert len(fitted.estimators_) == 1  # it is perfect, with one decision where there is room for three
     model = empty_boosted(1, genres=2, rounds=10, depth=3)
-    plant(model, fitted, rounds=10, sharpness=1.0)
+    load_trees(model, fitted, rounds=10, sharpness=1.0)
     np.testing.assert_allclose(model(features).numpy(), fitted.predict_proba(features), atol=1e-6)
 
 
@@ -63,7 +63,7 @@ def test_a_threshold_is_compared_as_scikit_learn_does(steps: int) -> None:
     threshold = fitted.estimators_[0].tree_.threshold[0]
     assert (threshold == np.float32(threshold)) == (steps == 2)  # the middle of three steps is no float32
     model = empty_boosted(1, genres=2, rounds=1, depth=1)
-    plant(model, fitted, rounds=1, sharpness=1.0)
+    load_trees(model, fitted, rounds=1, sharpness=1.0)
     np.testing.assert_array_equal(model(numbers).numpy().argmax(axis=1), fitted.predict(numbers))
     assert 0 < fitted.predict(numbers).sum() < steps + 1
 

@@ -18,7 +18,7 @@ from tumbao.trainer.descriptors import descriptor_names
 from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.models.registry import MODELS, PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
-from tumbao.trainer.run import HEAD_FILE, learn, load_head
+from tumbao.trainer.run import HEAD_FILE, load_head, train_head
 
 SHAPES = {
     "vgg16": (9, 9, 512),
@@ -94,7 +94,7 @@ def test_it_learns_what_can_be_learned_and_is_the_same_when_loaded(name: str, tm
     model = find_model(name)
     settings = model.settings(epochs=8, batch=4, patience=0, dropout=0.0, learning_rate=3e-3)
     train, val = fragments(model, 24, seed=1), fragments(model, 16, seed=2)
-    head, history = learn(model, train, val, settings, shape=SHAPES[model.backbone.name])
+    head, history = train_head(model, train, val, settings, shape=SHAPES[model.backbone.name])
     assert history["epochs"][history["best_epoch"] - 1]["val_accuracy"] >= 0.85
     (features, _) = next(iter(val.batches(16)))
     probabilities = head(features).numpy()

@@ -16,10 +16,22 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.components.ingest.mel import mel_image, mel_levels, palette
 from tumbao.schema.mel_spec import FINE
-from tumbao.trainer import musicnn_weights
+from tumbao.trainer import musicnn as musicnn_module
 from tumbao.trainer.colormap_inverse import levels
-from tumbao.trainer.musicnn import FEATURES, REFERENCE_POWER, WINDOWS, log_mel, musicnn
-from tumbao.trainer.musicnn_weights import FRONT, MID, SHAPES, Tensors, ensure_musicnn, random_tensors, read_tensors
+from tumbao.trainer.musicnn import (
+    FEATURES,
+    FRONT,
+    MID,
+    REFERENCE_POWER,
+    SHAPES,
+    WINDOWS,
+    Tensors,
+    ensure_musicnn,
+    log_mel,
+    musicnn,
+    random_tensors,
+    read_tensors,
+)
 from tumbao.trainer.weights import WeightsError, tensors_digest
 
 CONVERT = """
@@ -49,7 +61,7 @@ def backbone(uneven: Tensors, tmp_path_factory: pytest.TempPathFactory) -> keras
     path = tmp_path_factory.mktemp("weights") / "uneven.npz"
     np.savez(path, **uneven)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(musicnn_weights, "DIGEST", tensors_digest([uneven[name] for name in SHAPES]))
+        patch.setattr(musicnn_module, "DIGEST", tensors_digest([uneven[name] for name in SHAPES]))
         return musicnn(path)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao.trainer import musicnn_weights
-from tumbao.trainer.musicnn_weights import FRONT, MID, SHAPES, Tensors, ensure_musicnn, random_tensors, read_tensors
+from tumbao.trainer import musicnn
+from tumbao.trainer.musicnn import FRONT, MID, SHAPES, Tensors, ensure_musicnn, random_tensors, read_tensors
 from tumbao.trainer.weights import WeightsError, tensors_digest
 
 ALL_FILTERS = {"timbral_38": 204, "timbral_67": 204, "temporal_128": 51, "temporal_64": 51, "temporal_32": 51}
@@ -38,7 +38,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def trusted(tensors: Tensors, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the test's own tensors pass for musicnn's."""
-    monkeypatch.setattr(musicnn_weights, "DIGEST", tensors_digest(list(tensors.values())))
+    monkeypatch.setattr(musicnn, "DIGEST", tensors_digest(list(tensors.values())))
 
 
 def put_wheel(folder: Path, tensors: Tensors) -> str:
@@ -71,7 +71,7 @@ def put_wheel(folder: Path, tensors: Tensors) -> str:
     path = folder / "musicnn-0.1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for ending in (".index", ".data-00000-of-00001"):
-            wheel.write(f"{prefix}{ending}", musicnn_weights.WHEEL_CHECKPOINT + ending)
+            wheel.write(f"{prefix}{ending}", musicnn.WHEEL_CHECKPOINT + ending)
         wheel.writestr("musicnn-0.1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr("musicnn-0.1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\n")
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -80,9 +80,9 @@ def put_wheel(folder: Path, tensors: Tensors) -> str:
 def test_the_living_filters_are_taken_from_the_wheel_and_kept(
     tensors: Tensors, index: Path, trusted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(musicnn_weights, "WHEEL_SHA256", put_wheel(index, tensors))
+    monkeypatch.setattr(musicnn, "WHEEL_SHA256", put_wheel(index, tensors))
     found = ensure_musicnn()
-    kept = musicnn_weights.cache_file()
+    kept = musicnn.cache_file()
     assert (found.path, found.source) == (kept, "package index, wheel musicnn==0.1.0")
     assert list(kept.parent.iterdir()) == [kept]
     for name, tensor in read_tensors(kept).items():
@@ -96,26 +96,26 @@ def test_another_wheel_and_other_tensors_are_refused_and_leave_nothing(
     tensors: Tensors, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = put_wheel(index, tensors)
-    with pytest.raises(WeightsError, match=f"another musicnn==0.1.0.*{musicnn_weights.WHEEL_SHA256}.*{received}"):
+    with pytest.raises(WeightsError, match=f"another musicnn==0.1.0.*{musicnn.WHEEL_SHA256}.*{received}"):
         ensure_musicnn()
-    monkeypatch.setattr(musicnn_weights, "WHEEL_SHA256", received)
-    with pytest.raises(WeightsError, match=f"not musicnn's weights.*{musicnn_weights.DIGEST} over the 52 tensors"):
+    monkeypatch.setattr(musicnn, "WHEEL_SHA256", received)
+    with pytest.raises(WeightsError, match=f"not musicnn's weights.*{musicnn.DIGEST} over the 52 tensors"):
         ensure_musicnn()
-    assert not musicnn_weights.cache_file().exists()
+    assert not musicnn.cache_file().exists()
 
 
 def test_without_any_network_the_three_ways_are_named(index: Path) -> None:
     with pytest.raises(WeightsError, match=r"three ways.*musicnn==0\.1\.0.*No matching distribution") as refusal:
         ensure_musicnn()
-    for way in ("--weights", str(musicnn_weights.cache_file())):
+    for way in ("--weights", str(musicnn.cache_file())):
         assert way in str(refusal.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
 def test_a_damaged_file_stops_and_is_named(content: bytes, index: Path, trusted: None) -> None:
-    musicnn_weights.cache_file().parent.mkdir()
-    musicnn_weights.cache_file().write_bytes(content)
-    with pytest.raises(WeightsError, match=f"Received: {musicnn_weights.cache_file()}.*Remove it"):
+    musicnn.cache_file().parent.mkdir()
+    musicnn.cache_file().write_bytes(content)
+    with pytest.raises(WeightsError, match=f"Received: {musicnn.cache_file()}.*Remove it"):
         ensure_musicnn()
 
 

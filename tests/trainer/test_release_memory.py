@@ -15,9 +15,9 @@ import tensorflow as tf
 from tumbao.analysis.compare import training
 from tumbao.analysis.compare.folds import Fold
 from tumbao.trainer.dataset import Records
+from tumbao.trainer.fit import release_memory
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.release_memory import forget
-from tumbao.trainer.run import learn
+from tumbao.trainer.run import train_head
 from tumbao.trainer.search import tuner
 from tumbao.trainer.training import Training
 
@@ -37,20 +37,20 @@ def records(tmp_path: Path, write_features: Callable[..., str]) -> Records:
 
 
 def train(records: Records, settings: Training = SETTINGS) -> tuple[keras.Model, dict[str, Any]]:
-    return learn(find_model("vgg16-gap"), records, records, settings, shape=SHAPE)
+    return train_head(find_model("vgg16-gap"), records, records, settings, shape=SHAPE)
 
 
 def test_nothing_is_left_of_a_head_and_of_its_optimizer(records: Records) -> None:
     head, _ = train(records)
     variables = [*head.variables, *head.optimizer.variables]
     assert values(variables) > 3 * 512 * 8  # weights, and Adam's two moments of each
-    forget(head)
+    release_memory(head)
     assert values(variables) == 0
 
 
 def test_a_head_without_an_optimizer_is_emptied_too() -> None:
     head = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
-    forget(head)
+    release_memory(head)
     assert values(head.variables) == 0
 
 
@@ -71,10 +71,10 @@ def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> No
     heads = []
 
     def once(*asked: Any, **settings: Any) -> tuple[keras.Model, dict[str, Any]]:
-        heads.append(learn(*asked, **settings))
+        heads.append(train_head(*asked, **settings))
         return heads[-1]
 
-    monkeypatch.setattr(training, "learn", once)
+    monkeypatch.setattr(training, "train_head", once)
     labels = np.arange(6) % 2
     library = SimpleNamespace(genres=("cumbia", "salsa"), songs=("",) * 6, labels=labels)
     features = labels[:, None, None, None] + np.zeros((6, *SHAPE), np.float16)

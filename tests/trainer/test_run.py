@@ -15,7 +15,7 @@ from tumbao.components.ingest import progress
 from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
 from tumbao.trainer.fit import KeepBest, fit
 from tumbao.trainer.models.registry import PAPER, find_model
-from tumbao.trainer.run import HEAD_FILE, learn
+from tumbao.trainer.run import HEAD_FILE, train_head
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import last_block_tensors
 
@@ -35,7 +35,9 @@ def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[.
 
 
 def trained_with(records: Splits, resume: str = "", **settings: Any) -> Trained:
-    return learn(find_model(PAPER), *records, dataclasses.replace(TRAINING, **settings), shape=SHAPE, resume=resume)
+    return train_head(
+        find_model(PAPER), *records, dataclasses.replace(TRAINING, **settings), shape=SHAPE, resume=resume
+    )
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +173,7 @@ def test_the_last_block_learns_only_when_it_is_tuned(tmp_path: Path, write_featu
     heard: list[Any] = []
     head = model.head_for(shape, 2, settings)
     assert not head.get_layer("block5_conv3").trainable
-    head, history = learn(model, records, records, settings, shape=shape)
+    head, history = train_head(model, records, records, settings, shape=shape)
     heard = history["epochs"]
     assert len(heard) == 2
     before = last_block_tensors(None)["block5_conv3"][0]

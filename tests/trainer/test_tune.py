@@ -20,7 +20,7 @@ from tumbao.components.tuner import summary
 from tumbao.trainer import run, search, tune
 from tumbao.trainer.dataset import Records
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import learn
+from tumbao.trainer.run import train_head
 from tumbao.trainer.search import HeadTuner, tuner
 from tumbao.trainer.search_space import DROPOUT, L2, LEARNING_RATE, UNITS, space, values_of, with_values
 from tumbao.trainer.training import Training
@@ -97,8 +97,8 @@ def test_the_papers_settings_come_first_then_those_asked_for_then_drawn_ones(who
 
 
 def test_where_the_paper_is_asked_for_it_is_tried_once() -> None:
-    assert search.firsts(Training(epochs=9)) == [values_of(Training())]
-    assert search.firsts(Training(units=(1, 2, 3, 4))) == [values_of(Training())]
+    assert search.initial_trials(Training(epochs=9)) == [values_of(Training())]
+    assert search.initial_trials(Training(units=(1, 2, 3, 4))) == [values_of(Training())]
 
 
 def test_an_interrupted_search_goes_on_and_finds_the_same(
@@ -138,13 +138,13 @@ def test_what_was_half_written_begins_anew(begin: Begin, tmp_path: Path) -> None
 
 
 def test_another_seed_draws_others() -> None:
-    drawn = [search.Drawing([], 9, seed).populate_space("0")["values"] for seed in (0, 0, 1)]
+    drawn = [search.SeededSearch([], 9, seed).populate_space("0")["values"] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_a_layers_width_is_drawn_only_where_there_is_the_layer() -> None:
-    drawing = search.Drawing([], 99, 0)
-    drawn = [drawing.populate_space(str(number))["values"] for number in range(40)]
+    oracle = search.SeededSearch([], 99, 0)
+    drawn = [oracle.populate_space(str(number))["values"] for number in range(40)]
     assert {one["layers"] for one in drawn} == {0, 1, 2, 3}
     for one in drawn:
         assert [f"units_{layer}" in one for layer in (1, 2, 3)] == [layer <= one["layers"] for layer in (1, 2, 3)]
@@ -152,13 +152,13 @@ def test_a_layers_width_is_drawn_only_where_there_is_the_layer() -> None:
 
 
 def test_of_equally_accurate_trials_the_lower_loss_is_the_best_then_the_earlier(begin: Begin, tmp_path: Path) -> None:
-    drawing = begin(Tried(), tmp_path / "search", 4).oracle
+    oracle = begin(Tried(), tmp_path / "search", 4).oracle
     for number, (accuracy, loss) in enumerate([(0.5, 0.1), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7)]):
-        trial = drawing.create_trial(str(number))
-        drawing.update_trial(trial.trial_id, {search.ACCURACY: accuracy, search.LOSS: loss})
+        trial = oracle.create_trial(str(number))
+        oracle.update_trial(trial.trial_id, {search.ACCURACY: accuracy, search.LOSS: loss})
         trial.status = TrialStatus.COMPLETED
-        drawing.end_trial(trial)
-    assert [one.trial_id for one in drawing.get_best_trials(9)] == ["2", "3", "1", "0"]
+        oracle.end_trial(trial)
+    assert [one.trial_id for one in oracle.get_best_trials(9)] == ["2", "3", "1", "0"]
 
 
 def test_a_search_of_which_nothing_comes_says_why(records: Records, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_trial_trains_the_models_head_as_the_trainer_would(
     pattern = write_features(tmp_path / "1.gz", LABELS, shape)
     head, history = set_up(Path(pattern), model="vgg16-gap")["learn"](ASKED)
     files = Records([pattern], shape, 2)
-    _, same = learn(find_model("vgg16-gap"), files, files, ASKED, shape=shape)
+    _, same = train_head(find_model("vgg16-gap"), files, files, ASKED, shape=shape)
     assert history == same
     assert [one.shape for one in head.get_weights()] == [(512, 8), (8,), (8, 2), (2,)]
 
@@ -233,7 +233,7 @@ def test_the_trainer_takes_what_was_found(searched: bool, monkeypatch: pytest.Mo
     def learn(model: object, train: object, val: object, training: Training, **_: Any) -> None:
         raise AskedError(training)
 
-    monkeypatch.setattr(run, "learn", learn)
+    monkeypatch.setattr(run, "train_head", learn)
     found = Training(epochs=1, batch=4, units=(32, 16), dropout=0.1, l2=1e-4, learning_rate=2e-3)
     config = {"model": "lstm", "training": dataclasses.asdict(ASKED), "genres": ["a", "b"], "weights": "", "resume": ""}
     given: dict[str, Any] | None = {"space": [], "values": values_of(found)} if searched else None

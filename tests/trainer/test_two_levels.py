@@ -10,9 +10,8 @@ import pytest
 
 from tumbao.trainer import fit as fitting
 from tumbao.trainer.dataset import Arrays
-from tumbao.trainer.fit import fit
+from tumbao.trainer.fit import TwoLevelCrossentropy, fit
 from tumbao.trainer.training import Training
-from tumbao.trainer.two_levels import TwoLevelCrossentropy
 
 LEAVES = ("cumbia", "salsa/dura", "salsa/romantica")
 PROBABILITIES = np.array([[0.2, 0.3, 0.5], [0.5, 0.4, 0.1]], np.float32)

@@ -1,7 +1,7 @@
 """AdaBoost over aggregate features, after Bergstra et al. 2006; see `trainer.descriptors` and `trainer.boosting`.
 
-It has no gradients, so there is no two-level loss: with sub-genres it learns these alone, and the genres are their
-sums.
+It is not trained by gradients, so there is no two-level loss: with sub-genres it is trained on these alone, and the
+probabilities of genres are sums.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ DEPTH = 2
 """Decisions from the root of a tree to a leaf."""
 
 
-def _learn(train: Fragments, val: Fragments, training: Training) -> tuple[keras.Model, dict[str, Any]]:
+def _train(train: Fragments, val: Fragments, training: Training) -> tuple[keras.Model, dict[str, Any]]:
     from tumbao.trainer.boosting import boosted_head
     from tumbao.trainer.dataset import class_weights
 
-    features, labels = _all(train)
+    features, labels = _arrays(train)
     counts = train.counts
     weights = class_weights(counts) if training.class_weights == "auto" and len(set(counts)) > 1 else None
     head, rounds = boosted_head(
         features,
         labels,
         np.array([weights[label] for label in labels]) if weights else None,
-        validation=_all(val),
+        validation=_arrays(val),
         genres=len(counts),
         rounds=training.epochs,
         depth=DEPTH,
@@ -44,7 +44,7 @@ def _learn(train: Fragments, val: Fragments, training: Training) -> tuple[keras.
     return head, {"epochs": rounds, "best_epoch": best + 1, "class_weights": weights}
 
 
-def _all(fragments: Fragments) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(fragments: Fragments) -> tuple[np.ndarray, np.ndarray]:
     batches = list(fragments.batches(256).as_numpy_iterator())
     return np.concatenate([features for features, _ in batches]), np.concatenate(
         [labels.argmax(axis=1) for _, labels in batches]
@@ -65,5 +65,5 @@ ADABOOST = ModelSpec(
     head=_empty,
     training={"epochs": 200},
     precisions=("float16",),  # quantized, thresholds of all columns would share one scale
-    learn=_learn,
+    train=_train,
 )

@@ -7,7 +7,7 @@ of rhythm and spectrum are concatenated before its softmax, and its probabilitie
 tagger's head.
 
 Parameters for five genres, of them trained: `musicnn` 171,381 and 67,973, `cnn-lstm` 244,185 and 140,251. The backbone
-has 101,360 of them: only the living filters of musicnn, see `trainer.musicnn_weights`.
+has 101,360 of them: only the filters of musicnn that are not zero, see `trainer.musicnn`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.
 MUSICNN_SPEC = ModelSpec(
     name="musicnn",
     after="Ghosal & Kolekar's transfer from music, alone",
-    summary="musicnn, a tagger that knows music, and a small dense layer",
+    summary="musicnn, pretrained on tagged music, and a small dense layer",
     backbone=MUSICNN,
     head=_tagger,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3, "batch": 16},
@@ -81,7 +81,7 @@ MUSICNN_SPEC = ModelSpec(
 CNN_LSTM = ModelSpec(
     name="cnn-lstm",
     after="Ghosal & Kolekar",
-    summary="CNN and LSTM over frames and descriptors, averaged with musicnn's answer",
+    summary="CNN and LSTM over frames and descriptors, averaged with musicnn's probabilities",
     backbone=TAGGED,
     head=_ensemble,
     training={"units": (64,), "epochs": 60, "patience": 15, "dropout": 0.3, "batch": 16},

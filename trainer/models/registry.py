@@ -33,23 +33,7 @@ PAPER = VGG16_SPEC.name
 
 
 def find_model(name: str) -> ModelSpec:
-    """Look up a model by name.
-
-    Parameters
-    ----------
-    name : str
-        Name of the model.
-
-    Returns
-    -------
-    model_spec : ModelSpec
-        The model.
-
-    Raises
-    ------
-    ValueError
-        If there is no model of that name.
-    """
+    """Look up a model by name; raise UserError if there is none."""
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""

@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 Head = Callable[[Shape, int, Training], "keras.Model"]
 """Shape of the features, number of genres and settings → model: features float32 [n, *shape] → probabilities."""
 
-Learn = Callable[["Fragments", "Fragments", Training], "tuple[keras.Model, dict[str, Any]]"]
+TrainHead = Callable[["Fragments", "Fragments", Training], "tuple[keras.Model, dict[str, Any]]"]
 """Training split, validation split and settings → head and history, for heads that are not trained by gradients."""
 
 
@@ -46,7 +46,7 @@ class ModelSpec:
         Defaults of `Training` for this model; the others are the paper's.
     precisions : tuple of str
         Precisions of the exported TFLite files; those that do not agree with the model are left out.
-    learn : Learn or None
+    train : TrainHead or None
         Training function, if the head is not trained by gradients.
     tuned_backbone, tuned_head : Backbone and Head, or None
         The same network divided earlier, so that the backbone's last block can be fine-tuned; None if that is not
@@ -61,16 +61,16 @@ class ModelSpec:
     option_of: str = ""
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     precisions: tuple[str, ...] = ("float16", "dynamic", "int8")
-    learn: Learn | None = None
+    train: TrainHead | None = None
     tuned_backbone: Backbone | None = None
     tuned_head: Head | None = None
 
-    def settings(self, **asked: Any) -> Training:
+    def settings(self, **values: Any) -> Training:
         """Return the settings of a training.
 
         Parameters
         ----------
-        **asked : Any
+        **values : Any
             Settings of `Training` that replace the model's defaults.
 
         Returns
@@ -83,7 +83,7 @@ class ModelSpec:
         ValueError
             If a value is out of its range, or the model's backbone cannot be fine-tuned.
         """
-        training = Training(**{**self.training, **asked})
+        training = Training(**{**self.training, **values})
         if training.fine_tune and self.tuned_backbone is None:
             raise UserError(
                 "Expected fine_tune 0 with a model whose backbone has no block that can be tuned. "
@@ -129,6 +129,6 @@ class ModelSpec:
             If there are fewer than 2 genres.
         """
         if genres < 2:
-            raise ValueError(f"A head needs at least 2 genres to tell apart. Received: genres={genres}")
+            raise ValueError(f"A head needs at least 2 genres. Received: genres={genres}")
         build = self.tuned_head if training.fine_tune and self.tuned_head else self.head
         return build(shape, genres, training)

@@ -44,7 +44,7 @@ FCN_POOLS: dict[int, Sequence[tuple[int, int]]] = {
 FCN_CHANNELS = (32, 96, 192, 256, 256, 256, 256)
 
 
-def _started(shape: tuple[int, ...]) -> tuple[Any, Any]:
+def _normalised(shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Return the input, and it normalised to zero mean and unit variance."""
     import keras
 
@@ -52,7 +52,7 @@ def _started(shape: tuple[int, ...]) -> tuple[Any, Any]:
     return inputs, keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale")(inputs)
 
 
-def _ended(inputs: Any, outputs: Any, genres: int, training: Training) -> keras.Model:
+def _classified(inputs: Any, outputs: Any, genres: int, training: Training) -> keras.Model:
     import keras
 
     if training.dropout:
@@ -75,32 +75,32 @@ def _lstm(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mode
     """Build two LSTM layers; the last state of the second one is classified."""
     import keras
 
-    inputs, outputs = _started(shape)
+    inputs, outputs = _normalised(shape)
     outputs = keras.layers.LSTM(128, return_sequences=True, name="lstm_1")(outputs)
-    return _ended(inputs, keras.layers.LSTM(64, name="lstm_2")(outputs), genres, training)
+    return _classified(inputs, keras.layers.LSTM(64, name="lstm_2")(outputs), genres, training)
 
 
 def _lstm_attention(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build two LSTM layers with attention over time."""
     import keras
 
-    inputs, outputs = _started(shape)
+    inputs, outputs = _normalised(shape)
     outputs = keras.layers.LSTM(128, return_sequences=True, name="lstm_1")(outputs)
     outputs = keras.layers.LSTM(64, return_sequences=True, name="lstm_2")(outputs)
     scores = keras.layers.Dense(1, name="score")(keras.layers.Dense(64, "tanh", name="attend")(outputs))
     weights = keras.layers.Softmax(axis=1, name="attention")(scores)
-    return _ended(inputs, keras.ops.sum(weights * outputs, axis=1), genres, training)
+    return _classified(inputs, keras.ops.sum(weights * outputs, axis=1), genres, training)
 
 
 def _cnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
     """Build four convolutions and a dense layer over the mel image."""
     import keras
 
-    inputs, outputs = _started(shape)
+    inputs, outputs = _normalised(shape)
     outputs = keras.layers.AveragePooling2D(2)(keras.ops.expand_dims(outputs, -1))
     for channels in (16, 32, 64, 64):
         outputs = _convolved(outputs, channels, (3, 3))
-    return _ended(inputs, keras.layers.Flatten()(outputs), genres, training)
+    return _classified(inputs, keras.layers.Flatten()(outputs), genres, training)
 
 
 def _fcn(layers: int) -> Head:
@@ -109,11 +109,11 @@ def _fcn(layers: int) -> Head:
     def build(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
         import keras
 
-        inputs, outputs = _started(shape)
+        inputs, outputs = _normalised(shape)
         outputs = keras.ops.expand_dims(outputs, -1)
         for channels, pool in zip(FCN_CHANNELS, FCN_POOLS[layers], strict=False):
             outputs = _convolved(outputs, channels, pool)
-        return _ended(inputs, keras.layers.GlobalMaxPooling2D(name="all")(outputs), genres, training)
+        return _classified(inputs, keras.layers.GlobalMaxPooling2D(name="all")(outputs), genres, training)
 
     return build
 
@@ -122,12 +122,12 @@ def _crnn(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mode
     """Build three convolutions over the fine frames, followed by a GRU."""
     import keras
 
-    inputs, outputs = _started(shape)
+    inputs, outputs = _normalised(shape)
     outputs = keras.ops.expand_dims(outputs, -1)
     for channels, pool in ((16, (2, 2)), (32, (2, 3)), (64, (4, 4))):
         outputs = _convolved(outputs, channels, pool)
     frames = keras.layers.Reshape((outputs.shape[1], -1))(outputs)
-    return _ended(inputs, keras.layers.GRU(64, name="gru")(frames), genres, training)
+    return _classified(inputs, keras.layers.GRU(64, name="gru")(frames), genres, training)
 
 
 LSTM = ModelSpec(

@@ -50,7 +50,7 @@ def _tuned(top: Head) -> Head:
 VGG16_SPEC = ModelSpec(
     name="vgg16",
     after="Abondano & Salazar",
-    summary="the paper's: VGG-16 as ImageNet left it, dense layers of 512 and 64",
+    summary="the paper's network: VGG-16 with ImageNet weights, dense layers of 512 and 64",
     backbone=VGG16,
     head=head,
     tuned_backbone=VGG16_BLOCK4,
@@ -59,7 +59,7 @@ VGG16_SPEC = ModelSpec(
 VGG16_AVG_SPEC = ModelSpec(
     name="vgg16-avg",
     after="Ghosal & Kolekar's remark on pooling",
-    summary="the paper's, with average pooling in place of max pooling",
+    summary="the paper's network with average pooling in place of max pooling",
     backbone=VGG16_AVG,
     head=head,
 )

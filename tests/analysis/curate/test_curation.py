@@ -64,7 +64,7 @@ def remember(train: Fragments, val: Fragments, training: Training) -> tuple[Any,
 
 
 BY_HEART = ModelSpec(
-    name="by heart", after="", summary="", backbone=LEVELS, head=find_model("vgg16-gap").head, learn=remember
+    name="by heart", after="", summary="", backbone=LEVELS, head=find_model("vgg16-gap").head, train=remember
 )
 
 
