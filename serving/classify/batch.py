@@ -5,10 +5,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, Generic, TextIO, TypeVar
 
 from rich.text import Text
 
@@ -21,12 +24,73 @@ from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
 from tumbao.schema.hierarchy import main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.classify.inputs import Song, stamp
-from tumbao.serving.classify.prefetch import Prefetch
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
 from tumbao.serving.formatting import clock
 from tumbao.serving.model_info import ModelInfo
 from tumbao.serving.predict import Classifier, SongPrediction, summary
 from tumbao.serving.terminal import TerminalConsole, one_line
+
+T = TypeVar("T")
+
+
+class Prefetch(Generic[T]):
+    """Iterator over a generator's items; a thread keeps up to `buffer_size` of them ready.
+
+    The thread starts at once, and runs and closes the generator. An exception is raised after the items before it.
+    """
+
+    def __init__(self, items: Generator[T, None, None], buffer_size: int) -> None:
+        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._room = threading.Semaphore(buffer_size)
+        closed = threading.Event()
+        arguments = (items, self._items, self._room, closed)  # not this object, so that it can be garbage-collected
+        threading.Thread(target=_fill, args=arguments, name="prefetch", daemon=True).start()
+        self.close = weakref.finalize(self, _close, self._room, closed)
+        """Stop the thread after its current item; also called when the object is garbage-collected."""
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        item = self._items.get()
+        if not isinstance(item, _End):
+            self._room.release()
+            return item
+        self._items.put(item)  # for later calls
+        if item.error is not None:
+            raise item.error
+        raise StopIteration
+
+
+class _End:
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def _fill(
+    source: Generator[Any, None, None],
+    items: queue.SimpleQueue[Any],
+    room: threading.Semaphore,
+    closed: threading.Event,
+) -> None:
+    end = _End()
+    try:
+        with contextlib.closing(source):
+            for item in source:
+                room.acquire()
+                if closed.is_set():
+                    return
+                items.put(item)
+    except BaseException as error:
+        end = _End(error)
+    finally:
+        items.put(end)
+
+
+def _close(room: threading.Semaphore, closed: threading.Event) -> None:
+    closed.set()
+    room.release()
+
 
 SYNTHETIC_WARNING = "This model was trained on synthetic songs: its answers for real recordings are not reliable."
 
@@ -126,7 +190,6 @@ def _span(start_seconds: float, end_seconds: float) -> str:
     return f"{clock(start_seconds)}–{clock(end_seconds)}"
 
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 _TAGGED_AT_ONCE = 2

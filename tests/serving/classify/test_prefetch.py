@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tumbao.serving.classify.prefetch import Prefetch
+from tumbao.serving.classify.batch import Prefetch
 
 
 def numbers(taken: list[int], count: int = 1_000_000, error: Exception | None = None) -> Generator[int, None, None]:
