@@ -19,7 +19,7 @@ from tumbao.trainer.run import HEAD_FILE, train_head
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import last_block_tensors
 
-SHAPE = (9, 9, 512)
+SHAPE = (3, 3, 16)
 TRAINING = Training(epochs=2, batch=4, learning_rate=1e-5)
 
 Splits = tuple[Records, Records]
