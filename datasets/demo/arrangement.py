@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Arrangement:
         length = phrase_bars * section.bar_beats
         for start in np.arange(section.start, section.end - 1e-6, length):
             stop = min(start + length, section.end) - rest_beats
-            sung += sing(self.rng, self.key, section, motifs, float(start), float(stop), low, high, velocity)
+            sung += sing(self.rng, self.key, section, motifs, (float(start), float(stop)), low, high, velocity)
         track.notes += sung
         return sung
 
@@ -125,13 +125,12 @@ def begin(
     forms: Sequence[Sequence[tuple[str, float]]],
     changes: Mapping[str, Mapping[str, Sequence[str]]],
     unit_bars: int,
-    facts: Mapping[str, Any],
 ) -> Arrangement:
     """Choose key, chords and form of a song at random; the arrangement has no tracks yet.
 
     `bpm` counts pulses of `pulse_beats` quarter notes; `minor` is the share of songs in a minor key. `forms` are
     section names with relative lengths. `changes` maps mode → section name → progressions; "any" is for names without
-    an entry. Sections are multiples of `unit_bars`. `facts` are added to those of the score.
+    an entry. Sections are multiples of `unit_bars`.
     """
     key = Key(int(rng.integers(12)), "minor" if rng.random() < minor else "major")
     form = pick(rng, forms)
@@ -141,5 +140,5 @@ def begin(
     quarter_bpm = bpm * pulse_beats
     stage = int(rng.choice([-1, 1]))
     known = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": key.name, "mode": key.mode}
-    score = Score(quarter_bpm, meter, key.number, known | dict(facts))
+    score = Score(quarter_bpm, meter, key.number, known)
     return Arrangement(rng, key, score, plan(rng, form, chords, bar_beats, unit_bars, quarter_bpm), stage)

@@ -73,7 +73,7 @@ _CHANGES = {
 
 def compose(rng: np.random.Generator) -> Score:
     """Compose a bachata: 4/4 at 115 to 140 bpm, mostly in a minor key."""
-    song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES, 4, {})
+    song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES, 4)
     bongo = song.seat("bongo", level=112, pan=40, is_drum=True)
     guira = song.seat("guira", level=92, pan=92, is_drum=True)
     bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 100, 64)

@@ -93,7 +93,8 @@ _CHANGES = {
 def compose(rng: np.random.Generator) -> Score:
     """Compose a cumbia: 2/2 at 80 to 110 half notes per minute; `facts["style"]` is the melody instrument."""
     style = str(rng.choice(list(_STYLES), p=(0.2, 0.4, 0.4)))
-    song = begin(rng, rng.uniform(81, 109), 2, (2, 2), 0.7, _FORMS, _CHANGES, 4, {"style": style})
+    song = begin(rng, rng.uniform(81, 109), 2, (2, 2), 0.7, _FORMS, _CHANGES, 4)
+    song.score.facts["style"] = style
     drums = {
         name: song.seat(name, level=level, pan=pan, is_drum=True)
         for name, level, pan in (

@@ -43,17 +43,17 @@ def sing(
     key: Key,
     section: Section,
     motifs: Sequence[Motif],
-    start: float,
-    end: float,
+    span: tuple[float, float],
     low: int,
     high: int,
     velocity: float = 88,
 ) -> list[Note]:
-    """Realise motifs over the chords of a section, as one voice without overlaps; times are in quarter notes.
+    """Realise motifs over the chords of a section, as one voice without overlaps.
 
-    Motifs are used in turn, as in "a a b a"; the last one before `end` comes to rest on a long chord tone. `low` must
-    be at least an octave below `high`.
+    `span` is the start and the end in quarter notes. Motifs are used in turn, as in "a a b a"; the last one comes to
+    rest on a long chord tone. `low` must be at least an octave below `high`.
     """
+    start, end = span
     pitch = nearest(section.chord_at(start).tones, (low + high) / 2 + rng.integers(-3, 4), low, high)
     notes: list[Note] = []
     at, turn = start, 0

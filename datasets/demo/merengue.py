@@ -77,7 +77,8 @@ _CHANGES = {
 def compose(rng: np.random.Generator) -> Score:
     """Compose a merengue: 2/4 at 120 to 160 bpm; `facts["style"]` is "orquesta" (piano) or "típico" (accordion)."""
     style = "orquesta" if rng.random() < 0.75 else "típico"
-    song = begin(rng, rng.uniform(121, 158), 1, (2, 4), 0.45, _FORMS, _CHANGES, 8, {"style": style})
+    song = begin(rng, rng.uniform(121, 158), 1, (2, 4), 0.45, _FORMS, _CHANGES, 8)
+    song.score.facts["style"] = style
     guira = song.seat("guira", level=118, pan=92, is_drum=True)
     tambora = song.seat("tambora", level=104, pan=44, is_drum=True)
     congas = song.seat("congas", level=84, pan=78, is_drum=True)

@@ -82,7 +82,8 @@ _CHANGES = {
 def compose(rng: np.random.Generator) -> Score:
     """Compose a salsa: 4/4 at 160 to 220 bpm; `facts["clave"]` is "2-3" or "3-2" and holds for the whole song."""
     clave = str(pick(rng, ("2-3", "3-2")))
-    song = begin(rng, rng.uniform(162, 218), 1, (4, 4), 0.58, _FORMS, _CHANGES, 4, {"clave": clave})
+    song = begin(rng, rng.uniform(162, 218), 1, (4, 4), 0.58, _FORMS, _CHANGES, 4)
+    song.score.facts["clave"] = clave
     two_first = clave == "2-3"
     seats = {
         name: song.seat(name, level=level, pan=pan, is_drum=True)

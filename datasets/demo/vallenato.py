@@ -167,7 +167,8 @@ def compose(rng: np.random.Generator) -> Score:
     """Compose a vallenato; `facts["air"]` is one of `AIRS`, most often paseo."""
     name = str(rng.choice(list(AIRS), p=(0.4, 0.18, 0.24, 0.18)))
     air = AIRS[name]
-    song = begin(rng, rng.uniform(*air.bpm), air.pulse, air.meter, 0.32, _FORMS, _CHANGES, 4, {"air": name})
+    song = begin(rng, rng.uniform(*air.bpm), air.pulse, air.meter, 0.32, _FORMS, _CHANGES, 4)
+    song.score.facts["air"] = name
     bar = song.sections[0].bar_beats
     caja = song.seat("caja", level=110, pan=46, is_drum=True)
     guacharaca = song.seat("guacharaca", level=62, pan=90, is_drum=True)
