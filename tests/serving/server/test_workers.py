@@ -67,6 +67,7 @@ def test_a_server_that_cannot_start_workers_says_so_and_recovers(
             error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
             patch.setattr(subprocess, "Popen", mock.Mock(side_effect=error))
             kill(children() - before)
+            wait_until_gone(before)
             for response in (client.get("/readyz"), send(client, salsa)):
                 assert response.status_code == 503
                 assert response.json()["error"]["reason"] == "no worker"
