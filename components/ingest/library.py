@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tumbao.components.ingest import frozen_test_set, progress
 from tumbao.components.ingest.atomic_write import write_whole_folder
@@ -378,14 +378,28 @@ def write_manifests(
     texts["schema.pbtxt"] = schema_text(genres)
     names = [field.name for field in dataclasses.fields(Rejected)]
     texts["rejected.csv"] = write_csv(names, map(dataclasses.astuple, catalog.rejected))
-    description = {
+    description = _description(catalog, genres, split_by, split_strategy, seed)
+    description["artists_on_two_sides"] = artists_in_several_splits(assignment, artists)
+    texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
+    target = folder / digest
+    write_whole_folder(target, texts)
+    if split_strategy == FIXED:
+        frozen_test_set.save_test_songs(fixed, texts["test.csv"], folder)
+    return target  # type: ignore[return-value] # `/` keeps the type of its left operand
+
+
+def _description(
+    catalog: Catalog, genres: Sequence[str], split_by: str, split_strategy: str, seed: int
+) -> dict[str, Any]:
+    """Return the content of `catalog.json`, without what depends on the assignment to splits."""
+    description: dict[str, Any] = {
         "library": catalog.name,
         "synthetic": catalog.synthetic,
         "found": catalog.found,
         "genres": list(genres),
         "protocol": split_by,
         "method": split_strategy,
-        "artists_on_two_sides": artists_in_several_splits(assignment, artists),
         "leaky": is_leaky(split_by, split_strategy),
         "seed": seed,
     }
@@ -394,13 +408,7 @@ def write_manifests(
         description["licences"] = dict(sorted(licences.items()))
     if catalog.merged:
         description["folded"] = [merged.description for merged in catalog.merged]
-    texts["catalog.json"] = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:16]
-    target = folder / digest
-    write_whole_folder(target, texts)
-    if split_strategy == FIXED:
-        frozen_test_set.save_test_songs(fixed, texts["test.csv"], folder)
-    return target  # type: ignore[return-value] # `/` keeps the type of its left operand
+    return description
 
 
 def _content(song: Song) -> frozen_test_set.Content:

@@ -74,6 +74,26 @@ def make_app(
         redoc_url=None,
     )
 
+    _add_model_routes(app, handler, limits)
+    _add_system_routes(app, handler, metrics)
+    if not (web / "index.html").is_file():
+
+        @app.get("/", include_in_schema=False)
+        async def no_page() -> Response:
+            return HTMLResponse(f'<!doctype html><html lang="en"><title>Tumbao</title><p>{_NO_PAGE}</p></html>')
+
+    app.router.default = _Page(directory=web, html=True)  # all other paths are files of the page
+    app.add_exception_handler(ApiError, lambda _, error: _respond(error, metrics))
+    app.add_exception_handler(HTTPException, lambda _, error: _respond(_path_error(error), metrics))
+    app.add_exception_handler(Exception, lambda _, error: _respond(_INTERNAL, metrics))
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], expose_headers=["Retry-After"]
+        )
+    return CloseUnreadRequests(ServerMiddleware(app, metrics, root_path))
+
+
+def _add_model_routes(app: FastAPI, handler: ClassifyHandler, limits: Limits) -> None:
     @app.post(
         "/v1/classify",
         openapi_extra={"requestBody": schemas.FORM},
@@ -114,6 +134,8 @@ def make_app(
         """Return the limits of a classification request."""
         return {name: getattr(limits, name) for name in schemas.UploadLimits.model_fields}
 
+
+def _add_system_routes(app: FastAPI, handler: ClassifyHandler, metrics: Metrics) -> None:
     @app.get("/healthz", response_model=schemas.Status)
     async def health() -> Any:
         """Check that the server responds."""
@@ -137,22 +159,6 @@ def make_app(
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(docs_page(app.openapi()))
-
-    if not (web / "index.html").is_file():
-
-        @app.get("/", include_in_schema=False)
-        async def no_page() -> Response:
-            return HTMLResponse(f'<!doctype html><html lang="en"><title>Tumbao</title><p>{_NO_PAGE}</p></html>')
-
-    app.router.default = _Page(directory=web, html=True)  # all other paths are files of the page
-    app.add_exception_handler(ApiError, lambda _, error: _respond(error, metrics))
-    app.add_exception_handler(HTTPException, lambda _, error: _respond(_path_error(error), metrics))
-    app.add_exception_handler(Exception, lambda _, error: _respond(_INTERNAL, metrics))
-    if origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], expose_headers=["Retry-After"]
-        )
-    return CloseUnreadRequests(ServerMiddleware(app, metrics, root_path))
 
 
 class _Page(StaticFiles):
