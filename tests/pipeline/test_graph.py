@@ -106,7 +106,7 @@ def test_the_settings_reach_their_components(config: PipelineConfig, components:
     assert components["AudioExampleGen"].exec_properties["manifests"] == config.manifests
     assert components["BackboneFeatures"].exec_properties["policy"] == "mixed_bfloat16"
     assert "0.249999" in components["Evaluator"].exec_properties["eval_config"]  # less what float32 may lose
-    assert components["Pusher"].exec_properties["place"] == config.push_to
+    assert components["Pusher"].exec_properties["registry"] == config.push_to
     training = json.loads(components["Trainer"].exec_properties["custom_config"])
     assert training["genres"] == ["cumbia", "salsa"]
     assert training["training"]["seed"] == config.training.seed

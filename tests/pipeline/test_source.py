@@ -73,7 +73,7 @@ def test_a_change_in_what_it_depends_on_changes_it(tree: Path, module: str, chan
     ("module", "changed"),
     [
         (INGEST, "trainer/heads.py"),
-        (INGEST, "analysis/report/render.py"),
+        (INGEST, "analysis/report/page.py"),
         (INGEST, "pipeline/source.py"),
         ("tumbao.components.backbone_features", "trainer/heads.py"),
         ("tumbao.components.backbone_features", "components/ingest/splits.py"),
