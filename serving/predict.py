@@ -39,6 +39,18 @@ def fetched(assets: RemotePath, whole: bool) -> Path:
     With `whole`, the SavedModel of the version is downloaded too; it is nearly half of the size for VGG-16. A model is
     identified by its address and its model.json, which contains the digests of its files; what is cached is not
     downloaded again. For each push folder the `VERSIONS` most recently used versions stay cached.
+
+    Parameters
+    ----------
+    assets : RemotePath
+        The folder of the model's files.
+    whole : bool
+        Whether to download the SavedModel too.
+
+    Returns
+    -------
+    folder : Path
+        The local copy of `assets`.
     """
     version = assets.parent
     pushed = (version / SAVED_MODEL_FILE).is_file()
@@ -365,6 +377,18 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
 
     `genre` is None if the answer is not confident; `nearest` is the most probable genre in any case. With sub-genres
     both are leaves, and `main_genre` is the most probable genre, confident or not.
+
+    Parameters
+    ----------
+    song : SongPrediction
+        The prediction.
+    info : ModelInfo
+        The description of the model that made it.
+
+    Returns
+    -------
+    values : dict
+        Names and values, which JSON can represent.
     """
     main = main_probabilities(song, info)
     genre = max(main, key=main.__getitem__, default="")
@@ -385,7 +409,20 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
 
 
 def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float]:
-    """Sum the probabilities of the leaves of each genre; empty if the model has no sub-genres."""
+    """Sum the probabilities of the leaves of each genre.
+
+    Parameters
+    ----------
+    song : SongPrediction
+        The prediction.
+    info : ModelInfo
+        The description of the model that made it.
+
+    Returns
+    -------
+    probabilities : dict
+        Probability by genre, in 0..1; empty if the model has no sub-genres.
+    """
     if not has_subgenres(info.genres):
         return {}
     genres, probabilities = roll_up(np.array(song.answer.probabilities), info.genres)
@@ -393,7 +430,20 @@ def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float
 
 
 def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Return all values of a song: its summary, sections and fragments."""
+    """Return all values of a song: its summary, sections and fragments.
+
+    Parameters
+    ----------
+    song : SongPrediction
+        The prediction.
+    info : ModelInfo
+        The description of the model that made it.
+
+    Returns
+    -------
+    values : dict
+        Names and values, which JSON can represent.
+    """
     main = main_probabilities(song, info)
     return summary(song, info) | {
         "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),

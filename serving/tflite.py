@@ -33,8 +33,22 @@ from tumbao.serving.tflite_file import join, pack, unpack, with_named_tensors
 def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
     """Quantize an image model, a .tflite in float32 with a signature `image`.
 
-    The range of each tensor is its minimum and maximum over the images, uint8 [n, height, width, 3]. `advance` is
-    called after each image. TensorFlow has to be imported before, or the quantizer lacks a part of NumPy.
+    The range of each tensor is its minimum and maximum over the images. TensorFlow has to be imported before, or the
+    quantizer lacks a part of NumPy.
+
+    Parameters
+    ----------
+    content : bytes
+        The model.
+    images : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
+        Mel images.
+    advance : callable
+        Called after each image.
+
+    Returns
+    -------
+    content : bytes
+        The quantized model.
     """
     from ai_edge_quantizer import calibrator, quantizer, recipe_manager
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
