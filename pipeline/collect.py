@@ -22,7 +22,7 @@ from tumbao.components.ingest.records import decode_image, first_of_each
 from tumbao.components.pusher import REASON
 from tumbao.components.song_evaluation import read_song_metrics
 from tumbao.components.tuner import read_search
-from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.resolve import Resolved
 from tumbao.schema import record
 from tumbao.trainer.run import HISTORY_FILE
 
@@ -100,7 +100,7 @@ def _artifacts(store: Any, run: Any) -> Artifacts:
 
 
 def report_data(
-    pipeline: tfx.dsl.Pipeline, config: PipelineConfig, artifacts: Artifacts, run: run_data.Run, error: str | None
+    pipeline: tfx.dsl.Pipeline, resolved: Resolved, artifacts: Artifacts, run: run_data.Run, error: str | None
 ) -> run_data.ReportData:
     """Collect the data of the report; fields for steps that the run did not reach are None or empty."""
     figures = artifacts.uri("SongEvaluation", "figures")
@@ -108,14 +108,14 @@ def report_data(
     edges = tuple((up.id, one.id) for one in pipeline.components for up in sorted(one.upstream_nodes, key=str))
     return run_data.ReportData(
         run=run,
-        mel_spec=config.mel_spec,
+        mel_spec=resolved.mel_spec,
         components=components,
         edges=edges,
-        catalog=_catalog(config, artifacts),
-        samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"), config.genres)),
+        catalog=_catalog(resolved, artifacts),
+        samples=tuple(_samples(artifacts.uri("AudioExampleGen", "examples"), resolved.genres)),
         search=_search(artifacts.uri("Tuner", "tuner_results")),
         history=_history(artifacts.uri("Trainer", "model_run")),
-        evaluation=_evaluation(config, artifacts),
+        evaluation=_evaluation(resolved, artifacts),
         songs=read_song_metrics(figures) if figures else None,
         gate=_gate(artifacts),
         mobile_check=_mobile_check(artifacts),
@@ -132,10 +132,10 @@ def _component(name: str, execution: Any, error: str | None) -> run_data.Compone
     return run_data.Component(name, state, seconds if state != "cached" else 0.0, error if state == "failed" else None)
 
 
-def _catalog(config: PipelineConfig, artifacts: Artifacts) -> run_data.Catalog | None:
+def _catalog(resolved: Resolved, artifacts: Artifacts) -> run_data.Catalog | None:
     if not artifacts.uri("AudioExampleGen", "examples"):
         return None
-    description = json.loads(as_path(f"{config.manifests}/catalog.json").read_bytes())
+    description = json.loads(as_path(f"{resolved.manifests}/catalog.json").read_bytes())
     songs = json_lines(f"{artifacts.uri('AudioExampleGen', 'ingested')}/ingested.jsonl")
     rejected = json_lines(f"{artifacts.uri('AudioExampleGen', 'rejected')}/rejected.jsonl")
     in_split = Counter(
@@ -145,7 +145,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> run_data.Catalog |
     for song in songs:
         fragments[song["genre"], song["split"]] += song["fragments"]
     flagged = {(song["song"], remark) for song in songs for remark in remarks(song)}
-    few = [genre for genre in config.genres if in_split[genre, "test"] < FEW_SONGS]
+    few = [genre for genre in resolved.genres if in_split[genre, "test"] < FEW_SONGS]
     warnings = []
     if few:
         warnings.append(
@@ -164,7 +164,7 @@ def _catalog(config: PipelineConfig, artifacts: Artifacts) -> run_data.Catalog |
         flagged=tuple(run_data.FlaggedSong(*remark) for remark in sorted(flagged)),
         counts=tuple(
             run_data.SplitCount(genre, split, in_split[genre, split], fragments[genre, split])
-            for genre in config.genres
+            for genre in resolved.genres
             for split in record.SPLITS
         ),
         protocol=description["protocol"],
@@ -209,13 +209,13 @@ def _search(results: str | None) -> Search | None:
     return read_search(results) if results else None
 
 
-def _evaluation(config: PipelineConfig, artifacts: Artifacts) -> run_data.Evaluation | None:
+def _evaluation(resolved: Resolved, artifacts: Artifacts) -> run_data.Evaluation | None:
     report, judged = artifacts.uri("MobileCheck", "report"), artifacts.uri("Evaluator", "evaluation")
     if report is None or judged is None:
         return None
     lines = json_lines(f"{report}/predictions.jsonl")
     return run_data.Evaluation(
-        genres=config.genres,
+        genres=resolved.genres,
         labels=np.array([line["label"] for line in lines]),
         probabilities=np.array([line["probabilities"] for line in lines]),
         songs=np.array([line["song"] for line in lines]),

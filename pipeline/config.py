@@ -1,120 +1,501 @@
-"""Settings of one run."""
+"""Configuration of a pipeline: one schema for every runner, read from YAML files and the command line."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Optional, get_args, get_type_hints
 
-from tumbao.components.ingest.paths import AnyPath
+import pydantic
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from tumbao.components.ingest.formats import LAYOUTS
+from tumbao.components.ingest.library import FIXED, GIVEN
+from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.schema.errors import UserError
-from tumbao.schema.genres import genre_key, tidy_genre
-from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.genres import GENRES, genre_key, tidy_genre
 from tumbao.trainer.models.registry import PAPER, find_model
-from tumbao.trainer.training import Training
+from tumbao.trainer.training import CLASS_WEIGHTS, SCHEDULES, Training
+from tumbao.trainer.vgg16 import Policy
+from tumbao.trainer.weights import RANDOM
+
+LOCAL_BEAM = ("--runner=FnApiRunner", "--sdk_container_image=none")
+"""Beam's flags to run in this process. Without the name of a container image, TFX would package itself for workers."""
 
 
 class UsageError(UserError):
     """An invalid setting of a run."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Order:
-    """Settings as they are requested, before the library is scanned; the same for local runs and runs in the cloud.
+class Section(pydantic.BaseModel):
+    """A part of the configuration."""
 
-    - `layout`: the library's form, one of `formats.LAYOUTS`.
-    - `protocol`: what a split keeps whole, one of `splits.SPLIT_BY`.
-    - `method`: how the split is made, one of `splits.SPLIT_STRATEGIES`, `library.FIXED` or `splits.GIVEN`.
-    - `seed`: of the split, the initial weights and the shuffling.
-    - `weights`: file of the backbone's weights, `random`, or empty to search for them.
-    - `precision`: `auto`, `float32` or `mixed_bfloat16`.
-    - `training`: settings of `Training` that replace the model's defaults.
-    - `settings`: settings of `PipelineConfig`, such as `min_accuracy`.
-    - `min_songs`: songs a sub-genre needs to become a label of its own; None for no sub-genres.
-    - `growing`: paths of files that are still being written, which are left to a later run.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _items(convert: Callable[[str], Any]) -> Any:
+    """Return a validator that accepts a list, or text with commas, and converts each item."""
+
+    def split(value: Any) -> Any:
+        items = [one for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+        return (
+            tuple(convert(one) if isinstance(one, str) else one for one in items)
+            if isinstance(items, list | tuple)
+            else value
+        )
+
+    return BeforeValidator(split)
+
+
+def _one_of(names: Sequence[str]) -> Any:
+    return Literal[tuple(names)]
+
+
+def _widths(value: Any) -> Any:
+    """Convert a number or several to a tuple; zeros are dropped, so 0 means no layer."""
+    widths = (value,) if isinstance(value, int) else value
+    return tuple(one for one in widths if one != 0) if isinstance(widths, tuple | list) else value
+
+
+def _schedule(value: str) -> str:
+    if value and not _CRON.fullmatch(value.strip().lower()):
+        raise ValueError("in cron's five fields, as 0 3 * * 1")
+    return value
+
+
+def _cron_field(numbers: str, names: str = "") -> str:
+    one = rf"(?:{numbers}{''.join(f'|{name}' for name in names.split())})"
+    part = rf"(?:\*|{one}(?:-{one})?)(?:/[1-9]\d*)?"
+    return f"{part}(?:,{part})*"
+
+
+_CRON = re.compile(
+    r"\s+".join(
+        (
+            _cron_field(r"[0-5]?\d"),
+            _cron_field(r"[01]?\d|2[0-3]"),
+            _cron_field(r"0?[1-9]|[12]\d|3[01]"),
+            _cron_field(r"0?[1-9]|1[0-2]", "jan feb mar apr may jun jul aug sep oct nov dec"),
+            _cron_field(r"0?[0-7]", "sun mon tue wed thu fri sat"),
+        )
+    )
+)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Flags = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Data(Section):
+    """The library."""
+
+    library: str = Field("", description="Folder with one folder of songs per genre, or a list of songs.")
+    layout: _one_of(LAYOUTS) = Field(  # type: ignore[valid-type] # the names are defined once, in `formats`
+        "auto", description="Form of the library; auto detects it."
+    )
+    genres: Annotated[Names, _items(tidy_genre)] = Field(
+        tuple(GENRES), description="Genres, separated by commas, in the order of the labels: names of folders."
+    )
+    subgenres: bool = Field(
+        False, description="Train on sub-genres too: folders below the genre, or salsa/dura in lists."
+    )
+    min_songs: int = Field(
+        10, ge=3, description="With sub-genres: songs that a sub-genre needs to become a label of its own."
+    )
+
+
+class Split(Section):
+    """The division of the songs into training, validation and test split."""
+
+    by: _one_of((*SPLIT_BY, GIVEN)) = Field(  # type: ignore[valid-type]
+        "song",
+        description="What a split keeps whole. fragment: the paper's, leaky. given: use the library's own splits.",
+    )
+    strategy: _one_of((*SPLIT_STRATEGIES, FIXED)) | None = Field(  # type: ignore[valid-type]
+        None,
+        description="While the library grows, stable keeps each song in its split, and fixed keeps the test songs. "
+        "By default stratified, and stable on Kubeflow and Vertex AI.",
+    )
+    seed: int = Field(7, ge=0, description="Seed of the split, the initial weights and the shuffling.")
+
+
+class Model(Section):
+    """The network."""
+
+    name: str = Field(PAPER, description="Name of the model; `tumbao models` lists them.")
+    weights: str = Field(
+        "",
+        description="File of the backbone's weights, for VGG-16 a Keras no-top file, or random. By default they are "
+        "searched for.",
+    )
+    precision: _one_of(("auto", *get_args(Policy))) = Field(  # type: ignore[valid-type]
+        "auto", description="Data type that the backbone computes in; auto chooses it by the processor."
+    )
+    tune: int = Field(
+        0, ge=0, description="Trials of a search for better layers, dropout, L2 and learning rate; 0 for no search."
+    )
+
+
+class _Training(Section):
+    """Settings of the training; those that are not given are the model's own."""
+
+
+_PARAMETERS = dict(re.findall(r"^(\w+) : .*\n((?: {4}.*\n)+)", inspect.getdoc(Training) or "", re.MULTILINE))
+_KINDS: Any = {
+    name: Annotated[float, Field(strict=False)] if kind is float else kind  # YAML reads 1e-4 as text
+    for name, kind in get_type_hints(Training).items()
+} | {
+    "units": Annotated[tuple[int, ...], Field(strict=False), BeforeValidator(_widths), _items(int)],
+    "schedule": _one_of(SCHEDULES),
+    "class_weights": _one_of(CLASS_WEIGHTS),
+}
+_FIELDS: dict[str, Any] = {
+    field.name: (
+        Optional[_KINDS[field.name]],  # noqa: UP045 - computed
+        Field(None, description=" ".join(_PARAMETERS[field.name].split())),
+    )
+    for field in dataclasses.fields(Training)
+}
+TrainingSection: Any = pydantic.create_model("TrainingSection", __base__=_Training, __module__=__name__, **_FIELDS)
+"""The fields of the trainer's `Training`, each of which may be left out."""
+
+
+class Gate(Section):
+    """The conditions under which a model is blessed."""
+
+    min_accuracy: Share = Field(0.80, description="Lowest accuracy on the test split.")
+    min_recall: Share = Field(0.50, description="Lowest recall of each genre.")
+    max_accuracy_drop: Share = Field(0.01, description="How much lower the accuracy may be than the served model's.")
+
+
+class Registry(Section):
+    """Where blessed models go."""
+
+    push_to: str = Field("", description="Folder that blessed models are pushed to. By default `pushed` in the root.")
+    endpoint: dict[str, Any] = Field(
+        {},
+        description="Endpoint of Vertex AI that blessed models are deployed to as well: project_id, endpoint_name, "
+        "machine_type and so on.",
+    )
+    serving_image: str = Field("", description="Container image that the endpoint serves with.")
+
+
+class Resources(Section):
+    """Resources of a component's container; 0 means the platform's default."""
+
+    cpu: float = Field(0, ge=0, description="CPUs.")
+    memory_gb: float = Field(0, ge=0, description="Memory in GB.")
+    accelerator: str = Field(
+        "", description="Type as the platform names it: NVIDIA_TESLA_T4 on Vertex AI, nvidia.com/gpu on Kubeflow."
+    )
+    accelerators: int = Field(0, ge=0, description="Number of accelerators.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Resources:
+        if bool(self.accelerator) != bool(self.accelerators):
+            raise UsageError(f"Expected a type of accelerator with its number. Received: {self}")
+        return self
+
+
+class Runner(Section):
+    """Where the pipeline runs, and with what."""
+
+    name: Literal["local", "kubeflow", "vertex"] = Field("local", description="Where the pipeline runs.")
+    root: str = Field(
+        "tumbao-workspace",
+        description="Folder of metadata, artefacts, runs and, by default, pushed models: the workspace. On Kubeflow "
+        "and Vertex AI a folder that every container can access, such as gs://bucket/tumbao.",
+    )
+    cache: bool = Field(True, description="Reuse results of earlier runs.")
+    resume: bool = Field(
+        False,
+        description="Start training from the best weights of the last run on the same songs, split and seed.",
+    )
+    from_component: str = Field("", description="First component to run.")
+    to_component: str = Field("", description="Last component to run.")
+    beam_args: Flags = Field(
+        LOCAL_BEAM, description="Flags of Beam, a --runner among them. By default in this process."
+    )
+    beam: dict[str, Flags] = Field({}, description="Flags of Beam for single components, on Kubeflow and Vertex AI.")
+    image: str = Field("", description="Container image with Tumbao.")
+    images: dict[str, str] = Field({}, description="Container images of single components.")
+    resources: dict[str, Resources] = Field({}, description="Resources of single components' containers.")
+    vertex_training: dict[str, Any] = Field(
+        {}, description="Vertex AI's custom job for training: project, worker_pool_specs and so on."
+    )
+    project: str = Field("", description="Project of Vertex AI.")
+    region: str = Field("", description="Region of Vertex AI.")
+    service_account: str = Field("", description="Account that the components run as.")
+    host: str = Field("", description="Address of Kubeflow Pipelines.")
+    labels: dict[str, str] = Field({}, description="Labels of each run, on Vertex AI.")
+    schedule: Annotated[str, pydantic.AfterValidator(_schedule)] = Field(
+        "", description="When runs start, in cron's five fields, as 0 3 * * 1; empty for a single run."
+    )
+
+
+class Config(Section):
+    """Configuration of a pipeline.
+
+    A value out of its range raises pydantic's `ValidationError`; `read_config` converts it to a `UsageError`.
     """
 
-    data: AnyPath | str
-    layout: str
-    genres: tuple[str, ...]
-    protocol: str
-    method: str
-    seed: int
-    model: str
-    weights: str
-    precision: str
-    training: Mapping[str, Any]
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    min_songs: int | None = None
-    growing: frozenset[str] = frozenset()
+    data: Data = Data()
+    split: Split = Split()
+    model: Model = Model()
+    training: TrainingSection = TrainingSection()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
+    runner: Runner = Runner()
+
+    WHOLE_ADDRESS: ClassVar[re.Pattern[str]] = re.compile(r"gs://[^/]|/")
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        model = find_model(self.model.name)
+        model.settings(**self.training.model_dump(exclude_none=True))
+        by, strategy = self.split.by, self.split.strategy
+        genres, beam = self.data.genres, self.runner.beam_args
+        gradients = model.train is None or not (self.model.tune or self.runner.resume)
+        alone = not (self.model.tune and self.runner.resume)
+        rules: list[tuple[str, Any, bool, str]] = [
+            ("data.genres", genres, len(set(map(genre_key, genres))) == len(genres) >= 2, "at least 2, each once"),
+            ("split.by", by, strategy != FIXED or by in ("song", GIVEN), "song where the test songs are fixed"),
+            (
+                "split.strategy",
+                strategy,
+                by != GIVEN or strategy in (None, *SPLIT_STRATEGIES[:1]),
+                "none for given splits",
+            ),
+            ("model.name", model.name, gradients, "that gradients train for a search, or to resume training"),
+            ("runner.resume", True, alone, "false for a search: each trial starts anew"),
+            ("runner.beam_args", beam, any(one.startswith("--runner") for one in beam), "with a --runner among them"),
+            *(self._cloud_rules() if self.runner.name != "local" else ()),
+        ]
+        if broken := [f"Expected {name}: {rule}. Received: {name}={got!r}" for name, got, ok, rule in rules if not ok]:
+            raise UsageError("\n".join(broken))
+        return self
+
+    def _cloud_rules(self) -> Sequence[tuple[str, Any, bool, str]]:
+        runner, registry, weights = self.runner, self.registry, self.model.weights
+        whole = self.WHOLE_ADDRESS.match
+        vertex, job, endpoint = runner.name == "vertex", runner.vertex_training, registry.endpoint
+        local = runner.resume or runner.from_component or runner.to_component
+        return (
+            (
+                "runner.root",
+                runner.root,
+                bool(whole(runner.root)),
+                "a folder by its whole address, as gs://bucket/tumbao",
+            ),
+            ("runner.image", runner.image, bool(runner.image), "a container image with Tumbao"),
+            ("data.library", self.data.library, bool(whole(self.data.library)), "a library by its whole address"),
+            (
+                "registry.push_to",
+                registry.push_to,
+                bool(whole(registry.push_to or "/")),
+                "a folder by its whole address",
+            ),
+            ("model.weights", weights, weights in ("", RANDOM) or bool(whole(weights)), "random, or a whole address"),
+            ("runner.resume", local, not local, "no resume, from_component or to_component except locally"),
+            ("runner.vertex_training", job, vertex or not job, "empty on Kubeflow"),
+            (
+                "runner.vertex_training",
+                job,
+                not job or _names_images(job),
+                "with a project, and worker_pool_specs with a container_spec and its image_uri each",
+            ),
+            ("registry.endpoint", endpoint, vertex or not endpoint, "empty on Kubeflow"),
+            (
+                "registry.endpoint",
+                endpoint,
+                not endpoint or {"project_id", "endpoint_name"} <= endpoint.keys(),
+                "with a project_id and an endpoint_name",
+            ),
+            ("registry.serving_image", "", bool(registry.serving_image) or not endpoint, "an image for the endpoint"),
+            ("runner.labels", runner.labels, vertex or not runner.labels, "empty on Kubeflow, whose runs have none"),
+        )
+
+    @property
+    def root(self) -> str:
+        """The root without a trailing slash: in a bucket, `pushed//1` and `pushed/1` are different objects."""
+        return self.runner.root.rstrip("/") or "/"
+
+    @property
+    def push_to(self) -> str:
+        """Folder that blessed models are pushed to."""
+        return self.registry.push_to.rstrip("/") or f"{self.root}/pushed"
+
+    @property
+    def protocol(self) -> str:
+        """One of `splits.SPLIT_BY`."""
+        return "song" if self.split.by == GIVEN else self.split.by
+
+    @property
+    def method(self) -> str:
+        """One of `splits.SPLIT_STRATEGIES`, `FIXED` or `GIVEN`."""
+        return GIVEN if self.split.by == GIVEN else self.split.strategy or SPLIT_STRATEGIES[self.runner.name != "local"]
+
+    @property
+    def head(self) -> Training:
+        """Settings of the training of the head: the given ones, and the model's own."""
+        given = {"seed": self.split.seed} | self.training.model_dump(exclude_none=True)
+        return find_model(self.model.name).settings(**given)
+
+    def replace(self, **sections: Mapping[str, Any]) -> Config:
+        """Return a configuration with other values in some sections; an invalid one raises a `UsageError`."""
+        given = self.model_dump(exclude_unset=True)
+        return parse(given | {name: {**given.get(name, {}), **values} for name, values in sections.items()})
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PipelineConfig:
-    """Settings that the graph is built from; a value out of its range raises a `UsageError`.
+def _names_images(job: Mapping[str, Any]) -> bool:
+    """Check whether a custom job of Vertex AI names a project and images; TFX's default image does not have Tumbao."""
+    try:
+        pools = job.get("job_spec", job)["worker_pool_specs"]
+        return bool(job["project"] and pools) and all(pool["container_spec"]["image_uri"] for pool in pools)
+    except (KeyError, TypeError):
+        return False
 
-    - `workspace`: folder of metadata, artefacts, runs and, by default, pushed models.
-    - `manifests`: folder written by `library.write_manifests`.
-    - `genres`: in the order of the labels.
-    - `weights`, `weights_digest`: the backbone's weights; empty for random weights or a backbone without weights.
-    - `policy`: Keras' dtype policy for the backbone's features.
-    - `push_to`: folder of pushed models, one numbered version each.
-    - `resume`: file of a head to start from; empty for new initial weights.
-    - `tune`: trials of a search, whose best settings train the model; 0 for no search.
-    - `min_accuracy`, `min_recall`: lowest accuracy on the test split and lowest recall of each genre, in 0..1.
-    - `max_accuracy_drop`: how much lower the accuracy may be than that of the baseline.
-    - `baseline`: where the baseline is found: in the "metadata" of former runs, or in the "push place" if there is no
-      metadata store to query.
-    - `vertex_training`: Vertex AI's custom job for training; empty to train where the component runs.
-    - `endpoint`, `serving_image`, `region`: the endpoint of Vertex AI to deploy to, its container and its region.
-    - `beam_args`: Beam's flags. `--runner` is required, since Beam would otherwise download a runner. By default Beam
-      runs in this process; without the name of a container image, TFX would package itself for workers that do not
-      exist.
-    - `cache`: whether results of earlier runs are reused.
+
+OPTIONS: Mapping[str, str] = {
+    "data": "data.library",
+    **{name: f"data.{name}" for name in ("genres", "layout", "subgenres", "min_songs")},
+    "split": "split.by",
+    "split_method": "split.strategy",
+    "seed": "split.seed",
+    "model": "model.name",
+    **{name: f"training.{name}" for name in TrainingSection.model_fields if name != "seed"},
+    **{name: f"model.{name}" for name in ("tune", "weights", "precision")},
+    **{name: f"gate.{name}" for name in Gate.model_fields},
+    **{name: f"registry.{name}" for name in Registry.model_fields},
+    "runner": "runner.name",
+    "workspace": "runner.root",
+    "from": "runner.from_component",
+    "to": "runner.to_component",
+    **{name: f"runner.{name}" for name in Runner.model_fields if name not in ("name", "schedule")},
+    "cron": "runner.schedule",
+}
+"""Options of the command line, and keys of files without sections, with the fields that they set."""
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Make a configuration of sections; anything invalid raises a `UsageError` that lists each fault."""
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UsageError("\n".join(map(_sentence, error.errors(include_url=False)))) from error
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a question with the closest known name, or an empty text."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _sentence(error: Any) -> str:
+    name, kind, value = ".".join(map(str, error["loc"])), error["type"], error["input"]
+    if kind == "value_error" and isinstance(error["ctx"]["error"], UserError):
+        return str(error["ctx"]["error"])
+    if kind == "extra_forbidden":
+        models: Sequence[Any] = (Config, type(getattr(Config(), str(error["loc"][0]), None)), Resources)
+        known = models[min(len(error["loc"]), 4) // 2].model_fields
+        guess = did_you_mean(error["loc"][-1], [*known, *(OPTIONS if len(error["loc"]) == 1 else ())])
+        return f"Expected names out of {', '.join(known)}. Received: {name}{guess}"
+    rule = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"Expected {name}: {rule}. Received: {name}={value!r}"
+
+
+def read_config(
+    file: Path | None = None,
+    options: Mapping[str, Any] = {},
+    settings: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Config:
+    """Read a configuration from a YAML file, from `options` and from `settings` such as `training.mixup=0.2`.
+
+    The later ones take precedence, and options that are None are ignored. Keys without a section, as files had before
+    there were sections, are accepted, and `say` is called with a sentence about them. Anything invalid raises a
+    `UsageError`.
     """
+    import yaml
 
-    workspace: str
-    manifests: str
-    genres: tuple[str, ...]
-    weights: str
-    weights_digest: str
-    policy: str
-    push_to: str
-    model: str = PAPER
-    training: Training = dataclasses.field(default_factory=Training)
-    resume: str = ""
-    tune: int = 0
-    min_accuracy: float = 0.80
-    min_recall: float = 0.50
-    max_accuracy_drop: float = 0.01
-    baseline: str = "metadata"
-    vertex_training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    endpoint: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    serving_image: str = ""
-    region: str = ""
-    mel_spec: MelSpec = dataclasses.field(default_factory=MelSpec)
-    beam_args: tuple[str, ...] = ("--runner=FnApiRunner", "--sdk_container_image=none")
-    cache: bool = True
+    try:
+        told = yaml.safe_load(file.read_text("utf-8")) if file else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"Expected a YAML file in --config. Received: {file} ({error})") from error
+    if not isinstance(told, dict):
+        raise UsageError(f"Expected a YAML file of sections, names and values in --config. Received: {file}")
+    values = {key: value for key, value in told.items() if not _is_old(key, value)}
+    old = {str(key).replace("-", "_"): value for key, value in told.items() if key not in values}
+    if old:
+        say(
+            f"{file} has keys without a section: {', '.join(old)}. The next release does not accept them: "
+            f"`tumbao config --config {file}` prints the file with sections."
+        )
+    _set_all(values, _old_values(old))
+    _set_all(values, {OPTIONS[name]: value for name, value in options.items() if value is not None})
+    for setting in settings:
+        path, found, text = setting.partition("=")
+        if not found or path.count(".") != 1:
+            raise UsageError(
+                f"Expected --set with a section, a name and a value, as training.mixup=0.2. Received: {setting}"
+            )
+        try:
+            _set_all(values, {path: yaml.safe_load(text)})
+        except yaml.YAMLError as error:
+            raise UsageError(f"Expected a value in YAML. Received: {setting} ({error})") from error
+    return parse({key: {} if value is None else value for key, value in values.items()})
 
-    def __post_init__(self) -> None:
-        expected: Mapping[str, tuple[bool, str]] = {
-            "min_accuracy": (0 <= self.min_accuracy <= 1, "between 0 and 1"),
-            "min_recall": (0 <= self.min_recall <= 1, "between 0 and 1"),
-            "max_accuracy_drop": (0 <= self.max_accuracy_drop <= 1, "between 0 and 1"),
-            "tune": (self.tune >= 0, "0 or more"),
-            "resume": (not (self.tune and self.resume), "empty where there is a search: each trial begins anew"),
-            "model": (
-                not (self.tune or self.resume) or find_model(self.model).train is None,
-                "that gradients train where there is a search, or training goes on from an earlier run",
-            ),
-            "beam_args": (any(flag.startswith("--runner") for flag in self.beam_args), "with a --runner among them"),
-            "baseline": (self.baseline in {"metadata", "push place"}, "metadata or push place"),
-            "genres": (
-                len(set(map(genre_key, self.genres))) == len(self.genres) >= 2
-                and all(name and name == tidy_genre(name) for name in self.genres),
-                "at least 2, each once, without ends of lines or needless spaces",
-            ),
-        }
-        for name, (holds, rule) in expected.items():
-            if not holds:
-                raise UsageError(f"Expected {name} {rule}. Received: {name}={getattr(self, name)!r}")
+
+def _is_old(key: Any, value: Any) -> bool:
+    name = str(key).replace("-", "_")
+    section = name in Config.model_fields and (value is None or isinstance(value, dict))
+    return name in OPTIONS and not section
+
+
+def _old_values(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the keys of files without sections to paths."""
+    found = {OPTIONS[name]: value for name, value in old.items() if value is not None}
+    if old.get("split_method") == GIVEN:
+        found["split.by"] = found.pop("split.strategy")
+    if "min_songs" in old and "subgenres" not in old:
+        found["data.subgenres"] = bool(old["min_songs"])
+    for path in ("data.min_songs", "training.epochs"):
+        if found.get(path) == 0:  # no sub-genres; the model's own number of epochs
+            del found[path]
+    if "schedule" in old and old["schedule"] not in SCHEDULES:
+        found["runner.schedule"] = found.pop("training.schedule")
+    if isinstance(old.get("beam"), list):
+        found["runner.beam_args"] = found.pop("runner.beam")
+    return found
+
+
+def _set_all(values: dict[str, Any], paths: Mapping[str, Any]) -> None:
+    for path, value in paths.items():
+        section, _, name = path.partition(".")
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise UsageError(f"Expected {section}: names and values. Received: {section}={values[section]!r}")
+        values[section] = {**values[section], name: value}
+
+
+def to_yaml(config: Config) -> str:
+    """Format a configuration as YAML, with the description of each field as a comment."""
+    import textwrap
+
+    import yaml
+
+    lines = []
+    for section in Config.model_fields:
+        part = getattr(config, section)
+        kind = type(part)
+        lines += [f"# {(kind.__doc__ or _Training.__doc__ or '').splitlines()[0]}", f"{section}:"]
+        for name, one in kind.model_fields.items():
+            lines += [f"  # {line}" for line in textwrap.wrap(one.description or "", 114)]
+            value = part.model_dump(mode="json")[name]
+            text = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+            lines.append(f"  {name}: {text}")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"

@@ -24,19 +24,17 @@ from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.run_data import verdict
 from tumbao.components.ingest import frozen_test_set
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.model_card.data import versions
 from tumbao.pipeline import collect
-from tumbao.pipeline.cache_paths import song_cache
-from tumbao.pipeline.config import UsageError
-from tumbao.pipeline.configuration import configure
+from tumbao.pipeline.cache_paths import scan_cache, song_cache
+from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.graph import build
+from tumbao.pipeline.resolve import exec_properties, resolve
 from tumbao.pipeline.resume import head_to_resume
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 
 if TYPE_CHECKING:
-    from tumbao.pipeline.local_runner import LocalRun
     from tumbao.pipeline.progress_display import ProgressDisplay
     from tumbao.pipeline.runs import RunRecord
 
@@ -44,62 +42,67 @@ if TYPE_CHECKING:
 class _ComponentLines(logging.Handler):
     """Reports the component that runs. The log is used because TFX's local runner has no callbacks."""
 
-    def __init__(self, watch: ProgressDisplay) -> None:
+    def __init__(self, display: ProgressDisplay) -> None:
         super().__init__()
-        self._watch = watch
+        self._display = display
         self._began = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Component %s is running.":
             self._began = time.monotonic()
-            self._watch.say(f"▸ {record.args[0]}")  # type: ignore[index] # one positional argument
+            self._display.say(f"▸ {record.args[0]}")  # type: ignore[index] # one positional argument
         elif record.msg == "Component %s is finished.":
-            self._watch.say(f"  [dim]done in {time.monotonic() - self._began:.1f} s[/dim]")
+            self._display.say(f"  [dim]done in {time.monotonic() - self._began:.1f} s[/dim]")
 
 
-def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: ProgressDisplay) -> RunRecord:
+def execute(
+    config: Config, record: RunRecord, folder: Path, display: ProgressDisplay, growing: frozenset[str] = frozenset()
+) -> RunRecord:
     """Run the graph and write the report, also when a component fails; return the record with the outcome.
 
-    Raises, before any component runs, a `UsageError` if a setting is out of its range, and a `ValueError` if library,
+    Raises, before any component runs, a `UsageError` if --from or --to is invalid, and a `ValueError` if library,
     settings or weights are not usable.
     """
-    workspace = asked.workspace.absolute()
+    workspace = Path(config.root).absolute()
+    push_to = as_path(config.push_to)
+    config = config.replace(
+        runner={"root": str(workspace)},
+        registry={"push_to": str(push_to.absolute() if isinstance(push_to, Path) else push_to)},
+    )
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
-    memory = ScanCache(workspace / "scan_cache.sqlite", source_digest("tumbao.components.ingest.decoders"))
     tests = frozen_test_set.read_test_songs(workspace / "catalogs")
-    configured = configure(asked, str(workspace), _absolute(asked.push_to), watch.say, memory)
+    resolved = resolve(config, display.say, scan_cache(workspace), growing)
     if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / "catalogs")):
-        watch.say(escape(chosen))
-    config, catalog, weights = configured.config, configured.catalog, configured.weights
-    if asked.resume:
-        config = dataclasses.replace(config, resume=head_to_resume(mlmd.MetadataStore(connection), config))
-        watch.say(f"Training goes on from {escape(config.resume)}")
-    pipeline = build(config, connection)
-    part = _part(pipeline, asked, connection)
-    error = _run(pipeline, part, record.run, workspace, watch)
+        display.say(escape(chosen))
+    if config.runner.resume:
+        resolved = dataclasses.replace(resolved, resume=head_to_resume(mlmd.MetadataStore(connection), resolved))
+        display.say(f"Training starts from {escape(resolved.resume)}")
+    pipeline = build(config, exec_properties(resolved), connection)
+    part = _part(pipeline, config, connection)
+    error = _run(pipeline, part, record.run, workspace, display)
     if not error:
-        _forget_other_songs(Path(song_cache(config.workspace, config.mel_spec)).parent)
+        _delete_old_songs(Path(song_cache(config.root, resolved.mel_spec)).parent)
     record = dataclasses.replace(
         record,
-        synthetic=catalog.synthetic,
-        protocol=asked.protocol,
-        settings={**record.settings, **dataclasses.asdict(config.training), "policy": config.policy},
+        synthetic=resolved.catalog.synthetic,
+        protocol=config.protocol,
+        settings={**record.settings, "policy": resolved.policy},
     )
     about = run_data.Run(
         run_id=record.run,
         started=record.started,
-        library=catalog.name,
-        synthetic=catalog.synthetic,
-        seed=asked.seed,
+        library=resolved.catalog.name,
+        synthetic=resolved.catalog.synthetic,
+        seed=config.split.seed,
         settings=record.settings,
         versions=versions(),
         code_digest=source_digest("tumbao.pipeline.execution"),
-        weights_source=weights.source,
-        precision=config.policy,
-        precision_reason=configured.precision_reason,
+        weights_source=resolved.weights.source,
+        precision=resolved.policy,
+        precision_reason=resolved.policy_reason,
     )
     artifacts = collect.run_artifacts(connection, run=record.run)
-    report = collect.report_data(pipeline, config, artifacts, about, error)
+    report = collect.report_data(pipeline, resolved, artifacts, about, error)
     write_report(report, folder / "report")
     decision = verdict(report)
     gate, mobile_check = report.gate, report.mobile_check
@@ -114,21 +117,16 @@ def execute(asked: LocalRun, record: RunRecord, folder: Path, watch: ProgressDis
     )
 
 
-def _absolute(folder: str) -> str:
-    found = as_path(folder)
-    return str(found.absolute()) if isinstance(found, Path) else str(found)
-
-
-def _forget_other_songs(cache: Path) -> None:
+def _delete_old_songs(cache: Path) -> None:
     """Delete songs rendered by other versions of the code, which are not used any more."""
     for other in cache.parent.glob("*"):
         if other != cache:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOptions | None:
+def _part(pipeline: tfx.dsl.Pipeline, config: Config, connection: Any) -> RunOptions | None:
     """Return the part of the graph to run, None for all of it."""
-    first, last = asked.from_component, asked.to_component
+    first, last = config.runner.from_component, config.runner.to_component
     if not first and not last:
         return None
     known = [component.id for component in pipeline.components]
@@ -140,13 +138,13 @@ def _part(pipeline: tfx.dsl.Pipeline, asked: LocalRun, connection: Any) -> RunOp
     former = collect.run_artifacts(connection).executions
     if first and not former:
         raise UserError(
-            f"Expected an earlier run to take over what comes before {first}. "
+            f"Expected an earlier run, whose results before {first} are reused. "
             "Received: a workspace without one; leave --from out."
         )
     if first and (changed := list(_changed(pipeline, first, former))):
         raise UserError(
-            f"Expected the songs and settings of the last run, whose work is taken over up to {first}. Received "
-            f"others for {', '.join(changed)}. Leave --from out: what has not changed is taken over all the same."
+            f"Expected the songs and settings of the last run, whose results before {first} are reused. Received "
+            f"others for {', '.join(changed)}. Leave --from out: results that are still valid are reused anyway."
         )
     return RunOptions(from_nodes=[first] if first else None, to_nodes=[last] if last else None)
 
@@ -192,10 +190,10 @@ class _Runner(tfx.orchestration.LocalDagRunner):
 
 
 def _run(
-    pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspace: Path, watch: ProgressDisplay
+    pipeline: tfx.dsl.Pipeline, part: RunOptions | None, run: str, workspace: Path, display: ProgressDisplay
 ) -> str | None:
     """Run the graph; return the message of the error that ended it, or None if it completed."""
-    handler = _ComponentLines(watch)
+    handler = _ComponentLines(display)
     logger = absl_logging.get_absl_logger()
     logger.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)

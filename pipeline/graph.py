@@ -19,8 +19,7 @@ from tumbao.components.pusher import Pusher
 from tumbao.components.served_baseline import CANDIDATE, ServedBaseline, ServedOrLatestBlessedModel
 from tumbao.components.song_evaluation import SongEvaluation
 from tumbao.components.tuner import Tuner
-from tumbao.pipeline.config import PipelineConfig
-from tumbao.pipeline.settled import Settled, settle
+from tumbao.pipeline.config import Config
 from tumbao.pipeline.source import source_digest
 from tumbao.trainer.run import run_fn
 from tumbao.trainer.tune import tuner_fn
@@ -29,35 +28,33 @@ NAME = "tumbao"
 
 
 def build(
-    config: PipelineConfig,
-    metadata: object = None,
-    settled: Settled | None = None,
-    first: Sequence[Any] = (),
+    config: Config, properties: Mapping[str, Any], metadata: object = None, first: Sequence[Any] = ()
 ) -> tfx.dsl.Pipeline:
     """Build the pipeline, from manifests to a pushed model.
 
-    `metadata` is the ConnectionConfig of a local runner. `settled` holds execution properties that are not known before
-    the run, and `first` the components that compute them; by default they are derived from `config`.
+    `properties` are those of `exec_properties`, or placeholders for them if components in `first` compute them.
+    `metadata` is the ConnectionConfig of a local runner.
     """
-    told = settled or settle(config)
+    names = ("manifests", "mel_spec", "backbone", "weights", "genres", "model_name")
+    manifests, mel_spec, backbone, weights, genres, model = (properties[name] for name in names)
     songs = AudioExampleGen(
-        manifests=told.manifests,
-        mel_spec=told.mel_spec,
-        cache=told.songs,
+        manifests=manifests,
+        mel_spec=mel_spec,
+        cache=properties["songs"],
         code=source_digest("tumbao.components.ingest.component"),
     )
     statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
-    schema = tfx.components.ImportSchemaGen(schema_file=told.schema)
+    schema = tfx.components.ImportSchemaGen(schema_file=properties["schema"])
     validator = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
     data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
     features = BackboneFeatures(
         examples=songs.outputs["examples"],
-        backbone=told.backbone,
-        weights=told.weights,
-        augment=config.training.augment,
-        policy=told.policy,
+        backbone=backbone,
+        weights=weights,
+        augment=config.head.augment,
+        policy=properties["policy"],
         code=source_digest("tumbao.components.backbone_features"),
     )
     features.add_upstream_node(data_gate)
@@ -66,19 +63,19 @@ def build(
         "eval_args": tfx.proto.EvalArgs(splits=["val"]),
     }
     tuner = None
-    if config.tune:
+    if config.model.tune:
         entry = f"{tuner_fn.__module__}.{tuner_fn.__qualname__}"
         tuner = Tuner(tuner_fn=entry, examples=features.outputs["features"], **splits)
-        tuner.spec.exec_properties["custom_config"] = told.searching
+        tuner.spec.exec_properties["custom_config"] = properties["tuner"]
     cloud = tfx.extensions.google_cloud_ai_platform
-    trainer = (cloud.Trainer if config.vertex_training else tfx.components.Trainer)(
+    trainer = (cloud.Trainer if config.runner.vertex_training else tfx.components.Trainer)(
         run_fn=f"{run_fn.__module__}.{run_fn.__qualname__}",
         examples=features.outputs["features"],
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         **splits,
     )
-    trainer.spec.exec_properties["custom_config"] = told.learning
-    baseline = _baseline(config, told, trainer)
+    trainer.spec.exec_properties["custom_config"] = properties["trainer"]
+    baseline = _baseline(config, properties, trainer)
     evaluator = Evaluator(
         examples=songs.outputs["examples"],
         example_splits=["test"],
@@ -86,12 +83,12 @@ def build(
         baseline_model=baseline.outputs["model"],
         eval_config=tfma.EvalConfig(),
     )
-    evaluator.spec.exec_properties["eval_config"] = told.gate
+    evaluator.spec.exec_properties["eval_config"] = properties["gate"]
     song_evaluation = SongEvaluation(
         examples=songs.outputs["examples"],
         features=features.outputs["features"],
         model_run=trainer.outputs["model_run"],
-        genres=told.genres,
+        genres=genres,
         code=source_digest("tumbao.components.song_evaluation"),
     )
     export = EdgeExport(
@@ -100,20 +97,20 @@ def build(
         ingested=songs.outputs["ingested"],
         evaluation=evaluator.outputs["evaluation"],
         figures=song_evaluation.outputs["figures"],
-        manifests=told.manifests,
-        mel_spec=told.mel_spec,
-        weights_source=told.weights_source,
-        precisions=told.precisions,
+        manifests=manifests,
+        mel_spec=mel_spec,
+        weights_source=properties["weights_source"],
+        precisions=properties["precisions"],
         code=source_digest("tumbao.components.export"),
     )
     mobile_check = MobileCheck(
         model=export.outputs["model"],
         model_run=trainer.outputs["model_run"],
         examples=songs.outputs["examples"],
-        manifests=told.manifests,
-        mel_spec=told.mel_spec,
-        backbone=told.backbone,
-        weights=told.weights,
+        manifests=manifests,
+        mel_spec=mel_spec,
+        backbone=backbone,
+        weights=weights,
         code=source_digest("tumbao.components.mobile_check"),
     )
     card = ModelCard(
@@ -127,8 +124,8 @@ def build(
         model=export.outputs["model"],
         report=mobile_check.outputs["report"],
         infra_blessing=mobile_check.outputs["blessing"],
-        manifests=told.manifests,
-        network=told.network,
+        manifests=manifests,
+        network=model,
         code=source_digest("tumbao.components.model_card.component"),
     )
     blessed = {
@@ -142,12 +139,12 @@ def build(
         agreement=mobile_check.outputs["report"],
         card=card.outputs["card"],
         registry=config.push_to,
-        name=told.network,
-        served=told.standing,
+        name=model,
+        served=properties["served_version"],
     )
     return tfx.dsl.Pipeline(
         pipeline_name=NAME,
-        pipeline_root=f"{config.workspace}/pipeline",
+        pipeline_root=f"{config.root}/pipeline",
         components=[
             *first,
             songs,
@@ -165,32 +162,35 @@ def build(
             mobile_check,
             card,
             pusher,
-            *([_endpoint(config, blessed)] if config.endpoint else []),
+            *([_endpoint(config, blessed)] if config.registry.endpoint else []),
         ],
-        enable_cache=config.cache,
+        enable_cache=config.runner.cache,
         metadata_connection_config=metadata,
-        beam_pipeline_args=list(config.beam_args),
+        beam_pipeline_args=list(config.runner.beam_args),
     )
 
 
-def _endpoint(config: PipelineConfig, blessed: Mapping[str, Any]) -> Any:
+def _endpoint(config: Config, blessed: Mapping[str, Any]) -> Any:
     """Deploy a blessed model to an endpoint of Vertex AI."""
     cloud = tfx.extensions.google_cloud_ai_platform
     return cloud.Pusher(
         **blessed,
         custom_config={
             cloud.ENABLE_VERTEX_KEY: True,
-            cloud.VERTEX_REGION_KEY: config.region,
-            cloud.VERTEX_CONTAINER_IMAGE_URI_KEY: config.serving_image,
-            cloud.SERVING_ARGS_KEY: dict(config.endpoint),
+            cloud.VERTEX_REGION_KEY: config.runner.region,
+            cloud.VERTEX_CONTAINER_IMAGE_URI_KEY: config.registry.serving_image,
+            cloud.SERVING_ARGS_KEY: config.registry.endpoint,
         },
     ).with_id("EndpointPusher")
 
 
-def _baseline(config: PipelineConfig, told: Settled, trainer: Any) -> Any:
-    if config.baseline == "push place":
+def _baseline(config: Config, properties: Mapping[str, Any], trainer: Any) -> Any:
+    if config.runner.name != "local":  # no metadata of former runs to query
         return ServedBaseline(
-            candidate=trainer.outputs["model"], registry=config.push_to, genres=told.genres, mel_spec=told.mel_spec
+            candidate=trainer.outputs["model"],
+            registry=config.push_to,
+            genres=properties["genres"],
+            mel_spec=properties["mel_spec"],
         ).with_id("Baseline")
     artifacts = tfx.types.standard_artifacts
     return tfx.dsl.Resolver(

@@ -16,7 +16,7 @@ SETTLED_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Snapshot:
     """Snapshot of a library.
 
     `songs` maps each song or part of one to its listed metadata and its file's size and time. `growing` maps those
@@ -27,7 +27,7 @@ class Look:
     growing: Mapping[str, str]
 
 
-def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
+def take_snapshot(library: str, layout: str, genres: tuple[str, ...]) -> Snapshot:
     """Take a snapshot of a library here or in a bucket, including entries that are not usable.
 
     `layout` is one of `formats.LAYOUTS`. A library that is missing or invalid raises a `ValueError`.
@@ -36,10 +36,10 @@ def look(library: str, layout: str, genres: tuple[str, ...]) -> Look:
     for entry in read_library(as_path(library).absolute(), layout, genres).entries:
         stamp, moving = _stamp(entry.path)
         part = json.dumps((entry.song, entry.path, entry.start_seconds), ensure_ascii=False)
-        songs[part] = f"{_told(entry)} {stamp}"
+        songs[part] = f"{_listed(entry)} {stamp}"
         if moving:
             growing[part] = entry.path
-    return Look(songs, growing)
+    return Snapshot(songs, growing)
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -55,7 +55,7 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
-def _told(entry: Entry) -> str:
+def _listed(entry: Entry) -> str:
     about = (entry.genre, entry.subgenre, entry.artist, entry.split, entry.end_seconds)
     return json.dumps(about, ensure_ascii=False)
 

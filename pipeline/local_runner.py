@@ -7,6 +7,7 @@ import datetime
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +15,7 @@ from rich.markup import escape
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline import runs
-from tumbao.pipeline.config import Order, UsageError
+from tumbao.pipeline.config import LOCAL_BEAM, Config, UsageError
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.redirect_output import noise_to
 from tumbao.schema.errors import describe
@@ -33,72 +34,83 @@ _CODES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LocalRun(Order):
-    """Settings of a local run.
-
-    - `workspace`: folder of metadata, artefacts, runs and pushed models.
-    - `push_to`: where blessed models are pushed.
-    - `resume`: start training from the last run's best weights.
-    - `from_component`, `to_component`: first and last component to run; empty for the whole graph.
-    """
-
-    workspace: Path
-    push_to: str
-    resume: bool
-    from_component: str
-    to_component: str
-
-
-def run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
+def run(config: Config, console: Console, growing: frozenset[str] = frozenset()) -> tuple[int, runs.RunRecord]:
     """Run the pipeline on this machine, and record its end in `run.json` even if it fails.
 
-    Returns the exit code (`DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`) and the run's record. Raises a
-    `UserError` if the workspace cannot be written to, and an `UnavailableError` if another run is at work in it.
+    `growing` holds the paths of files that are still being written, which are left to a later run. Returns the exit
+    code (`DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`) and the run's record. Raises a `UserError` if
+    the workspace cannot be written to, and an `UnavailableError` if another run is at work in it.
     """
-    with runs.locked(asked.workspace):
-        return _run(asked, console)
-
-
-def _run(asked: LocalRun, console: Console) -> tuple[int, runs.RunRecord]:
-    started = datetime.datetime.now().astimezone()
-    name = started.strftime("%Y%m%d-%H%M%S")
-    while (asked.workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run began in the same second
-        name += "a"
-    settings = {
-        field.name: getattr(asked, field.name) for field in dataclasses.fields(asked) if field.name != "growing"
-    }
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    settings |= {**settings.pop("training"), **settings.pop("settings")}
-    record = runs.RunRecord(
-        name, started.isoformat(timespec="seconds"), "running", library=as_path(asked.data).name, settings=settings
-    )
-    folder = asked.workspace / runs.RUNS_FOLDER / name
-    with runs.running(asked.workspace, name):
-        record.write(asked.workspace)
-        return _recorded(asked, record, folder, console)
-
-
-def _recorded(asked: LocalRun, record: runs.RunRecord, folder: Path, console: Console) -> tuple[int, runs.RunRecord]:
-    name = record.run
-    begin = time.monotonic()
-    with noise_to(folder / runs.LOG_FILE, console) as quiet, ProgressDisplay(quiet) as watch, progress.listen(watch):
-        watch.say(
-            f"Run {name}: {escape(str(asked.data))} → {escape(str(asked.workspace))}  (log: {folder.name}/log.txt)"
+    workspace = Path(config.root)
+    with runs.locked(workspace):
+        started = datetime.datetime.now().astimezone()
+        name = started.strftime("%Y%m%d-%H%M%S")
+        while (workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run began in the same second
+            name += "a"
+        record = runs.RunRecord(
+            name,
+            started.isoformat(timespec="seconds"),
+            "running",
+            library=as_path(config.data.library).name,
+            settings=settings(config),
         )
+        with runs.running(workspace, name):
+            record.write(workspace)
+            return _recorded(config, record, console, growing)
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """Return the settings of a run by the names that they have in `run.json`."""
+    data, model, runner = config.data, config.model, config.runner
+    return {
+        "data": data.library,
+        "layout": data.layout,
+        "genres": data.genres,
+        "protocol": config.protocol,
+        "method": config.method,
+        "seed": config.split.seed,
+        "model": model.name,
+        "weights": model.weights,
+        "precision": model.precision,
+        "min_songs": data.min_songs if data.subgenres else None,
+        "workspace": config.root,
+        "push_to": config.push_to,
+        "resume": runner.resume,
+        "from_component": runner.from_component,
+        "to_component": runner.to_component,
+        **dataclasses.asdict(config.head),
+        "min_accuracy": config.gate.min_accuracy,
+        "min_recall": config.gate.min_recall,
+        "tune": model.tune,
+        **({"beam_args": runner.beam_args} if runner.beam_args != LOCAL_BEAM else {}),
+    }
+
+
+def _recorded(
+    config: Config, record: runs.RunRecord, console: Console, growing: frozenset[str]
+) -> tuple[int, runs.RunRecord]:
+    workspace, name = Path(config.root), record.run
+    folder = workspace / runs.RUNS_FOLDER / name
+    begin = time.monotonic()
+    with (
+        noise_to(folder / runs.LOG_FILE, console) as quiet,
+        ProgressDisplay(quiet) as display,
+        progress.listen(display),
+    ):
+        display.say(f"Run {name}: {escape(config.data.library)} → {escape(config.root)}  (log: {name}/log.txt)")
         try:
             from tumbao.pipeline import execution
 
-            record = execution.execute(asked, record, folder, watch)
+            record = execution.execute(config, record, folder, display, growing)
         except KeyboardInterrupt:
             record = dataclasses.replace(
-                record, outcome="interrupted", sentence="Interrupted. The same command goes on where it stood."
+                record, outcome="interrupted", sentence="Interrupted. The same command continues the run."
             )
         except UsageError as error:
             record = dataclasses.replace(record, outcome="misused", sentence=str(error))
         except Exception as error:
             logging.exception("The run failed")
-            record = dataclasses.replace(record, outcome="failed", sentence=describe(error, [asked.workspace]))
+            record = dataclasses.replace(record, outcome="failed", sentence=describe(error, [workspace]))
         record = dataclasses.replace(record, seconds=round(time.monotonic() - begin, 1))
-        record.write(asked.workspace)
+        record.write(workspace)
     return _CODES[record.outcome], record

@@ -12,8 +12,7 @@ from tumbao.analysis.compare.features import features
 from tumbao.components.ingest.library import Catalog, scan
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
-from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.pipeline.cache_paths import song_cache
+from tumbao.pipeline.cache_paths import scan_cache, song_cache
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.errors import UserError
@@ -49,11 +48,12 @@ class Preparation:
         self._weights: dict[str, WeightsFile] = {}
         self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
         self._codes: dict[tuple[str, ...], str] = {}
-        memory = ScanCache(self.workspace / "scan_cache.sqlite", source_digest("tumbao.components.ingest.decoders"))
         self.workspace.mkdir(parents=True, exist_ok=True)
-        self.catalog: Catalog = scan(self.data, self.genres, MelSpec(), self.layout, scan_cache=memory)
+        self.catalog: Catalog = scan(
+            self.data, self.genres, MelSpec(), self.layout, scan_cache=scan_cache(self.workspace)
+        )
         found, rejected = self.catalog.found, len(self.catalog.rejected)
-        self.watch.say(f"{found} songs found, {rejected} of them rejected at first sight")
+        self.watch.say(f"{found} songs found, {rejected} of them unreadable or too short")
         for note in self.catalog.notes:
             self.watch.say(escape(note))
 

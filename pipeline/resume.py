@@ -10,7 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from tumbao.components.ingest.manifest import split_rows
 from tumbao.components.ingest.paths import as_path
-from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.resolve import Resolved
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -18,7 +18,7 @@ from tumbao.trainer.run import HEAD_FILE
 from tumbao.trainer.training import Training
 
 
-def head_to_resume(store: Any, config: PipelineConfig) -> str:
+def head_to_resume(store: Any, resolved: Resolved) -> str:
     """Return the newest head trained on the songs of this run, with its split, genres, seed and model.
 
     Any other head may have been trained on songs that are in the test split now. If there is no such head, a
@@ -32,7 +32,7 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
         )
     differences = []
     for head in sorted(heads, key=lambda artifact: artifact.id, reverse=True):
-        differences.append(_differences(store, head, config))
+        differences.append(_differences(store, head, resolved))
         if not differences[-1]:
             return f"{head.uri}/{HEAD_FILE}"
     raise UserError(
@@ -42,7 +42,7 @@ def head_to_resume(store: Any, config: PipelineConfig) -> str:
     )
 
 
-def _differences(store: Any, head: Any, config: PipelineConfig) -> list[str]:
+def _differences(store: Any, head: Any, resolved: Resolved) -> list[str]:
     """List how the training of a head, or of the head that it was resumed from, differs from this run."""
     executions = _made_by(store, [head.id])
     trainers = [one for one in executions if "custom_config" in one.custom_properties]
@@ -51,13 +51,13 @@ def _differences(store: Any, head: Any, config: PipelineConfig) -> list[str]:
     former = json.loads(trainers[-1].custom_properties["custom_config"].string_value)
     if _was_tuned(store, trainers[-1]):
         return ["was trained with the settings that a search (--tune) had found"]
-    found = [*_other_settings(former, config), *_other_songs(_manifests(store, executions), config.manifests)]
+    found = [*_other_settings(former, resolved), *_other_songs(_manifests(store, executions), resolved.manifests)]
     if found or not former.get("resume"):
         return found
     before = store.get_artifacts_by_uri(former["resume"].removesuffix(f"/{HEAD_FILE}"))
     if not before:
         return ["went on from a head that is not known any more"]
-    return [f"went on from a head that {one}" for other in before for one in _differences(store, other, config)]
+    return [f"went on from a head that {one}" for other in before for one in _differences(store, other, resolved)]
 
 
 def _was_tuned(store: Any, trainer: Any) -> bool:
@@ -65,21 +65,21 @@ def _was_tuned(store: Any, trainer: Any) -> bool:
     return any(step.key == "hyperparameters" for event in events for step in event.path.steps)
 
 
-def _other_settings(former: Mapping[str, Any], config: PipelineConfig) -> Iterator[str]:
-    if former["model"] != config.model:
-        yield f"is of the model {former['model']}, not {config.model}"
-    if former["genres"] != list(config.genres):
-        yield f"knows the genres {', '.join(former['genres'])}, not {', '.join(config.genres)}"
-    training = Training(**former["training"])
-    if training.seed != config.training.seed:
-        yield f"had the seed {training.seed}, not {config.training.seed}"
-    if training.units != config.training.units:
-        yield f"has dense layers of {training.units}, not {config.training.units}"
-    if bool(training.fine_tune) != bool(config.training.fine_tune):
+def _other_settings(former: Mapping[str, Any], resolved: Resolved) -> Iterator[str]:
+    if former["model"] != resolved.config.model.name:
+        yield f"is of the model {former['model']}, not {resolved.config.model.name}"
+    if former["genres"] != list(resolved.genres):
+        yield f"knows the genres {', '.join(former['genres'])}, not {', '.join(resolved.genres)}"
+    training, current = Training(**former["training"]), resolved.config.head
+    if training.seed != current.seed:
+        yield f"had the seed {training.seed}, not {current.seed}"
+    if training.units != current.units:
+        yield f"has dense layers of {training.units}, not {current.units}"
+    if bool(training.fine_tune) != bool(current.fine_tune):
         yield f"was trained {'with' if training.fine_tune else 'without'} --fine-tune"
-    if MelSpec(**former["mel_spec"]) != config.mel_spec:
+    if MelSpec(**former["mel_spec"]) != resolved.mel_spec:
         yield "was trained on images that are drawn in another way"
-    if former["weights"] != config.weights:
+    if former["weights"] != resolved.weights_file:
         yield "was trained on features of other weights"
 
 

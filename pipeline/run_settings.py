@@ -20,14 +20,11 @@ from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 
 from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.pipeline.config import Order
-from tumbao.pipeline.configuration import configure
-from tumbao.pipeline.settled import Settled, settle
-from tumbao.pipeline.source import source_digest
+from tumbao.pipeline.cache_paths import SCAN_CACHE, scan_cache
+from tumbao.pipeline.config import parse
+from tumbao.pipeline.resolve import PROPERTIES, exec_properties, resolve
 
-SETTLED = [field.name for field in dataclasses.fields(Settled)]
-
-Told = TypedDict("Told", dict.fromkeys(SETTLED, str))  # type: ignore[misc] # the fields of `Settled`, once
+Properties = TypedDict("Properties", dict.fromkeys(PROPERTIES, str))  # type: ignore[misc] # the names, once
 
 
 @tfx.dsl.components.component
@@ -36,29 +33,28 @@ def RunSettings(  # noqa: N802 - TFX names components so
     model: tfx.dsl.components.Parameter[str],
     epochs: tfx.dsl.components.Parameter[int],
     min_accuracy: tfx.dsl.components.Parameter[float],
-    order: tfx.dsl.components.Parameter[str],
-    workspace: tfx.dsl.components.Parameter[str],
-    push_to: tfx.dsl.components.Parameter[str],
-) -> Told:
+    config: tfx.dsl.components.Parameter[str],
+) -> Properties:
     """Scan the songs, write the manifests, and output the execution properties of the other components.
 
-    `epochs` of 0 means the model's own number. `order` is the JSON of all other settings, see `config.Order`.
-    `workspace` is the folder of manifests, rendered songs, weights and the scan cache.
+    `epochs` of 0 means the model's own number. `config` is the JSON of the configuration, in which the other parameters
+    are set. Manifests, rendered songs, weights and the scan cache are written to the root.
     """
-    told = json.loads(order)
-    training = told.pop("training") | ({"epochs": epochs} if epochs else {})
-    settings = told.pop("settings") | {"min_accuracy": min_accuracy}
-    genres = tuple(told.pop("genres"))
-    asked = Order(**told, data=data, model=model, genres=genres, training=training, settings=settings)
-    with _memory(workspace) as memory:
-        configured = configure(asked, workspace, push_to, _say, memory)
-    config = configured.config
-    if weights := configured.weights.path:  # found in this container, needed in the others
-        shared = f"{workspace}/weights/{configured.weights.digest}{weights.suffix}"
+    values = json.loads(config)
+    values.setdefault("data", {})["library"] = data
+    values.setdefault("model", {})["name"] = model
+    values.setdefault("gate", {})["min_accuracy"] = min_accuracy
+    if epochs:
+        values.setdefault("training", {})["epochs"] = epochs
+    whole = parse(values)
+    with _scan_cache(whole.root) as cache:
+        resolved = resolve(whole, _say, cache)
+    if file := resolved.weights.path:  # found in this container, needed in the others
+        shared = f"{whole.root}/weights/{resolved.weights.digest}{file.suffix}"
         if not fileio.exists(shared):
-            _copy_whole(str(weights), shared)
-        config = dataclasses.replace(config, weights=shared)
-    return cast(Told, dataclasses.asdict(settle(config)))
+            _copy_whole(str(file), shared)
+        resolved = dataclasses.replace(resolved, weights_file=shared)
+    return cast(Properties, exec_properties(resolved))
 
 
 def _say(line: str) -> None:
@@ -66,21 +62,21 @@ def _say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _memory(workspace: str) -> Iterator[ScanCache]:
-    """Open the scan cache of the workspace, and save it afterwards even if the scan fails.
+def _scan_cache(root: str) -> Iterator[ScanCache]:
+    """Open the scan cache of the root, and save it afterwards even if the scan fails.
 
     SQLite needs a local disk, so the cache is copied.
     """
-    kept = f"{workspace}/scan_cache.sqlite"
+    stored = f"{root}/{SCAN_CACHE}"
     with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
-        file = Path(folder) / "scan_cache.sqlite"
-        if fileio.exists(kept):
-            fileio.copy(kept, str(file))
+        file = Path(folder) / SCAN_CACHE
+        if fileio.exists(stored):
+            fileio.copy(stored, str(file))
         try:
-            yield ScanCache(file, source_digest("tumbao.components.ingest.decoders"))
+            yield scan_cache(Path(folder))
         finally:
             if file.exists():
-                _copy_whole(str(file), kept)
+                _copy_whole(str(file), stored)
 
 
 def _copy_whole(source: str, target: str) -> None:

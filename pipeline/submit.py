@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao.pipeline.compile import compile_pipeline, parameters_file
-from tumbao.pipeline.config import UsageError
-from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.specification import faults
 
 CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -39,23 +38,23 @@ class Submission:
 
 
 NEEDED = {"vertex": ("project", "region"), "kubeflow": ("host",)}
-"""Fields of a deployment that a submission requires, by runner."""
+"""Fields of `Runner` that a submission requires, by runner."""
 
 
-def prepare(deployment: Deployment, out: Path, needed: Sequence[str]) -> Submission:
+def prepare(config: Config, out: Path, needed: Sequence[str]) -> Submission:
     """Compile the pipeline to the YAML file `out` and check it.
 
     A field in `needed` that is empty, or a fault of the pipeline, raises a `UsageError` whose message lists all of
     them.
     """
     found = [
-        f"{deployment.runner} needs {name}: in the configuration file, or as an option"
+        f"{config.runner.name} needs runner.{name}: in the configuration file, or as --{name}"
         for name in needed
-        if not getattr(deployment, name)
+        if not getattr(config.runner, name)
     ]
-    if deployment.runner == "vertex" and not deployment.root.startswith("gs://"):
-        found.append(f"vertex needs a root in a bucket, gs://…; received {deployment.root}")
-    compile_pipeline(deployment, out)
+    if config.runner.name == "vertex" and not config.root.startswith("gs://"):
+        found.append(f"vertex needs a runner.root in a bucket, gs://…; received {config.root}")
+    compile_pipeline(config, out)
     specification = yaml.safe_load(out.read_text("utf-8"))
     parameters = json.loads(parameters_file(out).read_text("utf-8"))
     found += faults(specification, parameters)
@@ -65,31 +64,31 @@ def prepare(deployment: Deployment, out: Path, needed: Sequence[str]) -> Submiss
     return Submission(file=out, parameters=parameters, name=f"tumbao-{moment}")
 
 
-def submit(deployment: Deployment, out: Path, console: Console, dry_run: bool) -> None:
+def submit(config: Config, out: Path, console: Console, dry_run: bool) -> None:
     """Submit the pipeline, once or on a schedule; `dry_run` does everything but the submission.
 
     Faults, missing credentials and a job that Google's client rejects raise a `UsageError`; a service that cannot be
     reached or rejects the pipeline raises a `SubmissionError`.
     """
-    submission = prepare(deployment, out, NEEDED[deployment.runner])
+    submission = prepare(config, out, NEEDED[config.runner.name])
     console.print(f"Compiled: {escape(str(out))}, {len(submission.parameters)} parameters")
     for name, value in submission.parameters.items():
         console.print(f"  {name} = {escape(json.dumps(value))}")
-    to_vertex = deployment.runner == "vertex"
-    job = _vertex_job(deployment, submission, dry_run) if to_vertex else None
+    to_vertex = config.runner.name == "vertex"
+    job = _vertex_job(config, submission, dry_run) if to_vertex else None
     if not to_vertex:
         kfp.components.load_component_from_file(str(submission.file))  # reads the file as the service does
     if dry_run:
-        console.print("All that can be known here is in order. Nothing was submitted (--dry-run).")
+        console.print("All checks that need no service passed. Nothing was submitted (--dry-run).")
         return
     try:
-        where = _to_vertex(deployment, submission, job) if to_vertex else _to_kubeflow(deployment, submission)
+        where = _to_vertex(config, submission, job) if to_vertex else _to_kubeflow(config, submission)
     except Exception as error:
-        raise SubmissionError(f"{deployment.runner} did not take the pipeline: {error}") from error
+        raise SubmissionError(f"{config.runner.name} did not take the pipeline: {error}") from error
     console.print(f"Submitted: {escape(where)}")
 
 
-def _vertex_job(deployment: Deployment, submission: Submission, dry_run: bool) -> Any:
+def _vertex_job(config: Config, submission: Submission, dry_run: bool) -> Any:
     """Create the job, which validates the file and the parameters locally; only its submission contacts Google."""
     import google.auth
     from google.auth.credentials import AnonymousCredentials
@@ -110,51 +109,54 @@ def _vertex_job(deployment: Deployment, submission: Submission, dry_run: bool) -
             display_name=submission.name,
             job_id=submission.name,
             template_path=str(submission.file),
-            pipeline_root=f"{deployment.root}/pipeline",
+            pipeline_root=f"{config.root}/pipeline",
             parameter_values=dict(submission.parameters),
-            labels=dict(deployment.labels),
+            labels=config.runner.labels,
             credentials=credentials,
-            project=deployment.project,
-            location=deployment.region,
+            project=config.runner.project,
+            location=config.runner.region,
         )
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"Expected a job that Vertex AI takes. Received: {submission.file}, project {deployment.project}, region "
-            f"{deployment.region}, labels {dict(deployment.labels)} ({error})"
+            f"Expected a job that is valid for Vertex AI. Received: {submission.file}, project "
+            f"{config.runner.project}, region {config.runner.region}, labels {config.runner.labels} ({error})"
         ) from error
 
 
-def _to_vertex(deployment: Deployment, submission: Submission, job: Any) -> str:
-    account = deployment.service_account or None
-    if deployment.schedule:
+def _to_vertex(config: Config, submission: Submission, job: Any) -> str:
+    account = config.runner.service_account or None
+    if config.runner.schedule:
         made = job.create_schedule(
-            cron=deployment.schedule, display_name=submission.name, max_concurrent_run_count=1, service_account=account
+            cron=config.runner.schedule,
+            display_name=submission.name,
+            max_concurrent_run_count=1,
+            service_account=account,
         )
-        return f"schedule {made.resource_name} ({deployment.schedule})"
+        return f"schedule {made.resource_name} ({config.runner.schedule})"
     job.submit(service_account=account)
     return str(job.resource_name)
 
 
-def _to_kubeflow(deployment: Deployment, submission: Submission) -> str:
+def _to_kubeflow(config: Config, submission: Submission) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # about compatible servers, with every client
-        client = kfp.Client(host=deployment.host, existing_token=os.environ.get("KFP_TOKEN"))
+        client = kfp.Client(host=config.runner.host, existing_token=os.environ.get("KFP_TOKEN"))
     options: dict[str, Any] = {
-        "pipeline_root": f"{deployment.root}/pipeline",
-        "service_account": deployment.service_account or None,
+        "pipeline_root": f"{config.root}/pipeline",
+        "service_account": config.runner.service_account or None,
     }
     experiment = client.create_experiment("tumbao")
-    if deployment.schedule:
+    if config.runner.schedule:
         made = client.create_recurring_run(
             experiment.experiment_id,
             submission.name,
-            cron_expression=f"0 {deployment.schedule}",  # Kubeflow's cron begins with seconds
+            cron_expression=f"0 {config.runner.schedule}",  # Kubeflow's cron begins with seconds
             pipeline_package_path=str(submission.file),
             params=dict(submission.parameters),
             no_catchup=True,
             **options,
         )
-        return f"schedule {made.recurring_run_id} ({deployment.schedule})"
+        return f"schedule {made.recurring_run_id} ({config.runner.schedule})"
     run = client.create_run_from_pipeline_package(
         str(submission.file),
         arguments=dict(submission.parameters),
@@ -162,4 +164,4 @@ def _to_kubeflow(deployment: Deployment, submission: Submission) -> str:
         experiment_id=experiment.experiment_id,
         **options,
     )
-    return f"{deployment.host}/#/runs/details/{run.run_id}"
+    return f"{config.runner.host}/#/runs/details/{run.run_id}"

@@ -19,8 +19,8 @@ from typing import Any
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import FIXED, GIVEN
 from tumbao.pipeline import local_runner, run_subprocess
-from tumbao.pipeline.library_snapshot import SETTLED_SECONDS, difference, look
-from tumbao.pipeline.local_runner import LocalRun
+from tumbao.pipeline.config import Config
+from tumbao.pipeline.library_snapshot import SETTLED_SECONDS, difference, take_snapshot
 from tumbao.pipeline.runs import read_runs
 from tumbao.pipeline.signals import Stop
 from tumbao.schema.errors import UserError
@@ -42,7 +42,7 @@ def interval(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], None]) -> int:
+def watch(config: Config, every_seconds: float | None, write: Callable[[str], None]) -> int:
     """Check the library and run where something changed, repeatedly until a signal comes.
 
     The test songs are kept, unless the library has its own splits; any other split raises a `UserError`. With None in
@@ -52,13 +52,13 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     being written, `INTERRUPTED` if a signal ended the run, otherwise the run's exit code. After repeated checks: `DONE`
     after SIGTERM, `INTERRUPTED` after SIGINT, `WRONG_USE` if no run can succeed with these settings.
     """
-    if asked.method != GIVEN:
-        if asked.protocol != "song" or asked.method not in ("stratified", FIXED):
+    if config.method != GIVEN:
+        if config.protocol != "song" or config.method not in ("stratified", FIXED):
             raise UserError(
                 "Expected --split song or given, and no --split-method: a watched library keeps its test songs. "
-                f"Received: {asked.protocol}, {asked.method}"
+                f"Received: {config.protocol}, {config.method}"
             )
-        asked = dataclasses.replace(asked, method=FIXED)
+        config = config.replace(split={"strategy": FIXED})
 
     def say(line: str) -> None:
         write(f"{_clock()} {line}")
@@ -66,12 +66,12 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     waits = 0
     with Stop().listening() as stop:
         while not stop.signal:
-            code = _look_once(asked, stop, say)
+            code = _check(config, stop, say)
             if stop.signal or every_seconds is None or code == local_runner.WRONG_USE:
                 break
             waits = waits + 1 if code == WAITING else 0
             pause = min(SETTLED_SECONDS * 2 ** min(waits - 1, 20), every_seconds) if waits else every_seconds
-            say(f"Next look at {_clock(pause)}.")
+            say(f"Next check at {_clock(pause)}.")
             stop.wait(pause)
     if not stop.signal:
         return code
@@ -81,32 +81,34 @@ def watch(asked: LocalRun, every_seconds: float | None, write: Callable[[str], N
     return local_runner.INTERRUPTED if stop.signal == signal.SIGINT else local_runner.DONE
 
 
-def _look_once(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
+def _check(config: Config, stop: Stop, say: Callable[[str], None]) -> int:
     """Check the library, run if there is a reason, and return an exit code."""
-    file = asked.workspace / SEEN_FILE
-    settings = json.loads(json.dumps(dataclasses.asdict(asked), default=str))
-    del settings["growing"]
+    file = Path(config.root) / SEEN_FILE
+    settings = config.model_dump(mode="json")
     try:
-        found = look(str(asked.data), asked.layout, asked.genres)
+        found = take_snapshot(config.data.library, config.data.layout, config.data.genres)
     except (UserError, OSError) as error:
-        say(f"Cannot look at {asked.data}: {error}")
+        say(f"Cannot read {config.data.library}: {error}")
         return local_runner.FAILED
     seen = _seen(file)
     growing = {part for part in found.growing if seen.songs.get(part) != found.songs[part]}
     settled = {part: stamp for part, stamp in found.songs.items() if part not in growing}
     reason = _reason(seen, settings, settled, growing)
-    wait = f"; {len(growing)} changed within the last minute and wait until they no longer do" if growing else ""
+    wait = (
+        f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
+        if growing
+        else ""
+    )
     if not reason:
         say(f"Nothing {'else ' if wait else ''}changed among {len(found.songs)} songs{wait}.")
         return WAITING if wait else local_runner.DONE
     say(f"{reason}{wait}. Running.")
-    asked = dataclasses.replace(asked, growing=frozenset(found.growing[part] for part in growing))
-    code = _run(asked, stop, say)
+    code = _run(config, frozenset(found.growing[part] for part in growing), stop, say)
     if code in (local_runner.DONE, local_runner.NOT_BLESSED):
         try:
             write_whole(file, json.dumps({"settings": settings, "songs": settled}).encode())  # in ASCII: any name
         except OSError as error:
-            say(f"Cannot keep what was seen, so the next look runs again: {error}")
+            say(f"Cannot write {file.name}, so the next check runs again: {error}")
     return code
 
 
@@ -124,9 +126,9 @@ def _seen(file: Path) -> _Seen:
         seen = json.loads(file.read_text("utf-8"))
         return _Seen(dict(seen["settings"].items()), dict(seen["songs"].items()))
     except FileNotFoundError:
-        return _Seen({}, {}, "seen for the first time")
+        return _Seen({}, {}, "checked for the first time")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # incomplete, or not written by Tumbao
-        return _Seen({}, {}, f"as if seen for the first time: {file} cannot be read")
+        return _Seen({}, {}, f"as if checked for the first time: {file} cannot be read")
 
 
 def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
@@ -142,13 +144,14 @@ def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], gro
     return "Other settings than those of the last run" if seen.settings != settings else ""
 
 
-def _run(asked: LocalRun, stop: Stop, say: Callable[[str], None]) -> int:
+def _run(config: Config, growing: frozenset[str], stop: Stop, say: Callable[[str], None]) -> int:
     """Run the pipeline in a process of its own, report the result, and return an exit code."""
-    before = {record.run for record in read_runs(asked.workspace)}
-    code = stop.wait_for(run_subprocess.start(asked))
-    new = [record for record in read_runs(asked.workspace) if record.run not in before]
+    workspace = Path(config.root)
+    before = {record.run for record in read_runs(workspace)}
+    code = stop.wait_for(run_subprocess.start(config, growing))
+    new = [record for record in read_runs(workspace) if record.run not in before]
     if not new:
-        say(f"The run did not begin: exit code {code}.")
+        say(f"The run did not start: exit code {code}.")
     for record in new:
         accuracy = f", accuracy {record.accuracy:.1%}" if record.accuracy is not None else ""
         end = record.sentence or f"It ended with exit code {code}."

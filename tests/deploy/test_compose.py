@@ -36,7 +36,7 @@ def test_a_run_keeps_the_test_songs_that_watching_keeps(tmp_path: Path) -> None:
     run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     assert run.make_context("run", words[1:]).params["split_method"] == FIXED
     assert "split" not in SERVICES["watch"]["command"]  # it keeps them by itself
-    assert yaml.safe_load((ROOT / "deploy" / "local.yaml").read_text("utf-8"))["split_method"] == FIXED
+    assert yaml.safe_load((ROOT / "deploy" / "local.yaml").read_text("utf-8"))["split"]["strategy"] == FIXED
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -10,57 +10,56 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tests.deploy.dockerfile import ROOT
-from tumbao.pipeline.compile import PARAMETERS, specify
-from tumbao.pipeline.deployment import Deployment, read_deployment
+from tumbao.pipeline.compile import defaults, specify
+from tumbao.pipeline.config import Config, read_config
 from tumbao.pipeline.specification import faults
 from tumbao.pipeline.submit import NEEDED
 
 EXAMPLES = ("kubeflow", "vertex")
 
 
-def example(runner: str) -> Deployment:
-    return read_deployment(ROOT / "deploy" / f"{runner}.yaml")
+def example(runner: str) -> Config:
+    return read_config(ROOT / "deploy" / f"{runner}.yaml")
 
 
-def complete(runner: str, folder: Path) -> Deployment:
+def complete(runner: str, folder: Path) -> Config:
     """Read an example with the options that are commented in it."""
     text = (ROOT / "deploy" / f"{runner}.yaml").read_text("utf-8")
     told = re.sub(r"^( *)# ( *(?:\w+:(?: |$)|- ))", r"\1\2", text, flags=re.MULTILINE)
     assert told != text
     file = folder / "complete.yaml"
     file.write_text(told, "utf-8")
-    return read_deployment(file)
+    return read_config(file)
 
 
-def no_fault(deployment: Deployment) -> None:
-    parameters = {name: getattr(deployment, name) for name in PARAMETERS}
-    assert faults(specify(deployment), parameters) == []
+def no_fault(config: Config) -> None:
+    assert faults(specify(config), defaults(config)) == []
 
 
 @pytest.mark.parametrize("runner", EXAMPLES)
 def test_an_example_can_be_submitted_once_its_names_are_yours(runner: str) -> None:
-    deployment = example(runner)
-    assert deployment.runner == runner
-    assert all(getattr(deployment, name) for name in NEEDED[runner])
-    assert deployment.schedule == ""
-    no_fault(deployment)
+    config = example(runner)
+    assert config.runner.name == runner
+    assert all(getattr(config.runner, name) for name in NEEDED[runner])
+    assert config.runner.schedule == ""
+    no_fault(config)
 
 
 @pytest.mark.parametrize("runner", EXAMPLES)
 def test_what_is_commented_in_an_example_is_valid_too(runner: str, tmp_path: Path) -> None:
-    deployment = complete(runner, tmp_path)
-    assert deployment.schedule == "0 3 * * 1"
-    assert deployment.resources["BackboneFeatures"].accelerators == 1
-    assert bool(deployment.endpoint) == bool(deployment.vertex_training) == (runner == "vertex")
-    no_fault(deployment)
+    config = complete(runner, tmp_path)
+    assert config.runner.schedule == "0 3 * * 1"
+    assert config.runner.resources["BackboneFeatures"].accelerators == 1
+    assert bool(config.registry.endpoint) == bool(config.runner.vertex_training) == (runner == "vertex")
+    no_fault(config)
 
 
 def test_beam_knows_all_flags_of_the_examples(caplog: pytest.LogCaptureFixture) -> None:
-    beam = example("vertex").beam
+    beam = example("vertex").runner.beam
     assert beam.keys() == {"AudioExampleGen", "StatisticsGen", "BackboneFeatures", "Evaluator"}
     with caplog.at_level(logging.WARNING):
         for flags in beam.values():
             options = PipelineOptions(list(flags)).get_all_options()
             assert options["sdk_container_image"].endswith("/worker:1")  # and so TFX ships no copy of itself
-            assert options["service_account_email"] == example("vertex").service_account
+            assert options["service_account_email"] == example("vertex").runner.service_account
     assert "unparseable" not in caplog.text

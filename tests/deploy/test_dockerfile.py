@@ -18,8 +18,8 @@ import soundfile
 
 from tests.conftest import Tone
 from tests.deploy.dockerfile import ROOT, copy_to, is_sent, stages
-from tumbao.pipeline.compile import PARAMETERS, specify
-from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline.compile import defaults, specify
+from tumbao.pipeline.config import read_config
 
 STAGES = stages()
 NOBODY = 65_534
@@ -188,20 +188,13 @@ def test_a_step_runs_by_its_own_command_as_another_user(called: Called, folder: 
             song = folder / "library" / genre / f"{number}.wav"
             song.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(song, tone(4, 300 + 50 * number + len(genre), 8_000), 8_000)
-    deployment = Deployment(
-        runner="kubeflow",
-        root=str(home / "root"),
-        image="tumbao:1",
-        data=str(folder / "library"),
-        model="cnn",
-        genres=("cumbia", "salsa"),
-        split_method="stratified",
-    )
-    specification = specify(deployment)
+    options = {"runner": "kubeflow", "root": str(home / "root"), "image": "tumbao:1", "data": str(folder / "library")}
+    config = read_config(options=options | {"model": "cnn", "genres": "cumbia,salsa", "split_method": "stratified"})
+    specification = specify(config)
     container = specification["deploymentSpec"]["executors"]["RunSettings_executor"]["container"]
     inputs = specification["root"]["dag"]["tasks"]["RunSettings"]["inputs"]["parameters"]
     outputs = specification["components"]["RunSettings"]["outputDefinitions"]
-    values = {name: getattr(deployment, name) for name in PARAMETERS}
+    values = defaults(config)
     constants = {name: one["runtimeValue"]["constant"] for name, one in inputs.items() if "runtimeValue" in one}
     order: dict[str, Any] = {
         "inputs": {"parameterValues": constants | values},

@@ -19,7 +19,9 @@ from tumbao.components.ingest.formats import LAYOUTS
 from tumbao.components.ingest.library import FIXED, GIVEN
 from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.pipeline import cli
-from tumbao.pipeline.local_runner import LocalRun
+from tumbao.pipeline.commands import app as app_module
+from tumbao.pipeline.commands import run as run_commands
+from tumbao.pipeline.config import Config
 from tumbao.pipeline.runs import RunRecord, locked, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.weights import DIGEST
@@ -71,14 +73,17 @@ def run(tumbao: Call) -> Call:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run"], "Missing option '--data'"),
+        (["run"], "Expected a library: --data, or data.library in --config"),
         (["run", "--data", "nowhere"], "'nowhere' does not exist"),
-        (["run", "--data", ".", "--epochs", "0"], "Invalid value for '--epochs'"),
+        (["run", "--data", ".", "--epochs", "0"], "Expected epochs at least 1"),
         (["run", "--data", ".", "--min-accuracy", "1.5"], "Invalid value for '--min-accuracy'"),
         (["run", "--data", ".", "--split", "album"], "Invalid value for '--split'"),
-        (["run", "--data", ".", "--split", "fragment", "--split-method", "fixed"], "Received: --split fragment"),
-        (["run", "--data", ".", "--split", "given", "--split-method", "fixed"], "Expected no --split-method where"),
-        (["watch", "--data", ".", "--split", "artist", "--split-method", "fixed"], "Expected --split song where"),
+        (["run", "--data", ".", "--split", "fragment", "--split-method", "fixed"], "Received: split.by='fragment'"),
+        (
+            ["run", "--data", ".", "--split", "given", "--split-method", "fixed"],
+            "Expected split.strategy: none for given splits",
+        ),
+        (["watch", "--data", ".", "--split", "artist", "--split-method", "fixed"], "Expected split.by: song where"),
         (["compare", "--data", ".", "--split", "given"], "Invalid value for '--split'"),
         (
             ["compile", "--runner=kubeflow", "--root=/r", "--image=i", "--data=/d", "--out=/dev/null/pipeline.yaml"],
@@ -156,7 +161,7 @@ def test_from_must_not_stand_after_to(run: Call, library: Path) -> None:
 def test_beginning_in_the_middle_needs_an_earlier_run(run: Call, library: Path) -> None:
     code, out, _ = run("--data", str(library), "--weights", "random", "--from", "Trainer")
     assert code == 1
-    assert "Expected an earlier run to take over what comes before Trainer" in out
+    assert "Expected an earlier run, whose results before Trainer are reused" in out
 
 
 def test_a_genre_without_a_song_is_named(run: Call, library: Path) -> None:
@@ -213,16 +218,16 @@ def test_resuming_needs_an_earlier_run(run: Call, library: Path) -> None:
 
 
 def test_a_setting_without_sense_is_refused_by_name(run: Call, library: Path) -> None:
-    code, out, _ = run("--data", str(library), "--weights", "random", "--learning-rate", "0")
+    code, _, err = run("--data", str(library), "--weights", "random", "--learning-rate", "0")
     assert code == 2
-    assert "Expected learning_rate above 0" in out
+    assert "Expected learning_rate above 0" in err
 
 
 def test_flags_for_beam_reach_it(tumbao: Call, library: Path) -> None:
     run = ("run", "--workspace", "ws", "--data", str(library), "--weights", "random")
-    code, out, _ = tumbao(*run, "--beam=--direct_num_workers=2")
+    code, _, err = tumbao(*run, "--beam=--direct_num_workers=2")
     assert code == 2
-    assert "Expected beam_args with a --runner among them" in out
+    assert "Expected runner.beam_args: with a --runner among them" in err
     code, out, _ = tumbao(*run, "--beam=--runner=NoSuchRunner")
     assert code == 1
     assert "NoSuchRunner" in out
@@ -298,11 +303,26 @@ def test_a_list_to_fetch_without_addresses_is_wrong_use(tumbao: Call) -> None:
     assert "url" in err
 
 
-def test_the_choices_of_the_command_are_those_of_the_library() -> None:
-    assert [choice.value for choice in cli.Layout] == list(LAYOUTS)
-    assert {choice.value for choice in cli.Protocol} == set(SPLIT_BY)
-    assert {choice.value for choice in cli.Split} == {*SPLIT_BY, GIVEN}
-    assert {choice.value for choice in cli.SplitMethod} == {*SPLIT_STRATEGIES, FIXED}
+def test_the_choices_of_the_command_are_those_of_the_library(tumbao: Call) -> None:
+    for option, choices in (
+        ("layout", LAYOUTS),
+        ("split", (*SPLIT_BY, GIVEN)),
+        ("split-method", (*SPLIT_STRATEGIES, FIXED)),
+    ):
+        code, _, err = tumbao("run", f"--{option}", "none")
+        assert code == 2
+        assert all(f"'{choice}'" in err for choice in choices)
+
+
+def test_the_configuration_is_printed_and_checked(tumbao: Call, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("training: {epochs: 3}")
+    code, out, _ = tumbao("config", "--config", "config.yaml", "--set", "training.mixup=0.2")
+    assert code == 0
+    assert "  # Fragments in a batch.\n  batch: null\n" in out
+    assert "  epochs: 3\n" in out and "  mixup: 0.2\n" in out
+    code, out, err = tumbao("config", "--set", "training.mixupp=0.2")
+    assert (code, out) == (2, "")
+    assert "did you mean mixup?" in err
 
 
 @pytest.mark.parametrize(
@@ -320,7 +340,7 @@ def test_the_choices_of_the_command_are_those_of_the_library() -> None:
 def test_what_needs_the_pipeline_says_so_where_there_is_none(
     tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda package: None)
+    monkeypatch.setattr(app_module.importlib.util, "find_spec", lambda package: None)
     Path("library").mkdir(exist_ok=True)
     code, out, err = tumbao(*command)
     assert (code, out) == (1, "")
@@ -331,28 +351,30 @@ def test_what_needs_the_pipeline_says_so_where_there_is_none(
 def test_options_come_from_a_file_and_the_command_line_goes_before(
     tumbao: Call, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[LocalRun] = []
-    monkeypatch.setattr(cli, "_run", asked.append)
+    asked: list[Config] = []
+    monkeypatch.setattr(run_commands, "_run", asked.append)
     told = "model: cnn\nmin_accuracy: 0.7\ngenres: [salsa, cumbia]\ntraining: {epochs: 9, dropout: 0.5}\n"
     told += "subgenres: true\nmin-songs: 5\nfrom: Trainer\nto_component: Evaluator\n"
     (tmp_path / "run.yaml").write_text(f"data: {library}\n{told}")
-    code, _, err = tumbao("run", "--config", "run.yaml", "--epochs", "3")
+    code, _, err = tumbao("run", "--config", "run.yaml", "--epochs", "3", "--set", "training.mixup=0.2")
     assert code == 0, err
     (run,) = asked
-    assert (run.data, run.model, run.genres, run.settings["min_accuracy"]) == (library, "cnn", ("salsa", "cumbia"), 0.7)
-    assert (run.training["epochs"], run.training["dropout"]) == (3, 0.5)
-    assert (run.min_songs, run.from_component, run.to_component) == (5, "Trainer", "Evaluator")
+    assert (run.data.library, run.model.name, run.gate.min_accuracy) == (str(library), "cnn", 0.7)
+    assert (run.data.genres, run.data.subgenres, run.data.min_songs) == (("salsa", "cumbia"), True, 5)
+    assert (run.head.epochs, run.head.dropout, run.head.mixup) == (3, 0.5, 0.2)
+    assert (run.runner.from_component, run.runner.to_component) == ("Trainer", "Evaluator")
+    assert "run.yaml has keys without a section" in err
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("modle: cnn", "did you mean model?"),
-        ("- model", "Expected a YAML file of options and values"),
-        ("training: [epochs]", "Expected a YAML file of options and values"),
+        ("- model", "Expected a YAML file of sections, names and values"),
+        ("training: [epochs]", "Expected training: "),
         ("config: other.yaml", "Received: config"),
         ("data: nowhere", "'nowhere' does not exist"),
-        ("data: .\nepochs: many", "Invalid value for '--epochs'"),
+        ("data: .\nepochs: many", "Expected training.epochs: a valid integer"),
     ],
 )
 def test_a_file_of_options_without_sense_is_wrong_use(tumbao: Call, text: str, said: str, tmp_path: Path) -> None:
@@ -363,12 +385,12 @@ def test_a_file_of_options_without_sense_is_wrong_use(tumbao: Call, text: str, s
 
 
 def test_the_shipped_file_of_options_is_taken(tumbao: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[LocalRun] = []
-    monkeypatch.setattr(cli, "_run", asked.append)
+    asked: list[Config] = []
+    monkeypatch.setattr(run_commands, "_run", asked.append)
     (tmp_path / "music").mkdir()
     shipped = Path(__file__).parents[2] / "deploy" / "local.yaml"
     assert tumbao("run", "--config", str(shipped))[0] == 0
-    assert (asked[0].model, asked[0].training["epochs"], str(asked[0].data)) == ("vgg16", 5, "music")
+    assert (asked[0].model.name, asked[0].head.epochs, asked[0].data.library) == ("vgg16", 5, "music")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,31 +12,35 @@ import pytest
 import yaml
 
 from tumbao.pipeline.compile import compile_pipeline, parameters_file, specify
-from tumbao.pipeline.config import UsageError
-from tumbao.pipeline.deployment import Deployment, Resources
+from tumbao.pipeline.config import UsageError, read_config
 from tumbao.pipeline.specification import faults
 
 PARAMETERS: dict[str, Any] = {"data": "gs://b/library", "model": "cnn", "epochs": 3, "min_accuracy": 0.7}
-DEPLOYMENT = Deployment(
-    runner="vertex",
-    root="gs://b/tumbao",
-    image="registry/tumbao:1",
-    images={"Trainer": "registry/tumbao-gpu:1"},
-    resources={"Trainer": Resources(cpu=4, memory_gb=16, accelerator="NVIDIA_TESLA_T4", accelerators=1)},
-    beam={"AudioExampleGen": ["--runner=DataflowRunner", "--project=p"]},
-    region="europe-west4",
-    tune=2,
-    vertex_training={"project": "p", "worker_pool_specs": [{"container_spec": {"image_uri": "registry/tumbao-gpu:1"}}]},
-    endpoint={"project_id": "p", "endpoint_name": "tumbao", "machine_type": "n1-standard-4"},
-    serving_image="registry/serving:1",
-    **PARAMETERS,
+CONFIG = read_config(
+    options=dict(
+        runner="vertex",
+        root="gs://b/tumbao",
+        image="registry/tumbao:1",
+        images={"Trainer": "registry/tumbao-gpu:1"},
+        resources={"Trainer": {"cpu": 4, "memory_gb": 16, "accelerator": "NVIDIA_TESLA_T4", "accelerators": 1}},
+        beam={"AudioExampleGen": ["--runner=DataflowRunner", "--project=p"]},
+        region="europe-west4",
+        tune=2,
+        vertex_training={
+            "project": "p",
+            "worker_pool_specs": [{"container_spec": {"image_uri": "registry/tumbao-gpu:1"}}],
+        },
+        endpoint={"project_id": "p", "endpoint_name": "tumbao", "machine_type": "n1-standard-4"},
+        serving_image="registry/serving:1",
+        **PARAMETERS,
+    )
 )
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    compile_pipeline(DEPLOYMENT, file)
+    compile_pipeline(CONFIG, file)
     assert json.loads(parameters_file(file).read_text()) == PARAMETERS
     loaded: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
     return loaded
@@ -86,9 +89,9 @@ def test_what_may_have_changed_outside_is_looked_at_anew(compiled: dict[str, Any
 
 def test_training_and_endpoint_on_vertex_are_told_where(compiled: dict[str, Any]) -> None:
     assert "google_cloud_ai_platform.trainer" in " ".join(container(compiled, "Trainer")["args"])
-    order = compiled["root"]["dag"]["tasks"]["RunSettings"]["inputs"]["parameters"]["order"]
-    settings = json.loads(order["runtimeValue"]["constant"])["settings"]
-    assert (settings["region"], settings["vertex_training"]["project"]) == ("europe-west4", "p")
+    config = compiled["root"]["dag"]["tasks"]["RunSettings"]["inputs"]["parameters"]["config"]
+    runner = json.loads(config["runtimeValue"]["constant"])["runner"]
+    assert (runner["region"], runner["vertex_training"]["project"]) == ("europe-west4", "p")
     endpoint = compiled["root"]["dag"]["tasks"]["EndpointPusher"]["inputs"]
     custom = json.loads(endpoint["parameters"]["custom_config"]["runtimeValue"]["constant"])
     assert custom["ai_platform_serving_args"]["endpoint_name"] == "tumbao"
@@ -105,29 +108,20 @@ def test_no_task_is_a_resolver_which_kubeflow_cannot_carry_out(compiled: dict[st
         (
             "images",
             {"Treiner": "x"},
-            "Expected images of components out of .*Received: Treiner; did you mean Trainer\\?",
+            "Expected runner.images for .*Received: Treiner; did you mean Trainer\\?",
         ),
-        ("resources", {"Treiner": Resources()}, "Expected resources of components"),
+        ("resources", {"Treiner": {}}, "Expected runner.resources for"),
         (
             "beam",
             {"Trainer": ["--runner=DataflowRunner"]},
-            "Expected Beam's flags of components out of AudioExampleGen",
+            "Expected runner.beam for AudioExampleGen",
         ),
     ],
 )
 def test_components_that_there_are_none_of_are_refused(field: str, value: Any, refusal: str) -> None:
     places: dict[str, Any] = {"runner": "kubeflow", "root": "/mnt/t", "image": "x", "data": "/mnt/l"}
     with pytest.raises(UsageError, match=refusal):
-        specify(Deployment(**places, **{field: value}))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("min_accuracy", 2.0), ("min_recall", 7.0), ("max_accuracy_drop", -1.0), ("tune", -1)]
-)
-def test_bounds_that_no_run_can_have_are_refused_when_the_file_is_compiled(field: str, value: float) -> None:
-    settings: dict[str, Any] = {field: value}
-    with pytest.raises(UsageError, match=f"Expected {field} .*Received: {field}={value}"):
-        specify(dataclasses.replace(DEPLOYMENT, **settings))
+        specify(read_config(options=places | {field: value}))
 
 
 def _rename_entry(spec: dict[str, Any]) -> None:
@@ -203,8 +197,8 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(UsageError, match=r"a file that can be written in --out\. Received: .*/file/pipeline\.yaml"):
-        compile_pipeline(DEPLOYMENT, file / "pipeline.yaml")
+        compile_pipeline(CONFIG, file / "pipeline.yaml")
 
 
 def test_compiled_twice_it_is_the_same(tmp_path: Path, compiled: dict[str, Any]) -> None:
-    assert compile_pipeline(DEPLOYMENT, tmp_path / "again.yaml") == compiled
+    assert compile_pipeline(CONFIG, tmp_path / "again.yaml") == compiled

@@ -1,69 +1,284 @@
-"""Settings out of their range are refused by name."""
+"""A configuration is read from files, options and settings, and what is invalid in it is named with what to do."""
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
+import yaml
 
-from tumbao.pipeline.config import PipelineConfig
+from tumbao.pipeline.config import OPTIONS, Config, Resources, UsageError, parse, read_config, to_yaml
+from tumbao.schema.genres import GENRES
 from tumbao.trainer.models.registry import find_model
 
-CONFIG = PipelineConfig(
-    workspace="ws",
-    manifests="ws/catalogs/0",
-    genres=("cumbia", "salsa"),
-    weights="",
-    weights_digest="",
-    policy="float32",
-    push_to="ws/pushed",
-)
+VERTEX = """
+runner:
+  name: vertex
+  root: gs://bucket/tumbao
+  image: registry/tumbao:1
+  resources:
+    Trainer: {cpu: 4, memory_gb: 16, accelerator: NVIDIA_TESLA_T4, accelerators: 1}
+data: {library: gs://bucket/library}
+training: {epochs: 7}
+"""
+WITHOUT_SECTIONS = """
+runner: vertex
+root: gs://bucket/tumbao
+data: gs://bucket/library
+image: registry/tumbao:1
+epochs: 7
+resources:
+  Trainer: {cpu: 4, memory_gb: 16, accelerator: NVIDIA_TESLA_T4, accelerators: 1}
+"""
 
 
-def test_the_defaults_are_the_papers_training_and_the_issues_bounds() -> None:
-    assert (CONFIG.model, CONFIG.training) == ("vgg16", find_model("vgg16").settings())
-    assert (CONFIG.training.epochs, CONFIG.training.batch, CONFIG.training.units) == (5, 32, (512, 64))
-    assert (CONFIG.min_accuracy, CONFIG.min_recall, CONFIG.max_accuracy_drop) == (0.8, 0.5, 0.01)
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "vertex.yaml"
+    path.write_text(VERTEX)
+    return path
+
+
+def test_the_defaults_are_the_papers_training_and_bounds() -> None:
+    config = read_config()
+    assert (config.model.name, config.head) == ("vgg16", find_model("vgg16").settings())
+    assert (config.head.epochs, config.head.batch, config.head.units) == (5, 32, (512, 64))
+    assert config.gate.model_dump() == {"min_accuracy": 0.8, "min_recall": 0.5, "max_accuracy_drop": 0.01}
+    assert (config.data.genres, config.method, config.push_to) == (GENRES, "stratified", "tumbao-workspace/pushed")
+
+
+def test_settings_go_before_options_and_options_before_the_file(file: Path) -> None:
+    config = read_config(file, {"runner": "kubeflow", "epochs": None, "min_accuracy": 0.9}, ["gate.min_accuracy=0.7"])
+    assert (config.runner.name, config.head.epochs, config.gate.min_accuracy) == ("kubeflow", 7, 0.7)
+    gpu = Resources(cpu=4, memory_gb=16, accelerator="NVIDIA_TESLA_T4", accelerators=1)
+    assert config.runner.resources == {"Trainer": gpu}
+    assert (config.push_to, config.method) == ("gs://bucket/tumbao/pushed", "stable")
+    assert read_config(file, {"push_to": "gs://other/folder"}).push_to == "gs://other/folder"
+
+
+def test_a_file_without_sections_is_accepted_with_a_note(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "old.yaml").write_text(WITHOUT_SECTIONS)
+    notes: list[str] = []
+    assert read_config(tmp_path / "old.yaml", say=notes.append) == read_config(file, say=notes.append)
+    (note,) = notes
+    assert "keys without a section: runner, root, data, image, epochs, resources" in note
+    assert f"`tumbao config --config {tmp_path / 'old.yaml'}`" in note
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "rule"),
+    ("text", "fields"),
     [
-        ("min_accuracy", 1.01, "between 0 and 1"),
-        ("min_recall", -0.1, "between 0 and 1"),
-        ("max_accuracy_drop", 2.0, "between 0 and 1"),
-        ("tune", -1, "0 or more"),
-        ("beam_args", ("--direct_num_workers=2",), "with a --runner among them"),
-        ("genres", ("salsa",), "at least 2, each once"),
-        ("genres", ("salsa", "salsa"), "at least 2, each once"),
-        ("genres", ("salsa", "cum\nbia"), "at least 2, each once, without ends of lines"),  # labels.txt has one a line
+        ("split_method: given", {"split": {"by": "given"}}),
+        ("split: artist\nsplit_method: given", {"split": {"by": "given"}}),
+        ("min_songs: 5", {"data": {"subgenres": True, "min_songs": 5}}),
+        ("min_songs: 0", {"data": {"subgenres": False}}),
+        ("subgenres: false\nmin-songs: 5", {"data": {"subgenres": False, "min_songs": 5}}),
+        ("epochs: 0", {}),
+        ("schedule: cosine", {"training": {"schedule": "cosine"}}),
+        ("schedule: 0 3 * * 1", {"runner": {"schedule": "0 3 * * 1"}}),
+        ("beam: [--runner=FlinkRunner]", {"runner": {"beam_args": ["--runner=FlinkRunner"]}}),
+        ("beam: {Evaluator: [--x]}", {"runner": {"beam": {"Evaluator": ["--x"]}}}),
+        (
+            "from: Trainer\nto_component: Evaluator",
+            {"runner": {"from_component": "Trainer", "to_component": "Evaluator"}},
+        ),
+        ("units: 8,4\nworkspace: w", {"training": {"units": [8, 4]}, "runner": {"root": "w"}}),
+        ("training: {dropout: 0.5}\nmodel: cnn", {"training": {"dropout": 0.5}, "model": {"name": "cnn"}}),
     ],
 )
-def test_what_is_out_of_range_is_refused_by_name(name: str, value: Any, rule: str) -> None:
-    with pytest.raises(ValueError, match=f"^Expected {name} {rule}") as refusal:
-        dataclasses.replace(CONFIG, **{name: value})
-    assert str(refusal.value).endswith(f"Received: {name}={value!r}")
+def test_each_key_without_a_section_sets_its_field(tmp_path: Path, text: str, fields: dict[str, Any]) -> None:
+    (tmp_path / "old.yaml").write_text(text)
+    assert read_config(tmp_path / "old.yaml") == parse(fields)
+
+
+def test_every_option_sets_a_field() -> None:
+    fields = {
+        f"{section}.{name}"
+        for section in Config.model_fields
+        for name in getattr(Config(), section).__class__.model_fields
+    }
+    assert set(OPTIONS.values()) == fields - {"training.seed"}
+
+
+def test_what_is_printed_is_read_again(file: Path, tmp_path: Path) -> None:
+    for config in (read_config(), read_config(file, {"schedule": "cosine", "units": "8,4", "genres": "salsa,cumbia"})):
+        (tmp_path / "printed.yaml").write_text(to_yaml(config))
+        assert read_config(tmp_path / "printed.yaml") == config
+        assert all(field.description for field in (*config.training.__class__.model_fields.values(),))
+
+
+@pytest.mark.parametrize(("widths", "units"), [("0", ()), ("512,64", (512, 64)), ("8", (8,)), ("[8, 4]", (8, 4))])
+def test_widths_of_layers_are_one_number_or_several_and_none_is_0(widths: str, units: tuple[int, ...]) -> None:
+    assert read_config(settings=[f"training.units={widths}"]).head.units == units
+
+
+def test_the_seed_of_the_split_is_the_trainings_unless_it_has_its_own() -> None:
+    assert read_config(None, {"seed": 9}).head.seed == 9
+    assert read_config(None, {"seed": 9}, ["training.seed=3"]).head.seed == 3
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_a_slash_at_the_end_of_a_folder_names_the_same_folder(file: Path, slashes: str) -> None:
+    assert read_config(file, {"root": f"gs://bucket/t{slashes}"}).push_to == "gs://bucket/t/pushed"
+    assert read_config(file, {"push_to": f"gs://other/folder{slashes}"}).push_to == "gs://other/folder"
 
 
 @pytest.mark.parametrize(
-    ("other", "rule"),
+    ("settings", "message"),
     [
-        ({"model": "adaboost"}, "Expected model that gradients train where.*Received: model='adaboost'"),
-        ({"resume": "ws/head.keras"}, "Expected resume empty where there is a search.*resume='ws/head.keras'"),
+        (
+            "gate.min_accuracy=1.01",
+            "Expected gate.min_accuracy: less than or equal to 1. Received: gate.min_accuracy=1.01",
+        ),
+        ("gate.min_recall=-0.1", "Expected gate.min_recall: greater than or equal to 0"),
+        ("gate.min_recall=high", "Expected gate.min_recall: a valid number"),
+        ("gate.max_accuracy_drop=2.0", "gate.max_accuracy_drop: less than or equal to 1"),
+        ("model.tune=-1", "model.tune: greater than or equal to 0"),
+        ("model.tune=many", "model.tune: a valid integer"),
+        ("model.tune=true", "model.tune: a valid integer"),
+        ("model.precision=foo", "model.precision: 'auto', 'float32' or 'mixed_bfloat16'"),
+        ("model.name=5", "model.name: a valid string. Received: model.name=5"),
+        ("model.name=vgg17", "Did you mean vgg16"),
+        ("model.weights=relative.h5", "model.weights: random, or a whole address"),
+        ("runner.beam_args=[--direct_num_workers=2]", "runner.beam_args: with a --runner among them"),
+        ("runner.name=airflow", "runner.name: 'local', 'kubeflow' or 'vertex'. Received: runner.name='airflow'"),
+        ("runner.root=tumbao", "runner.root: a folder by its whole address"),
+        ("runner.root=gs://", "runner.root: a folder by its whole address"),
+        ("runner.image=''", "runner.image: a container image with Tumbao"),
+        ("runner.cache='no'", "runner.cache: a valid boolean"),
+        ("runner.from_component=Trainer", "no resume, from_component or to_component except locally"),
+        ("runner.labels=5", "runner.labels: a valid dictionary. Received: runner.labels=5"),
+        ("runner.labels={year: 2026}", "runner.labels.year: a valid string"),
+        ("runner.images=[Trainer]", "runner.images: a valid dictionary"),
+        ("runner.images={Trainer: null}", "runner.images.Trainer: a valid string"),
+        ("runner.resources=[a]", "runner.resources: a valid dictionary"),
+        ("runner.resources={Trainer: 5}", "runner.resources.Trainer"),
+        ("runner.resources={Trainer: {cpu: four}}", "runner.resources.Trainer.cpu: a valid number"),
+        ("runner.resources={Trainer: {cpu: -4}}", "runner.resources.Trainer.cpu: greater than or equal to 0"),
+        ("runner.resources={Trainer: {cpus: 4}}", "Received: runner.resources.Trainer.cpus; did you mean cpu?"),
+        ("runner.resources={Trainer: {accelerator: gpu}}", "a type of accelerator with its number"),
+        ("runner.beam={Evaluator: --runner=FlinkRunner}", "runner.beam.Evaluator: a valid tuple"),
+        ("runner.vertex_training={foo: 1}", "runner.vertex_training: with a project, and worker_pool_specs"),
+        ("runner.vertex_training={project: p, worker_pool_specs: []}", "runner.vertex_training: with a project"),
+        ("runner.vertex_training={project: p, job_spec: {worker_pool_specs: [{}]}}", "and its image_uri each"),
+        ("runner.name=kubeflow & runner.vertex_training={project: p}", "runner.vertex_training: empty on Kubeflow"),
+        ("runner.name=kubeflow & runner.labels={team: music}", "runner.labels: empty on Kubeflow"),
+        ("runner.name=kubeflow & registry.endpoint={endpoint_name: e}", "registry.endpoint: empty on Kubeflow"),
+        ("registry.endpoint={endpoint_name: e}", "registry.endpoint: with a project_id and an endpoint_name"),
+        ("registry.endpoint={endpoint_name: e, project_id: p}", "registry.serving_image: an image for the endpoint"),
+        ("registry.push_to=models", "registry.push_to: a folder by its whole address"),
+        ("data.library=library", "data.library: a library by its whole address"),
+        ("data.library=5", "data.library: a valid string"),
+        ("data.layout=tape", "data.layout: 'auto', 'folder'"),
+        ("data.min_songs=2", "data.min_songs: greater than or equal to 3"),
+        ("data.genres=salsa", "data.genres: at least 2, each once"),
+        ("data.genres=salsa,Salsa", "data.genres: at least 2, each once"),
+        ("data.genres=5", "data.genres: a valid tuple. Received: data.genres=5"),
+        ("split.strategy=drawn", "split.strategy: 'stratified', 'stable' or 'fixed'"),
+        ("split.by=artist & split.strategy=fixed", "split.by: song where the test songs are fixed"),
+        ("split.by=given & split.strategy=fixed", "split.strategy: none for given splits"),
+        ("split.seed=-1", "split.seed: greater than or equal to 0"),
+        ("training.dropot=0.5", "Received: training.dropot; did you mean dropout?"),
+        ("training.dropout=1.5", "Expected dropout at least 0 and below 1. Received: dropout=1.5"),
+        ("training.epochs=0", "Expected epochs at least 1"),
+        ("training.units=some", "training.units: "),
+        ("training.schedule=falling", "training.schedule: 'constant' or 'cosine'"),
+        ("epochs=5", "Expected --set with a section, a name and a value, as training.mixup=0.2. Received: epochs=5"),
+        ("training.epochs", "Expected --set with a section"),
+        ("runner.labels={", "Expected a value in YAML"),
+        ("trainin.epochs=5", "Received: trainin; did you mean training?"),
     ],
 )
-def test_a_search_needs_dense_layers_and_begins_anew(other: dict[str, Any], rule: str) -> None:
-    dataclasses.replace(CONFIG, **other)
-    with pytest.raises(ValueError, match=rule):
-        dataclasses.replace(CONFIG, tune=3, **other)
+def test_what_is_invalid_is_named(file: Path, settings: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(file, settings=settings.split(" & "))
+    assert message in str(caught.value)
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("runner: {name: vertex}\n")
+    with pytest.raises(UsageError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert all(f"Expected {name}: " in str(caught.value) for name in ("runner.root", "runner.image", "data.library"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- runner\n", "names and values"),
+        ("runner: [vertex\n", "Expected a YAML file"),
+        ("\udcff", "Expected a YAML file"),
+        ("training: [epochs]", "Expected training: "),
+        ("epochz: 5", "Received: epochz; did you mean epochs?"),
+        ("modle: cnn", "Received: modle; did you mean model?"),
+        ("config: other.yaml", "Received: config"),
+    ],
+)
+def test_an_invalid_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError) as caught:
+        read_config(file)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"model": {"name": "adaboost"}}, "model.name: that gradients train for a search"),
+        ({"runner": {"resume": True}}, "runner.resume: false for a search: each trial starts anew"),
+    ],
+)
+def test_a_search_needs_dense_layers_and_starts_anew(other: dict[str, Any], message: str) -> None:
+    config = parse(other)
+    with pytest.raises(UsageError, match=message):
+        config.replace(model={"tune": 3})
 
 
 @pytest.mark.parametrize("edge", [{"min_accuracy": 0.0}, {"min_recall": 1.0}])
 def test_the_edges_of_a_range_are_inside(edge: dict[str, Any]) -> None:
-    assert dataclasses.asdict(dataclasses.replace(CONFIG, **edge)).items() >= edge.items()
+    assert read_config().replace(gate=edge).gate.model_dump().items() >= edge.items()
 
 
 def test_a_config_is_frozen() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        CONFIG.model = "cnn"  # type: ignore[misc]
+    with pytest.raises(pydantic.ValidationError):
+        read_config().model.name = "cnn"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "line", ["* * * * *", "0 3 * * 1", "59 23 31 12 7", "*/15 0-6/2 1,15 jan-jun,DEC mon", "5/10 * * * sun"]
+)
+def test_cron_lines_are_schedules(line: str) -> None:
+    assert parse({"runner": {"schedule": line}}).runner.schedule == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "daily",
+        "0 3 * *",
+        "0 3 * * 1 1",
+        "99 99 99 99 99",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "* * * * moon",
+        "*/0 * * * *",
+        "1, * * * *",
+        "-1 * * * *",
+    ],
+)
+def test_other_lines_are_no_schedules(line: str) -> None:
+    with pytest.raises(UsageError, match=r"runner\.schedule: in cron's five fields, as 0 3 \* \* 1\. Received"):
+        parse({"runner": {"schedule": line}})
+
+
+def test_the_yaml_has_a_comment_for_every_field() -> None:
+    lines = to_yaml(read_config()).splitlines()
+    fields = [number for number, line in enumerate(lines) if line.startswith("  ") and not line.startswith("  #")]
+    assert len(fields) == sum(len(part) for part in yaml.safe_load("\n".join(lines)).values())
+    assert all(lines[number - 1].startswith("  # ") for number in fields)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import apache_beam as beam
@@ -15,8 +14,8 @@ from tfx.orchestration.pipeline import RunOptions
 
 from tumbao.components.ingest.frozen_test_set import TEST_SONGS_FILE
 from tumbao.pipeline import collect, execution
+from tumbao.pipeline.config import parse
 from tumbao.pipeline.execution import _interrupted
-from tumbao.pipeline.local_runner import LocalRun
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.runs import RunRecord
 
@@ -59,37 +58,22 @@ def test_a_run_has_one_name_in_the_workspace_and_in_ml_metadata(tmp_path: Path) 
 
 
 def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = LocalRun(
-        data=tmp_path / "library",
-        layout="auto",
-        workspace=tmp_path,
-        genres=("cumbia", "salsa"),
-        protocol="song",
-        method="fixed",
-        seed=7,
-        model="vgg16",
-        weights="",
-        precision="auto",
-        push_to=str(tmp_path / "pushed"),
-        resume=False,
-        from_component="",
-        to_component="",
-        training={},
-        settings={},
-    )
+    data = {"library": str(tmp_path / "library"), "genres": ["cumbia", "salsa"]}
+    config = parse({"data": data, "split": {"strategy": "fixed"}, "runner": {"root": str(tmp_path)}})
     rows = {"a": "a,cumbia,1,0.0,,", "b": "b,salsa[live],2,0.0,,yes"}
     drawn = [""]
 
-    def configure(*_: object) -> Any:
+    def resolve(*_: object) -> Any:
         table = tmp_path / "catalogs" / TEST_SONGS_FILE
         table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text("\n".join(("song,genre,sha256,start,end,learned", *(rows[song] for song in drawn[-1]))))
-        return SimpleNamespace(config=None, catalog=None, weights=None)
+        return None
 
     def build(*_: object) -> None:
         raise ValueError("no graph here")
 
-    monkeypatch.setattr(execution, "configure", configure)
+    monkeypatch.setattr(execution, "resolve", resolve)
+    monkeypatch.setattr(execution, "exec_properties", resolve)
     monkeypatch.setattr(execution, "build", build)
     begin = "New test songs, which later runs keep: 1 of"
     for present, said in (
@@ -103,5 +87,5 @@ def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: 
         drawn.append(present)
         terminal = io.StringIO()
         with ProgressDisplay(Console(file=terminal)) as watch, pytest.raises(ValueError, match="no graph here"):
-            execution.execute(asked, RunRecord("one", "", "running"), tmp_path / "runs" / "one", watch)
+            execution.execute(config, RunRecord("one", "", "running"), tmp_path / "runs" / "one", watch)
         assert terminal.getvalue() == said

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from tumbao.pipeline.config import PipelineConfig
-from tumbao.pipeline.graph import build
+from tumbao.pipeline.config import Config, parse
+from tumbao.pipeline.graph import build as build_graph
+from tumbao.pipeline.resolve import Resolved, exec_properties
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.weights import WeightsFile
 
 ORDER = [
     ("AudioExampleGen", "StatisticsGen"),
@@ -38,22 +41,27 @@ ORDER = [
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
-    workspace = tmp_path_factory.mktemp("workspace")
-    return PipelineConfig(
-        workspace=str(workspace),
-        manifests=str(workspace / "catalogs" / "0"),
-        genres=("cumbia", "salsa"),
-        weights="",
-        weights_digest="",
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    root = str(tmp_path_factory.mktemp("workspace"))
+    return parse({"data": {"genres": ["cumbia", "salsa"]}, "gate": {"min_recall": 0.25}, "runner": {"root": root}})
+
+
+def build(config: Config, mel_spec: MelSpec | None = None) -> Any:
+    resolved = Resolved(
+        config=config,
+        catalog=mock.Mock(),
+        genres=config.data.genres,
+        manifests=f"{config.root}/catalogs/0",
+        mel_spec=mel_spec or MelSpec(),
+        weights=WeightsFile(None, "random", None),
+        weights_file="",
         policy="mixed_bfloat16",
-        push_to=str(workspace / "pushed"),
-        min_recall=0.25,
     )
+    return build_graph(config, exec_properties(resolved))
 
 
 @pytest.fixture(scope="module")
-def components(config: PipelineConfig) -> dict[str, Any]:
+def components(config: Config) -> dict[str, Any]:
     return {component.id: component for component in build(config).components}
 
 
@@ -67,8 +75,8 @@ def test_every_component_has_its_place_in_the_order(components: dict[str, Any]) 
     assert set(components) == {name for pair in ORDER for name in pair}
 
 
-def test_a_search_stands_between_the_features_and_the_trainer_which_takes_its_best(config: PipelineConfig) -> None:
-    components = {one.id: one for one in build(dataclasses.replace(config, tune=4)).components}
+def test_a_search_stands_between_the_features_and_the_trainer_which_takes_its_best(config: Config) -> None:
+    components = {one.id: one for one in build(config.replace(model={"tune": 4})).components}
     assert list(components).index("Tuner") == list(components).index("Trainer") - 1
     assert {one.id for one in components["Tuner"].upstream_nodes} == {"BackboneFeatures"}
     taken = components["Trainer"].inputs["hyperparameters"]
@@ -76,7 +84,7 @@ def test_a_search_stands_between_the_features_and_the_trainer_which_takes_its_be
     assert json.loads(components["Tuner"].exec_properties["train_args"])["splits"] == ["train"]
     assert json.loads(components["Tuner"].exec_properties["eval_args"])["splits"] == ["val"]
     asked = json.loads(components["Tuner"].exec_properties["custom_config"])
-    assert (asked["trials"], Path(asked["searches"])) == (4, Path(config.workspace) / "searches")
+    assert (asked["trials"], Path(asked["searches"])) == (4, Path(config.root) / "searches")
     module, _, name = components["Tuner"].exec_properties["tuner_fn"].rpartition(".")
     assert callable(getattr(importlib.import_module(module), name))
 
@@ -102,31 +110,30 @@ def test_every_component_of_ours_holds_a_hash_of_its_source(components: dict[str
     assert len(set(codes.values())) == len(codes)
 
 
-def test_the_settings_reach_their_components(config: PipelineConfig, components: dict[str, Any]) -> None:
-    assert components["AudioExampleGen"].exec_properties["manifests"] == config.manifests
+def test_the_settings_reach_their_components(config: Config, components: dict[str, Any]) -> None:
+    assert components["AudioExampleGen"].exec_properties["manifests"] == f"{config.root}/catalogs/0"
     assert components["BackboneFeatures"].exec_properties["policy"] == "mixed_bfloat16"
     assert "0.249999" in components["Evaluator"].exec_properties["eval_config"]  # less what float32 may lose
     assert components["Pusher"].exec_properties["registry"] == config.push_to
     training = json.loads(components["Trainer"].exec_properties["custom_config"])
     assert training["genres"] == ["cumbia", "salsa"]
-    assert training["training"]["seed"] == config.training.seed
+    assert training["training"]["seed"] == config.split.seed
 
 
-def test_the_cache_is_on_unless_told_otherwise(config: PipelineConfig) -> None:
+def test_the_cache_is_on_unless_told_otherwise(config: Config) -> None:
     assert build(config).enable_cache is True
-    assert build(dataclasses.replace(config, cache=False)).enable_cache is False
+    assert build(config.replace(runner={"cache": False})).enable_cache is False
 
 
-def test_everything_lies_in_the_workspace(config: PipelineConfig) -> None:
-    assert Path(build(config).pipeline_info.pipeline_root) == Path(config.workspace) / "pipeline"
+def test_everything_lies_in_the_workspace(config: Config) -> None:
+    assert Path(build(config).pipeline_info.pipeline_root) == Path(config.root) / "pipeline"
 
 
-def test_another_model_brings_its_own_images_backbone_and_files(config: PipelineConfig) -> None:
+def test_another_model_brings_its_own_images_backbone_and_files(config: Config) -> None:
     model = find_model("adaboost")
-    other = dataclasses.replace(
-        config, model=model.name, training=model.settings(epochs=9), mel_spec=model.backbone.mel_spec
-    )
-    components = {component.id: component.exec_properties for component in build(other).components}
+    other = config.replace(model={"name": model.name}, training={"epochs": 9})
+    built = build(other, model.backbone.mel_spec)
+    components = {component.id: component.exec_properties for component in built.components}
     assert json.loads(components["AudioExampleGen"]["mel_spec"])["sample_rate_hz"] == 16_000
     assert components["BackboneFeatures"]["backbone"] == components["MobileCheck"]["backbone"] == "descriptors"
     assert components["EdgeExport"]["precisions"] == "float16"
@@ -134,8 +141,7 @@ def test_another_model_brings_its_own_images_backbone_and_files(config: Pipeline
     assert (custom["model"], custom["training"]["epochs"]) == ("adaboost", 9)
 
 
-def test_the_copies_of_augmentation_and_a_shorter_backbone_reach_the_features(config: PipelineConfig) -> None:
-    training = find_model("vgg16").settings(augment=2, fine_tune=3)
-    components = {one.id: one for one in build(dataclasses.replace(config, training=training)).components}
+def test_the_copies_of_augmentation_and_a_shorter_backbone_reach_the_features(config: Config) -> None:
+    components = {one.id: one for one in build(config.replace(training={"augment": 2, "fine_tune": 3})).components}
     features = components["BackboneFeatures"].exec_properties
     assert (features["augment"], features["backbone"]) == (2, "vgg16-block4")

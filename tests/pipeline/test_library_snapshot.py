@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.pipeline import library_snapshot
-from tumbao.pipeline.library_snapshot import SETTLED_SECONDS, Look, difference, look
+from tumbao.pipeline.library_snapshot import SETTLED_SECONDS, Snapshot, difference, take_snapshot
 
 GENRES = ("cumbia", "salsa")
 
@@ -39,8 +39,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return pass_by
 
 
-def seen(library: Path) -> Look:
-    return look(str(library), "auto", GENRES)
+def seen(library: Path) -> Snapshot:
+    return take_snapshot(str(library), "auto", GENRES)
 
 
 def relabel(library: Path) -> None:
@@ -123,8 +123,8 @@ def bucket(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_library_in_a_bucket_is_looked_at_too(bucket: str) -> None:
-    before = look(bucket, "auto", GENRES)
+    before = take_snapshot(bucket, "auto", GENRES)
     assert (len(before.songs), before.growing) == (1, {})
     with tf.io.gfile.GFile(f"{bucket}/salsa/b.mp3", "w") as file:
         file.write("another")
-    assert difference(before.songs, look(bucket, "auto", GENRES).songs) == "1 new"
+    assert difference(before.songs, take_snapshot(bucket, "auto", GENRES).songs) == "1 new"

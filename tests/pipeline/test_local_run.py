@@ -31,7 +31,7 @@ import tensorflow as tf
 from tests.pipeline.stepwise import Stepwise
 from tumbao.components.evaluation.song_metrics import SongMetrics
 from tumbao.pipeline.compile import compile_pipeline, parameters_file
-from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline.config import read_config
 from tumbao.pipeline.runs import RunRecord, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, LABELS_FILE, ModelInfo
@@ -176,19 +176,10 @@ def first(place: Workplace, killed: tuple[int, str]) -> Outcome:
 def stepwise(place: Workplace, first: Outcome) -> Iterator[Future[Stepwise]]:
     """The same run as compiled for Kubeflow, carried out from the compiled file alone, beside the runs that follow."""
     library = Path(shutil.copytree(place.library, place.folder / "copy" / "library"))
-    deployment = Deployment(
-        runner="kubeflow",
-        root=str(place.folder / "cloud"),
-        image="none",
-        data=str(library),
-        model="musicnn",
-        weights="random",
-        split_method="stratified",
-        epochs=12,
-        training={"batch": 4},
-    )
+    options = {"runner": "kubeflow", "root": str(place.folder / "cloud"), "image": "none", "data": str(library)}
+    training = {"model": "musicnn", "weights": "random", "split_method": "stratified", "epochs": 12, "batch": 4}
     file = place.folder / "pipeline.yaml"
-    compile_pipeline(deployment, file)
+    compile_pipeline(read_config(options=options | training), file)
     steps = Stepwise(file, json.loads(parameters_file(file).read_text()), place.folder / "steps")
 
     def carried_out() -> Stepwise:
@@ -243,7 +234,7 @@ def shuffled(place: Workplace, replaced: Outcome) -> Outcome:
 def test_an_interrupted_run_says_so_without_a_traceback(place: Workplace, interrupted: tuple[int, str]) -> None:
     code, said = interrupted
     assert code == 130
-    assert "Interrupted. The same command goes on where it stood." in said
+    assert "Interrupted. The same command continues the run." in said
     assert "Traceback" not in said
     assert read_runs(place.workspace)[0].outcome == "interrupted"
 

@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
-from tumbao.pipeline.config import PipelineConfig, UsageError
+from tumbao.pipeline.config import UsageError, parse
 from tumbao.pipeline.execution import _changed
+from tumbao.pipeline.resolve import Resolved
 from tumbao.pipeline.resume import head_to_resume
 from tumbao.schema.errors import UserError
-from tumbao.schema.mel_spec import FINE
+from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.training import Training
+from tumbao.trainer.weights import WeightsFile
 
 COLUMNS = ("song", "sha256", "start", "end", "genre", "fragments")
 SONGS = {"a": "train", "b": "train", "c": "val", "d": "test"}
@@ -69,15 +70,15 @@ class Workspace:
         (found,) = self.store.get_artifacts_by_id(numbers[-1:])
         return found
 
-    def train(self, config: PipelineConfig, tuned: bool = False) -> str:
+    def train(self, config: Resolved, tuned: bool = False) -> str:
         """Run the components that lead to a head, and tell where it lies."""
         examples = self._execute({"manifests": config.manifests}, "Examples")
         features = self._execute({"backbone": "vgg16"}, "Examples", [examples])
         told = {
             "genres": config.genres,
-            "model": config.model,
-            "training": dataclasses.asdict(config.training),
-            "weights": config.weights,
+            "model": config.config.model.name,
+            "training": dataclasses.asdict(config.config.head),
+            "weights": config.weights_file,
             "resume": config.resume,
             "mel_spec": dataclasses.asdict(config.mel_spec),
         }
@@ -86,25 +87,30 @@ class Workspace:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> PipelineConfig:
-    return PipelineConfig(
-        workspace="ws",
-        manifests=manifests(tmp_path / "same", SONGS),
+def config(tmp_path: Path) -> Resolved:
+    return Resolved(
+        config=parse({}),
+        catalog=mock.Mock(),
         genres=("cumbia", "salsa"),
-        weights="vgg16.h5",
-        weights_digest="",
+        manifests=manifests(tmp_path / "same", SONGS),
+        mel_spec=MelSpec(),
+        weights=WeightsFile(None, "", None),
+        weights_file="vgg16.h5",
         policy="float32",
-        push_to="ws/pushed",
     )
 
 
-def test_the_newest_head_of_the_same_songs_is_taken(config: PipelineConfig, tmp_path: Path) -> None:
+def trained(config: Resolved, **training: Any) -> Resolved:
+    return dataclasses.replace(config, config=config.config.replace(training=training))
+
+
+def test_the_newest_head_of_the_same_songs_is_taken(config: Resolved, tmp_path: Path) -> None:
     workspace = Workspace()
     workspace.train(config)
-    newest = workspace.train(dataclasses.replace(config, training=Training(epochs=9, dropout=0.5)))
+    newest = workspace.train(trained(config, epochs=9, dropout=0.5))
     workspace.train(dataclasses.replace(config, manifests=manifests(tmp_path / "other", SONGS | {"e": "train"})))
     listed_again = manifests(tmp_path / "again", SONGS)
-    for now in (config, dataclasses.replace(config, manifests=listed_again, training=Training(l2=0.1))):
+    for now in (config, trained(dataclasses.replace(config, manifests=listed_again), l2=0.1)):
         assert head_to_resume(workspace.store, now) == newest
     later = workspace.train(dataclasses.replace(config, resume=newest))
     assert head_to_resume(workspace.store, config) == later
@@ -116,22 +122,23 @@ def test_the_newest_head_of_the_same_songs_is_taken(config: PipelineConfig, tmp_
         ({"songs": SONGS | {"e": "train"}}, "another library or split: 0 songs are new and 1 are gone; 0 of the test"),
         ({"songs": {"a": "test", "b": "train", "c": "val", "d": "train"}}, "divided otherwise; 1 of the test songs"),
         ({"songs": SONGS, "genre": "cumbia"}, "another library or split: 4 songs are new and 4 are gone"),
-        ({"training": Training(seed=8)}, "had the seed 8, not 7"),
-        ({"training": Training(units=(8,))}, "has dense layers of (8,), not (512, 64)"),
-        ({"training": Training(fine_tune=2)}, "was trained with --fine-tune"),
+        ({"training": {"seed": 8}}, "had the seed 8, not 7"),
+        ({"training": {"units": [8]}}, "has dense layers of (8,), not (512, 64)"),
+        ({"training": {"fine_tune": 2}}, "was trained with --fine-tune"),
         ({"genres": ("salsa", "cumbia")}, "knows the genres salsa, cumbia, not cumbia, salsa"),
-        ({"model": "vgg16-gap"}, "is of the model vgg16-gap, not vgg16"),
+        ({"model": {"name": "vgg16-gap"}}, "is of the model vgg16-gap, not vgg16"),
         ({"mel_spec": FINE}, "images that are drawn in another way"),
-        ({"weights": ""}, "features of other weights"),
+        ({"weights_file": ""}, "features of other weights"),
     ],
 )
 def test_a_head_of_another_run_is_refused_with_the_reason_and_the_remedy(
-    config: PipelineConfig, tmp_path: Path, changed: dict[str, Any], reason: str
+    config: Resolved, tmp_path: Path, changed: dict[str, Any], reason: str
 ) -> None:
     workspace = Workspace()
     if songs := changed.pop("songs", None):
         changed = {"manifests": manifests(tmp_path / "other", songs, changed.pop("genre", "salsa"))}
-    workspace.train(dataclasses.replace(config, **changed))
+    sections = {name: changed.pop(name) for name in ("training", "model") if name in changed}
+    workspace.train(dataclasses.replace(config, config=config.config.replace(**sections), **changed))
     with pytest.raises(
         ValueError, match=r"^Expected an earlier run with the same songs.*Leave --resume out"
     ) as refusal:
@@ -139,7 +146,7 @@ def test_a_head_of_another_run_is_refused_with_the_reason_and_the_remedy(
     assert reason in str(refusal.value)
 
 
-def test_a_head_that_went_on_from_one_of_other_songs_is_refused(config: PipelineConfig, tmp_path: Path) -> None:
+def test_a_head_that_went_on_from_one_of_other_songs_is_refused(config: Resolved, tmp_path: Path) -> None:
     workspace = Workspace()
     other = manifests(tmp_path / "other", {"a": "test", "b": "train", "c": "val", "d": "train"})
     foreign = workspace.train(dataclasses.replace(config, manifests=other))
@@ -151,7 +158,7 @@ def test_a_head_that_went_on_from_one_of_other_songs_is_refused(config: Pipeline
         head_to_resume(workspace.store, config)
 
 
-def test_a_head_whose_settings_a_search_found_is_refused(config: PipelineConfig) -> None:
+def test_a_head_whose_settings_a_search_found_is_refused(config: Resolved) -> None:
     workspace = Workspace()
     workspace.train(config, tuned=True)
     with pytest.raises(UserError, match="the newest one was trained with the settings that a search"):
@@ -160,16 +167,16 @@ def test_a_head_whose_settings_a_search_found_is_refused(config: PipelineConfig)
     assert head_to_resume(workspace.store, config)
 
 
-def test_a_head_whose_list_of_songs_is_gone_is_refused(config: PipelineConfig) -> None:
+def test_a_head_whose_list_of_songs_is_gone_is_refused(config: Resolved) -> None:
     workspace = Workspace()
     workspace.train(dataclasses.replace(config, manifests="swept away"))
     with pytest.raises(ValueError, match=r"songs whose list is gone \(swept away\)"):
         head_to_resume(workspace.store, config)
 
 
-def test_a_model_that_cannot_go_on_is_refused(config: PipelineConfig) -> None:
-    with pytest.raises(UsageError, match="Expected model that gradients train"):
-        dataclasses.replace(config, model="adaboost", training=find_model("adaboost").settings(), resume="head.keras")
+def test_a_model_that_cannot_go_on_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Expected model\.name: that gradients train"):
+        parse({"model": {"name": "adaboost"}, "runner": {"resume": True}})
 
 
 def test_what_is_taken_over_must_not_have_changed() -> None:

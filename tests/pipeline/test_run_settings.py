@@ -19,10 +19,12 @@ from tumbao.components.ingest import library as library_module
 from tumbao.components.ingest import scan_cache
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.worker_pool import WorkerPool
-from tumbao.pipeline import configuration, run_settings
-from tumbao.pipeline.compile import _order
-from tumbao.pipeline.configuration import Configured
-from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline import resolve as resolve_module
+from tumbao.pipeline import run_settings
+from tumbao.pipeline.cache_paths import SCAN_CACHE
+from tumbao.pipeline.compile import defaults
+from tumbao.pipeline.config import read_config
+from tumbao.pipeline.resolve import Resolved
 from tumbao.pipeline.run_settings import RunSettings
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -42,37 +44,29 @@ def library(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path / "library"
 
 
-def settled(data: Path, **fields: Any) -> dict[str, Any]:
-    """Carry out the step as its container does: with the parameters, and the order as JSON."""
-    places = {"root": str(data.parent / "root"), "image": "tumbao:1", "data": str(data)}
-    defaults: dict[str, Any] = {"runner": "kubeflow", "model": "cnn", "genres": ["salsa", "cumbia"]}
-    asked = Deployment(**(defaults | places | {"split_method": "stratified"} | fields))
-    carried_out = RunSettings.EXECUTOR_SPEC.executor_class._FUNCTION
-    told: dict[str, Any] = carried_out(
-        data=asked.data,
-        model=asked.model,
-        epochs=asked.epochs,
-        min_accuracy=asked.min_accuracy,
-        order=json.dumps(_order(asked)),
-        workspace=asked.root,
-        push_to=asked.pushed,
-    )
-    return told
+def settled(data: Path, **options: Any) -> dict[str, Any]:
+    """Run the component as its container does: with the parameters, and the configuration as JSON."""
+    paths = {"root": str(data.parent / "root"), "image": "tumbao:1", "data": str(data)}
+    given: dict[str, Any] = {"runner": "kubeflow", "model": "cnn", "genres": ["salsa", "cumbia"]}
+    config = read_config(options=given | paths | {"split_method": "stratified"} | options)
+    run = RunSettings.EXECUTOR_SPEC.executor_class._FUNCTION
+    properties: dict[str, Any] = run(**defaults(config), config=config.model_dump_json(exclude_unset=True))
+    return properties
 
 
 @pytest.mark.parametrize(
     ("min_songs", "genres"),
-    [(0, ["salsa", "cumbia"]), (3, ["cumbia", "salsa", "salsa/dura"]), (5, ["cumbia", "salsa"])],
+    [(None, ["salsa", "cumbia"]), (3, ["cumbia", "salsa", "salsa/dura"]), (5, ["cumbia", "salsa"])],
 )
-def test_sub_genres_with_enough_songs_are_told_apart(library: Path, min_songs: int, genres: list[str]) -> None:
-    assert json.loads(settled(library, min_songs=min_songs)["genres"]) == genres
+def test_sub_genres_with_enough_songs_are_told_apart(library: Path, min_songs: int | None, genres: list[str]) -> None:
+    assert json.loads(settled(library, subgenres=min_songs is not None, min_songs=min_songs)["genres"]) == genres
 
 
 def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> None:
     own = {f"{genre}/{number}.wav": split for genre in ("salsa", "cumbia") for number, split in enumerate(SPLITS)}
     rows = [f"library/{path},{path.partition('/')[0]},{split}\n" for path, split in own.items()]
     (tmp_path / "songs.csv").write_text("file_name,genre,split\n" + "".join(rows))
-    manifests = Path(settled(tmp_path / "songs.csv", split_method="given")["manifests"])
+    manifests = Path(settled(tmp_path / "songs.csv", split="given", split_method=None)["manifests"])
     found = {
         str(Path(row["path"]).relative_to(library)): split
         for split in SPLITS
@@ -98,30 +92,30 @@ def test_a_later_run_reads_only_songs_that_are_new(library: Path, monkeypatch: p
     assert read == []
     shutil.copy(library / "cumbia" / "0.wav", library / "cumbia" / "3.wav")
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="too late"):
-        patch.setattr(configuration, "write_manifests", mock.Mock(side_effect=ValueError("too late")))
+        patch.setattr(resolve_module, "write_manifests", mock.Mock(side_effect=ValueError("too late")))
         settled(library)
     assert read == ["cumbia/3.wav"]
     read.clear()
     settled(library)
     assert read == []
-    assert {path.name for path in (library.parent / "root").iterdir()} == {"catalogs", "scan_cache.sqlite"}
+    assert {path.name for path in (library.parent / "root").iterdir()} == {"catalogs", SCAN_CACHE}
 
 
 def test_weights_that_were_not_copied_to_their_end_are_copied_anew(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "found.h5").write_bytes(b"weights")
-    configure, copy = run_settings.configure, fileio.copy
+    resolve, copy = run_settings.resolve, fileio.copy
 
-    def configured(*arguments: Any) -> Configured:
+    def resolved(*arguments: Any) -> Resolved:
         weights = WeightsFile(tmp_path / "found.h5", "found here", "abc")
-        return dataclasses.replace(configure(*arguments), weights=weights)
+        return dataclasses.replace(resolve(*arguments), weights=weights)
 
     def killed(source: str, target: str) -> None:
         Path(target).write_bytes(Path(source).read_bytes()[:3])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_settings, "configure", configured)
+    monkeypatch.setattr(run_settings, "resolve", resolved)
     monkeypatch.setattr(fileio, "copy", killed)
     with pytest.raises(KeyboardInterrupt):
         settled(library)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,8 +12,9 @@ import soundfile
 
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.pipeline import cli
-from tumbao.pipeline.configuration import _songs
-from tumbao.pipeline.local_runner import LocalRun
+from tumbao.pipeline.commands import run as run_commands
+from tumbao.pipeline.config import Config
+from tumbao.pipeline.resolve import _scan
 from tumbao.schema.mel_spec import MelSpec
 
 
@@ -31,15 +31,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def asked(library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, LocalRun]:
+def asked(library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Config]:
     """What `tumbao run` makes of its arguments, with and without `--subgenres`."""
-    found: list[LocalRun] = []
+    found: list[Config] = []
 
-    def only_ask(run: LocalRun) -> int:
+    def only_ask(run: Config) -> int:
         found.append(run)
         return 0
 
-    monkeypatch.setattr(cli, "_run", only_ask)
+    monkeypatch.setattr(run_commands, "_run", only_ask)
     for flags in ([], ["--subgenres"], ["--subgenres", "--min-songs", "3"]):
         arguments = ["run", "--data", str(library), "--workspace", str(tmp_path), "--genres", "salsa,cumbia", *flags]
         monkeypatch.setattr(sys, "argv", ["tumbao", *arguments])
@@ -48,17 +48,14 @@ def asked(library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dic
     return dict(zip(("without", "default", "three"), found, strict=True))
 
 
-def test_ten_songs_are_enough_unless_others_are_asked_for(asked: dict[str, LocalRun]) -> None:
-    assert {name: run.min_songs for name, run in asked.items()} == {"without": None, "default": 10, "three": 3}
-    without, with_them = (dataclasses.replace(asked[name], min_songs=None) for name in ("without", "three"))
-    assert without == with_them
+def test_ten_songs_are_enough_unless_others_are_asked_for(asked: dict[str, Config]) -> None:
+    found = {name: (run.data.subgenres, run.data.min_songs) for name, run in asked.items()}
+    assert found == {"without": (False, 10), "default": (True, 10), "three": (True, 3)}
 
 
-def test_the_run_has_leaves_or_the_genres_in_the_order_that_was_asked(
-    asked: dict[str, LocalRun], tmp_path: Path
-) -> None:
-    memory = ScanCache(tmp_path / "scan_cache.sqlite", "abcdef0")
-    found = {name: _songs(run, MelSpec(), memory) for name, run in asked.items()}
+def test_the_run_has_leaves_or_the_genres_in_the_order_that_was_asked(asked: dict[str, Config], tmp_path: Path) -> None:
+    cache = ScanCache(tmp_path / "scan_cache.sqlite", "abcdef0")
+    found = {name: _scan(run, MelSpec(), cache) for name, run in asked.items()}
     assert {name: genres for name, (_, genres) in found.items()} == {
         "without": ("salsa", "cumbia"),
         "default": ("cumbia", "salsa"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import threading
@@ -17,51 +16,57 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.aiplatform import PipelineJob
 from rich.console import Console
 
-from tumbao.pipeline.config import UsageError
-from tumbao.pipeline.deployment import Deployment
+from tumbao.pipeline.config import Config, UsageError, parse
 from tumbao.pipeline.submit import submit
 
-VERTEX = Deployment(
-    runner="vertex",
-    root="gs://b/tumbao",
-    image="registry/tumbao:1",
-    data="gs://b/library",
-    project="p",
-    region="europe-west4",
-    service_account="tumbao@p.iam.gserviceaccount.com",
-    labels={"team": "music"},
+VERTEX = parse(
+    {
+        "data": {"library": "gs://b/library"},
+        "runner": {
+            "name": "vertex",
+            "root": "gs://b/tumbao",
+            "image": "registry/tumbao:1",
+            "project": "p",
+            "region": "europe-west4",
+            "service_account": "tumbao@p.iam.gserviceaccount.com",
+            "labels": {"team": "music"},
+        },
+    }
 )
-KUBEFLOW = Deployment(
-    runner="kubeflow", root="/mnt/tumbao", image="tumbao:1", data="/mnt/library", host="http://127.0.0.1:9"
+KUBEFLOW = parse(
+    {
+        "data": {"library": "/mnt/library"},
+        "runner": {"name": "kubeflow", "root": "/mnt/tumbao", "image": "tumbao:1", "host": "http://127.0.0.1:9"},
+    }
 )
 
 
-def handed_over(deployment: Deployment, folder: Path, *, dry_run: bool = False) -> str:
+def handed_over(config: Config, folder: Path, *, dry_run: bool = False) -> str:
     console = Console(file=io.StringIO(), width=400)
-    submit(deployment, folder / "pipeline.yaml", console, dry_run)
+    submit(config, folder / "pipeline.yaml", console, dry_run)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("deployment", [VERTEX, KUBEFLOW])
-def test_a_dry_run_says_what_would_be_submitted(deployment: Deployment, tmp_path: Path) -> None:
-    said = handed_over(deployment, tmp_path, dry_run=True)
-    assert f'data = "{deployment.data}"' in said
+@pytest.mark.parametrize("config", [VERTEX, KUBEFLOW])
+def test_a_dry_run_says_what_would_be_submitted(config: Config, tmp_path: Path) -> None:
+    said = handed_over(config, tmp_path, dry_run=True)
+    assert f'data = "{config.data.library}"' in said
     assert "Nothing was submitted (--dry-run)." in said
 
 
 @pytest.mark.parametrize(
-    ("deployment", "refusals"),
+    ("config", "refusals"),
     [
-        (dataclasses.replace(VERTEX, project="", region=""), ["vertex needs project", "vertex needs region"]),
-        (dataclasses.replace(VERTEX, root="/mnt/tumbao"), ["vertex needs a root in a bucket, gs://…"]),
-        (dataclasses.replace(KUBEFLOW, host=""), ["kubeflow needs host"]),
-        (dataclasses.replace(VERTEX, region="mars"), ["region mars", "Unsupported region for Vertex AI"]),
+        (VERTEX.replace(runner={"project": "", "region": ""}), ["needs runner.project", "needs runner.region"]),
+        (VERTEX.replace(runner={"root": "/mnt/tumbao"}), ["vertex needs a runner.root in a bucket, gs://…"]),
+        (KUBEFLOW.replace(runner={"host": ""}), ["kubeflow needs runner.host"]),
+        (VERTEX.replace(runner={"region": "mars"}), ["region mars", "Unsupported region for Vertex AI"]),
     ],
 )
-def test_all_that_is_missing_is_named_at_once(deployment: Deployment, refusals: list[str], tmp_path: Path) -> None:
+def test_all_that_is_missing_is_named_at_once(config: Config, refusals: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        handed_over(deployment, tmp_path, dry_run=True)
+        handed_over(config, tmp_path, dry_run=True)
     assert all(refusal in str(caught.value) for refusal in refusals)
 
 
@@ -93,7 +98,7 @@ def test_vertex_gets_the_pipeline_with_parameters_account_and_labels(
 ) -> None:
     said = handed_over(VERTEX, tmp_path)
     (job,) = asked_of_vertex
-    assert job.service_account == VERTEX.service_account
+    assert job.service_account == VERTEX.runner.service_account
     assert job.labels["team"] == "music"
     assert job.runtime_config.gcs_output_directory == "gs://b/tumbao/pipeline"
     assert dict(job.runtime_config.parameter_values) == {
@@ -112,13 +117,13 @@ def test_vertex_gets_a_schedule_whose_runs_do_not_overlap(
     made = mock.Mock(resource_name="projects/p/locations/europe-west4/schedules/1")
     create = mock.create_autospec(PipelineJob.create_schedule, return_value=made)
     monkeypatch.setattr(PipelineJob, "create_schedule", create)
-    said = handed_over(dataclasses.replace(VERTEX, schedule="0 3 * * 1"), tmp_path)
+    said = handed_over(VERTEX.replace(runner={"schedule": "0 3 * * 1"}), tmp_path)
     (job,), asked = create.call_args
     assert asked == {
         "cron": "0 3 * * 1",
         "display_name": job._gca_resource.display_name,
         "max_concurrent_run_count": 1,
-        "service_account": VERTEX.service_account,
+        "service_account": VERTEX.runner.service_account,
     }
     assert job._gca_resource.labels["team"] == "music" and asked_of_vertex == []
     assert "Submitted: schedule projects/p/locations/europe-west4/schedules/1 (0 3 * * 1)" in said
@@ -163,7 +168,7 @@ def test_kubeflow_gets_the_pipeline_with_its_parameters(
     kubeflow: tuple[str, list[tuple[str, Any]]], schedule: str, tmp_path: Path
 ) -> None:
     host, asked = kubeflow
-    said = handed_over(dataclasses.replace(KUBEFLOW, host=host, schedule=schedule, service_account="t"), tmp_path)
+    said = handed_over(KUBEFLOW.replace(runner={"host": host, "schedule": schedule, "service_account": "t"}), tmp_path)
     path, body = asked[-1]
     assert path.endswith("recurringruns" if schedule else "runs")
     assert body["runtime_config"]["parameters"] == {

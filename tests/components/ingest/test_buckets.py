@@ -17,8 +17,8 @@ from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.manifest import split_rows
 from tumbao.components.ingest.paths import RemotePath, as_path, below
-from tumbao.pipeline.config import Order
-from tumbao.pipeline.configuration import configure
+from tumbao.pipeline.config import parse
+from tumbao.pipeline.resolve import resolve
 from tumbao.pipeline.rollback import roll_back
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -120,21 +120,10 @@ def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(
         RemotePath(there).require_bucket()
     with pytest.raises(ValueError, match=r"a bucket that exists.*Received: gs://wrok/pushed\..*create gs://wrok$"):
         RemotePath("gs://wrok/pushed").require_bucket()
-    order = Order(
-        data="no library",
-        layout="auto",
-        genres=("cumbia", "salsa"),
-        protocol="song",
-        method="stratified",
-        seed=7,
-        model="vgg16-gap",
-        weights="random",
-        precision="float32",
-        training={},
-    )
-    for folders in (("gs://work", "gs://wrok/pushed"), ("gs://wrok/workspace", "gs://work/pushed")):
+    for root, push_to in (("gs://work", "gs://wrok/pushed"), ("gs://wrok/workspace", "gs://work/pushed")):
+        config = parse({"runner": {"root": root}, "registry": {"push_to": push_to}})
         with pytest.raises(ValueError, match="a bucket that exists"):
-            configure(order, *folders, say=lambda line: None)
+            resolve(config, say=lambda line: None)
 
 
 def test_a_library_in_a_bucket_becomes_manifests_in_a_bucket(
