@@ -60,11 +60,12 @@ unit: setup # the tests alone, two files at a time
 test-long: setup ## run the large rounds of tests, which `make test` does in small
 	.venv/bin/python -m pytest -rs -m long
 
-lint: setup ## check style, format, types and docstrings
+lint: setup ## check style, format, types, docstrings, sizes and imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/numpydoc lint $(PUBLIC)
+	.venv/bin/python -m pytest -q tests/test_imports.py tests/test_sizes.py
 
 bench: setup ## measure, in short: how long a cold start and ingest take
 	.venv/bin/python benchmarks/classify_cold_start.py

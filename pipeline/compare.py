@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +130,15 @@ def _trials(
     code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
     plain = model.settings(**settings)
     told = [code, name, dataclasses.asdict(plain), list(asked.genres)]
-    price = functools.partial(
+    cost = functools.partial(
         model_cost, model, plain, asked.genres, asked.workspace / "trials" / f"cost-{_digest(told)}.json"
     )
+    candidate = _Candidate(name, model, cost, code)
     for protocol in asked.protocols:
         for division in _rounds(asked, protocol, model, plain, prepared):
             for seed in range(asked.seed, asked.seed + asked.seeds):
                 training = model.settings(**settings, seed=seed)
-                yield _trial(asked, name, protocol, division, model, training, prepared, watch, price, code)
+                yield _trial(asked, candidate, protocol, division, training, prepared, watch)
 
 
 def _rounds(
@@ -149,23 +150,31 @@ def _rounds(
     return [one_split(library, protocol, asked.seed)]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """A model that is compared; `cost` measures it once, and `code` is the hash of the source of its training."""
+
+    name: str
+    model: ModelSpec
+    cost: Callable[[], ModelCost]
+    code: str
+
+
 def _trial(
     asked: Comparison,
-    name: str,
+    candidate: _Candidate,
     protocol: str,
     division: Fold,
-    model: ModelSpec,
     training: Training,
     prepared: Preparation,
     watch: ProgressDisplay,
-    price: functools.partial[ModelCost],
-    code: str,
 ) -> Trial:
+    name, model = candidate.name, candidate.model
     backbone = model.backbone_for(training)
     library = prepared.library(backbone.mel_spec)
     arrays, key = prepared.features(backbone, training.augment)
     told = [
-        code,
+        candidate.code,
         name,
         dataclasses.asdict(training),
         key,
@@ -182,7 +191,7 @@ def _trial(
     probabilities, history, seconds = train_and_predict(
         model, training, library, arrays, division, prepared.backbone_weights(backbone).path
     )
-    found = price()
+    found = candidate.cost()
     best = history["epochs"][history["best_epoch"] - 1]
     trial = Trial(
         model=name,

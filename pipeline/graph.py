@@ -37,44 +37,9 @@ def build(
     """
     names = ("manifests", "mel_spec", "backbone", "weights", "genres", "model_name")
     manifests, mel_spec, backbone, weights, genres, model = (properties[name] for name in names)
-    songs = AudioExampleGen(
-        manifests=manifests,
-        mel_spec=mel_spec,
-        cache=properties["songs"],
-        code=source_digest("tumbao.components.ingest.component"),
-    )
-    statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
-    schema = tfx.components.ImportSchemaGen(schema_file=properties["schema"])
-    validator = tfx.components.ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
-    data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
-    features = BackboneFeatures(
-        examples=songs.outputs["examples"],
-        backbone=backbone,
-        weights=weights,
-        augment=config.head.augment,
-        policy=properties["policy"],
-        code=source_digest("tumbao.components.backbone_features"),
-    )
-    features.add_upstream_node(data_gate)
-    splits = {
-        "train_args": tfx.proto.TrainArgs(splits=["train"]),
-        "eval_args": tfx.proto.EvalArgs(splits=["val"]),
-    }
-    tuner = None
-    if config.model.tune:
-        entry = f"{tuner_fn.__module__}.{tuner_fn.__qualname__}"
-        tuner = Tuner(tuner_fn=entry, examples=features.outputs["features"], **splits)
-        tuner.spec.exec_properties["custom_config"] = properties["tuner"]
-    cloud = tfx.extensions.google_cloud_ai_platform
-    trainer = (cloud.Trainer if config.runner.vertex_training else tfx.components.Trainer)(
-        run_fn=f"{run_fn.__module__}.{run_fn.__qualname__}",
-        examples=features.outputs["features"],
-        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
-        **splits,
-    )
-    trainer.spec.exec_properties["custom_config"] = properties["trainer"]
+    data = _data(config, properties)
+    songs, features = data[0], data[-1]
+    *tuner, trainer = _training(config, properties, features)
     baseline = _baseline(config, properties, trainer)
     evaluator = Evaluator(
         examples=songs.outputs["examples"],
@@ -128,6 +93,80 @@ def build(
         network=model,
         code=source_digest("tumbao.components.model_card.component"),
     )
+    return tfx.dsl.Pipeline(
+        pipeline_name=NAME,
+        pipeline_root=f"{config.root}/pipeline",
+        components=[
+            *first,
+            *data,
+            *tuner,
+            trainer,
+            baseline,
+            evaluator,
+            song_evaluation,
+            export,
+            mobile_check,
+            card,
+            *_delivery(config, properties, evaluator, export, mobile_check, card),
+        ],
+        enable_cache=config.runner.cache,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.runner.beam_args),
+    )
+
+
+def _data(config: Config, properties: Mapping[str, Any]) -> list[Any]:
+    """Return the components from manifests to features, in order."""
+    songs = AudioExampleGen(
+        manifests=properties["manifests"],
+        mel_spec=properties["mel_spec"],
+        cache=properties["songs"],
+        code=source_digest("tumbao.components.ingest.component"),
+    )
+    statistics = tfx.components.StatisticsGen(examples=songs.outputs["examples"])
+    schema = tfx.components.ImportSchemaGen(schema_file=properties["schema"])
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    data_gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    features = BackboneFeatures(
+        examples=songs.outputs["examples"],
+        backbone=properties["backbone"],
+        weights=properties["weights"],
+        augment=config.head.augment,
+        policy=properties["policy"],
+        code=source_digest("tumbao.components.backbone_features"),
+    )
+    features.add_upstream_node(data_gate)
+    return [songs, statistics, schema, validator, data_gate, features]
+
+
+def _training(config: Config, properties: Mapping[str, Any], features: Any) -> list[Any]:
+    """Return the Tuner, if there is a search, and the Trainer."""
+    splits = {
+        "train_args": tfx.proto.TrainArgs(splits=["train"]),
+        "eval_args": tfx.proto.EvalArgs(splits=["val"]),
+    }
+    tuner = None
+    if config.model.tune:
+        entry = f"{tuner_fn.__module__}.{tuner_fn.__qualname__}"
+        tuner = Tuner(tuner_fn=entry, examples=features.outputs["features"], **splits)
+        tuner.spec.exec_properties["custom_config"] = properties["tuner"]
+    cloud = tfx.extensions.google_cloud_ai_platform
+    trainer = (cloud.Trainer if config.runner.vertex_training else tfx.components.Trainer)(
+        run_fn=f"{run_fn.__module__}.{run_fn.__qualname__}",
+        examples=features.outputs["features"],
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        **splits,
+    )
+    trainer.spec.exec_properties["custom_config"] = properties["trainer"]
+    return [tuner, trainer] if tuner else [trainer]
+
+
+def _delivery(
+    config: Config, properties: Mapping[str, Any], evaluator: Any, export: Any, mobile_check: Any, card: Any
+) -> list[Any]:
+    """Return the components that receive a blessed model."""
     blessed = {
         "model": export.outputs["model"],
         "model_blessing": evaluator.outputs["blessing"],
@@ -139,35 +178,10 @@ def build(
         agreement=mobile_check.outputs["report"],
         card=card.outputs["card"],
         registry=config.push_to,
-        name=model,
+        name=properties["model_name"],
         served=properties["served_version"],
     )
-    return tfx.dsl.Pipeline(
-        pipeline_name=NAME,
-        pipeline_root=f"{config.root}/pipeline",
-        components=[
-            *first,
-            songs,
-            statistics,
-            schema,
-            validator,
-            data_gate,
-            features,
-            *([tuner] if tuner else []),
-            trainer,
-            baseline,
-            evaluator,
-            song_evaluation,
-            export,
-            mobile_check,
-            card,
-            pusher,
-            *([_endpoint(config, blessed)] if config.registry.endpoint else []),
-        ],
-        enable_cache=config.runner.cache,
-        metadata_connection_config=metadata,
-        beam_pipeline_args=list(config.runner.beam_args),
-    )
+    return [pusher, _endpoint(config, blessed)] if config.registry.endpoint else [pusher]
 
 
 def _endpoint(config: Config, blessed: Mapping[str, Any]) -> Any:
