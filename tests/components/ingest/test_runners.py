@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import apache_beam as beam
 import pytest
@@ -25,7 +26,10 @@ from tests.components.ingest.cluster.client import ingest
 from tests.components.ingest.cluster.master import master
 from tests.components.ingest.cluster.shipping import ROOT, Shipment, ship
 from tumbao.components.ingest.library import scan, write_manifests
+from tumbao.pipeline import resolve
+from tumbao.pipeline.config import Config
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.weights import WeightsFile
 
 GUIDE = ROOT / "docs" / "distributed.md"
 HEADINGS = ["Dataflow", "Flink", "Spark", "Worker pools"]
@@ -125,11 +129,26 @@ def test_beam_knows_every_documented_flag(heading: str, caplog: pytest.LogCaptur
         assert "Discarding unparseable args: ['--worker=8']" in caplog.text
 
 
+def resolved(config: Config, _: object) -> resolve.Resolved:
+    return resolve.Resolved(
+        config=config,
+        catalog=mock.Mock(),
+        genres=config.data.genres,
+        manifests=f"{config.root}/catalogs/0",
+        mel_spec=MelSpec(),
+        weights=WeightsFile(None, "random", None),
+        weights_file="",
+        policy="float32",
+    )
+
+
 def test_the_pipeline_of_the_guide_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (program,) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     built: list[tfx.dsl.Pipeline] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tfx.orchestration.LocalDagRunner, "run", lambda _, pipeline: built.append(pipeline))
+    monkeypatch.setattr(resolve, "resolve", resolved)  # there is no such bucket
+    monkeypatch.setattr(resolve, "served_version", lambda _: "")
     exec(program, {})
     assert built[0].beam_pipeline_args == documented("Dataflow")
     assert built[0].pipeline_info.pipeline_root == "gs://my-bucket/tumbao/pipeline"
