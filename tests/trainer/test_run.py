@@ -85,7 +85,7 @@ def test_resume_starts_from_the_given_weights(trained: Trained, records: Splits,
 
 def test_resume_from_another_models_head_is_refused(trained: Trained, records: Splits, tmp_path: Path) -> None:
     trained[0].save(tmp_path / HEAD_FILE)
-    with pytest.raises(ValueError, match=r"Expected an earlier run of the same model.*Leave --resume out"):
+    with pytest.raises(ValueError, match=r"needs a run with the same model.*Remove --resume"):
         trained_with(records, str(tmp_path / HEAD_FILE), units=(16,))
 
 
