@@ -134,12 +134,17 @@ def parse_path(text: str) -> Any:
 
 def parse_existing(text: str) -> Any:
     """Parse a path, which must exist, or an address in a bucket."""
+    if message := missing_path(text):
+        raise typer.BadParameter(message)
+    return parse_path(text)
+
+
+def missing_path(text: str) -> str:
+    """Return the error message for a path that does not exist; empty if it exists or is an address in a bucket."""
     found = parse_path(text)
-    if isinstance(found, Path) and not found.exists():
-        raise typer.BadParameter(
-            f"Path {text!r} does not exist. Expected a folder, a file or an address such as gs://bucket/songs."
-        )
-    return found
+    if not isinstance(found, Path) or found.exists():
+        return ""
+    return f"Path {text!r} does not exist. Expected a folder, a file or an address such as gs://bucket/songs."
 
 
 def check_local(path: Path | None) -> Path | None:

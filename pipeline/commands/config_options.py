@@ -17,6 +17,7 @@ from tumbao.pipeline.commands.app import (
     Command,
     check_workspace,
     error_console,
+    missing_path,
     parse_path,
     require_pipeline,
     require_writable,
@@ -141,12 +142,8 @@ def read_local(context: Any, file: Path | None, settings: list[str] | None) -> C
         )
     if not config.data.library:
         raise UsageError("Expected a library: --data, or data.library in --config. Received: none")
-    library = parse_path(config.data.library)
-    if isinstance(library, Path) and not library.exists():
-        raise UsageError(
-            f"Path {config.data.library!r} does not exist. Expected a folder, a file or an address such as "
-            "gs://bucket/songs."
-        )
+    if message := missing_path(config.data.library):
+        raise UsageError(message)
     check_workspace(Path(config.runner.root))
     if config.registry.push_to and isinstance(parse_path(config.push_to), Path):
         require_writable(Path(config.push_to))
