@@ -207,6 +207,12 @@ def _respond(error: ApiError, metrics: Metrics) -> JSONResponse:
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as in shells."""
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than reverse proxies keep theirs (60 s in nginx and in load balancers).
+
+A proxy that sends a request on a connection that is just being closed answers 502.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -234,6 +240,7 @@ def serve(model: AnyPath, host: str, port: int, limits: Limits, origins: Sequenc
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=math.ceil(limits.seconds),
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
         )
         _log.info("Listening at http://%s:%d%s/ (API: docs)", host, listener.getsockname()[1], root_path.rstrip("/"))

@@ -20,7 +20,7 @@ import uvicorn
 
 from tumbao.components.ingest import decoders
 from tumbao.serving.server import models
-from tumbao.serving.server.api import make_app
+from tumbao.serving.server.api import KEEP_ALIVE_SECONDS, make_app
 from tumbao.serving.server.limits import Limits
 
 RATE = 22_050
@@ -44,7 +44,14 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Serving:
         page = {"web": web} if web else {}
         app = make_app(model, Limits(**limits), origins, root_path, **page)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=10)
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                lifespan="on",
+                ws="none",
+                timeout_graceful_shutdown=10,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,  # a connection closed as it is used again is no answer
+            )
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, args=([listener],))
             thread.start()
