@@ -16,7 +16,7 @@ from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.records import decode_image
-from tumbao.datasets.demo import instruments
+from tumbao.datasets.demo.instruments import ablate_instruments
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError
@@ -124,8 +124,8 @@ def _sections(
     spec, chosen = network.spec, {network.genres[genre] for genre in genres}
     if network.info.training_data.synthetic and chosen & set(GENRES):
         rate, rest = spec.sample_rate_hz, set(network.genres) - chosen
-        told = instruments.listen(hidden.logits, network.genres, rate, spec.fragment_seconds, without=rest)
-        sections.append(instruments_section(told))
+        results = ablate_instruments(hidden.logits, network.genres, rate, spec.fragment_seconds, without=rest)
+        sections.append(instruments_section(results))
     return sections, unread
 
 

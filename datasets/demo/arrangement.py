@@ -1,4 +1,8 @@
-"""Common parts of every genre's arranger: key, form, lead singer and ending."""
+"""Common parts of every genre's arranger: key, form, instruments, melodies from motifs, and ending.
+
+A motif is a short rhythm with a contour; it recurs, follows the chords, and comes to rest on a long chord tone. Times
+are in quarter notes from the start of the song.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from tumbao.datasets.demo.form import Section, plan, progression
-from tumbao.datasets.demo.harmony import Key, nearest, voicing
-from tumbao.datasets.demo.melody import Cell, Motif, invent, sing
-from tumbao.datasets.demo.score import Feel, Hit, Note, Score, Track
+from tumbao.datasets.demo.harmony import Key, Section, nearest, voicing
+from tumbao.datasets.demo.score import Feel, Note, Score, Track
 
-SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73}
+_SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73}
 """General MIDI programs that represent the singer, the same in every genre; no genre uses them for its instruments."""
+
+_FULL_SECONDS, _SHORT_SECONDS, _SHORT_SHARE = (92.0, 104.0), (66.0, 88.0), 1 / 8
+
+Cell = tuple[tuple[float, float], ...]
+"""A rhythm: (start, duration) pairs in quarter notes."""
+
+Form = tuple[tuple[str, float], ...]
+"""Names of the sections, in order, with their relative lengths."""
 
 Choice = TypeVar("Choice")
 
@@ -22,6 +32,18 @@ Choice = TypeVar("Choice")
 def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
     """Choose one of several options at random."""
     return options[int(rng.integers(len(options)))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Motif:
+    """A rhythm with a contour.
+
+    `steps` are scale steps from each note to the next, the first from the current pitch. `beats` is the length.
+    """
+
+    rhythm: Cell
+    steps: tuple[int, ...]
+    beats: float
 
 
 @dataclasses.dataclass
@@ -36,7 +58,7 @@ class Arrangement:
 
     @property
     def end(self) -> float:
-        """End of the last section, in quarter notes."""
+        """End of the last section."""
         return self.sections[-1].end
 
     def seat(self, name: str, program: int = 0, level: int = 90, pan: int = 64, is_drum: bool = False) -> Track:
@@ -48,13 +70,33 @@ class Arrangement:
         pan = int(np.clip(64 + self.stage * (pan - 64) + self.rng.integers(-6, 7), 0, 127))
         return self.score.track(name, program, level, pan, is_drum)
 
+    def seat_drums(self, drums: Mapping[str, tuple[int, int]]) -> dict[str, Track]:
+        """Add empty tracks of percussion: name → (level, pan)."""
+        return {name: self.seat(name, 0, level, pan, is_drum=True) for name, (level, pan) in drums.items()}
+
+    def seat_singers(self, coro_level: int, coro_pan: int) -> tuple[Track, Track]:
+        """Add empty tracks of the singer, at random one of five instruments, and of the coro."""
+        name = str(pick(self.rng, tuple(_SINGERS)))
+        self.score.facts["singer"] = name
+        return self.seat("singer", _SINGERS[name], 76), self.seat("coro", 52, coro_level, coro_pan)
+
     def motifs(self, cells: Sequence[Cell], beats: float) -> tuple[Motif, ...]:
         """Invent the four motifs of a theme in the order of singing: a a b a, a b a b or a a b c.
 
         `cells` are rhythms of one bar, `beats` the quarter notes in this bar.
         """
-        a, b, c = (invent(self.rng, cells, beats) for _ in range(3))
+        a, b, c = (self._motif(cells, beats) for _ in range(3))
         return pick(self.rng, ((a, a, b, a), (a, b, a, b), (a, a, b, c)))
+
+    def _motif(self, cells: Sequence[Cell], beats: float) -> Motif:
+        """Invent a motif of two rhythm cells."""
+        first, second = (pick(self.rng, cells) for _ in range(2))
+        rhythm = first + tuple((start + beats, duration) for start, duration in second)
+        drift = int(self.rng.choice([-1, 1]))
+        weights = [0.2, 0.2, 0.15, 0.2, 0.1, 0.1, 0.05]
+        steps = [int(self.rng.choice([0, 1, 1, -1, 2, -1, -2], p=weights)) * drift for _ in rhythm]
+        steps[int(self.rng.integers(len(steps)))] += 3 * drift
+        return Motif(rhythm, tuple(steps), 2 * beats)
 
     def sing(
         self,
@@ -70,30 +112,73 @@ class Arrangement:
         """Add a melody to the track, in phrases separated by rests, and return its notes.
 
         A phrase begins every `phrase_bars` and ends with `rest_beats` quarter notes of rest; `low` and `high` limit the
-        pitch.
+        pitch and are at least an octave apart.
         """
         sung: list[Note] = []
         length = phrase_bars * section.bar_beats
-        for start in np.arange(section.start, section.end - 1e-6, length):
+        for start in np.arange(section.start, section.end - 1e-6, length).tolist():
             stop = min(start + length, section.end) - rest_beats
-            sung += sing(self.rng, self.key, section, motifs, (float(start), float(stop)), low, high, velocity)
+            sung += self._phrase(section, motifs, (start, stop), (low, high), velocity)
         track.notes += sung
         return sung
 
-    def finish(self, bass: Track, harmony: Sequence[Track], drums: Mapping[str, Sequence[Hit]], feel: Feel) -> Score:
+    def _phrase(
+        self,
+        section: Section,
+        motifs: Sequence[Motif],
+        span: tuple[float, float],
+        register: tuple[int, int],
+        velocity: float,
+    ) -> list[Note]:
+        """Realise motifs in turn over the chords of a section, as one voice without overlaps."""
+        (start, end), (low, high) = span, register
+        pitch = nearest(section.chord_at(start).tones, (low + high) / 2 + self.rng.integers(-3, 4), low, high)
+        notes: list[Note] = []
+        at, turn = start, 0
+        while at < end - 1e-6:
+            motif = motifs[turn % len(motifs)]
+            closing = at + motif.beats >= end - 1e-6
+            rhythm = motif.rhythm[: max(2, len(motif.rhythm) * 2 // 3)] if closing else motif.rhythm
+            for order, ((offset, duration), step) in enumerate(zip(rhythm, motif.steps, strict=False)):
+                beat = at + offset
+                if beat >= end - 0.2:
+                    break
+                last = closing and order == len(rhythm) - 1
+                duration = min(max(duration, 1.5) if last else duration, end - beat)
+                chord = section.chord_at(beat)
+                pitch = _step(self.key.scale(chord), pitch, step, low, high)
+                if last or duration >= 1 or order == 0:
+                    pitch = nearest(chord.tones, pitch, low, high)
+                accent = 8 if offset % 1 == 0 else -4
+                notes.append(Note(beat, duration * 0.92, pitch, int(velocity + accent)))
+            at += motif.beats
+            turn += 1
+        return notes
+
+    def harmonise(
+        self, track: Track, section: Section, melody: Sequence[Note], below: int = 2, gain: float = 0.85
+    ) -> None:
+        """Add a second voice to the track, `below` scale steps lower than the melody (2 for thirds, 5 for sixths)."""
+        for note in melody:
+            scale = self.key.scale(section.chord_at(note.start))
+            pitch = _step(scale, note.pitch, -below, note.pitch - 24, note.pitch + 12)
+            track.notes.append(Note(note.start, note.duration, pitch, max(1, int(note.velocity * gain))))
+
+    def finish(self, bass: Track, harmony: Sequence[Track], last: Mapping[str, tuple[int, float]], feel: Feel) -> Score:
         """End the song on the tonic, vary timing and dynamics, and record the facts.
 
-        `bass` plays the last root, `harmony` the last chord, `drums` (name of a track → hits) the last strokes. Tracks
-        without notes are removed.
+        `bass` plays the last root, `harmony` the last chord, `last` (name of a track → pitch and velocity) the last
+        strokes. Tracks without notes are removed.
         """
         ending = str(pick(self.rng, ("hit", "ring", "fade")))
         tonic = self.key.chord("i" if self.key.mode == "minor" else "I")
         length = {"hit": 0.6, "ring": 3.0, "fade": 1.5}[ending] * self.score.quarter_bpm / 60
         bass.add(self.end, length, nearest(tonic.tones[:1], 38, 30, 45), 96)
         for track in harmony:
-            track.chord(self.end, length, voicing(tonic, 3, 64), 88)
+            track.chord(self.end, length, voicing(tonic, 64), 88)
         for track in self.score.tracks:
-            track.loop(self.end, self.end + 1, 1, drums.get(track.name, ()))
+            if track.name in last:
+                track.add(self.end, 0.2, *last[track.name])
         if ending == "fade":
             self._fade()
         self.score.humanise(feel, self.rng)
@@ -116,29 +201,55 @@ class Arrangement:
                     track.notes[index] = dataclasses.replace(note, velocity=max(1, int(note.velocity * left)))
 
 
+def _step(scale: tuple[int, ...], pitch: int, step: int, low: int, high: int) -> int:
+    """Move along a scale, and turn back at the limits of the register."""
+    ladder = [candidate for candidate in range(low, high + 1) if candidate % 12 in scale]
+    last = len(ladder) - 1
+    place = min(range(len(ladder)), key=lambda index: abs(ladder[index] - pitch)) + step
+    place = abs(place) if place <= last else 2 * last - place
+    return ladder[min(max(place, 0), last)]
+
+
 def begin(
     rng: np.random.Generator,
     bpm: float,
     pulse_beats: float,
     meter: tuple[int, int],
     minor: float,
-    forms: Sequence[Sequence[tuple[str, float]]],
+    forms: Sequence[Form],
     changes: Mapping[str, Mapping[str, Sequence[str]]],
-    unit_bars: int,
+    unit_bars: int = 4,
 ) -> Arrangement:
     """Choose key, chords and form of a song at random; the arrangement has no tracks yet.
 
-    `bpm` counts pulses of `pulse_beats` quarter notes; `minor` is the share of songs in a minor key. `forms` are
-    section names with relative lengths. `changes` maps mode → section name → progressions; "any" is for names without
-    an entry. Sections are multiples of `unit_bars`.
+    `bpm` counts pulses of `pulse_beats` quarter notes; `minor` is the share of songs in a minor key. `changes` maps
+    mode → section name → progressions; "any" is for names without an entry. Sections are multiples of `unit_bars`.
     """
     key = Key(int(rng.integers(12)), "minor" if rng.random() < minor else "major")
     form = pick(rng, forms)
-    drawn = {name: pick(rng, options) for name, options in changes[key.mode].items()}
-    chords = {name: progression(key, drawn.get(name, drawn["any"])) for name, _ in form}
+    chosen = {name: pick(rng, options) for name, options in changes[key.mode].items()}
     bar_beats = meter[0] * 4 / meter[1]
-    quarter_bpm = bpm * pulse_beats
     stage = int(rng.choice([-1, 1]))
-    known = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": key.name, "mode": key.mode}
-    score = Score(quarter_bpm, meter, key.number, known)
-    return Arrangement(rng, key, score, plan(rng, form, chords, bar_beats, unit_bars, quarter_bpm), stage)
+    facts = {"bpm": round(bpm, 1), "meter": f"{meter[0]}/{meter[1]}", "key": key.name, "mode": key.mode}
+    score = Score(bpm * pulse_beats, meter, key.number, facts)
+    sections, start = [], 0.0
+    for (name, _), bars in zip(form, _lengths(rng, form, unit_bars, bar_beats * 60 / score.quarter_bpm), strict=True):
+        sections.append(Section(name, start, bars, bar_beats, key.progression(chosen.get(name, chosen["any"]))))
+        start = sections[-1].end
+    return Arrangement(rng, key, score, sections, stage)
+
+
+def _lengths(rng: np.random.Generator, form: Form, unit_bars: int, bar_seconds: float) -> list[int]:
+    """Choose the bars of each section: about 92 to 104 seconds in total, or 66 to 88 in one song of eight."""
+    unit_seconds = unit_bars * bar_seconds
+    shortest, longest = _SHORT_SECONDS if rng.random() < _SHORT_SHARE else _FULL_SECONDS
+    low, high = (int(np.ceil(shortest / unit_seconds)), int(longest / unit_seconds))
+    units = int(rng.integers(low, max(low, high) + 1))
+    weights = np.array([weight for _, weight in form], float)
+    exact = weights / weights.sum() * units
+    lengths = np.maximum(1, np.floor(exact)).astype(int)
+    while lengths.sum() < units:
+        lengths[np.argmax(exact - lengths)] += 1
+    while lengths.sum() > units:
+        lengths[np.argmax(lengths)] -= 1
+    return [int(length) * unit_bars for length in lengths]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
-from tumbao.datasets.demo.arrangement import SINGERS, Arrangement, begin, pick
-from tumbao.datasets.demo.form import Section
-from tumbao.datasets.demo.harmony import nearest, voicing
-from tumbao.datasets.demo.melody import Cell, harmonised
-from tumbao.datasets.demo.score import Feel, Hit, Score, Track
+from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, begin, pick
+from tumbao.datasets.demo.harmony import Section
+from tumbao.datasets.demo.score import Feel, Hit, Score, Track, strokes
 
+_BAR = 4.0
+_EIGHTHS = [eighth / 2 for eighth in range(8)]
 _MACHO, _HEMBRA = 60, 61
 _CABASA, _MARACAS = 69, 70
-_BAR = 4.0
 
-_MARTILLO: tuple[Hit, ...] = (
-    *((beat / 2, _MACHO, velocity) for beat, velocity in enumerate((104, 58, 80, 62, 98, 60))),
-    (3.0, _HEMBRA, 108),
-    (3.5, _MACHO, 66),
-)
+_MARTILLO = strokes(_EIGHTHS, (_MACHO,) * 6 + (_HEMBRA, _MACHO), (104, 58, 80, 62, 98, 60, 108, 66))
 _MAJAO: tuple[Hit, ...] = (*_MARTILLO, (1.5, _HEMBRA, 84), (2.75, _MACHO, 50))
 _FILL: tuple[Hit, ...] = (
     *((step / 4, _MACHO if step % 4 < 2 else _HEMBRA, 70 + 2 * step) for step in range(8)),
@@ -44,7 +41,7 @@ _LICKS: tuple[Cell, ...] = (
     ((0, 1), (1.5, 0.5), (2, 0.25), (2.25, 0.25), (2.5, 0.5), (3, 1)),
 )
 
-_FORMS = (
+_FORMS: tuple[Form, ...] = (
     (("intro", 2), ("verse", 4), ("chorus", 4), ("solo", 2), ("verse", 3), ("chorus", 4), ("outro", 1)),
     (("intro", 2), ("verse", 4), ("bridge", 2), ("chorus", 4), ("solo", 3), ("chorus", 4), ("outro", 1)),
     (("intro", 3), ("verse", 5), ("chorus", 4), ("break", 1), ("solo", 3), ("chorus", 4)),
@@ -73,40 +70,33 @@ _CHANGES = {
 
 def compose(rng: np.random.Generator) -> Score:
     """Compose a bachata: 4/4 at 115 to 140 bpm, mostly in a minor key."""
-    song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES, 4)
-    bongo = song.seat("bongo", level=112, pan=40, is_drum=True)
-    guira = song.seat("guira", level=92, pan=92, is_drum=True)
-    bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 100, 64)
+    song = begin(rng, rng.uniform(116, 139), 1, (4, 4), 0.82, _FORMS, _CHANGES)
+    drums = song.seat_drums({"bongo": (112, 40), "guira": (92, 92)})
+    bass = song.seat("bass", int(pick(rng, (33, 33, 32, 35))), 100)
     requinto = song.seat("requinto", int(pick(rng, (25, 27, 25))), 104, 50)
     segunda = song.seat("segunda", int(pick(rng, (25, 24))), 76, 84)
-    singer_name = str(pick(rng, tuple(SINGERS)))
-    singer = song.seat("singer", SINGERS[singer_name], 76, 64)
-    coro = song.seat("coro", 52, 66, 74)
-    song.score.facts["singer"] = singer_name
-    arpeggio, themes = (
-        pick(rng, _ARPEGGIOS),
-        {name: song.motifs(_CELLS, _BAR) for name in ("verse", "chorus", "bridge")},
-    )
+    singer, coro = song.seat_singers(66, 74)
+    arpeggio = pick(rng, _ARPEGGIOS)
+    themes = {name: song.motifs(_CELLS, _BAR) for name in ("verse", "chorus", "bridge")}
     licks = song.motifs(_LICKS, _BAR)
     scrape = _guira_pattern(song)
     for section in song.sections:
         quiet = section.name == "break" and rng.random() < 0.5
         loud = section.name in ("chorus", "solo")
-        _percussion(song, bongo, guira, section, scrape, loud, quiet)
+        _percussion(song, drums, section, scrape, loud, quiet)
         _bass(song, bass, section, loud)
         _segunda(song, segunda, section)
         if section.name in themes:
             sung = song.sing(singer, section, themes[section.name], 60, 77)
-            _arpeggiate(requinto, section, arpeggio, 84)
+            _arpeggiate(requinto, section, arpeggio)
             if section.name == "chorus":
-                coro.notes += harmonised(sung, song.key, section)
+                song.harmonise(coro, section, sung)
         else:
             lead = song.sing(requinto, section, licks, 67, 88, rest_beats=0.5, velocity=98)
             if rng.random() < 0.4:
-                requinto.notes += harmonised(lead, song.key, section, int(pick(rng, (2, 5))))
+                song.harmonise(requinto, section, lead, int(pick(rng, (2, 5))))
     feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 7), rng.uniform(0, 0.08), 0.5)
-    last = {"bongo": [(0.0, _HEMBRA, 110)], "guira": [(0.0, _CABASA, 90)]}
-    return song.finish(bass, (requinto, segunda), last, feel)
+    return song.finish(bass, (requinto, segunda), {"bongo": (_HEMBRA, 110), "guira": (_CABASA, 90)}, feel)
 
 
 def _guira_pattern(song: Arrangement) -> tuple[Hit, ...]:
@@ -122,43 +112,36 @@ def _guira_pattern(song: Arrangement) -> tuple[Hit, ...]:
 
 
 def _percussion(
-    song: Arrangement, bongo: Track, guira: Track, section: Section, scrape: tuple[Hit, ...], loud: bool, quiet: bool
+    song: Arrangement, drums: dict[str, Track], section: Section, scrape: tuple[Hit, ...], loud: bool, quiet: bool
 ) -> None:
-    gain = 1.0 if loud else 0.85
+    start, end, last_bar = section.start, section.end, section.last_bar
     if quiet:
-        guira.loop(section.start, section.end, _BAR, ((beat, _CABASA, 70) for beat in range(4)))
-        bongo.loop(section.last_bar, section.end, _BAR, _FILL)
+        drums["guira"].loop(start, end, 1, ((0, _CABASA, 70),))
+        drums["bongo"].loop(last_bar, end, _BAR, _FILL)
         return
-    bongo.loop(section.start, section.last_bar, _BAR, _MAJAO if loud else _MARTILLO, gain)
-    bongo.loop(section.last_bar, section.end, _BAR, _FILL if song.rng.random() < 0.6 else _MARTILLO, gain)
-    guira.loop(section.start, section.end, _BAR, scrape, gain)
+    gain = 1.0 if loud else 0.85
+    drums["bongo"].loop(start, last_bar, _BAR, _MAJAO if loud else _MARTILLO, gain)
+    drums["bongo"].loop(last_bar, end, _BAR, _FILL if song.rng.random() < 0.6 else _MARTILLO, gain)
+    drums["guira"].loop(start, end, _BAR, scrape, gain)
 
 
 def _bass(song: Arrangement, bass: Track, section: Section, loud: bool) -> None:
     for start in section.bar_starts():
         chord = section.chord_at(start)
-        root = nearest((chord.root,), 38, 30, 43)
-        fifth = nearest((chord.fifth,), root + 5, 31, 48)
-        following = nearest((section.chord_at(start + _BAR).root,), 38, 30, 43)
+        fifth = chord.bass_fifth(chord.bass + 5, 31, 48)
+        following = section.chord_at(start + _BAR).bass
         approach = following + int(song.rng.choice([-2, -1, 2])) if song.rng.random() < 0.25 else fifth
-        bass.add(start, 1.7, root, 100)
+        bass.add(start, 1.7, chord.bass, 100)
         bass.add(start + 2, 0.9, fifth, 90)
-        bass.add(start + 3, 0.8, approach if loud or approach != fifth else root, 92)
+        bass.add(start + 3, 0.8, approach if loud or approach != fifth else chord.bass, 92)
 
 
 def _segunda(song: Arrangement, segunda: Track, section: Section) -> None:
-    strokes = pick(song.rng, ((0.5, 1.5, 2.5, 3.5), (1.5, 2.5, 3.5), (0.5, 1.5, 2.5, 3.0, 3.5)))
-    shape = None
-    for start in section.bar_starts():
-        for offset in strokes:
-            shape = voicing(section.chord_at(start + offset), 3, 59, shape)
-            segunda.chord(start + offset, 0.3, shape, 76 if offset % 1 else 64, strum=0.02)
+    offsets = pick(song.rng, ((0.5, 1.5, 2.5, 3.5), (1.5, 2.5, 3.5), (0.5, 1.5, 2.5, 3.0, 3.5)))
+    for beat, shape in section.voicings(offsets, 59):
+        segunda.chord(beat, 0.3, shape, 76 if beat % 1 else 64, strum=0.02)
 
 
-def _arpeggiate(requinto: Track, section: Section, order: tuple[int, ...], velocity: float) -> None:
-    shape = None
-    for start in section.bar_starts():
-        for step, index in enumerate(order):
-            shape = voicing(section.chord_at(start + step / 2), 3, 72, shape)
-            pitches = (*shape, shape[0] + 12)
-            requinto.add(start + step / 2, 0.6, pitches[index], velocity + 12 * (step % 4 == 0))
+def _arpeggiate(requinto: Track, section: Section, order: tuple[int, ...]) -> None:
+    for (beat, shape), index in zip(section.voicings(_EIGHTHS, 72), itertools.cycle(order), strict=False):
+        requinto.add(beat, 0.6, (*shape, shape[0] + 12)[index], 96 if beat % 2 == 0 else 84)

@@ -1,4 +1,7 @@
-"""The demo library: a folder of songs by genre, with a list that describes them."""
+"""Songs by genre, index and seed, and the demo library: a folder of such songs with a list that describes them.
+
+The same genre, index and seed always return the same song.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,66 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.worker_pool import cpu_count
-from tumbao.datasets.demo.song import compose, compose_file
+from tumbao.datasets.demo import bachata, cumbia, merengue, salsa, vallenato
+from tumbao.datasets.demo.render import waveform, write_mp3
+from tumbao.datasets.demo.score import Score
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 
 VERSION = 2
 """Increased by every change that creates other songs from the same seed."""
 
+Progress = Callable[[int, int, str], None]
+"""Called with the number of songs that are done, the total, and the name of a new file."""
+
 _LIST = "library.json"
+_COMPOSERS: dict[str, Callable[[np.random.Generator], Score]] = {
+    "bachata": bachata.compose,
+    "cumbia": cumbia.compose,
+    "merengue": merengue.compose,
+    "salsa": salsa.compose,
+    "vallenato": vallenato.compose,
+}
+_NOUNS = (
+    *("Noche", "Luna", "Calle", "Carta", "Flor", "Lluvia", "Playa"),
+    *("Sombra", "Ventana", "Guitarra", "Palma", "Orilla", "Fiesta"),
+)
+_COMPLEMENTS = (
+    *("de enero", "de abril", "del barrio", "del río", "de mi tierra"),
+    *("sin nombre", "de sal", "de madrugada", "del puerto", "de ayer"),
+)
+
+
+def compose(genre: str, index: int, seed: int) -> Score:
+    """Compose one song; `index` is its number within the genre, from 0.
+
+    A library holds the first songs of a genre; any other index is a song new to it. `facts` holds title, tempo, key,
+    form and details of the genre. Raises ValueError if the genre is unknown, or index or seed is negative.
+    """
+    if genre not in _COMPOSERS:
+        raise ValueError(f"No such genre in the demo library. Expected one of {', '.join(GENRES)}. Received: {genre!r}")
+    if index < 0 or seed < 0:
+        raise ValueError(f"Expected index and seed of 0 or more. Received: index={index}, seed={seed}")
+    composing, naming = np.random.SeedSequence([seed, index, *genre.encode()]).spawn(2)
+    score = _COMPOSERS[genre](np.random.default_rng(composing))
+    noun, complement = np.random.default_rng(naming).integers((len(_NOUNS), len(_COMPLEMENTS)))
+    score.facts["title"] = f"{_NOUNS[noun]} {_COMPLEMENTS[complement]}"
+    return score
+
+
+def compose_file(path: Path, genre: str, index: int, seed: int) -> Path:
+    """Compose one song and write it as MP3 (stereo, 44,100 Hz, 65 to 110 s).
+
+    With an index beyond those of a library, this makes a song that no model trained on the library has seen. The folder
+    is created if missing; an existing file is replaced only when the new one is complete.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mp3(path, waveform(compose(genre, index, seed).midi()))
+    return path
 
 
 def make_library(
@@ -27,34 +81,26 @@ def make_library(
     songs_per_genre: int = 12,
     seed: int = 7,
     workers: int | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = lambda done, total, name: None,
 ) -> list[Path]:
     """Compose the library in `out` (`<genre>/<song>.mp3` and `library.json`); existing songs of the same library stay.
 
     Each song depends only on seed (0 or more), genre and number. `workers` defaults to the number of processors.
-    `progress` is called with (songs done, songs in total, file name) after each new song. Returns all songs by genre
-    and number. Raises ValueError if an argument is out of range or `out` holds another library.
+    Returns all songs by genre and number. Raises ValueError if an argument is out of range or `out` holds another
+    library.
     """
     if songs_per_genre < 1:
-        raise UserError(f"A library needs at least 1 song in each genre. Received: songs_per_genre={songs_per_genre}")
+        raise UserError(f"Expected at least 1 song in each genre. Received: songs_per_genre={songs_per_genre}")
     if seed < 0:
-        raise UserError(f"A seed is a whole number from 0. Received: seed={seed}")
+        raise UserError(f"Expected a seed of 0 or more. Received: seed={seed}")
     if workers is not None and workers < 1:
-        raise UserError(f"At least 1 process has to do the work. Received: workers={workers}")
+        raise UserError(f"Expected at least 1 process. Received: workers={workers}")
     header = {"synthetic": True, "generator": "tumbao demo-library", "version": VERSION}
     header |= {"seed": seed, "songs_per_genre": songs_per_genre}
     songs = _listed(out, header)
-    missing = [song for song in songs if not (out / song["file"]).is_file()]
-    if missing:
+    if missing := [song for song in songs if not (out / song["file"]).is_file()]:
         _render(out, missing, seed, min(workers or cpu_count(), len(missing)), progress, len(songs))
     return [out / song["file"] for song in songs]
-
-
-def _entry(genre: str, index: int, seed: int) -> dict[str, Any]:
-    facts = compose(genre, index, seed).facts
-    plain = unicodedata.normalize("NFKD", facts["title"]).encode("ascii", "ignore").decode()
-    slug = plain.lower().replace(" ", "-")
-    return {"file": f"{genre}/{genre}-{index:03d}-{slug}.mp3", "genre": genre, "index": index, **facts}
 
 
 def _listed(out: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
@@ -65,32 +111,29 @@ def _listed(out: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
         songs: list[dict[str, Any]] = found.pop("songs")
         if found == header:
             return songs
-    foreign = sorted(out.glob("*/*.mp3"))
-    if foreign:
+    if others := sorted(out.glob("*/*.mp3")):
         raise UserError(
-            f"{out} holds songs of another library, such as {foreign[0].relative_to(out)}. Expected an empty folder or "
+            f"{out} holds songs of another library, such as {others[0].relative_to(out)}. Expected an empty folder or "
             f"the library of version {VERSION}, seed {header['seed']} and {header['songs_per_genre']} songs in each "
             "genre. Choose another folder or remove this one."
         )
     songs = [_entry(genre, index, header["seed"]) for genre in GENRES for index in range(header["songs_per_genre"])]
     for genre in GENRES:
         (out / genre).mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(header | {"songs": songs}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, (json.dumps(header | {"songs": songs}, ensure_ascii=False, indent=1) + "\n").encode())
     return songs
 
 
-def _render(
-    out: Path,
-    missing: list[dict[str, Any]],
-    seed: int,
-    workers: int,
-    progress: Callable[[int, int, str], None] | None,
-    total: int,
-) -> None:
+def _entry(genre: str, index: int, seed: int) -> dict[str, Any]:
+    facts = compose(genre, index, seed).facts
+    plain = unicodedata.normalize("NFKD", facts["title"]).encode("ascii", "ignore").decode()
+    slug = plain.lower().replace(" ", "-")
+    return {"file": f"{genre}/{genre}-{index:03d}-{slug}.mp3", "genre": genre, "index": index, **facts}
+
+
+def _render(out: Path, missing: list[dict[str, Any]], seed: int, workers: int, progress: Progress, total: int) -> None:
     """Render the missing songs in worker processes, which are terminated on an interruption."""
-    done, strangers = total - len(missing), set(multiprocessing.active_children())
+    before = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:  # the workers inherit the mask, so that only this process handles Ctrl-C
@@ -101,13 +144,11 @@ def _render(
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
-            for job in as_completed(jobs):
+            for done, job in enumerate(as_completed(jobs), start=total - len(missing) + 1):
                 job.result()
-                done += 1
-                if progress is not None:
-                    progress(done, total, jobs[job])
+                progress(done, total, jobs[job])
         except BaseException:
-            for process in set(multiprocessing.active_children()) - strangers:
+            for process in set(multiprocessing.active_children()) - before:
                 process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             for part in out.glob("*/*.part"):

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from tumbao.datasets.demo.arrangement import SINGERS, Arrangement, begin, pick
-from tumbao.datasets.demo.form import Section
-from tumbao.datasets.demo.harmony import nearest, voicing
-from tumbao.datasets.demo.melody import Cell, Motif, harmonised
-from tumbao.datasets.demo.score import Feel, Hit, Score, Track
+from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
+from tumbao.datasets.demo.harmony import Section
+from tumbao.datasets.demo.score import Feel, Hit, Score, Track, strokes
 
 _BAR = 2.0
-_HEAD, _HEAD_HIGH, _RIM, _SLAP = 41, 43, 37, 62
+_HEAD, _HIGH, _RIM, _SLAP = 41, 43, 37, 62
 _KICK, _CRASH, _CONGA_OPEN, _CONGA_LOW = 36, 49, 63, 64
 _CABASA, _MARACAS = 69, 70
 
-_TAMBORAS: tuple[tuple[Hit, ...], ...] = (
-    (
-        (0, _HEAD, 112),
-        (0.5, _RIM, 84),
-        (0.75, _SLAP, 70),
-        (1, _RIM, 88),
-        (1.25, _HEAD_HIGH, 76),
-        (1.5, _HEAD_HIGH, 86),
-        (1.75, _HEAD_HIGH, 98),
+_TAMBORAS = (
+    strokes(
+        (0, 0.5, 0.75, 1, 1.25, 1.5, 1.75),
+        (_HEAD, _RIM, _SLAP, _RIM, _HIGH, _HIGH, _HIGH),
+        (112, 84, 70, 88, 76, 86, 98),
     ),
-    (
-        (0, _HEAD, 110),
-        (0.5, _RIM, 80),
-        (1, _SLAP, 90),
-        (1.25, _RIM, 70),
-        (1.5, _HEAD_HIGH, 90),
-        (1.75, _HEAD_HIGH, 100),
-    ),
+    strokes((0, 0.5, 1, 1.25, 1.5, 1.75), (_HEAD, _RIM, _SLAP, _RIM, _HIGH, _HIGH), (110, 80, 90, 70, 90, 100)),
 )
-_ROLL: tuple[Hit, ...] = tuple((step / 4, _RIM if step < 3 else _HEAD_HIGH, 76 + 5 * step) for step in range(8))
-_CONGAS: tuple[Hit, ...] = ((0.5, _SLAP, 90), (1, _CONGA_LOW, 70), (1.5, _CONGA_OPEN, 94), (1.75, _CONGA_OPEN, 84))
+_ROLL = strokes([step / 4 for step in range(8)], (_RIM,) * 3 + (_HIGH,) * 5, range(76, 116, 5))
+_CONGAS = strokes((0.5, 1, 1.5, 1.75), (_SLAP, _CONGA_LOW, _CONGA_OPEN, _CONGA_OPEN), (90, 70, 94, 84))
 
 _CELLS: tuple[Cell, ...] = (
     ((0, 0.5), (0.5, 0.5), (1, 1)),
@@ -50,12 +37,8 @@ _JALEOS: tuple[Cell, ...] = (
     ((0, 0.5), (0.5, 0.25), (0.75, 0.25), (1, 0.5), (1.5, 0.25), (1.75, 0.25)),
     ((0.25, 0.25), (0.5, 0.25), (0.75, 0.5), (1.25, 0.25), (1.5, 0.25), (1.75, 0.25)),
 )
-_PIANOS = (
-    (0, 0.5, 0.75, 1.25, 1.75),
-    (0, 0.25, 0.75, 1, 1.5, 1.75),
-    (0, 0.5, 1, 1.25, 1.75),
-)
-_FORMS = (
+_PIANOS = ((0, 0.5, 0.75, 1.25, 1.75), (0, 0.25, 0.75, 1, 1.5, 1.75), (0, 0.5, 1, 1.25, 1.75))
+_FORMS: tuple[Form, ...] = (
     (("intro", 2), ("verse", 4), ("chorus", 3), ("jaleo", 3), ("chorus", 3), ("mambo", 3), ("coda", 1)),
     (("jaleo", 2), ("verse", 4), ("chorus", 3), ("break", 1), ("mambo", 3), ("chorus", 3), ("jaleo", 3)),
     (("paseo", 2), ("verse", 4), ("jaleo", 3), ("verse", 3), ("chorus", 4), ("mambo", 3), ("coda", 1)),
@@ -76,53 +59,45 @@ _CHANGES = {
 
 def compose(rng: np.random.Generator) -> Score:
     """Compose a merengue: 2/4 at 120 to 160 bpm; `facts["style"]` is "orquesta" (piano) or "típico" (accordion)."""
-    style = "orquesta" if rng.random() < 0.75 else "típico"
+    with_orchestra = rng.random() < 0.75
     song = begin(rng, rng.uniform(121, 158), 1, (2, 4), 0.45, _FORMS, _CHANGES, 8)
-    song.score.facts["style"] = style
-    guira = song.seat("guira", level=118, pan=92, is_drum=True)
-    tambora = song.seat("tambora", level=104, pan=44, is_drum=True)
-    congas = song.seat("congas", level=84, pan=78, is_drum=True)
-    kit = song.seat("bombo", level=80, pan=64, is_drum=True)
+    song.score.facts["style"] = "orquesta" if with_orchestra else "típico"
+    drums = song.seat_drums({"guira": (118, 92), "tambora": (104, 44), "congas": (84, 78), "bombo": (80, 64)})
     bass = song.seat("bass", int(pick(rng, (33, 33, 34))), 100)
-    keys = (
-        song.seat("piano", int(pick(rng, (0, 1))), 84, 46)
-        if style == "orquesta"
-        else song.seat("accordion", 21, 88, 50)
-    )
+    keys_name, programs, level, pan = ("piano", (0, 1), 84, 46) if with_orchestra else ("accordion", (21,), 88, 50)
+    keys = song.seat(keys_name, int(pick(rng, programs)), level, pan)
     saxes = song.seat("saxophones", int(pick(rng, (66, 64))), 88, 80)
     trumpets = song.seat("trumpets", int(pick(rng, (56, 61))), 76, 34)
-    singer_name = str(pick(rng, tuple(SINGERS)))
-    singer, coro = song.seat("singer", SINGERS[singer_name], 76), song.seat("coro", 52, 70, 74)
-    song.score.facts["singer"] = singer_name
+    singer, coro = song.seat_singers(70, 74)
     verse, chorus, jaleo, calls = (song.motifs(cells, _BAR) for cells in (_CELLS, _CELLS, _JALEOS, _CELLS))
     pattern, piano, beat = _guira(song), pick(rng, _PIANOS), pick(rng, _TAMBORAS)
-    with_congas, with_kick = rng.random() < 0.5, style == "orquesta" and rng.random() < 0.5
+    with_congas, with_kick = rng.random() < 0.5, with_orchestra and rng.random() < 0.5
     for section in song.sections:
-        _tambora(song, tambora, section, beat)
-        guira.loop(section.start, section.end, _BAR, pattern, 0.85 if section.name in ("intro", "paseo") else 1.0)
+        _tambora(drums["tambora"], section, beat)
+        gain = 0.85 if section.name in ("intro", "paseo") else 1.0
+        drums["guira"].loop(section.start, section.end, _BAR, pattern, gain)
         if with_congas and section.name not in ("paseo", "break"):
-            congas.loop(section.start, section.end, _BAR, _CONGAS)
+            drums["congas"].loop(section.start, section.end, _BAR, _CONGAS)
         if with_kick and section.name in ("chorus", "mambo", "jaleo"):
-            kit.loop(section.start, section.end, 1, ((0, _KICK, 92),))
+            drums["bombo"].loop(section.start, section.end, 1, ((0, _KICK, 92),))
         if section.name != "break":
             _bass(song, bass, section)
-            _comp(song, keys, section, piano)
+            _comp(keys, section, piano)
         if section.name in ("verse", "chorus"):
             sung = song.sing(singer, section, verse if section.name == "verse" else chorus, 60, 77, rest_beats=1.5)
             if section.name == "chorus":
-                coro.notes += harmonised(sung, song.key, section)
+                song.harmonise(coro, section, sung)
             _jaleo(song, saxes, section, jaleo, 86 if section.name == "chorus" else 66)
         elif section.name in ("jaleo", "mambo", "break"):
-            lead = keys if style == "típico" and section.name == "jaleo" else saxes
-            _jaleo(song, lead, section, jaleo, 98)
-            if section.name == "mambo" and style == "orquesta":
-                called = song.sing(trumpets, section, calls, 66, 82, phrase_bars=4, rest_beats=3, velocity=96)
-                trumpets.notes += harmonised(called, song.key, section)
+            _jaleo(song, keys if section.name == "jaleo" and not with_orchestra else saxes, section, jaleo, 98)
+            if section.name == "mambo" and with_orchestra:
+                called = song.sing(trumpets, section, calls, 66, 82, rest_beats=3, velocity=96)
+                song.harmonise(trumpets, section, called)
         else:
-            opened = song.sing(trumpets if style == "orquesta" else keys, section, calls, 65, 82, velocity=94)
-            saxes.notes += harmonised(opened, song.key, section)
+            opened = song.sing(trumpets if with_orchestra else keys, section, calls, 65, 82, velocity=94)
+            song.harmonise(saxes, section, opened)
     feel = Feel(rng.uniform(0.002, 0.006), rng.uniform(3, 8), rng.uniform(0, 0.1), 0.25)
-    last = {"tambora": [(0.0, _HEAD, 115)], "guira": [(0.0, _CABASA, 100)], "bombo": [(0.0, _CRASH, 90)]}
+    last = {"tambora": (_HEAD, 115), "guira": (_CABASA, 100), "bombo": (_CRASH, 90)}
     return song.finish(bass, (keys, saxes), last, feel)
 
 
@@ -133,7 +108,7 @@ def _guira(song: Arrangement) -> tuple[Hit, ...]:
     return tuple((step / 4, stroke if step % 4 in (0, 3) else answer, accents[step % 4]) for step in range(8))
 
 
-def _tambora(song: Arrangement, tambora: Track, section: Section, beat: tuple[Hit, ...]) -> None:
+def _tambora(tambora: Track, section: Section, beat: tuple[Hit, ...]) -> None:
     if section.name == "paseo":
         tambora.loop(section.start, section.last_bar, 1, ((0, _RIM, 80), (0.5, _RIM, 62)))
     else:
@@ -145,25 +120,21 @@ def _bass(song: Arrangement, bass: Track, section: Section) -> None:
     """Play root and fifth on the beats; occasionally an eighth leads into the next bar."""
     for start in section.bar_starts():
         chord = section.chord_at(start)
-        root = nearest((chord.root,), 38, 30, 43)
-        fifth = nearest((chord.fifth,), root - 3, 29, 45)
-        bass.add(start, 0.85, root, 104)
-        bass.add(start + 1, 0.8, fifth, 96)
+        bass.add(start, 0.85, chord.bass, 104)
+        bass.add(start + 1, 0.8, chord.bass_fifth(chord.bass - 3, 29, 45), 96)
         if song.rng.random() < 0.12:
-            bass.add(start + 1.5, 0.4, nearest((section.chord_at(start + _BAR).root,), 38, 30, 43) - 1, 84)
+            bass.add(start + 1.5, 0.4, section.chord_at(start + _BAR).bass - 1, 84)
 
 
-def _comp(song: Arrangement, keys: Track, section: Section, strokes: tuple[float, ...]) -> None:
+def _comp(keys: Track, section: Section, offsets: tuple[float, ...]) -> None:
     """Play the piano's broken chords in octaves, or the accordion's."""
-    shape = None
-    for bar, start in enumerate(section.bar_starts()):
-        for order, beat in enumerate(strokes):
-            shape = voicing(section.chord_at(start + beat), 3, 67, shape)
-            tone = shape[(order + bar) % 3]
-            keys.chord(start + beat, 0.22, (tone, tone + 12) if order % 2 == 0 else shape[:2], 82 - 8 * (order % 2))
+    for number, (beat, shape) in enumerate(section.voicings(offsets, 67)):
+        bar, order = divmod(number, len(offsets))
+        tone = shape[(order + bar) % 3]
+        keys.chord(beat, 0.22, (tone, tone + 12) if order % 2 == 0 else shape[:2], 82 - 8 * (order % 2))
 
 
 def _jaleo(song: Arrangement, lead: Track, section: Section, jaleo: tuple[Motif, ...], velocity: float) -> None:
     """Repeat a riff of the saxophones in thirds."""
     played = song.sing(lead, section, jaleo, 60, 79, phrase_bars=8, rest_beats=0.25, velocity=velocity)
-    lead.notes += harmonised(played, song.key, section)
+    song.harmonise(lead, section, played)

@@ -14,7 +14,8 @@ import numpy as np
 import pretty_midi
 
 TICKS_PER_BEAT = 480
-_LEVEL, _PAN = 7, 10
+LEVEL, PAN = 7, 10
+"""MIDI controllers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Note:
 
 
 Hit = tuple[float, int, float]
-"""Start within a cycle (quarter notes), pitch, velocity."""
+"""One stroke of a drum pattern: start within a cycle (quarter notes), pitch, velocity."""
+
+
+def strokes(starts: Iterable[float], pitches: Iterable[int], velocities: Iterable[float]) -> tuple[Hit, ...]:
+    """Combine the columns of a drum pattern."""
+    return tuple(zip(starts, pitches, velocities, strict=True))
 
 
 @dataclasses.dataclass
@@ -36,7 +42,7 @@ class Track:
     """One instrument.
 
     `program` is the General MIDI program counted from 0, and 0 for drums. `level` and `pan` (0 is left, 127 is right)
-    are MIDI controllers 7 and 10. `notes` may be in any order.
+    are the values of MIDI controllers. `notes` may be in any order.
     """
 
     name: str
@@ -120,8 +126,8 @@ class Score:
         for track in self.tracks:
             player = pretty_midi.Instrument(track.program, track.is_drum, track.name)
             player.control_changes += [
-                pretty_midi.ControlChange(_LEVEL, track.level, 0.0),
-                pretty_midi.ControlChange(_PAN, track.pan, 0.0),
+                pretty_midi.ControlChange(LEVEL, track.level, 0.0),
+                pretty_midi.ControlChange(PAN, track.pan, 0.0),
             ]
             player.notes += [
                 pretty_midi.Note(
@@ -138,10 +144,10 @@ class Score:
 def _without_overlaps(notes: list[Note]) -> list[Note]:
     """Sort the notes and end each before the next of its pitch: a MIDI track cannot hold two at once."""
     until: dict[int, float] = {}
-    kept = []
+    ended = []
     for note in sorted(notes, key=lambda note: (-note.start, note.pitch, -note.velocity)):
         end = min(note.start + note.duration, until.get(note.pitch, np.inf))
         if end - note.start > 2 / TICKS_PER_BEAT:
-            kept.append(dataclasses.replace(note, duration=end - note.start))
+            ended.append(dataclasses.replace(note, duration=end - note.start))
             until[note.pitch] = note.start
-    return kept[::-1]
+    return ended[::-1]

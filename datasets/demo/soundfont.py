@@ -19,22 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import pretty_midi
 
-_LOOP_START, _LOOP_END, _ATTACK, _HOLD, _KEY_RANGE, _LOOP_START_COARSE = 2, 3, 34, 35, 43, 45
-_FINE_TUNE = 52
-_LOOP_END_COARSE, _COARSE_TUNE, _SAMPLE_ID, _LOOPED, _SCALE_TUNING, _ROOT_KEY = 50, 51, 53, 54, 56, 58
+_LOOP_START, _LOOP_END, _LOOP_START_COARSE, _LOOP_END_COARSE = 2, 3, 45, 50
+_DELAY, _ATTACK, _HOLD, _DECAY, _SUSTAIN, _RELEASE = range(33, 39)
+_KEY_RANGE, _COARSE_TUNE, _FINE_TUNE, _SCALE_TUNING, _ROOT_KEY = 43, 51, 52, 56, 58
+_SAMPLE_ID, _LOOPED = 53, 54
 _REWRITTEN = {
-    _LOOP_START,
-    _LOOP_END,
-    33,
-    _ATTACK,
-    _HOLD,
-    36,
-    37,
-    38,
-    _LOOP_START_COARSE,
-    _LOOP_END_COARSE,
-    _COARSE_TUNE,
+    *(_LOOP_START, _LOOP_END, _LOOP_START_COARSE, _LOOP_END_COARSE, _COARSE_TUNE),
+    *(_DELAY, _ATTACK, _HOLD, _DECAY, _SUSTAIN, _RELEASE),
 }
+"""Generators of SoundFont 2 that are replaced by a sample header, or by another envelope."""
+
 _TIMECENTS_READ_TOO_LOW = 12_000
 _TWENTY_SECONDS = 5_186
 _LONG_LOOP_SAMPLES = 4_096
@@ -115,7 +109,7 @@ def _envelope(zone: Zone) -> Zone:
     return {_ATTACK: attack % 65_536, _HOLD: _TWENTY_SECONDS + _TIMECENTS_READ_TOO_LOW}
 
 
-class _Tape:
+class _UnrolledLoops:
     """The samples of a font, extended at the end by unrolled loops."""
 
     def __init__(self, samples: Samples) -> None:
@@ -151,25 +145,25 @@ def _rewrite(articulation: bytes, samples: Samples) -> tuple[bytes, Samples]:
     new_generators: list[tuple[int, int]] = []
     new_bags: list[tuple[int, int]] = []
     new_headers: list[bytes] = []
-    tape, shared = _Tape(samples), Zone()
+    unrolled, shared = _UnrolledLoops(samples), Zone()
     for index, (bag, following) in enumerate(itertools.pairwise(bags)):
         own = dict(generators[bag[0] : following[0]])
         shared = Zone() if index in starts else shared
         zone = shared | own
         new_bags.append((len(new_generators), bag[1]))
-        kept = {operator: amount for operator, amount in own.items() if operator not in _REWRITTEN}
+        rewritten = {operator: amount for operator, amount in own.items() if operator not in _REWRITTEN}
         if _SAMPLE_ID in own:
-            name, *points, rate, key, correction, link, kind = headers[kept.pop(_SAMPLE_ID)]
+            name, *points, rate, key, correction, link, kind = headers[rewritten.pop(_SAMPLE_ID)]
             root = _root_key(zone, key)
             correction = _correction(zone, root, rate, points[3] - points[2], correction)
-            header = (name, *tape.points(zone, *points), rate, root, correction, link, kind)
-            kept |= _envelope(zone) | {_SAMPLE_ID: len(new_headers)}
+            header = (name, *unrolled.points(zone, *points), rate, root, correction, link, kind)
+            rewritten |= _envelope(zone) | {_SAMPLE_ID: len(new_headers)}
             new_headers.append(_HEADER.pack(*header))
         elif index in starts:
             shared = own
-        new_generators += kept.items()
+        new_generators += rewritten.items()
     new_bags.append((len(new_generators), bags[-1][1]))
     chunks[b"igen"] = b"".join(struct.pack("<HH", *pair) for pair in [*new_generators, (0, 0)])
     chunks[b"ibag"] = b"".join(struct.pack("<HH", *pair) for pair in new_bags)
     chunks[b"shdr"] = b"".join(new_headers) + _HEADER.pack(*last_header)
-    return b"".join(_riff(name, chunk) for name, chunk in chunks.items()), np.concatenate(tape.parts)
+    return b"".join(_riff(name, chunk) for name, chunk in chunks.items()), np.concatenate(unrolled.parts)

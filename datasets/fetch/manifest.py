@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import hashlib
+import itertools
 import os
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tumbao.components.ingest import tables
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.datasets.fetch.names import numbered, safe_name
 from tumbao.schema.errors import UserError
 
 MANIFEST_FILE, FAILED_FILE = "manifest.csv", "failed.csv"
@@ -28,30 +30,42 @@ MANIFEST_COLUMNS = (
 FAILED_COLUMNS = ("line", "reason")
 """Columns that failed.csv adds to those of URLS.csv."""
 
+MAX_NAME_BYTES = 200
+"""Leaves room for a number and an extension below the 255 bytes of most file systems."""
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table.
+_UNSAFE = re.compile(r'[<>:"/\\|?*]')
+_INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories: control characters, halves of surrogate pairs, line and paragraph separators."""
 
-    `rows` holds the line on which each row begins, counted from 1, and its cells by column. `faults` maps the line of
-    each row that cannot be read to the error.
+
+def clean_text(text: str) -> str:
+    """Convert a text to one line in Unicode's composed form (NFC) that every file can hold.
+
+    Control characters and runs of white space become one space.
     """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[int, dict[str, str]], ...]
-    faults: dict[int, str]
+    visible = "".join(" " if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    return " ".join(unicodedata.normalize("NFC", visible).split())
 
 
-def read_table(path: Path, known: tuple[str, ...]) -> Table:
-    """Read a table without its empty rows.
+def safe_name(text: str) -> str:
+    """Convert a title to one part of a path, of 1 to `MAX_NAME_BYTES` bytes of UTF-8.
 
-    Columns in `known` are found in any spelling; others keep theirs. Raises ValueError if the file cannot be read, has
-    no header, or repeats a column.
+    It contains no separator, and no dot or space at either end, so it is neither a hidden file nor a parent folder.
+    """
+    name = _UNSAFE.sub("_", clean_text(text)).strip(". ")
+    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". ")
+    return name or "untitled"
+
+
+def read_table(path: Path, known: Collection[str]) -> tables.Table:
+    """Read a table without its empty rows; columns in `known` are found in any spelling, others keep theirs.
+
+    Raises ValueError if the file cannot be read, has no header, or repeats a column.
     """
     found = tables.read_table(path, known)
     names = {key: key if key in known else name for key, name in found.columns.items()}
-    rows = ((line, {name: cells.get(key, "") for key, name in names.items()}) for line, cells in found.rows)
-    return Table(tuple(names.values()), tuple(rows), found.faults)
+    rows = [(line, {name: cells.get(key, "") for key, name in names.items()}) for line, cells in found.rows]
+    return dataclasses.replace(found, columns={name: name for name in names.values()}, rows=rows)
 
 
 class Manifest:
@@ -69,7 +83,7 @@ class Manifest:
         self._lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._columns, self._rows = self._read()
+            self._columns, self._rows = _read_manifest(folder / MANIFEST_FILE)
         except BlockingIOError as error:
             os.close(self._lock)
             raise UserError(
@@ -95,7 +109,7 @@ class Manifest:
         index = self._index.get(url)
         return None if index is None else dict(self._rows[index])
 
-    def intact(self, row: dict[str, str]) -> bool:
+    def is_intact(self, row: dict[str, str]) -> bool:
         """Check that the file of a row exists, with the size and the hash of the row."""
         path = self.folder / row["file_name"]
         return path.is_file() and str(path.stat().st_size) == row["bytes"] and sha256(path) == row["sha256"]
@@ -110,10 +124,9 @@ class Manifest:
         """
         before = self.find(row["source"])
         replaced = before["file_name"] if before else ""
-        genre = safe_name(row["genre"])
         digest = sha256(path)
-        for name in numbered(stem, extension):
-            file_name = f"{genre}/{name}"
+        for number in itertools.count(1):
+            file_name = f"{safe_name(row['genre'])}/{stem}{f' ({number})' * (number > 1)}.{extension}"
             target = self.folder / file_name
             if file_name == replaced or not os.path.lexists(target):
                 break
@@ -135,25 +148,25 @@ class Manifest:
         write_whole(self.folder / MANIFEST_FILE, tables.write_csv(self._columns, self._rows).encode())
 
     def fail(self, columns: Sequence[str], cells: dict[str, str], line: int, reason: str) -> None:
-        """Write a row of failed.csv, which fetch can read again; `line` is its line in URLS.csv, from 1."""
+        """Add a row to failed.csv, which fetch can read again; `line` is its line in URLS.csv, from 1."""
         self._failed.append({**cells, "line": str(line), "reason": reason})
         write_whole(self.folder / FAILED_FILE, tables.write_csv((*columns, *FAILED_COLUMNS), self._failed).encode())
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        path = self.folder / MANIFEST_FILE
-        if not path.exists():
-            return list(MANIFEST_COLUMNS), []
-        table = read_table(path, MANIFEST_COLUMNS)
-        if missing := [name for name in MANIFEST_COLUMNS if name not in table.columns]:
-            raise UserError(
-                f"Expected the manifest of an earlier `tumbao fetch` in {path}. "
-                f"Received: one without {', '.join(missing)}. Fetch to another folder."
-            )
-        empty = "expected a source. Received: none"
-        faults = {line: empty for line, row in table.rows if not row["source"]} | table.faults
-        for line, fault in faults.items():
-            raise UserError(f"{path}, line {line}: {fault}. Correct the row, or fetch to another folder.")
-        return list(table.columns), [row for _, row in table.rows]
+
+def _read_manifest(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    if not path.exists():
+        return list(MANIFEST_COLUMNS), []
+    table = read_table(path, MANIFEST_COLUMNS)
+    if missing := [name for name in MANIFEST_COLUMNS if name not in table.columns]:
+        raise UserError(
+            f"Expected the manifest of an earlier `tumbao fetch` in {path}. "
+            f"Received: one without {', '.join(missing)}. Fetch to another folder."
+        )
+    empty = "expected a source. Received: none"
+    faults = {line: empty for line, row in table.rows if not row["source"]} | table.faults
+    for line, fault in faults.items():
+        raise UserError(f"{path}, line {line}: {fault}. Correct the row, or fetch to another folder.")
+    return list(table.columns), [row for _, row in table.rows]
 
 
 def sha256(path: Path) -> str:

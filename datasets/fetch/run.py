@@ -1,24 +1,34 @@
-"""`tumbao fetch`: download the songs of a list.
+"""`tumbao fetch`: download the songs of URLS.csv, one in each row.
 
-Each row of the list gets a file and a row in the manifest, or a row in failed.csv.
+Each row gets a file and a row in the manifest, or a row in failed.csv.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime
 import os
 import time
+import urllib.parse
 from pathlib import Path
 
 from rich.console import Console
 
 from tumbao.components.ingest import progress
-from tumbao.datasets.fetch.manifest import FAILED_FILE, MANIFEST_FILE, OWN_COLUMNS, Manifest
-from tumbao.datasets.fetch.names import clean_text, safe_name
-from tumbao.datasets.fetch.source import Download, FetchError, RateLimits, download, require_yt_dlp
-from tumbao.datasets.fetch.urls import UrlRow, read_urls
+from tumbao.datasets.fetch.manifest import (
+    FAILED_COLUMNS,
+    FAILED_FILE,
+    MANIFEST_COLUMNS,
+    MANIFEST_FILE,
+    OWN_COLUMNS,
+    Manifest,
+    clean_text,
+    read_table,
+    safe_name,
+)
+from tumbao.datasets.fetch.source import FetchError, RateLimits, download, require_yt_dlp
 from tumbao.schema.errors import UserError
 
 UNFINISHED_FOLDER = ".unfinished"
@@ -27,12 +37,70 @@ UNFINISHED_FOLDER = ".unfinished"
 FETCHED, PRESENT, FAILED = "fetched", "already there", "failed"
 
 
+@dataclasses.dataclass(frozen=True)
+class UrlRow:
+    """One row of URLS.csv, which begins at `line` (from 1).
+
+    `cells` are without surrounding white space. `error` is the reason why the row cannot be fetched, or empty.
+    """
+
+    line: int
+    cells: dict[str, str]
+    error: str
+
+    @property
+    def url(self) -> str:
+        """URL of the song."""
+        return self.cells["url"]
+
+    @property
+    def genre(self) -> str:
+        """Genre of the song."""
+        return self.cells["genre"]
+
+
+def read_urls(path: Path) -> tuple[tuple[str, ...], list[UrlRow]]:
+    """Read URLS.csv: columns `url` and `genre`; `song`, `artist`, `album`, `licence` and any others are optional.
+
+    Returns the columns, without those of failed.csv, and all rows; those that cannot be fetched have an `error`. Raises
+    ValueError if the file has another format, has no rows, or has columns that fetch writes itself.
+    """
+    table = read_table(path, ("url", *MANIFEST_COLUMNS, *FAILED_COLUMNS))
+    if missing := [name for name in ("url", "genre") if name not in table.columns]:
+        raise UserError(
+            f"Expected the columns url and genre in {path}. Received: {', '.join(table.columns)}; "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
+        )
+    if taken := [name for name in OWN_COLUMNS if name in table.columns]:
+        raise UserError(f"fetch writes the columns {', '.join(taken)} itself. Rename those of {path}.")
+    if not table.rows and not table.faults:
+        raise UserError(f"Expected a row for each song in {path}. Received: a header only.")
+    columns = tuple(name for name in table.columns if name not in FAILED_COLUMNS)
+    rows = {line: UrlRow(line, dict.fromkeys(columns, ""), fault) for line, fault in table.faults.items()}
+    for line, row in table.rows:
+        cells = {name: row[name].strip() for name in columns}
+        rows[line] = UrlRow(line, cells, _error(cells))
+    return columns, [row for _, row in sorted(rows.items())]
+
+
+def _error(cells: dict[str, str]) -> str:
+    if empty := [name for name in ("url", "genre") if not cells[name]]:
+        return f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty"
+    try:
+        address = urllib.parse.urlsplit(cells["url"])
+        if address.scheme.lower() in {"http", "https"} and address.hostname:
+            return ""
+    except ValueError as error:  # from urlsplit
+        return f"this is not an address: {error}"
+    return "expected an address that begins with http:// or https://"
+
+
 def run_fetch(
     urls: Path,
     out: Path,
     console: Console,
+    limits: RateLimits,
     report: progress.Listener = progress.report,
-    limits: RateLimits | None = None,
 ) -> int:
     """Fetch songs, one at a time; return 0 if all rows have their songs, 1 if some failed or `out` is not writable.
 
@@ -44,26 +112,26 @@ def run_fetch(
         raise UserError(f"Each run overwrites {out / FAILED_FILE}. Copy it to another folder, and fetch the copy.")
     if os.path.expandvars(out.absolute()) != str(out.absolute()):
         raise UserError(f"Expected a path without environment variables, which yt-dlp would expand. Received: {out}.")
-    url_list = read_urls(urls)
+    columns, rows = read_urls(urls)
     counts: collections.Counter[str] = collections.Counter()
     with Manifest(out) as manifest:
         try:
-            fetcher = _Fetcher(manifest, limits or RateLimits(), report)
-            report("fetch", 0, len(url_list.rows))
-            for row in url_list.rows:
+            fetcher = _Fetcher(manifest, limits, report)
+            report("fetch", 0, len(rows))
+            for row in rows:
                 try:
                     counts[fetcher.run(row)] += 1
                 except (FetchError, OSError) as error:
                     reason = clean_text(str(error))
-                    manifest.fail(url_list.columns, row.cells, row.line, reason)
+                    manifest.fail(columns, row.cells, row.line, reason)
                     counts[FAILED] += 1
                     _print(console, f"  line {row.line}: {clean_text(row.url)}: {reason}")
-                report("fetch", counts.total(), len(url_list.rows))
+                report("fetch", counts.total(), len(rows))
         except OSError as error:
             _print(console, f"stopped, because the manifest or the list of failures cannot be written: {error}")
             return 1
         finally:
-            _print(console, _summary(counts, len(url_list.rows), out))
+            _print(console, _summary(counts, len(rows), out))
     return 1 if counts[FAILED] else 0
 
 
@@ -88,7 +156,7 @@ class _Fetcher:
             )
         previous = {name: text for name, text in (before or {}).items() if text and name not in OWN_COLUMNS}
         cells = {**previous, **{name: text for name, text in row.cells.items() if text and name != "url"}}
-        if before and self._manifest.intact(before):
+        if before and self._manifest.is_intact(before):
             self._manifest.record({**before, **cells})
             return PRESENT
         if self._has_requested:
@@ -101,25 +169,14 @@ class _Fetcher:
         self._unfinished.mkdir(exist_ok=True)
         try:
             found = download(row.url, self._unfinished, self._limits, self._report)
-            entry = {**row.cells, **_described(found), **cells, "source": row.url}
+            now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+            entry = {**row.cells, **found.metadata, "fetched_at": now, **cells, "source": row.url}
             del entry["url"]
             name = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
             self._manifest.add(found.path, safe_name(name), found.extension, entry)
         finally:
             with contextlib.suppress(OSError):  # not empty if it holds unfinished songs
                 self._unfinished.rmdir()
-
-
-def _described(found: Download) -> dict[str, str]:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return {
-        "song": found.song,
-        "artist": found.artist,
-        "album": found.album,
-        "licence": found.licence,
-        "extractor": found.extractor,
-        "fetched_at": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
 
 
 def _summary(counts: collections.Counter[str], found: int, out: Path) -> str:

@@ -13,15 +13,17 @@ from typing import Any
 
 from tumbao import __version__
 from tumbao.components.ingest.progress import Listener
-from tumbao.datasets.fetch.names import clean_text
+from tumbao.datasets.fetch.manifest import clean_text
 from tumbao.schema.errors import UserError
 
 FORMAT = "bestaudio/best[vcodec=?none]"
 """The best audio-only format; if the source does not declare a file's content, that file. Known videos are excluded."""
 
 SOCKET_TIMEOUT_SECONDS = 30
-LONGEST_WAIT_SECONDS = 60.0
+MAX_WAIT_SECONDS = 60.0
 REQUEST_SLEEP_SECONDS = 0.75
+"""Longest pause between the requests for one page."""
+
 MAX_BYTES = 2_000_000_000
 """Size limit of a song; a radio stream would never end."""
 
@@ -83,36 +85,25 @@ class RateLimits:
             raise UserError(f"Expected sleep_seconds of 0 or more. Received: {self.sleep_seconds}.")
         if self.kilobytes_per_second is not None and not self.kilobytes_per_second > 0:
             raise UserError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
-        if self.retries < 0:
-            raise UserError(f"Expected retries of 0 or more. Received: {self.retries}.")
-
-    @property
-    def request_sleep_seconds(self) -> float:
-        """Pause between the requests for one page."""
-        return min(self.sleep_seconds, REQUEST_SLEEP_SECONDS)
 
     def wait_seconds(self, n: int) -> float:
         """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name.
 
-        It is at most `LONGEST_WAIT_SECONDS`, or `sleep_seconds` if that is longer.
+        It is at most `MAX_WAIT_SECONDS`, or `sleep_seconds` if that is longer.
         """
-        return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, LONGEST_WAIT_SECONDS))
+        return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, MAX_WAIT_SECONDS))
 
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """A complete file and the metadata of its source; missing metadata are empty.
+    """A complete file with an extension that fits its content (without the dot), and the metadata of its source.
 
-    `extension` fits the content and is without the dot; `extractor` is that of yt-dlp.
+    `metadata` has the columns song, artist, album, licence and extractor of the manifest; unknown values are empty.
     """
 
     path: Path
     extension: str
-    extractor: str
-    song: str
-    artist: str
-    album: str
-    licence: str
+    metadata: dict[str, str]
 
 
 def require_yt_dlp() -> None:
@@ -165,7 +156,7 @@ def _options(folder: Path, name: str, limits: RateLimits, report: Listener) -> d
         "extractor_retries": limits.retries,
         "skip_unavailable_fragments": False,
         "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), limits.wait_seconds),
-        "sleep_interval_requests": limits.request_sleep_seconds,
+        "sleep_interval_requests": min(limits.sleep_seconds, REQUEST_SLEEP_SECONDS),
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "ratelimit": limit and limit * 1_000,
         "http_headers": {"User-Agent": f"tumbao/{__version__} yt-dlp/{yt_dlp_version}"},
@@ -242,7 +233,7 @@ def _is_temporary(error: BaseException | None) -> bool:
 def _examine(info: dict[str, Any]) -> Download:
     files = [Path(item["filepath"]) for item in info.get("requested_downloads") or [] if item.get("filepath")]
     if len(files) != 1 or not files[0].is_file():
-        raise FetchError("yt-dlp gave no file")
+        raise FetchError("yt-dlp produced no file")
     (path,) = files
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -250,15 +241,14 @@ def _examine(info: dict[str, Any]) -> Download:
     if extension is None:
         path.unlink()
         raise FetchError(f"this is not audio: the file begins with {head[:16]!r}")
-    return Download(
-        path=path,
-        extension=extension,
-        extractor=_text(info, "extractor_key", "extractor"),
-        song=_text(info, "track", "title"),
-        artist=_text(info, "artists", "artist", "creators"),
-        album=_text(info, "album"),
-        licence=_text(info, "license"),
-    )
+    metadata = {
+        "extractor": _text(info, "extractor_key", "extractor"),
+        "song": _text(info, "track", "title"),
+        "artist": _text(info, "artists", "artist", "creators"),
+        "album": _text(info, "album"),
+        "licence": _text(info, "license"),
+    }
+    return Download(path, extension, metadata)
 
 
 def audio_extension(head: bytes, given: str) -> str | None:

@@ -217,7 +217,7 @@ def fetch(
 
     limits = RateLimits(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
     with ProgressDisplay(error_console()) as watch:
-        code = run_fetch(urls, out, watch.console, watch, limits)
+        code = run_fetch(urls, out, watch.console, limits, watch)
     raise typer.Exit(code)
 
 

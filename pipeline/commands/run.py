@@ -205,7 +205,7 @@ def demo(
 ) -> None:
     """Compose the demo library, run the whole pipeline on it, and classify a song that the model was not trained on."""
     require_pipeline()
-    from tumbao.datasets.demo.song import compose_file
+    from tumbao.datasets.demo.library import compose_file
     from tumbao.pipeline.classify import Asked, run_classify
     from tumbao.pipeline.config import parse
 

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_png
-from tumbao.datasets.demo.instruments import MUTED, RESOUNDED, SCATTERED, Hearing, Instrument, summarise
+from tumbao.datasets.demo.instruments import MUTED, OTHER_RHYTHM, OTHER_SOUND, Ablation, MeanEffect, mean_effects
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.excerpts import mp3
 from tumbao.serving.explain.activation_maximization import MaximizedImage
@@ -233,7 +233,7 @@ def overlay(levels: np.ndarray, importance: np.ndarray, size: tuple[int, int]) -
 _SPELLINGS = {"guira": "güira", "bongo": "bongó"}
 """Display names of instruments whose spelling a MIDI file cannot hold."""
 
-_CONTROLS = {MUTED: "", RESOUNDED: "the same notes with another sound", SCATTERED: "the same sound, out of rhythm"}
+_CONTROLS = {MUTED: "", OTHER_SOUND: "the same notes with another sound", OTHER_RHYTHM: "the same sound, out of rhythm"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,71 +252,73 @@ class _Row:
 
     name: str
     control: str
-    result: Instrument
+    result: MeanEffect
     bar: _Bar
 
 
-def instruments_section(hearings: Sequence[Hearing]) -> Markup:
-    """Render the section from the results of `instruments.listen`, with its style embedded."""
-    summed = [(hearing, summarise(hearing.effects)) for hearing in hearings]
-    ends = [end for _, rows in summed for row in rows for end in (row.low, row.high)]
+def instruments_section(results: Sequence[Ablation]) -> Markup:
+    """Render the section from the results of `ablate_instruments`, with its style embedded."""
+    averaged = [(result, mean_effects(result.effects)) for result in results]
+    ends = [end for _, rows in averaged for row in rows for end in (row.low, row.high)]
     least, most = min([0.0, *ends]), max([0.0, *ends])
     span = max(most - least, 1e-9)
-    tables = [(hearing, [_row(row, least, span) for row in rows], _findings(rows)) for hearing, rows in summed]
+    tables = [(result, [_row(row, least, span) for row in rows], _findings(rows)) for result, rows in averaged]
     html = template(Path(__file__).parent, "instruments.html.j2").render(tables=tables, zero=100 * -least / span)
     return Markup(html)
 
 
-def _row(result: Instrument, least: float, span: float) -> _Row:
-    ends = sorted((0.0, result.moved))
+def _row(result: MeanEffect, least: float, span: float) -> _Row:
+    ends = sorted((0.0, result.log_odds_change))
     left, right, low, high = (100 * (value - least) / span for value in (*ends, result.low, result.high))
-    return _Row(_spelled(result.name), _CONTROLS[result.way], result, _Bar(left, right - left, low, high - low))
+    return _Row(
+        _spelled(result.instrument), _CONTROLS[result.change], result, _Bar(left, right - left, low, high - low)
+    )
 
 
 def _spelled(name: str) -> str:
     return _SPELLINGS.get(name, name)
 
 
-def _findings(rows: Sequence[Instrument]) -> list[str]:
+def _findings(rows: Sequence[MeanEffect]) -> list[str]:
     """Describe the results of the table in sentences."""
-    muted = [row for row in rows if row.way == MUTED]
+    muted = [row for row in rows if row.change == MUTED]
     if not muted:
         return []
     first = muted[0]
-    if first.moved >= 0:
+    if first.log_odds_change >= 0:
         found = "Muting any single instrument does not reduce the mean log-odds of the genre."
     else:
         found = _most(first) + ("" if first.high < 0 else ", though not in every song")
-        found += f". Without it, {first.kept} of {first.songs} songs are still classified as {first.genre}."
+        found += f". Without it, {first.correct} of {first.songs} songs are still classified as {first.genre}."
     return [found, *_controls(rows, first)]
 
 
-def _most(row: Instrument) -> str:
+def _most(row: MeanEffect) -> str:
     kind = "a defining instrument" if row.defining else "not a defining instrument"
-    return f"Muting the {_spelled(row.name)} ({kind}) has the largest effect"
+    return f"Muting the {_spelled(row.instrument)} ({kind}) has the largest effect"
 
 
-def _controls(rows: Sequence[Instrument], first: Instrument) -> list[str]:
-    """Describe the results of the control, made with the defining instrument whose muting costs most."""
-    changed = [row for row in rows if row.way != MUTED]
+def _controls(rows: Sequence[MeanEffect], first: MeanEffect) -> list[str]:
+    """Describe the results of the control, made with the defining instrument whose muting has the largest effect."""
+    changed = [row for row in rows if row.change != MUTED]
     if not changed:
         return []
-    muted = next(row for row in rows if row.way == MUTED and row.name == changed[0].name)
-    if muted.moved >= 0:
+    muted = next(row for row in rows if row.change == MUTED and row.instrument == changed[0].instrument)
+    if muted.log_odds_change >= 0:
         return ["Muting the defining instruments has no effect, so the controls are not informative."]
     about = (
         []
         if muted == first
-        else [f"Among the defining instruments, the {_spelled(muted.name)} has the largest effect."]
+        else [f"Among the defining instruments, the {_spelled(muted.instrument)} has the largest effect."]
     )
     return [*about, *(_control(row, muted) for row in changed)]
 
 
-def _control(row: Instrument, muted: Instrument) -> str:
-    control = "With another sound" if row.way == RESOUNDED else "Out of rhythm"
-    if row.moved >= 0:
+def _control(row: MeanEffect, muted: MeanEffect) -> str:
+    control = "With another sound" if row.change == OTHER_SOUND else "Out of rhythm"
+    if row.log_odds_change >= 0:
         return f"{control}, there is no loss."
-    share = row.moved / muted.moved
+    share = row.log_odds_change / muted.log_odds_change
     if share >= 1:
         return f"{control}, the loss is larger than without it."
     return f"{control}, the loss is {percent(share)} of the loss without it."

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.serving.devtools import driven
 from tests.serving.explain import conftest as explained
-from tumbao.datasets.demo import instruments
+from tumbao.datasets.demo.instruments import Ablation, Logits
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
 from tumbao.pipeline.progress_display import ProgressDisplay
@@ -139,13 +139,13 @@ def test_a_model_of_composed_songs_is_asked_about_instruments(
 ) -> None:
     asked: list[tuple[tuple[str, ...], set[str]]] = []
 
-    def listen(
-        answer: instruments.Answer, genres: tuple[str, ...], rate: int, seconds: float, *, without: set[str]
-    ) -> tuple[instruments.Hearing, ...]:
+    def ablate(
+        logits: Logits, genres: tuple[str, ...], rate: int, seconds: float, *, without: set[str]
+    ) -> tuple[Ablation, ...]:
         asked.append((genres, without))
-        return (instruments.Hearing("salsa", 4, 0, ()),)
+        return (Ablation("salsa", 4, 0, ()),)
 
-    monkeypatch.setattr(instruments, "listen", listen)
+    monkeypatch.setattr("tumbao.pipeline.explain.ablate_instruments", ablate)
     run_explain(tiny_folder, tmp_path, genres=("salsa",))
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert asked == [(("cumbia", "salsa", "vallenato"), {"cumbia", "vallenato"})]

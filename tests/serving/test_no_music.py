@@ -10,8 +10,8 @@ import soxr
 from scipy.signal import lfilter
 
 from tumbao.components.ingest.mel import mel_levels, palette
+from tumbao.datasets.demo.library import compose
 from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, waveform
-from tumbao.datasets.demo.song import song_midi
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges
 
@@ -24,7 +24,7 @@ SECONDS = (3, 4.5, 7, 10, 18, 29)
 
 def composed(genre: str, index: int) -> np.ndarray:
     """Give the first 90 s of a composed song."""
-    sound = soxr.resample(waveform(song_midi(genre, index, 7)).mean(axis=1), SAMPLE_RATE_HZ, RATE)
+    sound = soxr.resample(waveform(compose(genre, index, 7).midi()).mean(axis=1), SAMPLE_RATE_HZ, RATE)
     return sound[: 3 * SPEC.fragment_samples].astype(np.float32)
 
 

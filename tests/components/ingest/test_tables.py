@@ -30,7 +30,7 @@ from tumbao.components.ingest.tables import (
     write_csv,
 )
 from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
-from tumbao.datasets.fetch.urls import read_urls
+from tumbao.datasets.fetch.run import read_urls
 
 NASTY = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
@@ -149,12 +149,12 @@ def test_the_tables_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFac
             ledger.record(row)
             written.append(row)
         ledger.fail(("url", "genre", "note"), {"url": "http://a/b", "genre": "salsa", "note": titles[0]}, 2, titles[-1])
-        failed = read_urls(out / "failed.csv")
+        columns, failed = read_urls(out / "failed.csv")
     with Manifest(out) as again:
         assert [again.find(row["source"]) for row in written] == written
-    (wanted,) = failed.rows
+    (wanted,) = failed
     assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
-    assert not set(FAILED_COLUMNS) & set(failed.columns)
+    assert not set(FAILED_COLUMNS) & set(columns)
 
 
 def test_a_name_as_long_as_may_be_can_be_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A muted instrument is gone, a changed one keeps the rest as it was, and a planted preference is found."""
+"""Alterations of scores, and the measured effects of a classifier with a known preference."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ import pytest
 
 from tumbao.components.ingest import progress
 from tumbao.datasets.demo import instruments
-from tumbao.datasets.demo.alterations import excerpt, muted, shuffle_onsets, swap_timbre
-from tumbao.datasets.demo.instruments import DEFINING, MUTED, RESOUNDED, SCATTERED, Effect, Hearing, listen, summarise
+from tumbao.datasets.demo.instruments import (
+    DEFINING,
+    MUTED,
+    OTHER_RHYTHM,
+    OTHER_SOUND,
+    Ablation,
+    Effect,
+    ablate_instruments,
+    excerpt,
+    mean_effects,
+    mute,
+    shuffle_onsets,
+    swap_timbre,
+)
+from tumbao.datasets.demo.library import compose
 from tumbao.datasets.demo.render import SAMPLE_RATE_HZ, versions, waveform
 from tumbao.datasets.demo.score import Score
-from tumbao.datasets.demo.song import compose
 from tumbao.schema.genres import GENRES
 
 RATE, SECONDS = 4_000, 3.0
@@ -37,25 +49,25 @@ def energy(sound: np.ndarray, pitch: int) -> float:
     return float(spectrum[np.abs(hertz / (440 * 2 ** ((pitch - 69) / 12)) - 1) < 0.02].sum())
 
 
-def test_a_muted_instrument_is_not_heard_and_the_others_are() -> None:
+def test_muting_removes_one_instrument() -> None:
     score = duo()
-    full, without = versions(score.midi(), [score.midi(), muted(score, "high").midi()])
+    full, without = versions(score.midi(), [score.midi(), mute(score, "high").midi()])
     assert energy(without, 84) < 1e-3 * energy(full, 84)
     assert energy(without, 45) > 0.9 * energy(full, 45)
     assert [track.name for track in score.tracks] == ["low", "high", "drum"]
 
 
-def test_versions_share_the_room_and_the_song_itself_is_among_them() -> None:
+def test_versions_share_reverberation_and_loudness() -> None:
     score = duo()
     midi = score.midi()
     (same,) = versions(midi, [midi])
     assert np.array_equal(same, waveform(midi))
-    (other,) = versions(muted(score, "low").midi(), [midi])
+    (other,) = versions(mute(score, "low").midi(), [midi])
     assert other.shape == same.shape
     assert not np.array_equal(other, same)
 
 
-def test_another_sound_keeps_the_notes_of_all() -> None:
+def test_swap_timbre_keeps_onsets_and_other_tracks() -> None:
     score = duo()
     for name in ("low", "drum"):
         changed = swap_timbre(score, name)
@@ -70,7 +82,7 @@ def test_another_sound_keeps_the_notes_of_all() -> None:
                 assert [note.start for note in became.notes] == [note.start for note in was.notes]
 
 
-def test_another_rhythm_keeps_pitches_and_chords() -> None:
+def test_shuffle_onsets_keeps_pitches_velocities_and_chords() -> None:
     score = Score(60, (4, 4), 0, {})
     track = score.track("segunda", 25)
     for beat in range(8):
@@ -85,7 +97,7 @@ def test_another_rhythm_keeps_pitches_and_chords() -> None:
     assert np.ptp(np.diff(starts[:, 0])) > 0.1
 
 
-def test_the_excerpt_is_the_fragment_in_which_most_play() -> None:
+def test_the_excerpt_is_the_fragment_with_most_instruments() -> None:
     score = Score(60, (4, 4), 0, {})
     score.track("early").add(1, 1, 60, 90)
     both = score.track("both")
@@ -101,9 +113,9 @@ def test_the_excerpt_is_the_fragment_in_which_most_play() -> None:
     }
 
 
-def test_an_instrument_that_nobody_plays_or_that_has_no_relative_is_refused() -> None:
+def test_unknown_instruments_and_sounds_without_a_relative_are_refused() -> None:
     with pytest.raises(ValueError, match=r"instrument of the band: low, high, drum\. Received: 'tuba'"):
-        muted(duo(), "tuba")
+        mute(duo(), "tuba")
     singer = Score(60, (4, 4), 0, {})
     singer.track("singer", 53).add(0, 1, 60, 90)
     with pytest.raises(ValueError, match=r"'singer' to have programs with a relative: .*Received: \[53\]"):
@@ -111,7 +123,7 @@ def test_an_instrument_that_nobody_plays_or_that_has_no_relative_is_refused() ->
 
 
 @pytest.mark.parametrize("genre", GENRES)
-def test_what_defines_a_genre_is_played_and_can_be_changed(genre: str) -> None:
+def test_defining_instruments_exist_and_can_be_changed(genre: str) -> None:
     score = compose(genre, 0, 7)
     assert set(DEFINING[genre]) <= {track.name for track in score.tracks}
     for name in DEFINING[genre]:
@@ -131,8 +143,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instruments, "compose", tiny)
 
 
-def hears_highs(sounds: np.ndarray) -> np.ndarray:
-    """Take for salsa what has its energy above 300 Hz, the more the surer."""
+def prefers_high(sounds: np.ndarray) -> np.ndarray:
+    """Classify sounds with energy above 300 Hz as salsa, with logits that grow with its share."""
     spectrum = np.abs(np.fft.rfft(sounds)) ** 2
     hertz = np.fft.rfftfreq(sounds.shape[1], 1 / RATE)
     share = spectrum[:, hertz > 300].sum(axis=1) / spectrum.sum(axis=1)
@@ -140,47 +152,47 @@ def hears_highs(sounds: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("small")
-def test_the_instrument_that_a_model_hears_is_found_twice_alike() -> None:
-    seen: list[tuple[str, int, int]] = []
-    with progress.listen(lambda *told: seen.append(told)):
-        (salsa,) = listen(hears_highs, ("polka", "salsa"), RATE, SECONDS)
-    assert (salsa.genre, salsa.tried, salsa.right) == ("salsa", 2, 2)
-    assert seen[-1] == ("instruments", 2, 2)
-    rows = summarise(salsa.effects)
-    assert [(row.name, row.way) for row in rows] == [
+def test_the_preferred_instrument_has_the_largest_effect() -> None:
+    reports: list[tuple[str, int, int]] = []
+    with progress.listen(lambda *report: reports.append(report)):
+        (salsa,) = ablate_instruments(prefers_high, ("polka", "salsa"), RATE, SECONDS)
+    assert (salsa.genre, salsa.tried, salsa.correct) == ("salsa", 2, 2)
+    assert reports[-1] == ("instruments", 2, 2)
+    rows = mean_effects(salsa.effects)
+    assert [(row.instrument, row.change) for row in rows] == [
         ("congas", MUTED),
-        ("congas", RESOUNDED),
-        ("congas", SCATTERED),
+        ("congas", OTHER_SOUND),
+        ("congas", OTHER_RHYTHM),
         ("bass", MUTED),
     ]
-    assert rows[0].moved < -1 < rows[-1].moved
-    assert rows[0].low <= rows[0].moved <= rows[0].high
+    assert rows[0].log_odds_change < -1 < rows[-1].log_odds_change
+    assert rows[0].low <= rows[0].log_odds_change <= rows[0].high
     assert rows[0].before > 0.5 > rows[0].after
     assert (rows[0].defining, rows[-1].defining, rows[0].songs) == (True, False, 2)
-    assert (rows[0].kept, rows[-1].kept) == (0, 2)
-    assert listen(hears_highs, ("polka", "salsa"), RATE, SECONDS) == (salsa,)
+    assert (rows[0].correct, rows[-1].correct) == (0, 2)
+    assert ablate_instruments(prefers_high, ("polka", "salsa"), RATE, SECONDS) == (salsa,)
 
 
 @pytest.mark.usefixtures("small")
-def test_songs_that_the_model_does_not_know_are_counted_and_not_asked_about() -> None:
-    def deaf(sounds: np.ndarray) -> np.ndarray:
+def test_songs_that_are_not_recognised_are_counted_only() -> None:
+    def never_salsa(sounds: np.ndarray) -> np.ndarray:
         return np.tile([1.0, 0.0], (len(sounds), 1))
 
-    unknown = Hearing("salsa", 6, 0, ())
-    assert listen(deaf, ("bachata", "salsa"), RATE, SECONDS, songs=1)[1] == unknown
-    assert listen(deaf, ("bachata", "salsa"), RATE, SECONDS, songs=1, without={"bachata"}) == (unknown,)
+    unknown, genres = Ablation("salsa", 6, 0, ()), ("bachata", "salsa")
+    assert ablate_instruments(never_salsa, genres, RATE, SECONDS, songs=1)[1] == unknown
+    assert ablate_instruments(never_salsa, genres, RATE, SECONDS, songs=1, without={"bachata"}) == (unknown,)
 
 
-def test_effects_are_summed_up_over_songs() -> None:
-    one = Effect("salsa", 1_000, "piano", MUTED, 0.9, 0.3, -3.0, kept=False)
-    two = dataclasses.replace(one, song=1_001, before=0.7, after=0.5, moved=-1.0, kept=True)
-    (row,) = summarise([one, two])
-    assert (row.moved, row.low, row.high, row.songs, row.kept) == (-2.0, -3.0, -1.0, 2, 1)
+def test_effects_are_averaged_over_songs() -> None:
+    one = Effect("salsa", 1_000, "piano", MUTED, 0.9, 0.3, -3.0, correct=False)
+    two = dataclasses.replace(one, song=1_001, before=0.7, after=0.5, log_odds_change=-1.0, correct=True)
+    (row,) = mean_effects([one, two])
+    assert (row.log_odds_change, row.low, row.high, row.songs, row.correct) == (-2.0, -3.0, -1.0, 2, 1)
     assert [row.before, row.after] == pytest.approx([0.8, 0.4])
 
 
-def test_models_of_other_genres_and_no_songs_are_refused() -> None:
+def test_other_genres_and_zero_songs_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected a genre out of bachata, .*Received: polka, waltz"):
-        listen(hears_highs, ("polka", "waltz"), RATE, SECONDS)
+        ablate_instruments(prefers_high, ("polka", "waltz"), RATE, SECONDS)
     with pytest.raises(ValueError, match=r"at least 1 song.*songs=0"):
-        listen(hears_highs, GENRES, RATE, SECONDS, songs=0)
+        ablate_instruments(prefers_high, GENRES, RATE, SECONDS, songs=0)

@@ -1,4 +1,4 @@
-"""What yt-dlp is asked, and what is made of its answers: formats, live streams, reasons, pauses, endings."""
+"""Options of yt-dlp, and what is made of its results: formats, live streams, errors, pauses, extensions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from tumbao.datasets.fetch.source import FORMAT, FetchError, RateLimits, _reason, audio_extension, download
 
+yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
+
 
 @pytest.mark.parametrize(
     ("limits", "message"),
@@ -16,7 +18,6 @@ from tumbao.datasets.fetch.source import FORMAT, FetchError, RateLimits, _reason
         ({"sleep_seconds": -1}, "sleep_seconds"),
         ({"sleep_seconds": float("nan")}, "sleep_seconds"),
         ({"kilobytes_per_second": 0}, "kilobytes_per_second"),
-        ({"retries": -1}, "retries"),
     ],
 )
 def test_bad_limits_are_refused(limits: dict[str, Any], message: str) -> None:
@@ -31,22 +32,21 @@ def test_waits_double_up_to_a_minute() -> None:
 
 
 def test_limits_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
-    asked: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
-    def look(ydl: Any, *_: object, **__: object) -> None:
-        asked.update(ydl.params)
+    def record(ydl: Any, *_: object, **__: object) -> None:
+        options.update(ydl.params)
 
-    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", look)
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", record)
     with pytest.raises(FetchError, match="found nothing"):
         download("http://127.0.0.1:9/a", tmp_path, RateLimits(8, 50, 3), lambda *_: None)
-    assert (asked["ratelimit"], asked["retries"], asked["sleep_interval_requests"]) == (50_000, 3, 0.75)
-    assert asked["retry_sleep_functions"]["http"](n=1) == 16
-    assert not asked.get("postprocessors") and asked["fixup"] == "never"
+    assert (options["ratelimit"], options["retries"], options["sleep_interval_requests"]) == (50_000, 3, 0.75)
+    assert options["retry_sleep_functions"]["http"](n=1) == 16
+    assert not options.get("postprocessors") and options["fixup"] == "never"
 
 
 @pytest.mark.parametrize(
-    ("head", "given", "ending"),
+    ("head", "given", "extension"),
     [
         (b"RIFF\x10\0\0\0WAVEfmt ", "wav", "wav"),
         (b"OggS\0\x02", "opus", "opus"),
@@ -69,8 +69,8 @@ def test_limits_reach_yt_dlp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ((b"\x47" + bytes(187)) * 2, "mp4", "mp4"),
     ],
 )
-def test_the_content_decides_what_a_file_is(head: bytes, given: str, ending: str | None) -> None:
-    assert audio_extension(head, given) == ending
+def test_the_content_decides_the_extension(head: bytes, given: str, extension: str | None) -> None:
+    assert audio_extension(head, given) == extension
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,11 @@ def test_the_content_decides_what_a_file_is(head: bytes, given: str, ending: str
         ("", "yt-dlp gave no reason"),
     ],
 )
-def test_a_reason_is_one_line_without_advice(message: str, reason: str) -> None:
+def test_reasons_are_one_line_without_advice(message: str, reason: str) -> None:
     assert _reason(message) == reason
 
 
 def _select(formats: list[dict[str, Any]]) -> list[str]:
-    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
     with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True}) as ydl:
         found = ydl.build_format_selector(FORMAT)(
             {"formats": formats, "has_merged_format": True, "incomplete_formats": False}
@@ -105,26 +104,24 @@ SOUND = [
 ]
 
 
-def test_sound_alone_is_chosen_and_a_video_never() -> None:
+def test_the_best_audio_format_is_selected_and_no_video() -> None:
     assert _select([*SOUND, VIDEO]) == ["better"]
     assert _select([VIDEO]) == []
     assert _select([{"format_id": "unknown", "ext": "wav", "url": "http://a/w"}]) == ["unknown"]
 
 
-@pytest.mark.parametrize("said", [{"is_live": True}, {"live_status": "is_live"}, {"live_status": "is_upcoming"}])
-def test_a_live_stream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]) -> None:
-    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
-    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", lambda *_, **__: {"id": "a", "title": "a", **said})
+@pytest.mark.parametrize("info", [{"is_live": True}, {"live_status": "is_live"}, {"live_status": "is_upcoming"}])
+def test_a_live_stream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: dict[str, Any]) -> None:
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", lambda *_, **__: {"id": "a", "title": "a", **info})
     with pytest.raises(FetchError, match="live stream"):
         download("http://127.0.0.1:9/a", tmp_path, RateLimits(sleep_seconds=0), lambda *_: None)
 
 
-def test_an_extractor_that_stumbles_costs_one_song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    yt_dlp = pytest.importorskip("yt_dlp", reason="yt-dlp is not installed (extra fetch)")
+def test_an_error_in_an_extractor_fails_one_song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def stumble(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyError("title")
 
-    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", stumble)
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "extract_info", fail)
     with pytest.raises(FetchError, match="KeyError: 'title'"):
         download("http://127.0.0.1:9/a", tmp_path, RateLimits(sleep_seconds=0), lambda *_: None)

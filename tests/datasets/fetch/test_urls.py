@@ -1,4 +1,4 @@
-"""A file that is not a list of songs is refused; an invalid row is kept with its error."""
+"""Reading of URLS.csv."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tumbao.datasets.fetch.urls import read_urls
+from tumbao.datasets.fetch.run import read_urls
 
 
 def _written(folder: Path, content: bytes) -> Path:
@@ -26,19 +26,19 @@ def _written(folder: Path, content: bytes) -> Path:
         (b"url,genre,sha256\nhttp://a/b,salsa,0\n", "columns sha256 itself"),
     ],
 )
-def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_urls(_written(tmp_path, content))
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.csv"):
         read_urls(tmp_path / "none.csv")
 
 
-def test_rows_keep_their_lines_and_all_their_cells(tmp_path: Path) -> None:
+def test_rows_have_lines_and_all_cells(tmp_path: Path) -> None:
     content = '\ufeffurl , genre,note\nHTTP://a/b, salsa ,"two\nlines"\n\nhttps://c/d,cumbia\n'
-    first, second = read_urls(_written(tmp_path, content.encode())).rows
+    first, second = read_urls(_written(tmp_path, content.encode()))[1]
     assert (first.line, first.error, first.url, first.genre) == (2, "", "HTTP://a/b", "salsa")
     assert first.cells["note"] == "two\nlines"
     assert (second.line, second.error, second.cells["note"]) == (5, "", "")
@@ -57,9 +57,9 @@ def test_rows_keep_their_lines_and_all_their_cells(tmp_path: Path) -> None:
         ("http://[a/b,salsa", "not an address"),
     ],
 )
-def test_a_row_that_is_not_right_says_why(tmp_path: Path, row: str, error: str) -> None:
-    (wanted,) = read_urls(_written(tmp_path, f"url,genre\n{row}\n".encode())).rows
-    assert error in wanted.error
+def test_an_invalid_row_has_an_error(tmp_path: Path, row: str, error: str) -> None:
+    (found,) = read_urls(_written(tmp_path, f"url,genre\n{row}\n".encode()))[1]
+    assert error in found.error
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_row_that_is_not_right_says_why(tmp_path: Path, row: str, error: str) 
         "sep=\t\nurl\tGénero de antes\tGenre\nhttp://a/b\tespañol\tsalsa\n".encode("utf-16"),
     ],
 )
-def test_a_list_from_a_spreadsheet_is_read_row_by_row(tmp_path: Path, content: bytes) -> None:
-    urls = read_urls(_written(tmp_path, content))
-    assert set(urls.columns) == {"url", "Género de antes", "genre"}
-    assert [row.cells for row in urls.rows] == [{"url": "http://a/b", "Género de antes": "español", "genre": "salsa"}]
+def test_lists_of_spreadsheets_are_read(tmp_path: Path, content: bytes) -> None:
+    columns, rows = read_urls(_written(tmp_path, content))
+    assert set(columns) == {"url", "Género de antes", "genre"}
+    assert [row.cells for row in rows] == [{"url": "http://a/b", "Género de antes": "español", "genre": "salsa"}]
 
 
-def test_a_row_that_cannot_be_read_costs_no_other(tmp_path: Path) -> None:
+def test_an_unreadable_row_does_not_affect_others(tmp_path: Path) -> None:
     content = b'url,genre\n"http://a/b,salsa\nhttp://c/d,cumbia\n'
-    first, second = read_urls(_written(tmp_path, content)).rows
+    first, second = read_urls(_written(tmp_path, content))[1]
     assert (first.line, first.url) == (2, "")
     assert "closed quotes" in first.error
     assert (second.line, second.url, second.error) == (3, "http://c/d", "")

@@ -1,4 +1,4 @@
-"""The instruments' tables say what was measured, and in words what follows from it."""
+"""The section about instruments: table, bars and findings."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from tumbao.datasets.demo.instruments import MUTED, RESOUNDED, SCATTERED, Effect, Hearing
+from tumbao.datasets.demo.instruments import MUTED, OTHER_RHYTHM, OTHER_SOUND, Ablation, Effect
 from tumbao.serving.explain.page import instruments_section
 
 
 def effects(moved: Mapping[tuple[str, str], tuple[float, ...]]) -> tuple[Effect, ...]:
     return tuple(
-        Effect("bachata", 1_000 + song, name, way, 0.9, 0.25, value, kept=value > -5)
+        Effect("bachata", 1_000 + song, name, way, 0.9, 0.25, value, correct=value > -5)
         for (name, way), values in moved.items()
         for song, value in enumerate(values)
     )
@@ -26,18 +26,18 @@ def text(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    told = {
+    changes = {
         ("singer", MUTED): (0.5, 1.5),
         ("guira", MUTED): (-8.0, -4.0),
-        ("guira", RESOUNDED): (-1.0, -2.0),
-        ("guira", SCATTERED): (-9.0, -7.0),
+        ("guira", OTHER_SOUND): (-1.0, -2.0),
+        ("guira", OTHER_RHYTHM): (-9.0, -7.0),
         ("bass", MUTED): (-1.0, 0.5),
     }
-    hearings = Hearing("bachata", 3, 2, effects(told)), Hearing("salsa", 12, 0, ())
-    return str(instruments_section(hearings))
+    results = Ablation("bachata", 3, 2, effects(changes)), Ablation("salsa", 12, 0, ())
+    return str(instruments_section(results))
 
 
-def test_instruments_stand_by_what_they_cost(page: str) -> None:
+def test_rows_are_sorted_by_the_effect_of_muting(page: str) -> None:
     rows = [text(row) for row in re.findall(r"<tr class.*?</tr>", page)]
     assert rows == [
         "güira defining 1 of 2 90.0 % → 25.0 % −6.0 −8.0 … −4.0",
@@ -48,7 +48,7 @@ def test_instruments_stand_by_what_they_cost(page: str) -> None:
     ]
 
 
-def test_what_was_found_is_said_in_words(page: str) -> None:
+def test_findings_are_described_in_sentences(page: str) -> None:
     words = text(page)
     assert (
         "Muting the güira (a defining instrument) has the largest effect. "
@@ -62,7 +62,7 @@ def test_what_was_found_is_said_in_words(page: str) -> None:
     assert page.count("synthetic songs") >= 3
 
 
-def test_bars_share_a_scale_and_start_at_nothing(page: str) -> None:
+def test_bars_start_at_zero_of_one_scale(page: str) -> None:
     zero = {float(one) for one in re.findall(r'<u style="left:([\d.]+)%', page)}
     (at,) = zero
     assert at == pytest.approx(100 * 9 / 10.5, abs=0.01)
@@ -74,32 +74,32 @@ def test_bars_share_a_scale_and_start_at_nothing(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("changes", "findings"),
     [
         pytest.param(
-            {("bass", MUTED): (-9.0, 0.5), ("guira", MUTED): (-3.0, -1.0), ("guira", RESOUNDED): (-1.0, -1.0)},
+            {("bass", MUTED): (-9.0, 0.5), ("guira", MUTED): (-3.0, -1.0), ("guira", OTHER_SOUND): (-1.0, -1.0)},
             "Muting the bass (not a defining instrument) has the largest effect, though not in every song. "
             "Without it, 1 of 2 songs are still classified as bachata. "
             "Among the defining instruments, the güira has the largest effect. "
             "With another sound, the loss is 50.0 % of the loss without it.",
-            id="another is missed more, not always",
+            id="an instrument that is not defining",
         ),
         pytest.param(
-            {("bass", MUTED): (-2.0, -2.0), ("guira", MUTED): (1.0, 0.0), ("guira", SCATTERED): (-3.0, -3.0)},
+            {("bass", MUTED): (-2.0, -2.0), ("guira", MUTED): (1.0, 0.0), ("guira", OTHER_RHYTHM): (-3.0, -3.0)},
             "Muting the bass (not a defining instrument) has the largest effect. "
             "Without it, 2 of 2 songs are still classified as bachata. "
             "Muting the defining instruments has no effect, so the controls are not informative.",
-            id="none that defines it is missed",
+            id="no effect of defining instruments",
         ),
         pytest.param(
             {("bass", MUTED): (0.0, 0.0), ("singer", MUTED): (-0.5, 2.0)},
             "Muting any single instrument does not reduce the mean log-odds of the genre.",
-            id="none is missed",
+            id="no effect",
         ),
     ],
 )
-def test_what_is_missed_most_is_named_whatever_it_is(
-    told: Mapping[tuple[str, str], tuple[float, ...]], said: str
+def test_findings_depend_on_the_largest_effect(
+    changes: Mapping[tuple[str, str], tuple[float, ...]], findings: str
 ) -> None:
-    page = str(instruments_section([Hearing("bachata", 2, 2, effects(told))]))
-    assert f"these are analysed. {said} Muted Still bachata" in text(page)
+    page = str(instruments_section([Ablation("bachata", 2, 2, effects(changes))]))
+    assert f"these are analysed. {findings} Muted Still bachata" in text(page)
