@@ -10,7 +10,7 @@ from typing import Any
 
 import pretty_midi
 import pytest
-from tumbao.datasets.demo.song import compose
+from tumbao.datasets.demo.library import compose
 
 from tumbao.schema.genres import GENRES
 
