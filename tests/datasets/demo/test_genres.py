@@ -10,8 +10,8 @@ from typing import Any
 
 import pretty_midi
 import pytest
-from tumbao.datasets.demo.library import compose
 
+from tumbao.datasets.demo.library import compose
 from tumbao.schema.genres import GENRES
 
 SONGS = range(4)
