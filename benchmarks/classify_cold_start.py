@@ -1,7 +1,7 @@
-"""How long `tumbao classify` takes from a cold start to the answer for one 3-minute mp3.
+"""Time of `tumbao classify` from a cold start to the answer for one 3-minute mp3.
 
-Each run is a fresh process, and so is its peer of the same round: a Python that only imports TensorFlow. The ratio of
-both says more than the seconds, which are this machine's at this hour. The last line is the result as JSON.
+Each run is a fresh process. In each round, another fresh Python only imports TensorFlow: the ratio of both times
+depends less on the machine and its load than the seconds. The last line is the result as JSON.
 
     python benchmarks/classify_cold_start.py [--model PUSHED_DIR]
 """
@@ -9,6 +9,7 @@ both says more than the seconds, which are this machine's at this hour. The last
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import statistics
@@ -25,41 +26,23 @@ from rich.table import Table
 
 SONG_SECONDS = 180
 RATE_HZ = 44_100
-CLASSIFY = "from tumbao.pipeline.cli import main; main()"
-PEER = "import tensorflow"
+TUMBAO = "from tumbao.pipeline.cli import main; main()"
+BASELINE = "import tensorflow"
 
 
-def write_song(path: Path) -> None:
-    """Write an mp3 with chords, a beat and noise.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
-    seconds = np.arange(SONG_SECONDS * RATE_HZ) / RATE_HZ
-    chord = sum(np.sin(2 * np.pi * hz * seconds) for hz in (220.0, 277.2, 329.6)) / 6
-    beat = np.random.default_rng(0).uniform(-0.4, 0.4, len(seconds)) * np.exp(-20 * (seconds % 0.5))
-    soundfile.write(path, np.stack([chord + beat, chord - beat], axis=1), RATE_HZ)
+def write_song(file: Path | io.BytesIO, number: int = 0, song_seconds: float = SONG_SECONDS) -> None:
+    """Write an mp3 with chords, a beat and noise; each number has another pitch and tempo."""
+    seconds = np.arange(round(song_seconds * RATE_HZ)) / RATE_HZ
+    chord = sum(np.sin(2 * np.pi * hz * (1 + number / 50) * seconds) for hz in (220.0, 277.2, 329.6)) / 6
+    noise = np.random.default_rng(number).uniform(-0.4, 0.4, len(seconds))
+    beat = noise * np.exp(-20 * (seconds % (0.4 + number % 10 / 50)))
+    soundfile.write(file, np.stack([chord + beat, chord - beat], axis=1), RATE_HZ, format="MP3")
 
 
-def run(*arguments: str) -> tuple[float, str]:
-    """Run a fresh Python.
-
-    Parameters
-    ----------
-    *arguments : str
-        Its arguments.
-
-    Returns
-    -------
-    seconds : float
-        From start to end, in seconds.
-    output : str
-        What it wrote to stdout.
-    """
+def run_python(program: str, *arguments: str) -> tuple[float, str]:
+    """Run a program in a fresh Python; return its seconds and its standard output."""
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}")
@@ -72,19 +55,19 @@ def main() -> None:
     parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     options = parser.parse_args()
-    answers, peers = [], []
+    classify_seconds, baseline_seconds = [], []
     with tempfile.TemporaryDirectory() as folder:
         song = Path(folder) / "song.mp3"
         write_song(song)
         for _ in range(options.runs):
-            seconds, output = run("-c", CLASSIFY, "classify", str(song), "--model", options.model, "--json")
-            answers.append(seconds)
-            peers.append(run("-c", PEER)[0])
+            seconds, output = run_python(TUMBAO, "classify", str(song), "--model", options.model, "--json")
+            classify_seconds.append(seconds)
+            baseline_seconds.append(run_python(BASELINE)[0])
     fragments = len(json.loads(output)["fragments"])
 
     console = Console()
     table = Table("fresh process", "median s", "fastest s", "slowest s")
-    for name, times in ((f"tumbao classify, {fragments} fragments", answers), (PEER, peers)):
+    for name, times in ((f"tumbao classify, {fragments} fragments", classify_seconds), (BASELINE, baseline_seconds)):
         table.add_row(name, *(f"{value:.2f}" for value in (statistics.median(times), min(times), max(times))))
     console.print(table)
     result = {
@@ -93,10 +76,10 @@ def main() -> None:
         "fragments": fragments,
         "runs": options.runs,
         "cpus": len(os.sched_getaffinity(0)),
-        "median_seconds": round(statistics.median(answers), 3),
-        "peer": PEER,
-        "peer_median_seconds": round(statistics.median(peers), 3),
-        "ratio": round(statistics.median(answers) / statistics.median(peers), 3),
+        "median_seconds": round(statistics.median(classify_seconds), 3),
+        "peer": BASELINE,
+        "peer_median_seconds": round(statistics.median(baseline_seconds), 3),
+        "ratio": round(statistics.median(classify_seconds) / statistics.median(baseline_seconds), 3),
     }
     console.print(json.dumps(result), highlight=False, soft_wrap=True)
 

@@ -1,8 +1,8 @@
-"""How fast the pushed files are: front-end against classifier, LiteRT against OpenVINO, `tumbao classify` as a whole.
+"""Speed of the pushed files in LiteRT and OpenVINO, and of `tumbao classify`.
 
-OpenVINO runs the same classifier-int8.tflite on as many threads, from its wheel in an environment that is made for it
-and thrown away. Both answer in turns in processes of their own; each time is the fastest of many, since other work on
-the machine only ever adds to it. The last line is the result as JSON.
+OpenVINO runs classifier-int8.tflite with the same number of threads in a process and a temporary environment of its
+own. All take turns. Ratios are of the fastest times, since other work on the machine only adds to a time. The last line
+is the result as JSON.
 
     python benchmarks/edge.py [--model PUSHED_DIR]
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from classify_cold_start import CLASSIFY, SONG_SECONDS, run, write_song
+from classify_cold_start import SONG_SECONDS, TUMBAO, run_python, write_song
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +33,7 @@ from tumbao.serving.predict import find_assets
 
 THREADS = 2
 OPENVINO = "openvino==2026.4.1"
-PEER = """
+OPENVINO_PROGRAM = """
 import sys, time
 import numpy as np, openvino
 file, threads = sys.argv[1], int(sys.argv[2])
@@ -47,26 +47,11 @@ for _ in sys.stdin:
 """
 
 Timed = Callable[[], tuple[float, float]]
-"""ClassifyResponse once; gives the seconds and the seconds of processor time."""
+"""Run one prediction; return its seconds and its CPU seconds."""
 
 
 def litert(file: Path, name: str, value: np.ndarray) -> Timed:
-    """Load a file in LiteRT.
-
-    Parameters
-    ----------
-    file : Path
-        A .tflite.
-    name : str
-        Its signature and its input.
-    value : np.ndarray
-        The input.
-
-    Returns
-    -------
-    timed : callable
-        ClassifyResponse once.
-    """
+    """Load a file in LiteRT."""
     runner = Interpreter(model_path=str(file), num_threads=THREADS).get_signature_runner(name)
 
     def timed() -> tuple[float, float]:
@@ -78,23 +63,8 @@ def litert(file: Path, name: str, value: np.ndarray) -> Timed:
 
 
 def openvino(python: Path, file: Path) -> tuple[subprocess.Popen[str], Timed]:
-    """Load a file in OpenVINO.
-
-    Parameters
-    ----------
-    python : Path
-        Of the environment that has it.
-    file : Path
-        The classifier.
-
-    Returns
-    -------
-    process : subprocess.Popen
-        Where it runs.
-    timed : callable
-        ClassifyResponse once.
-    """
-    command = [str(python), "-c", PEER, str(file), str(THREADS)]
+    """Load a file in OpenVINO."""
+    command = [str(python), "-c", OPENVINO_PROGRAM, str(file), str(THREADS)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def timed() -> tuple[float, float]:
@@ -107,35 +77,22 @@ def openvino(python: Path, file: Path) -> tuple[subprocess.Popen[str], Timed]:
     return process, timed
 
 
-def fragments_per_second(model: str, songs: int, folder: Path) -> float:
-    """Classify a folder of songs.
-
-    Parameters
-    ----------
-    model : str
-        The pushed model.
-    songs : int
-        How many songs.
-    folder : Path
-        Where to put them.
-
-    Returns
-    -------
-    x_realtime : float
-        Seconds of sound for each second.
-    """
+def classify_speed(model: str, songs: int, folder: Path) -> tuple[float, float]:
+    """Classify a folder of songs, and one song; return the speed relative to real time, and the median seconds."""
     write_song(folder / "0.mp3")
     for number in range(1, songs):
         (folder / f"{number}.mp3").write_bytes((folder / "0.mp3").read_bytes())
-    seconds, _ = run("-c", CLASSIFY, "classify", str(folder), "--model", model, "--json")
-    return songs * SONG_SECONDS / seconds
+    options = ("--model", model, "--json")
+    seconds, _ = run_python(TUMBAO, "classify", str(folder), *options)
+    cold = statistics.median(run_python(TUMBAO, "classify", str(folder / "0.mp3"), *options)[0] for _ in range(3))
+    return songs * SONG_SECONDS / seconds, cold
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=20, help="answers of each file (default 20)")
+    parser.add_argument("--rounds", type=int, default=20, help="predictions of each file (default 20)")
     parser.add_argument("--songs", type=int, default=8, help="songs of 3 minutes to classify (default 8)")
     options = parser.parse_args()
     assets, spec, rng = find_assets(options.model), MelSpec(), np.random.default_rng(0)
@@ -144,27 +101,25 @@ def main() -> None:
     timed = {name: litert(assets / name, "image", image) for name in CLASSIFIER_FILES.values()}
     timed |= {name: litert(assets / name, "waveform", waveform) for name in (FRONTEND_FILE, AUDIO_FILE)}
     int8, peer = CLASSIFIER_FILES["int8"], f"{CLASSIFIER_FILES['int8']} in OpenVINO"
-    with tempfile.TemporaryDirectory() as scratch:
-        python = Path(scratch) / "venv" / "bin" / "python"
+    with tempfile.TemporaryDirectory() as temporary:
+        python = Path(temporary) / "venv" / "bin" / "python"
         venv.create(python.parents[1], with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", OPENVINO, "numpy"], check=True)
         process, timed[peer] = openvino(python, assets / int8)
         with process:
-            for answer in timed.values():
-                answer()
+            for predict in timed.values():
+                predict()
             times = {name: np.empty((options.rounds, 2)) for name in timed}
             for turn in range(options.rounds):
-                for name, answer in timed.items():
-                    times[name][turn] = answer()
+                for name, predict in timed.items():
+                    times[name][turn] = predict()
             process.stdin.close()  # type: ignore[union-attr] # a pipe
-        songs = Path(scratch) / "songs"
+        songs = Path(temporary) / "songs"
         songs.mkdir()
-        x_realtime = fragments_per_second(options.model, options.songs, songs)
-        command = ("-c", CLASSIFY, "classify", str(songs / "0.mp3"), "--model", options.model, "--json")
-        cold = statistics.median(run(*command)[0] for _ in range(3))
+        x_realtime, cold = classify_speed(options.model, options.songs, songs)
 
     console = Console()
-    table = Table("a fragment of 30 s", "fastest ms", "median ms", "processor ms")
+    table = Table("a fragment of 30 s", "fastest ms", "median ms", "CPU ms")
     fastest = {name: values.min(axis=0) for name, values in times.items()}
     for name, values in times.items():
         wall, cpu = 1_000 * fastest[name]

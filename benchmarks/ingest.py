@@ -1,15 +1,15 @@
-"""How fast ingest is, how much memory it takes, and where its time goes, on a library of mp3 songs that is made here.
+"""Speed, memory and steps of ingest, on a library of synthetic mp3 songs.
 
-Three ways from the same songs, each on one CPU: the paper's recipe in one process (ffmpeg cuts 30-second files, librosa
-loads and measures, matplotlib draws, the picture is read back and resized), Tumbao's `IngestSongs` in Beam with nothing
-in its cache, and the floor, which only decodes and resamples. The recipe is told twice: cut to mp3, as ffmpeg does with
-an mp3 unless told otherwise, and cut to wav, which encodes nothing and is quicker. Ingest runs on two CPUs too. Its
-seconds per song are those that more songs add, so what starting costs is not in the ratios; it is told apart. All take
-turns, round by round, and medians are compared. The last line is the result as JSON.
+Three methods are compared on one CPU: the paper's in one process (ffmpeg cuts 30-second files, librosa loads them and
+computes the mel spectrogram, matplotlib plots it, and the image is read back and resized), Tumbao's `IngestSongs` in
+Beam with an empty cache, and the floor, which only decodes and resamples. The paper's method is measured with fragments
+as mp3, ffmpeg's default, and as wav, which is faster. Ingest is also measured on two CPUs. Its seconds per song are the
+difference between many and few songs, without the start, which is reported separately. All methods take turns, and
+medians are compared. The last line is the result as JSON.
 
     python benchmarks/ingest.py [--quick]
 
-The recipe needs ffmpeg: the program, or the one in the package imageio-ffmpeg, which Tumbao itself does not need:
+The paper's method needs ffmpeg: the program, or the package imageio-ffmpeg, which Tumbao itself does not need:
 
     uv pip install --target .tools/ffmpeg imageio-ffmpeg
     PYTHONPATH=.tools/ffmpeg python benchmarks/ingest.py
@@ -44,17 +44,17 @@ from rich.console import Console
 from rich.table import Table
 
 RATE_HZ = 44_100
-SHORT_RATE_HZ = 22_050  # of the many songs of the memory measurement, which are mono: quicker to encode
-ENCODED_FRAMES = 8_192  # at once: one long write can break libsndfile's mp3 encoder
+SHORT_RATE_HZ = 22_050  # of the mono songs of the memory measurement, which are faster to encode
+ENCODED_FRAMES = 8_192  # in one write: long writes can fail in libsndfile's mp3 encoder
 READ_FRAMES = 65_536
 FRAGMENT_SECONDS = 30
 GENRES = ("bachata", "salsa")
 SPLITS = ("train", "val", "test")
 ENCODING = {"bitrate_mode": "CONSTANT", "compression_level": 0.2}
-"""256 kbit/s at 44.1 kHz, near the mean of large music collections: what decoding costs depends on it."""
+"""256 kbit/s at 44.1 kHz, near the mean of large music collections; the time of decoding depends on it."""
 
 SCALE = 20
-"""How much larger the larger library of the memory measurement is."""
+"""Ratio of the sizes of both libraries of the memory measurement."""
 
 WANTED = {
     "vs_paper_recipe": ("≥", 5.0),
@@ -71,22 +71,9 @@ Row = dict[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """How much is measured.
+    """Size of the measurement.
 
-    Parameters
-    ----------
-    songs : int
-        Songs of the library.
-    song_seconds : int
-        Length of each, in seconds.
-    few : int
-        So many of them are ingested for what starting costs.
-    rounds : int
-        How often everything is done.
-    short_songs : int
-        Songs of the smaller library of the memory measurement.
-    short_seconds : int
-        Length of each, in seconds.
+    `few` songs are ingested to measure the start; `short_songs` is the smaller library of the memory measurement.
     """
 
     songs: int = 14
@@ -101,19 +88,7 @@ FULL, QUICK = Size(), Size(songs=8, rounds=3, short_songs=3)
 
 
 def write_song(path: Path, seed: int, seconds: int, rate: int) -> None:
-    """Compose and encode a song: chords that change every second, a beat, noise.
-
-    Parameters
-    ----------
-    path : Path
-        The mp3 file.
-    seed : int
-        Another seed, another song.
-    seconds : int
-        Its length, in seconds.
-    rate : int
-        Sampling rate, in Hz: `RATE_HZ` for stereo, else mono.
-    """
+    """Compose and encode a song: chords that change every second, a beat, noise."""
     random = np.random.default_rng(seed)
     chords = 110 * 2 ** (random.integers(0, 36, (seconds + 1, 4)) / 12)  # Hz
     beats_per_second = random.uniform(1.5, 3)
@@ -127,28 +102,7 @@ def write_song(path: Path, seed: int, seconds: int, rate: int) -> None:
 
 
 def write_library(folder: Path, songs: int, seconds: int, rate: int) -> tuple[list[Row], Path, float]:
-    """Make a library and look through it.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the library and its manifests are put.
-    songs : int
-        How many.
-    seconds : int
-        Length of each, in seconds.
-    rate : int
-        Sampling rate, in Hz.
-
-    Returns
-    -------
-    rows : list of dict
-        Rows of the manifests, as ingest takes them.
-    manifests : Path
-        Folder of the manifests.
-    seconds_per_song : float
-        How long it took to look through the library.
-    """
+    """Write and scan a library; return the rows and folder of its manifests, and the seconds of the scan per song."""
     from tumbao.components.ingest.library import scan, write_manifests
     from tumbao.schema.mel_spec import MelSpec
 
@@ -163,11 +117,11 @@ def write_library(folder: Path, songs: int, seconds: int, rate: int) -> tuple[li
         for n, song in enumerate(concurrent.futures.as_completed(written), 1):
             song.result()
             if n % 10 == 0 or n == songs:
-                told(f"composed {n} of {songs} songs of {seconds} s")
+                log(f"composed {n} of {songs} songs of {seconds} s")
     (library / "library.json").write_text('{"synthetic": true}')
     started = time.perf_counter()
     catalog = scan(library, GENRES, MelSpec())
-    looked = (time.perf_counter() - started) / songs
+    scan_seconds = (time.perf_counter() - started) / songs
     manifests = write_manifests(catalog, folder / "catalogs", genres=GENRES, split_by="song", seed=0, spec=MelSpec())
     rows = []
     for split in SPLITS:
@@ -175,42 +129,21 @@ def write_library(folder: Path, songs: int, seconds: int, rate: int) -> tuple[li
             rows += [{**row, "split": split} for row in csv.DictReader(file)]
     if len(rows) != songs:
         raise RuntimeError(f"Expected {songs} songs in {manifests}. Received: {len(rows)}")
-    return rows, manifests, looked
+    return rows, manifests, scan_seconds
 
 
 def ffmpeg() -> str:
-    """Find ffmpeg.
-
-    Returns
-    -------
-    program : str
-        Its path.
-    """
+    """Return the path of ffmpeg."""
     if program := shutil.which("ffmpeg"):
         return program
     try:
         return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
     except ImportError:
-        raise SystemExit(f"The paper's recipe needs ffmpeg. Received: none on PATH.\n\n{__doc__}") from None
+        raise SystemExit(f"The paper's method needs ffmpeg, which is not on PATH.\n\n{__doc__}") from None
 
 
 def recipe(song: str, program: str, cut_to: str) -> float:
-    """Make the mel images of a song as the paper does.
-
-    Parameters
-    ----------
-    song : str
-        The mp3 file.
-    program : str
-        Path of ffmpeg.
-    cut_to : str
-        Extension of the fragments' files.
-
-    Returns
-    -------
-    seconds : float
-        How long it took.
-    """
+    """Make the mel images of a song by the paper's method; return the seconds."""
     import librosa
     import librosa.display
     import matplotlib
@@ -240,42 +173,20 @@ def recipe(song: str, program: str, cut_to: str) -> float:
 
 
 def fragments_of(song: str) -> int:
-    """Count the whole fragments of a song.
-
-    Parameters
-    ----------
-    song : str
-        The file.
-
-    Returns
-    -------
-    fragments : int
-        The tail does not count.
-    """
+    """Count the complete fragments of a song."""
     return int(soundfile.info(song).duration) // FRAGMENT_SECONDS
 
 
 class Stream(soundfile.SoundFile):
-    """A sound file that is read to its end: soundfile otherwise seeks after each read, which costs an mp3 dear."""
+    """A sound file that is only read to its end; otherwise soundfile seeks after each read, which is slow for mp3."""
 
     def seekable(self) -> bool:
-        """Say no."""
+        """Return False."""
         return False
 
 
 def floor(songs: Sequence[str]) -> float:
-    """Decode songs and resample them to 22,050 Hz mono, and nothing else.
-
-    Parameters
-    ----------
-    songs : sequence of str
-        The files.
-
-    Returns
-    -------
-    seconds : float
-        How long it took.
-    """
+    """Decode songs and resample them to 22,050 Hz mono; return the seconds."""
     import soxr
 
     started = time.perf_counter()
@@ -289,18 +200,7 @@ def floor(songs: Sequence[str]) -> float:
 
 
 def ingest(rows: Sequence[Row]) -> float:
-    """Run `IngestSongs` in Beam and write its records, with nothing in the cache.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        The songs.
-
-    Returns
-    -------
-    seconds : float
-        How long it took, starting Beam's pipeline and the decoders included.
-    """
+    """Run `IngestSongs` in Beam with an empty cache and write its records; return the seconds."""
     import apache_beam as beam
 
     from tumbao.components.ingest.transform import INGESTED, REJECTED, IngestSongs
@@ -328,18 +228,7 @@ def ingest(rows: Sequence[Row]) -> float:
 
 
 def component(manifests: Path) -> float:
-    """Run AudioExampleGen's executor, with nothing in the cache.
-
-    Parameters
-    ----------
-    manifests : Path
-        Of the library.
-
-    Returns
-    -------
-    seconds : float
-        How long it took.
-    """
+    """Run AudioExampleGen's executor with an empty cache; return the seconds."""
     from tumbao.components.ingest.component import AudioExampleGen, Executor
     from tumbao.schema.mel_spec import MelSpec
 
@@ -362,36 +251,14 @@ def component(manifests: Path) -> float:
 
 
 def starting(rows: Sequence[Row]) -> float:
-    """Import what ingest needs and ingest once, so that everything is warm.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        The songs.
-
-    Returns
-    -------
-    seconds : float
-        How long it took.
-    """
+    """Warm up: import the modules of ingest and ingest once; return the seconds."""
     started = time.perf_counter()
     ingest(rows)
     return time.perf_counter() - started
 
 
 def stages(song: str) -> dict[str, float]:
-    """Time the steps of ingest one by one.
-
-    Parameters
-    ----------
-    song : str
-        The file.
-
-    Returns
-    -------
-    milliseconds : dict of str to float
-        Step → milliseconds for each fragment.
-    """
+    """Measure the steps of ingest one by one; return milliseconds per fragment."""
     import tensorflow as tf
 
     from tumbao.components.ingest import mel, records, song_cache
@@ -403,8 +270,8 @@ def stages(song: str) -> dict[str, float]:
 
     spec = MelSpec()
     signature = [tf.TensorSpec([None, spec.fragment_samples], tf.float32)]
-    draw = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
-    draw(tf.zeros([1, spec.fragment_samples]))
+    render = tf.function(lambda fragments: mel.mel_levels(fragments, spec), input_signature=signature)
+    render(tf.zeros([1, spec.fragment_samples]))
     palette = mel.palette(spec)
     count = fragments_of(song)
     times: dict[str, float] = {}
@@ -423,7 +290,7 @@ def stages(song: str) -> dict[str, float]:
     times["resample"] = times.pop("sound") - times["decode"]
     fragments = samples[: count * spec.fragment_samples].reshape(count, 1, -1)
     with timed("mel"):
-        levels = [draw(fragment)[0].numpy() for fragment in fragments]
+        levels = [render(fragment)[0].numpy() for fragment in fragments]
     with timed("fingerprint"):
         for image in levels:
             fingerprint(image, spec)
@@ -432,9 +299,9 @@ def stages(song: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, timed("write"):
         cache = song_cache.SongCache(folder)
         path = cache.path(AudioSegment(song), "0" * 64)
-        with cache.writing(path) as drawn:
+        with cache.writing(path) as entries:
             for index, png in enumerate(images):
-                song_cache.add_image(drawn, index, png)
+                song_cache.add_image(entries, index, png)
         with tf.io.TFRecordWriter(f"{folder}/records", "GZIP") as writer:
             for index, png in song_cache.images(path):
                 example = records.to_example(
@@ -445,17 +312,9 @@ def stages(song: str) -> dict[str, float]:
 
 
 def peak_mb(process: str) -> float:
-    """Read the most memory that a process has held.
+    """Return the peak resident memory of a process, 0 if there is none.
 
-    Parameters
-    ----------
-    process : str
-        Its number, or ``self``.
-
-    Returns
-    -------
-    megabytes : float
-        Of resident memory; 0 if there is no such process. Not ru_maxrss, which a child takes over from its parent.
+    ru_maxrss is not used, because a child inherits it from its parent.
     """
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
@@ -466,19 +325,7 @@ def peak_mb(process: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """What one library takes.
-
-    Parameters
-    ----------
-    worker_mb, renderer_mb : float
-        Peak of the worker, and of the largest of the processes that decode and draw for it, in megabytes.
-    renderers : int
-        How many draw at the same time.
-    idle_mb : float
-        Peak of the worker after it has imported everything and ingested one song.
-    seconds : float
-        How long it took.
-    """
+    """Peak memory for one library: of the worker, of the largest renderer, and of the worker after one song."""
 
     worker_mb: float
     renderer_mb: float
@@ -488,18 +335,7 @@ class Memory:
 
 
 def memory(rows: Sequence[Row]) -> Memory:
-    """Ingest in this process, which must be new, and look at what it takes.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        The songs.
-
-    Returns
-    -------
-    memory : Memory
-        The peaks.
-    """
+    """Ingest in this process, which must be new, and measure its memory."""
     starting(rows[:1])
     idle = peak_mb("self")
     children: dict[str, float] = {}
@@ -530,18 +366,7 @@ def _text(path: Path) -> str:
 
 @contextlib.contextmanager
 def worker(cpus: set[int]) -> Iterator[Callable[..., Any]]:
-    """Have a new process that stays on some CPUs, with everything that it starts.
-
-    Parameters
-    ----------
-    cpus : set of int
-        Numbers of the CPUs.
-
-    Yields
-    ------
-    call : callable
-        Calls a function there: ``call(function, *arguments)``.
-    """
+    """Provide a function that calls others in a new process, which is limited to some CPUs with its children."""
     everywhere = os.sched_getaffinity(0)
     with Worker(1, multiprocessing.get_context("spawn")) as pool:
 
@@ -555,37 +380,16 @@ def worker(cpus: set[int]) -> Iterator[Callable[..., Any]]:
         yield call
 
 
-def told(what: str) -> None:
-    """Say how far it is.
-
-    Parameters
-    ----------
-    what : str
-        What was done.
-    """
-    console.print(f"{time.perf_counter() - STARTED:5.0f} s  {what}", highlight=False)
+def log(text: str) -> None:
+    """Print a message with the time."""
+    console.print(f"{time.perf_counter() - STARTED:5.0f} s  {text}", highlight=False)
 
 
 STARTED = time.perf_counter()
 
 
 def speed(folder: Path, size: Size, program: str) -> dict[str, float]:
-    """Measure how fast it is.
-
-    Parameters
-    ----------
-    folder : Path
-        For the library.
-    size : Size
-        How much to measure.
-    program : str
-        Path of ffmpeg.
-
-    Returns
-    -------
-    result : dict of str to float
-        Seconds for each song, and what starting takes.
-    """
+    """Measure the seconds per song of each method, and of the start."""
     rows, manifests, looked = write_library(folder, size.songs, size.song_seconds, RATE_HZ)
     songs = [row["path"] for row in rows]
     few, more = rows[: size.few], size.songs - size.few
@@ -608,14 +412,14 @@ def speed(folder: Path, size: Size, program: str) -> dict[str, float]:
             for name, call in (("one", one), ("two", two)):
                 take(f"{name} few", call(ingest, few))
                 take(f"{name} all", call(ingest, rows))
-            told(f"round {n + 1} of {size.rounds}: " + ", ".join(f"{k} {v[-1]:.3f} s" for k, v in taken.items()))
+            log(f"round {n + 1} of {size.rounds}: " + ", ".join(f"{k} {v[-1]:.3f} s" for k, v in taken.items()))
     with worker(set(cpus[:2])) as process:
         peaks = process(memory, rows)
-        told(f"{size.songs} songs: {peaks}")
+        log(f"{size.songs} songs: {peaks}")
     with worker(set(cpus[:2])) as process:
         process(component, manifests)
         take("component", process(component, manifests))
-    told(f"component: {taken['component'][0]:.3f} s")
+    log(f"component: {taken['component'][0]:.3f} s")
     result = {name: statistics.median(seconds) for name, seconds in taken.items()}
     for name in ("one", "two"):
         result[name] = (result[f"{name} all"] - result[f"{name} few"]) / more
@@ -625,30 +429,15 @@ def speed(folder: Path, size: Size, program: str) -> dict[str, float]:
 
 
 def growth(folder: Path, size: Size) -> tuple[Memory, Memory, float]:
-    """Measure what a library takes, what one `SCALE` times larger takes, and whether time is linear.
-
-    Parameters
-    ----------
-    folder : Path
-        For the library.
-    size : Size
-        How much to measure.
-
-    Returns
-    -------
-    small, large : Memory
-        Of both libraries.
-    linearity : float
-        Seconds of a song of the larger library's second half by those of one of its first half.
-    """
+    """Measure memory for two libraries, and the ratio of the times for the larger one's second and first half."""
     rows, _, _ = write_library(folder, SCALE * size.short_songs, size.short_seconds, SHORT_RATE_HZ)
     cpus = os.sched_getaffinity(0)
     with worker(cpus) as process:
         small = process(memory, rows[: size.short_songs])
-        told(f"{size.short_songs} short songs: {small}")
+        log(f"{size.short_songs} short songs: {small}")
     with worker(cpus) as process:
         large = process(memory, rows)
-        told(f"{len(rows)} short songs: {large}")
+        log(f"{len(rows)} short songs: {large}")
         few = size.short_songs
         start, half = process(ingest, rows[:few]), process(ingest, rows[: len(rows) // 2])
     first = (half - start) / (len(rows) // 2 - few)
@@ -669,11 +458,11 @@ def main() -> None:
         small, large, linearity = growth(Path(folder, "short"), size)
     fragments = size.song_seconds // FRAGMENT_SECONDS
 
-    table = Table("a synthetic song of 3 minutes", "seconds", "of the floor")
+    table = Table("a synthetic song of 3 minutes", "seconds", "relative to the floor")
     for name, key in (
-        ("decoding and resampling alone, one CPU", "floor"),
-        ("the paper's recipe, cut to mp3, one CPU", "recipe mp3"),
-        ("the paper's recipe, cut to wav, one CPU", "recipe wav"),
+        ("decoding and resampling only, one CPU", "floor"),
+        ("the paper's method, cut to mp3, one CPU", "recipe mp3"),
+        ("the paper's method, cut to wav, one CPU", "recipe wav"),
         ("Tumbao, one CPU", "one"),
         ("Tumbao, two CPUs", "two"),
     ):
@@ -688,8 +477,8 @@ def main() -> None:
         table.add_row(step, f"{milliseconds:.1f}", f"{milliseconds / whole:.0%}")
     console.print(table)
 
-    table = Table("peak memory after", "worker MB", "each drawer MB")
-    table.add_row("starting, one song", f"{small.idle_mb:.0f}", "")
+    table = Table("peak memory after", "worker MB", "rendering process MB")
+    table.add_row("start, one song", f"{small.idle_mb:.0f}", "")
     for songs, peaks in ((size.short_songs, small), (SCALE * size.short_songs, large)):
         what = f"{songs} songs of {size.short_seconds} s"
         table.add_row(what, f"{peaks.worker_mb:.0f}", f"{peaks.renderer_mb:.0f} × {peaks.renderers}")
@@ -708,7 +497,7 @@ def main() -> None:
         "seconds_of_audio_per_second": round(size.song_seconds / seconds["one"]),
         "records_per_second": round(fragments / seconds["one"], 1),
         "two_cores_records_per_second": round(fragments / seconds["two"], 1),
-        "drawer_peak_mb": round(large.renderer_mb),
+        "renderer_peak_mb": round(large.renderer_mb),
         "floor_seconds": round(seconds["floor"], 3),
         "song_seconds": size.song_seconds,
         "look_through_seconds": round(seconds["look"], 3),

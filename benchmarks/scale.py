@@ -1,9 +1,8 @@
-"""What a large library takes: hours of sound, core hours, storage, workers, wall time and money, from short runs here.
+"""Estimate of the resources of a large library: core hours, storage, workers, wall time and costs.
 
-Each step of a run is done in a process of its own, once on few songs and once on more; what more songs add to the
-processor's time is what a song costs, whatever else the machine does meanwhile, and what is left is what starting
-costs. The songs are synthetic. Prices are inputs: they were written down, not looked up. Check them. The table is
-docs/scale.md's; the last line is the result as JSON.
+Each step of a run is measured in its own process with few and with more synthetic songs; the difference of CPU times,
+which does not depend on other work of the machine, is the cost of a song. Prices are assumptions: check them. The table
+is that of docs/scale.md; the last line is the result as JSON.
 
     python benchmarks/scale.py [--songs 1000000] [--minutes 4] [--workers 100]
 """
@@ -39,7 +38,7 @@ from tumbao.trainer.vgg16 import preferred_policy
 FRAGMENT_SECONDS = 30
 FEW, MORE, SONG_SECONDS = 2, 6, 120
 COPIES = 25
-"""How often the records are read for StatisticsGen: one reading is too short to measure."""
+"""Number of times that the records are read for StatisticsGen; reading them once is too short to measure."""
 FINGERPRINTS = 400, 1_600
 TEST_SHARE = 0.1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -49,9 +48,9 @@ console = Console()
 
 @dataclasses.dataclass(frozen=True)
 class Prices:
-    """US dollars, list, us-central1, batch, as known in 2025.
+    """List prices of 2025 in US dollars (us-central1, batch), which were not checked.
 
-    Check them: cloud.google.com/dataflow/pricing and cloud.google.com/storage/pricing.
+    See cloud.google.com/dataflow/pricing and cloud.google.com/storage/pricing.
     """
 
     vcpu_hour: float = 0.056
@@ -65,26 +64,12 @@ class Prices:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is asked for; the assumptions are named here.
+    """Size of the library and assumptions.
 
-    Parameters
-    ----------
-    songs : int
-        Songs of the library.
-    minutes : float
-        Mean length of a song.
-    workers : int
-        Dataflow's `--max_num_workers`.
-    vcpus, memory_gb, disk_gb : int
-        Of a worker: e2-standard-4 with its `--disk_size_gb`.
-    busy : float
-        Share of the time in which the workers' processors work: bundles end unevenly.
-    boot_seconds : float
-        Until a new machine has the image; assumed. What Beam and TensorFlow then take is measured.
-    megabytes_per_second : float
-        At which one machine in the region reads from a bucket; assumed.
-    writes, reads : int
-        Requests to the bucket for a song, assumed: its archive is written, renamed and read, the song is read twice.
+    `workers` is Dataflow's `--max_num_workers`; a worker is an e2-standard-4. `busy` is the share of time in which the
+    workers' CPUs work, because bundles end unevenly. `boot_seconds` is the time until a new machine has the image,
+    `megabytes_per_second` the rate at which one machine in the region reads from a bucket. `writes` and `reads` are
+    requests to the bucket per song: its archive is written, renamed and read, the song is read twice.
     """
 
     songs: int
@@ -101,30 +86,17 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        """Hours of sound."""
+        """Hours of audio."""
         return self.songs * self.minutes / 60
 
     @property
     def fragments(self) -> int:
-        """Whole fragments of all songs."""
+        """Complete fragments of all songs."""
         return self.songs * int(self.minutes * 60 // FRAGMENT_SECONDS)
 
 
 def cpu_seconds(work: Callable[..., None], *arguments: Any) -> float:
-    """Do something in a process of its own.
-
-    Parameters
-    ----------
-    work : callable
-        What.
-    *arguments : Any
-        Its arguments.
-
-    Returns
-    -------
-    seconds : float
-        Of processor time, of the process and of those that it started.
-    """
+    """Call a function in its own process; return the CPU seconds of the process and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = multiprocessing.get_context("spawn").Process(target=_alone, args=(work, *arguments))
     process.start()
@@ -136,7 +108,7 @@ def cpu_seconds(work: Callable[..., None], *arguments: Any) -> float:
 
 
 def _alone(work: Callable[..., None], *arguments: Any) -> None:
-    """Do something in a child, and wait for all that it leaves behind: only what is waited for is counted."""
+    """Call a function in a child, and wait for all of its descendants, since only those are counted."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     if not (child := os.fork()):
         work(*arguments)
@@ -150,36 +122,13 @@ def _alone(work: Callable[..., None], *arguments: Any) -> None:
 
 
 def per_unit(work: Callable[..., None], few: tuple[Any, ...], more: tuple[Any, ...], units: int) -> float:
-    """Measure what each further unit costs.
-
-    Parameters
-    ----------
-    work : callable
-        What is done.
-    few, more : tuple
-        Arguments for two runs.
-    units : int
-        How many units the second has more.
-
-    Returns
-    -------
-    seconds : float
-        Of processor time.
-    """
+    """Measure the CPU seconds of each further unit, by two runs of which the second has `units` more."""
     starting = cpu_seconds(work, *few)
     return (cpu_seconds(work, *more) - starting) / units
 
 
-def look(library: Path, songs: int) -> None:
-    """Hash songs and read their headers.
-
-    Parameters
-    ----------
-    library : Path
-        Their folder.
-    songs : int
-        How many of them.
-    """
+def scan(library: Path, songs: int) -> None:
+    """Hash songs and read their headers."""
     from tumbao.components.ingest.formats import read_library
     from tumbao.components.ingest.library import scan_files
     from tumbao.schema.mel_spec import MelSpec
@@ -187,16 +136,8 @@ def look(library: Path, songs: int) -> None:
     scan_files(library, read_library(library)[:songs], GENRES, MelSpec())
 
 
-def draw(rows: Sequence[Row], folder: Path) -> None:
-    """Run ingest's Beam transform in one process.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        The songs.
-    folder : Path
-        Where archives, records and what is told of the songs are written.
-    """
+def ingest(rows: Sequence[Row], folder: Path) -> None:
+    """Run the Beam transform of ingest in one process."""
     import apache_beam as beam
 
     from tumbao.components.ingest.transform import INGESTED, IngestSongs
@@ -211,19 +152,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
 
 
 def features(records: Path, written: Path, fragments: int, policy: str) -> None:
-    """Run VGG-16 over records and write its output.
-
-    Parameters
-    ----------
-    records : Path
-        Folder of records.
-    written : Path
-        File to write.
-    fragments : int
-        How many of them.
-    policy : str
-        Keras' dtype policy.
-    """
+    """Compute VGG-16's features of records and write them."""
     import tensorflow as tf
 
     from tumbao.components.backbone_features import BATCH, ExamplesToFeatures
@@ -239,15 +168,7 @@ def features(records: Path, written: Path, fragments: int, policy: str) -> None:
 
 
 def statistics(records: Path, copies: int) -> None:
-    """Describe records as StatisticsGen does.
-
-    Parameters
-    ----------
-    records : Path
-        Folder of records.
-    copies : int
-        How often they are read.
-    """
+    """Compute statistics of records as StatisticsGen does."""
     import tensorflow_data_validation as tfdv
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -260,21 +181,15 @@ def statistics(records: Path, copies: int) -> None:
 
 
 def find_duplicates(songs: int) -> None:
-    """Look for songs that are one recording, among fingerprints drawn at random.
-
-    Parameters
-    ----------
-    songs : int
-        How many.
-    """
+    """Search random fingerprints for duplicates."""
     from tumbao.components.ingest.duplicates import find_duplicates as find
 
     random, words = np.random.default_rng(0), 2_000
     find((str(song), song, random.integers(0, 65_536, words).astype(np.uint16)) for song in range(songs))
 
 
-def _arrived(submitted: float, told: str) -> None:
-    """Tell from a worker when it had its first work, and when it had drawn a fragment."""
+def _measure_start(submitted: float, file: str) -> None:
+    """Write, on a worker, the seconds until its first work, and until its first rendered fragment."""
     begun = time.time()
     import tensorflow as tf
 
@@ -282,25 +197,12 @@ def _arrived(submitted: float, told: str) -> None:
     from tumbao.schema.mel_spec import MelSpec
 
     mel_image(tf.zeros([1, MelSpec().fragment_samples]), MelSpec())
-    Path(told).write_text(json.dumps([begun - submitted, time.time() - begun]), encoding="utf-8")
+    Path(file).write_text(json.dumps([begun - submitted, time.time() - begun]), encoding="utf-8")
 
 
 @contextlib.contextmanager
 def running(module: str, *flags: str) -> Iterator[None]:
-    """Run a program of Beam's for as long as it is needed.
-
-    Parameters
-    ----------
-    module : str
-        Its module.
-    *flags : str
-        Its flags.
-
-    Yields
-    ------
-    None
-        When it has been started.
-    """
+    """Run one of Beam's programs in the context."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     command, away = [sys.executable, "-m", module, *flags], subprocess.DEVNULL
     with subprocess.Popen(command, stdout=away, stderr=away, env={**os.environ, "PATH": path}) as process:
@@ -311,20 +213,7 @@ def running(module: str, *flags: str) -> Iterator[None]:
 
 
 def start_up(folder: Path) -> tuple[float, float]:
-    """Start a worker through Beam's portable runner.
-
-    Parameters
-    ----------
-    folder : Path
-        TempStorage.
-
-    Returns
-    -------
-    started : float
-        Seconds from handing a job in to the worker's first work.
-    warm : float
-        Seconds from there to the first drawn fragment: TensorFlow is imported.
-    """
+    """Start a worker with Beam's portable runner; return the seconds to its first work and to its first fragment."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -341,8 +230,8 @@ def start_up(folder: Path) -> tuple[float, float]:
         flags += ["--environment_type=EXTERNAL", f"--environment_config=localhost:{pool}"]
         flags += ["--experiments=disable_logging_submission_environment", "--sdk_container_image=none"]
         with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-            _ = pipeline | beam.Create([time.time()]) | beam.Map(_arrived, str(folder / "told"))
-    started, warm = json.loads((folder / "told").read_text(encoding="utf-8"))
+            _ = pipeline | beam.Create([time.time()]) | beam.Map(_measure_start, str(folder / "start.json"))
+    started, warm = json.loads((folder / "start.json").read_text(encoding="utf-8"))
     return started, warm
 
 
@@ -352,95 +241,54 @@ def _wait_for(port: int) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.2)
-    raise TimeoutError(f"Expected a program of Beam's at port {port}. Received: nothing for 120 s.")
+    raise TimeoutError(f"Nothing accepts connections at port {port} after 120 s.")
 
 
 def bytes_in(folder: Path, pattern: str) -> int:
-    """Add up files.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they lie.
-    pattern : str
-        Which.
-
-    Returns
-    -------
-    size : int
-        In bytes.
-    """
+    """Add up the sizes of files, in bytes."""
     return sum(path.stat().st_size for path in folder.glob(pattern))
 
 
 def measure(folder: Path, policy: str) -> dict[str, float]:
-    """Do each step on few songs and on more.
-
-    Parameters
-    ----------
-    folder : Path
-        TempStorage.
-    policy : str
-        Keras' dtype policy for features.
-
-    Returns
-    -------
-    measured : dict of str to float
-        Seconds and bytes, for an hour of sound, a fragment or a song.
-    """
+    """Measure each step: seconds and bytes for an hour of audio, a fragment or a song."""
     from tumbao.components.ingest import song_cache
 
     rows, _, _ = write_library(folder, MORE, SONG_SECONDS, RATE_HZ)
     library, fragments_of_song = folder / "library", SONG_SECONDS // FRAGMENT_SECONDS
     fragments = MORE * fragments_of_song
     hours = (MORE - FEW) * SONG_SECONDS / 3600
-    told("looking")
-    found = {"look_s_per_hour": per_unit(look, (library, FEW), (library, MORE), 1) / hours}
-    told("ingesting")
+    log("scanning")
+    found = {"look_s_per_hour": per_unit(scan, (library, FEW), (library, MORE), 1) / hours}
+    log("ingesting")
     few, more = folder / "few", folder / "more"
-    found["ingest_s_per_hour"] = per_unit(draw, (rows[:FEW], few), (rows, more), 1) / hours
+    found["ingest_s_per_hour"] = per_unit(ingest, (rows[:FEW], few), (rows, more), 1) / hours
     archives = list(more.glob("songs/*/*.zip"))
-    drawn = [song_cache.description(str(path)) for path in archives]
+    described = [song_cache.description(str(path)) for path in archives]
     found |= {
         "song_bytes_per_hour": bytes_in(library, "*/*.mp3") / (MORE * SONG_SECONDS / 3600),
         "record_bytes": bytes_in(more, "*.gz") / fragments,
         "archive_bytes": sum(path.stat().st_size for path in archives) / fragments,
-        "fingerprint_bytes": sum(len(one.fingerprint) for one in drawn if one) / fragments,
+        "fingerprint_bytes": sum(len(one.fingerprint) for one in described if one) / fragments,
         "told_bytes_per_song": bytes_in(more, "ingested") / MORE,
     }
-    told("describing")
+    log("describing")
     found["statistics_s"] = per_unit(statistics, (more, 1), (more, COPIES), (COPIES - 1) * fragments)
-    told(f"computing features in {policy}")
+    log(f"computing features in {policy}")
     out, first = folder / "features.gz", 8
     few_features, more_features = (more, out, first, policy), (more, out, fragments, policy)
     found["features_s"] = per_unit(features, few_features, more_features, fragments - first)
     found["feature_bytes"] = out.stat().st_size / fragments
-    told("looking for copies")
+    log("finding duplicates")
     found["copies_s_per_song"] = per_unit(
         find_duplicates, FINGERPRINTS[:1], FINGERPRINTS[1:], FINGERPRINTS[1] - FINGERPRINTS[0]
     )
-    told("starting a worker")
+    log("starting a worker")
     found["worker_start_s"], found["worker_warm_s"] = start_up(folder)
     return found
 
 
 def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, float]:
-    """Extrapolate.
-
-    Parameters
-    ----------
-    plan : Plan
-        What is asked for.
-    found : dict of str to float
-        As `measure` gives it.
-    prices : Prices
-        What things cost.
-
-    Returns
-    -------
-    figures : dict of str to float
-        Hours, gigabytes and dollars.
-    """
+    """Extrapolate to hours, gigabytes and dollars."""
     core_hours = {
         "ingest": found["ingest_s_per_hour"] * plan.hours / 3600,
         "statistics": found["statistics_s"] * plan.fragments / 3600,
@@ -465,7 +313,7 @@ def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, f
         "shuffle": shuffled * prices.shuffle_gb,
         "requests": plan.songs / 1000 * (plan.writes * prices.writes_1000 + plan.reads * prices.reads_1000),
     }
-    kept = sum(size for name, size in gigabytes.items() if name != "songs")
+    stored = sum(size for name, size in gigabytes.items() if name != "songs")
     return {
         **{f"core_hours_{step}": hours for step, hours in core_hours.items()},
         "core_hours": sum(core_hours.values()),
@@ -478,83 +326,54 @@ def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, f
         "copies_gb": found["fingerprint_bytes"] * plan.fragments / 1e9,
         **{f"dollars_{name}": cost for name, cost in dollars.items()},
         "dollars": sum(dollars.values()),
-        "dollars_storage_month": kept * prices.storage_gb_month,
+        "dollars_storage_month": stored * prices.storage_gb_month,
     }
 
 
 def table(plan: Plan, found: dict[str, float], figures: dict[str, float], policy: str) -> str:
-    """Lay the figures out.
-
-    Parameters
-    ----------
-    plan : Plan
-        What was asked for.
-    found : dict of str to float
-        As `measure` gives it.
-    figures : dict of str to float
-        As `estimate` gives it.
-    policy : str
-        In which features were computed.
-
-    Returns
-    -------
-    markdown : str
-        The table.
-    """
+    """Return the table in Markdown."""
 
     def core_hours(step: str) -> str:
         return f"{figures[f'core_hours_{step}']:,.0f} core hours"
 
     def size(unit: str, whole: str) -> tuple[str, str]:
-        return f"{found[unit]:,.0f} bytes a fragment", f"{figures[whole]:,.0f} GB"
+        return f"{found[unit]:,.0f} bytes per fragment", f"{figures[whole]:,.0f} GB"
 
     start = (
         f"{plan.boot_seconds:.0f} s assumed, {found['worker_start_s']:.1f} s + {found['worker_warm_s']:.1f} s measured"
     )
-    kept = ("archives, records, features", f"${figures['dollars_storage_month']:,.0f}")
-    looking = f"{figures['look_core_hours']:,.0f} core hours, {figures['look_reading_hours']:,.1f} h of reading"
-    copies = f"{figures['copies_hours'] * 60:,.0f} minutes, {figures['copies_gb']:.1f} GB of fingerprints"
+    storage = ("song cache, records, features", f"${figures['dollars_storage_month']:,.0f}")
+    scanning = f"{figures['look_core_hours']:,.0f} core hours, {figures['look_reading_hours']:,.1f} h of reading"
+    duplicates = f"{figures['copies_hours'] * 60:,.0f} minutes, {figures['copies_gb']:.1f} GB of fingerprints"
     rows: list[tuple[str, str, str]] = [
-        ("sound", f"{FRAGMENT_SECONDS} s a fragment", f"{plan.hours:,.0f} h, {plan.fragments:,} fragments"),
+        ("audio", f"{FRAGMENT_SECONDS} s per fragment", f"{plan.hours:,.0f} h, {plan.fragments:,} fragments"),
         ("songs", "mp3 of 256 kbit/s", f"{figures['gb_songs']:,.0f} GB"),
-        ("archives of songs (the cache)", *size("archive_bytes", "gb_archives")),
+        ("song cache", *size("archive_bytes", "gb_archives")),
         ("records", *size("record_bytes", "gb_records")),
         ("features", *size("feature_bytes", "gb_features")),
-        ("look through, on one machine", f"{found['look_s_per_hour']:.1f} s an hour of sound", looking),
-        ("ingest", f"{found['ingest_s_per_hour']:.1f} s an hour of sound", core_hours("ingest")),
-        ("copies, on one worker", f"{found['copies_s_per_song'] * 1e3:.2f} ms a song", copies),
-        ("StatisticsGen", f"{found['statistics_s'] * 1e3:.1f} ms a fragment", core_hours("statistics")),
-        (f"features, {policy}", f"{found['features_s']:.2f} s a fragment", core_hours("features")),
-        ("Evaluator, on a tenth", f"{found['features_s']:.2f} s a fragment", core_hours("evaluator")),
+        ("scan, on one machine", f"{found['look_s_per_hour']:.1f} s per hour of audio", scanning),
+        ("ingest", f"{found['ingest_s_per_hour']:.1f} s per hour of audio", core_hours("ingest")),
+        ("duplicates, on one worker", f"{found['copies_s_per_song'] * 1e3:.2f} ms per song", duplicates),
+        ("StatisticsGen", f"{found['statistics_s'] * 1e3:.1f} ms per fragment", core_hours("statistics")),
+        (f"features, {policy}", f"{found['features_s']:.2f} s per fragment", core_hours("features")),
+        ("Evaluator, on a tenth", f"{found['features_s']:.2f} s per fragment", core_hours("evaluator")),
         ("start of a worker", start, "for each of four jobs"),
         ("wall time", f"{plan.workers} × {plan.vcpus} vCPUs, {plan.busy:.0%} busy", f"{figures['wall_hours']:,.1f} h"),
         ("Dataflow and requests", "list prices, check them", f"${figures['dollars']:,.0f}"),
-        ("storage, a month", *kept),
+        ("storage per month", *storage),
     ]
-    head = f"{plan.songs:,} songs of {plan.minutes:g} minutes (synthetic)", "measured or assumed", "in all"
+    head = f"{plan.songs:,} songs of {plan.minutes:g} minutes (synthetic)", "measured or assumed", "total"
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join((lines[0], "|---|---|---|", *lines[1:]))
 
 
-def told(text: str) -> None:
-    """Say on the terminal what is being done.
-
-    Parameters
-    ----------
-    text : str
-        What.
-    """
+def log(text: str) -> None:
+    """Print a message to the terminal."""
     Console(stderr=True).print(f"[dim]{text} …[/dim]")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, extrapolate and tell.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Of the command line.
-    """
+    """Measure, extrapolate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--songs", type=int, default=1_000_000)
     parser.add_argument("--minutes", type=float, default=4.0)

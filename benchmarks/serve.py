@@ -1,8 +1,7 @@
-"""How `tumbao serve` bears many clients at the same time: each sends a song, waits for its answer, and sends the next.
+"""Load test of `tumbao serve`: many clients at the same time, each of which sends one song after the other.
 
-Server and clients share this machine, and so its CPUs. What the songs sound like does not matter to the time they take.
-Memory is that of the server and its decoders; its growth is from the end of the first third, when all that is needed
-has been needed, to the end of the last. The last line is the result as JSON.
+Server and clients share the CPUs of this machine. Memory is that of the server and its decoders; its growth is from the
+second third of the time to the last. The last line is the result as JSON.
 
     python benchmarks/serve.py [--model PUSHED_DIR] [--clients 32] [--seconds 60]
 """
@@ -26,60 +25,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
-import soundfile
+from classify_cold_start import TUMBAO, write_song
 from rich.console import Console
 from rich.table import Table
 
-RATE_HZ = 44_100
-SERVE = "from tumbao.pipeline.cli import main; main()"
-
 
 def song(seconds: float, number: int) -> bytes:
-    """Make an mp3 with chords, a beat and noise.
-
-    Parameters
-    ----------
-    seconds : float
-        How long it is.
-    number : int
-        Each has another pitch and tempo.
-
-    Returns
-    -------
-    mp3 : bytes
-        The file.
-    """
-    time_seconds = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    chord = sum(np.sin(2 * np.pi * hz * (1 + number / 50) * time_seconds) for hz in (220.0, 277.2, 329.6)) / 6
-    noise = np.random.default_rng(number).uniform(-0.4, 0.4, len(time_seconds))
-    beat = noise * np.exp(-20 * (time_seconds % (0.4 + number % 10 / 50)))
+    """Encode a song as mp3."""
     file = io.BytesIO()
-    soundfile.write(file, np.stack([chord + beat, chord - beat], axis=1), RATE_HZ, format="MP3")
+    write_song(file, number, seconds)
     return file.getvalue()
 
 
 @contextlib.contextmanager
 def server(model: str) -> Iterator[tuple[int, str]]:
-    """Run `tumbao serve`.
-
-    Parameters
-    ----------
-    model : str
-        Where the model is pushed.
-
-    Yields
-    ------
-    pid : int
-        Of its process.
-    address : str
-        Where it listens.
-    """
+    """Run `tumbao serve`."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with log.open("w") as said:
-            command = [sys.executable, "-c", SERVE, "serve", "--model", model, "--port", "0"]
-            process = subprocess.Popen(command, stderr=said, env={**os.environ, "TMPDIR": folder})
+        with log.open("w") as output:
+            command = [sys.executable, "-c", TUMBAO, "serve", "--model", model, "--port", "0"]
+            process = subprocess.Popen(command, stderr=output, env={**os.environ, "TMPDIR": folder})
         try:
             while not (found := re.search(r"Listening at (http://\S+)/ ", log.read_text())):
                 if process.poll() is not None:
@@ -94,47 +59,22 @@ def server(model: str) -> Iterator[tuple[int, str]]:
 
 
 def memory_bytes(pid: int) -> int:
-    """Add up the memory of a process and its children.
-
-    Parameters
-    ----------
-    pid : int
-        Of the process.
-
-    Returns
-    -------
-    memory : int
-        Its own pages, in bytes, without those that it shares.
-    """
+    """Add up the memory of a process and its children."""
     children = [
         int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
     ]
     total = 0
     for process in [pid, *children]:
-        with contextlib.suppress(OSError):  # gone in between
+        with contextlib.suppress(OSError):  # it has ended meanwhile
             _, resident, shared, *_ = map(int, Path(f"/proc/{process}/statm").read_text().split())
             total += (resident - shared) * os.sysconf("SC_PAGE_SIZE")
     return total
 
 
-def ask(address: str, songs: list[bytes], first: int, end: float, seconds: list[float], said: Counter[str]) -> None:
-    """Be a client.
-
-    Parameters
-    ----------
-    address : str
-        Where the server listens.
-    songs : list of bytes
-        Files to send, one after the other.
-    first : int
-        Which one to begin with.
-    end : float
-        Begin no request after this, as `time.monotonic` has it.
-    seconds : list of float
-        Told how long each answer took, in seconds.
-    said : Counter
-        Told of each status.
-    """
+def send_songs(
+    address: str, songs: list[bytes], first: int, end: float, seconds: list[float], statuses: Counter[str]
+) -> None:
+    """Send songs until `end`; append the seconds of each request and count the status codes."""
     with httpx.Client(base_url=address, timeout=150) as client:
         for number in range(first, sys.maxsize):
             began = time.monotonic()
@@ -142,9 +82,9 @@ def ask(address: str, songs: list[bytes], first: int, end: float, seconds: list[
                 return
             try:
                 response = client.post("/v1/classify", files={"files": ("song.mp3", songs[number % len(songs)])})
-                said[str(response.status_code)] += 1
+                statuses[str(response.status_code)] += 1
             except httpx.HTTPError as error:
-                said[type(error).__name__] += 1
+                statuses[type(error).__name__] += 1
             seconds.append(time.monotonic() - began)
 
 
@@ -153,18 +93,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tumbao-workspace/pushed", help="pushed model (default %(default)s)")
     parser.add_argument("--clients", type=int, default=32, help="clients at the same time (default 32)")
-    parser.add_argument("--seconds", type=float, default=60, help="how long they ask (default 60)")
+    parser.add_argument("--seconds", type=float, default=60, help="duration (default 60)")
     parser.add_argument("--song-seconds", type=float, default=60, help="length of each song (default 60)")
     options = parser.parse_args()
     songs = [song(options.song_seconds, number) for number in range(4)]
     seconds: list[float] = []
-    said: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
     load = os.getloadavg()[0]
     with server(options.model) as (pid, address):
         began = time.monotonic()
         end = began + options.seconds
         clients = [
-            threading.Thread(target=ask, args=(address, songs, number, end, seconds, said))
+            threading.Thread(target=send_songs, args=(address, songs, number, end, seconds, statuses))
             for number in range(options.clients)
         ]
         for client in clients:
@@ -189,7 +129,7 @@ def main() -> None:
         "p95_ms": round(1000 * statistics.quantiles(seconds, n=20)[-1]),
         "requests_per_second": round(len(seconds) / lasted, 2),
         "x_realtime": round(len(seconds) * options.song_seconds / lasted),
-        "errors": len(seconds) - said["200"],
+        "errors": len(seconds) - statuses["200"],
         "memory_mb": round(late / 1e6),
         "memory_growth": round(late / early - 1, 3),
     }
@@ -201,9 +141,9 @@ def main() -> None:
             for kind in ("sum", "count")
         )
         table.add_row(step, f"{total / count:.3f}")
-    table.add_row("answer", f"{statistics.mean(seconds):.3f}")
+    table.add_row("request", f"{statistics.mean(seconds):.3f}")
     console.print(table)
-    console.print("status: " + ", ".join(f"{status} {count}" for status, count in sorted(said.items())))
+    console.print("status: " + ", ".join(f"{status} {count}" for status, count in sorted(statuses.items())))
     console.print(json.dumps(result), highlight=False, soft_wrap=True)
 
 

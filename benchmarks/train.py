@@ -1,11 +1,11 @@
-"""Tumbao's training against plain `model.fit` with the frozen backbone in the loop: time, accuracy, memory.
+"""Time, accuracy and memory of Tumbao's training, compared with `model.fit` on the whole network.
 
-Both train the paper's network on the same records of mel images (drawn from noise here, a colour of noise each genre,
-which can be told apart), 5 epochs, batch 32, in the same order from the same initial weights, and keep the best epoch.
-Where genres overlap, the two differ as two seeds do: features are kept in float16, and the first steps magnify that.
-Plain is float32 with everything in one model. Tumbao's is what a run does: the component that computes features once,
-in the precision it chooses for this machine, then the head on them. `retrain` is a second training on the same library,
-with another seed or another head, whichever takes longer. The last line is the result as JSON.
+Both train the paper's network on the same mel images (of noise with another spectrum for each genre) for 5 epochs with
+a batch size of 32, in the same order and from the same initial weights, and keep the best epoch. For overlapping genres
+their results would differ as those of two seeds, because features are stored in float16. `model.fit` trains one model
+with the frozen backbone in float32. Tumbao computes features once, in the precision that it chooses for this machine,
+and trains the head on them. `retrain` is a second training on the same library, with another seed or another head,
+whichever takes longer. The last line is the result as JSON.
 
     python benchmarks/train.py [--fragments 300]
 """
@@ -55,15 +55,7 @@ MEMORY_RECORDS = 1_500
 
 
 def write_images(folder: Path, counts: dict[str, int]) -> None:
-    """Write records of mel images: noise whose spectrum falls the steeper the higher the label, with a pulse.
-
-    Parameters
-    ----------
-    folder : Path
-        Where `Split-train` and so on are made.
-    counts : dict of str to int
-        Split → number of fragments.
-    """
+    """Write records of mel images to `Split-<name>`: pulsed noise whose spectral slope increases with the label."""
     spec = MelSpec()
     colours = palette(spec)
     for split, count in counts.items():
@@ -92,20 +84,7 @@ def write_images(folder: Path, counts: dict[str, int]) -> None:
 
 
 def images_of(folder: Path, split: str) -> tf.data.Dataset:
-    """Read images and one-hot labels as plain Keras takes them, decoded anew in each epoch.
-
-    Parameters
-    ----------
-    folder : Path
-        Of `write_images`.
-    split : str
-        Which split.
-
-    Returns
-    -------
-    batches : tf.data.Dataset
-        Pairs of images uint8 [n, 300, 300, 3] and labels [n, genres].
-    """
+    """Read batches of images and one-hot labels, decoded in each epoch."""
 
     def read(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = tf.io.parse_example(serialized, {record.LABEL: tf.io.FixedLenFeature([], tf.int64)})
@@ -119,22 +98,7 @@ def images_of(folder: Path, split: str) -> tf.data.Dataset:
 
 
 def plain(folder: Path, weights: Path | None) -> tuple[float, int]:
-    """Train with the backbone in the loop.
-
-    Parameters
-    ----------
-    folder : Path
-        Of `write_images`.
-    weights : Path or None
-        The backbone's.
-
-    Returns
-    -------
-    seconds : float
-        Of the training, and of answering the test fragments.
-    right : int
-        Test fragments that are answered rightly.
-    """
+    """Train the whole network; return the seconds, prediction included, and the number of correct test fragments."""
     keras.utils.set_random_seed(TRAINING.seed)
     started = time.perf_counter()
     model = joined(backbone(weights, "float32"), head(FEATURES_SHAPE, GENRES, TRAINING))
@@ -151,22 +115,7 @@ def plain(folder: Path, weights: Path | None) -> tuple[float, int]:
 
 
 def features_once(folder: Path, target: Path, weights: Path | None) -> float:
-    """Run the component that computes features.
-
-    Parameters
-    ----------
-    folder : Path
-        Of `write_images`.
-    target : Path
-        Where records of features are written.
-    weights : Path or None
-        The backbone's.
-
-    Returns
-    -------
-    seconds : float
-        How long it took.
-    """
+    """Run the component that computes features; return the seconds."""
     examples, features = standard_artifacts.Examples(), standard_artifacts.Examples()
     examples.uri, features.uri = str(folder), str(target)
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
@@ -187,22 +136,7 @@ def features_once(folder: Path, target: Path, weights: Path | None) -> float:
 
 
 def on_features(target: Path, training: Training) -> tuple[float, int]:
-    """Train the head on features.
-
-    Parameters
-    ----------
-    target : Path
-        Of `features_once`.
-    training : Training
-        The settings.
-
-    Returns
-    -------
-    seconds : float
-        Of the training, and of answering the test fragments.
-    right : int
-        Test fragments that are answered rightly.
-    """
+    """Train the head on features; return the same as `plain`."""
     train, val, test = (Records([f"{target}/Split-{split}/*.gz"], FEATURES_SHAPE, GENRES) for split in SPLITS)
     started = time.perf_counter()
     model, _ = train_head(find_model(PAPER), train, val, training, shape=FEATURES_SHAPE)
@@ -218,20 +152,7 @@ def _right(model: keras.Model, batches: tf.data.Dataset) -> int:
 
 
 def peak_mb(folder: Path, files: int) -> float:
-    """Train a head on many records in a process of its own.
-
-    Parameters
-    ----------
-    folder : Path
-        Where `MEMORY_RECORDS` records lie in a file.
-    files : int
-        How many times they are read in an epoch.
-
-    Returns
-    -------
-    megabytes : float
-        The process's peak.
-    """
+    """Train a head on records in its own process; return its peak memory in megabytes."""
     command = [sys.executable, __file__, "--memory", str(folder), str(files)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.splitlines()[-1])
@@ -252,15 +173,7 @@ def _train_for_memory(folder: str, files: int) -> None:
 
 
 def write_features(file: Path, count: int) -> None:
-    """Write records of features that nobody computed.
-
-    Parameters
-    ----------
-    file : Path
-        The file.
-    count : int
-        How many records.
-    """
+    """Write records of random features."""
     features = np.random.default_rng(1).random(FEATURES_SHAPE).astype(np.float32)
     with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
         for index in range(count):
@@ -270,20 +183,25 @@ def write_features(file: Path, count: int) -> None:
 
 
 def main() -> None:
-    """Measure, and show a table."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--fragments", type=int, default=300, help="in the training split; as val and test, a fifth")
+    parser.add_argument(
+        "--fragments",
+        type=int,
+        default=300,
+        help="fragments in the training split; val and test have a fifth (default 300)",
+    )
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.memory:
-        _train_for_memory(asked.memory[0], int(asked.memory[1]))
+    options = parser.parse_args()
+    if options.memory:
+        _train_for_memory(options.memory[0], int(options.memory[1]))
         return
     console = Console()
     weights = ensure_vgg16().path
-    held_out = asked.fragments // 5
+    held_out = options.fragments // 5
     with tempfile.TemporaryDirectory(prefix="tumbao-train-") as scratch:
         images, target = Path(scratch) / "images", Path(scratch) / "features"
-        write_images(images, {"train": asked.fragments, "val": held_out, "test": held_out})
+        write_images(images, {"train": options.fragments, "val": held_out, "test": held_out})
         once = features_once(images, target, weights)
         first, right = on_features(target, TRAINING)
         changes: dict[str, dict[str, Any]] = {
@@ -299,7 +217,7 @@ def main() -> None:
         write_features(memory / "data.gz", MEMORY_RECORDS)
         write_features(memory / "val.gz", 20)
         peaks = [peak_mb(memory, files) for files in (1, 4)]
-    table = Table("what", "seconds", "right of the test fragments")
+    table = Table("training", "seconds", "correct test fragments")
     table.add_row("plain model.fit, float32", f"{plainly:.1f}", f"{plain_right} of {held_out}")
     table.add_row(f"features once ({preferred_policy()[0]})", f"{once:.1f}", "")
     table.add_row("head on features", f"{first:.1f}", f"{right} of {held_out}")
