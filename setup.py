@@ -46,10 +46,10 @@ setup(
     # mypy and editors, which do not read setuptools' package_dir.
     packages=find_packages(include=["tumbao", "tumbao.*"]),
     package_data={
-        "tumbao.analysis.compare": ["template.html.j2"],
-        "tumbao.analysis.curate": ["template.html.j2"],
-        "tumbao.analysis.drift": ["template.html.j2"],
-        "tumbao.analysis.inspect": ["template.html.j2"],
+        "tumbao.analysis.compare": ["*.j2"],
+        "tumbao.analysis.curate": ["*.j2"],
+        "tumbao.analysis.drift": ["*.j2"],
+        "tumbao.analysis.inspect": ["*.j2"],
         "tumbao.components.model_card": ["*.j2"],
         "tumbao.analysis.report": ["*.j2"],
         "tumbao.schema": ["schema.pbtxt"],

@@ -40,13 +40,11 @@ from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.fit import KeepBest
-from tumbao.trainer.heads import head
-from tumbao.trainer.model import joined
+from tumbao.trainer.fit import KeepBest, train_head
+from tumbao.trainer.model import dense_head, joined
 from tumbao.trainer.models.registry import PAPER, find_model
-from tumbao.trainer.run import train_head
 from tumbao.trainer.training import Training
-from tumbao.trainer.vgg16 import FEATURES_SHAPE, backbone, cpu_features, preferred_policy
+from tumbao.trainer.vgg16 import FEATURES_SHAPE, cpu_features, preferred_policy, vgg16_backbone
 from tumbao.trainer.weights import ensure_vgg16
 
 GENRES = 5
@@ -101,7 +99,7 @@ def plain(folder: Path, weights: Path | None) -> tuple[float, int]:
     """Train the whole network; return the seconds, prediction included, and the number of correct test fragments."""
     keras.utils.set_random_seed(TRAINING.seed)
     started = time.perf_counter()
-    model = joined(backbone(weights, "float32"), head(FEATURES_SHAPE, GENRES, TRAINING))
+    model = joined(vgg16_backbone(weights, "float32"), dense_head(FEATURES_SHAPE, GENRES, TRAINING))
     model.compile(keras.optimizers.Adam(TRAINING.learning_rate), "categorical_crossentropy", metrics=["accuracy"])
     model.fit(
         images_of(folder, "train"),

@@ -27,7 +27,7 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserError, BrowserUnavailableError
 from tumbao.serving.model_server import ServingError, replay
 from tumbao.serving.signatures import IMAGE
-from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.fit import HEAD_FILE
 
 
 class AgreementReport(types.Artifact):

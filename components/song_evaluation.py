@@ -22,7 +22,7 @@ from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decod
 from tumbao.components.ingest.tables import json_line
 from tumbao.schema import record
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
-from tumbao.trainer.run import HEAD_FILE, load_head
+from tumbao.trainer.fit import HEAD_FILE, load_head
 
 METRICS_FILE = "song_metrics.json"
 """`song_metrics.SongMetrics` as JSON."""

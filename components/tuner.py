@@ -18,8 +18,7 @@ from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import read_records
 from tumbao.schema import record
-from tumbao.trainer.search import LOSS, RIGHT_FILE, HeadTuner
-from tumbao.trainer.search_space import with_values
+from tumbao.trainer.search import LOSS, RIGHT_FILE, HeadTuner, with_values
 from tumbao.trainer.training import Training
 
 SEARCH_FILE = "search.json"

@@ -24,7 +24,7 @@ from tumbao.components.song_evaluation import read_song_metrics
 from tumbao.components.tuner import read_search
 from tumbao.pipeline.resolve import Resolved
 from tumbao.schema import record
-from tumbao.trainer.run import HISTORY_FILE
+from tumbao.trainer.fit import HISTORY_FILE
 
 FEW_SONGS = 5
 """The report warns of unreliable figures for genres with fewer test songs than this."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,208 +14,164 @@ from rich.console import Console
 from rich.markup import escape
 
 from tumbao.analysis.compare.findings import find
-from tumbao.analysis.compare.folds import Fold, cross_validation, one_split
 from tumbao.analysis.compare.page import PAGE, write_comparison
 from tumbao.analysis.compare.tables import outcome
-from tumbao.analysis.compare.training import ModelCost, model_cost, train_and_predict
-from tumbao.analysis.compare.trial import Trial
-from tumbao.components.ingest import progress
-from tumbao.components.ingest.paths import AnyPath
+from tumbao.analysis.compare.trial import Trial, model_cost
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UserError, is_disk_full, is_unavailable
+from tumbao.trainer.cross_validation import Fold, cross_validation, one_split, train_and_predict
 from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Options of `tumbao compare`.
-
-    - `layout`: the library's form, one of `formats.LAYOUTS`.
-    - `workspace`: folder of rendered songs, features and trials.
-    - `models`: names, each alone or with settings: `vgg16` or `vgg16:epochs=20,dropout=0.5`.
-    - `protocols`: what splits keep whole, out of `splits.SPLIT_BY`.
-    - `seeds`: trainings of each model on each split.
-    - `folds`: folds of a cross-validation; 0 for a single split.
-    - `seed`: of the split, and the first of the trainings' seeds.
-    - `weights`: file of backbones' weights, `random`, or empty to search for them.
-    """
-
-    data: AnyPath
-    layout: str
-    workspace: Path
-    genres: tuple[str, ...]
-    models: tuple[str, ...]
-    protocols: tuple[str, ...]
-    seeds: int
-    folds: int
-    seed: int
-    weights: str
-    out: Path
+Settings = Mapping[str, Any]
+"""Settings of `Training` by name."""
 
 
-def settled(name: str) -> tuple[ModelSpec, dict[str, Any]]:
+def parse_model(name: str) -> tuple[ModelSpec, Settings]:
     """Parse a model's name with settings, such as `vgg16:epochs=20,units=256+64`.
 
     Returns the model and the settings of `Training` that are given. An unknown model, an unknown setting or an invalid
     value raises a `ValueError`.
     """
-    base, _, asked = name.partition(":")
+    base, _, given = name.partition(":")
     model = find_model(base)
-    paper = Training()
-    kinds = {field.name: type(getattr(paper, field.name)) for field in dataclasses.fields(Training)}
-    kinds.pop("seed")
+    defaults = {key: value for key, value in dataclasses.asdict(Training()).items() if key != "seed"}
     settings: dict[str, Any] = {}
-    for one in filter(None, asked.split(",")):
+    for one in filter(None, given.split(",")):
         key, equals, value = one.partition("=")
-        if key not in kinds or not equals:
-            raise UserError(f"Expected settings out of {', '.join(kinds)}, as epochs=20. Received: {one!r} in {name!r}")
+        if key not in defaults or not equals:
+            raise UserError(
+                f"Expected settings out of {', '.join(defaults)}, as epochs=20. Received: {one!r} in {name!r}"
+            )
+        kind = type(defaults[key])
         try:
-            settings[key] = tuple(map(int, value.split("+"))) if kinds[key] is tuple else kinds[key](value)
+            settings[key] = tuple(map(int, value.split("+"))) if kind is tuple else kind(value)
         except ValueError as error:
-            raise UserError(f"Expected a value of {key} like {getattr(paper, key)}. Received: {one!r}") from error
+            raise UserError(f"Expected a value of {key} like {defaults[key]}. Received: {one!r}") from error
     model.settings(**settings)
     return model, settings
 
 
-def compare(asked: Comparison, noise: Console, console: Console) -> int:
+def compare(
+    models: Mapping[str, tuple[ModelSpec, Settings]],
+    prepared: Preparation,
+    protocols: Sequence[str],
+    seeds: Sequence[int],
+    folds: int,
+    out: Path,
+    console: Console,
+) -> int:
     """Train models with every combination that has no stored trial, and write the comparison.
 
-    Returns the exit code: 0, or 1 if a model could not be trained. An unusable library or setting raises a
-    `ValueError`.
+    `models` are by their names, as from `parse_model`. `protocols` are what splits keep whole, out of
+    `splits.SPLIT_BY`; `folds` is 0 for a single split. There is a training for each of `seeds`; the first one is that
+    of the splits too. Returns the exit code: 0, or 1 if a model could not be trained. An unusable library or setting
+    raises a `ValueError`.
     """
-    models = {name: settled(name) for name in asked.models}
-    if asked.folds and asked.folds < 3:
-        raise UserError(f"Expected 0 folds, or at least 3. Received: {asked.folds}")
+    display = prepared.watch
+    display.say(f"{len(models)} models, {len(seeds)} seeds, split by {' and by '.join(protocols)}")
     trials: list[Trial] = []
-    failures: dict[str, str] = {}
-    errors: list[Exception] = []
-    with ProgressDisplay(noise) as watch, progress.listen(watch):
-        prepared = Preparation(asked.data, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
-        watch.say(f"{len(models)} models, {asked.seeds} seeds, split by {' and by '.join(asked.protocols)}")
-        for name, (model, settings) in models.items():
-            try:
-                trials += list(_trials(asked, name, model, settings, prepared, watch))
-            except Exception as error:
-                if is_disk_full(error) or is_unavailable(error):  # no other model can be trained either
-                    raise
-                logging.exception("%s failed", name)
-                errors.append(error)
-                failures[name] = str(error) or type(error).__name__
-                watch.say(f"[red]{escape(name)} could not be compared:[/red] {escape(failures[name])}")
-        if not trials and all(isinstance(error, UserError) for error in errors):
-            raise errors[0]
-        if not trials:
-            watch.say(f"No model could be compared; the tracebacks are in {escape(str(asked.workspace))}/compare.log")
-            return 1
-    reference = PAPER if PAPER in models else asked.models[0]
-    write_comparison(trials, asked.out, reference=reference, library=prepared.catalog.name, failures=failures)
+    errors: dict[str, Exception] = {}
+    for name, (model, settings) in models.items():
+        try:
+            trials += list(_trials(prepared, name, model, settings, protocols, seeds, folds))
+        except Exception as error:
+            if is_disk_full(error) or is_unavailable(error):  # no other model can be trained either
+                raise
+            logging.exception("%s failed", name)
+            errors[name] = error
+            display.say(f"[red]{escape(name)} could not be compared:[/red] {escape(_reason(error))}")
+    if not trials:
+        if all(isinstance(error, UserError) for error in errors.values()):
+            raise next(iter(errors.values()))
+        display.say(f"No model could be compared; the tracebacks are in {escape(str(prepared.workspace))}/compare.log")
+        return 1
+    reference = PAPER if PAPER in models else next(iter(models))
+    failures = {name: _reason(error) for name, error in errors.items()}
+    write_comparison(trials, out, reference=reference, library=prepared.catalog.name, failures=failures)
     console.print(escape(outcome(find(trials, reference))), highlight=False, soft_wrap=True)
-    console.print(escape(str(asked.out / PAGE)), highlight=False, soft_wrap=True)
+    console.print(escape(str(out / PAGE)), highlight=False, soft_wrap=True)
     return 1 if failures else 0
 
 
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
 def _trials(
-    asked: Comparison,
+    prepared: Preparation,
     name: str,
     model: ModelSpec,
-    settings: dict[str, Any],
-    prepared: Preparation,
-    watch: ProgressDisplay,
+    settings: Settings,
+    protocols: Sequence[str],
+    seeds: Sequence[int],
+    folds: int,
 ) -> Iterator[Trial]:
     """Train a model with every protocol, fold and seed; if one fails, the comparison includes none of them."""
-    code = prepared.code("tumbao.trainer.fit", "tumbao.trainer.dataset", model.head.__module__)
-    plain = model.settings(**settings)
-    told = [code, name, dataclasses.asdict(plain), list(asked.genres)]
-    cost = functools.partial(
-        model_cost, model, plain, asked.genres, asked.workspace / "trials" / f"cost-{_digest(told)}.json"
-    )
-    candidate = _Candidate(name, model, cost, code)
-    for protocol in asked.protocols:
-        for division in _rounds(asked, protocol, model, plain, prepared):
-            for seed in range(asked.seed, asked.seed + asked.seeds):
+    library = prepared.library(model.backbone_for(model.settings(**settings)).mel_spec)
+    for protocol in protocols:
+        if folds:
+            splits = cross_validation(library, protocol, folds, seeds[0])
+        else:
+            splits = [one_split(library, protocol, seeds[0])]
+        for split in splits:
+            for seed in seeds:
                 training = model.settings(**settings, seed=seed)
-                yield _trial(asked, candidate, protocol, division, training, prepared, watch)
+                folder = prepared.workspace / "trials" / _trial_name(prepared, name, model, protocol, split, training)
+                try:
+                    trial = Trial.read(folder)
+                except FileNotFoundError:
+                    trial = _train(prepared, name, model, protocol, split, training)
+                    trial.write(folder)
+                    part = "" if split.fold is None else f", fold {split.fold + 1} of {folds}"
+                    prepared.watch.say(
+                        f"  {escape(name)}, by {protocol}{' (leaky)' if trial.leaky else ''}{part}, seed {seed}: "
+                        f"{trial.accuracy:.1%} of {len(split.test)} test fragments, {trial.train_seconds:.0f} s"
+                    )
+                yield trial
 
 
-def _rounds(
-    asked: Comparison, protocol: str, model: ModelSpec, training: Training, prepared: Preparation
-) -> Sequence[Fold]:
-    library = prepared.library(model.backbone_for(training).mel_spec)
-    if asked.folds:
-        return cross_validation(library, protocol, asked.folds, asked.seed)
-    return [one_split(library, protocol, asked.seed)]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Candidate:
-    """A model that is compared; `cost` measures it once, and `code` is the hash of the source of its training."""
-
-    name: str
-    model: ModelSpec
-    cost: Callable[[], ModelCost]
-    code: str
-
-
-def _trial(
-    asked: Comparison,
-    candidate: _Candidate,
-    protocol: str,
-    division: Fold,
-    training: Training,
-    prepared: Preparation,
-    watch: ProgressDisplay,
-) -> Trial:
-    name, model = candidate.name, candidate.model
+def _trial_name(
+    prepared: Preparation, name: str, model: ModelSpec, protocol: str, split: Fold, training: Training
+) -> str:
     backbone = model.backbone_for(training)
-    library = prepared.library(backbone.mel_spec)
-    arrays, key = prepared.features(backbone, training.augment)
-    told = [
-        candidate.code,
-        name,
-        dataclasses.asdict(training),
-        key,
-        library.digest,
-        division.digest,
-        protocol,
-    ]
-    folder = asked.workspace / "trials" / f"{model.name}-{_digest(told)}"
-    try:
-        return Trial.read(folder)
-    except FileNotFoundError:
-        pass
-    rows = division.test
-    probabilities, history, seconds = train_and_predict(
-        model, training, library, arrays, division, prepared.backbone_weights(backbone).path
-    )
-    found = candidate.cost()
+    _, features = prepared.features(backbone, training.augment)
+    library = prepared.library(backbone.mel_spec).digest
+    values = [_code(prepared, model), name, dataclasses.asdict(training), features, library, split.digest, protocol]
+    return f"{model.name}-{_digest(values)}"
+
+
+def _train(prepared: Preparation, name: str, model: ModelSpec, protocol: str, split: Fold, training: Training) -> Trial:
+    """Train a model on a split, and measure its cost once for all seeds and splits."""
+    backbone = model.backbone_for(training)
+    library, (arrays, _) = prepared.library(backbone.mel_spec), prepared.features(backbone, training.augment)
+    weights = prepared.backbone_weights(backbone).path
+    probabilities, history, seconds = train_and_predict(model, training, library, arrays, split, weights)
+    settings = dataclasses.asdict(dataclasses.replace(training, seed=0))
+    cost_name = f"cost-{_digest([_code(prepared, model), name, settings, library.genres])}.json"
+    cost = model_cost(model, training, library.genres, prepared.workspace / "trials" / cost_name)
     best = history["epochs"][history["best_epoch"] - 1]
-    trial = Trial(
+    return Trial(
         model=name,
         protocol=protocol,  # type: ignore[arg-type] # one of them
         seed=training.seed,
-        fold=division.fold,
-        genres=asked.genres,
-        labels=library.labels[rows],
-        songs=tuple(library.songs[row] for row in rows),
+        fold=split.fold,
+        genres=library.genres,
+        labels=library.labels[split.test],
+        songs=tuple(library.songs[row] for row in split.test),
         probabilities=probabilities,
         val_accuracy=best["val_accuracy"],
         best_epoch=history["best_epoch"],
         train_seconds=seconds,
         synthetic=prepared.catalog.synthetic,
-        **dataclasses.asdict(found),
+        **dataclasses.asdict(cost),
     )
-    trial.write(folder)
-    part = "" if division.fold is None else f", fold {division.fold + 1} of {asked.folds}"
-    leaky = " (leaky)" if trial.leaky else ""
-    watch.say(
-        f"  {escape(name)}, by {protocol}{leaky}{part}, seed {training.seed}: "
-        f"{trial.accuracy:.1%} of {len(rows)} test fragments, {seconds:.0f} s"
-    )
-    return trial
 
 
-def _digest(told: object) -> str:
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+def _code(prepared: Preparation, model: ModelSpec) -> str:
+    return prepared.code("tumbao.trainer.cross_validation", model.head.__module__)
+
+
+def _digest(values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tumbao.analysis.compare.folds import cross_validation
-from tumbao.analysis.compare.training import out_of_sample
 from tumbao.analysis.curate.label_issues import (
     SongIssue,
     genre_conflicts,
@@ -21,80 +18,52 @@ from tumbao.analysis.curate.label_issues import (
 )
 from tumbao.analysis.curate.page import PAGE, SUSPECTS, Curation, write_curation
 from tumbao.analysis.curate.verdicts import correct, read_verdicts, write_list
-from tumbao.components.ingest import progress
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import is_synthetic
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.pipeline.preparation import Preparation
-from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.schema.errors import UserError
-from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.cross_validation import cross_validation, out_of_fold
+from tumbao.trainer.models.spec import ModelSpec
 
 LISTED = 12
 """Largest number of songs in the terminal's table."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Options of `tumbao curate`.
+def curate(
+    model: ModelSpec, prepared: Preparation, folds: int, seed: int, top: int, out: Path, console: Console
+) -> None:
+    """Find labels that look wrong, and write the page, with at most `top` songs, and its tables to the folder `out`.
 
-    - `library`, `layout`: a folder or a list of songs, and its form, one of `formats.LAYOUTS`.
-    - `workspace`: folder of rendered songs and features.
-    - `folds`: folds of the cross-validation.
-    - `seed`: of the cross-validation and of the trainings.
-    - `weights`: file of the backbone's weights, `random`, or empty to search for them.
-    - `top`: largest number of songs on the page.
+    `folds` and `seed` are those of the cross-validation. The result is printed to `console`. An unusable library or
+    setting raises a `ValueError`.
     """
-
-    library: AnyPath
-    layout: str
-    genres: tuple[str, ...]
-    workspace: Path
-    model: str
-    folds: int
-    seed: int
-    weights: str
-    top: int
-
-
-def curate(asked: Asked, out: Path, noise: Console, console: Console) -> None:
-    """Find labels that look wrong, and write the page and its tables to the folder `out`.
-
-    Progress and rejected files are printed to `noise`, the result to `console`. An unusable library or setting raises a
-    `ValueError`.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
-    model = find_model(asked.model)
-    training = model.settings(seed=asked.seed)
+    training = model.settings(seed=seed)
     backbone = model.backbone_for(training)
-    with ProgressDisplay(noise) as watch, progress.listen(watch):
-        prepared = Preparation(asked.library, asked.workspace, asked.genres, asked.layout, asked.weights, watch)
-        library = prepared.library(backbone.mel_spec)
-        divisions = cross_validation(library, "song", asked.folds, asked.seed)
-        arrays, _ = prepared.features(backbone, training.augment)
-        watch.say(f"Cross-validation of {model.name} in {asked.folds} parts")
-        weights = prepared.backbone_weights(backbone).path
-        probabilities = out_of_sample(model, training, library, arrays, divisions, weights)
-        entries = read_library(asked.library.absolute(), asked.layout, asked.genres).entries
-        conflicts = genre_conflicts(entries, library.rejected)
-        curation = Curation(
-            catalog=prepared.catalog,
-            library=library,
-            spec=backbone.mel_spec,
-            model=model.name,
-            folds=asked.folds,
-            seed=asked.seed,
-            probabilities=probabilities,
-            issues=label_issues(library, probabilities, conflicts),
-            outlier_scores=outlier_scores(pooled_features(arrays[0]), library.labels, np.array(library.songs, object)),
-            conflicts=conflicts,
-        )
-        write_curation(curation, out, asked.top)
-    _tell(curation, out, console)
+    library = prepared.library(backbone.mel_spec)
+    splits = cross_validation(library, "song", folds, seed)
+    arrays, _ = prepared.features(backbone, training.augment)
+    prepared.watch.say(f"Cross-validation of {model.name} in {folds} parts")
+    weights = prepared.backbone_weights(backbone).path
+    probabilities = out_of_fold(model, training, library, arrays, splits, weights)
+    entries = read_library(prepared.data.absolute(), prepared.layout, prepared.genres).entries
+    conflicts = genre_conflicts(entries, library.rejected)
+    curation = Curation(
+        catalog=prepared.catalog,
+        library=library,
+        spec=backbone.mel_spec,
+        model=model.name,
+        folds=folds,
+        seed=seed,
+        probabilities=probabilities,
+        issues=label_issues(library, probabilities, conflicts),
+        outlier_scores=outlier_scores(pooled_features(arrays[0]), library.labels, np.array(library.songs, object)),
+        conflicts=conflicts,
+    )
+    write_curation(curation, out, top)
+    _print_summary(curation, out, console)
 
 
-def _tell(curation: Curation, out: Path, console: Console) -> None:
+def _print_summary(curation: Curation, out: Path, console: Console) -> None:
     issues = curation.issues
     label = " (synthetic library)" if curation.catalog.synthetic else ""
     console.print(
@@ -106,17 +75,14 @@ def _tell(curation: Curation, out: Path, console: Console) -> None:
     )
     if issues.songs:
         console.print(_table(issues.songs[:LISTED]))
-    for one in curation.conflicts:
-        console.print(
-            f"one recording, two genres: {escape(one.song)} ({escape(one.genre)}) and, left out, "
-            f"{escape(one.duplicate)} ({escape(one.duplicate_genre)})",
-            highlight=False,
-            soft_wrap=True,
-        )
-    more = len(issues.songs) - LISTED
-    for line in (f"{more} more in {out / SUSPECTS}" if more > 0 else "", str(out / PAGE)):
-        if line:
-            console.print(escape(line), highlight=False, soft_wrap=True)
+    lines = [
+        f"one recording, two genres: {one.song} ({one.genre}) and, left out, {one.duplicate} ({one.duplicate_genre})"
+        for one in curation.conflicts
+    ]
+    if len(issues.songs) > LISTED:
+        lines.append(f"{len(issues.songs) - LISTED} more in {out / SUSPECTS}")
+    for line in (*lines, str(out / PAGE)):
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _table(songs: tuple[SongIssue, ...]) -> Table:

@@ -21,8 +21,7 @@ from tumbao.components.song_evaluation import SongEvaluation
 from tumbao.components.tuner import Tuner
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.source import source_digest
-from tumbao.trainer.run import run_fn
-from tumbao.trainer.tune import tuner_fn
+from tumbao.trainer.run import run_fn, tuner_fn
 
 NAME = "tumbao"
 

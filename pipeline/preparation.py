@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
 
 from tumbao.analysis.compare.features import features
+from tumbao.components.ingest import progress
 from tumbao.components.ingest.library import Catalog, scan
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
+from tumbao.pipeline import runs
 from tumbao.pipeline.cache_paths import scan_cache, song_cache
 from tumbao.pipeline.progress_display import ProgressDisplay
+from tumbao.pipeline.redirect_output import noise_to
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.terminal import TerminalConsole
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy, preferred_policy
 from tumbao.trainer.weights import WeightsFile
+
+
+@contextlib.contextmanager
+def prepare(
+    data: AnyPath, workspace: Path, genres: tuple[str, ...], layout: str, weights: str, log: Path
+) -> Iterator[Preparation]:
+    """Lock a workspace and scan a library, with progress on the terminal and the output of libraries in a log."""
+    with (
+        runs.locked(workspace),
+        noise_to(log, TerminalConsole(stderr=True), (2,)) as console,
+        ProgressDisplay(console) as watch,
+        progress.listen(watch),
+    ):
+        yield Preparation(data, workspace.absolute(), genres, layout, weights, watch)
 
 
 @dataclasses.dataclass
@@ -70,8 +90,8 @@ class Preparation:
         """
         if spec not in self._libraries:
             cache = song_cache(str(self.workspace), spec)
-            drawn = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
-            for song in drawn.rejected:
+            rendered = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
+            for song in rendered.rejected:
                 self.watch.say(f"  rejected: {escape(song.song)}: {escape(song.reason)}: {escape(song.detail)}")
         return self._libraries[spec]
 

@@ -159,7 +159,7 @@ def exec_properties(resolved: Resolved) -> dict[str, str]:
             "ai_platform_training_args": config.runner.vertex_training,
         }
     tuner = {
-        "code": source_digest("tumbao.trainer.tune"),
+        "code": source_digest("tumbao.trainer.run"),
         "summary": source_digest("tumbao.components.tuner"),
         "trials": config.model.tune,
         "searches": f"{config.root}/searches",

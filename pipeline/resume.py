@@ -14,7 +14,7 @@ from tumbao.pipeline.resolve import Resolved
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.fit import HEAD_FILE
 from tumbao.trainer.training import Training
 
 

@@ -38,7 +38,6 @@ ADAPTERS = {
     "pipeline/run_settings.py",
     "pipeline/specification.py",
     "trainer/run.py",
-    "trainer/tune.py",
 }
 """The only files that import `ORCHESTRATION`."""
 

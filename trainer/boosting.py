@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import log_softmax
 
 from tumbao.schema.errors import UserError
 
@@ -202,6 +203,4 @@ def _staged_votes(ensemble: AdaBoostClassifier, features: np.ndarray) -> Iterato
 
 def _cross_entropy(votes: np.ndarray, targets: np.ndarray) -> float:
     """Cross-entropy of the softmax of votes against target probabilities, both [n, genres]."""
-    shifted = votes - votes.max(axis=1, keepdims=True)
-    logarithms = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-np.mean((targets * logarithms).sum(axis=1)))
+    return float(-np.mean((targets * log_softmax(votes, axis=1)).sum(axis=1)))

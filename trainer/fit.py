@@ -1,8 +1,9 @@
-"""Training of a head on cached features by gradient descent, with its loss and the weights of the best epoch."""
+"""Training of a head on cached features: by gradient descent with the weights of the best epoch, or in its own way."""
 
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,16 @@ from tumbao.components.ingest import progress
 from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import grouped, has_subgenres
 from tumbao.trainer.dataset import Fragments, class_weights, mixed, weighted
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
+from tumbao.trainer.vgg16 import last_block_tensors
+from tumbao.trainer.weights import weights_file
+
+HEAD_FILE = "head.keras"
+"""The head with its best weights, in the ModelRun artefact; `--resume` starts from it."""
+
+HISTORY_FILE = "history.json"
+"""Loss and accuracy by epoch, in the ModelRun artefact."""
 
 _FUSED = {
     keras.layers.Dense,
@@ -170,6 +180,51 @@ def _compile(model: keras.Model, training: Training, rate: float, steps: int, ge
         metrics=["accuracy"],
         jit_compile=all(type(layer) in _FUSED for layer in model.layers) or "auto",
     )
+
+
+def train_head(
+    model: ModelSpec,
+    train: Fragments,
+    val: Fragments,
+    training: Training,
+    *,
+    shape: tuple[int, ...],
+    weights: str = "",
+    resume: str = "",
+    genres: Sequence[str] = (),
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Build a head and train it; return it with its best weights, and the history as from `fit`.
+
+    `shape` is that of one fragment's features. `weights` is the file of the backbone's weights, for a block that is
+    fine-tuned; empty for random ones. `resume` is the file of a head to start from; one with other shapes raises
+    ValueError.
+    """
+    keras.utils.set_random_seed(training.seed)
+    if model.train:
+        return model.train(train, val, training)
+    head = model.head_for(shape, len(train.counts), training)
+    if training.fine_tune:
+        for layer, tensors in last_block_tensors(weights_file(weights)).items():
+            head.get_layer(layer).set_weights(tensors)
+    if resume:
+        tensors = load_head(resume).get_weights()
+        if [one.shape for one in tensors] != [one.shape for one in head.get_weights()]:
+            raise ValueError(
+                "--resume needs a run with the same model, genres and units. "
+                f"Received: a head with weights of the shapes {[one.shape for one in tensors]}. Remove --resume."
+            )
+        head.set_weights(tensors)
+    return head, fit(head, train, val, training, genres)
+
+
+def load_head(file: str) -> keras.Model:
+    """Load a head (`HEAD_FILE`): features float32 [n, *shape] → probabilities [n, genres]."""
+    from tumbao.trainer import boosting  # noqa: F401 - registers its layer
+
+    with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
+        local = f"{folder}/{HEAD_FILE}"
+        tf.io.gfile.copy(file, local)
+        return keras.models.load_model(local, compile=False)
 
 
 def release_memory(head: keras.Model) -> None:

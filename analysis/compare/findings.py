@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from tumbao.analysis.compare.bootstrap import holm, interval, p_value, song_weights
-from tumbao.analysis.compare.scores import Estimate, Floats, Score, SongCounts, accuracies, score, song_counts
+from tumbao.analysis.compare.scores import (
+    Estimate,
+    Floats,
+    Score,
+    SongCounts,
+    accuracies,
+    holm,
+    interval,
+    p_value,
+    score,
+    song_counts,
+    song_weights,
+)
 from tumbao.analysis.compare.trial import Pool, Trial, pools
 from tumbao.components.evaluation.intervals import mcnemar
 from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
@@ -108,7 +118,7 @@ class Findings:
 def find(trials: Sequence[Trial], reference: str) -> Findings:
     """Score models and compare them with the reference; the result does not depend on the order of the trials."""
     pooled = pools(sorted(trials, key=lambda trial: trial.model))
-    boards, done = [], {}
+    boards, tested = [], {}
     for protocol in [protocol for protocol in SPLIT_BY if protocol in pooled]:
         models = pooled[protocol]
         weights = song_weights(np.zeros(len(next(iter(models.values())).songs), np.int64))
@@ -118,8 +128,8 @@ def find(trials: Sequence[Trial], reference: str) -> Findings:
         against = differences(counts, scores, reference, weights) if reference in models else {}
         seeds = sorted({seed for pool in models.values() for seed in pool.seeds})
         boards.append(Board(protocol, tuple(seeds), tuple(ranked), against))
-        done[protocol] = {model: (pool, counts[model], scores[model]) for model, pool in models.items()}
-    first, by_fragment = done[boards[0].protocol], done.get("fragment", {})
+        tested[protocol] = {model: (pool, counts[model], scores[model]) for model, pool in models.items()}
+    first, by_fragment = tested[boards[0].protocol], tested.get("fragment", {})
     ranked_models = [] if boards[0].leaky else [one.model for one in boards[0].scores]
     return Findings(
         genres=trials[0].genres,
@@ -138,24 +148,23 @@ def differences(
     All counts are of the same songs. `weights` [r, n] holds how often each song was sampled, the same for all
     models, which pairs them.
     """
-    ours = counts[reference]
-    models = [model for model in counts if model != reference]
-    raw = {}
-    for model in models:
-        theirs = counts[model]
+    ours, found = counts[reference], {}
+    for model, theirs in counts.items():
+        if model == reference:
+            continue
         replicates = accuracies(theirs, weights).mean(axis=1) - accuracies(ours, weights).mean(axis=1)
         differing = int((~np.isclose(theirs.right.mean(axis=0), ours.right.mean(axis=0))).sum())
-        correct, reference_correct = _songs_correct(theirs), _songs_correct(ours)
+        correct, reference_correct = (one.by_sum.mean(axis=0) > 0.5 for one in (theirs, ours))
         only = int((correct & ~reference_correct).sum()), int((reference_correct & ~correct).sum())
-        raw[model] = (replicates, p_value(replicates, differing), only, mcnemar(*only))
-    corrected = holm(np.array([p for _, p, _, _ in raw.values()]))
-    song_corrected = holm(np.array([p for _, _, _, p in raw.values()]))
-    found = {}
-    for i, (model, (replicates, p, only, song_p)) in enumerate(raw.items()):
-        value, low, high = _difference(scores[model].accuracy, scores[reference].accuracy, replicates)
-        tests = p, float(corrected[i]), *only, song_p, float(song_corrected[i])
-        found[model] = Difference(model, reference, value, low, high, *tests)
-    return found
+        p, song_p = p_value(replicates, differing), mcnemar(*only)
+        ends = _difference(scores[model].accuracy, scores[reference].accuracy, replicates)
+        found[model] = Difference(model, reference, *ends, p, p, *only, song_p, song_p)
+    corrected = holm(np.array([one.p_value for one in found.values()]))
+    song_corrected = holm(np.array([one.song_p_value for one in found.values()]))
+    return {
+        model: replace(one, corrected=float(corrected[index]), song_corrected=float(song_corrected[index]))
+        for index, (model, one) in enumerate(found.items())
+    }
 
 
 def leak(apart: tuple[Pool, SongCounts, Score], fragment: tuple[Pool, SongCounts, Score]) -> Leak:
@@ -173,10 +182,6 @@ def leak(apart: tuple[Pool, SongCounts, Score], fragment: tuple[Pool, SongCounts
     score, other = apart[2], fragment[2]
     ends = _difference(score.accuracy, other.accuracy, replicates[0] - replicates[1])
     return Leak(score.model, score.protocol, score.accuracy, other.accuracy, *ends)
-
-
-def _songs_correct(counts: SongCounts) -> npt.NDArray[np.bool_]:
-    return counts.by_sum.mean(axis=0) > 0.5
 
 
 def _difference(first: Estimate, second: Estimate, replicates: Floats) -> tuple[float, float, float]:

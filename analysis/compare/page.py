@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from tumbao.analysis.compare import tables
 from tumbao.analysis.compare.findings import Board, Findings, Leak, find
-from tumbao.analysis.compare.scores import ENOUGH, Score
-from tumbao.analysis.compare.tables import MEASURES, SHARES, SPLITS, as_json, comma_separated, markdown
+from tumbao.analysis.compare.scores import ENOUGH, MEASURES, SHARES, Score
+from tumbao.analysis.compare.tables import SPLITS
 from tumbao.analysis.compare.trial import Trial
-from tumbao.analysis.report.page import LEAKY_NOTE, SYNTHETIC_NOTE, Picture
+from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, heat_map, picture
 from tumbao.components.evaluation.scores import RESAMPLES
-from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.serving.page import data_uri, template, write_page
-from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, WIDTH_INCHES, Look, png
+from tumbao.serving.page import template, write_page
+from tumbao.serving.style import WIDTH_INCHES, Look, png
 
 PAGE = "index.html"
 
@@ -28,37 +26,32 @@ _ROW_INCHES = 0.27
 
 
 def write_comparison(
-    trials: Sequence[Trial],
-    out: Path,
-    *,
-    reference: str,
-    library: str,
-    folded: str = "",
-    failures: Mapping[str, str] | None = None,
+    trials: Sequence[Trial], out: Path, *, reference: str, library: str, failures: Mapping[str, str] | None = None
 ) -> None:
     """Write ``index.html``, which needs no other file, ``table.md``, ``table.csv`` and ``trials.json``.
 
-    All files are written atomically. Without trials of `reference`, no model is compared. `folded` is a sentence about
-    merged genres, or empty. `failures` are the reasons why models could not be trained or exported. Raises
-    ValueError if the trials cannot be compared, see `trial.pools`.
+    All files are written atomically. Without trials of `reference`, no model is compared. `failures` are the reasons
+    why models could not be trained or exported. Raises ValueError if the trials cannot be compared, see `trial.pools`.
     """
-    findings, failed = find(trials, reference), dict(failures or {})
-    write_whole(out / "table.md", _bytes(markdown(findings, library, folded, failed)))
-    write_whole(out / "table.csv", _bytes(comma_separated(findings)))
-    write_whole(out / "trials.json", _bytes(as_json(findings, trials, library, folded, failed)))
+    findings = find(trials, reference)
+    context = {
+        "findings": findings,
+        "library": library,
+        "failures": dict(failures or {}),
+        "measures": MEASURES,
+        "shares": SHARES,
+        "text": tables,
+    }
     page = template(Path(__file__).parent).render(
-        findings=findings,
-        library=library,
-        folded=folded,
-        failures=failed,
+        **context,
         trials=len(trials),
-        pictures={name: _picture(note, plot) for name, note, plot in _figures(findings)},
-        measures=MEASURES,
-        shares=SHARES,
-        text=tables,
+        pictures={name: picture(note, plot) for name, note, plot in _figures(findings)},
         resamples=RESAMPLES,
         enough=ENOUGH,
     )
+    write_page(out / "table.md", template(Path(__file__).parent, "table.md.j2").render(**context))
+    write_page(out / "table.csv", tables.comma_separated(findings))
+    write_page(out / "trials.json", tables.as_json(findings, trials, library, context["failures"]))
     write_page(out / PAGE, page)
 
 
@@ -134,19 +127,11 @@ def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> bytes:
     with look.applied():
         width = max(WIDTH_INCHES, 1.5 + 0.46 * len(genres))
         figure, axes = look.panel("F1 by genre", 1.3 + _ROW_INCHES * len(f1), width)
-        colours = LinearSegmentedColormap.from_list("share", [theme.panel, theme.first])
-        axes.imshow(f1, cmap=colours, vmin=0, vmax=1, aspect="auto")
+        heat_map(axes, f1, [score.model for score in board.scores], genres, look)
         for (row, column), value in np.ndenumerate(f1):
             colour = theme.panel if value > 0.55 else theme.ink
             label = "–" if np.isnan(value) else f"{value:.2f}"
             axes.text(column, row, label, ha="center", va="center", fontsize=8, color=colour)
-        axes.set_xticks(range(len(genres)), genres, rotation=35, ha="right", rotation_mode="anchor", color=theme.ink)
-        axes.set_yticks(range(len(f1)), [score.model for score in board.scores], color=theme.ink)
-        axes.set_xticks(np.arange(len(genres) + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(len(f1) + 1) - 0.5, minor=True)
-        axes.grid(which="minor", linewidth=1.5, color=theme.panel)
-        axes.tick_params(which="both", length=0)
-        axes.spines[:].set_visible(False)
         return png(figure)
 
 
@@ -176,19 +161,9 @@ def _rows(axes: Axes, names: Sequence[str], look: Look) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _picture(note: str, plot: Callable[[Look], bytes]) -> Picture:
-    light, dark = plot(Look(LIGHT, note)), plot(Look(DARK, note))
-    pixels_wide = int.from_bytes(light[16:20], "big")  # width in the PNG header
-    return Picture(data_uri("image/png", light), data_uri("image/png", dark), pixels_wide * 96 // DOTS_PER_INCH, note)
-
-
 def _megabytes(score: Score) -> float | None:
     return score.cost.tflite_bytes / 1e6 if score.cost.tflite_bytes else None
 
 
 def _train_seconds(score: Score) -> float | None:
     return score.cost.train_seconds or None
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", errors="backslashreplace")

@@ -1,9 +1,13 @@
-"""Trainings of models with their predictions for test fragments, stored in folders, and combined by model."""
+"""Trainings of models with their predictions for test fragments and their costs, stored in folders."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import statistics
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tumbao.components.evaluation.run_data import SplitBy
-from tumbao.components.ingest.atomic_write import new_folder
-from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
-from tumbao.serving.song import validate
+from tumbao.components.ingest.atomic_write import new_folder, write_whole
+from tumbao.components.ingest.splits import is_leaky
+from tumbao.trainer.models.spec import ModelSpec
+from tumbao.trainer.training import Training
 
 FACTS_FILE = "trial.json"
 """Everything except the arrays."""
@@ -23,7 +28,11 @@ FACTS_FILE = "trial.json"
 ANSWERS_FILE = "answers.npz"
 """Labels, songs and probabilities."""
 
-_ARRAYS = ("labels", "songs", "probabilities")
+TIMED_CALLS = 5
+"""Timed calls, after one warm-up call."""
+
+PRECISION = "dynamic"
+"""Precision of the TFLite file: integer weights, which every model supports."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +45,6 @@ class Trial:
     `val_accuracy` (0–1) and `best_epoch` (from 1) are of the best weights. `inference_ms` is for one
     fragment. `tflite_note` is the reason if `tflite_bytes` is None, else empty. `synthetic` says that the library's
     songs are composed, not recorded.
-
-    Raises ValueError if the values do not fit together, or a song has two labels.
     """
 
     model: str
@@ -58,35 +65,6 @@ class Trial:
     tflite_note: str
     synthetic: bool
 
-    def __post_init__(self) -> None:
-        if self.protocol not in SPLIT_BY:
-            raise ValueError(f"The protocol must be one of {', '.join(SPLIT_BY)}. Received: {self.protocol!r}")
-        self._check_arrays()
-        if (self.tflite_bytes is None) != bool(self.tflite_note):
-            raise ValueError(
-                "Expected the size of the TFLite file, or a note that says why there is none, and not both. "
-                f"Received: tflite_bytes={self.tflite_bytes}, tflite_note={self.tflite_note!r}"
-            )
-
-    def _check_arrays(self) -> None:
-        n, types = len(self.songs), (self.labels.dtype.name, self.probabilities.dtype.name)
-        shapes = (self.labels.shape, self.probabilities.shape)
-        if n == 0 or shapes != ((n,), (n, len(self.genres))) or types != ("int64", "float32"):
-            raise ValueError(
-                f"Expected int64 labels [n] and float32 probabilities [n, {len(self.genres)}] for the n = {n} "
-                f"fragments' songs, n at least 1. Received: {types[0]} {shapes[0]} and {types[1]} {shapes[1]}"
-            )
-        validate(self.probabilities)
-        if self.labels.min() < 0 or self.labels.max() >= len(self.genres):
-            raise ValueError(
-                f"Labels must be indexes of the {len(self.genres)} genres. "
-                f"Received: {self.labels.min()} to {self.labels.max()}"
-            )
-        label_of: dict[str, int] = {}
-        for song, label in zip(self.songs, self.labels.tolist(), strict=True):
-            if label_of.setdefault(song, label) != label:
-                raise ValueError(f"All fragments of a song must have one label. Received: several labels for {song!r}")
-
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song can be on both sides of the split."""
@@ -99,7 +77,7 @@ class Trial:
 
     def facts(self) -> dict[str, object]:
         """Return everything except the arrays, for `json.dumps`."""
-        return {name: value for name, value in vars(self).items() if name not in _ARRAYS}
+        return {key: value for key, value in vars(self).items() if key not in ("labels", "songs", "probabilities")}
 
     def write(self, folder: Path) -> None:
         """Write the trial atomically; a folder that exists is replaced."""
@@ -139,80 +117,107 @@ class Pool:
 def pools(trials: Sequence[Trial]) -> Mapping[str, Mapping[str, Pool]]:
     """Combine trials by protocol and model, both in the order of their first trial.
 
-    Raises ValueError without trials, for different genres, if a trial occurs twice, if a song is in two folds of a
-    split that keeps songs together, or if the trials of one protocol were not all tested on the same songs.
+    Raises ValueError if the trials of one protocol were not all tested on the same fragments of the same songs.
     """
-    if len({trial.genres for trial in trials}) != 1:
-        raise ValueError(
-            "Expected trials with the same genres, at least one trial. Received: "
-            + (" and ".join(sorted({str(trial.genres) for trial in trials})) or "none")
-        )
-    found: dict[str, dict[str, list[Trial]]] = {}
+    by_protocol: dict[str, dict[str, list[Trial]]] = {}
     for trial in trials:
-        found.setdefault(trial.protocol, {}).setdefault(trial.model, []).append(trial)
-    pooled = {protocol: {model: _pool(own) for model, own in models.items()} for protocol, models in found.items()}
-    for models in pooled.values():
-        first, *others = models.values()
+        by_protocol.setdefault(trial.protocol, {}).setdefault(trial.model, []).append(trial)
+    found = {}
+    for protocol, models in by_protocol.items():
+        found[protocol] = {model: _pool(own) for model, own in models.items()}
+        first, *others = found[protocol].values()
         for other in others:
-            _same_songs(_name(first.trials[0]), _tested(first), _name(other.trials[0]), _tested(other))
-    return pooled
+            _require_same_songs(_tested(first), _tested(other), other.trials[0])
+    return found
 
 
 def _pool(trials: Sequence[Trial]) -> Pool:
-    """Join the folds of each seed; sorting by song makes the order of fragments and folds irrelevant."""
-    ordered = sorted(trials, key=lambda trial: (trial.seed, -1 if trial.fold is None else trial.fold))
-    by_seed = [list(group) for _, group in groupby(ordered, key=lambda trial: trial.seed)]
-    seeds = [_seed(group) for group in by_seed]
-    for group, one in zip(by_seed, seeds, strict=True):
-        _same_songs(_name(by_seed[0][0]), _tested(seeds[0]), _name(group[0]), _tested(one))
-    first = seeds[0]
+    """Join the folds of each seed; fragments are sorted by song, so that the order of folds is irrelevant."""
+    ordered = sorted(trials, key=lambda trial: (trial.seed, trial.fold or 0))
+    tested, probabilities = [], []
+    for _, own in groupby(ordered, key=lambda trial: trial.seed):
+        folds = list(own)
+        songs = np.concatenate([np.array(trial.songs) for trial in folds])
+        order = np.argsort(songs, kind="stable")
+        tested.append((songs[order], np.concatenate([trial.labels for trial in folds])[order]))
+        probabilities.append(np.concatenate([trial.probabilities for trial in folds])[order])
+        _require_same_songs(tested[0], tested[-1], folds[0])
+    names, starts, counts = np.unique(tested[0][0], return_index=True, return_counts=True)
     return Pool(
         trials=tuple(ordered),
-        seeds=tuple(group[0].seed for group in by_seed),
-        songs=first.songs,
-        labels=first.labels,
-        counts=first.counts,
-        probabilities=np.concatenate([one.probabilities for one in seeds]),
-    )
-
-
-def _seed(folds: Sequence[Trial]) -> Pool:
-    numbers = [trial.fold for trial in folds]
-    if len(set(numbers)) < len(numbers) or (None in numbers and len(numbers) > 1):
-        raise ValueError(f"Expected each fold once, or one trial without folds. Received: {_name(folds[0])}, {numbers}")
-    together = np.concatenate([np.array(trial.songs) for trial in folds])
-    order = np.argsort(together, kind="stable")
-    songs, starts, counts = np.unique(together[order], return_index=True, return_counts=True)
-    labels = np.concatenate([trial.labels for trial in folds])[order]
-    if not is_leaky(folds[0].protocol) and sum(len(set(trial.songs)) for trial in folds) > len(songs):
-        raise ValueError(f"Expected each song in one fold. Received: a song in several folds of {_name(folds[0])}")
-    if not np.array_equal(labels, np.repeat(labels[starts], counts)):
-        raise ValueError(f"Expected one label for a song. Received: other labels in another fold of {_name(folds[0])}")
-    return Pool(
-        trials=tuple(folds),
-        seeds=(folds[0].seed,),
-        songs=tuple(songs.tolist()),
-        labels=labels[starts],
+        seeds=tuple(dict.fromkeys(trial.seed for trial in ordered)),
+        songs=tuple(names.tolist()),
+        labels=tested[0][1][starts],
         counts=counts.astype(np.int64),
-        probabilities=np.concatenate([trial.probabilities for trial in folds])[order][np.newaxis],
+        probabilities=np.stack(probabilities),
     )
 
 
-def _tested(pool: Pool) -> dict[str, tuple[int, int]]:
-    """Return label and number of fragments of each song."""
-    return dict(zip(pool.songs, zip(pool.labels.tolist(), pool.counts.tolist(), strict=True), strict=True))
+def _tested(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    return np.repeat(pool.songs, pool.counts), np.repeat(pool.labels, pool.counts)
 
 
-def _same_songs(name: str, songs: dict[str, tuple[int, int]], other: str, others: dict[str, tuple[int, int]]) -> None:
-    if songs == others:
-        return
-    song = next(song for song in sorted(songs | others) if songs.get(song) != others.get(song))
-    raise ValueError(
-        "Models can only be compared on the same test songs, with the same labels and numbers of fragments. Received: "
-        f"{len(songs)} songs for {name}, {len(others)} for {other}; the first difference is {song!r}. "
-        "A fold may be missing, or the library has changed. Run the comparison again, or leave the model out."
-    )
+def _require_same_songs(
+    first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], trial: Trial
+) -> None:
+    """Compare the songs and the labels of all test fragments."""
+    if not all(np.array_equal(*pair) for pair in zip(first, other, strict=True)):
+        raise ValueError(
+            "Models can only be compared on the same test songs, with the same labels and numbers of fragments. "
+            f"Received: other ones for {trial.model} (split by {trial.protocol}, seed {trial.seed}). "
+            "A fold may be missing, or the library has changed. Run the comparison again, or leave the model out."
+        )
 
 
-def _name(trial: Trial) -> str:
-    return f"{trial.model} (split by {trial.protocol}, seed {trial.seed})"
+@dataclass(frozen=True)
+class ModelCost:
+    """Cost of a model.
+
+    `inference_ms` is the median time from a mel image to the probabilities in TensorFlow. `tflite_bytes` is the size
+    with integer weights; it is None if the conversion failed, and `tflite_note` then holds the reason.
+    """
+
+    parameters: int
+    trainable_parameters: int
+    inference_ms: float
+    tflite_bytes: int | None
+    tflite_note: str
+
+
+def model_cost(model: ModelSpec, training: Training, genres: Sequence[str], file: Path) -> ModelCost:
+    """Measure a model with random weights, or load the figures from `file` if it exists."""
+    if not file.exists():
+        measured = _measure(model, training, genres)
+        write_whole(file, (json.dumps(dataclasses.asdict(measured), indent=1) + "\n").encode())
+    return ModelCost(**json.loads(file.read_text("utf-8")))
+
+
+def _measure(model: ModelSpec, training: Training, genres: Sequence[str]) -> ModelCost:
+    import tensorflow as tf
+
+    from tumbao.serving.signatures import save
+    from tumbao.serving.tflite import ConversionError, convert_classifier
+    from tumbao.trainer.model import joined, without_loops
+
+    backbone = model.backbone_for(training)
+    frozen = backbone.build(None, "float32")
+    head = model.head_for(frozen.output_shape[1:], len(genres), training)
+    network = joined(frozen, head)
+    image = tf.constant(np.zeros((1, *backbone.mel_spec.image_shape), np.uint8))
+    predict = tf.function(lambda image: network(image, training=False))
+    seconds = []
+    for _ in range(1 + TIMED_CALLS):
+        started = time.perf_counter()
+        predict(image).numpy()
+        seconds.append(time.perf_counter() - started)
+    size, note = None, ""
+    with tempfile.TemporaryDirectory(prefix="tumbao-cost-") as folder:
+        save(joined(frozen, without_loops(head)), f"{folder}/model", genres, backbone.mel_spec)
+        try:
+            size = len(convert_classifier(f"{folder}/model", PRECISION, backbone.mel_spec))
+        except ConversionError as error:
+            note = str(error).strip().splitlines()[-1]
+    # The whole head counts if one of its blocks is fine-tuned (frozen at first) or if it is not trained by gradients.
+    trained = head.weights if training.fine_tune or model.train else head.trainable_weights
+    trained_count = sum(int(np.prod(one.shape)) for one in trained)
+    return ModelCost(network.count_params(), trained_count, 1_000 * statistics.median(seconds[1:]), size, note)

@@ -145,7 +145,7 @@ def label_issues(
 ) -> LabelIssues:
     """Check songs by the mean of their fragments' probabilities, and fragments by their own.
 
-    `probabilities` [n, genres] are those of `compare.training.out_of_sample`, for each fragment.
+    `probabilities` [n, genres] are those of `cross_validation.out_of_fold`, for each fragment.
     """
     names, firsts, number = np.unique(np.array(library.songs, object), return_index=True, return_inverse=True)
     counts = np.bincount(number)

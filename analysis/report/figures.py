@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
+from tumbao.analysis.figures import heat_map
 from tumbao.components.evaluation.intervals import wilson_interval
 from tumbao.components.evaluation.run_data import (
     PAPER_ACCURACY,
@@ -70,23 +71,15 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
     theme, size = look.theme, max(WIDTH_INCHES, 0.55 * len(genres) + 1.0)
     with look.applied():
         figure, axes = look.panel("True and predicted genre", size + 0.1, size)
-        axes.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", [theme.panel, theme.first]), vmin=0, vmax=1)
+        heat_map(axes, shares, genres, genres, look)
         for (row, column), count in np.ndenumerate(matrix):
             colour = theme.panel if shares[row, column] > 0.55 else theme.ink if count else theme.muted
             axes.text(column, row - 0.12, str(count), ha="center", va="center", weight="bold", color=colour)
             share = f"{shares[row, column]:.0%}"
             axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=7.5, color=colour)
-        ticks = range(len(genres))
-        axes.set_xticks(ticks, genres, rotation=35, ha="right", rotation_mode="anchor", color=theme.ink)
-        axes.set_yticks(ticks, genres, color=theme.ink)
-        axes.set_xticks(np.arange(len(genres) + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(len(genres) + 1) - 0.5, minor=True)
-        axes.grid(which="minor", linewidth=1.5)
         for border in _borders(genres):
             axes.axhline(border, color=theme.ink, linewidth=1.2)
             axes.axvline(border, color=theme.ink, linewidth=1.2)
-        axes.tick_params(which="both", length=0)
-        axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         return png(figure)
@@ -181,19 +174,15 @@ def reliability_diagram(metrics: SongMetrics, look: Look) -> bytes:
             shares = [wilson_interval(one.accuracy * one.songs, one.songs) for one in confidence.bins]
             axes.vlines(x, [s.low for s in shares], [s.high for s in shares], color=colour, linewidth=1, alpha=0.6)
             axes.plot(x, [s.value for s in shares], f"{marker}-", color=colour, label=label)
-        axes.set_xlabel("mean confidence of the songs of a bin")
-        axes.set_ylabel("share of correct predictions")
-        axes.set_xlim(0, 1.03)
-        axes.set_ylim(0, 1.03)
-        axes.grid(axis="both")
-        axes.legend(frameon=False, loc="upper left")
+        _set_shares(axes, "mean confidence of the songs of a bin", "upper left")
         return png(figure)
 
 
 def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> bytes:
     """Plot the accuracy of the most confident songs by their share of all, and mark the threshold."""
     coverage = [point.coverage for point in metrics.curve]
-    shares = [wilson_interval(point.accuracy * n, n) for point, n in zip(metrics.curve, _counts(metrics), strict=True)]
+    counts = [round(share * metrics.songs) for share in coverage]
+    shares = [wilson_interval(point.accuracy * n, n) for point, n in zip(metrics.curve, counts, strict=True)]
     answered = metrics.answered
     with look.applied():
         figure, axes = look.panel("Accuracy by coverage", 3.3)
@@ -204,13 +193,15 @@ def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> bytes:
         if answered.accuracy:
             at = f"threshold {metrics.calibration.threshold:.2f}"
             axes.plot(answered.coverage.value, answered.accuracy.value, "D", color=look.theme.second, ms=9, label=at)
-        axes.set_xlabel("share of songs with a prediction")
-        axes.set_ylabel("share of correct predictions")
-        axes.set_xlim(0, 1.03)
-        axes.set_ylim(0, 1.05)
-        axes.grid(axis="both")
-        axes.legend(frameon=False, loc="lower left")
+        _set_shares(axes, "share of songs with a prediction", "lower left")
         return png(figure)
+
+
+def _set_shares(axes: Axes, label: str, legend: str) -> None:
+    """Set the axes of a figure of correct predictions by another share."""
+    axes.set(xlabel=label, ylabel="share of correct predictions", xlim=(0, 1.03), ylim=(0, 1.05))
+    axes.grid(axis="both")
+    axes.legend(frameon=False, loc=legend)
 
 
 def _by_epoch(title: str, train: Sequence[float], val: Sequence[float], best: int, look: Look) -> bytes:
@@ -238,7 +229,3 @@ def _beside_the_paper(axes: Axes, title: str, ours: float, paper: float, theme: 
     axes.tick_params(length=0)
     axes.grid(axis="x")
     axes.spines[:].set_visible(False)
-
-
-def _counts(metrics: SongMetrics) -> list[int]:
-    return [round(point.coverage * metrics.songs) for point in metrics.curve]

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, picture
 from tumbao.analysis.report import figures
 from tumbao.analysis.report.search import finding, search_figure
 from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData, verdict
 from tumbao.components.evaluation.scores import Scores, scores
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.schema.record import SPLITS
-from tumbao.serving.page import data_uri, template, write_page
-from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look
-
-SYNTHETIC_NOTE = "synthetic library"
-LEAKY_NOTE = "leaky split (by fragment)"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page.
-
-    `light` and `dark` are the PNG as data URI for a light and for a dark page. `width` is in the page's pixels. `note`
-    is the text at its foot, or empty.
-    """
-
-    light: str
-    dark: str
-    width: int
-    note: str
+from tumbao.serving.page import template, write_page
+from tumbao.serving.style import Look
 
 
 def write_report(data: ReportData, out_dir: Path) -> Path:
@@ -43,11 +26,8 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     tested = scores(data.evaluation) if data.evaluation else None
     pictures = {}
     for name, note, plot in _figures(data, tested):
-        light, dark = plot(Look(LIGHT, note)), plot(Look(DARK, note))
-        write_whole(out_dir / "figures" / f"{name}.png", light)
-        pictures[name] = Picture(
-            data_uri("image/png", light), data_uri("image/png", dark), _pixels_wide(light) * 96 // DOTS_PER_INCH, note
-        )
+        pictures[name] = picture(note, plot)
+        write_whole(out_dir / "figures" / f"{name}.png", pictures[name].png)
     page = template(Path(__file__).parent).render(
         data=data,
         tested=tested,
@@ -91,7 +71,3 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
 
 def _mel_name(number: int, genre: str) -> str:
     return f"mel-{number}-{re.sub(r'[^a-z0-9]+', '-', genre.lower())}"
-
-
-def _pixels_wide(png: bytes) -> int:
-    return int.from_bytes(png[16:20], "big")  # width in the PNG header

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from tumbao.analysis.compare.bootstrap import interval, p_value, song_weights
+from tumbao.analysis.compare.scores import interval, p_value, song_weights
 from tumbao.analysis.compare.tables import points, rounded_p, signed
 from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
@@ -35,7 +35,7 @@ class Finding:
 class Advantage:
     """Accuracy of the best setting minus that of the paper's, on the validation fragments.
 
-    `ends` is the 95 % interval of the paired bootstrap over songs; None if the draws have no spread. `p_value` is that
+    `ends` is the 95 % interval of the paired bootstrap over songs; None without spread. `p_value` is that
     of a setting that was chosen beforehand, `corrected` that of the best of as many as were tried (Bonferroni).
     """
 
@@ -59,10 +59,10 @@ def advantage(search: Search) -> Advantage | None:
     _, song_of, fragments = np.unique(search.songs, return_inverse=True, return_counts=True)
     best, paper = (np.bincount(song_of, right) for right in (search.right_best, search.right_paper))
     weights = song_weights(np.zeros(len(fragments), np.int64))
-    drawn = (weights @ (best - paper)) / (weights @ fragments)
-    p = p_value(drawn, differing=int((best != paper).sum()))
+    replicates = (weights @ (best - paper)) / (weights @ fragments)
+    p = p_value(replicates, differing=int((best != paper).sum()))
     value = float((best - paper).sum() / fragments.sum())
-    return Advantage(value, interval(drawn), p, min(1.0, p * (search.tried - 1)))
+    return Advantage(value, interval(replicates), p, min(1.0, p * (search.tried - 1)))
 
 
 def _sentence(search: Search) -> str:

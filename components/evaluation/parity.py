@@ -31,8 +31,8 @@ from tumbao.serving.browser import open_in_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
 from tumbao.trainer.backbones import BACKBONES
+from tumbao.trainer.fit import load_head
 from tumbao.trainer.model import joined
-from tumbao.trainer.run import load_head
 from tumbao.trainer.weights import weights_file
 
 MIN_AGREEMENT = 0.98

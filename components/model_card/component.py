@@ -24,8 +24,8 @@ from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_htm
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, INFO_FILE, ModelInfo
+from tumbao.trainer.fit import HISTORY_FILE
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import HISTORY_FILE
 
 
 class ModelCardPages(types.Artifact):

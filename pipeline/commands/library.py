@@ -120,27 +120,17 @@ def compare(
     """
     require_pipeline()
     quiet_tensorflow()
-    from tumbao.pipeline import runs
-    from tumbao.pipeline.compare import Comparison
     from tumbao.pipeline.compare import compare as train_and_compare
-    from tumbao.pipeline.redirect_output import noise_to
+    from tumbao.pipeline.compare import parse_model
+    from tumbao.pipeline.preparation import prepare
     from tumbao.trainer.models.registry import MODELS
 
-    asked = Comparison(
-        data=data,
-        layout=layout,
-        workspace=workspace.absolute(),
-        genres=genre_names(genres),
-        models=tuple(dict.fromkeys(model or (one.name for one in MODELS.values() if not one.option_of))),
-        protocols=tuple(dict.fromkeys([one.value for one in split or ()] or ("song", "fragment"))),
-        seeds=seeds,
-        folds=folds,
-        seed=seed,
-        weights=weights,
-        out=out,
-    )
-    with runs.locked(workspace), noise_to(workspace / "compare.log", error_console(), (2,)) as console:
-        code = train_and_compare(asked, console, TerminalConsole())
+    names = model or [one.name for one in MODELS.values() if not one.option_of]
+    models = {name: parse_model(name) for name in names}
+    protocols = list(dict.fromkeys([one.value for one in split or ()] or ["song", "fragment"]))
+    with prepare(data, workspace, genre_names(genres), layout, weights, workspace / "compare.log") as prepared:
+        all_seeds = range(seed, seed + seeds)
+        code = train_and_compare(models, prepared, protocols, all_seeds, folds, out, TerminalConsole())
     raise typer.Exit(code)
 
 
@@ -173,28 +163,21 @@ def curate(
     """
     require_pipeline()
     quiet_tensorflow()
-    from tumbao.pipeline import runs
-    from tumbao.pipeline.curate import Asked, curate
     from tumbao.pipeline.curate import apply as apply_verdicts
-    from tumbao.pipeline.redirect_output import noise_to
+    from tumbao.pipeline.curate import curate as find_issues
+    from tumbao.pipeline.preparation import prepare
+    from tumbao.schema.errors import UserError
+    from tumbao.trainer.models import registry
 
     named = genre_names(genres)
     if apply:
         apply_verdicts(apply, library, out, layout, named, TerminalConsole())
         return
-    asked = Asked(
-        library=library,
-        layout=layout,
-        genres=named,
-        workspace=workspace.absolute(),
-        model=model,
-        folds=folds,
-        seed=seed,
-        weights=weights,
-        top=top,
-    )
-    with runs.locked(workspace), noise_to(workspace / "curate.log", error_console(), (2,)) as console:
-        curate(asked, out, console, TerminalConsole())
+    if out.is_file():
+        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
+    spec = registry.find_model(model)
+    with prepare(library, workspace, named, layout, weights, workspace / "curate.log") as prepared:
+        find_issues(spec, prepared, folds, seed, top, out, TerminalConsole())
 
 
 @app.command()

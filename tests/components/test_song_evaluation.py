@@ -17,8 +17,8 @@ from tumbao.components import song_evaluation
 from tumbao.components.evaluation.song_metrics import song_metrics
 from tumbao.components.ingest.records import to_example, to_feature_example, to_png
 from tumbao.components.song_evaluation import SongEvaluation, SongFigures, read_song_metrics
-from tumbao.trainer.heads import head
-from tumbao.trainer.run import HEAD_FILE
+from tumbao.trainer.fit import HEAD_FILE
+from tumbao.trainer.model import dense_head
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import FEATURES_SHAPE
 
@@ -81,7 +81,7 @@ def feature_example(split: str, song: int, fragment: int) -> tf.train.Example:
 def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Evaluate, with just enough training fragments."""
     folder = tmp_path_factory.mktemp("evaluated")
-    head(FEATURES_SHAPE, len(GENRES), Training(seed=11)).save(folder / HEAD_FILE)
+    dense_head(FEATURES_SHAPE, len(GENRES), Training(seed=11)).save(folder / HEAD_FILE)
     model_run, artifact = ModelRun(), SongFigures()
     model_run.uri, artifact.uri = str(folder), str(folder / "figures")
     with pytest.MonkeyPatch.context() as patch:
@@ -104,7 +104,7 @@ def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures) -> None:
 @functools.cache
 def answers(split: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Say what the head answers for each song, its fragments in their order."""
-    model = head(FEATURES_SHAPE, len(GENRES), Training(seed=11))
+    model = dense_head(FEATURES_SHAPE, len(GENRES), Training(seed=11))
     songs = [
         model.predict(np.stack([features_of(split, song, i) for i in range(FRAGMENTS)]).astype(np.float32), verbose=0)
         for song in range(SONGS[split])

@@ -1,4 +1,4 @@
-"""`tumbao compare` trains what is not trained yet, names what cannot be, and writes one page of it all."""
+"""`tumbao compare` trains models that are not trained yet, names failures, and writes one page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.pipeline.compare import Comparison, compare, settled
+from tumbao.pipeline.compare import compare, parse_model
+from tumbao.pipeline.preparation import Preparation
+from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.schema.errors import UnavailableError, UserError
+from tumbao.trainer import cross_validation
+from tumbao.trainer.fit import train_head
 from tumbao.trainer.models import registry
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import train_head
 
 GENRES = ("cumbia", "salsa")
+MODELS, PROTOCOLS, SEEDS = ("adaboost:epochs=3", "adaboost:epochs=5"), ("song", "fragment"), (7, 8)
 
 
 @pytest.fixture(scope="module")
@@ -39,91 +44,80 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def asked(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    workspace = tmp_path_factory.mktemp("workspace")
-    return Comparison(
-        data=library,
-        layout="auto",
-        workspace=workspace,
-        genres=GENRES,
-        models=("adaboost:epochs=3", "adaboost:epochs=5"),
-        protocols=("song", "fragment"),
-        seeds=2,
-        folds=0,
-        seed=7,
-        weights="random",
-        out=workspace / "out",
-    )
+Result = tuple[int, str, Path]
+"""Exit code, output and folder of the page."""
 
 
 @pytest.fixture(scope="module")
-def first(asked: Comparison) -> tuple[int, str, str]:
-    return run(asked)
+def prepared(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Preparation:
+    display = ProgressDisplay(Console(file=io.StringIO(), width=200))
+    return Preparation(library, tmp_path_factory.mktemp("workspace"), GENRES, "auto", "random", display)
 
 
-def run(asked: Comparison) -> tuple[int, str, str]:
-    told = [Console(file=io.StringIO(), width=200) for _ in range(2)]
-    code = compare(asked, *told)
-    noise, out = (console.file.getvalue() for console in told)  # type: ignore[attr-defined] # a StringIO
-    return code, noise, out
+def run(
+    prepared: Preparation, out: str, models: Sequence[str] = MODELS, protocols: Sequence[str] = PROTOCOLS,
+    seeds: Sequence[int] = SEEDS, folds: int = 0,
+) -> Result:  # fmt: skip
+    named = {name: parse_model(name) for name in models}
+    prepared.watch.console.file = io.StringIO()
+    code = compare(named, prepared, protocols, seeds, folds, prepared.workspace / out, prepared.watch.console)
+    return code, prepared.watch.console.file.getvalue(), prepared.workspace / out
 
 
-def test_every_model_is_trained_on_every_split_with_every_seed(first: tuple[int, str, str], asked: Comparison) -> None:
-    code, noise, out = first
+@pytest.fixture(scope="module")
+def first(prepared: Preparation) -> Result:
+    return run(prepared, "first")
+
+
+def test_every_model_is_trained_on_every_split_with_every_seed(first: Result) -> None:
+    code, output, out = first
     assert code == 0
-    for model in asked.models:
+    for model in MODELS:
         for split in ("by song", "by fragment (leaky)"):
-            for seed in (7, 8):
-                assert f"{model}, {split}, seed {seed}:" in noise
-    assert str(asked.out / "index.html") in out
-    trials = json.loads((asked.out / "trials.json").read_text("utf-8"))["trials"]
+            for seed in SEEDS:
+                assert f"{model}, {split}, seed {seed}:" in output
+    assert str(out / "index.html") in output
+    trials = json.loads((out / "trials.json").read_text("utf-8"))["trials"]
     assert {(one["model"], one["protocol"], one["seed"]) for one in trials} == {
-        (model, protocol, seed) for model in asked.models for protocol in asked.protocols for seed in (7, 8)
+        (model, protocol, seed) for model in MODELS for protocol in PROTOCOLS for seed in SEEDS
     }
     assert all(one["tflite_bytes"] > 1_000 and one["parameters"] > 0 for one in trials)
 
 
-def test_what_is_trained_is_taken_over_and_what_changed_is_not(
-    first: tuple[int, str, str], asked: Comparison, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_missing_trials_are_trained(first: Result, prepared: Preparation, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[tuple[str, int]] = []
 
-    def watched(model: Any, *rest: Any, **named: Any) -> Any:
+    def recorded(model: Any, *rest: Any, **named: Any) -> Any:
         trained.append((model.name, rest[2].epochs))
         return train_head(model, *rest, **named)
 
-    monkeypatch.setattr("tumbao.analysis.compare.training.train_head", watched)
-    again = dataclasses.replace(asked, out=asked.workspace / "again")
-    assert run(again)[0] == 0
-    assert trained == []
-    assert (again.out / "table.csv").read_text() == (asked.out / "table.csv").read_text()
-    run(dataclasses.replace(again, models=("adaboost:epochs=3", "adaboost:epochs=4"), protocols=("song",), seeds=1))
+    monkeypatch.setattr(cross_validation, "train_head", recorded)
+    code, _, out = run(prepared, "again")
+    assert (code, trained) == (0, [])
+    assert (out / "table.csv").read_text() == (first[2] / "table.csv").read_text()
+    run(prepared, "again", ["adaboost:epochs=3", "adaboost:epochs=4"], ["song"], [7])
     assert trained == [("adaboost", 4)]
 
 
 def test_a_model_that_fails_is_named_and_the_others_are_compared(
-    first: tuple[int, str, str], asked: Comparison, monkeypatch: pytest.MonkeyPatch
+    first: Result, prepared: Preparation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> Any:
+    def fail(*_: object) -> Any:
         raise RuntimeError("no luck today")
 
-    broken = dataclasses.replace(find_model("adaboost"), name="broken", train=refuse)
+    broken = dataclasses.replace(find_model("adaboost"), name="broken", train=fail)
     monkeypatch.setitem(registry.MODELS, "broken", broken)
-    again = dataclasses.replace(asked, models=(asked.models[0], "broken"), out=asked.workspace / "broken")
-    code, noise, _ = run(again)
+    code, output, out = run(prepared, "broken", [MODELS[0], "broken"])
     assert code == 1
-    assert "broken could not be compared: no luck today" in noise
-    assert "no luck today" in (again.out / "index.html").read_text("utf-8")
+    assert "broken could not be compared: no luck today" in output
+    assert "no luck today" in (out / "index.html").read_text("utf-8")
 
 
-def test_folds_test_every_song_once(first: tuple[int, str, str], asked: Comparison) -> None:
-    again = dataclasses.replace(asked, models=asked.models[:1], protocols=("song",), seeds=1, folds=4)
-    again = dataclasses.replace(again, out=asked.workspace / "folds")
-    code, noise, _ = run(again)
+def test_every_song_is_tested_in_one_fold(first: Result, prepared: Preparation) -> None:
+    code, output, out = run(prepared, "folds", MODELS[:1], ["song"], [7], folds=4)
     assert code == 0
-    assert "fold 4 of 4" in noise
-    trials = json.loads((again.out / "trials.json").read_text("utf-8"))["trials"]
+    assert "fold 4 of 4" in output
+    trials = json.loads((out / "trials.json").read_text("utf-8"))["trials"]
     assert sorted(one["fold"] for one in trials) == [0, 1, 2, 3]
 
 
@@ -141,19 +135,14 @@ def test_folds_test_every_song_once(first: tuple[int, str, str], asked: Comparis
 )
 def test_wrong_names_and_settings_are_refused(name: str, refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
-        settled(name)
+        parse_model(name)
 
 
-def test_settings_stand_beside_the_models_own() -> None:
-    model, settings = settled("vgg16-gap:units=128+32,dropout=0.1,schedule=cosine")
+def test_given_settings_replace_the_models_own() -> None:
+    model, settings = parse_model("vgg16-gap:units=128+32,dropout=0.1,schedule=cosine")
     assert model.name == "vgg16-gap"
     assert settings == {"units": (128, 32), "dropout": 0.1, "schedule": "cosine"}
     assert model.settings(**settings).epochs == model.settings().epochs
-
-
-def test_too_few_folds_are_refused_before_anything_is_read(asked: Comparison) -> None:
-    with pytest.raises(ValueError, match=r"0 folds, or at least 3\. Received: 2"):
-        run(dataclasses.replace(asked, folds=2, data=Path("nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -165,23 +154,25 @@ def test_too_few_folds_are_refused_before_anything_is_read(asked: Comparison) ->
         (RuntimeError("no luck today"), None),
     ],
 )
-def test_where_no_model_can_be_compared_only_wrong_use_is_taken_for_it(
-    asked: Comparison, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception] | None
+def test_without_any_trial_a_user_error_is_raised_and_others_are_logged(
+    prepared: Preparation, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception] | None
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("tumbao.pipeline.compare.Preparation", lambda *_: None)
     monkeypatch.setattr("tumbao.pipeline.compare._trials", fail)
     with pytest.raises(kind, match=str(error).strip("[]")[-9:]) if kind else contextlib.nullcontext():
-        code, noise, _ = run(asked)
+        code, output, _ = run(prepared, "none")
         assert code == 1
-        assert f"the tracebacks are in {asked.workspace}/compare.log" in " ".join(noise.split())
+        assert f"the tracebacks are in {prepared.workspace}/compare.log" in " ".join(output.split())
+
+
+def test_too_few_folds_are_refused(prepared: Preparation) -> None:
+    with pytest.raises(UserError, match=r"Expected at least 3 folds.*Received: 2"):
+        run(prepared, "folds", MODELS[:1], folds=2)
 
 
 @pytest.mark.parametrize("genres", [("salsa",), (), ("salsa", "Salsa")])
-def test_what_is_no_choice_of_genres_is_refused_before_anything_is_read(
-    asked: Comparison, genres: tuple[str, ...]
-) -> None:
+def test_fewer_than_two_genres_are_refused_before_anything_is_read(genres: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Expected at least 2 genres, each once"):
-        run(dataclasses.replace(asked, genres=genres, data=Path("nowhere")))
+        Preparation(Path("nowhere"), tmp_path, genres, "auto", "", ProgressDisplay(Console(file=io.StringIO())))

@@ -24,7 +24,7 @@ from tumbao.analysis.curate.page import FRAGMENTS, PAGE, SUSPECTS
 from tumbao.analysis.curate.verdicts import COLUMNS
 from tumbao.components.ingest.library import LIBRARY_FILE, scan
 from tumbao.components.ingest.rendered_library import render_library
-from tumbao.pipeline import cli, curate
+from tumbao.pipeline import cli
 from tumbao.pipeline.cache_paths import song_cache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
@@ -32,7 +32,8 @@ from tumbao.serving.excerpts import PICTURE_SIZE, excerpts
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.dataset import Fragments
-from tumbao.trainer.heads import head
+from tumbao.trainer.model import dense_head
+from tumbao.trainer.models import registry
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
@@ -80,7 +81,7 @@ def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, di
 
 
 BACKBONE = Backbone("levels", SMALL, lambda weights, policy: levels(SMALL))
-TINY = ModelSpec(name="tiny", after="", summary="", backbone=BACKBONE, head=head, train=means)
+TINY = ModelSpec(name="tiny", after="", summary="", backbone=BACKBONE, head=dense_head, train=means)
 
 
 def tumbao(*arguments: str | Path) -> tuple[int, str, str]:
@@ -96,7 +97,7 @@ def curated(library: Path) -> tuple[Path, str, str]:
     before = listing(library)
     out = library.parent / "page"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curate, "find_model", lambda name: TINY)
+        patch.setitem(registry.MODELS, "vgg16-gap", TINY)
         code, told, noise = tumbao(
             library, "--out", out, "--genres", ",".join(GENRES), "--folds", "3", "--top", "1",
             "--workspace", library.parent / "workspace",

@@ -72,10 +72,10 @@ def test_a_change_in_what_it_depends_on_changes_it(tree: Path, module: str, chan
 @pytest.mark.parametrize(
     ("module", "changed"),
     [
-        (INGEST, "trainer/heads.py"),
+        (INGEST, "trainer/model.py"),
         (INGEST, "analysis/report/page.py"),
         (INGEST, "pipeline/source.py"),
-        ("tumbao.components.backbone_features", "trainer/heads.py"),
+        ("tumbao.components.backbone_features", "trainer/model.py"),
         ("tumbao.components.backbone_features", "components/ingest/splits.py"),
         ("tumbao.trainer.run", "components/ingest/library.py"),
         ("tumbao.trainer.run", "components/model_card/template.md.j2"),

@@ -33,12 +33,11 @@ def images(fragments: np.ndarray) -> np.ndarray:
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save the network; its last layer is scaled so that the probabilities are neither 0 nor 1."""
     from tumbao.serving.signatures import save
-    from tumbao.trainer.heads import head
-    from tumbao.trainer.model import joined
+    from tumbao.trainer.model import dense_head, joined
     from tumbao.trainer.training import Training
     from tumbao.trainer.vgg16 import vgg16_backbone
 
-    classifier = head((9, 9, 512), len(GENRES), Training())
+    classifier = dense_head((9, 9, 512), len(GENRES), Training())
     kernel, bias = classifier.layers[-1].get_weights()
     classifier.layers[-1].set_weights([0.01 * kernel, bias])
     folder = tmp_path_factory.mktemp("saved") / "model"

@@ -15,10 +15,10 @@ from tumbao.serving.model_info import CLASSIFIER_FILES
 from tumbao.trainer.backbones import BACKBONES
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.descriptors import descriptor_names
+from tumbao.trainer.fit import HEAD_FILE, load_head, train_head
 from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.models.registry import MODELS, PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
-from tumbao.trainer.run import HEAD_FILE, load_head, train_head
 
 SHAPES = {
     "vgg16": (9, 9, 512),

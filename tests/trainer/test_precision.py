@@ -7,7 +7,7 @@ import numpy as np
 
 from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.heads import head
+from tumbao.trainer.model import dense_head
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import vgg16_backbone
 
@@ -24,7 +24,7 @@ def test_accuracy_in_bfloat16_differs_by_one_fragment_at_most(rng: np.random.Gen
     rounded = vgg16_backbone(None, "mixed_bfloat16").predict(images, batch_size=4, verbose=0)
     assert not np.array_equal(exact, rounded)  # it did compute in another precision
 
-    model = head((9, 9, 512), 3, Training(seed=0))
+    model = dense_head((9, 9, 512), 3, Training(seed=0))
     model.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy")
     model.fit(exact[:6], labels[:6], epochs=10, batch_size=3, verbose=0)
     right = [(model.predict(features, verbose=0).argmax(1) == labels)[6:].sum() for features in (exact, rounded)]

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tumbao.analysis.compare import training
-from tumbao.analysis.compare.folds import Fold
+from tumbao.trainer import cross_validation
+from tumbao.trainer.cross_validation import Fold
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.fit import release_memory
+from tumbao.trainer.fit import release_memory, train_head
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import train_head
 from tumbao.trainer.search import tuner
 from tumbao.trainer.training import Training
 
@@ -74,13 +73,13 @@ def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> No
         heads.append(train_head(*asked, **settings))
         return heads[-1]
 
-    monkeypatch.setattr(training, "train_head", once)
+    monkeypatch.setattr(cross_validation, "train_head", once)
     labels = np.arange(6) % 2
     library = SimpleNamespace(genres=("cumbia", "salsa"), songs=("",) * 6, labels=labels)
     features = labels[:, None, None, None] + np.zeros((6, *SHAPE), np.float16)
     thirds = [np.array(rows) for rows in ([0, 1], [2, 3], [4, 5])]
     divisions = [Fold(fold, *thirds[fold:], *thirds[:fold]) for fold in range(3)]
-    found = training.out_of_sample(find_model("vgg16-gap"), SETTINGS, library, [features], divisions, None)  # type: ignore[arg-type]
+    found = cross_validation.out_of_fold(find_model("vgg16-gap"), SETTINGS, library, [features], divisions, None)  # type: ignore[arg-type]
     assert np.isfinite(found).all()
     assert len(heads) == 3
     assert sum(values(head.variables) for head, _ in heads) == 0

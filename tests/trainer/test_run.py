@@ -13,9 +13,8 @@ import pytest
 
 from tumbao.components.ingest import progress
 from tumbao.trainer.dataset import Arrays, Records, class_weights, mixed
-from tumbao.trainer.fit import KeepBest, fit
+from tumbao.trainer.fit import HEAD_FILE, KeepBest, fit, train_head
 from tumbao.trainer.models.registry import PAPER, find_model
-from tumbao.trainer.run import HEAD_FILE, train_head
 from tumbao.trainer.training import Training
 from tumbao.trainer.vgg16 import last_block_tensors
 

@@ -17,12 +17,21 @@ from keras_tuner.engine.trial import TrialStatus
 from tumbao.components.evaluation.run_data import Search
 from tumbao.components.ingest import progress
 from tumbao.components.tuner import summary
-from tumbao.trainer import run, search, tune
+from tumbao.trainer import run, search
 from tumbao.trainer.dataset import Records
+from tumbao.trainer.fit import train_head
 from tumbao.trainer.models.registry import find_model
-from tumbao.trainer.run import train_head
-from tumbao.trainer.search import HeadTuner, tuner
-from tumbao.trainer.search_space import DROPOUT, L2, LEARNING_RATE, UNITS, space, values_of, with_values
+from tumbao.trainer.search import (
+    DROPOUT,
+    L2,
+    LEARNING_RATE,
+    UNITS,
+    HeadTuner,
+    search_space,
+    tuner,
+    values_of,
+    with_values,
+)
 from tumbao.trainer.training import Training
 
 SHAPE = (2, 2, 3)
@@ -148,7 +157,7 @@ def test_a_layers_width_is_drawn_only_where_there_is_the_layer() -> None:
     assert {one["layers"] for one in drawn} == {0, 1, 2, 3}
     for one in drawn:
         assert [f"units_{layer}" in one for layer in (1, 2, 3)] == [layer <= one["layers"] for layer in (1, 2, 3)]
-        assert set(one) <= {choice.name for choice in space().space}
+        assert set(one) <= {choice.name for choice in search_space().space}
 
 
 def test_of_equally_accurate_trials_the_lower_loss_is_the_best_then_the_earlier(begin: Begin, tmp_path: Path) -> None:
@@ -184,15 +193,13 @@ def test_the_summary_holds_what_the_best_and_the_papers_answer(whole: tuple[Trie
 @pytest.fixture
 def set_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Give what the Tuner's entry asks of a search: set_up(pattern, **config)."""
-    monkeypatch.setattr(tune, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
-    monkeypatch.setattr(tune, "tuner", lambda learn, *_, **given: {"learn": learn, **given})
+    monkeypatch.setattr(run, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
+    monkeypatch.setattr(run, "tuner", lambda learn, *_, **given: {"learn": learn, **given})
     config = {"training": dataclasses.asdict(ASKED), "genres": ["a", "b"], "weights": "", "code": "0", "trials": 3}
 
     def call(pattern: Path, **other: Any) -> dict[str, Any]:
         given = {**config, "searches": "searches", **other}
-        return tune.tuner_fn(
-            SimpleNamespace(custom_config=given, train_files=[str(pattern)], eval_files=[str(pattern)])
-        )
+        return run.tuner_fn(SimpleNamespace(custom_config=given, train_files=[str(pattern)], eval_files=[str(pattern)]))
 
     return call
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.backbones import MUSICNN, POOLED_FRAMES, TAGGED
-from tumbao.trainer.heads import dense_layers, features
+from tumbao.trainer.model import dense_layers, features_input
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.models.spectrogram_nets import MOMENTUM
 from tumbao.trainer.training import Training
@@ -29,7 +29,7 @@ def _tagger(shape: tuple[int, ...], genres: int, training: Training) -> keras.Mo
     """Build dense layers over the mean and the standard deviation of the tagger's windows."""
     import keras
 
-    inputs = features(shape)
+    inputs = features_input(shape)
     outputs = _over_windows(inputs)
     for layer in dense_layers(genres, training):
         outputs = layer(outputs)
@@ -50,7 +50,7 @@ def _ensemble(shape: tuple[int, ...], genres: int, training: Training) -> keras.
     from tumbao.trainer.descriptors import descriptor_names
     from tumbao.trainer.musicnn import WINDOWS
 
-    inputs = features(shape)
+    inputs = features_input(shape)
     pooled, columns = FINE.frames // POOLED_FRAMES, len(descriptor_names(FINE))
     first, second = pooled * FINE.mel_bands, pooled * FINE.mel_bands + columns
     frames = keras.layers.Reshape((pooled, FINE.mel_bands))(inputs[:, :first])

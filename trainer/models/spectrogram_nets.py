@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tumbao.trainer.backbones import FINE_LEVELS, LEVELS
-from tumbao.trainer.heads import dense_layers, features
+from tumbao.trainer.model import dense_layers, features_input
 from tumbao.trainer.models.spec import Head, ModelSpec
 from tumbao.trainer.training import Training
 
@@ -48,7 +48,7 @@ def _normalised(shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Return the input, and it normalised to zero mean and unit variance."""
     import keras
 
-    inputs = features(shape)
+    inputs = features_input(shape)
     return inputs, keras.layers.BatchNormalization(momentum=MOMENTUM, name="scale")(inputs)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tumbao.trainer.backbones import VGG16, VGG16_AVG, VGG16_BLOCK4
-from tumbao.trainer.heads import dense_layers, features, head
+from tumbao.trainer.model import dense_head, dense_layers, features_input
 from tumbao.trainer.models.spec import Head, ModelSpec
 from tumbao.trainer.training import Training
 
@@ -24,7 +24,7 @@ def _averaged(shape: tuple[int, ...], genres: int, training: Training) -> keras.
     import keras
 
     pool = keras.layers.GlobalAveragePooling2D(name="average")
-    return keras.Sequential([features(shape), pool, *dense_layers(genres, training)], name="head")
+    return keras.Sequential([features_input(shape), pool, *dense_layers(genres, training)], name="head")
 
 
 def _tuned(top: Head) -> Head:
@@ -42,7 +42,7 @@ def _tuned(top: Head) -> Head:
         ]
         pool = keras.layers.MaxPooling2D(2, 2, name="block5_pool")
         above = top((height // 2, width // 2, channels), genres, training)
-        return keras.Sequential([features(shape), *block, pool, *above.layers], name="head")
+        return keras.Sequential([features_input(shape), *block, pool, *above.layers], name="head")
 
     return build
 
@@ -52,16 +52,16 @@ VGG16_SPEC = ModelSpec(
     after="Abondano & Salazar",
     summary="the paper's network: VGG-16 with ImageNet weights, dense layers of 512 and 64",
     backbone=VGG16,
-    head=head,
+    head=dense_head,
     tuned_backbone=VGG16_BLOCK4,
-    tuned_head=_tuned(head),
+    tuned_head=_tuned(dense_head),
 )
 VGG16_AVG_SPEC = ModelSpec(
     name="vgg16-avg",
     after="Ghosal & Kolekar's remark on pooling",
     summary="the paper's network with average pooling in place of max pooling",
     backbone=VGG16_AVG,
-    head=head,
+    head=dense_head,
 )
 VGG16_GAP_SPEC = ModelSpec(
     name="vgg16-gap",

@@ -1,4 +1,4 @@
-"""The comparison's page and tables: every number, marked as what it is, and what came from files stays text."""
+"""The comparison's page and tables: every figure with its labels, and text from files is escaped."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from tests.analysis.compare.simulated_trials import simulate, trial
 from tumbao.analysis.compare import tables
 from tumbao.analysis.compare.findings import Findings, find
 from tumbao.analysis.compare.page import PAGE, write_comparison
-from tumbao.analysis.compare.tables import MEASURES, SHARES
+from tumbao.analysis.compare.scores import MEASURES, SHARES
 from tumbao.analysis.compare.trial import Trial
 from tumbao.serving.formatting import decimal, percent
 
 ATTACK = "<script>alert(1)</script>"
-FOLDED = "salsa/romantica has 4 songs: folded up into salsa."
 FAILURES = {"crnn": f"out of memory {ATTACK} | and more"}
 MODELS = ("vgg16", "musicnn", "adaboost")
 
@@ -39,7 +38,7 @@ def text_of(page: str) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("comparison") / "new"
-    write_comparison(trials(), out, reference="vgg16", library=f"Library {ATTACK}", folded=FOLDED, failures=FAILURES)
+    write_comparison(trials(), out, reference="vgg16", library=f"Library {ATTACK}", failures=FAILURES)
     return out
 
 
@@ -53,19 +52,18 @@ def findings() -> Findings:
     return find(trials(), "vgg16")
 
 
-def test_everything_is_written_and_nothing_else(folder: Path) -> None:
+def test_the_page_needs_no_other_file_but_those_beside_it(page: str, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["index.html", "table.csv", "table.md", "trials.json"]
-
-
-def test_the_page_needs_no_other_file(page: str) -> None:
     assert not re.search(r'(src|href)="(?!data:|#|table\.md|table\.csv|trials\.json)', page)
     assert "http" not in re.sub(r"http-equiv", "", page)
     assert page.count("<img") == 2 * 5
 
 
-def test_what_came_from_files_stays_text(page: str) -> None:
+def test_names_are_escaped(page: str, folder: Path) -> None:
     assert ATTACK not in page
     assert html.escape(ATTACK) in page
+    lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()
+    assert r"| crnn | out of memory <script>alert(1)</script> \| and more |" in lines
 
 
 def test_the_page_has_every_figure(page: str, findings: Findings) -> None:
@@ -86,12 +84,11 @@ def test_the_page_has_every_figure(page: str, findings: Findings) -> None:
     for difference in findings.boards[0].differences.values():
         ends = f"{tables.signed(difference.low)} to {tables.signed(difference.high)}"
         assert text_of(f"{tables.points(difference.value)} {ends}") in read
-    told = (tables.outcome(findings), tables.choice(findings))
-    for said in (FOLDED, "out of memory", "adaboost has no TFLite file: boosted trees", *told):
-        assert text_of(said) in read
+    for text in ("out of memory", "adaboost has no TFLite file", tables.outcome(findings), tables.choice(findings)):
+        assert text_of(text) in read
 
 
-def test_the_most_accurate_model_stands_first(folder: Path, findings: Findings) -> None:
+def test_models_are_sorted_by_accuracy(folder: Path, findings: Findings) -> None:
     for board in findings.boards:
         values = [one.accuracy.value for one in board.scores]
         assert values == sorted(values, reverse=True)
@@ -99,7 +96,7 @@ def test_the_most_accurate_model_stands_first(folder: Path, findings: Findings) 
     assert "| 1 | musicnn |" in (folder / "table.md").read_text(encoding="utf-8")
 
 
-def test_synthetic_stands_wherever_numbers_stand(page: str, folder: Path) -> None:
+def test_headings_and_figures_are_labelled_synthetic(page: str, folder: Path) -> None:
     with_numbers = [heading for heading in re.findall(r"<h[12].*?</h[12]>", page) if "Method" not in heading]
     assert len(with_numbers) == 8
     assert all("synthetic library" in heading for heading in with_numbers)
@@ -108,7 +105,7 @@ def test_synthetic_stands_wherever_numbers_stand(page: str, folder: Path) -> Non
     assert all("synthetic" in heading for heading in headings if "Failures" not in heading)
 
 
-def test_leaky_stands_at_every_number_of_the_split_by_fragment(folder: Path, findings: Findings) -> None:
+def test_every_figure_of_the_split_by_fragment_is_labelled_leaky(folder: Path, findings: Findings) -> None:
     text = (folder / "table.md").read_text(encoding="utf-8")
     by_song, by_fragment = text.split("## Models, split by fragment (leaky)")
     assert "leaky" not in by_song
@@ -154,12 +151,7 @@ def test_json_has_every_trial(folder: Path, findings: Findings) -> None:
     assert found["failures"] == FAILURES
 
 
-def test_markdown_keeps_its_columns(folder: Path) -> None:
-    lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()
-    assert r"| crnn | out of memory <script>alert(1)</script> \| and more |" in lines
-
-
-def test_the_outcome_names_no_difference_that_chance_can_make(findings: Findings) -> None:
+def test_the_outcome_says_whether_the_difference_is_significant(findings: Findings) -> None:
     assert tables.outcome(findings).endswith("against vgg16: the difference is significant.")
     alike = [trial(), trial(model="fcn", probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))]
     assert tables.outcome(find(alike, "vgg16")).endswith("against vgg16: the difference is not significant.")
@@ -170,7 +162,7 @@ def test_the_outcome_names_no_difference_that_chance_can_make(findings: Findings
     assert tables.outcome(find(trials(), "musicnn")).endswith("significantly more than adaboost and vgg16.")
 
 
-def test_a_model_is_chosen_by_the_validation_split_not_by_the_test_split() -> None:
+def test_the_choice_is_made_by_validation_accuracy() -> None:
     best = trial(model="fcn", val_accuracy=0.5, probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
     wrong = trial(model="cnn", probabilities=np.array([[0.25, 0.75], [0.75, 0.25]], np.float32))
     chosen = [dataclasses.replace(wrong, seed=seed, val_accuracy=0.5 + seed / 10) for seed in (1, 2)]

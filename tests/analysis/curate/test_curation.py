@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tumbao.analysis.compare.folds import cross_validation
-from tumbao.analysis.compare.training import out_of_sample
 from tumbao.analysis.curate.label_issues import (
     OUTLIER_LIMIT,
     GenreConflict,
@@ -38,6 +36,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_list import read_manifest
 from tumbao.trainer.backbones import LEVELS
+from tumbao.trainer.cross_validation import cross_validation, out_of_fold
 from tumbao.trainer.dataset import Fragments
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -92,7 +91,7 @@ def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> RenderedLibrary:
 
 def answered(library: RenderedLibrary, features: np.ndarray) -> np.ndarray:
     divisions = cross_validation(library, "song", 5, 7)
-    return out_of_sample(BY_HEART, BY_HEART.settings(), library, [features], divisions, None)
+    return out_of_fold(BY_HEART, BY_HEART.settings(), library, [features], divisions, None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

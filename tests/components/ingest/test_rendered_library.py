@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tumbao.analysis.compare.features import features
-from tumbao.analysis.compare.folds import cross_validation, one_split
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.library import scan
 from tumbao.components.ingest.records import decode_image
@@ -18,6 +17,7 @@ from tumbao.components.ingest.rendered_library import RenderedLibrary, render_li
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
+from tumbao.trainer.cross_validation import cross_validation, one_split
 
 GENRES = ("cumbia", "salsa")
 

@@ -1,11 +1,16 @@
-"""Splits of a library into training, validation and test fragments: one split, or cross-validation."""
+"""Splits of a rendered library, and heads that are trained on one part and predict another: cross-validation."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from tumbao.components.ingest.rendered_library import RenderedLibrary
@@ -13,6 +18,13 @@ from tumbao.components.ingest.splits import split_songs
 from tumbao.components.ingest.tags import artist_key
 from tumbao.schema.errors import UserError
 from tumbao.schema.record import SPLITS
+from tumbao.trainer.dataset import Arrays
+from tumbao.trainer.fit import release_memory, train_head
+from tumbao.trainer.models.spec import ModelSpec
+from tumbao.trainer.training import Training
+
+BATCH = 256
+"""Fragments per call of a head."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,3 +99,60 @@ def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: 
         held_out = np.isin(parts, (fold, val))
         result.append(Fold(fold, *map(np.flatnonzero, (~held_out, parts == val, parts == fold))))
     return result
+
+
+class TrainedResult(NamedTuple):
+    """Probabilities of the m test fragments, float32 [m, genres], the history, and the time of the training."""
+
+    probabilities: np.ndarray
+    history: dict[str, Any]
+    seconds: float
+
+
+def train_and_predict(
+    model: ModelSpec,
+    training: Training,
+    library: RenderedLibrary,
+    arrays: Sequence[np.ndarray],
+    fold: Fold,
+    weights: Path | None,
+) -> TrainedResult:
+    """Train a head on a split and classify its test part with the best weights.
+
+    `arrays` are the backbone's features [n, ...] of the fragments, then of their masked copies. The validation part
+    determines the best epoch. `weights` is the file of the backbone's weights, for a head that fine-tunes one block.
+    """
+    keras.utils.clear_session()  # otherwise the graphs of earlier trainings stay in memory
+    genres, features = len(library.genres), arrays[0]
+    train = Arrays(arrays, library.labels, fold.train, genres)
+    val = Arrays(arrays[:1], library.labels, fold.val, genres)
+    started = time.perf_counter()
+    head, history = train_head(
+        model, train, val, training, shape=features.shape[1:], weights=str(weights) if weights else ""
+    )
+    seconds = time.perf_counter() - started
+    parts = (fold.test[begin : begin + BATCH] for begin in range(0, len(fold.test), BATCH))
+    found = [np.asarray(head(features[part].astype(np.float32), training=False)) for part in parts]
+    probabilities = np.concatenate(found).astype(np.float32)
+    release_memory(head)
+    return TrainedResult(probabilities, history, seconds)
+
+
+def out_of_fold(
+    model: ModelSpec,
+    training: Training,
+    library: RenderedLibrary,
+    arrays: Sequence[np.ndarray],
+    folds: Sequence[Fold],
+    weights: Path | None,
+) -> np.ndarray:
+    """Classify every fragment with a head that was trained without its song; float32 [n, genres].
+
+    Each fragment must be in the test part of one split, otherwise its row is NaN. For the other arguments, see
+    `train_and_predict`.
+    """
+    probabilities = np.full((len(library.songs), len(library.genres)), np.nan, np.float32)
+    for fold in folds:
+        result = train_and_predict(model, training, library, arrays, fold, weights)
+        probabilities[fold.test] = result.probabilities
+    return probabilities
