@@ -5,11 +5,10 @@ Functions import TFDV when they need it, because it imports TensorFlow and Beam.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 from google.protobuf import text_format
 
 from tumbao.components.ingest.atomic_write import write_whole
@@ -22,17 +21,15 @@ VIEW_NEEDS = "cdnjs.cloudflare.com and raw.githubusercontent.com"
 """Hosts from which TFDV's view loads Facets when it is opened."""
 
 
-def statistics_of(columns: Mapping[str, np.ndarray | Sequence[Any]]) -> Any:
-    """Compute statistics in this process, without a Beam pipeline.
+def statistics_of(table: pd.DataFrame) -> Any:
+    """Compute statistics in this process, without a Beam pipeline; NaN and None are missing values.
 
-    Columns are numbers, strings or booleans, equally many in each; NaN and None are missing values. Returns a
-    DatasetFeatureStatisticsList with one dataset.
+    Returns a DatasetFeatureStatisticsList with one dataset.
     """
-    import pandas as pd  # type: ignore[import-untyped]
     import tensorflow_data_validation as tfdv
 
     options = tfdv.StatsOptions(num_quantiles_histogram_buckets=QUANTILES)
-    return tfdv.generate_statistics_from_dataframe(pd.DataFrame(columns), options, n_jobs=1)
+    return tfdv.generate_statistics_from_dataframe(table, options, n_jobs=1)
 
 
 def write_statistics(statistics: Any, file: Path) -> None:

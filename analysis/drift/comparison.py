@@ -13,13 +13,13 @@ distance of any measure. So 1 of 20 comparisons of like music reports drift. Dif
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescriptors
@@ -96,10 +96,11 @@ def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors],
     """
     table = _table(training, new, genres)
     is_new = np.repeat([False, True], [sum(len(song.starts) for song in side) for side in (training, new)])
-    units = np.concatenate([_units(training, 0), _units(new, len(training))])
-    sides = _pick(table, ~is_new), _pick(table, is_new)
+    names = [("training", song.song) for song in training] + [("new", song.song) for song in new]
+    units = np.repeat(pd.factorize(pd.Series(names))[0], [len(song.starts) for song in (*training, *new)])
+    sides = table[~is_new], table[is_new]
     statistics = statistics_of(sides[0]), statistics_of(sides[1])
-    thresholds = _thresholds(_null_distances(table, units, units[is_new]), table)
+    thresholds = _thresholds(_null_distances(table, units, len(np.unique(units[is_new]))), list(table))
     distances, drifted = _validate(*statistics, thresholds)
     measures = tuple(
         _measure(name, sides[0][name], sides[1][name], distances[name], thresholds[name], name in drifted)
@@ -108,13 +109,10 @@ def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors],
     return Comparison(measures, *statistics)
 
 
-def _table(
-    training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return columns with a row for each fragment; measures of a song are in the row of its first."""
+def _table(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]) -> pd.DataFrame:
+    """Return a row for each fragment; measures of a song are in the row of its first."""
     songs = [*training, *new]
-    rows = np.concatenate([song.values for song in songs])
-    table = {descriptor.name: rows[:, column] for column, descriptor in enumerate(DESCRIPTORS)}
+    table = pd.DataFrame(np.concatenate([song.values for song in songs]), columns=[one.name for one in DESCRIPTORS])
     of_songs: dict[str, list[Any]] = {
         "seconds": [song.seconds for song in songs],
         "padded": ["padded" if song.padded else "whole" for song in songs],
@@ -124,31 +122,23 @@ def _table(
         of_songs["genre"] = [song.genre for song in songs]
     firsts = np.cumsum([0, *(len(song.starts) for song in songs[:-1])])
     for name, values in of_songs.items():
-        table[name] = np.full(len(rows), None if name in _CATEGORIES else np.nan)
-        table[name][firsts] = values
+        column = np.full(len(table), None if name in _CATEGORIES else np.nan)
+        column[firsts] = values
+        table[name] = column
     return table
 
 
-def _pick(table: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: column[rows] for name, column in table.items()}
+def _null_distances(table: pd.DataFrame, units: np.ndarray, count: int) -> np.ndarray:
+    """Measure the distances between permuted groups of songs, `count` of them new: [permutation, measure].
 
-
-def _units(songs: Sequence[SongDescriptors], first: int) -> np.ndarray:
-    """Return the number of each fragment's song, counted from `first`; parts of one song share its number."""
-    numbers = {name: first + number for number, name in enumerate(dict.fromkeys(song.song for song in songs))}
-    return np.repeat([numbers[song.song] for song in songs], [len(song.starts) for song in songs])
-
-
-def _null_distances(table: Mapping[str, np.ndarray], units: np.ndarray, new_units: np.ndarray) -> np.ndarray:
-    """Measure the distances between permuted groups of songs: [permutation, measure]."""
+    `units` is the number of each fragment's song; parts of one song share a number.
+    """
     rng = np.random.default_rng(0)
-    songs, count = np.unique(units), len(np.unique(new_units))
-    distances = []
+    songs, distances = np.unique(units), []
     progress.start("permute", N_PERMUTATIONS)
     for _ in range(N_PERMUTATIONS):
         permuted = np.isin(units, rng.permutation(songs)[:count])
-        sides = statistics_of(_pick(table, ~permuted)), statistics_of(_pick(table, permuted))
-        found, _ = _validate(*sides, dict.fromkeys(table, 1.0))
+        found, _ = _validate(statistics_of(table[~permuted]), statistics_of(table[permuted]), dict.fromkeys(table, 1.0))
         distances.append([found[name] for name in table])
         progress.advance("permute")
     return np.array(distances)
@@ -184,20 +174,14 @@ def _validate(training: Any, new: Any, thresholds: Mapping[str, float]) -> tuple
 
 
 def _measure(
-    name: str, training: np.ndarray, new: np.ndarray, distance: float, threshold: float, drifted: bool
+    name: str, training: pd.Series, new: pd.Series, distance: float, threshold: float, drifted: bool
 ) -> Measure:
     descriptor = next(one for one in (*DESCRIPTORS, *OF_SONGS) if one.name == name)
-    if name in _CATEGORIES:
-        before, after = _shares(training), _shares(new)
-        category = name  # of two categories, the one that has the measure's name
-        if name == "genre":
-            category = max(before | after, key=lambda one: abs(after.get(one, 0.0) - before.get(one, 0.0)))
-        values = before.get(category, 0.0), after.get(category, 0.0)
-    else:
-        category, values = "", (float(np.nanmedian(training)), float(np.nanmedian(new)))
-    return Measure(descriptor, category, *values, distance, threshold, drifted)
-
-
-def _shares(values: np.ndarray) -> dict[str, float]:
-    counts = collections.Counter(value for value in values if value is not None)
-    return {value: count / sum(counts.values()) for value, count in counts.items()}
+    if name not in _CATEGORIES:
+        return Measure(descriptor, "", training.median(), new.median(), distance, threshold, drifted)
+    before, after = (one.value_counts(normalize=True) for one in (training, new))
+    # of two categories, the one that has the measure's name
+    category = after.sub(before, fill_value=0.0).abs().idxmax() if name == "genre" else name
+    return Measure(
+        descriptor, category, before.get(category, 0.0), after.get(category, 0.0), distance, threshold, drifted
+    )

@@ -23,19 +23,13 @@ from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescr
 from tumbao.analysis.drift.songs import (
     NewSongs,
     TrainingData,
-    levels_at,
     measure_new_songs,
     measure_training,
+    new_images,
     training_images,
 )
 from tumbao.analysis.tfdv_statistics import write_statistics
-from tumbao.components.ingest import progress
-from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.components.ingest.worker_pool import WorkerPool
-from tumbao.schema.errors import UserError
-from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.page import data_uri, template, write_page
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
@@ -66,31 +60,42 @@ def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) 
 
     `out` receives `FIGURES` and, unless no song could be measured, `PAGE` and both statistics.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"Expected a folder to write the page to. Received: {out}, which is a file.")
     new = measure_new_songs(library, layout, training.spec, training.genres)
     if not new.songs:
         _write_figures(out, training, new, {}, None)
         return Outcome(new, None)
     training_songs, count = measure_training(training)
     comparison = compare(training_songs, new.songs, training.genres)
-    counts = {"songs": count, "songs_compared": len(training_songs), "fragments": _fragments(training_songs)}
+    fragments = [sum(len(song.starts) for song in side) for side in (training_songs, new.songs)]
+    counts = {"songs": count, "songs_compared": len(training_songs), "fragments": fragments[0]}
     write_statistics(comparison.training_statistics, out / TRAINING_STATISTICS)
     write_statistics(comparison.new_statistics, out / NEW_STATISTICS)
     _write_figures(out, training, new, counts, comparison)
-    examples = choose_examples(comparison.drifted, training, training_songs, new.songs)
-    write_drift(Sides(training, training_songs, count, new), comparison, examples, out / PAGE)
+    page = template(Path(__file__).parent).render(
+        training=training,
+        counts=counts,
+        new=new,
+        new_fragments=fragments[1],
+        comparison=comparison,
+        histograms=_histograms(training_songs, new.songs),
+        examples=choose_examples(comparison.drifted, training, training_songs, new.songs),
+        few_songs=FEW_SONGS,
+        permutations=N_PERMUTATIONS,
+        false_alarms=FALSE_ALARMS,
+        smallest_jsd=SMALLEST_JSD,
+        smallest_share=SMALLEST_SHARE,
+        synthetic=training.synthetic or new.synthetic,
+        figure=figure,
+        value_of=value_of,
+        data_uri=data_uri,
+    )
+    write_page(out / PAGE, page)
     return Outcome(new, comparison)
-
-
-def _fragments(songs: tuple[SongDescriptors, ...]) -> int:
-    return sum(len(song.starts) for song in songs)
 
 
 def _write_figures(
     out: Path, training: TrainingData, new: NewSongs, counts: dict[str, int], comparison: Comparison | None
 ) -> None:
-    measures = comparison.measures if comparison else ()
     names = [descriptor.name for descriptor in DESCRIPTORS]
     figures: dict[str, Any] = {
         "drift": bool(comparison.drifted) if comparison else None,
@@ -99,7 +104,7 @@ def _write_figures(
             "library": new.name,
             "synthetic": new.synthetic,
             "songs": len(new.songs),
-            "fragments": _fragments(new.songs),
+            "fragments": sum(len(song.starts) for song in new.songs),
             "rejected": len(new.rejected),
         },
         "measures": [
@@ -113,7 +118,7 @@ def _write_figures(
                 "threshold": measure.threshold,
                 "drift": measure.drifted,
             }
-            for measure in measures
+            for measure in (comparison.measures if comparison else ())
         ],
         "songs": [
             {
@@ -128,8 +133,7 @@ def _write_figures(
             {"song": one.song, "path": one.path, "reason": one.reason, "detail": one.detail} for one in new.rejected
         ],
     }
-    text = json.dumps(figures, indent=1, ensure_ascii=False) + "\n"
-    write_whole(out / FIGURES, text.encode("utf-8", errors="backslashreplace"))
+    write_page(out / FIGURES, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,81 +158,48 @@ class Examples:
     farthest: tuple[Example, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Position:
-    song: SongDescriptors
-    index: int
-    column: int
-
-    @property
-    def start_seconds(self) -> float:
-        return float(self.song.starts[self.index])
-
-    def example(self, png: bytes) -> Example:
-        value = float(self.song.values[self.index, self.column])
-        return Example(self.song.song, self.start_seconds, value, png)
-
-
 def choose_examples(
     drifted: Sequence[Measure],
     training: TrainingData,
     training_songs: Sequence[SongDescriptors],
     new: Sequence[SongDescriptors],
-) -> tuple[Examples, ...]:
+) -> list[Examples]:
     """Render examples for the descriptors that drifted most, at most one fragment of each song.
 
     `drifted` is sorted, the largest drift first; measures of songs have no examples. A new song that has become
     unusable since it was measured is left out.
     """
-    columns = {descriptor: column for column, descriptor in enumerate(DESCRIPTORS)}
-    shown = [measure.descriptor for measure in drifted if measure.descriptor in columns][:SHOWN_DESCRIPTORS]
+    shown = [measure.descriptor for measure in drifted if measure.descriptor in DESCRIPTORS][:SHOWN_DESCRIPTORS]
     chosen = []
-    for descriptor in shown:
-        column = columns[descriptor]
+    for column in map(DESCRIPTORS.index, shown):
         median = float(np.median(np.concatenate([song.values[:, column] for song in training_songs])))
-        chosen.append((_nearest(training_songs, column, median)[:USUAL], _nearest(new, column, median, -1)[:FARTHEST]))
-    pngs = training_images(
-        training, {(position.song.song, position.start_seconds) for usual, _ in chosen for position in usual}
+        usual = _nearest(training_songs, column, median)[:USUAL]
+        chosen.append((column, usual, _nearest(new, column, median, sign=-1)[:FARTHEST]))
+    images = training_images(
+        training, {(song.song, float(song.starts[index])) for _, usual, _ in chosen for song, index in usual}
     )
-    progress.start("render", sum(len(farthest) for _, farthest in chosen))
-    with WorkerPool() as pool:
-        return tuple(
-            Examples(
-                descriptor,
-                tuple(position.example(pngs[position.song.song, position.start_seconds]) for position in usual),
-                tuple(example for position in farthest for example in _render(position, training.spec, pool)),
-            )
-            for descriptor, (usual, farthest) in zip(shown, chosen, strict=True)
+    rendered = iter(new_images([one for _, _, farthest in chosen for one in farthest], training.spec))
+
+    def example(song: SongDescriptors, index: int, column: int, png: bytes) -> Example:
+        return Example(song.song, float(song.starts[index]), float(song.values[index, column]), png)
+
+    return [
+        Examples(
+            DESCRIPTORS[column],
+            tuple(example(song, index, column, images[song.song, float(song.starts[index])]) for song, index in usual),
+            tuple(example(song, index, column, png) for song, index in farthest if (png := next(rendered))),
         )
+        for column, usual, farthest in chosen
+    ]
 
 
-def _nearest(songs: Sequence[SongDescriptors], column: int, median: float, sign: int = 1) -> list[_Position]:
-    """Return a fragment of each song, the nearest to the median first; with sign -1 the farthest first."""
+def _nearest(
+    songs: Sequence[SongDescriptors], column: int, median: float, sign: int = 1
+) -> list[tuple[SongDescriptors, int]]:
+    """Return the fragment of each song that is nearest to the median, the nearest first; the farthest with sign -1."""
     away = [sign * np.abs(song.values[:, column] - median) for song in songs]
-    positions = [_Position(song, int(own.argmin()), column) for song, own in zip(songs, away, strict=True)]
-    return [positions[index] for index in np.argsort([own.min() for own in away], kind="stable")]
-
-
-def _render(position: _Position, spec: MelSpec, pool: WorkerPool) -> list[Example]:
-    from tumbao.components.ingest import mel, records
-
-    try:
-        levels = levels_at(position.song, position.index, spec, pool)
-    except AudioError:
-        return []
-    finally:
-        progress.advance("render")
-    return [position.example(records.to_png(levels, mel.palette(spec)))]
-
-
-@dataclasses.dataclass(frozen=True)
-class Sides:
-    """Both sides of a comparison: `training_songs` were compared, out of `training_song_count`."""
-
-    training: TrainingData
-    training_songs: tuple[SongDescriptors, ...]
-    training_song_count: int
-    new: NewSongs
+    order = np.argsort([own.min() for own in away], kind="stable")
+    return [(songs[index], int(away[index].argmin())) for index in order]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,36 +215,11 @@ class Histogram:
     new: str
 
 
-def write_drift(sides: Sides, comparison: Comparison, examples: Sequence[Examples], page: Path) -> None:
-    """Write the page, which needs no other file."""
-    columns = {descriptor.name: column for column, descriptor in enumerate(DESCRIPTORS)}
-    histograms = {
-        name: histogram(*(np.concatenate([song.values[:, column] for song in side]) for side in _both(sides)))
-        for name, column in columns.items()
-    }
-    seconds = (np.array([song.seconds for song in side]) for side in _both(sides))
-    histograms["seconds"] = histogram(*seconds)
-    text = template(Path(__file__).parent).render(
-        sides=sides,
-        comparison=comparison,
-        histograms=histograms,
-        examples=examples,
-        fragments=[sum(len(song.starts) for song in side) for side in _both(sides)],
-        few_songs=FEW_SONGS,
-        permutations=N_PERMUTATIONS,
-        false_alarms=FALSE_ALARMS,
-        smallest_jsd=SMALLEST_JSD,
-        smallest_share=SMALLEST_SHARE,
-        synthetic=sides.training.synthetic or sides.new.synthetic,
-        figure=figure,
-        value_of=value_of,
-        data_uri=data_uri,
-    )
-    write_page(page, text)
-
-
-def _both(sides: Sides) -> tuple[tuple[SongDescriptors, ...], tuple[SongDescriptors, ...]]:
-    return sides.training_songs, sides.new.songs
+def _histograms(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors]) -> dict[str, Histogram]:
+    fragments = [np.concatenate([song.values for song in side]) for side in (training, new)]
+    seconds = [np.array([song.seconds for song in side]) for side in (training, new)]
+    columns = {one.name: [side[:, column] for side in fragments] for column, one in enumerate(DESCRIPTORS)}
+    return {name: histogram(*sides) for name, sides in {**columns, "seconds": seconds}.items()}
 
 
 def histogram(training: np.ndarray, new: np.ndarray) -> Histogram:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import io
@@ -13,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tumbao.analysis.drift.descriptors import SongDescriptors, describe
+from tumbao.analysis.songs import measure_songs, render_fragments
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.formats import find_layout, read_library, with_one_spelling
 from tumbao.components.ingest.fragments import Fragments
@@ -23,7 +22,7 @@ from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.manifest import json_lines
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.song_list import read_entries
-from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema import record
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
@@ -90,14 +89,8 @@ def measure_training(training: TrainingData) -> tuple[tuple[SongDescriptors, ...
 
 def training_images(training: TrainingData, wanted: Collection[tuple[str, float]]) -> dict[tuple[str, float], bytes]:
     """Return PNG mel images of training fragments by song and start in seconds."""
-    found: dict[tuple[str, float], bytes] = {}
-    for features in _records(training):
-        key = features[record.SONG].decode(), features[record.START_SECONDS]
-        if key in wanted:
-            found[key] = features[record.IMAGE]
-        if len(found) == len(wanted):
-            break
-    return found
+    records = ((one[record.SONG].decode(), one[record.START_SECONDS], one[record.IMAGE]) for one in _records(training))
+    return {(song, start): image for song, start, image in records if (song, start) in wanted}
 
 
 def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
@@ -132,66 +125,51 @@ def measure_new_songs(library: AnyPath, layout: str, spec: MelSpec, genres: Sequ
     `file_name`. The spelling of `genres` is preferred. Memory holds one fragment for each processor.
     """
     library = library.absolute()
-    listed = _listed(library, layout, genres)
+    if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
+        entries = read_entries(library, root=library.parent, required=("file_name",))
+        listed = with_one_spelling(SongList(entries), genres)
+    else:
+        listed = read_library(library, layout, genres)
     catalog = scan_files(library, listed, sorted({entry.genre for entry in listed.entries}), spec)
-    progress.start("measure", len(catalog.songs))
-    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
-        outcomes = list(threads.map(lambda song: _measure(song, spec, pool), catalog.songs))
-    failed = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejected))
+    songs, rejected = measure_songs(catalog.songs, lambda song, pool: _measure(song, spec, pool))
     return NewSongs(
         name=catalog.name,
         synthetic=catalog.synthetic,
-        songs=tuple(outcome for outcome in outcomes if isinstance(outcome, SongDescriptors)),
-        rejected=tuple(sorted(catalog.rejected + failed, key=lambda item: item.song)),
+        songs=tuple(songs),
+        rejected=tuple(sorted((*catalog.rejected, *rejected), key=lambda item: item.song)),
         notes=catalog.notes,
     )
 
 
-def levels_at(song: SongDescriptors, index: int, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
-    """Render one fragment of a new song: indexes of its mel image, int32 [image_height, image_width].
-
-    Raises AudioError if the file has become unusable since it was measured.
-    """
-    from tumbao.components.ingest import mel  # imports TensorFlow
-
-    start = float(song.starts[index])
-    end = start + (song.seconds if song.padded else spec.fragment_seconds)
-    fragment, *_ = Fragments(read_song(pool, AudioSegment(song.path, start, end), spec, song.sha256))
-    return mel.traced_levels(spec)(fragment.samples)
-
-
-def _listed(library: AnyPath, layout: str, genres: Sequence[str]) -> SongList:
-    if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
-        entries = read_entries(library, root=library.parent, required=("file_name",))
-        return with_one_spelling(SongList(entries), genres)
-    return read_library(library, layout, genres)
-
-
-def _measure(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors | Rejected:
+def _measure(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors:
     from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for an empty library
 
     levels, padded, starts, values = mel.traced_levels(spec), False, [], []
-    try:
-        items = Fragments(read_song(pool, song.part, spec, song.sha256))
-        for item in items:
-            if item.silent:  # ingest skips silent fragments, too
-                continue
-            padded = item.padded
-            starts.append(song.start_seconds + item.index * spec.fragment_seconds)
-            values.append(describe(levels(item.samples), spec))
-        ending = items.ending
-    except AudioError as error:
-        return Rejected(song.song, song.path, error.reason.value, error.message, song.entry)
-    finally:
-        progress.advance("measure")
+    items = Fragments(read_song(pool, song.part, spec, song.sha256))
+    for item in items:
+        if item.silent:  # ingest skips silent fragments, too
+            continue
+        padded = item.padded
+        starts.append(song.start_seconds + item.index * spec.fragment_seconds)
+        values.append(describe(levels(item.samples), spec))
     return SongDescriptors(
         song=song.song,
         path=song.path,
         sha256=song.sha256,
         genre=song.genre,
-        seconds=ending.seconds,
+        seconds=items.ending.seconds,
         padded=padded,
-        truncated=ending.truncated,
+        truncated=items.ending.truncated,
         starts=np.array(starts),
         values=np.array(values),
     )
+
+
+def new_images(fragments: Sequence[tuple[SongDescriptors, int]], spec: MelSpec) -> list[bytes | None]:
+    """Render fragments of new songs, each given by its song and index, as PNG mel images; None for an unusable file."""
+    parts = []
+    for song, index in fragments:
+        start = float(song.starts[index])
+        end = start + (song.seconds if song.padded else spec.fragment_seconds)
+        parts.append((AudioSegment(song.path, start, end), song.sha256))
+    return render_fragments(parts, spec)

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from tumbao.components.ingest import progress
-from tumbao.components.ingest.audio_error import AudioError, Reason
-from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.analysis.songs import measure_songs
+from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.decoders import read_song
 from tumbao.components.ingest.duplicates import duplicate_detail, find_duplicates
 from tumbao.components.ingest.fingerprint import fingerprint
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Rejected, Song, scan_files
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.components.ingest.worker_pool import WorkerPool, cpu_count
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
 FAINTEST_DBFS = -100.0
 """Lowest level, also that of fainter sounds and silence."""
-
-
-Levels = Callable[[np.ndarray], np.ndarray]
-"""Front-end for one fragment: samples → levels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,12 +51,11 @@ class MeasuredSong:
     fingerprint: np.ndarray = dataclasses.field(repr=False)
 
 
-def measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> MeasuredSong:
-    """Decode a song and measure it.
+def measure(song: Song, spec: MelSpec, pool: WorkerPool) -> MeasuredSong:
+    """Decode a song and measure it; raises AudioError if the decoded audio is unusable."""
+    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for an empty library
 
-    `levels` is the front-end, see `mel.mel_levels`. Raises AudioError if the decoded audio is unusable.
-    """
-    squares, peak, padded, fingerprints = 0.0, 0.0, False, []
+    squares, peak, padded, fingerprints, levels = 0.0, 0.0, False, [], mel.traced_levels(spec)
     items = Fragments(read_song(pool, song.part, spec, song.sha256))
     for item in items:
         squares += float(np.square(item.samples, dtype=np.float64).sum())
@@ -84,20 +78,6 @@ def measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> Meas
         padded=padded,
         fingerprint=np.concatenate(fingerprints),
     )
-
-
-def middle_fragment(song: MeasuredSong, spec: MelSpec, pool: WorkerPool) -> np.ndarray:
-    """Return the fragment in the middle of a song: mono samples in [-1, 1], float32 [fragment_samples].
-
-    A shorter song ends in silence. Raises AudioError if the file has become unusable since it was measured, or is
-    silent there.
-    """
-    end = song.middle_seconds + spec.fragment_seconds
-    if song.song.end_seconds is not None:
-        end = min(end, song.song.end_seconds)
-    part = AudioSegment(song.song.path, song.middle_seconds, end)
-    fragment, *_ = Fragments(read_song(pool, part, spec, song.song.sha256))
-    return fragment.samples
 
 
 def _dbfs(amplitude: float) -> float:
@@ -134,47 +114,25 @@ def inspect_library(library: AnyPath, genres: Sequence[str], layout: str, spec: 
     `library` is a folder or a list of songs, `layout` one of `formats.LAYOUTS`. Songs of other genres than `genres` are
     rejected; none means all genres of the library. Every file that the library lists is in `songs` or in `rejected`.
     """
-    from tumbao.components.ingest import mel  # imports TensorFlow, which takes seconds: not for a help text
-
     library = library.absolute()
     listed = read_library(library, layout, genres)
     entries = listed.entries
     wanted = tuple(genres) or tuple(sorted({entry.genre for entry in entries if entry.genre}))
     catalog = scan_files(library, listed, wanted, spec)
-    progress.start("measure", len(catalog.songs))
-    levels = mel.traced_levels(spec)
-    with WorkerPool() as pool, concurrent.futures.ThreadPoolExecutor(cpu_count()) as threads:
-        outcomes = list(threads.map(lambda song: _measure(song, spec, pool, levels), catalog.songs))
-    songs, unusable = _without_duplicates(outcomes)
-    rejected = tuple(sorted((*catalog.rejected, *unusable), key=lambda item: item.song))
+    measured, unusable = measure_songs(catalog.songs, lambda song, pool: measure(song, spec, pool))
+    original_of = find_duplicates((one.song.song, one.song.entry, one.fingerprint) for one in measured)
+    duplicates = [
+        Rejected(song.song, song.path, Reason.DUPLICATE.value, duplicate_detail(original), song.entry, original)
+        for song in (one.song for one in measured)
+        if (original := original_of.get(song.song))
+    ]
+    rejected = tuple(sorted((*catalog.rejected, *unusable, *duplicates), key=lambda item: item.song))
     return Inspection(
         library=library.name,
         synthetic=catalog.synthetic,
         genres=wanted,
-        songs=songs,
+        songs=tuple(one for one in measured if one.song.song not in original_of),
         rejected=rejected,
         rejected_per_genre=collections.Counter(entries[item.entry].genre for item in rejected),
         notes=catalog.notes,
     )
-
-
-def _measure(song: Song, spec: MelSpec, pool: WorkerPool, levels: Levels) -> MeasuredSong | Rejected:
-    try:
-        return measure(song, spec, pool, levels)
-    except AudioError as error:
-        return Rejected(song.song, song.path, error.reason.value, error.message, song.entry)
-    finally:
-        progress.advance("measure")
-
-
-def _without_duplicates(
-    outcomes: Sequence[MeasuredSong | Rejected],
-) -> tuple[tuple[MeasuredSong, ...], tuple[Rejected, ...]]:
-    measured = [outcome for outcome in outcomes if isinstance(outcome, MeasuredSong)]
-    original_of = find_duplicates((one.song.song, one.song.entry, one.fingerprint) for one in measured)
-    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
-    for one in measured:
-        if original := original_of.get(one.song.song):
-            song, path, entry = one.song.song, one.song.path, one.song.entry
-            rejected.append(Rejected(song, path, Reason.DUPLICATE.value, duplicate_detail(original), entry, original))
-    return tuple(one for one in measured if one.song.song not in original_of), tuple(rejected)

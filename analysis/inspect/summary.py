@@ -5,7 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd  # type: ignore[import-untyped]
 
 from tumbao.analysis.inspect.library import Inspection, MeasuredSong
 from tumbao.components.ingest.tags import artist_key
@@ -20,21 +23,32 @@ LOUDNESS_STEPS = (1.0, 2.0, 3.0, 5.0, 10.0)
 """Widths of a bar, in dB."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Count:
-    """Number and total length of the songs that share a property, whose value is `name`."""
+def song_table(songs: Sequence[MeasuredSong]) -> pd.DataFrame:
+    """Return a row for each song; None where a value is unknown."""
+    rows = [
+        {"genre": one.song.genre, "artist": one.song.artist or None}
+        | {name: value for name, value in vars(one).items() if name not in ("song", "middle_seconds", "fingerprint")}
+        for one in songs
+    ]
+    return pd.DataFrame(rows)
+
+
+class Count(NamedTuple):
+    """Number and total length of the songs that share a property."""
 
     name: str
     songs: int
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Artist:
-    """An artist and the number and total length of the usable songs.
+def count_by(table: pd.DataFrame, column: str) -> list[Count]:
+    """Group songs by a column of `song_table`, the group with the most songs first, then by name."""
+    counts = [Count(str(name), len(own), own.seconds.sum()) for name, own in table.groupby(column)]
+    return sorted(counts, key=lambda one: (-one.songs, one.name))
 
-    All spellings count; `name` is the most frequent one. `genres` are sorted.
-    """
+
+class Artist(NamedTuple):
+    """An artist by the most frequent spelling, with the number and total length of the usable songs."""
 
     name: str
     songs: int
@@ -42,8 +56,21 @@ class Artist:
     genres: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Range:
+def artists(table: pd.DataFrame) -> list[Artist]:
+    """Group songs by artist, as a split by artist does; songs without an artist are left out.
+
+    The artist with the most songs is first, then by name.
+    """
+    known = table[table.artist.notna()]
+    found = [
+        Artist(own.artist.mode()[0], len(own), own.seconds.sum(), tuple(sorted(own.genre.unique())))
+        for key, own in known.groupby(known.artist.map(artist_key))
+        if key
+    ]
+    return sorted(found, key=lambda one: (-one.songs, one.name))
+
+
+class Range(NamedTuple):
     """Lowest value, median and highest value."""
 
     low: float
@@ -53,30 +80,37 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Genre:
-    """A genre of a library.
-
-    `songs` are usable, `seconds` is their total length and `share` their part of the library's usable time, 0–1.
-    `artists` counts known artists, `rejected` unusable files. `durations` are in seconds, `rms` and `peaks` in dBFS;
-    None without a song.
-    """
+    """A genre of a library: its usable songs, the numbers of known artists and of unusable files."""
 
     name: str
     songs: tuple[MeasuredSong, ...]
-    seconds: float
-    share: float
     artists: int
     rejected: int
-    durations: Range | None
-    rms: Range | None
-    peaks: Range | None
+
+    @property
+    def seconds(self) -> float:
+        """Total length."""
+        return sum(song.seconds for song in self.songs)
+
+    def range_of(self, name: str) -> Range:
+        """Return the range of an attribute of the songs, of which there is at least one."""
+        values = [getattr(song, name) for song in self.songs]
+        return Range(min(values), statistics.median(values), max(values))
+
+
+def genres(inspection: Inspection) -> list[Genre]:
+    """Describe each genre, in the inspection's order; genres without a usable song are included."""
+    found = []
+    for name in inspection.genres:
+        songs = tuple(song for song in inspection.songs if song.song.genre == name)
+        known = {artist_key(song.song.artist) for song in songs} - {""}
+        found.append(Genre(name, songs, len(known), inspection.rejected_per_genre.get(name, 0)))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
 class Bins:
-    """Bars of equal width (`step`) from `low` on.
-
-    If `beyond` is set, the last bar also counts higher values.
-    """
+    """Bars of equal width (`step`) from `low` on; with `beyond`, the last bar also counts higher values."""
 
     low: float
     step: float
@@ -92,65 +126,6 @@ class Bins:
         """Count the values in each bar; no value may be below `low`."""
         found = collections.Counter(min(int((value - self.low) // self.step), self.count - 1) for value in values)
         return [found[bar] for bar in range(self.count)]
-
-
-def count_by(songs: Iterable[MeasuredSong], key: Callable[[MeasuredSong], str]) -> list[Count]:
-    """Group songs by a key, the group with the most songs first, then by name."""
-    groups: dict[str, list[float]] = collections.defaultdict(list)
-    for song in songs:
-        groups[key(song)].append(song.seconds)
-    counts = [Count(name, len(lengths), sum(lengths)) for name, lengths in groups.items()]
-    return sorted(counts, key=lambda one: (-one.songs, one.name))
-
-
-def artists(songs: Iterable[MeasuredSong]) -> list[Artist]:
-    """Group songs by artist, as a split by artist does; songs without an artist are left out.
-
-    The artist with the most songs is first, then by name.
-    """
-    groups: dict[str, list[MeasuredSong]] = collections.defaultdict(list)
-    for song in songs:
-        if key := artist_key(song.song.artist):
-            groups[key].append(song)
-    found = [
-        Artist(
-            name=collections.Counter(song.song.artist for song in own).most_common(1)[0][0],
-            songs=len(own),
-            seconds=sum(song.seconds for song in own),
-            genres=tuple(sorted({song.song.genre for song in own})),
-        )
-        for own in groups.values()
-    ]
-    return sorted(found, key=lambda one: (-one.songs, one.name))
-
-
-def genres(inspection: Inspection) -> list[Genre]:
-    """Describe each genre, in the inspection's order; genres without a usable song are included."""
-    per_genre: dict[str, list[MeasuredSong]] = {name: [] for name in inspection.genres}
-    for song in inspection.songs:
-        per_genre[song.song.genre].append(song)
-    total = sum(song.seconds for song in inspection.songs)
-    described = []
-    for name, songs in per_genre.items():
-        seconds = sum(song.seconds for song in songs)
-        described.append(
-            Genre(
-                name=name,
-                songs=tuple(songs),
-                seconds=seconds,
-                share=seconds / total if total else 0.0,
-                artists=len(artists(songs)),
-                rejected=inspection.rejected_per_genre.get(name, 0),
-                durations=_range([song.seconds for song in songs]),
-                rms=_range([song.rms_dbfs for song in songs]),
-                peaks=_range([song.peak_dbfs for song in songs]),
-            )
-        )
-    return described
-
-
-def _range(values: Sequence[float]) -> Range | None:
-    return Range(min(values), statistics.median(values), max(values)) if values else None
 
 
 def bins(values: Sequence[float], steps: Sequence[float]) -> Bins:

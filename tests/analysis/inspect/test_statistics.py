@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tumbao.analysis.inspect.library import Inspection, inspect_library
-from tumbao.analysis.inspect.page import STATISTICS_FILE, VIEW_FILE, run_inspect, write_song_statistics
-from tumbao.analysis.tfdv_statistics import VIEW_NEEDS
+from tumbao.analysis.inspect.page import STATISTICS_FILE, VIEW_FILE, run_inspect
+from tumbao.analysis.inspect.summary import song_table
+from tumbao.analysis.tfdv_statistics import VIEW_NEEDS, statistics_of, write_statistics
 from tumbao.schema.mel_spec import MelSpec
 
 WriteSong = Callable[..., Path]
@@ -35,7 +36,7 @@ def inspection(library: Path, small_spec: MelSpec) -> Inspection:
 def test_tfdv_loads_the_statistics_of_every_song(inspection: Inspection, tmp_path: Path) -> None:
     import tensorflow_data_validation as tfdv
 
-    write_song_statistics(inspection, tmp_path)
+    write_statistics(statistics_of(song_table(inspection.songs)), tmp_path / STATISTICS_FILE)
     (dataset,) = tfdv.load_statistics(str(tmp_path / STATISTICS_FILE)).datasets
     features = {feature.path.step[0]: feature for feature in dataset.features}
     assert dataset.num_examples == 6
