@@ -294,7 +294,7 @@ def _calibration_error(point: Mapping[str, Floats], replicates: Mapping[str, Flo
     """
     seeds = point["calibration_error"]
     value, ends = float(seeds.mean()), interval(replicates["calibration_error"].mean(axis=1))
-    reach = max(0.0, ends[1] - value) if ends else 0.0
+    reach = ends[1] - value if ends else 0.0
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach), tuple(seeds.tolist()))
 
 

@@ -12,7 +12,17 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 
 from tests.analysis.compare.simulated_trials import simulate, trial
 from tumbao.analysis.compare.findings import Board, Findings, find
-from tumbao.analysis.compare.scores import Score, figures, holm, p_value, score, song_counts, song_weights
+from tumbao.analysis.compare.scores import (
+    Cost,
+    Score,
+    figures,
+    holm,
+    interval,
+    p_value,
+    score,
+    song_counts,
+    song_weights,
+)
 from tumbao.analysis.compare.trial import Pool, Trial, pools
 from tumbao.components.evaluation.intervals import mcnemar, wilson_interval
 from tumbao.components.evaluation.scores import RESAMPLES, interval_over_songs
@@ -198,6 +208,8 @@ def test_the_p_value_counts_opposite_replicates() -> None:
     replicates = np.concatenate([np.full(99, -1.0), np.full(1900, 1.0)])
     assert p_value(replicates, differing=30) == pytest.approx(2 * 100 / 2000)
     assert p_value(-replicates, differing=30) == p_value(replicates, differing=30)
+    zeros = np.concatenate([np.zeros(100), np.ones(1899)])
+    assert p_value(zeros, differing=30) == pytest.approx(2 * 101 / 2000)
     assert p_value(np.ones(RESAMPLES), differing=3) == 0.25
     assert p_value(np.zeros(RESAMPLES), differing=0) == 1.0
 
@@ -260,11 +272,72 @@ def test_trials_of_other_songs_are_refused(other: Trial) -> None:
         find([trial(), other], "vgg16")
 
 
-def test_costs_are_means_and_a_missing_file_has_its_reason() -> None:
-    seeds = [trial(seed=0, train_seconds=2.0), trial(seed=1, train_seconds=4.0, tflite_bytes=None, tflite_note="why")]
-    cost = scored(*seeds).cost
-    assert (cost.train_seconds, cost.tflite_bytes, cost.tflite_note) == (3.0, None, "why")
+def test_costs_are_means_or_the_largest_and_a_missing_file_has_its_reason() -> None:
+    large = {"parameters": 16_000_000, "trainable_parameters": 400_000, "inference_ms": 20.25, "train_seconds": 4.0}
+    seeds = [trial(train_seconds=2.0), trial(seed=1, val_accuracy=0.25, tflite_bytes=None, tflite_note="why", **large)]
+    both = scored(*seeds)
+    assert both.cost == Cost(16_000_000, 400_000, None, "why", 3.0, 19.25)
+    assert both.validation == 0.5
     assert scored(seeds[0]).cost.tflite_bytes == 15_000_000
+
+
+def test_figures_of_weighted_songs_by_hand() -> None:
+    # song a is correct, song b of the same genre in half of its fragments, and so is song c of the other genre
+    pool = pool_of(answers([YES, YES, YES, NO, YES, NO], "aabbcc", [0, 0, 0, 0, 1, 1]))
+    found = figures(song_counts(pool), np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [2.0, 1.0, 0.0]]))
+    assert found["accuracy"][:, 0] == pytest.approx([4 / 6, 3 / 4, 5 / 6])
+    assert found["balanced_accuracy"][:, 0] == pytest.approx([(3 / 4 + 1 / 2) / 2, 3 / 4, 5 / 6])
+    assert found["song_accuracy_sum"][:, 0] == pytest.approx([2 / 3, 1, 1])
+    assert found["f1"][0, 0] == pytest.approx([6 / 8, 2 / 4])
+    assert np.isnan(found["f1"][1:, 0, 1]).all()
+
+
+def test_the_cross_entropy_of_impossible_answers_is_finite() -> None:
+    one = scored(answers([(1.0, 0.0)], "a", [1])).cross_entropy
+    assert one.value == pytest.approx(-np.log(1e-7))
+    assert one.low == one.high == one.value
+
+
+def test_intervals_are_the_middle_95_percent_if_there_is_any_spread() -> None:
+    assert interval(np.linspace(0.50, 0.55, 101)) == pytest.approx((0.50125, 0.54875))
+    assert interval(np.full(101, 0.5)) is None
+
+
+@pytest.mark.parametrize(("right", "few"), [(2, True), (3, False), (17, False), (18, True)])
+def test_intervals_of_few_right_or_few_wrong_songs_contain_wilsons(right: int, few: bool) -> None:
+    one = scored(answers([YES] * right + [NO] * (20 - right), "abcdefghijklmnopqrst", [0] * 20)).accuracy
+    wilson = wilson_interval(right, 20)
+    assert (one.low <= wilson.low and one.high >= wilson.high) == few
+    low, high = binom.ppf([0.025, 0.975], 20, right / 20) / 20
+    assert one.low <= low < high <= one.high
+
+
+@pytest.mark.parametrize(("songs", "few"), [(2, True), (3, False)])
+def test_the_interval_of_a_rare_genres_f1_contains_wilsons(songs: int, few: bool) -> None:
+    rows, labels = [YES] * 11 + [NO] * (songs + 1), [0] * 12 + [1] * songs
+    f1 = scored(answers(rows, "abcdefghijklmno"[: len(labels)], labels)).f1[1]
+    assert f1.value == pytest.approx(2 * songs / (2 * songs + 1))
+    assert (f1.low <= wilson_interval(f1.value * songs, songs).low) == few
+
+
+@pytest.mark.parametrize("wrong", [20, 12])
+def test_the_interval_of_the_calibration_error_reaches_up_to_the_replicates_and_as_far_down(wrong: int) -> None:
+    names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
+    pool = pool_of(answers([YES] * (48 - wrong) + [NO] * wrong, names, [0] * 48))
+    counts, weights = song_counts(pool), song_weights(np.zeros(48, int))
+    error = score(pool, counts, weights).calibration_error
+    upper = np.quantile(figures(counts, weights)["calibration_error"], 0.975)
+    assert error.high == pytest.approx(upper)
+    assert error.low == pytest.approx(max(0.0, 2 * error.value - upper))
+
+
+def test_replicates_are_averaged_over_seeds() -> None:
+    rng, songs = np.random.default_rng(2), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN"
+    seeds = [
+        answers([YES if right else NO for right in rng.random(40) < 0.7], songs, [0] * 40, seed=i) for i in range(6)
+    ]
+    alone, together = (scored(*some).accuracy for some in (seeds[:1], seeds))
+    assert together.high - together.low < 0.7 * (alone.high - alone.low)
 
 
 def test_rare_genres_cause_no_warnings() -> None:
