@@ -35,7 +35,7 @@ export NO_UV
 PUBLIC := schema/mel_spec.py $(addprefix components/,anomaly_gate.py export.py mobile_check.py pusher.py model_card/component.py) \
 	$(addprefix components/ingest/,fingerprint.py mel.py waveform.py) \
 	$(addprefix serving/,calibration.py model_info.py out_of_distribution.py predict.py signatures.py song.py tflite.py timeline.py) \
-	$(addprefix trainer/,backbones.py training.py models/spec.py)
+	trainer/training.py
 LITERT := serving/web/litert
 
 define NO_NPM

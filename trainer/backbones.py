@@ -43,20 +43,8 @@ class Backbone:
     def ensure_weights(self, explicit: str | None) -> WeightsFile:
         """Find the weights, downloading them once if needed, with progress reports.
 
-        Parameters
-        ----------
-        explicit : str or None
-            The only file to use; "random" for seeded random weights; None to search for the pretrained ones.
-
-        Returns
-        -------
-        WeightsFile
-            The weights; without a file where the backbone has none.
-
-        Raises
-        ------
-        WeightsError
-            If there is no way to get them.
+        `explicit` is the only file to use, or "random" for seeded random weights; None searches for the pretrained
+        ones. The result has no file where the backbone has no weights. Raises WeightsError if none are found.
         """
         if self.pretrained == "vgg16":
             return ensure_vgg16(explicit)

@@ -38,8 +38,7 @@ _SHARPNESSES = 2.0 ** np.arange(0, 8.25, 0.25)  # 1 gives scikit-learn's probabi
 class Trees(keras.layers.Layer):
     """Complete binary trees that vote for genres: features [n, d] → probabilities [n, genres], float32.
 
-    A decision goes left where the feature is at most the threshold. `depth` is the number of decisions from the root to
-    a leaf. Before trees are loaded, all genres are equally likely.
+    A decision goes left where the feature is at most the threshold.
     """
 
     def __init__(self, genres: int, rounds: int, depth: int) -> None:
@@ -52,7 +51,7 @@ class Trees(keras.layers.Layer):
         self._genres, self._rounds, self._depth = genres, rounds, depth
 
     def call(self, features: Any) -> Any:
-        """Compute the probabilities float32 [n, genres] from features float32 [n, d]."""
+        """Compute the probabilities."""
         nodes, leaves = 2**self._depth - 1, 2**self._depth
         values = ops.take(features, ops.reshape(self.feature, (-1,)), axis=1)
         right = ops.cast(values > ops.reshape(self.threshold, (-1,)), "float32")
@@ -73,17 +72,10 @@ class Trees(keras.layers.Layer):
 
 
 def empty_boosted(features: int, *, genres: int, rounds: int, depth: int) -> keras.Model:
-    """Build the model without trees, to load weights into.
+    """Build the model without trees, to load weights into: features [n, features] → probabilities float32 [n, genres].
 
-    Features [n, features] → probabilities float32 [n, genres]; `rounds` is the maximum number of trees, `depth` the
-    number of decisions from the root to a leaf (1 is a stump). Fewer than 2 genres, or rounds or depth below 1, raise
-    ValueError.
+    `rounds` is the maximum number of trees, `depth` the number of decisions from the root to a leaf (1 is a stump).
     """
-    if genres < 2 or rounds < 1 or depth < 1:
-        raise ValueError(
-            "Expected at least 2 genres, 1 round and a depth of 1. "
-            f"Received: genres={genres}, rounds={rounds}, depth={depth}"
-        )
     inputs = keras.Input((features,), dtype="float32", name="features")
     return keras.Sequential([inputs, Trees(genres, rounds, depth)], name="head")
 
@@ -98,23 +90,20 @@ def boosted_head(
     rounds: int,
     depth: int,
     seed: int,
-) -> tuple[keras.Model, list[dict[str, float]]]:
+) -> tuple[keras.Model, list[dict[str, float]], int]:
     """Boost trees, with the number of rounds and the sharpness that are best on the validation split.
 
     The best round has the highest validation accuracy; among equals, the lowest loss at its best sharpness. Trees of
-    later rounds are dropped.
+    later rounds are dropped. `features` float16 or float32 [n, d] and `labels` int [n] are the training split, with
+    every genre present (otherwise UserError); `validation` is the pair of features and labels. `rounds` and `depth` are
+    maxima; `seed` breaks ties between equally good splits.
 
-    `features` float16 or float32 [n, d] and `labels` int [n] are the training split, with every genre present
-    (otherwise UserError); `sample_weights` [n] are initial weights, None for equal ones; `validation` is the pair of
-    features and labels. `rounds` and `depth` are maxima; `seed` breaks ties between equally good splits.
-
-    The history has `loss`, `accuracy`, `val_loss` and `val_accuracy` of every round that was trained; boosting ends
-    early where a tree is perfect, or no better than chance.
+    Returns the model, the history, and the best round, from 1. The history has `loss`, `accuracy`, `val_loss` and
+    `val_accuracy` of every round that was trained; boosting ends early if a tree is perfect or no better than chance.
     """
     from sklearn.ensemble import AdaBoostClassifier
     from sklearn.tree import DecisionTreeClassifier
 
-    model = empty_boosted(features.shape[1], genres=genres, rounds=rounds, depth=depth)
     if missing := sorted({*range(genres)} - {*labels.tolist()}):
         raise UserError(f"Boosting needs fragments of every genre to train on. Received: none with label {missing}")
     ensemble = AdaBoostClassifier(
@@ -138,15 +127,15 @@ def boosted_head(
             }
         )
     best = max(range(len(history)), key=lambda index: (history[index]["val_accuracy"], -history[index]["val_loss"]))
+    model = empty_boosted(features.shape[1], genres=genres, rounds=rounds, depth=depth)
     load_trees(model, ensemble, rounds=best + 1, sharpness=sharpnesses[best])
-    return model, history
+    return model, history, best + 1
 
 
 def load_trees(model: keras.Model, ensemble: AdaBoostClassifier, *, rounds: int, sharpness: float) -> None:
-    """Copy the first `rounds` trees of a fitted ensemble into a model of `empty_boosted`, replacing its trees.
+    """Copy the first `rounds` trees of a fitted ensemble into a model of `empty_boosted`.
 
-    The ensemble's classes are 0, 1, 2 and so on, and its trees are not deeper than the model's. With a sharpness of 1
-    the probabilities are scikit-learn's.
+    With a sharpness of 1, the probabilities are scikit-learn's.
     """
     (trees,) = model.layers
     feature, threshold, votes = (np.zeros(weight.shape) for weight in (trees.feature, trees.threshold, trees.votes))

@@ -134,10 +134,12 @@ def weighted(batches: tf.data.Dataset, weights: Mapping[int, float]) -> tf.data.
     return batches.map(lambda features, labels: (features, labels, tf.linalg.matvec(labels, by_label)))
 
 
-def class_weights(counts: np.ndarray) -> dict[int, float]:
-    """Return weights by label with which each genre counts the same in the loss.
+def class_weights(counts: np.ndarray) -> dict[int, float] | None:
+    """Return weights by label with which each genre counts the same in the loss; None if all have equal counts.
 
     The weight is 0 for a genre without records; if every genre has some, the mean weight over all records is 1. Counts
     [1, 3] give {0: 2.0, 1: 0.667}.
     """
+    if len(set(counts.tolist())) == 1:
+        return None
     return {label: float(counts.sum() / (len(counts) * count)) if count else 0.0 for label, count in enumerate(counts)}

@@ -45,8 +45,7 @@ class TwoLevelCrossentropy(keras.losses.Loss):
     """Mean of the cross-entropies of sub-genres and of genres, in nats.
 
     A genre's probability and its label are sums over its sub-genres, so labels may be soft (mixup). Label smoothing
-    spreads its share over all sub-genres on one level, over all genres on the other. `leaves` are the names of the
-    model's outputs, in their order.
+    spreads its share over all sub-genres on one level, over all genres on the other. `leaves` names the outputs.
     """
 
     def __init__(
@@ -138,8 +137,7 @@ def fit(
     The history has `epochs` (a list with loss, accuracy, val_loss, val_accuracy), `best_epoch` (from 1) and
     `class_weights`.
     """
-    counts = train.counts
-    weights = class_weights(counts) if training.class_weights == "auto" and len(set(counts)) > 1 else None
+    weights = class_weights(train.counts) if training.class_weights == "auto" else None
     batches = train.batches(training.batch, training.seed)
     steps = len(batches)
     if training.mixup:

@@ -1,10 +1,9 @@
 """The musicnn backbone: the network up to its pooling, frozen, pretrained on tagged music, after Pons & Serra.
 
-"musicnn: pre-trained convolutional neural networks for music audio tagging", 2019. Filters as tall as 0.4 and 0.7 of
-the spectrum capture timbre, filters as long as 0.5, 1 and 2 s capture rhythm; three convolutions over time follow, the
-last two residual; and over each window of 3 s the mean and the maximum of all channels are taken. These are the
-features: they separate genres better than the 200 outputs of the dense layer that follows, which serves the tagger's 50
-tags, so the network ends before it.
+"musicnn: pre-trained convolutional neural networks for music audio tagging", 2019. Tall filters capture timbre, long
+ones rhythm; three convolutions over time follow, the last two residual; and over each window of 3 s the mean and the
+maximum of all channels are taken. These features separate genres better than the dense layer that follows, which serves
+the tagger's 50 tags, so the network ends before it.
 
 The weights are those of "MSD_musicnn", trained on 200,000 songs of the Million Song Dataset and their 50 tags: Jordi
 Pons and Xavier Serra, Music Technology Group, Universitat Pompeu Fabra, 2019, under the ISC licence, in the wheel
@@ -120,16 +119,11 @@ def musicnn(weights_file: Path | None) -> keras.Model:
 def log_mel(frames: Any) -> Any:
     """Convert an image's levels to musicnn's input, log10(1 + 10,000 · mel power), both float32 [n, frames, bands].
 
-    Levels are from 0 (80 dB below the fragment's maximum) to 1 (the maximum), the output from 0.004 to 6.
-
-    musicnn's input depends on the loudness, and the image does not contain it: its maximum is always taken for
-    `REFERENCE_POWER`. Maximum and mean square of the demo library's fragments are 2,300 to 1, so that 100 corresponds
-    to 14 dB below full scale, a usual level of mastered records, on which musicnn was trained; the fragments themselves
-    have 11 to 110. Measured there on MSD_musicnn: with each fragment's true maximum, colours instead of numbers change
-    the features by 2 % of their spread over fragments, and change no most likely tag. With 100 for all, they move by
-    1.2 spreads and the most likely tag changes in 18 % of the windows (30 for all, the demo library's own level: 0.3
-    and 9 %; 400: 3.7 and 39 %), but all in the same way: trained on one song of each genre, logistic regression is
-    correct on 97 % of the other songs' fragments, and on 96 % with the true levels.
+    musicnn's input depends on the loudness, and the image does not contain it: the fragment's maximum, at level 1, is
+    always taken for `REFERENCE_POWER`. That corresponds to 14 dB below full scale, a usual level of mastered records,
+    on which musicnn was trained; the demo library's fragments have a power of 11 to 110. With another level all
+    features move alike: trained on one song of each genre, logistic regression is correct on 96 % of the other songs'
+    fragments with the true levels, and on 97 % with this one.
     """
     from keras import ops
 

@@ -95,8 +95,7 @@ class SeededSearch(keras_tuner.oracles.RandomSearchOracle):
     """Random search, reproducible for the same seed, that begins with given settings.
 
     The best trial has the highest validation accuracy; among equals, the lowest cross-entropy; among these, the
-    earliest. `first` are the settings tried first, by the names of `search_space`; `trials` is the total number of
-    trials, at least 1.
+    earliest. `first` are the settings tried first, by the names of `search_space`.
     """
 
     def __init__(self, first: Sequence[dict[str, Any]], trials: int, seed: int) -> None:
@@ -107,7 +106,7 @@ class SeededSearch(keras_tuner.oracles.RandomSearchOracle):
         self._first = first
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Return `status`, and the `values` of the next trial by the names of `search_space`."""
+        """Return the status and the values of the next trial."""
         number = len(self.start_order)
         if number < len(self._first):
             return {"status": TrialStatus.RUNNING, "values": dict(self._first[number])}

@@ -73,7 +73,7 @@ def cache_file() -> Path:
 
 
 def keras_cache_file() -> Path:
-    """Path of the weights in Keras' own cache, $KERAS_HOME/models or ~/.keras/models; the file need not exist."""
+    """Path of the weights in Keras' own cache; the file need not exist."""
     home = home_folder()
     parent = home if home and os.access(home, os.W_OK) else Path("/tmp")  # as in Keras
     folder = os.environ.get("KERAS_HOME") or parent / ".keras"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,14 +25,12 @@ OUTLIER_LIMIT = 3.5
 _BLOCK = 1_024
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class LabelQuality:
+class LabelQuality(NamedTuple):
     """Result of confident learning for n labels.
 
     `wrong` [n] says which labels look wrong. `scores` [n] are normalised margins in 0..1: below 0.5 another label is
     more probable, and a lower score is a clearer case. `predicted` [n] are the most probable labels. `joint` [genres,
-    genres] are estimated counts of labels by given genre (rows) and true genre (columns); rows sum to the given labels'
-    counts.
+    genres] are estimated counts of labels by given genre (rows) and true genre (columns).
     """
 
     wrong: np.ndarray
@@ -53,13 +52,10 @@ class GenreConflict:
 
 @dataclasses.dataclass(frozen=True)
 class SongIssue:
-    """A song whose genre is in doubt.
+    """A song whose genre is in doubt; `wrong` if confident learning considers the label wrong.
 
-    `file` is its first file. `score` is the normalised margin of its mean probabilities in 0..1; a lower score is a
-    clearer case. `wrong` says that confident learning considers the label wrong; otherwise it is only doubtful.
-    `probabilities` are means over the fragments, in the order of the library's genres. `rows` are its fragments in the
-    library, those that contradict the label most first. `disagreeing` counts the fragments whose most probable genre is
-    not the given one. `conflicts` are its duplicates with other genres.
+    `score` is the normalised margin of its mean `probabilities`. `rows` are its fragments in the library, those that
+    contradict the label most first, and `disagreeing` counts those whose most probable genre is not the given one.
     """
 
     song: str
@@ -85,11 +81,10 @@ class SongIssue:
 class LabelIssues:
     """Label issues of a library.
 
-    `song_count` counts all songs, and `agreeing` those whose most probable genre is the given one. `songs` are labels
-    that look wrong, then doubtful ones, then those that only a duplicate contradicts, each by score. `fragments` are
-    rows of the library, by score, whose label looks wrong although their song is not among `songs`. `quality` is that
-    of each fragment's label. `joint` [genres, genres] are estimated counts of songs by given genre (rows) and true
-    genre (columns).
+    `agreeing` counts the songs whose most probable genre is the given one. `songs` are labels that look wrong, then
+    doubtful ones, then those that only a duplicate contradicts, each by score. `fragments` are rows of the library, by
+    score, whose label looks wrong although their song is not among `songs`. `quality` is of all fragments, `joint` of
+    songs.
     """
 
     song_count: int
@@ -103,16 +98,13 @@ class LabelIssues:
 def confident_learning(labels: np.ndarray, probabilities: np.ndarray) -> LabelQuality:
     """Estimate which labels [n] are wrong from out-of-sample probabilities [n, genres].
 
-    Each genre must occur at least twice. A label is contradicted if another genre is at least as probable as it is on
-    average for its own songs, so the model may be unsure, or surer of one genre than of another.
+    A label is contradicted if another genre is at least as probable as it is on average for its own songs, so the model
+    may be unsure, or surer of one genre than of another.
     """
     from cleanlab.count import compute_confident_joint
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    if not np.isfinite(probabilities).all():
-        count = int((~np.isfinite(probabilities)).any(axis=1).sum())
-        raise ValueError(f"Expected probabilities of every fragment. Received: none for {count} of {len(labels)}")
     joint = compute_confident_joint(labels, probabilities)
     return LabelQuality(
         wrong=find_label_issues(labels, probabilities, confident_joint=joint, n_jobs=1),
@@ -191,11 +183,11 @@ def pooled_features(features: np.ndarray) -> np.ndarray:
 
     Each channel has zero mean and unit variance. The features are read in blocks, so they may be memory-mapped.
     """
+    from sklearn.preprocessing import scale
+
     between = tuple(range(1, features.ndim - 1))
     blocks = (features[begin : begin + _BLOCK].astype(np.float32) for begin in range(0, len(features), _BLOCK))
-    vectors = np.concatenate([block.mean(axis=between) for block in blocks])
-    spread = vectors.std(axis=0)
-    return (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return scale(np.concatenate([block.mean(axis=between) for block in blocks]))
 
 
 def outlier_scores(vectors: np.ndarray, labels: np.ndarray, songs: np.ndarray) -> np.ndarray:
@@ -219,6 +211,6 @@ def outlier_scores(vectors: np.ndarray, labels: np.ndarray, songs: np.ndarray) -
             return np.nanmean(np.sort(np.where(same, np.nan, distances), axis=1)[:, :NEIGHBOURS], axis=1)
 
         distances = np.concatenate([*pairwise_distances_chunked(vectors[rows], reduce_func=mean_nearest)])
-        scale = median_abs_deviation(distances, scale="normal")
-        scores[rows] = (distances - np.median(distances)) / scale if scale else 0.0
+        spread = median_abs_deviation(distances, scale="normal")
+        scores[rows] = (distances - np.median(distances)) / spread if spread else 0.0
     return scores

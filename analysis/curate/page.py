@@ -37,11 +37,7 @@ _BARS = 5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curation:
-    """Results for a library of n fragments.
-
-    `folds` and `seed` are those of the cross-validation. `probabilities`, float32 [n, genres], are out of sample.
-    `outlier_scores`, float64 [n], are those of `label_issues.outlier_scores`.
-    """
+    """Results for a library of n fragments; `probabilities`, float32 [n, genres], are from a cross-validation."""
 
     catalog: Catalog
     library: RenderedLibrary

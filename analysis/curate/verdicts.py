@@ -31,11 +31,7 @@ _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A person's decision about a song.
-
-    `line` is its line in the table, from 1, and `given` the genre that the song had. `decision` is a genre,
-    `KEEP`, `REJECT`, or empty if undecided.
-    """
+    """A person's decision: a genre, `KEEP`, `REJECT`, or empty; `line` of the table, and the genre given so far."""
 
     line: int
     given: str

@@ -28,20 +28,18 @@ def _train(train: Fragments, val: Fragments, training: Training) -> tuple[keras.
     from tumbao.trainer.dataset import class_weights
 
     features, labels = _arrays(train)
-    counts = train.counts
-    weights = class_weights(counts) if training.class_weights == "auto" and len(set(counts)) > 1 else None
-    head, rounds = boosted_head(
+    weights = class_weights(train.counts) if training.class_weights == "auto" else None
+    head, epochs, best = boosted_head(
         features,
         labels,
         np.array([weights[label] for label in labels]) if weights else None,
         validation=_arrays(val),
-        genres=len(counts),
+        genres=len(train.counts),
         rounds=training.epochs,
         depth=DEPTH,
         seed=training.seed,
     )
-    best = max(range(len(rounds)), key=lambda index: (rounds[index]["val_accuracy"], -rounds[index]["val_loss"]))
-    return head, {"epochs": rounds, "best_epoch": best + 1, "class_weights": weights}
+    return head, {"epochs": epochs, "best_epoch": best, "class_weights": weights}
 
 
 def _arrays(fragments: Fragments) -> tuple[np.ndarray, np.ndarray]:

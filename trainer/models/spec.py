@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 Head = Callable[[Shape, int, Training], "keras.Model"]
-"""Shape of the features, number of genres and settings → model: features float32 [n, *shape] → probabilities."""
+"""Shape of a fragment's features, number of genres and settings → model: features float32 [n, *shape] → probabilities
+float32 [n, genres]."""
 
 TrainHead = Callable[["Fragments", "Fragments", Training], "tuple[keras.Model, dict[str, Any]]"]
 """Training split, validation split and settings → head and history, for heads that are not trained by gradients."""
@@ -66,22 +67,9 @@ class ModelSpec:
     tuned_head: Head | None = None
 
     def settings(self, **values: Any) -> Training:
-        """Return the settings of a training.
+        """Return the settings of a training: the model's defaults, with some values replaced.
 
-        Parameters
-        ----------
-        **values : Any
-            Settings of `Training` that replace the model's defaults.
-
-        Returns
-        -------
-        training : Training
-            The settings.
-
-        Raises
-        ------
-        ValueError
-            If a value is out of its range, or the model's backbone cannot be fine-tuned.
+        A value out of its range, or fine-tuning of a backbone that has no block to tune, raises a UserError.
         """
         training = Training(**{**self.training, **values})
         if training.fine_tune and self.tuned_backbone is None:
@@ -92,42 +80,11 @@ class ModelSpec:
         return training
 
     def backbone_for(self, training: Training) -> Backbone:
-        """Return the backbone, which is shorter if its last block is fine-tuned.
-
-        Parameters
-        ----------
-        training : Training
-            The settings.
-
-        Returns
-        -------
-        backbone : Backbone
-            The part of the network that is frozen with these settings.
-        """
+        """Return the part of the network that is frozen with these settings."""
         return self.tuned_backbone if training.fine_tune and self.tuned_backbone else self.backbone
 
     def head_for(self, shape: Shape, genres: int, training: Training) -> keras.Model:
-        """Build the head.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Shape of one fragment's features.
-        genres : int
-            Number of genres, at least 2.
-        training : Training
-            The settings.
-
-        Returns
-        -------
-        keras.Model
-            Features float32 [n, *shape] → probabilities [n, genres], float32, each row summing to 1.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than 2 genres.
-        """
+        """Build the head that belongs to `backbone_for`; fewer than 2 genres raise ValueError."""
         if genres < 2:
             raise ValueError(f"A head needs at least 2 genres. Received: genres={genres}")
         build = self.tuned_head if training.fine_tune and self.tuned_head else self.head

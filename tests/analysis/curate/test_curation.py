@@ -193,11 +193,6 @@ def test_a_score_is_the_normalised_margin() -> None:
     np.testing.assert_allclose(judgement.scores, [0.7, 0.1, 0.5, 1.0])
 
 
-def test_missing_answers_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected probabilities of every fragment\. Received: none for 1 of 2"):
-        confident_learning(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]]))
-
-
 def test_outliers_are_far_from_other_songs_not_from_their_own() -> None:
     rng = np.random.default_rng(3)
     labels, songs = np.repeat([0, 1], 60), np.repeat(np.arange(40), 3)

@@ -333,12 +333,6 @@ def test_where_no_song_can_be_measured_the_reasons_are_written(training: Trainin
     assert not (tmp_path / "out" / PAGE).exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(training: TrainingData, tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
-    with pytest.raises(ValueError, match="Expected a folder to write the page to"):
-        run_drift(training, tmp_path, tmp_path / "out", "auto")
-
-
 def test_histograms_hold_every_value_on_one_scale() -> None:
     bars = histogram(np.linspace(0, 1, 1_000), np.full(10, 0.5))
     assert (bars.low, bars.high) == pytest.approx((0.005, 0.995))
