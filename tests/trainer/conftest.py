@@ -1,4 +1,4 @@
-"""Records of features, made on the spot."""
+"""Records of random features, and an empty package index."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def write_features() -> WriteFeatures:
         return str(file)
 
     return write
+
+
+@pytest.fixture
+def empty_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let pip search an empty folder only, and empty all caches; returns the folder."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder

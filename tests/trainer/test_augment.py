@@ -1,4 +1,4 @@
-"""SpecAugment: bands and times of an image are masked with the colour of silence, always alike for the same seed."""
+"""SpecAugment masks bands and times of an image with the colour of silence, the same for the same seed."""
 
 from __future__ import annotations
 

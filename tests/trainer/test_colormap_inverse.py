@@ -10,10 +10,10 @@ from tumbao.trainer.colormap_inverse import levels
 
 @pytest.mark.parametrize("spec", [MelSpec(), FINE], ids=["paper", "fine"])
 def test_the_colour_map_is_undone_exactly(spec: MelSpec) -> None:
-    drawn = np.random.default_rng(1).integers(0, 256, (2, *spec.image_shape[:2]))
-    frames = levels(spec)(palette(spec)[drawn]).numpy()
+    image = np.random.default_rng(1).integers(0, 256, (2, *spec.image_shape[:2]))
+    frames = levels(spec)(palette(spec)[image]).numpy()
     assert frames.shape == (2, spec.image_width, spec.image_height)
-    np.testing.assert_array_equal(np.rint(frames * 255), drawn[:, ::-1].transpose(0, 2, 1))
+    np.testing.assert_array_equal(np.rint(frames * 255), image[:, ::-1].transpose(0, 2, 1))
     assert frames.dtype == np.float32
 
 
@@ -29,7 +29,3 @@ def test_low_bands_and_early_frames_come_first() -> None:
 def test_a_colour_map_that_cannot_be_undone_is_refused() -> None:
     with pytest.raises(ValueError, match=r"grow brighter, such as magma\. Received: 'hsv'"):
         levels(dataclasses.replace(MelSpec(), colormap="hsv"))
-
-
-def test_fine_frames_are_not_resized() -> None:
-    assert (FINE.frames, FINE.mel_bands) == (FINE.image_width, FINE.image_height)

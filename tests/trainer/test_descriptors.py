@@ -155,11 +155,6 @@ def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Mod
     assert np.abs(features).max() < 1_000
 
 
-def test_a_fragment_does_not_depend_on_its_neighbours(model: keras.Model, song: np.ndarray) -> None:
-    both = model(mel_image(np.stack([song, clicks(90)]), FINE)).numpy()
-    np.testing.assert_allclose(model(mel_image(song[np.newaxis], FINE)).numpy()[0], both[0], rtol=1e-4, atol=1e-4)
-
-
 def test_tflite_has_all_operations_built_in(model: keras.Model, song: np.ndarray, tmp_path: Path) -> None:
     def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"features": model(image)}

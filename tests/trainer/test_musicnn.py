@@ -1,4 +1,4 @@
-"""The backbone against the same network computed another way, its input against librosa, and on the phone."""
+"""The backbone equals the same network in NumPy and in TFLite, and its input librosa's mel spectrogram."""
 
 from __future__ import annotations
 
@@ -111,23 +111,21 @@ def recomputed(frames: np.ndarray, tensors: Tensors) -> np.ndarray:
     return np.concatenate([channels.mean(axis=1), channels.max(axis=1)], axis=-1)
 
 
-def heard(images: np.ndarray, windows: slice) -> np.ndarray:
-    """Give some windows of the network's input."""
+def input_windows(images: np.ndarray, windows: slice) -> np.ndarray:
     frames = log_mel(levels(FINE)(images)).numpy()[:, :1870]
     return frames.reshape(-1, 187, 96)[windows]
 
 
-def test_features_are_the_networks_computed_another_way(
-    backbone: keras.Model, uneven: Tensors, images: np.ndarray
-) -> None:
+def test_features_equal_those_computed_in_numpy(backbone: keras.Model, uneven: Tensors, images: np.ndarray) -> None:
     features = backbone(images).numpy()
     assert features.shape == (2, WINDOWS, FEATURES) == (2, 10, 512)
     assert features.dtype == np.float32
-    expected = recomputed(heard(images, slice(9, 11)), uneven)  # the last of one fragment, the first of the next
+    windows = input_windows(images, slice(9, 11))  # the last of one fragment, the first of the next
+    expected = recomputed(windows, uneven)
     np.testing.assert_allclose(np.stack([features[0, 9], features[1, 0]]), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_with_musicnns_own_weights_too_and_float16_can_keep_the_features(images: np.ndarray) -> None:
+def test_features_of_musicnns_own_weights_fit_float16(images: np.ndarray) -> None:
     try:
         path = ensure_musicnn().path
     except WeightsError as error:
@@ -137,7 +135,7 @@ def test_with_musicnns_own_weights_too_and_float16_can_keep_the_features(images:
     assert path is not None
     backbone = musicnn(path)
     features = backbone(images[:1]).numpy()
-    expected = recomputed(heard(images, slice(4, 5)), read_tensors(path))
+    expected = recomputed(input_windows(images, slice(4, 5)), read_tensors(path))
     np.testing.assert_allclose(features[0, 4:5], expected, rtol=1e-3, atol=2e-3)
     assert np.abs(features.astype(np.float16) - features).max() < 0.1
     assert ((features.max(axis=1) - features.min(axis=1)) > 1e-3).mean() > 0.5
@@ -146,8 +144,8 @@ def test_with_musicnns_own_weights_too_and_float16_can_keep_the_features(images:
 def test_the_input_is_musicnns_log_mel_at_the_reference_level(sound: np.ndarray) -> None:
     mel = librosa.feature.melspectrogram(y=sound, sr=16_000, n_fft=512, hop_length=256, n_mels=96).T
     expected = np.log10(1 + 10_000 * mel * REFERENCE_POWER / mel.max())
-    drawn = palette(FINE)[mel_levels(sound[np.newaxis], FINE).numpy()]
-    difference = np.abs(log_mel(levels(FINE)(drawn)).numpy()[0] - expected)
+    image = palette(FINE)[mel_levels(sound[np.newaxis], FINE).numpy()]
+    difference = np.abs(log_mel(levels(FINE)(image)).numpy()[0] - expected)
     assert expected.max() > 5.9
     assert difference.max() < 0.016 + 1e-3  # half a step of 80 dB / 255 is 0.0157 of a decade
     assert difference.mean() < 0.009
@@ -158,23 +156,7 @@ def test_a_fragments_features_do_not_depend_on_its_neighbours(backbone: keras.Mo
     np.testing.assert_allclose(backbone(images[:1].astype(np.float32)), backbone(images)[:1], rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_in_it_learns(backbone: keras.Model) -> None:
-    assert backbone.count_params() == 101_360
-    assert backbone.trainable_weights == []
-
-
-def test_a_file_of_other_weights_is_refused(uneven: Tensors, tmp_path: Path) -> None:
-    np.savez(tmp_path / "uneven.npz", **uneven)
-    with pytest.raises(WeightsError, match="not musicnn's weights"):
-        musicnn(tmp_path / "uneven.npz")
-
-
-def test_images_of_another_shape_are_refused(backbone: keras.Model) -> None:
-    with pytest.raises(ValueError, match=r"expected shape=\(None, 96, 1876, 3\)"):
-        backbone(np.zeros((1, 300, 300, 3), np.uint8))
-
-
-def test_with_a_head_it_answers_on_the_phone_as_here(backbone: keras.Model, images: np.ndarray, tmp_path: Path) -> None:
+def test_with_a_head_it_predicts_the_same_in_tflite(backbone: keras.Model, images: np.ndarray, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     head: Any = keras.layers.Dense(5, "softmax")(keras.ops.mean(backbone.output, axis=1) / 10)
     model = keras.Model(backbone.input, head)
@@ -188,7 +170,7 @@ def test_with_a_head_it_answers_on_the_phone_as_here(backbone: keras.Model, imag
     command = [sys.executable, "-c", CONVERT, str(tmp_path / "saved"), str(tmp_path / "model.tflite")]
     subprocess.run(command, check=True, capture_output=True)
     interpreter = Interpreter(model_path=str(tmp_path / "model.tflite"), num_threads=2)
-    answers = interpreter.get_signature_runner("image")(image=images[:1])["probabilities"]
-    np.testing.assert_allclose(answers, model(images[:1]), atol=1e-4)
-    assert np.ptp(answers) > 0.01
+    probabilities = interpreter.get_signature_runner("image")(image=images[:1])["probabilities"]
+    np.testing.assert_allclose(probabilities, model(images[:1]), atol=1e-4)
+    assert np.ptp(probabilities) > 0.01
     assert (tmp_path / "model.tflite").stat().st_size < 1_000_000

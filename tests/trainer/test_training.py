@@ -1,9 +1,7 @@
-"""Settings out of their range are refused by name; a model's own settings stand until others are asked for."""
+"""Settings out of range are refused by name, and given settings replace the model's own."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -31,18 +29,13 @@ from tumbao.trainer.training import Training
         ("fine_tune", -1, "0 or more"),
     ],
 )
-def test_what_is_out_of_range_is_refused_by_name(name: str, value: Any, rule: str) -> None:
+def test_values_out_of_range_are_refused_by_name(name: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=f"^Expected {name} {rule}") as refusal:
         Training(**{name: value})
     assert str(refusal.value).endswith(f"Received: {name}={value!r}")
 
 
-def test_settings_survive_json() -> None:
-    training = Training(units=(8, 4), dropout=0.5)
-    assert Training(**json.loads(json.dumps(dataclasses.asdict(training)))) == training
-
-
-def test_what_is_asked_goes_before_the_models_own_settings() -> None:
+def test_given_settings_replace_the_models_own() -> None:
     gap = find_model("vgg16-gap")
     assert gap.settings() == Training(**gap.training)
     assert gap.settings(dropout=0.0, seed=9) == Training(**{**gap.training, "dropout": 0.0, "seed": 9})

@@ -1,4 +1,4 @@
-"""A search tries the paper's settings first, draws the same for the same seed, and goes on where it was interrupted."""
+"""A search tries the paper's settings first, is reproducible, and continues where it was interrupted."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from tumbao.components.ingest import progress
 from tumbao.components.tuner import summary
 from tumbao.trainer import run, search
 from tumbao.trainer.dataset import Records
-from tumbao.trainer.fit import train_head
-from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.search import (
     DROPOUT,
     L2,
@@ -36,7 +34,7 @@ from tumbao.trainer.training import Training
 
 SHAPE = (2, 2, 3)
 LABELS = [0, 1, 0, 1, 1, 0, 1]
-ASKED = Training(epochs=1, batch=4, units=(8,), dropout=0.25, learning_rate=0.01)
+GIVEN = Training(epochs=1, batch=4, units=(8,), dropout=0.25, learning_rate=0.01)
 TRIALS = 3
 SONGS = [f"s{index}" for index in range(len(LABELS))]
 
@@ -48,7 +46,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class Tried:
-    """Gives a head whose answers depend on the settings alone, remembers which settings, is interrupted when told."""
+    """Trains heads whose answers depend on the settings alone, records the settings, and is interrupted on request."""
 
     def __init__(self, interrupt_at: int = 0) -> None:
         self.settings: list[Training] = []
@@ -73,7 +71,7 @@ def records(tmp_path_factory: pytest.TempPathFactory, write_features: Callable[.
 def begin(records: Records) -> Begin:
     """Set a search up: begin(learn, folder, trials=3) -> its tuner."""
 
-    def make(learn: Tried, folder: Path, trials: int = TRIALS, training: Training = ASKED) -> HeadTuner:
+    def make(learn: Tried, folder: Path, trials: int = TRIALS, training: Training = GIVEN) -> HeadTuner:
         return tuner(learn, records, training, trials=trials, folder=str(folder))
 
     return make
@@ -92,42 +90,40 @@ def results(found: HeadTuner) -> list[tuple[Any, ...]]:
     return [(one.hyperparameters.values, one.score) for one in found.oracle.get_best_trials(99)]
 
 
-def test_the_papers_settings_come_first_then_those_asked_for_then_drawn_ones(whole: tuple[Tried, HeadTuner]) -> None:
-    paper, asked, *drawn = whole[0].settings
-    assert paper == dataclasses.replace(ASKED, units=(512, 64), dropout=0.0, l2=0.0, learning_rate=1e-3)
-    assert asked == ASKED
-    assert len(drawn) == 1
-    for one in drawn:
+def test_the_papers_settings_come_first_then_the_given_ones_then_random_ones(whole: tuple[Tried, HeadTuner]) -> None:
+    paper, given, *sampled = whole[0].settings
+    assert paper == dataclasses.replace(GIVEN, units=(512, 64), dropout=0.0, l2=0.0, learning_rate=1e-3)
+    assert given == GIVEN
+    assert len(sampled) == 1
+    for one in sampled:
         assert set(one.units) <= set(UNITS)
         assert one.dropout in DROPOUT
         assert one.l2 in L2
         assert LEARNING_RATE[0] <= one.learning_rate <= LEARNING_RATE[1]
-        assert with_values(ASKED, values_of(one) or {}) == one
+        assert with_values(GIVEN, values_of(one) or {}) == one
 
 
-def test_where_the_paper_is_asked_for_it_is_tried_once() -> None:
+def test_equal_initial_settings_are_tried_once() -> None:
     assert search.initial_trials(Training(epochs=9)) == [values_of(Training())]
     assert search.initial_trials(Training(units=(1, 2, 3, 4))) == [values_of(Training())]
 
 
-def test_an_interrupted_search_goes_on_and_finds_the_same(
+def test_an_interrupted_search_continues_with_the_same_results(
     whole: tuple[Tried, HeadTuner], begin: Begin, tmp_path: Path
 ) -> None:
     first, second = Tried(interrupt_at=2), Tried()
     with pytest.raises(KeyboardInterrupt):
         begin(first, tmp_path / "search").search()
-    heard: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     found = begin(second, tmp_path / "search")
-    with progress.listen(lambda *step: heard.append(step)):
+    with progress.listen(lambda *step: reports.append(step)):
         found.search()
     assert first.settings[:1] + second.settings == whole[0].settings
     assert results(found) == results(whole[1])
-    assert [step for step in heard if step[0] == "tune"] == [("tune", done, TRIALS) for done in (1, 2, 3)]
+    assert [step for step in reports if step[0] == "tune"] == [("tune", done, TRIALS) for done in (1, 2, 3)]
 
 
-def test_a_finished_search_runs_nothing_again_and_more_trials_are_added(
-    whole: tuple[Tried, HeadTuner], begin: Begin
-) -> None:
+def test_a_finished_search_runs_only_additional_trials(whole: tuple[Tried, HeadTuner], begin: Begin) -> None:
     folder, again, more = Path(whole[1].project_dir), Tried(), Tried()
     found = begin(again, folder)
     found.search()
@@ -138,7 +134,7 @@ def test_a_finished_search_runs_nothing_again_and_more_trials_are_added(
     assert results(begin(again, folder)) == results(whole[1])
 
 
-def test_what_was_half_written_begins_anew(begin: Begin, tmp_path: Path) -> None:
+def test_a_search_with_damaged_state_starts_again(begin: Begin, tmp_path: Path) -> None:
     begin(Tried(), tmp_path / "search", 1).search()
     (tmp_path / "search" / "oracle.json").write_text('{"ongoing_tri')
     again = Tried()
@@ -146,21 +142,16 @@ def test_what_was_half_written_begins_anew(begin: Begin, tmp_path: Path) -> None
     assert len(again.settings) == 1
 
 
-def test_another_seed_draws_others() -> None:
-    drawn = [search.SeededSearch([], 9, seed).populate_space("0")["values"] for seed in (0, 0, 1)]
-    assert drawn[0] == drawn[1] != drawn[2]
-
-
-def test_a_layers_width_is_drawn_only_where_there_is_the_layer() -> None:
+def test_only_layers_that_exist_have_a_width() -> None:
     oracle = search.SeededSearch([], 99, 0)
-    drawn = [oracle.populate_space(str(number))["values"] for number in range(40)]
-    assert {one["layers"] for one in drawn} == {0, 1, 2, 3}
-    for one in drawn:
+    trials = [oracle.populate_space(str(number))["values"] for number in range(40)]
+    assert {one["layers"] for one in trials} == {0, 1, 2, 3}
+    for one in trials:
         assert [f"units_{layer}" in one for layer in (1, 2, 3)] == [layer <= one["layers"] for layer in (1, 2, 3)]
         assert set(one) <= {choice.name for choice in search_space().space}
 
 
-def test_of_equally_accurate_trials_the_lower_loss_is_the_best_then_the_earlier(begin: Begin, tmp_path: Path) -> None:
+def test_equally_accurate_trials_are_sorted_by_loss_then_by_number(begin: Begin, tmp_path: Path) -> None:
     oracle = begin(Tried(), tmp_path / "search", 4).oracle
     for number, (accuracy, loss) in enumerate([(0.5, 0.1), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7)]):
         trial = oracle.create_trial(str(number))
@@ -170,15 +161,15 @@ def test_of_equally_accurate_trials_the_lower_loss_is_the_best_then_the_earlier(
     assert [one.trial_id for one in oracle.get_best_trials(9)] == ["2", "3", "1", "0"]
 
 
-def test_a_search_of_which_nothing_comes_says_why(records: Records, tmp_path: Path) -> None:
+def test_a_search_without_a_completed_trial_names_the_error(records: Records, tmp_path: Path) -> None:
     def fail(_: Training) -> Any:
         raise ValueError("The loss was not a number")
 
     with pytest.raises(ValueError, match=r"All 1 trials of the search failed.*The loss was not a number"):
-        tuner(fail, records, ASKED, trials=1, folder=str(tmp_path / "search")).search()
+        tuner(fail, records, GIVEN, trials=1, folder=str(tmp_path / "search")).search()
 
 
-def test_the_summary_holds_what_the_best_and_the_papers_answer(whole: tuple[Tried, HeadTuner]) -> None:
+def test_the_summary_has_the_results_of_the_best_and_the_papers_settings(whole: tuple[Tried, HeadTuner]) -> None:
     found = summary(whole[1], SONGS)
     assert (found.paper, found.asked, found.failed) == (1, 2, 0)
     assert sorted(one.number for one in found.trials) == [1, 2, 3]
@@ -195,7 +186,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Give what the Tuner's entry asks of a search: set_up(pattern, **config)."""
     monkeypatch.setattr(run, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
     monkeypatch.setattr(run, "tuner", lambda learn, *_, **given: {"learn": learn, **given})
-    config = {"training": dataclasses.asdict(ASKED), "genres": ["a", "b"], "weights": "", "code": "0", "trials": 3}
+    config = {"training": dataclasses.asdict(GIVEN), "genres": ["a", "b"], "weights": "", "code": "0", "trials": 3}
 
     def call(pattern: Path, **other: Any) -> dict[str, Any]:
         given = {**config, "searches": "searches", **other}
@@ -208,7 +199,7 @@ def test_a_search_is_named_by_data_and_settings_but_not_by_how_many_trials(
     set_up: Callable[..., dict[str, Any]], tmp_path: Path, write_features: Callable[..., str]
 ) -> None:
     write_features(tmp_path / "1.gz", LABELS, SHAPE)
-    seed = dataclasses.asdict(dataclasses.replace(ASKED, seed=8))
+    seed = dataclasses.asdict(dataclasses.replace(GIVEN, seed=8))
     others: list[dict[str, Any]] = [{}, {"code": "1"}, {"training": seed}, {"model": "lstm-attention"}, {"trials": 9}]
     asked = [set_up(tmp_path / "*.gz", **{"model": "lstm", **other}) for other in others]
     write_features(tmp_path / "2.gz", LABELS, SHAPE)
@@ -219,31 +210,19 @@ def test_a_search_is_named_by_data_and_settings_but_not_by_how_many_trials(
     assert [one["trials"] for one in asked] == [3, 3, 3, 3, 9]
 
 
-def test_a_trial_trains_the_models_head_as_the_trainer_would(
-    set_up: Callable[..., dict[str, Any]], tmp_path: Path, write_features: Callable[..., str]
-) -> None:
-    shape = (9, 9, 512)
-    pattern = write_features(tmp_path / "1.gz", LABELS, shape)
-    head, history = set_up(Path(pattern), model="vgg16-gap")["learn"](ASKED)
-    files = Records([pattern], shape, 2)
-    _, same = train_head(find_model("vgg16-gap"), files, files, ASKED, shape=shape)
-    assert history == same
-    assert [one.shape for one in head.get_weights()] == [(512, 8), (8,), (8, 2), (2,)]
-
-
-class AskedError(Exception):
-    """Ends a training as soon as it is known how it would go."""
+class SettingsError(Exception):
+    """Ends a training when its settings are known."""
 
 
 @pytest.mark.parametrize("searched", [True, False])
-def test_the_trainer_takes_what_was_found(searched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trainer_uses_the_settings_that_were_found(searched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def learn(model: object, train: object, val: object, training: Training, **_: Any) -> None:
-        raise AskedError(training)
+        raise SettingsError(training)
 
     monkeypatch.setattr(run, "train_head", learn)
     found = Training(epochs=1, batch=4, units=(32, 16), dropout=0.1, l2=1e-4, learning_rate=2e-3)
-    config = {"model": "lstm", "training": dataclasses.asdict(ASKED), "genres": ["a", "b"], "weights": "", "resume": ""}
+    config = {"model": "lstm", "training": dataclasses.asdict(GIVEN), "genres": ["a", "b"], "weights": "", "resume": ""}
     given: dict[str, Any] | None = {"space": [], "values": values_of(found)} if searched else None
-    with pytest.raises(AskedError) as ended:
+    with pytest.raises(SettingsError) as ended:
         run.run_fn(SimpleNamespace(custom_config=config, hyperparameters=given, train_files=[], eval_files=[]))
-    assert ended.value.args == (found if searched else ASKED,)
+    assert ended.value.args == (found if searched else GIVEN,)

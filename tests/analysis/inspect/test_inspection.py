@@ -1,4 +1,4 @@
-"""The inspection of a library: nothing found is lost, its figures are the sound's, what came from files stays text."""
+"""The inspection of a library: every file is accounted for, figures are right, and names are escaped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import soundfile
 from PIL import Image
 
 from tumbao.analysis.inspect.library import Inspection, inspect_library
-from tumbao.analysis.inspect.page import PICTURES_PER_GENRE, decibels, run_inspect
+from tumbao.analysis.inspect.page import PICTURES_PER_GENRE, STATISTICS_FILE, VIEW_FILE, run_inspect
 from tumbao.analysis.inspect.summary import BINS, DURATION_STEPS, artists, bins, count_by, genres, song_table
+from tumbao.analysis.tfdv_statistics import VIEW_NEEDS
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
 from tumbao.components.ingest.waveform import decode
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.formatting import clock
 
 WriteSong = Callable[..., Path]
 ATTACK = "<script>alert('1')<"
@@ -51,11 +51,19 @@ def inspection(library: Path, small_spec: MelSpec) -> Inspection:
 
 
 @pytest.fixture(scope="module")
-def page(library: Path, tmp_path_factory: pytest.TempPathFactory, small_spec: MelSpec) -> str:
-    out = tmp_path_factory.mktemp("page") / "new" / "folder"
-    assert run_inspect(library, out, (), "auto", lambda line: None, small_spec) == 0
+def inspected(library: Path, tmp_path_factory: pytest.TempPathFactory, small_spec: MelSpec) -> Path:
+    """Write the page of the library; progress reaches the end of each step."""
+    out, last = tmp_path_factory.mktemp("page") / "new" / "folder", dict[str, tuple[int, int]]()
+    with progress.listen(lambda step, done, total: last.update({step: (done, total)})):
+        assert run_inspect(library, out, (), "auto", lambda line: None, small_spec) == 0
+    assert last == {"catalog": (14, 14), "measure": (10, 10), "render": (7, 7)}
     assert sorted(file.name for file in out.iterdir()) == ["index.html", "statistics.html", "statistics.pbtxt"]
-    return (out / "index.html").read_text("utf-8")
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(inspected: Path) -> str:
+    return (inspected / "index.html").read_text("utf-8")
 
 
 def write(path: Path, samples: np.ndarray, rate: int = 8_000, **form: str) -> Path:
@@ -76,7 +84,7 @@ def test_every_file_is_usable_or_rejected_with_its_reason(inspection: Inspection
     assert len({song.song.song for song in inspection.songs} | {item.song for item in inspection.rejected}) == 14
 
 
-def test_all_genres_are_shown_those_without_a_usable_song_too(inspection: Inspection) -> None:
+def test_genres_without_a_usable_song_are_listed(inspection: Inspection) -> None:
     rows = {genre.name: (len(genre.songs), genre.rejected) for genre in genres(inspection)}
     assert rows == {"cumbia": (0, 3), "salsa": (8, 1), "trova": (1, 0)}
 
@@ -88,14 +96,14 @@ def test_chosen_genres_reject_the_others(library: Path, small_spec: MelSpec) -> 
     assert inspection.found == 14
 
 
-def test_a_song_that_breaks_off_counts_as_far_as_it_decodes(inspection: Inspection) -> None:
+def test_a_truncated_song_counts_as_far_as_it_decodes(inspection: Inspection) -> None:
     (broken,) = (song for song in inspection.songs if song.truncated)
     assert broken.song.song == "trova/broken.wav"
     assert broken.song.seconds == pytest.approx(10, abs=0.01)
     assert broken.seconds == pytest.approx(6, abs=0.01)
 
 
-def test_all_of_a_song_is_measured_and_its_middle_shown(tmp_path: Path, small_spec: MelSpec) -> None:
+def test_the_whole_song_is_measured_and_its_middle_shown(tmp_path: Path, small_spec: MelSpec) -> None:
     loud = np.full(4 * 8_000, 0.5) * np.where(np.arange(4 * 8_000) % 40 < 20, 1, -1)
     write(tmp_path / "salsa" / "one.wav", np.concatenate([loud / 10, loud, loud / 10]), subtype="FLOAT")
     (song,) = inspect_library(tmp_path, (), "auto", small_spec).songs
@@ -104,7 +112,7 @@ def test_all_of_a_song_is_measured_and_its_middle_shown(tmp_path: Path, small_sp
     assert song.peak_dbfs == pytest.approx(20 * np.log10(0.5), abs=0.01)
 
 
-def test_silence_that_is_added_to_a_short_song_is_not_measured(tmp_path: Path, small_spec: MelSpec) -> None:
+def test_added_silence_is_not_measured(tmp_path: Path, small_spec: MelSpec) -> None:
     write(tmp_path / "salsa" / "one.wav", np.resize([0.5, -0.5], round(3.2 * 8_000)), subtype="FLOAT")
     (song,) = inspect_library(tmp_path, (), "auto", small_spec).songs
     assert song.padded
@@ -137,7 +145,7 @@ def test_a_part_of_a_file_is_measured_alone(tmp_path: Path, small_spec: MelSpec)
     assert one.rms_dbfs - two.rms_dbfs == pytest.approx(20 * np.log10(2), abs=0.01)
 
 
-def test_formats_are_told_by_the_content(tmp_path: Path, small_spec: MelSpec, rng: np.random.Generator) -> None:
+def test_formats_come_from_the_content(tmp_path: Path, small_spec: MelSpec, rng: np.random.Generator) -> None:
     noise = rng.uniform(-0.5, 0.5, (5 * 16_000, 2))
     write(tmp_path / "salsa" / "a.mp3", noise, 16_000, format="FLAC")
     write(tmp_path / "salsa" / "b.bin", noise[:, :1] / 2, 22_050, format="WAV", subtype="PCM_24")
@@ -149,7 +157,7 @@ def test_formats_are_told_by_the_content(tmp_path: Path, small_spec: MelSpec, rn
     assert [(row.name, row.songs) for row in count_by(song_table(songs), "channels")] == [("1", 1), ("2", 1)]
 
 
-def test_what_libsndfile_does_not_know_is_named_by_its_container(
+def test_formats_that_libsndfile_does_not_know_are_named_too(
     tmp_path: Path, small_spec: MelSpec, rng: np.random.Generator
 ) -> None:
     import av
@@ -193,7 +201,7 @@ def test_bars_of_levels_go_below_zero() -> None:
     assert (bars.low, bars.counts([-20.5, -18.0])) == (-21, [1, 0, 0, 1])
 
 
-def test_pictures_are_what_the_network_would_see(library: Path, page: str, small_spec: MelSpec) -> None:
+def test_pictures_are_the_input_of_the_network(library: Path, page: str, small_spec: MelSpec) -> None:
     found = re.findall(r'<img src="data:image/png;base64,([^"]+)"[^>]* alt="Mel image of ([^"]+), (\w+), from', page)
     assert [genre for _, _, genre in found].count("salsa") == PICTURES_PER_GENRE
     assert [genre for _, _, genre in found].count("trova") == 1
@@ -205,7 +213,7 @@ def test_pictures_are_what_the_network_would_see(library: Path, page: str, small
     np.testing.assert_array_equal(picture, mel_image(middle[None], small_spec)[0].numpy())
 
 
-def test_the_page_says_the_balance_and_every_rejected_file(page: str, inspection: Inspection) -> None:
+def test_the_page_lists_every_rejected_file(page: str, inspection: Inspection) -> None:
     text = html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
     assert "14 found = 9 usable + 5 rejected" in text
     for item in inspection.rejected:
@@ -214,7 +222,7 @@ def test_the_page_says_the_balance_and_every_rejected_file(page: str, inspection
     assert "truncated: 6.0 s of 10 s can be decoded" in text
 
 
-def test_names_of_files_stay_text(page: str) -> None:
+def test_names_of_files_are_escaped(page: str) -> None:
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(&#39;1&#39;)&lt;") >= 2
 
@@ -252,18 +260,35 @@ def test_a_library_without_a_usable_song_has_a_page_too(tmp_path: Path, small_sp
     (tmp_path / "songs" / "salsa" / "one.mp3").touch()
     assert run_inspect(tmp_path / "songs", tmp_path / "page", (), "auto", lambda line: None, small_spec) == 1
     assert "1 found = 0 usable + 1 rejected" in (tmp_path / "page" / "index.html").read_text("utf-8")
+    assert [file.name for file in (tmp_path / "page").iterdir()] == ["index.html"]
     (tmp_path / "songs" / "salsa" / "one.mp3").unlink()
     assert run_inspect(tmp_path / "songs", tmp_path / "page", (), "auto", lambda line: None, small_spec) == 1
     assert "0 found = 0 usable + 0 rejected" in (tmp_path / "page" / "index.html").read_text("utf-8")
 
 
-def test_progress_of_each_step_reaches_its_end(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
-    last: dict[str, tuple[int, int]] = {}
-    with progress.listen(lambda step, done, total: last.update({step: (done, total)})):
-        run_inspect(library, tmp_path, (), "auto", lambda line: None, small_spec)
-    assert last == {"catalog": (14, 14), "measure": (10, 10), "render": (7, 7)}
+def test_tfdv_loads_the_statistics_of_every_song(inspected: Path, inspection: Inspection) -> None:
+    import tensorflow_data_validation as tfdv
+
+    (dataset,) = tfdv.load_statistics(str(inspected / STATISTICS_FILE)).datasets
+    features = {feature.path.step[0]: feature for feature in dataset.features}
+    assert dataset.num_examples == len(inspection.songs)
+    seconds = features["seconds"].num_stats
+    assert (seconds.min, seconds.max) == (5, 11)
+    genres = {bucket.label: bucket.sample_count for bucket in features["genre"].string_stats.rank_histogram.buckets}
+    assert genres == {"salsa": 8, "trova": 1}
+    assert features["truncated"].num_stats.mean == pytest.approx(1 / 9)
+    assert set(features) == {
+        *("genre", "artist", "audio_format", "seconds", "sample_rate_hz", "channels", "audio_tracks"),
+        *("rms_dbfs", "peak_dbfs", "truncated", "padded"),
+    }
 
 
-def test_lengths_and_levels_are_written_as_readers_want_them() -> None:
-    assert [clock(seconds) for seconds in (0, 59.6, 185, 3_600)] == ["0:00", "1:00", "3:05", "1:00:00"]
-    assert decibels(-14.25) == "−14.2"
+def test_the_page_links_the_statistics_and_their_view_names_the_hosts_it_needs(inspected: Path, page: str) -> None:
+    assert f'<a href="{STATISTICS_FILE}">' in page
+    assert f'<a href="{VIEW_FILE}">' in page
+    assert "without a network it is empty" in page
+    view = (inspected / VIEW_FILE).read_text("utf-8")
+    assert set(re.findall(r"https?://([^/]+)/", view)) == set(VIEW_NEEDS.split(" and "))
+    assert STATISTICS_FILE in view
+    assert ATTACK not in view
+    assert "&lt;script&gt;alert(&#39;1&#39;)&lt;" in view
