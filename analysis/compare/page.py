@@ -33,11 +33,11 @@ def write_comparison(
     All files are written atomically. Without trials of `reference`, no model is compared. `failures` are the reasons
     why models could not be trained or exported. Raises ValueError if the trials cannot be compared, see `trial.pools`.
     """
-    findings = find(trials, reference)
+    findings, failed = find(trials, reference), dict(failures or {})
     context = {
         "findings": findings,
         "library": library,
-        "failures": dict(failures or {}),
+        "failures": failed,
         "measures": MEASURES,
         "shares": SHARES,
         "text": tables,
@@ -51,7 +51,7 @@ def write_comparison(
     )
     write_page(out / "table.md", template(Path(__file__).parent, "table.md.j2").render(**context))
     write_page(out / "table.csv", tables.comma_separated(findings))
-    write_page(out / "trials.json", tables.as_json(findings, trials, library, context["failures"]))
+    write_page(out / "trials.json", tables.as_json(findings, trials, library, failed))
     write_page(out / PAGE, page)
 
 

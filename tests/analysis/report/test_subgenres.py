@@ -1,4 +1,4 @@
-"""The report at both levels: genres are sums over their leaves, what was merged is said, and else nothing is."""
+"""The report with sub-genres: both levels, and merged sub-genres are named."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def text_of(markup: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", body)).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_genres_are_scored_by_their_sums() -> None:
+def test_scores_of_genres_are_of_sums_over_their_sub_genres() -> None:
     given = evaluation()
     main = scores(given).main
     assert main is not None
@@ -70,7 +70,7 @@ def test_genres_are_scored_by_their_sums() -> None:
     assert main.main is None
 
 
-def test_both_levels_stand_side_by_side_for_fragments_and_songs(tmp_path: Path) -> None:
+def test_both_levels_are_shown_for_fragments_and_songs(tmp_path: Path) -> None:
     read, tested, whole = text_of(page(tmp_path)), scores(evaluation()), songs()
     assert tested.main is not None
     assert whole.main is not None
@@ -84,7 +84,7 @@ def test_both_levels_stand_side_by_side_for_fragments_and_songs(tmp_path: Path) 
     assert (tmp_path / "figures" / "confusion-genres.png").exists()
 
 
-def test_what_was_merged_is_said_and_escaped(tmp_path: Path) -> None:
+def test_merged_sub_genres_are_named_and_escaped(tmp_path: Path) -> None:
     markup = page(tmp_path)
     assert MERGED in text_of(markup)
     assert "<b>:" not in markup
@@ -99,6 +99,6 @@ def test_without_sub_genres_there_is_one_level(tmp_path: Path) -> None:
     assert not (tmp_path / "figures" / "confusion-genres.png").exists()
 
 
-def test_lines_stand_between_genres_and_not_between_their_leaves() -> None:
+def test_lines_separate_genres_not_sub_genres() -> None:
     assert figures._borders(LEAVES) == [0.5, 2.5]
     assert figures._borders(("cumbia", "salsa", "rock/pop")) == []
