@@ -46,6 +46,7 @@ setup(
     # mypy and editors, which do not read setuptools' package_dir.
     packages=find_packages(include=["tumbao", "tumbao.*"]),
     package_data={
+        "tumbao.analysis": ["*.j2"],
         "tumbao.analysis.compare": ["*.j2"],
         "tumbao.analysis.curate": ["*.j2"],
         "tumbao.analysis.drift": ["*.j2"],

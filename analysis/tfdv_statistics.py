@@ -12,7 +12,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from google.protobuf import text_format
 
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.serving.page import write_page
+from tumbao.serving.page import template, write_page
 
 QUANTILES = 20
 """Buckets of a quantile histogram. With TFDV's default of 10, one outlier stretches a tenth of the values."""
@@ -39,28 +39,8 @@ def write_statistics(statistics: Any, file: Path) -> None:
 
 def write_view(statistics: Any, file: Path, title: str) -> None:
     """Write TFDV's own view of statistics, a page that loads Facets, which plots them, from the web."""
-    import jinja2
     from tensorflow_data_validation.utils import display_util
 
-    page = jinja2.Environment(autoescape=True).from_string(_VIEW)
+    page = template(Path(__file__).parent, "tfdv_view.html.j2")
     view = display_util.get_statistics_html(statistics, lhs_name=title)
     write_page(file, page.render(title=title, view=view, needs=VIEW_NEEDS, beside=f"{file.stem}.pbtxt"))
-
-
-_VIEW = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>TFDV: {{ title }}</title>
-<style>body { margin: 1rem; font: 15px/1.5 system-ui, sans-serif; } iframe { border: 0; min-height: 80vh; }</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p>TensorFlow Data Validation's own view. It loads Facets from {{ needs }}; without access to these hosts, the area
-below is empty. The numbers are in {{ beside }}.</p>
-{{ view | safe }}
-</body>
-</html>
-"""

@@ -63,7 +63,7 @@ def summary(tuner: HeadTuner, songs: list[str]) -> Search:
         trials=trials,
         failed=len(names) - len(trials),
         paper=paper,
-        asked=_number(trials, tuner.training),
+        given=_number(trials, tuner.training),
         songs=tuple(songs),
         right_best=right(trials[0].number),
         right_paper=right(paper) if paper else None,

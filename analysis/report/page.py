@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, picture
 from tumbao.analysis.report import figures
-from tumbao.analysis.report.search import finding, search_figure
+from tumbao.analysis.report.search import conclusion, search_figure, shown_trials
 from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData, verdict
 from tumbao.components.evaluation.scores import Scores, scores
 from tumbao.components.ingest.atomic_write import write_whole
@@ -32,7 +32,8 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
         data=data,
         tested=tested,
         songs=data.songs,
-        searched=finding(data.search) if data.search else None,
+        shown_trials=shown_trials(data.search) if data.search else [],
+        search_conclusion=conclusion(data.search) if data.search else "",
         verdict=verdict(data),
         pictures=pictures,
         mel_names=[_mel_name(i, sample.genre) for i, sample in enumerate(data.samples, start=1)],

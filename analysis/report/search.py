@@ -24,14 +24,6 @@ LEAST_SPAN = 0.2
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Rows of the table, the best first, and a sentence about the difference from the paper's setting."""
-
-    shown: tuple[SearchTrial, ...]
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Advantage:
     """Accuracy of the best setting minus that of the paper's, on the validation fragments.
 
@@ -45,11 +37,10 @@ class Advantage:
     corrected: float
 
 
-def finding(search: Search) -> Finding:
-    """Describe the result of a search."""
-    named = (search.paper, search.asked)
-    shown = [one for index, one in enumerate(search.trials) if index < SHOWN or one.number in named]
-    return Finding(tuple(shown), _sentence(search))
+def shown_trials(search: Search) -> list[SearchTrial]:
+    """Return the rows of the table, the best first."""
+    named = (search.paper, search.given)
+    return [one for index, one in enumerate(search.trials) if index < SHOWN or one.number in named]
 
 
 def advantage(search: Search) -> Advantage | None:
@@ -65,7 +56,8 @@ def advantage(search: Search) -> Advantage | None:
     return Advantage(value, interval(replicates), p, min(1.0, p * (search.tried - 1)))
 
 
-def _sentence(search: Search) -> str:
+def conclusion(search: Search) -> str:
+    """Return sentences about the difference of the best setting from the paper's."""
     opening = "The paper found no significant difference between numbers and sizes of layers."
     if search.paper is None:
         return f"{opening} Here the trial with the paper's setting failed, so nothing can be compared with it."
@@ -130,7 +122,7 @@ def search_figure(search: Search, look: Look) -> bytes:
 def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step: float, theme: Theme) -> None:
     accuracies = [one.accuracy for one in search.trials]
     positions = _spread(values, accuracies, step)
-    marked = {search.asked: ("s", theme.muted, "this run's"), search.paper: ("D", theme.second, "the paper's")}
+    marked = {search.given: ("s", theme.muted, "this run's"), search.paper: ("D", theme.second, "the paper's")}
     others = [i for i, one in enumerate(search.trials) if one.number not in marked]
     x, y = [positions[i] for i in others], [accuracies[i] for i in others]
     axes.plot(x, y, "o", color=theme.first, alpha=0.7, label="random")

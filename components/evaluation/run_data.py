@@ -316,7 +316,7 @@ class SearchTrial:
 class Search:
     """Results of a hyperparameter search.
 
-    `trials` are the completed ones, the best first; at least one. `paper` and `asked` are the numbers of the trials
+    `trials` are the completed ones, the best first; at least one. `paper` and `given` are the numbers of the trials
     with the paper's settings and with the run's own; None if that trial failed or was not made. `songs` names the song
     of each validation fragment; `right_best` and `right_paper` tell which of these fragments are classified correctly.
     """
@@ -324,7 +324,7 @@ class Search:
     trials: tuple[SearchTrial, ...]
     failed: int
     paper: int | None
-    asked: int | None
+    given: int | None
     songs: tuple[str, ...]
     right_best: tuple[bool, ...]
     right_paper: tuple[bool, ...] | None
@@ -346,7 +346,7 @@ class Search:
             trials=tuple(SearchTrial(**one | {"units": tuple(one["units"])}) for one in values["trials"]),
             failed=values["failed"],
             paper=values["paper"],
-            asked=values["asked"],
+            given=values.get("given", values.get("asked")),  # its former name
             songs=tuple(values["songs"]),
             right_best=tuple(values["right_best"]),
             right_paper=values["right_paper"] and tuple(values["right_paper"]),

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tumbao.analysis.report.page import write_report
-from tumbao.analysis.report.search import _spread, advantage, finding, search_figure
+from tumbao.analysis.report.search import _spread, advantage, conclusion, search_figure
 from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run, Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.style import LIGHT, Look
@@ -27,7 +27,7 @@ def answers(songs_right: int) -> tuple[bool, ...]:
 
 
 def search(best: int, paper: int, drawn: int = 12) -> Search:
-    """A search of the paper's setting, the asked one, and some that were drawn; the best is the last of them."""
+    """A search of the paper's setting, the given one, and random ones; the best is the last of them."""
     others = tuple(
         SearchTrial(
             3 + index,
@@ -75,7 +75,7 @@ def test_a_clear_advantage_is_significant_and_says_that_the_choice_flatters() ->
     assert 0.5 < found.ends[0] < found.value < found.ends[1] < 1
     assert found.corrected == pytest.approx(13 * found.p_value)
     assert found.corrected < 0.05
-    sentence = finding(search(best=18, paper=2)).sentence
+    sentence = conclusion(search(best=18, paper=2))
     assert "the difference is significant, unlike in the paper" in sentence
     assert "The accuracy of the best setting is biased upwards" in sentence
 
@@ -85,7 +85,7 @@ def test_the_best_of_many_is_not_significant_where_one_alone_would_be() -> None:
     assert found is not None
     assert found.p_value == pytest.approx(2.0**-5)  # six songs, all one way, whatever the drawing finds
     assert found.corrected == pytest.approx(13 * 2.0**-5)
-    assert "the difference is not significant here either" in finding(search(best=12, paper=6)).sentence
+    assert "the difference is not significant here either" in conclusion(search(best=12, paper=6))
 
 
 def test_fragments_of_one_song_are_not_taken_for_many_songs() -> None:
@@ -100,15 +100,15 @@ def test_where_the_papers_setting_is_the_best_nothing_is_compared() -> None:
     ranked = (whole.trials[-1], *whole.trials[:-1])
     first = dataclasses.replace(whole, trials=ranked, right_best=answers(6))
     assert advantage(first) is None
-    assert "none of the 13 other settings was better" in finding(first).sentence
+    assert "none of the 13 other settings was better" in conclusion(first)
     lost = dataclasses.replace(whole, trials=whole.trials[:-1], failed=1, paper=None, right_paper=None)
-    assert "the trial with the paper's setting failed" in finding(lost).sentence
+    assert "the trial with the paper's setting failed" in conclusion(lost)
 
 
-def test_the_section_lists_the_best_ten_with_the_papers_and_the_asked(tmp_path: Path) -> None:
+def test_the_section_lists_the_best_ten_the_papers_and_the_given_setting(tmp_path: Path) -> None:
     found = search(best=12, paper=6)
     read = section(report(found), tmp_path)
-    assert folded(finding(found).sentence) in read
+    assert folded(conclusion(found)) in read
     assert "14 settings of the head were tried" in read
     assert "256, 32, 16 best 60.0 % 0.300 0.4 0.0001 0.0007" in read
     assert "512, 64 the paper's 30.0 % 4.000 0 0 0.001" in read
@@ -121,7 +121,7 @@ def test_the_section_lists_the_best_ten_with_the_papers_and_the_asked(tmp_path: 
 def test_a_leaky_split_is_labelled_and_failures_are_counted(tmp_path: Path) -> None:
     found = dataclasses.replace(search(best=12, paper=6), failed=2)
     read = section(report(found, "fragment"), tmp_path)
-    assert f"{folded(finding(found).sentence)} leaky" in read
+    assert f"{folded(conclusion(found))} leaky" in read
     assert "60.0 % leaky 0.300 leaky" in read
     assert "2 of them failed." in read
     assert "16 settings of the head" in read

@@ -171,7 +171,7 @@ def test_a_search_without_a_completed_trial_names_the_error(records: Records, tm
 
 def test_the_summary_has_the_results_of_the_best_and_the_papers_settings(whole: tuple[Tried, HeadTuner]) -> None:
     found = summary(whole[1], SONGS)
-    assert (found.paper, found.asked, found.failed) == (1, 2, 0)
+    assert (found.paper, found.given, found.failed) == (1, 2, 0)
     assert sorted(one.number for one in found.trials) == [1, 2, 3]
     assert found.right_paper is not None
     by_number = {one.number: one for one in found.trials}
@@ -201,13 +201,13 @@ def test_a_search_is_named_by_data_and_settings_but_not_by_how_many_trials(
     write_features(tmp_path / "1.gz", LABELS, SHAPE)
     seed = dataclasses.asdict(dataclasses.replace(GIVEN, seed=8))
     others: list[dict[str, Any]] = [{}, {"code": "1"}, {"training": seed}, {"model": "lstm-attention"}, {"trials": 9}]
-    asked = [set_up(tmp_path / "*.gz", **{"model": "lstm", **other}) for other in others]
+    searches = [set_up(tmp_path / "*.gz", **{"model": "lstm", **other}) for other in others]
     write_features(tmp_path / "2.gz", LABELS, SHAPE)
-    folders = [one["folder"] for one in [*asked, set_up(tmp_path / "*.gz", model="lstm")]]
+    folders = [one["folder"] for one in [*searches, set_up(tmp_path / "*.gz", model="lstm")]]
     assert all(folder.startswith("searches/") for folder in folders)
     assert folders[4] == folders[0]
     assert len(set(folders)) == 5
-    assert [one["trials"] for one in asked] == [3, 3, 3, 3, 9]
+    assert [one["trials"] for one in searches] == [3, 3, 3, 3, 9]
 
 
 class SettingsError(Exception):
