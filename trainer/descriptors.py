@@ -51,7 +51,6 @@ _POOLED_STEPS = 8
 _FASTEST_BPM, _TEMPO_OCTAVES, _USUAL_BPM = 240.0, 2, 120.0  # the usual tempo is librosa's prior
 _BEATS = ("1/4", "1/3", "1/2", "2/3", "3/4", "1", "3/2", "2", "3", "4")
 
-_LOG_6_4 = math.log(6.4)
 _NEPERS_PER_DB = math.log(10) / 20
 
 Tensor = Any
@@ -67,6 +66,7 @@ def descriptors(spec: MelSpec) -> keras.Model:
     """
     import keras
     from keras import ops
+    from scipy.fft import dct
 
     if (spec.image_height, spec.image_width) != (spec.mel_bands, spec.frames):
         raise ValueError(
@@ -75,7 +75,8 @@ def descriptors(spec: MelSpec) -> keras.Model:
         )
     mel = levels(spec)
     decibels = spec.dynamic_range_db * (mel.output - 1.0)
-    cepstrum = ops.matmul(decibels, _cosines(spec.mel_bands))
+    cosines = dct(np.eye(spec.mel_bands, dtype=np.float32), norm="ortho")[:, :_MFCC]
+    cepstrum = ops.matmul(decibels, cosines)
     onsets = _onsets(decibels, spec)
     frames = ops.concatenate([cepstrum, *_spectral_shape(decibels, spec), onsets], axis=-1)
     segments, deltas = _segments(frames), _deltas(_segments(cepstrum))
@@ -103,20 +104,12 @@ def descriptor_names(spec: MelSpec) -> tuple[str, ...]:
     )
 
 
-def _cosines(bands: int) -> np.ndarray:
-    """First columns of the orthonormal DCT-II, [bands, _MFCC]."""
-    angles = np.pi / bands * np.outer(np.arange(bands) + 0.5, np.arange(_MFCC))
-    matrix = math.sqrt(2 / bands) * np.cos(angles)
-    matrix[:, 0] /= math.sqrt(2)
-    return matrix.astype(np.float32)
-
-
 def _centres_khz(spec: MelSpec) -> np.ndarray:
-    """Centre frequency of each mel band, [bands], on Slaney's scale."""
-    edges_hz = np.array([spec.mel_min_hz, spec.mel_max_hz])
-    low, high = np.where(edges_hz < 1_000, edges_hz * 0.015, 15 + 27 * np.log(np.maximum(edges_hz, 1) / 1e3) / _LOG_6_4)
-    mel = np.linspace(low, high, spec.mel_bands + 2)[1:-1]
-    return np.where(mel < 15, mel / 15, np.exp((mel - 15) / 27 * _LOG_6_4)).astype(np.float32)
+    """Centre frequency of each mel band, [bands]."""
+    import librosa
+
+    edges = librosa.mel_frequencies(spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)
+    return (edges[1:-1] / 1_000).astype(np.float32)
 
 
 def _octaves_hz(spec: MelSpec) -> np.ndarray:

@@ -82,11 +82,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Board:
-    """All models under one split protocol.
-
-    `seeds` are sorted. `scores` are sorted by accuracy, the highest first, then by name. `differences` are by model;
-    empty if the reference is not among the models.
-    """
+    """All models under one split protocol, sorted by accuracy; differences from the reference are by model."""
 
     protocol: str
     seeds: tuple[int, ...]
@@ -101,12 +97,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Findings:
-    """Results of a comparison.
-
-    `synthetic` is True if the songs of any trial are composed instead of recorded. `boards` are in the order of
-    `PROTOCOLS`; the first one ranks the models. `leaks` compares the first protocol with the split by fragment, in the
-    order of the first board.
-    """
+    """Results of a comparison; the first board ranks the models, and `leaks` compare it with the split by fragment."""
 
     genres: tuple[str, ...]
     reference: str

@@ -101,11 +101,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs: numbers of parameters and size are the largest of its trainings, times are means.
-
-    `tflite_bytes` is None if a training has no TFLite file; `tflite_note` then holds the reason, else it is empty.
-    `train_seconds` is for one training, `inference_ms` for one fragment.
-    """
+    """What a model costs: see `trial.ModelCost`; `train_seconds` is the mean time of one training."""
 
     parameters: int
     trainable_parameters: int
@@ -119,9 +115,8 @@ class Cost:
 class Score:
     """All scores of one model under one protocol.
 
-    Song accuracies are by the paper's two rules; all other scores are of fragments. Cross-entropy is in nats. `folds`
-    is 1 without cross-validation. `f1` is in the order of genres, NaN for a genre without fragments. `validation` is
-    the mean accuracy on validation fragments over trainings, 0–1, by which a model can be chosen.
+    Song accuracies are by the paper's two rules; all other scores are of fragments. `f1` is in the order of genres.
+    `validation` is the mean accuracy on validation fragments over trainings, by which a model can be chosen.
     """
 
     model: str
@@ -299,13 +294,12 @@ def _calibration_error(point: Mapping[str, Floats], replicates: Mapping[str, Flo
 
 
 def _cost(pool: Pool) -> Cost:
-    trials = pool.trials
-    notes = [trial.tflite_note for trial in trials if trial.tflite_note]
+    first = pool.trials[0]
     return Cost(
-        parameters=max(trial.parameters for trial in trials),
-        trainable_parameters=max(trial.trainable_parameters for trial in trials),
-        tflite_bytes=None if notes else max(trial.tflite_bytes or 0 for trial in trials),
-        tflite_note=notes[0] if notes else "",
-        train_seconds=float(np.mean([trial.train_seconds for trial in trials])),
-        inference_ms=float(np.mean([trial.inference_ms for trial in trials])),
+        parameters=first.parameters,
+        trainable_parameters=first.trainable_parameters,
+        tflite_bytes=first.tflite_bytes,
+        tflite_note=first.tflite_note,
+        train_seconds=float(np.mean([trial.train_seconds for trial in pool.trials])),
+        inference_ms=first.inference_ms,
     )

@@ -25,7 +25,7 @@ from tumbao.analysis.compare.scores import (
 )
 from tumbao.analysis.compare.trial import Pool, Trial, pools
 from tumbao.components.evaluation.intervals import mcnemar, wilson_interval
-from tumbao.components.evaluation.scores import RESAMPLES, interval_over_songs
+from tumbao.components.evaluation.scores import RESAMPLES
 from tumbao.serving import calibration
 from tumbao.serving.song import by_sum, by_votes
 
@@ -104,14 +104,6 @@ def test_with_one_fragment_a_song_it_is_the_ordinary_bootstrap() -> None:
     assert one.accuracy.value == 0.75
     ends = binom.ppf([0.025, 0.975], 40, 0.75) / 40
     assert (one.accuracy.low, one.accuracy.high) == pytest.approx(tuple(ends), abs=0.0251)
-
-
-def test_the_interval_of_accuracy_is_the_reports() -> None:
-    pool = pool_of(*simulate(models=("adaboost",), protocols=("song",), seeds=(0,), folds=2, songs=40))
-    ours = score(pool, song_counts(pool), song_weights(np.zeros(40, int))).accuracy
-    right = pool.probabilities[0].argmax(axis=1) == np.repeat(pool.labels, pool.counts)
-    reports = interval_over_songs(right, np.repeat(pool.songs, pool.counts))
-    assert (ours.value, ours.low, ours.high) == pytest.approx((reports.value, reports.low, reports.high), abs=0.01)
 
 
 def test_intervals_contain_the_true_accuracy() -> None:
@@ -272,13 +264,10 @@ def test_trials_of_other_songs_are_refused(other: Trial) -> None:
         find([trial(), other], "vgg16")
 
 
-def test_costs_are_means_or_the_largest_and_a_missing_file_has_its_reason() -> None:
-    large = {"parameters": 16_000_000, "trainable_parameters": 400_000, "inference_ms": 20.25, "train_seconds": 4.0}
-    seeds = [trial(train_seconds=2.0), trial(seed=1, val_accuracy=0.25, tflite_bytes=None, tflite_note="why", **large)]
-    both = scored(*seeds)
-    assert both.cost == Cost(16_000_000, 400_000, None, "why", 3.0, 19.25)
+def test_times_and_validation_accuracies_are_averaged() -> None:
+    both = scored(trial(train_seconds=2.0), trial(seed=1, val_accuracy=0.25, train_seconds=4.0))
+    assert both.cost == Cost(15_000_000, 300_000, 15_000_000, "", 3.0, 18.25)
     assert both.validation == 0.5
-    assert scored(seeds[0]).cost.tflite_bytes == 15_000_000
 
 
 def test_figures_of_weighted_songs_by_hand() -> None:
