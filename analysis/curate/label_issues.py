@@ -183,11 +183,11 @@ def pooled_features(features: np.ndarray) -> np.ndarray:
 
     Each channel has zero mean and unit variance. The features are read in blocks, so they may be memory-mapped.
     """
-    from sklearn.preprocessing import scale
+    from sklearn.preprocessing import StandardScaler
 
     between = tuple(range(1, features.ndim - 1))
     blocks = (features[begin : begin + _BLOCK].astype(np.float32) for begin in range(0, len(features), _BLOCK))
-    return scale(np.concatenate([block.mean(axis=between) for block in blocks]))
+    return StandardScaler().fit_transform(np.concatenate([block.mean(axis=between) for block in blocks]))
 
 
 def outlier_scores(vectors: np.ndarray, labels: np.ndarray, songs: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ def test_all_models_trained_by_gradients_are_tested() -> None:
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_it_learns_and_is_the_same_when_loaded(name: str, tmp_path: Path) -> None:
     model = find_model(name)
-    settings = model.settings(epochs=6, batch=4, patience=0, dropout=0.0, learning_rate=3e-3)
+    settings = model.settings(epochs=8, batch=4, patience=0, dropout=0.0, learning_rate=3e-3)
     train, val = fragments(model, 16, seed=1), fragments(model, 16, seed=2)
     head, history = train_head(model, train, val, settings, shape=SMALL.get(model.name, SHAPES[model.backbone.name]))
     assert history["epochs"][history["best_epoch"] - 1]["val_accuracy"] >= 0.85

@@ -24,7 +24,7 @@ def tensors() -> Tensors:
 
 
 @pytest.fixture
-def trusted(tensors: Tensors, empty_empty_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def trusted(tensors: Tensors, empty_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept random tensors as musicnn's."""
     monkeypatch.setattr(musicnn, "DIGEST", tensors_digest(list(tensors.values())))
 

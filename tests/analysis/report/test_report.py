@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html
 import io
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pages import assert_self_contained, text_of
 from tumbao.analysis.report.figures import graph_figure
 from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation.run_data import (
@@ -175,12 +175,6 @@ def partial_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(partial(), tmp_path_factory.mktemp("partial")).read_text("utf-8")
 
 
-def text_of(page: str) -> str:
-    """Return the text without tags and style."""
-    without_style = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", without_style)).split())
-
-
 @pytest.mark.parametrize(
     ("protocol", "method", "leaky"),
     [("fragment", "stratified", True), ("fragment", "given", False), ("song", "given", False)],
@@ -316,11 +310,9 @@ def test_the_verdict_names_where_the_model_was_pushed_or_why_not() -> None:
     )
     assert verdict(vetoed).outcome == "refused"
     assert "int8 agrees on 40 % only." in verdict(vetoed).sentence
-
-
-def test_a_failed_gate_without_thresholds_is_reported() -> None:
-    data = dataclasses.replace(complete(), gate=Gate(False, ()), push=Push(False, None))
-    assert "no failed threshold" in verdict(data).sentence
+    failed = dataclasses.replace(data, gate=Gate(False, ()), push=Push(False, None))
+    assert "no failed threshold" in verdict(failed).sentence
+    assert verdict(dataclasses.replace(data, gate=None, push=None)).outcome == "unfinished"
 
 
 def test_an_incomplete_run_is_reported(partial_page: str) -> None:
@@ -335,27 +327,12 @@ def test_an_incomplete_run_is_reported(partial_page: str) -> None:
     ]
 
 
-def test_a_run_without_a_failure_or_a_result_is_unfinished() -> None:
-    data = dataclasses.replace(complete(), gate=None, push=None)
-    assert verdict(data).outcome == "unfinished"
-
-
-def test_names_of_files_are_escaped(page: str, partial_page: str) -> None:
-    for written_page in (page, partial_page):
-        assert "<script" not in written_page
-        assert "&lt;script&gt;" in written_page
-        assert "<i>$on$" not in written_page
-        assert "caf\\udce9.mp3" in written_page
-
-
-def test_the_page_needs_no_other_file(page: str, leaky_page: str) -> None:
-    for written_page in (page, leaky_page):
-        assert not re.search(r"https?:|//[a-z]", re.sub(r"base64,[^\"]*", "", written_page))
-        assert not re.search(r"@import|url\(|<script|<iframe", written_page)
-        links = re.findall(r"(?:src|srcset|href)=\"([^\"]*)\"", written_page)
-        ids = set(re.findall(r"id=\"([^\"]*)\"", written_page))
-        assert all(link.startswith("data:") or link[1:] in ids for link in links)
-        assert '<html lang="en">' in written_page
+def test_pages_need_no_other_file_and_escape_names(page: str, leaky_page: str, partial_page: str) -> None:
+    for one in (page, leaky_page, partial_page):
+        assert_self_contained(one, ATTACK)
+        assert "<script" not in one
+        assert "<i>$on$" not in one
+        assert "caf\\udce9.mp3" in one
 
 
 def test_figures_are_pictures_with_something_on_them(written: Path, page: str) -> None:

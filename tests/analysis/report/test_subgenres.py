@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
+from tests.pages import text_of
 from tumbao.analysis.report import figures
 from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation.run_data import Catalog, Component, Evaluation, ReportData, Run
@@ -50,11 +49,6 @@ def page(folder: Path, genres: tuple[str, ...] = LEAVES, merged: tuple[str, ...]
         songs=songs(genres),
     )
     return write_report(data, folder).read_text("utf-8")
-
-
-def text_of(markup: str) -> str:
-    body = re.sub(r"<style>.*?</style>", "", markup, flags=re.DOTALL)
-    return html.unescape(re.sub(r"<[^>]*>", "", body)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_scores_of_genres_are_of_sums_over_their_sub_genres() -> None:
