@@ -20,6 +20,7 @@ PIPELINE = [
     "onnx==1.17.0",
     "pillow",
     "pip",
+    "playwright==1.65.*",
     "pretty_midi",
     "protobuf==3.20.3",
     "pyyaml",

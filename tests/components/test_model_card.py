@@ -22,7 +22,7 @@ from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tfx import types
 from tfx.types import standard_artifacts
 
-from tests.serving.devtools import driven
+from tests.serving.chromium import open_tab
 from tumbao.components.evaluation.eval_config import ACCURACY, LOSS
 from tumbao.components.evaluation.intervals import wilson_interval
 from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
@@ -488,7 +488,7 @@ def test_a_browser_shows_the_page_without_complaint_and_scrolls_its_tables_alone
         pytest.skip(f"the page is not opened in a browser: {error}")
     page = tmp_path / "model_card.html"
     page.write_text(synthetic[1], "utf-8")
-    with driven(program, tmp_path / "browser") as tab:
+    with open_tab(program) as tab:
         tab.open(page.as_uri())
         tables = "[...document.querySelectorAll('.scroll')]"
         assert tab.run(f"{tables}.length") == synthetic[0].count("\n|---")
@@ -496,7 +496,7 @@ def test_a_browser_shows_the_page_without_complaint_and_scrolls_its_tables_alone
             tab.picture(width, 800)
             assert tab.run("document.documentElement.scrollWidth") == width
             assert tab.run(f"{tables}.every((one) => one.clientWidth < {width})")
-        assert tab.complaints == []
+        assert tab.errors == []
 
 
 def test_names_stay_text(synthetic: tuple[str, str]) -> None:

@@ -13,7 +13,7 @@ import soundfile
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.serving.devtools import driven
+from tests.serving.chromium import open_tab
 from tests.serving.explain import conftest as explained
 from tumbao.datasets.demo.instruments import Ablation, Logits
 from tumbao.pipeline.cli import app
@@ -99,7 +99,7 @@ def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_
         program = find_chromium()
     except BrowserUnavailableError as error:
         pytest.skip(f"the page is not opened in a browser: {error}")
-    with driven(program, tmp_path) as tab:
+    with open_tab(program) as tab:
         tab.open(told[0].as_uri())
         pictures, players = "document.querySelectorAll('img[src]')", "document.querySelectorAll('audio[src]')"
         decoded = "one.loading = 'eager'; return one.decode();"
@@ -109,7 +109,7 @@ def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_
         lasting = tab.run(f"Promise.all([...{players}].map((one) => {loading}))")
         assert len(lasting) >= 12
         assert all(lasting)
-        assert tab.complaints == []
+        assert tab.errors == []
 
 
 def test_a_page_without_songs_measures_a_sound_of_its_own(model: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import soundfile
 
 import tumbao
 from tests.components.ingest.test_waveform import write_libav
-from tests.serving.devtools import Page, driven
+from tests.serving.chromium import Tab, open_tab
 from tests.serving.server import conftest as server
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.schema.genres import GENRES
@@ -40,13 +40,13 @@ Tone = Callable[..., np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def browser() -> Iterator[Tab]:
     """Start a browser; where there is none, or no bundle, the page is not tested."""
     try:
         program = require_browser()
     except BrowserUnavailableError as error:
         pytest.skip(f"the page is not tested: {error}")
-    with driven(program, tmp_path_factory.mktemp("browser")) as page:
+    with open_tab(program) as page:
         yield page
 
 
@@ -57,16 +57,16 @@ def client(serving: server.Serving, pushed: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def page(browser: Page, client: httpx.Client) -> Iterator[Page]:
+def page(browser: Tab, client: httpx.Client) -> Iterator[Tab]:
     """Open the page, as someone who was never there; at the end nothing was complained of."""
     address = str(client.base_url)
-    browser.call("Storage.clearDataForOrigin", origin=address, storageTypes="local_storage")
-    browser.complaints.clear()
+    browser.call("Storage.clearDataForOrigin", {"origin": address, "storageTypes": "local_storage"})
+    browser.errors.clear()
     browser.open(f"{address}/")
     browser.wait("!document.getElementById('offline').hidden")
     browser.requests.clear()
     yield browser
-    assert browser.complaints == []
+    assert browser.errors == []
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def said_by_server(client: httpx.Client, path: Path) -> dict[str, Any]:
     return client.post("/v1/classify", files=[("files", (path.name, path.read_bytes()))]).json()["files"][0]
 
 
-def said_in_browser(page: Page) -> dict[str, Any]:
+def said_in_browser(page: Tab) -> dict[str, Any]:
     """Let the model in the page answer for the file that the test chose, as the page does."""
     return page.run(
         """(async () => {
@@ -103,12 +103,12 @@ def said_in_browser(page: Page) -> dict[str, Any]:
     )
 
 
-def finished(page: Page, songs: int = 1) -> str:
+def finished(page: Tab, songs: int = 1) -> str:
     page.wait(f"document.querySelectorAll('.answered, .refused').length === {songs}")
     return page.run("document.querySelector('#list article').innerText")
 
 
-def click(page: Page, selector: str) -> None:
+def click(page: Tab, selector: str) -> None:
     page.run(f"document.querySelector({json.dumps(selector)}).click()")
 
 
@@ -121,7 +121,7 @@ def close(ours: Any, theirs: Any) -> bool:
     return ours == (pytest.approx(theirs, abs=TOLERANCE) if isinstance(theirs, float) else theirs)
 
 
-def test_a_dropped_song_is_answered_as_the_api_does(page: Page, client: httpx.Client, medley: Path) -> None:
+def test_a_dropped_song_is_answered_as_the_api_does(page: Tab, client: httpx.Client, medley: Path) -> None:
     page.drop(medley)
     text, said = finished(page), said_by_server(client, medley)
     assert said["genre"] is not None
@@ -145,7 +145,7 @@ def test_a_dropped_song_is_answered_as_the_api_does(page: Page, client: httpx.Cl
 
 
 def test_on_this_computer_the_answer_is_the_same_and_nothing_is_sent(
-    page: Page, client: httpx.Client, medley: Path, song: Path
+    page: Tab, client: httpx.Client, medley: Path, song: Path
 ) -> None:
     click(page, "#local")
     page.run("document.getElementById('files').addEventListener('change', (event) => {"
@@ -179,7 +179,7 @@ def test_on_this_computer_the_answer_is_the_same_and_nothing_is_sent(
     ],
 )
 def test_what_phones_record_gets_the_servers_answer_too(
-    page: Page, client: httpx.Client, tone: Tone, tmp_path: Path, name: str, codec: str, rate: int, kind: str
+    page: Tab, client: httpx.Client, tone: Tone, tmp_path: Path, name: str, codec: str, rate: int, kind: str
 ) -> None:
     if not page.run(f"new Audio().canPlayType({json.dumps(kind)})"):
         pytest.skip(f"this browser does not decode {kind}")
@@ -200,7 +200,7 @@ def test_what_phones_record_gets_the_servers_answer_too(
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 11_025])
-def test_sound_is_resampled_as_the_reference_does(page: Page, rng: np.random.Generator, rate: int) -> None:
+def test_sound_is_resampled_as_the_reference_does(page: Tab, rng: np.random.Generator, rate: int) -> None:
     channels = rng.uniform(-1, 1, (2, 3_001)).astype(np.float32)
     ours = page.run(
         f"""(async () => {{
@@ -212,7 +212,7 @@ def test_sound_is_resampled_as_the_reference_does(page: Page, rng: np.random.Gen
     np.testing.assert_allclose(ours, resample_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
 
 
-def test_files_tell_their_rate(page: Page, tone: Tone) -> None:
+def test_files_tell_their_rate(page: Tab, tone: Tone) -> None:
     kinds = [("WAV", 11_025), ("WAV", 96_000), ("FLAC", 44_100), ("OGG", 32_000), ("MP3", 44_100), ("MP3", 22_050)]
     contents = []
     for kind, rate in kinds:
@@ -227,7 +227,7 @@ def test_files_tell_their_rate(page: Page, tone: Tone) -> None:
     assert page.run("import('./rate.js').then(({ rateOf }) => rateOf(new ArrayBuffer(3)))") == 48_000
 
 
-def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Generator) -> None:
+def test_songs_are_judged_as_the_server_judges(page: Tab, rng: np.random.Generator) -> None:
     leaves = ["cumbia", "salsa", "salsa/dura", "vallenato"]
     rows = rng.dirichlet(np.full(4, 0.3), 40).astype(np.float32)
     rows[20:, 3] += 2
@@ -267,7 +267,7 @@ def test_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Genera
 
 
 @pytest.mark.parametrize("former", [False, True], ids=["by length", "of a former version"])
-def test_short_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.Generator, former: bool) -> None:
+def test_short_songs_are_judged_as_the_server_judges(page: Tab, rng: np.random.Generator, former: bool) -> None:
     greys = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1).astype(np.uint8)
 
     def levels(middle: float, columns: int) -> np.ndarray:
@@ -296,9 +296,9 @@ def test_short_songs_are_judged_as_the_server_judges(page: Page, rng: np.random.
         assert (0 < sum(expected) < len(images)) is not (former and padded)
 
 
-def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Page, client: httpx.Client, song: Path) -> None:
+def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Tab, client: httpx.Client, song: Path) -> None:
     agent = page.run("navigator.userAgent")
-    page.call("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage="es-CO")
+    page.call("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": "es-CO"})
     try:
         page.open(f"{client.base_url}/?es")
         assert page.run("document.documentElement.lang") == "es"
@@ -311,10 +311,10 @@ def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Page, cl
         page.open(f"{client.base_url}/")
         assert page.run("[document.documentElement.lang, navigator.language]") == ["en", "es-CO"]
     finally:
-        page.call("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage="en-GB")
+        page.call("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": "en-GB"})
 
 
-def test_both_languages_say_all_that_can_go_wrong(page: Page) -> None:
+def test_both_languages_say_all_that_can_go_wrong(page: Tab) -> None:
     english, spanish = (
         page.run(
             f"""import("./strings.js").then(({{ words }}) => {{
@@ -338,7 +338,7 @@ def test_both_languages_say_all_that_can_go_wrong(page: Page) -> None:
     assert {reason.value for reason in set(Reason) - library} <= english["says"].keys()
 
 
-def test_the_keyboard_is_enough(page: Page, medley: Path) -> None:
+def test_the_keyboard_is_enough(page: Tab, medley: Path) -> None:
     page.choose(medley)
     finished(page)
     page.run("document.activeElement.blur()")
@@ -364,7 +364,7 @@ def test_the_keyboard_is_enough(page: Page, medley: Path) -> None:
     assert page.run("document.querySelector('.listen').textContent") == "Listen"
 
 
-def test_exactly_the_fragment_is_heard(page: Page, medley: Path) -> None:
+def test_exactly_the_fragment_is_heard(page: Tab, medley: Path) -> None:
     page.run(
         """(() => {
             window.heard = [];
@@ -388,7 +388,7 @@ def test_exactly_the_fragment_is_heard(page: Page, medley: Path) -> None:
     assert soft[1] < 0.02  # nothing of the loud half
 
 
-def test_a_file_that_is_no_song_gets_a_sentence(page: Page, tmp_path: Path, song: Path) -> None:
+def test_a_file_that_is_no_song_gets_a_sentence(page: Tab, tmp_path: Path, song: Path) -> None:
     (tmp_path / "words.mp3").write_text("no song")
     page.drop(tmp_path / "words.mp3", song)
     finished(page, 2)
@@ -402,12 +402,12 @@ def test_a_file_that_is_no_song_gets_a_sentence(page: Page, tmp_path: Path, song
     page.choose(tmp_path / "words.mp3")
     finished(page, 2)
     assert page.run(told) == "words.mp3 no está en un formato que se pueda decodificar."
-    (expected,) = page.complaints  # Chromium's own about the status
+    (expected,) = page.errors  # Chromium's own about the status
     assert "422" in expected
-    page.complaints.clear()
+    page.errors.clear()
 
 
-def test_the_microphone_is_recorded(page: Page) -> None:
+def test_the_microphone_is_recorded(page: Tab) -> None:
     click(page, "#record")
     page.wait("!document.getElementById('meter').hidden")
     page.wait("document.getElementById('level').value > 0")
@@ -420,7 +420,7 @@ def test_the_microphone_is_recorded(page: Page) -> None:
 
 
 def test_it_works_without_a_server_and_takes_over_what_is_new(
-    browser: Page, serving: server.Serving, pushed: Path, tmp_path: Path, song: Path
+    browser: Tab, serving: server.Serving, pushed: Path, tmp_path: Path, song: Path
 ) -> None:
     model = shutil.copytree(pushed, tmp_path / "pushed")
     with serving(model) as one:
@@ -459,7 +459,7 @@ def test_it_works_without_a_server_and_takes_over_what_is_new(
 def test_the_service_worker_keeps_every_file_of_the_page() -> None:
     listed = set(re.findall(r'^  "(.+)",$', (WEB / "sw.js").read_text(), re.MULTILINE))
     files = {path.name for path in WEB.iterdir() if path.is_file()}
-    assert listed == {"./"} | files - {"check.html", "index.html", "sw.js"}
+    assert listed == {"./"} | files - {"check.js", "index.html", "sw.js"}
 
 
 def test_the_page_loads_nothing_from_elsewhere() -> None:
