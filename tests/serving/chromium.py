@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import BrowserContext, ConsoleMessage
 
 from tumbao.serving.browser import TIMEOUT_SECONDS, launch
 
@@ -24,10 +24,14 @@ class Tab:
         self._page = context.new_page()
         self._page.set_default_timeout(1_000 * TIMEOUT_SECONDS)
         self._page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self._page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self._page.on("console", self._note)
         self._page.on("request", lambda request: self.requests.append((request.method, request.url)))
         self._session = context.new_cdp_session(self._page)
         self.call = self._session.send
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def run(self, script: str) -> Any:
         """Evaluate an expression, and wait for its promise."""
