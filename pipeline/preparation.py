@@ -45,7 +45,7 @@ def prepare(
 
 @dataclasses.dataclass
 class Preparation:
-    """A library that is scanned at once; its mel images, weights and features are computed on demand and kept.
+    """A library that is scanned at once; its mel images, weights and features are computed once, on demand.
 
     `genres` are in the order of the labels. `weights` is a file of backbones' weights, `random`, or empty to search for
     them. Fewer than 2 genres, a duplicate genre or an unusable library raise a `UserError`.

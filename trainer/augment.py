@@ -34,8 +34,8 @@ def spec_augment(image: tf.Tensor, seed: int, spec: MelSpec) -> tf.Tensor:
 
     height, width = spec.image_height, spec.image_width
     tf.random.set_seed(seed)
-    kept = tf.ones((width, height), tf.float32)
+    mask = tf.ones((width, height), tf.float32)
     for _ in range(MASKS):
-        kept = tfio.audio.freq_mask(kept, param=max(1, round(BAND_SHARE * height)))
-        kept = tfio.audio.time_mask(kept, param=max(1, round(TIME_SHARE * width)))
-    return tf.where(tf.transpose(kept)[..., tf.newaxis] > 0, image, tf.constant(palette(spec)[0]))
+        mask = tfio.audio.freq_mask(mask, param=max(1, round(BAND_SHARE * height)))
+        mask = tfio.audio.time_mask(mask, param=max(1, round(TIME_SHARE * width)))
+    return tf.where(tf.transpose(mask)[..., tf.newaxis] > 0, image, tf.constant(palette(spec)[0]))

@@ -195,7 +195,7 @@ def ensure_musicnn(explicit: str | Path | None = None) -> WeightsFile:
     """Find musicnn's weights, downloading them once if needed.
 
     Tried in this order: the explicit file (no other is used then; "random" for seeded random weights), Tumbao's cache,
-    the package index (29 MB, of which 0.4 MB are kept). A file that fails verification raises `WeightsError` at once.
+    the package index (29 MB, of which 0.4 MB are used). A file that fails verification raises `WeightsError` at once.
     """
     if found := local_weights(explicit, {"Tumbao's cache": cache_file()}, "musicnn's weights", DIGEST, read_tensors):
         return found

@@ -18,7 +18,7 @@ SPLITS = {"song": "split by song", "artist": "split by artist", "fragment": "spl
 """Name of each protocol, used wherever its figures are shown."""
 
 FEW_SONGS = 20
-"""With fewer test songs, the page says that only large differences can be told from chance."""
+"""With fewer test songs, the page says that only large differences can be distinguished from chance."""
 
 
 def outcome(findings: Findings) -> str:

@@ -122,9 +122,9 @@ def genre_conflicts(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> t
     for one in rejected:
         if one.song not in original_of:
             continue
-        song, seen = original_of[one.song], {one.song}
-        while original_of.get(song, one.song) not in seen:  # a duplicate itself; parts can be duplicates of each other
-            seen.add(song)
+        song, visited = original_of[one.song], {one.song}
+        while original_of.get(song, one.song) not in visited:  # a duplicate of another
+            visited.add(song)
             song = original_of[song]
         duplicate_genre = entries[one.entry].genre
         if duplicate_genre != genres[song]:

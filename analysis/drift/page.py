@@ -42,7 +42,7 @@ BARS = 20
 """Number of bars of a histogram."""
 
 FEW_SONGS = 10
-"""With fewer new songs, the page says that only strong drift can be told from chance."""
+"""With fewer new songs, the page says that only strong drift can be distinguished from chance."""
 
 _WIDTH, _HEIGHT = 320.0, 90.0
 

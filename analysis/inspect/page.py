@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tumbao.analysis.inspect import summary
+from tumbao.analysis.inspect import library as contents
 from tumbao.analysis.inspect.library import Inspection, MeasuredSong, inspect_library
 from tumbao.analysis.songs import render_fragments
 from tumbao.analysis.tfdv_statistics import statistics_of, write_statistics, write_view
@@ -42,7 +42,7 @@ def run_inspect(
     inspection = inspect_library(library, genres, layout, spec)
     label = " (synthetic library)" if inspection.synthetic else ""
     if inspection.songs:
-        statistics = statistics_of(summary.song_table(inspection.songs))
+        statistics = statistics_of(contents.song_table(inspection.songs))
         write_statistics(statistics, out / STATISTICS_FILE)
         write_view(statistics, out / VIEW_FILE, f"{inspection.library}{label}")
     write_page(out / "index.html", render_page(inspection, spec))
@@ -63,7 +63,7 @@ def contact_sheet(inspection: Inspection, spec: MelSpec) -> dict[str, list[tuple
     A song that has become unusable since it was measured, or is silent there, is left out.
     """
     chosen, parts = [], []
-    for genre in summary.genres(inspection):
+    for genre in contents.genres(inspection):
         count = min(PICTURES_PER_GENRE, len(genre.songs))
         chosen += [genre.songs[index * len(genre.songs) // count] for index in range(count)]
     for one in chosen:
@@ -81,7 +81,7 @@ def contact_sheet(inspection: Inspection, spec: MelSpec) -> dict[str, list[tuple
 def render_page(inspection: Inspection, spec: MelSpec) -> str:
     """Render the page, which needs no other file but the statistics."""
     songs = inspection.songs
-    table = summary.song_table(songs)
+    table = contents.song_table(songs)
     reasons = collections.Counter(item.reason for item in inspection.rejected)
     columns = {
         "Format": "audio_format",
@@ -89,20 +89,20 @@ def render_page(inspection: Inspection, spec: MelSpec) -> str:
         "Channels": "channels",
         "Audio tracks": "audio_tracks",
     }
-    artists = summary.artists(table) if songs else []
+    artists = contents.artists(table) if songs else []
     return template(Path(__file__).parent).render(
         inspection=inspection,
         seconds=sum(song.seconds for song in songs),
-        genres=summary.genres(inspection),
+        genres=contents.genres(inspection),
         artists=artists,
         top_artists=TOP_ARTISTS,
         unnamed=len(songs) - sum(one.songs for one in artists),
         reasons=sorted(reasons.items(), key=lambda one: (-one[1], one[0])),
         duplicates=[item for item in inspection.rejected if item.reason == Reason.DUPLICATE.value],
-        counts={label: summary.count_by(table, column) for label, column in columns.items()} if songs else {},
+        counts={label: contents.count_by(table, column) for label, column in columns.items()} if songs else {},
         flagged=[song for song in songs if song.truncated or song.padded],
-        duration_bins=summary.bins(table.seconds, summary.DURATION_STEPS) if songs else None,
-        loudness_bins=summary.bins(table.rms_dbfs, summary.LOUDNESS_STEPS) if songs else None,
+        duration_bins=contents.bins(table.seconds, contents.DURATION_STEPS) if songs else None,
+        loudness_bins=contents.bins(table.rms_dbfs, contents.LOUDNESS_STEPS) if songs else None,
         clock=clock,
         decibels=decibels,
         sheet=contact_sheet(inspection, spec),

@@ -35,18 +35,22 @@ STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed
 """A sign for each state, so that colour is not the only cue."""
 
 
-def accuracy_by_epoch(history: History, look: Look) -> bytes:
-    """Plot training and validation accuracy by epoch (the paper's figure 3)."""
-    train = [epoch.train_accuracy for epoch in history.epochs]
-    val = [epoch.val_accuracy for epoch in history.epochs]
-    return _by_epoch("Accuracy by epoch", train, val, history.best_epoch, look)
-
-
-def loss_by_epoch(history: History, look: Look) -> bytes:
-    """Plot training and validation cross-entropy by epoch (the paper's figure 4)."""
-    train = [epoch.train_loss for epoch in history.epochs]
-    val = [epoch.val_loss for epoch in history.epochs]
-    return _by_epoch("Loss by epoch", train, val, history.best_epoch, look)
+def by_epoch(history: History, metric: str, look: Look) -> bytes:
+    """Plot accuracy or loss of training and validation split by epoch (the paper's figures 3 and 4)."""
+    train, val = ([getattr(epoch, f"{split}_{metric}") for epoch in history.epochs] for split in ("train", "val"))
+    epochs, best = range(1, len(train) + 1), history.best_epoch
+    with look.applied():
+        figure, axes = look.panel(f"{metric.capitalize()} by epoch", 2.7)
+        axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
+        axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
+        axes.plot(epochs, val, "s--", color=look.theme.second, label="validation")
+        axes.set_xlabel(f"epoch (shaded: {best}, the best, whose weights are used)")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axes.set_xlim(0.6, len(train) + 0.4)
+        axes.margins(y=0.12)
+        axes.grid(axis="y")
+        axes.legend(frameon=False, loc="best")
+        return png(figure)
 
 
 def test_figures(scores: Scores, look: Look) -> bytes:
@@ -91,13 +95,17 @@ def _borders(leaves: Sequence[str]) -> list[float]:
     return [index + 0.5 for index, (genre, other) in enumerate(pairwise(main)) if genre != other]
 
 
+def _state_colours(theme: Theme) -> dict[ComponentState, str]:
+    return {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.line}
+
+
 def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> bytes:
     """Plot the pipeline's graph: components from top to bottom in the order of execution, and arcs for their edges.
 
     `edges` are pairs (upstream, downstream) of names.
     """
     theme, row_of = look.theme, {component.name: row for row, component in enumerate(components)}
-    colours = {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.line}
+    colours = _state_colours(theme)
     longest = max((row_of[downstream] - row_of[upstream] for upstream, downstream in edges), default=1)
     with look.applied():
         figure, axes = look.panel("The pipeline", 0.36 * len(components) + 0.6)
@@ -120,8 +128,7 @@ def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str
 
 def timings(components: Sequence[Component], look: Look) -> bytes:
     """Plot how long each component took."""
-    theme = look.theme
-    colours = {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.muted}
+    theme, colours = look.theme, _state_colours(look.theme)
     seconds = [component.seconds for component in components]
     names = [component.name for component in components]
     with look.applied():
@@ -202,22 +209,6 @@ def _set_shares(axes: Axes, label: str, legend: str) -> None:
     axes.set(xlabel=label, ylabel="share of correct predictions", xlim=(0, 1.03), ylim=(0, 1.05))
     axes.grid(axis="both")
     axes.legend(frameon=False, loc=legend)
-
-
-def _by_epoch(title: str, train: Sequence[float], val: Sequence[float], best: int, look: Look) -> bytes:
-    epochs = range(1, len(train) + 1)
-    with look.applied():
-        figure, axes = look.panel(title, 2.7)
-        axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
-        axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
-        axes.plot(epochs, val, "s--", color=look.theme.second, label="validation")
-        axes.set_xlabel(f"epoch (shaded: {best}, the best, whose weights are used)")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-        axes.set_xlim(0.6, len(train) + 0.4)
-        axes.margins(y=0.12)
-        axes.grid(axis="y")
-        axes.legend(frameon=False, loc="best")
-        return png(figure)
 
 
 def _beside_the_paper(axes: Axes, title: str, ours: float, paper: float, theme: Theme) -> None:

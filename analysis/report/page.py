@@ -55,8 +55,8 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
     if data.search:
         yield "search", measured, partial(search_figure, data.search)
     if data.history:
-        yield "accuracy", measured, partial(figures.accuracy_by_epoch, data.history)
-        yield "loss", measured, partial(figures.loss_by_epoch, data.history)
+        for metric in ("accuracy", "loss"):
+            yield metric, measured, partial(figures.by_epoch, data.history, metric)
     if tested and data.evaluation:
         yield "test", measured, partial(figures.test_figures, tested)
         yield "confusion", measured, partial(figures.confusion_matrix, tested.confusion, data.evaluation.genres)

@@ -69,8 +69,8 @@ def test_a_search_keeps_no_head(records: Records, tmp_path: Path) -> None:
 def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = []
 
-    def once(*asked: Any, **settings: Any) -> tuple[keras.Model, dict[str, Any]]:
-        heads.append(train_head(*asked, **settings))
+    def once(*arguments: Any, **settings: Any) -> tuple[keras.Model, dict[str, Any]]:
+        heads.append(train_head(*arguments, **settings))
         return heads[-1]
 
     monkeypatch.setattr(cross_validation, "train_head", once)

@@ -183,7 +183,7 @@ def test_the_summary_has_the_results_of_the_best_and_the_papers_settings(whole: 
 
 @pytest.fixture
 def set_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Give what the Tuner's entry asks of a search: set_up(pattern, **config)."""
+    """Return the arguments of the search that the Tuner sets up: set_up(pattern, **config)."""
     monkeypatch.setattr(run, "TunerFnResult", lambda tuner, fit_kwargs: tuner)
     monkeypatch.setattr(run, "tuner", lambda learn, *_, **given: {"learn": learn, **given})
     config = {"training": dataclasses.asdict(GIVEN), "genres": ["a", "b"], "weights": "", "code": "0", "trials": 3}

@@ -56,15 +56,15 @@ def trusted(tensors: list[np.ndarray], nothing_found: None, monkeypatch: pytest.
 class _Server(http.server.ThreadingHTTPServer):
     body: bytes
     broken_answers: int
-    asked = 0
+    requests = 0
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self.server.asked += 1
-        broken = self.server.asked <= self.server.broken_answers
+        self.server.requests += 1
+        broken = self.server.requests <= self.server.broken_answers
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
@@ -147,7 +147,7 @@ def test_damaged_files_are_refused_without_a_download(
         ensure(None)
     with pytest.raises(WeightsError, match="does not exist"):
         ensure(tmp_path / "nowhere.h5")
-    assert server.asked == 0
+    assert server.requests == 0
 
 
 @pytest.mark.parametrize("module", [weights, musicnn], ids=["vgg16", "musicnn"])
@@ -167,7 +167,7 @@ def test_the_given_file_and_keras_cache_are_used_without_a_copy(
     weights.keras_cache_file().parent.mkdir(parents=True)
     weights.keras_cache_file().symlink_to(keras_2_file)
     assert ensure_vgg16().path == weights.keras_cache_file()
-    assert server.asked == 0
+    assert server.requests == 0
     assert not weights.cache_file().exists()
 
 
@@ -190,12 +190,12 @@ def test_a_broken_download_is_retried_reported_and_cached(
     reports: list[tuple[str, int, int]] = []
     with progress.listen(lambda *report: reports.append(report)):
         found = ensure_vgg16()
-    assert (found.path, found.source, server.asked) == (weights.cache_file(), "Keras' download", 3)
+    assert (found.path, found.source, server.requests) == (weights.cache_file(), "Keras' download", 3)
     megabytes = len(server.body) // 1_000_000
     assert reports[-1] == (f"{weights.KERAS_FILE}, MB", megabytes, megabytes)
     assert list(weights.cache_file().parent.iterdir()) == [weights.cache_file()]
     again = ensure_vgg16()
-    assert (again.path, again.source, server.asked) == (weights.cache_file(), "Tumbao's cache", 3)
+    assert (again.path, again.source, server.requests) == (weights.cache_file(), "Tumbao's cache", 3)
     for read, written in zip(weights.read_tensors(weights.cache_file()), tensors, strict=True):
         np.testing.assert_array_equal(read, written)
 

@@ -1,4 +1,4 @@
-"""Trials that no model was trained for: probabilities drawn at random, for the tests of the comparison only."""
+"""Simulated trials with random probabilities, for tests of the comparison."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def simulate(
     synthetic: bool = True,
     genres: tuple[str, ...] = GENRES,
 ) -> Iterator[Trial]:
-    """Draw trials: a song is hard or easy for all models alike, and easier where the split is by fragment.
+    """Simulate trials: a song is hard or easy for all models alike, and easier where the split is by fragment.
 
     Without folds, a split by song tests every fragment of a quarter of the songs, one by fragment a quarter of the
     fragments of every song.

@@ -99,7 +99,7 @@ def test_with_one_fragment_a_song_figures_of_fragments_are_those_of_songs() -> N
 
 
 def test_with_one_fragment_a_song_it_is_the_ordinary_bootstrap() -> None:
-    # of 40 songs 30 are right: the right ones among 40 drawn follow Binomial(40, 0.75)
+    # of 40 songs 30 are right: the right ones among 40 resampled ones follow Binomial(40, 0.75)
     one = scored(answers([YES] * 30 + [NO] * 10, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN", [0] * 40))
     assert one.accuracy.value == 0.75
     ends = binom.ppf([0.025, 0.975], 40, 0.75) / 40
@@ -117,7 +117,7 @@ def test_intervals_contain_the_true_accuracy() -> None:
         pool = Pool((trial(),), (0,), songs, labels, np.full(25, 8), probabilities)
         estimate = score(pool, song_counts(pool), weights).accuracy
         hits += estimate.low <= 2 / 3 <= estimate.high
-    assert hits >= 88  # if fragments were drawn instead of songs, about 68
+    assert hits >= 88  # if fragments were resampled instead of songs, about 68
 
 
 def test_intervals_of_perfect_scores_are_wilsons() -> None:

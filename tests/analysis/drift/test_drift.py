@@ -44,7 +44,7 @@ ATTACK = "<script>alert('1')<"
 
 @pytest.fixture(autouse=True)
 def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)  # the fewest of which one in 20 can be told
+    monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)  # the fewest whose 95th percentile is defined
 
 
 def compose(rng: np.random.Generator, fragments: int = 2, speed: float = 1.0) -> np.ndarray:

@@ -16,9 +16,18 @@ import soundfile
 from PIL import Image
 
 from tests.pages import assert_self_contained
-from tumbao.analysis.inspect.library import Inspection, inspect_library
+from tumbao.analysis.inspect.library import (
+    BINS,
+    DURATION_STEPS,
+    Inspection,
+    artists,
+    bins,
+    count_by,
+    genres,
+    inspect_library,
+    song_table,
+)
 from tumbao.analysis.inspect.page import PICTURES_PER_GENRE, STATISTICS_FILE, VIEW_FILE, run_inspect
-from tumbao.analysis.inspect.summary import BINS, DURATION_STEPS, artists, bins, count_by, genres, song_table
 from tumbao.analysis.tfdv_statistics import VIEW_NEEDS
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
