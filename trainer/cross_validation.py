@@ -64,10 +64,35 @@ def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
     return Fold(None, *(np.flatnonzero(sides == split) for split in SPLITS))
 
 
+def grouped_folds(
+    units: Sequence[str], labels: np.ndarray, genres: Sequence[str], folds: int, seed: int, kind: str = "song"
+) -> np.ndarray:
+    """Assign rows [n] to folds, int64 [n], such that the rows of a unit stay together.
+
+    `units` names the song or artist of each row, `labels` its genre. The units of each genre are spread evenly; one
+    with several genres counts for the first. The result depends on names and seed, not on the order of the units.
+    Raises UserError if a genre has fewer units than folds; `kind` describes them in the message.
+    """
+    label_of: dict[str, int] = {}
+    for unit, label in zip(units, labels.tolist(), strict=True):
+        label_of.setdefault(unit, label)
+    fold_of: dict[str, int] = {}
+    for label, genre in enumerate(genres):
+        own = [unit for unit, its in label_of.items() if its == label]
+        if len(own) < folds:
+            raise UserError(
+                f"Expected at least {folds} {kind}s of each genre for {folds} folds. "
+                f"Received: {len(own)} of {genre}. Choose fewer folds, or leave that genre out with --genres."
+            )
+        own.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit}".encode()).digest())
+        fold_of.update({unit: (label + index) % folds for index, unit in enumerate(own)})
+    return np.array([fold_of[unit] for unit in units])
+
+
 def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: int) -> list[Fold]:
     """Split a library into parts, each of which is tested in one fold and validates the fold before it.
 
-    Raises ValueError for fewer than 3 folds, or if a genre has fewer units (songs, artists or fragments) than folds.
+    Raises UserError for fewer than 3 folds, or if a genre has fewer units (songs, artists or fragments) than folds.
     """
     if folds < 3:
         raise UserError(f"Expected at least 3 folds: one each for testing, validation and training. Received: {folds}")
@@ -78,21 +103,8 @@ def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: 
             return f"{song}:{number}"
         return f"artist:{keys[song]}" if protocol == "artist" and keys.get(song) else song
 
-    unit_names = list(map(unit_of, library.songs, library.numbers.tolist()))
-    genre_of: dict[str, int] = {}  # an artist with several genres is assigned with the first
-    for unit, label in zip(unit_names, library.labels.tolist(), strict=True):
-        genre_of.setdefault(unit, label)
-    part: dict[str, int] = {}
-    for label, genre in enumerate(library.genres):
-        units = [unit for unit, its in genre_of.items() if its == label]
-        if len(units) < folds:
-            raise UserError(
-                f"Expected at least {folds} {protocol}s of each genre for {folds} folds. "
-                f"Received: {len(units)} of {genre}. Choose fewer folds, or leave that genre out with --genres."
-            )
-        units.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit}".encode()).digest())
-        part.update({unit: (label + index) % folds for index, unit in enumerate(units)})
-    parts = np.array([part[unit] for unit in unit_names])
+    units = list(map(unit_of, library.songs, library.numbers.tolist()))
+    parts = grouped_folds(units, library.labels, library.genres, folds, seed, protocol)
     result = []
     for fold in range(folds):
         val = (fold + 1) % folds

@@ -101,6 +101,12 @@ def _known(batches: tf.data.Dataset, counts: np.ndarray, batch: int) -> tf.data.
     return batches.prefetch(1).apply(tf.data.experimental.assert_cardinality(length))
 
 
+def in_memory(fragments: Fragments) -> tuple[np.ndarray, np.ndarray]:
+    """Return all features, float32 [n, *shape], and labels, int64 [n], for heads that are not trained by gradients."""
+    features, onehot = zip(*fragments.batches(256).as_numpy_iterator(), strict=True)
+    return np.concatenate(features), np.concatenate(onehot).argmax(axis=1)
+
+
 def mixed(batches: tf.data.Dataset, alpha: float, seed: int) -> tf.data.Dataset:
     """Mix each fragment of a batch, and its label, with another one (mixup; Zhang et al. 2018).
 

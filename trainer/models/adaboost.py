@@ -25,28 +25,21 @@ DEPTH = 2
 
 def _train(train: Fragments, val: Fragments, training: Training) -> tuple[keras.Model, dict[str, Any]]:
     from tumbao.trainer.boosting import boosted_head
-    from tumbao.trainer.dataset import class_weights
+    from tumbao.trainer.dataset import class_weights, in_memory
 
-    features, labels = _arrays(train)
+    features, labels = in_memory(train)
     weights = class_weights(train.counts) if training.class_weights == "auto" else None
     head, epochs, best = boosted_head(
         features,
         labels,
         np.array([weights[label] for label in labels]) if weights else None,
-        validation=_arrays(val),
+        validation=in_memory(val),
         genres=len(train.counts),
         rounds=training.epochs,
         depth=DEPTH,
         seed=training.seed,
     )
     return head, {"epochs": epochs, "best_epoch": best, "class_weights": weights}
-
-
-def _arrays(fragments: Fragments) -> tuple[np.ndarray, np.ndarray]:
-    batches = list(fragments.batches(256).as_numpy_iterator())
-    return np.concatenate([features for features, _ in batches]), np.concatenate(
-        [labels.argmax(axis=1) for _, labels in batches]
-    )
 
 
 def _empty(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
