@@ -309,10 +309,10 @@ def test_the_interval_of_a_rare_genres_f1_contains_wilsons(songs: int, few: bool
     assert (f1.low <= wilson_interval(f1.value * songs, songs).low) == few
 
 
-@pytest.mark.parametrize("wrong", [20, 12])
-def test_the_interval_of_the_calibration_error_reaches_up_to_the_replicates_and_as_far_down(wrong: int) -> None:
+@pytest.mark.parametrize("rows", [[YES] * 28 + [NO] * 20, [YES, YES, YES, NO] * 12])
+def test_the_interval_of_the_calibration_error_is_symmetrical_up_to_0(rows: list[tuple[float, float]]) -> None:
     names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
-    pool = pool_of(answers([YES] * (48 - wrong) + [NO] * wrong, names, [0] * 48))
+    pool = pool_of(answers(rows, names, [0] * 48))
     counts, weights = song_counts(pool), song_weights(np.zeros(48, int))
     error = score(pool, counts, weights).calibration_error
     upper = np.quantile(figures(counts, weights)["calibration_error"], 0.975)
