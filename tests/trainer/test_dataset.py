@@ -37,7 +37,7 @@ def test_batches_hold_features_and_one_hot_labels_in_the_order_of_the_files(patt
     np.testing.assert_array_equal(features.mean(axis=(1, 2, 3)).astype(int), LABELS)
 
 
-def test_the_order_is_the_seeds_and_anew_in_every_pass(pattern: str) -> None:
+def test_the_seed_determines_another_order_in_every_pass(pattern: str) -> None:
     first, second = passes(pattern, seed=1)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(passes(pattern, seed=1), [first, second])
@@ -45,7 +45,7 @@ def test_the_order_is_the_seeds_and_anew_in_every_pass(pattern: str) -> None:
     np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(second, axis=0))
 
 
-def test_without_a_seed_the_order_stays(pattern: str) -> None:
+def test_the_order_is_kept_without_a_seed(pattern: str) -> None:
     first, second = passes(pattern, seed=None)
     np.testing.assert_array_equal(first, second)
 
@@ -60,7 +60,7 @@ def test_class_weights_make_each_genre_count_the_same() -> None:
     assert class_weights(np.array([2, 2])) is None
 
 
-def test_arrays_give_what_records_give(pattern: str) -> None:
+def test_arrays_have_the_batches_of_records(pattern: str) -> None:
     records = Records([pattern], SHAPE, 3)
     features, labels = (np.concatenate(parts) for parts in zip(*records.batches(4).as_numpy_iterator(), strict=True))
     rows = np.array([12, 3, 3, 7])

@@ -25,7 +25,7 @@ def model() -> keras.Model:
 
 
 def clicks(bpm: float, accented: int = 1) -> np.ndarray:
-    """Make a click a beat, decaying noise; those between the accented ones are fainter."""
+    """Make a click of decaying noise for each beat; unaccented ones are fainter."""
     rng = np.random.default_rng(3)
     sound = 1e-3 * rng.standard_normal(FINE.fragment_samples + FINE.sample_rate_hz)
     click = rng.standard_normal(1_600) * np.exp(-np.arange(1_600) / 250)
@@ -37,7 +37,7 @@ def clicks(bpm: float, accented: int = 1) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def song() -> np.ndarray:
-    """Make sound with much going on: chords over clicks, in a noise that swells."""
+    """Make a varied sound: chords over clicks, in noise of changing level."""
     time = np.arange(FINE.fragment_samples) / FINE.sample_rate_hz
     tones = sum(np.sin(2 * np.pi * hz * time) * (np.sin(time * hz / 90) > 0) for hz in (82, 220, 523, 1_244, 3_100))
     noise = np.random.default_rng(4).standard_normal(len(time)) * np.sin(time / 7) ** 2
@@ -46,7 +46,7 @@ def song() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def decibels(song: np.ndarray) -> np.ndarray:
-    """Give the song's mel frames as the image has them, [bands, frames]."""
+    """Return the mel frames of the song's image, [bands, frames]."""
     return mel_levels(song[np.newaxis], FINE).numpy()[0, ::-1] * (80 / 255) - 80
 
 
@@ -76,7 +76,7 @@ def test_mfcc_and_their_deltas_are_librosas(described: dict[str, float], decibel
         assert described[f"mfcc_{index}_db_delta_deviation"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_spectrums_shape_is_librosas(described: dict[str, float], decibels: np.ndarray) -> None:
+def test_spectral_features_are_librosas(described: dict[str, float], decibels: np.ndarray) -> None:
     magnitudes = librosa.db_to_amplitude(decibels)
     centroid = librosa.feature.spectral_centroid(S=magnitudes, freq=CENTRES)[0] / 1e3
     bandwidth = librosa.feature.spectral_bandwidth(S=magnitudes, freq=CENTRES)[0] / 1e3
@@ -141,7 +141,7 @@ def test_a_rhythm_is_the_same_in_another_tempo(model: keras.Model) -> None:
     assert slow[NAMES.index("all_again_after_2/3_beat")] < 0.1
 
 
-def test_every_column_has_a_name_of_its_own_and_no_weight(model: keras.Model) -> None:
+def test_columns_have_unique_names(model: keras.Model) -> None:
     assert model.output_shape == (None, len(NAMES)) == (None, len(set(NAMES)))
     assert not model.weights
 

@@ -1,4 +1,4 @@
-"""The paper's Table I, layer for layer, and that the two halves together are the network."""
+"""The network has the layers of the paper's Table I, and predicts what backbone and head predict."""
 
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,7 @@ def test_joined_predicts_what_backbone_then_head_predict(backbone: Any, classifi
     np.testing.assert_allclose(np.sum(one_after_the_other, axis=1), 1, atol=1e-5)
 
 
-def test_features_of_a_batch_are_those_of_its_images(backbone: Any, images: np.ndarray) -> None:
-    together = np.asarray(backbone(images))
-    assert together.shape == (2, 9, 9, 512)
-    np.testing.assert_allclose(backbone(images[1:]), together[1:], rtol=1e-4, atol=1e-3)
-
-
-def test_preprocessing_is_inside_and_takes_bytes_and_floats_alike(backbone: Any, images: np.ndarray) -> None:
+def test_the_backbone_preprocesses_bytes_and_floats(backbone: Any, images: np.ndarray) -> None:
     bare = keras.applications.VGG16(include_top=False, weights=None, input_shape=(300, 300, 3))
     bare.set_weights(backbone.get_weights())
     caffe: np.ndarray = images[:1, ..., ::-1] - np.array(
@@ -96,7 +90,7 @@ def test_bfloat16_gives_nearly_the_same_features_as_float32(backbone: Any, image
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_the_head_is_the_seeds() -> None:
+def test_the_seed_determines_the_head() -> None:
     first, same, other = (dense_head((9, 9, 512), 3, Training(seed=seed)).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     assert not np.array_equal(first[0], other[0])
@@ -127,7 +121,7 @@ def test_only_amx_makes_a_cpu_compute_in_bfloat16(
 
 
 @pytest.mark.parametrize(("capability", "policy"), [((9, 0), "mixed_bfloat16"), ((7, 5), "float32"), (None, "float32")])
-def test_a_gpu_decides_before_the_cpu(
+def test_a_gpu_takes_precedence_over_the_cpu(
     capability: tuple[int, int] | None, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbone_module, "_CPUINFO", tmp_path / "unreadable")

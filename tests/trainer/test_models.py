@@ -78,7 +78,7 @@ def fragments(model: ModelSpec, count: int, seed: int) -> Arrays:
     return Arrays([features], labels, np.arange(count), 2)
 
 
-def test_every_backbone_gives_the_shape_that_heads_expect_and_learns_nothing(backbones: dict[str, Any]) -> None:
+def test_every_backbone_has_the_expected_shape_and_is_frozen(backbones: dict[str, Any]) -> None:
     assert {name: backbone.output_shape[1:] for name, backbone in backbones.items()} == SHAPES
     for name, backbone in backbones.items():
         assert backbone.trainable_weights == []
@@ -86,7 +86,7 @@ def test_every_backbone_gives_the_shape_that_heads_expect_and_learns_nothing(bac
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters_are_as_many_as_its_page_says(name: str, backbones: dict[str, Any]) -> None:
+def test_numbers_of_parameters_are_the_documented_ones(name: str, backbones: dict[str, Any]) -> None:
     model = find_model(name)
     backbone = backbones[model.backbone.name]
     network = joined(backbone, model.head_for(SHAPES[model.backbone.name], 5, model.settings()))

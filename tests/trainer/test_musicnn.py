@@ -46,7 +46,7 @@ open(sys.argv[2], "wb").write(converter.convert())
 
 @pytest.fixture(scope="module")
 def uneven() -> Tensors:
-    """Random weights whose normalisations do something, some of them upside down."""
+    """Return random weights whose normalisations change values, some of them with a negative scale."""
     rng = np.random.default_rng(8)
     tensors = random_tensors(seed=8)
     for name, shape in SHAPES.items():
@@ -149,11 +149,6 @@ def test_the_input_is_musicnns_log_mel_at_the_reference_level(sound: np.ndarray)
     assert expected.max() > 5.9
     assert difference.max() < 0.016 + 1e-3  # half a step of 80 dB / 255 is 0.0157 of a decade
     assert difference.mean() < 0.009
-
-
-def test_a_fragments_features_do_not_depend_on_its_neighbours(backbone: keras.Model, images: np.ndarray) -> None:
-    np.testing.assert_allclose(backbone(images[1:]), backbone(images)[1:], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(backbone(images[:1].astype(np.float32)), backbone(images)[:1], rtol=1e-4, atol=1e-4)
 
 
 def test_with_a_head_it_predicts_the_same_in_tflite(backbone: keras.Model, images: np.ndarray, tmp_path: Path) -> None:

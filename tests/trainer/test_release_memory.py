@@ -25,7 +25,7 @@ SETTINGS = Training(epochs=1, batch=4, units=(8,), dropout=0.25)
 
 
 def values(variables: Sequence[Any]) -> int:
-    """Count what variables hold now, whatever they were made for."""
+    """Count the numbers that variables hold now."""
     held = [tf.raw_ops.ReadVariableOp(resource=one.value.handle, dtype=one.dtype) for one in variables]
     return sum(int(tf.size(one)) for one in held)
 
@@ -39,7 +39,7 @@ def train(records: Records, settings: Training = SETTINGS) -> tuple[keras.Model,
     return train_head(find_model("vgg16-gap"), records, records, settings, shape=SHAPE)
 
 
-def test_nothing_is_left_of_a_head_and_of_its_optimizer(records: Records) -> None:
+def test_the_memory_of_a_head_and_its_optimizer_is_released(records: Records) -> None:
     head, _ = train(records)
     variables = [*head.variables, *head.optimizer.variables]
     assert values(variables) > 3 * 512 * 8  # weights, and Adam's two moments of each
@@ -47,14 +47,14 @@ def test_nothing_is_left_of_a_head_and_of_its_optimizer(records: Records) -> Non
     assert values(variables) == 0
 
 
-def test_a_head_without_an_optimizer_is_emptied_too() -> None:
+def test_a_head_without_an_optimizer_is_released() -> None:
     head = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
     release_memory(head)
     assert values(head.variables) == 0
 
 
 @pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\):DeprecationWarning")  # KerasTuner locks with it
-def test_a_search_keeps_no_head(records: Records, tmp_path: Path) -> None:
+def test_a_search_releases_its_heads(records: Records, tmp_path: Path) -> None:
     heads = []
 
     def once(settings: Training) -> tuple[keras.Model, dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_a_search_keeps_no_head(records: Records, tmp_path: Path) -> None:
     assert sum(values(head.variables) for head, _ in heads) == 0
 
 
-def test_a_cross_validation_keeps_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cross_validation_releases_its_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = []
 
     def once(*arguments: Any, **settings: Any) -> tuple[keras.Model, dict[str, Any]]:

@@ -89,21 +89,13 @@ def test_song_accuracies_follow_the_papers_rules() -> None:
     assert ours.song_accuracy_sum.value != ours.song_accuracy_votes.value
 
 
-def test_with_one_fragment_a_song_figures_of_fragments_are_those_of_songs() -> None:
+def test_scores_of_fragments_equal_those_of_songs_of_one_fragment() -> None:
     pool = pool_of(*simulate(models=("vgg16",), protocols=("song",), seeds=(0,), folds=2, songs=60, fragments=1))
     ours = score(pool, song_counts(pool), song_weights(np.zeros(60, int)))
     assert ours.accuracy == ours.song_accuracy_sum == ours.song_accuracy_votes
     bins = calibration.reliability(pool.probabilities[0], pool.labels)
     assert ours.calibration_error.value == pytest.approx(calibration.expected_error(bins))
     assert ours.cross_entropy.value == pytest.approx(calibration.log_loss(pool.probabilities[0], pool.labels), rel=0.01)
-
-
-def test_with_one_fragment_a_song_it_is_the_ordinary_bootstrap() -> None:
-    # of 40 songs 30 are right: the right ones among 40 resampled ones follow Binomial(40, 0.75)
-    one = scored(answers([YES] * 30 + [NO] * 10, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN", [0] * 40))
-    assert one.accuracy.value == 0.75
-    ends = binom.ppf([0.025, 0.975], 40, 0.75) / 40
-    assert (one.accuracy.low, one.accuracy.high) == pytest.approx(tuple(ends), abs=0.0251)
 
 
 def test_intervals_contain_the_true_accuracy() -> None:

@@ -68,7 +68,7 @@ MEMORY = ModelSpec(
 
 
 def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> RenderedLibrary:
-    """Make a library out of nothing: songs with these labels."""
+    """Make a library of songs with these labels."""
     names = [f"song {song:03}" for song in range(len(labels)) for _ in range(fragments)]
     numbers = np.tile(np.arange(fragments), len(labels))
     files = tuple(f"/music/{name}.mp3" for name in names)
@@ -96,7 +96,7 @@ def predicted(library: RenderedLibrary, features: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A library with wrong labels, and what is thought of it."""
+    """A library with wrong labels, and its label issues."""
 
     library: RenderedLibrary
     true: np.ndarray
@@ -107,7 +107,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """Songs whose features tell their true genre, but for noise; the labels of a tenth of them are wrong."""
+    """Make songs whose features depend on their true genre; the labels of a tenth of them are wrong."""
     rng = np.random.default_rng(5)
     true = np.arange(SONGS) % len(GENRES)
     given = true.copy()

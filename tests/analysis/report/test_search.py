@@ -1,4 +1,4 @@
-"""A search in the report: every trial is drawn, the best are listed, and chance and choice are accounted for."""
+"""A search in the report: all trials are plotted, the best are listed, and p-values are corrected."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SONGS = tuple(f"song-{index // 3}" for index in range(60))
 
 
 def answers(songs_right: int) -> tuple[bool, ...]:
-    """All fragments of so many songs right, of the others none."""
+    """Return correct answers for all fragments of some songs, wrong ones for the others."""
     return tuple(index < 3 * songs_right for index in range(60))
 
 
-def search(best: int, paper: int, drawn: int = 12) -> Search:
+def search(best: int, paper: int, sampled: int = 12) -> Search:
     """A search of the paper's setting, the given one, and random ones; the best is the last of them."""
     others = tuple(
         SearchTrial(
@@ -38,10 +38,10 @@ def search(best: int, paper: int, drawn: int = 12) -> Search:
             0.1,
             2.0 + index,
         )
-        for index in range(drawn - 1)
+        for index in range(sampled - 1)
     )
     ranked = (
-        SearchTrial(2 + drawn, (256, 32, 16), 0.4, 1e-4, 7e-4, best / 20, 0.3),
+        SearchTrial(2 + sampled, (256, 32, 16), 0.4, 1e-4, 7e-4, best / 20, 0.3),
         *others,
         SearchTrial(2, (64,), 0.3, 0.0, 1e-3, 0.08, 3.0),
         SearchTrial(1, (512, 64), 0.0, 0.0, 1e-3, paper / 20, 4.0),
@@ -61,13 +61,13 @@ def folded(text: str) -> str:
 
 
 def section(data: ReportData, folder: Path) -> str:
-    """What a reader reads in the section, without tags; empty where there is none."""
+    """Return the text of the section; empty if there is none."""
     page = write_report(data, folder).read_text("utf-8")
     (found,) = re.findall(r'<section aria-labelledby="search">.*?</section>', page, flags=re.DOTALL) or [""]
     return folded(html.unescape(re.sub(r"<[^>]*>", " ", found)))
 
 
-def test_a_clear_advantage_is_significant_and_says_that_the_choice_flatters() -> None:
+def test_a_clear_advantage_is_significant_with_a_remark_on_selection() -> None:
     found = advantage(search(best=18, paper=2))
     assert found is not None
     assert found.value == pytest.approx(16 / 20)
@@ -80,22 +80,22 @@ def test_a_clear_advantage_is_significant_and_says_that_the_choice_flatters() ->
     assert "The accuracy of the best setting is biased upwards" in sentence
 
 
-def test_the_best_of_many_is_not_significant_where_one_alone_would_be() -> None:
+def test_the_p_value_is_corrected_for_the_number_of_settings() -> None:
     found = advantage(search(best=12, paper=6))
     assert found is not None
-    assert found.p_value == pytest.approx(2.0**-5)  # six songs, all one way, whatever the drawing finds
+    assert found.p_value == pytest.approx(2.0**-5)  # six songs that all differ in one direction
     assert found.corrected == pytest.approx(13 * 2.0**-5)
     assert "the difference is not significant here either" in conclusion(search(best=12, paper=6))
 
 
-def test_fragments_of_one_song_are_not_taken_for_many_songs() -> None:
+def test_fragments_of_one_song_count_as_one_song() -> None:
     few = dataclasses.replace(search(best=12, paper=6), songs=tuple(f"song-{index // 20}" for index in range(60)))
     found = advantage(few)
     assert found is not None
     assert found.p_value >= 0.5
 
 
-def test_where_the_papers_setting_is_the_best_nothing_is_compared() -> None:
+def test_nothing_is_compared_if_the_papers_setting_is_the_best() -> None:
     whole = search(best=12, paper=6)
     ranked = (whole.trials[-1], *whole.trials[:-1])
     first = dataclasses.replace(whole, trials=ranked, right_best=answers(6))
@@ -147,5 +147,5 @@ def test_the_papers_mark_is_in_every_panel() -> None:
     assert pixels(lost, look.theme.second) == 0
 
 
-def test_equal_trials_stand_side_by_side_and_others_where_they_are() -> None:
+def test_equal_trials_are_plotted_side_by_side() -> None:
     assert _spread([1, 1, 2, 1], [0.5, 0.5, 0.5, 0.6], 0.2) == pytest.approx([0.9, 1.1, 2, 1])
