@@ -23,6 +23,7 @@ from tumbao.pipeline.commands.app import (
     quiet_tensorflow,
     require_pipeline,
 )
+from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.terminal import TerminalConsole
 
@@ -125,6 +126,8 @@ def compare(
     from tumbao.pipeline.preparation import prepare
     from tumbao.trainer.models.registry import MODELS
 
+    if folds in (1, 2):
+        raise UserError(f"Expected 0 folds, or at least 3. Received: {folds}")
     names = model or [one.name for one in MODELS.values() if not one.option_of]
     models = {name: parse_model(name) for name in names}
     protocols = list(dict.fromkeys([one.value for one in split or ()] or ["song", "fragment"]))
@@ -166,7 +169,6 @@ def curate(
     from tumbao.pipeline.curate import apply as apply_verdicts
     from tumbao.pipeline.curate import curate as find_issues
     from tumbao.pipeline.preparation import prepare
-    from tumbao.schema.errors import UserError
     from tumbao.trainer.models import registry
 
     named = genre_names(genres)

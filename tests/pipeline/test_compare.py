@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
+from typer.testing import CliRunner
 
+from tumbao.pipeline import cli
 from tumbao.pipeline.compare import compare, parse_model
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
@@ -167,9 +169,9 @@ def test_without_any_trial_a_user_error_is_raised_and_others_are_logged(
         assert f"the tracebacks are in {prepared.workspace}/compare.log" in " ".join(output.split())
 
 
-def test_too_few_folds_are_refused(prepared: Preparation) -> None:
-    with pytest.raises(UserError, match=r"Expected at least 3 folds.*Received: 2"):
-        run(prepared, "folds", MODELS[:1], folds=2)
+def test_too_few_folds_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["compare", "--data", str(tmp_path), "--folds", "2"])
+    assert (result.exit_code, "0 folds, or at least 3. Received: 2" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("genres", [("salsa",), (), ("salsa", "Salsa")])
