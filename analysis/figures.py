@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from tumbao.serving.page import data_uri
-from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look
+from tumbao.serving.style import DARK, DOTS_PER_INCH, LIGHT, Look, png
 
 SYNTHETIC_NOTE = "synthetic library"
 LEAKY_NOTE = "leaky split (by fragment)"
@@ -32,9 +33,9 @@ class Picture:
     note: str
 
 
-def picture(note: str, plot: Callable[[Look], bytes]) -> Picture:
+def picture(note: str, plot: Callable[[Look], Figure]) -> Picture:
     """Plot a figure for light and dark pages."""
-    light, dark = plot(Look(LIGHT, note)), plot(Look(DARK, note))
+    light, dark = (png(plot, Look(theme, note)) for theme in (LIGHT, DARK))
     pixels_wide = int.from_bytes(light[16:20], "big")  # width in the PNG header
     width = pixels_wide * 96 // DOTS_PER_INCH
     return Picture(data_uri("image/png", light), data_uri("image/png", dark), light, width, note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Look:
     note: str
 
     def applied(self) -> AbstractContextManager[None]:
-        """Return a context with Matplotlib's settings of this style; figures must be built and saved in it."""
+        """Return a context with Matplotlib's settings of this style."""
         theme = self.theme
         return matplotlib.rc_context(
             {
@@ -99,10 +100,11 @@ class Look:
         return figure, axes
 
 
-def png(figure: Figure) -> bytes:
-    """Render a figure as a PNG of at most 256 colours, which is not visible and more than halves the report's size."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+def png(plot: Callable[[Look], Figure], look: Look) -> bytes:
+    """Plot a figure as a PNG of at most 256 colours, which is not visible and more than halves the report's size."""
+    with look.applied():
+        canvas = FigureCanvasAgg(plot(look))
+        canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))

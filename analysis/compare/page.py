@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from tumbao.analysis.compare import tables
@@ -18,7 +19,7 @@ from tumbao.analysis.compare.trial import Trial
 from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, heat_map, picture
 from tumbao.components.evaluation.scores import RESAMPLES
 from tumbao.serving.page import template, write_page
-from tumbao.serving.style import WIDTH_INCHES, Look, png
+from tumbao.serving.style import WIDTH_INCHES, Look
 
 PAGE = "index.html"
 
@@ -55,7 +56,7 @@ def write_comparison(
     write_page(out / PAGE, page)
 
 
-def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], Figure]]]:
     """Yield name, note and plot function of each figure that the findings allow."""
     board = findings.boards[0]
     library = SYNTHETIC_NOTE if findings.synthetic else ""
@@ -71,82 +72,78 @@ def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], by
         yield "leaks", library, partial(leak_effects, findings.leaks)
 
 
-def accuracies(board: Board, reference: str, look: Look) -> bytes:
+def accuracies(board: Board, reference: str, look: Look) -> Figure:
     """Plot each model's accuracy, interval and seeds; the reference is a line across all rows."""
     theme = look.theme
-    with look.applied():
-        figure, axes = look.panel("Accuracy of fragments", 1.0 + _ROW_INCHES * len(board.scores))
-        for row, score in enumerate(board.scores):
-            estimate, difference = score.accuracy, board.differences.get(score.model)
-            clear = score.model == reference or (difference is not None and difference.significant)
-            colour = theme.second if score.model == reference else theme.first
-            axes.hlines(row, estimate.low, estimate.high, color=colour, linewidth=2)
-            axes.plot(estimate.seeds, [row + 0.24] * len(estimate.seeds), ".", color=theme.muted, markersize=3.5)
-            axes.plot(estimate.value, row, "o", color=colour, markerfacecolor=colour if clear else theme.panel)
-            if score.model == reference:
-                axes.axvline(estimate.value, color=theme.second, linewidth=1, linestyle=":", zorder=0)
-        _rows(axes, [score.model for score in board.scores], look)
-        axes.set_xlabel(f"share of fragments, {SPLITS[board.protocol]}")
-        return png(figure)
+    figure, axes = look.panel("Accuracy of fragments", 1.0 + _ROW_INCHES * len(board.scores))
+    for row, score in enumerate(board.scores):
+        estimate, difference = score.accuracy, board.differences.get(score.model)
+        clear = score.model == reference or (difference is not None and difference.significant)
+        colour = theme.second if score.model == reference else theme.first
+        axes.hlines(row, estimate.low, estimate.high, color=colour, linewidth=2)
+        axes.plot(estimate.seeds, [row + 0.24] * len(estimate.seeds), ".", color=theme.muted, markersize=3.5)
+        axes.plot(estimate.value, row, "o", color=colour, markerfacecolor=colour if clear else theme.panel)
+        if score.model == reference:
+            axes.axvline(estimate.value, color=theme.second, linewidth=1, linestyle=":", zorder=0)
+    _rows(axes, [score.model for score in board.scores], look)
+    axes.set_xlabel(f"share of fragments, {SPLITS[board.protocol]}")
+    return figure
 
 
 def accuracy_by_cost(
     board: Board, reference: str, title: str, axis: str, cost: Callable[[Score], float | None], look: Look
-) -> bytes:
+) -> Figure:
     """Plot accuracy against a cost on a logarithmic scale.
 
     `cost` returns a positive number, or None for a model to leave out.
     """
     theme = look.theme
-    with look.applied():
-        figure, axes = look.panel(title, 3.3)
-        for rank, score in enumerate(board.scores, start=1):
-            x, accuracy = cost(score), score.accuracy
-            if x is None:
-                continue
-            layer = 2 + len(board.scores) - rank  # the more accurate model is on top
-            axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
-            colour = theme.second if score.model == reference else theme.first
-            axes.plot(x, accuracy.value, "o", color=colour, markeredgecolor=theme.panel, markersize=13, zorder=layer)
-            style = {"ha": "center", "va": "center_baseline", "fontsize": 8, "weight": "bold", "zorder": layer + 0.5}
-            axes.text(x, accuracy.value, str(rank), color=theme.panel, **style)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter("")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.margins(x=0.12)
-        axes.set_xlabel(axis)
-        axes.set_ylabel(f"accuracy, {SPLITS[board.protocol]}")
-        axes.grid(axis="both")
-        return png(figure)
+    figure, axes = look.panel(title, 3.3)
+    for rank, score in enumerate(board.scores, start=1):
+        x, accuracy = cost(score), score.accuracy
+        if x is None:
+            continue
+        layer = 2 + len(board.scores) - rank  # the more accurate model is on top
+        axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
+        colour = theme.second if score.model == reference else theme.first
+        axes.plot(x, accuracy.value, "o", color=colour, markeredgecolor=theme.panel, markersize=13, zorder=layer)
+        style = {"ha": "center", "va": "center_baseline", "fontsize": 8, "weight": "bold", "zorder": layer + 0.5}
+        axes.text(x, accuracy.value, str(rank), color=theme.panel, **style)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.margins(x=0.12)
+    axes.set_xlabel(axis)
+    axes.set_ylabel(f"accuracy, {SPLITS[board.protocol]}")
+    axes.grid(axis="both")
+    return figure
 
 
-def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> bytes:
+def f1_by_genre(board: Board, genres: Sequence[str], look: Look) -> Figure:
     """Plot F1 by model (rows) and genre (columns); the figure widens with the number of genres."""
     theme, f1 = look.theme, np.array([[one.value for one in score.f1] for score in board.scores])
-    with look.applied():
-        width = max(WIDTH_INCHES, 1.5 + 0.46 * len(genres))
-        figure, axes = look.panel("F1 by genre", 1.3 + _ROW_INCHES * len(f1), width)
-        heat_map(axes, f1, [score.model for score in board.scores], genres, look)
-        for (row, column), value in np.ndenumerate(f1):
-            colour = theme.panel if value > 0.55 else theme.ink
-            label = "–" if np.isnan(value) else f"{value:.2f}"
-            axes.text(column, row, label, ha="center", va="center", fontsize=8, color=colour)
-        return png(figure)
+    width = max(WIDTH_INCHES, 1.5 + 0.46 * len(genres))
+    figure, axes = look.panel("F1 by genre", 1.3 + _ROW_INCHES * len(f1), width)
+    heat_map(axes, f1, [score.model for score in board.scores], genres, look)
+    for (row, column), value in np.ndenumerate(f1):
+        colour = theme.panel if value > 0.55 else theme.ink
+        label = "–" if np.isnan(value) else f"{value:.2f}"
+        axes.text(column, row, label, ha="center", va="center", fontsize=8, color=colour)
+    return figure
 
 
-def leak_effects(found: Sequence[Leak], look: Look) -> bytes:
+def leak_effects(found: Sequence[Leak], look: Look) -> Figure:
     """Plot each model's accuracy under both splits, joined by a line."""
     theme, rows = look.theme, range(len(found))
-    with look.applied():
-        figure, axes = look.panel("Effect of the split by fragment", 1.25 + _ROW_INCHES * len(found))
-        apart, fragment = [one.apart.value for one in found], [one.fragment.value for one in found]
-        axes.hlines(rows, apart, fragment, color=theme.muted, linewidth=1.5, zorder=1)
-        axes.plot(apart, rows, "o", color=theme.first)
-        axes.plot(fragment, rows, "D", color=theme.second)
-        _rows(axes, [one.model for one in found], look)
-        axes.set_xlabel(f"● {SPLITS[found[0].protocol]}   ◆ {SPLITS['fragment']}", loc="right")
-        return png(figure)
+    figure, axes = look.panel("Effect of the split by fragment", 1.25 + _ROW_INCHES * len(found))
+    apart, fragment = [one.apart.value for one in found], [one.fragment.value for one in found]
+    axes.hlines(rows, apart, fragment, color=theme.muted, linewidth=1.5, zorder=1)
+    axes.plot(apart, rows, "o", color=theme.first)
+    axes.plot(fragment, rows, "D", color=theme.second)
+    _rows(axes, [one.model for one in found], look)
+    axes.set_xlabel(f"● {SPLITS[found[0].protocol]}   ◆ {SPLITS['fragment']}", loc="right")
+    return figure
 
 
 def _rows(axes: Axes, names: Sequence[str], look: Look) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
@@ -29,64 +30,61 @@ from tumbao.components.evaluation.song_metrics import Confidence, SongMetrics
 from tumbao.schema.hierarchy import has_subgenres, main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import duration
-from tumbao.serving.style import WIDTH_INCHES, Look, Theme, frequencies, png
+from tumbao.serving.style import WIDTH_INCHES, Look, Theme, frequencies
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
 """A sign for each state, so that colour is not the only cue."""
 
 
-def by_epoch(history: History, metric: str, look: Look) -> bytes:
+def by_epoch(history: History, metric: str, look: Look) -> Figure:
     """Plot accuracy or loss of training and validation split by epoch (the paper's figures 3 and 4)."""
     train, val = ([getattr(epoch, f"{split}_{metric}") for epoch in history.epochs] for split in ("train", "val"))
     epochs, best = range(1, len(train) + 1), history.best_epoch
-    with look.applied():
-        figure, axes = look.panel(f"{metric.capitalize()} by epoch", 2.7)
-        axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
-        axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
-        axes.plot(epochs, val, "s--", color=look.theme.second, label="validation")
-        axes.set_xlabel(f"epoch (shaded: {best}, the best, whose weights are used)")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-        axes.set_xlim(0.6, len(train) + 0.4)
-        axes.margins(y=0.12)
-        axes.grid(axis="y")
-        axes.legend(frameon=False, loc="best")
-        return png(figure)
+    figure, axes = look.panel(f"{metric.capitalize()} by epoch", 2.7)
+    axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
+    axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
+    axes.plot(epochs, val, "s--", color=look.theme.second, label="validation")
+    axes.set_xlabel(f"epoch (shaded: {best}, the best, whose weights are used)")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.set_xlim(0.6, len(train) + 0.4)
+    axes.margins(y=0.12)
+    axes.grid(axis="y")
+    axes.legend(frameon=False, loc="best")
+    return figure
 
 
-def test_figures(scores: Scores, look: Look) -> bytes:
+def test_figures(scores: Scores, look: Look) -> Figure:
     """Plot test loss and accuracy beside the paper's (its figure 5)."""
-    with look.applied():
-        figure = look.figure(WIDTH_INCHES, 3.0)
-        loss, accuracy = figure.subplots(2, 1)
-        _beside_the_paper(loss, "Test loss (lower is better)", scores.loss, PAPER_LOSS, look.theme)
-        loss.set_xlim(0, 1.25 * max(scores.loss, PAPER_LOSS))
-        _beside_the_paper(accuracy, "Test accuracy", scores.accuracy.value, PAPER_ACCURACY, look.theme)
-        accuracy.set_xlim(0, 1.25)
-        accuracy.set_xticks([0, 0.25, 0.5, 0.75, 1])
-        return png(figure)
+    figure = look.figure(WIDTH_INCHES, 3.0)
+    loss, accuracy = figure.subplots(2, 1)
+    _beside_the_paper(loss, "Test loss (lower is better)", scores.loss, PAPER_LOSS, look.theme)
+    loss.set_xlim(0, 1.25 * max(scores.loss, PAPER_LOSS))
+    _beside_the_paper(accuracy, "Test accuracy", scores.accuracy.value, PAPER_ACCURACY, look.theme)
+    accuracy.set_xlim(0, 1.25)
+    accuracy.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    return figure
 
 
-def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look: Look) -> bytes:
+def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look: Look) -> Figure:
     """Plot a confusion matrix [g, g] (rows true, columns predicted): fragments and shares of the true genre.
 
     Lines separate the leaves of different genres. The figure widens with the number of genres.
     """
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     theme, size = look.theme, max(WIDTH_INCHES, 0.55 * len(genres) + 1.0)
-    with look.applied():
-        figure, axes = look.panel("True and predicted genre", size + 0.1, size)
-        heat_map(axes, shares, genres, genres, look)
-        for (row, column), count in np.ndenumerate(matrix):
-            colour = theme.panel if shares[row, column] > 0.55 else theme.ink if count else theme.muted
-            axes.text(column, row - 0.12, str(count), ha="center", va="center", weight="bold", color=colour)
-            share = f"{shares[row, column]:.0%}"
-            axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=7.5, color=colour)
-        for border in _borders(genres):
-            axes.axhline(border, color=theme.ink, linewidth=1.2)
-            axes.axvline(border, color=theme.ink, linewidth=1.2)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        return png(figure)
+    figure, axes = look.panel("True and predicted genre", size + 0.1, size)
+    heat_map(axes, shares, genres, genres, look)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = theme.panel if shares[row, column] > 0.55 else theme.ink if count else theme.muted
+        axes.text(column, row - 0.12, str(count), ha="center", va="center", weight="bold", color=colour)
+        share = f"{shares[row, column]:.0%}"
+        axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=7.5, color=colour)
+    for border in _borders(genres):
+        axes.axhline(border, color=theme.ink, linewidth=1.2)
+        axes.axvline(border, color=theme.ink, linewidth=1.2)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
 
 
 def _borders(leaves: Sequence[str]) -> list[float]:
@@ -99,7 +97,7 @@ def _state_colours(theme: Theme) -> dict[ComponentState, str]:
     return {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.line}
 
 
-def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> bytes:
+def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> Figure:
     """Plot the pipeline's graph: components from top to bottom in the order of execution, and arcs for their edges.
 
     `edges` are pairs (upstream, downstream) of names.
@@ -107,101 +105,95 @@ def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str
     theme, row_of = look.theme, {component.name: row for row, component in enumerate(components)}
     colours = _state_colours(theme)
     longest = max((row_of[downstream] - row_of[upstream] for upstream, downstream in edges), default=1)
-    with look.applied():
-        figure, axes = look.panel("The pipeline", 0.36 * len(components) + 0.6)
-        axes.set(xlim=(0, 1), ylim=(len(components) - 0.5, -0.6))
-        axes.axis("off")
-        for row, component in enumerate(components):
-            axes.plot(0.02, row, "o", color=colours[component.state])
-            axes.text(0.05, row, component.name, va="center", fontsize=9)
-            state = f"{STATE_SIGNS[component.state]} {component.state}"
-            axes.text(0.52, row, state, va="center", ha="right", fontsize=7.5, color=theme.muted)
-        for upstream, downstream in edges:
-            start, end = row_of[upstream], row_of[downstream]
-            reach = 0.55 + 0.58 * (end - start) / longest  # a curve reaches three quarters of the way to its controls
-            points = [(0.55, start + 0.1), (reach, start + 0.1), (reach, end - 0.1), (0.55, end - 0.1)]
-            path = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
-            colour = colours[components[end].state]
-            axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.9))
-        return png(figure)
+    figure, axes = look.panel("The pipeline", 0.36 * len(components) + 0.6)
+    axes.set(xlim=(0, 1), ylim=(len(components) - 0.5, -0.6))
+    axes.axis("off")
+    for row, component in enumerate(components):
+        axes.plot(0.02, row, "o", color=colours[component.state])
+        axes.text(0.05, row, component.name, va="center", fontsize=9)
+        state = f"{STATE_SIGNS[component.state]} {component.state}"
+        axes.text(0.52, row, state, va="center", ha="right", fontsize=7.5, color=theme.muted)
+    for upstream, downstream in edges:
+        start, end = row_of[upstream], row_of[downstream]
+        reach = 0.55 + 0.58 * (end - start) / longest  # a curve reaches three quarters of the way to its controls
+        points = [(0.55, start + 0.1), (reach, start + 0.1), (reach, end - 0.1), (0.55, end - 0.1)]
+        path = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+        colour = colours[components[end].state]
+        axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.9))
+    return figure
 
 
-def timings(components: Sequence[Component], look: Look) -> bytes:
+def timings(components: Sequence[Component], look: Look) -> Figure:
     """Plot how long each component took."""
     theme, colours = look.theme, _state_colours(look.theme)
     seconds = [component.seconds for component in components]
     names = [component.name for component in components]
-    with look.applied():
-        figure, axes = look.panel("Time of each component", 0.9 + 0.24 * len(components))
-        bars = axes.barh(range(len(names)), seconds, height=0.62, color=[colours[c.state] for c in components])
-        labels = [
-            f"{STATE_SIGNS[c.state]} {duration(c.seconds) if c.state in ('ran', 'failed') else c.state}"
-            for c in components
-        ]
-        axes.bar_label(bars, labels, padding=4, fontsize=8)
-        axes.set_yticks(range(len(names)), names, color=theme.ink)
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.6 * max([*seconds, 1e-9]))
-        axes.set_xticks([])
-        axes.tick_params(length=0)
-        axes.spines["bottom"].set_visible(False)
-        return png(figure)
+    figure, axes = look.panel("Time of each component", 0.9 + 0.24 * len(components))
+    bars = axes.barh(range(len(names)), seconds, height=0.62, color=[colours[c.state] for c in components])
+    labels = [
+        f"{STATE_SIGNS[c.state]} {duration(c.seconds) if c.state in ('ran', 'failed') else c.state}" for c in components
+    ]
+    axes.bar_label(bars, labels, padding=4, fontsize=8)
+    axes.set_yticks(range(len(names)), names, color=theme.ink)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.6 * max([*seconds, 1e-9]))
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines["bottom"].set_visible(False)
+    return figure
 
 
-def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> bytes:
+def mel_figure(sample: SampleImage, spec: MelSpec, look: Look) -> Figure:
     """Plot a mel image over time in seconds and mel frequency."""
     start, end = sample.start_seconds, sample.start_seconds + spec.fragment_seconds
-    with look.applied():
-        figure, axes = look.panel(sample.genre, 3.1)
-        axes.imshow(sample.image, extent=(start, end, 0, 1), aspect="auto", interpolation="nearest")
-        axes.set_xticks([start + spec.fragment_seconds * part / 3 for part in range(4)])
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("time (s)")
-        marks = frequencies(spec)
-        axes.set_yticks([height for _, height in marks], [kilohertz for kilohertz, _ in marks])
-        axes.set_ylabel("mel frequency (kHz)")
-        axes.spines[:].set_visible(False)
-        colours = ScalarMappable(Normalize(-spec.dynamic_range_db, 0), spec.colormap)
-        bar = figure.colorbar(colours, ax=axes, aspect=28, pad=0.03, label="dB under the maximum")
-        bar.outline.set_visible(False)
-        return png(figure)
+    figure, axes = look.panel(sample.genre, 3.1)
+    axes.imshow(sample.image, extent=(start, end, 0, 1), aspect="auto", interpolation="nearest")
+    axes.set_xticks([start + spec.fragment_seconds * part / 3 for part in range(4)])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("time (s)")
+    marks = frequencies(spec)
+    axes.set_yticks([height for _, height in marks], [kilohertz for kilohertz, _ in marks])
+    axes.set_ylabel("mel frequency (kHz)")
+    axes.spines[:].set_visible(False)
+    colours = ScalarMappable(Normalize(-spec.dynamic_range_db, 0), spec.colormap)
+    bar = figure.colorbar(colours, ax=axes, aspect=28, pad=0.03, label="dB under the maximum")
+    bar.outline.set_visible(False)
+    return figure
 
 
-def reliability_diagram(metrics: SongMetrics, look: Look) -> bytes:
+def reliability_diagram(metrics: SongMetrics, look: Look) -> Figure:
     """Plot accuracy by confidence, without and with temperature; both are equal on the diagonal."""
     series: tuple[tuple[Confidence, str, str, str], ...] = (
         (metrics.before, "o", look.theme.first, "without temperature"),
         (metrics.after, "s", look.theme.second, f"with temperature {metrics.calibration.temperature:.2f}"),
     )
-    with look.applied():
-        figure, axes = look.panel("Confidence and accuracy", 3.3)
-        axes.plot([0, 1], [0, 1], "--", color=look.theme.muted, linewidth=1)
-        for confidence, marker, colour, label in series:
-            x = [one.confidence for one in confidence.bins]
-            shares = [wilson_interval(one.accuracy * one.songs, one.songs) for one in confidence.bins]
-            axes.vlines(x, [s.low for s in shares], [s.high for s in shares], color=colour, linewidth=1, alpha=0.6)
-            axes.plot(x, [s.value for s in shares], f"{marker}-", color=colour, label=label)
-        _set_shares(axes, "mean confidence of the songs of a bin", "upper left")
-        return png(figure)
+    figure, axes = look.panel("Confidence and accuracy", 3.3)
+    axes.plot([0, 1], [0, 1], "--", color=look.theme.muted, linewidth=1)
+    for confidence, marker, colour, label in series:
+        x = [one.confidence for one in confidence.bins]
+        shares = [wilson_interval(one.accuracy * one.songs, one.songs) for one in confidence.bins]
+        axes.vlines(x, [s.low for s in shares], [s.high for s in shares], color=colour, linewidth=1, alpha=0.6)
+        axes.plot(x, [s.value for s in shares], f"{marker}-", color=colour, label=label)
+    _set_shares(axes, "mean confidence of the songs of a bin", "upper left")
+    return figure
 
 
-def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> bytes:
+def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> Figure:
     """Plot the accuracy of the most confident songs by their share of all, and mark the threshold."""
     coverage = [point.coverage for point in metrics.curve]
     counts = [round(share * metrics.songs) for share in coverage]
     shares = [wilson_interval(point.accuracy * n, n) for point, n in zip(metrics.curve, counts, strict=True)]
     answered = metrics.answered
-    with look.applied():
-        figure, axes = look.panel("Accuracy by coverage", 3.3)
-        low, high = [share.low for share in shares], [share.high for share in shares]
-        axes.fill_between(coverage, low, high, color=look.theme.first, alpha=0.15, linewidth=0, label="95 % interval")
-        style = "o-" if len(coverage) <= 40 else "-"  # with more, markers overlap
-        axes.plot(coverage, [share.value for share in shares], style, color=look.theme.first, label="accuracy")
-        if answered.accuracy:
-            at = f"threshold {metrics.calibration.threshold:.2f}"
-            axes.plot(answered.coverage.value, answered.accuracy.value, "D", color=look.theme.second, ms=9, label=at)
-        _set_shares(axes, "share of songs with a prediction", "lower left")
-        return png(figure)
+    figure, axes = look.panel("Accuracy by coverage", 3.3)
+    low, high = [share.low for share in shares], [share.high for share in shares]
+    axes.fill_between(coverage, low, high, color=look.theme.first, alpha=0.15, linewidth=0, label="95 % interval")
+    style = "o-" if len(coverage) <= 40 else "-"  # with more, markers overlap
+    axes.plot(coverage, [share.value for share in shares], style, color=look.theme.first, label="accuracy")
+    if answered.accuracy:
+        at = f"threshold {metrics.calibration.threshold:.2f}"
+        axes.plot(answered.coverage.value, answered.accuracy.value, "D", color=look.theme.second, ms=9, label=at)
+    _set_shares(axes, "share of songs with a prediction", "lower left")
+    return figure
 
 
 def _set_shares(axes: Axes, label: str, legend: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, picture
 from tumbao.analysis.report import figures
 from tumbao.analysis.report.search import conclusion, search_figure, shown_trials
@@ -46,7 +48,7 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
     return index
 
 
-def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], bytes]]]:
+def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str, Callable[[Look], Figure]]]:
     """Yield name, note and plot function of each figure that the run allows."""
     library = SYNTHETIC_NOTE if data.run.synthetic else ""
     measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))

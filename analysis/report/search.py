@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from tumbao.analysis.compare.scores import interval, p_value, song_weights
@@ -14,7 +15,7 @@ from tumbao.analysis.compare.tables import points, rounded_p, signed
 from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
 from tumbao.serving.formatting import percent
-from tumbao.serving.style import WIDTH_INCHES, Look, Theme, png
+from tumbao.serving.style import WIDTH_INCHES, Look, Theme
 
 SHOWN = 10
 """Trials in the table; that of the paper and that of the run's own setting are always included."""
@@ -84,39 +85,38 @@ def conclusion(search: Search) -> str:
     )
 
 
-def search_figure(search: Search, look: Look) -> bytes:
+def search_figure(search: Search, look: Look) -> Figure:
     """Plot a panel for each setting."""
     trials = search.trials
     accuracies = [one.accuracy for one in trials]
     lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
     weights = sorted({one.l2 for one in trials})
-    with look.applied():
-        figure = look.figure(WIDTH_INCHES, 6.0)
-        figure.suptitle("Settings and validation accuracy", x=0.02, ha="left", fontsize=11, weight="bold")
-        panels = figure.subplots(3, 2, sharey=True).flat
-        layers, units, dropout, l2, rate, legend = panels
-        _panel(layers, "dense layers", search, [len(one.units) for one in trials], 0.12, look.theme)
-        layers.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _panel(units, "total units", search, [sum(one.units) for one in trials], 0.0, look.theme)
-        units.set_xscale("symlog", base=2, linthresh=16, linscale=0.5)
-        units.set_xlim(-6, 2048)
-        units.set_xticks([0, 32, 256, 1024], ["0", "32", "256", "1024"])
-        units.minorticks_off()
-        _panel(dropout, "dropout", search, [one.dropout for one in trials], 0.015, look.theme)
-        _panel(l2, "L2", search, [weights.index(one.l2) for one in trials], 0.12, look.theme)
-        l2.set_xticks(range(len(weights)), list(map(_short, weights)))
-        l2.set_xlim(-0.6, len(weights) - 0.4)
-        _panel(rate, "learning rate", search, [one.learning_rate for one in trials], 0.0, look.theme)
-        rate.set_xscale("log")
-        rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-        rate.xaxis.set_minor_formatter(NullFormatter())
-        rate.set_ylim(lowest - 0.1 * (max(accuracies) - lowest), max(accuracies) + 0.1 * (max(accuracies) - lowest))
-        for axes in (layers, dropout, rate):
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
-        legend.axis("off")
-        return png(figure)
+    figure = look.figure(WIDTH_INCHES, 6.0)
+    figure.suptitle("Settings and validation accuracy", x=0.02, ha="left", fontsize=11, weight="bold")
+    panels = figure.subplots(3, 2, sharey=True).flat
+    layers, units, dropout, l2, rate, legend = panels
+    _panel(layers, "dense layers", search, [len(one.units) for one in trials], 0.12, look.theme)
+    layers.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _panel(units, "total units", search, [sum(one.units) for one in trials], 0.0, look.theme)
+    units.set_xscale("symlog", base=2, linthresh=16, linscale=0.5)
+    units.set_xlim(-6, 2048)
+    units.set_xticks([0, 32, 256, 1024], ["0", "32", "256", "1024"])
+    units.minorticks_off()
+    _panel(dropout, "dropout", search, [one.dropout for one in trials], 0.015, look.theme)
+    _panel(l2, "L2", search, [weights.index(one.l2) for one in trials], 0.12, look.theme)
+    l2.set_xticks(range(len(weights)), list(map(_short, weights)))
+    l2.set_xlim(-0.6, len(weights) - 0.4)
+    _panel(rate, "learning rate", search, [one.learning_rate for one in trials], 0.0, look.theme)
+    rate.set_xscale("log")
+    rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    rate.xaxis.set_minor_formatter(NullFormatter())
+    rate.set_ylim(lowest - 0.1 * (max(accuracies) - lowest), max(accuracies) + 0.1 * (max(accuracies) - lowest))
+    for axes in (layers, dropout, rate):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
+    legend.axis("off")
+    return figure
 
 
 def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step: float, theme: Theme) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import io
 import re
 from pathlib import Path
@@ -40,7 +41,7 @@ from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
 from tumbao.serving.out_of_distribution import DistributionRanges
-from tumbao.serving.style import LIGHT, Look
+from tumbao.serving.style import LIGHT, Look, png
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
 EDGES = (("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator"))
@@ -340,8 +341,8 @@ def test_figures_are_pictures_with_something_on_them(written: Path, page: str) -
     files = [path.read_bytes() for path in sorted((written.parent / "figures").glob("*.png"))]
     assert (len(inline), len(files)) == (18, 9)
     assert set(files) < set(inline)
-    for png in inline:
-        with Image.open(io.BytesIO(png)) as picture:
+    for content in inline:
+        with Image.open(io.BytesIO(content)) as picture:
             grey = np.asarray(picture.convert("L"), dtype=np.int16)
         assert min(grey.shape) > 300
         assert np.ptp(grey) > 100
@@ -369,15 +370,17 @@ def test_run_details_are_shown(page: str) -> None:
 
 
 def test_the_graph_grows_with_its_components() -> None:
-    look = Look(LIGHT, "")
     components = [Component(name, "ran", 1.0) for name in "ABCDEFG"]
     edges = [("A", "B"), ("A", "D"), ("D", "F"), ("A", "G")]
 
+    def plotted(components: list[Component], edges: list[tuple[str, str]]) -> bytes:
+        return png(functools.partial(graph_figure, components, edges), Look(LIGHT, ""))
+
     def height(count: int) -> int:
-        with Image.open(io.BytesIO(graph_figure(components[:count], edges[:1], look))) as picture:
+        with Image.open(io.BytesIO(plotted(components[:count], edges[:1]))) as picture:
             return picture.height
 
     assert height(7) > height(3)
-    assert graph_figure(components, edges, look) != graph_figure(components, edges[:3], look)
+    assert plotted(components, edges) != plotted(components, edges[:3])
     with pytest.raises(KeyError, match="X"):
-        graph_figure(components, [("A", "X")], look)
+        plotted(components, [("A", "X")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import io
 import re
@@ -16,7 +17,7 @@ from tumbao.analysis.report.page import write_report
 from tumbao.analysis.report.search import _spread, advantage, conclusion, search_figure
 from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run, Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.style import LIGHT, Look
+from tumbao.serving.style import LIGHT, Look, png
 
 SONGS = tuple(f"song-{index // 3}" for index in range(60))
 
@@ -136,7 +137,7 @@ def test_the_papers_mark_is_in_every_panel() -> None:
     look = Look(LIGHT, "")
 
     def pixels(found: Search, colour: str) -> int:
-        with Image.open(io.BytesIO(search_figure(found, look))) as picture:
+        with Image.open(io.BytesIO(png(functools.partial(search_figure, found), look))) as picture:
             seen = np.asarray(picture.convert("RGB"), dtype=np.int16)
         wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
         return int((np.abs(seen - wanted).max(axis=-1) < 12).sum())
