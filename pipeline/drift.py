@@ -12,8 +12,8 @@ from tumbao.analysis.drift.comparison import Comparison
 from tumbao.analysis.drift.page import PAGE, Outcome, run_drift, value_of
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import AnyPath
+from tumbao.pipeline.metadata import find_training
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.reference import find_training
 
 ALIKE, NOTHING_MEASURED, DRIFT = 0, 1, 3
 """Exit codes."""

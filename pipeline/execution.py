@@ -20,18 +20,15 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from tumbao.analysis.report.page import write_report
-from tumbao.components.evaluation import run_data
 from tumbao.components.evaluation.run_data import verdict
 from tumbao.components.ingest import frozen_test_set
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.model_card.data import versions
-from tumbao.pipeline import collect
-from tumbao.pipeline.cache_paths import scan_cache, song_cache
 from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.graph import build
+from tumbao.pipeline.metadata import METADATA_FILE, head_to_resume, run_artifacts
+from tumbao.pipeline.report import local_report
 from tumbao.pipeline.resolve import exec_properties, resolve
-from tumbao.pipeline.resume import head_to_resume
-from tumbao.pipeline.source import source_digest
+from tumbao.pipeline.source import scan_cache, song_cache
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 
 if TYPE_CHECKING:
@@ -69,7 +66,7 @@ def execute(
         runner={"root": str(workspace)},
         registry={"push_to": str(push_to.absolute() if isinstance(push_to, Path) else push_to)},
     )
-    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / "metadata.sqlite"))
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / METADATA_FILE))
     tests = frozen_test_set.read_test_songs(workspace / "catalogs")
     resolved = resolve(config, display.say, scan_cache(workspace), growing)
     if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / "catalogs")):
@@ -77,7 +74,8 @@ def execute(
     if config.runner.resume:
         resolved = dataclasses.replace(resolved, resume=head_to_resume(mlmd.MetadataStore(connection), resolved))
         display.say(f"Training starts from {escape(resolved.resume)}")
-    pipeline = build(config, exec_properties(resolved), connection)
+    properties = exec_properties(resolved)
+    pipeline = build(config, properties, connection)
     part = _part(pipeline, config, connection)
     error = _run(pipeline, part, record.run, workspace, display)
     if not error:
@@ -85,24 +83,11 @@ def execute(
     record = dataclasses.replace(
         record,
         synthetic=resolved.catalog.synthetic,
-        protocol=config.protocol,
+        protocol=config.split_by,
         settings={**record.settings, "policy": resolved.policy},
     )
-    about = run_data.Run(
-        run_id=record.run,
-        started=record.started,
-        library=resolved.catalog.name,
-        synthetic=resolved.catalog.synthetic,
-        seed=config.split.seed,
-        settings=record.settings,
-        versions=versions(),
-        code_digest=source_digest("tumbao.pipeline.execution"),
-        weights_source=resolved.weights.source,
-        precision=resolved.policy,
-        precision_reason=resolved.policy_reason,
-    )
-    artifacts = collect.run_artifacts(connection, run=record.run)
-    report = collect.report_data(pipeline, resolved, artifacts, about, error)
+    about = {"run_id": record.run, "started": record.started, "settings": record.settings}
+    report = local_report(pipeline, run_artifacts(connection, run=record.run), properties, about, error)
     write_report(report, folder / "report")
     decision = verdict(report)
     gate, mobile_check = report.gate, report.mobile_check
@@ -135,7 +120,7 @@ def _part(pipeline: tfx.dsl.Pipeline, config: Config, connection: Any) -> RunOpt
             raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
     if first and last and known.index(first) > known.index(last):
         raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
-    former = collect.run_artifacts(connection).executions
+    former = run_artifacts(connection).executions
     if first and not former:
         raise UserError(
             f"Expected an earlier run, whose results before {first} are reused. "

@@ -20,6 +20,7 @@ from tumbao.components.served_baseline import CANDIDATE, ServedBaseline, ServedO
 from tumbao.components.song_evaluation import SongEvaluation
 from tumbao.components.tuner import Tuner
 from tumbao.pipeline.config import Config
+from tumbao.pipeline.report import SOURCES, Report
 from tumbao.pipeline.source import source_digest
 from tumbao.trainer.run import run_fn, tuner_fn
 
@@ -34,11 +35,12 @@ def build(
     `properties` are those of `exec_properties`, or placeholders for them if components in `first` compute them.
     `metadata` is the ConnectionConfig of a local runner.
     """
-    names = ("manifests", "mel_spec", "backbone", "weights", "genres", "model_name")
-    manifests, mel_spec, backbone, weights, genres, model = (properties[name] for name in names)
+    names = ("manifests", "mel_spec", "backbone", "weights", "genres")
+    manifests, mel_spec, backbone, weights, genres = (properties[name] for name in names)
     data = _data(config, properties)
     songs, features = data[0], data[-1]
-    *tuner, trainer = _training(config, properties, features)
+    training = _training(config, properties, features)
+    trainer = training[-1]
     baseline = _baseline(config, properties, trainer)
     evaluator = Evaluator(
         examples=songs.outputs["examples"],
@@ -77,36 +79,19 @@ def build(
         weights=weights,
         code=source_digest("tumbao.components.mobile_check"),
     )
-    card = ModelCard(
-        examples=songs.outputs["examples"],
-        ingested=songs.outputs["ingested"],
-        rejected=songs.outputs["rejected"],
-        model_run=trainer.outputs["model_run"],
-        evaluation=evaluator.outputs["evaluation"],
-        blessing=evaluator.outputs["blessing"],
-        figures=song_evaluation.outputs["figures"],
-        model=export.outputs["model"],
-        report=mobile_check.outputs["report"],
-        infra_blessing=mobile_check.outputs["blessing"],
-        manifests=manifests,
-        network=model,
-        code=source_digest("tumbao.components.model_card.component"),
-    )
     return tfx.dsl.Pipeline(
         pipeline_name=NAME,
         pipeline_root=f"{config.root}/pipeline",
         components=[
             *first,
             *data,
-            *tuner,
-            trainer,
+            *training,
             baseline,
             evaluator,
             song_evaluation,
             export,
             mobile_check,
-            card,
-            *_delivery(config, properties, evaluator, export, mobile_check, card),
+            *_delivery(config, properties, [songs, *training, evaluator, song_evaluation, export, mobile_check]),
         ],
         enable_cache=config.runner.cache,
         metadata_connection_config=metadata,
@@ -162,25 +147,49 @@ def _training(config: Config, properties: Mapping[str, Any], features: Any) -> l
     return [tuner, trainer] if tuner else [trainer]
 
 
-def _delivery(
-    config: Config, properties: Mapping[str, Any], evaluator: Any, export: Any, mobile_check: Any, card: Any
-) -> list[Any]:
-    """Return the components that receive a blessed model."""
+def _delivery(config: Config, properties: Mapping[str, Any], components: Sequence[Any]) -> list[Any]:
+    """Return the components that describe a model and receive it if it is blessed."""
+    outputs = {one.id: one.outputs for one in components}
+    sources = {name: outputs[component][key] for name, (component, key) in SOURCES.items() if component in outputs}
+    model = outputs["EdgeExport"]["model"]
+    card = ModelCard(
+        examples=sources["examples"],
+        ingested=sources["ingested"],
+        rejected=sources["rejected"],
+        model_run=sources["model_run"],
+        evaluation=sources["evaluation"],
+        blessing=sources["blessing"],
+        figures=sources["figures"],
+        model=model,
+        report=sources["agreement"],
+        infra_blessing=sources["infra_blessing"],
+        manifests=properties["manifests"],
+        network=properties["model_name"],
+        code=source_digest("tumbao.components.model_card.component"),
+    )
+    report = Report(
+        **sources,
+        manifests=properties["manifests"],
+        mel_spec=properties["mel_spec"],
+        run=properties["run"],
+        code=source_digest("tumbao.pipeline.graph"),
+    )
     blessed = {
-        "model": export.outputs["model"],
-        "model_blessing": evaluator.outputs["blessing"],
-        "infra_blessing": mobile_check.outputs["blessing"],
+        "model": model,
+        "model_blessing": sources["blessing"],
+        "infra_blessing": sources["infra_blessing"],
     }
     pusher = Pusher(
         **blessed,
-        evaluation=evaluator.outputs["evaluation"],
-        agreement=mobile_check.outputs["report"],
+        evaluation=sources["evaluation"],
+        agreement=sources["agreement"],
         card=card.outputs["card"],
+        report=report.outputs["page"],
         registry=config.push_to,
         name=properties["model_name"],
         served=properties["served_version"],
     )
-    return [pusher, _endpoint(config, blessed)] if config.registry.endpoint else [pusher]
+    return [card, report, pusher, *([_endpoint(config, blessed)] if config.registry.endpoint else [])]
 
 
 def _endpoint(config: Config, blessed: Mapping[str, Any]) -> Any:

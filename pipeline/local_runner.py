@@ -17,7 +17,7 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import LOCAL_BEAM, Config, UsageError
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.redirect_output import noise_to
+from tumbao.pipeline.standard_streams import redirect_output
 from tumbao.schema.errors import describe
 
 DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -61,27 +61,14 @@ def run(config: Config, console: Console, growing: frozenset[str] = frozenset())
 
 def settings(config: Config) -> dict[str, Any]:
     """Return the settings of a run by the names that they have in `run.json`."""
-    data, model, runner = config.data, config.model, config.runner
+    runner = config.runner
     return {
-        "data": data.library,
-        "layout": data.layout,
-        "genres": data.genres,
-        "protocol": config.protocol,
-        "method": config.method,
-        "seed": config.split.seed,
-        "model": model.name,
-        "weights": model.weights,
-        "precision": model.precision,
-        "min_songs": data.min_songs if data.subgenres else None,
+        **config.summary(),
         "workspace": config.root,
         "push_to": config.push_to,
         "resume": runner.resume,
         "from_component": runner.from_component,
         "to_component": runner.to_component,
-        **dataclasses.asdict(config.head),
-        "min_accuracy": config.gate.min_accuracy,
-        "min_recall": config.gate.min_recall,
-        "tune": model.tune,
         **({"beam_args": runner.beam_args} if runner.beam_args != LOCAL_BEAM else {}),
     }
 
@@ -93,7 +80,7 @@ def _recorded(
     folder = workspace / runs.RUNS_FOLDER / name
     begin = time.monotonic()
     with (
-        noise_to(folder / runs.LOG_FILE, console) as quiet,
+        redirect_output(folder / runs.LOG_FILE, console) as quiet,
         ProgressDisplay(quiet) as display,
         progress.listen(display),
     ):

@@ -16,10 +16,9 @@ from tumbao.components.ingest.library import Catalog, scan
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.pipeline import runs
-from tumbao.pipeline.cache_paths import scan_cache, song_cache
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.redirect_output import noise_to
-from tumbao.pipeline.source import source_digest
+from tumbao.pipeline.source import scan_cache, song_cache, source_digest
+from tumbao.pipeline.standard_streams import redirect_output
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
 from tumbao.schema.mel_spec import MelSpec
@@ -36,7 +35,7 @@ def prepare(
     """Lock a workspace and scan a library, with progress on the terminal and the output of libraries in a log."""
     with (
         runs.locked(workspace),
-        noise_to(log, TerminalConsole(stderr=True), (2,)) as console,
+        redirect_output(log, TerminalConsole(stderr=True), (2,)) as console,
         ProgressDisplay(console) as watch,
         progress.listen(watch),
     ):

@@ -1,45 +1,62 @@
-"""What a run finds out before its graph is carried out: the songs, their split, and the backbone's weights."""
+"""Scan of the library and settings of the components, which depend on it, on the machine and on earlier runs.
 
-from __future__ import annotations
+In the cloud the component `RunSettings` does this as the first node of the graph. A local run does it before the graph
+is built: ML Metadata's cache key of a component contains its input artefacts, so a node whose outputs are new in
+each run would keep all others from being reused, and `--from` and `--resume` compare the settings with earlier runs.
+"""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import Any
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypedDict
 
 from google.protobuf import json_format
 from rich.markup import escape
+from rich.text import Text
+from tfx import v1 as tfx
 
 from tumbao.components.evaluation.eval_config import eval_config
+from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
 from tumbao.components.ingest.paths import RemotePath, as_path
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.model_registry import served_version
-from tumbao.pipeline.cache_paths import song_cache
-from tumbao.pipeline.config import Config
-from tumbao.pipeline.source import source_digest
+from tumbao.pipeline.config import Config, parse
+from tumbao.pipeline.source import SCAN_CACHE, scan_cache, song_cache, source_digest
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.vgg16 import preferred_policy
 from tumbao.trainer.weights import WeightsFile
 
-PROPERTIES = (
-    *(
-        "model_name",
-        "genres",
-        "manifests",
-        "schema",
-        "mel_spec",
-        "songs",
-        "backbone",
-        "weights",
-        "weights_source",
-        "policy",
-    ),
-    *("precisions", "gate", "trainer", "tuner", "served_version"),
-)
-"""Names of `exec_properties`."""
+
+class Properties(TypedDict):
+    """Execution properties of the components, the same for equal settings and equal source."""
+
+    model_name: str
+    genres: str  # JSON list
+    manifests: str  # folder of `write_manifests`
+    schema: str  # file of the records' schema
+    mel_spec: str  # JSON of `MelSpec`
+    songs: str  # folder of rendered songs
+    backbone: str  # name in `BACKBONES`
+    weights: str  # file of the backbone's weights; empty for random ones or none
+    weights_source: str  # digest of the weights, or `random`
+    policy: str  # Keras' dtype policy of the backbone
+    precisions: str  # of the TFLite files, separated by spaces
+    gate: str  # JSON of TFMA's EvalConfig
+    trainer: str  # JSON of the Trainer's custom configuration
+    tuner: str  # JSON of the Tuner's custom configuration
+    served_version: str  # in the model registry when the run starts
+    run: str  # JSON of settings and environment, for the report
+
+
+PROPERTIES = tuple(Properties.__annotations__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,10 +114,10 @@ def resolve(
         catalog,
         as_path(f"{config.root}/catalogs"),
         genres=genres,
-        split_by=config.protocol,
+        split_by=config.split_by,
         seed=config.split.seed,
         spec=spec,
-        split_strategy=config.method,
+        split_strategy=config.split_strategy,
     )
     say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
     for line in (*catalog.notes, *(merged.description for merged in catalog.merged)):
@@ -128,19 +145,8 @@ def _scan(
     return scan_subgenres(*arguments, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
 
 
-def exec_properties(resolved: Resolved) -> dict[str, str]:
-    """Return the execution properties of the components, the same for equal settings and equal source.
-
-    - `model_name`; `genres`: a JSON list; `mel_spec`: JSON of `MelSpec`.
-    - `manifests`, `schema`: the folder of manifests, and the file of the records' schema in it.
-    - `songs`: folder of rendered songs.
-    - `backbone`: a name in `BACKBONES`; `policy`: its dtype policy.
-    - `weights`, `weights_source`: the file of its weights, and their digest, or `random`.
-    - `precisions`: of the TFLite files, separated by spaces.
-    - `gate`: JSON of TFMA's EvalConfig.
-    - `trainer`, `tuner`: JSON of the custom configuration of Trainer and Tuner.
-    - `served_version`: the version that is served from the model registry when the run starts.
-    """
+def exec_properties(resolved: Resolved) -> Properties:
+    """Return the execution properties of a resolved configuration."""
     config, training = resolved.config, resolved.config.head
     model = find_model(config.model.name)
     spec = dataclasses.asdict(resolved.mel_spec)
@@ -180,4 +186,64 @@ def exec_properties(resolved: Resolved) -> dict[str, str]:
         "trainer": json.dumps({**trained, **trainer}),
         "tuner": json.dumps({**trained, **tuner}),
         "served_version": served_version(config.push_to),
+        "run": json.dumps(
+            {
+                "settings": config.summary(),
+                "weights_source": resolved.weights.source,
+                "precision": resolved.policy,
+                "precision_reason": resolved.policy_reason,
+            }
+        ),
     }
+
+
+@tfx.dsl.components.component
+def RunSettings(  # noqa: N802 - TFX names components so
+    data: tfx.dsl.components.Parameter[str],
+    model: tfx.dsl.components.Parameter[str],
+    epochs: tfx.dsl.components.Parameter[int],
+    min_accuracy: tfx.dsl.components.Parameter[float],
+    config: tfx.dsl.components.Parameter[str],
+) -> Properties:
+    """Scan the songs, write the manifests, and output the execution properties of the other components.
+
+    `epochs` of 0 means the model's own number. `config` is the JSON of the configuration, in which the other parameters
+    are set. Manifests, rendered songs, weights and the scan cache are written to the root.
+    """
+    values = json.loads(config)
+    values.setdefault("data", {})["library"] = data
+    values.setdefault("model", {})["name"] = model
+    values.setdefault("gate", {})["min_accuracy"] = min_accuracy
+    if epochs:
+        values.setdefault("training", {})["epochs"] = epochs
+    whole = parse(values)
+    with _scan_cache(whole.root) as cache:
+        resolved = resolve(whole, _say, cache)
+    if file := resolved.weights.path:  # found in this container, needed in the others
+        shared = as_path(f"{whole.root}/weights/{resolved.weights.digest}{file.suffix}")
+        if not shared.exists():
+            write_whole(shared, file.read_bytes())
+        resolved = dataclasses.replace(resolved, weights_file=str(shared))
+    return exec_properties(resolved)
+
+
+def _say(line: str) -> None:
+    logging.info(Text.from_markup(line).plain)
+
+
+@contextlib.contextmanager
+def _scan_cache(root: str) -> Iterator[ScanCache]:
+    """Open the scan cache of the root, and save it afterwards even if the scan fails.
+
+    SQLite needs a local disk, so the cache is copied.
+    """
+    stored = as_path(f"{root}/{SCAN_CACHE}")
+    with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
+        file = Path(folder) / SCAN_CACHE
+        if stored.exists():
+            file.write_bytes(stored.read_bytes())
+        try:
+            yield scan_cache(Path(folder))
+        finally:
+            if file.exists():
+                write_whole(stored, file.read_bytes())

@@ -25,64 +25,64 @@ def _storage_errors() -> Iterator[None]:
             f"Expected versions with all of their files. Received: {error.message}. Choose another with --to."
         ) from error
     except tf.errors.OpError as error:
-        raise UnavailableError(f"The place of pushed models cannot be used: {error.message}") from error
+        raise UnavailableError(f"The folder of pushed models cannot be used: {error.message}") from error
 
 
 @_storage_errors()
-def roll_back(place: str, to: str = "", why: str = "") -> Event:
+def roll_back(registry: str, to: str = "", why: str = "") -> Event:
     """Publish an earlier version again under a new, higher number, which every server loads; nothing is deleted.
 
-    If `to` is empty, the version is that of the newest model before the served one that no rollback has withdrawn.
+    If `to` is empty, the version is that of the newest model before the served one that no rollback has removed.
     `why` is stored in the log; bytes that are not UTF-8 are escaped. Raises a `UserError` if the version is missing,
-    incomplete or already served, or if there is no earlier one, and an `UnavailableError` if the push place cannot be
+    incomplete or already served, or if there is no earlier one, and an `UnavailableError` if the registry cannot be
     read or written.
     """
-    place = place.rstrip("/")
-    found = versions(place)
+    registry = registry.rstrip("/")
+    found = versions(registry)
     if not found:
-        raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
-    own = {version: fingerprint(f"{place}/{version}") or version for version in found}
-    standing, events = found[-1], registry_log.read(place)
-    away = registry_log.rolled_back(events)
-    earlier = [one for one in found if own[one] != own[standing] and own[one] not in away]
+        raise UserError(f"Expected a folder of pushed models in --push-to. Received: {registry}, which has none.")
+    own = {version: fingerprint(f"{registry}/{version}") or version for version in found}
+    served, events = found[-1], registry_log.read(registry)
+    removed = registry_log.rolled_back(events)
+    earlier = [one for one in found if own[one] != own[served] and own[one] not in removed]
     if to and to not in found:
         raise UserError(f"Expected --to out of {', '.join(found)}. Received: {to}")
-    if to and own[to] == own[standing]:
-        raise UserError(f"Expected a model other than the one that stands. Received: {to}, the same as {standing}.")
+    if to and own[to] == own[served]:
+        raise UserError(f"Expected a model other than the served one. Received: {to}, the same as {served}.")
     if not to and not earlier:
         raise UserError(
-            f"Expected an earlier model to go back to in {place}. Received: only {standing} and what was withdrawn. "
-            "--list shows what happened; --to brings back a version nevertheless."
+            f"Expected an earlier model in {registry}. Received: only {served} and removed models. --list prints the "
+            "log; --to serves a removed version."
         )
     target = to or earlier[-1]
     why = why.encode("utf-8", "backslashreplace").decode()
     known = next((one for one in reversed(events) if one.version == target), None)
     event = Event(
         what=registry_log.ROLLED_BACK,
-        version=publish(f"{place}/{target}", place),
-        replaces=standing,
+        version=publish(f"{registry}/{target}", registry),
+        replaces=served,
         fingerprint=own[target],
         of=target,
-        withdrawn=own[standing],
+        withdrawn=own[served],
         why=f"back to {target}" + (f": {why}" if why else ""),
         model=known.model if known else "",
         accuracy=known.accuracy if known else None,
     )
-    registry_log.append(place, event)
+    registry_log.append(registry, event)
     return event
 
 
 @_storage_errors()
-def history(place: str) -> Table:
+def history(registry: str) -> Table:
     """Return the registry log as a table, the oldest event first.
 
     Versions without an event come before the events; a line of the log that cannot be read is a row as well. Raises a
-    `UserError` if nothing was ever pushed to this place, and an `UnavailableError` if it cannot be read.
+    `UserError` if nothing was ever pushed, and an `UnavailableError` if it cannot be read.
     """
-    place = place.rstrip("/")
-    found, events = versions(place), registry_log.read(place)
+    registry = registry.rstrip("/")
+    found, events = versions(registry), registry_log.read(registry)
     if not found and not events:
-        raise UserError(f"Expected a place with pushed models, see --push-to. Received: {place}, which has none.")
+        raise UserError(f"Expected a folder of pushed models in --push-to. Received: {registry}, which has none.")
     logged = {event.version for event in events}
     table = Table("time", "what", "version", "replaces", "model", "accuracy", "who", "why")
     for version in found:

@@ -49,7 +49,7 @@ class RunRecord:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self, workspace: Path) -> Path:
-        """Write the record to `run.json` atomically, so that readers never see a partial file."""
+        """Write the record to `run.json` atomically."""
         file = workspace / RUNS_FOLDER / self.run / RECORD_FILE
         write_whole(file, f"{json.dumps(dataclasses.asdict(self), indent=1)}\n".encode())
         return file
@@ -65,9 +65,9 @@ def locked(workspace: Path) -> Iterator[None]:
     """
     if "gs:" in workspace.parts:  # `pathlib` shortens gs:// to gs:/
         raise UserError(
-            "Expected a workspace on this machine, where a database and a lock can be. Received: "
-            f"{'gs://' + workspace.as_posix().partition('gs:/')[2]}. Songs, weights and the place where models are "
-            "pushed may be addresses; a run with everything in a bucket is `tumbao submit`'s."
+            "Expected a workspace on this machine, for the database and the lock. Received: "
+            f"{'gs://' + workspace.as_posix().partition('gs:/')[2]}. Songs, weights and pushed models may be in a "
+            "bucket; with everything in a bucket, use `tumbao submit`."
         )
     try:
         workspace.mkdir(parents=True, exist_ok=True)
@@ -82,8 +82,7 @@ def locked(workspace: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UnavailableError(
-                f"Expected a workspace where nothing runs. Received: {workspace}, where another run is at work. "
-                "Wait for it, or name another with --workspace."
+                f"Another run is active in {workspace}. Wait for it, or choose another workspace with --workspace."
             ) from error
         yield
 
@@ -97,27 +96,22 @@ def running(workspace: Path, run: str) -> Iterator[None]:
     """
     folder = workspace / RUNS_FOLDER / run
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _is_running(folder: Path) -> bool:
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        yield descriptor
     finally:
         os.close(descriptor)
-    return False
 
 
 def read_runs(workspace: Path) -> list[RunRecord]:
-    """Read all runs of a workspace, the oldest first, also while a run is at work.
+    """Read all runs of a workspace, the oldest first, also while a run is active.
 
     The workspace need not exist. A record that cannot be read has the outcome `UNREADABLE`, with the reason in
     `sentence`.
@@ -128,8 +122,10 @@ def read_runs(workspace: Path) -> list[RunRecord]:
 def _read(file: Path) -> RunRecord:
     try:
         record = read_record(RunRecord, file.read_bytes())
-        if record.outcome == "running" and not _is_running(file.parent):
-            return dataclasses.replace(record, outcome="killed")
+        if record.outcome == "running":
+            with _opened(file.parent) as descriptor, contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return dataclasses.replace(record, outcome="killed")
     except (ValueError, OSError) as error:
         return RunRecord(file.parent.name, "", UNREADABLE, f"{file} is no record of a run: {error}")
     return record

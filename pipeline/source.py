@@ -1,10 +1,17 @@
-"""Digest of the source that a step depends on, for TFX's cache key, which does not include it."""
+"""Digest of the source that a component or a cache depends on; TFX's own cache key does not include it."""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
+import json
 from pathlib import Path
+
+from tumbao.components.ingest.scan_cache import ScanCache
+from tumbao.schema.mel_spec import MelSpec
+
+SCAN_CACHE = "scan_cache.sqlite"
 
 _PACKAGE = "tumbao"
 _ROOT = Path(__file__).parents[1]
@@ -55,3 +62,15 @@ def _imports(source: bytes) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return names
+
+
+def scan_cache(folder: Path) -> ScanCache:
+    """Open the scan cache of a folder; it is created when the first result is stored."""
+    return ScanCache(folder / SCAN_CACHE, source_digest("tumbao.components.ingest.decoders"))
+
+
+def song_cache(workspace: str, spec: MelSpec) -> str:
+    """Return the folder of rendered songs, which differs for each `MelSpec` and each version of the rendering code."""
+    code = source_digest("tumbao.components.ingest.transform")
+    text = json.dumps(dataclasses.asdict(spec))
+    return f"{workspace}/songs/{code}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""Standard output and error of a command: always UTF-8, without a traceback if they cannot be written."""
+"""Standard output and error: UTF-8, without a traceback if they cannot be written, and redirected to a log in runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO
+
+from rich.console import Console
+
+from tumbao.schema.errors import UserError
+from tumbao.serving.terminal import TerminalConsole
 
 CLOSED = 141
 """Exit code if the reader of a pipe has closed it, the same as for programs that SIGPIPE ends."""
@@ -30,12 +37,7 @@ def standard_streams() -> Iterator[None]:
     for stream in former:
         _flush(stream)
     output = _Output(1, "w", closefd=False)
-    ours = sys.stdout, sys.stderr = (
-        io.TextIOWrapper(
-            io.BufferedWriter(output), encoding="utf-8", errors="backslashreplace", line_buffering=output.isatty()
-        ),
-        error_stream(2, closes=False),
-    )
+    ours = sys.stdout, sys.stderr = _text(output, line_buffering=output.isatty()), error_stream(2, closes=False)
     try:
         try:
             yield
@@ -54,42 +56,91 @@ def error_stream(descriptor: int, *, closes: bool = True) -> TextIO:
     Bytes of file names that are not UTF-8 are written as backslash escapes. `closes` tells whether closing the stream
     closes the descriptor.
     """
-    raw = io.BufferedWriter(_Errors(descriptor, "w", closefd=closes))
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    return _text(_Stream(descriptor, "w", closefd=closes), line_buffering=True)
 
 
-class _Output(io.FileIO):
+def _text(raw: _Stream, line_buffering: bool) -> TextIO:
+    """Open a text stream without a `BufferedWriter`, which writes its bytes twice if Ctrl-C interrupts `raw.write`."""
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=line_buffering)
+
+
+@contextlib.contextmanager
+def redirect_output(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> Iterator[Console]:
+    """Redirect the process's standard streams to the end of a log; yield a console that still writes to the terminal.
+
+    `streams` are file descriptors: 1 for output, 2 for error. The traceback of an error other than a `UserError` is
+    written to the log.
+    """
+    former = sys.stdout, sys.stderr
+    for python in former:
+        python.flush()
+    former_streams = {stream: os.dup(stream) for stream in streams}
+    with contextlib.ExitStack() as stack:
+        file, independent = stack.enter_context(log.open("ab", buffering=0)), stack.enter_context(_independent(console))
+        for stream in streams:
+            os.dup2(file.fileno(), stream)
+        if 1 in streams:  # output that does not fit on a full disk is discarded without an error
+            stack.enter_context(contextlib.redirect_stdout(error_stream(1, closes=False)))
+        try:
+            yield independent
+        except Exception as error:
+            if not isinstance(error, UserError):
+                file.write("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
+                error.log = log  # type: ignore[attr-defined] # for `failures.explain`
+            raise
+        finally:
+            for python in (sys.stdout, *former):
+                python.flush()
+            for stream, copy in former_streams.items():
+                os.dup2(copy, stream)
+                os.close(copy)
+
+
+@contextlib.contextmanager
+def _independent(console: Console) -> Iterator[Console]:
+    """Yield a console that writes to the same file, however the process's streams are redirected."""
+    try:
+        descriptor = os.dup(console.file.fileno())
+    except io.UnsupportedOperation:  # no file descriptor, as StringIO
+        yield console
+        return
+    shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # unknown afterwards
+    with error_stream(descriptor) as terminal:
+        yield TerminalConsole(file=terminal, **shape)
+
+
+class _Stream(io.FileIO):
+    """A stream that writes all bytes or fails as the subclass defines."""
+
+    def write(self, content: Any) -> int:
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[super().write(rest) or len(rest) :]  # None if a stream that does not block is full
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # or the interpreter writes again at exit, and reports the error
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            self.fail(error)
+        return len(content)
+
+    def fail(self, error: OSError) -> None:
+        """Discard the text."""
+
+
+class _Output(_Stream):
     failure: str | None = None
 
-    def write(self, content: Any) -> int:
-        try:
-            return super().write(content)
-        except OSError as error:
-            _discard(self)  # or the interpreter writes again at exit, and reports the error
-            if error.errno == errno.EPIPE:
-                raise SystemExit(CLOSED) from error
-            self.failure = error.strerror
-            raise SystemExit(NOT_WRITTEN) from error
-
-
-class _Errors(io.FileIO):
-    def write(self, content: Any) -> int:
-        try:
-            return super().write(content)
-        except OSError:
-            _discard(self)
-            return len(content)
+    def fail(self, error: OSError) -> None:
+        if error.errno == errno.EPIPE:
+            raise SystemExit(CLOSED) from error
+        self.failure = error.strerror
+        raise SystemExit(NOT_WRITTEN) from error
 
 
 def _flush(stream: Any) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError, SystemExit):  # closed, or None
         stream.flush()
-
-
-def _discard(stream: io.FileIO) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 def _open_closed() -> None:

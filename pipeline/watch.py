@@ -7,29 +7,38 @@ run as well. Files that are still being written are left to a later check; the o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
+import os
 import re
 import signal
-from collections.abc import Callable, Collection, Mapping
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tumbao.components.ingest.atomic_write import write_whole
+from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import FIXED, GIVEN
+from tumbao.components.ingest.paths import Status, as_path
 from tumbao.pipeline import local_runner, run_subprocess
 from tumbao.pipeline.config import Config
-from tumbao.pipeline.library_snapshot import SETTLED_SECONDS, difference, take_snapshot
 from tumbao.pipeline.runs import read_runs
-from tumbao.pipeline.signals import Stop
 from tumbao.schema.errors import UserError
 
-SEEN_FILE = "watched.json"
+STATE_FILE = "watched.json"
 """File in the workspace with settings and songs of the last completed run."""
 
 WAITING = 4
 """Exit code of a check that started no run because all changed files are still being written."""
+
+SETTLED_SECONDS = 60.0
+"""A file that changed within this time may still be incomplete."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -42,21 +51,120 @@ def interval(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+class StopSignal:
+    """Records the first SIGINT or SIGTERM in `signal`, and forwards it to a process as SIGINT."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._event = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[StopSignal]:
+        """Handle SIGINT and SIGTERM, and restore the former handlers at the end. Works in the main thread only."""
+        former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a time in seconds, or until a signal comes."""
+        self._event.wait(seconds)
+
+    def wait_for(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for a process that leads a process group, and return its exit code, negative if a signal killed it.
+
+        The first signal is forwarded to its group, also one that came before the call.
+        """
+        self._process = process
+        if self.signal:
+            self._forward()
+        try:
+            while True:  # without a timeout, a signal just before the wait would be noticed only after it
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(1.0)
+        finally:
+            self._process = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.signal:
+            self.signal = signal.Signals(number)
+            self._event.set()
+            self._forward()
+
+    def _forward(self) -> None:
+        process, self._process = self._process, None  # only once: a second SIGINT would interrupt its orderly end
+        if process:
+            with contextlib.suppress(ProcessLookupError):  # it has already ended
+                os.killpg(process.pid, signal.SIGINT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Songs of a library, as they were listed; no audio file is opened.
+
+    `songs` maps each song or part of one to its listed metadata and its file's size and time. `growing` maps those
+    whose files may still be incomplete to the paths of these files.
+    """
+
+    songs: Mapping[str, str]
+    growing: Mapping[str, str]
+
+
+def take_snapshot(library: str, layout: str, genres: tuple[str, ...]) -> Snapshot:
+    """Take a snapshot of a library here or in a bucket, including entries that are not usable.
+
+    `layout` is one of `formats.LAYOUTS`. A library that is missing or invalid raises a `ValueError`.
+    """
+    songs, growing = {}, {}
+    for entry in read_library(as_path(library).absolute(), layout, genres).entries:
+        stamp, incomplete = _file_stamp(entry.path)
+        part = json.dumps((entry.song, entry.path, entry.start_seconds), ensure_ascii=False)
+        listed = (entry.genre, entry.subgenre, entry.artist, entry.split, entry.end_seconds)
+        songs[part] = f"{json.dumps(listed, ensure_ascii=False)} {stamp}"
+        if incomplete:
+            growing[part] = entry.path
+    return Snapshot(songs, growing)
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Describe the changes between the songs of two snapshots, such as `2 new, 1 gone, 3 changed`; empty if none."""
+    counts = {
+        "new": len(now.keys() - before.keys()),
+        "gone": len(before.keys() - now.keys()),
+        "changed": sum(before[song] != now[song] for song in before.keys() & now.keys()),
+    }
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _file_stamp(path: str) -> tuple[str, bool]:
+    """Return a file's size and time, and whether it may still grow; files in a bucket are always complete."""
+    try:
+        status = as_path(path).stat()
+    except OSError:
+        return "missing", False
+    # ctime, since a copy may keep the mtime of its source
+    incomplete = not isinstance(status, Status) and abs(time.time() - status.st_ctime) < SETTLED_SECONDS
+    return f"{status.st_size} {status.st_mtime_ns}", incomplete
+
+
 def watch(config: Config, every_seconds: float | None, write: Callable[[str], None]) -> int:
     """Check the library and run where something changed, repeatedly until a signal comes.
 
-    The test songs are kept, unless the library has its own splits; any other split raises a `UserError`. With None in
+    The test songs are frozen, unless the library has its own splits; any other split raises a `UserError`. With None in
     `every_seconds`, there is a single check. `write` is called with each line of output.
 
     Returns the exit code. After a single check: `DONE` if nothing changed, `WAITING` if all changed files are still
     being written, `INTERRUPTED` if a signal ended the run, otherwise the run's exit code. After repeated checks: `DONE`
     after SIGTERM, `INTERRUPTED` after SIGINT, `WRONG_USE` if no run can succeed with these settings.
     """
-    if config.method != GIVEN:
-        if config.protocol != "song" or config.method not in ("stratified", FIXED):
+    if config.split_strategy != GIVEN:
+        if config.split_by != "song" or config.split_strategy not in ("stratified", FIXED):
             raise UserError(
                 "Expected --split song or given, and no --split-method: a watched library keeps its test songs. "
-                f"Received: {config.protocol}, {config.method}"
+                f"Received: {config.split_by}, {config.split_strategy}"
             )
         config = config.replace(split={"strategy": FIXED})
 
@@ -64,7 +172,7 @@ def watch(config: Config, every_seconds: float | None, write: Callable[[str], No
         write(f"{_clock()} {line}")
 
     waits = 0
-    with Stop().listening() as stop:
+    with StopSignal().handled() as stop:
         while not stop.signal:
             code = _check(config, stop, say)
             if stop.signal or every_seconds is None or code == local_runner.WRONG_USE:
@@ -81,19 +189,19 @@ def watch(config: Config, every_seconds: float | None, write: Callable[[str], No
     return local_runner.INTERRUPTED if stop.signal == signal.SIGINT else local_runner.DONE
 
 
-def _check(config: Config, stop: Stop, say: Callable[[str], None]) -> int:
+def _check(config: Config, stop: StopSignal, say: Callable[[str], None]) -> int:
     """Check the library, run if there is a reason, and return an exit code."""
-    file = Path(config.root) / SEEN_FILE
+    file = Path(config.root) / STATE_FILE
     settings = config.model_dump(mode="json")
     try:
         found = take_snapshot(config.data.library, config.data.layout, config.data.genres)
     except (UserError, OSError) as error:
         say(f"Cannot read {config.data.library}: {error}")
         return local_runner.FAILED
-    seen = _seen(file)
-    growing = {part for part in found.growing if seen.songs.get(part) != found.songs[part]}
+    last = _State.read(file)
+    growing = {part for part in found.growing if last.songs.get(part) != found.songs[part]}
     settled = {part: stamp for part, stamp in found.songs.items() if part not in growing}
-    reason = _reason(seen, settings, settled, growing)
+    reason = _reason(last, settings, settled, growing)
     wait = (
         f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
         if growing
@@ -113,38 +221,38 @@ def _check(config: Config, stop: Stop, say: Callable[[str], None]) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
+class _State:
     """Settings and songs of the last completed run; if they are unknown, both are empty and `first` has the reason."""
 
     settings: dict[str, Any]
     songs: dict[str, str]
     first: str = ""
 
+    @classmethod
+    def read(cls, file: Path) -> _State:
+        try:
+            state = json.loads(file.read_text("utf-8"))
+            return cls(dict(state["settings"].items()), dict(state["songs"].items()))
+        except FileNotFoundError:
+            return cls({}, {}, "checked for the first time")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # incomplete, or not written by Tumbao
+            return cls({}, {}, f"as if checked for the first time: {file} cannot be read")
 
-def _seen(file: Path) -> _Seen:
-    try:
-        seen = json.loads(file.read_text("utf-8"))
-        return _Seen(dict(seen["settings"].items()), dict(seen["songs"].items()))
-    except FileNotFoundError:
-        return _Seen({}, {}, "checked for the first time")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # incomplete, or not written by Tumbao
-        return _Seen({}, {}, f"as if checked for the first time: {file} cannot be read")
 
-
-def _reason(seen: _Seen, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
+def _reason(last: _State, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
     """Return the reason to run on the files that are completely written.
 
     It is empty if the last completed run used the same files and settings.
     """
-    if seen.first:
-        return f"{len(songs)} songs, {seen.first}" if songs or not growing else ""
-    before = {part: stamp for part, stamp in seen.songs.items() if part not in growing}
+    if last.first:
+        return f"{len(songs)} songs, {last.first}" if songs or not growing else ""
+    before = {part: stamp for part, stamp in last.songs.items() if part not in growing}
     if changes := difference(before, songs):
         return f"{len(songs)} songs: {changes}"
-    return "Other settings than those of the last run" if seen.settings != settings else ""
+    return "Other settings than those of the last run" if last.settings != settings else ""
 
 
-def _run(config: Config, growing: frozenset[str], stop: Stop, say: Callable[[str], None]) -> int:
+def _run(config: Config, growing: frozenset[str], stop: StopSignal, say: Callable[[str], None]) -> int:
     """Run the pipeline in a process of its own, report the result, and return an exit code."""
     workspace = Path(config.root)
     before = {record.run for record in read_runs(workspace)}

@@ -29,14 +29,12 @@ ADAPTERS = {
     "components/pusher.py",
     "components/song_evaluation.py",
     "components/tuner.py",
-    "pipeline/collect.py",
-    "pipeline/compile.py",
+    "pipeline/cloud.py",
     "pipeline/execution.py",
     "pipeline/graph.py",
-    "pipeline/reference.py",
-    "pipeline/resume.py",
-    "pipeline/run_settings.py",
-    "pipeline/specification.py",
+    "pipeline/metadata.py",
+    "pipeline/report.py",
+    "pipeline/resolve.py",
     "trainer/run.py",
 }
 """The only files that import `ORCHESTRATION`."""

@@ -12,6 +12,7 @@ _ARTIFACTS = {
     "IngestedSongs": "tumbao.components.ingest.component",
     "ModelCardPages": "tumbao.components.model_card.component",
     "RejectedSongs": "tumbao.components.ingest.component",
+    "ReportPage": "tumbao.components.pusher",
     "SongFigures": "tumbao.components.song_evaluation",
 }
 

@@ -16,20 +16,17 @@ from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, Re
 from tumbao.components.evaluation.scores import Scores, scores
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.schema.record import SPLITS
-from tumbao.serving.page import template, write_page
+from tumbao.serving.page import template
 from tumbao.serving.style import Look
 
 
-def write_report(data: ReportData, out_dir: Path) -> Path:
-    """Write ``index.html``, which needs no other file, and ``figures/*.png``; return the page's path.
-
-    The run may be incomplete. The page is written atomically.
-    """
+def render_report(data: ReportData) -> tuple[bytes, dict[str, bytes]]:
+    """Render a report, also of an incomplete run: the page, which needs no other file, and its figures as PNG."""
     tested = scores(data.evaluation) if data.evaluation else None
-    pictures = {}
+    pictures, files = {}, {}
     for name, note, plot in _figures(data, tested):
         pictures[name] = picture(note, plot)
-        write_whole(out_dir / "figures" / f"{name}.png", pictures[name].png)
+        files[name] = pictures[name].png
     page = template(Path(__file__).parent).render(
         data=data,
         tested=tested,
@@ -43,8 +40,16 @@ def write_report(data: ReportData, out_dir: Path) -> Path:
         paper_loss=PAPER_LOSS,
         paper_accuracy=PAPER_ACCURACY,
     )
+    return page.encode("utf-8", errors="backslashreplace"), files
+
+
+def write_report(data: ReportData, out_dir: Path) -> Path:
+    """Write ``index.html`` and ``figures/*.png``, each atomically, and return the page's path."""
+    page, files = render_report(data)
+    for name, content in files.items():
+        write_whole(out_dir / "figures" / f"{name}.png", content)
     index = out_dir / "index.html"
-    write_page(index, page)
+    write_whole(index, page)
     return index
 
 
@@ -68,8 +73,9 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
     if data.songs:
         yield "reliability", measured, partial(figures.reliability_diagram, data.songs)
         yield "coverage", measured, partial(figures.accuracy_by_coverage, data.songs)
-    yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
-    yield "timings", library, partial(figures.timings, data.components)
+    if data.components:
+        yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
+        yield "timings", library, partial(figures.timings, data.components)
 
 
 def _mel_name(number: int, genre: str) -> str:

@@ -34,6 +34,7 @@ class Run:
     `started` is ISO 8601; `synthetic` libraries have composed songs instead of recorded ones; `settings` are the
     command line's, by name; `versions` is by package; `code_digest` covers the project's own source; `weights_source`
     describes the origin of the pretrained weights; `precision` is a Keras dtype policy such as ``mixed_bfloat16``.
+    `run_id` and `started` are empty in the component's report, which later runs may reuse.
     """
 
     run_id: str
@@ -270,14 +271,14 @@ class Component:
 class ReportData:
     """All data of a report; None or empty for steps that the run did not reach.
 
-    `components` is in execution order; `edges` are pairs (upstream, downstream) of component names; `samples` has one
-    mel image for each genre.
+    `components` is in execution order, and empty in the component's report, which is written before the push; `edges`
+    are pairs (upstream, downstream) of component names; `samples` has one mel image for each genre.
     """
 
     run: Run
     mel_spec: MelSpec
-    components: tuple[Component, ...]
-    edges: tuple[tuple[str, str], ...]
+    components: tuple[Component, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
     catalog: Catalog | None = None
     samples: tuple[SampleImage, ...] = ()
     search: Search | None = None
@@ -392,6 +393,8 @@ def verdict(data: ReportData) -> Verdict:
             "Vetoed",
             f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}",
         )
+    if not data.components:
+        return Verdict("pushed", "Blessed", "The model passed every check.")
     if pushed:
         return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
     if data.push and data.push.withdrawn:

@@ -80,9 +80,14 @@ def error_console() -> TerminalConsole:
     return TerminalConsole(stderr=True)
 
 
+def say(markup: str, error: bool = False) -> None:
+    """Print a line, which is not wrapped."""
+    TerminalConsole(stderr=error).print(markup, highlight=False, soft_wrap=True)
+
+
 def fail(sentence: str, code: int = 1) -> NoReturn:
     """Print an error message and exit."""
-    error_console().print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
+    say(f"[bold red]error:[/bold red] {escape(sentence)}", error=True)
     raise typer.Exit(code)
 
 
@@ -101,7 +106,7 @@ def explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
         fail(sentence, code)
 
 
-def require_pipeline() -> None:
+def require_packages() -> None:
     """Exit with a message if only the edge runtime is installed."""
     missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
     if missing:
@@ -109,6 +114,12 @@ def require_pipeline() -> None:
             f"Expected the pipeline to be installed. Received: no {', '.join(missing)}. This install only "
             'classifies; in a checkout `make setup` brings the rest, elsewhere `pip install "tumbao[pipeline]"`.'
         )
+
+
+def require_pipeline() -> None:
+    """Exit with a message if only the edge runtime is installed, and silence TensorFlow."""
+    require_packages()
+    quiet_tensorflow()
 
 
 def _version(wanted: bool) -> None:
@@ -119,7 +130,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     with explained("", {}):
         ensure_home()

@@ -16,11 +16,11 @@ from rich.markup import escape
 from tumbao.pipeline.commands.app import (
     Command,
     check_workspace,
-    error_console,
     missing_path,
     parse_path,
-    require_pipeline,
+    require_packages,
     require_writable,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _ConfigCommand(Command):
     names: tuple[str, ...] = ()
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        require_pipeline()
+        require_packages()
         return super().make_context(*arguments, **options)
 
     def get_params(self, ctx: Any) -> Any:
@@ -161,4 +161,4 @@ def read_cloud(context: Any, file: Path | None, settings: list[str] | None) -> C
 
 
 def _note(line: str) -> None:
-    error_console().print(f"[yellow]{escape(line)}[/yellow]", highlight=False, soft_wrap=True)
+    say(f"[yellow]{escape(line)}[/yellow]", error=True)

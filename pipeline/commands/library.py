@@ -20,7 +20,7 @@ from tumbao.pipeline.commands.app import (
     error_console,
     genre_names,
     parse_existing,
-    quiet_tensorflow,
+    require_packages,
     require_pipeline,
 )
 from tumbao.schema.errors import UserError
@@ -29,7 +29,7 @@ from tumbao.serving.terminal import TerminalConsole
 
 DEMO_SONGS, DEMO_SEED = 12, 7
 
-Protocol = enum.Enum("Protocol", {name: name for name in SPLIT_BY}, type=str)  # type: ignore[misc] # defined once
+SplitBy = enum.Enum("SplitBy", {name: name for name in SPLIT_BY}, type=str)  # type: ignore[misc] # defined once
 
 
 @app.command()
@@ -39,23 +39,23 @@ def inspect(
         Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write the page to: index.html.")
     ],
     genres: Annotated[
-        str, typer.Option(help="The genres, separated by commas. \\[default: all that the library names]")
+        str, typer.Option(help="Genres, separated by commas. \\[default: all genres of the library]")
     ] = "",
     layout: LayoutOption = "auto",
 ) -> None:
-    """Show what is in a library before any training, as one page.
+    """Describe a library on one page, before any training.
 
-    Files, hours, formats, genres, artists, durations, loudness, duplicates, rejects and mel images; beside the page
-    TFDV's statistics. Exit codes: 0 page written, 1 written but no song is usable, 2 wrong use, 130 interrupted.
+    The page shows files, hours, formats, genres, artists, durations, loudness, duplicates, rejected files and mel
+    images; TFDV's statistics are written beside it. Exit codes: 0 page written, 1 page written but no song is usable,
+    2 invalid use, 130 interrupted.
     """
     require_pipeline()
-    quiet_tensorflow()
     from tumbao.analysis.inspect.page import run_inspect
     from tumbao.components.ingest import progress
     from tumbao.pipeline.progress_display import ProgressDisplay
 
-    with ProgressDisplay(error_console()) as watch, progress.listen(watch):
-        code = run_inspect(library, out, genre_names(genres), layout, lambda line: watch.say(escape(line)))
+    with ProgressDisplay(error_console()) as display, progress.listen(display):
+        code = run_inspect(library, out, genre_names(genres), layout, lambda line: display.say(escape(line)))
     raise typer.Exit(code)
 
 
@@ -63,7 +63,7 @@ def inspect(
 def drift(
     new: Annotated[
         Path,
-        typer.Argument(parser=parse_existing, help="A folder of songs, or a list of songs; genres or none."),
+        typer.Argument(parser=parse_existing, help="A folder of songs, or a list of songs, with or without genres."),
     ],
     out: Annotated[
         Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write the page and its figures to.")
@@ -71,12 +71,11 @@ def drift(
     workspace: Workspace = DEFAULT_WORKSPACE,
     layout: LayoutOption = "auto",
 ) -> None:
-    """Say whether new music is like what the workspace's last run was trained on.
+    """Compare new songs with the training data of the workspace's last run.
 
-    Exit codes: 0 alike, 3 drift, 1 no song of NEW can be measured, 2 wrong use, 130 interrupted.
+    Exit codes: 0 alike, 3 drift, 1 no song of NEW can be measured, 2 invalid use, 130 interrupted.
     """
     require_pipeline()
-    quiet_tensorflow()
     from tumbao.pipeline.drift import drift as compare
 
     code = compare(workspace, new, out, layout, error_console(), TerminalConsole())
@@ -86,41 +85,42 @@ def drift(
 @app.command()
 def compare(
     data: Annotated[
-        Any, typer.Option(parser=parse_existing, metavar="<path>", help="The library: a folder, or a list of songs.")
+        Any, typer.Option(parser=parse_existing, metavar="<path>", help="Library: a folder, or a list of songs.")
     ],
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model, alone or with settings: --model=vgg16-gap --model=vgg16:epochs=20,dropout=0.5; may be "
-            "repeated. \\[default: all but other sizes of one]"
+            help="Model, alone or with settings: --model=vgg16-gap --model=vgg16:epochs=20,dropout=0.5; may be "
+            "repeated. \\[default: all models, each in one size]"
         ),
     ] = None,
     split: Annotated[
-        list[Protocol] | None,
+        list[SplitBy] | None,
         typer.Option(
-            help="What splits keep whole: song, artist, or the leaky fragment. \\[default: song and fragment]"
+            help="Unit that a split keeps together: song, artist or, leaky, fragment; may be repeated. "
+            "\\[default: song and fragment]"
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model on each split.")] = 3,
-    folds: Annotated[int, typer.Option(min=0, help="Parts of a cross-validation; 0: one split.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, and the first of the trainings.")] = 7,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings of each model on each split.")] = 3,
+    folds: Annotated[int, typer.Option(min=0, help="Folds of a cross-validation; 0 for a single split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of the first training.")] = 7,
     out: Annotated[
-        Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write page, tables and figures to.")
+        Path,
+        typer.Option(file_okay=False, callback=check_local, help="Folder to write the page, tables and figures to."),
     ] = Path("tumbao-comparison"),
     workspace: Workspace = DEFAULT_WORKSPACE,
-    genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
+    genres: Annotated[str, typer.Option(help="Genres, separated by commas.")] = ",".join(GENRES),
     layout: LayoutOption = "auto",
     weights: Annotated[
-        str, typer.Option(help="File of backbones' weights, or random. \\[default: look for them]")
+        str, typer.Option(help="File of the backbones' weights, or random. \\[default: search for them]")
     ] = "",
 ) -> None:
-    """Train models side by side on one library, and compare them on one page.
+    """Train several models on one library, and compare them on one page.
 
-    What is trained already is taken over. Exit codes: 0 all compared, 1 some models could not be, 2 wrong use,
-    130 interrupted: the same command goes on.
+    Earlier trainings are reused. Exit codes: 0 all models compared, 1 some models failed, 2 invalid use,
+    130 interrupted; the same command continues.
     """
     require_pipeline()
-    quiet_tensorflow()
     from tumbao.pipeline.compare import compare as train_and_compare
     from tumbao.pipeline.compare import parse_model
     from tumbao.pipeline.preparation import prepare
@@ -144,28 +144,33 @@ def curate(
         Path,
         typer.Option(
             callback=check_local,
-            help="Folder to write page and tables to; with --apply the corrected list, a new .csv.",
+            help="Folder to write the page and tables to; with --apply, the new .csv file of the corrected list.",
         ),
     ],
     apply: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A suspects.csv with your verdicts. \\[default: find suspects]"),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A suspects.csv with your verdicts, to correct the list. \\[default: find wrong labels]",
+        ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    genres: Annotated[str, typer.Option(help="The genres, separated by commas.")] = ",".join(GENRES),
+    genres: Annotated[str, typer.Option(help="Genres, separated by commas.")] = ",".join(GENRES),
     layout: LayoutOption = "auto",
-    model: Annotated[str, typer.Option(help="What answers: see `tumbao models`.")] = "vgg16-gap",
-    folds: Annotated[int, typer.Option(min=3, help="Parts of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the cross-validation and of the trainings.")] = 7,
-    weights: Annotated[str, typer.Option(help="File of the backbone's weights, or random. \\[default: search]")] = "",
-    top: Annotated[int, typer.Option(min=1, help="Songs on the page; the tables list all.")] = 40,
+    model: Annotated[str, typer.Option(help="Model that predicts the labels; see `tumbao models`.")] = "vgg16-gap",
+    folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the cross-validation and of the trainings.")] = 7,
+    weights: Annotated[
+        str, typer.Option(help="File of the backbone's weights, or random. \\[default: search for them]")
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, help="Largest number of songs on the page; the tables list all.")] = 40,
 ) -> None:
-    """List songs whose label looks wrong, with players and mel images, and apply what you decide.
+    """List songs whose label looks wrong, with players and mel images, and apply your verdicts to a list.
 
-    Never changes the library's files. Exit codes: 0 done, 2 wrong use, 130 interrupted.
+    The library's files are never changed. Exit codes: 0 done, 2 invalid use, 130 interrupted.
     """
     require_pipeline()
-    quiet_tensorflow()
     from tumbao.pipeline.curate import apply as apply_verdicts
     from tumbao.pipeline.curate import curate as find_issues
     from tumbao.pipeline.preparation import prepare
@@ -184,25 +189,29 @@ def curate(
 
 @app.command()
 def fetch(
-    urls: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with url, genre and, if known, more.")],
+    urls: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="CSV with the columns url, genre and, if known, others.")
+    ],
     out: Annotated[
         Path,
         typer.Option(file_okay=False, callback=check_local, help="Folder to write <genre>/<song> and manifest.csv to."),
     ],
     sleep: Annotated[float, typer.Option(help="Seconds to wait between songs.")] = 5.0,
-    kilobytes_per_second: Annotated[float | None, typer.Option(help="Limit of the rate. \\[default: none]")] = None,
+    kilobytes_per_second: Annotated[
+        float | None, typer.Option(help="Limit of the download rate. \\[default: none]")
+    ] = None,
 ) -> None:
-    """Fetch songs that you have the right to use: audio as it is, with a manifest of sources.
+    """Download songs that you have the right to use, unchanged, with a manifest of their sources.
 
-    Exit codes: 0 all fetched or there already, 1 some failed (failed.csv says why), 2 wrong use, 130 interrupted.
+    Exit codes: 0 all songs are there, 1 some failed (failed.csv has the reasons), 2 invalid use, 130 interrupted.
     """
     from tumbao.datasets.fetch.run import run_fetch
     from tumbao.datasets.fetch.source import RateLimits
     from tumbao.pipeline.progress_display import ProgressDisplay
 
     limits = RateLimits(sleep_seconds=sleep, kilobytes_per_second=kilobytes_per_second)
-    with ProgressDisplay(error_console()) as watch:
-        code = run_fetch(urls, out, watch.console, limits, watch)
+    with ProgressDisplay(error_console()) as display:
+        code = run_fetch(urls, out, display.console, limits, display)
     raise typer.Exit(code)
 
 
@@ -211,21 +220,21 @@ def demo_library(
     out: Annotated[
         Path, typer.Argument(file_okay=False, callback=check_local, help="Folder to write <genre>/<song>.mp3 to.")
     ],
-    songs_per_genre: Annotated[int, typer.Option(min=1, help="Songs of each genre.")] = DEMO_SONGS,
-    seed: Annotated[int, typer.Option(min=0, help="Other seed, other songs.")] = DEMO_SEED,
+    songs_per_genre: Annotated[int, typer.Option(min=1, help="Number of songs of each genre.")] = DEMO_SONGS,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the composition.")] = DEMO_SEED,
 ) -> None:
-    """Compose the demo library: synthetic songs, rendered from scores made here."""
+    """Compose the demo library of synthetic songs."""
     compose(out, songs_per_genre, seed)
 
 
 def compose(out: Path, songs_per_genre: int, seed: int) -> None:
     """Compose the demo library, with progress on the terminal."""
-    require_pipeline()
+    require_packages()
     from tumbao.datasets.demo.library import make_library
     from tumbao.pipeline.progress_display import ProgressDisplay
 
-    with ProgressDisplay(error_console()) as watch:
+    with ProgressDisplay(error_console()) as display:
         songs = make_library(
-            out, songs_per_genre, seed, progress=lambda done, total, name: watch("compose", done, total)
+            out, songs_per_genre, seed, progress=lambda done, total, name: display("compose", done, total)
         )
-        watch.say(f"{len(songs)} synthetic songs in {escape(str(out))}")
+        display.say(f"{len(songs)} synthetic songs in {escape(str(out))}")

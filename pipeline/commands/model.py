@@ -24,19 +24,18 @@ from tumbao.pipeline.commands.app import (
     parse_path,
     quiet_tensorflow,
     require_pipeline,
+    say,
 )
 from tumbao.serving.terminal import TerminalConsole
 
 
 @app.command()
 def models() -> None:
-    """List the models that `tumbao run --model` and `tumbao compare` know, a line each."""
+    """List the models of `tumbao run --model` and `tumbao compare`."""
     from tumbao.trainer.models.registry import MODELS
 
     for one in MODELS.values():
-        TerminalConsole().print(
-            f"[bold]{one.name:<15}[/bold] {one.summary} [dim]({one.after})[/dim]", highlight=False, soft_wrap=True
-        )
+        say(f"[bold]{one.name:<15}[/bold] {one.summary} [dim]({one.after})[/dim]")
 
 
 @app.command()
@@ -52,7 +51,7 @@ def explain(
         typer.Option(
             parser=parse_existing,
             metavar="<path>",
-            help="The library to look for neighbours in and to map. \\[default: none]",
+            help="Library for nearest neighbours and the map. \\[default: none]",
         ),
     ] = None,
     layout: LayoutOption = "auto",
@@ -61,14 +60,14 @@ def explain(
         str,
         typer.Option(help="Genres for activation maximization, separated by commas. \\[default: all of the model's]"),
     ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 7,
 ) -> None:
-    """Show what a model learned, on one page with players: what genres sound like to it, and why songs get theirs.
+    """Explain a model on one page with players: activation maximization of genres, and attributions of songs.
 
-    Exit codes: 0 all done, 1 some songs cannot be read, 2 wrong use, 130 interrupted: no page is written then.
+    Exit codes: 0 all songs explained, 1 some songs cannot be read, 2 invalid use, 130 interrupted; then no page is
+    written.
     """
     require_pipeline()
-    quiet_tensorflow()
     from tumbao.pipeline.explain import Asked
     from tumbao.pipeline.explain import explain as look_into
 
@@ -93,21 +92,21 @@ def classify(
         typer.Argument(parser=parse_path, help="Audio files, folders, and lists of songs (CSV, TSV, JSONL)."),
     ],
     model: PushedModel = DEFAULT_WORKSPACE / "pushed",
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines: one object a song.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV: one row a fragment.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, an object for each song.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each fragment.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             dir_okay=False,
             callback=check_local,
-            help="Write to this .jsonl or .csv instead, or go on with it. \\[default: none]",
+            help="File ending in .jsonl or .csv to write to instead, or to continue. \\[default: none]",
         ),
     ] = None,
     write_tags: Annotated[
-        bool, typer.Option("--write-tags", help="Write genres into the tags of files that have none.")
+        bool, typer.Option("--write-tags", help="Write the genre into the tags of files without one.")
     ] = False,
     overwrite_genre: Annotated[
-        bool, typer.Option("--overwrite-genre", help="With --write-tags: also where there is another genre.")
+        bool, typer.Option("--overwrite-genre", help="With --write-tags, also replace another genre.")
     ] = False,
     playlists: Annotated[
         Path | None,
@@ -118,10 +117,10 @@ def classify(
         ),
     ] = None,
 ) -> None:
-    """Say which genre songs are: genre, probability and a line per fragment.
+    """Classify songs: genre, probability and a line for each fragment.
 
-    Needs only the edge runtime. Exit codes: 0 all done, 1 songs were rejected or could not be tagged, 2 wrong use,
-    130 interrupted: with --out the same command goes on.
+    Needs only the edge runtime. Exit codes: 0 all done, 1 songs were rejected or could not be tagged, 2 invalid use,
+    130 interrupted; with --out the same command continues.
     """
     quiet_tensorflow()
     from tumbao.pipeline.classify import Asked, run_classify
@@ -135,28 +134,37 @@ def serve(
     model: Annotated[
         Any,
         typer.Option(
-            parser=parse_path, metavar="<path>", help="Where models are pushed, now and later, or one pushed version."
+            parser=parse_path,
+            metavar="<path>",
+            help="Folder of pushed models, also of later ones, or one pushed version.",
         ),
     ],
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0: a free one.")] = 8080,
-    megabytes: Annotated[float, typer.Option(help="Limit for the files of a request, together.")] = 200.0,
-    sound_minutes: Annotated[float, typer.Option(help="Limit for the sound of a file.")] = 30.0,
-    files: Annotated[int, typer.Option(help="Limit for the files of a request.")] = 10,
-    seconds: Annotated[float, typer.Option(help="Limit for a request, from its first byte to its answer.")] = 120.0,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 for all addresses of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0 for a free one.")] = 8080,
+    megabytes: Annotated[float, typer.Option(help="Limit of the total size of a request's files.")] = 200.0,
+    sound_minutes: Annotated[float, typer.Option(help="Limit of the duration of a file.")] = 30.0,
+    files: Annotated[int, typer.Option(help="Limit of the number of files in a request.")] = 10,
+    seconds: Annotated[
+        float, typer.Option(help="Time limit of a request, from its first byte to the response.")
+    ] = 120.0,
     parallel: Annotated[
-        int | None, typer.Option(help="Requests worked on at the same time. \\[default: as many as there are CPUs]")
+        int | None, typer.Option(help="Requests that are processed at the same time. \\[default: the number of CPUs]")
     ] = None,
-    waiting: Annotated[int, typer.Option(help="Requests beyond these that may wait; others are told to.")] = 64,
+    waiting: Annotated[int, typer.Option(help="Requests that may wait beyond these; others are rejected.")] = 64,
     allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Origin whose pages may ask too; may be repeated. \\[default: none]")
+        list[str] | None,
+        typer.Option(help="Origin whose pages may use the API (CORS); may be repeated. \\[default: none]"),
     ] = None,
-    root_path: Annotated[str, typer.Option(help="Where a proxy has the server, as /tumbao. \\[default: /]")] = "",
+    root_path: Annotated[
+        str, typer.Option(help="Path of the server behind a proxy, such as /tumbao. \\[default: /]")
+    ] = "",
 ) -> None:
-    """Answer over HTTP: songs in, genres out; a page at /, the API at /docs, metrics for Prometheus.
+    """Serve a model over HTTP: a page at /, the API at /docs, metrics for Prometheus at /metrics.
 
-    A model that is pushed while it runs takes over without a pause. Exit codes: 0 ended by SIGTERM, with all requests
-    answered, 2 wrong use, 130 interrupted.
+    Newly pushed models are loaded without a pause. Exit codes: 0 ended by SIGTERM, with all requests answered,
+    2 invalid use, 130 interrupted.
     """
     if importlib.util.find_spec("fastapi") is None:
         fail('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.')
@@ -172,19 +180,18 @@ def serve(
 
 @app.command()
 def rollback(
-    push_to: Annotated[str, typer.Option(help="Where models are pushed: a folder, or an address.")] = str(
+    push_to: Annotated[str, typer.Option(help="Folder of pushed models, also in a bucket.")] = str(
         DEFAULT_WORKSPACE / "pushed"
     ),
-    to: Annotated[str, typer.Option(help="The version that is to be served. \\[default: the model before]")] = "",
-    why: Annotated[str, typer.Option(help="A word for the log. \\[default: none]")] = "",
-    show: Annotated[bool, typer.Option("--list", help="Only show who pushed and replaced what, when and why.")] = False,
+    to: Annotated[str, typer.Option(help="Version to serve. \\[default: the model before the served one]")] = "",
+    why: Annotated[str, typer.Option(help="Reason, for the log. \\[default: none]")] = "",
+    show: Annotated[bool, typer.Option("--list", help="Only print the log of pushes and rollbacks.")] = False,
 ) -> None:
-    """Serve an earlier model again: it is copied under a new, higher number, and nothing is deleted.
+    """Serve an earlier model again, as a copy under a new, higher number; nothing is deleted.
 
-    Exit codes: 0 done, 2 wrong use.
+    Exit codes: 0 done, 2 invalid use.
     """
     require_pipeline()
-    quiet_tensorflow()
 
     from tumbao.pipeline.rollback import history, roll_back
 
@@ -192,17 +199,13 @@ def rollback(
         TerminalConsole().print(history(push_to))
         return
     event = roll_back(push_to, to, why)
-    TerminalConsole().print(
-        f"{escape(push_to.rstrip('/'))}/{event.version} is served now, a copy of {event.of}, in the place of "
-        f"{event.replaces}.",
-        highlight=False,
-        soft_wrap=True,
-    )
+    where = escape(push_to.rstrip("/"))
+    say(f"{where}/{event.version} is served now, a copy of {event.of}, in place of {event.replaces}.")
 
 
 @app.command()
 def doctor(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
-    """Check this machine: versions, CPU, weights, decoders, disk; what is not fine, and what to do."""
+    """Check versions, CPU, weights, decoders and disk of this machine, and suggest remedies."""
     from tumbao.pipeline.doctor import run_doctor
 
     raise typer.Exit(run_doctor(TerminalConsole(), workspace))

@@ -1,4 +1,4 @@
-"""Commands that run the pipeline, here or elsewhere, and list its runs."""
+"""Commands that run the pipeline, locally or in the cloud, and list its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tumbao.pipeline.commands.app import (
     error_console,
     fail,
     quiet_tensorflow,
-    require_pipeline,
+    require_packages,
+    say,
 )
 from tumbao.pipeline.commands.config_options import CloudCommand, ConfigFile, LocalCommand, Settings
 from tumbao.pipeline.commands.library import DEMO_SEED, DEMO_SONGS, compose
@@ -37,7 +38,7 @@ DEFAULT_PIPELINE = Path("pipeline.yaml")
 
 @app.command(cls=LocalCommand)
 def run(context: typer.Context, config: ConfigFile = None, settings: Settings = None) -> None:
-    """Train, evaluate, gate and push: from a library to a model.
+    """Train, evaluate and push a model of a library.
 
     Results of earlier runs in the same workspace are reused. Exit codes: 0 done and blessed, 3 done but not blessed,
     1 failed, 2 invalid use, 130 interrupted.
@@ -63,30 +64,27 @@ def watch(
     from tumbao.pipeline.watch import interval
     from tumbao.pipeline.watch import watch as check_and_run
 
-    console = error_console()
     whole = config_options.read_local(context, config, settings)
     seconds = None if once else interval(every)
-    code = check_and_run(whole, seconds, lambda line: console.print(escape(line), highlight=False, soft_wrap=True))
-    raise typer.Exit(code)
+    raise typer.Exit(check_and_run(whole, seconds, lambda line: say(escape(line), error=True)))
 
 
 @app.command("compile", cls=CloudCommand)
 def compile_(
     context: typer.Context, config: ConfigFile = None, settings: Settings = None, out: Pipeline = DEFAULT_PIPELINE
 ) -> None:
-    """Compile the pipeline for Kubeflow Pipelines or Vertex AI, and check the result.
+    """Compile the pipeline for Kubeflow Pipelines or Vertex AI.
 
     Exit codes: 0 compiled, 2 invalid use.
     """
     quiet_tensorflow()
-    from tumbao.pipeline.submit import prepare
+    from tumbao.pipeline.cloud import compile_pipeline, defaults
 
     whole = config_options.read_cloud(context, config, settings)
-    submission = prepare(whole, out, needed=())
-    console = TerminalConsole()
-    console.print(f"{escape(str(out))}: for {whole.runner.name}, with the parameters", highlight=False, soft_wrap=True)
-    for name, value in submission.parameters.items():
-        console.print(f"  {name} = {escape(str(value))}", highlight=False, soft_wrap=True)
+    compile_pipeline(whole, out)
+    say(f"{escape(str(out))}: for {whole.runner.name}, with the parameters")
+    for name, value in defaults(whole).items():
+        say(f"  {name} = {escape(str(value))}")
 
 
 @app.command(cls=CloudCommand)
@@ -103,8 +101,8 @@ def submit(
     1 the service rejected it, 2 invalid use.
     """
     quiet_tensorflow()
-    from tumbao.pipeline.submit import SubmissionError
-    from tumbao.pipeline.submit import submit as submit_pipeline
+    from tumbao.pipeline.cloud import SubmissionError
+    from tumbao.pipeline.cloud import submit as submit_pipeline
 
     try:
         submit_pipeline(config_options.read_cloud(context, config, settings), out, TerminalConsole(), dry_run)
@@ -118,7 +116,7 @@ def config_(context: typer.Context, config: ConfigFile = None, settings: Setting
 
     Exit codes: 0 valid, 2 invalid.
     """
-    require_pipeline()
+    require_packages()
     from tumbao.pipeline.config import to_yaml
 
     typer.echo(to_yaml(config_options.read(context, config, settings)), nl=False)
@@ -130,25 +128,25 @@ def _run(config: Config) -> int:
     from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 
     code, record = local_runner.run(config, error_console())
-    out = TerminalConsole()
     folder = Path(config.root) / runs.RUNS_FOLDER / record.run
+    accuracy = ""
+    if record.accuracy is not None:
+        leaky = " (leaky: fragments of one song are in several splits)" if is_leaky(record.protocol) else ""
+        synthetic = " (synthetic library)" if record.synthetic else ""
+        accuracy = f"{record.accuracy:.1%} of the test fragments{leaky}{synthetic}"
     lines = {
         "outcome": record.sentence,
-        "accuracy": f"{record.accuracy:.1%} of the test fragments" if record.accuracy is not None else "",
+        "accuracy": accuracy,
         "report": folder / runs.REPORT_FILE if (folder / runs.REPORT_FILE).exists() else "",
         "model": record.pushed_to,
         "TFLite": f"{record.pushed_to}/assets.extra" if record.pushed_to else "",
         "log": folder / runs.LOG_FILE,
     }
-    if record.accuracy is not None and is_leaky(record.protocol):
-        lines["accuracy"] = f"{lines['accuracy']} (leaky: fragments of one song are in several splits)"
-    if record.accuracy is not None and record.synthetic:
-        lines["accuracy"] = f"{lines['accuracy']} (synthetic library)"
     for name, value in lines.items():
         if value:
-            out.print(f"[bold]{name:>9}[/bold]  {escape(str(value))}", highlight=False, soft_wrap=True)
+            say(f"[bold]{name:>9}[/bold]  {escape(str(value))}")
     if record.synthetic:
-        out.print(f"[yellow]{SYNTHETIC_WARNING}[/yellow]", soft_wrap=True)
+        say(f"[yellow]{SYNTHETIC_WARNING}[/yellow]")
     return code
 
 
@@ -168,7 +166,7 @@ def report(
 
 @app.command()
 def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
-    """List the runs with data, accuracy, blessed or not."""
+    """List the runs of a workspace."""
     from rich.table import Table
 
     from tumbao.components.ingest.splits import is_leaky
@@ -176,7 +174,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
 
     records = read_runs(workspace)
     if not records:
-        fail(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` makes one.")
+        fail(f"Expected runs in {workspace}. Received: none. `tumbao run --data FOLDER` starts one.")
     table = Table("run", "library", "songs", "split", "accuracy", "blessed", "outcome", "minutes")
     for record in records:
         table.add_row(
@@ -192,7 +190,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     TerminalConsole().print(table)
     for record in records:
         if record.outcome == UNREADABLE:
-            error_console().print(escape(record.sentence), highlight=False, soft_wrap=True)
+            say(escape(record.sentence), error=True)
 
 
 @app.command()
@@ -203,8 +201,8 @@ def demo(
     ] = Path("demo-library"),
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Compose the demo library, run the whole pipeline on it, and classify a song that the model was not trained on."""
-    require_pipeline()
+    """Compose the demo library, run the pipeline on it, and classify a song that the model was not trained on."""
+    require_packages()
     from tumbao.datasets.demo.library import compose_file
     from tumbao.pipeline.classify import Asked, run_classify
     from tumbao.pipeline.config import parse
@@ -221,8 +219,7 @@ def demo(
     code = _run(config)
     if code == 0:
         song = compose_file(workspace / "unseen" / "salsa.mp3", "salsa", DEMO_SONGS, DEMO_SEED)
-        out = TerminalConsole()
-        out.print()
-        out.print(f"A salsa that the model was not trained on, {escape(str(song))}:", highlight=False, soft_wrap=True)
+        say("")
+        say(f"A salsa that the model was not trained on, {escape(str(song))}:")
         code = run_classify(Asked([song], config.push_to), error_console(), sys.stdout)
     raise typer.Exit(code)

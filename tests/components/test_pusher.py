@@ -16,7 +16,7 @@ from tumbao.components import model_registry, pusher, registry_log
 from tumbao.components.evaluation.eval_config import ACCURACY
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
-from tumbao.components.pusher import REASON, Pusher
+from tumbao.components.pusher import REASON, Pusher, ReportPage
 from tumbao.components.registry_log import PUSHED, REFUSED, ROLLED_BACK, Event
 
 FINE = {"": (0.9, 0.85), "salsa": (0.75, None)}
@@ -87,6 +87,8 @@ class Workbench:
         (here / "agreement" / "agreement.json").write_text(json.dumps([row]))
         (here / "card").mkdir()
         (here / "card" / ("model_card.md" if card else "other.md")).write_text("# A model")
+        (here / "report").mkdir()
+        (here / "report" / "report.html").write_text("A report")
         blessing, checked = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
         missed = validation_failures(evaluation)
         blessing.set_int_custom_property("blessed", int(not missed))
@@ -98,8 +100,9 @@ class Workbench:
             "evaluation": standard_artifacts.ModelEvaluation(),
             "agreement": AgreementReport(),
             "card": ModelCardPages(),
+            "report": ReportPage(),
         }
-        for key in inputs.keys() & {"model", "evaluation", "agreement", "card"}:
+        for key in inputs.keys() & {"model", "evaluation", "agreement", "card", "report"}:
             inputs[key].uri = str(here / key)
         pushed = standard_artifacts.PushedModel()
         Pusher.test_call(**inputs, pushed_model=pushed, registry=self.place, name="vgg16", served="")
@@ -137,6 +140,7 @@ def test_a_blessed_model_becomes_the_newest_version_and_the_log_says_why(bench: 
     assert told == {"pushed": 1, "pushed_destination": destination, "pushed_version": second}
     assert Path(destination, "fingerprint.pb").read_text() == "two"
     assert Path(destination, "assets.extra", "model_card.md").read_text() == "# A model"
+    assert Path(destination, "assets.extra", "report.html").read_text() == "A report"
     assert not Path(bench.place, first, "assets.extra", "model_card.md").exists()
     event = bench.log[-1]
     assert (event.what, event.version, event.replaces) == (PUSHED, second, first)
@@ -230,6 +234,7 @@ def test_the_component_runs_anywhere(bench: Workbench) -> None:
         "evaluation": standard_artifacts.ModelEvaluation,
         "agreement": AgreementReport,
         "card": ModelCardPages,
+        "report": ReportPage,
     }
     inputs = {key: channel_utils.as_channel([kind()]) for key, kind in channels.items()}
     component = Pusher(**inputs, registry="gs://bucket/pushed", name="vgg16", served="7")

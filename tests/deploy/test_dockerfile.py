@@ -18,7 +18,7 @@ import soundfile
 
 from tests.conftest import Tone
 from tests.deploy.dockerfile import ROOT, copy_to, is_sent, stages
-from tumbao.pipeline.compile import defaults, specify
+from tumbao.pipeline.cloud import defaults, specify
 from tumbao.pipeline.config import read_config
 
 STAGES = stages()

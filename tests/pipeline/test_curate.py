@@ -25,7 +25,7 @@ from tumbao.analysis.curate.verdicts import COLUMNS
 from tumbao.components.ingest.library import LIBRARY_FILE, scan
 from tumbao.components.ingest.rendered_library import render_library
 from tumbao.pipeline import cli
-from tumbao.pipeline.cache_paths import song_cache
+from tumbao.pipeline.source import song_cache
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.excerpts import PICTURE_SIZE, excerpts

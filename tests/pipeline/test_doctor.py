@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says what to do, and never falls ill itself."""
+"""`tumbao doctor` finds problems of the machine, suggests remedies, and survives broken packages."""
 
 import io
 import subprocess
@@ -17,10 +17,10 @@ from tumbao.trainer import musicnn, weights
 
 @pytest.fixture(autouse=True)
 def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with the weights in its cache, memory and disk; returns the cache's file."""
+    """Simulate a machine with cached weights, memory and disk, and return the cached file."""
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(doctor, "_LIMIT", tmp_path / "no-limit")
+    monkeypatch.setattr(doctor, "_MEMORY_LIMIT", tmp_path / "no-limit")
     monkeypatch.setattr(doctor.os, "sysconf", {"SC_PHYS_PAGES": 8 * doctor.GIB, "SC_PAGE_SIZE": 1}.__getitem__)
     set_free_disk(monkeypatch, 50)
     weights.cache_file().parent.mkdir()
@@ -51,14 +51,14 @@ def printed() -> tuple[int, str]:
     return code, console.file.getvalue()
 
 
-def test_a_healthy_machine_is_told_so() -> None:
+def test_a_healthy_machine_passes_all_checks() -> None:
     code, text = printed()
     assert (code, {check.state for check in checks()}) == (0, {"ok"})
     assert "All that is needed works." in text
     assert "tfx 1.16.0" in text
 
 
-def test_one_trouble_gives_exit_code_1_and_its_remedy(healthy: Path) -> None:
+def test_a_failed_check_gives_exit_code_1_and_a_remedy(healthy: Path) -> None:
     healthy.write_bytes(b"cut off")
     code, text = printed()
     assert code == 1
@@ -66,7 +66,7 @@ def test_one_trouble_gives_exit_code_1_and_its_remedy(healthy: Path) -> None:
     assert "remove that file" in text
 
 
-def test_the_edge_runtime_alone_is_fine(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_edge_runtime_alone_passes(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_versions(monkeypatch, tfx=None, tensorflow=None, keras=None)
     healthy.unlink()
     assert {check.state for check in checks()} == {"ok"}
@@ -74,7 +74,7 @@ def test_the_edge_runtime_alone_is_fine(healthy: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("name", "versions", "said"),
+    ("name", "versions", "text"),
     [
         ("Tumbao", {"soxr": None}, "soxr missing"),
         ("Tumbao", {"tumbao": None}, "not installed"),
@@ -82,28 +82,28 @@ def test_the_edge_runtime_alone_is_fine(healthy: Path, monkeypatch: pytest.Monke
         ("Pipeline", {"tensorflow": None}, "tensorflow missing"),
     ],
 )
-def test_missing_and_other_packages_are_named(
-    name: str, versions: dict[str, str | None], said: str, monkeypatch: pytest.MonkeyPatch
+def test_missing_and_wrong_packages_are_named(
+    name: str, versions: dict[str, str | None], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_versions(monkeypatch, **versions)
     assert found(name).state == "fail"
-    assert said in found(name).found
+    assert text in found(name).found
 
 
-def test_a_decoder_that_does_not_load_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_does_not_load_fails_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
     monkeypatch.setitem(sys.modules, "av", None)
     assert found("wav, flac, ogg, mp3").state == found("m4a, webm, wma, video").state == "fail"
 
 
-def test_a_libsndfile_without_mp3_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_libsndfile_without_mp3_fails_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
     formats = {name: text for name, text in soundfile.available_formats().items() if name != "MP3"}
     monkeypatch.setattr(soundfile, "available_formats", lambda: formats)
     assert found("wav, flac, ogg, mp3").state == "fail"
     assert found("wav, flac, ogg, mp3").found.endswith("without mp3")
 
 
-def test_weights_that_nobody_can_bring_are_a_failure(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_unavailable_fail_their_check(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy.unlink()
     musicnn.cache_file().unlink()
     monkeypatch.setattr(weights, "KERAS_URL", "http://127.0.0.1:9/notop.h5")
@@ -116,7 +116,7 @@ def test_weights_that_nobody_can_bring_are_a_failure(healthy: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(("gib", "state"), [(0.5, "fail"), (2, "warn"), (50, "ok")])
-def test_a_full_disk_is_noticed_before_the_workspace_exists(
+def test_a_full_disk_is_found_before_the_workspace_exists(
     gib: float, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_free_disk(monkeypatch, gib)
@@ -126,18 +126,18 @@ def test_a_full_disk_is_noticed_before_the_workspace_exists(
 
 
 @pytest.mark.parametrize(("limit", "state"), [(str(2 * 2**30), "warn"), ("max", "ok")])
-def test_a_containers_memory_limit_counts(
+def test_the_memory_limit_of_a_container_is_used(
     limit: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "memory.max").write_text(f"{limit}\n")
-    monkeypatch.setattr(doctor, "_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(doctor, "_MEMORY_LIMIT", tmp_path / "memory.max")
     assert found("Memory").state == state
 
 
-def test_looking_imports_neither_tensorflow_nor_keras() -> None:
+def test_the_checks_import_neither_tensorflow_nor_keras() -> None:
     code = (
         "import sys; from tumbao.pipeline.doctor import checks; checks(); "
         "sys.exit(', '.join({'tensorflow', 'keras', 'tfx', 'apache_beam'} & set(sys.modules)) or 0)"
     )
-    looked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (looked.returncode, looked.stderr) == (0, "")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""What a run says, and what ended it: a person, or an error."""
+"""Execution of a local run: interruption, names of runs, and messages on new test songs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tfx import v1 as tfx
 from tfx.orchestration.pipeline import RunOptions
 
 from tumbao.components.ingest.frozen_test_set import TEST_SONGS_FILE
-from tumbao.pipeline import collect, execution
+from tumbao.pipeline import execution
 from tumbao.pipeline.config import parse
 from tumbao.pipeline.execution import _interrupted
+from tumbao.pipeline.metadata import run_artifacts
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.runs import RunRecord
 
@@ -24,7 +25,7 @@ def interrupt(_: int) -> None:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_in_a_beam_worker_is_known_for_what_it_is() -> None:
+def test_ctrl_c_in_a_beam_worker_is_an_interruption() -> None:
     with (
         pytest.raises(Exception, match="KeyboardInterrupt") as caught,
         beam.Pipeline(argv=["--runner=FnApiRunner"]) as p,
@@ -34,39 +35,38 @@ def test_ctrl_c_in_a_beam_worker_is_known_for_what_it_is() -> None:
     assert _interrupted(caught.value)
 
 
-def test_an_error_is_no_interruption() -> None:
+def test_other_errors_are_no_interruption() -> None:
     error = RuntimeError("a fault")
     error.__cause__ = ValueError("of its own")
     assert not _interrupted(error)
 
 
-def test_a_run_has_one_name_in_the_workspace_and_in_ml_metadata(tmp_path: Path) -> None:
+def test_ml_metadata_has_the_name_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "schema.pbtxt").touch()
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
     schema = tfx.components.ImportSchemaGen(schema_file=str(tmp_path / "schema.pbtxt"))
     root = str(tmp_path / "pipeline")
     pipeline = tfx.dsl.Pipeline("tumbao", root, components=[schema], metadata_connection_config=connection)
-    said = io.StringIO()
-    with ProgressDisplay(Console(file=said)) as watch:
+    with ProgressDisplay(Console(file=io.StringIO())) as watch:
         assert execution._run(pipeline, None, "20260102-030405", tmp_path, watch) is None
         again = RunOptions(from_nodes=[schema.id])
         assert execution._run(pipeline, again, "20260102-030406", tmp_path, watch) is None
     for name in ("20260102-030405", "20260102-030406"):
-        found = collect.run_artifacts(connection, run=name)
+        found = run_artifacts(connection, run=name)
         assert (found.run, set(found.outputs)) == (name, {("ImportSchemaGen", "schema")})
-    assert collect.run_artifacts(connection).run == "20260102-030406"
+    assert run_artifacts(connection).run == "20260102-030406"
 
 
-def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_test_songs_are_printed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"library": str(tmp_path / "library"), "genres": ["cumbia", "salsa"]}
     config = parse({"data": data, "split": {"strategy": "fixed"}, "runner": {"root": str(tmp_path)}})
     rows = {"a": "a,cumbia,1,0.0,,", "b": "b,salsa[live],2,0.0,,yes"}
-    drawn = [""]
+    present = [""]
 
     def resolve(*_: object) -> Any:
         table = tmp_path / "catalogs" / TEST_SONGS_FILE
         table.parent.mkdir(parents=True, exist_ok=True)
-        table.write_text("\n".join(("song,genre,sha256,start,end,learned", *(rows[song] for song in drawn[-1]))))
+        table.write_text("\n".join(("song,genre,sha256,start,end,learned", *(rows[song] for song in present[-1]))))
         return None
 
     def build(*_: object) -> None:
@@ -76,7 +76,7 @@ def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(execution, "exec_properties", resolve)
     monkeypatch.setattr(execution, "build", build)
     begin = "New test songs, which later runs keep: 1 of"
-    for present, said in (
+    for songs, message in (
         ("a", f"{begin} cumbia.\n"),
         (
             "ab",
@@ -84,8 +84,8 @@ def test_test_songs_that_a_run_chose_are_said_once(tmp_path: Path, monkeypatch: 
         ),
         ("ab", ""),
     ):
-        drawn.append(present)
+        present.append(songs)
         terminal = io.StringIO()
         with ProgressDisplay(Console(file=terminal)) as watch, pytest.raises(ValueError, match="no graph here"):
             execution.execute(config, RunRecord("one", "", "running"), tmp_path / "runs" / "one", watch)
-        assert terminal.getvalue() == said
+        assert terminal.getvalue() == message

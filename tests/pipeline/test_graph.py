@@ -1,4 +1,4 @@
-"""The graph is whole, and in an order in which nothing is trained on bad data or pushed without both blessings."""
+"""The graph is complete, checks data before the training, and pushes only after both blessings."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ ORDER = [
     ("Evaluator", "Pusher"),
     ("MobileCheck", "ModelCard"),
     ("ModelCard", "Pusher"),
+    ("MobileCheck", "Report"),
+    ("Report", "Pusher"),
     ("MobileCheck", "Pusher"),
 ]
-"""What has to be done before what, directly."""
+"""Direct dependencies: a component, and one that needs it."""
 
 
 @pytest.fixture(scope="module")
@@ -66,41 +68,42 @@ def components(config: Config) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("before", "after"), ORDER)
-def test_what_others_need_is_done_before(components: dict[str, Any], before: str, after: str) -> None:
+def test_dependencies_come_first(components: dict[str, Any], before: str, after: str) -> None:
     assert before in {component.id for component in components[after].upstream_nodes}
     assert list(components).index(before) < list(components).index(after)
 
 
-def test_every_component_has_its_place_in_the_order(components: dict[str, Any]) -> None:
+def test_the_order_names_every_component(components: dict[str, Any]) -> None:
     assert set(components) == {name for pair in ORDER for name in pair}
 
 
-def test_a_search_stands_between_the_features_and_the_trainer_which_takes_its_best(config: Config) -> None:
+def test_the_tuner_runs_before_the_trainer_and_gives_it_the_best_settings(config: Config) -> None:
     components = {one.id: one for one in build(config.replace(model={"tune": 4})).components}
     assert list(components).index("Tuner") == list(components).index("Trainer") - 1
     assert {one.id for one in components["Tuner"].upstream_nodes} == {"BackboneFeatures"}
+    assert components["Report"].inputs["search"].producer_component_id == "Tuner"
     taken = components["Trainer"].inputs["hyperparameters"]
     assert (taken.producer_component_id, taken.output_key) == ("Tuner", "best_hyperparameters")
     assert json.loads(components["Tuner"].exec_properties["train_args"])["splits"] == ["train"]
     assert json.loads(components["Tuner"].exec_properties["eval_args"])["splits"] == ["val"]
-    asked = json.loads(components["Tuner"].exec_properties["custom_config"])
-    assert (asked["trials"], Path(asked["searches"])) == (4, Path(config.root) / "searches")
+    custom = json.loads(components["Tuner"].exec_properties["custom_config"])
+    assert (custom["trials"], Path(custom["searches"])) == (4, Path(config.root) / "searches")
     module, _, name = components["Tuner"].exec_properties["tuner_fn"].rpartition(".")
     assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_the_head_is_trained_on_train_and_val_and_judged_on_test(components: dict[str, Any]) -> None:
+def test_each_split_has_its_use(components: dict[str, Any]) -> None:
     assert json.loads(components["Trainer"].exec_properties["train_args"])["splits"] == ["train"]
     assert json.loads(components["Trainer"].exec_properties["eval_args"])["splits"] == ["val"]
     assert json.loads(components["Evaluator"].exec_properties["example_splits"]) == ["test"]
 
 
-def test_the_trainers_entry_exists_where_the_graph_says(components: dict[str, Any]) -> None:
+def test_the_entry_point_of_the_trainer_exists(components: dict[str, Any]) -> None:
     module, _, name = components["Trainer"].exec_properties["run_fn"].rpartition(".")
     assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_every_component_of_ours_holds_a_hash_of_its_source(components: dict[str, Any]) -> None:
+def test_components_have_a_digest_of_their_source(components: dict[str, Any]) -> None:
     codes = {
         name: components[name].exec_properties["code"]
         for name in ("AudioExampleGen", "BackboneFeatures", "SongEvaluation", "EdgeExport", "MobileCheck", "ModelCard")
@@ -110,7 +113,7 @@ def test_every_component_of_ours_holds_a_hash_of_its_source(components: dict[str
     assert len(set(codes.values())) == len(codes)
 
 
-def test_the_settings_reach_their_components(config: Config, components: dict[str, Any]) -> None:
+def test_settings_reach_their_components(config: Config, components: dict[str, Any]) -> None:
     assert components["AudioExampleGen"].exec_properties["manifests"] == f"{config.root}/catalogs/0"
     assert components["BackboneFeatures"].exec_properties["policy"] == "mixed_bfloat16"
     assert "0.249999" in components["Evaluator"].exec_properties["eval_config"]  # less what float32 may lose
@@ -120,16 +123,16 @@ def test_the_settings_reach_their_components(config: Config, components: dict[st
     assert training["training"]["seed"] == config.split.seed
 
 
-def test_the_cache_is_on_unless_told_otherwise(config: Config) -> None:
+def test_the_cache_can_be_disabled(config: Config) -> None:
     assert build(config).enable_cache is True
     assert build(config.replace(runner={"cache": False})).enable_cache is False
 
 
-def test_everything_lies_in_the_workspace(config: Config) -> None:
+def test_artefacts_are_in_the_workspace(config: Config) -> None:
     assert Path(build(config).pipeline_info.pipeline_root) == Path(config.root) / "pipeline"
 
 
-def test_another_model_brings_its_own_images_backbone_and_files(config: Config) -> None:
+def test_a_model_has_its_own_images_backbone_and_files(config: Config) -> None:
     model = find_model("adaboost")
     other = config.replace(model={"name": model.name}, training={"epochs": 9})
     built = build(other, model.backbone.mel_spec)
@@ -141,7 +144,7 @@ def test_another_model_brings_its_own_images_backbone_and_files(config: Config) 
     assert (custom["model"], custom["training"]["epochs"]) == ("adaboost", 9)
 
 
-def test_the_copies_of_augmentation_and_a_shorter_backbone_reach_the_features(config: Config) -> None:
+def test_augmentation_and_fine_tuning_change_the_features(config: Config) -> None:
     components = {one.id: one for one in build(config.replace(training={"augment": 2, "fine_tune": 3})).components}
     features = components["BackboneFeatures"].exec_properties
     assert (features["augment"], features["backbone"]) == (2, "vgg16-block4")

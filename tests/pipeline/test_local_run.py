@@ -30,7 +30,7 @@ import tensorflow as tf
 
 from tests.pipeline.stepwise import Stepwise
 from tumbao.components.evaluation.song_metrics import SongMetrics
-from tumbao.pipeline.compile import compile_pipeline, parameters_file
+from tumbao.pipeline.cloud import compile_pipeline, parameters_file
 from tumbao.pipeline.config import read_config
 from tumbao.pipeline.runs import RunRecord, read_runs
 from tumbao.schema.genres import GENRES
@@ -55,6 +55,7 @@ COMPONENTS = [
     "EdgeExport",
     "MobileCheck",
     "ModelCard",
+    "Report",
     "Pusher",
 ]
 
@@ -257,6 +258,16 @@ def test_a_good_model_is_pushed(first: Outcome) -> None:
     files = {file.relative_to(version).as_posix() for file in version.rglob("*") if file.is_file()}
     edge = (FRONTEND_FILE, *CLASSIFIER_FILES.values(), LABELS_FILE, "model.json")
     assert files >= {"saved_model.pb", *(f"{ASSETS_FOLDER}/{name}" for name in edge)}
+
+
+def test_the_components_report_is_pushed_with_the_model(place: Workplace, first: Outcome) -> None:
+    (artefact,) = place.workspace.glob("pipeline/Report/page/*/report.html")
+    pushed = (first.versions[0] / ASSETS_FOLDER / "report.html").read_text("utf-8")
+    assert pushed == artefact.read_text("utf-8")
+    figures = re.findall(r"<dt>(?:Songs|Fragments) recognised</dt><dd>.*", first.page)
+    assert figures == re.findall(r"<dt>(?:Songs|Fragments) recognised</dt><dd>.*", pushed)
+    assert "The model passed every check." in pushed
+    assert first.record.run not in pushed  # a later run may reuse the page
 
 
 def test_the_pushed_model_says_what_it_is(first: Outcome, model: ModelInfo) -> None:
@@ -474,7 +485,11 @@ def test_the_compiled_pipeline_gives_the_same_blessed_model(
     ours_digest = model.training_data.catalog_digest  # theirs is another: it holds the songs' paths
     assert dataclasses.replace(theirs.training_data, catalog_digest=ours_digest) == model.training_data
     assert theirs.calibration == model.calibration
-    assert {path.name for path in (version / ASSETS_FOLDER).iterdir()} >= {"model_card.md", *CLASSIFIER_FILES.values()}
+    files = {path.name for path in (version / ASSETS_FOLDER).iterdir()}
+    assert files >= {"model_card.md", "report.html", *CLASSIFIER_FILES.values()}
+    report = (steps.uri("Report", "page") / "report.html").read_text("utf-8")
+    assert "23 songs found = 20 ingested + 3 rejected" in report
+    assert f"<dd>{100 * model.metrics['test_accuracy']:.1f}" in report
     ours, others = (tf.train.load_checkpoint(str(one / "variables/variables")) for one in (first.versions[0], version))
     names = [name for name in ours.get_variable_to_shape_map() if name.startswith("weights/")]
     assert sum(ours.get_tensor(name).size for name in names) > 100_000

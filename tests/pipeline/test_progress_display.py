@@ -1,4 +1,4 @@
-"""What a person sees: plain lines in a file or a pipe, bars on a terminal."""
+"""Progress: plain lines in a file or a pipe, bars on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tumbao.pipeline.progress_display import PLAIN_SECONDS, ProgressDisplay
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -35,7 +35,7 @@ def plain() -> tuple[ProgressDisplay, io.StringIO]:
     return ProgressDisplay(Console(file=file, force_terminal=False, width=40)), file
 
 
-def test_a_step_that_is_done_is_one_line_with_its_rate(clock: Clock) -> None:
+def test_a_short_step_is_one_line_with_its_rate(clock: Clock) -> None:
     watch, file = plain()
     with watch:
         watch("decode", 0, 60)
@@ -45,7 +45,7 @@ def test_a_step_that_is_done_is_one_line_with_its_rate(clock: Clock) -> None:
     assert file.getvalue() == "  decode: 60 of 60 (15.0/s)\n"
 
 
-def test_a_long_step_tells_at_times_how_long_it_takes_yet(clock: Clock) -> None:
+def test_a_long_step_shows_the_remaining_time_at_intervals(clock: Clock) -> None:
     watch, file = plain()
     with watch:
         for done in range(101):
@@ -59,7 +59,7 @@ def test_a_long_step_tells_at_times_how_long_it_takes_yet(clock: Clock) -> None:
     ]
 
 
-def test_a_step_that_begins_anew_is_timed_anew(clock: Clock) -> None:
+def test_a_repeated_step_is_timed_again(clock: Clock) -> None:
     watch, file = plain()
     with watch:
         for _ in range(2):
@@ -70,7 +70,7 @@ def test_a_step_that_begins_anew_is_timed_anew(clock: Clock) -> None:
     assert file.getvalue().splitlines() == ["  train: 5 of 5 (5.0/s)"] * 2
 
 
-def test_a_step_first_seen_midway_has_no_absurd_rate(clock: Clock) -> None:
+def test_the_rate_of_a_step_is_measured_from_its_first_report(clock: Clock) -> None:
     watch, file = plain()
     with watch:
         watch("download", 30, 50)
@@ -81,13 +81,13 @@ def test_a_step_first_seen_midway_has_no_absurd_rate(clock: Clock) -> None:
     assert file.getvalue() == "  download: 30 of 50 (0.0/s)\n  download: 50 of 50 (1.0/s)\n"
 
 
-def test_lines_are_not_broken_at_the_width_of_a_pipe() -> None:
+def test_lines_are_not_wrapped_in_a_pipe() -> None:
     watch, file = plain()
     watch.say("[bold]Run[/bold] 20260504: /home/somebody/music → /home/somebody/workspace")
     assert file.getvalue() == "Run 20260504: /home/somebody/music → /home/somebody/workspace\n"
 
 
-def test_a_terminal_shows_bars_with_rate_and_takes_them_away(clock: Clock) -> None:
+def test_a_terminal_shows_bars_and_erases_them(clock: Clock) -> None:
     file = io.StringIO()
     with ProgressDisplay(Console(file=file, force_terminal=True, width=100)) as watch, progress.listen(watch):
         progress.start("decode", 3)
@@ -109,12 +109,12 @@ def test_a_terminal_shows_bars_with_rate_and_takes_them_away(clock: Clock) -> No
     assert seen.endswith("\x1b[2K")  # the bars' lines are erased
 
 
-def test_what_libraries_write_stays_off_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_libraries_is_not_shown_above_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
     file = io.StringIO()
     with ProgressDisplay(Console(file=file, force_terminal=True, width=100)) as watch:
         watch("features", 1, 10)
-        sys.stderr.write("noise of a library\n")
+        sys.stderr.write("output of a library\n")
         sys.stdout.write("more of it\n")
-    assert "noise" not in file.getvalue()
+    assert "output of a library" not in file.getvalue()
     assert "more of it" not in file.getvalue()
-    assert capsys.readouterr() == ("more of it\n", "noise of a library\n")
+    assert capsys.readouterr() == ("more of it\n", "output of a library\n")

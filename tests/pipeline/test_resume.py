@@ -1,24 +1,24 @@
-"""Training goes on only from a head that learned from the same songs: others may know songs that are test songs now."""
+"""Training is resumed only from a head of the same songs: another may have been trained on present test songs."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 
-from tumbao.pipeline.config import UsageError, parse
+from tests.pipeline.metadata_store import Metadata
+from tumbao.pipeline.config import parse
 from tumbao.pipeline.execution import _changed
+from tumbao.pipeline.metadata import head_to_resume
 from tumbao.pipeline.resolve import Resolved
-from tumbao.pipeline.resume import head_to_resume
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.schema.record import SPLITS
@@ -39,42 +39,20 @@ def manifests(folder: Path, songs: Mapping[str, str], genre: str = "salsa") -> s
     return str(folder)
 
 
-class Workspace:
-    """ML Metadata of runs that trained heads."""
+class Trainings:
+    """Runs that trained heads, in ML Metadata."""
 
-    def __init__(self) -> None:
-        memory = metadata_store_pb2.ConnectionConfig()
-        memory.fake_database.SetInParent()
-        self.store = mlmd.MetadataStore(memory)
-        self._artifacts = {
-            name: self.store.put_artifact_type(metadata_store_pb2.ArtifactType(name=name))
-            for name in ("Examples", "ModelRun")
-        }
-        self._kind = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="component"))
+    def __init__(self, workspace: Path) -> None:
+        self._metadata = Metadata(workspace)
+        self.store = self._metadata.store
         self._runs = 0
 
-    def _execute(
-        self, properties: Mapping[str, str], kind: str, inputs: Sequence[Any] = (), key: str = "examples"
-    ) -> Any:
-        execution = metadata_store_pb2.Execution(type_id=self._kind)
-        for name, value in properties.items():
-            execution.custom_properties[name].string_value = value
-        self._runs += 1
-        live = metadata_store_pb2.Artifact.LIVE
-        made = metadata_store_pb2.Artifact(type_id=self._artifacts[kind], uri=f"{kind}/{self._runs}", state=live)
-        events = [(one, metadata_store_pb2.Event(type=metadata_store_pb2.Event.INPUT)) for one in inputs]
-        for _, event in events:
-            event.path.steps.add().key = key
-        events.append((made, metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)))
-        _, numbers, _ = self.store.put_execution(execution, events, [])
-        (found,) = self.store.get_artifacts_by_id(numbers[-1:])
-        return found
-
     def train(self, config: Resolved, tuned: bool = False) -> str:
-        """Run the components that lead to a head, and tell where it lies."""
-        examples = self._execute({"manifests": config.manifests}, "Examples")
-        features = self._execute({"backbone": "vgg16"}, "Examples", [examples])
-        told = {
+        """Add the components that lead to a head, and return its path."""
+        self._runs += 1
+        run, head = f"run {self._runs}", f"ModelRun/{self._runs}"
+        examples, features = (self._metadata.artifact(name, "Examples") for name in ("examples", "features"))
+        custom = {
             "genres": config.genres,
             "model": config.config.model.name,
             "training": dataclasses.asdict(config.config.head),
@@ -83,7 +61,20 @@ class Workspace:
             "mel_spec": dataclasses.asdict(config.mel_spec),
         }
         key = "hyperparameters" if tuned else "examples"
-        return f"{self._execute({'custom_config': json.dumps(told)}, 'ModelRun', [features], key).uri}/head.keras"
+        self._metadata.execute(
+            run, "AudioExampleGen", {"examples": examples}, properties={"manifests": config.manifests}
+        )
+        self._metadata.execute(run, "BackboneFeatures", {"features": features}, {"examples": examples})
+        output = {"model_run": self._metadata.artifact(head, "ModelRun")}
+        self._metadata.execute(
+            run, "Trainer", output, {key: features}, properties={"custom_config": json.dumps(custom)}
+        )
+        return f"{head}/head.keras"
+
+
+@pytest.fixture
+def trainings(tmp_path: Path) -> Trainings:
+    return Trainings(tmp_path)
 
 
 @pytest.fixture
@@ -104,82 +95,73 @@ def trained(config: Resolved, **training: Any) -> Resolved:
     return dataclasses.replace(config, config=config.config.replace(training=training))
 
 
-def test_the_newest_head_of_the_same_songs_is_taken(config: Resolved, tmp_path: Path) -> None:
-    workspace = Workspace()
-    workspace.train(config)
-    newest = workspace.train(trained(config, epochs=9, dropout=0.5))
-    workspace.train(dataclasses.replace(config, manifests=manifests(tmp_path / "other", SONGS | {"e": "train"})))
+def test_the_newest_head_of_the_same_songs_is_resumed(trainings: Trainings, config: Resolved, tmp_path: Path) -> None:
+    trainings.train(config)
+    newest = trainings.train(trained(config, epochs=9, dropout=0.5))
+    trainings.train(dataclasses.replace(config, manifests=manifests(tmp_path / "other", SONGS | {"e": "train"})))
     listed_again = manifests(tmp_path / "again", SONGS)
     for now in (config, trained(dataclasses.replace(config, manifests=listed_again), l2=0.1)):
-        assert head_to_resume(workspace.store, now) == newest
-    later = workspace.train(dataclasses.replace(config, resume=newest))
-    assert head_to_resume(workspace.store, config) == later
+        assert head_to_resume(trainings.store, now) == newest
+    later = trainings.train(dataclasses.replace(config, resume=newest))
+    assert head_to_resume(trainings.store, config) == later
 
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"songs": SONGS | {"e": "train"}}, "another library or split: 0 songs are new and 1 are gone; 0 of the test"),
-        ({"songs": {"a": "test", "b": "train", "c": "val", "d": "train"}}, "divided otherwise; 1 of the test songs"),
+        ({"songs": SONGS | {"e": "train"}}, "another library or split: 0 songs are new and 1 are gone; 0 of"),
+        (
+            {"songs": {"a": "test", "b": "train", "c": "val", "d": "train"}},
+            "split differently; 1 of the present test songs",
+        ),
         ({"songs": SONGS, "genre": "cumbia"}, "another library or split: 4 songs are new and 4 are gone"),
-        ({"training": {"seed": 8}}, "had the seed 8, not 7"),
-        ({"training": {"units": [8]}}, "has dense layers of (8,), not (512, 64)"),
-        ({"training": {"fine_tune": 2}}, "was trained with --fine-tune"),
-        ({"genres": ("salsa", "cumbia")}, "knows the genres salsa, cumbia, not cumbia, salsa"),
-        ({"model": {"name": "vgg16-gap"}}, "is of the model vgg16-gap, not vgg16"),
-        ({"mel_spec": FINE}, "images that are drawn in another way"),
-        ({"weights_file": ""}, "features of other weights"),
+        ({"training": {"seed": 8}}, "has another seed: 8, not 7"),
+        ({"training": {"units": [8]}}, "has another number of units: (8,), not (512, 64)"),
+        ({"training": {"fine_tune": 2}}, "has another fine_tune: True, not False"),
+        ({"genres": ("salsa", "cumbia")}, "has another list of genres: salsa, cumbia, not cumbia, salsa"),
+        ({"model": {"name": "vgg16-gap"}}, "has another model: vgg16-gap, not vgg16"),
+        ({"mel_spec": FINE}, "has mel images with other parameters"),
+        ({"weights_file": ""}, "has another file of weights: random, not vgg16.h5"),
     ],
 )
-def test_a_head_of_another_run_is_refused_with_the_reason_and_the_remedy(
-    config: Resolved, tmp_path: Path, changed: dict[str, Any], reason: str
+def test_a_head_of_another_run_raises_with_the_reason(
+    trainings: Trainings, config: Resolved, tmp_path: Path, changed: dict[str, Any], reason: str
 ) -> None:
-    workspace = Workspace()
     if songs := changed.pop("songs", None):
         changed = {"manifests": manifests(tmp_path / "other", songs, changed.pop("genre", "salsa"))}
     sections = {name: changed.pop(name) for name in ("training", "model") if name in changed}
-    workspace.train(dataclasses.replace(config, config=config.config.replace(**sections), **changed))
-    with pytest.raises(
-        ValueError, match=r"^Expected an earlier run with the same songs.*Leave --resume out"
-    ) as refusal:
-        head_to_resume(workspace.store, config)
-    assert reason in str(refusal.value)
+    trainings.train(dataclasses.replace(config, config=config.config.replace(**sections), **changed))
+    with pytest.raises(ValueError, match=r"^Expected an earlier run with the same songs.*Leave --resume out") as caught:
+        head_to_resume(trainings.store, config)
+    assert reason in str(caught.value)
 
 
-def test_a_head_that_went_on_from_one_of_other_songs_is_refused(config: Resolved, tmp_path: Path) -> None:
-    workspace = Workspace()
+def test_a_head_resumed_from_one_of_other_songs_raises(trainings: Trainings, config: Resolved, tmp_path: Path) -> None:
     other = manifests(tmp_path / "other", {"a": "test", "b": "train", "c": "val", "d": "train"})
-    foreign = workspace.train(dataclasses.replace(config, manifests=other))
-    workspace.train(dataclasses.replace(config, resume=foreign))
-    with pytest.raises(ValueError, match="went on from a head that was trained on another library or split"):
-        head_to_resume(workspace.store, config)
-    workspace.train(dataclasses.replace(config, resume="swept away/head.keras"))
-    with pytest.raises(ValueError, match="went on from a head that is not known any more"):
-        head_to_resume(workspace.store, config)
+    foreign = trainings.train(dataclasses.replace(config, manifests=other))
+    trainings.train(dataclasses.replace(config, resume=foreign))
+    with pytest.raises(ValueError, match="was resumed from a head that was trained on another library or split"):
+        head_to_resume(trainings.store, config)
+    trainings.train(dataclasses.replace(config, resume="missing/head.keras"))
+    with pytest.raises(ValueError, match="was resumed from a head that is missing"):
+        head_to_resume(trainings.store, config)
 
 
-def test_a_head_whose_settings_a_search_found_is_refused(config: Resolved) -> None:
-    workspace = Workspace()
-    workspace.train(config, tuned=True)
-    with pytest.raises(UserError, match="the newest one was trained with the settings that a search"):
-        head_to_resume(workspace.store, config)
-    workspace.train(config)
-    assert head_to_resume(workspace.store, config)
+def test_a_head_of_a_search_raises(trainings: Trainings, config: Resolved) -> None:
+    trainings.train(config, tuned=True)
+    with pytest.raises(UserError, match="The newest one was trained with the settings of a search"):
+        head_to_resume(trainings.store, config)
+    trainings.train(config)
+    assert head_to_resume(trainings.store, config)
 
 
-def test_a_head_whose_list_of_songs_is_gone_is_refused(config: Resolved) -> None:
-    workspace = Workspace()
-    workspace.train(dataclasses.replace(config, manifests="swept away"))
-    with pytest.raises(ValueError, match=r"songs whose list is gone \(swept away\)"):
-        head_to_resume(workspace.store, config)
+def test_a_head_without_manifests_raises(trainings: Trainings, config: Resolved) -> None:
+    trainings.train(dataclasses.replace(config, manifests="missing"))
+    with pytest.raises(ValueError, match=r"songs whose list is missing \(missing\)"):
+        head_to_resume(trainings.store, config)
 
 
-def test_a_model_that_cannot_go_on_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"Expected model\.name: that gradients train"):
-        parse({"model": {"name": "adaboost"}, "runner": {"resume": True}})
-
-
-def test_what_is_taken_over_must_not_have_changed() -> None:
+def test_changed_settings_before_the_first_component_are_found() -> None:
     def execution(**properties: Any) -> Any:
         made = metadata_store_pb2.Execution()
         for name, value in properties.items():
@@ -190,8 +172,8 @@ def test_what_is_taken_over_must_not_have_changed() -> None:
         def __init__(self, name: str, *above: Any, **properties: Any) -> None:
             self.id, self.upstream_nodes, self.exec_properties = name, set(above), properties
 
-    def config(**told: Any) -> str:
-        return json.dumps({"training": {"epochs": 5}, "code": "new", "resume": ""} | told)
+    def config(**custom: Any) -> str:
+        return json.dumps({"training": {"epochs": 5}, "code": "new", "resume": ""} | custom)
 
     songs = Node("Songs", manifests="now", code="new")
     features = Node("Features", songs, augment=2)

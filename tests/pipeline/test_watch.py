@@ -1,34 +1,42 @@
-"""A watched library: a run when something changed, a reason when nothing is done, and an orderly end."""
+"""A watched library: a run when something changed, the reason when nothing is done, and an orderly end."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
+from tests.pipeline.conftest import Call
 from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.pipeline import cli, library_snapshot, local_runner, run_subprocess, watch
+from tumbao.pipeline import local_runner, run_subprocess, watch
 from tumbao.pipeline.config import Config, parse
 from tumbao.pipeline.run_subprocess import start
 from tumbao.pipeline.runs import RunRecord, locked, read_runs
-from tumbao.pipeline.signals import Stop
-from tumbao.pipeline.watch import WAITING, interval
+from tumbao.pipeline.watch import SETTLED_SECONDS, WAITING, StopSignal, difference, interval, take_snapshot
+
+GENRES = ("cumbia", "salsa")
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: time.time() + seconds))
 
 
 @dataclasses.dataclass
 class Studio:
-    """A library that is watched, with runs that only write what became of them."""
+    """A watched library; its runs only write their outcome."""
 
     config: Config
     outcomes: list[str] = dataclasses.field(default_factory=list)
@@ -72,12 +80,12 @@ class Studio:
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    for genre in ("cumbia", "salsa"):
+    for genre in GENRES:
         (tmp_path / "library" / genre).mkdir(parents=True)
-        (tmp_path / "library" / genre / "a.mp3").touch()
+        (tmp_path / "library" / genre / "a.mp3").write_text(genre)
     config = parse(
         {
-            "data": {"library": str(tmp_path / "library"), "genres": ["cumbia", "salsa"]},
+            "data": {"library": str(tmp_path / "library"), "genres": GENRES},
             "training": {"units": [8]},
             "runner": {"root": str(tmp_path / "workspace")},
             "registry": {"push_to": str(tmp_path / "pushed")},
@@ -85,55 +93,49 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     )
     studio = Studio(config)
     monkeypatch.setattr(run_subprocess, "start", studio.start)
-    monkeypatch.setattr(library_snapshot, "time", SimpleNamespace(time=lambda: time.time() + 86_400))
+    pass_time(monkeypatch, 86_400)
     return studio
 
 
-def test_a_run_happens_once_for_each_change(studio: Studio) -> None:
+def test_each_change_starts_one_run(studio: Studio) -> None:
     assert studio.check() == local_runner.DONE
     assert "2 songs, checked for the first time. Running." in studio.lines[0]
     assert "Run 20260101-000001: pushed after 0.0 min, accuracy 90.0%. Because of 20260101-000001." in studio.lines[1]
     assert studio.check() == local_runner.DONE
     assert [line.partition(" ")[2].partition(" ")[2] for line in studio.lines] == ["Nothing changed among 2 songs."]
-    assert len(studio.started) == 1
     studio.add("b.mp3")
     studio.check()
     assert "3 songs: 1 new. Running." in studio.lines[0]
-    assert len(studio.started) == 2
+    studio.check(training={"units": (16,)})
+    assert "Other settings than those of the last run. Running." in studio.lines[0]
+    assert len(studio.started) == 3
 
 
-def test_a_name_that_is_not_utf_8_is_remembered_too(studio: Studio) -> None:
+def test_names_that_are_not_utf_8_are_stored(studio: Studio) -> None:
     for name in (b"canci\xf3n.mp3", "canción.mp3".encode()):
         (studio.library / "salsa" / os.fsdecode(name)).touch()
     assert studio.check() == local_runner.DONE
     assert studio.check() == local_runner.DONE
     assert "Nothing changed among 4 songs." in studio.lines[0]
-    assert len(studio.started) == 1
 
 
-def test_the_test_songs_stay_but_for_a_librarys_own_splits(studio: Studio) -> None:
+def test_test_songs_are_frozen_unless_the_library_has_its_own_splits(studio: Studio) -> None:
     studio.check()
     studio.check(split={"by": GIVEN})
-    assert [one.method for one in studio.started] == [FIXED, GIVEN]
+    assert [one.split_strategy for one in studio.started] == [FIXED, GIVEN]
     assert studio.started[0].replace(split={"strategy": None}) == studio.config
 
 
 @pytest.mark.parametrize("other", [{"by": "artist"}, {"by": "fragment"}, {"strategy": "stable"}])
-def test_splits_whose_test_songs_cannot_stay_are_refused(studio: Studio, other: dict[str, str]) -> None:
+def test_other_splits_raise(studio: Studio, other: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=f"keeps its test songs. Received: .*{next(iter(other.values()))}"):
         studio.check(split=other)
     assert not studio.started
 
 
-def test_other_settings_are_a_reason_to_run(studio: Studio) -> None:
-    studio.check()
-    studio.check(training={"units": (16,)})
-    assert "Other settings than those of the last run. Running." in studio.lines[0]
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b'{"songs": [], "settings": {}}', b"\xff"])
-def test_a_memory_that_cannot_be_read_is_a_reason_to_run_and_written_anew(studio: Studio, content: bytes) -> None:
-    file = studio.workspace / watch.SEEN_FILE
+def test_an_unreadable_state_starts_a_run_and_is_replaced(studio: Studio, content: bytes) -> None:
+    file = studio.workspace / watch.STATE_FILE
     file.parent.mkdir()
     file.write_bytes(content)
     assert studio.check() == local_runner.DONE
@@ -142,8 +144,8 @@ def test_a_memory_that_cannot_be_read_is_a_reason_to_run_and_written_anew(studio
     assert "Nothing changed among 2 songs." in studio.lines[0]
 
 
-def test_a_memory_that_cannot_be_written_does_not_end_the_watch(studio: Studio) -> None:
-    (studio.workspace / watch.SEEN_FILE).mkdir(parents=True)
+def test_a_state_that_cannot_be_written_does_not_end_the_watch(studio: Studio) -> None:
+    (studio.workspace / watch.STATE_FILE).mkdir(parents=True)
     for _ in range(2):
         assert studio.check() == local_runner.DONE
         assert "Cannot write watched.json, so the next check runs again: " in studio.lines[-1]
@@ -151,45 +153,43 @@ def test_a_memory_that_cannot_be_written_does_not_end_the_watch(studio: Studio) 
 
 
 @pytest.mark.parametrize(
-    ("outcome", "code", "said"),
+    ("outcome", "code", "line"),
     [
         ("failed", 1, "Run 20260101-000001: failed after 0.0 min, accuracy 90.0%. Because of"),
         ("running", 1, "Run 20260101-000001: killed after"),
         ("does not begin", 1, "The run did not start: exit code 1."),
     ],
 )
-def test_a_run_that_failed_is_tried_again_at_the_next_look(studio: Studio, outcome: str, code: int, said: str) -> None:
+def test_the_next_check_repeats_a_failed_run(studio: Studio, outcome: str, code: int, line: str) -> None:
     studio.outcomes = [outcome, "refused"]
     assert studio.check() == code
-    assert said in studio.lines[1]
+    assert line in studio.lines[1]
     assert studio.check() == local_runner.NOT_BLESSED
     assert "Run 20260101-000002: refused" in studio.lines[1]
     assert studio.check() == local_runner.DONE
     assert len(studio.started) == 2
 
 
-def test_a_file_on_its_way_is_waited_for(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growing_files_wait(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     studio.check()
-    monkeypatch.setattr(library_snapshot, "time", time)
+    pass_time(monkeypatch, 0)
     studio.add("half.mp3")
     assert studio.check() == WAITING
     assert len(studio.started) == 1
     assert "Nothing else changed among 3 songs; 1 changed within the last minute and wait" in studio.lines[0]
-    monkeypatch.setattr(library_snapshot, "time", SimpleNamespace(time=lambda: time.time() + 61))
+    pass_time(monkeypatch, SETTLED_SECONDS + 1)
     assert studio.check() == local_runner.DONE
     assert "3 songs: 1 new. Running." in studio.lines[0]
 
 
-def test_a_program_that_always_writes_does_not_keep_the_others_from_training(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_always_grows_does_not_delay_the_others(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = str(studio.library / "salsa" / "radio.mp3")
 
     def stamp(path: str) -> tuple[str, bool]:
         return (f"{next(sizes)}", True) if path == recorded else former(path)
 
-    sizes, former = itertools.count(), library_snapshot._stamp
-    monkeypatch.setattr(library_snapshot, "_stamp", stamp)
+    sizes, former = itertools.count(), watch._file_stamp
+    monkeypatch.setattr(watch, "_file_stamp", stamp)
     studio.add("radio.mp3")
     assert studio.check() == local_runner.DONE
     assert "2 songs, checked for the first time; 1 changed within the last minute" in studio.lines[0]
@@ -199,37 +199,33 @@ def test_a_program_that_always_writes_does_not_keep_the_others_from_training(
     studio.outcomes = ["refused"]
     assert studio.check() == local_runner.NOT_BLESSED
     assert "3 songs: 1 new; 1 changed" in studio.lines[0]
-    monkeypatch.undo()
-    monkeypatch.setattr(run_subprocess, "start", studio.start)
-    assert studio.check() == WAITING  # the others are trained on as they are, however lately they changed
+    pass_time(monkeypatch, 0)
+    assert studio.check() == WAITING  # the other files did not change since, however recently they did before
     assert "1 changed" in studio.lines[0]
 
 
-def test_where_all_files_grow_the_next_look_comes_soon_and_then_later(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(library_snapshot, "time", time)
+def test_pauses_grow_while_all_files_grow(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
     pauses: list[float] = []
 
-    def wait(stop: Stop, seconds: float) -> None:
+    def wait(stop: StopSignal, seconds: float) -> None:
         pauses.append(seconds)
         stop.signal = signal.SIGTERM if len(pauses) == 5 else None
 
-    monkeypatch.setattr(watch.Stop, "wait", wait)
+    monkeypatch.setattr(StopSignal, "wait", wait)
     assert watch.watch(studio.config, 400, studio.lines.append) == local_runner.DONE
     assert (pauses, studio.started) == ([60, 120, 240, 400, 400], [])
 
 
-def test_a_library_that_is_not_there_is_said(studio: Studio) -> None:
-    library = studio.library
-    library.rename(library.with_name("elsewhere"))
+def test_a_missing_library_is_an_error_line(studio: Studio) -> None:
+    studio.library.rename(studio.library.with_name("elsewhere"))
     assert studio.check() == local_runner.FAILED
     assert "Cannot read " in studio.lines[0]
     assert "does not exist" in studio.lines[0]
 
 
 def send(number: signal.Signals, when: Callable[[], bool]) -> threading.Thread:
-    """Send a signal to this process as soon as something is so."""
+    """Send a signal to this process as soon as a condition holds."""
 
     def act() -> None:
         while not when():
@@ -246,7 +242,7 @@ def send(number: signal.Signals, when: Callable[[], bool]) -> threading.Thread:
     [(signal.SIGTERM, local_runner.DONE), (signal.SIGINT, local_runner.INTERRUPTED)],
     ids=["SIGTERM", "SIGINT"],
 )
-def test_a_signal_ends_the_waiting(studio: Studio, number: signal.Signals, code: int) -> None:
+def test_a_signal_ends_the_pause(studio: Studio, number: signal.Signals, code: int) -> None:
     former = signal.getsignal(number)
     sender = send(number, lambda: any("Next check" in line for line in studio.lines))
     assert watch.watch(studio.config, 3_600, studio.lines.append) == code
@@ -255,25 +251,20 @@ def test_a_signal_ends_the_waiting(studio: Studio, number: signal.Signals, code:
     assert signal.getsignal(number) is former
 
 
-def test_a_signal_ends_the_run_that_goes_on(studio: Studio) -> None:
-    studio.script = "import time; time.sleep(60)"
-    sender = send(signal.SIGTERM, lambda: bool(studio.processes))
-    assert watch.watch(studio.config, 3_600, studio.lines.append) == local_runner.DONE
-    sender.join()
-    assert studio.processes[0].returncode != 0
-    assert not (studio.workspace / watch.SEEN_FILE).exists()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_run_that_a_signal_broke_is_no_failure_of_the_one_look(studio: Studio, number: signal.Signals) -> None:
+@pytest.mark.parametrize("every", [3_600, None], ids=["repeated", "once"])
+def test_a_signal_ends_the_run(studio: Studio, number: signal.Signals, every: float | None) -> None:
     studio.script = "import time; time.sleep(60)"
     sender = send(number, lambda: bool(studio.processes))
-    assert studio.check() == local_runner.INTERRUPTED
+    code = watch.watch(studio.config, every, studio.lines.append)
     sender.join()
+    assert code == (local_runner.DONE if every and number == signal.SIGTERM else local_runner.INTERRUPTED)
+    assert studio.processes[0].returncode != 0
+    assert not (studio.workspace / watch.STATE_FILE).exists()
     assert f"Ended by {number.name}." in studio.lines[-1]
 
 
-def test_a_signal_before_a_run_has_begun_is_an_orderly_end(
+def test_a_signal_before_the_run_has_begun_is_an_orderly_end(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run_subprocess, "start", start)
@@ -284,72 +275,129 @@ def test_a_signal_before_a_run_has_begun_is_an_orderly_end(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_run_gets_one_signal_even_if_it_comes_while_the_waiting_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_is_forwarded_once_even_while_the_wait_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "killpg", lambda group, number: sent.append((group, number)))
 
-    class Sudden(Stop):
-        """A signal comes at the moment from which there is a process."""
+    class Sudden(StopSignal):
+        """Receives a signal at the moment when there is a process."""
 
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, value)
             if name == "_process" and value:
-                self._take(signal.SIGTERM, None)
+                self._handle(signal.SIGTERM, None)
 
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     assert Sudden().wait_for(process) == 0
     assert sent == [(process.pid, signal.SIGINT)]
 
 
-def test_many_looks_go_on_after_failures_until_the_use_is_wrong(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_watch_continues_after_failures_until_wrong_use(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     studio.outcomes = ["failed", "refused", "misused"]
     added = iter(["b.mp3", "c.mp3", "d.mp3"])
-    monkeypatch.setattr(watch.Stop, "wait", lambda stop, seconds: studio.add(next(added)))
+    monkeypatch.setattr(StopSignal, "wait", lambda stop, seconds: studio.add(next(added)))
     assert watch.watch(studio.config, 60, studio.lines.append) == local_runner.WRONG_USE
-    assert [line.split(": ")[1].split()[0] for line in studio.lines if " Run " in line] == [
-        "failed",
-        "refused",
-        "misused",
-    ]
+    outcomes = [line.split(": ")[1].split()[0] for line in studio.lines if " Run " in line]
+    assert outcomes == ["failed", "refused", "misused"]
 
 
 @pytest.mark.parametrize("text", ["", "1", "h", "0h", "-1h", "1w", "1 h", "nan"])
-def test_a_time_without_sense_is_refused(text: str) -> None:
+def test_an_invalid_interval_raises(text: str) -> None:
     with pytest.raises(ValueError, match="Expected a time such as 90s"):
         interval(text)
 
 
-def test_times_have_units() -> None:
+def test_intervals_have_units() -> None:
     assert [interval(text) for text in ("90s", "30m", "1.5h", "1d")] == [90, 1_800, 5_400, 86_400]
 
 
-def test_the_command_has_the_options_of_a_run(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+def test_the_command_has_the_options_of_a_run(studio: Studio, tumbao: Call) -> None:
     data, workspace = studio.config.data.library, studio.config.root
     options = ["--data", data, "--workspace", workspace, "--genres", "cumbia,salsa", "--seed", "9", "--units", "8,4"]
-    monkeypatch.setattr(sys, "argv", ["tumbao", "watch", *options, "--once"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 0
-    (asked,) = studio.started
-    assert (asked.head.seed, asked.head.units, asked.push_to) == (9, (8, 4), f"{studio.workspace}/pushed")
-    assert "2 songs, checked for the first time" in capfd.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["tumbao", "watch", *options, "--every", "soon"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
-    assert "Received: soon" in capfd.readouterr().err
+    code, _, err = tumbao("watch", *options, "--once")
+    assert code == 0
+    (config,) = studio.started
+    assert (config.head.seed, config.head.units, config.push_to) == (9, (8, 4), f"{studio.workspace}/pushed")
+    assert "2 songs, checked for the first time" in err
+    code, _, err = tumbao("watch", *options, "--every", "soon")
+    assert (code, "Received: soon" in err) == (2, True)
 
 
-def test_a_run_apart_gets_what_was_asked_and_gives_its_exit_code(
+def test_a_run_in_a_subprocess_has_the_configuration_and_an_exit_code(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()
     with locked(studio.workspace):
         assert run_subprocess.start(studio.config).wait() == local_runner.FAILED
-    assert f"{studio.workspace}, where another run is at work" in capfd.readouterr().err
+    assert f"Another run is active in {studio.workspace}" in capfd.readouterr().err
     assert read_runs(studio.workspace) == []
+
+
+def songs(library: Path) -> dict[str, str]:
+    return dict(take_snapshot(str(library), "auto", GENRES).songs)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda library: shutil.move(library / "salsa/a.mp3", library / "cumbia/c.mp3"), "1 new, 1 gone"),
+        (lambda library: (library / "salsa/a.mp3").write_text("SALSA"), "1 changed"),
+        (lambda library: (library / "salsa/a.mp3").unlink(), "1 gone"),
+        (lambda library: (library / "salsa/ñ.mp3").touch(), "1 new"),
+        (lambda library: (library / "salsa/.hidden").touch(), ""),
+    ],
+    ids=["moved", "replaced", "removed", "added", "hidden"],
+)
+def test_a_snapshot_shows_every_change(studio: Studio, change: Callable[[Path], object], expected: str) -> None:
+    before = songs(studio.library)
+    assert len(before) == 2
+    change(studio.library)
+    assert difference(before, songs(studio.library)) == expected
+
+
+def test_a_snapshot_shows_changes_of_the_list(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").touch()
+    file = tmp_path / "songs.csv"
+    file.write_text("file_name,genre,split\na.mp3,salsa,test\na2.mp3,salsa,\n")
+    before = songs(file)
+    assert len(before) == 2
+    for row in ("a.mp3,salsa,train", "a.mp3,cumbia,test"):
+        file.write_text(f"file_name,genre,split\n{row}\na2.mp3,salsa,\n")
+        assert difference(before, songs(file)) == "1 changed"
+
+
+def test_a_snapshot_distinguishes_parts_and_files_of_a_song(tmp_path: Path) -> None:
+    file = tmp_path / "songs.csv"
+    file.write_text("file_name,genre,song,start,end\nx.mp3,salsa,x,0,9\nx.mp3,salsa,x,9,20\ny.mp3,salsa,x,,\n")
+    assert len(songs(file)) == 3
+
+
+def test_a_file_that_was_just_copied_is_growing_despite_an_old_mtime(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = studio.library / "salsa" / "late.mp3"
+    late.write_text("half")
+    os.utime(late, (1_700_000_000, 1_700_000_000))
+    for seconds, growing in ((0, True), (SETTLED_SECONDS + 1, False)):
+        pass_time(monkeypatch, seconds)
+        found = take_snapshot(str(studio.library), "auto", GENRES).growing.values()
+        assert (str(late) in found) == growing
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[str]:
+    """A library in TensorFlow's memory."""
+    address = f"ram://{tmp_path.name}"
+    tf.io.gfile.makedirs(f"{address}/salsa")
+    with tf.io.gfile.GFile(f"{address}/salsa/a.mp3", "w") as file:
+        file.write("song")
+    yield address
+    tf.io.gfile.rmtree(address)
+
+
+def test_a_snapshot_of_a_bucket(bucket: str) -> None:
+    before = take_snapshot(bucket, "auto", GENRES)
+    assert (len(before.songs), before.growing) == (1, {})
+    with tf.io.gfile.GFile(f"{bucket}/salsa/b.mp3", "w") as file:
+        file.write("another")
+    assert difference(before.songs, take_snapshot(bucket, "auto", GENRES).songs) == "1 new"

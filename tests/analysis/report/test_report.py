@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.pages import assert_self_contained, text_of
 from tumbao.analysis.report.figures import graph_figure
-from tumbao.analysis.report.page import write_report
+from tumbao.analysis.report.page import render_report, write_report
 from tumbao.components.evaluation.run_data import (
     Catalog,
     Component,
@@ -189,6 +189,20 @@ def test_report_and_catalogue_agree_on_leaks(tmp_path: Path, protocol: str, meth
     )
     assert (catalog.leaky, "The split leaks" in page, is_leaky(protocol, method)) == (leaky, leaky, leaky)
     assert ("Split as given by the library" in page) == (method == "given")
+
+
+def test_the_report_before_the_push_has_no_run_and_no_pipeline() -> None:
+    whole = complete()
+    before = dataclasses.replace(
+        whole, run=dataclasses.replace(whole.run, run_id="", started=""), components=(), edges=(), push=None
+    )
+    content, files = render_report(before)
+    page = content.decode()
+    assert "The model passed every check." in page
+    assert 'id="result"' in page
+    assert 'id="pipeline"' not in page
+    assert "started <time" not in page
+    assert not files.keys() & {"graph", "timings"}
 
 
 def test_songs_found_are_ingested_or_rejected(page: str) -> None:

@@ -1,4 +1,4 @@
-"""The first step of a run in the cloud settles what was asked for, from the order that is compiled into the file."""
+"""`RunSettings`, the first component of a run in the cloud, resolves the configuration in the compiled file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from unittest import mock
 import numpy as np
 import pytest
 import soundfile
-from tfx.dsl.io import fileio
 
 from tumbao.components.ingest import library as library_module
 from tumbao.components.ingest import scan_cache
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.pipeline import resolve as resolve_module
-from tumbao.pipeline import run_settings
-from tumbao.pipeline.cache_paths import SCAN_CACHE
-from tumbao.pipeline.compile import defaults
+from tumbao.pipeline.cloud import defaults
 from tumbao.pipeline.config import read_config
-from tumbao.pipeline.resolve import Resolved
-from tumbao.pipeline.run_settings import RunSettings
+from tumbao.pipeline.resolve import Resolved, RunSettings
+from tumbao.pipeline.source import SCAN_CACHE
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.weights import WeightsFile
@@ -44,7 +41,7 @@ def library(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path / "library"
 
 
-def settled(data: Path, **options: Any) -> dict[str, Any]:
+def run_settings(data: Path, **options: Any) -> dict[str, Any]:
     """Run the component as its container does: with the parameters, and the configuration as JSON."""
     paths = {"root": str(data.parent / "root"), "image": "tumbao:1", "data": str(data)}
     given: dict[str, Any] = {"runner": "kubeflow", "model": "cnn", "genres": ["salsa", "cumbia"]}
@@ -55,18 +52,28 @@ def settled(data: Path, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("min_songs", "genres"),
-    [(None, ["salsa", "cumbia"]), (3, ["cumbia", "salsa", "salsa/dura"]), (5, ["cumbia", "salsa"])],
+    ("options", "genres", "merged"),
+    [
+        ({}, ["salsa", "cumbia"], []),
+        ({"subgenres": True}, ["cumbia", "salsa"], ["salsa/dura"]),
+        ({"subgenres": True, "min_songs": 3}, ["cumbia", "salsa", "salsa/dura"], []),
+        ({"subgenres": True, "min_songs": 5}, ["cumbia", "salsa"], ["salsa/dura"]),
+    ],
 )
-def test_sub_genres_with_enough_songs_are_told_apart(library: Path, min_songs: int | None, genres: list[str]) -> None:
-    assert json.loads(settled(library, subgenres=min_songs is not None, min_songs=min_songs)["genres"]) == genres
+def test_sub_genres_with_enough_songs_become_labels(
+    library: Path, options: dict[str, Any], genres: list[str], merged: list[str]
+) -> None:
+    properties = run_settings(library, **options)
+    assert json.loads(properties["genres"]) == genres
+    catalog = json.loads(Path(properties["manifests"], "catalog.json").read_text())
+    assert [line.partition(":")[0] for line in catalog.get("folded", [])] == merged
 
 
-def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> None:
+def test_the_splits_of_the_library_are_used(library: Path, tmp_path: Path) -> None:
     own = {f"{genre}/{number}.wav": split for genre in ("salsa", "cumbia") for number, split in enumerate(SPLITS)}
     rows = [f"library/{path},{path.partition('/')[0]},{split}\n" for path, split in own.items()]
     (tmp_path / "songs.csv").write_text("file_name,genre,split\n" + "".join(rows))
-    manifests = Path(settled(tmp_path / "songs.csv", split="given", split_method=None)["manifests"])
+    manifests = Path(run_settings(tmp_path / "songs.csv", split="given", split_method=None)["manifests"])
     found = {
         str(Path(row["path"]).relative_to(library)): split
         for split in SPLITS
@@ -75,50 +82,40 @@ def test_the_librarys_own_splits_are_taken(library: Path, tmp_path: Path) -> Non
     assert found == own
 
 
-def test_a_later_run_reads_only_songs_that_are_new(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_run_scans_only_new_songs(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    look = library_module.scan_song
+    scan_song = library_module.scan_song
 
-    def noted(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> object:
+    def recorded(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> object:
         read.append(Path(part.path).relative_to(library).as_posix())
-        return look(pool, part, spec)
+        return scan_song(pool, part, spec)
 
-    monkeypatch.setattr(library_module, "scan_song", noted)
+    monkeypatch.setattr(library_module, "scan_song", recorded)
     monkeypatch.setattr(scan_cache, "_SETTLED_SECONDS", 0.0)
-    first = settled(library)
+    first = run_settings(library)
     assert len(read) == 10
     read.clear()
-    assert settled(library) == first
+    assert run_settings(library) == first
     assert read == []
     shutil.copy(library / "cumbia" / "0.wav", library / "cumbia" / "3.wav")
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="too late"):
         patch.setattr(resolve_module, "write_manifests", mock.Mock(side_effect=ValueError("too late")))
-        settled(library)
+        run_settings(library)
     assert read == ["cumbia/3.wav"]
     read.clear()
-    settled(library)
+    run_settings(library)
     assert read == []
     assert {path.name for path in (library.parent / "root").iterdir()} == {"catalogs", SCAN_CACHE}
 
 
-def test_weights_that_were_not_copied_to_their_end_are_copied_anew(
-    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_copied_to_the_root(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "found.h5").write_bytes(b"weights")
-    resolve, copy = run_settings.resolve, fileio.copy
+    resolve = resolve_module.resolve
 
     def resolved(*arguments: Any) -> Resolved:
         weights = WeightsFile(tmp_path / "found.h5", "found here", "abc")
         return dataclasses.replace(resolve(*arguments), weights=weights)
 
-    def killed(source: str, target: str) -> None:
-        Path(target).write_bytes(Path(source).read_bytes()[:3])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_settings, "resolve", resolved)
-    monkeypatch.setattr(fileio, "copy", killed)
-    with pytest.raises(KeyboardInterrupt):
-        settled(library)
-    monkeypatch.setattr(fileio, "copy", copy)
-    shared = Path(settled(library)["weights"])
+    monkeypatch.setattr(resolve_module, "resolve", resolved)
+    shared = Path(run_settings(library)["weights"])
     assert (shared, shared.read_bytes()) == (tmp_path / "root" / "weights" / "abc.h5", b"weights")

@@ -1,0 +1,239 @@
+"""Queries of ML Metadata: artefacts of a run, training data of the last one, and the head to resume from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+
+from tumbao.analysis.drift.songs import TrainingData
+from tumbao.components.ingest.manifest import split_rows
+from tumbao.components.ingest.paths import as_path
+from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
+from tumbao.schema.errors import UserError
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
+from tumbao.trainer.fit import HEAD_FILE
+from tumbao.trainer.training import Training
+
+if TYPE_CHECKING:
+    from tumbao.pipeline.resolve import Resolved
+
+METADATA_FILE = "metadata.sqlite"
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifacts:
+    """Executions and output artefacts of one run.
+
+    `executions` are by component, `outputs` by component and output key. `run` is empty if there is no run.
+    """
+
+    run: str
+    executions: dict[str, Any]
+    outputs: dict[tuple[str, str], Any]
+
+    def uri(self, component: str, key: str) -> str | None:
+        """Return the URI of an output, or None if the run did not produce it."""
+        artifact = self.outputs.get((component, key))
+        return artifact.uri if artifact is not None else None
+
+
+def run_artifacts(connection: Any, run: str = "", finished: str = "") -> Artifacts:
+    """Read the newest run from ML Metadata; the result is empty if no run matches.
+
+    `run` is the name of a run. With the name of a component in `finished`, runs in which it has not finished (still
+    running, or killed) are skipped.
+    """
+    store = mlmd.MetadataStore(connection)
+    for context in sorted(store.get_contexts_by_type("pipeline_run"), key=lambda one: one.id, reverse=True):
+        if run in ("", context.name):
+            artifacts = _artifacts(store, context)
+            execution = artifacts.executions.get(finished)
+            if not finished or (execution and execution.last_known_state != metadata_store_pb2.Execution.RUNNING):
+                return artifacts
+    return Artifacts("", {}, {})
+
+
+def _artifacts(store: Any, run: Any) -> Artifacts:
+    """Read one run. ML Metadata guarantees no order; the newest of several executions of a component is used."""
+    executions = {}
+    for execution in sorted(store.get_executions_by_context(run.id), key=lambda one: one.id):
+        for context in store.get_contexts_by_execution(execution.id):
+            if context.type == "node":
+                executions[context.name.partition(".")[2]] = execution
+    components = {execution.id: component for component, execution in executions.items()}
+    events = [
+        event
+        for event in store.get_events_by_execution_ids(list(components))
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    found = store.get_artifacts_by_id(sorted({event.artifact_id for event in events}))
+    artifacts = {artifact.id: artifact for artifact in found if artifact.state == metadata_store_pb2.Artifact.LIVE}
+    outputs = {
+        (components[event.execution_id], event.path.steps[0].key): artifacts[event.artifact_id]
+        for event in sorted(events, key=lambda one: one.artifact_id)
+        if event.artifact_id in artifacts
+    }
+    return Artifacts(run.name, executions, outputs)
+
+
+def find_training(workspace: Path) -> TrainingData:
+    """Find the records that the last run of a workspace was trained on.
+
+    Raises a `UserError` if there was no run, the last run ended before it wrote records, or they were deleted.
+    """
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str((workspace / METADATA_FILE).absolute())
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    try:
+        artifacts = run_artifacts(connection, finished="AudioExampleGen")
+    except RuntimeError as error:  # no database, or an empty one
+        raise UserError(
+            f"Expected a workspace in which a model was trained. Received: {workspace}, where nothing ran. "
+            "`tumbao run --data FOLDER` trains one; --workspace names another."
+        ) from error
+    examples, ingested = (artifacts.uri("AudioExampleGen", key) for key in ("examples", "ingested"))
+    if examples is None or ingested is None:
+        raise UserError(
+            f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
+            "`tumbao run` with its library continues it."
+        )
+    if not list(as_path(examples).glob("Split-train/*.gz")):
+        raise UserError(
+            f"Expected the records of the training split in {examples}. Received: no such files. "
+            "Was the workspace moved, or cleared?"
+        )
+    settings = artifacts.executions["AudioExampleGen"].custom_properties
+    description = json.loads((as_path(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
+    run = artifacts.run
+    if not (workspace / RUNS_FOLDER / run).is_dir():  # earlier versions used other names in ML Metadata
+        run = max((record.run for record in read_runs(workspace)), default="")
+    return TrainingData(
+        run=run,
+        library=description["library"],
+        synthetic=description["synthetic"],
+        genres=tuple(description["genres"]),
+        spec=MelSpec(**json.loads(settings["mel_spec"].string_value)),
+        examples=examples,
+        ingested=f"{ingested}/ingested.jsonl",
+    )
+
+
+def head_to_resume(store: Any, resolved: Resolved) -> str:
+    """Return the newest head trained on the songs of this run, with its split, genres, seed and model.
+
+    Any other head may have been trained on songs that are in the test split now. If there is no such head, a
+    `UserError` describes how the newest one differs.
+    """
+    live = metadata_store_pb2.Artifact.LIVE
+    heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
+    if not heads:
+        raise UserError(
+            "Expected an earlier run to resume from. Received: a workspace without one; leave --resume out."
+        )
+    differences = []
+    for head in sorted(heads, key=lambda artifact: artifact.id, reverse=True):
+        differences.append(_differences(store, head, resolved))
+        if not differences[-1]:
+            return f"{head.uri}/{HEAD_FILE}"
+    raise UserError(
+        "Expected an earlier run with the same songs, split, genres, seed and model to resume from: another head may "
+        f"have been trained on songs that are test songs now. The newest one {', and '.join(differences[0])}. "
+        "Leave --resume out to train from new weights, or run with the data and settings of that run."
+    )
+
+
+def _differences(store: Any, head: Any, resolved: Resolved) -> list[str]:
+    """List how the training of a head, or of the head that it was resumed from, differs from this run."""
+    executions = _producers(store, [head.id])
+    trainers = [one for one in executions if "custom_config" in one.custom_properties]
+    if not trainers:
+        return ["has no record of its training"]
+    events = store.get_events_by_execution_ids([trainers[-1].id])
+    if any(step.key == "hyperparameters" for event in events for step in event.path.steps):
+        return ["was trained with the settings of a search (--tune)"]
+    former = json.loads(trainers[-1].custom_properties["custom_config"].string_value)
+    found = [*_other_settings(former, resolved), *_other_songs(_manifests(store, executions), resolved.manifests)]
+    if found or not former.get("resume"):
+        return found
+    before = store.get_artifacts_by_uri(former["resume"].removesuffix(f"/{HEAD_FILE}"))
+    if not before:
+        return ["was resumed from a head that is missing"]
+    return [f"was resumed from a head that {one}" for other in before for one in _differences(store, other, resolved)]
+
+
+def _other_settings(former: Mapping[str, Any], resolved: Resolved) -> Iterator[str]:
+    before, now = Training(**former["training"]), resolved.config.head
+    for name, old, new in (
+        ("model", former["model"], resolved.config.model.name),
+        ("list of genres", ", ".join(former["genres"]), ", ".join(resolved.genres)),
+        ("seed", before.seed, now.seed),
+        ("number of units", before.units, now.units),
+        ("fine_tune", before.fine_tune > 0, now.fine_tune > 0),
+        ("file of weights", former["weights"] or "random", resolved.weights_file or "random"),
+    ):
+        if old != new:
+            yield f"has another {name}: {old}, not {new}"
+    if MelSpec(**former["mel_spec"]) != resolved.mel_spec:
+        yield "has mel images with other parameters"
+
+
+def _producers(store: Any, artifacts: list[int]) -> list[Any]:
+    """Return the executions that wrote artefacts."""
+    events = store.get_events_by_artifact_ids(artifacts) if artifacts else []
+    numbers = sorted({event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT})
+    return list(store.get_executions_by_id(numbers)) if numbers else []
+
+
+def _manifests(store: Any, executions: list[Any]) -> set[str]:
+    """Find the manifests that executions, or those upstream of them, read."""
+    found: set[str] = set()
+    while executions:
+        found |= {
+            one.custom_properties["manifests"].string_value
+            for one in executions
+            if "manifests" in one.custom_properties
+        }
+        events = store.get_events_by_execution_ids([one.id for one in executions])
+        inputs = {event.artifact_id for event in events if event.type == metadata_store_pb2.Event.INPUT}
+        executions = _producers(store, sorted(inputs))
+    return found
+
+
+def _other_songs(former: set[str], now: str) -> Iterator[str]:
+    """Compare songs, labels and splits of earlier manifests with those of this run."""
+    if len(former) != 1:
+        yield "has no record of its songs"
+        return
+    (folder,) = former
+    if folder == now:
+        return
+    if not as_path(f"{folder}/{SPLITS[0]}.csv").exists():
+        yield f"was trained on songs whose list is missing ({folder})"
+        return
+    before, after = _assignments(folder), _assignments(now)
+    if before == after:
+        return
+    trained = {song for song, split in before if split != "test"}
+    leaked = len({song for song, split in after if split == "test"} & trained)
+    songs, others = ({song for song, _ in assignments} for assignments in (before, after))
+    counts = f"{len(others - songs)} songs are new and {len(songs - others)} are gone"
+    yield (
+        f"was trained on another library or split: {counts if songs != others else 'the songs are split differently'}; "
+        f"{leaked} of the present test songs were in its training or validation split"
+    )
+
+
+def _assignments(manifests: str) -> set[tuple[tuple[str, ...], str]]:
+    """Return the songs or parts of songs of manifests, with genre and split."""
+    return {
+        (tuple(row[column] for column in ("sha256", "start", "end", "genre", "fragments")), split)
+        for split in SPLITS
+        for row in split_rows(split, manifests)
+    }

@@ -1,0 +1,269 @@
+"""The component `Report`, and the data of its page from a run's artefacts."""
+# No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
+
+import dataclasses
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.dsl.io import fileio
+from tfx.utils import io_utils
+
+from tumbao.analysis.report.page import render_report
+from tumbao.components.evaluation import run_data
+from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
+from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
+from tumbao.components.ingest.manifest import json_lines
+from tumbao.components.ingest.paths import as_path
+from tumbao.components.ingest.records import decode_image, first_of_each
+from tumbao.components.mobile_check import AgreementReport
+from tumbao.components.model_card.data import versions
+from tumbao.components.pusher import REASON, ReportPage
+from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.components.tuner import read_search
+from tumbao.pipeline.metadata import Artifacts
+from tumbao.pipeline.source import source_digest
+from tumbao.schema import record
+from tumbao.schema.mel_spec import MelSpec
+from tumbao.trainer.fit import HISTORY_FILE
+
+REPORT_FILE = "report.html"
+
+FEW_SONGS = 5
+"""The report warns of unreliable figures for genres with fewer test songs than this."""
+
+SOURCES = {
+    "examples": ("AudioExampleGen", "examples"),
+    "ingested": ("AudioExampleGen", "ingested"),
+    "rejected": ("AudioExampleGen", "rejected"),
+    "search": ("Tuner", "tuner_results"),
+    "model_run": ("Trainer", "model_run"),
+    "evaluation": ("Evaluator", "evaluation"),
+    "blessing": ("Evaluator", "blessing"),
+    "figures": ("SongEvaluation", "figures"),
+    "agreement": ("MobileCheck", "report"),
+    "infra_blessing": ("MobileCheck", "blessing"),
+}
+"""The artefacts of a report: its inputs, with the component and the output that each comes from."""
+
+_STATES: dict[int, run_data.ComponentState] = {
+    metadata_store_pb2.Execution.COMPLETE: "ran",
+    metadata_store_pb2.Execution.CACHED: "cached",
+}
+
+
+@tfx.dsl.components.component
+def Report(  # noqa: N802 - TFX names components so
+    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
+    ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
+    rejected: tfx.dsl.components.InputArtifact[RejectedSongs],
+    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
+    evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelBlessing],
+    figures: tfx.dsl.components.InputArtifact[SongFigures],
+    agreement: tfx.dsl.components.InputArtifact[AgreementReport],
+    infra_blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.InfraBlessing],
+    page: tfx.dsl.components.OutputArtifact[ReportPage],
+    manifests: tfx.dsl.components.Parameter[str],
+    mel_spec: tfx.dsl.components.Parameter[str],
+    run: tfx.dsl.components.Parameter[str],
+    code: tfx.dsl.components.Parameter[str],
+    search: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.TunerResults] = None,  # optional
+) -> None:
+    """Write the report of a run before its model is pushed; `run` is described in `exec_properties`."""
+    given = {
+        "examples": examples,
+        "ingested": ingested,
+        "rejected": rejected,
+        "search": search,
+        "model_run": model_run,
+        "evaluation": evaluation,
+        "blessing": blessing,
+        "figures": figures,
+        "agreement": agreement,
+        "infra_blessing": infra_blessing,
+    }
+    uris = {name: artifact.uri for name, artifact in given.items() if artifact is not None}
+    data = report_data(uris, manifests, mel_spec, run, code)
+    io_utils.write_bytes_file(f"{page.uri}/{REPORT_FILE}", render_report(data)[0])
+
+
+def local_report(
+    pipeline: tfx.dsl.Pipeline,
+    artifacts: Artifacts,
+    properties: Mapping[str, Any],
+    run: Mapping[str, Any],
+    error: str | None,
+) -> run_data.ReportData:
+    """Collect the report of a run that has ended, also by an error, with its components' states and the push.
+
+    `properties` are those of `exec_properties`, `run` has the fields of `run_data.Run` that the component does not
+    know, and `error` is the message of a failed component.
+    """
+    uris = {name: uri for name, place in SOURCES.items() if (uri := artifacts.uri(*place))}
+    code = source_digest("tumbao.pipeline.graph")
+    data = report_data(uris, properties["manifests"], properties["mel_spec"], properties["run"], code)
+    return dataclasses.replace(
+        data,
+        run=dataclasses.replace(data.run, **run),
+        components=tuple(_component(one.id, artifacts.executions.get(one.id), error) for one in pipeline.components),
+        edges=tuple((up.id, one.id) for one in pipeline.components for up in sorted(one.upstream_nodes, key=str)),
+        push=_push(artifacts),
+    )
+
+
+def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str, code: str) -> run_data.ReportData:
+    """Collect the data of a report from artefacts, by their names in `SOURCES`; fields without artefacts stay empty."""
+    catalog = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
+    genres = catalog["genres"]
+    about = {name: catalog[name] for name in ("library", "synthetic", "seed")}
+    fields: dict[str, Any] = {  # function and the artefacts that it reads
+        "catalog": (functools.partial(_catalog, catalog), "ingested", "rejected"),
+        "samples": (functools.partial(_samples, genres), "examples"),
+        "search": (read_search, "search"),
+        "history": (_history, "model_run"),
+        "evaluation": (functools.partial(_evaluation, genres), "agreement", "evaluation"),
+        "songs": (read_song_metrics, "figures"),
+        "gate": (_gate, "blessing", "evaluation"),
+        "mobile_check": (_mobile_check, "infra_blessing", "agreement"),
+        "artefacts": (_variants, "agreement"),
+    }
+    return run_data.ReportData(
+        run=run_data.Run("", "", **about, **json.loads(run), versions=versions(), code_digest=code),
+        mel_spec=MelSpec(**json.loads(mel_spec)),
+        **{
+            field: read(*(uris[name] for name in names))
+            for field, (read, *names) in fields.items()
+            if uris.keys() >= set(names)
+        },
+    )
+
+
+def _component(name: str, execution: Any, error: str | None) -> run_data.Component:
+    if execution is None:
+        return run_data.Component(name, "not run", 0.0)
+    state = _STATES.get(execution.last_known_state, "failed")
+    seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+    return run_data.Component(name, state, seconds if state != "cached" else 0.0, error if state == "failed" else None)
+
+
+def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> run_data.Catalog:
+    songs = json_lines(f"{ingested}/ingested.jsonl")
+    in_split = Counter(
+        (genre, split) for genre, split, _ in {(s["genre"], s["split"], s["song"]) for s in songs if s["fragments"]}
+    )
+    fragments: Counter[tuple[str, str]] = Counter()
+    for song in songs:
+        fragments[song["genre"], song["split"]] += song["fragments"]
+    genres = description["genres"]
+    warnings = []
+    if few := [genre for genre in genres if in_split[genre, "test"] < FEW_SONGS]:
+        warnings.append(
+            f"The test split has fewer than {FEW_SONGS} songs of {', '.join(few)}: one song more or less that is "
+            "recognised changes these figures a lot, so they mean little."
+        )
+    if shared := description["artists_on_two_sides"]:
+        warnings.append(
+            f"{len(shared)} artists are in several splits ({', '.join(shared[:5])}{' …' if len(shared) > 5 else ''}), "
+            "so the model may know their voices: --split artist keeps each in one."
+        )
+    return run_data.Catalog(
+        found=description["found"],
+        ingested=len({song["entry"] for song in songs}),
+        rejected=tuple(
+            run_data.RejectedFile(one["song"], one["reason"], one["detail"])
+            for one in json_lines(f"{rejected}/rejected.jsonl")
+        ),
+        flagged=tuple(
+            run_data.FlaggedSong(*one)
+            for one in sorted({(song["song"], remark) for song in songs for remark in remarks(song)})
+        ),
+        counts=tuple(
+            run_data.SplitCount(genre, split, in_split[genre, split], fragments[genre, split])
+            for genre in genres
+            for split in record.SPLITS
+        ),
+        protocol=description["protocol"],
+        split_seed=description["seed"],
+        warnings=tuple(warnings),
+        merged=tuple(description.get("folded", ())),
+        method=description["method"],
+    )
+
+
+def remarks(song: Mapping[str, Any]) -> Iterator[str]:
+    """Describe each irregularity of an ingested song, given its line of `ingested.jsonl`."""
+    if song["padded"]:
+        yield "shorter than a fragment: silence was added"
+    if song["truncated"]:
+        declared = song["declared_seconds"]
+        whole = f" of {declared:.1f}" if declared is not None and declared > song["seconds"] else ""
+        yield f"truncated: decoded {song['seconds']:.1f}{whole} s"
+    if song["silent"]:
+        fragments = "fragment is" if song["silent"] == 1 else "fragments are"
+        yield f"{song['silent']} {fragments} silent and left out"
+
+
+def _samples(genres: Sequence[str], examples: str) -> tuple[run_data.SampleImage, ...]:
+    return tuple(
+        run_data.SampleImage(
+            genre,
+            decode_image(features[record.IMAGE]),
+            features[record.SONG].decode(),
+            float(features[record.START_SECONDS]),
+        )
+        for genre, features in first_of_each(f"{examples}/Split-train/*.gz", sorted(genres)).items()
+    )
+
+
+def _history(model_run: str) -> run_data.History:
+    history = json.loads(as_path(f"{model_run}/{HISTORY_FILE}").read_bytes())
+    epochs = tuple(
+        run_data.Epoch(one["loss"], one["accuracy"], one["val_loss"], one["val_accuracy"]) for one in history["epochs"]
+    )
+    return run_data.History(epochs, history["best_epoch"])
+
+
+def _evaluation(genres: Sequence[str], agreement: str, evaluation: str) -> run_data.Evaluation:
+    lines = json_lines(f"{agreement}/predictions.jsonl")
+    return run_data.Evaluation(
+        genres=tuple(genres),
+        labels=np.array([line["label"] for line in lines]),
+        probabilities=np.array([line["probabilities"] for line in lines]),
+        songs=np.array([line["song"] for line in lines]),
+        accuracy=read_figures(evaluation, ACCURACY)[OVERALL].value,
+        loss=read_figures(evaluation, LOSS)[OVERALL].value,
+    )
+
+
+def _gate(blessing: str, evaluation: str) -> run_data.Gate:
+    return run_data.Gate(bool(fileio.exists(f"{blessing}/BLESSED")), read_thresholds(evaluation))
+
+
+def _mobile_check(blessing: str, agreement: str) -> run_data.MobileCheck:
+    rows = json.loads(as_path(f"{agreement}/agreement.json").read_bytes())
+    failures = tuple(f"{row['name']} ({row['through']}) {failure}." for row in rows for failure in row["failures"])
+    return run_data.MobileCheck(bool(fileio.exists(f"{blessing}/INFRA_BLESSED")), failures)
+
+
+def _variants(agreement: str) -> tuple[run_data.VariantResult, ...]:
+    rows = json.loads(as_path(f"{agreement}/agreement.json").read_bytes())
+    return tuple(run_data.VariantResult(passed=not row.pop("failures"), **row) for row in rows)
+
+
+def _push(artifacts: Artifacts) -> run_data.Push | None:
+    artifact = artifacts.outputs.get(("Pusher", "pushed_model"))
+    if artifact is None:
+        return None
+    properties = artifact.custom_properties
+    fresh = artifacts.executions["Pusher"].last_known_state == metadata_store_pb2.Execution.COMPLETE
+    return run_data.Push(
+        pushed=fresh and bool(properties["pushed"].int_value),
+        pushed_to=properties["pushed_destination"].string_value or None,
+        withdrawn=properties[REASON].string_value,
+    )
