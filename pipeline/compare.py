@@ -69,7 +69,7 @@ def compare(
     of the splits too. Returns the exit code: 0, or 1 if a model could not be trained. An unusable library or setting
     raises a `ValueError`.
     """
-    display = prepared.watch
+    display = prepared.display
     display.say(f"{len(models)} models, {len(seeds)} seeds, split by {' and by '.join(protocols)}")
     trials: list[Trial] = []
     errors: dict[str, Exception] = {}
@@ -125,7 +125,7 @@ def _trials(
                     trial = _train(prepared, name, model, protocol, split, training)
                     trial.write(folder)
                     part = "" if split.fold is None else f", fold {split.fold + 1} of {folds}"
-                    prepared.watch.say(
+                    prepared.display.say(
                         f"  {escape(name)}, by {protocol}{' (leaky)' if trial.leaky else ''}{part}, seed {seed}: "
                         f"{trial.accuracy:.1%} of {len(split.test)} test fragments, {trial.train_seconds:.0f} s"
                     )

@@ -42,7 +42,7 @@ def curate(
     library = prepared.library(backbone.mel_spec)
     splits = cross_validation(library, "song", folds, seed)
     arrays, _ = prepared.features(backbone, training.augment)
-    prepared.watch.say(f"Cross-validation of {model.name} in {folds} parts")
+    prepared.display.say(f"Cross-validation of {model.name} in {folds} parts")
     weights = prepared.backbone_weights(backbone).path
     probabilities = out_of_fold(model, training, library, arrays, splits, weights)
     entries = read_library(prepared.data.absolute(), prepared.layout, prepared.genres).entries

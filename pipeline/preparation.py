@@ -36,10 +36,10 @@ def prepare(
     with (
         runs.locked(workspace),
         redirect_output(log, TerminalConsole(stderr=True), (2,)) as console,
-        ProgressDisplay(console) as watch,
-        progress.listen(watch),
+        ProgressDisplay(console) as display,
+        progress.listen(display),
     ):
-        yield Preparation(data, workspace.absolute(), genres, layout, weights, watch)
+        yield Preparation(data, workspace.absolute(), genres, layout, weights, display)
 
 
 @dataclasses.dataclass
@@ -55,14 +55,14 @@ class Preparation:
     genres: tuple[str, ...]
     layout: str
     weights: str
-    watch: ProgressDisplay
+    display: ProgressDisplay
 
     def __post_init__(self) -> None:
         if len(set(map(genre_key, self.genres))) != len(self.genres) or len(self.genres) < 2:
             raise UserError(f"Expected at least 2 genres, each once. Received: {', '.join(self.genres) or 'none'}")
         self.policy: Policy
         self.policy, reason = preferred_policy()
-        self.watch.say(reason)
+        self.display.say(reason)
         self._libraries: dict[MelSpec, RenderedLibrary] = {}
         self._weights: dict[str, WeightsFile] = {}
         self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
@@ -72,9 +72,9 @@ class Preparation:
             self.data, self.genres, MelSpec(), self.layout, scan_cache=scan_cache(self.workspace)
         )
         found, rejected = self.catalog.found, len(self.catalog.rejected)
-        self.watch.say(f"{found} songs found, {rejected} of them unreadable or too short")
+        self.display.say(f"{found} songs found, {rejected} of them unreadable or too short")
         for note in self.catalog.notes:
-            self.watch.say(escape(note))
+            self.display.say(escape(note))
 
     def code(self, *modules: str) -> str:
         """Return the `source_digest` of modules, computed only once since loaded code does not change."""
@@ -91,7 +91,7 @@ class Preparation:
             cache = song_cache(str(self.workspace), spec)
             rendered = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
             for song in rendered.rejected:
-                self.watch.say(f"  rejected: {escape(song.song)}: {escape(song.reason)}: {escape(song.detail)}")
+                self.display.say(f"  rejected: {escape(song.song)}: {escape(song.reason)}: {escape(song.detail)}")
         return self._libraries[spec]
 
     def backbone_weights(self, backbone: Backbone) -> WeightsFile:

@@ -61,9 +61,9 @@ def run(
     seeds: Sequence[int] = SEEDS, folds: int = 0,
 ) -> Result:  # fmt: skip
     named = {name: parse_model(name) for name in models}
-    prepared.watch.console.file = io.StringIO()
-    code = compare(named, prepared, protocols, seeds, folds, prepared.workspace / out, prepared.watch.console)
-    return code, prepared.watch.console.file.getvalue(), prepared.workspace / out
+    prepared.display.console.file = io.StringIO()
+    code = compare(named, prepared, protocols, seeds, folds, prepared.workspace / out, prepared.display.console)
+    return code, prepared.display.console.file.getvalue(), prepared.workspace / out
 
 
 @pytest.fixture(scope="module")
