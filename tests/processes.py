@@ -1,4 +1,4 @@
-"""Processes that this one started."""
+"""Child processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def children() -> set[int]:
-    """Give the processes that this one started and that run."""
+    """Return the running children of this process."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -21,14 +21,14 @@ def children() -> set[int]:
 
 
 def kill(pids: set[int]) -> None:
-    """Kill processes, as the kernel does when memory runs out."""
+    """Kill processes with SIGKILL, as the kernel does when memory runs out."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def wait_until_gone(before: set[int]) -> None:
-    """Wait until there are no children but those."""
+    """Wait until there are no other children than those of `before`."""
     deadline = time.monotonic() + 10
     while children() - before:
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A front-end small enough to be quick: fragments of 4 s at 8 kHz, images of 32×40."""
+"""A fast front-end: fragments of 4 s at 8 kHz, images of 32×40."""
 
 from tumbao.schema.mel_spec import MelSpec
 

@@ -1,4 +1,4 @@
-"""Exit codes and sentences of errors, a full disk, and users without a home."""
+"""Exit codes and messages of errors, full disks, and users without a home folder."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Call = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
-    """Let `tumbao classify` meet an error: fails(error) -> (exit code, what is written)."""
+    """Raise an error in `tumbao classify`: fails(error) -> (exit code, output)."""
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.mp3").touch()
 
     def call(error: Exception) -> tuple[int, str]:
-        def meet(*_: object) -> int:
+        def fail(*_: object) -> int:
             raise error
 
-        monkeypatch.setattr("tumbao.pipeline.classify.run_classify", meet)
+        monkeypatch.setattr("tumbao.pipeline.classify.run_classify", fail)
         result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, ["classify", str(tmp_path / "a.mp3")])
         return result.exit_code, result.output
 
     return call
 
 
-def test_wrong_use_is_2_without_a_log(fails: Call, tmp_path: Path) -> None:
+def test_wrong_use_ends_with_2_and_no_log(fails: Call, tmp_path: Path) -> None:
     assert fails(UserError("Expected this. Received: that")) == (2, "error: Expected this. Received: that\n")
     missing = str(tmp_path / "a.mp3")
     assert fails(FileNotFoundError(errno.ENOENT, "No such file", missing)) == (2, f"error: No such file: {missing!r}\n")
@@ -48,7 +48,7 @@ def test_wrong_use_is_2_without_a_log(fails: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), KeyError("odd"), OSError(errno.EIO, "odd", "/x"), TypeError()])
-def test_what_is_unexpected_is_1_and_names_a_log_with_the_traceback(
+def test_unexpected_errors_end_with_1_and_a_log_with_the_traceback(
     fails: Call, tmp_path: Path, error: Exception
 ) -> None:
     code, out = fails(error)
@@ -58,12 +58,12 @@ def test_what_is_unexpected_is_1_and_names_a_log_with_the_traceback(
     assert "Traceback" not in out
     text = log.read_text()
     assert "tumbao classify" in text
-    assert "in meet" in text
+    assert "in fail" in text
 
 
 @pytest.mark.parametrize("kind", [LibraryUnavailableError, SongCacheError, WorkerStartError])
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_what_is_not_available_is_1_with_a_sentence_and_no_log(
+def test_unavailable_resources_end_with_1_and_no_log(
     fails: Call, tmp_path: Path, kind: type[Exception], wrapped: bool
 ) -> None:
     error, beam = kind("no room for a process"), RuntimeError("[while running 'Render']")
@@ -74,7 +74,7 @@ def test_what_is_not_available_is_1_with_a_sentence_and_no_log(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_1_and_says_which(fails: Call, tmp_path: Path, number: int) -> None:
+def test_a_full_disk_ends_with_1_and_its_folder(fails: Call, tmp_path: Path, number: int) -> None:
     code, out = fails(OSError(number, os.strerror(number), str(tmp_path / "new" / "file")))
     assert (code, out) == (
         1,
@@ -82,7 +82,7 @@ def test_a_full_disk_is_1_and_says_which(fails: Call, tmp_path: Path, number: in
     )
 
 
-def test_a_full_disk_is_found_behind_other_errors(tmp_path: Path) -> None:
+def test_a_full_disk_is_found_in_the_causes_of_errors(tmp_path: Path) -> None:
     beam = RuntimeError("OSError: [Errno 28] No space left on device [while running 'Write[train]']")
     assert is_disk_full(beam)
     assert str(tmp_path) in describe(beam, [tmp_path])
@@ -93,7 +93,7 @@ def test_a_full_disk_is_found_behind_other_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ws [2026]", "ws*", "ws?", "ws\\", "w\ns"])
-def test_a_workspace_that_reads_as_a_pattern_is_refused_at_once(tmp_path: Path, name: str) -> None:
+def test_a_workspace_with_pattern_characters_is_refused(tmp_path: Path, name: str) -> None:
     for command in ("run --data", "compare --data", "curate --out x", "watch --once --data"):
         arguments = [*command.split(), str(tmp_path), "--workspace", str(tmp_path / name)]
         result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.app, arguments)
@@ -104,7 +104,7 @@ def test_a_workspace_that_reads_as_a_pattern_is_refused_at_once(tmp_path: Path, 
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Take home and name of the user away; give the folder for temporary files."""
+    """Remove the home folder and the name of the user; return the folder for temporary files."""
     for name in ("HOME", "KERAS_HOME", "TUMBAO_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -116,7 +116,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_who_has_no_home_gets_one_in_the_temporary_folder(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_without_a_home_get_a_temporary_one(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = homeless / f"tumbao-{os.getuid()}"
     assert download_cache.cache_folder() == home / ".cache" / "tumbao"
     assert weights.keras_cache_file().parts[:2] == ("/", "tmp")
@@ -128,14 +128,14 @@ def test_who_has_no_home_gets_one_in_the_temporary_folder(homeless: Path, monkey
         assert download_cache.home_folder() in (None, Path("/"))
 
 
-def test_a_home_that_is_somebody_elses_is_not_taken(homeless: Path) -> None:
+def test_a_temporary_home_of_another_user_is_refused(homeless: Path) -> None:
     (homeless / "elsewhere").mkdir()
     (homeless / f"tumbao-{os.getuid()}").symlink_to(homeless / "elsewhere")
     with pytest.raises(UserError, match="belongs to another user"):
         download_cache.ensure_home()
 
 
-def test_doctor_says_that_there_is_no_home(tmp_path: Path) -> None:
+def test_doctor_reports_a_missing_home(tmp_path: Path) -> None:
     program = """if True:
     import pwd, sys
     def unknown(_): raise KeyError("uid not found")

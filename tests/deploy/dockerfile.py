@@ -1,4 +1,4 @@
-"""What deploy/Dockerfile says, in stages, and what .dockerignore leaves of the repository for it."""
+"""Stages of deploy/Dockerfile, and the build context that .dockerignore leaves."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ ROOT = Path(tumbao.__path__[0]).parent
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage: what it is based on, and its instructions in order."""
+    """A stage: its base, and its instructions in order."""
 
     base: str
     instructions: list[tuple[str, str]]
 
     def all(self, name: str) -> list[str]:
-        """List the arguments of all instructions of a name."""
+        """List the arguments of all instructions with a name."""
         return [argument for instruction, argument in self.instructions if instruction == name]
 
     def words(self, name: str) -> list[str]:
-        """Give the last instruction of a name as the words of its command."""
+        """Return the last instruction with a name as a list of words."""
         found: list[str] = json.loads("[" + self.all(name)[-1].partition("[")[2])
         return found
 
     def copied(self) -> list[str]:
-        """List what is copied from the repository."""
+        """List the paths that are copied from the repository."""
         lines = [shlex.split(argument) for argument in self.all("COPY")]
         return [source for line in lines if not line[0].startswith("--from=") for source in line[:-1]]
 
@@ -51,7 +51,7 @@ def stages() -> dict[str, Stage]:
 
 
 def is_sent(path: Path) -> bool:
-    """Tell whether a file here is sent to the builder: the last pattern to fit it or a parent decides."""
+    """Tell whether a file is in the build context: the last pattern that matches it or a parent decides."""
     parts = path.relative_to(ROOT).parts
     prefixes = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     sent = True
@@ -65,7 +65,7 @@ def is_sent(path: Path) -> bool:
 
 
 def copy_to(folder: Path, stage: Stage) -> None:
-    """Copy what the stage copies from the repository, links as links."""
+    """Copy the files that a stage copies from the repository, links as links."""
     for source in stage.copied():
         path = ROOT / source
         for sent in [path] if path.is_file() else filter(is_sent, path.iterdir()):

@@ -1,4 +1,4 @@
-"""The services of docker-compose.yml are images of the Dockerfile and commands of ours, with no more than they need."""
+"""Services of docker-compose.yml: stages, commands, volumes and rights."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def mounts(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["target"]: one for one in service["volumes"] if isinstance(one, dict)}
 
 
-def test_what_is_served_is_what_is_trained_and_watched() -> None:
+def test_all_services_share_one_workspace() -> None:
     assert SERVICES.keys() == {"run", "watch", "serve"}
     workspace = mounts(SERVICES["run"])["/workspace"]["source"]
     assert mounts(SERVICES["watch"])["/workspace"]["source"] == workspace
     assert mounts(SERVICES["serve"])["/pushed"]["source"] == f"{workspace}/pushed"
 
 
-def test_a_run_keeps_the_test_songs_that_watching_keeps(tmp_path: Path) -> None:
+def test_run_and_watch_freeze_the_test_set(tmp_path: Path) -> None:
     words = shlex.split(SERVICES["run"]["command"].replace("=/", f"={tmp_path}/"))
     (tmp_path / "library").mkdir()
     run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     assert run.make_context("run", words[1:]).params["split_method"] == FIXED
-    assert "split" not in SERVICES["watch"]["command"]  # it keeps them by itself
+    assert "split" not in SERVICES["watch"]["command"]  # it does so by default
     assert yaml.safe_load((ROOT / "deploy" / "local.yaml").read_text("utf-8"))["split"]["strategy"] == FIXED
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_each_service_calls_a_command_with_options_that_it_has(name: str, tmp_path: Path) -> None:
+def test_commands_of_services_can_be_parsed(name: str, tmp_path: Path) -> None:
     service = SERVICES[name]
     words = shlex.split(service["command"])
     for target in mounts(service):
@@ -56,7 +56,7 @@ def test_each_service_calls_a_command_with_options_that_it_has(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_each_service_has_no_more_rights_than_it_needs(name: str) -> None:
+def test_services_have_minimal_rights(name: str) -> None:
     service = SERVICES[name]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["cap_drop"] == ["ALL"]
@@ -67,7 +67,7 @@ def test_each_service_has_no_more_rights_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_each_service_is_a_stage_of_the_dockerfile(name: str) -> None:
+def test_services_are_stages_of_the_dockerfile(name: str) -> None:
     build = SERVICES[name]["build"]
     assert (FILE.parent / build["context"]).resolve() == ROOT
     assert (ROOT / build["dockerfile"]).is_file()

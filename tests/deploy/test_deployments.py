@@ -1,4 +1,4 @@
-"""The example deployments compile without a fault, with all that is commented in them too."""
+"""Example deployments, also with all commented options."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def example(runner: str) -> Config:
 
 
 def complete(runner: str, folder: Path) -> Config:
-    """Read an example with the options that are commented in it."""
+    """Read an example with its commented options."""
     text = (ROOT / "deploy" / f"{runner}.yaml").read_text("utf-8")
-    told = re.sub(r"^( *)# ( *(?:\w+:(?: |$)|- ))", r"\1\2", text, flags=re.MULTILINE)
-    assert told != text
+    uncommented = re.sub(r"^( *)# ( *(?:\w+:(?: |$)|- ))", r"\1\2", text, flags=re.MULTILINE)
+    assert uncommented != text
     file = folder / "complete.yaml"
-    file.write_text(told, "utf-8")
+    file.write_text(uncommented, "utf-8")
     return read_config(file)
 
 
 @pytest.mark.parametrize("runner", EXAMPLES)
-def test_an_example_can_be_submitted_once_its_names_are_yours(runner: str) -> None:
+def test_examples_can_be_compiled_and_submitted(runner: str) -> None:
     config = example(runner)
     assert config.runner.name == runner
     assert all(getattr(config.runner, name) for name in NEEDED[runner])
@@ -40,7 +40,7 @@ def test_an_example_can_be_submitted_once_its_names_are_yours(runner: str) -> No
 
 
 @pytest.mark.parametrize("runner", EXAMPLES)
-def test_what_is_commented_in_an_example_is_valid_too(runner: str, tmp_path: Path) -> None:
+def test_commented_options_are_valid(runner: str, tmp_path: Path) -> None:
     config = complete(runner, tmp_path)
     assert config.runner.schedule == "0 3 * * 1"
     assert config.runner.resources["BackboneFeatures"].accelerators == 1
@@ -54,6 +54,6 @@ def test_beam_knows_all_flags_of_the_examples(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.WARNING):
         for flags in beam.values():
             options = PipelineOptions(list(flags)).get_all_options()
-            assert options["sdk_container_image"].endswith("/worker:1")  # and so TFX ships no copy of itself
+            assert options["sdk_container_image"].endswith("/worker:1")  # otherwise TFX sends a copy of itself
             assert options["service_account_email"] == example("vertex").runner.service_account
     assert "unparseable" not in caplog.text

@@ -1,4 +1,4 @@
-"""No image is built: what the Dockerfile says holds together, and its commands run as another user from its copies."""
+"""The Dockerfile, without building an image: its commands run from the copied files as another user."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ AS_NOBODY = [
     f"--regid={NOBODY}",
     "--clear-groups",
     "--no-new-privs",
-    # this Python may lie where only root reads; nobody may read it, and write nowhere
+    # this Python may be readable by root only: the user may read everything, and write nothing
     *(f"--{one}=-all,+dac_read_search" for one in ("inh-caps", "ambient-caps", "bounding-set")),
 ]
 
 
-def test_stages_build_on_pinned_images_or_on_stages_above() -> None:
+def test_stages_are_based_on_pinned_images_or_earlier_stages() -> None:
     known: list[str] = []
     for name, stage in STAGES.items():
         sources = [word[7:] for one in stage.all("COPY") for word in shlex.split(one) if word.startswith("--from=")]
@@ -44,7 +44,7 @@ def test_stages_build_on_pinned_images_or_on_stages_above() -> None:
     assert len({stage.base for stage in STAGES.values() if stage.base not in known}) == 1
 
 
-def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
+def test_copied_files_exist_in_the_build_context() -> None:
     sources = {source for stage in STAGES.values() for source in stage.copied()}
     assert sources == {"requirements.lock", "."}
     packages = [link.name for link in (ROOT / "tumbao").iterdir() if link.is_symlink()]
@@ -54,16 +54,16 @@ def test_all_that_is_copied_is_there_and_sent_to_the_builder() -> None:
         assert is_sent(ROOT / name)
 
 
-def test_nothing_else_is_sent_to_the_builder() -> None:
-    kept_away = [".git/HEAD", "docs/deploy.md", "tumbao-workspace/metadata.sqlite", "tumbao/__pycache__/a.pyc"]
-    assert not any(is_sent(ROOT / one) for one in kept_away)
+def test_other_files_are_not_in_the_build_context() -> None:
+    excluded = [".git/HEAD", "docs/deploy.md", "tumbao-workspace/metadata.sqlite", "tumbao/__pycache__/a.pyc"]
+    assert not any(is_sent(ROOT / one) for one in excluded)
     assert is_sent(ROOT / "tumbao" / "schema" / "schema.pbtxt")
 
 
 @pytest.mark.parametrize(
     ("stage", "flag"), [("pipeline-packages", "--require-hashes"), ("serve-packages", "--verify-hashes")]
 )
-def test_packages_come_from_the_lock_with_their_hashes(stage: str, flag: str) -> None:
+def test_packages_are_installed_from_the_lock_with_hashes(stage: str, flag: str) -> None:
     installs = [
         step
         for line in STAGES[stage].all("RUN")
@@ -76,7 +76,7 @@ def test_packages_come_from_the_lock_with_their_hashes(stage: str, flag: str) ->
     assert "UV_COMPILE_BYTECODE=1" in STAGES["build"].all("ENV")[0]
 
 
-def test_uv_is_the_one_of_the_makefile() -> None:
+def test_uv_has_the_version_of_the_makefile() -> None:
     (version,) = [line.split()[-1] for line in (ROOT / "Makefile").read_text().splitlines() if "UV_VERSION :=" in line]
     assert f"uv=={version}" in STAGES["uv"].all("RUN")[0]
 
@@ -88,12 +88,12 @@ def test_images_do_not_run_as_root(stage: str) -> None:
     assert STAGES[stage].words("ENTRYPOINT") == ["tumbao"]
 
 
-Called = Callable[[list[str]], "subprocess.Popen[str]"]
+Start = Callable[[list[str]], "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy what the images copy; beside it a home, the only folder where the other user may write."""
+    """Copy the files of the images; add a home, the only folder that the other user may write to."""
     folder = tmp_path_factory.mktemp("image")
     copy_to(folder / "source", STAGES["pipeline-packages"])
     home = folder / "home"
@@ -105,18 +105,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def user() -> list[str]:
-    """Give what makes a command another user's where the tests run as root."""
+    """Return a prefix that runs a command as another user if the tests run as root."""
     if os.getuid() != 0:
         return []
     tried = subprocess.run([*AS_NOBODY, sys.executable, "-c", ""], capture_output=True, text=True)
     if tried.returncode != 0:
-        pytest.skip(f"root may not lend the right to read here: {tried.stderr.strip()}")
+        pytest.skip(f"root cannot grant the capability to read: {tried.stderr.strip()}")
     return AS_NOBODY
 
 
 @pytest.fixture
-def called(folder: Path, user: list[str]) -> Called:
-    """Start a command of the image with this environment's packages, as another user if the tests run as root."""
+def start(folder: Path, user: list[str]) -> Start:
+    """Start a command of the image with the packages of this environment."""
 
     def call(command: list[str]) -> subprocess.Popen[str]:
         program = Path(sys.executable).parent / command[0]
@@ -141,7 +141,7 @@ def called(folder: Path, user: list[str]) -> Called:
     return call
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def output_of(process: subprocess.Popen[str]) -> str:
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output[-4_000:]
     return output
@@ -152,14 +152,14 @@ def healthy(process: subprocess.Popen[str]) -> bool:
     return process.returncode == 0
 
 
-def test_commands_run_from_what_is_copied_and_as_another_user(called: Called, folder: Path) -> None:
-    where = said(called(["python", "-c", "import os, tumbao; print(os.getuid(), tumbao.__file__)"])).split()
+def test_commands_run_from_the_copied_files_as_another_user(start: Start, folder: Path) -> None:
+    where = output_of(start(["python", "-c", "import os, tumbao; print(os.getuid(), tumbao.__file__)"])).split()
     assert where[0] != "0"
     assert where[1] == str(folder / "source" / "tumbao" / "__init__.py")
-    assert said(called(STAGES["pipeline"].words("HEALTHCHECK"))).startswith("tumbao ")
+    assert output_of(start(STAGES["pipeline"].words("HEALTHCHECK"))).startswith("tumbao ")
 
 
-def test_the_server_is_healthy_before_it_has_a_model(called: Called, folder: Path) -> None:
+def test_the_server_is_healthy_without_a_model(start: Start, folder: Path) -> None:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
@@ -169,19 +169,19 @@ def test_the_server_is_healthy_before_it_has_a_model(called: Called, folder: Pat
     assert "--host=0.0.0.0" in command
     local = [word.replace("0.0.0.0", "127.0.0.1") for word in command]
     check = [word.replace(":8080/", f":{port}/") for word in STAGES["serve"].words("HEALTHCHECK")]
-    server = called([*STAGES["serve"].words("ENTRYPOINT"), *local, f"--port={port}"])
+    server = start([*STAGES["serve"].words("ENTRYPOINT"), *local, f"--port={port}"])
     try:
         deadline = time.monotonic() + 60
-        while not healthy(called(check)):
+        while not healthy(start(check)):
             assert server.poll() is None, server.communicate()[0]
             assert time.monotonic() < deadline
     finally:
         server.terminate()
         server.communicate(timeout=60)
-    assert not healthy(called(check))
+    assert not healthy(start(check))
 
 
-def test_a_step_runs_by_its_own_command_as_another_user(called: Called, folder: Path, tone: Tone) -> None:
+def test_a_step_of_the_pipeline_runs_by_its_command(start: Start, folder: Path, tone: Tone) -> None:
     home = folder / "home"
     for genre in ("cumbia", "salsa"):
         for number in range(3):
@@ -196,7 +196,7 @@ def test_a_step_runs_by_its_own_command_as_another_user(called: Called, folder: 
     outputs = specification["components"]["RunSettings"]["outputDefinitions"]
     values = defaults(config)
     constants = {name: one["runtimeValue"]["constant"] for name, one in inputs.items() if "runtimeValue" in one}
-    order: dict[str, Any] = {
+    request: dict[str, Any] = {
         "inputs": {"parameterValues": constants | values},
         "outputs": {
             "artifacts": {
@@ -207,9 +207,9 @@ def test_a_step_runs_by_its_own_command_as_another_user(called: Called, folder: 
             "outputFile": str(home / "executor_output.json"),
         },
     }
-    arguments = [json.dumps(order) if one == "{{$}}" else one for one in container["args"]]
-    said(called([*container["command"], *arguments]))
-    settled = json.loads((home / "executor_output.json").read_text("utf-8"))["parameterValues"]
-    assert json.loads(settled["genres"]) == ["cumbia", "salsa"]
-    assert Path(settled["schema"]).is_relative_to(home / "root")
-    assert Path(settled["schema"]).is_file()
+    arguments = [json.dumps(request) if one == "{{$}}" else one for one in container["args"]]
+    output_of(start([*container["command"], *arguments]))
+    values_written = json.loads((home / "executor_output.json").read_text("utf-8"))["parameterValues"]
+    assert json.loads(values_written["genres"]) == ["cumbia", "salsa"]
+    assert Path(values_written["schema"]).is_relative_to(home / "root")
+    assert Path(values_written["schema"]).is_file()

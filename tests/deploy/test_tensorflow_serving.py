@@ -1,4 +1,4 @@
-"""What is shipped for TensorFlow Serving: its files fit together, and the client's answers are the model's."""
+"""Files for TensorFlow Serving, and the predictions of the client."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 7 s: a loud fragment, a silent one, a quiet one, a tail."""
+    """Write 7 s: a loud, a silent and a quiet fragment, and an incomplete one."""
     samples = np.random.default_rng(4).uniform(-0.5, 0.5, 7 * 8_000) * np.repeat(
         [1, 0, 0.01, 1], [16_000] * 3 + [8_000]
     )
@@ -77,10 +77,10 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(song: Path) -> np.ndarray:
-    """Ask the Keras model for the fragments that are heard."""
-    heard = [one.samples for one in read(song, SPEC) if isinstance(one, Fragment) and not one.silent]
-    assert len(heard) == 2
-    return network(1)(mel_image(np.stack(heard), SPEC)).numpy()
+    """Predict the audible fragments with the Keras model."""
+    audible = [one.samples for one in read(song, SPEC) if isinstance(one, Fragment) and not one.silent]
+    assert len(audible) == 2
+    return network(1)(mel_image(np.stack(audible), SPEC)).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def server(pushed: Path) -> ModelServer:
 
 @pytest.fixture
 def address(server: ModelServer) -> Iterator[str]:
-    """Serve the model by gRPC, as TensorFlow Serving's Predict, and keep to its name."""
+    """Serve the model by gRPC, as TensorFlow Serving does."""
 
     class Predict(service.PredictionServiceServicer):
         def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
@@ -111,7 +111,7 @@ def run(client: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     client.main()
 
 
-def test_by_grpc_the_song_gets_the_models_answer(
+def test_the_client_predicts_a_song_by_grpc(
     client: ModuleType,
     pushed: Path,
     song: Path,
@@ -121,14 +121,14 @@ def test_by_grpc_the_song_gets_the_models_answer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run(client, monkeypatch, str(pushed), str(song), "--address", address)
-    said = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     mean = temper(expected, 2.0).mean(axis=0)
-    assert said["genre"] == NAMES[int(mean.argmax())]
-    assert [*said["probabilities"]] == [*NAMES]
-    np.testing.assert_allclose([*said["probabilities"].values()], mean, atol=1e-5)
+    assert result["genre"] == NAMES[int(mean.argmax())]
+    assert [*result["probabilities"]] == [*NAMES]
+    np.testing.assert_allclose([*result["probabilities"].values()], mean, atol=1e-5)
 
 
-def test_the_body_holds_records_that_the_default_door_takes(
+def test_the_request_body_fits_the_default_signature(
     client: ModuleType,
     server: ModelServer,
     pushed: Path,
@@ -146,7 +146,7 @@ def test_the_body_holds_records_that_the_default_door_takes(
     np.testing.assert_allclose(tf.make_ndarray(response.outputs["probabilities"]), expected, atol=1e-5)
 
 
-def test_the_files_fit_together() -> None:
+def test_the_files_are_consistent() -> None:
     served = text_format.Parse((FOLDER / "models.config").read_text(), ModelServerConfig())
     (model,) = served.model_config_list.config
     assert (model.name, model.model_platform) == (MODEL_NAME, "tensorflow")
@@ -162,7 +162,7 @@ def test_the_files_fit_together() -> None:
     assert version.split(".")[:2] == tf.__version__.split(".")[:2]
 
 
-def test_the_labels_of_the_page_are_as_the_server_reads_them() -> None:
+def test_the_documented_configuration_can_be_parsed() -> None:
     page = (ROOT / "docs" / "serving-tensorflow.md").read_text()
     (config,) = re.findall(r"```proto\n(.*?)```", page, re.DOTALL)
     (model,) = text_format.Parse(config, ModelServerConfig()).model_config_list.config
