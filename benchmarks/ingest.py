@@ -390,7 +390,7 @@ STARTED = time.perf_counter()
 
 def speed(folder: Path, size: Size, program: str) -> dict[str, float]:
     """Measure the seconds per song of each method, and of the start."""
-    rows, manifests, looked = write_library(folder, size.songs, size.song_seconds, RATE_HZ)
+    rows, manifests, scan_seconds = write_library(folder, size.songs, size.song_seconds, RATE_HZ)
     songs = [row["path"] for row in rows]
     few, more = rows[: size.few], size.songs - size.few
     cpus = sorted(os.sched_getaffinity(0))
@@ -425,7 +425,7 @@ def speed(folder: Path, size: Size, program: str) -> dict[str, float]:
         result[name] = (result[f"{name} all"] - result[f"{name} few"]) / more
     result["start"] = result["one few"] - size.few * result["one"]
     result |= {f"step {step}": statistics.median(times[step] for times in steps) for step in steps[0]}
-    return {**result, "look": looked, "peak": peaks.worker_mb}
+    return {**result, "scan": scan_seconds, "peak": peaks.worker_mb}
 
 
 def growth(folder: Path, size: Size) -> tuple[Memory, Memory, float]:
@@ -500,7 +500,7 @@ def main() -> None:
         "renderer_peak_mb": round(large.renderer_mb),
         "floor_seconds": round(seconds["floor"], 3),
         "song_seconds": size.song_seconds,
-        "look_through_seconds": round(seconds["look"], 3),
+        "scan_seconds": round(seconds["scan"], 3),
         "start_seconds": round(seconds["start"], 2),
         "warm_up_seconds": round(seconds["warm up"], 2),
         "component_adds_seconds": round(seconds["component"] - seconds["two all"], 2),

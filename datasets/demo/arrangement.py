@@ -205,9 +205,9 @@ def _step(scale: tuple[int, ...], pitch: int, step: int, low: int, high: int) ->
     """Move along a scale, and turn back at the limits of the register."""
     ladder = [candidate for candidate in range(low, high + 1) if candidate % 12 in scale]
     last = len(ladder) - 1
-    place = min(range(len(ladder)), key=lambda index: abs(ladder[index] - pitch)) + step
-    place = abs(place) if place <= last else 2 * last - place
-    return ladder[min(max(place, 0), last)]
+    degree = min(range(len(ladder)), key=lambda index: abs(ladder[index] - pitch)) + step
+    degree = abs(degree) if degree <= last else 2 * last - degree
+    return ladder[min(max(degree, 0), last)]
 
 
 def begin(

@@ -174,7 +174,7 @@ def ablate_instruments(
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
-    """A model, asked for one genre."""
+    """A model and the index of the genre that is analysed."""
 
     logits: Logits
     genre: int

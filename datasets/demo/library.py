@@ -68,8 +68,8 @@ def compose(genre: str, index: int, seed: int) -> Score:
 def compose_file(path: Path, genre: str, index: int, seed: int) -> Path:
     """Compose one song and write it as MP3 (stereo, 44,100 Hz, 65 to 110 s).
 
-    With an index beyond those of a library, this makes a song that no model trained on the library has seen. The folder
-    is created if missing; an existing file is replaced only when the new one is complete.
+    An index beyond those of a library makes a song that is not in its training data. The folder is created if missing;
+    an existing file is replaced only when the new one is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp3(path, waveform(compose(genre, index, seed).midi()))

@@ -104,7 +104,7 @@ def _font() -> bytes:
 
 
 def _synthesizer() -> symusic.core.Synthesizer:
-    """Load the font anew: what a synthesizer rendered before is audible in what it renders next."""
+    """Return a new synthesizer, because earlier output of a used one remains audible."""
     with tempfile.NamedTemporaryFile(suffix=".sf2") as font:
         font.write(_font())
         font.flush()

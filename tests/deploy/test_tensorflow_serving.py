@@ -153,11 +153,11 @@ def test_the_files_are_consistent() -> None:
     assert model.model_version_policy.latest.num_versions == 1
     compose = yaml.safe_load((FOLDER / "docker-compose.yml").read_text())
     (container,) = compose["services"].values()
-    places = {place: source for source, place, _ in (volume.rsplit(":", 2) for volume in container["volumes"])}
-    assert places[model.base_path] == "${TUMBAO_PUSHED:-../../tumbao-workspace/pushed}"
+    mounts = {target: source for source, target, _ in (volume.rsplit(":", 2) for volume in container["volumes"])}
+    assert mounts[model.base_path] == "${TUMBAO_PUSHED:-../../tumbao-workspace/pushed}"
     (config,) = (one.partition("=")[2] for one in container["command"] if one.startswith("--model_config_file="))
-    place, _, name = config.rpartition("/")
-    assert (FOLDER / places[place] / name).is_file()
+    folder, _, name = config.rpartition("/")
+    assert (FOLDER / mounts[folder] / name).is_file()
     version = container["image"].removeprefix("tensorflow/serving:")
     assert version.split(".")[:2] == tf.__version__.split(".")[:2]
 
