@@ -1,4 +1,4 @@
-"""Links and paths of the documentation."""
+"""Links, paths, commands and options of the documentation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
+
+from tumbao.pipeline.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.es.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,3 +36,20 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             file = page.parent / path if path else page
             assert file.exists(), target
             assert not anchor or anchor in anchors(file), target
+
+
+def commands(page: Path) -> list[str]:
+    """Return the command lines of `tumbao` in a page's code."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    (.+)", text, re.MULTILINE)
+    return [line[0] for one in code for line in re.findall(r"((?:^|[ /])tumbao [a-z][a-z-]*( .*)?$)", one.strip())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_documented_commands_and_options_exist(page: Path) -> None:
+    application = typer.main.get_command(app)
+    for line in commands(page):
+        _, name, *words = line.split("#")[0].split()
+        command = application.commands[name]  # type: ignore[attr-defined]
+        options = {option for one in command.get_params(typer.Context(command)) for option in one.opts}
+        assert {word.partition("=")[0].strip(",") for word in words if word.startswith("--")} <= options, line
