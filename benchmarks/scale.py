@@ -258,7 +258,7 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
     fragments = MORE * fragments_of_song
     hours = (MORE - FEW) * SONG_SECONDS / 3600
     log("scanning")
-    found = {"look_s_per_hour": per_unit(scan, (library, FEW), (library, MORE), 1) / hours}
+    found = {"scan_s_per_hour": per_unit(scan, (library, FEW), (library, MORE), 1) / hours}
     log("ingesting")
     few, more = folder / "few", folder / "more"
     found["ingest_s_per_hour"] = per_unit(ingest, (rows[:FEW], few), (rows, more), 1) / hours
@@ -269,7 +269,7 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
         "record_bytes": bytes_in(more, "*.gz") / fragments,
         "archive_bytes": sum(path.stat().st_size for path in archives) / fragments,
         "fingerprint_bytes": sum(len(one.fingerprint) for one in described if one) / fragments,
-        "told_bytes_per_song": bytes_in(more, "ingested") / MORE,
+        "listing_bytes_per_song": bytes_in(more, "ingested") / MORE,
     }
     log("describing")
     found["statistics_s"] = per_unit(statistics, (more, 1), (more, COPIES), (COPIES - 1) * fragments)
@@ -279,7 +279,7 @@ def measure(folder: Path, policy: str) -> dict[str, float]:
     found["features_s"] = per_unit(features, few_features, more_features, fragments - first)
     found["feature_bytes"] = out.stat().st_size / fragments
     log("finding duplicates")
-    found["copies_s_per_song"] = per_unit(
+    found["duplicates_s_per_song"] = per_unit(
         find_duplicates, FINGERPRINTS[:1], FINGERPRINTS[1:], FINGERPRINTS[1] - FINGERPRINTS[0]
     )
     log("starting a worker")
@@ -305,7 +305,9 @@ def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, f
         "records": found["record_bytes"] * plan.fragments / 1e9,
         "features": found["feature_bytes"] * plan.fragments / 1e9,
     }
-    shuffled = plan.songs * (2 * found["told_bytes_per_song"]) / 1e9 + found["fingerprint_bytes"] * plan.fragments / 1e9
+    shuffled = (
+        plan.songs * (2 * found["listing_bytes_per_song"]) / 1e9 + found["fingerprint_bytes"] * plan.fragments / 1e9
+    )
     dollars = {
         "processors": worker_hours * plan.vcpus * prices.vcpu_hour,
         "memory": worker_hours * plan.memory_gb * prices.memory_gb_hour,
@@ -320,10 +322,10 @@ def estimate(plan: Plan, found: dict[str, float], prices: Prices) -> dict[str, f
         **{f"wall_hours_{step}": hours for step, hours in wall.items()},
         "wall_hours": sum(wall.values()),
         **{f"gb_{name}": size for name, size in gigabytes.items()},
-        "look_core_hours": found["look_s_per_hour"] * plan.hours / 3600,
-        "look_reading_hours": gigabytes["songs"] * 1000 / plan.megabytes_per_second / 3600,
-        "copies_hours": found["copies_s_per_song"] * plan.songs / 3600,
-        "copies_gb": found["fingerprint_bytes"] * plan.fragments / 1e9,
+        "scan_core_hours": found["scan_s_per_hour"] * plan.hours / 3600,
+        "scan_reading_hours": gigabytes["songs"] * 1000 / plan.megabytes_per_second / 3600,
+        "duplicates_hours": found["duplicates_s_per_song"] * plan.songs / 3600,
+        "duplicates_gb": found["fingerprint_bytes"] * plan.fragments / 1e9,
         **{f"dollars_{name}": cost for name, cost in dollars.items()},
         "dollars": sum(dollars.values()),
         "dollars_storage_month": stored * prices.storage_gb_month,
@@ -343,17 +345,17 @@ def table(plan: Plan, found: dict[str, float], figures: dict[str, float], policy
         f"{plan.boot_seconds:.0f} s assumed, {found['worker_start_s']:.1f} s + {found['worker_warm_s']:.1f} s measured"
     )
     storage = ("song cache, records, features", f"${figures['dollars_storage_month']:,.0f}")
-    scanning = f"{figures['look_core_hours']:,.0f} core hours, {figures['look_reading_hours']:,.1f} h of reading"
-    duplicates = f"{figures['copies_hours'] * 60:,.0f} minutes, {figures['copies_gb']:.1f} GB of fingerprints"
+    scanning = f"{figures['scan_core_hours']:,.0f} core hours, {figures['scan_reading_hours']:,.1f} h of reading"
+    duplicates = f"{figures['duplicates_hours'] * 60:,.0f} minutes, {figures['duplicates_gb']:.1f} GB of fingerprints"
     rows: list[tuple[str, str, str]] = [
         ("audio", f"{FRAGMENT_SECONDS} s per fragment", f"{plan.hours:,.0f} h, {plan.fragments:,} fragments"),
         ("songs", "mp3 of 256 kbit/s", f"{figures['gb_songs']:,.0f} GB"),
         ("song cache", *size("archive_bytes", "gb_archives")),
         ("records", *size("record_bytes", "gb_records")),
         ("features", *size("feature_bytes", "gb_features")),
-        ("scan, on one machine", f"{found['look_s_per_hour']:.1f} s per hour of audio", scanning),
+        ("scan, on one machine", f"{found['scan_s_per_hour']:.1f} s per hour of audio", scanning),
         ("ingest", f"{found['ingest_s_per_hour']:.1f} s per hour of audio", core_hours("ingest")),
-        ("duplicates, on one worker", f"{found['copies_s_per_song'] * 1e3:.2f} ms per song", duplicates),
+        ("duplicates, on one worker", f"{found['duplicates_s_per_song'] * 1e3:.2f} ms per song", duplicates),
         ("StatisticsGen", f"{found['statistics_s'] * 1e3:.1f} ms per fragment", core_hours("statistics")),
         (f"features, {policy}", f"{found['features_s']:.2f} s per fragment", core_hours("features")),
         ("Evaluator, on a tenth", f"{found['features_s']:.2f} s per fragment", core_hours("evaluator")),
