@@ -92,8 +92,6 @@ class Manifest:
         except ValueError:
             os.close(self._lock)
             raise
-        self._index = {row["source"]: index for index, row in enumerate(self._rows)}
-        self._claimed = {row["file_name"] for row in self._rows}
         self._failed: list[dict[str, str]] = []
         (folder / FAILED_FILE).unlink(missing_ok=True)
 
@@ -106,8 +104,7 @@ class Manifest:
 
     def find(self, url: str) -> dict[str, str] | None:
         """Return the manifest row of a source, or None."""
-        index = self._index.get(url)
-        return None if index is None else dict(self._rows[index])
+        return self._rows.get(url)
 
     def is_intact(self, row: dict[str, str]) -> bool:
         """Check that the file of a row exists, with the size and the hash of the row."""
@@ -125,12 +122,13 @@ class Manifest:
         before = self.find(row["source"])
         replaced = before["file_name"] if before else ""
         digest = sha256(path)
+        listed = {one["file_name"] for one in self._rows.values()}
         for number in itertools.count(1):
             file_name = f"{safe_name(row['genre'])}/{stem}{f' ({number})' * (number > 1)}.{extension}"
             target = self.folder / file_name
             if file_name == replaced or not os.path.lexists(target):
                 break
-            if file_name not in self._claimed and target.is_file() and sha256(target) == digest:
+            if file_name not in listed and target.is_file() and sha256(target) == digest:
                 break
         size = path.stat().st_size
         target.parent.mkdir(exist_ok=True)
@@ -142,10 +140,8 @@ class Manifest:
         if row == self.find(row["source"]):
             return
         self._columns += [name for name in row if name not in self._columns]
-        index = self._index.setdefault(row["source"], len(self._rows))
-        self._rows[index : index + 1] = [row]
-        self._claimed.add(row["file_name"])
-        write_whole(self.folder / MANIFEST_FILE, tables.write_csv(self._columns, self._rows).encode())
+        self._rows[row["source"]] = row
+        write_whole(self.folder / MANIFEST_FILE, tables.write_csv(self._columns, self._rows.values()).encode())
 
     def fail(self, columns: Sequence[str], cells: dict[str, str], line: int, reason: str) -> None:
         """Add a row to failed.csv, which fetch can read again; `line` is its line in URLS.csv, from 1."""
@@ -153,9 +149,10 @@ class Manifest:
         write_whole(self.folder / FAILED_FILE, tables.write_csv((*columns, *FAILED_COLUMNS), self._failed).encode())
 
 
-def _read_manifest(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+def _read_manifest(path: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Return the columns, and the rows by source."""
     if not path.exists():
-        return list(MANIFEST_COLUMNS), []
+        return list(MANIFEST_COLUMNS), {}
     table = read_table(path, MANIFEST_COLUMNS)
     if missing := [name for name in MANIFEST_COLUMNS if name not in table.columns]:
         raise UserError(
@@ -166,7 +163,7 @@ def _read_manifest(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     faults = {line: empty for line, row in table.rows if not row["source"]} | table.faults
     for line, fault in faults.items():
         raise UserError(f"{path}, line {line}: {fault}. Correct the row, or fetch to another folder.")
-    return list(table.columns), [row for _, row in table.rows]
+    return list(table.columns), {row["source"]: row for _, row in table.rows}
 
 
 def sha256(path: Path) -> str:
