@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tumbao.components.ingest.records import to_example, to_feature_example
+from tumbao.trainer import fit
 
 WriteFeatures = Callable[[Path, Sequence[int], tuple[int, int, int]], str]
 
@@ -43,3 +44,12 @@ def empty_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
+
+
+@pytest.fixture(scope="package", autouse=True)
+def fused_layers() -> Iterator[set[type]]:
+    """Train small heads without XLA, whose compilation takes seconds; returns the layers that use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        fused = fit._FUSED
+        patch.setattr(fit, "_FUSED", set())
+        yield fused
