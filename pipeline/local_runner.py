@@ -5,6 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +21,11 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.paths import as_path
 from tumbao.pipeline import runs
 from tumbao.pipeline.config import LOCAL_BEAM, Config, UsageError
+from tumbao.pipeline.failures import explain
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.pipeline.standard_streams import redirect_output
+from tumbao.pipeline.standard_streams import redirect_output, standard_streams
 from tumbao.schema.errors import describe
+from tumbao.serving.terminal import TerminalConsole
 
 DONE, FAILED, WRONG_USE, NOT_BLESSED, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of a run."""
@@ -39,7 +46,7 @@ def run(config: Config, console: Console, growing: frozenset[str] = frozenset())
 
     `growing` holds the paths of files that are still being written, which are left to a later run. Returns the exit
     code (`DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`) and the run's record. Raises a `UserError` if
-    the workspace cannot be written to, and an `UnavailableError` if another run is at work in it.
+    the workspace cannot be written to, and an `UnavailableError` if another run is active in it.
     """
     workspace = Path(config.root)
     with runs.locked(workspace):
@@ -101,3 +108,38 @@ def _recorded(
         record = dataclasses.replace(record, seconds=round(time.monotonic() - begin, 1))
         record.write(workspace)
     return _CODES[record.outcome], record
+
+
+def start_process(config: Config, growing: frozenset[str] = frozenset()) -> subprocess.Popen[bytes]:
+    """Start a run in a process that writes to this process's standard error and ends with the run's exit code.
+
+    The process leads a process group of its own, so that a terminal's Ctrl-C reaches only the process that waits for
+    it. A SIGINT that comes before the run has begun is delivered once it begins.
+    """
+    command = [sys.executable, "-m", "tumbao.pipeline.local_runner"]
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports are not interrupt-safe
+    try:
+        with tempfile.TemporaryFile() as file:  # the length of arguments is limited
+            pickle.dump((config, growing), file)
+            file.seek(0)
+            return subprocess.Popen(command, stdin=file, start_new_session=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _main(config: Config, growing: frozenset[str]) -> int:
+    console = TerminalConsole(stderr=True)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        return run(config, console, growing)[0]
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        _, sentence = explain(error, "run", [config.root])
+        console.print(f"[bold red]error:[/bold red] {escape(sentence)}", highlight=False, soft_wrap=True)
+        return FAILED  # for any error, since `tumbao watch` tries again
+
+
+if __name__ == "__main__":
+    with standard_streams():
+        sys.exit(_main(*pickle.load(sys.stdin.buffer)))

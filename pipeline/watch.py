@@ -26,7 +26,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.library import FIXED, GIVEN
 from tumbao.components.ingest.paths import Status, as_path
-from tumbao.pipeline import local_runner, run_subprocess
+from tumbao.pipeline import local_runner
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.runs import read_runs
 from tumbao.schema.errors import UserError
@@ -256,7 +256,7 @@ def _run(config: Config, growing: frozenset[str], stop: StopSignal, say: Callabl
     """Run the pipeline in a process of its own, report the result, and return an exit code."""
     workspace = Path(config.root)
     before = {record.run for record in read_runs(workspace)}
-    code = stop.wait_for(run_subprocess.start(config, growing))
+    code = stop.wait_for(local_runner.start_process(config, growing))
     new = [record for record in read_runs(workspace) if record.run not in before]
     if not new:
         say(f"The run did not start: exit code {code}.")

@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from tests.pipeline.conftest import Call
 from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.pipeline import local_runner, run_subprocess, watch
+from tumbao.pipeline import local_runner, watch
 from tumbao.pipeline.config import Config, parse
-from tumbao.pipeline.run_subprocess import start
+from tumbao.pipeline.local_runner import start_process
 from tumbao.pipeline.runs import RunRecord, locked, read_runs
 from tumbao.pipeline.watch import SETTLED_SECONDS, WAITING, StopSignal, difference, interval, take_snapshot
 
@@ -55,7 +55,7 @@ class Studio:
         return Path(self.config.root)
 
     def start(self, config: Config, growing: frozenset[str]) -> subprocess.Popen[bytes]:
-        """Replace `run_subprocess.start`."""
+        """Replace `local_runner.start_process`."""
         self.started.append(config)
         self.growing.append(growing)
         outcome = self.outcomes.pop(0) if self.outcomes else "pushed"
@@ -92,7 +92,7 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
         }
     )
     studio = Studio(config)
-    monkeypatch.setattr(run_subprocess, "start", studio.start)
+    monkeypatch.setattr(local_runner, "start_process", studio.start)
     pass_time(monkeypatch, 86_400)
     return studio
 
@@ -267,7 +267,7 @@ def test_a_signal_ends_the_run(studio: Studio, number: signal.Signals, every: fl
 def test_a_signal_before_the_run_has_begun_is_an_orderly_end(
     studio: Studio, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_subprocess, "start", start)
+    monkeypatch.setattr(local_runner, "start_process", start_process)
     sender = send(signal.SIGINT, lambda: any("Running." in line for line in studio.lines))
     assert studio.check() == local_runner.INTERRUPTED
     sender.join()
@@ -328,7 +328,7 @@ def test_a_run_in_a_subprocess_has_the_configuration_and_an_exit_code(
 ) -> None:
     monkeypatch.undo()
     with locked(studio.workspace):
-        assert run_subprocess.start(studio.config).wait() == local_runner.FAILED
+        assert local_runner.start_process(studio.config).wait() == local_runner.FAILED
     assert f"Another run is active in {studio.workspace}" in capfd.readouterr().err
     assert read_runs(studio.workspace) == []
 
