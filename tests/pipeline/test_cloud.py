@@ -44,6 +44,28 @@ CONFIG = read_config(
 )
 
 
+VERTEX = parse(
+    {
+        "data": {"library": "gs://b/library"},
+        "runner": {
+            "name": "vertex",
+            "root": "gs://b/tumbao",
+            "image": "registry/tumbao:1",
+            "project": "p",
+            "region": "europe-west4",
+            "service_account": "tumbao@p.iam.gserviceaccount.com",
+            "labels": {"team": "music"},
+        },
+    }
+)
+KUBEFLOW = parse(
+    {
+        "data": {"library": "/mnt/library"},
+        "runner": {"name": "kubeflow", "root": "/mnt/tumbao", "image": "tumbao:1", "host": "http://127.0.0.1:9"},
+    }
+)
+
+
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
@@ -92,6 +114,14 @@ def test_components_have_their_images_resources_and_flags(compiled: dict[str, An
     assert container(compiled, "Evaluator")["image"] == "registry/tumbao:1"
     assert container(compiled, "AudioExampleGen")["args"][-2:] == ["--runner=DataflowRunner", "--project=p"]
     assert container(compiled, "Evaluator")["args"][-2:] == ["--runner=FnApiRunner", "--sdk_container_image=none"]
+
+
+def test_the_report_is_a_task_before_the_push(compiled: dict[str, Any]) -> None:
+    for specification in (compiled, specify(KUBEFLOW)):
+        tasks = specification["root"]["dag"]["tasks"]
+        report = tasks["Pusher"]["inputs"]["artifacts"]["report"]["taskOutputArtifact"]
+        assert report == {"producerTask": "Report", "outputArtifactKey": "page"}
+        assert ("search" in tasks["Report"]["inputs"]["artifacts"]) == ("Tuner" in tasks)
 
 
 def test_components_that_read_outside_state_are_never_cached(compiled: dict[str, Any]) -> None:
@@ -147,28 +177,6 @@ def test_a_file_that_cannot_be_written_raises(tmp_path: Path) -> None:
 def test_compilation_is_deterministic(tmp_path: Path, compiled: dict[str, Any]) -> None:
     compile_pipeline(CONFIG, tmp_path / "pipeline.yaml")
     assert yaml.safe_load((tmp_path / "pipeline.yaml").read_text("utf-8")) == compiled
-
-
-VERTEX = parse(
-    {
-        "data": {"library": "gs://b/library"},
-        "runner": {
-            "name": "vertex",
-            "root": "gs://b/tumbao",
-            "image": "registry/tumbao:1",
-            "project": "p",
-            "region": "europe-west4",
-            "service_account": "tumbao@p.iam.gserviceaccount.com",
-            "labels": {"team": "music"},
-        },
-    }
-)
-KUBEFLOW = parse(
-    {
-        "data": {"library": "/mnt/library"},
-        "runner": {"name": "kubeflow", "root": "/mnt/tumbao", "image": "tumbao:1", "host": "http://127.0.0.1:9"},
-    }
-)
 
 
 def submitted(config: Config, folder: Path, *, dry_run: bool = False) -> str:
