@@ -83,10 +83,10 @@ class Data(Section):
         tuple(GENRES), description="Genres, separated by commas, in the order of the labels: names of folders."
     )
     subgenres: bool = Field(
-        False, description="Train on sub-genres too: folders below the genre, or salsa/dura in lists."
+        False, description="Also train on sub-genres: folders below the genre, or salsa/dura in lists."
     )
     min_songs: int = Field(
-        10, ge=3, description="With sub-genres: songs that a sub-genre needs to become a label of its own."
+        10, ge=3, description="With sub-genres, the number of songs that a sub-genre needs to become a label."
     )
 
 
@@ -95,7 +95,8 @@ class Split(Section):
 
     by: _one_of((*SPLIT_BY, GIVEN)) = Field(  # type: ignore[valid-type]
         "song",
-        description="What a split keeps whole. fragment: the paper's, leaky. given: use the library's own splits.",
+        description="Unit that a split keeps together. fragment is the paper's and leaky; given uses the library's own "
+        "splits.",
     )
     strategy: _one_of((*SPLIT_STRATEGIES, FIXED)) | None = Field(  # type: ignore[valid-type]
         None,
@@ -111,14 +112,14 @@ class Model(Section):
     name: str = Field(PAPER, description="Name of the model; `tumbao models` lists them.")
     weights: str = Field(
         "",
-        description="File of the backbone's weights, for VGG-16 a Keras no-top file, or random. By default they are "
+        description="File of the backbone's weights, for VGG-16 a Keras no-top file, or random. By default, they are "
         "searched for.",
     )
     precision: _one_of(("auto", *get_args(Policy))) = Field(  # type: ignore[valid-type]
-        "auto", description="Data type that the backbone computes in; auto chooses it by the processor."
+        "auto", description="Data type of the backbone's computations; auto chooses it by the processor."
     )
     tune: int = Field(
-        0, ge=0, description="Trials of a search for better layers, dropout, L2 and learning rate; 0 for no search."
+        0, ge=0, description="Number of trials of a search for layers, dropout, L2 and learning rate; 0 for no search."
     )
 
 
@@ -153,7 +154,7 @@ class Gate(Section):
 
     min_accuracy: Share = Field(0.80, description="Lowest accuracy on the test split.")
     min_recall: Share = Field(0.50, description="Lowest recall of each genre.")
-    max_accuracy_drop: Share = Field(0.01, description="How much lower the accuracy may be than the served model's.")
+    max_accuracy_drop: Share = Field(0.01, description="Largest decrease of accuracy against the served model.")
 
 
 class Registry(Section):
