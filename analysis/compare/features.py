@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.augment import mask_seed, spec_augment
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.vgg16 import Policy
@@ -56,15 +58,14 @@ def _compute(
     progress.start(f"{backbone.name} features", count)
     shape = (count, *model.output_shape[1:])
     written = np.lib.format.open_memmap(file, mode="w+", dtype=BACKBONE_DTYPE, shape=shape)
-    batch: list[tf.Tensor] = []
-    begin = 0
-    for index, png in enumerate(library.images()):
-        image = decode_image(png)
-        if copy:
-            image = spec_augment(image, mask_seed(png, copy), backbone.mel_spec)
-        batch.append(image)
-        if len(batch) == BATCH or index == count - 1:
-            written[begin : index + 1] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
-            progress.advance(f"{backbone.name} features", len(batch))
-            begin, batch = index + 1, []
+    pngs = library.images()
+    for begin in range(0, count, BATCH):
+        batch = [_image(png, backbone.mel_spec, copy) for png in itertools.islice(pngs, BATCH)]
+        written[begin : begin + BATCH] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
+        progress.advance(f"{backbone.name} features", len(batch))
     written.flush()
+
+
+def _image(png: bytes, spec: MelSpec, copy: int) -> tf.Tensor:
+    image = decode_image(png)
+    return spec_augment(image, mask_seed(png, copy), spec) if copy else image
