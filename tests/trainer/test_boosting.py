@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from sklearn.ensemble import AdaBoostClassifier
@@ -34,17 +32,6 @@ def test_probabilities_are_scikit_learns(genres: int, depth: int) -> None:
     probabilities = model(unseen).numpy()
     np.testing.assert_allclose(probabilities, fitted.predict_proba(unseen), atol=1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-
-
-def test_saved_weights_make_an_empty_model_the_same(tmp_path: Path) -> None:
-    data, unseen = clouds(5, 100, seed=1), clouds(5, 100, seed=2)
-    model, *_ = boosted_head(*data, None, validation=unseen, genres=5, rounds=9, depth=2, seed=1)
-    model.save_weights(tmp_path / "head.weights.h5")
-    empty = empty_boosted(6, genres=5, rounds=9, depth=2)
-    np.testing.assert_allclose(empty(unseen[0]).numpy(), 0.2, atol=1e-6)
-    empty.load_weights(tmp_path / "head.weights.h5")
-    np.testing.assert_array_equal(empty(unseen[0]).numpy(), model(unseen[0]).numpy())
-    assert not empty.trainable_variables
 
 
 def test_shallow_trees_and_missing_rounds_change_nothing() -> None:

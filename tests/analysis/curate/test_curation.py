@@ -15,7 +15,6 @@ from tumbao.analysis.curate.label_issues import (
     OUTLIER_LIMIT,
     GenreConflict,
     LabelIssues,
-    confident_learning,
     genre_conflicts,
     label_issues,
     outlier_scores,
@@ -150,12 +149,6 @@ def test_a_song_issue_is_described_by_its_fragments(case: Case) -> None:
         assert list(margins) == sorted(margins)
 
 
-def test_the_joint_counts_every_song_once_under_its_given_genre(case: Case) -> None:
-    counts = np.bincount(case.library.labels[::FRAGMENTS], minlength=len(GENRES))
-    np.testing.assert_array_equal(case.issues.joint.sum(axis=1), counts)
-    assert np.trace(case.issues.joint) < SONGS
-
-
 def test_songs_are_predicted_by_models_that_were_not_trained_on_them() -> None:
     rng = np.random.default_rng(8)
     library = made(np.arange(40) % len(GENRES))
@@ -180,12 +173,6 @@ def test_a_duplicate_with_another_genre_is_an_issue() -> None:
     (one,) = label_issues(library, probabilities, [copy]).songs
     assert (one.song, one.given, one.suggested, one.status) == ("song 010", "bachata", "salsa", "copied")
     assert one.conflicts == (copy,)
-
-
-def test_a_score_is_the_normalised_margin() -> None:
-    labels = np.array([0, 1, 0, 1])
-    quality = confident_learning(labels, np.array([[0.7, 0.3], [0.9, 0.1], [0.5, 0.5], [0.0, 1.0]]))
-    np.testing.assert_allclose(quality.scores, [0.7, 0.1, 0.5, 1.0])
 
 
 def test_outliers_are_far_from_other_songs() -> None:

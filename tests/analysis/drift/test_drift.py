@@ -233,6 +233,8 @@ def test_a_fragment_is_rendered_as_it_was_measured(tmp_path: Path, small_spec: M
         assert png
         levels = np.asarray(Image.open(io.BytesIO(png)))
         np.testing.assert_allclose(describe(levels, small_spec), song.values[index], rtol=0.02, atol=0.02)
+    (tmp_path / "long.wav").unlink()
+    assert new_images(fragments[:1], small_spec) == [None]
 
 
 def test_a_list_needs_no_genres(tmp_path: Path, small_spec: MelSpec) -> None:
