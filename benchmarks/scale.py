@@ -182,7 +182,7 @@ def statistics(records: Path, copies: int) -> None:
 
 def find_duplicates(songs: int) -> None:
     """Search random fingerprints for duplicates."""
-    from tumbao.components.ingest.duplicates import find_duplicates as find
+    from tumbao.components.ingest.fingerprint import find_duplicates as find
 
     random, words = np.random.default_rng(0), 2_000
     find((str(song), song, random.integers(0, 65_536, words).astype(np.uint16)) for song in range(songs))

@@ -19,9 +19,9 @@ from tfx.utils import io_utils, path_utils
 from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
-from tumbao.components.ingest.manifest import json_lines
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import spread
+from tumbao.components.ingest.tables import json_lines
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS

@@ -19,9 +19,9 @@ from tumbao.components.ingest.formats import find_layout, read_library, with_one
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Rejected, Song, scan_files
 from tumbao.components.ingest.listing import SongList
-from tumbao.components.ingest.manifest import json_lines
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.song_list import read_entries
+from tumbao.components.ingest.tables import json_lines
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema import record
 from tumbao.schema.errors import UserError

@@ -15,8 +15,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from tumbao.analysis.songs import measure_songs
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.decoders import read_song
-from tumbao.components.ingest.duplicates import duplicate_detail, find_duplicates
-from tumbao.components.ingest.fingerprint import fingerprint
+from tumbao.components.ingest.fingerprint import duplicate_detail, find_duplicates, fingerprint
 from tumbao.components.ingest.formats import read_library
 from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.library import Rejected, Song, scan_files

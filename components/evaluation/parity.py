@@ -21,9 +21,9 @@ from ai_edge_litert.interpreter import Interpreter
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fragments import Fragment
-from tumbao.components.ingest.manifest import table_rows
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, to_example
+from tumbao.components.ingest.tables import table_rows
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec

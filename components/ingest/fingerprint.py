@@ -18,8 +18,9 @@ not the melody, have a distance of 0.36 or more; all other pairs 0.7 over 30 s.
 
 from __future__ import annotations
 
+import base64
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -32,6 +33,7 @@ MAX_DISTANCE = 0.3
 """Maximum distance of two copies of a recording, as a share of the bits that would differ by chance."""
 
 _BITS = 16
+_STORED = np.dtype("<u2")
 _REACH_SECONDS = 2.0
 _HEARD_SHARE = 0.75  # of the rows, from below: encoders discard the higher frequencies
 _STEADY = 1e-3  # smaller changes, relative to the fragment's maximum, count as none
@@ -45,24 +47,10 @@ _NEIGHBOURS = 3  # number of neighbours that a landmark is compared with
 
 
 def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Compute the fingerprint of a fragment, which hardly changes in another encoding.
+    """Compute the fingerprint of a fragment, uint16 [WORDS_PER_SECOND · fragment_seconds].
 
-    Parameters
-    ----------
-    levels : np.ndarray [shape=(image_height, image_width), dtype=int]
-        Levels of one fragment from `mel.mel_levels`: 0 (the floor) to 255, low frequencies at the bottom.
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    words : np.ndarray [shape=(WORDS_PER_SECOND · fragment_seconds,), dtype=uint16]
-        The fingerprint, 300 bytes for 30 seconds. That of a song is the concatenation of those of its fragments.
-
-    Raises
-    ------
-    ValueError
-        If the shape of the levels is not that of the spec's images.
+    `levels`, int [image_height, image_width], are those of `mel.mel_levels`. The fingerprint of a song is the
+    concatenation of those of its fragments.
     """
     if levels.shape != (spec.image_height, spec.image_width):
         raise ValueError(
@@ -100,20 +88,45 @@ def _means(values: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     return (up_to(end) - up_to(begin)) / (end - begin)
 
 
+def encode_fingerprint(words: np.ndarray) -> str:
+    """Encode a fingerprint as text for JSON."""
+    return base64.b64encode(words.astype(_STORED).tobytes()).decode()
+
+
+def decode_fingerprint(text: str) -> np.ndarray:
+    """Decode the text of `encode_fingerprint`."""
+    return np.frombuffer(base64.b64decode(text), _STORED).astype(np.uint16)
+
+
+def find_duplicates(parts: Iterable[tuple[str, int, np.ndarray]]) -> dict[str, str]:
+    """Return each duplicate → the song of the same recording that is used instead.
+
+    The longest song is used, since others may be cut off; of several, the first in the library's list. `parts` holds
+    song, position in the library's list and fingerprint of each part of a song, in order within a song.
+    """
+    pieces: dict[str, list[np.ndarray]] = collections.defaultdict(list)
+    entries: dict[str, int] = {}
+    for song, entry, words in parts:
+        pieces[song].append(words)
+        entries.setdefault(song, entry)
+    fingerprints = {song: np.concatenate(own) for song, own in pieces.items()}
+    duplicates: dict[str, str] = {}
+    for group in same_recordings(fingerprints):
+        original, *others = sorted(group, key=lambda song: (-len(fingerprints[song]), entries[song]))
+        duplicates |= dict.fromkeys(others, original)
+    return duplicates
+
+
+def duplicate_detail(original: str) -> str:
+    """Describe why a duplicate is rejected, as the continuation of its name."""
+    return f"the same recording as {original}, in another encoding"
+
+
 def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
-    """Find the songs that are the same recording, or contain it.
+    """Return the songs of each recording that occurs more than once, sorted; independent of the mapping's order.
 
-    Songs are not compared pairwise: time and memory grow with the number of words.
-
-    Parameters
-    ----------
-    fingerprints : mapping of str to np.ndarray [shape=(n,), dtype=uint16]
-        Song → the words of all its fragments, in order.
-
-    Returns
-    -------
-    groups : list of tuple of str
-        The songs of each recording that occurs more than once, sorted; independent of the mapping's order.
+    `fingerprints` maps song → the words of all its fragments, in order. Songs are not compared pairwise: time and
+    memory grow with the number of words.
     """
     songs = sorted(fingerprints)
     words = [np.trim_zeros(fingerprints[song]) for song in songs]
@@ -163,8 +176,8 @@ def _landmarks(words: np.ndarray, start: int) -> np.ndarray:
     """Pack pairs of words, and the position of the first one, into 64 bits each."""
     first, second = words[:-_LANDMARK_STEP].astype(np.uint64), words[_LANDMARK_STEP:].astype(np.uint64)
     keys = (first << np.uint64(16)) | second
-    drawn = (keys * np.uint64(2_654_435_761) >> np.uint64(20)) % np.uint64(_LANDMARK_SHARE) == 0
-    chosen = np.flatnonzero(drawn & (first != second))
+    looked_up = (keys * np.uint64(2_654_435_761) >> np.uint64(20)) % np.uint64(_LANDMARK_SHARE) == 0
+    chosen = np.flatnonzero(looked_up & (first != second))
     return keys[chosen] * _PLACES + (chosen + start).astype(np.uint64)
 
 

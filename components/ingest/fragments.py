@@ -15,11 +15,14 @@ import numpy as np
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Probe
-from tumbao.components.ingest.waveform import SILENCE_PEAK, AudioStream, silence, within_full_scale
+from tumbao.components.ingest.waveform import AudioStream
 from tumbao.schema.mel_spec import MelSpec
 
 MIN_SONG_SECONDS = 3.0
 """Minimum length of a song, in seconds: a shorter one carries too little information about its genre."""
+
+SILENCE_PEAK = 1e-4
+"""Audio whose largest magnitude is below this (−80 dBFS) is silence."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Fragment:
 
     `index` is the number of the fragment in the song or in the part of it that is read, from 0. `samples`, float32
     [spec.fragment_samples], are mono, in [-1, 1], at `spec.sample_rate_hz`. `padded` tells whether the song was shorter
-    and silence was added at its end, `silent` whether no sample is louder than `waveform.SILENCE_PEAK`.
+    and silence was added at its end, `silent` whether no sample is louder than `SILENCE_PEAK`.
     """
 
     index: int
@@ -74,28 +77,12 @@ def read(
 ) -> Generator[Fragment | SongSummary, None, None]:
     """Read a song fragment by fragment; memory is bounded however long the song is.
 
-    A fragment that exceeds full scale is scaled down, not clipped.
+    A fragment that exceeds full scale is scaled down, not clipped. The song is the part of the file between
+    `start_seconds` and `end_seconds`; None means the file's end. Yields at least one fragment that is not silent,
+    then the summary.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    spec : MelSpec
-        Sampling rate and length of the fragments.
-    start_seconds : float >= 0
-        Where the song begins in the file.
-    end_seconds : float or None
-        Where the song ends; None means the file's end.
-
-    Yields
-    ------
-    item : Fragment or SongSummary
-        At least one fragment that is not silent, then the summary as the last item.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded, is silent or too short: discard the fragments that were yielded before.
+    Raises AudioError if the file cannot be decoded, is silent or too short: discard the fragments that were yielded
+    before.
     """
     for item in read_with_signs(path, spec, start_seconds, end_seconds):
         if item is not None:
@@ -119,18 +106,27 @@ def read_with_signs(
             samples[filled : filled + len(taken)] = taken
             filled, block = filled + len(taken), block[len(taken) :]
             if filled == spec.fragment_samples:
-                peak = within_full_scale(samples)
+                peak = _scale_down(samples)
                 loudest = max(loudest, peak)
                 yield Fragment(index, samples, False, peak < SILENCE_PEAK)
                 samples, filled, index = np.empty(spec.fragment_samples, np.float32), 0, index + 1
     if not index:
         require_length(sound, spec, path)
         samples[filled:] = 0
-        loudest = within_full_scale(samples)
+        loudest = _scale_down(samples)
         yield Fragment(0, samples, True, loudest < SILENCE_PEAK)
     if loudest < SILENCE_PEAK:
-        raise AudioError(path, Reason.SILENT, silence(loudest))
+        message = f"is silent: its peak is {loudest:.1e}, expected at least {SILENCE_PEAK:.0e} of full scale"
+        raise AudioError(path, Reason.SILENT, message)
     yield SongSummary(sound.samples / spec.sample_rate_hz, sound.header, sound.truncated)
+
+
+def _scale_down(samples: np.ndarray) -> float:
+    """Scale samples down, in place, if they exceed full scale; return their peak before."""
+    peak = float(max(samples.max(), -samples.min()))
+    if peak > 1:
+        samples /= peak
+    return peak
 
 
 def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
@@ -148,19 +144,7 @@ def require_length(sound: AudioStream, spec: MelSpec, path: str | Path) -> None:
 
 
 def fragment_count(seconds: float, spec: MelSpec) -> int:
-    """Return the number of fragments that `read` yields for a song.
-
-    Parameters
-    ----------
-    seconds : float >= 0
-        Length of the song, in seconds.
-    spec : MelSpec
-        Sampling rate and length of the fragments.
-
-    Returns
-    -------
-    int
-        Number of fragments; 0 if the song is too short for `read`.
+    """Return the number of fragments that `read` yields for a song; 0 if it is too short.
 
     Examples
     --------

@@ -14,10 +14,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.manifest import Row, table_rows
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.splits import Assignment, Songs, frozen_split
-from tumbao.components.ingest.tables import read_csv, write_csv
+from tumbao.components.ingest.tables import Row, read_csv, table_rows, write_csv
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key
 

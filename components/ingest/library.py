@@ -16,7 +16,11 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tumbao.components.ingest import frozen_test_set, progress
 from tumbao.components.ingest.atomic_write import write_whole_folder
@@ -30,11 +34,11 @@ from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.splits import GIVEN, artists_in_several_splits, given_splits, is_leaky, split_songs
 from tumbao.components.ingest.tables import write_csv
 from tumbao.components.ingest.worker_pool import WorkerPool
+from tumbao.schema import record
 from tumbao.schema.errors import UnavailableError, UserError
 from tumbao.schema.genres import unknown_genre
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.schema.validation import schema_text
 
 MAX_FAILED_SHARE, MIN_FAILED = 0.05, 3
 """A run fails if at least `MIN_FAILED` songs, and more than this share, cannot be read for an infrastructure reason."""
@@ -332,6 +336,19 @@ MANIFEST_COLUMNS = (
 
 `first` is the number of the part's first fragment in its song; `fragments` lists indexes in the part, empty means all.
 """
+
+
+def schema_text(genres: Sequence[str]) -> str:
+    """Return the curated schema for TensorFlow Data Validation, with the domains of label and genre of the run."""
+    curated = Path(record.__file__).with_name("schema.pbtxt")
+    schema = text_format.Parse(curated.read_text("utf-8"), schema_pb2.Schema())
+    for feature in schema.feature:
+        if feature.name == record.LABEL:
+            feature.int_domain.max = len(genres) - 1
+    for domain in schema.string_domain:
+        if domain.name == record.GENRE:
+            domain.value[:] = genres
+    return text_format.MessageToString(schema)
 
 
 Folder = TypeVar("Folder", bound=AnyPath)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from tumbao.components.ingest import duplicates, song_cache
+from tumbao.components.ingest import song_cache
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment, local_song, read_unchanged
 from tumbao.components.ingest.fragments import Fragment
@@ -90,7 +90,7 @@ def _render(
     part: AudioSegment, spec: MelSpec, sha256: str, cache: SongCache, archive: str
 ) -> Iterator[SongMetadata | None]:
     from tumbao.components.ingest import mel, records
-    from tumbao.components.ingest.fingerprint import fingerprint
+    from tumbao.components.ingest.fingerprint import encode_fingerprint, fingerprint
 
     silent, padded = 0, False
     fingerprints: list[np.ndarray] = []
@@ -120,7 +120,7 @@ def _render(
             padded=padded,
             silent=silent,
             fragments=indexes,
-            fingerprint=duplicates.to_text(np.concatenate(fingerprints)),
+            fingerprint=encode_fingerprint(np.concatenate(fingerprints)),
         )
         song_cache.add_description(song, metadata)
     yield metadata

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tumbao.components.ingest import duplicates, progress, song_cache
+from tumbao.components.ingest import progress, song_cache
 from tumbao.components.ingest.audio_error import Reason
+from tumbao.components.ingest.fingerprint import decode_fingerprint, duplicate_detail, find_duplicates
 from tumbao.components.ingest.library import Catalog, Rejected, Song, require_few_failures
 from tumbao.components.ingest.render import Rendered, Renderer
 from tumbao.components.ingest.song_cache import SongCache
@@ -59,11 +60,9 @@ def render_library(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache
     with SongCache(cache).in_use():
         parts = _rendered(catalog, spec, cache)
     fingerprints = [
-        (song.song, song.entry, duplicates.from_text(part.metadata.fingerprint))
-        for song, part in parts
-        if part.metadata
+        (song.song, song.entry, decode_fingerprint(part.metadata.fingerprint)) for song, part in parts if part.metadata
     ]
-    duplicate_of = duplicates.find_duplicates(sorted(fingerprints, key=lambda one: one[:2]))
+    duplicate_of = find_duplicates(sorted(fingerprints, key=lambda one: one[:2]))
     rejected = list(catalog.rejected)
     rows: list[tuple[str, int, int, float, str, str, int]] = []
     firsts: dict[str, int] = {}
@@ -71,7 +70,7 @@ def render_library(catalog: Catalog, genres: Sequence[str], spec: MelSpec, cache
         if part.metadata is None:
             rejected.append(Rejected(song.song, song.path, part.reason, part.detail, song.entry))
         elif original := duplicate_of.get(song.song):
-            detail = duplicates.duplicate_detail(original)
+            detail = duplicate_detail(original)
             rejected.append(Rejected(song.song, song.path, Reason.DUPLICATE.value, detail, song.entry, original))
         else:
             first, label = firsts.get(song.song, 0), genres.index(song.genre)

@@ -39,7 +39,7 @@ class SongMetadata:
     `seconds` is the decoded length, `declared_seconds` the length in the file's header. `truncated`: the file ends
     early. `padded`: silence was added, since the song is shorter than a fragment. `silent` is the number of silent
     fragments, which are left out; `fragments` are the numbers of the others. `fingerprint` is that of
-    `duplicates.to_text`.
+    `fingerprint.encode_fingerprint`.
     """
 
     seconds: float

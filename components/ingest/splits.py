@@ -18,7 +18,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from tumbao.components.ingest.tags import artist_key
 from tumbao.schema.errors import UserError
@@ -62,31 +62,10 @@ def split_songs(
 ) -> Assignment:
     """Assign every fragment of every song to a split.
 
-    Parameters
-    ----------
-    songs : mapping of str to mapping of str to int
-        Genre → song → number of its fragments.
-    split_by : str
-        `song` (leak-free), `artist` (leak-free, and no artist is in several splits) or `fragment` (as in the paper,
-        leaky).
-    seed : int
-        Changes the assignment.
-    split_strategy : str
-        `stratified` by genre, or `stable` when the library changes.
-    artists : mapping of str to str, optional
-        Song → artist, required for `artist` only. Spellings are compared by `tags.artist_key`; a song without an artist
-        is a unit of its own.
-
-    Returns
-    -------
-    assignment : dict
-        Split → song → indexes of its fragments.
-
-    Raises
-    ------
-    ValueError
-        If `split_by` or `split_strategy` is unknown, artists are required and missing, or a genre is not in every
-        split.
+    `split_by` is one of `SPLIT_BY`: by song and by artist nothing leaks, and by artist no artist is in several splits;
+    by fragment, as in the paper, the split is leaky. `split_strategy` is one of `SPLIT_STRATEGIES`. `artists` maps song
+    → artist and is required to split by artist; spellings are compared by `tags.artist_key`, and a song without an
+    artist is a unit of its own. Raises ValueError if an argument is invalid or a genre is not in every split.
 
     Examples
     --------
@@ -100,12 +79,12 @@ def split_songs(
         raise ValueError(f"Expected split_strategy out of {SPLIT_STRATEGIES}. Received: {split_strategy!r}")
     if split_by == "artist" and artists is None:
         raise ValueError("Expected the artists of the songs to split by artist. Received: None")
-    unit_of = _unit_names(split_by, artists or {})
-    _require_units(songs, split_by, unit_of)
+    artist_keys = {song: artist_key(artist) for song, artist in (artists or {}).items()} if split_by == "artist" else {}
+    _require_units(songs, split_by, artist_keys)
     if split_strategy == "stable":
-        return _stable(songs, split_by, seed, unit_of)
+        return _stable(songs, split_by, seed, artist_keys)
     if split_by == "artist":
-        return _by_artist(songs, seed, unit_of)
+        return _by_artist(songs, seed, artist_keys)
     return _stratified(songs, split_by, seed)
 
 
@@ -142,7 +121,7 @@ def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Colle
     >>> frozen_split({"salsa": {"a": 2, "b": 3, "new": 1}}, {"b"}, seed=0)["test"]
     {'b': [0, 1, 2]}
     """
-    _require_units(songs, "song", _unit_names("song", {}))
+    _require_units(songs, "song", {})
     assignment = _stratified(songs, "song", seed, tests, learned)
     _require_genres(songs, assignment, "The test songs are fixed: add songs, which go to train and val.")
     return assignment
@@ -200,26 +179,16 @@ def _units(counts: Mapping[str, int], split_by: str) -> list[tuple[str, Sequence
     return [(song, range(count)) for song, count in counts.items()]
 
 
-def _unit_names(split_by: str, artists: Mapping[str, str]) -> Callable[[str, Sequence[int]], str]:
-    """Return a function from a song and indexes of its fragments to the name of their unit."""
-    keys = {song: artist_key(artist) for song, artist in artists.items()}
-
-    def of_song(song: str, indexes: Sequence[int]) -> str:
-        return f"song:{song}"
-
-    def of_artist(song: str, indexes: Sequence[int]) -> str:
-        return f"artist:{keys[song]}" if keys.get(song) else of_song(song, indexes)
-
-    def of_fragment(song: str, indexes: Sequence[int]) -> str:
+def _unit_name(song: str, indexes: Sequence[int], split_by: str, artist_keys: Mapping[str, str]) -> str:
+    if split_by == "fragment":
         return f"fragment:{indexes[0]}:{song}"
+    return f"artist:{artist_keys[song]}" if artist_keys.get(song) else f"song:{song}"
 
-    return {"song": of_song, "artist": of_artist, "fragment": of_fragment}[split_by]
 
-
-def _require_units(songs: Songs, split_by: str, unit_of: Callable[[str, Sequence[int]], str]) -> None:
+def _require_units(songs: Songs, split_by: str, artist_keys: Mapping[str, str]) -> None:
     short: list[str] = []
     for genre, counts in songs.items():
-        units = len({unit_of(*unit) for unit in _units(counts, split_by)})
+        units = len({_unit_name(*unit, split_by, artist_keys) for unit in _units(counts, split_by)})
         if units < len(SPLITS):
             short.append(f"{genre} has {units} and needs {len(SPLITS) - units} more")
     if short:
@@ -245,11 +214,12 @@ def _require_genres(songs: Songs, assignment: Assignment, advice: str) -> None:
         )
 
 
-def _stable(songs: Songs, split_by: str, seed: int, unit_of: Callable[[str, Sequence[int]], str]) -> Assignment:
+def _stable(songs: Songs, split_by: str, seed: int, artist_keys: Mapping[str, str]) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
         for song, indexes in _units(counts, split_by):
-            digest = hashlib.sha256(f"{seed}:{unit_of(song, indexes)}".encode()).digest()
+            unit = _unit_name(song, indexes, split_by, artist_keys)
+            digest = hashlib.sha256(f"{seed}:{unit}".encode()).digest()
             share = int.from_bytes(digest[:8], "big") / 2**64
             split = "test" if share < _HELD_OUT_SHARE else "val" if share < 2 * _HELD_OUT_SHARE else "train"
             assignment[split].setdefault(song, []).extend(indexes)
@@ -258,8 +228,8 @@ def _stable(songs: Songs, split_by: str, seed: int, unit_of: Callable[[str, Sequ
     return _in_order(assignment)
 
 
-def _by_artist(songs: Songs, seed: int, unit_of: Callable[[str, Sequence[int]], str]) -> Assignment:
-    unit = {song: unit_of(song, ()) for counts in songs.values() for song in counts}
+def _by_artist(songs: Songs, seed: int, artist_keys: Mapping[str, str]) -> Assignment:
+    unit = {song: _unit_name(song, (), "artist", artist_keys) for counts in songs.values() for song in counts}
     sizes: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for genre, counts in songs.items():
         for song in counts:

@@ -22,7 +22,7 @@ import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tumbao.components.ingest.paths import AnyPath, local_copy
+from tumbao.components.ingest.paths import AnyPath, as_path, local_copy
 from tumbao.schema.errors import UserError
 
 T = TypeVar("T")
@@ -43,6 +43,9 @@ _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 Rows = list[tuple[int, dict[str, str]]]
 """Pairs of the line in which a row begins, from 1, and its cells by column."""
+
+Row = dict[str, str]
+"""Column → cell; for the columns of a manifest see `library.MANIFEST_COLUMNS`."""
 
 _QUOTE = "\u201b"
 _UNWRITABLE = re.compile(f"[\0{_QUOTE}\ud800-\udfff]")
@@ -107,11 +110,21 @@ def write_csv(columns: Iterable[str], rows: Iterable[Iterable[object] | Mapping[
     return "".join(map(csv_row, (columns, *cells)))
 
 
-def read_csv(text: str) -> list[dict[str, str]]:
+def read_csv(text: str) -> list[Row]:
     """Parse a CSV of `write_csv`."""
     rows = ([read_cell(cell) for cell in cells] for cells in csv.reader(io.StringIO(text, newline="")))
     columns = next(rows, [])
     return [dict(zip(columns, cells, strict=True)) for cells in rows]
+
+
+def table_rows(table: str) -> list[Row]:
+    """Read a CSV of `write_csv` from a path or an address."""
+    return read_csv(as_path(table).read_bytes().decode())
+
+
+def split_rows(split: str, manifests: str) -> list[Row]:
+    """Read a split's manifest in the folder of `library.write_manifests`, and add the column `split`."""
+    return [{**row, "split": split} for row in table_rows(f"{manifests}/{split}.csv")]
 
 
 def json_line(values: Mapping[str, Any]) -> str:
@@ -126,6 +139,11 @@ def read_json_line(line: str | bytes) -> Any:
         return json.loads(decode_text(text))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def json_lines(file: str) -> list[dict[str, Any]]:
+    """Read JSON Lines from a path or an address."""
+    return [read_json_line(line) for line in as_path(file).read_bytes().split(b"\n") if line]
 
 
 def read_record(kind: type[T], text: str | bytes) -> T:
@@ -184,36 +202,58 @@ def read_table(file: AnyPath, names: Collection[str] = ()) -> Table:
     return table
 
 
-def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
-    """Read delimited text row by row, without loading the whole file.
+class _RowReader:
+    """Read the rows of delimited text (RFC 4180); `line` is the line in which the last row begins, from 1."""
 
-    Yields the line in which a row begins, from 1, and its cells; a quoted cell (RFC 4180) may span lines. Rows in which
-    every cell is empty are left out. Rows that cannot be read are added to `faults`: line → reason.
-    """
-    with _open_lines(file) as lines:
-        again: collections.deque[str] = collections.deque()
-        line = 1
+    def __init__(self, lines: Iterator[str], delimiter: str, line: int = 1) -> None:
+        self.line = line
+        self._lines = lines
+        self._delimiter = delimiter
+        self._row: list[str] = []  # lines of the last row
+        self._again: collections.deque[str] = collections.deque()
+
+    def rows(self, faults: dict[int, str]) -> Iterator[list[str]]:
+        """Yield the cells of each row; add a row that cannot be read to `faults`: line → reason."""
         while True:
-            taken: list[str] = []
-
-            def take(taken: list[str] = taken) -> str | None:
-                one = again.popleft() if again else next(lines, None)
-                if one is not None:
-                    taken.append(one)
-                return one
-
+            self.line += len(self._row)
+            self._row = []
             try:
-                cells = next(csv.reader(iter(take, None), delimiter=delimiter, strict=True), None)
+                cells = next(csv.reader(iter(self._next_line, None), delimiter=self._delimiter, strict=True), None)
             except csv.Error as error:
-                faults[line] = f"{_QUOTES_EXPECTED}{error}"
-                again.extendleft(reversed(taken[1:]))  # an open quote extends over the lines that follow
-                line += 1
+                faults[self.line] = f"{_QUOTES_EXPECTED}{error}"
+                self.end_row_at_its_first_line()  # an open quote extends over the lines that follow
                 continue
             if cells is None:
                 return
+            yield cells
+
+    @property
+    def lines_in_row(self) -> int:
+        return len(self._row)
+
+    def end_row_at_its_first_line(self) -> None:
+        """Read the further lines of the last row again, as rows of their own."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+
+    def _next_line(self) -> str | None:
+        line = self._again.popleft() if self._again else next(self._lines, None)
+        if line is not None:
+            self._row.append(line)
+        return line
+
+
+def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
+    """Read delimited text row by row, without loading the whole file.
+
+    Yields the line in which a row begins, from 1, and its cells; a quoted cell may span lines. Rows in which every cell
+    is empty are left out. Rows that cannot be read are added to `faults`: line → reason.
+    """
+    with _open_lines(file) as lines:
+        reader = _RowReader(lines, delimiter)
+        for cells in reader.rows(faults):
             if any(cells):
-                yield line, [read_cell(cell) for cell in cells]
-            line += len(taken)
+                yield reader.line, [read_cell(cell) for cell in cells]
 
 
 @contextlib.contextmanager
@@ -287,36 +327,29 @@ def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Colle
     header: list[str] = []
     rows: Rows = []
     faults: dict[int, str] = {}
-    while at < len(lines):
-        line = at + 1
-        reader = csv.reader((lines[index] for index in range(at, len(lines))), delimiter=delimiter, strict=True)
-        try:
-            cells = next(reader)
-        except csv.Error as error:
-            message = f"{_QUOTES_EXPECTED}{error}"
-            if not header:
-                raise UserError(f"{file}, line {line}: {message}") from error
-            faults[line] = message
-            at += 1  # an open quote extends over the lines that follow
-            continue
-        at += reader.line_num
-        is_short = len(cells) < len(header)
+    reader = _RowReader(iter(lines[at:]), delimiter, at + 1)
+    for cells in reader.rows(faults):
         filled = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
         if not filled:
             continue
         if not header:
+            if faults:
+                break
             header = [read_cell(cell) for cell in cells[:filled]]
-            columns = _columns(file, line, header)
-        elif filled > len(header) or (is_short and reader.line_num > 1):
-            faults[line] = (
+            columns = _columns(file, reader.line, header)
+        elif filled > len(header) or (len(cells) < len(header) and reader.lines_in_row > 1):
+            faults[reader.line] = (
                 f"expected {len(header)} cells, one for each column. Received: {filled} "
                 f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" must be in double quotes.'
             )
-            at = line
+            reader.end_row_at_its_first_line()
         else:
             cells += [""] * (len(header) - len(cells))
             named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=False))
-            rows.append((line, {key: cell for key, cell in named if key}))
+            rows.append((reader.line, {key: cell for key, cell in named if key}))
+    if not header and faults:
+        line, fault = next(iter(faults.items()))
+        raise UserError(f"{file}, line {line}: {fault}")
     return Table(columns, rows, faults)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
-from tumbao.components.ingest import duplicates, progress, records, song_cache
+from tumbao.components.ingest import progress, records, song_cache
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.decoders import AudioSegment
-from tumbao.components.ingest.manifest import Row
+from tumbao.components.ingest.fingerprint import decode_fingerprint, duplicate_detail, find_duplicates
 from tumbao.components.ingest.render import Rendered, Renderer
 from tumbao.components.ingest.song_cache import SongMetadata
+from tumbao.components.ingest.tables import Row, table_rows
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
@@ -110,6 +111,11 @@ def IngestSongs(rows: beam.PCollection, spec: MelSpec, genres: list[str], cache:
     return {**examples, INGESTED: outcomes[INGESTED], REJECTED: outcomes[REJECTED]}
 
 
+def rejected_lines(table: str) -> list[str]:
+    """Read the rows of `rejected.csv` as lines of JSON, with `entry` as a number."""
+    return [json.dumps({**row, "entry": int(row["entry"])}) for row in table_rows(table)]
+
+
 def _part(row: Row) -> AudioSegment:
     return AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
 
@@ -123,9 +129,7 @@ def _fingerprints(part: RenderedRows) -> Iterator[tuple[Row, int, str]]:
 def _find_duplicates(fingerprints: Sequence[tuple[Row, int, str]]) -> dict[str, str]:
     """Return each duplicate → the song that is used instead."""
     in_order = sorted(fingerprints, key=lambda one: (one[0]["song"], int(one[0]["first"])))
-    found = duplicates.find_duplicates(
-        (row["song"], int(row["entry"]), duplicates.from_text(text)) for row, _, text in in_order
-    )
+    found = find_duplicates((row["song"], int(row["entry"]), decode_fingerprint(text)) for row, _, text in in_order)
     progress.start("write", sum(rows for row, rows, _ in fingerprints if row["song"] not in found))
     return found
 
@@ -135,7 +139,7 @@ def _outcome(part: RenderedRows, duplicate_of: Mapping[str, str]) -> Iterator[An
     first, metadata = rows[0], rendered.metadata
     reason, detail = rendered.reason, rendered.detail
     if original := duplicate_of.get(first["song"], ""):
-        reason, detail = Reason.DUPLICATE.value, duplicates.duplicate_detail(original)
+        reason, detail = Reason.DUPLICATE.value, duplicate_detail(original)
     if reason or metadata is None:
         line = {"entry": int(first["entry"]), "song": first["song"], "path": first["path"]}
         line |= {"reason": reason, "detail": detail, "duplicate_of": original}

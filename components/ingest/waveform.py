@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,6 @@ from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Block, DecoderError, Probe, open_audio
 from tumbao.components.ingest.downmix import downmix
 
-SILENCE_PEAK = 1e-4
-"""Audio whose largest magnitude is below this (−80 dBFS) is silence."""
-
 _LEAD_SECONDS = 1.0  # decoded before a part, since mp3 frames and resampled samples depend on earlier ones
 
 
@@ -27,64 +23,17 @@ class _NotFiniteError(DecoderError):
     """The input decodes to NaN or infinity."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Waveform:
-    """The audio of a file.
-
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(n,), dtype=float32]
-        Mono samples in [-1, 1].
-    sample_rate_hz : int
-        Sampling rate of the samples, in Hz.
-    declared_seconds : float or None
-        Length that the file's header declares, in seconds: a hint; None if it declares none.
-    truncated : bool
-        The file ends early: its last frame, page or chunk is incomplete.
-    """
-
-    samples: np.ndarray
-    sample_rate_hz: int
-    declared_seconds: float | None
-    truncated: bool
-
-    @property
-    def duration_seconds(self) -> float:
-        """Length of the samples, in seconds."""
-        return len(self.samples) / self.sample_rate_hz
-
-
 class AudioStream:
     """A part of a file as mono samples, decoded while its blocks are iterated over, once.
 
     Memory is bounded however long the file is. The samples are exactly those of decoding the whole file: a decoder that
     can seek starts at least `_LEAD_SECONDS` before the part, on a whole second of the file; any other decodes the file
-    from its beginning.
+    from its beginning. An `end_seconds` of None means the end of the file.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    sample_rate_hz : int
-        Sampling rate of the samples, in Hz.
-    start_seconds : float >= 0
-        Start of the part in the file.
-    end_seconds : float or None
-        End of the part; None means the end of the file.
-
-    Attributes
-    ----------
-    header : Probe
-        The file's header; available after the first block. Errors of opening are raised with the first block, too.
-    samples : int
-        Number of samples that were yielded so far.
-    failure : Exception or None
-        Why decoding stopped before the end of the file, if it did.
-    truncated : bool
-        Whether the file ends early, known after the last block. This depends on the file's last bytes, not on the
-        length that it declares.
-    decoded_seconds : float
-        Position in the file at which decoding ended.
+    `header` is available after the first block; errors of opening are raised with it, too. `samples` is the number of
+    samples that were yielded so far, `decoded_seconds` the position in the file at which decoding ended, `failure` why
+    it stopped before the end of the file, if it did. `truncated` tells, after the last block, whether the file ends
+    early: this depends on the file's last bytes, not on the length that it declares.
     """
 
     header: Probe
@@ -102,18 +51,10 @@ class AudioStream:
         self.decoded_seconds = 0.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Decode the part.
+        """Decode the part in blocks, float32 [n], where n differs from block to block.
 
-        Yields
-        ------
-        block : np.ndarray [shape=(n,), dtype=float32]
-            The next samples, see `downmix`; n differs from block to block. Blocks may be empty while audio before the
-            part is decoded, so that a timeout is not reached.
-
-        Raises
-        ------
-        AudioError
-            If the file does not exist or contains no audio.
+        Blocks may be empty while audio before the part is decoded, so that a timeout is not reached. Raises AudioError
+        if the file does not exist or contains no audio.
         """
         left = math.inf
         if self._end_seconds is not None:
@@ -153,13 +94,7 @@ class AudioStream:
         yield stream.resample_chunk(nothing, last=True)
 
     def refuse_if_empty(self) -> None:
-        """Raise an error with the cause if no sample was decoded.
-
-        Raises
-        ------
-        AudioError
-            If there was no sample.
-        """
+        """Raise an AudioError with the cause if no sample was decoded."""
         if self.samples:
             return
         if isinstance(self.failure, _NotFiniteError):
@@ -171,78 +106,3 @@ class AudioStream:
             f" after {self._start / self._rate:.1f} s: it ends at {self.decoded_seconds:.1f} s" if self._start else ""
         )
         raise AudioError(self._path, Reason.NO_AUDIO, f"holds no samples{where}")
-
-
-def decode(path: str | Path, sample_rate_hz: int) -> Waveform:
-    """Decode a whole file to mono at the given rate; `fragments.read` does so with bounded memory.
-
-    Channels are mixed, see `downmix`. A file that exceeds full scale is scaled down, not clipped. A file that can be
-    decoded only in part is used as far as possible and flagged, see `AudioStream.truncated`.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    sample_rate_hz : int
-        Sampling rate of the result, in Hz.
-
-    Returns
-    -------
-    Waveform
-        Samples in [-1, 1] and their metadata.
-
-    Raises
-    ------
-    AudioError
-        If the file does not exist, contains no audio, or only silence.
-    """
-    sound = AudioStream(path, sample_rate_hz)
-    buffer = bytearray()  # grows in place: the song is held once
-    for block in sound:
-        buffer += block.data
-    sound.refuse_if_empty()
-    samples = np.frombuffer(buffer, np.float32)
-    peak = within_full_scale(samples)
-    if peak < SILENCE_PEAK:
-        raise AudioError(path, Reason.SILENT, silence(peak))
-    return Waveform(
-        samples=samples,
-        sample_rate_hz=sample_rate_hz,
-        declared_seconds=sound.header.declared_seconds,
-        truncated=sound.truncated,
-    )
-
-
-def within_full_scale(samples: np.ndarray) -> float:
-    """Scale samples down, in place, if they exceed full scale.
-
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(n,), dtype=float32]
-        Finite samples, n > 0; afterwards in [-1, 1].
-
-    Returns
-    -------
-    peak : float
-        The largest magnitude before scaling.
-    """
-    peak = float(max(samples.max(), -samples.min()))
-    if peak > 1:
-        samples /= peak
-    return peak
-
-
-def silence(peak: float) -> str:
-    """Describe a silent file in a sentence for `AudioError`.
-
-    Parameters
-    ----------
-    peak : float
-        Its largest magnitude.
-
-    Returns
-    -------
-    sentence : str
-        The description, without the file's name.
-    """
-    return f"is silent: its peak is {peak:.1e}, expected at least {SILENCE_PEAK:.0e} of full scale"

@@ -16,8 +16,8 @@ from tfx.utils import io_utils, path_utils
 from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
-from tumbao.components.ingest.manifest import json_lines, split_rows
 from tumbao.components.ingest.paths import as_path
+from tumbao.components.ingest.tables import json_lines, split_rows
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.data import Card, Source, content, fine_tuned, versions
 from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_html, to_markdown

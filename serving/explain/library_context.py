@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from tumbao.components.ingest.library import FIXED, GIVEN, Catalog, write_manifests
-from tumbao.components.ingest.manifest import table_rows
 from tumbao.components.ingest.records import decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.splits import SPLIT_STRATEGIES
+from tumbao.components.ingest.tables import table_rows
 from tumbao.schema.errors import UserError
 from tumbao.serving.explain.neighbours import agreement, embedding_map
 from tumbao.serving.explain.network import Activations, HiddenLayer

@@ -17,13 +17,13 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder  # type: ignore[import-untyped]
 
 from tumbao.components.anomaly_gate import AnomalyGate, DataAnomalyError
+from tumbao.components.ingest.library import schema_text
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.schema import record
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.schema.validation import schema_text
 
 Gate = Callable[[dict[str, anomalies_pb2.Anomalies]], None]
 FLOOR = to_png(np.zeros((300, 300), np.int32), palette(MelSpec()))

@@ -9,9 +9,9 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 import tumbao.schema
+from tumbao.components.ingest.library import schema_text
 from tumbao.schema import record
 from tumbao.schema.genres import GENRES
-from tumbao.schema.validation import schema_text
 
 TYPES = {
     record.IMAGE: schema_pb2.BYTES,

@@ -17,9 +17,9 @@ import pytest
 import soundfile
 
 import tumbao
-from tests.components.ingest.test_waveform import write_libav
 from tests.serving.chromium import Tab, open_tab
 from tests.serving.server import conftest as server
+from tests.sounds import write_libav
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.schema.genres import GENRES
 from tumbao.serving import resample_reference

@@ -16,6 +16,7 @@ import soundfile
 from PIL import Image
 
 from tests.pages import assert_self_contained
+from tests.sounds import decode
 from tumbao.analysis.inspect.library import (
     BINS,
     DURATION_STEPS,
@@ -31,7 +32,6 @@ from tumbao.analysis.inspect.page import PICTURES_PER_GENRE, STATISTICS_FILE, VI
 from tumbao.analysis.tfdv_statistics import VIEW_NEEDS
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
-from tumbao.components.ingest.waveform import decode
 from tumbao.schema.mel_spec import MelSpec
 
 WriteSong = Callable[..., Path]

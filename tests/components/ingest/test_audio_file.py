@@ -14,13 +14,12 @@ import pytest
 import soundfile
 
 from tests.components.ingest.ogg import sealed
-from tests.components.ingest.test_waveform import RATE, strongest_hz, write_libav
+from tests.sounds import RATE, Waveform, decode, strongest_hz, write_libav
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.bitstream import frame_bytes
 from tumbao.components.ingest.decoders import AudioSegment, _scan
 from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary, read, read_with_signs
-from tumbao.components.ingest.waveform import Waveform, decode
 from tumbao.schema.mel_spec import MelSpec
 
 CODECS = {

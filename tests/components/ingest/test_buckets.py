@@ -15,8 +15,8 @@ from tests.components.ingest.bucket_service import PAGE, Service, service
 from tumbao.components import model_registry, registry_log
 from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.components.ingest.library import scan, write_manifests
-from tumbao.components.ingest.manifest import split_rows
 from tumbao.components.ingest.paths import RemotePath, as_path, below
+from tumbao.components.ingest.tables import split_rows
 from tumbao.pipeline.config import parse
 from tumbao.pipeline.resolve import resolve
 from tumbao.pipeline.rollback import roll_back

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from tests.components.ingest.test_waveform import write_libav
+from tests.sounds import write_libav
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment, read_song, read_unchanged, scan_song
 from tumbao.components.ingest.fragments import Fragments, read

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.components.ingest.test_waveform import write_libav
+from tests.sounds import decode, write_libav
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Block, open_audio
 from tumbao.components.ingest.downmix import channel_weights, downmix
 from tumbao.components.ingest.fragments import Fragment, read
-from tumbao.components.ingest.waveform import AudioStream, decode
+from tumbao.components.ingest.waveform import AudioStream
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import resample_reference
 

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from tests.sounds import decode
 from tumbao.components.ingest.fingerprint import WORDS_PER_SECOND, fingerprint, same_recordings
 from tumbao.components.ingest.mel import mel_levels
-from tumbao.components.ingest.waveform import decode
 from tumbao.schema.mel_spec import MelSpec
 
 SPEC = MelSpec()

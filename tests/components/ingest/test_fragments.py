@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.components.ingest.test_waveform import write_libav
+from tests.sounds import decode, write_libav
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.fragments import MIN_SONG_SECONDS, Fragment, Fragments, SongSummary, fragment_count, read
-from tumbao.components.ingest.waveform import decode
 from tumbao.schema.mel_spec import MelSpec
 
 SPEC = MelSpec()

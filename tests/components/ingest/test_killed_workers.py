@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.components.ingest.run_component import run_component
 from tests.processes import children, kill, wait_until_gone
 from tumbao.components.ingest import render
 from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
-from tumbao.components.ingest.component import AudioExampleGen, Executor
 from tumbao.components.ingest.library import (
     LibraryUnavailableError,
     Rejected,
@@ -51,17 +51,7 @@ def make_manifests(library: Path, spec: MelSpec) -> Path:
 
 def ingest(manifests: Path, spec: MelSpec, folder: Path) -> tuple[set[str], dict[str, str]]:
     """Run the component's executor: ingested songs, and rejected songs with their reasons."""
-    component = AudioExampleGen(
-        manifests=str(manifests), mel_spec=json.dumps(vars(spec)), cache=str(folder / "songs"), code=""
-    )
-    outputs = {name: [channel.type()] for name, channel in component.outputs.items()}
-    for name, (artifact,) in outputs.items():
-        artifact.uri = str(folder / name)
-        (folder / name).mkdir(parents=True)
-    flags = ["--runner=FnApiRunner", "--sdk_container_image=none"]
-    Executor(Executor.Context(beam_pipeline_args=flags, tmp_dir=str(folder), unique_id="1")).Do(
-        {}, outputs, component.exec_properties
-    )
+    run_component(manifests, spec, folder / "songs", folder)
     lines = [(folder / name / f"{name}.jsonl").read_text().splitlines() for name in ("ingested", "rejected")]
     ingested, rejected = ([json.loads(line) for line in told] for told in lines)
     return {line["song"] for line in ingested}, {line["song"]: line["reason"] for line in rejected}

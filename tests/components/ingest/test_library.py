@@ -28,11 +28,11 @@ from tumbao.components.ingest.library import (
     is_synthetic,
     require_genres,
     scan,
+    schema_text,
     write_manifests,
 )
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
-from tumbao.schema.validation import schema_text
 
 GENRES = ("cumbia", "salsa")
 WriteSong = Callable[..., Path]

@@ -22,9 +22,9 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from google.protobuf import json_format
 from tfx import v1 as tfx
 
-from tests.components.ingest.cluster.client import ingest
 from tests.components.ingest.cluster.master import master
 from tests.components.ingest.cluster.shipping import ROOT, Shipment, ship
+from tests.components.ingest.run_component import run_component
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.pipeline import resolve
 from tumbao.pipeline.config import Config
@@ -85,7 +85,7 @@ def hand_in(
     def run(*flags: str) -> None:
         folder = tmp_path_factory.mktemp("run")
         with pytest.raises(Exception, match=r"No such file.*ingested\.jsonl"):
-            ingest(str(manifests), small_spec, str(folder / "songs"), str(folder / "run"), [*flags, shipment.flag])
+            run_component(manifests, small_spec, folder / "songs", folder / "run", [*flags, shipment.flag])
 
     return run
 

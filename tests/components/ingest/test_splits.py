@@ -1,12 +1,13 @@
-"""Splits: by song nothing leaks, by artist less still, by fragment nothing is lost; all depend on seed and names."""
+"""Splits keep songs or artists whole, reach every genre, and depend on seed and names only."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
-import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tumbao.components.ingest.splits import (
     Assignment,
@@ -14,64 +15,79 @@ from tumbao.components.ingest.splits import (
     frozen_split,
     given_splits,
     group_split,
+    is_leaky,
     split_songs,
 )
 from tumbao.schema.record import SPLITS
 
 Songs = dict[str, dict[str, int]]
+SEEDS = st.integers(0, 10**9)
+few = settings(deadline=None, max_examples=30)
 
 
 def library(*sizes: int, fragments: int = 3) -> Songs:
     return {f"genre{g}": {f"genre{g}/{i:03}.mp3": fragments for i in range(size)} for g, size in enumerate(sizes)}
 
 
-def random_library(seed: int, fewest: int = 3) -> Songs:
-    rng = np.random.default_rng(seed)
-    return {
-        f"genre{g}": {f"genre{g}/{i}.mp3": int(rng.integers(1, 9)) for i in range(rng.integers(fewest, 60))}
-        for g in range(rng.integers(1, 7))
-    }
+def libraries(fewest: int = 3) -> st.SearchStrategy[Songs]:
+    """Up to 5 genres of up to 50 songs, each of 1 to 8 fragments."""
+    counts = st.lists(st.lists(st.integers(1, 8), min_size=fewest, max_size=50), min_size=1, max_size=5)
+    return counts.map(
+        lambda genres: {
+            f"genre{g}": {f"genre{g}/{i}.mp3": count for i, count in enumerate(songs)} for g, songs in enumerate(genres)
+        }
+    )
 
 
-def fragments(assignment: Assignment) -> list[tuple[str, int]]:
-    return [(song, index) for split in SPLITS for song, indexes in assignment[split].items() for index in indexes]
+def backwards(songs: Songs) -> Songs:
+    return {genre: dict(reversed(counts.items())) for genre, counts in reversed(songs.items())}
 
 
-def all_fragments(songs: Songs) -> set[tuple[str, int]]:
-    return {(song, index) for counts in songs.values() for song, count in counts.items() for index in range(count)}
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_by_song_every_song_stands_whole_in_one_split_and_every_genre_in_all(seed: int) -> None:
-    songs = random_library(seed)
-    assignment = split_songs(songs, "song", seed)
+def split_of(assignment: Assignment) -> dict[tuple[str, int], str]:
+    """Map each fragment to its split; no fragment may be in two."""
     assert list(assignment) == list(SPLITS)
-    names = [song for split in SPLITS for song in assignment[split]]
-    assert len(names) == len(set(names)) == sum(map(len, songs.values()))
-    assert set(fragments(assignment)) == all_fragments(songs)
+    found = [
+        ((song, index), split) for split in SPLITS for song, indexes in assignment[split].items() for index in indexes
+    ]
+    assert len(dict(found)) == len(found)
+    assert all(list(members) == sorted(members) for members in assignment.values())
+    return dict(found)
+
+
+def require_complete(songs: Songs, assignment: Assignment) -> None:
+    """Every fragment is in one split, every genre in all."""
+    fragments = {(song, index) for counts in songs.values() for song, count in counts.items() for index in range(count)}
+    assert split_of(assignment).keys() == fragments
     for counts in songs.values():
         assert all(counts.keys() & assignment[split].keys() for split in SPLITS)
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_by_fragment_every_fragment_stands_in_one_split_and_every_genre_in_all(seed: int) -> None:
-    songs = random_library(seed)
+@few
+@given(libraries(), SEEDS)
+def test_by_song_every_song_is_whole_in_one_split_and_every_genre_in_all(songs: Songs, seed: int) -> None:
+    assignment = split_songs(songs, "song", seed)
+    require_complete(songs, assignment)
+    assert sum(map(len, assignment.values())) == sum(map(len, songs.values()))
+
+
+@few
+@given(libraries(), SEEDS)
+def test_by_fragment_every_fragment_is_in_one_split_and_every_genre_in_all(songs: Songs, seed: int) -> None:
     assignment = split_songs(songs, "fragment", seed)
-    assert sorted(fragments(assignment)) == sorted(all_fragments(songs))
-    assert all(indexes == sorted(indexes) for split in SPLITS for indexes in assignment[split].values())
-    for counts in songs.values():
-        assert all(counts.keys() & assignment[split].keys() for split in SPLITS)
+    require_complete(songs, assignment)
+    assert all(indexes == sorted(indexes) for members in assignment.values() for indexes in members.values())
 
 
-def test_by_fragment_songs_stand_on_several_sides() -> None:
+def test_by_fragment_a_song_is_in_several_splits() -> None:
     assignment = split_songs(library(12, 12, fragments=6), "fragment", 7)
     assert assignment["train"].keys() & assignment["test"].keys()
+    assert is_leaky("fragment") and not is_leaky("fragment", "given") and not is_leaky("song")
 
 
 @pytest.mark.parametrize(
     ("songs", "expected"), [(3, (1, 1, 1)), (4, (2, 1, 1)), (10, (8, 1, 1)), (11, (7, 2, 2)), (100, (80, 10, 10))]
 )
-def test_shares(songs: int, expected: tuple[int, int, int]) -> None:
+def test_val_and_test_get_a_tenth_each_rounded_up(songs: int, expected: tuple[int, int, int]) -> None:
     for seed in range(5):
         assignment = split_songs(library(songs, songs), "song", seed)
         assert tuple(len(assignment[split]) for split in SPLITS) == tuple(2 * count for count in expected)
@@ -80,8 +96,10 @@ def test_shares(songs: int, expected: tuple[int, int, int]) -> None:
 def test_too_few_songs_are_counted_by_genre() -> None:
     with pytest.raises(ValueError, match="genre0 has 1 and needs 2 more; genre2 has 2 and needs 1 more") as caught:
         split_songs(library(1, 3, 2), "song", 0)
-    assert "genre1" not in str(caught.value)
-    assert "3 usable songs" in str(caught.value)
+    assert "genre1" not in str(caught.value) and "3 usable songs" in str(caught.value)
+    assert "--min-songs" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"or merge the sub-genre into its genre with a higher --min-songs\.$"):
+        split_songs({"salsa": {"a": 1}, "salsa/dura": dict.fromkeys("bcd", 1)}, "song", 0)
 
 
 def test_one_long_song_is_enough_by_fragment_only() -> None:
@@ -93,28 +111,21 @@ def test_one_long_song_is_enough_by_fragment_only() -> None:
         split_songs({"salsa": {"one.mp3": 2}}, "fragment", 0)
 
 
-@pytest.mark.parametrize("protocol", ["song", "fragment"])
-def test_the_order_of_genres_and_songs_plays_no_part(protocol: str) -> None:
+@pytest.mark.parametrize("split_by", ["song", "fragment"])
+def test_a_split_depends_on_the_seed_and_not_on_the_order(split_by: str) -> None:
     songs = library(20, 12)
-    backwards = {genre: dict(reversed(counts.items())) for genre, counts in reversed(songs.items())}
-    assert split_songs(songs, protocol, 7) == split_songs(backwards, protocol, 7)
+    assert split_songs(songs, split_by, 7) == split_songs(backwards(songs), split_by, 7)
+    assert split_songs(songs, split_by, 7) != split_songs(songs, split_by, 8)
 
 
-@pytest.mark.parametrize("protocol", ["song", "fragment"])
-def test_another_seed_gives_another_split(protocol: str) -> None:
-    songs = library(20, 12)
-    assert split_songs(songs, protocol, 7) == split_songs(songs, protocol, 7)
-    assert split_songs(songs, protocol, 7) != split_songs(songs, protocol, 8)
-
-
-def test_other_genres_play_no_part() -> None:
+def test_a_split_of_a_genre_does_not_depend_on_other_genres() -> None:
     alone = split_songs(library(20), "song", 7)
     beside = split_songs(library(20, 30), "song", 7)
     for split in SPLITS:
         assert alone[split] == {song: indexes for song, indexes in beside[split].items() if song.startswith("genre0")}
 
 
-def test_an_unknown_protocol_is_refused() -> None:
+def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match=r"song.*artist.*fragment.*Received: 'album'"):
         split_songs(library(3), "album", 0)
     with pytest.raises(ValueError, match=r"stratified.*stable.*Received: 'hash'"):
@@ -123,45 +134,50 @@ def test_an_unknown_protocol_is_refused() -> None:
         split_songs(library(3), "artist", 0)
 
 
-def test_manifests_of_former_versions_keep_their_digests() -> None:
-    """Computed before there were artists and methods: a change here makes every library's manifests anew."""
-    songs = {"salsa": {f"salsa/ñ {i}.mp3": 1 + i % 4 for i in range(23)}, "cumbia": {f"c{i}": 2 for i in range(5)}}
-    assert digest(split_songs(songs, "song", 7)) == "0d488efafa993e98"
-    assert digest(split_songs(songs, "fragment", 7)) == "686c54d644be4be3"
-
-
-def digest(assignment: Assignment) -> str:
+def digest(assignment: object) -> str:
     return hashlib.sha256(json.dumps(assignment).encode()).hexdigest()[:16]
 
 
-def random_artists(songs: Songs, seed: int, *, several_genres: bool = False) -> dict[str, str]:
-    """Artists of very different sizes, spelled in several ways; a tenth of the songs has none."""
-    rng = np.random.default_rng(seed)
+def test_splits_are_those_of_earlier_versions() -> None:
+    """Another split would make models incomparable with those of earlier versions."""
+    songs = {"salsa": {f"salsa/ñ {i}.mp3": 1 + i % 4 for i in range(23)}, "cumbia": {f"c{i}": 2 for i in range(5)}}
+    assert digest(split_songs(songs, "song", 7)) == "0d488efafa993e98"
+    assert digest(split_songs(songs, "fragment", 7)) == "686c54d644be4be3"
+    assert digest(split_songs(library(40), "song", 7, split_strategy="stable")) == "b0a7bdcc5144d6bb"
+    assert digest(split_songs(library(40), "fragment", 7, split_strategy="stable")) == "dcf53ca16dc0a238"
+    artists = {f"{genre}{i}": {genre: 1 + i * i % 17} for genre in "abc" for i in range(15)}
+    artists |= {f"several {i}": {"a": i + 1, "c": 9 - i} for i in range(6)}
+    assert digest(group_split(artists, 0.1, 7)) == "aeae2823d412f9ee"
+
+
+def spelled(names: list[int], songs: Songs, several_genres: bool) -> dict[str, str]:
+    """Name the songs' artists in several spellings; number 0 is no name."""
     artists = {}
     for genre, counts in songs.items():
-        for song in counts:
-            name = f"Peña {int(rng.integers(90) ** 2 / 90)} {'' if several_genres else genre}"
-            spelling = (name, name.upper(), f"{name} feat. Celia", f"The {name}")[rng.integers(4)]
-            artists[song] = "" if rng.random() < 0.1 else spelling
+        for place, song in enumerate(counts):
+            number = names[place % len(names)]
+            name = f"Peña {number} {'' if several_genres else genre}"
+            artists[song] = (name, name.upper(), f"{name} feat. Celia", f"The {name}")[place % 4] if number else ""
     return artists
 
 
-@pytest.mark.parametrize("method", ["stratified", "stable"])
+@pytest.mark.parametrize("split_strategy", ["stratified", "stable"])
 @pytest.mark.parametrize("several_genres", [False, True])
-@pytest.mark.parametrize("seed", range(10))
-def test_by_artist_no_artist_stands_on_two_sides(seed: int, several_genres: bool, method: str) -> None:
-    songs = library(350, 400, 300)
-    artists = random_artists(songs, seed, several_genres=several_genres)
-    assert artists_in_several_splits(split_songs(songs, "song", seed, split_strategy=method), artists)
-    assignment = split_songs(songs, "artist", seed, split_strategy=method, artists=artists)
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.integers(0, 60), min_size=90, max_size=90), SEEDS)
+def test_by_artist_no_artist_is_in_several_splits(
+    several_genres: bool, split_strategy: str, names: list[int], seed: int
+) -> None:
+    songs = library(150, 200, 120)
+    artists = spelled([*range(60), *names], songs, several_genres)
+    assert artists_in_several_splits(split_songs(songs, "song", seed, split_strategy=split_strategy), artists)
+    assignment = split_songs(songs, "artist", seed, split_strategy=split_strategy, artists=artists)
     assert artists_in_several_splits(assignment, artists) == []
-    assert sorted(fragments(assignment)) == sorted(all_fragments(songs))
-    for counts in songs.values():
-        assert all(counts.keys() & assignment[split].keys() for split in SPLITS)
+    require_complete(songs, assignment)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_by_artist_the_shares_are_met_where_artists_are_small(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_by_artist_the_shares_are_met_if_artists_are_small(seed: int) -> None:
     songs = library(100, 200)
     artists = {song: song[:-5] for counts in songs.values() for song in counts}  # ten songs each
     assignment = split_songs(songs, "artist", seed, artists=artists)
@@ -178,86 +194,67 @@ def test_three_artists_are_enough_however_large_one_is() -> None:
         split_songs(songs, "artist", 0, artists={**artists, "genre0/039.mp3": "LARGE ft. Small"})
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_artists_of_one_genre_each_always_fill_every_split(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    artists = {
-        f"{genre}{i}": {genre: int(rng.integers(1, 1 + 10 ** rng.integers(1, 4)))}
-        for genre in "abc"
-        for i in range(rng.integers(3, 9))
-    }
-    sides = group_split(artists, 0.1, seed)
-    assert sides.keys() == artists.keys()
-    for genre in "abc":
-        assert {side for artist, side in sides.items() if artist.startswith(genre)} == set(SPLITS)
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.lists(st.integers(1, 1_000), min_size=3, max_size=8), min_size=1, max_size=3), SEEDS)
+def test_artists_of_one_genre_each_fill_every_split(sizes: list[list[int]], seed: int) -> None:
+    artists = {f"{genre} {i}": {str(genre): size} for genre, own in enumerate(sizes) for i, size in enumerate(own)}
+    assigned = group_split(artists, 0.1, seed)
+    assert assigned.keys() == artists.keys()
+    for genre in range(len(sizes)):
+        assert {assigned[artist] for artist in artists if artist.startswith(f"{genre} ")} == set(SPLITS)
 
 
-def test_artists_that_cannot_be_dealt_out_are_refused() -> None:
-    artists = {"a": {"x": 1, "y": 1}, "b": {"x": 1, "z": 1}, "c": {"y": 1, "z": 1}, "d": {"x": 1}, "e": {"y": 1}}
-    songs: Songs = {genre: {} for genre in "xyz"}
-    for artist, genres in {**artists, "f": {"z": 1}}.items():
-        for genre in genres:
-            songs[genre][f"{artist}{genre}"] = 1
-    of = {song: song[0] for counts in songs.values() for song in counts}
+def test_artists_that_cannot_be_assigned_are_refused() -> None:
+    genres = {"a": "xy", "b": "xz", "c": "yz", "d": "x", "e": "y", "f": "z"}
+    songs: Songs = {genre: {f"{artist}{genre}": 1 for artist in genres if genre in genres[artist]} for genre in "xyz"}
+    artists = {song: song[0] for counts in songs.values() for song in counts}
     refused = 0
     for seed in range(50):
         try:
-            assert artists_in_several_splits(split_songs(songs, "artist", seed, artists=of), of) == []
+            assert artists_in_several_splits(split_songs(songs, "artist", seed, artists=artists), artists) == []
         except ValueError as error:
             assert "Received no song of" in str(error)
             refused += 1
     assert refused < 50
 
 
-@pytest.mark.parametrize("method", ["stratified", "stable"])
-def test_by_artist_the_order_plays_no_part(method: str) -> None:
-    songs = library(350, 300)
-    artists = random_artists(songs, 7, several_genres=True)
-    backwards = {genre: dict(reversed(counts.items())) for genre, counts in reversed(songs.items())}
-    assignments = [
-        split_songs(order, "artist", 7, split_strategy=method, artists=names)
-        for order, names in ((songs, artists), (backwards, dict(reversed(artists.items()))))
-    ]
-    assert assignments[0] == assignments[1]
-    assert assignments[0] != split_songs(songs, "artist", 8, split_strategy=method, artists=artists)
+@pytest.mark.parametrize("split_strategy", ["stratified", "stable"])
+def test_by_artist_a_split_depends_on_the_seed_and_not_on_the_order(split_strategy: str) -> None:
+    songs = library(150, 120)
+    artists = spelled([*range(90)], songs, several_genres=True)
+    assignment = split_songs(songs, "artist", 7, split_strategy=split_strategy, artists=artists)
+    same = split_songs(
+        backwards(songs), "artist", 7, split_strategy=split_strategy, artists=dict(reversed(artists.items()))
+    )
+    assert assignment == same
+    assert assignment != split_songs(songs, "artist", 8, split_strategy=split_strategy, artists=artists)
 
 
-def sides(assignment: Assignment) -> dict[tuple[str, int], str]:
-    return {
-        (song, index): split for split in SPLITS for song, indexes in assignment[split].items() for index in indexes
-    }
-
-
-@pytest.mark.parametrize("protocol", ["song", "artist", "fragment"])
-def test_a_stable_split_keeps_every_side_while_the_library_changes(protocol: str) -> None:
+@pytest.mark.parametrize("split_by", ["song", "artist", "fragment"])
+def test_a_stable_split_keeps_every_fragment_while_the_library_changes(split_by: str) -> None:
     large = library(200, 150, 90)
     small = {genre: dict(list(counts.items())[::2]) for genre, counts in large.items() if genre != "genre2"}
-    artists = random_artists(large, 7)
-    before = sides(split_songs(small, protocol, 7, split_strategy="stable", artists=artists))
-    after = sides(split_songs(large, protocol, 7, split_strategy="stable", artists=artists))
+    artists = spelled([*range(90)], large, several_genres=False)
+    before = split_of(split_songs(small, split_by, 7, split_strategy="stable", artists=artists))
+    after = split_of(split_songs(large, split_by, 7, split_strategy="stable", artists=artists))
     assert before.items() <= after.items()
-    stratified = [sides(split_songs(songs, protocol, 7, artists=artists)) for songs in (small, large)]
+    stratified = [split_of(split_songs(songs, split_by, 7, artists=artists)) for songs in (small, large)]
     assert not stratified[0].items() <= stratified[1].items()
 
 
-def test_a_stable_split_does_not_ask_how_long_a_song_is() -> None:
-    short, long = library(100, fragments=2), library(100, fragments=5)
+def test_a_stable_split_does_not_depend_on_lengths_and_meets_its_shares() -> None:
+    short, long = library(10_000, fragments=1), library(10_000, fragments=2)
     first, second = (split_songs(songs, "song", 7, split_strategy="stable") for songs in (short, long))
     assert [list(first[split]) for split in SPLITS] == [list(second[split]) for split in SPLITS]
+    assert [len(first[split]) for split in SPLITS] == pytest.approx([8_000, 1_000, 1_000], abs=120)
 
 
-def test_the_shares_of_a_stable_split() -> None:
-    assignment = split_songs(library(10_000, fragments=1), "song", 7, split_strategy="stable")
-    assert [len(assignment[split]) for split in SPLITS] == pytest.approx([8_000, 1_000, 1_000], abs=120)
-
-
-def test_a_stable_split_that_leaves_a_genre_out_is_refused() -> None:
-    songs = library(1_000, 3)
+def test_a_stable_split_without_a_genre_in_a_split_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Received no song of genre1 in .*another seed"):
-        split_songs(songs, "song", 0, split_strategy="stable")
+        split_songs(library(1_000, 3), "song", 0, split_strategy="stable")
 
 
-def test_the_splits_of_the_library_itself() -> None:
+def test_the_librarys_own_splits() -> None:
     songs = library(4)
     names = list(songs["genre0"])
     rows = [*zip(names, ("train", "val", "test", "train"), strict=True), (names[0], "train"), ("rejected.mp3", "")]
@@ -267,23 +264,24 @@ def test_the_splits_of_the_library_itself() -> None:
         "val": [names[1]],
         "test": [names[2]],
     }
-    assert sorted(fragments(assignment)) == sorted(all_fragments(songs))
+    require_complete(songs, assignment)
 
 
-def test_splits_of_the_library_that_do_not_hold_are_refused() -> None:
+def test_invalid_splits_of_a_library_are_refused() -> None:
     songs = library(4, 3)
     rows = [(song, SPLITS[int(song[7:10]) % 3]) for counts in songs.values() for song in counts]
     with pytest.raises(ValueError, match=r"each song in one split.*genre1/002\.mp3, in test and in train"):
         given_splits(songs, [*rows, ("genre1/002.mp3", "train")])
-    with pytest.raises(ValueError, match=r"1 of 7 songs without one: genre0/000\.mp3"):
-        given_splits(songs, rows[1:])
-    with pytest.raises(ValueError, match=r"1 of 7 songs without one: genre0/000\.mp3"):
-        given_splits(songs, [("genre0/000.mp3", ""), *rows[1:]])
+    for without in (rows[1:], [("genre0/000.mp3", ""), *rows[1:]]):
+        with pytest.raises(ValueError, match=r"1 of 7 songs without one: genre0/000\.mp3\. Fill"):
+            given_splits(songs, without)
+    with pytest.raises(ValueError, match=r"6 of 7 songs without one: genre0/001\.mp3.*genre1/001\.mp3 …\. Fill"):
+        given_splits(songs, rows[:1])
     with pytest.raises(ValueError, match="Received no song of genre1 in test"):
         given_splits(songs, [*rows[:-1], ("genre1/002.mp3", "val")])
 
 
-def test_artists_on_two_sides_by_whatever_spelling() -> None:
+def test_artists_in_several_splits_in_any_spelling() -> None:
     assignment: Assignment = {
         "train": {"a": [0], "b": [0], "c": [0], "d": [1]},
         "val": {"e": [0], "f": [0]},
@@ -293,16 +291,16 @@ def test_artists_on_two_sides_by_whatever_spelling() -> None:
     assert artists_in_several_splits(assignment, artists) == ["CELIA CRUZ", "Willie Colón"]
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_fixed_split_is_the_first_one_while_nothing_changes(seed: int) -> None:
-    songs = random_library(seed)
+@few
+@given(libraries(), SEEDS)
+def test_a_frozen_split_of_an_unchanged_library_is_the_first_split(songs: Songs, seed: int) -> None:
     first = split_songs(songs, "song", seed)
     assert frozen_split(songs, first["test"].keys(), seed) == first
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_in_a_fixed_split_new_songs_are_never_tested(seed: int) -> None:
-    songs = random_library(seed, fewest=8)
+@few
+@given(libraries(fewest=8), SEEDS)
+def test_in_a_frozen_split_new_songs_are_never_in_test(songs: Songs, seed: int) -> None:
     tests = split_songs(songs, "song", seed)["test"]
     gone = min(song for song in tests if song.startswith("genre0/"))
     grown = {
@@ -312,31 +310,30 @@ def test_in_a_fixed_split_new_songs_are_never_tested(seed: int) -> None:
     }
     assignment = frozen_split(grown, tests.keys(), seed)
     assert assignment["test"].keys() == tests.keys() & {song for counts in grown.values() for song in counts}
-    assert sorted(fragments(assignment)) == sorted(all_fragments(grown))
+    require_complete(grown, assignment)
     new = [sum("new" in song for song in assignment[split]) for split in SPLITS]
     assert new[0] > new[1] > 0
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_genre_without_fixed_test_songs_is_given_a_tenth_once(seed: int) -> None:
+@few
+@given(SEEDS)
+def test_a_genre_without_frozen_test_songs_gets_a_tenth_once(seed: int) -> None:
     songs = library(30, 30)
     first = split_songs({"genre0": songs["genre0"]}, "song", seed)
     grown = frozen_split(songs, first["test"].keys(), seed)
-    assert {song for song in grown["test"] if song in songs["genre0"]} == first["test"].keys()
-    assert {song for song in grown["test"] if song in songs["genre1"]} == {
-        song for song in split_songs(songs, "song", seed)["test"] if song in songs["genre1"]
-    }
+    new = split_songs(songs, "song", seed)["test"].keys() & songs["genre1"].keys()
+    assert grown["test"].keys() == first["test"].keys() | new
     assert frozen_split(songs, grown["test"].keys(), seed) == grown
 
 
-def test_test_songs_are_chosen_of_what_nobody_learned_from_as_long_as_there_is_something() -> None:
+def test_new_test_songs_are_not_in_earlier_training_data_if_others_exist() -> None:
     songs = library(30)
     names = sorted(songs["genre0"])
-    assert frozen_split(songs, (), 0, learned=names[2:])["test"].keys() <= set(names[:2])
+    assert frozen_split(songs, (), 0, learned=names[2:])["test"].keys() == set(names[:2])
     assert frozen_split(songs, (), 0, learned=names) == split_songs(songs, "song", 0)
 
 
-def test_a_genre_with_nothing_but_fixed_test_songs_is_refused() -> None:
+def test_a_genre_of_frozen_test_songs_only_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no song of genre1 in train, genre1 in val\. The test songs are fixed: add"):
         frozen_split(library(9, 3), library(0, 3)["genre1"], 0)
     with pytest.raises(ValueError, match="genre1 has 2 and needs 1 more"):

@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from tests.serving.classify.test_tags import by_libav, by_libsndfile, coded
+from tests.sounds import decode
 from tumbao.components.ingest.tags import artist_and_title, content_of, read_chunks, read_info
-from tumbao.components.ingest.waveform import decode
 from tumbao.serving.classify.tags import Outcome, TaggedFile, Tagging, write_genre
 
 V1 = b"TAG" + b"An older title".ljust(30, b"\0") + b"Celia Cruz".ljust(30, b"\0") + bytes(64)

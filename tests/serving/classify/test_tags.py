@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.sounds import decode
 from tumbao.components.ingest.tags import artist_and_title
-from tumbao.components.ingest.waveform import decode
 from tumbao.serving.classify.tags import Outcome, TaggedFile, Tagger, Tagging, write_genre
 
 SOUND = (0.1 * np.random.default_rng(0).standard_normal((44_100, 2))).astype(np.float32)
