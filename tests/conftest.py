@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from tests.small_spec import SMALL
+from tumbao.components.ingest import library
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import (
@@ -108,3 +111,16 @@ def write_song() -> WriteSong:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def scan_in_process() -> Iterator[None]:
+    """Scan libraries without worker processes, whose start takes much longer than a scan."""
+
+    class InProcess(WorkerPool):
+        def run(self, function: Any, *arguments: Any) -> Any:
+            yield from (item for item in function(*arguments) if item is not None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "WorkerPool", InProcess)
+        yield

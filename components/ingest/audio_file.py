@@ -34,7 +34,7 @@ _BLOCK_SAMPLES = 32_768  # the sum over all channels
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # files with other rates are treated as damaged
 _LEAST_BITS_PER_SECOND = 1_000  # a declared length below this bit rate is not plausible
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_SIGN_SECONDS = 60.0  # the longest sound skipped without an empty block
+_HEARTBEAT_SECONDS = 60.0  # the longest sound skipped without an empty block
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
 _GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
@@ -241,7 +241,7 @@ class AudioFile:
             rate, count, start = block.sample_rate_hz, block.samples.shape[1], self.decoded_seconds
             self.decoded_seconds += count / rate
             skipped = min(count, max(0, round((self._first / self.header.sample_rate_hz - start) * rate)))
-            if skipped < count or self.decoded_seconds // _SIGN_SECONDS > start // _SIGN_SECONDS:
+            if skipped < count or self.decoded_seconds // _HEARTBEAT_SECONDS > start // _HEARTBEAT_SECONDS:
                 yield block._replace(samples=block.samples[:, skipped:])
         cut = bitstream.breaks_off(self._descriptor, self._size, self._container)
         self.truncated = self._is_damaged if cut is None else cut

@@ -407,7 +407,7 @@ def repairs(descriptor: int, size: int) -> dict[int, bytes]:
     """Return corrections of a wav or aiff header that make all of the file's sound readable, as position → bytes.
 
     Bytes behind the samples' chunk are taken for sound if they are not a chunk and the file's declared size includes
-    them. So a declared size that is too small is told apart from sound that is followed by other data.
+    them. This distinguishes a declared size that is too small from sound that is followed by other data.
     """
     chunks = read_chunks(descriptor, size)
     if chunks is None or not chunks.sound_start:

@@ -129,7 +129,7 @@ def _hash(path: Path) -> Generator[None, None, str]:
 
 
 def read_unchanged(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | SongSummary | None]:
-    """Read a song of a local file that must not change, as `fragments.read_with_signs` does.
+    """Read a song of a local file that must not change, as `fragments.read_with_heartbeat` does.
 
     `sha256` is the hash that the file must have; None accepts any. Raises AudioError if the song is not usable or has
     changed.
@@ -137,7 +137,7 @@ def read_unchanged(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Ite
     path, before = Path(part.path), _version(part)
     if sha256 is not None and (yield from _hash(path)) != sha256:
         raise AudioError(path, Reason.CHANGED, "has changed since the library was scanned: run again")
-    yield from fragments.read_with_signs(path, spec, part.start_seconds, part.end_seconds)
+    yield from fragments.read_with_heartbeat(path, spec, part.start_seconds, part.end_seconds)
     _require_unchanged(part, before)
 
 

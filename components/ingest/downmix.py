@@ -60,14 +60,14 @@ def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
     rate or channels, and empty for an empty block. A `DecoderError` raised by `blocks` is raised again after all
     samples before it.
     """
-    former: Block | None = None
+    previous: Block | None = None
     gains, offset = np.empty(0), 0.0
     for second in _seconds(map(_bounded, blocks)):
         window, rate = second.samples, second.sample_rate_hz
         if not window.size:
             yield np.empty(0, np.float32), rate
             continue
-        same = former is not None and _kind(second) == _kind(former)
+        same = previous is not None and _kind(second) == _kind(previous)
         mix_before = (gains, offset)
         if not same or window.shape[1] == rate:  # a shorter rest keeps the corrections of the second before
             gains, offset = _mix(window, channel_weights(len(window), second.speakers))
@@ -76,7 +76,7 @@ def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
             fade = np.arange(1, rate // _FADES_A_SECOND + 1, dtype=np.float32) / (rate // _FADES_A_SECOND)
             before = _apply(window[:, : len(fade)], *mix_before)
             mono[: len(fade)] = before + fade * (mono[: len(fade)] - before)
-        former = second
+        previous = second
         yield mono, rate
 
 

@@ -35,7 +35,7 @@ MAX_DISTANCE = 0.3
 _BITS = 16
 _STORED = np.dtype("<u2")
 _REACH_SECONDS = 2.0
-_HEARD_SHARE = 0.75  # of the rows, from below: encoders discard the higher frequencies
+_COMPARED_SHARE = 0.75  # of the rows, from below: encoders discard the higher frequencies
 _STEADY = 1e-3  # smaller changes, relative to the fragment's maximum, count as none
 _TOO_MANY = MAX_DISTANCE / (2 - MAX_DISTANCE)  # a larger share of different bits always exceeds MAX_DISTANCE
 _MIN_DIFFERENT_WORDS = 10 * WORDS_PER_SECOND
@@ -58,15 +58,15 @@ def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
             f"Received: shape={levels.shape}"
         )
     count = round(spec.fragment_seconds * WORDS_PER_SECOND)
-    heard = np.flatnonzero(levels.any(axis=0))
-    if not heard.size:
+    audible = np.flatnonzero(levels.any(axis=0))
+    if not audible.size:
         return np.zeros(count, np.uint16)
     roots = 10 ** ((levels[::-1] / 255 - 1) * spec.dynamic_range_db / 40)  # of amplitudes, low frequencies first
-    edges = np.linspace(0, _HEARD_SHARE * spec.image_height, _BITS + 2)
+    edges = np.linspace(0, _COMPARED_SHARE * spec.image_height, _BITS + 2)
     bands = _means(roots.T, edges[:-1], edges[1:])
     instants = (np.arange(count) + 0.5) * spec.image_width / count
     reach = _REACH_SECONDS * spec.image_width / spec.fragment_seconds
-    begin, end = heard[0], heard[-1] + 1
+    begin, end = audible[0], audible[-1] + 1
     sounding = (instants > begin) & (instants < end)
     at = instants[sounding]
     before = _means(bands.T, np.maximum(at - reach, begin), at)

@@ -84,12 +84,12 @@ def read(
     Raises AudioError if the file cannot be decoded, is silent or too short: discard the fragments that were yielded
     before.
     """
-    for item in read_with_signs(path, spec, start_seconds, end_seconds):
+    for item in read_with_heartbeat(path, spec, start_seconds, end_seconds):
         if item is not None:
             yield item
 
 
-def read_with_signs(
+def read_with_heartbeat(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
 ) -> Generator[Fragment | SongSummary | None, None, None]:
     """Read a song as `read` does, and yield None from time to time while the sound before the song is decoded.

@@ -137,8 +137,8 @@ def mel_decibels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:
     peak = tf.reduce_max(mel, axis=[1, 2], keepdims=True)
     ratio = tf.maximum(mel, _POWER_FLOOR) / tf.maximum(peak, _POWER_FLOOR)
     decibels = tf.maximum(10.0 / np.log(10.0) * tf.math.log(ratio), -spec.dynamic_range_db)
-    heard = tf.cast(peak > _POWER_FLOOR, tf.float32)
-    return decibels * heard - spec.dynamic_range_db * (1.0 - heard)
+    audible = tf.cast(peak > _POWER_FLOOR, tf.float32)
+    return decibels * audible - spec.dynamic_range_db * (1.0 - audible)
 
 
 def mel_levels(fragments: tf.Tensor, spec: MelSpec) -> tf.Tensor:

@@ -17,9 +17,9 @@ _ARTIST_TAGS = ("artist", "Artist", "Author", "TPE1", "IART")
 _TITLE_TAGS = ("title", "Title", "TIT2", "INAM")
 """Names in easy tags, APE, ASF, ID3 and the INFO list of a wav."""
 
-_NOBODY_IN_ENGLISH = ("unknown", "unknownartist", "various", "variousartists", "va", "none", "nan", "na")
-_NOBODY_IN_SPANISH = ("desconocido", "artistadesconocido", "interpretedesconocido", "varios", "variosartistas")
-_NOBODY = frozenset((*_NOBODY_IN_ENGLISH, *_NOBODY_IN_SPANISH))
+_PLACEHOLDERS_IN_ENGLISH = ("unknown", "unknownartist", "various", "variousartists", "va", "none", "nan", "na")
+_PLACEHOLDERS_IN_SPANISH = ("desconocido", "artistadesconocido", "interpretedesconocido", "varios", "variosartistas")
+_PLACEHOLDERS = frozenset((*_PLACEHOLDERS_IN_ENGLISH, *_PLACEHOLDERS_IN_SPANISH))
 _GUESTS = re.compile(r"[\s(\[]+(?:feat|ft|featuring|with|con|vs|versus)(?:\.\s*|\s+)")
 _OTHERS = re.compile(r"\s+(?:&|\+|y|e|and|x|×|/|\|)\s+|\s*[;,]\s*")
 _ACCENTS = re.compile("[\u0300-\u036f]")
@@ -94,7 +94,7 @@ def artist_key(name: str) -> str:
     key = next((key for part in _OTHERS.split(head) if (key := _letters(part))), _letters(plain))
     if not key:
         return re.sub(r"\s+", "", plain)  # a name of symbols only
-    return "" if key in _NOBODY else key
+    return "" if key in _PLACEHOLDERS else key
 
 
 def _plain(name: str) -> str:
@@ -104,8 +104,8 @@ def _plain(name: str) -> str:
 
 def _letters(text: str) -> str:
     text = re.sub(r"^the\s+(?=\S)", "", text.strip())
-    kept = "".join(character for character in text if unicodedata.category(character)[0] in "LMN")
-    return kept if any(map(str.isalnum, kept)) else ""  # a mark alone is the variation selector of an emoji
+    letters = "".join(character for character in text if unicodedata.category(character)[0] in "LMN")
+    return letters if any(map(str.isalnum, letters)) else ""  # a mark alone is the variation selector of an emoji
 
 
 _MAGIC = (b"RIFF", b"RF64", b"BW64")
@@ -165,10 +165,10 @@ def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
     return file.read(chunk.size)
 
 
-def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | None = None) -> None:
+def write_chunk(file: BinaryIO, name: bytes, content: bytes, old: Chunk | None = None) -> None:
     """Write a chunk and update the sizes in the file's header.
 
-    `file` is a wav file, open for reading and writing; `former` is the chunk to replace, None appends the new one.
+    `file` is a wav file, open for reading and writing; `old` is the chunk to replace, None appends the new one.
     Raises ValueError if the chunks do not end where the file does, or the file becomes too long.
     """
     from mutagen._util import resize_bytes
@@ -180,7 +180,7 @@ def write_chunk(file: BinaryIO, name: bytes, content: bytes, former: Chunk | Non
     file.seek(length)
     file.write(bytes(chunks[-1].end - length))
     written = struct.pack("<4sI", name, len(content)) + content + bytes(len(content) % 2)
-    start, end = (former.start, former.end) if former else (chunks[-1].end,) * 2
+    start, end = (old.start, old.end) if old else (chunks[-1].end,) * 2
     resize_bytes(file, end - start, len(written), start)
     file.seek(start)
     file.write(written)

@@ -66,12 +66,12 @@ class AudioStream:
             first = int(lead) * rate  # a whole second of the file, as `downmix` expects
             skip = self._start - first * self._rate // rate
             for block in self._resampled(file.blocks(first)):
-                kept = block[skip:]
-                skip -= len(block) - len(kept)
-                kept = kept[: int(min(left, len(kept)))]
-                left -= len(kept)
-                self.samples += len(kept)
-                yield kept
+                part = block[skip:]
+                skip -= len(block) - len(part)
+                part = part[: int(min(left, len(part)))]
+                left -= len(part)
+                self.samples += len(part)
+                yield part
                 if left <= 0:
                     return
             self.truncated = file.truncated or self.failure is not None

@@ -182,10 +182,10 @@ class WorkerPool:
     def _put_back(self, worker: _Worker) -> None:
         with self._lock:
             self._busy.discard(worker)
-            kept = worker.idle and self.close.alive
-            if kept:
+            reusable = worker.idle and self.close.alive
+            if reusable:
                 self._idle.put(worker)
-        if not kept:
+        if not reusable:
             worker.end()
 
 

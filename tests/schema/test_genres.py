@@ -1,4 +1,4 @@
-"""Spellings of a genre: what is one genre, and what only looks like one."""
+"""Spellings of a genre."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tumbao.schema.genres import find_genre, genre_key, one_spelling, unknown_ge
 GENRES = ("cumbia", "reggaetón", "salsa", "vals peruano")
 
 
-def test_the_examples_hold() -> None:
+def test_the_docstrings_examples_hold() -> None:
     assert not doctest.testmod(genres).failed
 
 
@@ -44,7 +44,7 @@ def test_a_key_is_the_same_for_all_unicode_forms(name: str) -> None:
     )
 
 
-def test_the_runs_spelling_wins_then_the_most_frequent() -> None:
+def test_the_runs_spelling_is_preferred_then_the_most_frequent() -> None:
     names = ["Salsa", "SALSA", "SALSA", "Tango", "tango", "", "Salsa/Dura"]
     assert one_spelling(names)[0] == {
         "Salsa": "SALSA",
@@ -71,5 +71,5 @@ def test_the_runs_spelling_wins_then_the_most_frequent() -> None:
         (" ", "received no genre"),
     ],
 )
-def test_an_unknown_genre_is_shown_with_what_tells_it_apart(name: str, end: str) -> None:
+def test_an_unknown_genre_is_shown_with_its_difference(name: str, end: str) -> None:
     assert unknown_genre(name, GENRES).endswith(end)

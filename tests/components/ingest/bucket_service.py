@@ -1,7 +1,7 @@
-"""A service of buckets on this machine, which TensorFlow's own client for gs:// talks to as if it were Google's.
+"""A local service that TensorFlow's client of gs:// uses in place of Google's.
 
-The client knows one host, and asks it through TLS. So a proxy leads whoever asks for it here, and a certificate of our
-own is all that the client trusts: `surroundings` are the variables that tell it so.
+The client has one fixed host, which it connects to with TLS. A proxy redirects these connections, and the client trusts
+a certificate that is made here; both are set by environment variables.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 HOST = "storage.googleapis.com"
 BUCKETS = ("music", "work")
 PAGE = 1_000
-"""Names in one answer, as Google has it."""
+"""Names in one response, as in Google's service."""
 
 
 class Service(http.server.ThreadingHTTPServer):
-    """Keeps objects, by bucket and name, and what it was asked."""
+    """Stores objects by bucket and name, and the paths of all requests."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.uploads: list[str] = []
 
     def page(self, bucket: str, query: dict[str, str]) -> dict[str, Any]:
-        """Give a page of a listing."""
+        """Return a page of a listing."""
         start, most = int(query.get("pageToken", 0)), int(query.get("maxResults", PAGE))
         prefix, delimiter = f"{bucket}/{query.get('prefix', '')}", query.get("delimiter")
         names = [name for name in sorted(self.objects) if name.startswith(prefix)]
@@ -61,7 +61,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         service, url = self.server, urllib.parse.urlsplit(self.path)
-        service.asked.append(self.path)
+        service.requests.append(self.path)
         rest = url.path.removeprefix("/storage/v1/b/")
         if not url.path.startswith("/storage/v1/b/"):
             self._content(urllib.parse.unquote(url.path[1:]))
@@ -69,13 +69,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, service.page(found[1], dict(urllib.parse.parse_qsl(url.query))))
         elif found := re.fullmatch(r"([^/]+)/o/(.+)", rest):
             content = service.objects.get(f"{found[1]}/{urllib.parse.unquote(found[2])}")
-            told = {"size": str(len(content or b"")), "generation": "1", "updated": "2026-01-02T03:04:05.678Z"}
-            self._answer(404 if content is None else 200, told)
+            metadata = {"size": str(len(content or b"")), "generation": "1", "updated": "2026-01-02T03:04:05.678Z"}
+            self._answer(404 if content is None else 200, metadata)
         else:
             self._answer(200 if rest in BUCKETS else 404, {})
 
     def do_POST(self) -> None:
-        """Begin an upload."""
+        """Start an upload."""
         url = urllib.parse.urlsplit(self.path)
         bucket = url.path.split("/")[-2]
         self.server.uploads.append(f"{bucket}/{dict(urllib.parse.parse_qsl(url.query))['name']}")
@@ -83,7 +83,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200 if bucket in BUCKETS else 404, {}, Location=place)
 
     def do_PUT(self) -> None:
-        """Take an upload, in chunks whatever the length says, as HTTP has it."""
+        """Receive an upload in chunks."""
         content = b""
         while size := int(self.rfile.readline(), 16):
             content += self.rfile.read(size)
@@ -109,27 +109,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def service(folder: Path) -> Iterator[tuple[Service, dict[str, str]]]:
-    """Run a service: gives it, and the surroundings in which TensorFlow finds it."""
+    """Run a service; yields it and the environment variables with which TensorFlow uses it."""
     certificate = _certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with Service() as server, socket.create_server(("127.0.0.1", 0)) as proxy:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        for work, arguments in ((server.serve_forever, ()), (_lead, (proxy, server.server_port))):
+        for work, arguments in ((server.serve_forever, ()), (_accept, (proxy, server.server_port))):
             threading.Thread(target=work, args=arguments, daemon=True).start()
-        surroundings = {
+        environment = {
             "https_proxy": f"http://127.0.0.1:{proxy.getsockname()[1]}",
             "no_proxy": "",
             "CURL_CA_BUNDLE": str(certificate),
             "NO_GCE_CHECK": "true",
             "GOOGLE_APPLICATION_CREDENTIALS": "",
         }
-        yield server, surroundings
+        yield server, environment
         server.shutdown()
 
 
@@ -154,8 +154,8 @@ def _certificate(folder: Path) -> Path:
     return file
 
 
-def _lead(proxy: socket.socket, port: int) -> None:
-    """Take whoever asks to be connected to the service."""
+def _accept(proxy: socket.socket, port: int) -> None:
+    """Connect each client of the proxy with the service."""
     with contextlib.suppress(OSError):
         while True:
             client, _ = proxy.accept()
@@ -164,17 +164,17 @@ def _lead(proxy: socket.socket, port: int) -> None:
 
 def _connect(client: socket.socket, port: int) -> None:
     with client, socket.create_connection(("127.0.0.1", port)) as there:
-        asked = b""
-        while not asked.endswith(b"\r\n\r\n"):
-            asked += client.recv(1)
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            request += client.recv(1)
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        back = threading.Thread(target=_pass_on, args=(there, client), daemon=True)
+        back = threading.Thread(target=_forward, args=(there, client), daemon=True)
         back.start()
-        _pass_on(client, there)
+        _forward(client, there)
         back.join()
 
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
+def _forward(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while block := source.recv(1 << 16):
             target.sendall(block)

@@ -1,10 +1,10 @@
-"""Ogg pages with a checksum that fits."""
+"""Ogg pages with correct checksums."""
 
 from __future__ import annotations
 
 
-def sealed(ogg: bytes) -> bytes:
-    """Give each page the serial number 1 and its checksum, without which it would not be looked at."""
+def with_checksums(ogg: bytes) -> bytes:
+    """Set each page's serial number to 1 and its checksum, without which decoders ignore it."""
     pages = []
     for body in ogg.split(b"OggS")[1:]:
         page = bytearray(b"OggS" + body)

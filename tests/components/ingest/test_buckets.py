@@ -1,4 +1,4 @@
-"""gs:// for real: TensorFlow's own client, and a service of buckets that answers as Google's does."""
+"""TensorFlow's own client of gs:// with a local service that answers as Google's does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ import pytest
 from tests.components.ingest.bucket_service import PAGE, Service, service
 from tumbao.components import model_registry, registry_log
 from tumbao.components.ingest.download_cache import cache_folder
-from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.paths import RemotePath, as_path, below
-from tumbao.components.ingest.tables import split_rows
 from tumbao.pipeline.config import parse
 from tumbao.pipeline.resolve import resolve
 from tumbao.pipeline.rollback import roll_back
-from tumbao.schema.mel_spec import MelSpec
-from tumbao.schema.record import SPLITS
 from tumbao.serving.predict import find_assets
 from tumbao.trainer.weights import weights_file
 
@@ -30,8 +26,8 @@ WriteSong = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service(tmp_path_factory.mktemp("service")) as (running, surroundings), pytest.MonkeyPatch.context() as patch:
-        for name, value in surroundings.items():
+    with service(tmp_path_factory.mktemp("service")) as (running, environment), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
             patch.setenv(name, value)
         yield running
 
@@ -39,7 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def buckets(running: Service) -> Service:
     running.objects.clear()
-    running.asked.clear()
+    running.requests.clear()
     return running
 
 
@@ -50,18 +46,18 @@ def put(buckets: Service, folder: Path, name: str) -> RemotePath:
     return RemotePath(f"gs://{name}")
 
 
-def test_a_bucket_is_listed_a_thousand_at_a_time_and_markers_of_folders_are_no_files(buckets: Service) -> None:
+def test_a_bucket_is_listed_page_by_page_without_markers_of_folders(buckets: Service) -> None:
     songs = {f"salsa/{number}.mp3" for number in range(PAGE + 5)} | {"cumbia/Totó/La verdolaga #1?.mp3"}
     for name in (*songs, "salsa/", "empty/"):
         buckets.objects[f"music/library/{name}"] = b"a"
     library = RemotePath("gs://music/library")
     assert {str(below(file, library)) for file in library.files_below()} == songs
-    assert len(buckets.asked) <= 4 * 2  # levels × pages
+    assert len(buckets.requests) <= 4 * 2  # levels × pages
     assert {folder.name for folder in library.iterdir()} == {"cumbia", "salsa", "empty"}
     assert as_path("gs://music").is_dir() and library.is_dir() and not (library / "none").exists()
 
 
-def test_what_is_written_is_read(buckets: Service) -> None:
+def test_files_are_written_and_read(buckets: Service) -> None:
     file = RemotePath("gs://music/a b/canción.txt")
     file.write_bytes("Químbara\n".encode())
     assert buckets.objects["music/a b/canción.txt"] == "Químbara\n".encode()
@@ -88,7 +84,7 @@ def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, 
     assert model_registry.served_version("gs://work/models") == event.version
 
 
-def test_in_a_bucket_each_push_is_logged_apart_after_what_earlier_versions_logged(buckets: Service) -> None:
+def test_concurrent_pushes_are_all_logged_after_those_of_earlier_versions(buckets: Service) -> None:
     def event(name: str) -> registry_log.Event:
         return registry_log.Event(what="push", version="1", replaces="", fingerprint=name, why="")
 
@@ -103,7 +99,7 @@ def test_in_a_bucket_each_push_is_logged_apart_after_what_earlier_versions_logge
     assert model_registry.versions("gs://work/models") == []
 
 
-def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(
+def test_the_last_two_versions_of_a_registry_stay_in_the_cache(
     buckets: Service, pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
@@ -115,7 +111,7 @@ def test_of_the_versions_of_a_push_place_the_last_two_stay_in_the_cache(
     assert [assets.exists() for assets in found] == [True, False, True, True]
 
 
-def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(buckets: Service) -> None:
+def test_a_missing_bucket_is_refused_before_anything_is_written(buckets: Service) -> None:
     for there in ("gs://music", "gs://work/pushed/models"):
         RemotePath(there).require_bucket()
     with pytest.raises(ValueError, match=r"a bucket that exists.*Received: gs://wrok/pushed\..*create gs://wrok$"):
@@ -124,22 +120,6 @@ def test_a_bucket_that_is_not_there_is_said_so_before_anything_is_written_to_it(
         config = parse({"runner": {"root": root}, "registry": {"push_to": push_to}})
         with pytest.raises(ValueError, match="a bucket that exists"):
             resolve(config, say=lambda line: None)
-
-
-def test_a_library_in_a_bucket_becomes_manifests_in_a_bucket(
-    buckets: Service, tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
-) -> None:
-    for number in range(3):
-        write_song(tmp_path / "library" / "salsa" / f"canción {number}.wav", 5 + number)
-    (tmp_path / "library" / "salsa" / "text.mp3").write_text("la la la")
-    library = put(buckets, tmp_path / "library", "music/library")
-    catalog = scan(library, ["salsa"], small_spec)
-    assert (len(catalog.songs), [one.reason for one in catalog.rejected]) == (3, ["unsupported"])
-    manifests = write_manifests(
-        catalog, as_path("gs://work/catalogs"), genres=["salsa"], split_by="song", seed=7, spec=small_spec
-    )
-    rows = [row for split in SPLITS for row in split_rows(split, str(manifests))]
-    assert sorted(row["path"] for row in rows) == [f"gs://music/library/salsa/canción {n}.wav" for n in range(3)]
 
 
 def test_models_and_weights_are_fetched_once(
@@ -155,8 +135,8 @@ def test_models_and_weights_are_fetched_once(
     buckets.objects["work/vgg16.h5"] = b"weights"
     file = weights_file("gs://work/vgg16.h5")
     assert file and file.read_bytes() == b"weights" and file.is_relative_to(cache_folder())
-    buckets.asked.clear()
+    buckets.requests.clear()
     assert (find_assets(models), weights_file("gs://work/vgg16.h5")) == (assets, file)
-    assert not [path for path in buckets.asked if path.endswith((".tflite", "/vgg16.h5")) and "/v1/" not in path]
+    assert not [path for path in buckets.requests if path.endswith((".tflite", "/vgg16.h5")) and "/v1/" not in path]
     shutil.rmtree(cache_folder())
     assert find_assets(models) == assets

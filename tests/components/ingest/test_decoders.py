@@ -1,4 +1,4 @@
-"""Songs read by other processes: what is found, and what a file's faults are called."""
+"""Songs are scanned and read in worker processes, and errors become reasons."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refusal(items: Callable[[], object]) -> AudioError:
     return caught.value
 
 
-def test_a_look_tells_hash_length_and_artist(pool: WorkerPool, tmp_path: Path, small_spec: MelSpec) -> None:
+def test_a_scan_gives_hash_length_and_artist(pool: WorkerPool, tmp_path: Path, small_spec: MelSpec) -> None:
     import mutagen.flac
 
     path = tmp_path / "a.flac"
@@ -51,13 +51,13 @@ def test_a_look_tells_hash_length_and_artist(pool: WorkerPool, tmp_path: Path, s
     tags = mutagen.flac.FLAC(path)
     tags["artist"] = ["Los Gaiteros"]
     tags.save()
-    looked = scan_song(pool, AudioSegment(str(path)), small_spec)
-    assert (looked.sha256, looked.seconds, looked.artist) == (digest(path), 9, "Los Gaiteros")
+    scanned = scan_song(pool, AudioSegment(str(path)), small_spec)
+    assert (scanned.sha256, scanned.seconds, scanned.artist) == (digest(path), 9, "Los Gaiteros")
     assert scan_song(pool, AudioSegment(str(path), 2, 8.5), small_spec).seconds == 6.5
     assert scan_song(pool, AudioSegment(str(path), 2, 100), small_spec).seconds == 7
 
 
-def test_what_the_header_does_not_tell_is_decoded(
+def test_a_length_that_the_header_does_not_declare_is_decoded(
     pool: WorkerPool, tmp_path: Path, small_spec: MelSpec, tone: Callable[..., np.ndarray]
 ) -> None:
     path = write_libav(tmp_path / "a.webm", tone(5, rate=48_000), 48_000, "libopus")
@@ -69,7 +69,7 @@ def test_what_the_header_does_not_tell_is_decoded(
     assert (error.reason, error.path) == (Reason.TOO_SHORT, str(path))
 
 
-def test_fragments_are_those_that_would_be_read_here(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
+def test_fragments_equal_those_read_in_this_process(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
     here = list(Fragments(read(song, small_spec, 1, 11)))
     there = Fragments(read_song(pool, AudioSegment(str(song), 1, 11), small_spec, digest(song)))
     for one, other in zip(here, there, strict=True):
@@ -78,7 +78,7 @@ def test_fragments_are_those_that_would_be_read_here(pool: WorkerPool, song: Pat
     assert there.ending.seconds == 10
 
 
-def test_another_content_than_was_looked_at_is_refused(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
+def test_a_file_that_changed_since_the_scan_is_refused(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
     before = digest(song)
     content = bytearray(song.read_bytes())
     content[-1] ^= 1
@@ -127,7 +127,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(song: Path, small_spec:
         (OSError("no number"), Reason.IO_ERROR, "cannot be read: no number"),
     ],
 )
-def test_each_failure_of_a_worker_has_a_reason_of_its_own(
+def test_each_error_of_a_worker_has_its_reason(
     monkeypatch: pytest.MonkeyPatch, small_spec: MelSpec, error: Exception, reason: Reason, words: str
 ) -> None:
     def run(*_: object) -> Iterator[None]:
@@ -136,17 +136,17 @@ def test_each_failure_of_a_worker_has_a_reason_of_its_own(
 
     with WorkerPool() as pool:
         monkeypatch.setattr(pool, "run", run)
-        told = refusal(lambda: scan_song(pool, AudioSegment("a.mp3"), small_spec))
-    assert (told.path, told.reason, told.message) == ("a.mp3", reason, words)
+        found = refusal(lambda: scan_song(pool, AudioSegment("a.mp3"), small_spec))
+    assert (found.path, found.reason, found.message) == ("a.mp3", reason, words)
 
 
-def test_songs_in_a_bucket_are_read_through_a_copy(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
+def test_songs_in_a_bucket_are_copied(pool: WorkerPool, song: Path, small_spec: MelSpec) -> None:
     address = "ram://bucket/música/una canción.wav"
     tf.io.gfile.makedirs("ram://bucket/música")
     tf.io.gfile.copy(str(song), address, overwrite=True)
-    looked = scan_song(pool, AudioSegment(address), small_spec)
-    assert (looked.sha256, looked.seconds) == (digest(song), 13)
-    assert len(list(Fragments(read_song(pool, AudioSegment(address), small_spec, looked.sha256)))) == 3
+    scanned = scan_song(pool, AudioSegment(address), small_spec)
+    assert (scanned.sha256, scanned.seconds) == (digest(song), 13)
+    assert len(list(Fragments(read_song(pool, AudioSegment(address), small_spec, scanned.sha256)))) == 3
     error = refusal(lambda: scan_song(pool, AudioSegment("ram://bucket/none.wav"), small_spec))
     assert (error.reason, error.path) == (Reason.UNREADABLE, "ram://bucket/none.wav")
     tf.io.gfile.copy(__file__, "ram://bucket/text.wav", overwrite=True)

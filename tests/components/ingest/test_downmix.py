@@ -1,4 +1,4 @@
-"""What everybody hears is in the mix, in the same way on every path, and of ordinary music the mix is the mean."""
+"""The mix keeps channels that cancel each other, is the mean for ordinary music, and is the same in all ports."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", ["stereo", "mono in two channels", "one channel alone", "mono", "shifted by 90°"])
-def test_of_ordinary_music_the_mix_is_the_mean_to_the_last_bit(name: str) -> None:
+def test_the_mix_of_ordinary_music_is_exactly_the_mean(name: str) -> None:
     channels = CASES[name]
     np.testing.assert_array_equal(mixed(channels), sum(channels) / np.float32(len(channels)))
 
@@ -87,18 +87,18 @@ def test_the_mix_keeps_the_power_of_channels_that_cancel(name: str) -> None:
     assert (mixed(channels)[:RATE] ** 2).mean() > 0.9 * power
 
 
-def test_an_inverted_recording_sounds_as_the_right_one_does() -> None:
+def test_an_inverted_recording_gives_the_same_mix() -> None:
     np.testing.assert_array_equal(mixed(np.stack([LEFT, -RIGHT])), mixed(np.stack([LEFT, RIGHT])))
 
 
-def test_where_the_mix_changes_it_does_not_click() -> None:
+def test_a_change_of_the_mix_is_cross_faded() -> None:
     low = np.sin(2 * np.pi * 50 * np.arange(6 * RATE) / RATE).astype(np.float32)
     mono = mixed(inverted_from(np.stack([low, 0.6 * low]), 3))
     assert np.abs(np.diff(mono)).max() < 1.2 * np.abs(np.diff(low)).max()
     np.testing.assert_allclose(mono[3 * RATE + 400 :], 0.8 * low[3 * RATE + 400 :], atol=1e-6)
 
 
-def test_a_file_whose_channels_or_rate_change_is_mixed_as_its_parts_are() -> None:
+def test_parts_of_other_channels_or_rates_are_mixed_separately() -> None:
     stereo, mono, six = (CASES[name] for name in ("inverted", "mono", "5.1 with the voice in the centre"))
     blocks = [Block(stereo, RATE), Block(mono, RATE), Block(mono, 11_025), Block(six, 11_025), Block(stereo, RATE)]
     found = list(downmix(iter(blocks)))
@@ -109,12 +109,12 @@ def test_a_file_whose_channels_or_rate_change_is_mixed_as_its_parts_are() -> Non
 
 
 @pytest.mark.parametrize("size", [1, 999, RATE, 3 * RATE + 1])
-def test_blocks_do_not_matter(size: int) -> None:
+def test_the_mix_does_not_depend_on_the_blocks(size: int) -> None:
     channels = CASES["inverted for a part"][:, : 3 * RATE if size == 1 else None]
     np.testing.assert_array_equal(mixed(channels, size), mixed(channels, 5 * RATE))
 
 
-def test_low_frequencies_have_no_part_and_the_centre_has() -> None:
+def test_weights_of_channels() -> None:
     weights = channel_weights(6)
     assert weights[3] == 0
     assert weights[2] > weights[0] == weights[1] > weights[4] == weights[5] > 0
@@ -125,7 +125,7 @@ def test_low_frequencies_have_no_part_and_the_centre_has() -> None:
     assert channel_weights(1, ("LFE",)).tolist() == [1]
 
 
-def test_1024_channels_at_a_megahertz_do_not_fill_the_memory(rng: np.random.Generator) -> None:
+def test_1024_channels_at_a_megahertz_take_little_memory(rng: np.random.Generator) -> None:
     import tracemalloc
 
     samples = rng.uniform(-1, 1, (1_024, 32)).astype(np.float32)
@@ -138,12 +138,12 @@ def test_1024_channels_at_a_megahertz_do_not_fill_the_memory(rng: np.random.Gene
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_reference_mixes_as_ingest_does(name: str) -> None:
+def test_the_reference_port_gives_the_same_mix(name: str) -> None:
     np.testing.assert_allclose(resample_reference.mix(CASES[name].T, RATE), mixed(CASES[name]), atol=1e-6)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
-def test_the_page_mixes_as_ingest_does(tmp_path: Path) -> None:
+def test_the_page_gives_the_same_mix(tmp_path: Path) -> None:
     (tmp_path / "audio.mjs").write_bytes((WEB / "audio.js").read_bytes())
     for number, channels in enumerate(CASES.values()):
         channels.tofile(tmp_path / f"{number}.f32")
@@ -170,7 +170,7 @@ def speakers_of(path: Path) -> str:
         return " ".join(next(file.blocks()).speakers)
 
 
-def test_files_tell_their_loudspeakers(tmp_path: Path) -> None:
+def test_speakers_are_read_from_files(tmp_path: Path) -> None:
     six = np.zeros((RATE, 6), np.float32)
     soundfile.write(tmp_path / "a.ogg", six, RATE)
     assert speakers_of(tmp_path / "a.ogg") == "FL FC FR BL BR LFE"
@@ -186,7 +186,7 @@ def test_files_tell_their_loudspeakers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "low"), [("a.wav", 3), ("a.flac", 3), ("a.ogg", 5)])
-def test_in_a_file_low_frequencies_have_no_part(tmp_path: Path, name: str, low: int) -> None:
+def test_the_low_frequency_channel_of_a_file_is_not_mixed(tmp_path: Path, name: str, low: int) -> None:
     channels = np.zeros((4 * RATE, 6), np.float32)
     channels[:, low] = np.resize([0.9, 0.9, -0.9, -0.9], len(channels))
     channels[:, 0] = 0.05 * music(4)[0]
@@ -195,7 +195,7 @@ def test_in_a_file_low_frequencies_have_no_part(tmp_path: Path, name: str, low: 
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
-def test_a_part_is_mixed_as_the_whole_file_is(tmp_path: Path, name: str) -> None:
+def test_a_part_has_the_mix_of_the_whole_file(tmp_path: Path, name: str) -> None:
     rate = 44_100 if name.endswith("mp3") else RATE
     soundfile.write(tmp_path / name, np.tile(CASES["inverted for a part"], 4).T, rate)
     whole = decode(tmp_path / name, rate).samples
@@ -204,7 +204,7 @@ def test_a_part_is_mixed_as_the_whole_file_is(tmp_path: Path, name: str) -> None
         np.testing.assert_allclose(part, whole[round(start * rate) :], atol=2e-6)
 
 
-def test_a_constant_is_silence_and_quiet_music_on_it_is_none(tmp_path: Path) -> None:
+def test_a_constant_offset_is_removed(tmp_path: Path) -> None:
     spec = MelSpec(sample_rate_hz=RATE, fragment_seconds=3.0, mel_max_hz=RATE / 2)
     path = tmp_path / "a.wav"
     for rate in (RATE, 11_025):

@@ -1,4 +1,4 @@
-"""Copies of a recording are found whatever became of them; recordings that only resemble each other are not."""
+"""Changed copies of a recording are duplicates; similar recordings are not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def play(tune: int, seconds: float = SECONDS, rate: int = RATE, melody: float = 
 
 
 def describe(samples: np.ndarray, spec: MelSpec = SPEC) -> np.ndarray:
-    """Give the fingerprint of a song: whole fragments, or one that is padded with silence."""
+    """Return the fingerprint of a song: whole fragments, or one that is padded with silence."""
     size = spec.fragment_samples
     whole = samples[: max(1, len(samples) // size) * size]
     fragments = np.pad(whole, (0, -len(whole) % size)).reshape(-1, size).astype(np.float32)
@@ -63,7 +63,7 @@ def describe(samples: np.ndarray, spec: MelSpec = SPEC) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def library() -> dict[str, np.ndarray]:
-    """Eight songs of one arranger, told apart by their melodies."""
+    """Eight songs that differ in their melodies only."""
     return {f"song {tune}": describe(play(tune)) for tune in range(8)}
 
 
@@ -100,7 +100,7 @@ def write(path: Path, samples: np.ndarray, rate: int, codec: str, kilobits: int)
         ("a.opus", 48_000, "libopus", 48),
     ],
 )
-def test_the_same_recording_in_another_encoding_is_found(
+def test_another_encoding_is_a_duplicate(
     tmp_path: Path, library: dict[str, np.ndarray], name: str, rate: int, codec: str, kilobits: int
 ) -> None:
     write(tmp_path / name, play(3, rate=rate), rate, codec, kilobits)
@@ -131,15 +131,15 @@ def muffled(samples: np.ndarray) -> np.ndarray:
         lambda samples: samples[RATE // 2 :],
         lambda samples: samples[: 3 * len(samples) // 5],
     ],
-    ids=["softer", "clipped", "muffled", "26 ms", "100 ms", "silence before", "beginning cut off", "breaks off"],
+    ids=["softer", "clipped", "muffled", "26 ms", "100 ms", "silence before", "beginning cut off", "end cut off"],
 )
-def test_a_copy_that_was_changed_is_found(
+def test_a_changed_copy_is_a_duplicate(
     library: dict[str, np.ndarray], change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     assert same_recordings(library | {"copy": describe(change(play(5)))}) == [("copy", "song 5")]
 
 
-def test_the_beginning_of_a_longer_song_and_its_middle_are_found() -> None:
+def test_parts_of_a_longer_song_are_duplicates() -> None:
     whole = play(20, 95)
     parts = {
         "whole": whole,
@@ -157,12 +157,12 @@ def test_songs_of_the_same_tempo_chords_and_drums_are_different(library: dict[st
     assert same_recordings(softly) == []
 
 
-def test_songs_that_share_one_of_two_voices_as_well_are_different() -> None:
+def test_songs_that_share_one_of_two_voices_are_different() -> None:
     duets = {f"duet {tune}": describe((play(8) + play(tune, melody=0.5)) / 2) for tune in range(4)}
     assert same_recordings(duets) == []
 
 
-def test_sounds_that_say_nothing_are_like_no_other(rng: np.random.Generator) -> None:
+def test_sounds_without_information_are_no_duplicates(rng: np.random.Generator) -> None:
     time = np.arange(SECONDS * RATE) / RATE
     beat = np.exp(-(time % 0.5) / 0.02)
     bar = play(7, 2)[: 2 * RATE]
@@ -180,14 +180,14 @@ def test_sounds_that_say_nothing_are_like_no_other(rng: np.random.Generator) -> 
     assert same_recordings({name: describe(samples) for name, samples in twice.items()}) == []
 
 
-def test_some_seconds_are_too_little_to_tell() -> None:
+def test_a_few_seconds_are_no_duplicates() -> None:
     words = describe(play(3, 8))
     assert same_recordings({"a": words, "b": words}) == []
     assert same_recordings({"a": np.zeros(0, np.uint16), "b": np.zeros(150, np.uint16)}) == []
     assert same_recordings({}) == []
 
 
-def test_a_fingerprint_says_nothing_where_nothing_sounds() -> None:
+def test_words_of_silence_are_zero() -> None:
     words = describe(play(3, 12))
     assert words.dtype == np.uint16
     assert len(words) == SPEC.fragment_seconds * WORDS_PER_SECOND
@@ -196,7 +196,7 @@ def test_a_fingerprint_says_nothing_where_nothing_sounds() -> None:
     assert not words[13 * WORDS_PER_SECOND :].any()
 
 
-def test_silence_before_and_after_changes_no_word(rng: np.random.Generator) -> None:
+def test_silence_around_a_sound_changes_no_word(rng: np.random.Generator) -> None:
     early, late = np.zeros((2, 300, 300), np.uint8)
     early[:, :200] = late[:, 100:] = rng.integers(1, 256, (300, 200))
     np.testing.assert_array_equal(fingerprint(early, SPEC)[:100], fingerprint(late, SPEC)[50:])
@@ -208,11 +208,11 @@ def test_bits_compare_bands_before_and_after(small_spec: MelSpec) -> None:
     words = fingerprint(levels, small_spec)
     assert len(words) == 20
     bits = words[:, np.newaxis] >> np.arange(16) & 1
-    assert bits.sum(axis=0).nonzero()[0].tolist() in ([3], [4], [3, 4])  # 6 rows of the 24 that are heard, 17 bands
+    assert bits.sum(axis=0).nonzero()[0].tolist() in ([3], [4], [3, 4])  # 6 rows of the 24 that are compared, 17 bands
     np.testing.assert_array_equal(words, words[::-1])
 
 
-def test_another_spec_is_followed(small_spec: MelSpec) -> None:
+def test_other_specs_have_fingerprints_too(small_spec: MelSpec) -> None:
     tunes = [play(tune, 40, small_spec.sample_rate_hz) for tune in range(3)]
     described = {f"song {tune}": describe(samples, small_spec) for tune, samples in enumerate(tunes)}
     described["copy"] = describe(0.5 * tunes[1][800:], small_spec)

@@ -1,4 +1,4 @@
-"""Folders as people have them: very deep, with leftovers of other programs, with links in circles."""
+"""Folders of any depth, with files of other programs and circular links."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write(tmp_path: Path) -> object:
     return write_files
 
 
-def test_folders_of_any_depth_are_listed_and_one_that_no_path_reaches_is_named(deep: Path) -> None:
+def test_folders_of_any_depth_are_listed(deep: Path) -> None:
     entries = read_folder(deep).entries
     songs = [entry.song for entry in entries if not entry.fault]
     assert songs == ["salsa/a.mp3", f"salsa/{'d/' * 1_100}b.mp3"]
@@ -54,7 +54,7 @@ def test_folders_of_any_depth_are_listed_and_one_that_no_path_reaches_is_named(d
     assert fault.genre == "salsa"
 
 
-def test_circles_of_links_and_broken_links_are_files_that_are_tried(tmp_path: Path) -> None:
+def test_circular_and_broken_links_are_files(tmp_path: Path) -> None:
     (tmp_path / "salsa").mkdir()
     (tmp_path / "salsa" / "circle").symlink_to("circle")
     (tmp_path / "salsa" / "gone.mp3").symlink_to("nowhere")
@@ -65,7 +65,7 @@ def test_circles_of_links_and_broken_links_are_files_that_are_tried(tmp_path: Pa
     assert not listing.unlisted
 
 
-def test_a_folder_that_goes_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_deleted_meanwhile_is_unlisted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("salsa", "cumbia"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.mp3").touch()
@@ -115,7 +115,7 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("kind", LEFT_OUT)
 @pytest.mark.parametrize("where", ["here", "bucket"])
-def test_leftovers_are_left_out_by_their_names(tmp_path: Path, kind: str, where: str) -> None:
+def test_other_files_are_left_out_by_their_names(tmp_path: Path, kind: str, where: str) -> None:
     root = tmp_path if where == "here" else as_path(f"ram://leftovers/{kind.replace(' ', '-')}")
     for name in (*LEFT_OUT[kind], "a.mp3"):
         file = root
@@ -135,7 +135,7 @@ def test_leftovers_are_left_out_by_their_names(tmp_path: Path, kind: str, where:
     "content",
     [MP3, b"\xff\xfb\x90\0" + bytes(400), b"RIFF\0\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"OggS\0", b"\0\0\0\x20ftypM4A "],
 )
-def test_sound_is_tried_whatever_it_is_called(tmp_path: Path, name: str, content: bytes) -> None:
+def test_audio_is_tried_whatever_its_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert [path.name for path in walk(tmp_path).files] == [name]
 
@@ -152,12 +152,12 @@ def test_sound_is_tried_whatever_it_is_called(tmp_path: Path, name: str, content
         (b"PK\x03\x04\0\0", "archive"),
     ],
 )
-def test_what_its_name_does_not_tell_its_content_does(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+def test_the_content_decides_for_unknown_names(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert list(walk(tmp_path).left_out.values()) == [kind]
 
 
-def test_what_is_named_as_sound_or_unknown_is_tried_and_a_pipe_does_not_block(tmp_path: Path) -> None:
+def test_files_named_as_audio_or_of_unknown_content_are_tried(tmp_path: Path) -> None:
     for name in ("text.mp3", "page.flac"):
         (tmp_path / name).write_text("<html>no song</html>")
     (tmp_path / "empty").touch()
@@ -166,7 +166,7 @@ def test_what_is_named_as_sound_or_unknown_is_tried_and_a_pipe_does_not_block(tm
     assert [path.name for path in walk(tmp_path).files] == ["empty", "noise", "page.flac", "pipe", "text.mp3"]
 
 
-def test_a_line_counts_each_kind() -> None:
+def test_left_out_files_are_counted_by_kind() -> None:
     assert left_out_line([]) == ""
     assert left_out_line(["hidden folder"]) == "1 folder left out: 1 hidden folder"
     line = left_out_line(["log or checksum", "log or checksum", "unfinished download"])

@@ -1,4 +1,4 @@
-"""Libraries in the forms that others publish: recognised by what is there, joined to the files that are there."""
+"""Layouts of published libraries are detected, and their tables are joined with the files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_metadata_without_genres_leaves_them_to_the_folders(make: Make) -> None:
     assert (entry.split, entry.genre, entry.artist) == ("train", "salsa", "Celia")
 
 
-def test_an_audiofolder_loses_neither_missing_nor_unlisted_files(make: Make) -> None:
+def test_an_audiofolder_lists_missing_and_unlisted_files(make: Make) -> None:
     metadata = "file_name,genre\nsalsa/gone.wav,salsa\n../../etc/passwd,salsa\nsalsa/a.wav,salsa\n"
     library = make({"metadata.csv": metadata, "salsa/a.wav": "", "salsa/unlisted.wav": ""})
     entries = read_library(library).entries
@@ -90,7 +90,7 @@ def test_an_audiofolder_loses_neither_missing_nor_unlisted_files(make: Make) -> 
     assert [is_outside(entry, library) for entry in entries] == [False, True, False, False]
 
 
-def test_metadata_that_cannot_be_used_is_refused_and_not_passed_over(make: Make) -> None:
+def test_invalid_metadata_is_refused(make: Make) -> None:
     library = make({"metadata.parquet": "", "salsa/a.wav": ""})
     with pytest.raises(ValueError, match=r"Expected metadata.csv.*Received: .*metadata\.parquet.*--layout folder"):
         read_library(library)
@@ -119,7 +119,7 @@ def fma(make: Make) -> Path:
     )
 
 
-def test_fma_as_it_is_unpacked(fma: Path) -> None:
+def test_fma_is_joined_with_its_tables(fma: Path) -> None:
     songs = by_song(read_library(fma, genres=("cumbia", "salsa")).entries)
     assert {song: (entry.genre, entry.split, entry.artist) for song, entry in songs.items()} == {
         "fma_small/000/000002.mp3": ("salsa", "train", "Ana"),
@@ -160,7 +160,7 @@ def test_a_damaged_table_of_fma(fma: Path, tracks: str, message: str) -> None:
 @pytest.mark.parametrize(
     "row", ["x,,,,,,,,", "7,,", '7,,,,,,,"[1, __import__(""os"")]",', '7,"open,,,,,,,', '7,"a" b,,,,,,,']
 )
-def test_a_row_of_fma_that_cannot_be_used_costs_no_other(fma: Path, row: str) -> None:
+def test_an_invalid_row_of_fma_is_a_fault(fma: Path, row: str) -> None:
     before = read_library(fma).entries
     lines = FMA.splitlines(keepends=True)
     (fma / "fma_metadata" / "tracks.csv").write_text("".join((*lines[:3], f"{row}\n", *lines[3:])))
@@ -172,7 +172,7 @@ def test_a_row_of_fma_that_cannot_be_used_costs_no_other(fma: Path, row: str) ->
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
-def test_fmas_tables_saved_by_a_spreadsheet(fma: Path, encoding: str) -> None:
+def test_fmas_tables_may_be_saved_by_a_spreadsheet(fma: Path, encoding: str) -> None:
     before = read_library(fma).entries
     for name in ("tracks.csv", "genres.csv"):
         table = fma / "fma_metadata" / name
@@ -183,7 +183,7 @@ def test_fmas_tables_saved_by_a_spreadsheet(fma: Path, encoding: str) -> None:
     assert read_library(fma).entries == before
 
 
-def test_jamendo_as_it_is_cloned_with_its_splits(make: Make) -> None:
+def test_jamendo_is_joined_with_its_tables_and_splits(make: Make) -> None:
     clone = make(
         {
             "data/autotagging.tsv": JAMENDO_HEADER,
@@ -206,8 +206,8 @@ def test_jamendo_as_it_is_cloned_with_its_splits(make: Make) -> None:
     }
     for source, prefix in ((clone, "audio/"), (clone / "audio", ""), (clone / "data/autotagging_genre.tsv", "audio/")):
         songs = by_song(read_library(source, genres=["salsa"]).entries)
-        seen = {song: (entry.genre, entry.split, entry.artist) for song, entry in songs.items()}
-        assert seen == {prefix + song: told for song, told in expected.items()}
+        found = {song: (entry.genre, entry.split, entry.artist) for song, entry in songs.items()}
+        assert found == {prefix + song: entry for song, entry in expected.items()}
         assert songs[prefix + "14/214.mp3"].path == str(clone / "audio/14/214.mp3")
         assert songs[prefix + "14/214.mp3"].extras == {
             "track_id": "track_0000214",
@@ -223,7 +223,7 @@ def test_a_damaged_table_of_jamendo(make: Make) -> None:
     assert fault.fault.startswith("expected a track with tags")
 
 
-def test_what_a_library_is_taken_for(make: Make) -> None:
+def test_layouts_are_detected(make: Make) -> None:
     library = make(["salsa/a.mp3", "salsa/metadata.csv", "fma_metadata/notes.csv", "data/other.tsv"])
     assert find_layout(library) == "folder"
     make({"data/autotagging_genre.tsv": JAMENDO_HEADER})
@@ -237,24 +237,24 @@ def test_what_a_library_is_taken_for(make: Make) -> None:
         assert find_layout(make([name]) / name) == "manifest"
 
 
-def test_a_folder_beside_a_table_is_not_taken_for_its_audio(make: Make) -> None:
+def test_a_folder_beside_a_table_is_not_its_audio(make: Make) -> None:
     library = make(
         {"data/autotagging_genre.tsv": JAMENDO_HEADER, "fma_metadata/tracks.csv": FMA, "mine/salsa/a.mp3": ""}
     )
     assert find_layout(library / "mine") == "folder"
 
 
-def test_a_tracks_csv_of_ones_own_is_not_fmas(make: Make) -> None:
+def test_another_tracks_csv_is_not_fmas(make: Make) -> None:
     assert find_layout(make({"tracks.csv": "number,title\n1,Cielo\n", "salsa/a.mp3": ""})) == "folder"
 
 
-def test_a_manifest_is_read_as_one(make: Make) -> None:
+def test_a_file_is_read_as_a_list(make: Make) -> None:
     library = make({"songs.tsv": "file_name\tgenre\nx/a.mp3\tsalsa\n"})
     assert read_library(library / "songs.tsv").entries == read_library(library / "songs.tsv", "manifest").entries
     assert read_library(library / "songs.tsv").entries[0].path == str(library / "x/a.mp3")
 
 
-def test_a_layout_that_is_not_there_is_refused(make: Make) -> None:
+def test_a_layout_that_does_not_match_is_refused(make: Make) -> None:
     library = make(["salsa/a.mp3", "songs.csv"])
     with pytest.raises(ValueError, match=r"layout out of auto, folder.*Received: 'fmaa'"):
         read_library(library, "fmaa")

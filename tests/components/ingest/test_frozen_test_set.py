@@ -1,4 +1,4 @@
-"""Fixed test songs stay whatever becomes of their files, and nobody is asked unseen about songs that were learned."""
+"""Frozen test songs are found again, and songs of earlier training data are not chosen silently."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ def table(library: Library, members: Mapping[str, object], file: Path) -> str:
 
 @pytest.fixture
 def learn(tmp_path: Path) -> Callable[[Library, Assignment], str]:
-    """Leave the manifests of a run behind: learn(library, assignment) -> the test songs' manifest."""
+    """Write the manifests of a run: learn(library, assignment) -> the test songs' manifest."""
     numbers = itertools.count()
 
-    def leave(library: Library, assignment: Assignment) -> str:
+    def write(library: Library, assignment: Assignment) -> str:
         folder = tmp_path / "catalogs" / str(next(numbers))
         return [table(library, assignment[split], folder / f"{split}.csv") for split in ("train", "val", "test")][-1]
 
-    return leave
+    return write
 
 
 @pytest.fixture
 def run(tmp_path: Path, learn: Callable[[Library, Assignment], str]) -> Run:
-    """Draw, and keep what was drawn: run(library) -> split."""
+    """Split a library and save its test songs: run(library) -> split."""
 
-    def drawn(library: Library) -> FrozenSplit:
+    def split_library(library: Library) -> FrozenSplit:
         split = split_with_test_songs(counts(library), contents(library), tmp_path / "catalogs", seed=7)
         save_test_songs(split, learn(library, split.assignment), tmp_path / "catalogs")
         return split
 
-    return drawn
+    return split_library
 
 
 def counts(library: Library) -> dict[str, dict[str, int]]:
@@ -78,33 +78,31 @@ def contents(library: Library) -> dict[tuple[str, str, str], str]:
     return {(sound, "0.0", ""): song for names in library.values() for song, sound in names.items()}
 
 
-def asked(split: FrozenSplit, genre: str) -> set[str]:
+def chosen_of(split: FrozenSplit, genre: str) -> set[str]:
     return {song for song in split.assignment["test"] if song.startswith(f"{genre}/")}
 
 
-def test_a_new_genre_is_given_test_songs_once_and_the_others_stay(run: Run, tmp_path: Path) -> None:
+def test_a_new_genre_gets_test_songs_once_and_the_others_stay(run: Run, tmp_path: Path) -> None:
     first = run(SMALL)
     before = read_test_songs(tmp_path / "catalogs")
     grown = run({**SMALL, "tango": songs("tango", range(30))})
-    assert asked(grown, "salsa") | asked(grown, "cumbia") == first.assignment["test"].keys()
-    assert len(asked(grown, "tango")) == 3
+    assert chosen_of(grown, "salsa") | chosen_of(grown, "cumbia") == first.assignment["test"].keys()
+    assert len(chosen_of(grown, "tango")) == 3
     assert not grown.learned
     again = run({**SMALL, "tango": songs("tango", range(80))})
     assert again.assignment["test"] == grown.assignment["test"]
-    said = newly_chosen(before, read_test_songs(tmp_path / "catalogs"))
-    assert said == "New test songs, which later runs keep: 3 of tango."
+    message = newly_chosen(before, read_test_songs(tmp_path / "catalogs"))
+    assert message == "New test songs, which later runs keep: 3 of tango."
     assert newly_chosen(read_test_songs(tmp_path / "catalogs"), read_test_songs(tmp_path / "catalogs")) == ""
 
 
-def test_genres_that_are_left_out_for_once_keep_their_test_songs(run: Run) -> None:
+def test_genres_that_are_left_out_once_keep_their_test_songs(run: Run) -> None:
     both = run(SMALL)
     run({"cumbia": SMALL["cumbia"]})
     assert run(SMALL).assignment == both.assignment
 
 
-def test_a_new_leaf_is_given_songs_that_were_learned_only_where_it_has_no_others_and_it_is_said(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_new_leaf_gets_learned_songs_only_if_it_has_no_others(run: Run, tmp_path: Path) -> None:
     first = run(SMALL)
     learned = sorted(SMALL["salsa"].keys() - first.assignment["test"].keys())
     before = read_test_songs(tmp_path / "catalogs")
@@ -123,9 +121,7 @@ def test_a_new_leaf_is_given_songs_that_were_learned_only_where_it_has_no_others
     assert run({"cumbia": SMALL["cumbia"], "salsa": rest, leaf: members}) == split
 
 
-def test_the_first_choice_is_of_what_earlier_runs_did_not_learn_from(
-    run: Run, learn: Callable[[Library, Assignment], str]
-) -> None:
+def test_the_first_choice_avoids_earlier_training_data(run: Run, learn: Callable[[Library, Assignment], str]) -> None:
     stable = split_songs(counts(SMALL), "song", 1, split_strategy="stable")
     learn(SMALL, stable)
     split = run(SMALL)
@@ -133,11 +129,11 @@ def test_the_first_choice_is_of_what_earlier_runs_did_not_learn_from(
     assert not split.learned
 
 
-def test_the_first_choice_of_all_is_stratified(run: Run) -> None:
+def test_the_first_split_is_stratified(run: Run) -> None:
     assert run(SMALL).assignment == split_songs(counts(SMALL), "song", 7)
 
 
-def test_another_library_is_asked_its_own_songs_and_the_former_its_own_again(run: Run) -> None:
+def test_each_library_has_its_own_test_songs(run: Run) -> None:
     here = run(SMALL)
     there = run({genre: {f"{genre}/b{n}": f"other {genre} {n}" for n in range(20)} for genre in SMALL})
     assert not there.learned
@@ -145,21 +141,21 @@ def test_another_library_is_asked_its_own_songs_and_the_former_its_own_again(run
     assert run(SMALL).assignment["test"] == here.assignment["test"]
 
 
-def test_a_genre_whose_test_songs_are_gone_is_asked_new_ones_or_refused(run: Run, tmp_path: Path) -> None:
+def test_a_genre_whose_test_songs_are_missing_gets_new_ones_or_is_refused(run: Run, tmp_path: Path) -> None:
     first = run(SMALL)
-    tests = asked(first, "salsa")
+    tests = chosen_of(first, "salsa")
     left = {**SMALL, "salsa": {song: sound for song, sound in SMALL["salsa"].items() if song not in tests}}
     with pytest.raises(
         ValueError, match=rf"test songs of salsa in the library.*delete {tmp_path}/catalogs/{TEST_SONGS_FILE}"
     ):
         run(left)
     new = songs("salsa", range(90, 94))
-    assert asked(run({**left, "salsa": left["salsa"] | new}), "salsa") <= new.keys()
-    assert asked(run({**SMALL, "salsa": SMALL["salsa"] | new}), "salsa") > tests
+    assert chosen_of(run({**left, "salsa": left["salsa"] | new}), "salsa") <= new.keys()
+    assert chosen_of(run({**SMALL, "salsa": SMALL["salsa"] | new}), "salsa") > tests
     (tmp_path / "catalogs" / TEST_SONGS_FILE).unlink()
     split = run(left)
-    assert asked(split, "salsa") == split.learned != set()
-    assert asked(split, "cumbia") == asked(first, "cumbia")
+    assert chosen_of(split, "salsa") == split.learned != set()
+    assert chosen_of(split, "cumbia") == chosen_of(first, "cumbia")
 
 
 def renumbered(salsa: Mapping[str, str], gone: str) -> dict[str, str]:
@@ -167,28 +163,28 @@ def renumbered(salsa: Mapping[str, str], gone: str) -> dict[str, str]:
     return dict(zip(salsa, (sound for song, sound in salsa.items() if song != gone), strict=False))
 
 
-def test_a_song_that_was_learned_is_not_tested_under_the_name_of_one_that_is_gone(run: Run) -> None:
+def test_a_learned_song_with_the_name_of_a_missing_one_is_not_in_test(run: Run) -> None:
     first = run(SMALL)
-    gone, *others = sorted(asked(first, "salsa"))
+    gone, *others = sorted(chosen_of(first, "salsa"))
     later = renumbered(SMALL["salsa"], gone)
     split = run({**SMALL, "salsa": later})
-    assert {later[song] for song in asked(split, "salsa")} == {SMALL["salsa"][song] for song in others}
+    assert {later[song] for song in chosen_of(split, "salsa")} == {SMALL["salsa"][song] for song in others}
 
 
-def test_other_tags_and_then_another_name_do_not_lose_a_test_song(run: Run) -> None:
-    test = min(asked(run(SMALL), "salsa"))
+def test_a_test_song_with_other_tags_or_another_name_stays(run: Run) -> None:
+    test = min(chosen_of(run(SMALL), "salsa"))
     salsa = {**SMALL["salsa"], test: "the same, with other tags"}
     assert test in run({**SMALL, "salsa": salsa}).assignment["test"]
     salsa["salsa/renamed"] = salsa.pop(test)
     assert "salsa/renamed" in run({**SMALL, "salsa": salsa}).assignment["test"]
 
 
-def test_they_are_kept_in_a_bucket_as_well() -> None:
+def test_test_songs_are_saved_in_a_bucket() -> None:
     bucket = RemotePath("ram://fixed/catalogs")
     manifest = "song,genre,sha256,start,end\r\na,salsa,1,0.0,\r\n"
     assert read_test_songs(bucket) == []
-    drawn = split_with_test_songs({"salsa": dict.fromkeys("abc", 1)}, {}, bucket, seed=0)
-    save_test_songs(drawn, manifest, bucket)
+    split = split_with_test_songs({"salsa": dict.fromkeys("abc", 1)}, {}, bucket, seed=0)
+    save_test_songs(split, manifest, bucket)
     assert [(row["song"], row[LEARNED]) for row in read_test_songs(bucket)] == [("a", "")]
     assert split_with_test_songs({"salsa": dict.fromkeys("abcd", 1)}, {}, bucket, seed=0).assignment["test"] == {
         "a": [0]

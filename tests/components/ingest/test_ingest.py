@@ -28,6 +28,7 @@ from tumbao.schema.record import SPLITS
 
 GENRES = ["cumbia", "salsa"]
 WriteSong = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 
 @pytest.fixture(scope="module")
@@ -251,11 +252,11 @@ def test_the_same_recording_is_in_one_split_only(tmp_path: Path, rng: np.random.
         rows.append(row(entry, tmp_path / name, split=split))
     found, lines = transform(rows, MelSpec(), tmp_path)
     assert {split: len(found[split]) for split in SPLITS} == {"train": 1, "val": 1, "test": 0}
-    told = {line["song"]: line for line in map(json.loads, lines)}
-    copy = told.pop("copy.mp3")
+    by_song = {line["song"]: line for line in map(json.loads, lines)}
+    copy = by_song.pop("copy.mp3")
     assert (copy["reason"], copy["entry"]) == ("duplicate", 1)
     assert copy["detail"] == "the same recording as one.wav, in another encoding"
-    assert not any("reason" in line for line in told.values())
+    assert not any("reason" in line for line in by_song.values())
 
 
 def test_fragments_that_no_split_lists_go_to_the_first() -> None:

@@ -20,14 +20,15 @@ from tumbao.schema.record import SPLITS
 
 GENRES = ["cumbia", "salsa"]
 Run = Callable[..., int]
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 
 @pytest.fixture
 def run(tmp_path: Path, write_song: Callable[..., Path], small_spec: MelSpec) -> Run:
     """Ingest a library in a process of its own: run(cache, out, kill_after=None) -> exit code."""
     for genre in GENRES:
-        for number in range(8):
-            write_song(tmp_path / "library" / genre / f"{number}.wav", 20 + 4 * number)
+        for number in range(10):
+            write_song(tmp_path / "library" / genre / f"{number}.wav", 20 + 3 * number)
     write_song(tmp_path / "library" / "salsa" / "silent.wav", 9, gain=0)
     catalog = scan(tmp_path / "library", GENRES, small_spec)
     folder = tmp_path / "catalogs"
@@ -79,4 +80,4 @@ def test_ingest_resumes_after_kills_with_the_same_records(run: Run, tmp_path: Pa
     assert run(cache, tmp_path / "last") == 0
     assert records(tmp_path / "last") == records(tmp_path / "undisturbed")
     assert {path: path.stat().st_mtime_ns for path in cached} == cached  # not decoded again
-    assert len(list(cache.rglob("*.*"))) == len(list(cache.rglob("*.zip"))) == 16
+    assert len(list(cache.rglob("*.*"))) == len(list(cache.rglob("*.zip"))) == 20

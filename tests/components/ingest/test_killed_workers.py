@@ -1,4 +1,4 @@
-"""Ingest whose worker processes are killed, or whose library cannot be read, loses no song silently."""
+"""No song is lost silently if worker processes are killed or the library cannot be read."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from tumbao.schema.mel_spec import MelSpec
 
 WriteSong = Callable[..., Path]
 GENRES = ["cumbia", "salsa"]
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 
 def make_library(folder: Path, write_song: WriteSong, songs: int, seconds: int = 9) -> Path:
@@ -53,7 +54,7 @@ def ingest(manifests: Path, spec: MelSpec, folder: Path) -> tuple[set[str], dict
     """Run the component's executor: ingested songs, and rejected songs with their reasons."""
     run_component(manifests, spec, folder / "songs", folder)
     lines = [(folder / name / f"{name}.jsonl").read_text().splitlines() for name in ("ingested", "rejected")]
-    ingested, rejected = ([json.loads(line) for line in told] for told in lines)
+    ingested, rejected = ([json.loads(line) for line in texts] for texts in lines)
     return {line["song"] for line in ingested}, {line["song"]: line["reason"] for line in rejected}
 
 
@@ -83,7 +84,7 @@ class Killer:
             self.kills += len(chosen)
 
 
-def test_songs_are_rendered_whole_while_workers_are_killed(
+def test_songs_are_rendered_completely_while_workers_are_killed(
     tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
     before = children()
@@ -104,7 +105,7 @@ def test_songs_are_rendered_whole_while_workers_are_killed(
 
 
 @pytest.mark.long
-def test_twenty_killed_workers_cost_no_song(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> None:
+def test_no_song_is_lost_to_twenty_killed_workers(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> None:
     library = make_library(tmp_path / "music", write_song, 60, seconds=200)
     write_song(library / "salsa" / "silent.wav", 9, gain=0)
     (library / "salsa" / "text.wav").write_text("no song")
@@ -118,7 +119,7 @@ def test_twenty_killed_workers_cost_no_song(tmp_path: Path, write_song: WriteSon
                 return
 
 
-def test_a_library_that_goes_away_ends_the_run(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> None:
+def test_a_library_that_disappears_ends_the_run(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> None:
     library = make_library(tmp_path / "music", write_song, 6)
     manifests = make_manifests(library, small_spec)
     with (manifests / "train.csv").open() as file:
@@ -132,24 +133,24 @@ def test_a_library_that_goes_away_ends_the_run(tmp_path: Path, write_song: Write
 
 
 @pytest.mark.parametrize("mounted", [False, True])
-def test_a_library_that_goes_away_while_it_is_scanned_ends_the_run(
+def test_a_library_that_disappears_during_the_scan_ends_the_run(
     tmp_path: Path, write_song: WriteSong, small_spec: MelSpec, monkeypatch: pytest.MonkeyPatch, mounted: bool
 ) -> None:
     library = make_library(tmp_path / "music", write_song, 2)
 
-    def take_away(*_: object) -> object:
+    def remove(*_: object) -> object:
         shutil.rmtree(library, ignore_errors=True)
         if mounted:
             library.mkdir(exist_ok=True)
         raise AudioError("a.wav", Reason.UNREADABLE, "cannot be read: No such file or directory")
 
-    monkeypatch.setattr("tumbao.components.ingest.library.scan_song", take_away)
+    monkeypatch.setattr("tumbao.components.ingest.library.scan_song", remove)
     with pytest.raises(LibraryUnavailableError, match="music no longer exists, or is empty"):
         scan(library, GENRES, small_spec)
 
 
 @pytest.mark.parametrize("find", [scan, functools.partial(scan_subgenres, min_songs=1)], ids=["genres", "leaves"])
-def test_a_storage_that_fails_while_a_library_is_scanned_ends_the_run(
+def test_a_storage_error_during_the_scan_ends_the_run(
     tmp_path: Path,
     write_song: WriteSong,
     small_spec: MelSpec,
@@ -165,7 +166,7 @@ def test_a_storage_that_fails_while_a_library_is_scanned_ends_the_run(
         find(library, GENRES, small_spec)
 
 
-def test_a_run_ends_when_many_songs_fail_for_a_reason_that_is_not_theirs() -> None:
+def test_many_infrastructure_errors_end_the_run() -> None:
     def rejected(count: int, reason: Reason) -> list[Rejected]:
         return [Rejected(f"{n}.wav", f"/{n}.wav", reason.value, "why", n) for n in range(count)]
 
@@ -182,7 +183,7 @@ def test_a_run_ends_when_many_songs_fail_for_a_reason_that_is_not_theirs() -> No
         require_few_failures(30, rejected(30, Reason.CRASHED))
 
 
-def test_a_cache_that_cannot_be_written_is_no_fault_of_a_song(
+def test_a_cache_that_cannot_be_written_is_an_error_of_the_cache(
     tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
     (song,) = scan(write_song(tmp_path / "m" / "salsa" / "a.wav", 9).parents[1], ["salsa"], small_spec).songs
@@ -192,7 +193,7 @@ def test_a_cache_that_cannot_be_written_is_no_fault_of_a_song(
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOSPC])
-def test_a_song_that_can_no_longer_be_read_is_an_error_of_the_storage(
+def test_a_song_that_can_no_longer_be_read_is_an_io_error(
     tmp_path: Path, write_song: WriteSong, small_spec: MelSpec, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(*_: object) -> object:

@@ -1,4 +1,4 @@
-"""The front-end against librosa and against what a picture of sound must look like."""
+"""The front-end compared with librosa, and properties of the mel image."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def librosa_decibels(samples: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_decibels_are_librosas(sound: str) -> None:
+def test_decibels_equal_librosas(sound: str) -> None:
     decibels = mel_decibels(tf.constant(SOUNDS[sound][np.newaxis]), SPEC)[0].numpy()
     assert decibels.shape == (SPEC.frames, SPEC.mel_bands)
     np.testing.assert_allclose(decibels.T, librosa_decibels(SOUNDS[sound]), atol=0.01)
@@ -70,7 +70,7 @@ def test_the_image_is_the_antialiased_resize_of_librosas(sound: str) -> None:
     np.testing.assert_allclose(levels(SOUNDS[sound])[0], expected, atol=1)
 
 
-def test_a_rising_chirp_draws_a_line_from_the_lower_left_to_the_upper_right() -> None:
+def test_a_rising_chirp_is_a_line_from_the_lower_left_to_the_upper_right() -> None:
     rows = levels(chirp())[0].argmax(axis=0)[5:-5]
     assert (np.diff(rows) <= 0).all()
     assert rows[0] > 200
@@ -83,13 +83,13 @@ def test_time_runs_from_left_to_right() -> None:
     assert not columns[: SPEC.image_width // 5].any()
 
 
-def test_a_batch_gives_what_each_fragment_gives_alone() -> None:
+def test_a_batch_gives_the_images_of_its_fragments() -> None:
     together = levels(*SOUNDS.values())
     for image, fragment in zip(together, SOUNDS.values(), strict=True):
         np.testing.assert_array_equal(image, levels(fragment)[0])
 
 
-def test_a_loud_neighbour_changes_nothing() -> None:
+def test_a_loud_neighbour_has_no_effect() -> None:
     quiet = 0.001 * sine()
     np.testing.assert_array_equal(levels(quiet, noise(1.0))[0], levels(quiet)[0])
 
@@ -102,7 +102,7 @@ def test_silence_is_the_floor_everywhere() -> None:
 
 
 @pytest.mark.parametrize("sound", ["noise", "sine", "chirp"])
-def test_loudness_does_not_show(sound: str) -> None:
+def test_the_image_does_not_depend_on_the_gain(sound: str) -> None:
     loud, soft = levels(SOUNDS[sound], 0.1 * SOUNDS[sound])
     np.testing.assert_allclose(loud, soft, atol=1)
 
@@ -122,14 +122,14 @@ def test_the_image_is_the_levels_in_the_palettes_colours() -> None:
     np.testing.assert_array_equal(image, palette(SPEC)[levels(chirp())])
 
 
-def test_the_palette_grows_brighter_and_tells_all_levels_apart() -> None:
+def test_the_palette_has_256_colours_of_increasing_luminance() -> None:
     colours = palette(SPEC)
     assert len(np.unique(colours, axis=0)) == 256
     luminance = colours @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(luminance[::4]) > 0).all()  # neighbours differ by the rounding of their colours
 
 
-def test_another_spec_is_followed(small_spec: MelSpec) -> None:
+def test_shapes_follow_the_spec(small_spec: MelSpec) -> None:
     samples = np.random.default_rng(2).uniform(-1, 1, (2, small_spec.fragment_samples)).astype(np.float32)
     assert mel_image(tf.constant(samples), small_spec).shape == (2, 32, 40, 3)
     assert mel_decibels(tf.constant(samples), small_spec).shape == (2, small_spec.frames, 32)

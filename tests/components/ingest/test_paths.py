@@ -1,4 +1,4 @@
-"""Places: an address is used like a path, and a library in a bucket is the same library as in a folder."""
+"""An address is used like a path, and a library in a bucket is the same library as in a folder."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tumbao.schema.record import SPLITS
 
 Upload = Callable[[Path], RemotePath]
 WriteSong = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 @pytest.mark.parametrize("text", ["gs://music/salsa/La rebelión.low.mp3", "gs://music/salsa", "gs://music"])
-def test_an_address_is_taken_apart_as_a_path_is(text: str) -> None:
+def test_an_address_has_the_parts_of_a_path(text: str) -> None:
     address, path = as_path(text), Path("/" + text.removeprefix("gs://"))
     assert isinstance(address, RemotePath)
     assert (address.name, address.stem, address.suffix) == (path.name, path.stem, path.suffix)
@@ -62,17 +63,17 @@ def test_an_address_is_taken_apart_as_a_path_is(text: str) -> None:
     assert (address / "a.mp3").with_name("b.mp3") == address / "b.mp3"
 
 
-def test_a_bucket_lies_in_nothing() -> None:
+def test_the_parent_of_a_bucket_is_the_bucket() -> None:
     assert RemotePath("gs://music").parent == RemotePath("gs://music")
 
 
-def test_what_begins_otherwise_is_a_path() -> None:
+def test_text_without_a_scheme_is_a_path() -> None:
     assert as_path("gs:/music") == Path("gs:/music")
     assert as_path(Path("salsa")) == Path("salsa")
     assert as_path("gs://music/salsa//") == as_path("gs://music/salsa") == as_path(RemotePath("gs://music/salsa"))
 
 
-def test_an_address_knows_what_is_there(bucket: RemotePath) -> None:
+def test_files_are_written_read_and_listed(bucket: RemotePath) -> None:
     file = bucket / "salsa" / "a [1]*.txt"
     assert not file.exists()
     file.write_bytes("canción\r\n".encode())
@@ -87,7 +88,7 @@ def test_an_address_knows_what_is_there(bucket: RemotePath) -> None:
     assert file.stat() != before
 
 
-def test_what_is_not_there_is_an_error_with_its_address(bucket: RemotePath) -> None:
+def test_a_missing_file_is_an_error_with_its_address(bucket: RemotePath) -> None:
     for fails in (
         lambda: (bucket / "none").read_bytes(),
         lambda: (bucket / "none").stat(),
@@ -99,20 +100,20 @@ def test_what_is_not_there_is_an_error_with_its_address(bucket: RemotePath) -> N
         assert info.value.filename == str(bucket / "none")
 
 
-def test_without_tensorflow_an_address_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorflow_an_address_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorflow", None)
     with pytest.raises(ValueError, match=r"Expected TensorFlow .* Received: gs://music/a\.mp3, and a light install"):
         RemotePath("gs://music/a.mp3").read_bytes()
 
 
-def test_a_folder_whose_name_looks_like_a_pattern_is_itself_and_no_other(bucket: RemotePath) -> None:
+def test_characters_of_glob_patterns_in_names_are_escaped(bucket: RemotePath) -> None:
     for name in ("sal*sa", "saloonsa", r"[a]", "a", r"b\c"):
         (bucket / name / "deep" / "song.mp3").write_bytes(b"")
     for name in ("sal*sa", r"[a]", r"b\c"):
         assert (bucket / name).files_below() == [bucket / name / "deep" / "song.mp3"]
 
 
-def test_local_copies_go_and_kept_ones_stay(
+def test_local_copies_are_deleted_and_cached_ones_stay(
     bucket: RemotePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
@@ -160,34 +161,34 @@ LIBRARIES = {
 
 
 @pytest.mark.parametrize("layout", LIBRARIES)
-def test_every_layout_is_read_in_a_bucket_as_it_is_here(layout: str, tmp_path: Path, upload: Upload) -> None:
+def test_each_layout_is_read_in_a_bucket_as_in_a_folder(layout: str, tmp_path: Path, upload: Upload) -> None:
     source: AnyPath = write(tmp_path / "library", **LIBRARIES[layout])
     remote: AnyPath = upload(tmp_path / "library")
     if layout == "manifest":
         source, remote = source / "songs.csv", remote / "songs.csv"
 
-    def told(library: AnyPath) -> list[Entry]:
+    def entries_of(library: AnyPath) -> list[Entry]:
         root = library.parent if layout == "manifest" else library
         return [
             dataclasses.replace(entry, path=str(below(as_path(entry.path), root)), song=entry.song.removeprefix("../"))
             for entry in read_library(library, "auto", ["salsa"]).entries
         ]
 
-    here, there = told(source), told(remote)
+    here, there = entries_of(source), entries_of(remote)
     assert there == [
         dataclasses.replace(entry, song=there[n].song) if ".." in entry.path else entry for n, entry in enumerate(here)
     ]
     assert here
 
 
-def test_what_leads_out_of_a_bucket_s_library_is_not_opened(bucket: RemotePath) -> None:
+def test_paths_out_of_a_library_in_a_bucket_are_outside(bucket: RemotePath) -> None:
     (bucket / "library" / "songs.csv").write_bytes(b"file_name,genre\nsub/../../b.mp3,salsa\nsub/..b.mp3,salsa\n")
     outside, inside = read_library(bucket / "library" / "songs.csv").entries
     assert is_outside(outside, bucket / "library")
     assert not is_outside(inside, bucket / "library")
 
 
-def test_a_folder_that_cannot_be_listed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_an_error_of_the_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pattern: str) -> list[str]:
         raise tf.errors.PermissionDeniedError(None, None, "403")
 
@@ -196,7 +197,7 @@ def test_a_folder_that_cannot_be_listed_is_told(monkeypatch: pytest.MonkeyPatch)
     assert [(error.filename, error.strerror) for error in listing.unlisted] == [("ram://bucket/library", "403")]
 
 
-def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
+def test_a_library_in_a_bucket_is_scanned_as_one_in_a_folder(
     tmp_path: Path, upload: Upload, write_song: WriteSong, small_spec: MelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = tmp_path / "library"
@@ -209,9 +210,9 @@ def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
     (library / "salsa" / "text.mp3").write_text("la la la")
     (library / "library.json").write_text('{"synthetic": true}')
     remote = upload(library)
-    memory = ScanCache(tmp_path / "scan_cache.sqlite", "0" * 16)
+    cache = ScanCache(tmp_path / "scan_cache.sqlite", "0" * 16)
     here = scan(library, ["cumbia", "salsa"], small_spec)
-    there = scan(remote, ["cumbia", "salsa"], small_spec, "folder", scan_cache=memory)
+    there = scan(remote, ["cumbia", "salsa"], small_spec, "folder", scan_cache=cache)
     assert there.synthetic and len(there.songs) == 6 and len(there.rejected) == 1
 
     def moved(path: str) -> str:
@@ -226,11 +227,11 @@ def test_a_library_in_a_bucket_is_looked_through_and_split_as_one_here(
         target.touch()
 
     monkeypatch.setattr(RemotePath, "copy_to", copy_to)
-    assert scan(remote, ["cumbia", "salsa"], small_spec, "folder", scan_cache=memory).songs == there.songs
-    assert fetched == ["text.mp3"]  # what was usable is remembered
+    assert scan(remote, ["cumbia", "salsa"], small_spec, "folder", scan_cache=cache).songs == there.songs
+    assert fetched == ["text.mp3"]  # usable songs are in the cache
 
 
-def test_manifests_are_written_to_a_bucket_as_they_are_here(
+def test_manifests_in_a_bucket_equal_those_in_a_folder(
     tmp_path: Path, bucket: RemotePath, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
     for number in range(3):
@@ -250,7 +251,7 @@ def test_manifests_are_written_to_a_bucket_as_they_are_here(
     assert names == {file.name for file in there.iterdir()}
     tf.io.gfile.remove(str(there / "train.csv"))
     assert write(bucket / "catalogs") == there
-    assert not (there / "train.csv").exists()  # the last file says that all was whole
+    assert not (there / "train.csv").exists()  # a folder is complete once its last file exists
     tf.io.gfile.remove(str(there / "catalog.json"))
     write(bucket / "catalogs")
     assert (there / "train.csv").exists()

@@ -1,4 +1,4 @@
-"""Progress reaches whoever listens, and the log where nobody does."""
+"""Progress is reported to the listener, or to the log."""
 
 from __future__ import annotations
 
@@ -13,50 +13,42 @@ Reports = list[tuple[str, int, int]]
 
 
 @pytest.fixture
-def heard() -> Reports:
+def reports() -> Reports:
     return []
 
 
-def test_a_listener_hears_start_and_every_advance(heard: Reports) -> None:
-    with progress.listen(lambda *report: heard.append(report)):
-        progress.start("heard", 5)
-        progress.advance("heard", 4)
-        progress.advance("heard")
+def test_a_listener_gets_start_and_every_advance(reports: Reports) -> None:
+    with progress.listen(lambda *report: reports.append(report)):
+        progress.start("step", 5)
+        progress.advance("step", 4)
+        progress.advance("reports")
         progress.report("other", 2, 3)
-    assert heard == [("heard", 0, 5), ("heard", 4, 5), ("heard", 5, 5), ("other", 2, 3)]
+    assert reports == [("step", 0, 5), ("step", 4, 5), ("step", 5, 5), ("other", 2, 3)]
 
 
-def test_a_step_that_was_not_started_here_goes_unseen(heard: Reports) -> None:
-    with progress.listen(lambda *report: heard.append(report)):
+def test_a_step_that_was_not_started_here_is_ignored(reports: Reports) -> None:
+    with progress.listen(lambda *report: reports.append(report)):
         progress.advance("not started in this process")
-    assert heard == []
+    assert reports == []
 
 
-def test_starting_again_counts_anew(heard: Reports) -> None:
-    with progress.listen(lambda *report: heard.append(report)):
-        for total in (2, 3):
-            progress.start("anew", total)
-            progress.advance("anew")
-    assert heard == [("anew", 0, 2), ("anew", 1, 2), ("anew", 0, 3), ("anew", 1, 3)]
-
-
-def test_the_former_listener_comes_back_even_after_an_error(heard: Reports) -> None:
-    with progress.listen(lambda *report: heard.append(report)):
+def test_the_previous_listener_is_restored_even_after_an_error(reports: Reports) -> None:
+    with progress.listen(lambda *report: reports.append(report)):
         with pytest.raises(KeyError), progress.listen(lambda *_: None):
             progress.report("inner", 1, 2)
             raise KeyError
         progress.report("outer", 1, 2)
-    assert heard == [("outer", 1, 2)]
+    assert reports == [("outer", 1, 2)]
 
 
-def test_threads_lose_no_count(heard: Reports) -> None:
-    with progress.listen(lambda *report: heard.append(report)), ThreadPoolExecutor(8) as pool:
+def test_threads_are_all_counted(reports: Reports) -> None:
+    with progress.listen(lambda *report: reports.append(report)), ThreadPoolExecutor(8) as pool:
         progress.start("threads", 4_000)
         list(pool.map(lambda _: progress.advance("threads"), range(4_000)))
-    assert [done for _, done, _ in heard] == list(range(4_001))
+    assert [done for _, done, _ in reports] == list(range(4_001))
 
 
-def test_where_nobody_listens_the_log_gets_the_end_and_little_else(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_listener_the_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     progress.start("first", 1)
     progress.advance("first")

@@ -1,4 +1,4 @@
-"""A library is drawn once, its features are computed once, and it is divided without leaks, or with them if asked."""
+"""A library is rendered once, its features are computed once, and it is split with or without leaks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.cross_validation import cross_validation, one_split
 
 GENRES = ("cumbia", "salsa")
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 
 @pytest.fixture(scope="module")
-def drawn(
+def rendered(
     tmp_path_factory: pytest.TempPathFactory, write_song: Callable[..., Path], small_spec: MelSpec
 ) -> tuple[RenderedLibrary, Path]:
-    """Draw songs of 1, 2 and 3 fragments in each genre, one of them twice, and a file that is no song."""
+    """Render songs of 1, 2 and 3 fragments in each genre, one of them twice, and a file that is no song."""
     root = tmp_path_factory.mktemp("library")
     for genre in GENRES:
         for fragments in (1, 2, 3):
@@ -52,12 +53,12 @@ def made(songs: int, fragments: int, artists: int = 0) -> RenderedLibrary:
     return RenderedLibrary(GENRES, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, by, ())
 
 
-def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(
-    drawn: tuple[RenderedLibrary, Path],
+def test_all_fragments_are_listed_and_other_files_are_rejected(
+    rendered: tuple[RenderedLibrary, Path],
 ) -> None:
-    library, _ = drawn
-    told = list(zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True))
-    assert told == [
+    library, _ = rendered
+    rows = list(zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True))
+    assert rows == [
         (f"{genre}/{fragments}.wav", number, label)
         for label, genre in enumerate(GENRES)
         for fragments in (1, 2, 3)
@@ -66,34 +67,32 @@ def test_every_fragment_of_every_song_is_there_and_every_other_file_is_named(
     assert [(one.song, one.reason) for one in library.rejected] == [("salsa/broken.wav", "unsupported")]
 
 
-def test_what_another_command_is_writing_into_the_cache_is_left_alone(drawn: tuple[RenderedLibrary, Path]) -> None:
-    assert len(list(drawn[1].glob("cache/*/*.unfinished"))) == 1
+def test_unfinished_files_in_the_cache_are_left(rendered: tuple[RenderedLibrary, Path]) -> None:
+    assert len(list(rendered[1].glob("cache/*/*.unfinished"))) == 1
 
 
-def test_images_are_those_of_the_fragments_in_their_order(
-    drawn: tuple[RenderedLibrary, Path], small_spec: MelSpec
-) -> None:
-    images = [decode_image(png) for png in drawn[0].images()]
+def test_images_are_in_the_order_of_the_fragments(rendered: tuple[RenderedLibrary, Path], small_spec: MelSpec) -> None:
+    images = [decode_image(png) for png in rendered[0].images()]
     assert len(images) == 12
     assert {image.shape for image in images} == {small_spec.image_shape}
     assert len({image.tobytes() for image in images}) > 6
 
 
-def test_features_are_computed_once_and_follow_what_they_depend_on(
-    drawn: tuple[RenderedLibrary, Path], small_spec: MelSpec, tmp_path: Path
+def test_features_are_cached_by_what_they_depend_on(
+    rendered: tuple[RenderedLibrary, Path], small_spec: MelSpec, tmp_path: Path
 ) -> None:
-    library, _ = drawn
+    library, _ = rendered
     backbone = Backbone("levels", small_spec, lambda weights, policy: levels(small_spec))
-    heard: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
 
     def compute(**others: object) -> tuple[np.ndarray, str]:
         return features(library, backbone, None, "float32", tmp_path, **{"code": "1", **others})  # type: ignore[arg-type]
 
-    with progress.listen(lambda *step: heard.append(step)):
+    with progress.listen(lambda *step: reports.append(step)):
         found, key = compute()
-        worked = len(heard)
+        worked = len(reports)
         again, same = compute()
-    assert len(heard) == worked > 0
+    assert len(reports) == worked > 0
     assert key == same
     np.testing.assert_array_equal(found, again)
     expected = levels(small_spec)(np.stack([decode_image(png) for png in library.images()])).numpy()
@@ -106,33 +105,33 @@ def test_features_are_computed_once_and_follow_what_they_depend_on(
 
 
 @pytest.mark.parametrize(("protocol", "leaks"), [("song", False), ("fragment", True)])
-def test_a_split_keeps_songs_whole_unless_it_is_the_papers(protocol: str, leaks: bool) -> None:
+def test_a_split_keeps_songs_whole_unless_it_is_by_fragment(protocol: str, leaks: bool) -> None:
     library = made(songs=10, fragments=4)
-    division = one_split(library, protocol, seed=3)
-    sides = [{library.songs[row] for row in rows} for rows in (division.train, division.val, division.test)]
-    assert sorted(np.concatenate([division.train, division.val, division.test])) == list(range(80))
-    assert (len(division.test), len(division.val)) == (8, 8)
+    fold = one_split(library, protocol, seed=3)
+    sides = [{library.songs[row] for row in rows} for rows in (fold.train, fold.val, fold.test)]
+    assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(80))
+    assert (len(fold.test), len(fold.val)) == (8, 8)
     assert bool(sides[0] & sides[2]) is leaks
-    assert division.digest != one_split(library, protocol, seed=4).digest
+    assert fold.digest != one_split(library, protocol, seed=4).digest
 
 
 @pytest.mark.parametrize("protocol", ["song", "artist", "fragment"])
 def test_cross_validation_tests_every_fragment_once(protocol: str) -> None:
     library = made(songs=15, fragments=3, artists=5)
-    divisions = cross_validation(library, protocol, folds=5, seed=1)
-    assert [division.fold for division in divisions] == [0, 1, 2, 3, 4]
-    assert sorted(np.concatenate([division.test for division in divisions])) == list(range(90))
-    for division, following in zip(divisions, divisions[1:] + divisions[:1], strict=True):
-        assert sorted(np.concatenate([division.train, division.val, division.test])) == list(range(90))
-        np.testing.assert_array_equal(division.val, following.test)
-        assert {0, 1} == set(library.labels[division.train]) == set(library.labels[division.test])
+    folds_of = cross_validation(library, protocol, folds=5, seed=1)
+    assert [fold.fold for fold in folds_of] == [0, 1, 2, 3, 4]
+    assert sorted(np.concatenate([fold.test for fold in folds_of])) == list(range(90))
+    for fold, following in zip(folds_of, folds_of[1:] + folds_of[:1], strict=True):
+        assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(90))
+        np.testing.assert_array_equal(fold.val, following.test)
+        assert {0, 1} == set(library.labels[fold.train]) == set(library.labels[fold.test])
         if protocol != "fragment":
             whole = {song: song if protocol == "song" else library.artists[song] for song in library.songs}
-            sides = [{whole[library.songs[row]] for row in rows} for rows in (division.train, division.test)]
+            sides = [{whole[library.songs[row]] for row in rows} for rows in (fold.train, fold.test)]
             assert not sides[0] & sides[1]
 
 
-def test_folds_that_cannot_be_are_refused() -> None:
+def test_impossible_folds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 3 folds.*Received: 2"):
         cross_validation(made(9, 1), "song", folds=2, seed=0)
     with pytest.raises(ValueError, match=r"at least 5 songs of each genre for 5 folds\. Received: 4 of cumbia"):

@@ -1,4 +1,4 @@
-"""Ingest handed to Dataflow, Flink and Spark with the flags of docs/distributed.md, as far as one gets without them."""
+"""Ingest submitted to Dataflow, Flink and Spark with the flags of docs/distributed.md, up to their services."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from tumbao.trainer.weights import WeightsFile
 GUIDE = ROOT / "docs" / "distributed.md"
 HEADINGS = ["Dataflow", "Flink", "Spark", "Worker pools"]
 WriteSong = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 UNPICKLE = """
 import pathlib, sys
@@ -73,14 +74,14 @@ def manifests(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong, s
     return write_manifests(catalog, folder / "catalogs", genres=genres, split_by="song", seed=1, spec=small_spec)
 
 
-HandIn = Callable[..., None]
+Submit = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def hand_in(
+def submit(
     manifests: Path, small_spec: MelSpec, shipment: Shipment, tmp_path_factory: pytest.TempPathFactory
-) -> HandIn:
-    """Run the component with flags and this package; what it then misses are the records, which nobody has made."""
+) -> Submit:
+    """Run the component with flags and this package; it then fails, since no records are written."""
 
     def run(*flags: str) -> None:
         folder = tmp_path_factory.mktemp("run")
@@ -103,8 +104,8 @@ def images(graph: beam_runner_api_pb2.Pipeline) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def dataflow_graph(hand_in: HandIn) -> beam_runner_api_pb2.Pipeline:
-    """Have Beam's DataflowRunner make all of a job but the calls to the service."""
+def dataflow_graph(submit: Submit) -> beam_runner_api_pb2.Pipeline:
+    """Let Beam's DataflowRunner make a job without calling the service."""
     runners = []
     run = beam.Pipeline.run
 
@@ -114,7 +115,7 @@ def dataflow_graph(hand_in: HandIn) -> beam_runner_api_pb2.Pipeline:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(beam.Pipeline, "run", watched)
-        hand_in(*documented("Dataflow"), "--dry_run=True")
+        submit(*documented("Dataflow"), "--dry_run=True")
     return runners[-1].proto_pipeline
 
 
@@ -161,12 +162,12 @@ def test_dataflow_gets_a_job(dataflow_graph: beam_runner_api_pb2.Pipeline) -> No
 
 
 @pytest.mark.parametrize(("heading", "flag"), [("Flink", "--flink_master"), ("Spark", "--spark_rest_url")])
-def test_flink_and_spark_get_the_job_and_the_package(heading: str, flag: str, hand_in: HandIn, tmp_path: Path) -> None:
+def test_flink_and_spark_get_the_job_and_the_package(heading: str, flag: str, submit: Submit, tmp_path: Path) -> None:
     jar = tmp_path / "beam.jar"
     with zipfile.ZipFile(jar, "w") as archive:
         archive.writestr("spark-version-info.properties", "version=3.5.0")
     with master() as server:
-        hand_in(*documented(heading), f"{flag}={server.url}", f"--{heading.lower()}_job_server_jar={jar}")
+        submit(*documented(heading), f"{flag}={server.url}", f"--{heading.lower()}_job_server_jar={jar}")
     files = {Path(name).name: content for name, content in server.files.items()}
     graph = json_format.Parse(files["pipeline.json"], beam_runner_api_pb2.Pipeline())
     (config,) = [one.partition("=")[2] for one in documented(heading) if one.startswith("--environment_config=")]
@@ -177,7 +178,7 @@ def test_flink_and_spark_get_the_job_and_the_package(heading: str, flag: str, ha
         assert any(name.endswith("/tumbao/components/ingest/transform.py") for name in archive.getnames())
 
 
-def test_the_package_is_shipped_whole(shipment: Shipment) -> None:
+def test_the_package_is_shipped_completely(shipment: Shipment) -> None:
     def files(folder: Path) -> set[str]:
         packages = [package for package in (folder / "tumbao").iterdir() if package.is_dir()]  # rglob follows no links
         found = [folder / "tumbao" / "__init__.py", *(path for package in packages for path in package.rglob("*"))]
@@ -188,12 +189,12 @@ def test_the_package_is_shipped_whole(shipment: Shipment) -> None:
     assert "tumbao/schema/schema.pbtxt" in files(shipment.installed)
 
 
-def test_functions_are_unpickled_where_only_the_package_is(
+def test_functions_are_unpickled_with_only_the_package_installed(
     dataflow_graph: beam_runner_api_pb2.Pipeline, shipment: Shipment, tmp_path: Path
 ) -> None:
     (tmp_path / "graph").write_bytes(dataflow_graph.SerializeToString())
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(shipment.installed)}
-    told = subprocess.run(
+    lines = subprocess.run(
         [sys.executable, "-c", UNPICKLE, str(tmp_path / "graph")],
         cwd=tmp_path,
         env=environment,
@@ -202,8 +203,8 @@ def test_functions_are_unpickled_where_only_the_package_is(
         text=True,
         timeout=120,
     ).stdout.split("\n")
-    modules = [line for line in told if line.endswith(".py")]
-    functions = [line for line in told if not line.endswith(".py")]
+    modules = [line for line in lines if line.endswith(".py")]
+    functions = [line for line in lines if not line.endswith(".py")]
     assert "RenderMel" in functions
     assert len(functions) > 15
     assert modules

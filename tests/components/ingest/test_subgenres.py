@@ -1,4 +1,4 @@
-"""Sub-genres of a library: few songs are folded up, nothing is lost, and without being asked for nothing changes."""
+"""Sub-genres with few songs are merged into their genre."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from tumbao.schema.record import SPLITS
 
 GENRES = ("salsa", "cumbia")
 WriteSong = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("scan_in_process")
 
 
 @pytest.mark.parametrize(
-    ("songs", "leaves", "folded"),
+    ("songs", "leaves", "merged"),
     [
         ({"": 3}, {"": "salsa"}, []),
         ({"a": 10, "b": 12}, {"a": "salsa/a", "b": "salsa/b"}, []),
@@ -56,13 +57,13 @@ WriteSong = Callable[..., Path]
         ),
     ],
 )
-def test_folding_by_hand(songs: dict[str, int], leaves: dict[str, str], folded: list[str]) -> None:
-    leaf_of, gone = choose_leaves("salsa", songs, min_songs=10)
+def test_choose_leaves_by_hand(songs: dict[str, int], leaves: dict[str, str], merged: list[str]) -> None:
+    leaf_of, too_small = choose_leaves("salsa", songs, min_songs=10)
     assert leaf_of == leaves
-    assert [one.description for one in gone] == folded
+    assert [one.description for one in too_small] == merged
 
 
-def test_every_leaf_beside_others_has_songs_enough() -> None:
+def test_each_of_several_leaves_has_enough_songs() -> None:
     for own in range(13):
         for first in range(1, 13):
             for second in range(1, 13):
@@ -106,13 +107,13 @@ def test_folders_become_leaves_in_all_manifests(library: Path, tmp_path: Path, s
     per_split = [genres_of(folder / f"{split}.csv") for split in SPLITS]
     assert all(set(counts) == set(leaves) for counts in per_split)
     assert sum(per_split, Counter()) == Counter(song.genre for song in catalog.songs)
-    told = json.loads((folder / "catalog.json").read_text())
-    assert told["genres"] == list(leaves)
-    assert told["folded"] == ["salsa/brava: 1 song, merged into salsa"]
+    description = json.loads((folder / "catalog.json").read_text())
+    assert description["genres"] == list(leaves)
+    assert description["folded"] == ["salsa/brava: 1 song, merged into salsa"]
     assert 'value: "salsa/romantica"' in (folder / "schema.pbtxt").read_text()
 
 
-def test_many_songs_are_asked_for_and_the_genre_is_one_leaf(library: Path, small_spec: MelSpec) -> None:
+def test_with_a_high_minimum_the_genre_is_one_leaf(library: Path, small_spec: MelSpec) -> None:
     catalog, leaves = scan_subgenres(library, GENRES, small_spec, min_songs=6)
     assert leaves == ("cumbia", "salsa")
     assert [one.leaf for one in catalog.merged] == ["salsa/brava", "salsa/romantica", "salsa/dura"]
@@ -120,14 +121,7 @@ def test_many_songs_are_asked_for_and_the_genre_is_one_leaf(library: Path, small
     assert [song.genre for song in catalog.songs] == [song.genre for song in plain.songs]
 
 
-def test_without_being_asked_for_a_sub_genre_is_its_genre(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
-    catalog = scan(library, GENRES, small_spec)
-    assert Counter(song.genre for song in catalog.songs) == {"salsa": 12, "cumbia": 3}
-    folder = write_manifests(catalog, tmp_path, genres=GENRES, split_by="song", seed=7, spec=small_spec)
-    assert "folded" not in json.loads((folder / "catalog.json").read_text())
-
-
-def test_a_folder_of_a_split_goes_before_genre_and_sub_genre(tmp_path: Path) -> None:
+def test_a_split_folder_contains_genres_and_sub_genres(tmp_path: Path) -> None:
     for name in ("Train/salsa/dura/a.mp3", "salsa/a.mp3", "a.mp3"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -139,7 +133,7 @@ def test_a_folder_of_a_split_goes_before_genre_and_sub_genre(tmp_path: Path) -> 
     }
 
 
-def test_a_list_names_sub_genres_in_either_way(tmp_path: Path) -> None:
+def test_a_list_may_name_sub_genres_in_two_ways(tmp_path: Path) -> None:
     lines = (
         "file_name,Genre,Subgenre",
         "a.mp3,salsa/romantica,",
@@ -163,7 +157,7 @@ def test_a_list_names_sub_genres_in_either_way(tmp_path: Path) -> None:
         (("salsa/dura", "romantica"), ("salsa/dura", "romantica"), "salsa/dura, salsa/romantica"),
     ],
 )
-def test_a_song_with_two_sub_genres_is_not_used(first: tuple[str, str], second: tuple[str, str], received: str) -> None:
+def test_a_song_with_two_sub_genres_is_rejected(first: tuple[str, str], second: tuple[str, str], received: str) -> None:
     parts = [Entry(path="a.mp3", song="a", genre=genre, subgenre=sub) for genre, sub in (first, second)]
     other = Entry(path="b.mp3", song="b", genre="salsa", subgenre="dura")
     *faults, last = split_subgenres(SongList([*parts, other]), GENRES).entries
@@ -172,7 +166,7 @@ def test_a_song_with_two_sub_genres_is_not_used(first: tuple[str, str], second: 
     assert not last.fault
 
 
-def test_sub_genres_are_one_however_they_are_spelled() -> None:
+def test_spellings_of_a_sub_genre_are_merged() -> None:
     names = [
         ("Salsa/Dura", ""),
         ("salsa", "dura "),
@@ -186,7 +180,7 @@ def test_sub_genres_are_one_however_they_are_spelled() -> None:
     assert len(found.notes) == 2
 
 
-def test_a_leaf_that_cannot_be_split_can_be_folded(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
+def test_a_leaf_with_too_few_songs_is_an_error(library: Path, tmp_path: Path, small_spec: MelSpec) -> None:
     catalog, leaves = scan_subgenres(library, GENRES, small_spec, min_songs=1)
     with pytest.raises(ValueError, match=r"salsa/brava has 1 and needs 2 more.*higher --min-songs\.$"):
         write_manifests(catalog, tmp_path, genres=leaves, split_by="song", seed=7, spec=small_spec)

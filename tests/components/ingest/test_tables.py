@@ -1,4 +1,4 @@
-"""What is written can be read again, whatever names and tags hold, and a spreadsheet runs none of it."""
+"""Tables are read as they were written, whatever their text, and contain no formula for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tumbao.components.ingest.tables import (
 from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
 from tumbao.datasets.fetch.run import read_urls
 
-NASTY = [
+ODD_TEXTS = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
     *("=1+1", "+a", "-a", "@a", "\ta", "\r=a", "'=a", "''=a", "'a", "＝a", " a ", '"', '"a"', 'a"b', "a,b", "a;=b"),
     *(
@@ -50,7 +50,7 @@ NASTY = [
 ]
 often = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 PIECES = st.sampled_from([*"\r\n\t\0\x0b\x1c\x85\u2028=+-@'\"\u201bFE0,; \ufeffé.", "e\u0301", "\udcff", "\udce9"])
-TEXTS = st.text() | st.lists(PIECES).map("".join) | st.binary().map(os.fsdecode) | st.sampled_from(NASTY)
+TEXTS = st.text() | st.lists(PIECES).map("".join) | st.binary().map(os.fsdecode) | st.sampled_from(ODD_TEXTS)
 NAMES = TEXTS.map(lambda text: text.replace("\0", "").replace("/", "")).filter(
     lambda text: 0 < len(os.fsencode(encodable(text))) <= 255 and text not in (".", "..")
 )
@@ -58,13 +58,13 @@ NAMES = TEXTS.map(lambda text: text.replace("\0", "").replace("/", "")).filter(
 
 
 def encodable(text: str) -> str:
-    """Take away what no file's name and no UTF-8 can hold: halves of pairs that stand for no byte."""
+    """Remove surrogates that stand for no byte."""
     return "".join(char for char in text if not "\ud800" <= char <= "\udc7f" and not "\udd00" <= char <= "\udfff")
 
 
 @often
 @given(TEXTS.map(encodable))
-def test_any_text_has_a_spelling_of_its_own_in_utf8(text: str) -> None:
+def test_any_text_is_encoded_in_utf8(text: str) -> None:
     written = encode_text(text)
     assert decode_text(written.encode().decode()) == text
     assert "\0" not in written
@@ -79,7 +79,7 @@ def test_a_csv_is_read_as_it_was_written(rows: list[tuple[str, str]]) -> None:
 
 @often
 @given(st.lists(TEXTS.map(encodable), min_size=1))
-def test_a_spreadsheet_finds_no_formula(cells: list[str]) -> None:
+def test_a_csv_contains_no_formula(cells: list[str]) -> None:
     text = write_csv(["path"], [[cell] for cell in cells])
     for row in csv.reader(io.StringIO(text, newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")) for cell in row)
@@ -91,7 +91,7 @@ def test_numbers_stay_numbers() -> None:
 
 @often
 @given(st.dictionaries(TEXTS.map(encodable), TEXTS.map(encodable)))
-def test_a_line_of_json_is_one_line_for_everybody(values: dict[str, str]) -> None:
+def test_a_line_of_json_is_one_line(values: dict[str, str]) -> None:
     line = json_line(values)
     assert line.splitlines(keepends=True) == [line]
     assert read_json_line(line.encode()) == values
@@ -99,7 +99,7 @@ def test_a_line_of_json_is_one_line_for_everybody(values: dict[str, str]) -> Non
 
 @often
 @given(TEXTS.map(encodable).filter(str.strip))
-def test_a_list_of_ours_is_read_as_a_list_of_a_person(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_a_written_csv_is_a_valid_list(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.mktemp("list") / "list.csv"
     write_whole(file, write_csv(("file_name", "genre"), [[text, "salsa"]]).encode())
     ((_, row),) = read_table(file).rows
@@ -107,7 +107,7 @@ def test_a_list_of_ours_is_read_as_a_list_of_a_person(tmp_path_factory: pytest.T
     assert [cells for _, cells in read_cells(file, ",", {})][1] == [text, "salsa"]
 
 
-def test_white_space_in_the_last_cell_of_a_row_stays(tmp_path: Path) -> None:
+def test_white_space_in_the_last_cell_is_preserved(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file_name,note\na.mp3, \nb.mp3,\x0c,,\n")
     assert [row["note"] for _, row in read_table(tmp_path / "list.csv").rows] == [" ", "\x0c"]
 
@@ -125,7 +125,7 @@ def test_a_corrected_list_names_the_same_songs(tmp_path_factory: pytest.TempPath
 
 @often
 @given(st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True))
-def test_verdicts_are_about_the_songs_in_the_table(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+def test_verdicts_name_the_songs_of_the_table(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     file = tmp_path_factory.mktemp("suspects") / "suspects.csv"
     issues = [song_issue(f"salsa/{name}") for name in names]
     write_issues(file, issues)
@@ -140,15 +140,16 @@ def song_issue(song: str) -> Any:
 
 @often
 @given(st.lists(TEXTS.map(encodable), min_size=1, max_size=3))
-def test_the_tables_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
+def test_tables_of_fetch_are_read_as_written(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
     out = tmp_path_factory.mktemp("fetched")
-    with Manifest(out) as ledger:
+    with Manifest(out) as manifest:
         written = []
         for number, title in enumerate(titles):
             row = dict.fromkeys(MANIFEST_COLUMNS, "") | {"source": f"http://a/{number}", "song": title, "note": title}
-            ledger.record(row)
+            manifest.record(row)
             written.append(row)
-        ledger.fail(("url", "genre", "note"), {"url": "http://a/b", "genre": "salsa", "note": titles[0]}, 2, titles[-1])
+        cells = {"url": "http://a/b", "genre": "salsa", "note": titles[0]}
+        manifest.fail(tuple(cells), cells, 2, titles[-1])
         columns, failed = read_urls(out / "failed.csv")
     with Manifest(out) as again:
         assert [again.find(row["source"]) for row in written] == written
@@ -157,7 +158,7 @@ def test_the_tables_of_fetch_are_read_again(tmp_path_factory: pytest.TempPathFac
     assert not set(FAILED_COLUMNS) & set(columns)
 
 
-def test_a_name_as_long_as_may_be_can_be_written(tmp_path: Path) -> None:
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
     for name in ("x" * 255, "ñ" * 127, os.fsdecode(b"\xff" * 255)):
         write_whole(tmp_path / name, b"one")
         write_whole(tmp_path / name, [b"t", b"wo"])
@@ -165,7 +166,7 @@ def test_a_name_as_long_as_may_be_can_be_written(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_what_replaces_a_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+def test_replacing_a_file_preserves_mode_and_link(tmp_path: Path) -> None:
     file, link = tmp_path / "file", tmp_path / "link"
     file.write_bytes(b"one")
     file.chmod(0o640)
@@ -174,7 +175,7 @@ def test_what_replaces_a_file_keeps_its_mode_and_its_link(tmp_path: Path) -> Non
     assert (link.is_symlink(), file.read_bytes(), file.stat().st_mode & 0o777) == (True, b"two", 0o640)
 
 
-def test_a_full_disk_leaves_the_former_file_and_no_other(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_only(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     file.write_bytes(b"one")
     program = f"""if True:

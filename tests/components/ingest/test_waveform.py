@@ -1,3 +1,5 @@
+"""Decoding of every format to mono samples, and the errors of unusable files."""
+
 from __future__ import annotations
 
 import os
@@ -40,7 +42,7 @@ def refusal(path: Path) -> Reason:
         ("a.flac", "PCM_16", 2**-15),
     ],
 )
-def test_a_lossless_file_at_the_same_rate_comes_back_sample_by_sample(
+def test_a_lossless_file_at_the_same_rate_is_decoded_exactly(
     tmp_path: Path, rng: np.random.Generator, name: str, subtype: str, tolerance: float
 ) -> None:
     samples = rng.uniform(-0.9, 0.9, 3 * RATE).astype(np.float32)
@@ -53,7 +55,7 @@ def test_a_lossless_file_at_the_same_rate_comes_back_sample_by_sample(
 
 
 @pytest.mark.parametrize("name", ["a.ogg", "a.mp3"])
-def test_a_lossy_file_comes_back_nearly_the_same(tmp_path: Path, tone: Tone, name: str) -> None:
+def test_a_lossy_file_is_decoded_approximately(tmp_path: Path, tone: Tone, name: str) -> None:
     soundfile.write(tmp_path / name, tone(20), RATE)
     waveform = decode(tmp_path / name, RATE)
     assert waveform.duration_seconds == waveform.declared_seconds == 20
@@ -94,7 +96,7 @@ def test_resampling_keeps_the_tone(tmp_path: Path, tone: Tone, rate: int) -> Non
     np.testing.assert_allclose(waveform.samples[inner], tone(4, hz=1_000)[inner], atol=1e-3)
 
 
-def test_what_lies_above_half_the_rate_does_not_fold_back(tmp_path: Path, tone: Tone) -> None:
+def test_frequencies_above_half_the_rate_are_not_aliased(tmp_path: Path, tone: Tone) -> None:
     soundfile.write(tmp_path / "a.wav", tone(3, hz=15_000, rate=44_100) + tone(3, hz=300, rate=44_100), 44_100)
     spectrum = np.abs(np.fft.rfft(decode(tmp_path / "a.wav", RATE).samples))
     hz = np.linspace(0, RATE / 2, len(spectrum))
@@ -110,7 +112,7 @@ def test_the_content_decides_not_the_extension(tmp_path: Path, tone: Tone) -> No
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "a.m4a"])
-def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_and_flagged(
+def test_a_truncated_file_is_decoded_to_its_end_and_flagged(
     tmp_path: Path, rng: np.random.Generator, name: str
 ) -> None:
     samples = rng.uniform(-0.5, 0.5, 10 * 44_100).astype(np.float32)
@@ -127,7 +129,7 @@ def test_a_file_that_breaks_off_is_used_as_far_as_it_goes_and_flagged(
     assert waveform.duration_seconds == pytest.approx(5, abs=0.5)
 
 
-def test_no_sample_is_heard_twice_where_a_file_breaks_off(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_no_sample_of_a_truncated_file_is_repeated(tmp_path: Path, rng: np.random.Generator) -> None:
     whole, part = tmp_path / "whole.flac", tmp_path / "part.flac"
     soundfile.write(whole, rng.uniform(-0.5, 0.5, 10 * RATE).astype(np.float32), RATE)
     part.write_bytes(whole.read_bytes()[:250_000])
@@ -135,7 +137,7 @@ def test_no_sample_is_heard_twice_where_a_file_breaks_off(tmp_path: Path, rng: n
     np.testing.assert_array_equal(samples[:-RATE], decode(whole, RATE).samples[: len(samples) - RATE])
 
 
-def test_a_stream_whose_header_never_learned_its_length_is_whole(tmp_path: Path, tone: Tone) -> None:
+def test_a_file_whose_header_declares_no_length_is_complete(tmp_path: Path, tone: Tone) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(4), RATE)
     content = bytearray(path.read_bytes())
@@ -157,7 +159,7 @@ def test_probe_reads_the_header(tmp_path: Path, tone: Tone) -> None:
     assert (header.sample_rate_hz, header.channels) == (48_000, 2)
 
 
-def test_refusals(tmp_path: Path, tone: Tone, rng: np.random.Generator) -> None:
+def test_unusable_files_are_refused(tmp_path: Path, tone: Tone, rng: np.random.Generator) -> None:
     path = tmp_path / "a.mp3"
     assert refusal(path) is Reason.UNREADABLE
     assert refusal(tmp_path) is Reason.UNREADABLE
@@ -173,7 +175,7 @@ def test_refusals(tmp_path: Path, tone: Tone, rng: np.random.Generator) -> None:
     assert refusal(path) is Reason.UNSUPPORTED
 
 
-def test_samples_that_say_nothing_are_refused(tmp_path: Path, tone: Tone) -> None:
+def test_empty_and_not_finite_audio_is_refused(tmp_path: Path, tone: Tone) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(0, np.float32), RATE)
     assert refusal(path) is Reason.NO_AUDIO
@@ -187,7 +189,7 @@ def test_samples_that_say_nothing_are_refused(tmp_path: Path, tone: Tone) -> Non
 
 
 @pytest.mark.parametrize("rate", [1, 2_000_000])
-def test_a_rate_that_no_music_has_is_damage(tmp_path: Path, tone: Tone, rate: int) -> None:
+def test_an_implausible_rate_is_damage(tmp_path: Path, tone: Tone, rate: int) -> None:
     soundfile.write(tmp_path / "a.wav", tone(4), rate)
     assert refusal(tmp_path / "a.wav") is Reason.DAMAGED
 
@@ -233,12 +235,12 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, tone: Tone) -> Non
     assert refusal(tmp_path / "a.wav") is Reason.UNREADABLE
 
 
-def test_the_error_travels_between_processes() -> None:
+def test_the_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(AudioError("a.mp3", Reason.SILENT, "is silent")))
     assert (error.path, error.reason, str(error)) == ("a.mp3", Reason.SILENT, "a.mp3: is silent")
 
 
-def test_libav_says_nothing_on_its_own(tmp_path: Path, tone: Tone) -> None:
+def test_libav_writes_no_messages(tmp_path: Path, tone: Tone) -> None:
     path = write_libav(tmp_path / "a.m4a", tone(5, rate=44_100), 44_100, "aac", movflags="faststart")
     path.write_bytes(path.read_bytes()[:-20_000])
     program = f"from tumbao.components.ingest.waveform import AudioStream; list(AudioStream({str(path)!r}, {RATE}))"

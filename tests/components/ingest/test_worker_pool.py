@@ -1,4 +1,4 @@
-"""Processes that die, hang, raise and go on."""
+"""Worker processes that die, hang or raise errors."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def chatter():
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """Give generator functions that a new process finds where this one does."""
     folder = tmp_path_factory.mktemp("tasks")
-    (folder / "isolated_tasks.py").write_text(TASKS)
+    (folder / "worker_tasks.py").write_text(TASKS)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        import isolated_tasks  # type: ignore[import-not-found]
+        import worker_tasks  # type: ignore[import-not-found]
 
-        yield isolated_tasks
+        yield worker_tasks
 
 
 @pytest.fixture
@@ -136,14 +136,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_items_come_one_by_one_from_one_process_that_is_kept(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_items_of_several_tasks_come_from_one_process(pool: WorkerPool, tasks: ModuleType) -> None:
     assert list(pool.run(tasks.numbers, 3, 0.0)) == [0, 1, 2]
     (first,) = pool.run(tasks.number)
     (second,) = pool.run(tasks.number)
     assert first == second != os.getpid()
 
 
-def test_an_error_is_raised_here_and_leaves_the_process_in_order(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_an_error_is_raised_and_the_worker_stays_usable(pool: WorkerPool, tasks: ModuleType) -> None:
     (before,) = pool.run(tasks.number)
     items = pool.run(tasks.fail)
     assert next(items) == 1
@@ -153,39 +153,41 @@ def test_an_error_is_raised_here_and_leaves_the_process_in_order(pool: WorkerPoo
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL"), ("SIGABRT", "SIGABRT")]
+    ("name", "message"),
+    [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL")],
 )
-def test_a_task_that_ends_every_worker_is_given_up(pool: WorkerPool, tasks: ModuleType, name: str, told: str) -> None:
+def test_a_task_that_ends_every_worker_is_given_up(
+    pool: WorkerPool, tasks: ModuleType, name: str, message: str
+) -> None:
     items = pool.run(tasks.die, name)
     assert next(items) == 1
-    with pytest.raises(WorkerCrashError, match=f"^died by .*{told}") as caught:
+    with pytest.raises(WorkerCrashError, match=f"^died by .*{message}") as caught:
         next(items)
     assert caught.value.crashes == (MAX_KILLS if name == "SIGKILL" else MAX_CRASHES)
     assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
-@pytest.mark.parametrize("die_at", [0, 2])
 @pytest.mark.parametrize(
     ("by", "deaths", "passes"),
     [("SIGSEGV", 2, True), ("SIGSEGV", 3, False), ("SIGKILL", 5, True), ("SIGKILL", 6, False)],
 )
 def test_a_task_is_run_again_and_yields_each_item_once(
-    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, die_at: int, by: str, deaths: int, passes: bool
+    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, by: str, deaths: int, passes: bool
 ) -> None:
     list(pool.run(tasks.number))  # a worker that is not fresh: its death does not count
     file = tmp_path / "deaths"
     file.write_bytes(bytes(deaths))
-    items = pool.run(tasks.count_down, str(file), die_at, by)
+    items = pool.run(tasks.count_down, str(file), 2, by)
     if not passes:
         with pytest.raises(WorkerCrashError):
             list(items)
         return
     found = list(items)
     assert [item for item, _ in found] == [0, 1, 2, 3]
-    assert len({pid for _, pid in found}) == 1 + (die_at > 0)
+    assert len({pid for _, pid in found}) == 2
 
 
-def test_a_death_in_the_middle_of_a_message_is_seen(
+def test_a_worker_killed_in_the_middle_of_a_message_is_replaced(
     pool: WorkerPool, tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "deaths"
@@ -200,16 +202,13 @@ def test_a_death_in_the_middle_of_a_message_is_seen(
     assert list(pool.run(tasks.count_down, str(file), 1, "SIGKILL", 3, 50_000_000)) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_workers_that_are_killed_while_they_are_idle_are_replaced(
-    pool: WorkerPool, tasks: ModuleType, workers: int
-) -> None:
+def test_idle_workers_that_are_killed_are_replaced(pool: WorkerPool, tasks: ModuleType) -> None:
     for _ in range(3):
-        running = [pool.run(tasks.count, 2) for _ in range(workers)]
+        running = [pool.run(tasks.count, 2) for _ in range(3)]
         pids = {pid for items in zip(*running, strict=True) for pid in items}
         for items in running:
             assert list(items) == []
-        assert len(pids) == workers
+        assert len(pids) == 3
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         pool.check()
@@ -217,7 +216,7 @@ def test_workers_that_are_killed_while_they_are_idle_are_replaced(
         assert alive not in pids
 
 
-def test_workers_that_are_killed_at_once_while_they_are_busy_cost_no_item(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_busy_workers_that_are_killed_at_once_are_replaced(pool: WorkerPool, tasks: ModuleType) -> None:
     running = [pool.run(tasks.numbers, 5, 0.01) for _ in range(3)]
     firsts = [next(items) for items in running]
     for child in children():
@@ -225,45 +224,43 @@ def test_workers_that_are_killed_at_once_while_they_are_busy_cost_no_item(pool: 
     assert [[first, *items] for first, items in zip(firsts, running, strict=True)] == [[0, 1, 2, 3, 4]] * 3
 
 
-def test_deaths_in_starting_are_not_the_tasks(tasks: ModuleType, tmp_path: Path) -> None:
+def test_crashes_of_starting_workers_do_not_count_for_the_task(tasks: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "deaths"
     file.write_bytes(bytes(9))
-    with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
+    with WorkerPool(initializer="worker_tasks:initialize", initargs=[str(file)]) as pool:
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
         assert file.read_bytes() == b""
     file.write_bytes(bytes(100))
-    with WorkerPool(initializer="isolated_tasks:initialize", initargs=[str(file)]) as pool:
+    with WorkerPool(initializer="worker_tasks:initialize", initargs=[str(file)]) as pool:
         for _ in range(2):
             with pytest.raises(WorkerStartError, match=r"cannot be started: the last died by signal SIGKILL\."):
                 pool.check()
         file.write_bytes(b"")
-        pool.check()  # it is well again
+        pool.check()  # the cause is gone
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
-def test_an_initializer_that_fails_is_told(tasks: ModuleType) -> None:
+def test_a_failing_initializer_is_a_start_error(tasks: ModuleType) -> None:
     with (
-        WorkerPool(initializer="isolated_tasks:initialize", initargs=(None, True)) as pool,
+        WorkerPool(initializer="worker_tasks:initialize", initargs=(None, True)) as pool,
         pytest.raises(WorkerStartError, match="no front-end"),
     ):
         pool.check()
 
 
-def test_a_system_without_room_for_a_process_is_no_fault_of_a_file(
-    monkeypatch: pytest.MonkeyPatch, tasks: ModuleType
-) -> None:
+def test_a_system_without_free_processes_is_a_start_error(monkeypatch: pytest.MonkeyPatch, tasks: ModuleType) -> None:
     with WorkerPool() as pool, monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", mock.Mock(side_effect=BlockingIOError(11, "Resource unavailable")))
         with pytest.raises(WorkerStartError, match=r"cannot be started: .*Resource unavailable"):
             list(pool.run(tasks.number))
 
 
-@pytest.mark.parametrize(("what", "told"), [("item", "lambda"), ("error", "OddError: odd"), ("value", "lambda")])
-def test_what_cannot_be_pickled_is_told_and_leaves_the_worker_in_order(
-    pool: WorkerPool, tasks: ModuleType, what: str, told: str
+@pytest.mark.parametrize(("what", "message"), [("item", "lambda"), ("error", "OddError: odd"), ("value", "lambda")])
+def test_what_cannot_be_pickled_is_an_error_and_the_worker_stays_usable(
+    pool: WorkerPool, tasks: ModuleType, what: str, message: str
 ) -> None:
     (before,) = pool.run(tasks.number)
-    with pytest.raises(Exception, match=told):
+    with pytest.raises(Exception, match=message):
         list(pool.run(tasks.odd, what))
     with pytest.raises(ConnectionResetError):
         list(pool.run(tasks.reset))
@@ -273,14 +270,16 @@ def test_what_cannot_be_pickled_is_told_and_leaves_the_worker_in_order(
     assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
-def test_a_pool_that_is_closed_ends_busy_workers_too(pool: WorkerPool, tasks: ModuleType) -> None:
-    items = pool.run(tasks.hang)
+def test_closing_a_pool_ends_busy_and_idle_workers(pool: WorkerPool, tasks: ModuleType) -> None:
+    items, others = pool.run(tasks.hang), pool.run(tasks.numbers, 1, 0.0)
     next(items)
-    (pid,) = children()
+    assert list(others) == [0]
+    pids = children()
+    assert len(pids) == 2
     threading.Timer(0.2, pool.close).start()
     with pytest.raises(WorkerStartError, match="closed"):
         next(items)
-    assert not is_alive(pid)
+    assert not any(map(is_alive, pids))
     with pytest.raises(WorkerStartError, match="closed"):
         list(pool.run(tasks.number))
 
@@ -304,7 +303,7 @@ def test_memory_is_bounded(pool: WorkerPool, tasks: ModuleType) -> None:
         list(pool.run(tasks.fill, MEMORY_BYTES))
 
 
-def test_a_task_that_is_given_up_ends_its_process(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_closing_the_generator_ends_the_worker(pool: WorkerPool, tasks: ModuleType) -> None:
     (pid,) = pool.run(tasks.number)
     items = pool.run(tasks.numbers, 1_000_000, 0.0)
     next(items)
@@ -312,34 +311,28 @@ def test_a_task_that_is_given_up_ends_its_process(pool: WorkerPool, tasks: Modul
     assert not is_alive(pid)
 
 
-def test_threads_get_a_process_each(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_threads_get_a_worker_each(pool: WorkerPool, tasks: ModuleType) -> None:
     items = [pool.run(tasks.numbers, 3, 0.1) for _ in range(3)]
-    told: list[list[int]] = []
-    threads = [threading.Thread(target=lambda one: told.append(list(one)), args=(one,)) for one in items]
+    results: list[list[int]] = []
+    threads = [threading.Thread(target=lambda one: results.append(list(one)), args=(one,)) for one in items]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert told == [[0, 1, 2]] * 3
+    assert results == [[0, 1, 2]] * 3
 
 
-def test_closed_processes_are_gone(tasks: ModuleType) -> None:
-    with WorkerPool() as pool:
-        (pid,) = pool.run(tasks.number)
-    assert not is_alive(pid)
-
-
-def test_interrupting_is_the_business_of_the_owner(pool: WorkerPool, tasks: ModuleType) -> None:
+def test_a_worker_ignores_interrupts(pool: WorkerPool, tasks: ModuleType) -> None:
     assert list(pool.run(tasks.interrupt)) == ["still here"]
 
 
-@pytest.mark.parametrize("task", ["isolated_tasks.numbers, 10**9, 0.001", "isolated_tasks.hang"])
-def test_a_process_does_not_outlive_an_owner_that_is_killed(tasks: ModuleType, task: str) -> None:
+@pytest.mark.parametrize("task", ["worker_tasks.numbers, 10**9, 0.001", "worker_tasks.hang"])
+def test_a_worker_ends_with_an_owner_that_is_killed(tasks: ModuleType, task: str) -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(Path(tasks.__file__ or '').parent)!r}); import isolated_tasks\n"
+        f"import sys; sys.path.insert(0, {str(Path(tasks.__file__ or '').parent)!r}); import worker_tasks\n"
         "from tumbao.components.ingest.worker_pool import WorkerPool\n"
         "pool = WorkerPool()\n"
-        "print(*pool.run(isolated_tasks.number), flush=True)\n"
+        "print(*pool.run(worker_tasks.number), flush=True)\n"
         f"list(pool.run({task}))\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
@@ -353,13 +346,13 @@ def test_a_process_does_not_outlive_an_owner_that_is_killed(tasks: ModuleType, t
     assert not is_alive(pid)
 
 
-def test_what_libraries_write_to_the_terminal_is_not_seen(tasks: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_libraries_is_discarded(tasks: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
     with WorkerPool() as pool:
         list(pool.run(tasks.chatter))
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_process_that_cannot_start_is_no_fault_of_a_file(monkeypatch: pytest.MonkeyPatch, tasks: ModuleType) -> None:
+def test_a_worker_that_cannot_import_is_a_start_error(monkeypatch: pytest.MonkeyPatch, tasks: ModuleType) -> None:
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(WorkerStartError, match="A worker process cannot be started: the last died by exit code 1"):
         list(WorkerPool().run(tasks.number))

@@ -1,7 +1,7 @@
 """A cluster on one machine: a head and two pools of workers, each a host with its own network, folder and environment.
 
 Where the kernel gives network namespaces, each host has an address of its own and nobody outside can reach any of them.
-Where it does not, they are one host, told apart by their ports.
+Otherwise they are one host with different ports.
 """
 
 from __future__ import annotations
