@@ -35,16 +35,8 @@ INFRASTRUCTURE_REASONS = frozenset({Reason.IO_ERROR, Reason.CRASHED, Reason.TIME
 
 _FILE_ERRORS = frozenset(
     {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.EINVAL,
-        errno.ENXIO,
-        errno.EOPNOTSUPP,
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM),
+        *(errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.EOPNOTSUPP),
     }
 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import math
 import os
 import re
 import struct
@@ -147,10 +148,10 @@ def _same_kind(head: bytes) -> tuple[int, int]:
     return head[1] & 0xFE, head[2] & 0x0C
 
 
-def _follow(descriptor: int, start: int) -> tuple[int, int, tuple[int, int] | None]:
-    """Follow consecutive frames of one kind: return their number, the end of the last one and their kind."""
+def _follow(descriptor: int, start: int, most: float = math.inf) -> tuple[int, int, tuple[int, int] | None]:
+    """Follow consecutive frames of one kind, at most `most`: return their number, the last one's end and their kind."""
     count, kind = 0, None
-    while length := frame_bytes(head := os.pread(descriptor, 6, start)):
+    while count < most and (length := frame_bytes(head := os.pread(descriptor, 6, start))):
         if kind not in (None, _same_kind(head)):
             break
         kind = _same_kind(head)
@@ -160,13 +161,7 @@ def _follow(descriptor: int, start: int) -> tuple[int, int, tuple[int, int] | No
 
 def _is_frame(descriptor: int, position: int) -> bool:
     """Return whether at least `_LEAST_FRAMES` consecutive frames of one kind begin here."""
-    kind = None
-    for _ in range(_LEAST_FRAMES):
-        length = frame_bytes(head := os.pread(descriptor, 6, position))
-        if not length or kind not in (None, _same_kind(head)):
-            return False
-        kind, position = _same_kind(head), position + length
-    return True
+    return _follow(descriptor, position, _LEAST_FRAMES)[0] == _LEAST_FRAMES
 
 
 def _last_frame_is_cut(descriptor: int, size: int) -> bool:
@@ -572,17 +567,15 @@ def _last_piece_is_cut(descriptor: int, size: int, position: int, length_of: Cal
 
 def breaks_off(descriptor: int, size: int, container: str) -> bool | None:
     """Return whether a file's last frame, page, block or chunk is incomplete; None if its bytes do not show that."""
-    if container == "mpeg":
-        return _last_frame_is_cut(descriptor, size)
-    if container == "ogg":
-        return _last_page_is_cut(descriptor, size)
-    if container == "riff":
-        return _chunk_is_cut(descriptor, size)
-    if container == "matroska":
-        return _last_element_is_cut(descriptor, size)
     if container in _PIECES:
         return _last_piece_is_cut(descriptor, size, *_PIECES[container])
-    return None
+    checks = {
+        "mpeg": _last_frame_is_cut,
+        "ogg": _last_page_is_cut,
+        "riff": _chunk_is_cut,
+        "matroska": _last_element_is_cut,
+    }
+    return checks[container](descriptor, size) if container in checks else None
 
 
 _STARTS = {
@@ -595,24 +588,13 @@ _STARTS = {
 }
 
 CONTAINERS = {
-    "WAV": "riff",
-    "WAVEX": "riff",
-    "RF64": "riff",
-    "W64": "w64",
-    "CAF": "caf",
-    "AIFF": "riff",
+    **dict.fromkeys(("WAV", "WAVEX", "RF64", "AIFF", "wav", "aiff", "avi"), "riff"),
+    **dict.fromkeys(("MP3", "mp3", "aac"), "mpeg"),
     "FLAC": "flac",
     "OGG": "ogg",
-    "MP3": "mpeg",
-    "wav": "riff",
-    "aiff": "riff",
-    "avi": "riff",
-    "flac": "flac",
-    "ogg": "ogg",
-    "mp3": "mpeg",
-    "aac": "mpeg",
+    "W64": "w64",
+    "CAF": "caf",
     "matroska,webm": "matroska",
     "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
-    "asf": "asf",
 }
-"""Container names of libsndfile and libav → container name in this module."""
+"""Container names of libsndfile and libav → container name in this module; libav's other names stay."""

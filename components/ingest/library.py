@@ -319,19 +319,8 @@ def _without_duplicates(outcomes: Iterable[Song | Rejected]) -> tuple[tuple[Song
 FIXED = "fixed"
 """The split method that keeps the test songs of the first split, see `frozen_test_set`."""
 
-MANIFEST_COLUMNS = (
-    "entry",
-    "song",
-    "path",
-    "genre",
-    "artist",
-    "sha256",
-    "start",
-    "end",
-    "seconds",
-    "first",
-    "fragments",
-)
+_COLUMNS = "entry song path genre artist sha256 start end seconds first fragments"
+MANIFEST_COLUMNS = tuple(_COLUMNS.split())
 """Columns of a split's manifest.
 
 `first` is the number of the part's first fragment in its song; `fragments` lists indexes in the part, empty means all.
@@ -446,17 +435,6 @@ def _manifest(
             fragments = " ".join(str(index - first) for index in members[song.song] if index in own)
             if not fragments:
                 continue
-        rows.append(
-            (
-                song.entry,
-                song.song,
-                song.path,
-                song.genre,
-                song.artist,
-                *_content(song),
-                song.seconds,
-                first,
-                fragments,
-            )
-        )
+        names = (song.entry, song.song, song.path, song.genre, song.artist)
+        rows.append((*names, *_content(song), song.seconds, first, fragments))
     return write_csv(MANIFEST_COLUMNS, rows)

@@ -175,21 +175,11 @@ _ENDINGS = {
 SIDECARS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
 """Extensions of other files found beside songs → kind of file. Such a file is tried if its content is audio."""
 
-_UNFINISHED = (
-    *(
-        ".!bt",
-        ".!qb",
-        ".!ut",
-        ".aria2",
-        ".bc!",
-        ".crdownload",
-        ".download",
-        ".downloading",
-        ".fdmdownload",
-        ".filepart",
-    ),
-    *(".incomplete", ".opdownload", ".part", ".part.met", ".partial", ".ytdl"),
+_DOWNLOADS = (
+    ".!bt .!qb .!ut .aria2 .bc! .crdownload .download .downloading .fdmdownload .filepart .incomplete .opdownload "
+    ".part .part.met .partial .ytdl"
 )
+_UNFINISHED = tuple(_DOWNLOADS.split())
 _TEMPORARY = (".bak", ".swp", ".temp", ".tmp", "~")
 _SYSTEM_FILES = frozenset((".ds_store", "desktop.ini", "ehthumbs.db", "icon\r", "thumbs.db"))
 _SYSTEM_FOLDERS = frozenset(

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from tumbao.schema.errors import UnavailableError
 T = TypeVar("T")
 
 MEMORY_BYTES = 1_000_000_000
-"""Limit of a worker's data segment, in bytes, on systems that have such a limit."""
+"""Limit of a worker's data segment, in bytes."""
 
 TIMEOUT_SECONDS = 60.0
 """A worker that yields nothing for this long is killed."""
@@ -45,7 +46,7 @@ MAX_KILLS = 5
 """The same for fresh workers that died by SIGKILL, which others send: a user, or a system that is short of memory."""
 
 _MAX_STARTS = 25
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({handle})"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
 _SIGKILL = 9
 _READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"
 
@@ -199,14 +200,8 @@ class _Worker:
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
             path = [str(Path(folder).absolute()) for folder in sys.path]
-            program = _PROGRAM.format(path=path, module=__name__, handle=theirs.fileno())
-            command = [sys.executable, "-I", "-c", program]
-            if sys.platform == "win32":
-                os.set_handle_inheritable(theirs.fileno(), True)
-                startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [theirs.fileno()]})
-                self._process = subprocess.Popen(command, startupinfo=startup)
-            else:
-                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+            program = _PROGRAM.format(path=path, module=__name__, descriptor=theirs.fileno())
+            self._process = subprocess.Popen([sys.executable, "-I", "-c", program], pass_fds=[theirs.fileno()])
 
     def initialize(self, function: str, arguments: tuple[Any, ...]) -> None:
         self._receive(START_TIMEOUT_SECONDS)
@@ -278,14 +273,16 @@ def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Wo
             idle.get_nowait().end()
 
 
-def serve(handle: int) -> None:
+def serve(descriptor: int) -> None:
     """Run one generator function after the other until the owner closes the pipe; the main function of a worker.
 
-    `handle` is the descriptor (on Windows the handle) of the worker's end of the pipe.
+    `descriptor` is that of the worker's end of the pipe.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory()
-    connection = _connection(handle)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    connection = Connection(descriptor)
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - decoders write warnings about broken files
@@ -330,18 +327,3 @@ def _picklable(error: Exception) -> Exception:
         return error
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def _limit_memory() -> None:
-    if sys.platform != "win32":
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
-
-
-def _connection(handle: int) -> Connection:
-    if sys.platform == "win32":
-        return multiprocessing.connection.PipeConnection(handle)
-    return Connection(handle)

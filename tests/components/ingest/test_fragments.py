@@ -83,6 +83,17 @@ def test_fragments_are_the_song_without_its_tail(tmp_path: Path, rng: np.random.
     assert (ending.seconds, ending.truncated) == (10, False)
 
 
+def test_gain_format_and_a_later_start_do_not_change_the_fragments(tmp_path: Path, rng: np.random.Generator) -> None:
+    samples = np.round(rng.uniform(-(2**14), 2**14, 9 * 8_000)) / 2**15
+    expected = [one.samples for one in everything(write(tmp_path / "a.wav", samples), SMALL)[0]]
+    softer = write(tmp_path / "softer.wav", samples / 4)
+    later = write(tmp_path / "later.wav", np.concatenate([np.zeros(8_000), samples]))
+    soundfile.write(tmp_path / "a.flac", samples, 8_000)
+    for path, gain, start in ((softer, 1 / 4, 0.0), (later, 1, 1.0), (tmp_path / "a.flac", 1, 0.0)):
+        for one, same in zip(everything(path, SMALL, start)[0], expected, strict=True):
+            np.testing.assert_allclose(one.samples, gain * same, atol=1e-7)
+
+
 def test_a_short_song_is_padded_with_silence_at_its_end(tmp_path: Path, tone: Tone) -> None:
     samples = tone(3.5, rate=8_000)
     ((fragment,), ending) = everything(write(tmp_path / "a.wav", samples), SMALL)

@@ -62,7 +62,7 @@ def records(out: Path) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_ingest_resumes_after_kills_with_the_same_records(run: Run, tmp_path: Path, times: int) -> None:
     begin = time.monotonic()
     assert run(tmp_path / "undisturbed songs", tmp_path / "undisturbed") == 0

@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 
 from tests.processes import children
+from tumbao.components.ingest import worker_pool
 from tumbao.components.ingest.worker_pool import (
     MAX_CRASHES,
     MAX_KILLS,
@@ -224,9 +225,12 @@ def test_busy_workers_that_are_killed_at_once_are_replaced(pool: WorkerPool, tas
     assert [[first, *items] for first, items in zip(firsts, running, strict=True)] == [[0, 1, 2, 3, 4]] * 3
 
 
-def test_crashes_of_starting_workers_do_not_count_for_the_task(tasks: ModuleType, tmp_path: Path) -> None:
+def test_crashes_of_starting_workers_do_not_count_for_the_task(
+    tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "_MAX_STARTS", 7)
     file = tmp_path / "deaths"
-    file.write_bytes(bytes(9))
+    file.write_bytes(bytes(MAX_KILLS + 1))
     with WorkerPool(initializer="worker_tasks:initialize", initargs=[str(file)]) as pool:
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
         assert file.read_bytes() == b""
@@ -293,8 +297,8 @@ def test_a_worker_that_yields_nothing_is_killed(tasks: ModuleType) -> None:
 
 
 def test_the_timeout_is_for_one_item_not_for_all(tasks: ModuleType) -> None:
-    with WorkerPool(timeout_seconds=3) as pool:
-        assert list(pool.run(tasks.numbers, 4, 1.0)) == [0, 1, 2, 3]
+    with WorkerPool(timeout_seconds=2) as pool:
+        assert list(pool.run(tasks.numbers, 4, 0.7)) == [0, 1, 2, 3]
 
 
 def test_memory_is_bounded(pool: WorkerPool, tasks: ModuleType) -> None:
