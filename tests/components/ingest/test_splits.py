@@ -18,6 +18,7 @@ from tumbao.components.ingest.splits import (
     is_leaky,
     split_songs,
 )
+from tumbao.schema.errors import UserError
 from tumbao.schema.record import SPLITS
 
 Songs = dict[str, dict[str, int]]
@@ -171,7 +172,11 @@ def test_by_artist_no_artist_is_in_several_splits(
     songs = library(150, 200, 120)
     artists = spelled([*range(60), *names], songs, several_genres)
     assert artists_in_several_splits(split_songs(songs, "song", seed, split_strategy=split_strategy), artists)
-    assignment = split_songs(songs, "artist", seed, split_strategy=split_strategy, artists=artists)
+    try:
+        assignment = split_songs(songs, "artist", seed, split_strategy=split_strategy, artists=artists)
+    except UserError:  # a genre cannot be in every split
+        assert several_genres or split_strategy == "stable"
+        return
     assert artists_in_several_splits(assignment, artists) == []
     require_complete(songs, assignment)
 
