@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -179,23 +178,6 @@ def test_a_long_file_takes_no_more_memory_than_a_short_one(tmp_path: Path, rng: 
         assert fragments == pytest.approx(hours * 900, abs=1)
     assert peaks[1] < 1.15 * peaks[0]
     assert peaks[1] < 5e6
-
-
-def test_songs_may_be_read_in_parallel(tmp_path: Path, rng: np.random.Generator) -> None:
-    songs = [write(tmp_path / f"{number}.wav", rng.uniform(-1, 1, 12 * 8_000)) for number in range(4)]
-    alone = [[one.samples for one in everything(song, SMALL)[0]] for song in songs]
-    together: dict[Path, list[np.ndarray]] = {}
-
-    def take(song: Path) -> None:
-        together[song] = [one.samples for one in everything(song, SMALL)[0]]
-
-    threads = [threading.Thread(target=take, args=(song,)) for song in songs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for song, samples in zip(songs, alone, strict=True):
-        np.testing.assert_array_equal(together[song], samples)
 
 
 @pytest.mark.parametrize("seconds", [3, 3.5, 3.99, 4, 5, 7.99, 8, 13, 24, 24.0001])

@@ -17,7 +17,6 @@ from tumbao.components.ingest.rendered_library import RenderedLibrary, render_li
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
-from tumbao.trainer.cross_validation import cross_validation, one_split
 
 GENRES = ("cumbia", "salsa")
 pytestmark = pytest.mark.usefixtures("scan_in_process")
@@ -39,18 +38,6 @@ def rendered(
     (cache / "ab" / "ab12_0_.zip.0123.unfinished").write_bytes(b"PK")
     catalog = scan(root / "music", GENRES, small_spec)
     return render_library(catalog, GENRES, small_spec, str(cache)), root
-
-
-def made(songs: int, fragments: int, artists: int = 0) -> RenderedLibrary:
-    """Make a library of two genres out of nothing."""
-    rows = [
-        (f"{genre}{song}", genre, number) for genre in (0, 1) for song in range(songs) for number in range(fragments)
-    ]
-    names, labels, numbers = zip(*rows, strict=True)
-    by = {name: f"artist {int(name[1:]) % artists}{name[0]}" if artists else "" for name in names}
-    empty = ("",) * len(rows)
-    zeros = np.zeros(len(rows))
-    return RenderedLibrary(GENRES, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, by, ())
 
 
 def test_all_fragments_are_listed_and_other_files_are_rejected(
@@ -102,40 +89,6 @@ def test_features_are_cached_by_what_they_depend_on(
     changed = np.asarray(masked != found)
     assert 0 < changed.mean() < 0.6
     assert (np.asarray(masked)[changed] == 0).all()
-
-
-@pytest.mark.parametrize(("protocol", "leaks"), [("song", False), ("fragment", True)])
-def test_a_split_keeps_songs_whole_unless_it_is_by_fragment(protocol: str, leaks: bool) -> None:
-    library = made(songs=10, fragments=4)
-    fold = one_split(library, protocol, seed=3)
-    sides = [{library.songs[row] for row in rows} for rows in (fold.train, fold.val, fold.test)]
-    assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(80))
-    assert (len(fold.test), len(fold.val)) == (8, 8)
-    assert bool(sides[0] & sides[2]) is leaks
-    assert fold.digest != one_split(library, protocol, seed=4).digest
-
-
-@pytest.mark.parametrize("protocol", ["song", "artist", "fragment"])
-def test_cross_validation_tests_every_fragment_once(protocol: str) -> None:
-    library = made(songs=15, fragments=3, artists=5)
-    folds_of = cross_validation(library, protocol, folds=5, seed=1)
-    assert [fold.fold for fold in folds_of] == [0, 1, 2, 3, 4]
-    assert sorted(np.concatenate([fold.test for fold in folds_of])) == list(range(90))
-    for fold, following in zip(folds_of, folds_of[1:] + folds_of[:1], strict=True):
-        assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(90))
-        np.testing.assert_array_equal(fold.val, following.test)
-        assert {0, 1} == set(library.labels[fold.train]) == set(library.labels[fold.test])
-        if protocol != "fragment":
-            whole = {song: song if protocol == "song" else library.artists[song] for song in library.songs}
-            sides = [{whole[library.songs[row]] for row in rows} for rows in (fold.train, fold.test)]
-            assert not sides[0] & sides[1]
-
-
-def test_impossible_folds_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least 3 folds.*Received: 2"):
-        cross_validation(made(9, 1), "song", folds=2, seed=0)
-    with pytest.raises(ValueError, match=r"at least 5 songs of each genre for 5 folds\. Received: 4 of cumbia"):
-        cross_validation(made(4, 3), "song", folds=5, seed=0)
 
 
 def test_a_library_of_silence_is_refused(tmp_path: Path, write_song: Callable[..., Path], small_spec: MelSpec) -> None:

@@ -1,0 +1,57 @@
+"""Folds and splits of a rendered library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumbao.components.ingest.rendered_library import RenderedLibrary
+from tumbao.trainer.cross_validation import cross_validation, one_split
+
+GENRES = ("cumbia", "salsa")
+
+
+def made(songs: int, fragments: int, artists: int = 0) -> RenderedLibrary:
+    """Make a library of two genres out of nothing."""
+    rows = [
+        (f"{genre}{song}", genre, number) for genre in (0, 1) for song in range(songs) for number in range(fragments)
+    ]
+    names, labels, numbers = zip(*rows, strict=True)
+    by = {name: f"artist {int(name[1:]) % artists}{name[0]}" if artists else "" for name in names}
+    empty = ("",) * len(rows)
+    zeros = np.zeros(len(rows))
+    return RenderedLibrary(GENRES, names, np.array(labels), np.array(numbers), zeros, empty, empty, numbers, by, ())
+
+
+@pytest.mark.parametrize(("split_by", "leaks"), [("song", False), ("fragment", True)])
+def test_a_split_keeps_songs_whole_unless_it_is_by_fragment(split_by: str, leaks: bool) -> None:
+    library = made(songs=10, fragments=4)
+    fold = one_split(library, split_by, seed=3)
+    members = [{library.songs[row] for row in rows} for rows in (fold.train, fold.val, fold.test)]
+    assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(80))
+    assert (len(fold.test), len(fold.val)) == (8, 8)
+    assert bool(members[0] & members[2]) is leaks
+    assert fold.digest != one_split(library, split_by, seed=4).digest
+
+
+@pytest.mark.parametrize("split_by", ["song", "artist", "fragment"])
+def test_cross_validation_tests_every_fragment_once(split_by: str) -> None:
+    library = made(songs=15, fragments=3, artists=5)
+    folds = cross_validation(library, split_by, folds=5, seed=1)
+    assert [fold.fold for fold in folds] == [0, 1, 2, 3, 4]
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(90))
+    for fold, following in zip(folds, folds[1:] + folds[:1], strict=True):
+        assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(90))
+        np.testing.assert_array_equal(fold.val, following.test)
+        assert {0, 1} == set(library.labels[fold.train]) == set(library.labels[fold.test])
+        if split_by != "fragment":
+            whole = {song: song if split_by == "song" else library.artists[song] for song in library.songs}
+            members = [{whole[library.songs[row]] for row in rows} for rows in (fold.train, fold.test)]
+            assert not members[0] & members[1]
+
+
+def test_impossible_folds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 3 folds.*Received: 2"):
+        cross_validation(made(9, 1), "song", folds=2, seed=0)
+    with pytest.raises(ValueError, match=r"at least 5 songs of each genre for 5 folds\. Received: 4 of cumbia"):
+        cross_validation(made(4, 3), "song", folds=5, seed=0)
