@@ -1,4 +1,4 @@
-"""Runs AudioExampleGen's executor for each order that comes through a connection: client.py DESCRIPTOR."""
+"""Run AudioExampleGen with each tuple of arguments that a connection receives: client.py DESCRIPTOR."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if __name__ == "__main__":
     connection = multiprocessing.connection.Connection(int(sys.argv[1]))
     with contextlib.suppress(EOFError):
         while True:
-            order = connection.recv()
+            arguments = connection.recv()
             try:
-                run_component(*order)
+                run_component(*arguments)
                 connection.send("")
             except Exception:
                 connection.send(traceback.format_exc())

@@ -1,7 +1,7 @@
-"""A cluster on one machine: a head and two pools of workers, each a host with its own network, folder and environment.
+"""A cluster on one machine: a head and two pools of workers, each with its own network, folder and environment.
 
-Where the kernel gives network namespaces, each host has an address of its own and nobody outside can reach any of them.
-Otherwise they are one host with different ports.
+With network namespaces, each host has its own address and cannot be reached from outside. If the kernel does not allow
+them, all are one host with different ports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tumbao.schema.mel_spec import MelSpec
 
 ROOT = Path(__file__).parents[4]
 UMASKS = (0o022, 0o026)
-"""Of the pools: who may read a file tells who wrote it."""
+"""Umasks of the pools: a file's mode shows which of them wrote it."""
 
 _NETWORK = """
 set -e
@@ -47,13 +47,13 @@ exec sleep infinity
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A machine, as far as its programs can tell: the head's name is its address, for Beam tells workers the name."""
+    """A host of the cluster. Beam gives workers the head's name, so its name is its address."""
 
     address: str = "localhost"
     enter: tuple[str, ...] = ()
 
     def command(self, folder: Path, *command: str) -> list[str]:
-        """Give what runs a command there in a folder: whoever enters a host stands in its root."""
+        """Return the command line that runs a command on the host in a folder."""
         return [*self.enter, "sh", "-c", 'cd "$0" && exec "$@"', str(folder), *command]
 
 
@@ -67,11 +67,11 @@ class Cluster:
     client: multiprocessing.connection.Connection
 
     def begin(self, manifests: Path, spec: MelSpec, cache: Path, folder: Path, flags: Sequence[str]) -> None:
-        """Have the client run the component."""
+        """Run the component in the client."""
         self.client.send((str(manifests), spec, str(cache), str(folder), list(flags)))
 
     def end(self, seconds: float = 90) -> str:
-        """Wait for the client; give the traceback of the component's error, if there was one."""
+        """Wait for the client and return the traceback of the component's error; empty without one."""
         if not self.client.poll(seconds):
             raise TimeoutError(f"the run did not end within {seconds} s")
         return str(self.client.recv())
@@ -84,10 +84,10 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
-    """Start a cluster whose pools know nothing of this repository but the installed package."""
+    """Start a cluster whose pools have the installed package, not this repository."""
     with contextlib.ExitStack() as stack:
         head, *hosts = stack.enter_context(_network(folder / "network"))
-        job_port, dealer_port, *ports = _free_ports(2 + len(hosts))
+        job_port, dispatcher_port, *ports = _free_ports(2 + len(hosts))
         homes = [folder / f"pool{number}" for number in range(len(hosts))]
         pools = []
         for home, host, port, umask in zip(homes, hosts, ports, UMASKS, strict=True):
@@ -103,7 +103,7 @@ def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
             running = _running(host.command(home, *command), home, env=environment, umask=umask)
             pools.append(stack.enter_context(running))
         addresses = [f"{host.address}:{port}" for host, port in zip(hosts, ports, strict=True)]
-        command = [sys.executable, "-m", job_service.__name__, str(job_port), str(dealer_port), *addresses]
+        command = [sys.executable, "-m", job_service.__name__, str(job_port), str(dispatcher_port), *addresses]
         stack.enter_context(_running(head.command(ROOT, *command), folder / "head"))
         ours, theirs = socket.socketpair()
         with theirs:
@@ -114,7 +114,7 @@ def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
             "--runner=PortableRunner",
             f"--job_endpoint=localhost:{job_port}",
             "--environment_type=EXTERNAL",
-            f"--environment_config=localhost:{dealer_port}",
+            f"--environment_config=localhost:{dispatcher_port}",
             "--experiments=disable_logging_submission_environment",  # no pip freeze for each run
         ]
         connection = stack.enter_context(multiprocessing.connection.Connection(ours.detach()))
@@ -123,7 +123,7 @@ def cluster(folder: Path, package: Path) -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def _running(command: list[str], folder: Path, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in a session of its own, which ends with the context, with all that was started in it."""
+    """Run a program in its own session; all its processes end with the context."""
     folder.mkdir(parents=True, exist_ok=True)
     how.setdefault("env", {**os.environ, "TMPDIR": str(folder)})
     with (folder / "log").open("ab") as log:

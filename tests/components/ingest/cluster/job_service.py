@@ -1,7 +1,7 @@
-"""Beam's Python job service with a worker for each pool: job_service.py PORT DEALER_PORT POOL...
+"""Beam's Python job service with a worker in each pool: job_service.py PORT DISPATCHER_PORT POOL...
 
-Beam's own starts one worker, whatever the flags say, and asks one address for it. Here that address is a dealer's, as a
-cluster has one for all its pools: it hands the workers out to the pools in turn, and leaves out those that are dead.
+Beam's own service starts one worker, whatever the flags, at one address. Here this is the address of a dispatcher,
+which starts workers in the pools in turn and skips pools that do not respond.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from apache_beam.portability.api import beam_fn_api_pb2_grpc
 from apache_beam.runners.portability import local_job_service, local_job_service_main
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 
-PATIENCE_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 
 
-class Dealer(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """A pool of pools."""
+class Dispatcher(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
+    """Starts workers in several pools."""
 
     def __init__(self, pools: list[str]) -> None:
         stubs = [beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(grpc.insecure_channel(pool)) for pool in pools]
@@ -31,14 +31,14 @@ class Dealer(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
         for _ in range(self._pools):
             try:
-                return next(self._turn).StartWorker(request, timeout=PATIENCE_SECONDS)
+                return next(self._turn).StartWorker(request, timeout=TIMEOUT_SECONDS)
             except grpc.RpcError as error:
-                logging.warning("A pool does not answer: %s", error)
-        return context.abort(grpc.StatusCode.UNAVAILABLE, "no pool answers")
+                logging.warning("A pool does not respond: %s", error)
+        return context.abort(grpc.StatusCode.UNAVAILABLE, "no pool responds")
 
 
 def main() -> None:
-    job_port, dealer_port, *pools = sys.argv[1:]
+    job_port, dispatcher_port, *pools = sys.argv[1:]
 
     class Job(local_job_service.BeamJob):
         def _invoke_runner(self) -> Any:
@@ -48,8 +48,8 @@ def main() -> None:
             return runner.run_via_runner_api(self._pipeline_proto, self.pipeline_options())
 
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(Dealer(pools), server)
-    server.add_insecure_port(f"localhost:{dealer_port}")
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(Dispatcher(pools), server)
+    server.add_insecure_port(f"localhost:{dispatcher_port}")
     server.start()
     local_job_service.BeamJob = Job
     local_job_service_main.run(["--job_port", job_port])

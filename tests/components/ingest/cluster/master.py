@@ -1,4 +1,4 @@
-"""Stands in for the master of a Flink or of a Spark cluster: takes what Beam hands in, says at once that it is done."""
+"""A server in place of the master of a Flink or Spark cluster: it stores a job's files and reports it as finished."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANSWERS = {
 
 
 class Master(http.server.ThreadingHTTPServer):
-    """Keeps the files of the last job that was handed in."""
+    """Stores the files of the last submitted job."""
 
     daemon_threads = True
 
@@ -54,7 +54,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/v1/jars/upload":
-            self.server.take(body)  # a ZIP file is found by its end, whatever stands around it
+            self.server.take(body)  # a ZIP file may have data around it
         if self.path == "/v1/submissions/create":
             with open(json.loads(body)["appResource"].removeprefix("file:"), "rb") as jar:  # noqa: PTH123
                 self.server.take(jar.read())
@@ -68,7 +68,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager

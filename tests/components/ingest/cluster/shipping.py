@@ -1,4 +1,4 @@
-"""The package as a worker gets it: built by Beam's stager from `--setup_file`, and installed as a worker does it."""
+"""The package built by Beam's stager from `--setup_file` and installed as on a worker."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[4]
 @dataclasses.dataclass(frozen=True)
 class Shipment:
     source: Path
-    """A copy of the repository's package: what is built from it leaves no traces in the repository."""
+    """A copy of the repository's package, so that building it leaves no files in the repository."""
     staged: list[str]
-    """Names of the files that are put where workers find them."""
+    """Names of the files that are staged for workers."""
     installed: Path
     """Folder for PYTHONPATH."""
 
