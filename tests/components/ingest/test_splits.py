@@ -209,20 +209,20 @@ def test_artists_of_one_genre_each_fill_every_split(sizes: list[list[int]], seed
         assert {assigned[artist] for artist in artists if artist.startswith(f"{genre} ")} == set(SPLITS)
 
 
-def test_artists_that_cannot_be_assigned_are_refused() -> None:
-    genres = {"a": "xy", "b": "xz", "c": "yz", "d": "x", "e": "y", "f": "z"}
+def by_artist(genres: dict[str, str], seed: int) -> tuple[Songs, dict[str, str], Assignment]:
+    """Split artists with one song in each of their genres."""
     songs: Songs = {genre: {f"{artist}{genre}": 1 for artist in genres if genre in genres[artist]} for genre in "xyz"}
     artists = {song: song[0] for counts in songs.values() for song in counts}
-    refused = 0
-    for seed in range(50):
-        try:
-            assignment = split_songs(songs, "artist", seed, artists=artists)
-            assert artists_in_several_splits(assignment, artists) == []
-            require_complete(songs, assignment)
-        except ValueError as error:
-            assert "Received no song of" in str(error)
-            refused += 1
-    assert 0 < refused < 50
+    return songs, artists, split_songs(songs, "artist", seed, artists=artists)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_artists_of_several_genres_fill_every_split_or_are_refused(seed: int) -> None:
+    songs, artists, assignment = by_artist({"a": "xy", "b": "xz", "c": "yz", "d": "x", "e": "y", "f": "z"}, seed)
+    assert artists_in_several_splits(assignment, artists) == []
+    require_complete(songs, assignment)
+    with pytest.raises(ValueError, match=r"Received no song of .*use another seed, or split by song\.$"):
+        by_artist({"a": "xy", "b": "xy", "c": "xz", "d": "yz", "e": "z"}, seed)  # c and d would have to share a split
 
 
 @pytest.mark.parametrize("split_strategy", ["stratified", "stable"])
