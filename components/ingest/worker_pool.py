@@ -43,7 +43,7 @@ MAX_CRASHES = 2
 """A task is not tried again after it has ended this many fresh workers."""
 
 MAX_KILLS = 5
-"""The same for fresh workers that died by SIGKILL, which others send: a user, or a system that is short of memory."""
+"""Limit for fresh workers ended by SIGKILL, which a user or a system that is short of memory sends."""
 
 _MAX_STARTS = 25
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
