@@ -190,6 +190,20 @@ def test_by_artist_the_shares_are_met_if_artists_are_small(seed: int) -> None:
         assert tuple(len(counts.keys() & assignment[split].keys()) for split in SPLITS) == expected
 
 
+@pytest.mark.parametrize(
+    "artists",
+    [
+        {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 5}, "d": {"x": 1, "y": 5}},
+        {"a": {"x": 1}, "b": {"x": 20, "y": 1, "z": 1}, "c": {"y": 20, "z": 5}, "d": {"x": 2, "y": 1}}
+        | {"e": {"x": 20, "z": 1}},
+    ],
+)
+def test_the_last_artists_of_any_genre_go_to_splits_without_it(artists: dict[str, dict[str, int]]) -> None:
+    assigned = group_split(artists, 0.1, seed=0)
+    for genre in "xyz":
+        assert {assigned[artist] for artist, own in artists.items() if genre in own} in (set(SPLITS), set())
+
+
 def test_three_artists_are_enough_however_large_one_is() -> None:
     songs = library(40, 3)
     artists = {song: "Large" if int(song[7:10]) < 38 else song for song in songs["genre0"]}
