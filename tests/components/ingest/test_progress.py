@@ -21,7 +21,7 @@ def test_a_listener_gets_start_and_every_advance(reports: Reports) -> None:
     with progress.listen(lambda *report: reports.append(report)):
         progress.start("step", 5)
         progress.advance("step", 4)
-        progress.advance("reports")
+        progress.advance("step")
         progress.report("other", 2, 3)
     assert reports == [("step", 0, 5), ("step", 4, 5), ("step", 5, 5), ("other", 2, 3)]
 
