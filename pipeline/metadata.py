@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
-from tumbao.components.ingest.manifest import split_rows
 
 from tumbao.analysis.drift.songs import TrainingData
 from tumbao.components.ingest.paths import as_path
+from tumbao.components.ingest.tables import split_rows
 from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec

@@ -13,7 +13,6 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils
-from tumbao.components.ingest.manifest import json_lines
 
 from tumbao.analysis.report.page import render_report
 from tumbao.components.evaluation import run_data
@@ -21,6 +20,7 @@ from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, re
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, first_of_each
+from tumbao.components.ingest.tables import json_lines
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.data import versions
 from tumbao.components.pusher import REASON, ReportPage
