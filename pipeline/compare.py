@@ -13,7 +13,6 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tumbao.analysis.compare.findings import find
 from tumbao.analysis.compare.page import PAGE, write_comparison
 from tumbao.analysis.compare.tables import outcome
 from tumbao.analysis.compare.trial import Trial, model_cost
@@ -89,8 +88,8 @@ def compare(
         return 1
     reference = PAPER if PAPER in models else next(iter(models))
     failures = {name: _reason(error) for name, error in errors.items()}
-    write_comparison(trials, out, reference=reference, library=prepared.catalog.name, failures=failures)
-    console.print(escape(outcome(find(trials, reference))), highlight=False, soft_wrap=True)
+    findings = write_comparison(trials, out, reference=reference, library=prepared.catalog.name, failures=failures)
+    console.print(escape(outcome(findings)), highlight=False, soft_wrap=True)
     console.print(escape(str(out / PAGE)), highlight=False, soft_wrap=True)
     return 1 if failures else 0
 

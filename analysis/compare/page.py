@@ -28,11 +28,12 @@ _ROW_INCHES = 0.27
 
 def write_comparison(
     trials: Sequence[Trial], out: Path, *, reference: str, library: str, failures: Mapping[str, str] | None = None
-) -> None:
-    """Write ``index.html``, which needs no other file, ``table.md``, ``table.csv`` and ``trials.json``.
+) -> Findings:
+    """Compare models, and write ``index.html``, ``table.md``, ``table.csv`` and ``trials.json``.
 
-    All files are written atomically. Without trials of `reference`, no model is compared. `failures` are the reasons
-    why models could not be trained or exported. Raises ValueError if the trials cannot be compared, see `trial.pools`.
+    The page needs no other file. All files are written atomically. Without trials of `reference`, no model is compared.
+    `failures` are the reasons why models could not be trained or exported. Raises ValueError if the trials cannot be
+    compared, see `trial.pools`.
     """
     findings, failed = find(trials, reference), dict(failures or {})
     context = {
@@ -54,6 +55,7 @@ def write_comparison(
     write_page(out / "table.csv", tables.comma_separated(findings))
     write_page(out / "trials.json", tables.as_json(findings, trials, library, failed))
     write_page(out / PAGE, page)
+    return findings
 
 
 def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], Figure]]]:
