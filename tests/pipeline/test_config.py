@@ -135,14 +135,9 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
             "gate.min_accuracy=1.01",
             "Expected gate.min_accuracy: less than or equal to 1. Received: gate.min_accuracy=1.01",
         ),
-        ("gate.min_recall=-0.1", "Expected gate.min_recall: greater than or equal to 0"),
         ("gate.min_recall=high", "Expected gate.min_recall: a valid number"),
-        ("gate.max_accuracy_drop=2.0", "gate.max_accuracy_drop: less than or equal to 1"),
         ("model.tune=-1", "model.tune: greater than or equal to 0"),
-        ("model.tune=many", "model.tune: a valid integer"),
-        ("model.tune=true", "model.tune: a valid integer"),
         ("model.precision=foo", "model.precision: 'auto', 'float32' or 'mixed_bfloat16'"),
-        ("model.name=5", "model.name: a valid string. Received: model.name=5"),
         ("model.name=vgg17", "Did you mean vgg16"),
         ("model.weights=relative.h5", "model.weights: random, or a whole address"),
         ("runner.beam_args=[--direct_num_workers=2]", "runner.beam_args: flags with a --runner"),
@@ -152,14 +147,8 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
         ("runner.image=''", "runner.image: a container image with Tumbao"),
         ("runner.cache='no'", "runner.cache: a valid boolean"),
         ("runner.from_component=Trainer", "runner.from_component: empty except locally"),
-        ("runner.labels=5", "runner.labels: a valid dictionary. Received: runner.labels=5"),
         ("runner.labels={year: 2026}", "runner.labels.year: a valid string"),
-        ("runner.images=[Trainer]", "runner.images: a valid dictionary"),
-        ("runner.images={Trainer: null}", "runner.images.Trainer: a valid string"),
-        ("runner.resources=[a]", "runner.resources: a valid dictionary"),
-        ("runner.resources={Trainer: 5}", "runner.resources.Trainer"),
         ("runner.resources={Trainer: {cpu: four}}", "runner.resources.Trainer.cpu: a valid number"),
-        ("runner.resources={Trainer: {cpu: -4}}", "runner.resources.Trainer.cpu: greater than or equal to 0"),
         ("runner.resources={Trainer: {cpus: 4}}", "Received: runner.resources.Trainer.cpus; did you mean cpu?"),
         ("runner.resources={Trainer: {accelerator: gpu}}", "a type of accelerator with its number"),
         ("runner.beam={Evaluator: --runner=FlinkRunner}", "runner.beam.Evaluator: a valid tuple"),
@@ -173,16 +162,13 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
         ("registry.endpoint={endpoint_name: e, project_id: p}", "registry.serving_image: an image for the endpoint"),
         ("registry.push_to=models", "registry.push_to: a folder by its whole address"),
         ("data.library=library", "data.library: a library by its whole address"),
-        ("data.library=5", "data.library: a valid string"),
         ("data.layout=tape", "data.layout: 'auto', 'folder'"),
         ("data.min_songs=2", "data.min_songs: greater than or equal to 3"),
         ("data.genres=salsa", "data.genres: at least 2, each once"),
         ("data.genres=salsa,Salsa", "data.genres: at least 2, each once"),
-        ("data.genres=5", "data.genres: a valid tuple. Received: data.genres=5"),
         ("split.strategy=random", "split.strategy: 'stratified', 'stable' or 'fixed'"),
         ("split.by=artist & split.strategy=fixed", "split.by: song where the test songs are fixed"),
         ("split.by=given & split.strategy=fixed", "split.strategy: none for given splits"),
-        ("split.seed=-1", "split.seed: greater than or equal to 0"),
         ("training.dropot=0.5", "Received: training.dropot; did you mean dropout?"),
         ("training.dropout=1.5", "Expected dropout at least 0 and below 1. Received: dropout=1.5"),
         ("training.epochs=0", "Expected epochs at least 1"),
@@ -238,11 +224,6 @@ def test_a_search_excludes_other_settings(other: dict[str, Any], message: str) -
     config = parse(other)
     with pytest.raises(UsageError, match=message):
         config.replace(model={"tune": 3})
-
-
-@pytest.mark.parametrize("edge", [{"min_accuracy": 0.0}, {"min_recall": 1.0}])
-def test_ranges_include_their_bounds(edge: dict[str, Any]) -> None:
-    assert read_config().replace(gate=edge).gate.model_dump().items() >= edge.items()
 
 
 def test_a_schedule_has_the_five_fields_of_cron() -> None:
