@@ -29,15 +29,20 @@ from tumbao.serving.terminal import TerminalConsole
 
 DEMO_SONGS, DEMO_SEED = 12, 7
 
+PageFolder = Annotated[
+    Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write the page and its tables to.")
+]
+Genres = Annotated[str, typer.Option(help="Genres, separated by commas.")]
+PAPER_GENRES = ",".join(GENRES)
+Weights = Annotated[str, typer.Option(help="File of the backbone's weights, or random. \\[default: search for them]")]
+
 SplitBy = enum.Enum("SplitBy", {name: name for name in SPLIT_BY}, type=str)  # type: ignore[misc] # defined once
 
 
 @app.command()
 def inspect(
     library: Library,
-    out: Annotated[
-        Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write the page to: index.html.")
-    ],
+    out: PageFolder,
     genres: Annotated[
         str, typer.Option(help="Genres, separated by commas. \\[default: all genres of the library]")
     ] = "",
@@ -65,9 +70,7 @@ def drift(
         Path,
         typer.Argument(parser=parse_existing, help="A folder of songs, or a list of songs, with or without genres."),
     ],
-    out: Annotated[
-        Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write the page and its figures to.")
-    ] = Path("tumbao-drift"),
+    out: PageFolder = Path("tumbao-drift"),
     workspace: Workspace = DEFAULT_WORKSPACE,
     layout: LayoutOption = "auto",
 ) -> None:
@@ -104,16 +107,11 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Number of trainings of each model on each split.")] = 3,
     folds: Annotated[int, typer.Option(min=0, help="Folds of a cross-validation; 0 for a single split.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of the first training.")] = 7,
-    out: Annotated[
-        Path,
-        typer.Option(file_okay=False, callback=check_local, help="Folder to write the page, tables and figures to."),
-    ] = Path("tumbao-comparison"),
+    out: PageFolder = Path("tumbao-comparison"),
     workspace: Workspace = DEFAULT_WORKSPACE,
-    genres: Annotated[str, typer.Option(help="Genres, separated by commas.")] = ",".join(GENRES),
+    genres: Genres = PAPER_GENRES,
     layout: LayoutOption = "auto",
-    weights: Annotated[
-        str, typer.Option(help="File of the backbones' weights, or random. \\[default: search for them]")
-    ] = "",
+    weights: Weights = "",
 ) -> None:
     """Train several models on one library, and compare them on one page.
 
@@ -156,14 +154,12 @@ def curate(
         ),
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
-    genres: Annotated[str, typer.Option(help="Genres, separated by commas.")] = ",".join(GENRES),
+    genres: Genres = PAPER_GENRES,
     layout: LayoutOption = "auto",
     model: Annotated[str, typer.Option(help="Model that predicts the labels; see `tumbao models`.")] = "vgg16-gap",
     folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the cross-validation and of the trainings.")] = 7,
-    weights: Annotated[
-        str, typer.Option(help="File of the backbone's weights, or random. \\[default: search for them]")
-    ] = "",
+    weights: Weights = "",
     top: Annotated[int, typer.Option(min=1, help="Largest number of songs on the page; the tables list all.")] = 40,
 ) -> None:
     """List songs whose label looks wrong, with players and mel images, and apply your verdicts to a list.
