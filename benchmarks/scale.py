@@ -133,7 +133,8 @@ def scan(library: Path, songs: int) -> None:
     from tumbao.components.ingest.library import scan_files
     from tumbao.schema.mel_spec import MelSpec
 
-    scan_files(library, read_library(library)[:songs], GENRES, MelSpec())
+    listed = read_library(library)
+    scan_files(library, dataclasses.replace(listed, entries=listed.entries[:songs]), GENRES, MelSpec())
 
 
 def ingest(rows: Sequence[Row], folder: Path) -> None:
