@@ -176,6 +176,7 @@ def partial_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(partial(), tmp_path_factory.mktemp("partial")).read_text("utf-8")
 
 
+@pytest.mark.usefixtures("without_plots")
 @pytest.mark.parametrize(
     ("protocol", "method", "leaky"),
     [("fragment", "stratified", True), ("fragment", "given", False), ("song", "given", False)],
@@ -191,6 +192,7 @@ def test_report_and_catalogue_agree_on_leaks(tmp_path: Path, protocol: str, meth
     assert ("Split as given by the library" in page) == (method == "given")
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_the_report_before_the_push_has_no_run_and_no_pipeline() -> None:
     whole = complete()
     before = dataclasses.replace(
@@ -271,6 +273,7 @@ def test_the_papers_results_have_their_caveat(page: str) -> None:
     assert "The paper used other songs and a split by fragment" in read
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_calibration_names_its_number_of_songs(page: str, tmp_path: Path) -> None:
     calibration, read = songs().calibration, text_of(page)
     assert f"From 24 validation songs ({calibration.errors} classified wrongly)" in read
@@ -287,6 +290,7 @@ def test_calibration_names_its_number_of_songs(page: str, tmp_path: Path) -> Non
     assert "of them the correct one" not in other
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_reasons_for_refusal_are_listed(tmp_path: Path) -> None:
     rows = (
         GateRow("accuracy", "overall", 0.7421, 0.8, "lower bound", None, False),

@@ -19,6 +19,8 @@ from tumbao.components.evaluation.run_data import Catalog, Component, ReportData
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.style import LIGHT, Look, png
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 SONGS = tuple(f"song-{index // 3}" for index in range(60))
 
 

@@ -17,6 +17,8 @@ from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 LEAVES = ("cumbia", "salsa", "salsa/dura", "vallenato")
 GENRE_OF = np.array([0, 1, 1, 2])
 MERGED = "salsa/<b>: 4 songs, merged into salsa"
