@@ -34,17 +34,10 @@ def _parse(serialized: tf.Tensor) -> tf.Tensor:
 
 
 class ExamplesToFeatures(beam.DoFn):
-    """Replaces the images of a batch of records with the backbone's output.
-
-    `backbone` is a key of `BACKBONES`, `weights` the file of its weights (empty for random ones), `policy` Keras' dtype
-    policy, `copies` the number of additional masked copies of each record, see `augment.spec_augment`.
-    """
+    """Replaces the images of a batch of records with the backbone's output, for masked copies of the records too."""
 
     def __init__(self, backbone: str, weights: str, policy: Policy, copies: int = 0) -> None:
-        self._backbone = backbone
-        self._weights = weights
-        self._policy = policy
-        self._copies = copies
+        self._backbone, self._weights, self._policy, self._copies = backbone, weights, policy, copies
 
     def process(self, batch: list[bytes]) -> Iterator[bytes]:
         """Yield the records of a batch with the backbone's output in place of the image, then those of the copies."""
@@ -73,26 +66,10 @@ def BackboneFeatures(  # noqa: N802 - TFX names components so
     code: tfx.dsl.components.Parameter[str],
     beam_pipeline: tfx.dsl.components.BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Run the frozen backbone over all splits.
+    """Write the records of all splits with the backbone's output, as float16, in place of the image.
 
-    Parameters
-    ----------
-    examples : Examples
-        Records with mel images.
-    features : Examples
-        Output: the same records with the backbone's float16 output; the training split includes the masked copies.
-    backbone : str
-        A key of `BACKBONES`.
-    weights : str
-        File of its weights; empty for random ones.
-    augment : int
-        Number of masked copies of each training record.
-    policy : str
-        Keras' dtype policy for the computation.
-    code : str
-        Hash of the source this depends on; not read here, it is part of TFX's cache key.
-    beam_pipeline : beam.Pipeline
-        Provided by TFX.
+    `backbone` is a key of `BACKBONES`, `weights` the file of its weights (empty for random ones), `augment` the number
+    of masked copies of each training record, `policy` Keras' dtype policy. `code` is part of TFX's cache key.
     """
     features.split_names = examples.split_names
     for key in ("payload_format", "file_format"):

@@ -1,16 +1,29 @@
-"""Evaluator: TFX's own, which also accepts an empty baseline."""
+"""Evaluator: TFX's own, which also accepts an empty baseline; its metrics and thresholds, and how to read its results.
+
+Thresholds are on accuracy: over the whole test split, and in the slice of each genre, where accuracy is that genre's
+recall. The change against the latest blessed model is checked over the whole split only: a genre's slice may have a
+handful of fragments.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.writers import eval_config_writer
 from tfx import types
 from tfx import v1 as tfx
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
 
+from tumbao.components.evaluation.run_data import GateKind, GateRow, reason
 from tumbao.components.served_baseline import has_model
+from tumbao.schema import record
+from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
 
 
 class EvaluatorExecutor(executor.Executor):
@@ -32,3 +45,168 @@ class Evaluator(tfx.components.Evaluator):
     """TFX's Evaluator with our executor."""
 
     EXECUTOR_SPEC = BeamExecutorSpec(EvaluatorExecutor)
+
+
+ACCURACY = "sparse_categorical_accuracy"
+LOSS = "sparse_categorical_crossentropy"
+OVERALL = "overall"
+
+ROUNDING = 1e-6
+"""Tolerance below a bound: TFMA computes in float32, in which 18 of 20 is less than 0.9."""
+
+
+def eval_config(
+    genres: Sequence[str], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
+) -> tfma.EvalConfig:
+    """Create the configuration of the Evaluator.
+
+    The thresholds are the lowest accuracy over the test split, the lowest recall of each genre, and the largest allowed
+    decrease of the accuracy against the baseline, all in 0..1. `genres` is in the order of the labels. The metrics are
+    accuracy, cross-entropy, confusion matrix, and precision, recall and F1 of each genre against all others (at a
+    probability of 0.5), overall and by genre. SongEvaluation computes the intervals over songs.
+    """
+    overall = tfma.SlicingSpec()
+    each_genre = [tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in genres]
+    thresholds = [
+        tfma.PerSliceMetricThreshold(
+            slicing_specs=[overall],
+            threshold=tfma.MetricThreshold(
+                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_accuracy - ROUNDING}),
+                change_threshold=tfma.GenericChangeThreshold(
+                    direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop - ROUNDING}
+                ),
+            ),
+        ),
+        tfma.PerSliceMetricThreshold(
+            slicing_specs=each_genre,
+            threshold=tfma.MetricThreshold(
+                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_recall - ROUNDING})
+            ),
+        ),
+    ]
+    everywhere = tfma.MetricsSpec(
+        metrics=[
+            tfma.MetricConfig(class_name="SparseCategoricalAccuracy", per_slice_thresholds=thresholds),
+            tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+            tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+            tfma.MetricConfig(class_name="ExampleCount"),
+        ]
+    )
+    one_against_all = tfma.MetricsSpec(
+        metrics=[tfma.MetricConfig(class_name=name) for name in ("Precision", "Recall", "F1Score")],
+        binarize=tfma.BinarizationOptions(class_ids={"values": range(len(genres))}),
+    )
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(
+                signature_name=EXAMPLES,
+                label_key=record.LABEL,
+                prediction_key=PROBABILITIES,
+                model_type=tfma.constants.TF_GENERIC,
+            )
+        ],
+        slicing_specs=[overall, *each_genre],
+        metrics_specs=[everywhere, one_against_all],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """The value of one metric in one slice, and that of the baseline, if there is one."""
+
+    value: float
+    baseline: float | None
+
+
+def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
+    """Read a metric (`ACCURACY` or `LOSS`) by genre, and under `OVERALL` for the whole split.
+
+    `evaluation` is the folder of the Evaluator's `evaluation` artefact.
+    """
+    values: dict[str, dict[str, float]] = {}
+    for slice_metrics in tfma.load_metrics(evaluation):
+        name = _name(slice_metrics.slice_key)
+        for item in slice_metrics.metric_keys_and_values:
+            if item.key.name == metric and not item.key.is_diff:
+                kind = item.value.WhichOneof("type")
+                number = item.value.double_value if kind == "double_value" else item.value.bounded_value.value
+                model = item.key.model_name or tfma.constants.CANDIDATE_KEY
+                values.setdefault(name, {})[model] = number.value
+    return {
+        name: Figure(models[tfma.constants.CANDIDATE_KEY], models.get(tfma.constants.BASELINE_KEY))
+        for name, models in values.items()
+    }
+
+
+def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
+    """Read every threshold of the Evaluator and whether it was reached, the overall thresholds first.
+
+    `passed` is read from the validation result, not computed.
+    """
+    config = eval_config_writer.load_eval_run(evaluation)[0]
+    thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
+    figures, failures = read_figures(evaluation, ACCURACY), read_failures(evaluation)
+    failed = {(row.slice_name, row.kind) for row in failures}
+    rows = []
+    for key, slices in thresholds.items():
+        if key.model_name not in ("", tfma.constants.CANDIDATE_KEY):
+            continue  # the baseline has no thresholds
+        for spec, threshold in slices:
+            name = dict(spec.feature_values).get(record.GENRE, OVERALL) if spec else OVERALL
+            kind: GateKind = "change against baseline" if key.is_diff else "lower bound"
+            bound = threshold.absolute if key.is_diff else threshold.lower_bound
+            rows.append(_row(name, kind, bound.value, figures.get(name), passed=(name, kind) not in failed))
+    known = {(row.slice_name, row.kind) for row in rows}
+    rows += [row for row in failures if (row.slice_name, row.kind) not in known]
+    return tuple(sorted(rows, key=lambda row: row.slice_name != OVERALL))
+
+
+def read_failures(evaluation: str) -> tuple[GateRow, ...]:
+    """Read the thresholds that the model did not reach.
+
+    The value is NaN where nothing was measured, as for a genre without fragments.
+    """
+    figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
+    rows = []
+    for one in result.metric_validations_per_slice:
+        name = _name(one.slice_key)
+        for threshold in (failure.metric_threshold for failure in one.failures):
+            kind: GateKind = "change against baseline" if threshold.HasField("change_threshold") else "lower bound"
+            bound = threshold.value_threshold.lower_bound
+            if kind == "change against baseline":
+                bound = threshold.change_threshold.absolute
+            rows.append(_row(name, kind, bound.value, figures.get(name), passed=False))
+    for spec in result.missing_slices:
+        name = dict(spec.feature_values).get(record.GENRE, OVERALL)
+        rows.append(GateRow(_metric(name), name, math.nan, math.nan, "lower bound", None, False))
+    return tuple(rows)
+
+
+def push_summary(evaluation: str) -> str:
+    """Describe the accuracy of a blessed model in a sentence."""
+    figure = read_figures(evaluation, ACCURACY)[OVERALL]
+    baseline = "there is no baseline" if figure.baseline is None else f"the baseline's is {figure.baseline:.3f}"
+    return f"passed every check: accuracy {figure.value:.3f}, {baseline}"
+
+
+def gate_failure(evaluation: str) -> str:
+    """Describe the thresholds that a model did not reach in a sentence."""
+    missed = "; ".join(map(reason, read_failures(evaluation)))
+    return f"not blessed: {missed or 'the Evaluator reported no failed threshold'}"
+
+
+def _row(name: str, kind: GateKind, bound: float, figure: Figure | None, *, passed: bool) -> GateRow:
+    """Describe a threshold by the configured bound, which has no tolerance for rounding."""
+    value, baseline = (math.nan, None) if figure is None else (figure.value, figure.baseline)
+    baseline = baseline if kind == "change against baseline" else None
+    return GateRow(_metric(name), name, value, round(bound + ROUNDING, 9), kind, baseline, passed)
+
+
+def _metric(name: str) -> str:
+    """Return the metric's name: accuracy in the slice of a genre is its recall."""
+    return "accuracy" if name == OVERALL else "recall"
+
+
+def _name(key: Any) -> str:
+    keys = key.single_slice_keys
+    return keys[0].bytes_value.decode() if keys else OVERALL

@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures
+from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.paths import as_path
@@ -44,8 +44,9 @@ from tumbao.serving.parity_vectors import write_vectors
 from tumbao.serving.tflite import convert
 from tumbao.serving.tflite_file import embed
 
-CALIBRATION_IMAGES = 25
-"""Images of the training split that calibrate the full-integer model, taken from all genres in turn."""
+CALIBRATION_IMAGES = 10
+"""Images of the training split that calibrate the full-integer model, from all genres in turn. They decide only the
+range of each tensor, of which every image has at least 40,000 values."""
 
 
 @tfx.dsl.components.component

@@ -1,37 +1,81 @@
-"""MobileCheck: compare every exported variant with the float model; nothing is pushed if one differs.
+"""MobileCheck: compare every exported variant with the trained model; nothing is pushed if one differs.
 
-The float model is the SavedModel's image signature, on every fragment of the test split. The classifiers in LiteRT,
-which phones run, are compared on every fragment too; the other variants on `parity.SAMPLE` fragments, those that take
-a waveform with audio decoded again from the songs. Without a browser, the report has the reason. Each signature is also
-called through TensorFlow Serving's messages, in a fresh process.
+The reference is the float model: the head's predictions over cached features, by SongEvaluation, or those of the
+SavedModel's image signature where the features were computed in a lower precision. 8-bit classifiers in LiteRT are
+compared on up to `QUANTIZED_SAMPLE` fragments, all other variants on `SAMPLE`; those that take a waveform with audio
+decoded again from the songs. Without a browser, the report has the reason. Each signature is also called through
+TensorFlow Serving's messages, in a fresh process.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
+import contextlib
+import dataclasses
 import json
 import logging
-from itertools import chain
+import statistics
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from tfx import types
 from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation import parity
-from tumbao.components.evaluation.parity import classifier_in_browser, keras_model, predict_fragments, report_row
 from tumbao.components.ingest import progress
-from tumbao.components.ingest.records import read_records
+from tumbao.components.ingest.decoders import AudioSegment, read_song
+from tumbao.components.ingest.fragments import Fragment
+from tumbao.components.ingest.paths import as_path
+from tumbao.components.ingest.records import decode_image, read_records, to_example
+from tumbao.components.ingest.tables import json_lines, table_rows
+from tumbao.components.ingest.worker_pool import WorkerPool
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.browser import BrowserError, BrowserUnavailableError
+from tumbao.serving.browser import BrowserError, BrowserUnavailableError, open_in_browser
+from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
 from tumbao.serving.model_server import ServingError, replay
-from tumbao.serving.signatures import IMAGE
-from tumbao.trainer.fit import HEAD_FILE
+from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
+
+MIN_AGREEMENT = 0.98
+"""Smallest share of fragments with the same predicted genre."""
+
+MAX_ACCURACY_DROP = 0.01
+"""Largest allowed decrease of the accuracy against the reference."""
+
+QUANTIZED = {"dynamic", "int8"}
+"""Precisions whose classifiers are approximations of the float model."""
+
+QUANTIZED_SAMPLE = 149
+"""Number of fragments for such a classifier in LiteRT, which phones run, and for the one in the audio file: if none of
+them differs, at least 98 % of all agree with a confidence of 95 % (0.98 ** 149 = 0.049)."""
+
+SAMPLE = 5
+"""Number of fragments for a variant that computes the same in another runtime. An error there, such as a wrong input or
+a wrong operation, changes most answers: one that changes half of them passes with a probability of 3 % (0.5 ** 5)."""
+
+SIZE_LIMITS_BYTES = {
+    "SavedModel": 150_000_000,
+    CLASSIFIER_FILES["float16"]: 73_000_000,
+    CLASSIFIER_FILES["dynamic"]: 37_000_000,
+    CLASSIFIER_FILES["int8"]: 37_000_000,
+    AUDIO_FILE: 39_500_000,
+}
+"""Largest allowed size of each variant."""
+
+LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
+"""Runtimes for .tflite files."""
+
+_THREADS = 2
 
 
 class AgreementReport(types.Artifact):
-    """The files `agreement.json` (a row for each variant) and `predictions.jsonl` (float model, all test fragments)."""
+    """The file `agreement.json`, with a row for each variant."""
 
     TYPE_NAME = "tumbao.AgreementReport"
 
@@ -39,24 +83,23 @@ class AgreementReport(types.Artifact):
 @tfx.dsl.components.component
 def MobileCheck(  # noqa: N802 - TFX names components so
     model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
-    model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
+    figures: tfx.dsl.components.InputArtifact[SongFigures],
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     blessing: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.InfraBlessing],
     report: tfx.dsl.components.OutputArtifact[AgreementReport],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
-    backbone: tfx.dsl.components.Parameter[str],
-    weights: tfx.dsl.components.Parameter[str],
+    policy: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Compare every variant with the SavedModel on the test split, and bless or veto.
+    """Compare every variant with the trained model on the test split, and bless or veto.
 
     Parameters
     ----------
     model : Model
         Output of EdgeExport.
-    model_run : ModelRun
-        Output of the Trainer, with the head.
+    figures : SongFigures
+        Output of SongEvaluation, with the head's predictions.
     examples : Examples
         Records with mel images.
     blessing : InfraBlessing
@@ -67,58 +110,273 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         Folder of `library.write_manifests`, with the paths of the songs.
     mel_spec : str
         Parameters of the mel images as JSON.
-    backbone : str
-        A key of `BACKBONES`.
-    weights : str
-        File of its weights; empty for random ones.
+    policy : str
+        Keras' dtype policy with which the head's features were computed.
     code : str
         Hash of the source this depends on; not read here, it is part of TFX's cache key.
     """
     saved_model = path_utils.serving_model_path(model.uri)
-    fragments = list(read_records(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz"))
-    labels = np.array([fragment[record.LABEL] for fragment in fragments])
-    sample = parity.sample_fragments(fragments)
-    names = [(fragments[index][record.SONG].decode(), fragments[index][record.FRAGMENT]) for index in sample]
-    decoded = parity.waveforms(f"{manifests}/test.csv", names, MelSpec(**json.loads(mel_spec)))
-    sounds = dict(zip(sample, decoded, strict=True))
-    count = len(parity.classifiers(saved_model))
-    progress.start("compare", (1 + count) * len(fragments) + (6 + count) * len(sample) + 1)
-    rows: list[dict[str, Any]] = []
-    reference = np.zeros(0)
-    keras = keras_model(backbone, weights, f"{model_run.uri}/{HEAD_FILE}")
-    for variant in chain(parity.signatures(saved_model), keras, parity.tflite_files(saved_model)):
-        on_all = not rows or (variant.runtime == parity.LITERT and variant.input_kind == "image")
-        chosen = list(range(len(fragments))) if on_all else sample
-        answers, seconds = predict_fragments(variant, fragments, sounds, chosen)
-        if not rows:
-            reference = answers
-        rows.append(report_row(variant, reference[chosen], answers, labels[chosen], seconds))
-    try:
-        with classifier_in_browser(saved_model) as variant:
-            answers, seconds = predict_fragments(variant, fragments, sounds, sample)
-        rows.append(report_row(variant, reference[sample], answers, labels[sample], seconds))
-    except BrowserUnavailableError as error:
-        logging.warning("The model is not compared in a browser: %s", error)
-        rows.append(parity.unmeasured_row(rows, error.reason, []))
-        progress.advance("compare", len(sample))
-    except BrowserError as error:
-        failure = f"does not respond: {str(error).splitlines()[0]}"
-        rows.append(parity.unmeasured_row(rows, "it does not respond", [failure]))
-    _replay_requests(saved_model, rows)
+    with ThreadPoolExecutor(1) as background:
+        replayed = background.submit(replay, saved_model)  # a child process, beside the comparisons
+        fragments = _stratified(list(read_records(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz")))
+        names = [_name(fragment) for fragment in fragments[:SAMPLE]]
+        sounds = waveforms(f"{manifests}/test.csv", names, MelSpec(**json.loads(mel_spec)))
+        files = _classifiers(saved_model)
+        thorough = files.keys() & QUANTIZED | {preferred(files)}
+        others = 3 + 2 * len(files) - len(thorough) + 2 + 1  # signatures, other classifiers, sound to genre, browser
+        repeated = len(thorough) + (policy != "float32")
+        progress.start("compare", repeated * len(fragments) + others * len(names) + 1)
+        if policy == "float32":
+            reference = _head_predictions(figures.uri, fragments)
+        else:
+            reference, _ = _predict(next(_signatures(saved_model)), fragments, sounds)
+        rows: list[dict[str, Any]] = []
+        for variant in chain(_signatures(saved_model), _tflite_files(saved_model, files)):
+            predicted, seconds = _predict(variant, fragments[: _sample_size(variant, thorough)], sounds)
+            rows.append(_row(variant, fragments, reference, predicted, seconds))
+        rows.append(_compare_in_browser(saved_model, rows, fragments, reference))
+        _add_replay(replayed, rows)
     progress.advance("compare")
     io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
-    lines = "".join(map(parity.prediction_line, fragments, reference))
-    io_utils.write_bytes_file(f"{report.uri}/predictions.jsonl", lines.encode())
     blessed = not any(row["failures"] for row in rows)
     io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
     blessing.set_int_custom_property("blessed", int(blessed))
 
 
-def _replay_requests(saved_model: str, rows: list[dict[str, Any]]) -> None:
-    """Replay the warm-up requests, and add failures to the signatures' rows, which come first."""
+def read_variants(report: str) -> list[dict[str, Any]]:
+    """Read the rows of an `AgreementReport` from its folder."""
+    rows: list[dict[str, Any]] = json.loads(as_path(f"{report}/agreement.json").read_bytes())
+    return rows
+
+
+def describe_failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Describe each failure of the variants, with the variant's name."""
+    return [f"{row['name']} ({row['through']}) {failure}" for row in rows for failure in row["failures"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One exported variant of the model.
+
+    `name` is a .tflite's file name or `SavedModel`; `runtime` is the signature or interpreter that runs it; `precision`
+    is "float32", "float16", "dynamic" or "int8", `input_kind` "image", "waveform" or "examples"; `predict` maps a batch
+    of its input to probabilities [n, genres].
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    input_kind: str
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def _sample_size(variant: Variant, thorough: Collection[str]) -> int:
+    on_phones = variant.runtime == LITERT and variant.input_kind == "image"
+    return QUANTIZED_SAMPLE if on_phones and variant.precision in thorough else SAMPLE
+
+
+def _name(fragment: Mapping[str, Any]) -> tuple[str, int]:
+    return fragment[record.SONG].decode(), fragment[record.FRAGMENT]
+
+
+def _stratified(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Select fragments from each genre in turn, the first fragments of all songs before their second ones."""
+    by_genre: dict[int, list[dict[str, Any]]] = {}
+    for fragment in sorted(fragments, key=lambda one: one[record.FRAGMENT]):
+        by_genre.setdefault(fragment[record.LABEL], []).append(fragment)
+    turns = [fragment for turn in zip_longest(*by_genre.values()) for fragment in turn if fragment is not None]
+    return turns[:QUANTIZED_SAMPLE]
+
+
+def _signatures(saved_model: str) -> Iterator[Variant]:
+    """Yield the signatures of a SavedModel, the image signature first."""
+    loaded = tf.saved_model.load(saved_model)
+    files = [f"{saved_model}/saved_model.pb", *tf.io.gfile.glob(f"{saved_model}/variables/*")]
+    size = sum(tf.io.gfile.stat(file).length for file in files)
+    for name, kind in ((IMAGE, "image"), (EXAMPLES, "examples"), (WAVEFORM, "waveform")):
+        signature = loaded.signatures[name]
+
+        def predict(value: np.ndarray, signature: Any = signature, kind: str = kind) -> np.ndarray:
+            return signature(**{kind: tf.constant(value)})[PROBABILITIES].numpy()
+
+        yield Variant("SavedModel", f"signature {name}", "float32", size, kind, predict)
+
+
+def _classifiers(saved_model: str) -> dict[str, str]:
+    """Return the classifier files beside a SavedModel: precision → file name."""
+    folder = f"{saved_model}/{ASSETS_FOLDER}"
+    return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{folder}/{name}")}
+
+
+def _tflite_files(saved_model: str, classifiers: Mapping[str, str]) -> Iterator[Variant]:
+    """Yield the .tflite files beside a SavedModel, each in both interpreters (LiteRT first) and loaded when reached."""
+    files = [(name, precision, "image") for precision, name in classifiers.items()]
+    for name, precision, kind in (*files, (AUDIO_FILE, preferred(classifiers), "waveform")):
+        content = _read(saved_model, name)
+        for runtime, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
+            runner = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(kind)
+
+            def predict(value: np.ndarray, runner: Any = runner, kind: str = kind) -> np.ndarray:
+                return runner(**{kind: value})[PROBABILITIES]
+
+            yield Variant(name, runtime, precision, len(content), kind, predict)
+
+
+@contextlib.contextmanager
+def _classifier_in_browser(saved_model: str) -> Iterator[Variant]:
+    """Load the preferred classifier in a headless Chromium, which ends with the context.
+
+    Raises `BrowserUnavailableError` if there is no Chromium, it does not start, or LiteRT.js was not bundled, and
+    `BrowserError` if the file cannot be loaded.
+    """
+    precision = preferred(_classifiers(saved_model))
+    name = CLASSIFIER_FILES[precision]
+    content = _read(saved_model, name)
+    with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
+        yield Variant(name, BROWSER, precision, len(content), "image", predict)
+
+
+def _read(saved_model: str, name: str) -> bytes:
+    return as_path(f"{saved_model}/{ASSETS_FOLDER}/{name}").read_bytes()
+
+
+def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec) -> list[np.ndarray]:
+    """Decode fragments again from the songs' files: mono samples in [-1, 1], float32 [fragment_samples] each.
+
+    `manifest` is a split's manifest of `library.write_manifests`; `fragments` holds song and fragment number as in the
+    records. Raises AudioError if a song cannot be read or has changed since ingest.
+    """
+    rows = table_rows(manifest)
+    with WorkerPool() as pool:
+        return [_waveform(pool, rows, song, number, spec) for song, number in fragments]
+
+
+def _waveform(pool: WorkerPool, rows: list[dict[str, str]], song: str, number: int, spec: MelSpec) -> np.ndarray:
+    parts = [row for row in rows if row["song"] == song and int(row["first"]) <= number]
+    row = max(parts, key=lambda row: int(row["first"]))  # the part that contains the fragment
+    part = AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
+    for item in read_song(pool, part, spec, row["sha256"]):
+        if isinstance(item, Fragment) and item.index == number - int(row["first"]):
+            return item.samples
+    raise ValueError(f"{row['path']}: expected a fragment number {number}, as in its record. Received: fewer")
+
+
+def _head_predictions(figures: str, fragments: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    lines = [line for line in json_lines(f"{figures}/{PREDICTIONS_FILE}") if line["split"] == "test"]
+    predictions = {(line["song"], line["fragment"]): line["probabilities"] for line in lines}
+    return np.array([predictions[_name(fragment)] for fragment in fragments])
+
+
+def _predict(
+    variant: Variant, fragments: Sequence[Mapping[str, Any]], sounds: Sequence[np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """Predict fragments, of which the first have a waveform; also return the median seconds of one prediction."""
+    predictions, seconds = [], []
+    for index, fragment in enumerate(fragments):
+        if variant.input_kind == "waveform":
+            value = sounds[index]
+        elif variant.input_kind == "image":
+            value = decode_image(fragment[record.IMAGE])
+        else:
+            empty: dict[str, Any] = {"label": 0, "genre": "", "song": "", "fragment": 0, "start_seconds": 0.0}
+            value = np.array(to_example(fragment[record.IMAGE], padded=False, **empty).SerializeToString(), object)
+        started = time.perf_counter()
+        predictions.append(variant.predict(value[np.newaxis])[0])
+        seconds.append(time.perf_counter() - started)
+        progress.advance("compare")
+    return np.stack(predictions), statistics.median(seconds)
+
+
+def _row(
+    variant: Variant,
+    fragments: Sequence[Mapping[str, Any]],
+    reference: np.ndarray,
+    predicted: np.ndarray,
+    seconds: float,
+) -> dict[str, Any]:
+    """Compare the predictions of the first fragments with the reference: a row of `agreement.json`."""
+    labels = np.array([fragment[record.LABEL] for fragment in fragments[: len(predicted)]])
+    found, limit = compare(reference[: len(predicted)], predicted, labels), SIZE_LIMITS_BYTES[variant.name]
+    failures = limits_exceeded(found)
+    if variant.size_bytes > limit:
+        failures.append(f"has {variant.size_bytes} bytes, expected at most {limit}")
+    return {
+        "name": variant.name,
+        "through": variant.runtime,
+        "precision": variant.precision,
+        "size_bytes": variant.size_bytes,
+        "size_limit_bytes": limit,
+        "fragments": len(predicted),
+        **found,
+        "milliseconds": 1_000 * seconds,
+        "failures": failures,
+        "not_measured": None,
+    }
+
+
+def compare(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Compare the probabilities [n, genres] of a variant with the reference's, for fragments with these labels [n].
+
+    Examples
+    --------
+    >>> compare(np.array([[0.9, 0.1]]), np.array([[0.8, 0.2]]), np.array([0]))["agreement"]
+    1.0
+    """
+    expected, genres = reference.argmax(axis=1), candidate.argmax(axis=1)
+    return {
+        "agreement": float((expected == genres).mean()),
+        "accuracy": float((genres == labels).mean()),
+        "float_accuracy": float((expected == labels).mean()),
+        "max_probability_difference": float(np.abs(reference - candidate).max()),
+    }
+
+
+def limits_exceeded(found: Mapping[str, float]) -> list[str]:
+    """Describe each limit that a comparison exceeds."""
+    failures, least = [], found["float_accuracy"] - MAX_ACCURACY_DROP
+    if found["agreement"] < MIN_AGREEMENT:
+        failures.append(
+            f"predicts the float model's genre for {found['agreement']:.1%} of the fragments, "
+            f"expected {MIN_AGREEMENT:.0%}"
+        )
+    if found["accuracy"] < least - 1e-9:
+        failures.append(
+            f"has an accuracy of {found['accuracy']:.1%}, expected at least {least:.1%} (the float model's "
+            f"{found['float_accuracy']:.1%} less {100 * MAX_ACCURACY_DROP:.0f} point)"
+        )
+    return failures
+
+
+def _compare_in_browser(
+    saved_model: str,
+    rows: list[dict[str, Any]],
+    fragments: Sequence[Mapping[str, Any]],
+    reference: np.ndarray,
+) -> dict[str, Any]:
+    """Return the browser's row, without figures where nothing could be measured."""
+    chosen, failures = fragments[:SAMPLE], list[str]()
+    try:
+        with _classifier_in_browser(saved_model) as variant:
+            predicted, seconds = _predict(variant, chosen, ())
+        return _row(variant, chosen, reference, predicted, seconds)
+    except BrowserUnavailableError as error:
+        logging.warning("The model is not compared in a browser: %s", error)
+        reason = error.reason
+        progress.advance("compare", len(chosen))
+    except BrowserError as error:
+        reason, failures = "it does not respond", [f"does not respond: {str(error).splitlines()[0]}"]
+    in_litert = {row["precision"]: row for row in rows if row["through"] == LITERT and row["name"] != AUDIO_FILE}
+    figures = ("agreement", "accuracy", "float_accuracy", "max_probability_difference", "milliseconds")
+    row = in_litert[preferred(in_litert)] | dict.fromkeys(figures)
+    return row | {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
+
+
+def _add_replay(replayed: Future[dict[str, list[str]]], rows: list[dict[str, Any]]) -> None:
+    """Add the failures of the replayed warm-up requests to the signatures' rows, which come first."""
     signature_rows = {row["through"]: row for row in rows if row["name"] == "SavedModel"}
     try:
-        found = replay(saved_model)
+        found = replayed.result()
     except ServingError as error:
         found = {IMAGE: [f"cannot be loaded: {str(error).splitlines()[-1]}"]}
     for signature, failures in found.items():

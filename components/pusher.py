@@ -12,13 +12,21 @@ from tfx.components.util import model_utils
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
-from tumbao.components import registry_log
-from tumbao.components.evaluation.eval_config import gate_failure, push_summary
-from tumbao.components.evaluation.parity import check_failure
+from tumbao.components.evaluator import gate_failure, push_summary
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.mobile_check import AgreementReport
+from tumbao.components.mobile_check import AgreementReport, describe_failures, read_variants
 from tumbao.components.model_card.component import ModelCardPages
-from tumbao.components.model_registry import fingerprint, publish, served_version
+from tumbao.components.model_registry import (
+    PUSHED,
+    REFUSED,
+    Event,
+    fingerprint,
+    log_event,
+    publish,
+    read_log,
+    rolled_back,
+    served_version,
+)
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
 REASON = "reason"
@@ -47,7 +55,7 @@ def Pusher(  # noqa: N802 - TFX names components so
 ) -> None:
     """Push the model if it is blessed, not already served and not removed by a rollback.
 
-    Unlike TFX's own Pusher, this one keeps a log (see `registry_log`), numbers versions so that the newest is always
+    Unlike TFX's own Pusher, this one keeps a log (see `model_registry`), numbers versions so that the newest is always
     the highest, and copies the model once.
 
     Parameters
@@ -73,7 +81,7 @@ def Pusher(  # noqa: N802 - TFX names components so
     name : str
         Name of the model, for the log.
     served : str
-        Version that is served when the run begins, see `model_registry.served_version`. Not read: it is part of TFX's
+        Version that is served when the run begins, see `served_version`. Not read: it is part of TFX's
         cache key, so that the component runs again after another push or a rollback.
     """
     registry, saved_model = registry.rstrip("/"), path_utils.serving_model_path(model.uri)
@@ -82,31 +90,32 @@ def Pusher(  # noqa: N802 - TFX names components so
     def log(what: str, why: str, version: str = "") -> None:
         accuracy = info["metrics"]["test_accuracy"]
         about = {"replaces": before, "fingerprint": own, "model": name, "accuracy": accuracy}
-        registry_log.append(registry, registry_log.Event(what=what, version=version, why=why, **about))
+        log_event(registry, Event(what=what, version=version, why=why, **about))
 
     pushed_model.set_int_custom_property("pushed", 0)
-    rollback = registry_log.rolled_back(registry_log.read(registry)).get(own)
+    rollback = rolled_back(read_log(registry)).get(own)
     if not model_utils.is_model_blessed(model_blessing):
-        log(registry_log.REFUSED, gate_failure(evaluation.uri))
+        log(REFUSED, gate_failure(evaluation.uri))
     elif not model_utils.is_infra_validated(infra_blessing):
-        log(registry_log.REFUSED, check_failure(agreement.uri))
+        failures = "; ".join(describe_failures(read_variants(agreement.uri))) or "it reported no reason"
+        log(REFUSED, f"vetoed by the mobile check: {failures}")
     elif before and _is_same(own, info, f"{registry}/{before}"):
         logging.info("The model is already served from %s/%s and is not pushed again.", registry, before)
         pushed_model.set_string_custom_property("pushed_destination", f"{registry}/{before}")
     elif rollback:
         pushed_model.set_string_custom_property(REASON, _removed(rollback, registry))
-        log(registry_log.REFUSED, _removed(rollback, registry))
+        log(REFUSED, _removed(rollback, registry))
     else:
         why = push_summary(evaluation.uri)
         pages = [f"{folder}/{file}" for folder in (card.uri, report.uri) for file in sorted(fileio.listdir(folder))]
         version = publish(saved_model, registry, pages)
-        log(registry_log.PUSHED, why, version)
+        log(PUSHED, why, version)
         pushed_model.set_int_custom_property("pushed", 1)
         pushed_model.set_string_custom_property("pushed_destination", f"{registry}/{version}")
         pushed_model.set_string_custom_property("pushed_version", version)
 
 
-def _removed(rollback: registry_log.Event, registry: str) -> str:
+def _removed(rollback: Event, registry: str) -> str:
     return (
         f"a rollback at {rollback.time} by {rollback.who} ({rollback.why}) removed this model; "
         f"`tumbao rollback --push-to {shlex.quote(registry)} --to {rollback.replaces}` serves it again"

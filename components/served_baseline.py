@@ -18,7 +18,7 @@ from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components import model_registry, registry_log
+from tumbao.components import model_registry
 from tumbao.components.ingest.paths import as_path
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
@@ -35,20 +35,9 @@ def ServedBaseline(  # noqa: N802 - TFX names components so
     genres: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Copy the newest pushed model that is not the candidate itself and has the same task.
+    """Copy the newest pushed model that is not the candidate itself and has the same task; without one, copy nothing.
 
-    Parameters
-    ----------
-    candidate : Model
-        Output of the Trainer, about to be evaluated.
-    model : Model
-        Output: the baseline; empty if there is none.
-    registry : str
-        Folder of the registry.
-    genres : str
-        The candidate's genres as JSON.
-    mel_spec : str
-        Parameters of the candidate's mel images as JSON.
+    `candidate` is the Trainer's output, `genres` and `mel_spec` are its own as JSON.
     """
     task = (json.loads(genres), dataclasses.asdict(MelSpec(**json.loads(mel_spec))))
     for version, _ in _eligible(registry, [_fingerprint(candidate)]):
@@ -105,7 +94,7 @@ class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy
         for _, pushed in _eligible(self._registry, [own[one.id] for one in candidates]):
             if found := [one for one in models if pushed and own[one.id] == pushed]:
                 return found
-        removed = registry_log.rolled_back(registry_log.read(self._registry))
+        removed = model_registry.rolled_back(model_registry.read_log(self._registry))
         return [one for one in models if own[one.id] not in removed]
 
 
@@ -117,7 +106,7 @@ def has_model(artifact: types.Artifact) -> bool:
 
 def _eligible(registry: str, candidates: Iterable[str]) -> list[tuple[str, str]]:
     """Return version and fingerprint of each pushed model that may be the baseline, the newest first."""
-    excluded = {*candidates, *registry_log.rolled_back(registry_log.read(registry))}
+    excluded = {*candidates, *model_registry.rolled_back(model_registry.read_log(registry))}
     versions = reversed(model_registry.versions(registry))
     found = [(version, model_registry.fingerprint(f"{registry}/{version}")) for version in versions]
     return [one for one in found if one[1] not in excluded]

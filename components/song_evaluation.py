@@ -6,7 +6,7 @@ rounding is included in these metrics.
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
+from tumbao.components.evaluation.metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decode_levels, read_records
 from tumbao.components.ingest.tables import json_line
@@ -26,6 +26,9 @@ from tumbao.trainer.fit import HEAD_FILE, load_head
 
 METRICS_FILE = "song_metrics.json"
 """`song_metrics.SongMetrics` as JSON."""
+
+PREDICTIONS_FILE = "predictions.jsonl"
+"""The head's predictions for every validation and test fragment."""
 
 BATCH = 256
 """Fragments in one prediction batch."""
@@ -54,20 +57,8 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
 ) -> None:
     """Fit the in-distribution range on training songs, calibrate on validation songs, and evaluate test songs.
 
-    Parameters
-    ----------
-    examples : Examples
-        Records with mel images.
-    features : Examples
-        Records with the backbone's output.
-    model_run : ModelRun
-        Output of the Trainer, with the head.
-    figures : SongFigures
-        Output: metrics, calibration and predictions.
-    genres : str
-        The run's genres as JSON, in the order of the labels.
-    code : str
-        Hash of the source this depends on; not read here, it is part of TFX's cache key.
+    `features` are the `examples` with the backbone's output, `model_run` has the head, `genres` is JSON in the order of
+    the labels. `code` is part of TFX's cache key.
     """
     model = load_head(f"{model_run.uri}/{HEAD_FILE}")
     predictions = {
@@ -95,7 +86,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     ]
     text = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False)
     io_utils.write_bytes_file(f"{figures.uri}/{METRICS_FILE}", text.encode())
-    io_utils.write_bytes_file(f"{figures.uri}/predictions.jsonl", "".join(map(json_line, rows)).encode())
+    io_utils.write_bytes_file(f"{figures.uri}/{PREDICTIONS_FILE}", "".join(map(json_line, rows)).encode())
 
 
 def read_song_metrics(figures: str) -> SongMetrics:
@@ -104,7 +95,8 @@ def read_song_metrics(figures: str) -> SongMetrics:
 
 
 def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
-    for fragments in _batches(read_records(pattern)):
+    records = read_records(pattern)
+    while fragments := list(islice(records, BATCH)):
         shape = model.input_shape[1:]
         stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(shape) for one in fragments]
         answers = model.predict_on_batch(np.stack(stored).astype(np.float32))
@@ -115,12 +107,6 @@ def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
                 "label": fragment[record.LABEL],
                 "probabilities": [round(float(value), 7) for value in probabilities],
             }
-
-
-def _batches(fragments: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    remaining = iter(fragments)
-    while batch := list(islice(remaining, BATCH)):
-        yield batch
 
 
 def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:

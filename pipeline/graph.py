@@ -35,8 +35,7 @@ def build(
     `properties` are those of `exec_properties`, or placeholders for them if components in `first` compute them.
     `metadata` is the ConnectionConfig of a local runner.
     """
-    names = ("manifests", "mel_spec", "backbone", "weights", "genres")
-    manifests, mel_spec, backbone, weights, genres = (properties[name] for name in names)
+    manifests, mel_spec, genres = (properties[name] for name in ("manifests", "mel_spec", "genres"))
     data = _data(config, properties)
     songs, features = data[0], data[-1]
     training = _training(config, properties, features)
@@ -71,12 +70,11 @@ def build(
     )
     mobile_check = MobileCheck(
         model=export.outputs["model"],
-        model_run=trainer.outputs["model_run"],
+        figures=song_evaluation.outputs["figures"],
         examples=songs.outputs["examples"],
         manifests=manifests,
         mel_spec=mel_spec,
-        backbone=backbone,
-        weights=weights,
+        policy=properties["policy"],
         code=source_digest("tumbao.components.mobile_check"),
     )
     return tfx.dsl.Pipeline(

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.io import fileio
@@ -16,15 +15,16 @@ from tfx.utils import io_utils
 
 from tumbao.analysis.report.page import render_report
 from tumbao.components.evaluation import run_data
-from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
+from tumbao.components.evaluation.metrics import Evaluation
+from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures, read_thresholds
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, first_of_each
 from tumbao.components.ingest.tables import json_lines
-from tumbao.components.mobile_check import AgreementReport
-from tumbao.components.model_card.data import versions
+from tumbao.components.mobile_check import AgreementReport, describe_failures, read_variants
+from tumbao.components.model_card.card import versions
 from tumbao.components.pusher import REASON, ReportPage
-from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
 from tumbao.components.tuner import read_search
 from tumbao.pipeline.metadata import Artifacts
 from tumbao.pipeline.source import source_digest
@@ -127,7 +127,7 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
         "samples": (functools.partial(_samples, genres), "examples"),
         "search": (read_search, "search"),
         "history": (_history, "model_run"),
-        "evaluation": (functools.partial(_evaluation, genres), "agreement", "evaluation"),
+        "evaluation": (functools.partial(_evaluation, genres), "figures", "evaluation"),
         "songs": (read_song_metrics, "figures"),
         "gate": (_gate, "blessing", "evaluation"),
         "mobile_check": (_mobile_check, "infra_blessing", "agreement"),
@@ -188,11 +188,11 @@ def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> ru
             for genre in genres
             for split in record.SPLITS
         ),
-        protocol=description["protocol"],
+        split_by=description["protocol"],
         split_seed=description["seed"],
         warnings=tuple(warnings),
         merged=tuple(description.get("folded", ())),
-        method=description["method"],
+        split_strategy=description["method"],
     )
 
 
@@ -229,16 +229,9 @@ def _history(model_run: str) -> run_data.History:
     return run_data.History(epochs, history["best_epoch"])
 
 
-def _evaluation(genres: Sequence[str], agreement: str, evaluation: str) -> run_data.Evaluation:
-    lines = json_lines(f"{agreement}/predictions.jsonl")
-    return run_data.Evaluation(
-        genres=tuple(genres),
-        labels=np.array([line["label"] for line in lines]),
-        probabilities=np.array([line["probabilities"] for line in lines]),
-        songs=np.array([line["song"] for line in lines]),
-        accuracy=read_figures(evaluation, ACCURACY)[OVERALL].value,
-        loss=read_figures(evaluation, LOSS)[OVERALL].value,
-    )
+def _evaluation(genres: Sequence[str], figures: str, evaluation: str) -> Evaluation:
+    accuracy, loss = (read_figures(evaluation, metric)[OVERALL].value for metric in (ACCURACY, LOSS))
+    return Evaluation.of_test_split(genres, json_lines(f"{figures}/{PREDICTIONS_FILE}"), accuracy, loss)
 
 
 def _gate(blessing: str, evaluation: str) -> run_data.Gate:
@@ -246,13 +239,12 @@ def _gate(blessing: str, evaluation: str) -> run_data.Gate:
 
 
 def _mobile_check(blessing: str, agreement: str) -> run_data.MobileCheck:
-    rows = json.loads(as_path(f"{agreement}/agreement.json").read_bytes())
-    failures = tuple(f"{row['name']} ({row['through']}) {failure}." for row in rows for failure in row["failures"])
+    failures = tuple(f"{failure}." for failure in describe_failures(read_variants(agreement)))
     return run_data.MobileCheck(bool(fileio.exists(f"{blessing}/INFRA_BLESSED")), failures)
 
 
 def _variants(agreement: str) -> tuple[run_data.VariantResult, ...]:
-    rows = json.loads(as_path(f"{agreement}/agreement.json").read_bytes())
+    rows = read_variants(agreement)
     return tuple(run_data.VariantResult(passed=not row.pop("failures"), **row) for row in rows)
 
 

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.text import Text
 from tfx import v1 as tfx
 
-from tumbao.components.evaluation.eval_config import eval_config
+from tumbao.components.evaluator import eval_config
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
 from tumbao.components.ingest.paths import RemotePath, as_path

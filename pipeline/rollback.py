@@ -9,9 +9,8 @@ import tensorflow as tf
 from rich.markup import escape
 from rich.table import Table
 
-from tumbao.components import registry_log
-from tumbao.components.model_registry import fingerprint, publish, versions
-from tumbao.components.registry_log import Event
+from tumbao.components import model_registry
+from tumbao.components.model_registry import Event, fingerprint, publish, versions
 from tumbao.schema.errors import UnavailableError, UserError
 
 
@@ -42,8 +41,8 @@ def roll_back(registry: str, to: str = "", why: str = "") -> Event:
     if not found:
         raise UserError(f"Expected a folder of pushed models in --push-to. Received: {registry}, which has none.")
     own = {version: fingerprint(f"{registry}/{version}") or version for version in found}
-    served, events = found[-1], registry_log.read(registry)
-    removed = registry_log.rolled_back(events)
+    served, events = found[-1], model_registry.read_log(registry)
+    removed = model_registry.rolled_back(events)
     earlier = [one for one in found if own[one] != own[served] and own[one] not in removed]
     if to and to not in found:
         raise UserError(f"Expected --to out of {', '.join(found)}. Received: {to}")
@@ -58,7 +57,7 @@ def roll_back(registry: str, to: str = "", why: str = "") -> Event:
     why = why.encode("utf-8", "backslashreplace").decode()
     known = next((one for one in reversed(events) if one.version == target), None)
     event = Event(
-        what=registry_log.ROLLED_BACK,
+        what=model_registry.ROLLED_BACK,
         version=publish(f"{registry}/{target}", registry),
         replaces=served,
         fingerprint=own[target],
@@ -68,7 +67,7 @@ def roll_back(registry: str, to: str = "", why: str = "") -> Event:
         model=known.model if known else "",
         accuracy=known.accuracy if known else None,
     )
-    registry_log.append(registry, event)
+    model_registry.log_event(registry, event)
     return event
 
 
@@ -80,7 +79,7 @@ def history(registry: str) -> Table:
     `UserError` if nothing was ever pushed, and an `UnavailableError` if it cannot be read.
     """
     registry = registry.rstrip("/")
-    found, events = versions(registry), registry_log.read(registry)
+    found, events = versions(registry), model_registry.read_log(registry)
     if not found and not events:
         raise UserError(f"Expected a folder of pushed models in --push-to. Received: {registry}, which has none.")
     logged = {event.version for event in events}

@@ -21,7 +21,6 @@ ADAPTERS = {
     "components/evaluator.py",
     "components/export.py",
     "components/backbone_features.py",
-    "components/evaluation/eval_config.py",
     "components/ingest/component.py",
     "components/ingest/transform.py",
     "components/mobile_check.py",

@@ -22,8 +22,7 @@ from tumbao.analysis.compare.scores import (
     song_weights,
 )
 from tumbao.analysis.compare.trial import Pool, Trial, pools
-from tumbao.components.evaluation.intervals import mcnemar
-from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
+from tumbao.components.evaluation.metrics import SIGNIFICANCE, mcnemar
 from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
 
 

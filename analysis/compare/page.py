@@ -17,7 +17,7 @@ from tumbao.analysis.compare.scores import ENOUGH, MEASURES, SHARES, Score
 from tumbao.analysis.compare.tables import SPLITS
 from tumbao.analysis.compare.trial import Trial
 from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, heat_map, picture
-from tumbao.components.evaluation.scores import RESAMPLES
+from tumbao.components.evaluation.metrics import RESAMPLES
 from tumbao.serving.page import template, write_page
 from tumbao.serving.style import WIDTH_INCHES, Look
 

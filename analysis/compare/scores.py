@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumbao.analysis.compare.trial import Pool
-from tumbao.components.evaluation.intervals import wilson_interval
-from tumbao.components.evaluation.scores import RESAMPLES, SMALLEST_PROBABILITY
+from tumbao.components.evaluation.metrics import RESAMPLES, SMALLEST_PROBABILITY, wilson_interval
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.serving.calibration import BIN_SONGS, MAX_BINS
 from tumbao.serving.song import by_sum, by_votes

@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
 from tumbao.analysis.figures import heat_map
-from tumbao.components.evaluation.intervals import wilson_interval
+from tumbao.components.evaluation.metrics import Confidence, Scores, SongMetrics, wilson_interval
 from tumbao.components.evaluation.run_data import (
     PAPER_ACCURACY,
     PAPER_LOSS,
@@ -25,8 +25,6 @@ from tumbao.components.evaluation.run_data import (
     History,
     SampleImage,
 )
-from tumbao.components.evaluation.scores import Scores
-from tumbao.components.evaluation.song_metrics import Confidence, SongMetrics
 from tumbao.schema.hierarchy import has_subgenres, main_genres
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import duration

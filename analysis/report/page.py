@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, picture
 from tumbao.analysis.report import figures
 from tumbao.analysis.report.search import conclusion, search_figure, shown_trials
+from tumbao.components.evaluation.metrics import Scores, scores
 from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData, verdict
-from tumbao.components.evaluation.scores import Scores, scores
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.schema.record import SPLITS
 from tumbao.serving.page import template

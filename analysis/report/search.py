@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from tumbao.analysis.compare.scores import interval, p_value, song_weights
 from tumbao.analysis.compare.tables import points, rounded_p, signed
+from tumbao.components.evaluation.metrics import SIGNIFICANCE
 from tumbao.components.evaluation.run_data import Search, SearchTrial
-from tumbao.components.evaluation.song_metrics import SIGNIFICANCE
 from tumbao.serving.formatting import percent
 from tumbao.serving.style import WIDTH_INCHES, Look, Theme
 

@@ -1,1 +1,1 @@
-"""What the evaluator, the export and the report share: the gate, scores, intervals, parity."""
+"""What the components and the report share: metrics of fragments and songs, and the data of a run."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
-from tumbao.components.evaluation.song_metrics import SongMetrics
+from tumbao.components.evaluation.metrics import Evaluation, SongMetrics
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 
@@ -81,8 +80,8 @@ class SplitCount:
 class Catalog:
     """The music library: songs found, ingested and rejected, and how they were split.
 
-    `protocol` is the unit of the split: ``song``, ``artist`` or (as in the paper) ``fragment``. `method` is the
-    strategy, see `library.write_manifests`. `warnings` are whole sentences about counts that are too small to be
+    `split_by` is the unit of the split: ``song``, ``artist`` or (as in the paper) ``fragment``; for `split_strategy`,
+    see `library.write_manifests`. `warnings` are whole sentences about counts that are too small to be
     reliable. `merged` lists sub-genres that are merged into their genre, each with the reason.
     """
 
@@ -91,11 +90,11 @@ class Catalog:
     rejected: tuple[RejectedFile, ...]
     flagged: tuple[FlaggedSong, ...]
     counts: tuple[SplitCount, ...]
-    protocol: SplitBy
+    split_by: SplitBy
     split_seed: int
     warnings: tuple[str, ...]
     merged: tuple[str, ...] = ()
-    method: str = ""
+    split_strategy: str = ""
 
     def __post_init__(self) -> None:
         if self.found != self.ingested + len(self.rejected):
@@ -107,7 +106,7 @@ class Catalog:
     @property
     def leaky(self) -> bool:
         """Whether fragments of one song may be in several splits."""
-        return is_leaky(self.protocol, self.method)
+        return is_leaky(self.split_by, self.split_strategy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,37 +146,6 @@ class History:
                 f"The best epoch must be one of the {len(self.epochs)} epochs, counted from 1. "
                 f"Received: best_epoch={self.best_epoch}"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The model's predictions on the test split, by fragment.
-
-    `labels` int [n], `probabilities` float [n, genres] with rows that sum to 1, `songs` str [n]; `genres` is in the
-    order of the model's outputs. All fragments of a song have one label. `accuracy` and `loss` are the Evaluator's
-    figures for these fragments, as used by the gate and `model.json`; where they are None, they are computed from the
-    predictions.
-    """
-
-    genres: tuple[str, ...]
-    labels: npt.NDArray[np.integer]
-    probabilities: npt.NDArray[np.floating]
-    songs: npt.NDArray[np.str_]
-    accuracy: float | None = None
-    loss: float | None = None
-
-    def __post_init__(self) -> None:
-        n = len(self.labels)
-        shapes = (self.labels.shape, self.probabilities.shape, self.songs.shape)
-        if n == 0 or shapes != ((n,), (n, len(self.genres)), (n,)):
-            raise ValueError(
-                f"Expected labels [n], probabilities [n, {len(self.genres)}] and songs [n] with n at least 1. "
-                f"Received: shapes {shapes[0]}, {shapes[1]}, {shapes[2]}"
-            )
-        pairs = sorted(set(zip(self.songs.tolist(), self.labels.tolist(), strict=True)))
-        twice = [song for (song, _), (following, _) in pairwise(pairs) if song == following]
-        if twice:
-            raise ValueError(f"All fragments of a song must have one label. Received: several labels for {twice[0]!r}")
 
 
 @dataclass(frozen=True)
@@ -296,7 +264,7 @@ class ReportData:
         return self.catalog is not None and self.catalog.leaky
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class SearchTrial:
     """One trial of the hyperparameter search and its metrics on the validation fragments.
 
@@ -313,7 +281,7 @@ class SearchTrial:
     loss: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Search:
     """Results of a hyperparameter search.
 
@@ -342,16 +310,8 @@ class Search:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Search:
-        """Create an instance from the JSON of `dataclasses.asdict`."""
-        return cls(
-            trials=tuple(SearchTrial(**one | {"units": tuple(one["units"])}) for one in values["trials"]),
-            failed=values["failed"],
-            paper=values["paper"],
-            given=values.get("given", values.get("asked")),  # its former name
-            songs=tuple(values["songs"]),
-            right_best=tuple(values["right_best"]),
-            right_paper=values["right_paper"] and tuple(values["right_paper"]),
-        )
+        """Create an instance from the JSON of `dataclasses.asdict`; `given` was named `asked` once."""
+        return TypeAdapter(cls).validate_python({"given": values.get("asked"), **values})
 
 
 Outcome = Literal["pushed", "standing", "refused", "failed", "unfinished"]
@@ -374,39 +334,32 @@ def verdict(data: ReportData) -> Verdict:
     """Describe whether the model was blessed and pushed, or why not."""
     where = data.push.pushed_to if data.push else None
     pushed = data.push is not None and data.push.pushed
-    failed = next((component for component in data.components if component.state == "failed"), None)
-    if failed:
+    leaky = " (The metrics are of a leaky split.)" if data.leaky else ""
+    passed = "The model passed every check"
+    if failed := next((component for component in data.components if component.state == "failed"), None):
         message = (failed.error or "no message").strip().splitlines()[0]
         after = f"The model had already been pushed to {where}." if pushed else "Nothing was pushed."
         return Verdict("failed", "Failed", f"{failed.name} failed: {message} {after}")
-    leaky = " (The metrics are of a leaky split.)" if data.leaky else ""
     if data.gate is None:
         return Verdict("unfinished", "Not finished", "The run ended before the evaluation, and nothing was pushed.")
     if not data.gate.blessed:
-        return Verdict(
-            "refused", "Not blessed", f"The model was not blessed, so nothing was pushed: {_reasons(data.gate)}.{leaky}"
-        )
+        missed = "; ".join(reason(row) for row in data.gate.rows if not row.passed)
+        missed = missed or "the Evaluator reported no failed threshold"
+        sentence = f"The model was not blessed, so nothing was pushed: {missed}.{leaky}"
+        return Verdict("refused", "Not blessed", sentence)
     if data.mobile_check and not data.mobile_check.blessed:
         failures = " ".join(data.mobile_check.failures) or "The mobile check reported no reason."
-        return Verdict(
-            "refused",
-            "Vetoed",
-            f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}",
-        )
+        sentence = f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}"
+        return Verdict("refused", "Vetoed", sentence)
     if not data.components:
-        return Verdict("pushed", "Blessed", "The model passed every check.")
+        return Verdict("pushed", "Blessed", f"{passed}.")
     if pushed:
-        return Verdict("pushed", "Blessed and pushed", f"The model passed every check and was pushed to {where}.")
+        return Verdict("pushed", "Blessed and pushed", f"{passed} and was pushed to {where}.")
     if data.push and data.push.withdrawn:
-        return Verdict(
-            "refused", "Rolled back", f"The model passed every check, but was not pushed: {data.push.withdrawn}."
-        )
+        return Verdict("refused", "Rolled back", f"{passed}, but was not pushed: {data.push.withdrawn}.")
     if where:
-        return Verdict(
-            "standing",
-            "Blessed",
-            f"The model passed every check; it is already served from {where} and was not pushed again.",
-        )
+        sentence = f"{passed}; it is already served from {where} and was not pushed again."
+        return Verdict("standing", "Blessed", sentence)
     return Verdict("unfinished", "Blessed, not pushed", "The model was blessed, but this run did not push it.")
 
 
@@ -419,8 +372,3 @@ def reason(row: GateRow) -> str:
         return f"{name} is {row.value:.3f}, below the minimum of {row.bound:.3f}"
     baseline = "there is no baseline" if row.baseline is None else f"the baseline's is {row.baseline:.3f}"
     return f"{name} is {row.value:.3f} and {baseline}: the minimum change is {row.bound:+.3f}"
-
-
-def _reasons(gate: Gate) -> str:
-    failed = [reason(row) for row in gate.rows if not row.passed]
-    return "; ".join(failed) or "the Evaluator reported no failed threshold"

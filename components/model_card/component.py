@@ -13,15 +13,24 @@ from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation.eval_config import ACCURACY, LOSS, OVERALL, read_figures
+from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.tables import json_lines, split_rows
-from tumbao.components.mobile_check import AgreementReport
-from tumbao.components.model_card.data import Card, Source, content, fine_tuned, versions
-from tumbao.components.model_card.render import HTML_FILE, MARKDOWN_FILE, to_html, to_markdown
-from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.components.mobile_check import AgreementReport, read_variants
+from tumbao.components.model_card.card import (
+    HTML_FILE,
+    MARKDOWN_FILE,
+    Card,
+    Source,
+    content,
+    fine_tuned,
+    to_html,
+    to_markdown,
+    versions,
+)
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, INFO_FILE, ModelInfo
 from tumbao.trainer.fit import HISTORY_FILE
@@ -72,7 +81,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
     model : Model
         Output of EdgeExport.
     report : AgreementReport
-        Figures and predictions of MobileCheck.
+        Figures of MobileCheck.
     infra_blessing : InfraBlessing
         Decision of MobileCheck.
     card : ModelCardPages
@@ -112,13 +121,12 @@ def ModelCard(  # noqa: N802 - TFX names components so
         ingested=json_lines(f"{ingested.uri}/ingested.jsonl"),
         rejected=json_lines(f"{rejected.uri}/rejected.jsonl"),
         artists={row["song"]: row["artist"] for split in SPLITS for row in split_rows(split, manifests)},
-        tested=json_lines(f"{report.uri}/predictions.jsonl"),
-        judged=json_lines(f"{figures.uri}/predictions.jsonl"),
+        predictions=json_lines(f"{figures.uri}/{PREDICTIONS_FILE}"),
         songs=read_song_metrics(figures.uri),
         accuracy=accuracy,
         loss=loss,
         history=json.loads(as_path(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),
-        artefacts=json.loads(as_path(f"{report.uri}/agreement.json").read_bytes()),
+        artefacts=read_variants(report.uri),
         blessed=fileio.exists(f"{blessing.uri}/BLESSED"),
         infra_blessed=fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"),
         sources=tuple(_source(role, one, serving if one is model else one.uri) for role, one in inputs.items()),

@@ -1,4 +1,4 @@
-"""The data gate ends a run by what TensorFlow Data Validation really finds."""
+"""The data gate ends a run with the anomalies of TensorFlow Data Validation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def records(**changes: Any) -> list[tf.train.Example]:
-    """Two sound records of each genre; the first one changed."""
+    """Two valid records of each genre, the first one with changes."""
     made: list[dict[str, Any]] = [
         {"label": label, "genre": genre, "song": f"{genre}/a.mp3", "fragment": index, "start_seconds": 30.0 * index}
         for label, genre in enumerate(GENRES)
@@ -58,7 +58,7 @@ def records(**changes: Any) -> list[tf.train.Example]:
 
 
 def validate(examples: Sequence[tf.train.Example], genres: Sequence[str] = GENRES) -> anomalies_pb2.Anomalies:
-    """Find what TensorFlow Data Validation has to say of records, as StatisticsGen and ExampleValidator do."""
+    """Validate records as StatisticsGen and ExampleValidator do."""
     schema = text_format.Parse(schema_text(genres), schema_pb2.Schema())
     batch = ExamplesToRecordBatchDecoder().DecodeBatch([example.SerializeToString() for example in examples])
     statistics = stats_impl.generate_statistics_in_memory(batch, tfdv.StatsOptions(schema=schema))
@@ -85,7 +85,7 @@ def of_text(feature: str) -> list[tf.train.Example]:
     return examples
 
 
-def test_no_anomalies_let_the_run_go_on(gate: Gate) -> None:
+def test_a_run_without_anomalies_continues(gate: Gate) -> None:
     gate({})
 
 
@@ -123,12 +123,12 @@ def test_the_message_names_split_feature_and_what_is_wrong(gate: Gate) -> None:
     ],
     ids=["genre", "label", "negative", "fragment", "start", "no song", "no label", "two values", "new"],
 )
-def test_what_differs_from_the_schema_ends_the_run(gate: Gate, examples: list[tf.train.Example], feature: str) -> None:
+def test_a_difference_from_the_schema_ends_the_run(gate: Gate, examples: list[tf.train.Example], feature: str) -> None:
     with pytest.raises(DataAnomalyError, match=rf"\n  test, {feature}: .+\n"):
         gate({"test": validate(examples)})
 
 
-def test_own_genres_are_held_against_their_own_schema(gate: Gate) -> None:
+def test_own_genres_have_their_own_schema(gate: Gate) -> None:
     with pytest.raises(DataAnomalyError, match=r"train, genre: .*vallenato"):
         gate({"train": validate(records(), genres=GENRES[:-1])})
 

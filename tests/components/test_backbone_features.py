@@ -1,9 +1,8 @@
-"""The frozen backbone over records: what it gives is what the backbone gives directly."""
+"""BackboneFeatures writes the output of the backbone."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -55,11 +54,13 @@ def direct(levels: np.ndarray) -> np.ndarray:
     return vgg16_backbone(None)(PALETTE[levels], training=False).numpy()
 
 
-def output(features: Any) -> np.ndarray:
-    return np.frombuffer(features[record.BACKBONE], BACKBONE_DTYPE).reshape(FEATURES_SHAPE)
+@pytest.fixture(scope="module")
+def brightness(levels: np.ndarray) -> np.ndarray:
+    """The output of the backbone `levels`."""
+    return levels[:, ::-1].transpose(0, 2, 1).reshape(3, -1) / 255
 
 
-def test_the_records_hold_the_backbones_output_in_their_order(serialized: list[bytes], direct: np.ndarray) -> None:
+def test_the_records_have_the_backbones_output_in_order(serialized: list[bytes], direct: np.ndarray) -> None:
     assert direct.std() > 0
     featured = [
         tf.train.Example.FromString(one).features.feature
@@ -77,7 +78,7 @@ def test_the_records_hold_the_backbones_output_in_their_order(serialized: list[b
 
 
 def test_the_component_writes_every_split_in_the_format_of_its_input(
-    serialized: list[bytes], direct: np.ndarray, tmp_path: Path
+    serialized: list[bytes], brightness: np.ndarray, tmp_path: Path
 ) -> None:
     examples, features = standard_artifacts.Examples(), standard_artifacts.Examples()
     examples.uri, features.uri = str(tmp_path / "examples"), str(tmp_path / "features")
@@ -92,7 +93,7 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
     BackboneFeatures.test_call(
         examples=examples,
         features=features,
-        backbone="vgg16",
+        backbone="levels",
         weights="",
         augment=0,
         policy="float32",
@@ -105,18 +106,19 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
     for index, split in enumerate(SPLITS):
         (written,) = read_records(f"{artifact_utils.get_split_uri([features], split)}/*.gz")
         assert written[record.SONG] == f"{index}.mp3".encode()
-        np.testing.assert_allclose(output(written), direct[index], rtol=2e-3, atol=1e-3 * direct[index].max())
+        np.testing.assert_allclose(
+            np.frombuffer(written[record.BACKBONE], BACKBONE_DTYPE), brightness[index], atol=1e-3
+        )
 
 
-def test_masked_copies_stand_beside_the_records_always_alike(serialized: list[bytes], levels: np.ndarray) -> None:
+def test_masked_copies_are_reproducible(serialized: list[bytes], brightness: np.ndarray) -> None:
     def computed(batch: list[bytes]) -> list[np.ndarray]:
         found = ExamplesToFeatures("levels", "", "float32", copies=2).process(batch)
         features = [tf.train.Example.FromString(one).features.feature for one in found]
         return [np.frombuffer(one[record.BACKBONE].bytes_list.value[0], BACKBONE_DTYPE) for one in features]
 
     plain, *copies = np.split(np.stack(computed(serialized)), 3)
-    expected = levels[:, ::-1].transpose(0, 2, 1).reshape(3, -1) / 255
-    np.testing.assert_allclose(plain, expected, atol=1e-3)
+    np.testing.assert_allclose(plain, brightness, atol=1e-3)
     for copy in copies:
         changed = copy != plain
         assert 0 < changed[:2].mean() < 0.6
@@ -125,7 +127,9 @@ def test_masked_copies_stand_beside_the_records_always_alike(serialized: list[by
     np.testing.assert_array_equal(computed(serialized[1:2])[1], copies[0][1])
 
 
-def test_run_and_compare_mask_a_fragment_alike(serialized: list[bytes], levels: np.ndarray, tmp_path: Path) -> None:
+def test_run_and_compare_mask_a_fragment_in_the_same_way(
+    serialized: list[bytes], levels: np.ndarray, tmp_path: Path
+) -> None:
     cache = song_cache.SongCache(str(tmp_path / "songs"))
     archive = cache.path(song_cache.AudioSegment("song.mp3", 0.0, None), "ab" * 32)
     with cache.writing(archive) as song:

@@ -1,4 +1,4 @@
-"""What calibrates the full-integer model: images of all genres in turn, however the records are ordered."""
+"""Calibration images of the int8 model, and the counts of `model.json`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-from tumbao.components.evaluation.eval_config import ACCURACY, LOSS
+from tests.components.evaluations import write_metrics
+from tumbao.components.evaluator import ACCURACY, LOSS
 from tumbao.components.export import _describe
 from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import spread, to_example, to_png
@@ -41,25 +41,22 @@ def write(file: Path, labels: Sequence[int]) -> None:
     ],
     ids=["all have enough", "some run out", "fewer than asked"],
 )
-def test_genres_take_turns(tmp_path: Path, labels: list[int], count: int, levels: list[int]) -> None:
+def test_calibration_images_come_from_all_genres_in_turn(
+    tmp_path: Path, labels: list[int], count: int, levels: list[int]
+) -> None:
     write(tmp_path / "data.gz", labels)
     images = spread(str(tmp_path / "*.gz"), count)
     assert (images.dtype, images.shape) == (np.uint8, (len(levels), 4, 5, 3))
     np.testing.assert_array_equal(images[:, 0, 0], COLOURS[levels])
 
 
-def test_songs_are_counted_once_and_only_those_that_have_fragments(tmp_path: Path) -> None:
+def test_songs_with_fragments_are_counted_once(tmp_path: Path) -> None:
     lines = [("a", "train", 2), ("a", "train", 3), ("b", "train", 0), ("c", "val", 1), ("d", "test", 4)]
     told = [{"song": song, "split": split, "fragments": fragments} for song, split, fragments in lines]
     (tmp_path / "ingested.jsonl").write_text("\n".join(map(json.dumps, told)))
     library = {"library": "l", "synthetic": True, "genres": ["salsa"], "protocol": "song", "leaky": False, "seed": 7}
     (tmp_path / "catalog.json").write_text(json.dumps(library))
-    metrics = metrics_for_slice_pb2.MetricsForSlice()
-    for name in (ACCURACY, LOSS):
-        item = metrics.metric_keys_and_values.add()
-        item.key.name, item.value.double_value.value = name, 0.5
-    with tf.io.TFRecordWriter(str(tmp_path / "metrics-00000-of-00001.tfrecord")) as writer:
-        writer.write(metrics.SerializeToString())
+    write_metrics(tmp_path, {"": {(ACCURACY, ""): 0.5, (LOSS, ""): 0.5}})
     info = _describe(MelSpec(), str(tmp_path), str(tmp_path / "ingested.jsonl"), str(tmp_path), {})
     assert info.training_data.songs == {"train": 1, "val": 1, "test": 1}
     assert info.training_data.fragments == {"train": 5, "val": 1, "test": 4}

@@ -1,4 +1,4 @@
-"""A push place holds numbered versions, the highest is served, and its log tells how it came there."""
+"""The registry has numbered versions, of which the highest is served, and a log."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from tumbao.components import model_registry, registry_log
-from tumbao.components.registry_log import PUSHED, REFUSED, ROLLED_BACK, UNREADABLE, Event
+from tumbao.components import model_registry
+from tumbao.components.model_registry import PUSHED, REFUSED, ROLLED_BACK, UNREADABLE, Event
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["here", "in a bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A push place that is not there yet; the bucket is TensorFlow's memory."""
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A registry that does not exist yet; the bucket is TensorFlow's memory."""
     if request.param == "here":
         yield str(tmp_path / "pushed")
         return
@@ -49,33 +49,31 @@ def files(folder: str) -> set[str]:
     }
 
 
-def test_where_nothing_was_pushed_nothing_stands(place: str) -> None:
-    assert model_registry.versions(place) == []
-    assert model_registry.served_version(place) == ""
-    assert registry_log.read(place) == []
+def test_a_missing_registry_has_no_versions(registry: str) -> None:
+    assert model_registry.versions(registry) == []
+    assert model_registry.served_version(registry) == ""
+    assert model_registry.read_log(registry) == []
 
 
-def test_the_newest_version_has_the_highest_number_and_all_of_the_model(
-    place: str, model: Path, tmp_path: Path
-) -> None:
+def test_the_newest_version_has_the_highest_number_and_all_files(registry: str, model: Path, tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text("# A model")
-    first = model_registry.publish(str(model), place)
-    second = model_registry.publish(f"{model}/", place, [str(tmp_path / "card.md")])
+    first = model_registry.publish(str(model), registry)
+    second = model_registry.publish(f"{model}/", registry, [str(tmp_path / "card.md")])
     assert int(second) > int(first)
-    assert model_registry.versions(place) == [first, second]
-    assert model_registry.served_version(place) == second
-    assert files(f"{place}/{first}") == {path.relative_to(model).as_posix() for path in model.rglob("*.*[bnx]")}
-    assert files(f"{place}/{second}") == files(f"{place}/{first}") | {"assets.extra/card.md"}
-    assert model_registry.fingerprint(f"{place}/{second}") == model_registry.fingerprint(str(model)) != ""
+    assert model_registry.versions(registry) == [first, second]
+    assert model_registry.served_version(registry) == second
+    assert files(f"{registry}/{first}") == {path.relative_to(model).as_posix() for path in model.rglob("*.*[bnx]")}
+    assert files(f"{registry}/{second}") == files(f"{registry}/{first}") | {"assets.extra/card.md"}
+    assert model_registry.fingerprint(f"{registry}/{second}") == model_registry.fingerprint(str(model)) != ""
 
 
-def test_a_clock_that_went_ahead_does_not_hide_what_comes_after(place: str, model: Path) -> None:
-    tf.io.gfile.makedirs(f"{place}/99999999999")  # half of a push, too: it is no version, but its number is taken
-    assert model_registry.versions(place) == []
-    assert model_registry.publish(str(model), place) == "100000000000"
+def test_a_version_from_the_future_is_followed_by_the_next_number(registry: str, model: Path) -> None:
+    tf.io.gfile.makedirs(f"{registry}/99999999999")  # half of a push, too: it is no version, but its number is taken
+    assert model_registry.versions(registry) == []
+    assert model_registry.publish(str(model), registry) == "100000000000"
 
 
-def test_numbers_are_compared_as_numbers_and_other_names_passed_over(tmp_path: Path) -> None:
+def test_versions_are_sorted_as_numbers_and_other_names_ignored(tmp_path: Path) -> None:
     for name in ("9", "10", "old", "11"):
         (tmp_path / name).mkdir()
     for name in ("9", "10", "old"):
@@ -83,13 +81,13 @@ def test_numbers_are_compared_as_numbers_and_other_names_passed_over(tmp_path: P
     assert model_registry.versions(str(tmp_path)) == ["9", "10"]
 
 
-def test_a_copy_that_breaks_off_leaves_nothing(tmp_path: Path, model: Path) -> None:
+def test_a_failed_push_leaves_nothing(tmp_path: Path, model: Path) -> None:
     with pytest.raises(tf.errors.NotFoundError):
         model_registry.publish(str(model), str(tmp_path / "pushed"), ["no such file"])
     assert list((tmp_path / "pushed").iterdir()) == []
 
 
-def test_on_a_disk_a_version_has_its_number_when_it_is_whole(
+def test_on_a_disk_a_version_gets_its_number_when_it_is_complete(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
@@ -106,22 +104,24 @@ def test_on_a_disk_a_version_has_its_number_when_it_is_whole(
     assert [one.name for one in (tmp_path / "pushed").iterdir()] == [version]
 
 
-def test_who_comes_second_takes_the_next_number(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_that_is_taken_is_followed_by_the_next(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = model_registry.publish(str(model), str(tmp_path))
-    monkeypatch.setattr(model_registry, "_numbers", lambda place: [])  # as it was before the first one ended
+    monkeypatch.setattr(model_registry, "_numbers", lambda registry: [])  # as it was before the first one ended
     monkeypatch.setattr(model_registry.time, "time", lambda: float(first))
     assert model_registry.publish(str(model), str(tmp_path)) == str(int(first) + 1)
     assert files(f"{tmp_path}/{int(first) + 1}") == files(f"{tmp_path}/{first}") != set()
 
 
-def test_of_those_who_push_at_once_each_has_a_number_and_all_of_its_model(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_concurrent_pushes_have_different_numbers_and_complete_models(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed, looked = model_registry._numbers, threading.local()
     barrier = threading.Barrier(6)
 
-    def together(place: str) -> list[str]:
-        found = listed(place)
+    def together(registry: str) -> list[str]:
+        found = listed(registry)
         if not hasattr(looked, "once"):
             looked.once = True
             barrier.wait(60)
@@ -136,16 +136,16 @@ def test_of_those_who_push_at_once_each_has_a_number_and_all_of_its_model(
             (folder / name).write_text(str(number))
         models.append(str(folder))
     with ThreadPoolExecutor(len(models)) as pool:
-        versions = list(pool.map(model_registry.publish, models, [place] * len(models)))
+        versions = list(pool.map(model_registry.publish, models, [registry] * len(models)))
     monkeypatch.undo()
-    assert model_registry.versions(place) == sorted(versions, key=int)
+    assert model_registry.versions(registry) == sorted(versions, key=int)
     assert len(set(versions)) == len(models)
     for number, version in enumerate(versions):
-        contents = {tf.io.gfile.GFile(f"{place}/{version}/{name}").read() for name in files(f"{place}/{version}")}
+        contents = {tf.io.gfile.GFile(f"{registry}/{version}/{name}").read() for name in files(f"{registry}/{version}")}
         assert contents == {str(number)}
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected a SavedModel, with a saved_model\.pb\. Received: "):
         model_registry.publish(str(tmp_path), str(tmp_path / "pushed"))
 
@@ -154,42 +154,42 @@ def event(what: str, fingerprint: str, withdrawn: str = "") -> Event:
     return Event(what=what, version="2", replaces="1", fingerprint=fingerprint, why="año", withdrawn=withdrawn)
 
 
-def test_what_is_logged_is_read_in_order(place: str) -> None:
+def test_events_are_read_in_order(registry: str) -> None:
     events = [event(PUSHED, "a"), dataclasses.replace(event(REFUSED, "b"), accuracy=0.5), event(ROLLED_BACK, "a", "c")]
     for one in events:
-        registry_log.append(place, one)
-    assert registry_log.read(place) == events
-    assert model_registry.versions(place) == []
+        model_registry.log_event(registry, one)
+    assert model_registry.read_log(registry) == events
+    assert model_registry.versions(registry) == []
 
 
 @pytest.mark.parametrize("why", ["a\u2028b\u0085c\n\x1cd", os.fsdecode(b"canci\xf3n")], ids=["line ends", "not UTF-8"])
-def test_whatever_is_said_stays_on_its_line_and_is_read_as_it_was(place: str, why: str) -> None:
+def test_any_text_stays_on_its_line(registry: str, why: str) -> None:
     events = [dataclasses.replace(event(ROLLED_BACK, "a"), why=why), event(PUSHED, "b")]
     for one in events:
-        registry_log.append(place, one)
-    assert registry_log.read(place) == events
-    written = [tf.io.gfile.GFile(f"{place}/{name}", "rb").read().decode("ascii") for name in files(place)]
+        model_registry.log_event(registry, one)
+    assert model_registry.read_log(registry) == events
+    written = [tf.io.gfile.GFile(f"{registry}/{name}", "rb").read().decode("ascii") for name in files(registry)]
     assert len("".join(written).splitlines()) == 2
 
 
-def test_of_those_who_write_at_once_none_loses_a_line(place: str) -> None:
+def test_concurrent_writers_lose_no_line(registry: str) -> None:
     events = [event(PUSHED, str(number)) for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(registry_log.append, [place] * len(events), events))
-    assert sorted(registry_log.read(place), key=lambda one: int(one.fingerprint)) == events
+        list(pool.map(model_registry.log_event, [registry] * len(events), events))
+    assert sorted(model_registry.read_log(registry), key=lambda one: int(one.fingerprint)) == events
 
 
-def test_a_later_versions_keys_are_passed_over(tmp_path: Path) -> None:
-    log = tmp_path / registry_log.PUSH_LOG
+def test_fields_of_later_versions_are_ignored(tmp_path: Path) -> None:
+    log = tmp_path / model_registry.LOG_FILE
     log.write_text(json.dumps({**dataclasses.asdict(event(PUSHED, "a")), "mood": "good"}) + "\n")
-    assert [one.fingerprint for one in registry_log.read(str(tmp_path))] == ["a"]
+    assert [one.fingerprint for one in model_registry.read_log(str(tmp_path))] == ["a"]
 
 
-def test_a_log_of_a_former_version_is_read_whatever_was_said(tmp_path: Path) -> None:
+def test_line_ends_in_a_log_of_a_former_version_are_text(tmp_path: Path) -> None:
     former = dataclasses.replace(event(ROLLED_BACK, "a"), why="a\u2028b\u0085c")
     line = json.dumps(dataclasses.asdict(former), ensure_ascii=False)
-    (tmp_path / registry_log.PUSH_LOG).write_text(f"{line}\n", "utf-8")
-    assert registry_log.read(str(tmp_path)) == [former]
+    (tmp_path / model_registry.LOG_FILE).write_text(f"{line}\n", "utf-8")
+    assert model_registry.read_log(str(tmp_path)) == [former]
 
 
 OF_OTHER_KIND = {"what": PUSHED, "version": "1", "replaces": "", "fingerprint": "a", "why": "", "accuracy": "high"}
@@ -197,15 +197,15 @@ BROKEN = [b"{", b"[]", b'{"what": "push"}', b"\xf3", b'{"what": "push", "why": "
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_line_is_told_and_hides_no_other(tmp_path: Path, broken: bytes) -> None:
-    log = tmp_path / registry_log.PUSH_LOG
-    registry_log.append(str(tmp_path), event(PUSHED, "a"))
+def test_an_invalid_line_is_reported_and_the_others_are_read(tmp_path: Path, broken: bytes) -> None:
+    log = tmp_path / model_registry.LOG_FILE
+    model_registry.log_event(str(tmp_path), event(PUSHED, "a"))
     log.write_bytes(log.read_bytes() + broken)  # whoever wrote it was cut off
-    registry_log.append(str(tmp_path), event(ROLLED_BACK, "a", "c"))
-    first, unreadable, last = registry_log.read(str(tmp_path))
+    model_registry.log_event(str(tmp_path), event(ROLLED_BACK, "a", "c"))
+    first, unreadable, last = model_registry.read_log(str(tmp_path))
     assert (first.what, unreadable.what, last.what) == (PUSHED, UNREADABLE, ROLLED_BACK)
     assert unreadable.why.startswith("line 2: expected an event as JSON. Received: ")
-    assert set(registry_log.rolled_back([first, unreadable, last])) == {"c"}
+    assert set(model_registry.rolled_back([first, unreadable, last])) == {"c"}
 
 
 @pytest.mark.parametrize(
@@ -219,16 +219,16 @@ def test_a_broken_line_is_told_and_hides_no_other(tmp_path: Path, broken: bytes)
     ],
     ids=["never", "rolled back", "refused again", "there and back", "pushed again"],
 )
-def test_a_model_is_withdrawn_from_a_rollback_until_it_stands_again(events: list[Event], away: set[str]) -> None:
-    assert set(registry_log.rolled_back(events)) == away
+def test_a_model_is_rolled_back_until_it_is_served_again(events: list[Event], away: set[str]) -> None:
+    assert set(model_registry.rolled_back(events)) == away
 
 
-def test_who_is_named_even_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_is_named_even_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ana")
-    assert registry_log.user_and_host().startswith("ana@")
+    assert model_registry.user_and_host().startswith("ana@")
 
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 1234")
 
     monkeypatch.setattr(getpass, "getuser", nameless)
-    assert registry_log.user_and_host().startswith(f"uid{os.getuid()}@")
+    assert model_registry.user_and_host().startswith(f"uid{os.getuid()}@")

@@ -1,75 +1,40 @@
-"""A blessed model is pushed once; what is not pushed has its reason in the log."""
+"""A blessed model is pushed once; otherwise the log has the reason."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tensorflow as tf
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
-from tfx.types import channel_utils, standard_artifacts
+from tfx.types import standard_artifacts
 
-from tumbao.components import model_registry, pusher, registry_log
-from tumbao.components.evaluation.eval_config import ACCURACY
+from tests.components.evaluations import Slices, write_evaluation
+from tumbao.components import model_registry, pusher
+from tumbao.components.evaluator import eval_config
 from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.component import ModelCardPages
+from tumbao.components.model_registry import PUSHED, REFUSED, ROLLED_BACK, Event
 from tumbao.components.pusher import REASON, Pusher, ReportPage
-from tumbao.components.registry_log import PUSHED, REFUSED, ROLLED_BACK, Event
 
-FINE = {"": (0.9, 0.85), "salsa": (0.75, None)}
-"""Accuracy of slices: the candidate's and the baseline's."""
-
-
-def write_evaluation(folder: Path, figures: Mapping[str, tuple[float, float | None]]) -> str:
-    """Write what the Evaluator does, where 0.8 was asked overall, 0.5 of each genre, and a drop of at most 0.01."""
-    folder.mkdir(parents=True)
-    result = validation_result_pb2.ValidationResult()
-    with tf.io.TFRecordWriter(str(folder / "metrics-00000-of-00001.tfrecord")) as writer:
-        for genre, (value, baseline) in figures.items():
-            metrics = metrics_for_slice_pb2.MetricsForSlice()
-            verdict = validation_result_pb2.MetricsValidationForSlice()
-            if genre:
-                key = metrics.slice_key.single_slice_keys.add()
-                key.column, key.bytes_value = "genre", genre.encode()
-                verdict.slice_key.CopyFrom(metrics.slice_key)
-            for model, number in (("candidate", value), ("baseline", baseline)):
-                if number is not None:
-                    item = metrics.metric_keys_and_values.add()
-                    item.key.name, item.key.model_name = ACCURACY, model
-                    item.value.double_value.value = number
-            bound = 0.5 if genre else 0.8
-            if value < bound:
-                failure = verdict.failures.add()
-                failure.metric_key.name = ACCURACY
-                failure.metric_threshold.value_threshold.lower_bound.value = bound
-            if baseline is not None and value < baseline - 0.01:
-                failure = verdict.failures.add()
-                failure.metric_key.name, failure.metric_key.is_diff = ACCURACY, True
-                failure.metric_threshold.change_threshold.absolute.value = -0.01
-            if verdict.failures:
-                result.metric_validations_per_slice.append(verdict)
-            writer.write(metrics.SerializeToString())
-    with tf.io.TFRecordWriter(str(folder / "validations.tfrecord")) as writer:
-        writer.write(result.SerializeToString())
-    return str(folder)
+GOOD: Slices = {"": (0.9, 0.85, 0.05), "salsa": (0.75, 0.75, 0.0)}
+ALONE: Slices = {"": (0.9,), "salsa": (0.75,)}
+"""Accuracy of slices, without a baseline."""
 
 
 class Workbench:
-    """Pushes made models to `place`: push(...) -> the properties of the pushed model."""
+    """Pushes made models to `registry`: push(...) -> the properties of the pushed model."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.place = str(folder / "pushed")
+        self.registry = str(folder / "pushed")
         self.pushes = 0
 
     def push(
         self,
         model: str = "one",
-        figures: Mapping[str, tuple[float, float | None]] = FINE,
-        objections: tuple[str, ...] = (),
+        slices: Slices = GOOD,
+        failures: tuple[str, ...] = (),
         card: bool = False,
         code: str = "c0de",
     ) -> dict[str, Any]:
@@ -79,20 +44,20 @@ class Workbench:
         (saved / "assets.extra").mkdir(parents=True)
         (saved / "saved_model.pb").touch()
         (saved / "fingerprint.pb").write_text(model)
-        info = {"metrics": {"test_accuracy": figures[""][0]}, "versions": {"code_digest": code}}
+        info = {"metrics": {"test_accuracy": slices[""][0]}, "versions": {"code_digest": code}}
         (saved / "assets.extra" / "model.json").write_text(json.dumps(info))
-        evaluation = write_evaluation(here / "evaluation", figures)
+        config = eval_config(("salsa",), min_accuracy=0.8, min_recall=0.5, max_accuracy_drop=0.01)
+        blessed = write_evaluation(here / "evaluation", config, slices)
         (here / "agreement").mkdir()
-        row = {"name": "classifier-int8.tflite", "through": "LiteRT", "failures": list(objections)}
+        row = {"name": "classifier-int8.tflite", "through": "LiteRT", "failures": list(failures)}
         (here / "agreement" / "agreement.json").write_text(json.dumps([row]))
         (here / "card").mkdir()
         (here / "card" / ("model_card.md" if card else "other.md")).write_text("# A model")
         (here / "report").mkdir()
         (here / "report" / "report.html").write_text("A report")
         blessing, checked = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
-        missed = validation_failures(evaluation)
-        blessing.set_int_custom_property("blessed", int(not missed))
-        checked.set_int_custom_property("blessed", int(not objections))
+        blessing.set_int_custom_property("blessed", int(blessed))
+        checked.set_int_custom_property("blessed", int(not failures))
         inputs = {
             "model": standard_artifacts.Model(),
             "model_blessing": blessing,
@@ -105,7 +70,7 @@ class Workbench:
         for key in inputs.keys() & {"model", "evaluation", "agreement", "card", "report"}:
             inputs[key].uri = str(here / key)
         pushed = standard_artifacts.PushedModel()
-        Pusher.test_call(**inputs, pushed_model=pushed, registry=self.place, name="vgg16", served="")
+        Pusher.test_call(**inputs, pushed_model=pushed, registry=self.registry, name="vgg16", served="")
         found = {"pushed": pushed.get_int_custom_property("pushed")}
         return found | {
             name: pushed.get_string_custom_property(name)
@@ -115,16 +80,11 @@ class Workbench:
 
     @property
     def log(self) -> list[Event]:
-        return registry_log.read(self.place)
+        return model_registry.read_log(self.registry)
 
     @property
     def versions(self) -> list[str]:
-        return model_registry.versions(self.place)
-
-
-def validation_failures(evaluation: str) -> int:
-    (record,) = tf.data.TFRecordDataset(f"{evaluation}/validations.tfrecord")
-    return len(validation_result_pb2.ValidationResult.FromString(record.numpy()).metric_validations_per_slice)
+        return model_registry.versions(self.registry)
 
 
 @pytest.fixture
@@ -132,16 +92,16 @@ def bench(tmp_path: Path) -> Workbench:
     return Workbench(tmp_path)
 
 
-def test_a_blessed_model_becomes_the_newest_version_and_the_log_says_why(bench: Workbench) -> None:
+def test_a_blessed_model_becomes_the_newest_version_and_is_logged(bench: Workbench) -> None:
     bench.push("one")
-    told = bench.push("two", card=True)
+    result = bench.push("two", card=True)
     first, second = bench.versions
-    destination = f"{bench.place}/{second}"
-    assert told == {"pushed": 1, "pushed_destination": destination, "pushed_version": second}
+    destination = f"{bench.registry}/{second}"
+    assert result == {"pushed": 1, "pushed_destination": destination, "pushed_version": second}
     assert Path(destination, "fingerprint.pb").read_text() == "two"
     assert Path(destination, "assets.extra", "model_card.md").read_text() == "# A model"
     assert Path(destination, "assets.extra", "report.html").read_text() == "A report"
-    assert not Path(bench.place, first, "assets.extra", "model_card.md").exists()
+    assert not Path(bench.registry, first, "assets.extra", "model_card.md").exists()
     event = bench.log[-1]
     assert (event.what, event.version, event.replaces) == (PUSHED, second, first)
     assert (event.model, event.accuracy) == ("vgg16", 0.9)
@@ -149,17 +109,17 @@ def test_a_blessed_model_becomes_the_newest_version_and_the_log_says_why(bench: 
     assert event.fingerprint == model_registry.fingerprint(destination)
 
 
-def test_the_first_model_has_none_to_be_compared_with(bench: Workbench) -> None:
-    bench.push(figures={"": (0.9, None)})
+def test_the_first_model_has_no_baseline(bench: Workbench) -> None:
+    bench.push(slices=ALONE)
     assert bench.log[0].replaces == ""
     assert bench.log[0].why == "passed every check: accuracy 0.900, there is no baseline"
 
 
 def test_the_served_model_is_not_pushed_again(bench: Workbench) -> None:
     bench.push("one")
-    told = bench.push("one")
+    result = bench.push("one")
     (version,) = bench.versions
-    assert told == {"pushed": 0, "pushed_destination": f"{bench.place}/{version}"}
+    assert result == {"pushed": 0, "pushed_destination": f"{bench.registry}/{version}"}
     assert len(bench.log) == 1
 
 
@@ -170,24 +130,24 @@ def test_other_code_that_exports_the_same_model_gives_another_version(bench: Wor
 
 
 @pytest.mark.parametrize(
-    ("figures", "objections", "why"),
+    ("slices", "failures", "why"),
     [
-        ({"": (0.7, None)}, (), "not blessed: accuracy is 0.700, below the minimum of 0.800"),
+        ({"": (0.7,), "salsa": (0.75,)}, (), "not blessed: accuracy is 0.700, below the minimum of 0.800"),
         (
-            {"": (0.85, 0.9), "salsa": (0.4, None)},
+            {"": (0.85, 0.9, -0.05), "salsa": (0.4, 0.4, 0.0)},
             (),
             "not blessed: accuracy is 0.850 and the baseline's is 0.900: the minimum change is -0.010; recall of salsa "
             "is 0.400, below the minimum of 0.500",
         ),
-        (FINE, ("is too large",), "vetoed by the mobile check: classifier-int8.tflite (LiteRT) is too large"),
+        (GOOD, ("is too large",), "vetoed by the mobile check: classifier-int8.tflite (LiteRT) is too large"),
     ],
     ids=["accuracy", "change and recall", "mobile check"],
 )
-def test_a_refused_model_is_kept_away_with_its_reason(
-    bench: Workbench, figures: Mapping[str, tuple[float, float | None]], objections: tuple[str, ...], why: str
+def test_a_refused_model_is_not_pushed_and_its_reason_is_logged(
+    bench: Workbench, slices: Slices, failures: tuple[str, ...], why: str
 ) -> None:
     bench.push("one")
-    assert bench.push("two", figures, objections) == {"pushed": 0}
+    assert bench.push("two", slices, failures) == {"pushed": 0}
     assert len(bench.versions) == 1
     event = bench.log[-1]
     assert (event.what, event.version, event.replaces, event.why) == (REFUSED, "", bench.versions[0], why)
@@ -196,20 +156,20 @@ def test_a_refused_model_is_kept_away_with_its_reason(
 def test_a_removed_model_is_not_pushed_again(bench: Workbench) -> None:
     bench.push("one")
     bench.push("two")
-    one, two = (model_registry.fingerprint(f"{bench.place}/{version}") for version in bench.versions)
+    one, two = (model_registry.fingerprint(f"{bench.registry}/{version}") for version in bench.versions)
     first, second = bench.versions
-    again = model_registry.publish(f"{bench.place}/{first}", bench.place)
-    registry_log.append(
-        bench.place,
+    again = model_registry.publish(f"{bench.registry}/{first}", bench.registry)
+    model_registry.log_event(
+        bench.registry,
         Event(
             what=ROLLED_BACK, version=again, replaces=second, fingerprint=one, withdrawn=two, why="ad hoc", who="ana@x"
         ),
     )
-    told = bench.push("two")
-    assert told["pushed"] == 0
-    assert told[REASON].startswith("a rollback at ")
-    assert "by ana@x (ad hoc) removed this model" in told[REASON]
-    assert told[REASON].endswith(f"`tumbao rollback --push-to {bench.place} --to {second}` serves it again")
+    result = bench.push("two")
+    assert result["pushed"] == 0
+    assert result[REASON].startswith("a rollback at ")
+    assert "by ana@x (ad hoc) removed this model" in result[REASON]
+    assert result[REASON].endswith(f"`tumbao rollback --push-to {bench.registry} --to {second}` serves it again")
     assert bench.log[-1].what == REFUSED
     assert bench.versions == [first, second, again]
     bench.push("three")
@@ -223,22 +183,4 @@ def test_nothing_is_pushed_without_a_summary(bench: Workbench, monkeypatch: pyte
     monkeypatch.setattr(pusher, "push_summary", unreadable)
     with pytest.raises(OSError, match="cannot be read"):
         bench.push()
-    assert model_registry.versions(bench.place) == []
-
-
-def test_the_component_runs_anywhere(bench: Workbench) -> None:
-    channels = {
-        "model": standard_artifacts.Model,
-        "model_blessing": standard_artifacts.ModelBlessing,
-        "infra_blessing": standard_artifacts.InfraBlessing,
-        "evaluation": standard_artifacts.ModelEvaluation,
-        "agreement": AgreementReport,
-        "card": ModelCardPages,
-        "report": ReportPage,
-    }
-    inputs = {key: channel_utils.as_channel([kind()]) for key, kind in channels.items()}
-    component = Pusher(**inputs, registry="gs://bucket/pushed", name="vgg16", served="7")
-    assert component.id == "Pusher"
-    assert component.executor_spec.class_path == "tumbao.components.pusher.Pusher_Executor"
-    assert dict(component.exec_properties) == {"registry": "gs://bucket/pushed", "name": "vgg16", "served": "7"}
-    assert component.inputs.keys() == channels.keys()
+    assert model_registry.versions(bench.registry) == []

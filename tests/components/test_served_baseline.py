@@ -1,4 +1,4 @@
-"""The model that stands at the push place is the one to beat; without one there is no baseline."""
+"""The baseline is the newest pushed model with the same task, or the latest other blessed one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components.evaluator import executor
-from tfx.types import standard_artifacts
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-from tumbao.components import model_registry, registry_log
 from tumbao.components.evaluator import EvaluatorExecutor
-from tumbao.components.model_registry import fingerprint, publish
+from tumbao.components.model_registry import (
+    FINGERPRINT_FILE,
+    PUSHED,
+    ROLLED_BACK,
+    SAVED_MODEL_FILE,
+    Event,
+    fingerprint,
+    log_event,
+    publish,
+)
 from tumbao.components.served_baseline import CANDIDATE, ServedBaseline, ServedOrLatestBlessedModel, has_model
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
@@ -25,92 +32,76 @@ GENRES = ["cumbia", "salsa"]
 
 
 def write_model(folder: Path, name: str, genres: list[str], spec: MelSpec) -> Path:
-    """Write what tells one model from another."""
+    """Write the files by which models are distinguished."""
     (folder / ASSETS_FOLDER).mkdir(parents=True)
-    (folder / model_registry.SAVED_MODEL_FILE).write_text(name)
-    (folder / model_registry.FINGERPRINT_FILE).write_text(name)
-    told = {"genres": genres, "mel": dataclasses.asdict(spec)}
-    (folder / ASSETS_FOLDER / INFO_FILE).write_text(json.dumps(told))
+    (folder / SAVED_MODEL_FILE).write_text(name)
+    (folder / FINGERPRINT_FILE).write_text(name)
+    info = {"genres": genres, "mel": dataclasses.asdict(spec)}
+    (folder / ASSETS_FOLDER / INFO_FILE).write_text(json.dumps(info))
     return folder
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def registry(tmp_path: Path) -> Path:
     return tmp_path / "pushed"
 
 
-def baseline(place: Path, folder: Path, candidate: str = "candidate") -> standard_artifacts.Model:
-    trained, found = standard_artifacts.Model(), standard_artifacts.Model()
+def baseline(registry: Path, folder: Path, candidate: str = "candidate") -> Model:
+    trained, found = Model(), Model()
     trained.uri, found.uri = str(folder / "trained"), str(folder / "baseline")
     write_model(folder / "trained" / "Format-Serving", candidate, GENRES, MelSpec())
     spec = json.dumps(dataclasses.asdict(MelSpec()))
     ServedBaseline.test_call(
-        candidate=trained, model=found, registry=str(place), genres=json.dumps(GENRES), mel_spec=spec
+        candidate=trained, model=found, registry=str(registry), genres=json.dumps(GENRES), mel_spec=spec
     )
     return found
 
 
-def said(model: standard_artifacts.Model) -> str:
-    return Path(model.uri, "Format-Serving", model_registry.SAVED_MODEL_FILE).read_text()
+def content(model: Model) -> str:
+    return Path(model.uri, "Format-Serving", SAVED_MODEL_FILE).read_text()
 
 
-def test_without_a_pushed_model_there_is_none(place: Path, tmp_path: Path) -> None:
-    assert not has_model(baseline(place, tmp_path))
-
-
-def test_the_newest_is_taken(place: Path, tmp_path: Path) -> None:
-    write_model(place / "9", "old", GENRES, MelSpec())
-    write_model(place / "10", "new", GENRES, MelSpec())
-    assert said(baseline(place, tmp_path)) == "new"
-
-
-def test_the_candidate_is_not_compared_with_itself(place: Path, tmp_path: Path) -> None:
-    write_model(place / "9", "old", GENRES, MelSpec())
-    write_model(place / "10", "candidate", GENRES, MelSpec())
-    assert said(baseline(place, tmp_path)) == "old"
-
-
-@pytest.mark.parametrize(("genres", "spec"), [(["salsa", "cumbia"], MelSpec()), (GENRES, FINE)])
-def test_a_model_with_another_task_is_passed_over(
-    genres: list[str], spec: MelSpec, place: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("pushed", "expected"),
+    [
+        ([], ""),
+        ([("9", "old", GENRES, MelSpec()), ("10", "new", GENRES, MelSpec())], "new"),
+        ([("9", "old", GENRES, MelSpec()), ("10", "candidate", GENRES, MelSpec())], "old"),
+        ([("9", "old", GENRES, MelSpec()), ("10", "new", ["salsa", "cumbia"], MelSpec())], "old"),
+        ([("9", "old", GENRES, MelSpec()), ("10", "new", GENRES, FINE)], "old"),
+    ],
+    ids=["nothing pushed", "newest", "candidate itself", "other genres", "other images"],
+)
+def test_the_newest_pushed_model_with_the_same_task_is_the_baseline(
+    pushed: list[tuple[str, str, list[str], MelSpec]], expected: str, registry: Path, tmp_path: Path
 ) -> None:
-    write_model(place / "9", "old", GENRES, MelSpec())
-    write_model(place / "10", "another", genres, spec)
-    assert said(baseline(place, tmp_path)) == "old"
+    for version, name, genres, spec in pushed:
+        write_model(registry / version, name, genres, spec)
+    found = baseline(registry, tmp_path)
+    assert has_model(found) == bool(expected)
+    assert not expected or content(found) == expected
 
 
-def test_a_removed_model_is_passed_over(place: Path, tmp_path: Path) -> None:
-    write_model(place / "9", "old", GENRES, MelSpec())
-    withdrawn = model_registry.fingerprint(str(write_model(place / "10", "bad", GENRES, MelSpec())))
-    about: dict[str, Any] = {"why": "", "model": "vgg16", "accuracy": 0.9}
-    events = [
-        registry_log.Event(what=registry_log.PUSHED, version="10", replaces="9", fingerprint=withdrawn, **about),
-        registry_log.Event(
-            what=registry_log.ROLLED_BACK,
-            version="11",
-            replaces="10",
-            withdrawn=withdrawn,
-            fingerprint=model_registry.fingerprint(str(place / "9")),
-            **about,
-        ),
-    ]
-    for event in events:
-        registry_log.append(str(place), event)
-    assert said(baseline(place, tmp_path)) == "old"
+def test_a_removed_model_is_not_the_baseline(registry: Path, tmp_path: Path) -> None:
+    old = fingerprint(str(write_model(registry / "9", "old", GENRES, MelSpec())))
+    removed = fingerprint(str(write_model(registry / "10", "bad", GENRES, MelSpec())))
+    pushed = Event(what=PUSHED, version="10", replaces="9", fingerprint=removed, why="")
+    rollback = Event(what=ROLLED_BACK, version="11", replaces="10", fingerprint=old, withdrawn=removed, why="")
+    for event in (pushed, rollback):
+        log_event(str(registry), event)
+    assert content(baseline(registry, tmp_path)) == "old"
 
 
-@pytest.mark.parametrize("stands", [True, False])
-def test_the_evaluator_takes_an_empty_baseline_for_none(
-    stands: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(executor.Executor, "Do", lambda self, inputs, outputs, properties: asked.append(inputs))
-    model = standard_artifacts.Model()
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_evaluator_accepts_an_empty_baseline(exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[dict[str, Any]] = []
+    monkeypatch.setattr(executor.Executor, "Do", lambda self, inputs, outputs, properties: received.append(inputs))
+    model = Model()
     model.uri = str(tmp_path / "baseline")
-    if stands:
+    if exists:
         write_model(tmp_path / "baseline" / "Format-Serving", "old", GENRES, MelSpec())
     EvaluatorExecutor().Do({"model": [], "baseline_model": [model]}, {}, {})
-    assert asked == [{"model": [], "baseline_model": [model]} if stands else {"model": []}]
+    assert received == [{"model": [], "baseline_model": [model]} if exists else {"model": []}]
 
 
 def model(number: int) -> Model:
@@ -132,7 +123,7 @@ SALSA, TANGO, OTHER_IMAGES = (["cumbia", "salsa"], 300), (["tango"], 300), (["cu
 
 
 def store(tasks: dict[int, tuple[list[str], int]]) -> mlmd.MetadataStore:
-    """Remember models by their number, each made by a Trainer for its task."""
+    """Store models by their number, each made by a Trainer for its task."""
     memory = metadata_store_pb2.ConnectionConfig()
     memory.fake_database.SetInParent()
     store = mlmd.MetadataStore(memory)
@@ -149,97 +140,68 @@ def store(tasks: dict[int, tuple[list[str], int]]) -> mlmd.MetadataStore:
     return store
 
 
-NOWHERE = "no/place/to/push/to"
 BLESSINGS = [(11, 1, True), (12, 2, True), (13, 3, False), (14, 4, True)]
+"""Number of the blessing, number of the model, and the decision."""
+
+
+def resolve(
+    candidate: Model,
+    models: list[Model],
+    blessings: list[tuple[int, int, bool]],
+    tasks: dict[int, tuple[list[str], int]] | None = None,
+    registry: str = "no/such/registry",
+) -> tuple[list[int], list[int]]:
+    """Return the numbers of the resolved models and blessings."""
+    resolved = ServedOrLatestBlessedModel(registry).resolve_artifacts(
+        store(tasks or dict.fromkeys(range(1, 6), SALSA)),
+        {"model": models, "model_blessing": [blessing(*one) for one in blessings], CANDIDATE: [candidate]},
+    )
+    assert resolved is not None
+    assert resolved[CANDIDATE] == []
+    return [one.id for one in resolved["model"]], [one.id for one in resolved["model_blessing"]]
 
 
 @pytest.mark.parametrize(
-    ("candidate", "models", "baseline"),
+    ("candidate", "models", "blessings", "expected"),
     [
-        (4, [1, 2, 3, 4], (2, 12)),
-        (5, [1, 2, 3, 4, 5], (4, 14)),
-        (3, [1, 2, 3], (2, 12)),
-        (1, [4, 2, 1], (4, 14)),
+        (4, [1, 2, 3, 4], BLESSINGS, ([2], [12])),
+        (5, [1, 2, 3, 4, 5], BLESSINGS, ([4], [14])),
+        (3, [1, 2, 3], BLESSINGS, ([2], [12])),
+        (1, [4, 2, 1], BLESSINGS, ([4], [14])),
+        (1, [1], [], ([], [])),
+        (1, [1], BLESSINGS[:1], ([], [])),
+        (1, [1, 3], [BLESSINGS[0], BLESSINGS[2]], ([], [])),
     ],
-    ids=["blessed itself", "new", "refused itself", "older than others"],
+    ids=["blessed itself", "new", "refused itself", "older than others", "first run", "second run", "only refused"],
 )
-def test_the_latest_other_blessed_model_is_found(candidate: int, models: list[int], baseline: tuple[int, int]) -> None:
-    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
-        store(dict.fromkeys(range(1, 6), SALSA)),
-        {
-            "model": [model(number) for number in models],
-            "model_blessing": [blessing(*one) for one in BLESSINGS],
-            CANDIDATE: [model(candidate)],
-        },
-    )
-    assert resolved is not None
-    assert {key: [one.id for one in found] for key, found in resolved.items()} == {
-        "model": [baseline[0]],
-        "model_blessing": [baseline[1]],
-        CANDIDATE: [],
-    }
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_latest_verdict_on_a_model_counts_whatever_order_they_come_in(turned: bool) -> None:
-    verdicts = [*BLESSINGS, (15, 4, False), (16, 2, False), (17, 2, True)]
-    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
-        store(dict.fromkeys(range(1, 6), SALSA)),
-        {
-            "model": [model(number) for number in range(1, 6)][:: -1 if turned else 1],
-            "model_blessing": [blessing(*one) for one in verdicts][:: -1 if turned else 1],
-            CANDIDATE: [model(5)],
-        },
-    )
-    assert resolved is not None
-    assert [one.id for key in ("model", "model_blessing") for one in resolved[key]] == [2, 17]
-
-
-@pytest.mark.parametrize(
-    ("models", "blessings"),
-    [([1], []), ([1], BLESSINGS[:1]), ([1, 3], [BLESSINGS[0], BLESSINGS[2]])],
-    ids=["first run", "second run of the same model", "only refused ones"],
-)
-def test_where_no_other_model_is_blessed_there_is_no_baseline(
-    models: list[int], blessings: list[tuple[int, int, bool]]
+def test_the_latest_other_blessed_model_is_found(
+    candidate: int, models: list[int], blessings: list[tuple[int, int, bool]], expected: tuple[list[int], list[int]]
 ) -> None:
-    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
-        store(dict.fromkeys(range(1, 6), SALSA)),
-        {
-            "model": [model(number) for number in models],
-            "model_blessing": [blessing(*one) for one in blessings],
-            CANDIDATE: [model(1)],
-        },
-    )
-    assert resolved == {"model": [], "model_blessing": [], CANDIDATE: []}
+    assert resolve(model(candidate), [*map(model, models)], blessings) == expected
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_latest_decision_on_a_model_counts_in_any_order(step: int) -> None:
+    decisions = [*BLESSINGS, (15, 4, False), (16, 2, False), (17, 2, True)]
+    assert resolve(model(5), [*map(model, range(1, 6))][::step], decisions[::step]) == ([2], [17])
 
 
 @pytest.mark.parametrize(
     ("other", "found"), [(SALSA, [4]), (TANGO, [2]), (OTHER_IMAGES, [2])], ids=["same", "genres", "images"]
 )
 def test_a_model_of_another_task_is_no_baseline(other: tuple[list[str], int], found: list[int]) -> None:
-    resolved = ServedOrLatestBlessedModel(NOWHERE).resolve_artifacts(
-        store({1: SALSA, 2: SALSA, 3: SALSA, 4: other, 5: SALSA}),
-        {
-            "model": [model(number) for number in (1, 2, 3, 4)],
-            "model_blessing": [blessing(*one) for one in BLESSINGS],
-            CANDIDATE: [model(5)],
-        },
-    )
-    assert resolved is not None
-    assert [one.id for one in resolved["model"]] == found
+    tasks = {1: SALSA, 2: SALSA, 3: SALSA, 4: other, 5: SALSA}
+    assert resolve(model(5), [*map(model, range(1, 5))], BLESSINGS, tasks)[0] == found
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> dict[int, Path]:
+def saved(tmp_path: Path) -> dict[int, Model]:
     """SavedModels with the fingerprints of models 1 to 5."""
-    folders = {number: tmp_path / "models" / str(number) for number in range(1, 6)}
-    for number, folder in folders.items():
-        serving = folder / "Format-Serving"
-        serving.mkdir(parents=True)
-        (serving / "saved_model.pb").touch()
-        (serving / "fingerprint.pb").write_text(f"model {number}")
-    return folders
+    models = {number: model(number) for number in range(1, 6)}
+    for number, one in models.items():
+        one.uri = str(tmp_path / "models" / str(number))
+        write_model(Path(one.uri, "Format-Serving"), f"model {number}", GENRES, MelSpec())
+    return models
 
 
 @pytest.mark.parametrize(
@@ -256,53 +218,31 @@ def saved(tmp_path: Path) -> dict[int, Path]:
 )
 def test_the_newest_pushed_model_is_the_baseline_unless_a_rollback_removed_it(
     tmp_path: Path,
-    saved: dict[int, Path],
+    saved: dict[int, Model],
     pushed: list[int],
     taken_back: dict[int, int],
     candidate: int,
     baseline: list[int],
 ) -> None:
-    place = str(tmp_path / "pushed")
+    registry = str(tmp_path / "pushed")
+    folders = {number: f"{one.uri}/Format-Serving" for number, one in saved.items()}
     for number in pushed:
-        publish(str(saved[number] / "Format-Serving"), place)
+        publish(folders[number], registry)
     for withdrawn, again in taken_back.items():
-        own, other = (fingerprint(str(saved[number] / "Format-Serving")) for number in (again, withdrawn))
-        publish(str(saved[again] / "Format-Serving"), place)
-        event = registry_log.Event(
-            what=registry_log.ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why=""
-        )
-        registry_log.append(place, event)
-    models = [model(number) for number in saved]
-    for one in models:
-        one.uri = str(saved[one.id])
-    resolved = ServedOrLatestBlessedModel(place).resolve_artifacts(
-        store(dict.fromkeys(saved, SALSA)),
-        {
-            "model": models[:4],
-            "model_blessing": [blessing(*one) for one in BLESSINGS],
-            CANDIDATE: [one for one in models if one.id == candidate],
-        },
-    )
-    assert resolved is not None
-    assert [one.id for one in resolved["model"]] == baseline
+        own, other = (fingerprint(folders[number]) for number in (again, withdrawn))
+        publish(folders[again], registry)
+        event = Event(what=ROLLED_BACK, version="9", replaces="3", fingerprint=own, withdrawn=other, why="")
+        log_event(registry, event)
+    models = [saved[number] for number in range(1, 5)]
+    assert resolve(saved[candidate], models, BLESSINGS, registry=registry)[0] == baseline
 
 
 def test_a_served_model_of_another_workspace_gives_a_warning(
-    tmp_path: Path, saved: dict[int, Path], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, saved: dict[int, Model], caplog: pytest.LogCaptureFixture
 ) -> None:
-    place = str(tmp_path / "pushed")
-    version = publish(str(saved[4] / "Format-Serving"), place)
-    models = [model(number) for number in saved]
-    for one in models:
-        one.uri = str(saved[one.id])
-    for known, told in ((models[:4], 0), (models[:3], 1)):
+    registry = str(tmp_path / "pushed")
+    version = publish(f"{saved[4].uri}/Format-Serving", registry)
+    for known, warnings in ((range(1, 5), 0), (range(1, 4), 1)):
         caplog.clear()
-        ServedOrLatestBlessedModel(place).resolve_artifacts(
-            store(dict.fromkeys(saved, SALSA)),
-            {
-                "model": known,
-                "model_blessing": [blessing(*one) for one in BLESSINGS],
-                CANDIDATE: [one for one in models if one.id == 5],
-            },
-        )
-        assert caplog.text.count(f"The served model, {place}/{version}, was not trained in this workspace") == told
+        resolve(saved[5], [saved[number] for number in known], BLESSINGS, registry=registry)
+        assert caplog.text.count(f"The served model, {registry}/{version}, was not trained in this wor") == warnings

@@ -1,4 +1,4 @@
-"""SongEvaluation on random features and images: familiarity from train, calibration from val, figures from test."""
+"""SongEvaluation: ranges from train, calibration from val, metrics from test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, ModelRun
 
 from tumbao.components import song_evaluation
-from tumbao.components.evaluation.song_metrics import song_metrics
+from tumbao.components.evaluation.metrics import song_metrics
 from tumbao.components.ingest.records import to_example, to_feature_example, to_png
 from tumbao.components.song_evaluation import SongEvaluation, SongFigures, read_song_metrics
 from tumbao.trainer.fit import HEAD_FILE
@@ -112,7 +112,7 @@ def answers(split: str) -> tuple[list[np.ndarray], np.ndarray]:
     return songs, np.arange(SONGS[split]) % 3
 
 
-def test_every_fragment_of_val_and_test_has_the_heads_answer(figures: Path) -> None:
+def test_the_head_predicts_every_validation_and_test_fragment(figures: Path) -> None:
     lines = [json.loads(line) for line in (figures / "predictions.jsonl").read_text("utf-8").splitlines()]
     assert len(lines) == FRAGMENTS * (SONGS["val"] + SONGS["test"])
     found = {(line["split"], line["song"], line["fragment"]): line for line in lines}
@@ -125,7 +125,7 @@ def test_every_fragment_of_val_and_test_has_the_heads_answer(figures: Path) -> N
                 assert line["number"] == song + 1
 
 
-def test_the_figures_are_those_of_the_test_songs_calibrated_on_val(figures: Path) -> None:
+def test_metrics_are_of_test_songs_with_the_calibration_of_val(figures: Path) -> None:
     metrics = read_song_metrics(str(figures))
     expected = song_metrics(*answers("val"), *answers("test"), np.arange(SONGS["test"]) != 4, metrics.familiarity)
     assert (metrics.songs, metrics.calibration.songs) == (SONGS["test"], SONGS["val"])
@@ -136,7 +136,7 @@ def test_the_figures_are_those_of_the_test_songs_calibrated_on_val(figures: Path
     assert metrics.answered.unfamiliar == 1
 
 
-def test_familiar_is_the_range_of_the_training_images_by_their_length(figures: Path) -> None:
+def test_the_in_distribution_range_is_that_of_the_training_images_by_length(figures: Path) -> None:
     known = read_song_metrics(str(figures)).familiarity
     fragments = [(song, fragment) for song in range(SONGS["train"]) for fragment in range(FRAGMENTS)]
     brightness = [levels_of("train", *one).mean() for one in fragments if not about(*one)["padded"]]
@@ -147,7 +147,7 @@ def test_familiar_is_the_range_of_the_training_images_by_their_length(figures: P
     assert [one.columns for one in known.by_length] == [4, 6, 9, 14, 20, 30, 36]
 
 
-def test_few_training_fragments_tell_nothing_of_what_is_familiar(figures: Path, tmp_path: Path) -> None:
+def test_few_training_fragments_give_no_range(figures: Path, tmp_path: Path) -> None:
     model_run, artifact = ModelRun(), SongFigures()
     model_run.uri, artifact.uri = str(figures.parent), str(tmp_path / "figures")
     evaluate(model_run, tmp_path, artifact)

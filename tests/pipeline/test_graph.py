@@ -30,6 +30,7 @@ ORDER = [
     ("BackboneFeatures", "SongEvaluation"),
     ("Trainer", "SongEvaluation"),
     ("SongEvaluation", "EdgeExport"),
+    ("SongEvaluation", "MobileCheck"),
     ("Evaluator", "EdgeExport"),
     ("EdgeExport", "MobileCheck"),
     ("Evaluator", "Pusher"),
@@ -138,7 +139,8 @@ def test_a_model_has_its_own_images_backbone_and_files(config: Config) -> None:
     built = build(other, model.backbone.mel_spec)
     components = {component.id: component.exec_properties for component in built.components}
     assert json.loads(components["AudioExampleGen"]["mel_spec"])["sample_rate_hz"] == 16_000
-    assert components["BackboneFeatures"]["backbone"] == components["MobileCheck"]["backbone"] == "descriptors"
+    assert components["BackboneFeatures"]["backbone"] == "descriptors"
+    assert components["MobileCheck"]["policy"] == components["BackboneFeatures"]["policy"]
     assert components["EdgeExport"]["precisions"] == "float16"
     custom = json.loads(components["Trainer"]["custom_config"])
     assert (custom["model"], custom["training"]["epochs"]) == ("adaboost", 9)

@@ -29,7 +29,7 @@ import soundfile
 import tensorflow as tf
 
 from tests.pipeline.stepwise import Stepwise
-from tumbao.components.evaluation.song_metrics import SongMetrics
+from tumbao.components.evaluation.metrics import SongMetrics
 from tumbao.pipeline.cloud import compile_pipeline, parameters_file
 from tumbao.pipeline.config import read_config
 from tumbao.pipeline.runs import RunRecord, read_runs
@@ -309,14 +309,11 @@ def test_the_pushed_model_knows_how_sure_it_must_be(place: Workplace, first: Out
         assert comparison.sentence in html.unescape(first.page)
 
 
-def test_the_head_over_cached_features_answers_as_the_whole_model_does(place: Workplace, first: Outcome) -> None:
-    (ours,) = place.workspace.glob("pipeline/SongEvaluation/figures/*/predictions.jsonl")
-    (theirs,) = place.workspace.glob("pipeline/MobileCheck/report/*/predictions.jsonl")
-    found = [line for line in map(json.loads, ours.read_text().splitlines()) if line["split"] == "test"]
-    expected = {line["song"]: line["probabilities"] for line in map(json.loads, theirs.read_text().splitlines())}
-    assert {line["song"] for line in found} == expected.keys()
-    for line in found:
-        np.testing.assert_allclose(line["probabilities"], expected[line["song"]], atol=0.05)
+def test_the_head_over_cached_features_predicts_as_the_whole_model_does(place: Workplace, first: Outcome) -> None:
+    (report,) = place.workspace.glob("pipeline/MobileCheck/report/*/agreement.json")
+    row, *_ = json.loads(report.read_text())
+    assert (row["name"], row["through"]) == ("SavedModel", "signature image")
+    assert row["max_probability_difference"] < 0.05
 
 
 def test_the_report_reconciles_and_lists_what_was_rejected(first: Outcome) -> None:
@@ -395,8 +392,9 @@ def test_every_format_is_classified_as_the_float_model_did_and_without_tensorflo
     assert reasons == {"text.mp3": "unsupported", "empty.flac": "empty", "short.wav": "too short"}
     songs = {name: answer["nearest"] for name, answer in answers.items() if "nearest" in answer}
     assert songs.keys() == {f"salsa-{number}.{suffix}" for number, suffix in enumerate(FORMATS)}
-    (predictions,) = place.workspace.glob("pipeline/MobileCheck/report/*/predictions.jsonl")
-    predicted = {line["song"]: line for line in map(json.loads, predictions.read_text().splitlines())}
+    (predictions,) = place.workspace.glob("pipeline/SongEvaluation/figures/*/predictions.jsonl")
+    lines = map(json.loads, predictions.read_text().splitlines())
+    predicted = {line["song"]: line for line in lines if line["split"] == "test"}
     (name,) = (Path(song).name for song in predicted if song.startswith("salsa/"))
     assert songs[name] == GENRES[int(np.argmax(predicted[f"salsa/{name}"]["probabilities"]))]
 

@@ -11,9 +11,8 @@ import tensorflow as tf
 from rich.console import Console
 
 from tests.pipeline.conftest import Call
-from tumbao.components import registry_log
-from tumbao.components.model_registry import fingerprint, publish, served_version, versions
-from tumbao.components.registry_log import PUSHED, Event
+from tumbao.components import model_registry
+from tumbao.components.model_registry import PUSHED, Event, fingerprint, publish, served_version, versions
 from tumbao.pipeline.rollback import history, roll_back
 
 
@@ -37,7 +36,7 @@ def registry(tmp_path: Path) -> str:
             model="vgg16",
             accuracy=0.9 + number / 100,
         )
-        registry_log.append(folder, event)
+        model_registry.log_event(folder, event)
     return folder
 
 
@@ -53,8 +52,8 @@ def test_the_earlier_model_is_served_and_nothing_is_deleted(registry: str) -> No
     assert int(event.version) > int(before[-1])
     assert (event.replaces, event.model, event.accuracy) == (before[-1], "vgg16", 0.91)
     assert event.why == f"back to {before[1]}: mistakes salsa for cumbia"
-    assert registry_log.read(registry)[-1] == event
-    assert event.who == registry_log.user_and_host()
+    assert model_registry.read_log(registry)[-1] == event
+    assert event.who == model_registry.user_and_host()
 
 
 def test_two_rollbacks_go_back_two_models(registry: str) -> None:
@@ -71,7 +70,7 @@ def test_a_removed_model_can_be_named(registry: str) -> None:
     roll_back(registry)
     roll_back(registry, third)
     assert served(registry) == "three"
-    assert set(registry_log.rolled_back(registry_log.read(registry))) == {
+    assert set(model_registry.rolled_back(model_registry.read_log(registry))) == {
         fingerprint(f"{registry}/{versions(registry)[1]}")
     }
 
@@ -108,18 +107,18 @@ def test_the_log_marks_the_served_version(registry: str) -> None:
 
 def test_the_log_marks_unlogged_and_deleted_versions(registry: str) -> None:
     first, second, third = versions(registry)
-    Path(registry, registry_log.PUSH_LOG).unlink()
+    Path(registry, model_registry.LOG_FILE).unlink()
     assert sum("not in the log" in line for line in printed_log(registry)) == 3
     roll_back(registry, first)
     Path(registry, served_version(registry), "saved_model.pb").unlink()
     rows = printed_log(registry)
-    assert f"{registry_log.read(registry)[-1].version} (deleted)" in "".join(rows)
+    assert f"{model_registry.read_log(registry)[-1].version} (deleted)" in "".join(rows)
     assert f"{third} (served)" in "".join(rows)
     assert second in "".join(rows)
 
 
 def test_an_unreadable_line_of_the_log_is_shown(registry: str) -> None:
-    log = Path(registry, registry_log.PUSH_LOG)
+    log = Path(registry, model_registry.LOG_FILE)
     log.write_bytes(log.read_bytes()[:-20])
     roll_back(registry)
     rows = printed_log(registry)

@@ -24,8 +24,7 @@ from tumbao.analysis.compare.scores import (
     song_weights,
 )
 from tumbao.analysis.compare.trial import Pool, Trial, pools
-from tumbao.components.evaluation.intervals import mcnemar, wilson_interval
-from tumbao.components.evaluation.scores import RESAMPLES
+from tumbao.components.evaluation.metrics import RESAMPLES, mcnemar, wilson_interval
 from tumbao.serving import calibration
 from tumbao.serving.song import by_sum, by_votes
 

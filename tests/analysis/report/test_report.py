@@ -16,6 +16,7 @@ from PIL import Image
 from tests.pages import assert_self_contained, text_of
 from tumbao.analysis.report.figures import graph_figure
 from tumbao.analysis.report.page import render_report, write_report
+from tumbao.components.evaluation.metrics import SongMetrics, scores, song_metrics
 from tumbao.components.evaluation.run_data import (
     Catalog,
     Component,
@@ -35,8 +36,6 @@ from tumbao.components.evaluation.run_data import (
     VariantResult,
     verdict,
 )
-from tumbao.components.evaluation.scores import scores
-from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
@@ -103,7 +102,7 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
                 for genre in GENRES
                 for split, songs in (("train", 2), ("val", 1), ("test", 1))
             ),
-            protocol=protocol,  # type: ignore[arg-type]  # a parametrised test gives plain text
+            split_by=protocol,  # type: ignore[arg-type]  # a parametrised test gives plain text
             split_seed=7,
             warnings=("Only 4 songs of salsa.",),
         ),
@@ -184,7 +183,7 @@ def partial_page(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_report_and_catalogue_agree_on_leaks(tmp_path: Path, protocol: str, method: str, leaky: bool) -> None:
     whole = complete(protocol=protocol)
     assert whole.catalog
-    catalog = dataclasses.replace(whole.catalog, method=method)
+    catalog = dataclasses.replace(whole.catalog, split_strategy=method)
     page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text(
         "utf-8"
     )

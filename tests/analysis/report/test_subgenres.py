@@ -11,9 +11,8 @@ from sklearn.metrics import confusion_matrix
 from tests.pages import text_of
 from tumbao.analysis.report import figures
 from tumbao.analysis.report.page import write_report
+from tumbao.components.evaluation.metrics import SongMetrics, interval_over_songs, scores, song_metrics
 from tumbao.components.evaluation.run_data import Catalog, Component, Evaluation, ReportData, Run
-from tumbao.components.evaluation.scores import interval_over_songs, scores
-from tumbao.components.evaluation.song_metrics import SongMetrics, song_metrics
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
 

@@ -9,9 +9,8 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
-from tumbao.components.evaluation.intervals import wilson_interval
+from tumbao.components.evaluation.metrics import interval_over_songs, scores, wilson_interval
 from tumbao.components.evaluation.run_data import Evaluation
-from tumbao.components.evaluation.scores import interval_over_songs, scores
 
 
 @pytest.fixture

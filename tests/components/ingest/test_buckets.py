@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.components.ingest.bucket_service import PAGE, Service, service
-from tumbao.components import model_registry, registry_log
+from tumbao.components import model_registry
 from tumbao.components.ingest.download_cache import cache_folder
 from tumbao.components.ingest.paths import RemotePath, as_path, below
 from tumbao.pipeline.config import parse
@@ -74,27 +74,27 @@ def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, 
         (tmp_path / name / "fingerprint.pb").write_text(name)
         (tmp_path / name / "saved_model.pb").write_text(name)
         versions.append(model_registry.publish(str(tmp_path / name), "gs://work/models"))
-        event = registry_log.Event(what="push", version=versions[-1], replaces="", fingerprint=name, why=name)
-        registry_log.append("gs://work/models", event)
+        event = model_registry.Event(what="push", version=versions[-1], replaces="", fingerprint=name, why=name)
+        model_registry.log_event("gs://work/models", event)
     assert model_registry.versions("gs://work/models") == versions
     event = roll_back("gs://work/models", why="mistakes salsa for cumbia")
     assert (event.of, event.replaces) == (versions[0], versions[1])
-    assert [one.what for one in registry_log.read("gs://work/models")] == ["push", "push", "rollback"]
+    assert [one.what for one in model_registry.read_log("gs://work/models")] == ["push", "push", "rollback"]
     assert buckets.objects[f"work/models/{event.version}/variables/variables.index"] == b"one"
     assert model_registry.served_version("gs://work/models") == event.version
 
 
 def test_concurrent_pushes_are_all_logged_after_those_of_earlier_versions(buckets: Service) -> None:
-    def event(name: str) -> registry_log.Event:
-        return registry_log.Event(what="push", version="1", replaces="", fingerprint=name, why="")
+    def event(name: str) -> model_registry.Event:
+        return model_registry.Event(what="push", version="1", replaces="", fingerprint=name, why="")
 
     line = json.dumps(dataclasses.asdict(event("former"))).encode()
     buckets.objects["work/models/pushes.jsonl"] = line + b"\n" + line[:20]
     buckets.objects["work/models/pushes/"] = b""  # as consoles mark a folder
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(registry_log.append, ["gs://work/models"] * 8, map(event, "abcdefgh")))
-    former, torn, *later = registry_log.read("gs://work/models")
-    assert (former.fingerprint, torn.what) == ("former", registry_log.UNREADABLE)
+        list(pool.map(model_registry.log_event, ["gs://work/models"] * 8, map(event, "abcdefgh")))
+    former, torn, *later = model_registry.read_log("gs://work/models")
+    assert (former.fingerprint, torn.what) == ("former", model_registry.UNREADABLE)
     assert {one.fingerprint for one in later} == set("abcdefgh")
     assert model_registry.versions("gs://work/models") == []
 
