@@ -1,11 +1,13 @@
-"""Fixtures made on the spot: random numbers, tones, and a tiny model with the signatures of a pushed one."""
+"""Fixtures of all tests: random numbers, tones, a pushed model of two operations, worker processes that stay."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import types
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,14 @@ from tumbao.serving.model_info import (
 
 Tone = Callable[..., np.ndarray]
 WriteSong = Callable[..., Path]
+
+LONGEST = ("test_local_run.py", "test_distributed.py", "test_web_page.py", "test_compare.py", "test_ingest.py")
+"""Files of tests that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that parallel processes end at about the same time."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture
@@ -123,4 +133,22 @@ def scan_in_process() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "WorkerPool", InProcess)
+        yield
+
+
+@functools.cache
+def _render_pool(initializer: str, spec: MelSpec) -> WorkerPool:
+    return WorkerPool(initializer=initializer, initargs=[spec])
+
+
+@pytest.fixture(scope="module")
+def shared_render_workers() -> Iterator[None]:
+    """Render songs of all tests in the same worker processes, which take seconds to import TensorFlow."""
+    from tumbao.components.ingest import render
+
+    def pool(initializer: str, initargs: Sequence[MelSpec]) -> Any:
+        return types.SimpleNamespace(run=_render_pool(initializer, *initargs).run, close=lambda: None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "WorkerPool", pool)
         yield

@@ -29,6 +29,7 @@ from tumbao.trainer.models.registry import find_model
 
 GENRES = ("cumbia", "salsa")
 MODELS, PROTOCOLS, SEEDS = ("adaboost:epochs=3", "adaboost:epochs=5"), ("song", "fragment"), (7, 8)
+pytestmark = pytest.mark.usefixtures("shared_render_workers")
 
 
 @pytest.fixture(scope="module")

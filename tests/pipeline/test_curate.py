@@ -40,6 +40,7 @@ from tumbao.trainer.training import Training
 GENRES = ("dull", "sharp")
 SONGS = 8
 ATTACK = "<script>alert(1)<!-- & \"'.wav"
+pytestmark = pytest.mark.usefixtures("shared_render_workers")
 
 
 def noise(seconds: float, genre: str, number: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Ingest on a cluster: what it writes is what one process writes, also when a pool of workers is killed meanwhile."""
+"""Ingest on a cluster writes what one process writes, also when a pool of workers is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WriteSong = Callable[..., Path]
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """A library, what one process made of it, and a cluster."""
+    """A library, what one process wrote of it, and a cluster."""
 
     library: Path
     manifests: Path
@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, write_song: WriteSong, small_
 
 
 def written(folder: Path) -> dict[str, Any]:
-    """Give what a run wrote, without the order in which it did."""
+    """Read what a run wrote, without its order."""
     files = {split: tf.io.gfile.glob(f"{folder}/examples/Split-{split}/*.gz") for split in SPLITS}
     examples = {split: tf.data.TFRecordDataset(files[split], "GZIP").as_numpy_iterator() for split in SPLITS}
     digests = {split: sorted(hashlib.sha256(one).hexdigest() for one in examples[split]) for split in SPLITS}
@@ -80,26 +80,23 @@ def written(folder: Path) -> dict[str, Any]:
     return {**digests, **lines}
 
 
-def drawn(cache: Path) -> list[Path]:
+def rendered(cache: Path) -> list[Path]:
+    """List the songs in a cache, the oldest first."""
     return sorted(cache.glob("*/*.zip"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def writer(path: Path) -> int:
-    """Say which pool wrote a file."""
+    """Return the number of the pool that wrote a file."""
     return UMASKS.index(0o666 & ~stat.S_IMODE(path.stat().st_mode))
 
 
-def sources(site: Site) -> dict[str, Path]:
-    """Map names in the cache to songs."""
-    found: dict[str, Path] = {}
+def source(site: Site, cached: Path) -> Path:
+    """Return the file of a song in the cache."""
     for split in SPLITS:
-        with (site.manifests / f"{split}.csv").open(newline="", encoding="utf-8") as file:
-            found |= {row["sha256"]: Path(row["path"]) for row in csv.DictReader(file)}
-    return found
-
-
-def song_of(site: Site, cached: Path) -> Path:
-    return sources(site)[cached.name.partition("_")[0]]
+        for row in csv.DictReader((site.manifests / f"{split}.csv").read_text("utf-8").splitlines()):
+            if cached.name.startswith(row["sha256"]):
+                return Path(row["path"])
+    raise KeyError(cached)
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
@@ -113,11 +110,11 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 90) -> An
 
 @contextlib.contextmanager
 def hanging(song: Path, aside: Path) -> Iterator[Callable[[], bool]]:
-    """Put something in a song's place that never ends; say whether somebody reads it."""
+    """Replace a song by a pipe, from which nothing can be read; yield a function that tells whether somebody reads."""
     descriptors: list[int] = []
 
     def read() -> bool:
-        with contextlib.suppress(OSError):  # nobody does
+        with contextlib.suppress(OSError):  # nobody reads
             descriptors.append(os.open(song, os.O_WRONLY | os.O_NONBLOCK))
         return bool(descriptors)
 
@@ -137,24 +134,24 @@ def test_two_pools_write_what_one_process_writes(site: Site, small_spec: MelSpec
     assert site.cluster.end() == ""
     assert written(run) == written(site.local)
     assert all(written(run).values())
-    assert {writer(song) for song in drawn(cache)} == {0, 1}
+    assert {writer(song) for song in rendered(cache)} == {0, 1}
     assert [Path(f"/proc/{pool.pid}/cwd").readlink() for pool in site.cluster.pools] == site.cluster.homes
 
 
-def test_when_a_pool_is_killed_the_next_run_takes_over_what_was_drawn(site: Site, small_spec: MelSpec) -> None:
-    """First a run in which a pool dies, then one that the other pool's workers cannot join, then one that succeeds."""
-    mine = [song for song in drawn(site.folder / "songs") if writer(song) == 1]
-    song = song_of(site, mine[len(mine) // 2])
+def test_the_run_after_a_killed_pool_reuses_its_songs(site: Site, small_spec: MelSpec) -> None:
+    """Kill a pool in the first run, let the other pool start no worker in the second, and complete the third."""
+    of_pool = [song for song in rendered(site.folder / "songs") if writer(song) == 1]
+    song = source(site, of_pool[len(of_pool) // 2])
     cache, begin = site.folder / "songs of the killed", site.cluster.begin
     with hanging(song, site.folder / "aside") as read:
         begin(site.manifests, small_spec, cache, site.folder / "killed", site.flags)
-        wait_for(read, "a pool to come to a song in the middle")
-        wait_for(lambda: {writer(path) for path in drawn(cache)} == {0, 1}, "both pools to draw a song")
+        wait_for(read, "a pool to read a song in the middle")
+        wait_for(lambda: {writer(path) for path in rendered(cache)} == {0, 1}, "both pools to render a song")
         site.cluster.kill_pool(1)
         assert "Channel closed prematurely" in site.cluster.end()
-    kept = {path: path.stat().st_ino for path in drawn(cache)}
-    assert {writer(path) for path in kept} == {0, 1}
-    assert len(kept) < len(drawn(site.folder / "songs"))
+    first = {path: path.stat().st_ino for path in rendered(cache)}
+    assert {writer(path) for path in first} == {0, 1}
+    assert len(first) < len(rendered(site.folder / "songs"))
 
     (broken := site.cluster.homes[0] / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
@@ -162,10 +159,10 @@ def test_when_a_pool_is_killed_the_next_run_takes_over_what_was_drawn(site: Site
     assert "DEADLINE_EXCEEDED" in site.cluster.end()
     broken.unlink()
 
-    for path in kept:
-        song_of(site, path).unlink()  # nobody can decode them again
+    for path in first:
+        source(site, path).unlink()  # so that it cannot be decoded again
     begin(site.manifests, small_spec, cache, site.folder / "again", site.flags)
     assert site.cluster.end() == ""
     assert written(site.folder / "again") == written(site.local)
-    assert {path: path.stat().st_ino for path in kept} == kept
-    assert {writer(path) for path in drawn(cache) if path not in kept} == {0}
+    assert {path: path.stat().st_ino for path in first} == first
+    assert {writer(path) for path in rendered(cache) if path not in first} == {0}

@@ -19,16 +19,18 @@ from tfx.types import artifact_utils
 
 from tests.components.ingest.run_component import FLAGS, Executor, run_component
 from tests.processes import children, wait_until_gone
+from tumbao.components.ingest import render
 from tumbao.components.ingest.library import scan, write_manifests
 from tumbao.components.ingest.records import decode_image, read_records
 from tumbao.components.ingest.transform import IngestSongs, _with_unlisted
+from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
 GENRES = ["cumbia", "salsa"]
 WriteSong = Callable[..., Path]
-pytestmark = pytest.mark.usefixtures("scan_in_process")
+pytestmark = pytest.mark.usefixtures("scan_in_process", "shared_render_workers")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,9 @@ def result(
     manifests: Callable[..., Path], small_spec: MelSpec, tmp_path_factory: pytest.TempPathFactory, cache: Path
 ) -> Result:
     before = children()
-    found = ingest(manifests("song", train="silent"), small_spec, tmp_path_factory.mktemp("run"), cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "WorkerPool", WorkerPool)  # not the shared one: its workers end with ingest
+        found = ingest(manifests("song", train="silent"), small_spec, tmp_path_factory.mktemp("run"), cache)
     wait_until_gone(before)
     return found
 

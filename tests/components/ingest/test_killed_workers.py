@@ -119,6 +119,7 @@ def test_no_song_is_lost_to_twenty_killed_workers(tmp_path: Path, write_song: Wr
                 return
 
 
+@pytest.mark.usefixtures("shared_render_workers")
 def test_a_library_that_disappears_ends_the_run(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> None:
     library = make_library(tmp_path / "music", write_song, 6)
     manifests = make_manifests(library, small_spec)

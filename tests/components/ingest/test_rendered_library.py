@@ -19,7 +19,7 @@ from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
 
 GENRES = ("cumbia", "salsa")
-pytestmark = pytest.mark.usefixtures("scan_in_process")
+pytestmark = pytest.mark.usefixtures("scan_in_process", "shared_render_workers")
 
 
 @pytest.fixture(scope="module")
