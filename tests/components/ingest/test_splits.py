@@ -296,6 +296,8 @@ def test_invalid_splits_of_a_library_are_refused() -> None:
     for without in (rows[1:], [("genre0/000.mp3", ""), *rows[1:]]):
         with pytest.raises(ValueError, match=r"1 of 7 songs without one: genre0/000\.mp3\. Fill"):
             given_splits(songs, without)
+    with pytest.raises(ValueError, match=r"5 of 7 songs without one: .*genre1/002\.mp3\. Fill"):
+        given_splits(songs, rows[:2])
     with pytest.raises(ValueError, match=r"6 of 7 songs without one: genre0/001\.mp3.*genre1/001\.mp3 …\. Fill"):
         given_splits(songs, rows[:1])
     with pytest.raises(ValueError, match="Received no song of genre1 in test"):
