@@ -104,7 +104,7 @@ def test_a_truncated_song_does_not_exist_and_can_be_written_again(tmp_path: Path
     path = cache.path(AudioSegment("x.mp3"), "ab12")
     write(cache, path)
     whole = Path(path).read_bytes()
-    for length in range(len(whole) - 4):
+    for length in range(0, len(whole) - 4, 5):
         for end in (b"", bytes(len(whole) - length)):  # cut, or its last blocks never written
             Path(path).write_bytes(whole[:length] + end)
             assert song_cache.description(path) is None
