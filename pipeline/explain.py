@@ -28,13 +28,12 @@ from tumbao.serving.explain.activation_maximization import (
     NOISE_STEPS,
     ActivationMaximizer,
     MaximizedImage,
+    blocks,
+    discriminative_filters,
 )
 from tumbao.serving.explain.attribution_report import AttributionReport, attribute_genre
-from tumbao.serving.explain.filters import blocks, discriminative_filters
 from tumbao.serving.explain.inversion import fidelity, levels_from_image, synthetic_sound
-from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context
-from tumbao.serving.explain.neighbours import typical
-from tumbao.serving.explain.neighbours_page import neighbours_section
+from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context, typical
 from tumbao.serving.explain.network import HiddenLayer, Network, NoGradientError, load, log_odds
 from tumbao.serving.explain.page import (
     attribution_section,
@@ -42,6 +41,7 @@ from tumbao.serving.explain.page import (
     filters_section,
     genres_section,
     instruments_section,
+    neighbours_section,
     write_explanation,
 )
 from tumbao.serving.formatting import clock

@@ -47,25 +47,10 @@ MAX_BINS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Temperature and threshold found on the validation songs.
+    """Temperature and threshold found on validation songs, of which `errors` were classified wrongly.
 
-    Parameters
-    ----------
-    temperature : float
-        Above 1 if the model was overconfident, below 1 if underconfident.
-    threshold : float
-        Smallest song probability of a confident answer, in [0, 1].
-    songs : int
-        Number of validation songs.
-    errors : int
-        Number of validation songs that the model classified wrongly.
-    method : str
-        How temperature and threshold were found.
-
-    Raises
-    ------
-    ValueError
-        If the temperature is not above 0, or the threshold not in [0, 1].
+    The temperature is above 1 if the model was overconfident, below 1 if underconfident. `threshold` is the smallest
+    song probability of a confident answer.
     """
 
     temperature: float
@@ -89,17 +74,7 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """Songs of similar confidence.
-
-    Parameters
-    ----------
-    songs : int
-        Number of songs.
-    confidence : float
-        Mean confidence, in [0, 1].
-    accuracy : float
-        Share of right answers, in [0, 1].
-    """
+    """Number, mean confidence and accuracy of songs of similar confidence."""
 
     songs: int
     confidence: float
@@ -108,17 +83,7 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class CoveragePoint:
-    """Coverage and accuracy if only the most confident songs are answered.
-
-    Parameters
-    ----------
-    threshold : float
-        Confidence of the least confident answered song, in [0, 1].
-    coverage : float
-        Share of songs answered, in (0, 1].
-    accuracy : float
-        Share of right answers among them, in [0, 1].
-    """
+    """Coverage and accuracy if only songs with a confidence of at least `threshold` are answered."""
 
     threshold: float
     coverage: float
@@ -126,24 +91,11 @@ class CoveragePoint:
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Apply temperature scaling.
+    """Apply temperature scaling to fragments: probabilities [k, g] → float64 [k, g] with rows that sum to 1.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(k, g)]
-        Probabilities of each genre (columns) in each fragment (rows). They are clipped below at
-        `song.SMALLEST_PROBABILITY`, so that the zeros of a quantized model and the small values of a float model give
-        the same result.
-    temperature : float
-        Above 0.
+    Probabilities are clipped below at `song.SMALLEST_PROBABILITY`, so that the zeros of a quantized model and the small
+    values of a float model give the same result.
 
-    Returns
-    -------
-    np.ndarray [shape=(k, g), dtype=float64]
-        Rows that sum to 1; the ranking of genres in each row is unchanged.
-
-    Examples
-    --------
     >>> temper(np.array([[0.8, 0.2]]), 2.0).round(3)
     array([[0.667, 0.333]])
     """
@@ -152,47 +104,18 @@ def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def song_probabilities(songs: Sequence[np.ndarray], temperature: float | None) -> np.ndarray:
-    """Compute the probabilities of songs.
-
-    Parameters
-    ----------
-    songs : sequence of np.ndarray [shape=(k, g)]
-        Probabilities of the fragments of each song; k may differ.
-    temperature : float or None
-        The temperature; None for no scaling.
-
-    Returns
-    -------
-    np.ndarray [shape=(n, g), dtype=float64]
-        One row per song, summing to 1.
-    """
+    """Compute the probabilities of songs, float64 [n, g]; None stands for no temperature scaling."""
     fragments = np.concatenate(songs).astype(np.float64)
     if temperature is not None:
         fragments = temper(fragments, temperature)
-    firsts = np.cumsum([0, *map(len, songs[:-1])])
-    sums = np.add.reduceat(fragments, firsts)
+    sums = np.add.reduceat(fragments, np.cumsum([0, *map(len, songs[:-1])]))
     return sums / sums.sum(axis=1, keepdims=True)
 
 
 def calibrate(songs: Sequence[np.ndarray], labels: np.ndarray) -> Calibration:
-    """Find temperature and threshold on validation songs.
+    """Find temperature and threshold on validation songs; raise `ValueError` for no songs, or not one label per song.
 
-    Parameters
-    ----------
-    songs : sequence of np.ndarray [shape=(k, g)]
-        Probabilities of the fragments of each song.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        The true genre of each song.
-
-    Returns
-    -------
-    Calibration
-        The result; it is deterministic.
-
-    Raises
-    ------
-    ValueError
-        If there are no songs, or not one label per song.
+    The result is deterministic.
     """
     if len(songs) != len(labels) or not len(labels):
         raise ValueError(f"Expected songs, and a label for each. Received: {len(songs)} songs, {len(labels)} labels")
@@ -205,37 +128,14 @@ def calibrate(songs: Sequence[np.ndarray], labels: np.ndarray) -> Calibration:
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Compute the mean cross-entropy of songs.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(n, g)]
-        Probabilities of songs.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        The true genres.
-
-    Returns
-    -------
-    float
-        The loss in nats; probabilities are clipped below at `song.SMALLEST_PROBABILITY`.
-    """
+    """Compute the mean cross-entropy of songs [n, g] in nats, with probabilities clipped as in `log_probabilities`."""
     return float(np.abs(log_probabilities(probabilities)[np.arange(len(labels)), labels]).mean())
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...]:
-    """Compare confidence and accuracy in bins of equally many songs.
+    """Compare confidence and accuracy in bins of equally many songs, in ascending order of confidence.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(n, g)]
-        Probabilities of songs.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        The true genres.
-
-    Returns
-    -------
-    tuple of Bin
-        In ascending order of confidence; n // `BIN_SONGS` bins, at least one and at most `MAX_BINS`.
+    There are n // `BIN_SONGS` bins, at least one and at most `MAX_BINS`.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
@@ -247,20 +147,8 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...
 
 
 def expected_error(bins: Sequence[Bin]) -> float:
-    """Compute the expected calibration error.
+    """Compute the expected calibration error: the mean |confidence - accuracy| of bins, weighted by their songs.
 
-    Parameters
-    ----------
-    bins : sequence of Bin
-        Result of `reliability`.
-
-    Returns
-    -------
-    float
-        Mean absolute difference between confidence and accuracy over the bins, weighted by their songs, in [0, 1].
-
-    Examples
-    --------
     >>> expected_error([Bin(3, 0.5, 0.75), Bin(1, 0.75, 1.0)])
     0.25
     """
@@ -268,20 +156,7 @@ def expected_error(bins: Sequence[Bin]) -> float:
 
 
 def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> tuple[CoveragePoint, ...]:
-    """Compute accuracy against coverage for falling thresholds.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(n, g)]
-        Probabilities of songs.
-    labels : np.ndarray [shape=(n,), dtype=int]
-        The true genres.
-
-    Returns
-    -------
-    tuple of CoveragePoint
-        In ascending order of coverage; songs of equal confidence share one point.
-    """
+    """Compute accuracy in ascending order of coverage; songs of equal confidence share one point."""
     confidence = probabilities.max(axis=1).round(6)  # so that rounding errors do not separate equal songs
     right = probabilities.argmax(axis=1) == labels
     order = np.argsort(-confidence, kind="stable")

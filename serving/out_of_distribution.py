@@ -41,20 +41,7 @@ of which a tenth may be silent.
 
 @dataclasses.dataclass(frozen=True)
 class StatisticRanges:
-    """Ranges of the statistics of the training songs for a number of columns with sound.
-
-    Parameters
-    ----------
-    columns : int
-        Smallest number of columns with sound for which the ranges are used.
-    low, high : tuple of float
-        Bounds of each of `STATISTICS`.
-
-    Raises
-    ------
-    ValueError
-        If the number of bounds is not that of `STATISTICS`.
-    """
+    """Bounds of each of `STATISTICS`, used for fragments with at least `columns` columns with sound."""
 
     columns: int
     low: tuple[float, ...]
@@ -69,23 +56,10 @@ class StatisticRanges:
 class DistributionRanges:
     """Ranges of the statistics that count as in distribution.
 
-    Parameters
-    ----------
-    low, high : tuple of float
-        Bounds of each of `STATISTICS` for whole fragments.
-    fragments : int
-        Number of training fragments.
-    sounded_brightness : float or None
-        A column with a pixel brighter than this has sound. None in models of former versions: all columns are
-        measured, and padded fragments always count as in distribution.
-    by_length : tuple of StatisticRanges
-        Ranges in ascending order of columns; the last one equals `low` and `high`.
-
-    Raises
-    ------
-    ValueError
-        If the number of bounds is not that of `STATISTICS`, or only one of `sounded_brightness` and `by_length` is
-        given.
+    `low` and `high` are for whole fragments, of which `fragments` were measured. A column with a pixel brighter than
+    `sounded_brightness` has sound. `by_length` has ranges in ascending order of columns; the last one equals `low` and
+    `high`. Models of former versions have neither: all columns are measured, and padded fragments always count as in
+    distribution.
     """
 
     low: tuple[float, ...]
@@ -104,18 +78,7 @@ class DistributionRanges:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DistributionRanges:
-        """Create an instance from the JSON of `dataclasses.asdict`.
-
-        Parameters
-        ----------
-        values : mapping of str to Any
-            Result of `json.loads`; unknown keys are ignored.
-
-        Returns
-        -------
-        DistributionRanges
-            The instance.
-        """
+        """Create an instance from the JSON of `dataclasses.asdict`; unknown keys are ignored."""
         return cls(
             low=tuple(values["low"]),
             high=tuple(values["high"]),
@@ -128,42 +91,16 @@ class DistributionRanges:
         )
 
     def contains(self, image: np.ndarray, padded: bool = False) -> bool:
-        """Check whether a fragment is in distribution.
-
-        Parameters
-        ----------
-        image : np.ndarray [shape=(height, width, 3), dtype=uint8]
-            RGB image of the front-end, in 0..255.
-        padded : bool
-            Whether the fragment was padded with silence.
-
-        Returns
-        -------
-        bool
-            Whether every statistic lies in its range.
-        """
+        """Check whether a fragment's RGB image, uint8 [height, width, 3], is in distribution."""
         return fragment_in_distribution(image, dataclasses.asdict(self), padded)
 
 
 def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int = 1) -> DistributionRanges | None:
-    """Find the ranges of the training songs, widened by `MARGIN`.
+    """Find the ranges of the training songs, widened by `MARGIN`; None if no length has enough fragments.
 
-    The first columns of a fragment simulate a shorter recording. In such a recording the loudest band would have the
-    highest level, so the levels are raised accordingly.
-
-    Parameters
-    ----------
-    fragments : iterable of np.ndarray [shape=(height, width), dtype=uint8]
-        Levels of training fragments, padded or not, as indexes into the palette.
-    colours : np.ndarray [shape=(256, 3), dtype=uint8]
-        The palette.
-    least : int
-        Minimum number of fragments of a length; no range is found for a length with fewer.
-
-    Returns
-    -------
-    DistributionRanges or None
-        The ranges; None if no length has enough fragments.
+    `fragments` are levels uint8 [height, width], as indexes into the palette `colours`, uint8 [256, 3]. The first
+    columns of a fragment simulate a shorter recording. In such a recording the loudest band would have the highest
+    level, so the levels are raised accordingly. No range is found for a length with fewer than `least` fragments.
     """
     brightness = colours.astype(np.float32).mean(axis=1)
     sounded = float(
@@ -192,17 +129,9 @@ def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int 
 
 
 def is_in_distribution(fragments: Sequence[bool]) -> bool:
-    """Check whether a song is in distribution.
+    """Check whether at least half of a song's fragments are in distribution.
 
-    Parameters
-    ----------
-    fragments : sequence of bool
-        Whether each of its fragments is in distribution.
-
-    Returns
-    -------
-    bool
-        Whether at least half of them are; an introduction or applause alone does not put a song out of distribution.
+    An introduction or applause alone does not put a song out of distribution.
     """
     return 2 * sum(fragments) >= len(fragments)
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +23,12 @@ from tumbao.schema.hierarchy import has_subgenres, roll_up
 from tumbao.serving.calibration import temper
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
 from tumbao.serving.out_of_distribution import is_in_distribution
-from tumbao.serving.song import SongAnswer, combine
-from tumbao.serving.timeline import Section, by_second, sections
+from tumbao.serving.song import Section, SongAnswer, combine, sections
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """A folder with this file is a complete version; TFX's Pusher writes it last."""
 
-VERSIONS = 2
-"""Versions of a push folder that stay in the cache: the newest, and the one that may still be in use."""
-
-
-def fetched(assets: RemotePath, whole: bool) -> Path:
-    """Download a model's files and return the local folder that corresponds to `assets`.
-
-    With `whole`, the SavedModel of the version is downloaded too; it is nearly half of the size for VGG-16. A model is
-    identified by its address and its model.json, which contains the digests of its files; what is cached is not
-    downloaded again. For each push folder the `VERSIONS` most recently used versions stay cached.
-
-    Parameters
-    ----------
-    assets : RemotePath
-        The folder of the model's files.
-    whole : bool
-        Whether to download the SavedModel too.
-
-    Returns
-    -------
-    folder : Path
-        The local copy of `assets`.
-    """
-    version = assets.parent
-    pushed = (version / SAVED_MODEL_FILE).is_file()
-    source = version if pushed and whole else assets
-    place = f"{'saved-models' if whole else 'models'}/{_digest((version if pushed else assets).parent.text.encode())}"
-    version_of_it = f"{place}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
-    above = f"{version.name}/" if source == assets else ""  # keep the version's folder name
-    local = cached_copy(source, f"{version_of_it}/{above}{source.name}")
-    os.utime(cache_folder() / version_of_it)
-    by_use = sorted((cache_folder() / place).iterdir(), key=lambda one: one.stat().st_mtime_ns)
-    for former in by_use[:-VERSIONS]:
-        shutil.rmtree(former, ignore_errors=True)
-    return local / below(assets, source)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
+_CACHED_VERSIONS = 2  # of a push folder: the newest, and the one that may still be in use
 
 _Tensor = tuple[str, tuple[int, ...]]  # type, shape
 
@@ -144,22 +104,8 @@ class SongPrediction:
     audio_track: int = 1
     audio_tracks: int = 1
 
-    def by_second(self) -> np.ndarray:
-        """Compute the probability of each genre in each second.
 
-        Returns
-        -------
-        np.ndarray [shape=(s, g), dtype=float64]
-            Row i covers the time from i to i + 1 seconds; NaN where no classified fragment covers it.
-        """
-        return by_second(
-            [fragment.start_seconds for fragment in self.fragments],
-            [fragment.end_seconds for fragment in self.fragments],
-            np.array([fragment.probabilities for fragment in self.fragments]),
-        )
-
-
-def find_assets(model_dir: str | AnyPath, whole: bool = False) -> Path:
+def find_assets(model_dir: str | AnyPath, with_saved_model: bool = False) -> Path:
     """Find the folder with the TFLite files.
 
     Parameters
@@ -168,7 +114,7 @@ def find_assets(model_dir: str | AnyPath, whole: bool = False) -> Path:
         A push folder, one version folder, or its `assets.extra`. In a push folder, versions are subfolders named by
         integers; the highest complete one is used (TFX's Pusher writes `saved_model.pb` last). A model in a bucket is
         downloaded once and cached.
-    whole : bool
+    with_saved_model : bool
         Also download the SavedModel if the model is in a bucket.
 
     Returns
@@ -186,7 +132,7 @@ def find_assets(model_dir: str | AnyPath, whole: bool = False) -> Path:
     folder = as_path(model_dir)
     for candidate in _candidates(folder):
         if (candidate / INFO_FILE).is_file():
-            return candidate if isinstance(candidate, Path) else fetched(candidate, whole)
+            return candidate if isinstance(candidate, Path) else _download(candidate, with_saved_model)
     raise UserError(
         f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
         f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints its location."
@@ -201,6 +147,31 @@ def _candidates(folder: AnyPath) -> Iterator[AnyPath]:
         if (version / SAVED_MODEL_FILE).is_file():
             yield version / ASSETS_FOLDER
             return
+
+
+def _download(assets: RemotePath, with_saved_model: bool) -> Path:
+    """Download a model's files, if they are not cached, and return the local folder that corresponds to `assets`.
+
+    A model is identified by its address and its model.json, which contains the digests of its files. The SavedModel is
+    nearly half of the size for VGG-16. For each push folder the most recently used versions stay cached.
+    """
+    version = assets.parent
+    pushed = (version / SAVED_MODEL_FILE).is_file()
+    source = version if pushed and with_saved_model else assets
+    address = (version if pushed else assets).parent.text
+    models = f"{'saved-models' if with_saved_model else 'models'}/{_digest(address.encode())}"
+    folder = f"{models}/{_digest(source.text.encode() + (assets / INFO_FILE).read_bytes())}"
+    above = f"{version.name}/" if source == assets else ""  # keep the version's folder name
+    local = cached_copy(source, f"{folder}/{above}{source.name}")
+    os.utime(cache_folder() / folder)
+    by_use = sorted((cache_folder() / models).iterdir(), key=lambda one: one.stat().st_mtime_ns)
+    for former in by_use[:-_CACHED_VERSIONS]:
+        shutil.rmtree(former, ignore_errors=True)
+    return local / below(assets, source)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Classifier:
@@ -240,21 +211,12 @@ class Classifier:
             raise UserError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
         mel, threads = self.info.mel, threads or cpu_count()
         image: _Tensor = ("uint8", (1, *mel.image_shape))
-        self._turn = threading.Lock()
-        self._frontend = _load(
-            assets,
-            self.info.files["frontend"],
-            threads,
-            "waveform",
-            {"waveform": ("float32", (1, mel.fragment_samples)), "image": image},
-        )
-        self._classifier = _load(
-            assets,
-            self.info.files[precision],
-            threads,
-            "image",
-            {"image": image, "probabilities": ("float32", (1, len(self.info.genres)))},
-        )
+        waveform: _Tensor = ("float32", (1, mel.fragment_samples))
+        probabilities: _Tensor = ("float32", (1, len(self.info.genres)))
+        frontend, classifier = self.info.files["frontend"], self.info.files[precision]
+        self._lock = threading.Lock()
+        self._frontend = _load(assets, frontend, threads, {"waveform": waveform, "image": image})
+        self._classifier = _load(assets, classifier, threads, {"image": image, "probabilities": probabilities})
 
     def predict(self, fragment: np.ndarray) -> np.ndarray:
         """Predict one fragment.
@@ -346,22 +308,22 @@ class Classifier:
         )
 
     def _image(self, fragment: np.ndarray) -> np.ndarray:
-        with self._turn:
+        with self._lock:
             return self._frontend(waveform=fragment[np.newaxis])["image"]
 
     def _genres(self, image: np.ndarray) -> np.ndarray:
-        with self._turn:
+        with self._lock:
             return self._classifier(image=image)["probabilities"][0]
 
 
-def _load(assets: Path, file: ModelFile, threads: int, signature: str, expected: dict[str, _Tensor]) -> SignatureRunner:
-    """Load one TFLite file and check names, dtypes and shapes of its inputs and outputs."""
+def _load(assets: Path, file: ModelFile, threads: int, expected: dict[str, _Tensor]) -> SignatureRunner:
+    """Load a TFLite file, whose signature has the name of its input, and check names, dtypes and shapes of tensors."""
     path = assets / file.name
     size = path.stat().st_size if path.is_file() else 0
     if size != file.bytes:
         raise UserError(f"{path}: expected {file.bytes} bytes, found {size}. Copy the whole version folder again.")
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    signatures = interpreter.get_signature_list()
+    signature, signatures = next(iter(expected)), interpreter.get_signature_list()
     if signature not in signatures:
         raise UserError(f"{path}: expected a signature {signature!r}. Received: {signatures}")
     runner = interpreter.get_signature_runner(signature)
@@ -390,7 +352,10 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     values : dict
         Names and values, which JSON can represent.
     """
-    main = main_probabilities(song, info)
+    return _summary(song, info, _main_probabilities(song, info))
+
+
+def _summary(song: SongPrediction, info: ModelInfo, main: Mapping[str, float]) -> dict[str, Any]:
     genre = max(main, key=main.__getitem__, default="")
     return {
         "genre": info.genres[song.answer.genre] if song.answer.confident else None,
@@ -408,21 +373,8 @@ def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float]:
-    """Sum the probabilities of the leaves of each genre.
-
-    Parameters
-    ----------
-    song : SongPrediction
-        The prediction.
-    info : ModelInfo
-        The description of the model that made it.
-
-    Returns
-    -------
-    probabilities : dict
-        Probability by genre, in 0..1; empty if the model has no sub-genres.
-    """
+def _main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, float]:
+    """Sum the probabilities of the leaves of each genre; empty if the model has no sub-genres."""
     if not has_subgenres(info.genres):
         return {}
     genres, probabilities = roll_up(np.array(song.answer.probabilities), info.genres)
@@ -444,8 +396,8 @@ def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     values : dict
         Names and values, which JSON can represent.
     """
-    main = main_probabilities(song, info)
-    return summary(song, info) | {
+    main = _main_probabilities(song, info)
+    return _summary(song, info, main) | {
         "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),
         **({"main_probabilities": main} if main else {}),
         "votes": dict(zip(info.genres, song.answer.votes, strict=True)),

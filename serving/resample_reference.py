@@ -77,25 +77,7 @@ BETA = 13.04
 
 
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a WAV file with 16-bit samples.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    channels : np.ndarray [shape=(n, channels), dtype=float32]
-        Samples in [-1, 1): the integers divided by 32768.
-    rate_hz : int
-        Sampling rate, in Hz.
-
-    Raises
-    ------
-    ValueError
-        If the samples are not 16-bit.
-    """
+    """Read a WAV file with 16-bit samples: float32 [n, channels] in [-1, 1), and the sampling rate in Hz."""
     with wave.open(str(path), "rb") as file:
         if file.getsampwidth() != 2:
             raise ValueError(f"{path}: expected samples of 2 bytes. Received: {file.getsampwidth()}")
@@ -104,20 +86,7 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def mix(channels: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mix the channels to mono.
-
-    Parameters
-    ----------
-    channels : np.ndarray [shape=(n, channels), dtype=float32]
-        The song's samples.
-    rate_hz : int
-        Their rate, in Hz.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float32]
-        Mono samples.
-    """
+    """Mix the channels of a song to mono: float32 [n, channels] → float32 [n]."""
     count = channels.shape[1]
     weights = np.array(WEIGHTS.get(count, [1] * count), np.float64)
     weights /= weights.sum()
@@ -151,22 +120,7 @@ def _gains(second: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarray:
-    """Resample to another rate.
-
-    Parameters
-    ----------
-    samples : np.ndarray [shape=(n,), dtype=float32]
-        Mono samples.
-    rate_in_hz : int
-        Their rate, in Hz.
-    rate_out_hz : int
-        The target rate, in Hz.
-
-    Returns
-    -------
-    np.ndarray [shape=(m,), dtype=float32]
-        Samples at the target rate, m = round(n · rate_out_hz / rate_in_hz).
-    """
+    """Resample mono samples: float32 [n] → float32 [m], m = round(n · rate_out_hz / rate_in_hz)."""
     if rate_in_hz == rate_out_hz:
         return samples
     divisor = math.gcd(rate_in_hz, rate_out_hz)
@@ -187,23 +141,10 @@ def resample(samples: np.ndarray, rate_in_hz: int, rate_out_hz: int) -> np.ndarr
 
 
 def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_samples: int) -> Iterator[np.ndarray]:
-    """Mix, resample and cut a song.
+    """Mix, resample and cut a song, float32 [n, channels], into inputs `waveform` of the model without a batch axis.
 
-    Parameters
-    ----------
-    channels : np.ndarray [shape=(n, channels), dtype=float32]
-        The song's samples.
-    rate_hz : int
-        Their rate, in Hz.
-    rate_out_hz : int
-        The model's rate, in Hz: 22050; see `mel` in model.json.
-    fragment_samples : int
-        Length of the model's input: 661500.
-
-    Yields
-    ------
-    fragment : np.ndarray [shape=(fragment_samples,), dtype=float32]
-        Input `waveform` of the model; silent fragments are left out.
+    `rate_out_hz` is 22050 and `fragment_samples` 661500 unless `mel` in model.json differs. Silent fragments are left
+    out.
     """
     samples = resample(mix(channels, rate_hz), rate_hz, rate_out_hz)
     missing = max(0, fragment_samples - len(samples))
@@ -216,19 +157,10 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
 
 
 def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
-    """Find the columns of a mel image that have sound.
+    """Find the columns with sound, bool [width], except those next to silence, where a sound may be cut off.
 
-    Parameters
-    ----------
-    brightness : np.ndarray [shape=(height, width)]
-        Mean of red, green and blue of each pixel.
-    least : float
-        A column with a brighter pixel has sound; `sounded_brightness` in model.json.
-
-    Returns
-    -------
-    np.ndarray [shape=(width,), dtype=bool]
-        True for columns with sound, except those next to silence, where a sound may be cut off.
+    `brightness` [height, width] is the mean of red, green and blue of each pixel. A column with a pixel brighter than
+    `least` has sound: `sounded_brightness` in model.json.
     """
     loud = brightness.max(axis=0) > least
     inner = loud & np.append(loud[1:], True) & np.append(True, loud[:-1])
@@ -236,20 +168,10 @@ def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
 
 
 def image_statistics(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """Compute the statistics of a mel image.
+    """Compute five statistics of an image's brightness [height, width] over some columns, bool [width], or over all.
 
-    Parameters
-    ----------
-    brightness : np.ndarray [shape=(height, width)]
-        Mean of red, green and blue of each pixel.
-    columns : np.ndarray [shape=(width,), dtype=bool] or None
-        Columns to measure; None for all.
-
-    Returns
-    -------
-    np.ndarray [shape=(5,)]
-        Mean; standard deviation of the row means; mean of the rows' standard deviations; mean difference of
-        neighbouring columns; mean difference of neighbouring rows.
+    They are the mean; the standard deviation of the row means; the mean of the rows' standard deviations; the mean
+    difference of neighbouring columns; the mean difference of neighbouring rows.
     """
     if columns is None or not columns.any():
         columns = np.ones(brightness.shape[1], bool)
@@ -267,21 +189,11 @@ def image_statistics(brightness: np.ndarray, columns: np.ndarray | None = None) 
 
 
 def fragment_in_distribution(image: np.ndarray, ranges: Mapping[str, Any], padded: bool) -> bool:
-    """Check whether a mel image is like those of the training songs.
+    """Check whether a mel image, uint8 [height, width, 3], is like those of the training songs.
 
-    Parameters
-    ----------
-    image : np.ndarray [shape=(height, width, 3), dtype=uint8]
-        Output of frontend.tflite for a fragment.
-    ranges : mapping of str to Any
-        Value of `familiarity` in model.json; skip the check if it is null or missing.
-    padded : bool
-        Whether the fragment was padded with zeros.
-
-    Returns
-    -------
-    bool
-        Whether it is. If more than half of a song's fragments are not, the song's answer is "none of the genres".
+    `ranges` is the value of `familiarity` in model.json; skip the check if it is null or missing. `padded` tells
+    whether the fragment was padded with zeros. If more than half of a song's fragments are not like the training
+    songs, the song's answer is "none of the genres".
     """
     brightness = image.astype(np.float32).mean(axis=2)
     least = ranges.get("sounded_brightness")

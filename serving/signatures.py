@@ -30,19 +30,10 @@ GENRES = "genres"
 
 
 class Servable(tf.Module):
-    """A Keras model with its signatures.
+    """A Keras model, images [n, height, width, 3] in 0..255 → probabilities [n, genres], with its signatures.
 
     The model is excluded from TensorFlow's tracking and its variables are tracked instead: a SavedModel that tracks a
     Keras 3 model makes the TFLite converter abort the process.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Images [n, height, width, 3] in 0..255 → probabilities [n, genres].
-    genres : sequence of str
-        Names in the order of the outputs.
-    spec : MelSpec
-        The front-end's parameters.
     """
 
     def __init__(self, model: keras.Model, genres: Sequence[str], spec: MelSpec) -> None:
@@ -60,13 +51,7 @@ class Servable(tf.Module):
         return {PROBABILITIES: probabilities, GENRES: names}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Trace the signatures.
-
-        Returns
-        -------
-        signatures : dict of str to concrete function
-            Concrete functions under `EXAMPLES`, `IMAGE` and `WAVEFORM`.
-        """
+        """Trace the signatures `EXAMPLES`, `IMAGE` and `WAVEFORM`."""
         spec = self._spec
         examples = tf.TensorSpec([None], tf.string, name="examples")
         image = tf.TensorSpec([None, *spec.image_shape], tf.uint8, name=IMAGE)
@@ -89,19 +74,7 @@ class Servable(tf.Module):
 
 
 def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) -> None:
-    """Save a model for serving, with its architecture in `assets.extra`.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Images [n, height, width, 3] in 0..255 → probabilities [n, genres].
-    folder : str
-        Output folder of the SavedModel.
-    genres : sequence of str
-        Names in the order of the outputs.
-    spec : MelSpec
-        The front-end's parameters.
-    """
+    """Save a model for serving, with its architecture in `assets.extra`; see `Servable`."""
     servable = Servable(model, genres, spec)
     tf.saved_model.save(servable, folder, signatures=servable.signatures())
     tf.io.gfile.makedirs(f"{folder}/{ASSETS_FOLDER}")

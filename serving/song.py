@@ -1,4 +1,4 @@
-"""Aggregation of fragment probabilities into one answer per song.
+"""Aggregation of fragment probabilities into one answer per song, and into the sections of a medley.
 
 Conventions: a song is an array [k, g] of k >= 1 fragments in temporal order and g >= 2 genres in the order of the
 model's outputs. Each row holds probabilities: values in [0, 1] that sum to 1, up to the rounding of a quantized model
@@ -21,7 +21,8 @@ An answer is confident if the song's probability of its genre reaches a threshol
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -31,23 +32,17 @@ ROW_SUM_TOLERANCE = 0.05
 SMALLEST_PROBABILITY = 1 / 512
 """Lower clip of probabilities in logarithms: half a step of an 8-bit output, which is 0 below."""
 
+CHANGE_PENALTY = math.log(1 / SMALLEST_PROBABILITY)
+"""Cost of a change of genre between sections, in nats: the largest evidence of one fragment against a genre."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SongAnswer:
     """The answer for a song.
 
-    Parameters
-    ----------
-    genre : int
-        Index of the genre with the largest sum of probabilities. If not confident, it is only the closest genre.
-    probabilities : tuple of float
-        Probability of each genre, in [0, 1], summing to 1.
-    majority : int
-        Index of the genre with the most votes.
-    votes : tuple of int
-        Number of fragments that vote for each genre.
-    confident : bool
-        Whether the probability of the genre reaches the threshold; if not, the answer is "none of the genres".
+    `genre` is the index of the genre with the largest sum of probabilities, `majority` that of the genre with the most
+    votes. `probabilities` sum to 1. If `confident` is False, the answer is "none of the genres" and `genre` is only the
+    most probable one.
     """
 
     genre: int
@@ -58,18 +53,7 @@ class SongAnswer:
 
 
 def validate(probabilities: np.ndarray) -> None:
-    """Check that an array follows the conventions for a song.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(k, g)]
-        Probabilities of each genre (columns) in each fragment (rows).
-
-    Raises
-    ------
-    ValueError
-        If the shape, a value or the sum of a row is invalid.
-    """
+    """Raise `ValueError` if an array violates the conventions for a song in its shape, a value or the sum of a row."""
     if probabilities.ndim != 2 or probabilities.shape[0] < 1 or probabilities.shape[1] < 2:
         raise ValueError(
             f"Expected probabilities of shape (fragments >= 1, genres >= 2). Received: shape={probabilities.shape}"
@@ -85,36 +69,13 @@ def validate(probabilities: np.ndarray) -> None:
 
 
 def by_sum(probabilities: np.ndarray) -> int:
-    """Choose the genre with the largest sum of probabilities.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(k, g)]
-        A song that passes `validate`.
-
-    Returns
-    -------
-    int
-        Index of the genre.
-    """
+    """Choose the genre with the largest sum of probabilities."""
     return int(probabilities.sum(axis=0, dtype=np.float64).argmax())
 
 
 def by_votes(probabilities: np.ndarray) -> int:
     """Choose the genre with the most votes; ties are broken by the larger sum of probabilities.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(k, g)]
-        A song that passes `validate`.
-
-    Returns
-    -------
-    int
-        Index of the genre.
-
-    Examples
-    --------
     >>> by_votes(np.array([[0.6, 0.4], [0.6, 0.4], [0.0, 1.0]]))
     0
     """
@@ -123,18 +84,7 @@ def by_votes(probabilities: np.ndarray) -> int:
 
 
 def by_log_mean(probabilities: np.ndarray) -> int:
-    """Choose the genre with the largest mean of log-probabilities.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(k, g)]
-        A song that passes `validate`.
-
-    Returns
-    -------
-    int
-        Index of the genre.
-    """
+    """Choose the genre with the largest mean of log-probabilities."""
     return int(log_probabilities(probabilities).mean(axis=0).argmax())
 
 
@@ -143,43 +93,13 @@ RULES: Mapping[str, Callable[[np.ndarray], int]] = {"sum": by_sum, "votes": by_v
 
 
 def log_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """Compute natural logarithms, with probabilities clipped below at `SMALLEST_PROBABILITY`.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray
-        Values in [0, 1].
-
-    Returns
-    -------
-    np.ndarray [dtype=float64]
-        Values in [-6.24, 0], of the same shape.
-    """
+    """Compute natural logarithms in float64, with probabilities clipped below at `SMALLEST_PROBABILITY`."""
     return np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
 
 
 def combine(probabilities: np.ndarray, threshold: float = 0.0) -> SongAnswer:
-    """Aggregate the fragments of a song into one answer.
+    """Aggregate the fragments of a song; `threshold` is the smallest probability of a confident answer.
 
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(k, g)]
-        Probabilities of each genre (columns) in each fragment (rows).
-    threshold : float
-        Smallest probability of a confident answer, in [0, 1].
-
-    Returns
-    -------
-    SongAnswer
-        Genre by sum of probabilities, and the votes.
-
-    Raises
-    ------
-    ValueError
-        If the probabilities violate the conventions.
-
-    Examples
-    --------
     >>> answer = combine(np.array([[0.6, 0.4], [0.6, 0.4], [0.0, 1.0]]), threshold=0.7)
     >>> answer.genre, answer.majority, answer.votes, answer.confident
     (1, 0, (2, 1), False)
@@ -198,3 +118,68 @@ def combine(probabilities: np.ndarray, threshold: float = 0.0) -> SongAnswer:
 
 def _votes(probabilities: np.ndarray) -> np.ndarray:
     return np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a song with one genre.
+
+    It ends where the next one starts, or at the end of the last fragment. `probability` is the mean probability of the
+    genre over its fragments.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    genre: int
+    probability: float
+    fragments: int
+
+
+def sections(starts: Sequence[float], end: float, probabilities: np.ndarray) -> tuple[Section, ...]:
+    """Split a song into sections of one genre by penalised segmentation.
+
+    `starts` are the starts of the fragments in seconds, ascending; fragments may be missing, as silent ones are. `end`
+    is the end of the last one. Raises `ValueError` if the probabilities violate the conventions, or the number of
+    starts differs.
+
+    Among all assignments of genres to fragments, the one is chosen that maximises the sum of log-probabilities minus
+    `CHANGE_PENALTY` per change of genre. A single fragment never forms a section, whatever its probabilities and
+    position. If all fragments are certain, two of them form a section at the beginning, at the end and between two
+    other genres; a section after which the former genre returns requires three.
+
+    >>> medley = np.array([[1.0, 0.0], [0.2, 0.8], [1.0, 0.0], [0.0, 1.0], [0.1, 0.9], [0.0, 1.0]])
+    >>> [(section.start_seconds, section.genre) for section in sections([0, 30, 60, 90, 120, 150], 180, medley)]
+    [(0, 0), (90, 1)]
+    """
+    validate(probabilities)
+    if len(starts) != len(probabilities):
+        raise ValueError(
+            f"Expected a start for each of the {len(probabilities)} fragments. Received: {len(starts)} starts"
+        )
+    path = _best_path(log_probabilities(probabilities))
+    firsts = [0, *(index for index in range(1, len(path)) if path[index] != path[index - 1])]
+    ends = [*firsts[1:], len(path)]
+    return tuple(
+        Section(
+            start_seconds=starts[first],
+            end_seconds=starts[last] if last < len(path) else end,
+            genre=path[first],
+            probability=float(probabilities[first:last, path[first]].mean(dtype=np.float64)),
+            fragments=last - first,
+        )
+        for first, last in zip(firsts, ends, strict=True)
+    )
+
+
+def _best_path(gains: np.ndarray) -> list[int]:
+    """Find the genres that maximise gains minus penalties (Viterbi's algorithm); ties are resolved without a change."""
+    score, before = gains[0], []
+    for gain in gains[1:]:
+        best = int(score.argmax())
+        changes = score < score[best] - CHANGE_PENALTY - 1e-9  # so that rounding errors do not cause a change
+        before.append(np.where(changes, best, np.arange(len(score))))
+        score = np.where(changes, score[best] - CHANGE_PENALTY, score) + gain
+    path = [int(score.argmax())]
+    for origin in reversed(before):
+        path.append(int(origin[path[-1]]))
+    return path[::-1]

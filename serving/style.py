@@ -127,6 +127,13 @@ def height_of(hz: float, spec: MelSpec) -> float:
     return (band + 0.5) / spec.mel_bands
 
 
+def hz_at(height: float, spec: MelSpec) -> float:
+    """Return the frequency in Hz at a height in the mel image; the inverse of `height_of`."""
+    low, high = _mel(spec.mel_min_hz), _mel(spec.mel_max_hz)
+    mel = low + (height * spec.mel_bands + 0.5) / (spec.mel_bands + 1) * (high - low)
+    return 200 * mel / 3 if mel < 15 else 1_000 * 6.4 ** ((mel - 15) / 27)
+
+
 def _mel(hz: float) -> float:
     """Slaney's scale: linear up to 1 kHz, logarithmic above."""
     return 3 * hz / 200 if hz < 1_000 else 15 + 27 * math.log(hz / 1_000) / math.log(6.4)

@@ -18,8 +18,8 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,24 +31,10 @@ from tumbao.serving.tflite_file import join, pack, unpack, with_named_tensors
 
 
 def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
-    """Quantize an image model, a .tflite in float32 with a signature `image`.
+    """Quantize a .tflite in float32 with a signature `image`; `advance` is called after each image.
 
-    The range of each tensor is its minimum and maximum over the images. TensorFlow has to be imported before, or the
-    quantizer lacks a part of NumPy.
-
-    Parameters
-    ----------
-    content : bytes
-        The model.
-    images : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
-        Mel images.
-    advance : callable
-        Called after each image.
-
-    Returns
-    -------
-    content : bytes
-        The quantized model.
+    The range of each tensor is its minimum and maximum over the images, uint8 [n, height, width, 3]. TensorFlow has to
+    be imported before, or the quantizer lacks a part of NumPy.
     """
     from ai_edge_quantizer import calibrator, quantizer, recipe_manager
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
@@ -95,144 +81,87 @@ def convert(
 ) -> None:
     """Convert the front-end and the image model in several precisions, and merge the preferred one with the front-end.
 
-    Parameters
-    ----------
-    saved_model : str
-        A SavedModel written by `signatures.save`.
-    folder : Path
-        The output folder, which receives `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`.
-    calibration : np.ndarray [shape=(n, height, width, 3), dtype=uint8]
-        Mel images of the training split, from which the ranges of the int8 model are computed.
-    spec : MelSpec
-        The front-end's parameters.
-    advance : callable
-        Called once per calibration image (only for an int8 model) and once per file.
-    precisions : sequence of str
-        Keys of `CLASSIFIER_FILES`, at least one.
-
-    Raises
-    ------
-    ConversionError
-        If a converter fails or crashes.
+    `folder` receives `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`. The ranges of the int8 model are computed
+    from `calibration`, mel images uint8 [n, height, width, 3] of the training split. `advance` is called once per image
+    (only for an int8 model) and once per file. Raises `ConversionError` if a converter fails or crashes.
     """
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         images = Path(temporary) / "calibration.npy"
         np.save(images, calibration)
         others = ["frontend", *(precision for precision in precisions if precision != "int8")]
         jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a separate core
-        failures: list[str] = []
-        children: list[subprocess.Popen[str]] = []
-        threads = [
-            threading.Thread(
-                target=_convert_in_child,
-                args=(saved_model, folder, images, spec, job, advance, failures, children),
-            )
-            for job in jobs
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        finally:
-            for child in children:  # they have ended unless this was interrupted
-                child.kill()
-    if failures:
-        raise ConversionError("\n".join(failures))
+        _convert_in_children(saved_model, folder, images, spec, jobs, advance)
     pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[preferred(precisions)]))
     (folder / AUDIO_FILE).write_bytes(join(*pair))
     advance()
 
 
 def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes:
-    """Convert the image model in a precision that requires no calibration.
+    """Convert the image model to `float16` or `dynamic`, which need no calibration, and return the file's content.
 
-    Parameters
-    ----------
-    saved_model : str
-        A SavedModel written by `signatures.save`.
-    precision : str
-        Either `float16` or `dynamic`.
-    spec : MelSpec
-        The front-end's parameters.
-
-    Returns
-    -------
-    content : bytes
-        Content of the .tflite file.
-
-    Raises
-    ------
-    ConversionError
-        If the converter fails or crashes.
+    Raises `ConversionError` if the converter fails or crashes.
     """
-    failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         folder = Path(temporary)
-        _convert_in_child(saved_model, folder, folder / "none", spec, [precision], lambda: None, failures, [])
-        if failures:
-            raise ConversionError("\n".join(failures))
+        _convert_in_children(saved_model, folder, folder / "none", spec, [[precision]], lambda: None)
         return (folder / CLASSIFIER_FILES[precision]).read_bytes()
 
 
-def _convert_in_child(
-    saved_model: str,
-    folder: Path,
-    images: Path,
-    spec: MelSpec,
-    precisions: list[str],
-    advance: Callable[[], None],
-    failures: list[str],
-    children: list[subprocess.Popen[str]],
+def _convert_in_children(
+    saved_model: str, folder: Path, images: Path, spec: MelSpec, jobs: list[list[str]], advance: Callable[[], None]
 ) -> None:
-    job = {
-        "saved_model": saved_model,
-        "folder": str(folder),
-        "calibration": str(images),
-        "mel": dataclasses.asdict(spec),
-        "precisions": precisions,
-    }
-    command = [sys.executable, "-m", "tumbao.serving.tflite", json.dumps(job)]
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True) as child,
-    ):
-        children.append(child)
-        for line in child.stdout or ():
-            if line.strip() == _TICK:
-                advance()
-        if child.wait():
-            said.seek(0)
-            end = "".join(said.readlines()[-15:])
-            failures.append(f"Converting to {', '.join(precisions)} ended with code {child.returncode}:\n{end}")
+    """Convert to the precisions of each job in a child process of its own."""
+    children: list[subprocess.Popen[str]] = []
+
+    def run(precisions: list[str]) -> str:
+        arguments = [saved_model, str(folder), str(images), json.dumps(dataclasses.asdict(spec)), *precisions]
+        command = [sys.executable, "-m", "tumbao.serving.tflite", *arguments]
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True) as child,
+        ):
+            children.append(child)
+            for line in child.stdout or ():
+                if line.strip() == _TICK:
+                    advance()
+            if not child.wait():
+                return ""
+            log.seek(0)
+            end = "".join(log.readlines()[-15:])
+            return f"Converting to {', '.join(precisions)} ended with code {child.returncode}:\n{end}"
+
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        try:
+            failures = list(filter(None, threads.map(run, jobs)))
+        finally:
+            for child in children:  # they have ended unless this was interrupted
+                child.kill()
+    if failures:
+        raise ConversionError("\n".join(failures))
 
 
-def _work(job: dict[str, object]) -> None:
-    """Convert in this process; `_convert_in_child` runs this."""
+def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions: str) -> None:
+    """Convert in this process; `_convert_in_children` runs this."""
     import tensorflow as tf
 
-    spec = MelSpec(**job["mel"])  # type: ignore[arg-type] # JSON of a MelSpec
-    folder = Path(str(job["folder"]))
-    precisions: list[str] = job["precisions"]  # type: ignore[assignment] # a JSON list of strings
+    spec = MelSpec(**json.loads(mel))
     with tempfile.TemporaryDirectory(prefix="tumbao-static-") as temporary:
+        static = f"{temporary}/static"
+        if precisions != ("frontend",):
+            _save_static(saved_model, static, spec)
         for precision in precisions:
             if precision == "frontend":
-                content = _frontend(spec, temporary)
-                name = FRONTEND_FILE
+                content, name = _frontend(spec, temporary), FRONTEND_FILE
             else:
-                static = Path(temporary) / "static"
-                if not static.exists():
-                    _save_static(str(job["saved_model"]), str(static), spec)
-                converter = tf.lite.TFLiteConverter.from_saved_model(str(static), signature_keys=["image"])
+                converter = tf.lite.TFLiteConverter.from_saved_model(static, signature_keys=["image"])
                 if precision != "int8":
                     converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 if precision == "float16":
                     converter.target_spec.supported_types = [tf.float16]
-                content = converter.convert()
+                content, name = converter.convert(), CLASSIFIER_FILES[precision]
                 if precision == "int8":
-                    content = int8_quantize(content, np.load(str(job["calibration"]), mmap_mode="r"), _tick)
-                name = CLASSIFIER_FILES[precision]
-            (folder / name).write_bytes(with_named_tensors(content))
+                    content = int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick)
+            Path(folder, name).write_bytes(with_named_tensors(content))
             _tick()
 
 
@@ -270,4 +199,4 @@ def _frontend(spec: MelSpec, temporary: str) -> bytes:
 
 
 if __name__ == "__main__":
-    _work(json.loads(sys.argv[1]))
+    _work(*sys.argv[1:])

@@ -3,20 +3,29 @@
 Evidence is measured in log-odds: the logarithm of a genre's probability over that of all other genres together. Unlike
 the probability, it does not saturate where the network is certain. Occluded parts become silence, the floor of the
 image. A map has one value per pixel: positive values support the genre, negative values oppose it.
+
+The faithfulness of maps is measured by deletion and insertion (Petsiuk, Das & Saenko 2018). The image is divided into
+cells. *Deletion* flattens the cells in order of importance: each band gets its mean level over the fragment, which
+removes all events. The sooner the genre is lost, the better the map. *Insertion* starts with a flat image and restores
+the cells in the same order: the sooner the genre returns, the better. Random orders of the same cells and the order of
+loudness serve as references; a map that is no better than these carries no information. Silence instead of flat cells
+would measure something else: an image full of holes resembles no music.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.integrate import trapezoid
+from scipy.stats import t
 
-from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.network import InputGradient, log_odds
+from tumbao.serving.explain.network import InputGradient, log_odds, run_on_levels
 
 TIMES = 15
 """Number of time windows that are silenced one after the other: 2 s each in a fragment of 30 s."""
@@ -27,8 +36,14 @@ BANDS = 12
 STEPS = 16
 """Points on the path from silence to the fragment at which gradients are computed."""
 
-_AT_ONCE = 8
-"""Images per call of the network."""
+CELLS = 15
+"""Cells per side of the image for faithfulness: 2 s wide in a fragment of 30 s."""
+
+SHARES = (0.0, 0.03, 0.07, 0.13, 0.22, 0.35, 0.55, 1.0)
+"""Shares of the cells at which the network is evaluated, denser at the beginning, where maps differ."""
+
+SIGNIFICANCE_LEVEL = 0.05
+"""Significance level: how often uninformative maps may pass as informative."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,24 +58,6 @@ class Occlusion:
     times: np.ndarray
     bands: np.ndarray
     map: np.ndarray
-
-
-def colour_levels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Apply the colour map: levels [..., height, width] in 0..255 → RGB float32 [..., height, width, 3] in 0..255.
-
-    Fractional levels are interpolated between two palette entries.
-    """
-    colours = palette(spec).astype(np.float32)
-    below = np.floor(levels).astype(np.int64)
-    above = np.minimum(below + 1, len(colours) - 1)
-    share = (levels - below).astype(np.float32)[..., np.newaxis]
-    return colours[below] * (1 - share) + colours[above] * share
-
-
-def run_on_levels(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Run a network on levels uint8 [n, height, width] in batches: float32 [n, ...]."""
-    batches = (levels[begin : begin + _AT_ONCE] for begin in range(0, len(levels), _AT_ONCE))
-    return np.concatenate([model(tf.constant(colour_levels(batch, spec)), training=False).numpy() for batch in batches])
 
 
 def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> Occlusion:
@@ -130,3 +127,91 @@ def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) 
 def edges(size: int, parts: int) -> np.ndarray:
     """Divide `size` pixels into parts as equal as possible: int64 [parts + 1], from 0 to `size`."""
     return np.round(np.linspace(0, size, parts + 1)).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """Log-odds of the genre along the deletion and insertion curves of a map, float32 [len(SHARES)] each.
+
+    At each share, `deletion` has this share of the cells flat, `insertion` all but this share.
+    """
+
+    deletion: np.ndarray
+    insertion: np.ndarray
+
+    @property
+    def deletion_area(self) -> float:
+        """Area under the deletion curve, equal to its mean height; the smaller, the better."""
+        return float(trapezoid(self.deletion, SHARES))
+
+    @property
+    def insertion_area(self) -> float:
+        """Area under the insertion curve, equal to its mean height; the larger, the better."""
+        return float(trapezoid(self.insertion, SHARES))
+
+    @property
+    def gain(self) -> float:
+        """Difference between both areas; the larger, the more faithful."""
+        return self.insertion_area - self.deletion_area
+
+
+def measure(
+    model: keras.Model, levels: np.ndarray, maps: Sequence[np.ndarray], genre: int, spec: MelSpec
+) -> tuple[Faithfulness, ...]:
+    """Measure maps of one fragment; levels (uint8) and maps are [image_height, image_width]."""
+    flat = np.broadcast_to(levels.mean(axis=1, keepdims=True).round(), levels.shape).astype(np.uint8)
+    pictures = [levels, flat]
+    for one in maps:
+        if one.shape != levels.shape:
+            raise ValueError(f"Expected maps of the fragment's shape {levels.shape}. Received: {one.shape}")
+        for share in SHARES[1:-1]:
+            chosen = most(one, share)
+            pictures += [np.where(chosen, flat, levels), np.where(chosen, levels, flat)]
+    evidence = log_odds(run_on_levels(model, np.stack(pictures), spec), genre).numpy()
+    whole, nothing, between = evidence[0], evidence[1], evidence[2:].reshape(len(maps), -1, 2)
+    return tuple(
+        Faithfulness(np.array([whole, *deleted, nothing]), np.array([nothing, *inserted, whole]))
+        for deleted, inserted in between.transpose(0, 2, 1)
+    )
+
+
+def most(importance: np.ndarray, share: float) -> np.ndarray:
+    """Select the given share of the cells, the most important first: bool [height, width].
+
+    Of equal cells, those higher in the image come first, then the earlier ones.
+    """
+    cells = by_cell(importance)
+    order = np.argsort(-cells, axis=None, kind="stable")
+    chosen = np.zeros(cells.size, bool)
+    chosen[order[: round(share * cells.size)]] = True
+    return over_picture(chosen.reshape(cells.shape), importance.shape)
+
+
+def by_cell(importance: np.ndarray) -> np.ndarray:
+    """Average a map over its cells: [height, width] → float64 [CELLS, CELLS], the highest band first."""
+    rows, columns = (edges(size, CELLS) for size in importance.shape)
+    sums = np.add.reduceat(np.add.reduceat(importance.astype(np.float64), rows[:-1], 0), columns[:-1], 1)
+    return sums / np.outer(np.diff(rows), np.diff(columns))
+
+
+def over_picture(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Expand cells [CELLS, CELLS] to pixels [height, width]."""
+    by_row = np.repeat(cells, np.diff(edges(shape[0], CELLS)), axis=0)
+    return np.repeat(by_row, np.diff(edges(shape[1], CELLS)), axis=1)
+
+
+def random_maps(shape: tuple[int, ...], count: int, seed: int) -> list[np.ndarray]:
+    """Create maps with one random value per cell, float64 [height, width]."""
+    rng = np.random.default_rng(seed)
+    return [over_picture(rng.random((CELLS, CELLS)), shape) for _ in range(count)]
+
+
+def limit_of_chance(gains: Sequence[float], maps: int) -> float:
+    """Compute the gain above which a map is better than chance, by Student's t-distribution.
+
+    `gains` are those of at least two random orders; `maps` is the number of maps compared with the limit, since the
+    best of several exceeds it more easily. In at most `SIGNIFICANCE_LEVEL` of all cases, at least one of that many
+    random orders is above it.
+    """
+    quantile = float(t.ppf(1 - SIGNIFICANCE_LEVEL / maps, len(gains) - 1))
+    return float(np.mean(gains) + quantile * np.std(gains, ddof=1) * np.sqrt(1 + 1 / len(gains)))

@@ -18,20 +18,24 @@ from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import temper
 from tumbao.serving.explain.attribution import (
+    CELLS,
+    Faithfulness,
     Occlusion,
+    by_cell,
     edges,
     grad_cam,
     integrated_gradients,
     last_map,
+    measure,
+    most,
     occlusion,
-    run_on_levels,
+    random_maps,
 )
-from tumbao.serving.explain.faithfulness import CELLS, Faithfulness, by_cell, measure, most, random_maps
 from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
-from tumbao.serving.explain.network import Network, NoGradientError, log_odds
+from tumbao.serving.explain.network import Network, NoGradientError, log_odds, run_on_levels
 from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import SongAnswer, combine
-from tumbao.serving.style import height_of
+from tumbao.serving.style import hz_at
 
 MAX_SHARE = 0.2
 """Largest share of the image in a region or mask."""
@@ -40,9 +44,6 @@ _ORDER = 8
 """Order of the Butterworth filter, which runs forwards and backwards: 96 dB per octave and no delay."""
 
 _FADE_SECONDS = 0.01
-
-_STEPS = 2_000
-"""Number of frequencies between which `hz_at` interpolates, about 5 Hz apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,16 +81,10 @@ def band_edges(spec: MelSpec, parts: int) -> list[float]:
     return [spec.mel_max_hz, *inner, spec.mel_min_hz]
 
 
-def hz_at(height: float, spec: MelSpec) -> float:
-    """Convert a height in the image (0 lower edge, 1 upper edge) to Hz; the inverse of `mel_axis.height_of`."""
-    frequencies = np.linspace(spec.mel_min_hz, spec.mel_max_hz, _STEPS)
-    return float(np.interp(height, [height_of(hz, spec) for hz in frequencies], frequencies))
-
-
 def cut(samples: np.ndarray, part: Region, spec: MelSpec) -> np.ndarray:
     """Cut a region out of a fragment, in time and frequency: float32 [n], as long as the region.
 
-    The peak is that of the fragment, so that faint bands are audible. Raises ValueError if the region is empty or
+    The peak is that of the fragment, so that faint bands are audible. Raises `ValueError` for a region that is empty or
     outside of the fragment.
     """
     rate, length = spec.sample_rate_hz, len(samples) / spec.sample_rate_hz
@@ -187,7 +182,7 @@ def attribute_genre(
     `items` is the song as returned by `fragments.read`. Raises AudioError if the items end with one.
     """
     progress.start("attribution", 4)
-    spec, model = network.spec, network.opened.scores
+    spec, model = network.spec, network.logits_model
     answer, fragments, decisive, samples = _analyse_fragments(network, model, items)
     progress.advance("attribution")
     genre, levels = answer.genre, fragments[decisive].levels

@@ -23,17 +23,8 @@ _SMALLEST = 1e-37
 """Lower limit of probabilities; float32 cannot represent much smaller values."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Opened:
-    """A network with access to its last layer.
-
-    `hidden` are the inputs of the last layer. `scores` maps images to logits float32 [n, genres], which still differ
-    where probabilities are too close to 0 or 1. If the network does not end in a dense softmax layer, they are the
-    logarithms of its probabilities.
-    """
-
-    hidden: list[keras.KerasTensor]
-    scores: keras.Model
+BATCH = 8
+"""Images per call of a network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,36 +51,45 @@ class Network:
         return self.info.mel
 
     @functools.cached_property
-    def opened(self) -> Opened:
-        """The model with access to its last layer."""
-        return opened(self.model)
+    def last_layer(self) -> tuple[list[keras.KerasTensor], keras.Model]:
+        """The inputs of the last layer, and the model with logits as output; see `split_last_layer`."""
+        return split_last_layer(self.model)
+
+    @property
+    def logits_model(self) -> keras.Model:
+        """The model with logits as output."""
+        return self.last_layer[1]
 
     @functools.cached_property
     def genre_gradient(self) -> InputGradient:
         """Gradient of a genre's log-odds with respect to the levels; raises NoGradientError if none is found."""
-        return input_gradient(self.opened.scores, self.spec, lambda scores, genre: log_odds(scores, genre)[0])
+        return input_gradient(self.logits_model, self.spec, lambda logits, genre: log_odds(logits, genre)[0])
 
 
-def log_odds(scores: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
-    """Compute the log-odds of a genre: scores of `Opened`, float32 [n, genres] → float32 [n].
+def log_odds(logits: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
+    """Compute the log-odds of a genre: logits float32 [n, genres] → float32 [n].
 
     They are 0 where the genre is as probable as all others together.
     """
-    others = tf.where(tf.range(tf.shape(scores)[1]) == genre, -np.inf, scores)
-    return scores[:, genre] - tf.reduce_logsumexp(others, axis=1)
+    others = tf.where(tf.range(tf.shape(logits)[1]) == genre, -np.inf, logits)
+    return logits[:, genre] - tf.reduce_logsumexp(others, axis=1)
 
 
-def opened(model: keras.Model) -> Opened:
-    """Expose the inputs of the last layer, and the logits; the result shares the layers of the model."""
+def split_last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.Model]:
+    """Return the inputs of the last layer, and a model with logits as output, which shares the layers of the model.
+
+    Logits, float32 [n, genres], still differ where probabilities are too close to 0 or 1. If the network does not end
+    in a dense softmax layer, they are the logarithms of its probabilities.
+    """
     hidden, last = _ending(model)
     if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
         linear = keras.layers.Dense.from_config({**last.get_config(), "activation": "linear", "name": "scores"})
-        scores = linear(hidden[0])
+        logits = linear(hidden[0])
         linear.set_weights(last.get_weights())
     else:
         logarithm = keras.layers.Lambda(lambda shares: keras.ops.log(keras.ops.maximum(shares, _SMALLEST)))
-        scores = logarithm(model.output)
-    return Opened(hidden, keras.Model(model.input, scores))
+        logits = logarithm(model.output)
+    return hidden, keras.Model(model.input, logits)
 
 
 def _ending(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
@@ -108,7 +108,7 @@ def load(folder: str | Path) -> Network:
 
     Raises ValueError if there is no model, or if it was pushed without its architecture.
     """
-    assets = find_assets(folder, whole=True)
+    assets = find_assets(folder, with_saved_model=True)
     info, file = ModelInfo.read(assets), assets / ARCHITECTURE_FILE
     if not file.is_file():
         raise UserError(
@@ -180,19 +180,25 @@ def _from_levels(
     if takes:
         rest = keras.Model(takes[0].output, model.output)
         return size, lambda levels: rest(levels / 255.0, training=False)
+    return (None, None), lambda levels: model(colour_levels(levels, spec), training=False)
+
+
+def colour_levels(levels: tf.Tensor, spec: MelSpec) -> tf.Tensor:
+    """Apply the colour map: levels float32 [..., height, width] in 0..255 → RGB float32 [..., height, width, 3].
+
+    Fractional levels are interpolated between two palette entries, so that colours have a gradient.
+    """
     colours = tf.constant(palette(spec), tf.float32)
-
-    def coloured(levels: tf.Tensor) -> tf.Tensor:
-        below = tf.clip_by_value(tf.floor(levels), 0.0, 254.0)
-        share = (levels - tf.stop_gradient(below))[..., tf.newaxis]
-        index = tf.cast(below, tf.int32)
-        return model(tf.gather(colours, index) * (1 - share) + tf.gather(colours, index + 1) * share, training=False)
-
-    return (None, None), coloured
+    below = tf.clip_by_value(tf.floor(levels), 0.0, 254.0)
+    share = (levels - tf.stop_gradient(below))[..., tf.newaxis]
+    index = tf.cast(below, tf.int32)
+    return tf.gather(colours, index) * (1 - share) + tf.gather(colours, index + 1) * share
 
 
-BATCH = 8
-"""Images per call of the network."""
+def run_on_levels(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.ndarray:
+    """Run a network on levels uint8 [n, height, width] in batches: float32 [n, ...]."""
+    batches = (levels[begin : begin + BATCH].astype(np.float32) for begin in range(0, len(levels), BATCH))
+    return np.concatenate([model(colour_levels(batch, spec), training=False).numpy() for batch in batches])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -223,8 +229,8 @@ class HiddenLayer:
 
     def __init__(self, network: Network) -> None:
         self._spec = network.spec
-        scores = network.opened.scores
-        outputs = keras.Model(scores.inputs, [scores.output, *network.opened.hidden])
+        hidden, logits = network.last_layer
+        outputs = keras.Model(logits.inputs, [logits.output, *hidden])
         self._infer = tf.function(lambda images: outputs(images, training=False))
 
     def compute(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
@@ -245,5 +251,5 @@ class HiddenLayer:
         return np.concatenate([self._compute(mel_image(batch, self._spec).numpy())[1] for batch in batches])
 
     def _compute(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
-        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), scores
+        logits, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
+        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), logits

@@ -7,8 +7,9 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -19,13 +20,19 @@ from tumbao.components.ingest.mel import palette
 from tumbao.components.ingest.records import to_png
 from tumbao.datasets.demo.instruments import MUTED, OTHER_RHYTHM, OTHER_SOUND, Ablation, MeanEffect, mean_effects
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.excerpts import mp3
-from tumbao.serving.explain.activation_maximization import MaximizedImage
-from tumbao.serving.explain.attribution import BANDS
+from tumbao.serving.excerpts import PICTURE_SIZE, excerpts, mp3
+from tumbao.serving.explain.activation_maximization import N_PERMUTATIONS, Filter, MaximizedImage
+from tumbao.serving.explain.attribution import (
+    BANDS,
+    CELLS,
+    SHARES,
+    SIGNIFICANCE_LEVEL,
+    Faithfulness,
+    limit_of_chance,
+)
 from tumbao.serving.explain.attribution_report import MAX_SHARE, METHODS, AttributionReport, band_edges
-from tumbao.serving.explain.faithfulness import CELLS, SHARES, SIGNIFICANCE_LEVEL, Faithfulness, limit_of_chance
-from tumbao.serving.explain.filters import N_PERMUTATIONS, Filter
 from tumbao.serving.explain.inversion import Fidelity, semitone_hz
+from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, nearest, typical
 from tumbao.serving.explain.network import Network
 from tumbao.serving.formatting import clock, percent
 from tumbao.serving.model_info import ModelInfo
@@ -47,15 +54,14 @@ def write_explanation(
     not be explained, with the reasons. `seed` is the one used for all sections.
     """
     headings = [found for section in sections for found in _HEADING.findall(section)]
-    page = template(Path(__file__).parent).render(
-        info=info,
-        sections=sections,
-        contents=[(name, Markup(text).unescape().strip()) for name, text in headings],
-        rejected=rejected,
-        seed=seed,
-    )
+    contents = [(name, Markup(text).unescape().strip()) for name, text in headings]
+    page = _render("template", info=info, sections=sections, contents=contents, rejected=rejected, seed=seed)
     write_page(out / PAGE, page)
     return out / PAGE
+
+
+def _render(name: str, **values: Any) -> Markup:
+    return Markup(template(Path(__file__).parent, f"{name}.html.j2").render(**values))
 
 
 _COMPRESSION = 0.75
@@ -74,14 +80,14 @@ def player(samples: np.ndarray, spec: MelSpec) -> str:
 
 def fidelity_section(result: Fidelity, spec: MelSpec) -> Markup:
     """Render the section (HTML, id ``fidelity``), with audio embedded."""
-    page = template(Path(__file__).parent, "fidelity.html.j2").render(
+    return _render(
+        "fidelity",
         result=result,
         spec=spec,
         semitone_hz=round(semitone_hz(spec), -1),
         column_ms=1_000 * spec.fragment_seconds / spec.image_width,
         player=lambda samples: player(samples, spec),
     )
-    return Markup(page)
 
 
 ENOUGH = 0.9
@@ -94,7 +100,8 @@ def genres_section(images: Sequence[MaximizedImage], network: Network, reason: s
     `images` are grouped by genre; `reason` is the reason if there are none.
     """
     spec = network.spec
-    page = template(Path(__file__).parent, "genres.html.j2").render(
+    return _render(
+        "genres",
         images=images,
         reason=reason,
         synthetic=network.info.training_data.synthetic,
@@ -108,7 +115,6 @@ def genres_section(images: Sequence[MaximizedImage], network: Network, reason: s
         picture=lambda levels: picture(levels, spec),
         player=lambda samples: player(samples, spec),
     )
-    return Markup(page)
 
 
 def filters_section(filters: Sequence[Filter], network: Network, source: str = "", reason: str = "") -> Markup:
@@ -117,7 +123,8 @@ def filters_section(filters: Sequence[Filter], network: Network, source: str = "
     `source` names the library whose fragments selected the filters; it is empty if generated images did. `reason` is
     the reason if there are no filters.
     """
-    page = template(Path(__file__).parent, "filters.html.j2").render(
+    return _render(
+        "filters",
         filters=filters,
         grouped=[(layer, list(row)) for layer, row in itertools.groupby(filters, lambda one: one.layer)],
         of_library=bool(source),
@@ -131,7 +138,6 @@ def filters_section(filters: Sequence[Filter], network: Network, source: str = "
         picture=lambda levels: picture(levels, network.spec),
         player=lambda samples: player(samples, network.spec),
     )
-    return Markup(page)
 
 
 LARGE, SMALL = (600, 400), (300, 150)
@@ -141,32 +147,30 @@ LARGE, SMALL = (600, 400), (300, 150)
 def attribution_section(reports: Sequence[AttributionReport], network: Network) -> Markup:
     """Render the section (HTML, id ``attribution``), with images and audio embedded."""
     spec = network.spec
-    page = template(Path(__file__).parent, "attribution.html.j2")
-    return Markup(
-        page.render(
-            reports=reports,
-            genres=network.genres,
-            synthetic=network.info.training_data.synthetic,
-            seconds=spec.fragment_seconds,
-            share=MAX_SHARE,
-            cells=CELLS,
-            shares=SHARES,
-            methods=METHODS,
-            clock=clock,
-            hertz=hertz,
-            verdict=verdict,
-            beats_chance=_beats_chance,
-            limit=_limit,
-            significance=SIGNIFICANCE_LEVEL,
-            ends=_ends,
-            curves=_curves,
-            frequencies=frequencies(spec),
-            bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
-            large=lambda fragment, importance: data_uri("image/jpeg", overlay(fragment.levels, importance, LARGE)),
-            small=lambda fragment: data_uri("image/jpeg", overlay(fragment.levels, fragment.map, SMALL)),
-            player=lambda samples: player(samples, spec),
-            height_of=lambda hz: height_of(hz, spec),
-        )
+    return _render(
+        "attribution",
+        reports=reports,
+        genres=network.genres,
+        synthetic=network.info.training_data.synthetic,
+        seconds=spec.fragment_seconds,
+        share=MAX_SHARE,
+        cells=CELLS,
+        shares=SHARES,
+        methods=METHODS,
+        clock=clock,
+        hertz=hertz,
+        verdict=verdict,
+        beats_chance=lambda report, gain: gain > _limit(report),
+        limit=_limit,
+        significance=SIGNIFICANCE_LEVEL,
+        ends=_ends,
+        curves=_curves,
+        frequencies=frequencies(spec),
+        bands=[(low, high) for high, low in itertools.pairwise(band_edges(spec, BANDS))],
+        large=lambda fragment, importance: data_uri("image/jpeg", overlay(fragment.levels, importance, LARGE)),
+        small=lambda fragment: data_uri("image/jpeg", overlay(fragment.levels, fragment.map, SMALL)),
+        player=lambda samples: player(samples, spec),
+        height_of=lambda hz: height_of(hz, spec),
     )
 
 
@@ -177,13 +181,9 @@ def hertz(hz: float) -> str:
 
 def verdict(report: AttributionReport, gain: float) -> str:
     """Describe whether a map with the given `Faithfulness.gain` is better than chance and than the loudness order."""
-    if not _beats_chance(report, gain):
+    if gain <= _limit(report):
         return "no better than chance"
     return "better than chance" if gain > report.loudest.gain else "better than chance, not than loudness"
-
-
-def _beats_chance(report: AttributionReport, gain: float) -> bool:
-    return gain > _limit(report)
 
 
 def _limit(report: AttributionReport) -> float:
@@ -237,23 +237,16 @@ _CONTROLS = {MUTED: "", OTHER_SOUND: "the same notes with another sound", OTHER_
 
 
 @dataclasses.dataclass(frozen=True)
-class _Bar:
-    """Position of a row's mean and range on the scale, in percent of its width."""
-
-    left: float
-    width: float
-    low: float
-    span: float
-
-
-@dataclasses.dataclass(frozen=True)
 class _Row:
-    """A row of a genre's table."""
+    """A row of a genre's table; its mean starts at `left` and its range at `low`, in percent of the scale's width."""
 
     name: str
     control: str
     result: MeanEffect
-    bar: _Bar
+    left: float
+    width: float
+    low: float
+    span: float
 
 
 def instruments_section(results: Sequence[Ablation]) -> Markup:
@@ -263,20 +256,21 @@ def instruments_section(results: Sequence[Ablation]) -> Markup:
     least, most = min([0.0, *ends]), max([0.0, *ends])
     span = max(most - least, 1e-9)
     tables = [(result, [_row(row, least, span) for row in rows], _findings(rows)) for result, rows in averaged]
-    html = template(Path(__file__).parent, "instruments.html.j2").render(tables=tables, zero=100 * -least / span)
-    return Markup(html)
+    return _render("instruments", tables=tables, zero=100 * -least / span)
 
 
 def _row(result: MeanEffect, least: float, span: float) -> _Row:
     ends = sorted((0.0, result.log_odds_change))
     left, right, low, high = (100 * (value - least) / span for value in (*ends, result.low, result.high))
     return _Row(
-        _spelled(result.instrument), _CONTROLS[result.change], result, _Bar(left, right - left, low, high - low)
+        _SPELLINGS.get(result.instrument, result.instrument),
+        _CONTROLS[result.change],
+        result,
+        left,
+        right - left,
+        low,
+        high - low,
     )
-
-
-def _spelled(name: str) -> str:
-    return _SPELLINGS.get(name, name)
 
 
 def _findings(rows: Sequence[MeanEffect]) -> list[str]:
@@ -295,7 +289,7 @@ def _findings(rows: Sequence[MeanEffect]) -> list[str]:
 
 def _most(row: MeanEffect) -> str:
     kind = "a defining instrument" if row.defining else "not a defining instrument"
-    return f"Muting the {_spelled(row.instrument)} ({kind}) has the largest effect"
+    return f"Muting the {_SPELLINGS.get(row.instrument, row.instrument)} ({kind}) has the largest effect"
 
 
 def _controls(rows: Sequence[MeanEffect], first: MeanEffect) -> list[str]:
@@ -306,12 +300,11 @@ def _controls(rows: Sequence[MeanEffect], first: MeanEffect) -> list[str]:
     muted = next(row for row in rows if row.change == MUTED and row.instrument == changed[0].instrument)
     if muted.log_odds_change >= 0:
         return ["Muting the defining instruments has no effect, so the controls are not informative."]
-    about = (
-        []
-        if muted == first
-        else [f"Among the defining instruments, the {_spelled(muted.instrument)} has the largest effect."]
-    )
-    return [*about, *(_control(row, muted) for row in changed)]
+    controls = [_control(row, muted) for row in changed]
+    if muted == first:
+        return controls
+    name = _SPELLINGS.get(muted.instrument, muted.instrument)
+    return [f"Among the defining instruments, the {name} has the largest effect.", *controls]
 
 
 def _control(row: MeanEffect, muted: MeanEffect) -> str:
@@ -322,3 +315,133 @@ def _control(row: MeanEffect, muted: MeanEffect) -> str:
     if share >= 1:
         return f"{control}, the loss is larger than without it."
     return f"{control}, the loss is {percent(share)} of the loss without it."
+
+
+NEIGHBOURS = 4
+"""Number of neighbours shown per fragment."""
+
+MAX_MEDIA_BYTES = 10_000_000
+"""Approximate limit for audio and images in the section; further fragments are on the map without sound."""
+
+_BYTES_PER_SECOND, _PICTURE_BYTES = 4_000, 20_000
+"""Approximate size of an excerpt's audio per second, and of its image, as embedded in the page."""
+
+MARKERS = (
+    "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
+    "M-7,-7H7V7H-7Z",
+    "M0,-9L9,7H-9Z",
+    "M0,-10L9,0L0,10L-9,0Z",
+    "M-3,-9H3V-3H9V3H3V9H-3V3H-9V-3H-3Z",
+    "M0,9L9,-7H-9Z",
+    "M-9,0L-4.5,-8H4.5L9,0L4.5,8H-4.5Z",
+)
+"""Markers of the genres on the map, in units of its image; with six colours, they distinguish 42 genres."""
+
+_WIDTH, _HEIGHT, _MARGIN = 1000, 640, 30
+
+
+@dataclasses.dataclass(frozen=True)
+class _Point:
+    """A fragment on the map; `row` is None for fragments that are not part of the library."""
+
+    x: float
+    y: float
+    genre: int
+    answer: int
+    probability: float
+    name: str
+    start: str
+    row: int | None
+    training: bool
+
+    @property
+    def wrong(self) -> bool:
+        return self.row is not None and self.genre != self.answer
+
+
+@dataclasses.dataclass(frozen=True)
+class _Card:
+    """A song placed in the library, and its neighbours as (row, distance)."""
+
+    query: QueryFragment
+    answer: int
+    probability: float
+    found: tuple[tuple[int, float], ...]
+
+
+def neighbours_section(context: LibraryContext, spec: MelSpec) -> Markup:
+    """Render the sections (headings of the second level), with style and script embedded."""
+    cards = _cards(context)
+    genres = context.library.genres
+    typicals = [typical(context.activations.vectors, context.library.labels, genre) for genre in range(len(genres))]
+    rows = _players([row for card in cards for row, _ in card.found], typicals, context, spec)
+    sounds = excerpts(context.library, context.catalog.songs, rows, spec)
+    shown = {row for card in cards for row, _ in card.found} | {row for row in typicals if row is not None}
+    return _render(
+        "neighbours",
+        context=context,
+        library=context.library,
+        genres=genres,
+        synthetic=context.catalog.synthetic,
+        cards=cards,
+        typicals=[row for row in typicals if row is not None],
+        points=_points(context),
+        mistakes=context.mistakes.tolist(),
+        sounds=sounds,
+        unshown=[row for row in sounds if row not in shown],
+        with_audio=sum(bool(excerpt.mp3) for excerpt in sounds.values()),
+        markers=MARKERS,
+        size=PICTURE_SIZE,
+        map_size=(_WIDTH, _HEIGHT),
+        clock=clock,
+        data_uri=data_uri,
+    )
+
+
+def _cards(context: LibraryContext) -> list[_Card]:
+    if context.query_activations is None:
+        return []
+    files = {
+        Path(file).resolve(): song for file, song in zip(context.library.files, context.library.songs, strict=True)
+    }
+    cards = []
+    rows = zip(context.queries, context.query_activations.vectors, context.query_activations.probabilities, strict=True)
+    for query, vector, probabilities in rows:
+        own = {song for file, song in files.items() if file == query.path.resolve()}
+        songs = context.library.songs
+        found = nearest(vector, context.activations.vectors, songs, NEIGHBOURS, among=context.training, without=own)
+        answer = int(probabilities.argmax())
+        cards.append(_Card(query, answer, float(probabilities[answer]), tuple(found)))
+    return cards
+
+
+def _players(near: list[int], typicals: Iterable[int | None], context: LibraryContext, spec: MelSpec) -> list[int]:
+    """Choose the rows with audio: neighbours, typical fragments, mistakes, then first fragments of songs, and so on."""
+    most = int(MAX_MEDIA_BYTES // (spec.fragment_seconds * _BYTES_PER_SECOND + _PICTURE_BYTES))
+    numbers = context.library.numbers
+    rest = sorted(range(len(numbers)), key=lambda row: (int(numbers[row]), row))
+    wanted = [*near, *(row for row in typicals if row is not None), *context.mistakes.tolist(), *rest]
+    return list(dict.fromkeys(wanted))[:most]
+
+
+def _points(context: LibraryContext) -> list[_Point]:
+    library, probabilities = context.library, context.activations.probabilities
+    positions = [
+        (_MARGIN + x * (_WIDTH - 2 * _MARGIN), _HEIGHT - _MARGIN - y * (_HEIGHT - 2 * _MARGIN))
+        for x, y in context.positions
+    ]
+    points = []
+    for row, name in enumerate(library.songs):
+        answer = int(context.activations.answers[row])
+        genre, probability = int(library.labels[row]), float(probabilities[row, answer])
+        start, training = clock(float(library.starts[row])), bool(context.training[row])
+        points.append(_Point(*positions[row], genre, answer, probability, name, start, row, training))
+    if context.query_activations is not None:
+        rows = zip(context.queries, positions[len(points) :], context.query_activations.probabilities, strict=True)
+        for query, place, shares in rows:
+            answer = int(shares.argmax())
+            start = clock(query.start_seconds)
+            points.append(
+                _Point(*place, answer, answer, float(shares[answer]), query.name, start, None, training=False)
+            )
+    return points

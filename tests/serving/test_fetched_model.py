@@ -40,7 +40,7 @@ def test_a_model_is_found_from_each_level_and_fetched_once(
     newest = find_assets(bucket)
     assert newest.parent.name == "10" and newest.name == ASSETS_FOLDER
     assert [one.name for one in newest.parent.iterdir()] == [ASSETS_FOLDER]
-    around = find_assets(bucket, whole=True).parent
+    around = find_assets(bucket, with_saved_model=True).parent
     assert around.name == "10"
     assert {file.relative_to(around) for file in around.rglob("*")} == {
         file.relative_to(pushed / "1") for file in (pushed / "1").rglob("*")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from tumbao.serving.timeline import CHANGE_PENALTY, by_second, sections
 
 from tumbao.serving.song import log_probabilities
-from tumbao.serving.timeline import CHANGE_PENALTY, by_second, sections
 
 SURE = {"a": [1.0, 0.0, 0.0], "b": [0.0, 1.0, 0.0], "c": [0.0, 0.0, 1.0], "?": [0.4, 0.3, 0.3]}
 

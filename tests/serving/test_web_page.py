@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from tumbao.serving.timeline import sections
 
 import tumbao
 from tests.serving.chromium import Tab, open_tab
@@ -28,7 +29,6 @@ from tumbao.serving.calibration import temper
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
 from tumbao.serving.resample_reference import image_statistics
 from tumbao.serving.song import combine
-from tumbao.serving.timeline import sections
 
 WEB = Path(tumbao.__path__[0]) / "serving" / "web"
 TOLERANCE = 1e-4

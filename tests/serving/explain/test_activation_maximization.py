@@ -12,8 +12,17 @@ import pytest
 import tensorflow as tf
 
 from tumbao.components.ingest.mel import palette
-from tumbao.serving.explain.activation_maximization import ActivationMaximizer
-from tumbao.serving.explain.network import Network, input_gradient, load
+from tumbao.serving.explain.activation_maximization import (
+    ActivationMaximizer,
+    Filter,
+    blocks,
+    discriminative_filters,
+    effect_sizes,
+    null_quantiles,
+)
+from tumbao.serving.explain.attribution import SIGNIFICANCE_LEVEL
+from tumbao.serving.explain.network import Network, colour_levels, input_gradient, load
+from tumbao.serving.explain.page import filters_section
 from tumbao.trainer.colormap_inverse import levels
 
 
@@ -53,7 +62,7 @@ def test_the_seed_decides(maximizer: ActivationMaximizer) -> None:
 
 
 def test_the_slope_leads_through_the_colours(tiny: Network, rng: np.random.Generator) -> None:
-    scores = tiny.opened.scores
+    scores = tiny.logits_model
     gradient_fn = input_gradient(scores, tiny.spec, lambda answer, index: answer[0, index])
     picture = rng.uniform(1, 254, tiny.spec.image_shape[:2]).astype(np.float32)
     gradient, measured = gradient_fn(picture, 2)
@@ -67,7 +76,7 @@ def test_the_slope_leads_around_colours_that_the_model_undoes_itself(push: Calla
     outputs = keras.layers.Dense(3, "softmax", name="dense")(keras.layers.GlobalAveragePooling1D()(first.output))
     network = load(push(keras.Model(first.input, outputs), tiny.spec))
     kernel = network.model.layers[-1].get_weights()[0]
-    gradient_fn = input_gradient(network.opened.scores, tiny.spec, lambda answer, index: answer[0, index])
+    gradient_fn = input_gradient(network.logits_model, tiny.spec, lambda answer, index: answer[0, index])
     gradient, _ = gradient_fn(np.full(tiny.spec.image_shape[:2], 99.0, np.float32), 1)
     # the mean over 64 columns of a band's level out of 255; the lowest band is the last row
     np.testing.assert_allclose(gradient, np.repeat(kernel[::-1, 1:2], 64, axis=1) / 64 / 255, rtol=1e-4)
@@ -94,3 +103,107 @@ def test_a_model_without_gradients_is_refused(tiny: Network) -> None:
     model = keras.Model(images, keras.ops.cast(keras.ops.cast(images, "int32"), "float32")[:, 0, 0])
     with pytest.raises(ValueError, match="No gradient of"):
         input_gradient(model, tiny.spec, lambda answer, index: tf.gather(answer[0], index))
+
+
+@pytest.fixture(scope="module")
+def banded(tiny: Network) -> np.ndarray:
+    """Make pictures of the three genres of `tiny`: a low, a middle and a high band."""
+    pictures = np.zeros((3, *tiny.spec.image_shape[:2]), np.uint8)
+    for genre in range(3):
+        pictures[genre, 32 - 16 * genre : 48 - 16 * genre] = 200
+    return pictures
+
+
+@pytest.fixture(scope="module")
+def filters(tiny: Network, banded: np.ndarray) -> list[Filter]:
+    return discriminative_filters(tiny, banded, [0, 1, 2], seed=7)
+
+
+def test_each_block_has_a_filter_for_each_genre(filters: list[Filter], tiny: Network) -> None:
+    assert blocks(tiny.model) == ["block1_conv1", "block2_conv1"]
+    expected = [(layer, genre) for layer in blocks(tiny.model) for genre in tiny.genres]
+    assert [(one.layer, one.genre) for one in filters] == expected
+
+
+def test_a_picture_is_what_its_filter_answers_to(filters: list[Filter], tiny: Network) -> None:
+    one = filters[0]
+    maps = keras.Model(tiny.model.input, tiny.model.get_layer(one.layer).output)
+
+    def response(patch: np.ndarray) -> float:
+        image = np.zeros(tiny.spec.image_shape[:2], np.float32)
+        image[: len(patch), : patch.shape[1]] = patch
+        return float(maps(colour_levels(image[np.newaxis], tiny.spec)).numpy()[..., one.channel].mean())
+
+    noise = np.random.default_rng(0).uniform(80, 140, one.levels.shape)
+    assert response(one.levels) > 1.1 * response(noise)
+
+
+def test_a_filter_sounds_for_a_part_of_a_fragment(filters: list[Filter], tiny: Network) -> None:
+    one = filters[-1]
+    assert (one.seconds, one.levels.shape) == (1.0, (16, 16))
+    assert one.samples.shape == (tiny.spec.sample_rate_hz,)
+    assert np.abs(one.samples).max() > 0.5
+
+
+def test_the_seed_decides_the_filters(filters: list[Filter], tiny: Network, banded: np.ndarray) -> None:
+    again, other = (
+        discriminative_filters(tiny, banded, [0, 1, 2], seed=7),
+        discriminative_filters(tiny, banded, [0, 1, 2], seed=8),
+    )
+    assert [one.levels.tolist() for one in again] == [one.levels.tolist() for one in filters]
+    assert [one.levels.tolist() for one in other] != [one.levels.tolist() for one in filters]
+
+
+def test_the_lead_is_in_standard_deviations() -> None:
+    answers = np.array([[4.0, 5, 7], [4, 5, 9], [0, 5, 7], [0, 5, 9]], np.float32)
+    expected = [[2, 0, 0], [-2, 0, 0]]
+    np.testing.assert_allclose(effect_sizes(answers, np.array([0, 0, 3, 3])), expected)
+
+
+def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> None:
+    """Unless by luck; one that knows the genre is, among as many."""
+    rng, genres, above = np.random.default_rng(3), np.repeat([0, 1, 2], 5), 0
+    for _ in range(30):
+        answers = rng.standard_normal((15, 60))
+        above += int((effect_sizes(answers, genres).max(axis=1) > null_quantiles(answers, genres, rng)).sum())
+    assert above < 4 * 90 * SIGNIFICANCE_LEVEL
+    answers[:, 7] += 9 * (genres == 1)
+    assert np.argmax(effect_sizes(answers, genres)[1]) == 7
+    assert effect_sizes(answers, genres)[1, 7] > null_quantiles(answers, genres, rng)[1]
+
+
+def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: list[Filter], tiny: Network) -> None:
+    lucky = [dataclasses.replace(one, effect_size=1.5, null_quantile=1.7) for one in filters]
+    telling_more = [dataclasses.replace(one, effect_size=1.9, null_quantile=1.7) for one in filters]
+    assert "no better than chance" in filters_section(lucky, tiny, "a library")
+    page = filters_section(telling_more, tiny, "a library")
+    assert "no better than chance" not in page and "limit of chance 1.7" in page
+    assert "too few generated images" in filters_section(filters, tiny) and "limit of chance" not in filters_section(
+        filters, tiny
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "fine_tuned", "said"),
+    [
+        ("0" * 64, False, "trained on photographs; only the layers after them were trained on music."),
+        ("0" * 64, True, "trained on photographs; the last block was then trained on music"),
+        ("random", False, "their weights are random; only the layers after them"),
+    ],
+)
+def test_the_page_says_what_the_filters_learned_from(
+    filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, said: str
+) -> None:
+    info = dataclasses.replace(tiny.info, versions={"backbone_weights": weights})
+    assert said in filters_section(filters, Network(info, tiny.model, fine_tuned))
+
+
+def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:
+    model = keras.Sequential([keras.Input(tiny.spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+    assert discriminative_filters(load(push(model, tiny.spec)), banded, [0, 1, 2], seed=7) == []
+
+
+def test_some_genres_are_enough_but_one_is_not(tiny: Network, banded: np.ndarray) -> None:
+    assert {one.genre for one in discriminative_filters(tiny, banded[1:], [1, 2], seed=7)} == set(tiny.genres[1:])
+    with pytest.raises(ValueError, match=r"at least two genres\. Received: genres \[1\]"):
+        discriminative_filters(tiny, banded[:2], [1, 1], seed=7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -9,16 +11,23 @@ import tensorflow as tf
 
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, click_listener, listener, noise
 from tumbao.components.ingest.mel import palette
+from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain import attribution
-from tumbao.serving.explain.network import input_gradient, opened
+from tumbao.serving.explain.attribution import SHARES, SIGNIFICANCE_LEVEL, Faithfulness, limit_of_chance
+from tumbao.serving.explain.attribution_report import RANDOM_MAPS
+from tumbao.serving.explain.network import colour_levels, input_gradient, log_odds, run_on_levels, split_last_layer
 from tumbao.trainer.colormap_inverse import levels as frames_of
 
 EVERYWHERE, ALWAYS = slice(0, 60), slice(0, 80)
 
 
+def logits(model: keras.Model) -> keras.Model:
+    return split_last_layer(model)[1]
+
+
 def test_whole_levels_are_the_palettes_colours_and_broken_ones_lie_between() -> None:
     colours = palette(PLANTED)
-    painted = attribution.colour_levels(np.array([[0, 255, 99.5]]), PLANTED)[0]
+    painted = colour_levels(np.array([[0, 255, 99.5]], np.float32), PLANTED)[0]
     np.testing.assert_array_equal(painted[:2], colours[[0, 255]])
     np.testing.assert_allclose(painted[2], colours[99:101].mean(axis=0))
 
@@ -26,9 +35,9 @@ def test_whole_levels_are_the_palettes_colours_and_broken_ones_lie_between() -> 
 def test_scores_are_the_networks_own_where_probabilities_are_all_one() -> None:
     model = listener(ROWS, COLUMNS)
     model.layers[-1].set_weights([model.layers[-1].get_weights()[0] * 100, np.zeros(3)])
-    scores = attribution.run_on_levels(opened(model).scores, noise(0)[np.newaxis], PLANTED)
-    assert attribution.run_on_levels(model, noise(0)[np.newaxis], PLANTED)[0, 1] == 1
-    assert 300 < attribution.log_odds(scores, 1)[0] < 2_000
+    scores = run_on_levels(logits(model), noise(0)[np.newaxis], PLANTED)
+    assert run_on_levels(model, noise(0)[np.newaxis], PLANTED)[0, 1] == 1
+    assert 300 < log_odds(scores, 1)[0] < 2_000
 
 
 def test_a_head_that_is_a_model_is_explained_as_one_of_layers_is() -> None:
@@ -39,7 +48,7 @@ def test_a_head_that_is_a_model_is_explained_as_one_of_layers_is() -> None:
     head = keras.Model(features, keras.layers.Dense(3, "softmax")(features))
     nested = keras.Model(flat.input, head(flat.layers[-1].input))
     head.set_weights(flat.layers[-1].get_weights())
-    one, other = (attribution.occlusion(opened(model).scores, noise(0), 1, PLANTED).map for model in (flat, nested))
+    one, other = (attribution.occlusion(logits(model), noise(0), 1, PLANTED).map for model in (flat, nested))
     assert one[ROWS, COLUMNS].sum() > 10
     np.testing.assert_allclose(other, one, atol=1e-4)
 
@@ -48,12 +57,12 @@ def test_scores_of_a_network_without_a_dense_end_are_the_logarithms() -> None:
     model = listener(ROWS, COLUMNS)
     plain = keras.Model(model.input, model.output * 1.0)
     pictures = np.stack([noise(0), noise(1)])
-    scores = attribution.run_on_levels(opened(plain).scores, pictures, PLANTED)
-    np.testing.assert_allclose(tf.nn.softmax(scores), attribution.run_on_levels(model, pictures, PLANTED), atol=1e-6)
+    scores = run_on_levels(logits(plain), pictures, PLANTED)
+    np.testing.assert_allclose(tf.nn.softmax(scores), run_on_levels(model, pictures, PLANTED), atol=1e-6)
 
 
 def test_silence_finds_a_time_and_a_band() -> None:
-    model = opened(listener(ROWS, COLUMNS)).scores
+    model = logits(listener(ROWS, COLUMNS))
     found = attribution.occlusion(model, noise(0), 1, PLANTED)
     widths = 80 / attribution.TIMES
     assert {int(40 // widths), int(47 // widths)} == set(np.flatnonzero(found.times > 0.1))
@@ -64,17 +73,17 @@ def test_silence_finds_a_time_and_a_band() -> None:
 
 
 def test_a_band_that_always_counts_is_found_and_a_moment_too() -> None:
-    band = attribution.occlusion(opened(listener(ROWS, ALWAYS)).scores, noise(0), 1, PLANTED)
+    band = attribution.occlusion(logits(listener(ROWS, ALWAYS)), noise(0), 1, PLANTED)
     assert band.map[ROWS].min() > band.map[24:].max()
-    moment = attribution.occlusion(opened(listener(EVERYWHERE, COLUMNS)).scores, noise(0), 1, PLANTED)
+    moment = attribution.occlusion(logits(listener(EVERYWHERE, COLUMNS)), noise(0), 1, PLANTED)
     assert moment.map[:, COLUMNS].min() > moment.map[:, :36].max()
 
 
 def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
-    model = opened(listener(ROWS, COLUMNS)).scores
-    gradient_fn = input_gradient(model, PLANTED, lambda scores, genre: attribution.log_odds(scores, genre)[0])
+    model = logits(listener(ROWS, COLUMNS))
+    gradient_fn = input_gradient(model, PLANTED, lambda scores, genre: log_odds(scores, genre)[0])
     pictures = np.stack([noise(0), np.zeros_like(noise(0))])
-    evidence = attribution.log_odds(attribution.run_on_levels(model, pictures, PLANTED), 1).numpy()
+    evidence = log_odds(run_on_levels(model, pictures, PLANTED), 1).numpy()
     found = attribution.integrated_gradients(gradient_fn, pictures[0], 1)
     assert found.sum() == pytest.approx(evidence[0] - evidence[1], rel=0.05)  # colours are whole numbers
     assert found[ROWS, COLUMNS].sum() == pytest.approx(found.sum(), rel=1e-5)
@@ -82,7 +91,7 @@ def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
 
 
 def test_grad_cam_finds_beginnings() -> None:
-    model = opened(click_listener()).scores
+    model = logits(click_listener())
     steady = np.full((60, 80), 50, np.uint8)
     clicks = steady.copy()
     clicks[:, 30] = clicks[:, 62] = 220
@@ -94,7 +103,7 @@ def test_grad_cam_finds_beginnings() -> None:
 
 
 def test_grad_cam_finds_the_place_that_a_head_looks_at() -> None:
-    model = opened(listener(ROWS, COLUMNS)).scores
+    model = logits(listener(ROWS, COLUMNS))
     (found,) = attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
     assert found[ROWS, COLUMNS].sum() > 0.7 * np.abs(found).sum()
     assert not found[24:].any() and not found[:, :36].any()
@@ -103,7 +112,7 @@ def test_grad_cam_finds_the_place_that_a_head_looks_at() -> None:
 def test_a_network_of_frames_has_no_map() -> None:
     frames = frames_of(PLANTED)
     flat = keras.layers.Flatten()(frames.output)
-    model = opened(keras.Model(frames.input, keras.layers.Dense(3, "softmax")(flat))).scores
+    model = logits(keras.Model(frames.input, keras.layers.Dense(3, "softmax")(flat)))
     with pytest.raises(ValueError, match="keeps the picture"):
         attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
     assert attribution.occlusion(model, noise(0), 1, PLANTED).map.shape == (60, 80)
@@ -111,6 +120,86 @@ def test_a_network_of_frames_has_no_map() -> None:
 
 def test_pictures_beyond_one_pass_are_asked_in_their_order() -> None:
     pictures = np.stack([noise(seed) for seed in range(11)])
-    model = opened(listener(ROWS, COLUMNS)).scores
-    one_by_one = np.concatenate([attribution.run_on_levels(model, one[np.newaxis], PLANTED) for one in pictures])
-    np.testing.assert_allclose(attribution.run_on_levels(model, pictures, PLANTED), one_by_one, rtol=1e-5)
+    model = logits(listener(ROWS, COLUMNS))
+    one_by_one = np.concatenate([run_on_levels(model, one[np.newaxis], PLANTED) for one in pictures])
+    np.testing.assert_allclose(run_on_levels(model, pictures, PLANTED), one_by_one, rtol=1e-5)
+
+
+def planted_map() -> np.ndarray:
+    known = np.zeros((60, 80))
+    known[ROWS, COLUMNS] = 1
+    return known
+
+
+def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
+    model, levels = logits(listener(ROWS, COLUMNS)), noise(0)
+    known, random = planted_map(), attribution.random_maps(levels.shape, 3, seed=1)
+    truth, opposite, *chance = attribution.measure(model, levels, [known, -known, *random], 1, PLANTED)
+    for one in chance:
+        assert truth.deletion_area < one.deletion_area < opposite.deletion_area
+        assert truth.insertion_area > one.insertion_area > opposite.insertion_area
+        assert truth.gain > one.gain > opposite.gain
+
+
+def gradients(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
+    gradient_fn = input_gradient(model, spec, lambda scores, index: log_odds(scores, index)[0])
+    return attribution.integrated_gradients(gradient_fn, levels, genre)
+
+
+@pytest.mark.parametrize("run_on_levels", [lambda *given: attribution.occlusion(*given).map, gradients])
+def test_maps_of_the_network_beat_chance(run_on_levels: Callable[..., np.ndarray]) -> None:
+    model, levels = logits(listener(ROWS, COLUMNS)), noise(0)
+    maps = [run_on_levels(model, levels, 1, PLANTED), *attribution.random_maps(levels.shape, 5, seed=2)]
+    found, *chance = attribution.measure(model, levels, maps, 1, PLANTED)
+    assert found.deletion_area < min(one.deletion_area for one in chance)
+    assert found.insertion_area > max(one.insertion_area for one in chance)
+
+
+def test_curves_run_between_the_whole_fragment_and_one_in_which_nothing_happens() -> None:
+    model, levels = logits(listener(ROWS, COLUMNS)), noise(0)
+    flat = np.repeat(levels.mean(axis=1).round().astype(np.uint8)[:, np.newaxis], 80, axis=1)
+    pictures = np.stack([levels, flat])
+    whole, nothing = log_odds(run_on_levels(model, pictures, PLANTED), 1).numpy()
+    (measured,) = attribution.measure(model, levels, [planted_map()], 1, PLANTED)
+    assert len(measured.deletion) == len(measured.insertion) == len(SHARES)
+    assert (measured.deletion[0], measured.deletion[-1]) == (whole, nothing)
+    assert (measured.insertion[0], measured.insertion[-1]) == (nothing, whole)
+    assert (np.diff(measured.deletion) <= 1e-5).all() and (np.diff(measured.insertion) >= -1e-5).all()
+
+
+def test_areas_are_mean_heights() -> None:
+    shares = np.array(SHARES)
+    measured = Faithfulness(4 - 4 * shares, np.full(len(SHARES), 3.0))
+    assert (measured.deletion_area, measured.insertion_area, measured.gain) == pytest.approx((2, 3, 1))
+
+
+def test_the_most_important_cells_are_chosen_and_no_more() -> None:
+    importance = np.zeros((60, 80))
+    importance[56:60] = 2
+    importance[0:4, 0:40] = 1
+    cells = attribution.CELLS**2
+    chosen = attribution.most(importance, attribution.CELLS / cells)
+    assert chosen[56:60].all() and not chosen[:56].any()
+    assert attribution.most(importance, 0).sum() == 0 and attribution.most(importance, 1).all()
+
+
+def test_chance_is_the_same_for_a_seed() -> None:
+    first, again, other = (attribution.random_maps((60, 80), 2, seed) for seed in (4, 4, 5))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other) and not np.array_equal(first[0], first[1])
+
+
+def test_a_map_of_another_size_is_refused() -> None:
+    model = logits(listener(ROWS, COLUMNS))
+    with pytest.raises(ValueError, match=r"shape \(60, 80\)\. Received: \(80, 60\)"):
+        attribution.measure(model, noise(0), [noise(0).T], 1, PLANTED)
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+def test_maps_that_know_nothing_rarely_pass_for_better(maps: int) -> None:
+    rng = np.random.default_rng(5)
+    passed = 0
+    for _ in range(2_000):
+        random, best = rng.normal(3, 2, RANDOM_MAPS).tolist(), rng.normal(3, 2, maps).max()
+        passed += best > limit_of_chance(random, maps)
+    assert SIGNIFICANCE_LEVEL / 2 < passed / 2_000 < 1.2 * SIGNIFICANCE_LEVEL

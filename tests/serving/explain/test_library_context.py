@@ -20,10 +20,20 @@ from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import decode_image, to_png
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_cache import add_image
+from tumbao.schema.errors import UserError
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain import library_context as module
-from tumbao.serving.explain import neighbours_page
-from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context, training_side
+from tumbao.serving.explain import page as page_module
+from tumbao.serving.explain.library_context import (
+    LibraryContext,
+    QueryFragment,
+    agreement,
+    embedding_map,
+    library_context,
+    nearest,
+    training_side,
+    typical,
+)
 from tumbao.serving.explain.network import HiddenLayer, Network
 from tumbao.serving.model_info import ModelInfo, Split
 
@@ -103,7 +113,7 @@ def context(tiny: Network, rendered: Drawn, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def page(context: LibraryContext, tiny: Network) -> str:
-    return str(neighbours_page.neighbours_section(context, tiny.spec))
+    return str(page_module.neighbours_section(context, tiny.spec))
 
 
 @pytest.mark.parametrize("method", ["stratified", FIXED])
@@ -151,11 +161,11 @@ def test_a_song_is_nearest_to_itself_unless_it_is_told_apart(context: LibraryCon
     assert context.training_known
     assert context.positions.shape == (2 * 3 * SONGS + 2, 2)
     np.testing.assert_allclose(context.positions[3], context.positions[-2], atol=0.15)
-    first, own = neighbours_page._cards(context)
+    first, own = page_module._cards(context)
     neighbours = {context.library.songs[row] for row, _ in own.found}
     assert "salsa/1.wav" not in neighbours
     assert all(context.training[row] for card in (first, own) for row, _ in card.found)
-    assert len(own.found) == neighbours_page.NEIGHBOURS
+    assert len(own.found) == page_module.NEIGHBOURS
 
 
 def test_what_the_network_makes_of_a_library_is_computed_once(
@@ -184,7 +194,7 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
     assert len(found.library.songs) == len(found.activations.vectors) == 9
     assert found.left_out == 15
     assert set(found.library.labels) == {0, 1, 2}
-    words = text(str(neighbours_page.neighbours_section(found, tiny.spec)))
+    words = text(str(page_module.neighbours_section(found, tiny.spec)))
     assert "15 fragments are left out" in words
     assert "The neighbours below are the nearest of these" in words
     assert "is not the library that this model was trained on" in words
@@ -196,8 +206,8 @@ def test_where_nothing_can_be_compared_nothing_is_said(
 ) -> None:
     known = dataclasses.replace(context, training_known=training_known)
     alone = dataclasses.replace(known, agreement=None)
-    assert "nearest neighbour" in neighbours_page.neighbours_section(known, tiny.spec)
-    assert "nearest neighbour" not in neighbours_page.neighbours_section(alone, tiny.spec)
+    assert "nearest neighbour" in page_module.neighbours_section(known, tiny.spec)
+    assert "nearest neighbour" not in page_module.neighbours_section(alone, tiny.spec)
 
 
 def test_a_library_of_other_genres_is_refused(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
@@ -227,8 +237,8 @@ def test_the_page_holds_every_fragment_and_its_sound(page: str, context: Library
 def test_what_does_not_fit_is_said_to_be_left_out(
     context: LibraryContext, tiny: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours_page, "MAX_MEDIA_BYTES", 12 * 36_000)
-    small = str(neighbours_page.neighbours_section(context, tiny.spec))
+    monkeypatch.setattr(page_module, "MAX_MEDIA_BYTES", 12 * 36_000)
+    small = str(page_module.neighbours_section(context, tiny.spec))
     assert len(set(re.findall(r'<audio[^>]*data-row="(\d+)"', small))) == 12
     assert "12 of 24 fragments can be played; the audio of the others is left out" in text(small)
 
@@ -269,3 +279,83 @@ def test_the_map_is_used_in_a_browser_by_legend_and_keys(page: str, tmp_path: Pa
     assert "CONSOLE" not in said.stderr
     (told,) = re.findall(r'data-told="([^"]*)"', said.stdout)
     assert html.unescape(told) == "[26,18,26,true,true]"
+
+
+NAMES = ("a", "a", "b", "c", "d")
+VECTORS = np.array([[1, 0], [3, 0.1], [1, 1], [0, 5], [0, 0]], np.float32)
+
+
+def clusters(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make three bundles of unit_vectors, and their labels."""
+    rng = np.random.default_rng(4)
+    labels = np.arange(count) % 3
+    centres = np.maximum(rng.normal(size=(3, 16)), 0)
+    lengths = rng.uniform(0.2, 5, (count, 1))
+    return (lengths * (centres[labels] + 0.05 * rng.normal(size=(count, 16)))).astype(np.float32), labels
+
+
+def test_the_length_of_a_vector_does_not_count_and_a_song_comes_once() -> None:
+    found = nearest(np.array([100.0, 0.0], np.float32), VECTORS, NAMES, 3)
+    assert [row for row, _ in found] == [0, 2, 3]
+    assert [distance for _, distance in found] == pytest.approx([0, 1 - 0.5**0.5, 1])
+
+
+def test_some_fragments_and_songs_can_be_left_out() -> None:
+    query = np.array([1.0, 0.0], np.float32)
+    among = np.array([False, True, True, True, True])
+    assert [row for row, _ in nearest(query, VECTORS, NAMES, 9, among=among)] == [1, 2, 3, 4]
+    assert [row for row, _ in nearest(query, VECTORS, NAMES, 2, without={"a", "c"})] == [2, 4]
+    assert nearest(query, VECTORS, NAMES, 2, among=np.zeros(5, bool)) == []
+
+
+def test_the_typical_fragment_is_in_the_middle_of_its_genre() -> None:
+    vectors = np.array([[1, 0], [1, 0.4], [1, 1], [0, 1]], np.float32)
+    labels = np.array([0, 0, 0, 1])
+    assert [typical(vectors, labels, genre) for genre in range(3)] == [1, 3, None]
+
+
+def test_agreement_asks_other_songs_only() -> None:
+    vectors, labels = clusters(30)
+    everything = np.ones(30, bool)
+    assert agreement(vectors, labels, [f"song {row}" for row in range(30)], everything) == 1
+    assert agreement(vectors, labels, [f"song {label}" for label in labels], everything) == 0
+
+
+def test_agreement_asks_training_about_the_rest() -> None:
+    vectors, labels = clusters(30)
+    songs = [f"song {row}" for row in range(30)]
+    wrong = labels.copy()
+    wrong[:6] = (labels[:6] + 1) % 3
+    training = np.arange(30) >= 6
+    assert agreement(vectors, labels, songs, training) == 1
+    assert agreement(vectors, wrong, songs, training) == 0
+    assert agreement(vectors, wrong, songs, ~training) == 0
+
+
+def test_agreement_is_of_what_can_be_compared() -> None:
+    vectors, labels = clusters(30)
+    assert agreement(vectors, labels, ["one song"] * 30, np.ones(30, bool)) is None
+    assert agreement(vectors, labels, [f"song {row}" for row in range(30)], np.zeros(30, bool)) is None
+    songs = ["half"] * 15 + [f"song {row}" for row in range(15)]
+    training = np.arange(30) < 10  # all of one song, and five of those that were not are of it too
+    assert agreement(vectors, labels, songs, training) == 1
+    other = np.where(np.arange(30) < 15, 7, labels)
+    assert agreement(vectors, other, songs, training) == 0
+
+
+def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:
+    vectors, labels = clusters(30)
+    positions = embedding_map(vectors)
+    assert positions.shape == (30, 2)
+    assert positions.min(axis=0).tolist() == [0, 0]
+    assert positions.max(axis=0).tolist() == [1, 1]
+    gaps = np.linalg.norm(positions[:, None] - positions, axis=2) + np.diag(np.full(30, np.inf))
+    assert (labels[gaps.argmin(axis=1)] == labels).mean() > 0.9
+    assert np.array_equal(embedding_map(vectors), positions)
+
+
+def test_too_few_fragments_and_vectors_of_another_length_are_refused() -> None:
+    with pytest.raises(UserError, match=r"at least 4 fragments.*Received: 3"):
+        embedding_map(VECTORS[:3])
+    with pytest.raises(ValueError, match=r"as long as those to search.*\(3,\) and \(5, 2\)"):
+        nearest(np.zeros(3, np.float32), VECTORS, NAMES, 1)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tumbao.components.ingest import progress
+from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.network import load, opened
+from tumbao.serving.explain.network import HiddenLayer, Network, load, split_last_layer
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
 from tumbao.trainer.models.registry import find_model
 
@@ -56,7 +58,7 @@ def test_a_head_is_found_where_other_layers_are_listed_before_it(rng: np.random.
     backbone = taggers.backbone.build(None, "float32")
     model = joined(backbone, taggers.head_for(backbone.output_shape[1:], 3, taggers.settings()))
     images = rng.integers(0, 256, (1, *taggers.backbone.mel_spec.image_shape)).astype(np.float32)
-    scores = opened(model).scores(images)
+    scores = split_last_layer(model)[1](images)
     assert scores.numpy().max() > 0
     np.testing.assert_allclose(tf.nn.softmax(scores), model(images), atol=1e-5)
 
@@ -86,3 +88,52 @@ def test_a_model_of_an_earlier_version_is_refused(push: Callable[..., Path]) -> 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No model in"):
         load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def noise_images(tiny: Network) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (11, *tiny.spec.image_shape)).astype(np.uint8)
+
+
+def test_vectors_and_logits_are_those_of_the_network(tiny: Network, noise_images: np.ndarray) -> None:
+    told: list[tuple[str, int, int]] = []
+    with progress.listen(lambda *one: told.append(one)):
+        seen = HiddenLayer(tiny).compute(iter(noise_images), len(noise_images), "look")
+    expected = tiny.model(noise_images.astype(np.float32)).numpy()
+    np.testing.assert_allclose(seen.probabilities, expected, atol=1e-5)
+    assert seen.answers.tolist() == expected.argmax(axis=1).tolist()
+    kernel, bias = tiny.model.layers[-1].get_weights()
+    assert seen.vectors.shape == (11, len(kernel))
+    np.testing.assert_allclose(seen.logits, seen.vectors @ kernel + bias, atol=1e-5)
+    assert told[0] == ("look", 0, 11)
+    assert told[-1] == ("look", 11, 11)
+
+
+def test_sound_is_answered_as_its_image_is(tiny: Network) -> None:
+    sounds = 0.1 * np.random.default_rng(2).standard_normal((9, tiny.spec.fragment_samples)).astype(np.float32)
+    hidden = HiddenLayer(tiny)
+    seen = hidden.compute(mel_image(sounds, tiny.spec).numpy(), 9, "look")
+    np.testing.assert_allclose(hidden.logits(sounds), seen.logits, atol=1e-5)
+
+
+def test_a_head_that_is_a_model_and_one_that_averages_are_laid_open(tiny: Network, noise_images: np.ndarray) -> None:
+    features = keras.Input((5,))
+    first, second = (keras.layers.Dense(3, "softmax")(features) for _ in range(2))
+    head = keras.Model(features, keras.layers.Average()([first, second]))
+    inputs = keras.Input(tiny.spec.image_shape)
+    pooled = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(inputs / 255.0))
+    model = keras.Model(inputs, head(pooled))
+    seen = HiddenLayer(Network(tiny.info, model)).compute(noise_images, len(noise_images), "look")
+    expected = model(noise_images.astype(np.float32)).numpy()
+    assert seen.vectors.shape == (11, 6)
+    np.testing.assert_allclose((seen.vectors[:, :3] + seen.vectors[:, 3:]) / 2, expected, atol=1e-5)
+    np.testing.assert_allclose(seen.logits, np.log(expected), atol=1e-4)
+    dense = keras.Model(inputs, keras.Model(features, first)(pooled))
+    nested = HiddenLayer(Network(tiny.info, dense)).compute(noise_images, len(noise_images), "look")
+    assert nested.vectors.shape == (11, 5)
+    np.testing.assert_allclose(nested.probabilities, dense(noise_images.astype(np.float32)).numpy(), atol=1e-5)
+
+
+def test_no_image_is_refused(tiny: Network) -> None:
+    with pytest.raises(ValueError, match=r"at least one image.*count=0"):
+        HiddenLayer(tiny).compute([], 0, "look")
