@@ -170,7 +170,7 @@ def serve(
         fail('Expected the server to be installed. Received: no fastapi. `pip install "tumbao[serve]"`.')
     quiet_tensorflow()
     from tumbao.serving.server.api import serve as serve_api
-    from tumbao.serving.server.limits import Limits
+    from tumbao.serving.server.uploads import Limits
 
     given = {"parallel": parallel} if parallel is not None else {}
     limits = Limits(megabytes, sound_minutes, files, seconds, waiting=waiting, **given)

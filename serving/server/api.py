@@ -26,12 +26,11 @@ from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 from tumbao.serving.server import schemas
 from tumbao.serving.server.classify_handler import ClassifyHandler
-from tumbao.serving.server.docs_page import docs_page
-from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.middleware import CloseUnreadRequests, ServerMiddleware
 from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.schemas import ApiError
+from tumbao.serving.server.uploads import Limits
 
 WEB_FOLDER = Path(__file__).parents[1] / "web"
 """The web page and its files, served at `/`."""
@@ -158,7 +157,7 @@ def _add_system_routes(app: FastAPI, handler: ClassifyHandler, metrics: Metrics)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return HTMLResponse(docs_page(app.openapi()))
+        return HTMLResponse(schemas.docs_page(app.openapi()))
 
 
 class _Page(StaticFiles):

@@ -21,11 +21,10 @@ from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fragments import Fragment, SongSummary
 from tumbao.components.ingest.worker_pool import WorkerPool, WorkerStartError
 from tumbao.serving.predict import song_values
-from tumbao.serving.server.limits import Limits
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.schemas import ApiError
-from tumbao.serving.server.uploads import TempStorage, Upload, receive
+from tumbao.serving.server.uploads import Limits, TempStorage, Upload, receive
 
 _log = logging.getLogger(__name__)
 
@@ -41,19 +40,16 @@ class Job:
         self._results: list[dict[str, Any] | ApiError] = []
         self._started = time.monotonic()
         self._stopped = threading.Event()
+        self._decode_seconds = 0.0
 
     def run(self) -> None:
         """Classify the files; the target of the thread."""
         if self._stopped.is_set():
             return
         self._metrics.seconds.labels("wait").observe(time.monotonic() - self._started)
-        with self._metrics.working.track_inprogress():
+        with self._metrics.working.track_inprogress(), contextlib.suppress(_StoppedError):
             for upload in self._uploads:
-                try:
-                    result = self._answer(upload)
-                except _StoppedError:
-                    return
-                self._results.append(result)
+                self._results.append(self._answer(upload))
 
     def stop(self) -> None:
         """Stop the thread after its current fragment."""
@@ -62,23 +58,18 @@ class Job:
     def results(self) -> list[dict[str, Any] | ApiError]:
         """Return the result of each file in order; files that are not finished get an error."""
         result = list(self._results)
-        late = ApiError(
-            HTTPStatus.GATEWAY_TIMEOUT,
-            "time limit",
-            f"was not classified within the time limit of {self._limits.seconds:g} s for a request",
-        )
+        sentence = f"was not classified within the time limit of {self._limits.seconds:g} s for a request"
+        late = ApiError(HTTPStatus.GATEWAY_TIMEOUT, "time limit", sentence)
         result += [late] * (len(self._uploads) - len(result))
         for one in result:
             self._metrics.files.labels(one.reason if isinstance(one, ApiError) else "answered").inc()
         return result
 
     def _answer(self, upload: Upload) -> dict[str, Any] | ApiError:
-        info = self._model.info
-        started, items = time.monotonic(), read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)
-        song = _LimitedSong(items, self._limits.sound_seconds, info.mel.fragment_seconds, self._stopped)
-        with contextlib.closing(items):
+        info, started, self._decode_seconds = self._model.info, time.monotonic(), 0.0
+        with contextlib.closing(read_song(self._pool, AudioSegment(str(upload.path)), info.mel, None)) as items:
             try:
-                return song_values(self._model.classifier.answer(upload.name, song), info)
+                return song_values(self._model.classifier.answer(upload.name, self._limited(items)), info)
             except AudioError as error:
                 if error.reason in (Reason.UNREADABLE, Reason.IO_ERROR):  # the server wrote the file itself
                     _log.error("An upload that was received %s", error.message)
@@ -87,57 +78,43 @@ class Job:
                 return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, error.reason.value, error.message)
             except WorkerStartError as error:
                 _log.error("%s", error)
-                return _no_worker()
+                sentence = "cannot be decoded at the moment: the server cannot start a decoder process."
+                return _unavailable("no worker", f"{sentence} Try again in a few seconds.")
             except ApiError as error:
                 return error
             finally:
-                self._metrics.seconds.labels("decode").observe(song.seconds)
-                self._metrics.seconds.labels("model").observe(time.monotonic() - started - song.seconds)
+                self._metrics.seconds.labels("decode").observe(self._decode_seconds)
+                self._metrics.seconds.labels("model").observe(time.monotonic() - started - self._decode_seconds)
 
-
-def _no_worker() -> ApiError:
-    sentence = "cannot be decoded at the moment: the server cannot start a decoder process. Try again in a few seconds."
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"})
-
-
-class _StoppedError(Exception):
-    """The request ended before its answer."""
-
-
-class _LimitedSong:
-    """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
-
-    def __init__(
-        self,
-        items: Iterator[Fragment | SongSummary],
-        max_seconds: float,
-        fragment_seconds: float,
-        stopped: threading.Event,
-    ) -> None:
-        self._items, self._stopped = items, stopped
-        self._max_seconds, self._fragment_seconds = max_seconds, fragment_seconds
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[Fragment | SongSummary]:
+    def _limited(self, items: Iterator[Fragment | SongSummary]) -> Iterator[Fragment | SongSummary]:
+        """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
         while True:
             started = time.monotonic()
             try:
-                item = next(self._items, None)
+                item = next(items, None)
             finally:
-                self.seconds += time.monotonic() - started
+                self._decode_seconds += time.monotonic() - started
             if self._stopped.is_set():
                 raise _StoppedError
             if item is None:
                 return
-            if self._end_seconds(item) > self._max_seconds:
-                sentence = f"is too long: at most {self._max_seconds / 60:g} minutes of audio are accepted"
+            if self._end_seconds(item) > self._limits.sound_seconds:
+                sentence = f"is too long: at most {self._limits.sound_minutes:g} minutes of audio are accepted"
                 raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "too long", sentence)
             yield item
 
     def _end_seconds(self, item: Fragment | SongSummary) -> float:
         if isinstance(item, SongSummary):
             return item.seconds
-        return 0.0 if item.padded else (item.index + 1) * self._fragment_seconds
+        return 0.0 if item.padded else (item.index + 1) * self._model.info.mel.fragment_seconds
+
+
+def _unavailable(reason: str, sentence: str) -> ApiError:
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, reason, sentence, {"Retry-After": "5"})
+
+
+class _StoppedError(Exception):
+    """The request ended before its answer."""
 
 
 CLIENT_GONE = 499
@@ -145,7 +122,6 @@ CLIENT_GONE = 499
 
 _WORKER_TIMEOUT_SECONDS = 20.0  # time without output after which a decoder is stopped
 _MAX_RETRY_SECONDS = 60
-_log = logging.getLogger(__name__)
 
 
 class ClassifyHandler:
@@ -169,7 +145,7 @@ class ClassifyHandler:
         """Return the current model; raise `ApiError` if none is loaded yet."""
         if self._models.current is None:
             sentence = "No model is available: it is still being loaded, or none has been pushed."
-            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no model", sentence, {"Retry-After": "5"})
+            raise _unavailable("no model", sentence)
         return self._models.current
 
     async def check(self) -> None:
@@ -180,7 +156,7 @@ class ClassifyHandler:
         except WorkerStartError as error:
             _log.error("Not ready: %s", error)
             sentence = "No decoder process can be started; the server's log contains the reason."
-            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no worker", sentence, {"Retry-After": "5"}) from error
+            raise _unavailable("no worker", sentence) from error
 
     async def classify(self, request: Request) -> Response:
         """Answer a request with a form of files.
@@ -194,15 +170,7 @@ class ClassifyHandler:
         with self._slot(), self._storage.request() as folder:
             try:
                 with self._metrics.timed("upload"):
-                    headers = request.headers
-                    receiving = receive(
-                        headers.get("content-type", ""),
-                        headers.get("content-length"),
-                        request.stream(),
-                        folder,
-                        self._limits,
-                    )
-                    uploads = await asyncio.wait_for(receiving, deadline - loop.time())
+                    uploads = await asyncio.wait_for(receive(request, folder, self._limits), deadline - loop.time())
             except asyncio.TimeoutError as error:
                 sentence = f"The upload was not completed within {self._limits.seconds:g} s."
                 raise ApiError(HTTPStatus.REQUEST_TIMEOUT, "slow upload", sentence) from error

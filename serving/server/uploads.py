@@ -1,4 +1,4 @@
-"""Uploads: files are written to temporary folders while they arrive, and limits are enforced."""
+"""Uploads: files are written to temporary folders while they arrive, and the server's limits are enforced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
@@ -20,10 +20,50 @@ from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
 
-from tumbao.schema.errors import is_disk_full
-from tumbao.serving.server.limits import Limits
+from tumbao.components.ingest.worker_pool import cpu_count
+from tumbao.schema.errors import UserError, is_disk_full
 from tumbao.serving.server.schemas import ApiError
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Limits of the server, per request and in total; all must be above 0, except `waiting`, which may be 0.
+
+    `megabytes` is the total size of a request's files, in 1,000,000 bytes; `sound_minutes` the audio length of one
+    file; `files` the number of files of a request; `seconds` the time from its first byte to its answer. `parallel`
+    requests are processed at the same time; `waiting` further ones are received or queued.
+    """
+
+    megabytes: float = 200.0
+    sound_minutes: float = 30.0
+    files: int = 10
+    seconds: float = 120.0
+    parallel: int = dataclasses.field(default_factory=cpu_count)
+    waiting: int = 64
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (value >= 0 if field.name == "waiting" else value > 0):
+                raise UserError(f"Expected limits above 0. Received: {field.name}={value}")
+
+    @property
+    def bytes(self) -> int:
+        """Total size of the files of a request, in bytes."""
+        return round(self.megabytes * 1_000_000)
+
+    @property
+    def sound_seconds(self) -> float:
+        """Audio length of a file, in seconds."""
+        return self.sound_minutes * 60
+
+    @property
+    def requests(self) -> int:
+        """Number of requests accepted at the same time."""
+        return self.parallel + self.waiting
+
 
 _PREFIX = "tumbao-serve-"
 
@@ -179,26 +219,25 @@ class _Form:
         self.complete = True
 
 
-async def receive(
-    content_type: str, content_length: str | None, blocks: AsyncIterator[bytes], folder: Path, limits: Limits
-) -> list[Upload]:
+async def receive(request: Request, folder: Path, limits: Limits) -> list[Upload]:
     """Receive the files of a form, at least one.
 
     Content-Length is only used to reject too large requests early. Raises `ApiError` if a limit is exceeded, the
     body is not a form of files, or the disk is full.
     """
+    content_type, content_length = (request.headers.get(name, "") for name in ("content-type", "content-length"))
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
         sentence = f"Expected the content type multipart/form-data. Received: {content_type[:80] or 'none'}"
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "no form", sentence)
     if not options.get(b"boundary"):
         raise _bad_form("has no boundary")
-    if content_length and content_length.isdecimal() and int(content_length) > limits.bytes + FORM_BYTES:
+    if content_length.isdecimal() and int(content_length) > limits.bytes + FORM_BYTES:
         raise _too_large(limits)
     form = None
     try:
         form = _Form(options[b"boundary"], folder, limits)
-        async for block in blocks:
+        async for block in request.stream():
             await asyncio.to_thread(form.feed, block)
     except FormParserError as error:
         raise _bad_form("is malformed") from error

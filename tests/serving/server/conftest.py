@@ -21,7 +21,7 @@ import uvicorn
 from tumbao.components.ingest import decoders
 from tumbao.serving.server import models
 from tumbao.serving.server.api import KEEP_ALIVE_SECONDS, make_app
-from tumbao.serving.server.limits import Limits
+from tumbao.serving.server.uploads import Limits
 
 RATE = 22_050
 Serving = Callable[..., contextlib.AbstractContextManager[httpx.Client]]

@@ -22,8 +22,7 @@ import pytest
 from tests.serving.server.conftest import Serving, wav
 from tumbao.serving.predict import song_values
 from tumbao.serving.server import middleware
-from tumbao.serving.server.limits import Limits
-from tumbao.serving.server.uploads import FORM_BYTES
+from tumbao.serving.server.uploads import FORM_BYTES, Limits
 
 Tone = Callable[..., np.ndarray]
 BOUNDARY = "b0undary"
