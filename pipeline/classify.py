@@ -37,17 +37,8 @@ _ENCODINGS: dict[str, Callable[[ModelInfo, str], Encoding]] = {".jsonl": JsonLin
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """Options of `tumbao classify`; options that exclude each other raise a `UserError`.
-
-    - `songs`: files, folders and lists, see `inputs.find_audio_files`.
-    - `model`: where the model was pushed, see `tumbao.serving.predict.find_assets`.
-    - `as_json`, `as_csv`: write JSON Lines or CSV to standard output.
-    - `out`: file ending in .jsonl or .csv to write to instead; results that it already has are kept.
-    - `write_tags`: write the genre into the file's tags if the model is confident.
-    - `overwrite_genre`: write tags also over another genre.
-    - `playlists`: folder for one playlist per genre.
-    """
+class ClassifyOptions:
+    """Options of `tumbao classify`, see its help; those that exclude each other raise a `UserError`."""
 
     songs: Sequence[str | AnyPath]
     model: str | AnyPath
@@ -69,7 +60,7 @@ class Asked:
             raise UserError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
 
 
-def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
+def run_classify(options: ClassifyOptions, console: Console, out: TextIO) -> int:
     """Classify songs and write each result as soon as it is known.
 
     Progress and the summary are printed to `console` (stderr), results to `out` (stdout) unless they are written to a
@@ -77,70 +68,75 @@ def run_classify(asked: Asked, console: Console, out: TextIO) -> int:
     interrupted. Raises a `ValueError`, before any song is classified, if a song, a list or the model is missing or the
     results file is not one.
     """
-    audio = find_audio_files(asked.songs)
-    watch = ProgressDisplay(console)
-    with _native_noise_silenced(console):
-        info = ModelInfo.read(find_assets(asked.model))
+    audio = find_audio_files(options.songs)
+    display = ProgressDisplay(console)
+    with _native_stderr_discarded(console):
+        info = ModelInfo.read(find_assets(options.model))
         tally = Tally(info.genres)
         began = time.monotonic()
         try:
-            _classify(asked, info, audio.songs, tally, watch, out)
+            _classify(options, info, audio.songs, tally, display, out)
             seconds = time.monotonic() - began
-            if asked.playlists is not None:
-                _write_playlists(asked.playlists, info.genres, tally, watch)
+            if options.playlists is not None:
+                _write_playlists(options.playlists, info.genres, tally, display)
         except KeyboardInterrupt:
             done = f"{len(tally.briefs)} of {len(audio.songs)}"
-            where = f"are in {asked.out}; the same command goes on" if asked.out else "were classified"
-            watch.say(escape(f"Interrupted: {done} {where}."))
+            where = f"are in {options.out}; the same command goes on" if options.out else "were classified"
+            display.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
         except OSError as error:
-            error.filename = error.filename or (str(asked.out) if asked.out else None)
-            watch.say(f"[bold red]error:[/bold red] {escape(describe(error))}")
+            error.filename = error.filename or (str(options.out) if options.out else None)
+            display.say(f"[bold red]error:[/bold red] {escape(describe(error))}")
             return 1
     for line in tally.lines(audio.notes, seconds):
-        watch.say(escape(line))
+        display.say(escape(line))
     return 1 if tally.rejected or tally.untagged else 0
 
 
 def _classify(
-    asked: Asked, info: ModelInfo, songs: Sequence[Song], tally: Tally, watch: ProgressDisplay, out: TextIO
+    options: ClassifyOptions,
+    info: ModelInfo,
+    songs: Sequence[Song],
+    tally: Tally,
+    display: ProgressDisplay,
+    out: TextIO,
 ) -> None:
-    model = identity(find_assets(asked.model))
+    model = identity(find_assets(options.model))
     with contextlib.ExitStack() as stack:
-        tagger = stack.enter_context(Tagger(asked.overwrite_genre)) if asked.write_tags else None
-        if asked.out is not None:
+        tagger = stack.enter_context(Tagger(options.overwrite_genre)) if options.write_tags else None
+        if options.out is not None:
             results = stack.enter_context(
-                ResultsFile(asked.out, _ENCODINGS[asked.out.suffix.lower()](info, model), model)
+                ResultsFile(options.out, _ENCODINGS[options.out.suffix.lower()](info, model), model)
             )
-            songs = _left_to_do(results, songs, tally, watch)
+            songs = _left_to_do(results, songs, tally, display)
             if tagger:
-                _tag_kept(results, tagger, asked.overwrite_genre, info, tally, watch)
+                _tag_earlier_results(results, tagger, options.overwrite_genre, info, tally, display)
             if not songs:
                 return
         decoded = stack.enter_context(decoding(songs, info.mel))  # decodes while the model is loaded
-        classifier = Classifier(asked.model)
-        write = _stream_writer(asked, info, model, out) if asked.out is None else results.append
-        for answer in _shown(watch, answers(classifier, decoded, tagger), len(songs), out):
+        classifier = Classifier(options.model)
+        write = _stream_writer(options, info, model, out) if options.out is None else results.append
+        for answer in _shown(display, answers(classifier, decoded, tagger), len(songs), out):
             write(answer)
             tally.add(answer)
 
 
-def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, watch: ProgressDisplay) -> list[Song]:
+def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, display: ProgressDisplay) -> list[Song]:
     """Return the songs without a result in the file, and add the results of the others to the tally."""
     left: list[Song] = []
     for song in songs:
-        brief = results.kept(song.part)
+        brief = results.find(song.part)
         if brief:
             tally.briefs[song.part] = brief
         else:
             left.append(song)
     if tally.briefs:
-        watch.say(escape(f"{len(tally.briefs)} of {len(songs)} are in {results.path} already"))
+        display.say(escape(f"{len(tally.briefs)} of {len(songs)} are in {results.path} already"))
     return left
 
 
-def _tag_kept(
-    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, watch: ProgressDisplay
+def _tag_earlier_results(
+    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, display: ProgressDisplay
 ) -> None:
     """Write the tags of songs that were classified in an earlier run, without decoding them again."""
     again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
@@ -151,34 +147,34 @@ def _tag_kept(
     def tag(part: AudioSegment) -> Tagging:
         return write_tag(tagger, part, shown[tally.briefs[part].genre])
 
-    with watch:
+    with display:
         for done, (part, tagging) in enumerate(in_threads(tag, parts), start=1):
             results.amend(part, tag_values(stamp(part), tagging))
             tally.briefs[part] = dataclasses.replace(tally.briefs[part], tag=tagging.outcome.value)
-            watch("tag", done, len(parts))
+            display("tag", done, len(parts))
 
 
-def _shown(watch: ProgressDisplay, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
+def _shown(display: ProgressDisplay, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
     """Show progress, and hide it while a result is written to the same terminal."""
     if total < 2:
         yield from found
         return
-    apart = watch if not (watch.console.is_terminal and out.isatty()) else contextlib.nullcontext()
-    with apart:
-        watch("classify", 0, total)
+    shared = display.console.is_terminal and out.isatty()
+    with contextlib.nullcontext() if shared else display:
+        display("classify", 0, total)
         for done in itertools.count(1):
-            with contextlib.nullcontext() if apart is watch else watch:
+            with display if shared else contextlib.nullcontext():
                 answer = next(found, None)
             if answer is None:
                 return
-            watch("classify", done, total)
+            display("classify", done, total)
             yield answer
 
 
-def _stream_writer(asked: Asked, info: ModelInfo, model: str, out: TextIO) -> Callable[[Answer], None]:
-    if not asked.as_json and not asked.as_csv:
+def _stream_writer(options: ClassifyOptions, info: ModelInfo, model: str, out: TextIO) -> Callable[[Answer], None]:
+    if not options.as_json and not options.as_csv:
         return table_writer(info, out)
-    encoding: Encoding = JsonLines(info, model) if asked.as_json else Csv(info, model)
+    encoding: Encoding = JsonLines(info, model) if options.as_json else Csv(info, model)
     out.write(encoding.header)
 
     def write(answer: Answer) -> None:
@@ -188,18 +184,18 @@ def _stream_writer(asked: Asked, info: ModelInfo, model: str, out: TextIO) -> Ca
     return write
 
 
-def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, watch: ProgressDisplay) -> None:
+def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, display: ProgressDisplay) -> None:
     songs = [
         (part.path, brief.genre, brief.seconds) for part, brief in tally.briefs.items() if brief.genre and is_file(part)
     ]
     left_out = write_playlists(folder, genres, songs)
     for path, why in left_out.items():
-        watch.say(escape(f"{text(path)} {why}"))
-    watch.say(escape(f"{len(songs) - len(left_out)} songs in the playlists of {folder}"))
+        display.say(escape(f"{text(path)} {why}"))
+    display.say(escape(f"{len(songs) - len(left_out)} songs in the playlists of {folder}"))
 
 
 @contextlib.contextmanager
-def _native_noise_silenced(console: Console) -> Iterator[None]:
+def _native_stderr_discarded(console: Console) -> Iterator[None]:
     """Discard what decoders and interpreter write to the process's stderr; the console is still shown."""
     sys.stderr.flush()
     with (

@@ -53,17 +53,8 @@ FRAGMENTS_PER_GENRE = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Options of `tumbao explain`.
-
-    - `model`: folder of pushed models, or one pushed version.
-    - `songs`: files, folders and lists of songs to explain; may be empty.
-    - `data`, `layout`: the library in which to find neighbours, and its form, one of `formats.LAYOUTS`.
-    - `workspace`: folder of rendered songs of the library.
-    - `genres`: genres for activation maximization; empty for all genres of the model.
-    - `seed`: of everything that is random.
-    - `out`: folder of the page.
-    """
+class ExplainOptions:
+    """Options of `tumbao explain`; see its help. Without `genres`, all genres of the model are meant."""
 
     model: Path
     songs: tuple[AnyPath, ...]
@@ -84,39 +75,42 @@ class _Start:
     scores: np.ndarray
 
 
-def explain(asked: Asked, noise: Console, console: Console) -> int:
+def run_explain(options: ExplainOptions, error_console: Console, console: Console) -> int:
     """Analyse a model and write the page.
 
-    Progress and unreadable songs are printed to `noise`, the page's path to `console`. Returns the exit code: 0 if
-    every song was explained, 1 if not, 130 if interrupted. An unusable model, library or setting raises a `ValueError`.
+    Progress and unreadable songs are printed to `error_console`, the page's path to `console`. Returns the exit code: 0
+    if every song was explained, 1 if not, 130 if interrupted. Raises `ValueError` for an unusable model, library or
+    setting.
     """
-    if asked.out.exists() and not asked.out.is_dir():
-        raise UserError(f"Expected a folder to write the page to. Received: {asked.out}, which is a file.")
-    network = load(asked.model)
-    genres = _indices(network, asked.genres)
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"Expected a folder to write the page to. Received: {options.out}, which is a file.")
+    network = load(options.model)
+    genres = _indices(network, options.genres)
     try:
-        with ProgressDisplay(noise) as watch, progress.listen(watch):
-            sections, unread = _sections(asked, network, genres, watch)
+        with ProgressDisplay(error_console) as display, progress.listen(display):
+            sections, unread = _sections(options, network, genres, display)
     except KeyboardInterrupt:
-        noise.print("Interrupted: no page was written. The rendered songs of a library are kept.", soft_wrap=True)
+        error_console.print(
+            "Interrupted: no page was written. The rendered songs of a library are kept.", soft_wrap=True
+        )
         return INTERRUPTED
-    page = write_explanation(network.info, sections, unread, asked.seed, asked.out)
+    page = write_explanation(network.info, sections, unread, options.seed, options.out)
     console.print(escape(str(page)), highlight=False, soft_wrap=True)
     return SOME_UNREAD if unread else DONE
 
 
 def _sections(
-    asked: Asked, network: Network, genres: Sequence[int], watch: ProgressDisplay
+    options: ExplainOptions, network: Network, genres: Sequence[int], display: ProgressDisplay
 ) -> tuple[list[Markup], list[tuple[str, str]]]:
     """Create the page's sections; return them, and the songs that are not explained, with the reason for each."""
     prepared = None
-    if asked.data is not None:
-        prepared = Preparation(asked.data, asked.workspace, network.genres, asked.layout, "", watch)
-    explained, unread = _explained(asked, network, watch)
+    if options.data is not None:
+        prepared = Preparation(options.data, options.workspace, network.genres, options.layout, "", display)
+    explained, unread = _attributed(options, network, display)
     reports = [one for one, _ in explained]
     hidden = HiddenLayer(network)
-    context = _library_context(prepared, asked.workspace, network, hidden, explained) if prepared else None
-    sections = [*_of_genres(network, genres, reports, context, asked.seed), _fidelity(network, reports)]
+    context = _library_context(prepared, options.workspace, network, hidden, explained) if prepared else None
+    sections = [*_maximized(network, genres, reports, context, options.seed), _fidelity(network, reports)]
     if reports:
         sections.append(attribution_section(reports, network))
     if context:
@@ -137,24 +131,24 @@ def _indices(network: Network, names: Sequence[str]) -> list[int]:
     return [network.genres.index(name) for name in chosen]
 
 
-def _explained(
-    asked: Asked, network: Network, watch: ProgressDisplay
+def _attributed(
+    options: ExplainOptions, network: Network, display: ProgressDisplay
 ) -> tuple[list[tuple[AttributionReport, str]], list[tuple[str, str]]]:
     """Explain songs; return the results with the songs' paths, and the other songs' names with the reason for each."""
-    songs = find_audio_files(asked.songs).songs if asked.songs else ()
+    songs = find_audio_files(options.songs).songs if options.songs else ()
     explained, unread = [], []
     with decoding(songs, network.spec) as begun:
         for decoded in begun:
             path = decoded.song.part.path
             name = path.rpartition("/")[2]
-            watch.say(f"  {escape(name)}")
+            display.say(f"  {escape(name)}")
             try:
                 if decoded.song.fault:
                     raise decoded.song.fault
-                explained.append((attribute_genre(network, name, decoded.items, asked.seed), path))
+                explained.append((attribute_genre(network, name, decoded.items, options.seed), path))
             except AudioError as error:
                 unread.append((name, error.message))
-                watch.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.message)}")
+                display.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.message)}")
     return explained, unread
 
 
@@ -174,7 +168,7 @@ def _library_context(
     return library_context(hidden, network.info, prepared.catalog, library, queries, workspace / "explained")
 
 
-def _of_genres(
+def _maximized(
     network: Network,
     genres: Sequence[int],
     reports: Sequence[AttributionReport],
@@ -231,9 +225,9 @@ def _filters(
         reason = "Filters are chosen by how well they separate genres; only one genre was selected."
         return filters_section([], network, reason=reason)
     if context is not None and set(genres) <= set(context.library.labels.tolist()):
-        of = [row for genre in genres for row in _spread(np.flatnonzero(context.library.labels == genre))]
-        pictures = np.stack([_levels(network, context, row) for row in of])
-        filters = discriminative_filters(network, pictures, context.library.labels[of].tolist(), seed)
+        rows = [row for genre in genres for row in _spread(np.flatnonzero(context.library.labels == genre))]
+        pictures = np.stack([_levels(network, context, row) for row in rows])
+        filters = discriminative_filters(network, pictures, context.library.labels[rows].tolist(), seed)
         return filters_section(filters, network, context.catalog.name)
     pictures = np.stack([image.levels for image in images])
     filters = discriminative_filters(network, pictures, [network.genres.index(image.genre) for image in images], seed)

@@ -68,10 +68,9 @@ def explain(
     written.
     """
     require_pipeline()
-    from tumbao.pipeline.explain import Asked
-    from tumbao.pipeline.explain import explain as look_into
+    from tumbao.pipeline.explain import ExplainOptions, run_explain
 
-    asked = Asked(
+    options = ExplainOptions(
         model=model,
         songs=tuple(songs or ()),
         data=data,
@@ -81,7 +80,7 @@ def explain(
         seed=seed,
         out=out,
     )
-    code = look_into(asked, error_console(), TerminalConsole())
+    code = run_explain(options, error_console(), TerminalConsole())
     raise typer.Exit(code)
 
 
@@ -123,10 +122,10 @@ def classify(
     130 interrupted; with --out the same command continues.
     """
     quiet_tensorflow()
-    from tumbao.pipeline.classify import Asked, run_classify
+    from tumbao.pipeline.classify import ClassifyOptions, run_classify
 
-    asked = Asked(songs, model, as_json, as_csv, out, write_tags, overwrite_genre, playlists)
-    raise typer.Exit(run_classify(asked, error_console(), sys.stdout))
+    options = ClassifyOptions(songs, model, as_json, as_csv, out, write_tags, overwrite_genre, playlists)
+    raise typer.Exit(run_classify(options, error_console(), sys.stdout))
 
 
 @app.command()

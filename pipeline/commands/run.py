@@ -204,7 +204,7 @@ def demo(
     """Compose the demo library, run the pipeline on it, and classify a song that the model was not trained on."""
     require_packages()
     from tumbao.datasets.demo.library import compose_file
-    from tumbao.pipeline.classify import Asked, run_classify
+    from tumbao.pipeline.classify import ClassifyOptions, run_classify
     from tumbao.pipeline.config import parse
 
     compose(library, DEMO_SONGS, DEMO_SEED)
@@ -221,5 +221,5 @@ def demo(
         song = compose_file(workspace / "unseen" / "salsa.mp3", "salsa", DEMO_SONGS, DEMO_SEED)
         say("")
         say(f"A salsa that the model was not trained on, {escape(str(song))}:")
-        code = run_classify(Asked([song], config.push_to), error_console(), sys.stdout)
+        code = run_classify(ClassifyOptions([song], config.push_to), error_console(), sys.stdout)
     raise typer.Exit(code)

@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
@@ -34,37 +34,16 @@ _FLAGS = ("truncated", "padded", "silent_fragments", "fragments")
 _FRAGMENT = ("fragment", "start_seconds", "end_seconds", "section_genre", "fragment_genre", "familiar")
 
 
-class Encoding(Protocol):
-    """A format of answers that can be read again.
-
-    A file begins with `header`.
-    """
-
-    header: str
-
-    def encode(self, answer: Answer) -> str:
-        """Return the lines of one answer."""
-
-    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
-        """Read a file of answers from the beginning, up to one that was cut off while it was written.
-
-        Yields the values of a song by column, empty strings for missing ones, and the offset of the next song in bytes.
-        The first element is the header, with no values. Raises `ValueError` if a line is not an answer.
-        """
-
-    def amend(self, written: str, values: Values) -> str:
-        """Return a song's lines with some columns changed."""
-
-
 class JsonLines:
-    """One JSON object per line and song; `model` is the identifier of the model."""
+    """Answers as one JSON object per line and song; `model` is the identifier of the model."""
 
     header = ""
 
     def __init__(self, info: ModelInfo, model: str) -> None:
         self._info, self._model = info, model
 
-    def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
+    def encode(self, answer: Answer) -> str:
+        """Return the lines of one answer."""
         info, result = self._info, answer.result
         values = _source_values(answer, info, self._model)
         if isinstance(result, AudioError):
@@ -73,7 +52,12 @@ class JsonLines:
             values |= song_values(result, info)
         return json_line(values | tag_values(answer.stamp, answer.tagging))
 
-    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:  # noqa: D102 - see Encoding
+    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
+        """Read a file of answers from the beginning, up to one that was cut off while it was written.
+
+        Yields the values of a song by column, empty strings for missing ones, and the offset of the next song in bytes.
+        The first element is the header, with no values. Raises `ValueError` if a line is not an answer.
+        """
         yield {}, 0
         end = 0
         for number, line in enumerate(file, start=1):
@@ -92,12 +76,16 @@ class JsonLines:
             end += len(line)
             yield cells | {"reason": reason}, end
 
-    def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
+    def amend(self, written: str, values: Values) -> str:
+        """Return a song's lines with some columns changed."""
         return json_line(read_json_line(written) | dict(values))
 
 
 class Csv:
-    """One row per fragment, with the columns of its song; a rejected song has one row."""
+    """Answers as one row per fragment, with the columns of its song; a rejected song has one row.
+
+    A file begins with `header`; see `JsonLines` for the methods.
+    """
 
     def __init__(self, info: ModelInfo, model: str) -> None:
         self._info, self._model = info, model
@@ -107,7 +95,8 @@ class Csv:
         self._columns = (*columns, "reason", "message", "tag", "tag_message")
         self.header = csv_row(self._columns)
 
-    def encode(self, answer: Answer) -> str:  # noqa: D102 - see Encoding
+    def encode(self, answer: Answer) -> str:
+        """Return the rows of one answer."""
         info, result = self._info, answer.result
         row = _source_values(answer, info, self._model) | tag_values(answer.stamp, answer.tagging)
         if isinstance(result, AudioError):
@@ -130,7 +119,8 @@ class Csv:
             rows.append(row | dict(zip(self._probabilities, fragment.probabilities, strict=True)))
         return self._rows(rows)
 
-    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:  # noqa: D102 - see Encoding
+    def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
+        """Read a file of answers as `JsonLines.decode` does."""
         end = 0
 
         def lines() -> Iterator[str]:
@@ -162,7 +152,8 @@ class Csv:
             if "unexpected end of data" not in str(error):  # a path may contain a line end
                 raise ValueError(f"line {rows.line_num} is not a row ({error})") from error
 
-    def amend(self, written: str, values: Values) -> str:  # noqa: D102 - see Encoding
+    def amend(self, written: str, values: Values) -> str:
+        """Return a song's rows with some columns changed."""
         rows = csv.reader(io.StringIO(written, newline=""))
         return self._rows(
             [dict(zip(self._columns, map(read_cell, cells), strict=True)) | dict(values) for cells in rows]
@@ -170,6 +161,9 @@ class Csv:
 
     def _rows(self, rows: Sequence[Values]) -> str:
         return "".join(csv_row(row.get(name) for name in self._columns) for row in rows)
+
+
+Encoding = JsonLines | Csv
 
 
 def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[str, Any]:
@@ -236,12 +230,16 @@ class ResultsFile:
     def __init__(self, path: Path, encoding: Encoding, model: str) -> None:
         self.path = path
         self._encoding, self._model = encoding, model
-        self._kept: dict[_Key, tuple[_Key, Brief]] = {}  # state of file and model, and the answer
+        self._briefs: dict[_Key, tuple[_Key, Brief]] = {}  # state of file and model, and the answer
         self._spans: dict[_Key, tuple[int, int]] = {}  # position of each song's newest answer; songs in their order
         self._replaced = False
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            self._lock()
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise UserError(f"{path} is being written by another `tumbao classify`: wait for it.") from error
+        try:
             self._end = self._read()
             self._file.truncate(self._end)
             self._file.seek(self._end)
@@ -258,22 +256,16 @@ class ResultsFile:
         """Move later answers to the places of those that they replace, unless the run was interrupted."""
         try:
             if kind is None and self._replaced:
-                self._rewrite()
+                write_whole(self.path, self._newest_answers())
         finally:
             self._file.close()
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{self.path} is being written by another `tumbao classify`: wait for it.") from error
 
     def _read(self) -> int:
         begin = 0
         try:
             for cells, end in self._encoding.decode(self._file):
                 if cells:
-                    self._take(cells, begin, end)
+                    self._index(cells, begin, end)
                 begin = end
         except ValueError as error:
             raise UserError(
@@ -282,28 +274,28 @@ class ResultsFile:
             ) from error
         return begin
 
-    def _take(self, cells: dict[str, str], begin: int, end: int) -> None:
-        key = tuple(cells[name] for name in ("path", "part_start_seconds", "part_end_seconds"))
+    def _index(self, cells: dict[str, str], begin: int, end: int) -> None:
+        key = tuple(cells[name] for name in _PART)
         brief = Brief(
             genre=cells.get("genre", ""),
             seconds=float(cells.get("duration_seconds") or 0),
             reason=cells["reason"],
             tag=cells.get("tag", ""),
         )
-        source = tuple(cells[name] for name in ("file_bytes", "file_modified_us", "model"))
-        self._kept[key] = source, brief
+        source = tuple(cells[name] for name in _SOURCE[:3])
+        self._briefs[key] = source, brief
         self._record(key, begin, end)
 
     def _record(self, key: _Key, begin: int, end: int) -> None:
         self._replaced |= key in self._spans
         self._spans[key] = begin, end
 
-    def kept(self, part: AudioSegment) -> Brief | None:
+    def find(self, part: AudioSegment) -> Brief | None:
         """Return the answer for a song if it can be reused, else None.
 
         The file is only accessed if there is an answer.
         """
-        source, brief = self._kept.get(_key(part), ((), None))
+        source, brief = self._briefs.get(_key(part), ((), None))
         if brief is None or brief.reason in _TEMPORARY_REASONS:
             return None
         now = stamp(part)
@@ -330,10 +322,8 @@ class ResultsFile:
         self._end += self._file.write(text.encode())
         self._file.flush()
 
-    def _rewrite(self) -> None:
-        write_whole(self.path, itertools.chain([self._encoding.header.encode()], self._answers()))
-
-    def _answers(self) -> Iterator[bytes]:
+    def _newest_answers(self) -> Iterator[bytes]:
+        yield self._encoding.header.encode()
         for begin, end in self._spans.values():
             self._file.seek(begin)
             yield self._file.read(end - begin)

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.pipeline.classify import Asked, run_classify
+from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
@@ -44,7 +44,7 @@ def library(tmp_path: Path, tone: Tone) -> Path:
 
 def classify(*paths: Path, model: Path, as_json: bool = False, as_csv: bool = False) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    status = run_classify(Asked(paths, model, as_json, as_csv), Console(file=err, width=200), out)
+    status = run_classify(ClassifyOptions(paths, model, as_json, as_csv), Console(file=err, width=200), out)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -116,7 +116,7 @@ class Terminal(io.StringIO):
 
 def test_progress_is_a_bar_that_goes_away_on_a_terminal(library: Path, pushed: Path) -> None:
     err = io.StringIO()
-    asked = Asked([library], pushed)
+    asked = ClassifyOptions([library], pushed)
     run_classify(asked, Console(file=err, force_terminal=True, width=200), io.StringIO())
     assert "0/5" in err.getvalue()
     assert "classify: " not in err.getvalue()
@@ -126,7 +126,7 @@ def test_progress_is_a_bar_that_goes_away_on_a_terminal(library: Path, pushed: P
 def test_answers_and_bar_do_not_mix_on_one_terminal(library: Path, pushed: Path) -> None:
     terminal = Terminal()
     console = Console(file=terminal, force_terminal=True, width=200)
-    assert run_classify(Asked([library], pushed, as_json=True), console, terminal) == 1
+    assert run_classify(ClassifyOptions([library], pushed, as_json=True), console, terminal) == 1
     answers = [line.rpartition("\x1b[2K")[2] for line in terminal.getvalue().splitlines() if '"path"' in line]
     assert len([json.loads(line) for line in answers]) == 5
 
@@ -233,11 +233,11 @@ def test_a_name_that_is_no_unicode_can_be_shown(tmp_path: Path, pushed: Path) ->
 
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one of --json, --csv, --out\. Received: --json and --csv"):
-        Asked(["a.wav"], "model", as_json=True, as_csv=True)
+        ClassifyOptions(["a.wav"], "model", as_json=True, as_csv=True)
     with pytest.raises(ValueError, match=r"--out to end in \.jsonl or \.csv\. Received: .*results\.txt"):
-        Asked(["a.wav"], "model", out=tmp_path / "results.txt")
+        ClassifyOptions(["a.wav"], "model", out=tmp_path / "results.txt")
     with pytest.raises(ValueError, match=r"--overwrite-genre beside --write-tags"):
-        Asked(["a.wav"], "model", overwrite_genre=True)
+        ClassifyOptions(["a.wav"], "model", overwrite_genre=True)
 
 
 def test_decoders_and_interpreter_are_not_heard(tmp_path: Path, pushed: Path, rng: np.random.Generator) -> None:
@@ -245,8 +245,9 @@ def test_decoders_and_interpreter_are_not_heard(tmp_path: Path, pushed: Path, rn
     soundfile.write(path, rng.uniform(-0.5, 0.5, 40 * RATE), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     program = (
-        "import sys; from rich.console import Console; from tumbao.pipeline.classify import Asked, run_classify\n"
-        f"run_classify(Asked([{str(path)!r}], {str(pushed)!r}, True), Console(stderr=True), sys.stdout)\n"
+        "import sys; from rich.console import Console\n"
+        "from tumbao.pipeline.classify import ClassifyOptions, run_classify\n"
+        f"run_classify(ClassifyOptions([{str(path)!r}], {str(pushed)!r}, True), Console(stderr=True), sys.stdout)\n"
         "sys.stderr.write('still here')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

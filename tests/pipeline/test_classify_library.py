@@ -24,7 +24,7 @@ import soundfile
 from rich.console import Console
 
 from tumbao.components.ingest.paths import RemotePath
-from tumbao.pipeline.classify import INTERRUPTED, Asked, run_classify
+from tumbao.pipeline.classify import INTERRUPTED, ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.formats import ResultsFile
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
@@ -55,7 +55,7 @@ def library(tmp_path: Path, tone: Tone) -> Path:
     return folder
 
 
-def classify(asked: Asked) -> tuple[int, str]:
+def classify(asked: ClassifyOptions) -> tuple[int, str]:
     err = io.StringIO()
     return run_classify(asked, Console(file=err, width=300), io.StringIO()), err.getvalue()
 
@@ -69,7 +69,7 @@ def by_name(results: Path) -> dict[str, dict[str, Any]]:
 
 def test_every_file_is_classified_or_named_with_its_reason(library: Path, pushed: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
-    status, said = classify(Asked([library], pushed, out=out))
+    status, said = classify(ClassifyOptions([library], pushed, out=out))
     assert status == 1
     assert {name: line.get("genre") or line["error"]["reason"] for name, line in by_name(out).items()} == {
         "#1 loud.mp3": "salsa",
@@ -93,7 +93,7 @@ def test_what_is_missing_is_made_up_for_wherever_the_file_breaks_off(
     library: Path, pushed: Path, tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"results{suffix}"
-    asked = Asked([library], pushed, out=out)
+    asked = ClassifyOptions([library], pushed, out=out)
     classify(asked)
     whole = out.read_bytes()
     loud = whole.index(b"loud.flac")
@@ -108,7 +108,7 @@ def test_what_is_there_is_not_classified_again(
 ) -> None:
     for name in ("gone.wav", "pipe.wav"):  # what cannot be read today may be readable tomorrow
         (library / name).unlink()
-    asked = Asked([library], pushed, out=tmp_path / "results.csv")
+    asked = ClassifyOptions([library], pushed, out=tmp_path / "results.csv")
     first = classify(asked)[1].splitlines()
     monkeypatch.delattr(Classifier, "answer")
     status, said = classify(asked)
@@ -121,7 +121,7 @@ def test_interrupted_and_gone_on_with_gives_what_an_undisturbed_run_gives(
     library: Path, pushed: Path, tmp_path: Path, number: int, status: int
 ) -> None:
     undisturbed, out = tmp_path / "undisturbed.jsonl", tmp_path / "results.jsonl"
-    classify(Asked([library], pushed, out=undisturbed))
+    classify(ClassifyOptions([library], pushed, out=undisturbed))
     program = f"""if True:
         import os, sys
         from tumbao.serving.classify import formats
@@ -145,13 +145,13 @@ def test_interrupted_and_gone_on_with_gives_what_an_undisturbed_run_gives(
         said = "Interrupted: 4 of 10 are in"  # the fifth was written and not yet counted
         assert f"{said} {out}; the same command goes on." in done.stderr
         assert "Traceback" not in done.stderr
-    classify(Asked([library], pushed, out=out))
+    classify(ClassifyOptions([library], pushed, out=out))
     assert out.read_text() == undisturbed.read_text()
 
 
 def test_changed_files_are_noticed(library: Path, pushed: Path, tmp_path: Path, tone: Tone) -> None:
     out = tmp_path / "results.jsonl"
-    asked = Asked([library], pushed, out=out)
+    asked = ClassifyOptions([library], pushed, out=out)
     classify(asked)
     before = by_name(out)
     soundfile.write(library / "loud.flac", 0.02 * tone(31), RATE)
@@ -171,7 +171,7 @@ def test_songs_in_a_bucket_are_taken_over_until_they_change(pushed: Path, tmp_pa
         content = io.BytesIO()
         soundfile.write(content, loudness * tone(30), RATE, format="wav")
         (bucket / name).write_bytes(content.getvalue())
-    asked = Asked([bucket], pushed, out=tmp_path / "results.jsonl")
+    asked = ClassifyOptions([bucket], pushed, out=tmp_path / "results.jsonl")
     status, said = classify(asked)
     assert (status, "are in" in said) == (0, False)
     assert f"2 of 2 are in {asked.out} already" in classify(asked)[1]
@@ -182,11 +182,11 @@ def test_songs_in_a_bucket_are_taken_over_until_they_change(pushed: Path, tmp_pa
 def test_another_model_answers_anew(library: Path, pushed: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     song = library / "loud.flac"
-    classify(Asked([song], pushed, out=out))
+    classify(ClassifyOptions([song], pushed, out=out))
     first = by_name(out)["loud.flac"]
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "other")
     dataclasses.replace(ModelInfo.read(assets), created="2026-05-05T00:00:00Z").write(assets)
-    classify(Asked([song], assets, out=out))
+    classify(ClassifyOptions([song], assets, out=out))
     assert by_name(out)["loud.flac"] == first | {"model": by_name(out)["loud.flac"]["model"]}
     assert by_name(out)["loud.flac"]["model"] != first["model"]
 
@@ -201,7 +201,7 @@ def test_a_file_that_holds_anything_else_is_left_alone(
     out = tmp_path / name
     out.write_text(content)
     with pytest.raises(ValueError, match=r"Expected results of an earlier `tumbao classify` in .*Choose another file"):
-        classify(Asked([library], pushed, out=out))
+        classify(ClassifyOptions([library], pushed, out=out))
     assert out.read_text() == content
 
 
@@ -210,7 +210,7 @@ def test_two_at_once_do_not_write_one_file(library: Path, pushed: Path, tmp_path
     with out.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match="being written by another"):
-            classify(Asked([library], pushed, out=out))
+            classify(ClassifyOptions([library], pushed, out=out))
 
 
 def test_a_full_disk_is_said_and_what_is_there_stays(
@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_and_what_is_there_stays(
         raise OSError(28, "No space left on device")
 
     out = tmp_path / "results.jsonl"
-    asked = Asked([library / "loud.flac"], pushed, out=out)
+    asked = ClassifyOptions([library / "loud.flac"], pushed, out=out)
     with monkeypatch.context() as patch:
         patch.setattr(ResultsFile, "append", full)
         status, said = classify(asked)
@@ -233,7 +233,7 @@ def test_a_list_of_parts_gives_an_answer_for_each(pushed: Path, tmp_path: Path, 
     soundfile.write(tmp_path / "tape.flac", np.concatenate([2 * tone(30), 0.02 * tone(30)]), RATE)
     (tmp_path / "list.csv").write_text("file_name,start,end\ntape.flac,0,30\ntape.flac,30,60\n")
     out, playlists = tmp_path / "results.csv", tmp_path / "playlists"
-    asked = Asked([tmp_path / "list.csv"], pushed, out=out, write_tags=True, playlists=playlists)
+    asked = ClassifyOptions([tmp_path / "list.csv"], pushed, out=out, write_tags=True, playlists=playlists)
     assert classify(asked)[0] == 1
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -261,7 +261,7 @@ def genre_tags(library: Path) -> dict[str, str]:
 
 def test_tags_are_written_only_when_asked_for(library: Path, pushed: Path, tmp_path: Path) -> None:
     contents = {path: path.read_bytes() for path in library.iterdir() if path.is_file()}
-    asked = Asked([library], pushed, out=tmp_path / "results.jsonl", playlists=tmp_path / "playlists")
+    asked = ClassifyOptions([library], pushed, out=tmp_path / "results.jsonl", playlists=tmp_path / "playlists")
     classify(asked)
     assert {path: path.read_bytes() for path in library.iterdir() if path.is_file()} == contents
     tags = mutagen.id3.ID3()
@@ -280,7 +280,7 @@ def test_what_was_classified_before_is_tagged_without_decoding_it_again(
 ) -> None:
     for name in ("gone.wav", "pipe.wav"):
         (library / name).unlink()
-    asked = Asked([library], pushed, out=tmp_path / f"results{suffix}")
+    asked = ClassifyOptions([library], pushed, out=tmp_path / f"results{suffix}")
     classify(asked)
     monkeypatch.delattr(Classifier, "answer")
     tagging = dataclasses.replace(asked, write_tags=True)
@@ -296,7 +296,7 @@ def test_songs_without_confidence_get_no_tag_and_no_playlist(library: Path, push
     dataclasses.replace(ModelInfo.read(assets), calibration=careful).write(assets)
     playlists = tmp_path / "playlists"
     out = tmp_path / "results.jsonl"
-    said = classify(Asked([library], assets, out=out, write_tags=True, playlists=playlists))[1]
+    said = classify(ClassifyOptions([library], assets, out=out, write_tags=True, playlists=playlists))[1]
     assert "bachata 0" in said
     assert "with confidence 2\n" in said
     assert by_name(out)["soft, and\nlow.wav"]["genre"] is None
@@ -311,7 +311,7 @@ def test_playlists_name_songs_by_relative_paths_and_tags(library: Path, pushed: 
     file.save()
     soundfile.write(library / "soft.wav", soundfile.read(library / "soft, and\nlow.wav")[0], RATE)
     folder = tmp_path / "new" / "playlists"
-    said = classify(Asked([library], pushed, playlists=folder))[1]
+    said = classify(ClassifyOptions([library], pushed, playlists=folder))[1]
     assert f"3 songs in the playlists of {folder}" in said  # an end of line in a name cannot be spelled
     assert sorted(path.name for path in folder.iterdir()) == [
         f"{genre}.m3u8" for genre in ("bachata", "cumbia", "merengue", "salsa", "vallenato")

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from tumbao.pipeline.classify import Asked, run_classify
+from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
@@ -44,7 +44,7 @@ def songs(tmp_path: Path, tone: Tone) -> Path:
 
 def classify(songs: Path, model: Path, **asked: Any) -> str:
     out = io.StringIO()
-    assert run_classify(Asked([songs], model, **asked), Console(file=io.StringIO()), out) == 0
+    assert run_classify(ClassifyOptions([songs], model, **asked), Console(file=io.StringIO()), out) == 0
     return out.getvalue()
 
 

@@ -17,7 +17,7 @@ from tests.serving.chromium import open_tab
 from tests.serving.explain import conftest as explained
 from tumbao.datasets.demo.instruments import Ablation, Logits
 from tumbao.pipeline.cli import app
-from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, Asked, explain
+from tumbao.pipeline.explain import DONE, INTERRUPTED, SOME_UNREAD, ExplainOptions, run_explain
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE_STEPS
@@ -53,12 +53,12 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pushed
 
 
-def run_explain(model: Path, out: Path, **other: object) -> tuple[int, str]:
+def explain(model: Path, out: Path, **other: object) -> tuple[int, str]:
     """Explain, and give the exit status and what went to the terminal."""
     settings = {"songs": (), "data": None, "layout": "auto", "genres": (), "seed": 7}
     noise = io.StringIO()
-    asked = Asked(model=model, workspace=out / "workspace", out=out, **{**settings, **other})  # type: ignore[arg-type]
-    return explain(asked, Console(file=noise, width=200), Console(file=noise, width=200)), noise.getvalue()
+    options = ExplainOptions(model=model, workspace=out / "workspace", out=out, **{**settings, **other})  # type: ignore[arg-type]
+    return run_explain(options, Console(file=noise, width=200), Console(file=noise, width=200)), noise.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def told(model: Path, library: Path, tmp_path_factory: pytest.TempPathFactory) -
     broken = out / "<b>broken.mp3"
     broken.write_bytes(b"no sound")
     songs = (broken, library / "salsa" / "salsa-0.wav")
-    code, said = run_explain(model, out, songs=songs, data=library)
+    code, said = explain(model, out, songs=songs, data=library)
     assert code == SOME_UNREAD
     return out / PAGE, said
 
@@ -113,7 +113,7 @@ def test_a_browser_shows_the_page_without_complaint(told: tuple[Path, str], tmp_
 
 
 def test_a_page_without_songs_measures_a_sound_of_its_own(model: Path, tmp_path: Path) -> None:
-    assert run_explain(model, tmp_path, genres=("salsa",))[0] == DONE
+    assert explain(model, tmp_path, genres=("salsa",))[0] == DONE
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert "Audio that maximizes vallenato" not in page
     assert "plucked scale and drum" in page
@@ -126,7 +126,7 @@ def test_the_same_seed_gives_the_same_page_and_each_step_of_a_dream_is_reported(
     reports: list[tuple[str, int, int]] = []
     monkeypatch.setattr(ProgressDisplay, "__call__", lambda _, *report: reports.append(report))
     songs = (told[0].parent / "<b>broken.mp3", library / "salsa" / "salsa-0.wav")
-    assert run_explain(model, tmp_path, songs=songs, data=library)[0] == SOME_UNREAD
+    assert explain(model, tmp_path, songs=songs, data=library)[0] == SOME_UNREAD
     assert (tmp_path / PAGE).read_bytes() == told[0].read_bytes()
     steps = len(BANDS) * (NOISE_STEPS + FRAGMENT_STEPS)
     assert [report for report in reports if report[0] == "activation maximization"] == [
@@ -146,7 +146,7 @@ def test_a_model_of_composed_songs_is_asked_about_instruments(
         return (Ablation("salsa", 4, 0, ()),)
 
     monkeypatch.setattr("tumbao.pipeline.explain.ablate_instruments", ablate)
-    run_explain(tiny_folder, tmp_path, genres=("salsa",))
+    explain(tiny_folder, tmp_path, genres=("salsa",))
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert asked == [(("cumbia", "salsa", "vallenato"), {"cumbia", "vallenato"})]
     assert 'id="instruments"' in page
@@ -160,7 +160,7 @@ def test_an_interruption_is_said_and_leaves_no_page(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tumbao.pipeline.explain.discriminative_filters", interrupted)
-    code, said = run_explain(model, tmp_path, genres=("salsa", "cumbia"))
+    code, said = explain(model, tmp_path, genres=("salsa", "cumbia"))
     assert code == INTERRUPTED
     assert "Interrupted: no page was written" in said
     assert not (tmp_path / PAGE).exists()

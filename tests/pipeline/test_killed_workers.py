@@ -19,7 +19,7 @@ from tests.processes import children, kill, wait_until_gone
 from tests.small_spec import SMALL
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.fragments import Fragment, Fragments
-from tumbao.pipeline.classify import Asked, run_classify
+from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.classify.batch import decoding
 from tumbao.serving.classify.inputs import Song
 
@@ -55,7 +55,7 @@ class KillingOutput(io.StringIO):
 def test_killed_workers_cost_no_file(songs: list[Path], pushed: Path) -> None:
     before = children()
     out, err = KillingOutput(before), io.StringIO()
-    assert run_classify(Asked(songs, pushed, as_json=True), Console(file=err, width=200), out) == 1
+    assert run_classify(ClassifyOptions(songs, pushed, as_json=True), Console(file=err, width=200), out) == 1
     assert "found 9 = classified 8 + rejected 1" in err.getvalue()
     assert out.killed
     told = [json.loads(line) for line in out.getvalue().splitlines()]

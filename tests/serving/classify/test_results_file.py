@@ -51,14 +51,14 @@ def test_each_song_has_its_own_answer_and_a_cut_file_loses_the_last_only(
             ends.append(out.stat().st_size)
     whole = out.read_bytes()
     with results(out) as file:
-        assert all(file.kept(AudioSegment(name)) for name in names)
+        assert all(file.find(AudioSegment(name)) for name in names)
         file.amend(AudioSegment(names[0]), {"tag": "written"})
     with results(out) as file:
-        assert [bool(file.kept(AudioSegment(name))) for name in names] == [True] * len(names)
+        assert [bool(file.find(AudioSegment(name))) for name in names] == [True] * len(names)
     cut = data.draw(st.integers(0, len(whole)))
     out.write_bytes(whole[:cut])
     with results(out) as file:
-        assert [bool(file.kept(AudioSegment(name))) for name in names] == [end <= cut for end in ends]
+        assert [bool(file.find(AudioSegment(name))) for name in names] == [end <= cut for end in ends]
         for name, end in zip(names, ends, strict=True):
             if end > cut:
                 file.append(answer(name))
@@ -73,7 +73,7 @@ def test_what_a_crash_leaves_behind_is_written_again(results: Open, tmp_path: Pa
     for left in (b"\0" * 100, whole[:-10] + b"\0" * 100):  # the file's length reached the disk, its end did not
         out.write_bytes(left)
         with results(out) as file:
-            assert file.kept(AudioSegment("a")) is None
+            assert file.find(AudioSegment("a")) is None
             file.append(answer("a"))
         assert out.read_bytes() == whole
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from tests.components.ingest.test_fuzz import mutants
 from tests.serving.server.conftest import Serving, wav
-from tumbao.pipeline.classify import Asked, run_classify
+from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.server import schemas
 
 Tone = Callable[..., np.ndarray]
@@ -28,7 +28,7 @@ def send(client: httpx.Client, *contents: tuple[str, bytes]) -> httpx.Response:
 
 def command(model: Path, paths: list[Path]) -> list[dict[str, Any]]:
     out = io.StringIO()
-    run_classify(Asked(paths, model, as_json=True), Console(file=io.StringIO()), out)
+    run_classify(ClassifyOptions(paths, model, as_json=True), Console(file=io.StringIO()), out)
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
