@@ -53,3 +53,17 @@ def edge_files(saved_model: Path, images: np.ndarray, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("edge")
     convert(str(saved_model), folder, images, MelSpec())
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_edge_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Convert the small network as `edge_files`, with `EDGE_SPEC`."""
+    from tests.serving.small_network import EDGE_SPEC, NAMES, network
+    from tumbao.serving.signatures import save
+    from tumbao.serving.tflite import convert
+
+    saved, folder = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("edge")
+    save(network(1), str(saved), NAMES, EDGE_SPEC)
+    images = np.random.default_rng(4).integers(0, 256, (4, *EDGE_SPEC.image_shape), np.uint8)
+    convert(str(saved), folder, images, EDGE_SPEC)
+    return folder

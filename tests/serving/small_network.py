@@ -1,4 +1,4 @@
-"""A model that is made and asked in no time: fragments of 2 s, images of 32×40, three genres, random weights."""
+"""A small network for quick tests: fragments of 2 s, images of 32×40, three genres, random weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy as np
 from tests.small_spec import SMALL
 
 SPEC = dataclasses.replace(SMALL, fragment_seconds=2.0)
+EDGE_SPEC = dataclasses.replace(SPEC, fragment_seconds=5.0)
+"""Fragments that are longer than the song of the test vectors."""
+
 NAMES = ("cumbia", "salsa", "vallenato")
 
 

@@ -37,23 +37,23 @@ def sure(count: int) -> tuple[list[np.ndarray], np.ndarray]:
     return [np.eye(5)[[label, label]] for label in labels], labels
 
 
-def test_a_temperature_is_that_of_the_softmax(rng: np.random.Generator) -> None:
+def test_temperature_scales_the_logits(rng: np.random.Generator) -> None:
     logits = rng.normal(size=(6, 5))
     np.testing.assert_allclose(temper(softmax(logits), 1.7), softmax(logits / 1.7))
     np.testing.assert_allclose(temper(softmax(logits), 1.0), softmax(logits))
 
 
-def test_a_quantized_zero_and_a_small_number_come_to_the_same() -> None:
+def test_zeros_and_small_probabilities_are_clipped() -> None:
     np.testing.assert_array_equal(temper(np.array([[1.0, 0.0]]), 2.0), temper(np.array([[1.0, 1e-9]]), 2.0))
 
 
 @pytest.mark.parametrize("overconfidence", [0.5, 1.0, 2.0])
-def test_the_temperature_of_many_songs_undoes_what_was_done(rng: np.random.Generator, overconfidence: float) -> None:
+def test_the_temperature_of_many_songs_corrects_overconfidence(rng: np.random.Generator, overconfidence: float) -> None:
     songs, labels = songs_of(rng, 3_000, overconfidence)
     assert calibrate(songs, labels).temperature == pytest.approx(overconfidence, rel=0.1)
 
 
-def test_calibration_lowers_the_error_of_a_model_that_is_too_sure(rng: np.random.Generator) -> None:
+def test_calibration_lowers_the_error_of_an_overconfident_model(rng: np.random.Generator) -> None:
     found = calibrate(*songs_of(rng, 400, 2.5))
     others, labels = songs_of(rng, 1_000, 2.5)
     before, after = song_probabilities(others, None), song_probabilities(others, found.temperature)
@@ -63,7 +63,7 @@ def test_calibration_lowers_the_error_of_a_model_that_is_too_sure(rng: np.random
 
 
 @pytest.mark.parametrize("count", [3, 10, 100, 300])
-def test_songs_that_are_all_right_promise_no_more_than_their_number_allows(count: int) -> None:
+def test_confidence_is_limited_by_the_number_of_songs(count: int) -> None:
     songs, labels = sure(count)
     found = calibrate(songs, labels)
     confidence = song_probabilities(songs, found.temperature).max(axis=1)
@@ -72,7 +72,7 @@ def test_songs_that_are_all_right_promise_no_more_than_their_number_allows(count
     assert (found.songs, found.errors, found.rough) == (count, 0, count < 50)
 
 
-def test_a_model_that_is_wrong_and_sure_of_it_is_never_confident() -> None:
+def test_a_confident_and_wrong_model_is_never_confident_after_calibration() -> None:
     songs, labels = sure(10)
     found = calibrate(songs, (labels + 1) % 5)
     assert found.temperature == pytest.approx(TEMPERATURES[-1], abs=1e-4)
@@ -80,7 +80,7 @@ def test_a_model_that_is_wrong_and_sure_of_it_is_never_confident() -> None:
     assert song_probabilities(songs, found.temperature).max() < found.threshold
 
 
-def test_the_threshold_worked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thresholds_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     # without tempering; right at 0.9, 0.8 and 0.6, wrong at 0.7: costs are 1 in (0.5, 0.6), 1.5 in (0.6, 0.7),
     # 1 in (0.7, 0.8) and 1.5 in (0.8, 0.9): two gaps tie, the higher one's middle is taken
     monkeypatch.setattr("tumbao.serving.calibration.TEMPERATURES", np.array([1.0]))
@@ -93,12 +93,12 @@ def test_the_threshold_worked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calibrate(songs[:3], np.array([0, 0, 0])).threshold == 0.55
 
 
-def test_the_cross_entropy_of_sure_and_right_answers_is_nothing_and_not_less() -> None:
+def test_log_loss_computed_by_hand() -> None:
     assert str(log_loss(np.eye(2), np.array([0, 1]))) == "0.0"
     assert log_loss(np.array([[0.5, 0.5]]), np.array([1])) == pytest.approx(np.log(2))
 
 
-def test_bins_hold_equally_many_songs(rng: np.random.Generator) -> None:
+def test_bins_have_equally_many_songs(rng: np.random.Generator) -> None:
     for count, bins in ((1, 1), (9, 1), (10, 2), (34, 6), (500, MAX_BINS)):
         found = reliability(rng.dirichlet(np.ones(3), count), np.zeros(count, int))
         assert len(found) == bins
@@ -108,7 +108,7 @@ def test_bins_hold_equally_many_songs(rng: np.random.Generator) -> None:
     assert BIN_SONGS == 5
 
 
-def test_the_calibration_error_worked_by_hand() -> None:
+def test_calibration_error_computed_by_hand() -> None:
     # two bins: confidences 0.5 to 0.6 (mean 0.55), 2 of 5 right; 0.8 to 0.9 (mean 0.85), all right
     confidence = np.array([0.55, 0.55, 0.5, 0.6, 0.55, 0.8, 0.9, 0.85, 0.85, 0.85])
     labels = np.array([0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
@@ -119,7 +119,7 @@ def test_the_calibration_error_worked_by_hand() -> None:
     assert expected_error([Bin(4, 0.9, 0.9)]) == 0
 
 
-def test_accuracy_by_coverage_worked_by_hand() -> None:
+def test_coverage_curve_computed_by_hand() -> None:
     confidence = np.array([0.7, 0.9, 0.7, 0.6])
     labels = np.array([1, 0, 0, 0])
     curve = coverage_curve(np.stack([confidence, 1 - confidence], axis=1), labels)
@@ -127,7 +127,7 @@ def test_accuracy_by_coverage_worked_by_hand() -> None:
     assert [point.accuracy for point in curve] == pytest.approx([1, 2 / 3, 3 / 4])
 
 
-def test_refusals() -> None:
+def test_invalid_arguments_raise_an_error() -> None:
     with pytest.raises(ValueError, match="0 songs, 0 labels"):
         calibrate([], np.array([], int))
     with pytest.raises(ValueError, match="1 songs, 2 labels"):

@@ -96,7 +96,7 @@ def model(pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("rate", "gain"), [(44_100, 0.9), (48_000, 0.1), (22_050, 0.5)])
-def test_the_guides_program_answers_as_python_does(
+def test_the_program_of_the_guide_equals_python(
     program: Path, model: Path, tmp_path: Path, rate: int, gain: float
 ) -> None:
     seconds = np.arange(31 * rate) / rate
@@ -111,12 +111,12 @@ def test_the_guides_program_answers_as_python_does(
     np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
 
 
-def test_a_file_that_is_no_wav_ends_the_program(program: Path, model: Path) -> None:
+def test_the_program_fails_for_other_files(program: Path, model: Path) -> None:
     done = subprocess.run([str(program), str(model), str(model)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "reading the wav failed\n")
 
 
-def test_the_guide_names_what_is_pushed() -> None:
+def test_the_guide_names_the_files_of_a_model() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     for name in (AUDIO_FILE, FRONTEND_FILE, *CLASSIFIER_FILES.values(), "model.json", "labels.txt", "edge/"):
         assert f"`{name}`" in text

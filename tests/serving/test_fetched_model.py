@@ -30,7 +30,7 @@ def upload(version: Path, target: RemotePath) -> None:
             (target / file.relative_to(version).as_posix()).write_bytes(file.read_bytes())
 
 
-def test_a_model_is_found_from_each_level_and_fetched_once(
+def test_a_model_is_found_at_each_level_and_downloaded_once(
     pushed: Path, bucket: RemotePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(pushed / "1", bucket / "9")
@@ -53,12 +53,12 @@ def test_a_model_is_found_from_each_level_and_fetched_once(
     assert find_assets(bucket) == find_assets(str(bucket)) == find_assets(bucket / "10" / ASSETS_FOLDER) == newest
 
 
-def test_files_without_a_version_around_them_will_do(pushed: Path, bucket: RemotePath) -> None:
+def test_files_without_a_version_folder_are_found(pushed: Path, bucket: RemotePath) -> None:
     upload(pushed / "1" / ASSETS_FOLDER, bucket / "tflite")
     assert find_assets(bucket / "tflite").name == "tflite"
 
 
-def test_another_model_under_the_same_address_is_another(pushed: Path, bucket: RemotePath, tmp_path: Path) -> None:
+def test_another_model_at_the_same_address_is_downloaded(pushed: Path, bucket: RemotePath, tmp_path: Path) -> None:
     upload(pushed / "1", bucket / "1")
     first = find_assets(bucket)
     other = shutil.copytree(pushed / "1", tmp_path / "1")
@@ -93,7 +93,7 @@ def test_a_server_loads_what_is_pushed_to_a_bucket(
     assert models.current.classifier.predict(fragment).sum() == pytest.approx(1)
 
 
-def test_a_server_that_cannot_read_buckets_says_what_to_install(
+def test_a_server_without_support_for_buckets_logs_what_to_install(
     bucket: RemotePath, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # as in a light install

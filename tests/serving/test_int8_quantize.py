@@ -63,7 +63,7 @@ def by_converter(small: Path) -> bytes:
     return converter.convert()
 
 
-def test_small_probabilities_are_kept_where_the_converter_makes_them_nothing(small: Path, floats: bytes) -> None:
+def test_small_probabilities_are_not_rounded_to_zero_as_by_the_converter(small: Path, floats: bytes) -> None:
     expected, found, lost = (
         answers(content, IMAGES) for content in (floats, integers(floats, IMAGES), by_converter(small))
     )
@@ -73,14 +73,14 @@ def test_small_probabilities_are_kept_where_the_converter_makes_them_nothing(sma
     assert np.abs(found - expected).max() < np.abs(lost - expected).max() / 2
 
 
-def test_an_image_unlike_the_rest_widens_the_ranges(floats: bytes) -> None:
+def test_an_outlier_among_the_images_widens_the_ranges(floats: bytes) -> None:
     bright, dark = np.full_like(IMAGES[:1], 255), IMAGES // 16
     bright[0, ::2] = 0
     found = answers(integers(floats, np.concatenate([bright, *[dark] * 4])), bright)
     np.testing.assert_allclose(np.log(found), np.log(answers(floats, bright)), atol=1)
 
 
-def test_convolutions_compute_in_integers_and_the_doors_stay(floats: bytes) -> None:
+def test_convolutions_are_int8_and_inputs_and_outputs_are_unchanged(floats: bytes) -> None:
     graph = unpack(content := integers(floats, IMAGES)).subgraphs[0]
     types = {
         type(one.builtinOptions): [graph.tensors[i].type for i in (*one.inputs[:2], *one.outputs)]
@@ -94,13 +94,13 @@ def test_convolutions_compute_in_integers_and_the_doors_stay(floats: bytes) -> N
     assert runner.get_output_details()["probabilities"]["dtype"] == np.float32
 
 
-def test_operators_are_named_in_the_older_field_too(floats: bytes) -> None:
+def test_operators_are_also_named_in_the_deprecated_field(floats: bytes) -> None:
     codes = unpack(integers(floats, IMAGES)).operatorCodes
     assert schema.BuiltinOperator.DEQUANTIZE in {code.builtinCode for code in codes}
     assert [code.deprecatedBuiltinCode for code in codes] == [code.builtinCode for code in codes]
 
 
-def test_every_image_counts_one(floats: bytes) -> None:
+def test_progress_advances_once_per_image(floats: bytes) -> None:
     counted: list[None] = []
     int8_quantize(floats, IMAGES, lambda: counted.append(None))
     assert len(counted) == len(IMAGES)

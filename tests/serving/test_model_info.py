@@ -42,7 +42,7 @@ INFO = ModelInfo(
 )
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_written_description_is_read(tmp_path: Path) -> None:
     assert INFO.write(tmp_path) == tmp_path / INFO_FILE
     assert ModelInfo.read(tmp_path) == INFO
     assert (tmp_path / LABELS_FILE).read_text().splitlines() == list(GENRES)
@@ -85,7 +85,7 @@ def test_a_model_of_a_former_version_is_read(tmp_path: Path) -> None:
     assert ModelInfo.read(changed(tmp_path, familiarity=told)) == dataclasses.replace(INFO, familiarity=former)
 
 
-def test_a_calibration_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_invalid_calibrations_and_ranges_raise_an_error(tmp_path: Path) -> None:
     for calibration in (
         {"temperature": 1.0},
         {"temperature": "warm", "threshold": 0.5, "songs": 1, "errors": 0},
@@ -124,7 +124,7 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ModelInfo.read(changed(tmp_path, **{key: None}))
 
 
-def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_named_in_the_error(tmp_path: Path) -> None:
     for content in (None, "{", "[]"):
         if content:
             (tmp_path / INFO_FILE).write_text(content)
@@ -132,6 +132,6 @@ def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
             ModelInfo.read(tmp_path)
 
 
-def test_no_path_of_the_training_machine_is_told() -> None:
+def test_a_library_with_a_path_raises_an_error() -> None:
     with pytest.raises(ValueError, match="without its path"):
         dataclasses.replace(INFO.training_data, library="/home/ana/music")

@@ -62,7 +62,7 @@ def failures(model: Path) -> dict[str, list[str]]:
     return model_server._failures(str(model))
 
 
-def test_every_door_has_a_small_request_for_the_same_fragment(model: Path) -> None:
+def test_every_signature_has_a_small_request_for_the_same_fragment(model: Path) -> None:
     logs = warmup(model)
     requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
     assert sorted(requests) == sorted(SIGNATURES) == ModelServer(str(model)).signatures
@@ -79,11 +79,11 @@ def test_every_door_has_a_small_request_for_the_same_fragment(model: Path) -> No
     assert (model / WARMUP_FILE).stat().st_size < 100_000 < 3 * 4 * SPEC.fragment_samples
 
 
-def test_a_process_of_its_own_finds_all_doors_well(model: Path) -> None:
+def test_a_child_process_replays_all_signatures(model: Path) -> None:
     assert replay(str(model)) == {signature: [] for signature in SIGNATURES}
 
 
-def test_answers_are_the_models(server: ModelServer) -> None:
+def test_responses_equal_the_model(server: ModelServer) -> None:
     images = np.random.default_rng(2).integers(0, 256, (3, *SPEC.image_shape), np.uint8)
     response = server.predict(asking(IMAGE, image=images))
     found = tf.make_ndarray(response.outputs[PROBABILITIES])
@@ -92,7 +92,7 @@ def test_answers_are_the_models(server: ModelServer) -> None:
     assert response.model_spec.signature_name == IMAGE
 
 
-def test_without_a_name_the_default_door_answers(server: ModelServer, model: Path) -> None:
+def test_the_default_signature_is_used_without_a_name(server: ModelServer, model: Path) -> None:
     (log,) = (one for one in warmup(model) if one.predict_log.request.model_spec.signature_name == EXAMPLES)
     request = log.predict_log.request
     request.model_spec.ClearField("signature_name")
@@ -114,14 +114,12 @@ def test_without_a_name_the_default_door_answers(server: ModelServer, model: Pat
     ],
     ids=["unknown signature", "no signature", "nothing", "other name", "other type", "no batch"],
 )
-def test_what_the_signature_does_not_say_is_refused(
-    server: ModelServer, request_: PredictRequest, message: str
-) -> None:
+def test_invalid_requests_raise_an_error(server: ModelServer, request_: PredictRequest, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         server.predict(request_)
 
 
-def test_other_weights_are_noticed_at_every_door(copy: Path) -> None:
+def test_other_weights_are_reported_for_every_signature(copy: Path) -> None:
     requests = (copy / WARMUP_FILE).read_bytes()
     save(network(2), str(copy), NAMES, SPEC)
     (copy / WARMUP_FILE).write_bytes(requests)
@@ -132,7 +130,7 @@ def test_other_weights_are_noticed_at_every_door(copy: Path) -> None:
         assert failure.endswith("off in probabilities, expected 0.01 at most")
 
 
-def test_other_genres_are_noticed(copy: Path) -> None:
+def test_other_genres_are_reported(copy: Path) -> None:
     def swap(log: PredictionLog) -> None:
         log.predict_log.response.outputs[GENRES].string_val[0] = b"bolero"
 
@@ -140,7 +138,7 @@ def test_other_genres_are_noticed(copy: Path) -> None:
     assert failures(copy) == {signature: ["answers with other genres than expected"] for signature in SIGNATURES}
 
 
-def test_other_shapes_and_outputs_are_noticed(copy: Path) -> None:
+def test_other_shapes_and_outputs_are_reported(copy: Path) -> None:
     def change(log: PredictionLog) -> None:
         outputs = log.predict_log.response.outputs
         if log.predict_log.request.model_spec.signature_name == IMAGE:
@@ -154,7 +152,7 @@ def test_other_shapes_and_outputs_are_noticed(copy: Path) -> None:
     assert found[EXAMPLES] == ["answers with float32 (1, 3) of probabilities, expected float64 (1, 2)"]
 
 
-def test_a_request_that_a_door_cannot_take_is_told(copy: Path) -> None:
+def test_invalid_warmup_requests_are_reported(copy: Path) -> None:
     def spoil(log: PredictionLog) -> None:
         request = log.predict_log.request
         if request.model_spec.signature_name == EXAMPLES:
@@ -171,12 +169,12 @@ def test_a_request_that_a_door_cannot_take_is_told(copy: Path) -> None:
     assert found[WAVEFORM] == ["has no warm-up request"]
 
 
-def test_without_the_file_no_door_is_well(copy: Path) -> None:
+def test_missing_warmup_requests_are_reported(copy: Path) -> None:
     (copy / WARMUP_FILE).unlink()
     assert failures(copy) == {signature: ["has no warm-up request"] for signature in SIGNATURES}
 
 
-def test_a_process_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_raises_an_error_with_the_last_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = tmp_path / "dying"
     dying.write_text("#!/bin/sh\necho 'variables are missing' >&2; kill -ABRT $$\n")
     dying.chmod(0o755)
@@ -185,7 +183,7 @@ def test_a_process_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeyp
         replay("model")
 
 
-def test_half_a_model_is_not_loaded(copy: Path) -> None:
+def test_an_incomplete_model_raises_an_error(copy: Path) -> None:
     (copy / "variables" / "variables.index").unlink()
     with pytest.raises(ValueError, match="not a valid checkpoint"):
         failures(copy)

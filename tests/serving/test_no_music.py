@@ -75,14 +75,14 @@ def speech_like(rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
-def test_what_is_no_music_is_unfamiliar(
+def test_sounds_other_than_music_are_out_of_distribution(
     make: Callable[[np.random.Generator], np.ndarray], known: DistributionRanges, rng: np.random.Generator
 ) -> None:
     assert [known.contains(COLOURS[image]) for image in drawn(make(rng) for _ in range(3))] == [False] * 3
 
 
 @pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
-def test_a_short_recording_of_it_is_as_unfamiliar_whatever_silence_follows(
+def test_short_recordings_of_such_sounds_are_out_of_distribution(
     make: Callable[[np.random.Generator], np.ndarray], known: DistributionRanges, rng: np.random.Generator
 ) -> None:
     images = COLOURS[drawn(make(rng)[: round(seconds * RATE)] for seconds in SECONDS)]
@@ -90,7 +90,7 @@ def test_a_short_recording_of_it_is_as_unfamiliar_whatever_silence_follows(
         assert [known.contains(image, padded) for image in images] == [False] * len(SECONDS)
 
 
-def test_another_song_of_the_same_kind_is_familiar_and_so_are_its_parts(known: DistributionRanges) -> None:
+def test_another_song_and_its_parts_are_in_distribution(known: DistributionRanges) -> None:
     song = composed("merengue", 1)
     assert [known.contains(image) for image in COLOURS[drawn(song.reshape(3, -1))]] == [True] * 3
     for begin in (0, 40):

@@ -40,7 +40,7 @@ def known() -> DistributionRanges:
     return found
 
 
-def test_traits_worked_by_hand() -> None:
+def test_statistics_computed_by_hand() -> None:
     # rows of means 15 and 50; in time ±5 and ±20; steps of columns 10 and 40, of rows 20 and 50
     image = np.array([[10.0, 20.0], [30.0, 70.0]])
     assert image_statistics(image) == pytest.approx([32.5, 17.5, 12.5, 25, 35])
@@ -51,7 +51,7 @@ def test_traits_worked_by_hand() -> None:
     assert image_statistics(beside, np.array([False, True, False, False, True]))[3] == 0
 
 
-def test_an_even_image_has_brightness_alone() -> None:
+def test_a_uniform_image_has_only_brightness() -> None:
     assert image_statistics(np.full((4, 5), 255.0)) == pytest.approx([255, 0, 0, 0, 0])
 
 
@@ -67,7 +67,7 @@ def test_an_even_image_has_brightness_alone() -> None:
     ],
     ids=["all", "a short song", "least is silent", "two sounds", "clicks", "silence"],
 )
-def test_columns_with_sound_are_found_without_those_where_it_was_cut(brightest: list[int], sounded: list[bool]) -> None:
+def test_columns_with_sound_exclude_those_next_to_silence(brightest: list[int], sounded: list[bool]) -> None:
     image = np.stack([np.zeros(len(brightest)), np.array(brightest)])
     assert sounded_columns(image, 5).tolist() == sounded
 
@@ -84,7 +84,7 @@ def test_the_range_is_widened_by_half_on_each_side(known: DistributionRanges) ->
 
 
 @pytest.mark.parametrize("columns", [4, 5, 9, 15, 22, 31, 37, WIDTH])
-def test_any_length_is_judged_by_its_sound(known: DistributionRanges, columns: int) -> None:
+def test_recordings_of_any_length_are_compared(known: DistributionRanges, columns: int) -> None:
     for seed in range(100, 120):
         assert known.contains(GREYS[noise(seed, columns)], padded=columns < WIDTH)
         for other in (noise(seed, columns, middle=90), noise(seed, columns, spread=4)):
@@ -92,7 +92,7 @@ def test_any_length_is_judged_by_its_sound(known: DistributionRanges, columns: i
             assert not known.contains(GREYS[other], padded=columns < WIDTH)
 
 
-def test_a_quiet_part_is_compared_as_it_would_be_drawn_alone() -> None:
+def test_a_quiet_part_is_raised_to_its_own_maximum() -> None:
     louder = np.linspace(100, 220, WIDTH)
     known = fit_ranges(((louder + noise(seed) * 0.2 - 32).astype(np.uint8) for seed in range(40)), GREYS)
     assert known is not None
@@ -100,7 +100,7 @@ def test_a_quiet_part_is_compared_as_it_would_be_drawn_alone() -> None:
     assert start.low[0] > 180  # about 100 under a loudest band of 220, and about 200 under one of its own
 
 
-def test_short_training_songs_teach_their_own_length() -> None:
+def test_short_training_songs_count_for_their_length() -> None:
     lengths = [WIDTH] * 3 + [12] * 15 + [5] * 9
     images = [noise(seed, columns) for seed, columns in enumerate(lengths)]
     known = fit_ranges(images, GREYS, least=16)
@@ -111,7 +111,7 @@ def test_short_training_songs_teach_their_own_length() -> None:
     assert fit_ranges(images, GREYS, least=28) is None
 
 
-def test_the_file_of_a_former_version_answers_as_it_did() -> None:
+def test_ranges_of_a_former_version_keep_their_meaning() -> None:
     former = {"low": [90.0, 0, 0, 0, 0], "high": [130.0, 99, 99, 99, 99], "fragments": 5}
     known = DistributionRanges.from_json(former)
     half = GREYS[noise(1, WIDTH // 2)]
@@ -121,19 +121,19 @@ def test_the_file_of_a_former_version_answers_as_it_did() -> None:
     assert known.contains(GREYS[noise(1, middle=110)])
 
 
-def test_ranges_survive_json_and_former_versions_find_theirs(known: DistributionRanges) -> None:
+def test_ranges_are_read_from_json(known: DistributionRanges) -> None:
     values = json.loads(json.dumps(dataclasses.asdict(known)))
     assert DistributionRanges.from_json(values | {"mood": "happy"}) == known
     assert (tuple(values["low"]), tuple(values["high"])) == (known.low, known.high)
 
 
-def test_a_song_is_familiar_if_half_of_it_is() -> None:
+def test_a_song_is_in_distribution_if_half_of_it_is() -> None:
     assert is_in_distribution([True, False])
     assert not is_in_distribution([True, False, False])
     assert not is_in_distribution([False])
 
 
-def test_ranges_that_are_not_whole_are_refused() -> None:
+def test_incomplete_ranges_raise_an_error() -> None:
     with pytest.raises(ValueError, match="Expected 5 ranges"):
         DistributionRanges((0.0,), (1.0,), 3)
     with pytest.raises(ValueError, match="Expected 5 ranges"):

@@ -44,19 +44,19 @@ def test_the_newest_version_is_found_from_each_level(pushed: Path, tmp_path: Pat
     assert find_assets(tmp_path / "9" / ASSETS_FOLDER) == tmp_path / "9" / ASSETS_FOLDER
 
 
-def test_where_no_model_lies_the_error_says_what_to_run(tmp_path: Path) -> None:
+def test_a_missing_model_raises_an_error_with_its_remedy(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing", Path(__file__)):
         with pytest.raises(ValueError, match="tumbao run"):
             Classifier(folder)
 
 
-def test_a_fragment_gets_the_probabilities_of_both_files(classifier: Classifier, rng: np.random.Generator) -> None:
+def test_a_fragment_passes_through_front_end_and_classifier(classifier: Classifier, rng: np.random.Generator) -> None:
     for level in (0.05, 0.4, 1.0):
         fragment = rng.uniform(-level, level, classifier.info.mel.fragment_samples).astype(np.float32)
         np.testing.assert_allclose(classifier.predict(fragment), tiny_model(fragment), atol=0.02)
 
 
-def test_threads_may_share_a_classifier(classifier: Classifier, rng: np.random.Generator) -> None:
+def test_threads_share_a_classifier(classifier: Classifier, rng: np.random.Generator) -> None:
     levels = np.linspace(0.05, 1.0, 40, dtype=np.float32)
     fragments = [np.full(classifier.info.mel.fragment_samples, level) for level in rng.permutation(levels)]
     with ThreadPoolExecutor(8) as pool:
@@ -64,7 +64,7 @@ def test_threads_may_share_a_classifier(classifier: Classifier, rng: np.random.G
     np.testing.assert_array_equal(shared, [classifier.predict(fragment) for fragment in fragments])
 
 
-def test_a_song_is_the_sum_of_its_fragments(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_song_has_the_mean_probability_of_its_fragments(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     soundfile.write(tmp_path / "song.wav", np.concatenate([loud, soft, loud, soft[: 5 * RATE]]), RATE, subtype="FLOAT")
     song = classifier.classify(tmp_path / "song.wav")
@@ -76,7 +76,7 @@ def test_a_song_is_the_sum_of_its_fragments(classifier: Classifier, tone: Tone, 
     assert (song.duration_seconds, song.truncated, song.padded) == (95, False, False)
 
 
-def test_silent_fragments_have_no_part_in_the_answer(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_silent_fragments_are_ignored(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     loud, nothing = 2 * tone(30), np.zeros(30 * RATE, np.float32)
     soundfile.write(tmp_path / "song.wav", np.concatenate([loud, nothing, nothing]), RATE, subtype="FLOAT")
     song = classifier.classify(tmp_path / "song.wav")
@@ -86,14 +86,14 @@ def test_silent_fragments_have_no_part_in_the_answer(classifier: Classifier, ton
     assert song.duration_seconds == 90
 
 
-def test_a_short_song_is_flagged_and_ends_where_it_ends(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_short_song_is_padded_and_keeps_its_length(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.flac", tone(12), RATE)
     song = classifier.classify(tmp_path / "short.flac")
     assert song.padded
     assert [(f.start_seconds, f.end_seconds) for f in song.fragments] == [(0, 12)]
 
 
-def test_a_song_that_breaks_off_is_flagged(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_truncated_song_is_flagged(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", tone(80), RATE)
     content = (tmp_path / "song.wav").read_bytes()
     (tmp_path / "song.wav").write_bytes(content[: len(content) // 2])
@@ -103,13 +103,13 @@ def test_a_song_that_breaks_off_is_flagged(classifier: Classifier, tone: Tone, t
     assert song.declared_seconds == pytest.approx(80, abs=0.1)
 
 
-def test_what_is_no_song_is_refused(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_jingle_is_rejected(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "jingle.wav", tone(2), RATE)
     with pytest.raises(AudioError, match=r"jingle\.wav"):
         classifier.classify(tmp_path / "jingle.wav")
 
 
-def test_a_calibrated_model_is_tempered_and_abstains(pushed: Path, tone: Tone, tmp_path: Path) -> None:
+def test_a_calibrated_model_scales_probabilities_and_abstains(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     info = ModelInfo.read(assets)
     loud, soft = 2 * tone(30), 0.02 * tone(30)
@@ -134,9 +134,7 @@ def test_a_model_without_calibration_is_always_confident(classifier: Classifier,
     assert song.answer.confident
 
 
-def test_a_song_that_looks_like_no_training_song_has_no_confident_answer(
-    pushed: Path, tone: Tone, tmp_path: Path
-) -> None:
+def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     known = DistributionRanges(
         (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9
@@ -155,7 +153,7 @@ def test_a_song_that_looks_like_no_training_song_has_no_confident_answer(
         assert song.answer.confident is confident
 
 
-def test_a_medley_has_sections_and_probabilities_by_second(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_medley_has_sections(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
     loud, soft, nothing = 2 * tone(90), 0.02 * tone(210), np.zeros(30 * RATE, np.float32)
     soundfile.write(tmp_path / "medley.wav", np.concatenate([loud, nothing, soft]), RATE, subtype="FLOAT")
     song = classifier.classify(tmp_path / "medley.wav")
@@ -170,12 +168,12 @@ def test_a_medley_has_sections_and_probabilities_by_second(classifier: Classifie
     np.testing.assert_allclose(seconds[329], tiny_model(soft), atol=0.02)
 
 
-def test_a_precision_that_was_not_exported_is_refused(pushed: Path) -> None:
+def test_a_missing_precision_raises_an_error(pushed: Path) -> None:
     with pytest.raises(ValueError, match=r"one of the precisions int8\. Received: 'float16'"):
         Classifier(pushed, precision="float16")
 
 
-def test_a_file_that_was_copied_in_part_is_refused(pushed: Path, tmp_path: Path) -> None:
+def test_an_incomplete_file_raises_an_error(pushed: Path, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     file = assets / CLASSIFIER_FILES["int8"]
     file.write_bytes(file.read_bytes()[:-1])
@@ -186,7 +184,7 @@ def test_a_file_that_was_copied_in_part_is_refused(pushed: Path, tmp_path: Path)
         Classifier(assets)
 
 
-def test_a_file_with_another_signature_is_refused(pushed: Path, tmp_path: Path) -> None:
+def test_other_tensors_and_signatures_raise_an_error(pushed: Path, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     info = assets / INFO_FILE
     before = info.read_text(encoding="utf-8")
@@ -202,7 +200,7 @@ def test_a_file_with_another_signature_is_refused(pushed: Path, tmp_path: Path) 
         Classifier(assets)
 
 
-def test_an_answer_needs_no_tensorflow(pushed: Path, tone: Tone, tmp_path: Path) -> None:
+def test_classification_does_not_load_tensorflow(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.mp3", tone(31), RATE)
     program = (
         "import sys, tumbao.pipeline.classify\n"

@@ -17,13 +17,13 @@ NAME = "a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
 SHOWN = r"a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
 
 
-def test_controls_are_written_out_and_the_rest_stays() -> None:
+def test_control_characters_are_escaped() -> None:
     assert one_line(NAME) == SHOWN
     assert one_line("Día_ñ 日 \\n.mp3") == "Día_ñ 日 \\n.mp3"
 
 
 @pytest.mark.parametrize("color", [True, False])
-def test_lines_and_tables_show_names_on_one_line(color: bool) -> None:
+def test_names_stay_on_one_line_of_texts_and_tables(color: bool) -> None:
     out = io.StringIO()
     console = TerminalConsole(file=out, force_terminal=color, width=120)
     ProgressDisplay(console).say(f"[bold]rejected:[/bold] {escape(NAME)}")

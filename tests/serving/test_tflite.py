@@ -1,4 +1,4 @@
-"""What a phone gets: sizes, signatures, the same pixels and nearly the same answers; and converters that die."""
+"""Converted files: sizes, signatures, pixels and probabilities; and converters that fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tensors(details: dict[str, Any]) -> dict[str, tuple[type, list[int]]]:
 
 
 @pytest.fixture(scope="module")
-def drawn_on_the_phone(edge_files: Path, fragments: np.ndarray) -> np.ndarray:
+def edge_images(edge_files: Path, fragments: np.ndarray) -> np.ndarray:
     frontend = runner(edge_files / FRONTEND_FILE, "waveform")
     return np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
 
@@ -44,9 +44,7 @@ def drawn_on_the_phone(edge_files: Path, fragments: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("precision", "limit"), [("float16", 73_000_000), ("dynamic", 37_000_000), ("int8", 37_000_000)]
 )
-def test_every_precision_takes_one_picture_in_bytes_and_keeps_to_its_size(
-    edge_files: Path, precision: str, limit: int
-) -> None:
+def test_every_precision_takes_one_image_and_has_its_size(edge_files: Path, precision: str, limit: int) -> None:
     file = edge_files / CLASSIFIER_FILES[precision]
     classifier = runner(file, "image")
     assert tensors(classifier.get_input_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
@@ -55,7 +53,7 @@ def test_every_precision_takes_one_picture_in_bytes_and_keeps_to_its_size(
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-2), ("dynamic", 5e-2), ("int8", 3e-2)])
-def test_every_precision_answers_nearly_as_the_saved_model(
+def test_every_precision_is_close_to_the_saved_model(
     edge_files: Path, saved_model: Path, images: np.ndarray, precision: str, tolerance: float
 ) -> None:
     loaded = tf.saved_model.load(str(saved_model))
@@ -65,14 +63,14 @@ def test_every_precision_answers_nearly_as_the_saved_model(
     np.testing.assert_allclose(answers, expected, atol=tolerance)
 
 
-def test_the_int8_file_holds_its_weights_in_int8(edge_files: Path) -> None:
+def test_the_weights_of_the_int8_file_are_int8(edge_files: Path) -> None:
     tensors = Interpreter(model_path=str(edge_files / CLASSIFIER_FILES["int8"])).get_tensor_details()
-    weights = [one for one in tensors if len(one["shape"]) > 1 and one["shape"][0] != 1]  # the others are one picture's
+    weights = [one for one in tensors if len(one["shape"]) > 1 and one["shape"][0] != 1]  # the others are activations
     assert len(weights) == 16
     assert {one["dtype"] for one in weights} == {np.int8}
 
 
-def test_record_and_signature_see_the_same_pixels(images: np.ndarray, fragments: np.ndarray) -> None:
+def test_records_have_the_pixels_of_the_signature(images: np.ndarray, fragments: np.ndarray) -> None:
     pngs = [to_png(levels, palette(SPEC)) for levels in mel_levels(fragments, SPEC).numpy()]
     about: dict[str, Any] = {
         "label": 0,
@@ -86,16 +84,16 @@ def test_record_and_signature_see_the_same_pixels(images: np.ndarray, fragments:
     np.testing.assert_array_equal(parse_images(tf.constant(records)), images)
 
 
-def test_the_phone_draws_the_same_pixels(
-    drawn_on_the_phone: np.ndarray, images: np.ndarray, fragments: np.ndarray
+def test_the_converted_front_end_computes_the_same_pixels(
+    edge_images: np.ndarray, images: np.ndarray, fragments: np.ndarray
 ) -> None:
-    """Its Fourier transform rounds otherwise in the last bit, so a level on the edge may fall to the other side."""
+    """Its Fourier transform rounds differently, so a level may differ by one."""
     colours = {tuple(colour): level for level, colour in enumerate(palette(SPEC).tolist())}
     levels = mel_levels(fragments, SPEC).numpy()
-    drawn = np.apply_along_axis(lambda colour: colours[tuple(colour)], 3, drawn_on_the_phone)
-    assert np.abs(drawn - levels).max() <= 1
-    assert (drawn != levels).sum(axis=(1, 2)).max() <= 9  # of 90,000
-    np.testing.assert_array_equal(drawn_on_the_phone[3], images[3])  # silence
+    found = np.apply_along_axis(lambda colour: colours[tuple(colour)], 3, edge_images)
+    assert np.abs(found - levels).max() <= 1
+    assert (found != levels).sum(axis=(1, 2)).max() <= 9  # of 90,000
+    np.testing.assert_array_equal(edge_images[3], images[3])  # silence
     assert [np.ptp(image) > 20 for image in levels] == [True, True, True, False]
 
 
@@ -105,7 +103,7 @@ def test_the_front_end_takes_one_fragment(edge_files: Path) -> None:
     assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
 
 
-def test_a_converter_that_fails_is_named_with_its_code_and_last_words(tmp_path: Path, images: np.ndarray) -> None:
+def test_a_failed_conversion_has_code_and_output_in_its_message(tmp_path: Path, images: np.ndarray) -> None:
     with pytest.raises(ConversionError) as failure:
         convert(str(tmp_path / "nowhere"), tmp_path, images, SPEC)
     assert "Converting to int8 ended with code 1:" in str(failure.value)
@@ -115,7 +113,7 @@ def test_a_converter_that_fails_is_named_with_its_code_and_last_words(tmp_path: 
 
 
 def convert_by(program: str, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
-    """Let children run another program; returns the list that they will stand in."""
+    """Let child processes run another program; return the list to which they are added."""
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[str]:
         children.append(popen([sys.executable, "-c", program], **options))
@@ -127,7 +125,7 @@ def convert_by(program: str, monkeypatch: pytest.MonkeyPatch) -> list[subprocess
     return children
 
 
-def test_a_converter_that_aborts_does_not_take_this_process_with_it(
+def test_a_converter_that_aborts_raises_an_error(
     tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = "import os, sys; sys.stderr.write('LLVM ERROR: out of luck'); sys.stderr.flush(); os.abort()"
@@ -136,7 +134,7 @@ def test_a_converter_that_aborts_does_not_take_this_process_with_it(
         convert("model", tmp_path, images, SPEC)
 
 
-def test_an_interrupted_conversion_leaves_no_child(
+def test_an_interrupted_conversion_kills_its_children(
     tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     children = convert_by("print('calibrated', flush=True); import time; time.sleep(600)", monkeypatch)
@@ -149,3 +147,7 @@ def test_an_interrupted_conversion_leaves_no_child(
     with pytest.raises(KeyboardInterrupt):
         convert("model", tmp_path, images, SPEC, wait)
     assert [child.wait() for child in children] == [-signal.SIGKILL] * 2
+
+
+def test_the_saved_model_is_at_most_150_mb(saved_model: Path) -> None:
+    assert sum(file.stat().st_size for file in saved_model.rglob("*") if file.is_file()) <= 150_000_000

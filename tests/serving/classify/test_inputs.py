@@ -27,19 +27,19 @@ def paths(*named: Path) -> list[str]:
     return [song.part.path for song in find_audio_files(named).songs]
 
 
-def test_folders_are_searched_and_sidecars_counted(library: Path) -> None:
+def test_folders_are_searched_and_ignored_files_counted(library: Path) -> None:
     assert paths(library) == [str(library / name) for name in ("a.wav", "b [live]/ñ.flac", "text.mp3", "unknown")]
     assert find_audio_files([library]).notes == ("2 files left out: 1 hidden file, 1 picture",)
 
 
-def test_what_is_named_is_taken_once_and_in_the_order_given(library: Path) -> None:
+def test_named_files_are_listed_once_and_in_order(library: Path) -> None:
     named = [library / "unknown", library / ".hidden.wav", library / "cover.JPG", library, library]
     found = paths(*named)
     assert found[:3] == [str(path) for path in named[:3]]
     assert len(found) == len(set(found)) == 6
 
 
-def test_a_file_is_taken_once_by_whatever_path_it_is_named(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_several_paths_is_listed_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (library.parent / "link").symlink_to("songs")
     monkeypatch.chdir(library.parent)
     named = [Path("songs"), library, Path("link"), Path("songs/../songs/a.wav"), library / "a.wav"]
@@ -50,7 +50,7 @@ def test_a_file_is_taken_once_by_whatever_path_it_is_named(library: Path, monkey
     assert found.notes == ("2 files left out: 1 hidden file, 1 picture",)
 
 
-def test_a_row_that_makes_no_sense_is_named_with_its_line(library: Path) -> None:
+def test_invalid_rows_are_named_with_their_line(library: Path) -> None:
     (library / "list.csv").write_text("file_name;start\na.wav;\na.wav;soon\n;1\n")
     first, *faults = find_audio_files([library / "list.csv"]).songs
     assert first.fault is None
@@ -58,23 +58,21 @@ def test_a_row_that_makes_no_sense_is_named_with_its_line(library: Path) -> None
     assert [song.part.path for song in faults] == [f"{library / 'list.csv'}, line {line}" for line in (3, 4)]
 
 
-def test_links_are_followed_but_no_folder_twice(library: Path, tmp_path: Path) -> None:
+def test_links_are_followed_once(library: Path, tmp_path: Path) -> None:
     (library / "b [live]" / "loop").symlink_to(library)
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "music").symlink_to(library)
     assert len(paths(library)) == len(paths(tmp_path / "links")) == 4
 
 
-def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+def test_missing_paths_and_empty_folders_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"No such file or folder: .*nowhere"):
         find_audio_files([tmp_path / "nowhere"])
     with pytest.raises(ValueError, match="No audio files in"):
         find_audio_files([tmp_path])
 
 
-def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_taken(
-    library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_is_reported(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     scandir = os.scandir
@@ -91,7 +89,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_taken(
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
-def test_lists_name_songs_and_parts_and_need_no_genre(library: Path, tmp_path: Path, form: str) -> None:
+def test_lists_with_songs_and_parts(library: Path, tmp_path: Path, form: str) -> None:
     rows = [("songs/a.wav", ""), ("songs/a.wav", "30"), (str(library / "unknown"), ""), ("songs/missing.wav", "")]
     file = tmp_path / f"list.{form}"
     if form == "jsonl":
@@ -107,7 +105,7 @@ def test_lists_name_songs_and_parts_and_need_no_genre(library: Path, tmp_path: P
     ]
 
 
-def test_a_list_leads_out_of_its_folder_by_absolute_paths_alone(library: Path, tmp_path: Path) -> None:
+def test_lists_leave_their_folder_only_by_absolute_paths(library: Path, tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     file = tmp_path / "lists" / "list.csv"
     file.write_text(f"file_name\n../songs/a.wav\n{library / 'a.wav'}\n../songs/a.wav\n")
@@ -117,14 +115,14 @@ def test_a_list_leads_out_of_its_folder_by_absolute_paths_alone(library: Path, t
     assert inside.fault is None
 
 
-def test_a_list_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+def test_a_list_without_the_column_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\na.wav\n")
     with pytest.raises(ValueError, match=r"Expected the columns file_name in .*list\.csv"):
         find_audio_files([tmp_path / "list.csv"])
 
 
 @pytest.mark.parametrize("folder", ["{tmp_path}", "ram://stamps"])
-def test_a_stamp_is_another_for_another_file_and_none_for_no_file(tmp_path: Path, folder: str) -> None:
+def test_the_stamp_changes_with_the_file(tmp_path: Path, folder: str) -> None:
     file = as_path(folder.format(tmp_path=tmp_path)) / "a"
     assert stamp(AudioSegment(str(file))) is None
     file.write_bytes(b"1")

@@ -30,7 +30,7 @@ def wait_for_threads_to_end(before: set[threading.Thread]) -> None:
         time.sleep(0.01)
 
 
-def test_items_come_in_order_and_then_the_end() -> None:
+def test_items_are_in_order() -> None:
     before = set(threading.enumerate())
     items = Prefetch(numbers([], 100), 3)
     assert list(items) == list(range(100))
@@ -38,7 +38,7 @@ def test_items_come_in_order_and_then_the_end() -> None:
     wait_for_threads_to_end(before)
 
 
-def test_an_error_comes_in_its_place() -> None:
+def test_an_error_is_raised_after_the_items_before_it() -> None:
     items = Prefetch(numbers([], 2, KeyError("what")), 8)
     assert [next(items), next(items)] == [0, 1]
     for _ in range(2):
@@ -46,7 +46,7 @@ def test_an_error_comes_in_its_place() -> None:
             next(items)
 
 
-def test_no_more_items_are_taken_than_there_is_room_for() -> None:
+def test_the_buffer_is_limited() -> None:
     taken: list[int] = []
     items = Prefetch(numbers(taken), 4)
     assert [next(items) for _ in range(3)] == [0, 1, 2]
@@ -57,7 +57,7 @@ def test_no_more_items_are_taken_than_there_is_room_for() -> None:
 
 @pytest.mark.parametrize("how", ["closed", "deleted"])
 @pytest.mark.parametrize("used", [0, 2])
-def test_a_consumer_that_stops_early_leaves_no_thread_and_closes_the_generator(how: str, used: int) -> None:
+def test_stopping_early_ends_the_thread_and_closes_the_generator(how: str, used: int) -> None:
     before, taken = set(threading.enumerate()), list[int]()
     items = Prefetch(numbers(taken), 4)
     for _ in range(used):

@@ -40,7 +40,7 @@ def answer(path: str) -> Answer:
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(names=PATHS, data=st.data())
-def test_each_song_has_its_own_answer_and_a_cut_file_loses_the_last_only(
+def test_a_truncated_file_loses_only_the_last_answer(
     results: Open, tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject
 ) -> None:
     out = tmp_path_factory.mktemp("out") / "answers"
@@ -65,7 +65,7 @@ def test_each_song_has_its_own_answer_and_a_cut_file_loses_the_last_only(
     assert out.read_bytes() == whole
 
 
-def test_what_a_crash_leaves_behind_is_written_again(results: Open, tmp_path: Path) -> None:
+def test_zeros_after_a_crash_are_overwritten(results: Open, tmp_path: Path) -> None:
     out = tmp_path / "answers"
     with results(out) as file:
         file.append(answer("a"))
@@ -87,7 +87,7 @@ def test_what_a_crash_leaves_behind_is_written_again(results: Open, tmp_path: Pa
         b"[" * 100_000 + b"\n",
     ],
 )
-def test_a_file_of_somebody_else_is_refused_and_stays(results: Open, tmp_path: Path, content: bytes) -> None:
+def test_other_content_raises_an_error_and_is_unchanged(results: Open, tmp_path: Path, content: bytes) -> None:
     out = tmp_path / "answers"
     out.write_bytes(content)
     with pytest.raises(ValueError, match=r"Expected results of an earlier .* Choose another file, or move this one"):
@@ -95,7 +95,7 @@ def test_a_file_of_somebody_else_is_refused_and_stays(results: Open, tmp_path: P
     assert out.read_bytes() == content
 
 
-def test_a_name_as_long_as_may_be_is_rewritten(results: Open, tmp_path: Path) -> None:
+def test_a_file_with_the_longest_name_is_rewritten(results: Open, tmp_path: Path) -> None:
     out = tmp_path / ("x" * 255)
     for _ in range(2):
         with results(out) as file:
@@ -106,7 +106,7 @@ def test_a_name_as_long_as_may_be_is_rewritten(results: Open, tmp_path: Path) ->
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(names=PATHS, genre=NAMES.map(encodable))
-def test_a_playlist_holds_what_it_can_express_and_names_the_rest(
+def test_playlists_and_left_out_songs_are_complete(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], genre: str
 ) -> None:
     folder = tmp_path_factory.mktemp("playlists")
@@ -120,7 +120,7 @@ def test_a_playlist_holds_what_it_can_express_and_names_the_rest(
     assert sorted([*played, *left_out]) == sorted(songs)
 
 
-def test_why_a_song_is_in_no_playlist(tmp_path: Path) -> None:
+def test_reasons_for_leaving_songs_out_of_playlists(tmp_path: Path) -> None:
     names = ["a\nb", "a\rb", "a\udcff", "a\u2028", "a ", " a", "a\u2028b", "#a", "\x85a"]
     left_out = write_playlists(tmp_path, ["salsa"], [(str(tmp_path / name), "salsa", 1.0) for name in names])
     assert [left_out.get(str(tmp_path / name), "").partition("path ")[2] for name in names] == [
@@ -131,5 +131,5 @@ def test_why_a_song_is_in_no_playlist(tmp_path: Path) -> None:
     ]
 
 
-def test_a_name_stays_on_its_line_of_a_terminal() -> None:
+def test_a_name_stays_on_one_line_of_a_terminal() -> None:
     assert text("a\nb\r\x1b[31m\u2028\x85é\udcff") == "a\\nb\\r\\x1b[31m\\u2028\\x85é\u201bFF"

@@ -204,7 +204,7 @@ def mentions(path: Path, word: bytes) -> bool:
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_no_second_genre_and_no_old_one_in_any_tag(tmp_path: Path, kind: str) -> None:
+def test_the_genre_is_replaced_in_all_tags(tmp_path: Path, kind: str) -> None:
     name, make = WRITERS[kind]
     path = tmp_path / name
     make(path)
@@ -233,7 +233,7 @@ def test_no_second_genre_and_no_old_one_in_any_tag(tmp_path: Path, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["wav with INFO", "wav with INFO and ID3", "RF64"])
-def test_of_a_wav_all_other_chunks_stay(tmp_path: Path, kind: str) -> None:
+def test_other_chunks_of_a_wav_are_unchanged(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     WRITERS[kind][1](path)
 
@@ -251,7 +251,7 @@ def test_of_a_wav_all_other_chunks_stay(tmp_path: Path, kind: str) -> None:
     assert soundfile.info(path).frames == 44_100
 
 
-def test_a_wav_without_tags_and_an_rf64_get_one(tmp_path: Path) -> None:
+def test_wav_files_without_tags_get_one(tmp_path: Path) -> None:
     for name, form in (("a.wav", "WAV"), ("b.wav", "RF64"), ("c.wav", "WAVEX")):
         soundfile.write(tmp_path / name, np.resize([0.1, -0.1], 44_101), 44_100, format=form, subtype="PCM_24")
         assert write(tmp_path / name, "Salsa", overwrite=False) == Tagging(Outcome.WRITTEN)
@@ -259,7 +259,7 @@ def test_a_wav_without_tags_and_an_rf64_get_one(tmp_path: Path) -> None:
         assert soundfile.info(tmp_path / name).format == form
 
 
-def test_a_number_that_stands_for_other_is_no_genre(tmp_path: Path) -> None:
+def test_the_number_of_other_is_not_a_genre(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     mp3_with_v1(path)
     id3("Vallenato").save(path, v1=0)
@@ -268,7 +268,7 @@ def test_a_number_that_stands_for_other_is_no_genre(tmp_path: Path) -> None:
     assert write(path, "Vallenato", overwrite=False) == Tagging(Outcome.SAME)
 
 
-def test_another_spelling_is_the_same_genre_and_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_another_spelling_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     by_libsndfile(path)
     ape(path, Genre="SALSA ")
@@ -281,7 +281,7 @@ def test_another_spelling_is_the_same_genre_and_is_replaced_only_when_asked(tmp_
     assert TaggedFile(path).genres == ["Salsa"]
 
 
-def test_what_cannot_be_tagged_is_named_and_stays(tmp_path: Path) -> None:
+def test_files_that_cannot_be_tagged_are_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     by_libav(path, "flac")
     content = path.read_bytes()
@@ -302,7 +302,7 @@ def test_what_cannot_be_tagged_is_named_and_stays(tmp_path: Path) -> None:
         assert file.read_bytes() == contained
 
 
-def test_zeros_behind_a_wav_are_no_chunks(tmp_path: Path) -> None:
+def test_zeros_after_a_wav_are_not_chunks(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     by_libsndfile(path)
     content = bytearray(path.read_bytes()[:44] + bytes(1_000_000))

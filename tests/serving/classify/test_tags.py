@@ -131,7 +131,7 @@ def song(originals: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pat
 
 
 @pytest.mark.parametrize("song", WRITERS, indirect=True)
-def test_sound_and_other_tags_stay_in_every_format(song: Path, tagger: Tagger) -> None:
+def test_audio_and_other_tags_are_unchanged_in_every_format(song: Path, tagger: Tagger) -> None:
     sound, tags, packets = decode(song, 44_100).samples, raw_tags(song), coded(song)
     assert len(tags) >= 3
     assert tagger.write(song, "salsa") == Tagging(Outcome.WRITTEN)
@@ -162,7 +162,7 @@ def test_a_file_without_any_tags_gets_one(tmp_path: Path, tagger: Tagger, name: 
     assert np.array_equal(decode(path, 44_100).samples, sound)
 
 
-def test_a_genre_gives_way_only_if_that_is_asked_for(song: Path, tagger: Tagger) -> None:
+def test_a_genre_is_replaced_only_with_overwrite(song: Path, tagger: Tagger) -> None:
     file = mutagen.File(song)
     file["genre"] = ["Rock", "Pop"]
     file.save()
@@ -191,14 +191,14 @@ def test_id3_keeps_its_version_and_its_lists(song: Path, tagger: Tagger, version
 
 @pytest.mark.parametrize(("genre", "number"), [("salsa", 143), ("vallenato", 255)])
 @pytest.mark.parametrize("song", ["song.mp3"], indirect=True)
-def test_of_an_id3v1_block_only_the_genre_changes(song: Path, tagger: Tagger, genre: str, number: int) -> None:
+def test_only_the_genre_of_an_id3v1_block_changes(song: Path, tagger: Tagger, genre: str, number: int) -> None:
     block = b"TAG" + b"An older title".ljust(124, b" ")
     song.write_bytes(song.read_bytes() + block + b"\xff")
     assert tagger.write(song, genre).outcome is Outcome.WRITTEN
     assert song.read_bytes()[-128:] == block[:127] + bytes([number])
 
 
-def test_what_has_no_tags_is_named_and_left_alone(tmp_path: Path, tagger: Tagger) -> None:
+def test_formats_without_tags_are_unchanged(tmp_path: Path, tagger: Tagger) -> None:
     path = tmp_path / "song.aac"
     by_libav(path, "aac")
     content = path.read_bytes()
@@ -207,7 +207,7 @@ def test_what_has_no_tags_is_named_and_left_alone(tmp_path: Path, tagger: Tagger
     assert names(tmp_path) == ["song.aac"]
 
 
-def test_permissions_stay_and_the_time_is_new(song: Path, tagger: Tagger) -> None:
+def test_permissions_are_kept_and_the_time_is_new(song: Path, tagger: Tagger) -> None:
     song.chmod(0o640)
     os.utime(song, (1_000_000_000, 1_000_000_000))
     assert tagger.write(song, "salsa").outcome is Outcome.WRITTEN
@@ -224,7 +224,7 @@ def test_a_link_stays_a_link(song: Path, tagger: Tagger, tmp_path: Path) -> None
     assert TaggedFile(song).genres == ["Salsa"]
 
 
-def test_read_only_files_and_hard_links_are_left_alone(song: Path, tagger: Tagger) -> None:
+def test_read_only_files_and_hard_links_are_unchanged(song: Path, tagger: Tagger) -> None:
     content = song.read_bytes()
     song.chmod(0o444)
     assert tagger.write(song, "salsa") == Tagging(Outcome.FAILED, "was not tagged: it is read-only")
@@ -241,9 +241,7 @@ def write(song: Path) -> Tagging:
 
 
 @pytest.mark.parametrize("function", ["shutil.copyfile", "os.chown", "os.fsync", "pathlib.Path.replace"])
-def test_no_space_or_no_permission_leaves_the_original(
-    song: Path, monkeypatch: pytest.MonkeyPatch, function: str
-) -> None:
+def test_the_original_is_unchanged_after_an_error(song: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -254,7 +252,7 @@ def test_no_space_or_no_permission_leaves_the_original(
     assert names(song.parent) == [song.name]
 
 
-def test_a_copy_with_another_sound_or_other_tags_is_thrown_away(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_with_other_audio_or_tags_is_deleted(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content, save = song.read_bytes(), TaggedFile.save
 
     def spoil_sound(file: TaggedFile, genre: str) -> None:
@@ -285,7 +283,7 @@ def test_a_file_that_changes_meanwhile_is_not_replaced(song: Path, monkeypatch: 
     assert song.read_bytes() == b"someone else's work"
 
 
-def test_a_file_that_mutagen_cannot_read_is_left_alone(tmp_path: Path, tagger: Tagger) -> None:
+def test_a_damaged_file_is_unchanged(tmp_path: Path, tagger: Tagger) -> None:
     path = tmp_path / "broken.flac"
     path.write_bytes(b"fLaC" + bytes(200))
     assert tagger.write(path, "salsa").outcome is Outcome.FAILED
@@ -296,9 +294,7 @@ KILLED_AT = ["shutil.copyfile", "mutagen.flac.FLAC.save", "os.fsync", "pathlib.P
 
 
 @pytest.mark.parametrize("function", KILLED_AT)
-def test_a_killed_process_leaves_a_whole_song_and_the_next_one_cleans_up(
-    song: Path, tagger: Tagger, function: str
-) -> None:
+def test_a_killed_process_leaves_a_complete_file(song: Path, tagger: Tagger, function: str) -> None:
     content = song.read_bytes()
     module, _, name = function.rpartition(".")
     program = f"""if True:

@@ -32,9 +32,7 @@ def maximizer(tiny: Network) -> ActivationMaximizer:
 
 
 @pytest.mark.parametrize("genre", [0, 1, 2])
-def test_a_dream_is_its_genre_to_the_eye_and_to_the_ear(
-    maximizer: ActivationMaximizer, tiny: Network, genre: int
-) -> None:
+def test_image_and_audio_have_a_higher_probability(maximizer: ActivationMaximizer, tiny: Network, genre: int) -> None:
     dream = maximizer.from_noise(genre, seed=7)
     assert dream.image_probability > dream.start_probability + 0.2
     assert dream.audio_probability > dream.start_probability + 0.1
@@ -45,7 +43,9 @@ def test_a_dream_is_its_genre_to_the_eye_and_to_the_ear(
     assert 0 < dream.distance_db < tiny.spec.dynamic_range_db / 4
 
 
-def test_of_a_fragment_something_stays(maximizer: ActivationMaximizer, tiny: Network, rng: np.random.Generator) -> None:
+def test_an_image_from_a_fragment_resembles_it(
+    maximizer: ActivationMaximizer, tiny: Network, rng: np.random.Generator
+) -> None:
     start = np.repeat(rng.integers(0, 256, (48, 8)), 8, axis=1).astype(np.uint8)
     dream = maximizer.from_fragment(1, start, "a song, 0:30", seed=7)
     assert dream.origin == "a song, 0:30"
@@ -54,14 +54,14 @@ def test_of_a_fragment_something_stays(maximizer: ActivationMaximizer, tiny: Net
     assert np.corrcoef(start.ravel(), maximizer.from_noise(1, seed=7).levels.ravel())[0, 1] < 0.5
 
 
-def test_the_seed_decides(maximizer: ActivationMaximizer) -> None:
+def test_the_seed_determines_the_image(maximizer: ActivationMaximizer) -> None:
     first, second, other = (maximizer.from_noise(0, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.levels, second.levels)
     np.testing.assert_array_equal(first.samples, second.samples)
     assert (first.levels != other.levels).mean() > 0.5
 
 
-def test_the_slope_leads_through_the_colours(tiny: Network, rng: np.random.Generator) -> None:
+def test_the_gradient_passes_through_the_colour_map(tiny: Network, rng: np.random.Generator) -> None:
     scores = tiny.logits_model
     gradient_fn = input_gradient(scores, tiny.spec, lambda answer, index: answer[0, index])
     picture = rng.uniform(1, 254, tiny.spec.image_shape[:2]).astype(np.float32)
@@ -71,7 +71,7 @@ def test_the_slope_leads_through_the_colours(tiny: Network, rng: np.random.Gener
     assert gradient_fn(picture + step, 2)[1] - measured == pytest.approx(expected, rel=0.1)
 
 
-def test_the_slope_leads_around_colours_that_the_model_undoes_itself(push: Callable[..., Path], tiny: Network) -> None:
+def test_the_gradient_bypasses_a_colour_map_that_the_model_inverts(push: Callable[..., Path], tiny: Network) -> None:
     first = levels(tiny.spec)
     outputs = keras.layers.Dense(3, "softmax", name="dense")(keras.layers.GlobalAveragePooling1D()(first.output))
     network = load(push(keras.Model(first.input, outputs), tiny.spec))
@@ -82,7 +82,7 @@ def test_the_slope_leads_around_colours_that_the_model_undoes_itself(push: Calla
     np.testing.assert_allclose(gradient, np.repeat(kernel[::-1, 1:2], 64, axis=1) / 64 / 255, rtol=1e-4)
 
 
-def test_loops_that_are_written_out_have_a_slope(tiny: Network) -> None:
+def test_unrolled_loops_have_a_gradient(tiny: Network) -> None:
     short = dataclasses.replace(tiny.spec, image_width=8)
     first = levels(short)
     outputs = keras.layers.Dense(3, "softmax")(keras.layers.LSTM(2, unroll=True)(first.output))
@@ -91,14 +91,14 @@ def test_loops_that_are_written_out_have_a_slope(tiny: Network) -> None:
     assert gradient.any(axis=0).all()
 
 
-def test_of_a_model_that_undoes_colours_within_a_model_no_gradient_is_found(tiny: Network) -> None:
+def test_a_nested_model_that_inverts_the_colour_map_has_no_gradient(tiny: Network) -> None:
     images = keras.Input(tiny.spec.image_shape)
     model = keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(levels(tiny.spec)(images))))
     with pytest.raises(ValueError, match=r"No gradient of .* a nested model that inverts"):
         input_gradient(model, tiny.spec, lambda answer, index: answer[0, index])
 
 
-def test_a_model_without_gradients_is_refused(tiny: Network) -> None:
+def test_a_model_without_gradients_raises_an_error(tiny: Network) -> None:
     images = keras.Input(tiny.spec.image_shape)
     model = keras.Model(images, keras.ops.cast(keras.ops.cast(images, "int32"), "float32")[:, 0, 0])
     with pytest.raises(ValueError, match="No gradient of"):
@@ -125,7 +125,7 @@ def test_each_block_has_a_filter_for_each_genre(filters: list[Filter], tiny: Net
     assert [(one.layer, one.genre) for one in filters] == expected
 
 
-def test_a_picture_is_what_its_filter_answers_to(filters: list[Filter], tiny: Network) -> None:
+def test_an_image_increases_the_activation_of_its_filter(filters: list[Filter], tiny: Network) -> None:
     one = filters[0]
     maps = keras.Model(tiny.model.input, tiny.model.get_layer(one.layer).output)
 
@@ -138,14 +138,14 @@ def test_a_picture_is_what_its_filter_answers_to(filters: list[Filter], tiny: Ne
     assert response(one.levels) > 1.1 * response(noise)
 
 
-def test_a_filter_sounds_for_a_part_of_a_fragment(filters: list[Filter], tiny: Network) -> None:
+def test_the_audio_of_a_filter_is_shorter_than_a_fragment(filters: list[Filter], tiny: Network) -> None:
     one = filters[-1]
     assert (one.seconds, one.levels.shape) == (1.0, (16, 16))
     assert one.samples.shape == (tiny.spec.sample_rate_hz,)
     assert np.abs(one.samples).max() > 0.5
 
 
-def test_the_seed_decides_the_filters(filters: list[Filter], tiny: Network, banded: np.ndarray) -> None:
+def test_the_seed_determines_the_filters(filters: list[Filter], tiny: Network, banded: np.ndarray) -> None:
     again, other = (
         discriminative_filters(tiny, banded, [0, 1, 2], seed=7),
         discriminative_filters(tiny, banded, [0, 1, 2], seed=8),
@@ -154,13 +154,13 @@ def test_the_seed_decides_the_filters(filters: list[Filter], tiny: Network, band
     assert [one.levels.tolist() for one in other] != [one.levels.tolist() for one in filters]
 
 
-def test_the_lead_is_in_standard_deviations() -> None:
+def test_effect_sizes_are_in_standard_deviations() -> None:
     answers = np.array([[4.0, 5, 7], [4, 5, 9], [0, 5, 7], [0, 5, 9]], np.float32)
     expected = [[2, 0, 0], [-2, 0, 0]]
     np.testing.assert_allclose(effect_sizes(answers, np.array([0, 0, 3, 3])), expected)
 
 
-def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> None:
+def test_the_best_random_filter_rarely_exceeds_the_null_quantile() -> None:
     """Unless by luck; one that knows the genre is, among as many."""
     rng, genres, above = np.random.default_rng(3), np.repeat([0, 1, 2], 5), 0
     for _ in range(30):
@@ -172,7 +172,7 @@ def test_the_best_of_many_filters_that_know_nothing_is_not_above_chance() -> Non
     assert effect_sizes(answers, genres)[1, 7] > null_quantiles(answers, genres, rng)[1]
 
 
-def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: list[Filter], tiny: Network) -> None:
+def test_the_section_on_filters_has_the_limit_of_chance(filters: list[Filter], tiny: Network) -> None:
     lucky = [dataclasses.replace(one, effect_size=1.5, null_quantile=1.7) for one in filters]
     telling_more = [dataclasses.replace(one, effect_size=1.9, null_quantile=1.7) for one in filters]
     assert "no better than chance" in filters_section(lucky, tiny, "a library")
@@ -191,19 +191,19 @@ def test_the_page_says_what_chance_reaches_or_that_dreams_are_too_few(filters: l
         ("random", False, "their weights are random; only the layers after them"),
     ],
 )
-def test_the_page_says_what_the_filters_learned_from(
+def test_the_section_on_filters_names_the_training_data(
     filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, said: str
 ) -> None:
     info = dataclasses.replace(tiny.info, versions={"backbone_weights": weights})
     assert said in filters_section(filters, Network(info, tiny.model, fine_tuned))
 
 
-def test_other_networks_have_no_such_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:
+def test_other_networks_have_no_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:
     model = keras.Sequential([keras.Input(tiny.spec.image_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
     assert discriminative_filters(load(push(model, tiny.spec)), banded, [0, 1, 2], seed=7) == []
 
 
-def test_some_genres_are_enough_but_one_is_not(tiny: Network, banded: np.ndarray) -> None:
+def test_filters_need_two_genres(tiny: Network, banded: np.ndarray) -> None:
     assert {one.genre for one in discriminative_filters(tiny, banded[1:], [1, 2], seed=7)} == set(tiny.genres[1:])
     with pytest.raises(ValueError, match=r"at least two genres\. Received: genres \[1\]"):
         discriminative_filters(tiny, banded[:2], [1, 1], seed=7)

@@ -25,14 +25,14 @@ def logits(model: keras.Model) -> keras.Model:
     return split_last_layer(model)[1]
 
 
-def test_whole_levels_are_the_palettes_colours_and_broken_ones_lie_between() -> None:
+def test_fractional_levels_are_interpolated() -> None:
     colours = palette(PLANTED)
     painted = colour_levels(np.array([[0, 255, 99.5]], np.float32), PLANTED)[0]
     np.testing.assert_array_equal(painted[:2], colours[[0, 255]])
     np.testing.assert_allclose(painted[2], colours[99:101].mean(axis=0))
 
 
-def test_scores_are_the_networks_own_where_probabilities_are_all_one() -> None:
+def test_logits_differ_where_probabilities_are_one() -> None:
     model = listener(ROWS, COLUMNS)
     model.layers[-1].set_weights([model.layers[-1].get_weights()[0] * 100, np.zeros(3)])
     scores = run_on_levels(logits(model), noise(0)[np.newaxis], PLANTED)
@@ -40,7 +40,7 @@ def test_scores_are_the_networks_own_where_probabilities_are_all_one() -> None:
     assert 300 < log_odds(scores, 1)[0] < 2_000
 
 
-def test_a_head_that_is_a_model_is_explained_as_one_of_layers_is() -> None:
+def test_a_nested_head_has_the_same_map() -> None:
     """Both are so sure that their probabilities are 0 and 1."""
     flat = listener(ROWS, COLUMNS)
     flat.layers[-1].set_weights([flat.layers[-1].get_weights()[0] * 20, np.zeros(3)])
@@ -53,7 +53,7 @@ def test_a_head_that_is_a_model_is_explained_as_one_of_layers_is() -> None:
     np.testing.assert_allclose(other, one, atol=1e-4)
 
 
-def test_scores_of_a_network_without_a_dense_end_are_the_logarithms() -> None:
+def test_logits_of_a_network_without_a_dense_end_are_logarithms() -> None:
     model = listener(ROWS, COLUMNS)
     plain = keras.Model(model.input, model.output * 1.0)
     pictures = np.stack([noise(0), noise(1)])
@@ -61,7 +61,7 @@ def test_scores_of_a_network_without_a_dense_end_are_the_logarithms() -> None:
     np.testing.assert_allclose(tf.nn.softmax(scores), run_on_levels(model, pictures, PLANTED), atol=1e-6)
 
 
-def test_silence_finds_a_time_and_a_band() -> None:
+def test_occlusion_finds_a_time_and_a_band() -> None:
     model = logits(listener(ROWS, COLUMNS))
     found = attribution.occlusion(model, noise(0), 1, PLANTED)
     widths = 80 / attribution.TIMES
@@ -72,14 +72,14 @@ def test_silence_finds_a_time_and_a_band() -> None:
     assert found.map[ROWS, 43:48].min() > 1.5 * found.map[20:].max()
 
 
-def test_a_band_that_always_counts_is_found_and_a_moment_too() -> None:
+def test_occlusion_finds_a_whole_band_and_a_moment() -> None:
     band = attribution.occlusion(logits(listener(ROWS, ALWAYS)), noise(0), 1, PLANTED)
     assert band.map[ROWS].min() > band.map[24:].max()
     moment = attribution.occlusion(logits(listener(EVERYWHERE, COLUMNS)), noise(0), 1, PLANTED)
     assert moment.map[:, COLUMNS].min() > moment.map[:, :36].max()
 
 
-def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
+def test_integrated_gradients_add_up_to_the_evidence() -> None:
     model = logits(listener(ROWS, COLUMNS))
     gradient_fn = input_gradient(model, PLANTED, lambda scores, genre: log_odds(scores, genre)[0])
     pictures = np.stack([noise(0), np.zeros_like(noise(0))])
@@ -90,7 +90,7 @@ def test_gradients_find_the_place_and_add_up_to_the_evidence() -> None:
     assert found[ROWS, COLUMNS].min() > 0
 
 
-def test_grad_cam_finds_beginnings() -> None:
+def test_grad_cam_finds_onsets() -> None:
     model = logits(click_listener())
     steady = np.full((60, 80), 50, np.uint8)
     clicks = steady.copy()
@@ -102,14 +102,14 @@ def test_grad_cam_finds_beginnings() -> None:
     assert against.max() <= 0 and against.min() < 0
 
 
-def test_grad_cam_finds_the_place_that_a_head_looks_at() -> None:
+def test_grad_cam_finds_the_region_of_the_head() -> None:
     model = logits(listener(ROWS, COLUMNS))
     (found,) = attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
     assert found[ROWS, COLUMNS].sum() > 0.7 * np.abs(found).sum()
     assert not found[24:].any() and not found[:, :36].any()
 
 
-def test_a_network_of_frames_has_no_map() -> None:
+def test_a_network_of_frames_has_no_grad_cam() -> None:
     frames = frames_of(PLANTED)
     flat = keras.layers.Flatten()(frames.output)
     model = logits(keras.Model(frames.input, keras.layers.Dense(3, "softmax")(flat)))
@@ -118,7 +118,7 @@ def test_a_network_of_frames_has_no_map() -> None:
     assert attribution.occlusion(model, noise(0), 1, PLANTED).map.shape == (60, 80)
 
 
-def test_pictures_beyond_one_pass_are_asked_in_their_order() -> None:
+def test_images_of_several_batches_keep_their_order() -> None:
     pictures = np.stack([noise(seed) for seed in range(11)])
     model = logits(listener(ROWS, COLUMNS))
     one_by_one = np.concatenate([run_on_levels(model, one[np.newaxis], PLANTED) for one in pictures])
@@ -131,7 +131,7 @@ def planted_map() -> np.ndarray:
     return known
 
 
-def test_the_reason_beats_chance_and_its_opposite_is_beaten() -> None:
+def test_the_true_map_is_better_than_chance_and_its_opposite_worse() -> None:
     model, levels = logits(listener(ROWS, COLUMNS)), noise(0)
     known, random = planted_map(), attribution.random_maps(levels.shape, 3, seed=1)
     truth, opposite, *chance = attribution.measure(model, levels, [known, -known, *random], 1, PLANTED)
@@ -147,7 +147,7 @@ def gradients(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
 
 
 @pytest.mark.parametrize("run_on_levels", [lambda *given: attribution.occlusion(*given).map, gradients])
-def test_maps_of_the_network_beat_chance(run_on_levels: Callable[..., np.ndarray]) -> None:
+def test_maps_of_the_network_are_better_than_chance(run_on_levels: Callable[..., np.ndarray]) -> None:
     model, levels = logits(listener(ROWS, COLUMNS)), noise(0)
     maps = [run_on_levels(model, levels, 1, PLANTED), *attribution.random_maps(levels.shape, 5, seed=2)]
     found, *chance = attribution.measure(model, levels, maps, 1, PLANTED)
@@ -155,7 +155,7 @@ def test_maps_of_the_network_beat_chance(run_on_levels: Callable[..., np.ndarray
     assert found.insertion_area > max(one.insertion_area for one in chance)
 
 
-def test_curves_run_between_the_whole_fragment_and_one_in_which_nothing_happens() -> None:
+def test_curves_start_and_end_at_the_fragment_and_the_flat_image() -> None:
     model, levels = logits(listener(ROWS, COLUMNS)), noise(0)
     flat = np.repeat(levels.mean(axis=1).round().astype(np.uint8)[:, np.newaxis], 80, axis=1)
     pictures = np.stack([levels, flat])
@@ -173,7 +173,7 @@ def test_areas_are_mean_heights() -> None:
     assert (measured.deletion_area, measured.insertion_area, measured.gain) == pytest.approx((2, 3, 1))
 
 
-def test_the_most_important_cells_are_chosen_and_no_more() -> None:
+def test_the_most_important_cells_are_selected() -> None:
     importance = np.zeros((60, 80))
     importance[56:60] = 2
     importance[0:4, 0:40] = 1
@@ -183,20 +183,20 @@ def test_the_most_important_cells_are_chosen_and_no_more() -> None:
     assert attribution.most(importance, 0).sum() == 0 and attribution.most(importance, 1).all()
 
 
-def test_chance_is_the_same_for_a_seed() -> None:
+def test_random_maps_depend_on_the_seed() -> None:
     first, again, other = (attribution.random_maps((60, 80), 2, seed) for seed in (4, 4, 5))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other) and not np.array_equal(first[0], first[1])
 
 
-def test_a_map_of_another_size_is_refused() -> None:
+def test_a_map_of_another_shape_raises_an_error() -> None:
     model = logits(listener(ROWS, COLUMNS))
     with pytest.raises(ValueError, match=r"shape \(60, 80\)\. Received: \(80, 60\)"):
         attribution.measure(model, noise(0), [noise(0).T], 1, PLANTED)
 
 
 @pytest.mark.parametrize("maps", [1, 3])
-def test_maps_that_know_nothing_rarely_pass_for_better(maps: int) -> None:
+def test_random_maps_rarely_exceed_the_limit_of_chance(maps: int) -> None:
     rng = np.random.default_rng(5)
     passed = 0
     for _ in range(2_000):

@@ -61,9 +61,7 @@ def explained(network: Network) -> AttributionReport:
     return attribute_genre(network, "<b>&.mp3", items, seed=1)
 
 
-def test_the_song_is_answered_and_its_most_decisive_fragment_taken_apart(
-    network: Network, explained: AttributionReport
-) -> None:
+def test_the_decisive_fragment_has_the_most_evidence(network: Network, explained: AttributionReport) -> None:
     assert [piece.start_seconds for piece in explained.fragments] == [0, 8, 12]
     assert network.genres[explained.answer.genre] == "salsa"
     assert explained.decisive == 1 == int(np.argmax([piece.evidence for piece in explained.fragments]))
@@ -74,7 +72,7 @@ def test_the_song_is_answered_and_its_most_decisive_fragment_taken_apart(
     assert all(piece.map is not None and piece.map.shape == (60, 80) for piece in explained.fragments)
 
 
-def test_the_maps_are_of_the_clicks_and_beat_chance(explained: AttributionReport) -> None:
+def test_the_best_map_is_better_than_chance(explained: AttributionReport) -> None:
     best, chance = explained.methods[0].faithfulness, explained.random
     assert best.deletion_area < min(one.deletion_area for one in chance)
     assert verdict(explained, best.gain).startswith("better than chance")
@@ -83,14 +81,14 @@ def test_the_maps_are_of_the_clicks_and_beat_chance(explained: AttributionReport
     assert verdict(explained, limit) == "no better than chance"
 
 
-def test_the_sound_of_the_part_is_as_long_as_the_part(explained: AttributionReport) -> None:
+def test_the_audio_of_the_region_has_its_length(explained: AttributionReport) -> None:
     seconds = explained.part.end_seconds - explained.part.start_seconds
     assert len(explained.region_audio) == pytest.approx(seconds * PLANTED.sample_rate_hz, abs=1)
     assert len(explained.reconstructed) > 0.9 * PLANTED.fragment_samples
     assert np.isfinite(explained.reconstructed).all() and np.abs(explained.reconstructed).max() > 0
 
 
-def test_a_seed_gives_the_same_explanation(network: Network, explained: AttributionReport) -> None:
+def test_the_same_seed_gives_the_same_report(network: Network, explained: AttributionReport) -> None:
     items = [fragment(0, 2), fragment(1, 0, silent=True), fragment(2, 12), fragment(3, 5)]
     again, other = (attribute_genre(network, "<b>&.mp3", items, seed) for seed in (1, 2))
     assert attribution_section([again], network) == attribution_section([explained], network)
@@ -98,7 +96,7 @@ def test_a_seed_gives_the_same_explanation(network: Network, explained: Attribut
     assert [one.faithfulness.gain for one in other.methods] == [one.faithfulness.gain for one in again.methods]
 
 
-def test_of_a_long_song_the_fragments_that_matter_are_mapped(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_some_fragments_of_a_long_song_have_maps(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribution_report, "MOST_FRAGMENTS", 2)
     long = attribute_genre(network, "long.mp3", [fragment(0, 2), fragment(1, 12), fragment(2, 5)], seed=1)
     assert [piece.map is not None for piece in long.fragments] == [False, True, True]
@@ -134,7 +132,7 @@ def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push)
     assert "the model has no gradient with respect to the image" in attribution_section([explained], network)
 
 
-def test_a_song_that_breaks_is_an_error(network: Network) -> None:
+def test_an_error_while_reading_is_raised(network: Network) -> None:
     def broken() -> Iterator[Fragment]:
         yield fragment(0, 3)
         raise AudioError("broken.mp3", Reason.DAMAGED, "is damaged")
@@ -143,7 +141,7 @@ def test_a_song_that_breaks_is_an_error(network: Network) -> None:
         attribute_genre(network, "broken.mp3", broken(), seed=1)
 
 
-def test_progress_comes_to_its_end(network: Network) -> None:
+def test_progress_is_complete(network: Network) -> None:
     told: list[tuple[str, int, int]] = []
     with progress.listen(lambda *one: told.append(one)):
         attribute_genre(network, "song.mp3", [fragment(0, 3)], seed=1)
@@ -172,7 +170,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, explained: AttributionReport) -> None:
+def test_bars_of_time_windows_fill_their_panel(network: Network, explained: AttributionReport) -> None:
     count = len(explained.occlusion.times)
     for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
         asked = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
@@ -187,7 +185,7 @@ def test_windows_of_time_fill_their_panel_over_their_clock(network: Network, exp
         assert all(abs(end[int(side == "for")] - zero) < 0.11 for (side, _, _), end in zip(bars, ends, strict=True))
 
 
-def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, explained: AttributionReport) -> None:
+def test_the_page_shows_images_players_curves_and_numbers(network: Network, explained: AttributionReport) -> None:
     page = attribution_section([explained], network)
     tags = Tags(page)
     assert not tags.open
@@ -205,20 +203,20 @@ def test_the_page_shows_pictures_players_curves_and_numbers(network: Network, ex
     assert f"{explained.methods[0].faithfulness.deletion_area:.1f}" in page and "synthetic library" in page
 
 
-def test_the_page_says_when_the_model_is_not_sure(network: Network, explained: AttributionReport) -> None:
+def test_the_page_states_when_the_model_is_not_confident(network: Network, explained: AttributionReport) -> None:
     sure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=True))
     unsure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=False))
     assert "The model is not confident" not in attribution_section([sure], network)
     assert "The model is not confident" in attribution_section([unsure], network)
 
 
-def test_the_page_warns_of_maps_that_are_no_better_than_chance(network: Network, explained: AttributionReport) -> None:
+def test_the_page_warns_of_maps_no_better_than_chance(network: Network, explained: AttributionReport) -> None:
     chance = tuple(method.faithfulness for method in explained.methods)
     assert "Do not trust these maps" in attribution_section([dataclasses.replace(explained, random=chance)], network)
     assert "Do not trust these maps" not in attribution_section([explained], network)
 
 
-def test_probabilities_are_those_of_the_product(network: Network, explained: AttributionReport) -> None:
+def test_probabilities_are_calibrated(network: Network, explained: AttributionReport) -> None:
     info = dataclasses.replace(network.info, calibration=Calibration(4.0, 0.999, 10, 0, "by hand"))
     tempered = attribute_genre(Network(info, network.model), "song.mp3", [fragment(0, 2)], seed=1)
     shares = tf.nn.softmax(explained.fragments[0].scores).numpy()
@@ -227,7 +225,7 @@ def test_probabilities_are_those_of_the_product(network: Network, explained: Att
     assert not tempered.answer.confident
 
 
-def test_a_song_that_is_like_no_training_song_is_answered_as_by_classify(network: Network) -> None:
+def test_a_song_out_of_distribution_is_not_confident(network: Network) -> None:
     usual = fragment(0, 12)
     traits = image_statistics(
         palette(PLANTED)[mel_image_levels(usual.samples, PLANTED)].astype(np.float32).mean(axis=2)
@@ -251,7 +249,7 @@ def test_a_song_that_is_like_no_training_song_is_answered_as_by_classify(network
 
 
 @pytest.mark.parametrize(("hz", "written"), [(0, "0 Hz"), (437.2, "440 Hz"), (1_124, "1.1 kHz"), (11_025, "11 kHz")])
-def test_frequencies_have_two_digits_and_a_unit(hz: float, written: str) -> None:
+def test_frequencies_are_formatted_with_two_digits(hz: float, written: str) -> None:
     assert hertz(hz).replace("\N{NO-BREAK SPACE}", " ") == written
 
 
@@ -267,19 +265,19 @@ def level_db(samples: np.ndarray, hz: float) -> float:
 
 
 @pytest.mark.parametrize("height", [0.05, 0.5, 0.95])
-def test_frequencies_are_those_of_the_axis(height: float) -> None:
+def test_hz_at_inverts_height_of(height: float) -> None:
     assert height_of(hz_at(height, PLANTED), PLANTED) == pytest.approx(height, abs=1e-3)
 
 
 @pytest.mark.parametrize("parts", [CELLS, BANDS])
-def test_bands_reach_from_end_to_end_of_the_axis(parts: int) -> None:
+def test_bands_cover_the_axis(parts: int) -> None:
     bounds = attribution_report.band_edges(PLANTED, parts)
     assert (bounds[0], bounds[-1], len(bounds)) == (PLANTED.mel_max_hz, PLANTED.mel_min_hz, parts + 1)
     heights = [height_of(hz, PLANTED) for hz in bounds[1:-1]]
     np.testing.assert_allclose(heights, np.arange(parts - 1, 0, -1) / parts, atol=0.5 / 60 + 1e-3)
 
 
-def test_a_cell_is_found_in_seconds_and_hertz() -> None:
+def test_the_region_of_a_cell() -> None:
     importance = np.zeros((60, 80))
     importance[8:12, 16:21] = 1  # the third cell from above, about the fourth from the left
     found = attribution_report.region(importance, PLANTED)
@@ -288,7 +286,7 @@ def test_a_cell_is_found_in_seconds_and_hertz() -> None:
     assert heights == pytest.approx([48 / 60, 52 / 60], abs=1e-3)
 
 
-def test_a_band_is_found_over_all_time_and_a_moment_over_all_bands() -> None:
+def test_the_regions_of_a_band_and_of_a_moment() -> None:
     band, moment = np.zeros((60, 80)), np.zeros((60, 80))
     band[20:24] = 1
     moment[:, 32:37] = 1
@@ -299,7 +297,7 @@ def test_a_band_is_found_over_all_time_and_a_moment_over_all_bands() -> None:
     assert (found.low_hz, found.high_hz) == (0, 4_000)
 
 
-def test_what_speaks_against_the_genre_is_left_out() -> None:
+def test_the_region_excludes_negative_evidence() -> None:
     importance = np.full((60, 80), -1.0)
     importance[40:44] = 3
     importance[40:44, :40] = -1
@@ -307,7 +305,7 @@ def test_what_speaks_against_the_genre_is_left_out() -> None:
     assert (found.start_seconds, found.end_seconds) == pytest.approx((2, 4), abs=0.15)
 
 
-def test_the_cut_holds_its_band_and_its_time_alone() -> None:
+def test_the_cut_has_only_its_band_and_time() -> None:
     inside, below, above = (np.sin(2 * np.pi * hz * SECONDS) for hz in (1_000, 400, 2_500))
     late = np.where(SECONDS > 2.5, np.sin(2 * np.pi * 1_100 * SECONDS), 0)
     samples = (0.1 * (inside + below + above + late)).astype(np.float32)
@@ -319,7 +317,7 @@ def test_the_cut_holds_its_band_and_its_time_alone() -> None:
     assert abs(sound[0]) < 1e-3 > abs(sound[-1])
 
 
-def test_an_open_band_lets_everything_pass() -> None:
+def test_an_open_band_is_not_filtered() -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, PLANTED.fragment_samples).astype(np.float32)
     sound = attribution_report.cut(samples, Region(0.0, 4.0, 0.0, 4_000.0), PLANTED)
     np.testing.assert_allclose(sound[100:-100], samples[100:-100], rtol=0.01)
@@ -335,12 +333,12 @@ def test_the_cut_of_silence_is_silent() -> None:
 @pytest.mark.parametrize(
     "part", [Region(2.0, 2.0, 0.0, 100.0), Region(0.0, 5.0, 0.0, 100.0), Region(0.0, 1.0, 900.0, 4_001.0)]
 )
-def test_a_region_that_is_not_there_is_refused(part: Region) -> None:
+def test_an_invalid_region_raises_an_error(part: Region) -> None:
     with pytest.raises(ValueError, match=r"within 4 s and 4000 Hz\. Received: Region"):
         attribution_report.cut(np.zeros(PLANTED.fragment_samples, np.float32), part, PLANTED)
 
 
-def test_only_the_important_cells_are_left_of_a_picture() -> None:
+def test_masked_images_keep_the_most_important_cells() -> None:
     levels, importance = noise(0), np.tile(np.arange(80.0), (60, 1))
     left = attribution_report.masked(levels, importance)
     assert left.dtype == np.uint8

@@ -45,7 +45,7 @@ SHORT = dataclasses.replace(MelSpec(), fragment_seconds=8.0, image_width=80)
 
 
 @pytest.mark.parametrize(("spec", "bound_db"), [(SHORT, 2.0), (FINE, 2.0)], ids=["paper", "fine"])
-def test_the_sound_of_an_image_has_nearly_that_image(spec: MelSpec, bound_db: float) -> None:
+def test_reconstructed_audio_has_a_similar_image(spec: MelSpec, bound_db: float) -> None:
     image = mel_image_levels(music(spec), spec)
     again = mel_image_levels(reconstruct_audio(image, spec), spec)
     step_db = spec.dynamic_range_db / 255
@@ -53,7 +53,7 @@ def test_the_sound_of_an_image_has_nearly_that_image(spec: MelSpec, bound_db: fl
     assert step_db * np.abs(again.astype(float) - np.random.default_rng(0).permuted(image)).mean() > 5 * bound_db
 
 
-def test_without_a_resize_eight_bits_lose_a_sixth_of_a_decibel() -> None:
+def test_eight_bits_lose_a_sixth_of_a_decibel() -> None:
     samples = music(FINE)
     error = np.abs(
         decibels(mel_image_levels(samples, FINE), FINE) - mel_decibels(samples[np.newaxis], FINE).numpy()[0].T
@@ -61,7 +61,7 @@ def test_without_a_resize_eight_bits_lose_a_sixth_of_a_decibel() -> None:
     assert error.max() <= FINE.dynamic_range_db / 255 / 2 + 1e-4
 
 
-def test_undoing_the_resize_gives_the_same_image_again() -> None:
+def test_the_resize_is_inverted() -> None:
     rows, columns = resize_matrices(SHORT)
     assert rows is not None
     assert columns is not None
@@ -70,7 +70,7 @@ def test_undoing_the_resize_gives_the_same_image_again() -> None:
     assert np.abs(again - image * (SHORT.dynamic_range_db / 255)).mean() < 0.2
 
 
-def test_a_tone_is_heard_at_its_place_and_time(tone: Callable[..., np.ndarray]) -> None:
+def test_a_tone_keeps_its_pitch_and_time(tone: Callable[..., np.ndarray]) -> None:
     samples = np.zeros(SHORT.fragment_samples, np.float32)
     half = SHORT.fragment_samples // 2
     samples[:half] = tone(4.0, hz=1_000)
@@ -80,7 +80,7 @@ def test_a_tone_is_heard_at_its_place_and_time(tone: Callable[..., np.ndarray]) 
     assert abs(spectrum.argmax() / 8.0 - 1_000) < 30
 
 
-def test_the_sound_is_float32_of_the_fragments_length_and_always_the_same() -> None:
+def test_reconstruction_is_deterministic() -> None:
     image = mel_image_levels(music(SHORT), SHORT)
     first, second = reconstruct_audio(image, SHORT), reconstruct_audio(image, SHORT)
     assert (first.dtype, first.shape) == (np.float32, (SHORT.fragment_samples,))
@@ -88,23 +88,23 @@ def test_the_sound_is_float32_of_the_fragments_length_and_always_the_same() -> N
     np.testing.assert_array_equal(first, second)
 
 
-def test_an_empty_image_is_silence() -> None:
+def test_an_empty_image_is_silent() -> None:
     assert not reconstruct_audio(np.zeros(SHORT.image_shape[:2]), SHORT).any()
 
 
-def test_the_colour_map_is_undone() -> None:
+def test_the_colour_map_is_inverted() -> None:
     image = mel_image(music(SHORT)[np.newaxis], SHORT).numpy()[0]
     np.testing.assert_array_equal(levels_from_image(image, SHORT), mel_image_levels(music(SHORT), SHORT))
     np.testing.assert_array_equal(palette(SHORT)[levels_from_image(image.astype(np.float32) + 0.2, SHORT)], image)
 
 
 @pytest.mark.parametrize("picture", [np.zeros((3, 4)), np.full((300, 80), 256), np.full((300, 80), np.nan)])
-def test_what_is_no_picture_is_refused(picture: np.ndarray) -> None:
+def test_an_invalid_image_raises_an_error(picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"Expected an image of 300×80 steps within 0 and 255\. Received: "):
         reconstruct_audio(picture, SHORT)
 
 
-def test_black_and_white_are_the_whole_range_apart() -> None:
+def test_black_and_white_differ_by_the_dynamic_range() -> None:
     black, white = np.zeros((2, 3), np.uint8), np.full((2, 3), 255, np.uint8)
     assert (
         difference_db(black, white, FINE) == difference_db(white, black, FINE) == pytest.approx(FINE.dynamic_range_db)
@@ -116,7 +116,7 @@ SHORT_FINE = dataclasses.replace(FINE, fragment_seconds=4.0, image_width=251)
 """As the two that there are, but short."""
 
 
-def test_columns_of_a_tenth_of_a_second_lose_what_fine_ones_keep() -> None:
+def test_fine_columns_keep_more_information() -> None:
     coarse = fidelity("known", synthetic_sound(SHORT), SHORT)
     fine = fidelity("known", synthetic_sound(SHORT_FINE), SHORT_FINE)
     assert fine.picture_db < fine.steps_db < 1 < coarse.picture_db < 10
@@ -124,7 +124,7 @@ def test_columns_of_a_tenth_of_a_second_lose_what_fine_ones_keep() -> None:
     assert np.abs(coarse.reconstructed).max() == pytest.approx(0.9)
 
 
-def test_bands_stand_a_semitone_apart_where_the_mel_scale_is_linear_and_low() -> None:
+def test_the_frequency_of_bands_a_semitone_apart() -> None:
     """Slaney's scale has 15 steps up to 1,000 Hz and 27 from there to 6.4 times as much."""
     spec = MelSpec()
     apart_hz = 1_000 / 15 * (15 + 27 * np.log(spec.mel_max_hz / 1_000) / np.log(6.4)) / (spec.mel_bands + 1)
@@ -132,7 +132,7 @@ def test_bands_stand_a_semitone_apart_where_the_mel_scale_is_linear_and_low() ->
     assert semitone_hz(spec) <= apart_hz / (2 ** (1 / 12) - 1) < semitone_hz(spec) + apart_hz
 
 
-def test_the_known_sound_is_a_scale_with_a_drum() -> None:
+def test_the_synthetic_sound_begins_at_220_hz() -> None:
     samples = synthetic_sound(SHORT)
     assert (samples.dtype, samples.shape) == (np.float32, (SHORT.fragment_samples,))
     assert np.abs(samples).max() == pytest.approx(0.9)
@@ -140,7 +140,7 @@ def test_the_known_sound_is_a_scale_with_a_drum() -> None:
     assert first.argmax() / 0.4 == pytest.approx(220, abs=3)
 
 
-def test_the_page_states_what_was_measured(tiny: Network) -> None:
+def test_the_section_on_fidelity_has_the_measured_numbers(tiny: Network) -> None:
     told = fidelity("a <song>", synthetic_sound(tiny.spec), tiny.spec)
     html = fidelity_section(told, tiny.spec)
     for number in (told.steps_db, told.picture_db, told.sound_db):
@@ -151,7 +151,7 @@ def test_the_page_states_what_was_measured(tiny: Network) -> None:
     assert html.count("data:audio/mpeg;base64,") == 2
 
 
-def test_the_page_counts_dreams_that_hold_as_sound(tiny: Network) -> None:
+def test_the_section_on_genres_counts_images_above_the_limit(tiny: Network) -> None:
     levels = np.zeros(tiny.spec.image_shape[:2], np.uint8)
     sounds = np.zeros(tiny.spec.fragment_samples, np.float32)
     dreams = [
@@ -169,7 +169,7 @@ def test_the_page_counts_dreams_that_hold_as_sound(tiny: Network) -> None:
     assert "is not possible for this model:</strong> no gradient" in genres_section([], tiny, "no gradient")
 
 
-def test_a_player_keeps_the_bands_that_the_page_speaks_of() -> None:
+def test_players_keep_high_frequencies() -> None:
     spec = MelSpec()
     noise = 0.1 * np.random.default_rng(1).standard_normal(5 * spec.sample_rate_hz).astype(np.float32)
     content = base64.b64decode(player(noise, spec).partition("base64,")[2])

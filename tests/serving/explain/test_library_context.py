@@ -117,9 +117,7 @@ def page(context: LibraryContext, tiny: Network) -> str:
 
 
 @pytest.mark.parametrize("method", ["stratified", FIXED])
-def test_the_split_that_a_model_tells_of_is_made_again(
-    tiny: Network, rendered: Drawn, tmp_path: Path, method: str
-) -> None:
+def test_the_split_of_a_model_is_repeated(tiny: Network, rendered: Drawn, tmp_path: Path, method: str) -> None:
     catalog, library, _ = rendered
     training = training_side(trained(tiny.info, catalog, tmp_path, method), catalog, library)
     assert training is not None
@@ -128,7 +126,7 @@ def test_the_split_that_a_model_tells_of_is_made_again(
     assert sum(side for _, side in sides) == 3 * (SONGS - 2)
 
 
-def test_a_split_that_the_library_brings_is_found(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+def test_a_split_given_by_the_library_is_found(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = rendered
     own = ("test", "train", "val", "train") * 3
     songs = tuple(dataclasses.replace(song, split=split) for song, split in zip(catalog.songs, own, strict=True))
@@ -140,7 +138,7 @@ def test_a_split_that_the_library_brings_is_found(tiny: Network, rendered: Drawn
     }
 
 
-def test_fragments_of_a_song_may_stand_on_both_sides(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+def test_fragments_of_a_song_can_be_on_both_sides(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = rendered
     info = dataclasses.replace(tiny.info, split=Split("fragment", True, 7))
     training = training_side(trained(info, catalog, tmp_path), catalog, library)
@@ -148,7 +146,7 @@ def test_fragments_of_a_song_may_stand_on_both_sides(tiny: Network, rendered: Dr
     assert training.sum() == 3 * (2 * SONGS - 2)
 
 
-def test_another_library_and_another_seed_are_not_taken_for_it(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+def test_another_library_or_seed_is_not_recognised(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = rendered
     info = trained(tiny.info, catalog, tmp_path)
     assert training_side(tiny.info, catalog, library) is None
@@ -157,7 +155,7 @@ def test_another_library_and_another_seed_are_not_taken_for_it(tiny: Network, re
     assert training_side(info, fewer, library) is None
 
 
-def test_a_song_is_nearest_to_itself_unless_it_is_told_apart(context: LibraryContext) -> None:
+def test_neighbours_exclude_the_song_itself(context: LibraryContext) -> None:
     assert context.training_known
     assert context.positions.shape == (2 * 3 * SONGS + 2, 2)
     np.testing.assert_allclose(context.positions[3], context.positions[-2], atol=0.15)
@@ -168,7 +166,7 @@ def test_a_song_is_nearest_to_itself_unless_it_is_told_apart(context: LibraryCon
     assert len(own.found) == page_module.NEIGHBOURS
 
 
-def test_what_the_network_makes_of_a_library_is_computed_once(
+def test_activations_of_a_library_are_cached(
     context: LibraryContext, tiny: Network, rendered: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, library, _ = rendered
@@ -185,7 +183,7 @@ def test_what_the_network_makes_of_a_library_is_computed_once(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_of_a_large_library_every_so_many_fragments_are_looked_at(
+def test_a_large_library_is_sampled_evenly(
     tiny: Network, rendered: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, library, _ = rendered
@@ -201,16 +199,14 @@ def test_of_a_large_library_every_so_many_fragments_are_looked_at(
 
 
 @pytest.mark.parametrize("training_known", [True, False])
-def test_where_nothing_can_be_compared_nothing_is_said(
-    context: LibraryContext, tiny: Network, training_known: bool
-) -> None:
+def test_the_page_omits_an_unknown_agreement(context: LibraryContext, tiny: Network, training_known: bool) -> None:
     known = dataclasses.replace(context, training_known=training_known)
     alone = dataclasses.replace(known, agreement=None)
     assert "nearest neighbour" in page_module.neighbours_section(known, tiny.spec)
     assert "nearest neighbour" not in page_module.neighbours_section(alone, tiny.spec)
 
 
-def test_a_library_of_other_genres_is_refused(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
+def test_a_library_of_other_genres_raises_an_error(tiny: Network, rendered: Drawn, tmp_path: Path) -> None:
     catalog, library, _ = rendered
     other = dataclasses.replace(library, genres=("polka", "salsa", "waltz"))
     with pytest.raises(ValueError, match=r"model's genres, cumbia, salsa, vallenato\. Received: polka, salsa, waltz"):
@@ -221,7 +217,7 @@ def text(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)).split())
 
 
-def test_the_page_holds_every_fragment_and_its_sound(page: str, context: LibraryContext, tiny: Network) -> None:
+def test_the_page_has_every_fragment_and_its_audio(page: str, context: LibraryContext, tiny: Network) -> None:
     count = len(context.library.songs)
     assert page.count('class="point ') == count + 2
     assert page.count('class="ring"') == len(context.mistakes)
@@ -234,7 +230,7 @@ def test_the_page_holds_every_fragment_and_its_sound(page: str, context: Library
     assert page.count("synthetic library") > 2
 
 
-def test_what_does_not_fit_is_said_to_be_left_out(
+def test_the_page_states_how_many_fragments_are_left_out(
     context: LibraryContext, tiny: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_module, "MAX_MEDIA_BYTES", 12 * 36_000)
@@ -243,7 +239,7 @@ def test_what_does_not_fit_is_said_to_be_left_out(
     assert "12 of 24 fragments can be played; the audio of the others is left out" in text(small)
 
 
-def test_names_of_files_stay_text(page: str) -> None:
+def test_file_names_are_escaped(page: str) -> None:
     assert page.count("<script") == 1
     assert "new &lt;b&gt;.mp3" in page
     assert html.escape(ATTACK, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
@@ -262,7 +258,7 @@ document.body.dataset.told = JSON.stringify(told);
 """
 
 
-def test_the_map_is_used_in_a_browser_by_legend_and_keys(page: str, tmp_path: Path) -> None:
+def test_the_map_works_in_a_browser(page: str, tmp_path: Path) -> None:
     try:
         program = find_chromium()
     except BrowserUnavailableError as error:
@@ -294,13 +290,13 @@ def clusters(count: int) -> tuple[np.ndarray, np.ndarray]:
     return (lengths * (centres[labels] + 0.05 * rng.normal(size=(count, 16)))).astype(np.float32), labels
 
 
-def test_the_length_of_a_vector_does_not_count_and_a_song_comes_once() -> None:
+def test_nearest_ignores_lengths_and_lists_a_song_once() -> None:
     found = nearest(np.array([100.0, 0.0], np.float32), VECTORS, NAMES, 3)
     assert [row for row, _ in found] == [0, 2, 3]
     assert [distance for _, distance in found] == pytest.approx([0, 1 - 0.5**0.5, 1])
 
 
-def test_some_fragments_and_songs_can_be_left_out() -> None:
+def test_nearest_can_exclude_fragments_and_songs() -> None:
     query = np.array([1.0, 0.0], np.float32)
     among = np.array([False, True, True, True, True])
     assert [row for row, _ in nearest(query, VECTORS, NAMES, 9, among=among)] == [1, 2, 3, 4]
@@ -308,20 +304,20 @@ def test_some_fragments_and_songs_can_be_left_out() -> None:
     assert nearest(query, VECTORS, NAMES, 2, among=np.zeros(5, bool)) == []
 
 
-def test_the_typical_fragment_is_in_the_middle_of_its_genre() -> None:
+def test_the_typical_fragment_is_nearest_to_the_mean() -> None:
     vectors = np.array([[1, 0], [1, 0.4], [1, 1], [0, 1]], np.float32)
     labels = np.array([0, 0, 0, 1])
     assert [typical(vectors, labels, genre) for genre in range(3)] == [1, 3, None]
 
 
-def test_agreement_asks_other_songs_only() -> None:
+def test_agreement_compares_with_other_songs() -> None:
     vectors, labels = clusters(30)
     everything = np.ones(30, bool)
     assert agreement(vectors, labels, [f"song {row}" for row in range(30)], everything) == 1
     assert agreement(vectors, labels, [f"song {label}" for label in labels], everything) == 0
 
 
-def test_agreement_asks_training_about_the_rest() -> None:
+def test_agreement_compares_with_training() -> None:
     vectors, labels = clusters(30)
     songs = [f"song {row}" for row in range(30)]
     wrong = labels.copy()
@@ -332,7 +328,7 @@ def test_agreement_asks_training_about_the_rest() -> None:
     assert agreement(vectors, wrong, songs, ~training) == 0
 
 
-def test_agreement_is_of_what_can_be_compared() -> None:
+def test_agreement_ignores_fragments_without_comparison() -> None:
     vectors, labels = clusters(30)
     assert agreement(vectors, labels, ["one song"] * 30, np.ones(30, bool)) is None
     assert agreement(vectors, labels, [f"song {row}" for row in range(30)], np.zeros(30, bool)) is None
@@ -343,7 +339,7 @@ def test_agreement_is_of_what_can_be_compared() -> None:
     assert agreement(vectors, other, songs, training) == 0
 
 
-def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:
+def test_the_map_keeps_neighbours_together() -> None:
     vectors, labels = clusters(30)
     positions = embedding_map(vectors)
     assert positions.shape == (30, 2)
@@ -354,7 +350,7 @@ def test_the_map_keeps_neighbours_together_and_is_always_the_same() -> None:
     assert np.array_equal(embedding_map(vectors), positions)
 
 
-def test_too_few_fragments_and_vectors_of_another_length_are_refused() -> None:
+def test_too_few_fragments_and_other_lengths_raise_an_error() -> None:
     with pytest.raises(UserError, match=r"at least 4 fragments.*Received: 3"):
         embedding_map(VECTORS[:3])
     with pytest.raises(ValueError, match=r"as long as those to search.*\(3,\) and \(5, 2\)"):

@@ -23,7 +23,7 @@ def pushed_answer(folder: Path, images: np.ndarray) -> np.ndarray:
     return tf.saved_model.load(str(folder)).signatures["image"](image=images)["probabilities"].numpy()
 
 
-def test_the_papers_network_answers_the_same(
+def test_the_loaded_network_of_the_paper_equals_the_pushed_one(
     saved_model: Path, images: np.ndarray, describe: Callable[..., None]
 ) -> None:
     describe(saved_model, MelSpec(), GENRES)
@@ -35,7 +35,9 @@ def test_the_papers_network_answers_the_same(
 
 
 @pytest.mark.parametrize("name", ["fcn-3", "adaboost"])
-def test_other_models_answer_the_same(name: str, push: Callable[..., Path], rng: np.random.Generator) -> None:
+def test_other_loaded_models_equal_the_pushed_ones(
+    name: str, push: Callable[..., Path], rng: np.random.Generator
+) -> None:
     """One with arithmetic of its own, one with a layer of ours."""
     from tumbao.trainer.model import joined, without_loops
 
@@ -51,7 +53,7 @@ def test_other_models_answer_the_same(name: str, push: Callable[..., Path], rng:
     assert np.ptp(answer, axis=1).min() > 1e-4
 
 
-def test_a_head_is_found_where_other_layers_are_listed_before_it(rng: np.random.Generator) -> None:
+def test_the_head_is_found_when_other_layers_are_listed_before_it(rng: np.random.Generator) -> None:
     from tumbao.trainer.model import joined
 
     taggers = find_model("musicnn")
@@ -64,7 +66,7 @@ def test_a_head_is_found_where_other_layers_are_listed_before_it(rng: np.random.
 
 
 @pytest.mark.parametrize("learns", [True, False])
-def test_a_model_tells_whether_its_last_block_learned(push: Callable[..., Path], learns: bool) -> None:
+def test_fine_tuned_models_are_recognised(push: Callable[..., Path], learns: bool) -> None:
     convolution = keras.layers.Conv2D(2, 1, name="block5_conv3", trainable=learns)
     layers = [keras.Input((2, 2, 3)), convolution, keras.layers.Flatten(), keras.layers.Dense(3)]
     network = load(push(keras.Sequential(layers), MelSpec(image_height=2, image_width=2)))
@@ -72,7 +74,7 @@ def test_a_model_tells_whether_its_last_block_learned(push: Callable[..., Path],
     assert not network.model.trainable_variables
 
 
-def test_a_model_of_an_earlier_version_is_refused(push: Callable[..., Path]) -> None:
+def test_a_model_without_its_architecture_raises_an_error(push: Callable[..., Path]) -> None:
     model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     folder = push(model, MelSpec(image_height=2, image_width=2))
     file = folder / ASSETS_FOLDER / ARCHITECTURE_FILE
@@ -85,7 +87,7 @@ def test_a_model_of_an_earlier_version_is_refused(push: Callable[..., Path]) -> 
         load(folder)
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No model in"):
         load(tmp_path)
 
@@ -109,14 +111,14 @@ def test_vectors_and_logits_are_those_of_the_network(tiny: Network, noise_images
     assert told[-1] == ("look", 11, 11)
 
 
-def test_sound_is_answered_as_its_image_is(tiny: Network) -> None:
+def test_logits_of_waveforms_equal_those_of_images(tiny: Network) -> None:
     sounds = 0.1 * np.random.default_rng(2).standard_normal((9, tiny.spec.fragment_samples)).astype(np.float32)
     hidden = HiddenLayer(tiny)
     seen = hidden.compute(mel_image(sounds, tiny.spec).numpy(), 9, "look")
     np.testing.assert_allclose(hidden.logits(sounds), seen.logits, atol=1e-5)
 
 
-def test_a_head_that_is_a_model_and_one_that_averages_are_laid_open(tiny: Network, noise_images: np.ndarray) -> None:
+def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: np.ndarray) -> None:
     features = keras.Input((5,))
     first, second = (keras.layers.Dense(3, "softmax")(features) for _ in range(2))
     head = keras.Model(features, keras.layers.Average()([first, second]))
@@ -134,6 +136,6 @@ def test_a_head_that_is_a_model_and_one_that_averages_are_laid_open(tiny: Networ
     np.testing.assert_allclose(nested.probabilities, dense(noise_images.astype(np.float32)).numpy(), atol=1e-5)
 
 
-def test_no_image_is_refused(tiny: Network) -> None:
+def test_no_image_raises_an_error(tiny: Network) -> None:
     with pytest.raises(ValueError, match=r"at least one image.*count=0"):
         HiddenLayer(tiny).compute([], 0, "look")

@@ -42,7 +42,7 @@ def without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def test_server_and_command_say_the_same(client: httpx.Client, pushed: Path, tmp_path: Path, tone: Tone) -> None:
+def test_server_and_command_return_the_same(client: httpx.Client, pushed: Path, tmp_path: Path, tone: Tone) -> None:
     contents = {
         "medley.wav": wav(np.concatenate([2 * tone(90), 0.02 * tone(90), np.zeros(30 * 22_050)])),
         "short.wav": wav(tone(5)),
@@ -62,7 +62,7 @@ def test_server_and_command_say_the_same(client: httpx.Client, pushed: Path, tmp
     assert [without(one, HERE) for one in said] == [without(one, THERE) for one in expected]
 
 
-def test_hostile_files_are_each_answered_or_refused_as_the_command_does(
+def test_hostile_files_get_the_same_result_as_from_the_command(
     client: httpx.Client, pushed: Path, tmp_path: Path
 ) -> None:
     paths = list(mutants(tmp_path, seed=11, count=66))
@@ -74,7 +74,7 @@ def test_hostile_files_are_each_answered_or_refused_as_the_command_does(
     assert not [one for one in said if "/" in one.get("error", {}).get("message", "").replace("wav, flac", "")]
 
 
-def test_a_file_that_kills_its_decoder_costs_its_own_answer(
+def test_a_file_that_crashes_its_decoder_does_not_affect_others(
     serving: Serving, pushed: Path, salsa: bytes, hostile_decoders: None
 ) -> None:
     with serving(pushed) as client:
@@ -83,7 +83,7 @@ def test_a_file_that_kills_its_decoder_costs_its_own_answer(
     assert said[1]["error"]["reason"] == "crashed the decoder"
 
 
-def test_a_single_bad_file_is_the_responses_own_trouble(client: httpx.Client) -> None:
+def test_the_error_of_a_single_file_is_that_of_the_response(client: httpx.Client) -> None:
     response = send(client, ("text.mp3", b"no song"))
     assert response.status_code == 422
     error = schemas.ErrorResponse.model_validate(response.json()).error
@@ -91,7 +91,7 @@ def test_a_single_bad_file_is_the_responses_own_trouble(client: httpx.Client) ->
     assert error.message.startswith("is not in a format that can be decoded, expected wav")
 
 
-def test_what_is_said_is_what_the_document_says(client: httpx.Client, salsa: bytes) -> None:
+def test_responses_match_their_schemas(client: httpx.Client, salsa: bytes) -> None:
     answers = schemas.ClassifyResponse.model_validate(send(client, ("a.wav", salsa), ("b.wav", b"no song")).json())
     assert [type(one) for one in answers.files] == [schemas.ClassifiedFile, schemas.FailedFile]
     schemas.Labels.model_validate(client.get("/v1/labels").json())
@@ -100,6 +100,6 @@ def test_what_is_said_is_what_the_document_says(client: httpx.Client, salsa: byt
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "ñ 🎺.mp3", "a" * 3_000, "\u202e<b>.mp3"])
-def test_a_name_is_given_back_and_is_of_no_other_use(client: httpx.Client, salsa: bytes, name: str) -> None:
+def test_file_names_are_returned_unchanged(client: httpx.Client, salsa: bytes, name: str) -> None:
     (said,) = send(client, (name, salsa)).json()["files"]
     assert (said["file"], said["genre"]) == (name, "salsa")

@@ -30,7 +30,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_model_tells_of_itself_and_hands_out_its_files(client: httpx.Client, pushed: Path) -> None:
+def test_description_and_files_of_the_model(client: httpx.Client, pushed: Path) -> None:
     assets = pushed / "1" / ASSETS_FOLDER
     assert client.get("/v1/labels").json() == {"labels": list(GENRES)}
     told = client.get("/v1/model").json()
@@ -56,7 +56,7 @@ def test_the_model_tells_of_itself_and_hands_out_its_files(client: httpx.Client,
 @pytest.mark.parametrize(
     "name", ["saved_model.pb", "nothing", "..%2Fsaved_model.pb", "%2Fetc%2Fpasswd", "frontend.tflite?sha256=0", "%00"]
 )
-def test_other_files_are_not_handed_out(client: httpx.Client, name: str) -> None:
+def test_other_files_are_not_served(client: httpx.Client, name: str) -> None:
     response = client.get(f"/v1/model/files/{name}")
     assert (response.status_code, response.json()["error"]["reason"]) == (404, "not found")
 
@@ -70,14 +70,14 @@ def test_every_response_has_the_headers(client: httpx.Client, path: str) -> None
     assert headers["Cache-Control"] in ("no-store", "no-cache")
 
 
-def test_what_is_not_there_is_said_in_the_same_form(client: httpx.Client) -> None:
+def test_unknown_paths_and_methods_have_the_usual_error_format(client: httpx.Client) -> None:
     assert client.get("/nothing").json()["error"]["reason"] == "not found"
     for response in (client.get("/v1/classify"), client.post("/v1/labels"), client.post("/nothing")):
         assert (response.status_code, response.json()["error"]["reason"]) == (405, "method not allowed")
     assert client.get("/v1/classify").headers["Allow"] == "POST"
 
 
-def test_trouble_of_our_own_tells_nothing(
+def test_an_internal_error_reveals_nothing(
     client: httpx.Client, salsa: bytes, monkeypatch: pytest.MonkeyPatch, pushed: Path
 ) -> None:
     def fail(*_: object) -> None:
@@ -92,7 +92,7 @@ def test_trouble_of_our_own_tells_nothing(
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_page_lies_at_the_root_with_the_right_types(serving: Serving, pushed: Path, web: Path) -> None:
+def test_the_page_is_served_with_its_media_types(serving: Serving, pushed: Path, web: Path) -> None:
     types = {
         "": "text/html; charset=utf-8",
         "page.js": "text/javascript; charset=utf-8",
@@ -111,12 +111,12 @@ def test_the_page_lies_at_the_root_with_the_right_types(serving: Serving, pushed
         assert client.get("/healthz").status_code == 200
 
 
-def test_without_a_page_the_root_names_the_api(serving: Serving, pushed: Path, tmp_path: Path) -> None:
+def test_the_root_links_to_the_documentation_without_a_page(serving: Serving, pushed: Path, tmp_path: Path) -> None:
     with serving(pushed, web=tmp_path) as client:
         assert '<a href="docs">' in client.get("/").text
 
 
-def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_the_documentation_has_no_external_resources(client: httpx.Client) -> None:
     page = client.get("/docs").text
     assert set(re.findall(r"(?:src|href)=\"([^\"#]+)", page)) == {"openapi.json"}
     assert not re.search(r"url\(|@import|<script|<link", page)
@@ -127,7 +127,7 @@ def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.Client) ->
 
 
 @pytest.mark.parametrize("stripped", [True, False], ids=["the proxy takes the path away", "the proxy leaves it"])
-def test_behind_a_proxy_with_a_path(serving: Serving, pushed: Path, web: Path, salsa: bytes, stripped: bool) -> None:
+def test_a_proxy_with_a_path(serving: Serving, pushed: Path, web: Path, salsa: bytes, stripped: bool) -> None:
     with serving(pushed, web=web, root_path="/tumbao/") as client:
         root = "" if stripped else "/tumbao"
         for path in ("/v1/labels", "/docs", "/page.js", "/", "/v1/model/files/labels.txt"):
@@ -136,9 +136,7 @@ def test_behind_a_proxy_with_a_path(serving: Serving, pushed: Path, web: Path, s
         assert client.get(f"{root}/openapi.json").json()["servers"] == [{"url": "/tumbao"}]
 
 
-def test_pages_of_other_origins_may_ask_only_if_they_are_named(
-    client: httpx.Client, serving: Serving, pushed: Path, salsa: bytes
-) -> None:
+def test_only_named_origins_are_allowed(client: httpx.Client, serving: Serving, pushed: Path, salsa: bytes) -> None:
     origin = {"Origin": "https://example.org"}
     assert "Access-Control-Allow-Origin" not in client.get("/v1/labels", headers=origin).headers
     with serving(pushed, origins=["https://example.org"]) as named:
@@ -148,7 +146,7 @@ def test_pages_of_other_origins_may_ask_only_if_they_are_named(
         assert "Access-Control-Allow-Origin" not in other.headers
 
 
-def test_metrics_count_what_happened(serving: Serving, pushed: Path, salsa: bytes) -> None:
+def test_metrics(serving: Serving, pushed: Path, salsa: bytes) -> None:
     with serving(pushed) as client:
         send(client, salsa, b"no song")
         send(client, b"no song")

@@ -56,7 +56,7 @@ def server(pushed: Path, tmp_path: Path) -> Iterator[Server]:
     one.process.wait()
 
 
-def test_sigterm_lets_what_was_accepted_be_answered(server: Server, tmp_path: Path, salsa: bytes) -> None:
+def test_sigterm_completes_accepted_requests(server: Server, tmp_path: Path, salsa: bytes) -> None:
     body = PART + salsa + b"\r\n--b0undary--\r\n"
     with server.client() as client, raw(client, f"Content-Length: {len(body)}") as connection:
         connection.sendall(body[:-1_000])
@@ -72,7 +72,7 @@ def test_sigterm_lets_what_was_accepted_be_answered(server: Server, tmp_path: Pa
     assert list(tmp_path.glob("tumbao-serve-*")) == []
 
 
-def test_the_log_says_method_path_status_seconds_and_no_more(server: Server, tmp_path: Path, salsa: bytes) -> None:
+def test_the_log_has_method_path_status_and_seconds(server: Server, tmp_path: Path, salsa: bytes) -> None:
     with server.client() as client:
         client.post("/v1/classify", files={"files": ("my secret.wav", salsa)}, headers={"User-Agent": "my secret"})
         client.get("/v1/labels?my=secret")
@@ -86,7 +86,7 @@ def test_the_log_says_method_path_status_seconds_and_no_more(server: Server, tmp
     assert list(tmp_path.glob("tumbao-serve-*")) == []
 
 
-def test_a_server_after_a_killed_one_cleans_up(server: Server, pushed: Path, tmp_path: Path) -> None:
+def test_a_server_removes_the_files_of_a_killed_one(server: Server, pushed: Path, tmp_path: Path) -> None:
     with server.client() as client, raw(client, "Content-Length: 5000") as connection:
         connection.sendall(PART + b"RIFF")
         while not left(tmp_path):
@@ -102,7 +102,7 @@ def test_a_server_after_a_killed_one_cleans_up(server: Server, pushed: Path, tmp
         assert second.end(signal.SIGTERM) == 0
 
 
-def test_an_address_in_use_and_senseless_limits_are_refused(
+def test_an_address_in_use_and_invalid_limits_are_usage_errors(
     pushed: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -115,7 +115,7 @@ def test_an_address_in_use_and_senseless_limits_are_refused(
             assert words in capfd.readouterr().err
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_a_missing_extra_is_named(
     pushed: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -126,7 +126,7 @@ def test_without_the_extra_it_says_what_to_install(
     assert 'pip install "tumbao[serve]"' in capfd.readouterr().err
 
 
-def test_it_loads_nothing_heavy() -> None:
+def test_the_server_loads_no_heavy_package() -> None:
     program = "import sys, tumbao.serving.server.api; sys.stdout.write(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert "tumbao.serving.server.api" in loaded

@@ -71,9 +71,7 @@ def chunk(content: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(content), content)
 
 
-def test_files_may_have_so_many_megabytes_together(
-    serving: Serving, pushed: Path, temporary: Path, salsa: bytes
-) -> None:
+def test_the_size_of_all_files_is_limited(serving: Serving, pushed: Path, temporary: Path, salsa: bytes) -> None:
     with serving(pushed, megabytes=2 * len(salsa) / 1e6) as client:
         assert send(client, salsa, salsa).status_code == 200
         sentence = refused(send(client, salsa, salsa + b"!"), 413, "too large")
@@ -81,12 +79,12 @@ def test_files_may_have_so_many_megabytes_together(
         assert left(temporary) == []
 
 
-def test_what_says_that_it_is_too_large_is_refused_before_it_is_sent(client: httpx.Client) -> None:
+def test_a_large_content_length_is_rejected_at_once(client: httpx.Client) -> None:
     with raw(client, f"Content-Length: {Limits().bytes + FORM_BYTES + 1}") as connection:
         assert status_line(connection) == b"HTTP/1.1 413"
 
 
-def test_what_does_not_say_how_large_it_is_is_cut_off(serving: Serving, pushed: Path, temporary: Path) -> None:
+def test_a_chunked_body_is_limited(serving: Serving, pushed: Path, temporary: Path) -> None:
     with serving(pushed, megabytes=1) as client, raw(client, "Transfer-Encoding: chunked") as connection:
         connection.sendall(chunk(PART + bytes(900_000)))
         while not (files := left(temporary)):
@@ -98,26 +96,26 @@ def test_what_does_not_say_how_large_it_is_is_cut_off(serving: Serving, pushed: 
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/healthz", "/nothing"])
-def test_who_never_ends_is_cut_off(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_an_endless_body_is_cut_off(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(middleware, "DRAIN_SECONDS", 0.1)
     with raw(client, "Transfer-Encoding: chunked", path=path) as connection, pytest.raises(ConnectionError):
         for block in itertools.repeat(chunk(bytes(FORM_BYTES))):
             connection.sendall(block)
 
 
-def test_a_refusal_is_heard_by_who_is_still_sending(client: httpx.Client) -> None:
+def test_a_sending_client_receives_the_error(client: httpx.Client) -> None:
     with raw(client, f"Content-Length: {Limits().bytes + FORM_BYTES + 1}") as connection:
         connection.sendall(PART + bytes(10_000_000))
         assert status_line(connection) == b"HTTP/1.1 413"
 
 
-def test_so_many_files_and_no_more(serving: Serving, pushed: Path, bachata: bytes) -> None:
+def test_the_number_of_files_is_limited(serving: Serving, pushed: Path, bachata: bytes) -> None:
     with serving(pushed, files=2) as client:
         assert send(client, bachata, bachata).status_code == 200
         assert refused(send(client, *3 * [bachata]), 413, "too many files") == "The request contains more than 2 files."
 
 
-def test_a_file_may_sound_so_long(serving: Serving, pushed: Path, tone: Tone) -> None:
+def test_the_length_of_audio_is_limited(serving: Serving, pushed: Path, tone: Tone) -> None:
     with serving(pushed, sound_minutes=1) as client:
         assert send(client, wav(tone(60))).status_code == 200
         for seconds in (60.1, 95):
@@ -128,14 +126,14 @@ def test_a_file_may_sound_so_long(serving: Serving, pushed: Path, tone: Tone) ->
         assert send(client, wav(tone(7))).status_code == 422
 
 
-def test_an_upload_has_to_come_in_time(serving: Serving, pushed: Path, temporary: Path) -> None:
+def test_the_time_of_an_upload_is_limited(serving: Serving, pushed: Path, temporary: Path) -> None:
     with serving(pushed, seconds=0.3) as client, raw(client, "Content-Length: 5000") as connection:
         connection.sendall(PART)
         assert status_line(connection) == b"HTTP/1.1 408"
         assert left(temporary) == []
 
 
-def test_an_answer_that_takes_too_long_is_given_up(
+def test_the_time_of_a_request_is_limited(
     serving: Serving, pushed: Path, temporary: Path, salsa: bytes, hostile_decoders: None
 ) -> None:
     with serving(pushed, seconds=3, parallel=1) as client:
@@ -170,9 +168,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return one
 
 
-def test_so_many_requests_are_worked_on_and_so_many_wait(
-    serving: Serving, pushed: Path, salsa: bytes, gate: Gate
-) -> None:
+def test_the_number_of_requests_is_limited(serving: Serving, pushed: Path, salsa: bytes, gate: Gate) -> None:
     with serving(pushed, parallel=1, waiting=2) as client, ThreadPoolExecutor(3) as pool:
         accepted = [pool.submit(send, client, salsa) for _ in range(3)]
         assert gate.reached.acquire(timeout=20)
@@ -187,7 +183,7 @@ def test_so_many_requests_are_worked_on_and_so_many_wait(
         assert send(client, salsa).status_code == 200
 
 
-def test_uploads_keep_places_too(serving: Serving, pushed: Path, salsa: bytes) -> None:
+def test_uploads_count_as_requests(serving: Serving, pushed: Path, salsa: bytes) -> None:
     with serving(pushed, parallel=1, waiting=0) as client:
         with raw(client, "Content-Length: 5000") as connection:
             connection.sendall(PART)
@@ -198,7 +194,7 @@ def test_uploads_keep_places_too(serving: Serving, pushed: Path, salsa: bytes) -
             time.sleep(0.01)
 
 
-def test_a_client_that_goes_away_leaves_nothing(
+def test_files_of_a_disconnected_client_are_removed(
     serving: Serving, pushed: Path, temporary: Path, salsa: bytes, gate: Gate
 ) -> None:
     body = PART + salsa + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -216,7 +212,7 @@ def test_a_client_that_goes_away_leaves_nothing(
             time.sleep(0.01)
 
 
-def test_without_a_model_there_is_no_answer(serving: Serving, tmp_path: Path, salsa: bytes) -> None:
+def test_requests_without_a_model(serving: Serving, tmp_path: Path, salsa: bytes) -> None:
     with serving(tmp_path) as client:
         response = send(client, salsa)
         refused(response, 503, "no model")
@@ -242,7 +238,7 @@ def test_without_a_model_there_is_no_answer(serving: Serving, tmp_path: Path, sa
         (b"\r\n" * FORM_BYTES, "is incomplete"),
     ],
 )
-def test_what_is_no_form_of_files_is_refused(client: httpx.Client, body: bytes, words: str) -> None:
+def test_invalid_forms(client: httpx.Client, body: bytes, words: str) -> None:
     response = client.post("/v1/classify", content=body, headers=FORM)
     assert words in refused(response, 400, "bad form")
 
@@ -260,7 +256,7 @@ NO_FILES = {
 
 
 @pytest.mark.parametrize("part", NO_FILES.values(), ids=NO_FILES)
-def test_what_is_no_file_in_a_form_is_passed_over(client: httpx.Client, salsa: bytes, part: bytes) -> None:
+def test_parts_without_a_file_are_ignored(client: httpx.Client, salsa: bytes, part: bytes) -> None:
     other = f"--{BOUNDARY}\r\n".encode() + part + b"\r\n"
     for body in (other + PART + salsa + END, PART + salsa + b"\r\n" + other + END[2:]):
         response = client.post("/v1/classify", content=body, headers=FORM)
@@ -281,23 +277,21 @@ def test_what_is_no_file_in_a_form_is_passed_over(client: httpx.Client, salsa: b
         ('attachment; filename="a;b.mp3"', "a;b.mp3"),
     ],
 )
-def test_every_file_is_answered_whatever_it_is_called(
-    client: httpx.Client, salsa: bytes, disposition: str, name: str
-) -> None:
+def test_file_names(client: httpx.Client, salsa: bytes, disposition: str, name: str) -> None:
     part = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
     headers = {"Content-Type": FORM["Content-Type"].replace("multipart/form-data", "Multipart/Form-Data")}
     response = client.post("/v1/classify", content=part + salsa + END, headers=headers)
     assert [(file["file"], file["status"]) for file in response.json()["files"]] == [(name, 200)]
 
 
-def test_inputs_without_a_choice_do_not_count(serving: Serving, pushed: Path, salsa: bytes) -> None:
+def test_empty_inputs_do_not_count_as_files(serving: Serving, pushed: Path, salsa: bytes) -> None:
     empty = PART.replace(b"a.wav", b"") + b"\r\n"
     with serving(pushed, files=1) as client:
         body = 3 * empty + PART + salsa + b"\r\n" + empty + END[2:]
         assert client.post("/v1/classify", content=body, headers=FORM).status_code == 200
 
 
-def test_fields_are_counted_with_the_files(serving: Serving, pushed: Path, temporary: Path) -> None:
+def test_fields_count_for_the_limit_of_bytes(serving: Serving, pushed: Path, temporary: Path) -> None:
     field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="comment"\r\n\r\n'.encode()
     with serving(pushed, megabytes=1) as client, raw(client, "Transfer-Encoding: chunked") as connection:
         connection.sendall(chunk(field + bytes(600_000)) + chunk(bytes(600_000)))  # and the end never comes
@@ -305,14 +299,14 @@ def test_fields_are_counted_with_the_files(serving: Serving, pushed: Path, tempo
         assert left(temporary) == []
 
 
-def test_other_kinds_of_body_are_refused(client: httpx.Client, salsa: bytes) -> None:
+def test_other_content_types(client: httpx.Client, salsa: bytes) -> None:
     for headers in ({"Content-Type": "audio/wav"}, {}):
         refused(client.post("/v1/classify", content=salsa, headers=headers), 415, "no form")
     headers = {"Content-Type": "multipart/form-data"}
     assert "has no boundary" in refused(client.post("/v1/classify", content=b"", headers=headers), 400, "bad form")
 
 
-def test_a_full_disk_is_said_to_be_one(
+def test_a_full_disk(
     serving: Serving, pushed: Path, temporary: Path, salsa: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -327,6 +321,6 @@ def test_a_full_disk_is_said_to_be_one(
 
 
 @pytest.mark.parametrize("limit", [{"megabytes": 0}, {"files": -1}, {"seconds": float("nan")}, {"waiting": -1}])
-def test_limits_that_make_no_sense_are_refused(limit: dict[str, Any]) -> None:
+def test_invalid_limits_raise_an_error(limit: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"Expected limits above 0. Received: {next(iter(limit))}="):
         Limits(**limit)

@@ -50,7 +50,7 @@ def count(client: httpx.Client, line: str) -> float:
     return float(found[0].rpartition(" ")[2]) if found else 0.0
 
 
-def test_no_request_fails_while_versions_come_and_go(serving: Serving, push_folder: Path, salsa: bytes) -> None:
+def test_no_request_fails_while_versions_change(serving: Serving, push_folder: Path, salsa: bytes) -> None:
     seen: Counter[tuple[int, str]] = Counter()
     ended = threading.Event()
     with serving(push_folder) as client:
@@ -80,7 +80,7 @@ def test_no_request_fails_while_versions_come_and_go(serving: Serving, push_fold
         assert client.get("/metrics").text.count("tumbao_model_info{") == 1
 
 
-def test_what_was_accepted_is_answered_by_the_model_of_then(
+def test_accepted_requests_are_completed_by_the_former_model(
     serving: Serving, push_folder: Path, salsa: bytes, gate: Gate
 ) -> None:
     before = identity(push_folder / "1" / ASSETS_FOLDER)
@@ -120,7 +120,7 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_a_broken_version_is_refused_until_it_is_whole(
+def test_a_faulty_version_is_not_loaded_until_it_is_repaired(
     push_folder: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = Metrics()
@@ -146,7 +146,7 @@ def test_a_broken_version_is_refused_until_it_is_whole(
     assert models.current.version == "2"
 
 
-def test_what_is_still_being_copied_waits(push_folder: Path) -> None:
+def test_a_version_that_is_being_copied_is_not_loaded(push_folder: Path) -> None:
     metrics = Metrics()
     models = Models(push_folder, metrics)
     models.refresh()
@@ -163,7 +163,7 @@ def test_what_is_still_being_copied_waits(push_folder: Path) -> None:
     assert b'outcome="refused"' not in metrics.text()
 
 
-def test_the_first_model_may_come_later(serving: Serving, pushed: Path, tmp_path: Path) -> None:
+def test_the_first_model_is_pushed_later(serving: Serving, pushed: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "pushed") as client:
         assert client.get("/readyz").status_code == 503
         shutil.copytree(pushed, tmp_path / "pushed")
@@ -171,9 +171,7 @@ def test_the_first_model_may_come_later(serving: Serving, pushed: Path, tmp_path
         assert version(client) == "1"
 
 
-def test_a_bucket_that_cannot_be_looked_at_is_said_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreadable_bucket_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     asked: list[object] = []
 
     def refuse(folder: object) -> Path:

@@ -21,7 +21,7 @@ KILLED = """if True:
 """
 
 
-def test_a_folder_lives_as_long_as_its_request(tmp_path: Path) -> None:
+def test_a_folder_is_removed_after_its_request(tmp_path: Path) -> None:
     scratch = TempStorage(tmp_path)
     with pytest.raises(RuntimeError), scratch.request() as folder, scratch.request() as other:
         assert folder != other
@@ -34,7 +34,7 @@ def test_a_folder_lives_as_long_as_its_request(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_server_left_goes_and_what_others_have_stays(tmp_path: Path) -> None:
+def test_only_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
     alive = TempStorage(tmp_path)
     with alive.request() as folder:
         subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
@@ -53,7 +53,7 @@ def test_what_a_killed_server_left_goes_and_what_others_have_stays(tmp_path: Pat
     alive.close()
 
 
-def test_it_goes_when_the_program_ends(tmp_path: Path) -> None:
+def test_the_folder_is_removed_at_exit(tmp_path: Path) -> None:
     program = KILLED.replace("os.kill(os.getpid(), 9)", "sys.exit(3)")
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 3
     assert list(tmp_path.iterdir()) == []

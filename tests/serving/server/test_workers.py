@@ -22,7 +22,7 @@ def send(client: httpx.Client, *contents: bytes) -> httpx.Response:
     return client.post("/v1/classify", files=[("files", (str(n), content)) for n, content in enumerate(contents)])
 
 
-def test_a_server_whose_workers_are_killed_goes_on(serving: Serving, pushed: Path, salsa: bytes) -> None:
+def test_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: bytes) -> None:
     before = children()
     with serving(pushed) as client:
         for ask in (lambda: send(client, salsa), lambda: client.get("/readyz"), lambda: send(client, salsa, salsa)):
@@ -34,7 +34,7 @@ def test_a_server_whose_workers_are_killed_goes_on(serving: Serving, pushed: Pat
 
 
 @pytest.mark.long
-def test_twenty_killed_workers_cost_no_answer(serving: Serving, pushed: Path, salsa: bytes) -> None:
+def test_twenty_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: bytes) -> None:
     before, draw, kills, ended = children(), random.Random(3), 0, threading.Event()
 
     def kill_at_random() -> None:
@@ -58,7 +58,7 @@ def test_twenty_killed_workers_cost_no_answer(serving: Serving, pushed: Path, sa
         assert client.get("/readyz").status_code == 200
 
 
-def test_a_server_that_cannot_start_workers_says_so_and_recovers(
+def test_a_server_recovers_when_workers_can_be_started_again(
     serving: Serving, pushed: Path, salsa: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = children()
@@ -80,7 +80,7 @@ def test_a_server_that_cannot_start_workers_says_so_and_recovers(
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
-def test_an_upload_that_the_server_cannot_read_is_the_servers_fault(
+def test_an_unreadable_upload_is_a_server_error(
     serving: Serving, pushed: Path, salsa: bytes, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     with serving(pushed) as client:
