@@ -35,18 +35,9 @@ _Tensor = tuple[str, tuple[int, ...]]  # type, shape
 
 @dataclasses.dataclass(frozen=True)
 class FragmentPrediction:
-    """The prediction for one fragment.
+    """The prediction for one fragment; its end is without padding.
 
-    Parameters
-    ----------
-    start_seconds : float
-        Start of the fragment in the song, in seconds.
-    end_seconds : float
-        End of the fragment, in seconds, without padding.
-    probabilities : tuple of float
-        Probability of each genre, in [0, 1], after temperature scaling.
-    in_distribution : bool
-        Whether its mel image is in distribution; true if the model has no ranges to compare it with.
+    Probabilities are those after temperature scaling. Without ranges to compare with, it is always in distribution.
     """
 
     start_seconds: float
@@ -64,32 +55,12 @@ class FragmentPrediction:
 class SongPrediction:
     """The prediction for one song.
 
-    Parameters
-    ----------
-    path : AnyPath
-        The audio file.
-    answer : SongAnswer
-        The song's genre and whether the answer is confident. It is never confident if more than half of the fragments
-        are out of distribution.
-    sections : tuple of Section
-        Parts of the song with one genre each; a single one unless the song is a medley.
-    fragments : tuple of FragmentPrediction
-        The fragments in temporal order, without silent ones.
-    duration_seconds : float
-        Length of the decoded audio, in seconds, including the tail, which is too short for a fragment and is not
-        classified.
-    declared_seconds : float or None
-        Length declared in the file, in seconds.
-    truncated : bool
-        Whether the file is truncated; the answer then covers only the decoded part.
-    padded : bool
-        Whether the song was shorter than a fragment and was padded with silence.
-    silent : int
-        Number of silent fragments, which are not classified.
-    audio_track : int
-        Number of the decoded audio track, from 1: the one that players choose.
-    audio_tracks : int
-        Number of audio tracks in the file.
+    `answer` is never confident if more than half of the fragments are out of distribution. `sections` are the parts of
+    a medley, a single one for other songs. `fragments` are in temporal order, without the silent ones, whose number is
+    `silent`. `duration_seconds` is the length of the decoded audio, including the tail, which is too short for a
+    fragment and is not classified; `declared_seconds` is the length declared in the file. If the file is `truncated`,
+    the answer covers only the decoded part. A `padded` song was shorter than a fragment. `audio_track`, from 1, is the
+    one that players choose, of `audio_tracks` in the file.
     """
 
     path: AnyPath
@@ -106,28 +77,12 @@ class SongPrediction:
 
 
 def find_assets(model_dir: str | AnyPath, with_saved_model: bool = False) -> Path:
-    """Find the folder with the TFLite files.
+    """Find the folder that contains model.json and the TFLite files.
 
-    Parameters
-    ----------
-    model_dir : str or AnyPath
-        A push folder, one version folder, or its `assets.extra`. In a push folder, versions are subfolders named by
-        integers; the highest complete one is used (TFX's Pusher writes `saved_model.pb` last). A model in a bucket is
-        downloaded once and cached.
-    with_saved_model : bool
-        Also download the SavedModel if the model is in a bucket.
-
-    Returns
-    -------
-    Path
-        The folder that contains model.json.
-
-    Raises
-    ------
-    ValueError
-        If there is no model at this path.
-    OSError
-        If a bucket cannot be read.
+    `model_dir` is a push folder, one version folder, or its `assets.extra`. In a push folder, versions are subfolders
+    named by integers; the highest complete one is used. A model in a bucket is downloaded once and cached, with its
+    SavedModel only if that is needed. Raises `UserError` if there is no model at this path, and `OSError` if a bucket
+    cannot be read.
     """
     folder = as_path(model_dir)
     for candidate in _candidates(folder):
@@ -177,27 +132,10 @@ def _digest(content: bytes) -> str:
 class Classifier:
     """A pushed model that classifies audio files.
 
-    Parameters
-    ----------
-    model_dir : str or AnyPath
-        Location of the model; see `find_assets`.
-    precision : str
-        Precision of the classifier: "int8", "dynamic" or "float16"; empty for the preferred one among those available.
-    threads : int or None
-        Number of interpreter threads; None for one per CPU available to this process.
+    `model_dir` is a location as for `find_assets`, `precision` "int8", "dynamic" or "float16" (empty for the preferred
+    one among those available), `threads` the number of interpreter threads (None for one per CPU available to this
+    process). Raises `UserError` if there is no model, or its files do not match model.json.
 
-    Attributes
-    ----------
-    info : ModelInfo
-        The content of model.json.
-
-    Raises
-    ------
-    ValueError
-        If there is no model, or its files do not match model.json.
-
-    Notes
-    -----
     An instance may be shared by several threads; a lock serializes inference on their fragments.
     """
 
@@ -219,59 +157,20 @@ class Classifier:
         self._classifier = _load(assets, classifier, threads, {"image": image, "probabilities": probabilities})
 
     def predict(self, fragment: np.ndarray) -> np.ndarray:
-        """Predict one fragment.
+        """Predict a fragment: mono samples float32 [fragment_samples] in [-1, 1] → probabilities float32 [g].
 
-        Parameters
-        ----------
-        fragment : np.ndarray [shape=(mel.fragment_samples,), dtype=float32]
-            Mono samples in [-1, 1].
-
-        Returns
-        -------
-        np.ndarray [shape=(g,), dtype=float32]
-            Probability of each genre, in [0, 1], in the order of `info.genres`, before temperature scaling.
+        Probabilities are in the order of `info.genres`, before temperature scaling.
         """
         return self._genres(self._image(fragment))
 
     def classify(self, path: str | Path) -> SongPrediction:
-        """Classify one song.
-
-        Parameters
-        ----------
-        path : str or AnyPath
-            The audio file.
-
-        Returns
-        -------
-        SongPrediction
-            The predictions for the song and its fragments.
-
-        Raises
-        ------
-        AudioError
-            If the file cannot be read as a song.
-        """
+        """Classify one song; raise `AudioError` if the file cannot be read as a song."""
         return self.answer(path, read(path, self.info.mel))
 
     def answer(self, path: str | AnyPath, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
-        """Classify one song from decoded fragments.
+        """Classify one song from decoded fragments, as `fragments.read` yields them; `path` is not read.
 
-        Parameters
-        ----------
-        path : str or AnyPath
-            The audio file, which is not read.
-        items : iterable of Fragment and SongSummary
-            The song, as `fragments.read` yields it.
-
-        Returns
-        -------
-        SongPrediction
-            The predictions for the song and its fragments.
-
-        Raises
-        ------
-        AudioError
-            If the iterable raises it.
+        Raises `AudioError` if the iterable raises it.
         """
         mel, calibration, ranges = self.info.mel, self.info.calibration, self.info.familiarity
         predictions: list[FragmentPrediction] = []
@@ -335,22 +234,10 @@ def _load(assets: Path, file: ModelFile, threads: int, expected: dict[str, _Tens
 
 
 def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Return the scalar values of a song.
+    """Return the scalar values of a song, as in JSON.
 
     `genre` is None if the answer is not confident; `nearest` is the most probable genre in any case. With sub-genres
     both are leaves, and `main_genre` is the most probable genre, confident or not.
-
-    Parameters
-    ----------
-    song : SongPrediction
-        The prediction.
-    info : ModelInfo
-        The description of the model that made it.
-
-    Returns
-    -------
-    values : dict
-        Names and values, which JSON can represent.
     """
     return _summary(song, info, _main_probabilities(song, info))
 
@@ -382,20 +269,7 @@ def _main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, floa
 
 
 def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Return all values of a song: its summary, sections and fragments.
-
-    Parameters
-    ----------
-    song : SongPrediction
-        The prediction.
-    info : ModelInfo
-        The description of the model that made it.
-
-    Returns
-    -------
-    values : dict
-        Names and values, which JSON can represent.
-    """
+    """Return all values of a song, as in JSON: its summary, sections and fragments."""
     main = _main_probabilities(song, info)
     return _summary(song, info, main) | {
         "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),

@@ -7,11 +7,10 @@ import contextlib
 import dataclasses
 import queue
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Generic, TextIO, TypeVar
 
 from rich.text import Text
 
@@ -34,19 +33,17 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterator over a generator's items; a thread keeps up to `buffer_size` of them ready.
+    """Iterator over a generator's items; a thread keeps up to `buffer_size` of them ready until `close` is called.
 
     The thread starts at once, and runs and closes the generator. An exception is raised after the items before it.
     """
 
     def __init__(self, items: Generator[T, None, None], buffer_size: int) -> None:
+        self._source = items
         self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
         self._room = threading.Semaphore(buffer_size)
-        closed = threading.Event()
-        arguments = (items, self._items, self._room, closed)  # not this object, so that it can be garbage-collected
-        threading.Thread(target=_fill, args=arguments, name="prefetch", daemon=True).start()
-        self.close = weakref.finalize(self, _close, self._room, closed)
-        """Stop the thread after its current item; also called when the object is garbage-collected."""
+        self._closed = threading.Event()
+        threading.Thread(target=self._fill, name="prefetch", daemon=True).start()
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -61,35 +58,29 @@ class Prefetch(Generic[T]):
             raise item.error
         raise StopIteration
 
+    def close(self) -> None:
+        """Stop the thread after its current item."""
+        self._closed.set()
+        self._room.release()
 
+    def _fill(self) -> None:
+        end = _End()
+        try:
+            with contextlib.closing(self._source):
+                for item in self._source:
+                    self._room.acquire()
+                    if self._closed.is_set():
+                        return
+                    self._items.put(item)
+        except BaseException as error:
+            end = _End(error)
+        finally:
+            self._items.put(end)
+
+
+@dataclasses.dataclass(frozen=True)
 class _End:
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
-
-
-def _fill(
-    source: Generator[Any, None, None],
-    items: queue.SimpleQueue[Any],
-    room: threading.Semaphore,
-    closed: threading.Event,
-) -> None:
-    end = _End()
-    try:
-        with contextlib.closing(source):
-            for item in source:
-                room.acquire()
-                if closed.is_set():
-                    return
-                items.put(item)
-    except BaseException as error:
-        end = _End(error)
-    finally:
-        items.put(end)
-
-
-def _close(room: threading.Semaphore, closed: threading.Event) -> None:
-    closed.set()
-    room.release()
+    error: BaseException | None = None
 
 
 SYNTHETIC_WARNING = "This model was trained on synthetic songs: its answers for real recordings are not reliable."
@@ -263,8 +254,8 @@ def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | N
         return write_tag(tagger, answer.part, genres[song.answer.genre])
 
     for answer, tagging in in_threads(tag, classified):
-        seen = stamp(answer.part) if tagging and tagging.outcome is Outcome.WRITTEN else answer.stamp
-        yield dataclasses.replace(answer, stamp=seen, tagging=tagging)
+        new_stamp = stamp(answer.part) if tagging and tagging.outcome is Outcome.WRITTEN else answer.stamp
+        yield dataclasses.replace(answer, stamp=new_stamp, tagging=tagging)
 
 
 def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
