@@ -1,4 +1,4 @@
-"""The paper's network with random weights, saved once and converted once for all tests."""
+"""The paper's network with random weights, saved and converted once."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def songs_of(rng: np.random.Generator, count: int, overconfidence: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """Draw songs whose probabilities are right, and tell these as a model that is too sure would."""
+    """Sample songs from calibrated probabilities; return them with overconfident ones."""
     logits = 1.5 * rng.normal(size=(count, 1, 4))
     labels = np.array([rng.choice(4, p=softmax(song[0])) for song in logits])
     return list(softmax(overconfidence * logits)), labels
 
 
-def sure(count: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Make songs that are all answered rightly, and with no doubt."""
+def certain(count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Make songs that are all classified correctly with probability 1."""
     labels = np.arange(count) % 5
     return [np.eye(5)[[label, label]] for label in labels], labels
 
@@ -64,7 +64,7 @@ def test_calibration_lowers_the_error_of_an_overconfident_model(rng: np.random.G
 
 @pytest.mark.parametrize("count", [3, 10, 100, 300])
 def test_confidence_is_limited_by_the_number_of_songs(count: int) -> None:
-    songs, labels = sure(count)
+    songs, labels = certain(count)
     found = calibrate(songs, labels)
     confidence = song_probabilities(songs, found.temperature).max(axis=1)
     assert confidence == pytest.approx((count + 1) / (count + 2), abs=0.006)
@@ -73,7 +73,7 @@ def test_confidence_is_limited_by_the_number_of_songs(count: int) -> None:
 
 
 def test_a_confident_and_wrong_model_is_never_confident_after_calibration() -> None:
-    songs, labels = sure(10)
+    songs, labels = certain(10)
     found = calibrate(songs, (labels + 1) % 5)
     assert found.temperature == pytest.approx(TEMPERATURES[-1], abs=1e-4)
     assert (found.threshold, found.errors) == (0.5, 10)

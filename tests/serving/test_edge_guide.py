@@ -1,5 +1,3 @@
-"""The C++ of docs/edge.md is compiled against LiteRT's library and answers as Python does."""
-
 from __future__ import annotations
 
 import json
@@ -55,7 +53,7 @@ void LiteRtDestroyModel(LiteRtModel);
 void LiteRtDestroyEnvironment(LiteRtEnvironment);
 }
 """
-"""What the guide uses of LiteRT's C interface; its own headers are in no Python package."""
+"""Declarations of LiteRT's C API; its headers are not in a Python package."""
 
 
 def library() -> Path:

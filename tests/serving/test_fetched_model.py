@@ -1,5 +1,3 @@
-"""Models in buckets: found as they are here, and fetched once."""
-
 from __future__ import annotations
 
 import shutil
@@ -24,7 +22,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def upload(version: Path, target: RemotePath) -> None:
-    """Copy a version as TFX's Pusher does: the file that makes it whole comes last."""
+    """Copy a version as TFX's Pusher does: saved_model.pb is written last."""
     for file in sorted(version.rglob("*"), key=lambda file: file.name == "saved_model.pb"):
         if file.is_file():
             (target / file.relative_to(version).as_posix()).write_bytes(file.read_bytes())

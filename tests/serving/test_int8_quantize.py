@@ -1,5 +1,3 @@
-"""A small image model with sure answers: what its integers keep, and what the converter's own lose."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -27,8 +25,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A convolution, pooling and a dense layer: uint8 [1, 16, 16, 3] → probabilities [1, 5]."""
 
     def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        drawn = tf.nn.relu(tf.nn.conv2d(tf.cast(image, tf.float32), KERNEL, 1, "SAME"))
-        pooled = tf.reshape(tf.nn.max_pool2d(drawn, 2, 2, "SAME"), [1, 512])
+        maps = tf.nn.relu(tf.nn.conv2d(tf.cast(image, tf.float32), KERNEL, 1, "SAME"))
+        pooled = tf.reshape(tf.nn.max_pool2d(maps, 2, 2, "SAME"), [1, 512])
         return {"probabilities": tf.nn.softmax(tf.matmul(pooled, HEAD))}
 
     function = tf.function(image).get_concrete_function(tf.TensorSpec([1, 16, 16, 3], tf.uint8, name="image"))

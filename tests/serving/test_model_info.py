@@ -58,7 +58,7 @@ def test_the_file_is_plain_json(tmp_path: Path) -> None:
 
 
 def changed(folder: Path, **values: object) -> Path:
-    """Write the description with other values; None takes the key away."""
+    """Write the description with other values; None removes a key."""
     path = INFO.write(folder)
     document = json.loads(path.read_text()) | values
     path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
@@ -81,8 +81,8 @@ def test_a_model_without_calibration_and_familiarity_is_read(tmp_path: Path) -> 
 def test_a_model_of_a_former_version_is_read(tmp_path: Path) -> None:
     assert INFO.familiarity is not None
     former = dataclasses.replace(INFO.familiarity, sounded_brightness=None, by_length=())
-    told = {"low": list(former.low), "high": list(former.high), "fragments": former.fragments}
-    assert ModelInfo.read(changed(tmp_path, familiarity=told)) == dataclasses.replace(INFO, familiarity=former)
+    ranges = {"low": list(former.low), "high": list(former.high), "fragments": former.fragments}
+    assert ModelInfo.read(changed(tmp_path, familiarity=ranges)) == dataclasses.replace(INFO, familiarity=former)
 
 
 def test_invalid_calibrations_and_ranges_raise_an_error(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-"""Warm-up requests, and asking a SavedModel by TensorFlow Serving's messages: what is refused, and what is told."""
-
 from __future__ import annotations
 
 import shutil
@@ -51,14 +49,14 @@ def rewrite(model: Path, change: Callable[[PredictionLog], None]) -> None:
             writer.write(log.SerializeToString())
 
 
-def asking(signature: str, **inputs: np.ndarray) -> PredictRequest:
+def request_for(signature: str, **inputs: np.ndarray) -> PredictRequest:
     request = PredictRequest(inputs={name: tf.make_tensor_proto(value) for name, value in inputs.items()})
     request.model_spec.signature_name = signature
     return request
 
 
 def failures(model: Path) -> dict[str, list[str]]:
-    """Ask in this process, which is quicker than in another."""
+    """Replay in this process, which is faster than in another."""
     return model_server._failures(str(model))
 
 
@@ -85,7 +83,7 @@ def test_a_child_process_replays_all_signatures(model: Path) -> None:
 
 def test_responses_equal_the_model(server: ModelServer) -> None:
     images = np.random.default_rng(2).integers(0, 256, (3, *SPEC.image_shape), np.uint8)
-    response = server.predict(asking(IMAGE, image=images))
+    response = server.predict(request_for(IMAGE, image=images))
     found = tf.make_ndarray(response.outputs[PROBABILITIES])
     np.testing.assert_allclose(found, network(1).predict(images, verbose=0), atol=1e-6)
     assert tf.make_ndarray(response.outputs[GENRES]).tolist() == [[name.encode() for name in NAMES]] * 3
@@ -102,15 +100,15 @@ def test_the_default_signature_is_used_without_a_name(server: ModelServer, model
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (asking("picture"), r"one of the signatures image, serving_default, waveform\. Received: 'picture'"),
-        (asking("__saved_model_init_op"), "one of the signatures"),
-        (asking(IMAGE), r"image: expected the inputs \['image'\]\. Received: \[\]"),
-        (asking(IMAGE, picture=np.zeros(1)), r"Received: \['picture'\]"),
+        (request_for("picture"), r"one of the signatures image, serving_default, waveform\. Received: 'picture'"),
+        (request_for("__saved_model_init_op"), "one of the signatures"),
+        (request_for(IMAGE), r"image: expected the inputs \['image'\]\. Received: \[\]"),
+        (request_for(IMAGE, picture=np.zeros(1)), r"Received: \['picture'\]"),
         (
-            asking(IMAGE, image=np.zeros((1, 32, 40, 3), np.float32)),
+            request_for(IMAGE, image=np.zeros((1, 32, 40, 3), np.float32)),
             r"uint8 \(None, 32, 40, 3\)\. Received: float32 \(1, 32, 40, 3\)",
         ),
-        (asking(IMAGE, image=np.zeros((32, 40, 3), np.uint8)), r"Received: uint8 \(32, 40, 3\)"),
+        (request_for(IMAGE, image=np.zeros((32, 40, 3), np.uint8)), r"Received: uint8 \(32, 40, 3\)"),
     ],
     ids=["unknown signature", "no signature", "nothing", "other name", "other type", "no batch"],
 )
@@ -162,7 +160,7 @@ def test_invalid_warmup_requests_are_reported(copy: Path) -> None:
 
     rewrite(copy, spoil)
     found = failures(copy)
-    assert [signature for signature, told in found.items() if not told] == [IMAGE]
+    assert [signature for signature, problems in found.items() if not problems] == [IMAGE]
     assert found[EXAMPLES][0].startswith("refuses its warm-up request: ")
     assert "Could not parse example" in found[EXAMPLES][0]
     assert found["sound"][0].startswith("refuses its warm-up request: Expected one of the signatures")

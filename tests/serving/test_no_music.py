@@ -1,5 +1,3 @@
-"""Sound that is no music, made here, against a range learned from composed songs: what familiarity keeps out."""
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -23,13 +21,13 @@ SECONDS = (3, 4.5, 7, 10, 18, 29)
 
 
 def composed(genre: str, index: int) -> np.ndarray:
-    """Give the first 90 s of a composed song."""
+    """Return the first 90 s of a composed song."""
     sound = soxr.resample(waveform(compose(genre, index, 7).midi()).mean(axis=1), SAMPLE_RATE_HZ, RATE)
     return sound[: 3 * SPEC.fragment_samples].astype(np.float32)
 
 
-def drawn(sounds: Iterable[np.ndarray]) -> np.ndarray:
-    """Draw sounds of up to 30 s as levels; short ones are filled up with silence."""
+def render(sounds: Iterable[np.ndarray]) -> np.ndarray:
+    """Compute levels of sounds of up to 30 s; short ones are padded with silence."""
     whole = [np.pad(sound / np.abs(sound).max(), (0, TIME.size - len(sound))) for sound in sounds]
     return mel_levels(np.stack(whole).astype(np.float32), SPEC).numpy()
 
@@ -37,7 +35,7 @@ def drawn(sounds: Iterable[np.ndarray]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def known() -> DistributionRanges:
     songs = [composed(genre, 0).reshape(3, -1) for genre in ("bachata", "merengue", "salsa")]
-    found = fit_ranges(drawn(np.concatenate(songs)), COLOURS)
+    found = fit_ranges(render(np.concatenate(songs)), COLOURS)
     assert found is not None
     return found
 
@@ -78,22 +76,22 @@ def speech_like(rng: np.random.Generator) -> np.ndarray:
 def test_sounds_other_than_music_are_out_of_distribution(
     make: Callable[[np.random.Generator], np.ndarray], known: DistributionRanges, rng: np.random.Generator
 ) -> None:
-    assert [known.contains(COLOURS[image]) for image in drawn(make(rng) for _ in range(3))] == [False] * 3
+    assert [known.contains(COLOURS[image]) for image in render(make(rng) for _ in range(3))] == [False] * 3
 
 
 @pytest.mark.parametrize("make", [white_noise, pink_noise, sine, clicks, speech_like])
 def test_short_recordings_of_such_sounds_are_out_of_distribution(
     make: Callable[[np.random.Generator], np.ndarray], known: DistributionRanges, rng: np.random.Generator
 ) -> None:
-    images = COLOURS[drawn(make(rng)[: round(seconds * RATE)] for seconds in SECONDS)]
+    images = COLOURS[render(make(rng)[: round(seconds * RATE)] for seconds in SECONDS)]
     for padded in (True, False):
         assert [known.contains(image, padded) for image in images] == [False] * len(SECONDS)
 
 
 def test_another_song_and_its_parts_are_in_distribution(known: DistributionRanges) -> None:
     song = composed("merengue", 1)
-    assert [known.contains(image) for image in COLOURS[drawn(song.reshape(3, -1))]] == [True] * 3
+    assert [known.contains(image) for image in COLOURS[render(song.reshape(3, -1))]] == [True] * 3
     for begin in (0, 40):
-        parts = COLOURS[drawn(song[begin * RATE :][: round(seconds * RATE)] for seconds in SECONDS)]
+        parts = COLOURS[render(song[begin * RATE :][: round(seconds * RATE)] for seconds in SECONDS)]
         for padded in (True, False):
             assert [known.contains(part, padded) for part in parts] == [True] * len(SECONDS)

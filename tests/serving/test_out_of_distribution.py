@@ -1,5 +1,3 @@
-"""A fragment is in distribution if the statistics of the part with sound lie in the range of the training songs."""
-
 from __future__ import annotations
 
 import dataclasses
@@ -25,7 +23,7 @@ WIDTH = 40
 
 
 def noise(seed: int, columns: int = WIDTH, middle: float = 0, spread: float = 0) -> np.ndarray:
-    """Draw levels: noise in the first columns, as bright as the seed says; the floor in the others."""
+    """Make levels: noise in the first columns, the floor in the others; the seed determines the brightness."""
     rng = np.random.default_rng(seed)
     middle, spread = middle or rng.uniform(140, 180), spread or rng.uniform(30, 50)
     levels = middle + spread * rng.uniform(-1, 1, (60, WIDTH))

@@ -1,5 +1,3 @@
-"""Test vectors of a pushed model: the reference equals ingest, and the check distinguishes right and wrong ports."""
-
 from __future__ import annotations
 
 import json

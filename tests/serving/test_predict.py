@@ -29,7 +29,7 @@ def classifier(pushed: Path) -> Classifier:
 
 
 def tiny_model(fragment: np.ndarray) -> np.ndarray:
-    """Say in numpy what the tiny model computes."""
+    """Compute the output of the tiny model in NumPy."""
     loudness = np.uint8(255 * np.abs(fragment).mean()) / 255 - 0.2
     powers = np.exp(10 * loudness * np.array([-1.0, 0, 0, 1, 0]))
     return powers / powers.sum()

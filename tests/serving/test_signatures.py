@@ -1,5 +1,3 @@
-"""The signatures for records, images and waveforms return the same probabilities."""
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,3 @@
-"""No name of a file, however it is written, moves a terminal's cursor or changes its colours."""
-
 from __future__ import annotations
 
 import io

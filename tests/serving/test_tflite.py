@@ -1,5 +1,3 @@
-"""Converted files: sizes, signatures, pixels and probabilities; and converters that fail."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""Merged TFLite files equal the pair to the last bit; embedded files are found by any zip tool."""
-
 from __future__ import annotations
 
 import mmap

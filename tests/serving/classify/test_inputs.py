@@ -1,5 +1,3 @@
-"""What there is to classify: everything once, in its order, and nothing passed over in silence."""
-
 from __future__ import annotations
 
 import json
@@ -15,7 +13,7 @@ from tumbao.serving.classify.inputs import find_audio_files, stamp
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """Make a folder in which something hides."""
+    """Make a folder with songs, a picture and a hidden file."""
     folder = tmp_path / "songs"
     (folder / "b [live]").mkdir(parents=True)
     for name in ("b [live]/ñ.flac", "a.wav", "text.mp3", "unknown", "cover.JPG", ".hidden.wav"):

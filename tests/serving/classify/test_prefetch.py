@@ -1,5 +1,3 @@
-"""Items that a thread takes from a generator ahead of time."""
-
 from __future__ import annotations
 
 import threading

@@ -1,5 +1,3 @@
-"""A file of answers is gone on with, whatever the songs are called and wherever the writing broke off."""
-
 from __future__ import annotations
 
 import dataclasses
@@ -27,7 +25,7 @@ PATHS = st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True)
 
 @pytest.fixture(scope="module", params=[JsonLines, Csv])
 def results(pushed: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Open a file of answers about files that never change."""
+    """Open a file of answers; song files count as unchanged."""
     info = ModelInfo.read(pushed / "1" / ASSETS_FOLDER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "stamp", lambda _: (10, 20))

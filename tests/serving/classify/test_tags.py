@@ -1,5 +1,3 @@
-"""Writing tags: audio and other tags are unchanged, and the genre is replaced in all tags of a file."""
-
 from __future__ import annotations
 
 import io
@@ -64,7 +62,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 def dress(path: Path) -> None:
-    """Give a file tags of every kind that its format knows, but no genre."""
+    """Write all kinds of tags that a format has, except the genre."""
     file = mutagen.File(path)
     if file.tags is None:
         file.add_tags()
@@ -98,7 +96,7 @@ def dress(path: Path) -> None:
 
 
 def raw_tags(path: Path) -> list[tuple[str, str]]:
-    """Read all tags but the genre, not by the code under test."""
+    """Read all tags except the genre with mutagen."""
     tags = mutagen.File(path).tags
     pairs = tags if isinstance(tags, list) else tags.items()
     return sorted((key, repr(value)) for key, value in pairs if key.lower() not in GENRE_KEYS)
@@ -110,7 +108,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tagger() -> Iterator[Tagger]:
-    """Write genres where there are none."""
+    """A tagger that does not overwrite genres."""
     with Tagger(overwrite=False) as tagger:
         yield tagger
 
@@ -127,7 +125,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def song(originals: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Copy a song: of the format that a test asks for, else a flac."""
+    """Copy a song in the format of the parameter, or a flac."""
     name = getattr(request, "param", "song.flac")
     path = tmp_path / name
     path.write_bytes((originals / name).read_bytes())
@@ -151,7 +149,7 @@ def test_audio_and_other_tags_are_unchanged_in_every_format(song: Path, tagger: 
 
 
 def coded(path: Path) -> list[bytes]:
-    """Give the coded sound as the container holds it."""
+    """Read the encoded audio of a container."""
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(audio=0)]
 
@@ -210,7 +208,7 @@ def test_read_only_files_and_hard_links_are_unchanged(song: Path, tagger: Tagger
 
 
 def write(song: Path, genre: str = "Salsa", overwrite: bool = False) -> Tagging:
-    """Tag in this process, where functions can be replaced."""
+    """Tag in this process, so that functions can be replaced."""
     return [item for item in write_genre(song, genre, overwrite) if item is not None][-1]
 
 

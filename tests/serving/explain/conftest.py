@@ -1,4 +1,4 @@
-"""A tiny model, pushed as a large one is: it can be explained in a second."""
+"""A tiny pushed model that is explained in a second."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def describe() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def push(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., None]) -> Push:
-    """Push push(model, spec, genres) -> folder."""
+    """Push a model: push(model, spec, genres) -> folder."""
 
     def pushed(model: keras.Model, spec: MelSpec, genres: tuple[str, ...] = ("cumbia", "salsa", "vallenato")) -> Path:
         folder = tmp_path_factory.mktemp("explained")
@@ -56,7 +56,7 @@ def push(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., None]
 
 @pytest.fixture(scope="session")
 def tiny_folder(push: Push) -> Path:
-    """Push a network as VGG-16 is built, of two blocks; low, middle and high bands speak for one genre each."""
+    """Push a network of two blocks, named as in VGG-16; low, middle and high bands are evidence for one genre each."""
     images = keras.Input(SPEC.image_shape, name="image")
     x = images / 255.0
     for block, filters in ((1, 6), (2, 8)):

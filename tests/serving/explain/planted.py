@@ -1,4 +1,4 @@
-"""Networks whose reasons are known: what is planted must be found."""
+"""Networks whose decisive region is known."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from tests.small_spec import SMALL
 
 ROWS, COLUMNS = slice(12, 18), slice(40, 48)
-"""Where `listener` listens in images of 60×80 pixels: 0.4 of the height from above, the second half."""
+"""Region of `listener` in images of 60×80 pixels."""
 
 PLANTED = dataclasses.replace(SMALL, mel_bands=30, image_height=60, image_width=80)
 """Fragments of 4 s at 8 kHz, images of 60×80."""
 
 
 def listener(rows: slice, columns: slice) -> keras.Model:
-    """Build a network for which loudness in one place makes genre 1 likelier, and that hears nothing else."""
+    """Build a network in which only the brightness of a region increases the probability of genre 1."""
     images = keras.Input(PLANTED.image_shape, name="image")
     grey = keras.layers.Conv2D(1, 1, use_bias=False, name="grey")(images)
     small = keras.layers.AveragePooling2D(2, name="small")(grey)
@@ -31,7 +31,7 @@ def listener(rows: slice, columns: slice) -> keras.Model:
 
 
 def click_listener() -> keras.Model:
-    """Build a network for which beginnings, wherever they are, make genre 1 likelier."""
+    """Build a network in which onsets increase the probability of genre 1."""
     images = keras.Input(PLANTED.image_shape, name="image")
     onsets = keras.layers.Conv2D(1, (1, 2), padding="same", activation="relu", use_bias=False, name="onsets")(images)
     mean = keras.layers.GlobalAveragePooling2D(name="mean")(onsets)
@@ -42,7 +42,7 @@ def click_listener() -> keras.Model:
 
 
 def noise(seed: int) -> np.ndarray:
-    """Draw a picture of noise: uint8 [60, 80], levels of 100 to 200, and the loudest where `listener` listens."""
+    """Make noise, uint8 [60, 80], with levels of 100 to 200, and 255 in the region of `listener`."""
     levels = np.random.default_rng(seed).integers(100, 201, (60, 80)).astype(np.uint8)
     levels[ROWS, COLUMNS] = 255
     return levels

@@ -1,5 +1,3 @@
-"""Dreams raise what they are about, in the picture and in its sound, and are always the same."""
-
 from __future__ import annotations
 
 import dataclasses
@@ -33,24 +31,24 @@ def maximizer(tiny: Network) -> ActivationMaximizer:
 
 @pytest.mark.parametrize("genre", [0, 1, 2])
 def test_image_and_audio_have_a_higher_probability(maximizer: ActivationMaximizer, tiny: Network, genre: int) -> None:
-    dream = maximizer.from_noise(genre, seed=7)
-    assert dream.image_probability > dream.start_probability + 0.2
-    assert dream.audio_probability > dream.start_probability + 0.1
-    assert dream.genre == tiny.genres[genre]
-    image = palette(tiny.spec)[dream.levels][np.newaxis].astype(np.float32)
-    assert tiny.model(image).numpy()[0, genre] == pytest.approx(dream.image_probability, abs=1e-5)
-    assert dream.samples.shape == (tiny.spec.fragment_samples,)
-    assert 0 < dream.distance_db < tiny.spec.dynamic_range_db / 4
+    maximized = maximizer.from_noise(genre, seed=7)
+    assert maximized.image_probability > maximized.start_probability + 0.2
+    assert maximized.audio_probability > maximized.start_probability + 0.1
+    assert maximized.genre == tiny.genres[genre]
+    image = palette(tiny.spec)[maximized.levels][np.newaxis].astype(np.float32)
+    assert tiny.model(image).numpy()[0, genre] == pytest.approx(maximized.image_probability, abs=1e-5)
+    assert maximized.samples.shape == (tiny.spec.fragment_samples,)
+    assert 0 < maximized.distance_db < tiny.spec.dynamic_range_db / 4
 
 
 def test_an_image_from_a_fragment_resembles_it(
     maximizer: ActivationMaximizer, tiny: Network, rng: np.random.Generator
 ) -> None:
     start = np.repeat(rng.integers(0, 256, (48, 8)), 8, axis=1).astype(np.uint8)
-    dream = maximizer.from_fragment(1, start, "a song, 0:30", seed=7)
-    assert dream.origin == "a song, 0:30"
-    assert dream.image_probability > dream.start_probability
-    assert np.corrcoef(start.ravel(), dream.levels.ravel())[0, 1] > 0.7
+    maximized = maximizer.from_fragment(1, start, "a song, 0:30", seed=7)
+    assert maximized.origin == "a song, 0:30"
+    assert maximized.image_probability > maximized.start_probability
+    assert np.corrcoef(start.ravel(), maximized.levels.ravel())[0, 1] > 0.7
     assert np.corrcoef(start.ravel(), maximizer.from_noise(1, seed=7).levels.ravel())[0, 1] < 0.5
 
 
@@ -107,7 +105,7 @@ def test_a_model_without_gradients_raises_an_error(tiny: Network) -> None:
 
 @pytest.fixture(scope="module")
 def banded(tiny: Network) -> np.ndarray:
-    """Make pictures of the three genres of `tiny`: a low, a middle and a high band."""
+    """Make images of the three genres of `tiny`: a low, a middle and a high band."""
     pictures = np.zeros((3, *tiny.spec.image_shape[:2]), np.uint8)
     for genre in range(3):
         pictures[genre, 32 - 16 * genre : 48 - 16 * genre] = 200
@@ -161,7 +159,7 @@ def test_effect_sizes_are_in_standard_deviations() -> None:
 
 
 def test_the_best_random_filter_rarely_exceeds_the_null_quantile() -> None:
-    """Unless by luck; one that knows the genre is, among as many."""
+    """An informative filter among as many exceeds it."""
     rng, genres, above = np.random.default_rng(3), np.repeat([0, 1, 2], 5), 0
     for _ in range(30):
         answers = rng.standard_normal((15, 60))
@@ -184,7 +182,7 @@ def test_the_section_on_filters_has_the_limit_of_chance(filters: list[Filter], t
 
 
 @pytest.mark.parametrize(
-    ("weights", "fine_tuned", "said"),
+    ("weights", "fine_tuned", "sentence"),
     [
         ("0" * 64, False, "trained on photographs; only the layers after them were trained on music."),
         ("0" * 64, True, "trained on photographs; the last block was then trained on music"),
@@ -192,10 +190,10 @@ def test_the_section_on_filters_has_the_limit_of_chance(filters: list[Filter], t
     ],
 )
 def test_the_section_on_filters_names_the_training_data(
-    filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, said: str
+    filters: list[Filter], tiny: Network, weights: str, fine_tuned: bool, sentence: str
 ) -> None:
     info = dataclasses.replace(tiny.info, versions={"backbone_weights": weights})
-    assert said in filters_section(filters, Network(info, tiny.model, fine_tuned))
+    assert sentence in filters_section(filters, Network(info, tiny.model, fine_tuned))
 
 
 def test_other_networks_have_no_filters(push: Callable[..., Path], tiny: Network, banded: np.ndarray) -> None:

@@ -1,5 +1,3 @@
-"""A planted cause is found by each way of asking; evidence is exact and adds up."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -41,7 +39,7 @@ def test_logits_differ_where_probabilities_are_one() -> None:
 
 
 def test_a_nested_head_has_the_same_map() -> None:
-    """Both are so sure that their probabilities are 0 and 1."""
+    """Both have probabilities of 0 and 1."""
     flat = listener(ROWS, COLUMNS)
     flat.layers[-1].set_weights([flat.layers[-1].get_weights()[0] * 20, np.zeros(3)])
     features = keras.Input(flat.layers[-1].input.shape[1:])

@@ -1,5 +1,3 @@
-"""A song is explained by its most decisive fragment, always in the same way; the page says how true that is."""
-
 from __future__ import annotations
 
 import dataclasses
@@ -41,7 +39,7 @@ Push = Callable[..., Path]
 
 
 def fragment(index: int, clicks: int, silent: bool = False) -> Fragment:
-    """Make a quiet tone with clicks: the more of them, the more `click_listener` hears genre 1."""
+    """Make a quiet tone with clicks, which `click_listener` assigns to genre 1."""
     seconds = np.arange(PLANTED.fragment_samples) / PLANTED.sample_rate_hz
     samples = 0.05 * np.sin(2 * np.pi * 500 * seconds)
     for click in range(clicks):
@@ -142,29 +140,29 @@ def test_an_error_while_reading_is_raised(network: Network) -> None:
 
 
 def test_progress_is_complete(network: Network) -> None:
-    told: list[tuple[str, int, int]] = []
-    with progress.listen(lambda *one: told.append(one)):
+    steps: list[tuple[str, int, int]] = []
+    with progress.listen(lambda *one: steps.append(one)):
         attribute_genre(network, "song.mp3", [fragment(0, 3)], seed=1)
-    assert told[0][1] == 0 and told[-1][1] == told[-1][2]
-    assert {step for step, _, _ in told} == {"attribution"}
+    assert steps[0][1] == 0 and steps[-1][1] == steps[-1][2]
+    assert {step for step, _, _ in steps} == {"attribution"}
 
 
 class Tags(HTMLParser):
-    """Collects tags, and sees that those that are opened are closed."""
+    """Collects tags and checks that they are closed."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
+        self.found.append((tag, dict(attrs)))
         if tag != "img":
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
+        self.found.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -173,8 +171,8 @@ class Tags(HTMLParser):
 def test_bars_of_time_windows_fill_their_panel(network: Network, explained: AttributionReport) -> None:
     count = len(explained.occlusion.times)
     for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
-        asked = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
-        page = attribution_section([dataclasses.replace(explained, occlusion=asked)], network)
+        occlusion = dataclasses.replace(explained.occlusion, times=np.resize(times, count).astype(np.float32))
+        page = attribution_section([dataclasses.replace(explained, occlusion=occlusion)], network)
         panel = page.split("by time", 1)[1].split("by frequency", 1)[0]
         assert panel.startswith(f", longest: {np.abs(times).max():.0f}<")
         assert f'y1="{zero:.1f}" y2="{zero:.1f}"' in panel
@@ -189,16 +187,16 @@ def test_the_page_shows_images_players_curves_and_numbers(network: Network, expl
     page = attribution_section([explained], network)
     tags = Tags(page)
     assert not tags.open
-    named = [name for name, _ in tags.seen]
+    named = [name for name, _ in tags.found]
     assert [named.count(name) for name in ("section", "audio", "image")] == [1, 3, 3 + 3]
     assert page.count("time in the song; frequency in kHz") == named.count("image")
     assert page.count(">0:08</text>") >= 2  # where a fragment begins, and where the one before it ends
     assert named.count("tr") == 1 + 3 + 1 + 1
     assert f"Random, mean of {attribution_report.RANDOM_MAPS}" in page and "limit of chance" in page
     assert "which the best of 3 random orders would exceed in at most 5.0" in page
-    inside = [given.get("src") or given.get("href") for name, given in tags.seen if name in ("audio", "image")]
+    inside = [given.get("src") or given.get("href") for name, given in tags.found if name in ("audio", "image")]
     assert all(address and address.startswith("data:") for address in inside)
-    assert all(given.get("aria-label") for name, given in tags.seen if name == "svg" and "role" in given)
+    assert all(given.get("aria-label") for name, given in tags.found if name == "svg" and "role" in given)
     assert "&lt;b&gt;&amp;.mp3" in page and "<b>&.mp3" not in page
     assert f"{explained.methods[0].faithfulness.deletion_area:.1f}" in page and "synthetic library" in page
 
@@ -311,8 +309,8 @@ def test_the_cut_has_only_its_band_and_time() -> None:
     samples = (0.1 * (inside + below + above + late)).astype(np.float32)
     sound = attribution_report.cut(samples, Region(1.0, 2.25, 800.0, 1_300.0), PLANTED)
     assert sound.dtype == np.float32 and len(sound) == 1.25 * RATE
-    heard = level_db(sound, 1_000)
-    assert all(level_db(sound, hz) < heard - 50 for hz in (400, 1_100, 2_500))
+    level = level_db(sound, 1_000)
+    assert all(level_db(sound, hz) < level - 50 for hz in (400, 1_100, 2_500))
     assert np.abs(sound).max() == pytest.approx(np.abs(samples).max())
     assert abs(sound[0]) < 1e-3 > abs(sound[-1])
 

@@ -1,5 +1,3 @@
-"""Sound → image → sound → image: how far it comes back, and what is lost on the way."""
-
 from __future__ import annotations
 
 import base64
@@ -41,7 +39,7 @@ def music(spec: MelSpec) -> np.ndarray:
 
 
 SHORT = dataclasses.replace(MelSpec(), fragment_seconds=8.0, image_width=80)
-"""As the paper's, but 8 s long: a column is 100 ms too."""
+"""The paper's spec with fragments of 8 s."""
 
 
 @pytest.mark.parametrize(("spec", "bound_db"), [(SHORT, 2.0), (FINE, 2.0)], ids=["paper", "fine"])
@@ -74,9 +72,9 @@ def test_a_tone_keeps_its_pitch_and_time(tone: Callable[..., np.ndarray]) -> Non
     samples = np.zeros(SHORT.fragment_samples, np.float32)
     half = SHORT.fragment_samples // 2
     samples[:half] = tone(4.0, hz=1_000)
-    heard = reconstruct_audio(mel_image_levels(samples, SHORT), SHORT)
-    assert np.square(heard[:half]).sum() > 1_000 * np.square(heard[half + SHORT.sample_rate_hz // 4 :]).sum()
-    spectrum = np.abs(np.fft.rfft(heard))
+    audio = reconstruct_audio(mel_image_levels(samples, SHORT), SHORT)
+    assert np.square(audio[:half]).sum() > 1_000 * np.square(audio[half + SHORT.sample_rate_hz // 4 :]).sum()
+    spectrum = np.abs(np.fft.rfft(audio))
     assert abs(spectrum.argmax() / 8.0 - 1_000) < 30
 
 
@@ -113,7 +111,7 @@ def test_black_and_white_differ_by_the_dynamic_range() -> None:
 
 
 SHORT_FINE = dataclasses.replace(FINE, fragment_seconds=4.0, image_width=251)
-"""As the two that there are, but short."""
+"""The fine spec with fragments of 4 s."""
 
 
 def test_fine_columns_keep_more_information() -> None:
@@ -141,9 +139,9 @@ def test_the_synthetic_sound_begins_at_220_hz() -> None:
 
 
 def test_the_section_on_fidelity_has_the_measured_numbers(tiny: Network) -> None:
-    told = fidelity("a <song>", synthetic_sound(tiny.spec), tiny.spec)
-    html = fidelity_section(told, tiny.spec)
-    for number in (told.steps_db, told.picture_db, told.sound_db):
+    result = fidelity("a <song>", synthetic_sound(tiny.spec), tiny.spec)
+    html = fidelity_section(result, tiny.spec)
+    for number in (result.steps_db, result.picture_db, result.sound_db):
         assert f"<dd>{number:.2f} dB</dd>" in html
     assert "a &lt;song&gt;" in html
     assert f"tuning below about {round(semitone_hz(tiny.spec), -1):.0f} Hz" in html
@@ -154,17 +152,17 @@ def test_the_section_on_fidelity_has_the_measured_numbers(tiny: Network) -> None
 def test_the_section_on_genres_counts_images_above_the_limit(tiny: Network) -> None:
     levels = np.zeros(tiny.spec.image_shape[:2], np.uint8)
     sounds = np.zeros(tiny.spec.fragment_samples, np.float32)
-    dreams = [
+    images = [
         MaximizedImage("salsa", "", levels, sounds, 0.1, 0.99, 0.95, 2.0),
         MaximizedImage("salsa", "<b>.mp3, from 0:30", levels, sounds, 0.1, 0.98, 0.4, 3.0),
     ]
-    html = genres_section(dreams, tiny)
+    html = genres_section(images, tiny)
     assert "Of 2 generated images, 2 are above 90.0\N{NO-BREAK SPACE}% as images and 1 as audio" in html
     assert "differ by 2.5 dB" in html
     assert "starting from music: " in html
     assert "&lt;b&gt;.mp3, from 0:30" in html
     assert "noise at the start" not in html
-    already = [dataclasses.replace(dream, start_probability=0.95) for dream in dreams]
+    already = [dataclasses.replace(image, start_probability=0.95) for image in images]
     assert "classifies the noise at the start as <b>salsa</b>, with" in genres_section(already, tiny)
     assert "is not possible for this model:</strong> no gradient" in genres_section([], tiny, "no gradient")
 

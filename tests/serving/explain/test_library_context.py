@@ -1,5 +1,3 @@
-"""A small library context songs: what was in training, what the page shows, plays and leaves out."""
-
 from __future__ import annotations
 
 import base64
@@ -45,7 +43,7 @@ Drawn = tuple[Catalog, RenderedLibrary, Path]
 
 @pytest.fixture(scope="module")
 def rendered(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
-    """Draw noise in three colours, four songs of two fragments each, one of them with an evil name."""
+    """Render noise in three colours, four songs of two fragments each; one name contains HTML."""
     root = tmp_path_factory.mktemp("explain") / "music"
     rng, spec = np.random.default_rng(6), tiny.spec
     sounds: dict[str, np.ndarray] = {}
@@ -82,7 +80,7 @@ def rendered(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 
 def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stratified") -> ModelInfo:
-    """Say of a model that it was trained on a library."""
+    """Return the description of a model that was trained on a library."""
     split = info.split
     manifests = write_manifests(
         catalog,
@@ -101,14 +99,14 @@ def trained(info: ModelInfo, catalog: Catalog, folder: Path, method: str = "stra
 @pytest.fixture(scope="module")
 def context(tiny: Network, rendered: Drawn, tmp_path_factory: pytest.TempPathFactory) -> LibraryContext:
     catalog, library, root = rendered
-    folder = tmp_path_factory.mktemp("seen")
+    folder = tmp_path_factory.mktemp("visible")
     images = [decode_image(png) for png in library.images()]
-    asked = [
+    queries = [
         QueryFragment("new <b>.mp3", root / "new.mp3", 30.0, images[3]),
         QueryFragment("own", root / "salsa/1.wav", 4.0, images[11]),
     ]
     info = trained(tiny.info, catalog, folder)
-    return library_context(HiddenLayer(tiny), info, catalog, library, asked, folder)
+    return library_context(HiddenLayer(tiny), info, catalog, library, queries, folder)
 
 
 @pytest.fixture(scope="module")
@@ -246,15 +244,16 @@ def test_file_names_are_escaped(page: str) -> None:
 
 
 PROBE = """
-const told = [], legend = document.querySelectorAll(".map-legend button"), field = document.getElementById("map-field");
+const results = [], legend = document.querySelectorAll(".map-legend button");
+const field = document.getElementById("map-field");
 const press = (key) => field.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-const seen = (one) => getComputedStyle(one).display !== "none";
-const shown = () => [...document.querySelectorAll(".point")].filter(seen).length;
-told.push(shown()); legend[0].click(); told.push(shown()); legend[0].click(); told.push(shown());
+const visible = (one) => getComputedStyle(one).display !== "none";
+const shown = () => [...document.querySelectorAll(".point")].filter(visible).length;
+results.push(shown()); legend[0].click(); results.push(shown()); legend[0].click(); results.push(shown());
 press("ArrowRight"); const first = document.getElementById("map-text").textContent; press("ArrowDown");
-told.push(first.includes(" from ") && first !== document.getElementById("map-text").textContent);
-press("Enter"); told.push(document.getElementById("map-player").src.startsWith("data:audio/mpeg"));
-document.body.dataset.told = JSON.stringify(told);
+results.push(first.includes(" from ") && first !== document.getElementById("map-text").textContent);
+press("Enter"); results.push(document.getElementById("map-player").src.startsWith("data:audio/mpeg"));
+document.body.dataset.results = JSON.stringify(results);
 """
 
 
@@ -266,15 +265,15 @@ def test_the_map_works_in_a_browser(page: str, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{page}<script>{{{PROBE}}}</script></body>", "utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-breakpad", f"--user-data-dir={tmp_path}"]
-    said = subprocess.run(
+    process = subprocess.run(
         [program, *flags, "--enable-logging=stderr", "--dump-dom", file.as_uri()],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert "CONSOLE" not in said.stderr
-    (told,) = re.findall(r'data-told="([^"]*)"', said.stdout)
-    assert html.unescape(told) == "[26,18,26,true,true]"
+    assert "CONSOLE" not in process.stderr
+    (results,) = re.findall(r'data-results="([^"]*)"', process.stdout)
+    assert html.unescape(results) == "[26,18,26,true,true]"
 
 
 NAMES = ("a", "a", "b", "c", "d")
@@ -282,7 +281,7 @@ VECTORS = np.array([[1, 0], [3, 0.1], [1, 1], [0, 5], [0, 0]], np.float32)
 
 
 def clusters(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make three bundles of unit_vectors, and their labels."""
+    """Make three clusters of vectors, and their labels."""
     rng = np.random.default_rng(4)
     labels = np.arange(count) % 3
     centres = np.maximum(rng.normal(size=(3, 16)), 0)

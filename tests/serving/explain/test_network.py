@@ -1,5 +1,3 @@
-"""A pushed model that is built anew answers as it did."""
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -38,7 +36,7 @@ def test_the_loaded_network_of_the_paper_equals_the_pushed_one(
 def test_other_loaded_models_equal_the_pushed_ones(
     name: str, push: Callable[..., Path], rng: np.random.Generator
 ) -> None:
-    """One with arithmetic of its own, one with a layer of ours."""
+    """One has arithmetic operations, the other a custom layer."""
     from tumbao.trainer.model import joined, without_loops
 
     model, settings = find_model(name), find_model(name).settings()
@@ -98,24 +96,24 @@ def noise_images(tiny: Network) -> np.ndarray:
 
 
 def test_vectors_and_logits_are_those_of_the_network(tiny: Network, noise_images: np.ndarray) -> None:
-    told: list[tuple[str, int, int]] = []
-    with progress.listen(lambda *one: told.append(one)):
-        seen = HiddenLayer(tiny).compute(iter(noise_images), len(noise_images), "look")
+    steps: list[tuple[str, int, int]] = []
+    with progress.listen(lambda *one: steps.append(one)):
+        activations = HiddenLayer(tiny).compute(iter(noise_images), len(noise_images), "step")
     expected = tiny.model(noise_images.astype(np.float32)).numpy()
-    np.testing.assert_allclose(seen.probabilities, expected, atol=1e-5)
-    assert seen.answers.tolist() == expected.argmax(axis=1).tolist()
+    np.testing.assert_allclose(activations.probabilities, expected, atol=1e-5)
+    assert activations.answers.tolist() == expected.argmax(axis=1).tolist()
     kernel, bias = tiny.model.layers[-1].get_weights()
-    assert seen.vectors.shape == (11, len(kernel))
-    np.testing.assert_allclose(seen.logits, seen.vectors @ kernel + bias, atol=1e-5)
-    assert told[0] == ("look", 0, 11)
-    assert told[-1] == ("look", 11, 11)
+    assert activations.vectors.shape == (11, len(kernel))
+    np.testing.assert_allclose(activations.logits, activations.vectors @ kernel + bias, atol=1e-5)
+    assert steps[0] == ("step", 0, 11)
+    assert steps[-1] == ("step", 11, 11)
 
 
 def test_logits_of_waveforms_equal_those_of_images(tiny: Network) -> None:
     sounds = 0.1 * np.random.default_rng(2).standard_normal((9, tiny.spec.fragment_samples)).astype(np.float32)
     hidden = HiddenLayer(tiny)
-    seen = hidden.compute(mel_image(sounds, tiny.spec).numpy(), 9, "look")
-    np.testing.assert_allclose(hidden.logits(sounds), seen.logits, atol=1e-5)
+    activations = hidden.compute(mel_image(sounds, tiny.spec).numpy(), 9, "step")
+    np.testing.assert_allclose(hidden.logits(sounds), activations.logits, atol=1e-5)
 
 
 def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: np.ndarray) -> None:
@@ -125,17 +123,17 @@ def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: 
     inputs = keras.Input(tiny.spec.image_shape)
     pooled = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(inputs / 255.0))
     model = keras.Model(inputs, head(pooled))
-    seen = HiddenLayer(Network(tiny.info, model)).compute(noise_images, len(noise_images), "look")
+    activations = HiddenLayer(Network(tiny.info, model)).compute(noise_images, len(noise_images), "step")
     expected = model(noise_images.astype(np.float32)).numpy()
-    assert seen.vectors.shape == (11, 6)
-    np.testing.assert_allclose((seen.vectors[:, :3] + seen.vectors[:, 3:]) / 2, expected, atol=1e-5)
-    np.testing.assert_allclose(seen.logits, np.log(expected), atol=1e-4)
+    assert activations.vectors.shape == (11, 6)
+    np.testing.assert_allclose((activations.vectors[:, :3] + activations.vectors[:, 3:]) / 2, expected, atol=1e-5)
+    np.testing.assert_allclose(activations.logits, np.log(expected), atol=1e-4)
     dense = keras.Model(inputs, keras.Model(features, first)(pooled))
-    nested = HiddenLayer(Network(tiny.info, dense)).compute(noise_images, len(noise_images), "look")
+    nested = HiddenLayer(Network(tiny.info, dense)).compute(noise_images, len(noise_images), "step")
     assert nested.vectors.shape == (11, 5)
     np.testing.assert_allclose(nested.probabilities, dense(noise_images.astype(np.float32)).numpy(), atol=1e-5)
 
 
 def test_no_image_raises_an_error(tiny: Network) -> None:
     with pytest.raises(ValueError, match=r"at least one image.*count=0"):
-        HiddenLayer(tiny).compute([], 0, "look")
+        HiddenLayer(tiny).compute([], 0, "step")

@@ -1,4 +1,4 @@
-"""A server with a tiny model, on a free port of this machine, and songs that it takes for salsa and bachata."""
+"""A server with a tiny model on a free port, and songs that it classifies as salsa and bachata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Serving = Callable[..., contextlib.AbstractContextManager[httpx.Client]]
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_looks() -> Iterator[None]:
-    """Look at the push folder 20 times a second."""
+    """Check the push folder 20 times a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "POLL_SECONDS", 0.05)
         yield
@@ -37,7 +37,7 @@ def quick_looks() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Serving:
-    """Serve a model: serving(model, **limits) -> a client; its `base_url` names the port."""
+    """Serve a model: serving(model, **limits) -> client."""
 
     @contextlib.contextmanager
     def serve(model: Path, web: Path | None = None, origins: Any = (), root_path: str = "", **limits: Any) -> Any:
@@ -70,7 +70,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Serving:
 
 @pytest.fixture(scope="session")
 def client(serving: Serving, pushed: Path) -> Iterator[httpx.Client]:
-    """Give a client of one server for all tests that leave it as it is."""
+    """A client of a server that is shared by the tests that do not change it."""
     with serving(pushed) as one:
         yield one
 
@@ -89,13 +89,13 @@ def bachata(tone: Callable[..., np.ndarray]) -> bytes:
 
 @pytest.fixture
 def push_folder(pushed: Path, tmp_path: Path) -> Path:
-    """Copy the tiny model to a push folder of the test's own, as version 1."""
+    """Copy the tiny model to a new push folder, as version 1."""
     return shutil.copytree(pushed, tmp_path / "pushed")
 
 
 @pytest.fixture
 def hostile_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let decoders do what files say, see hostile.py; for servers that are started afterwards."""
+    """Use the decoders of hostile.py in servers that are started afterwards."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     monkeypatch.setattr(decoders, "read_unchanged", "hostile:read")
 

@@ -1,4 +1,4 @@
-"""Decoders that do what the file says."""
+"""Decoders that crash or block for some files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tumbao.schema.mel_spec import MelSpec
 
 
 def read(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | SongSummary | None]:
-    """Read a song; but a file that says so kills its decoder, or hangs it."""
-    said = Path(part.path).read_bytes()[:5]
-    if said == b"abort":
+    """Read a song; abort or block if the file's content is `abort` or `sleep`."""
+    content = Path(part.path).read_bytes()[:5]
+    if content == b"abort":
         os.abort()
-    if said == b"sleep":
+    if content == b"sleep":
         time.sleep(60)
     yield from read_unchanged(part, spec, sha256)

@@ -1,5 +1,3 @@
-"""What the server says of files is what `tumbao classify --json` says, and a bad file costs its own answer alone."""
-
 from __future__ import annotations
 
 import io
@@ -53,13 +51,13 @@ def test_server_and_command_return_the_same(client: httpx.Client, pushed: Path, 
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    said = send(client, *contents.items()).json()["files"]
-    assert [one["file"] for one in said] == list(contents)
-    assert [one["status"] for one in said] == [200, 200, 422, 200, 422, 422]
-    assert [one["sections"][0]["genre"] for one in said[:1]] == ["salsa"]
-    assert len(said[0]["sections"]) == 2
+    files = send(client, *contents.items()).json()["files"]
+    assert [one["file"] for one in files] == list(contents)
+    assert [one["status"] for one in files] == [200, 200, 422, 200, 422, 422]
+    assert [one["sections"][0]["genre"] for one in files[:1]] == ["salsa"]
+    assert len(files[0]["sections"]) == 2
     expected = command(pushed, [tmp_path / name for name in contents])
-    assert [without(one, HERE) for one in said] == [without(one, THERE) for one in expected]
+    assert [without(one, HERE) for one in files] == [without(one, THERE) for one in expected]
 
 
 def test_hostile_files_get_the_same_result_as_from_the_command(
@@ -68,19 +66,19 @@ def test_hostile_files_get_the_same_result_as_from_the_command(
     paths = list(mutants(tmp_path, seed=11, count=66))
     responses = [send(client, *((path.name, path.read_bytes()) for path in ten)) for ten in in_tens(paths)]
     assert {response.status_code for response in responses} == {200}
-    said = [one for response in responses for one in response.json()["files"]]
-    assert {one["status"] for one in said} == {200, 422}
-    assert [without(one, HERE) for one in said] == [without(one, THERE) for one in command(pushed, paths)]
-    assert not [one for one in said if "/" in one.get("error", {}).get("message", "").replace("wav, flac", "")]
+    files = [one for response in responses for one in response.json()["files"]]
+    assert {one["status"] for one in files} == {200, 422}
+    assert [without(one, HERE) for one in files] == [without(one, THERE) for one in command(pushed, paths)]
+    assert not [one for one in files if "/" in one.get("error", {}).get("message", "").replace("wav, flac", "")]
 
 
 def test_a_file_that_crashes_its_decoder_does_not_affect_others(
     serving: Serving, pushed: Path, salsa: bytes, hostile_decoders: None
 ) -> None:
     with serving(pushed) as client:
-        said = send(client, ("one.wav", salsa), ("abort", b"abort"), ("two.wav", salsa)).json()["files"]
-    assert [one["status"] for one in said] == [200, 422, 200]
-    assert said[1]["error"]["reason"] == "crashed the decoder"
+        files = send(client, ("one.wav", salsa), ("abort", b"abort"), ("two.wav", salsa)).json()["files"]
+    assert [one["status"] for one in files] == [200, 422, 200]
+    assert files[1]["error"]["reason"] == "crashed the decoder"
 
 
 def test_the_error_of_a_single_file_is_that_of_the_response(client: httpx.Client) -> None:
@@ -101,5 +99,5 @@ def test_responses_match_their_schemas(client: httpx.Client, salsa: bytes) -> No
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "ñ 🎺.mp3", "a" * 3_000, "\u202e<b>.mp3"])
 def test_file_names_are_returned_unchanged(client: httpx.Client, salsa: bytes, name: str) -> None:
-    (said,) = send(client, (name, salsa)).json()["files"]
-    assert (said["file"], said["genre"]) == (name, "salsa")
+    (files,) = send(client, (name, salsa)).json()["files"]
+    assert (files["file"], files["genre"]) == (name, "salsa")

@@ -1,5 +1,3 @@
-"""Paths, headers and pages around the answers."""
-
 from __future__ import annotations
 
 import hashlib
@@ -33,15 +31,15 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_description_and_files_of_the_model(client: httpx.Client, pushed: Path) -> None:
     assets = pushed / "1" / ASSETS_FOLDER
     assert client.get("/v1/labels").json() == {"labels": list(GENRES)}
-    told = client.get("/v1/model").json()
-    assert (told["version"], told["card"]["metrics"]) == ("1", {"test_accuracy": 1.0})
-    assert [file["name"] for file in told["files"]] == [
+    description = client.get("/v1/model").json()
+    assert (description["version"], description["card"]["metrics"]) == ("1", {"test_accuracy": 1.0})
+    assert [file["name"] for file in description["files"]] == [
         INFO_FILE,
         LABELS_FILE,
         "frontend.tflite",
         "classifier-int8.tflite",
     ]
-    for file in told["files"]:
+    for file in description["files"]:
         response = client.get(f"/v1/{file['url']}")
         assert response.content == (assets / file["name"]).read_bytes()
         assert (len(response.content), hashlib.sha256(response.content).hexdigest()) == (file["bytes"], file["sha256"])

@@ -1,5 +1,3 @@
-"""`tumbao serve` as a process: it starts without TensorFlow, and ends as signals say."""
-
 from __future__ import annotations
 
 import importlib.util
@@ -22,7 +20,7 @@ CLI = "import sys; from tumbao.pipeline.cli import main; sys.argv[0] = 'tumbao';
 
 
 class Server:
-    """A `tumbao serve`, with what it says on standard error."""
+    """A process of `tumbao serve` and its log."""
 
     def __init__(self, temporary: Path, *arguments: str) -> None:
         self.log = temporary / "log"
@@ -49,7 +47,7 @@ class Server:
 
 @pytest.fixture
 def server(pushed: Path, tmp_path: Path) -> Iterator[Server]:
-    """Start one with the tiny model."""
+    """Start a server with the tiny model."""
     one = Server(tmp_path, "--model", str(pushed))
     yield one
     one.process.kill()
@@ -78,11 +76,11 @@ def test_the_log_has_method_path_status_and_seconds(server: Server, tmp_path: Pa
         client.get("/v1/labels?my=secret")
         client.get("/line%0Aforged")
     assert server.end(signal.SIGINT) == 130
-    said = server.log.read_text()
-    assert re.search(r"^\S+ \S+ INFO POST /v1/classify 200 \d+\.\d{3} s$", said, re.MULTILINE)
-    assert re.search(r"^\S+ \S+ INFO GET /v1/labels 200 \d+\.\d{3} s$", said, re.MULTILINE)
-    assert "GET /line%0Aforged 404" in said
-    assert not re.search(r"secret|127\.0\.0\.1:(?!\d+/ \(API)|Traceback", said)
+    log = server.log.read_text()
+    assert re.search(r"^\S+ \S+ INFO POST /v1/classify 200 \d+\.\d{3} s$", log, re.MULTILINE)
+    assert re.search(r"^\S+ \S+ INFO GET /v1/labels 200 \d+\.\d{3} s$", log, re.MULTILINE)
+    assert "GET /line%0Aforged 404" in log
+    assert not re.search(r"secret|127\.0\.0\.1:(?!\d+/ \(API)|Traceback", log)
     assert list(tmp_path.glob("tumbao-serve-*")) == []
 
 

@@ -1,5 +1,3 @@
-"""Every limit of the server: what is within is answered, what is beyond is refused, and nothing is left of it."""
-
 from __future__ import annotations
 
 import contextlib
@@ -33,13 +31,13 @@ FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give servers that are started afterwards a folder for temporary files."""
+    """Set the folder for temporary files of servers that are started afterwards."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 def left(temporary: Path) -> list[Path]:
-    """List what requests left in the servers' folders."""
+    """List the files in the servers' temporary folders."""
     servers = temporary.glob("tumbao-serve-*")
     return [Path(folder, name) for server in servers for folder, _, names in os.walk(server) for name in names]
 
@@ -56,7 +54,7 @@ def refused(response: httpx.Response, status: int, reason: str) -> str:
 
 @contextlib.contextmanager
 def raw(client: httpx.Client, *headers: str, path: str = "/v1/classify") -> Iterator[socket.socket]:
-    """Begin a request by hand; what follows the headers is up to the test."""
+    """Send the headers of a request over a socket; the test sends the body."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {FORM['Content-Type']}", *headers, "", ""]
     with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection:
         connection.sendall("\r\n".join(lines).encode())
@@ -140,16 +138,16 @@ def test_the_time_of_a_request_is_limited(
         assert send(client, salsa).status_code == 200  # the decoder's process is there now
         response = send(client, salsa, b"sleep", salsa)
         assert response.status_code == 200
-        said = response.json()["files"]
-        assert [one["status"] for one in said] == [200, 504, 504]
-        assert said[1]["error"]["reason"] == "time limit"
+        files = response.json()["files"]
+        assert [one["status"] for one in files] == [200, 504, 504]
+        assert files[1]["error"]["reason"] == "time limit"
         assert left(temporary) == []
     with serving(pushed, seconds=1) as client:
         assert refused(send(client, b"sleep"), 504, "time limit").endswith("the time limit of 1 s for a request")
 
 
 class Gate:
-    """Lets songs be answered one by one; `reached` counts those that wait for it."""
+    """Delays answers until it is `open`; `reached` counts the waiting ones."""
 
     def __init__(self) -> None:
         self.reached, self.open = threading.Semaphore(0), threading.Event()
@@ -162,7 +160,7 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Hold songs up before they are answered."""
+    """Delay the answers of songs."""
     one = Gate()
     monkeypatch.setattr("tumbao.serving.server.classify_handler.song_values", one)
     return one

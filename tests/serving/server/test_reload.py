@@ -1,5 +1,3 @@
-"""A new version takes over without a failed request; what is no whole model does not."""
-
 from __future__ import annotations
 
 import dataclasses
@@ -26,7 +24,7 @@ __all__ = ["gate"]  # a fixture
 
 
 def push(folder: Path, version: int) -> str:
-    """Push version 1 once more, with other genres, as TFX's Pusher does: saved_model.pb comes last."""
+    """Push version 1 again with other genres; as by TFX's Pusher, saved_model.pb is written last."""
     assets = shutil.copytree(folder / "1" / ASSETS_FOLDER, folder / str(version) / ASSETS_FOLDER)
     info = ModelInfo.read(assets)
     dataclasses.replace(info, genres=tuple(f"{genre} {version}" for genre in info.genres)).write(assets)
@@ -51,14 +49,14 @@ def count(client: httpx.Client, line: str) -> float:
 
 
 def test_no_request_fails_while_versions_change(serving: Serving, push_folder: Path, salsa: bytes) -> None:
-    seen: Counter[tuple[int, str]] = Counter()
+    counts: Counter[tuple[int, str]] = Counter()
     ended = threading.Event()
     with serving(push_folder) as client:
 
         def ask() -> None:
             while not ended.is_set():
                 response = send(client, salsa)
-                seen[response.status_code, response.json()["files"][0]["genre"]] += 1
+                counts[response.status_code, response.json()["files"][0]["genre"]] += 1
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
@@ -66,14 +64,14 @@ def test_no_request_fails_while_versions_change(serving: Serving, push_folder: P
         try:
             for number in (2, 3):
                 push(push_folder, number)
-                until(lambda genre=f"salsa {number}": seen[200, genre] > 2)  # type: ignore[misc]
+                until(lambda genre=f"salsa {number}": counts[200, genre] > 2)  # type: ignore[misc]
             shutil.rmtree(push_folder / "3")
             until(lambda: version(client) == "2")
         finally:
             ended.set()
             for thread in threads:
                 thread.join()
-        assert set(seen) == {(200, "salsa"), (200, "salsa 2"), (200, "salsa 3")}
+        assert set(counts) == {(200, "salsa"), (200, "salsa 2"), (200, "salsa 3")}
         assert client.get("/v1/labels").json()["labels"][0] == "bachata 2"
         assert count(client, 'tumbao_model_loads_total{outcome="loaded"}') == 4
         assert count(client, "tumbao_model_info{model=") == 1
@@ -84,9 +82,9 @@ def test_accepted_requests_are_completed_by_the_former_model(
     serving: Serving, push_folder: Path, salsa: bytes, gate: Gate
 ) -> None:
     before = identity(push_folder / "1" / ASSETS_FOLDER)
-    said: list[httpx.Response] = []
+    responses: list[httpx.Response] = []
     with serving(push_folder) as client:
-        thread = threading.Thread(target=lambda: said.append(send(client, salsa)))
+        thread = threading.Thread(target=lambda: responses.append(send(client, salsa)))
         thread.start()
         assert gate.reached.acquire(timeout=20)
         after = push(push_folder, 2)
@@ -94,7 +92,7 @@ def test_accepted_requests_are_completed_by_the_former_model(
         gate.open.set()
         thread.join()
         (late,) = send(client, salsa).json()["files"]
-    (early,) = said[0].json()["files"]
+    (early,) = responses[0].json()["files"]
     assert (early["genre"], early["model"]) == ("salsa", before)
     assert (late["genre"], late["model"]) == ("salsa 2", after)
 
@@ -172,10 +170,10 @@ def test_the_first_model_is_pushed_later(serving: Serving, pushed: Path, tmp_pat
 
 
 def test_an_unreadable_bucket_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    asked: list[object] = []
+    folders: list[object] = []
 
     def refuse(folder: object) -> Path:
-        asked.append(folder)
+        folders.append(folder)
         raise PermissionError(errno.EACCES, "no rights to list it", str(folder))
 
     models = Models(RemotePath("gs://bucket/pushed"), Metrics())
@@ -183,7 +181,7 @@ def test_an_unreadable_bucket_is_logged_once(monkeypatch: pytest.MonkeyPatch, ca
         patch.setattr("tumbao.serving.server.models.find_assets", refuse)
         models.refresh()
         models.refresh()
-    assert len(asked) == 2
+    assert len(folders) == 2
     assert [record.getMessage() for record in caplog.records] == [
         "Cannot read the models in gs://bucket/pushed: [Errno 13] no rights to list it: 'gs://bucket/pushed'"
     ]

@@ -1,5 +1,3 @@
-"""What clients send is gone when it is no longer needed, and what a killed server left behind when another starts."""
-
 from __future__ import annotations
 
 import subprocess

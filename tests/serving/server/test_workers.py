@@ -1,5 +1,3 @@
-"""Worker processes of the server that are killed, or cannot be started."""
-
 from __future__ import annotations
 
 import errno
@@ -35,11 +33,11 @@ def test_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: byte
 
 @pytest.mark.long
 def test_twenty_killed_workers_are_replaced(serving: Serving, pushed: Path, salsa: bytes) -> None:
-    before, draw, kills, ended = children(), random.Random(3), 0, threading.Event()
+    before, rng, kills, ended = children(), random.Random(3), 0, threading.Event()
 
     def kill_at_random() -> None:
         nonlocal kills
-        while not ended.wait(draw.uniform(0.2, 1.2)) and kills < 20:
+        while not ended.wait(rng.uniform(0.2, 1.2)) and kills < 20:
             found = children() - before
             kill(found)
             kills += len(found)
