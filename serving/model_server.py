@@ -18,6 +18,9 @@ from tumbao.schema.mel_spec import MelSpec
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 """Path of the warm-up requests in a SavedModel, as TensorFlow Serving expects it."""
 
+MODEL_NAME = "tumbao"
+"""Name of the model in deploy/tensorflow-serving."""
+
 TOLERANCE = 0.01
 """Largest accepted difference of a probability from the expected one."""
 
@@ -123,14 +126,6 @@ def _words(form: tf.TensorSpec) -> str:
     return f"{form.dtype.name} {form.shape}"
 
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_failures(sys.argv[1])) + "\n")
-
-
-MODEL_NAME = "tumbao"
-"""Name of the model in deploy/tensorflow-serving."""
-
-
 def write_warmup(saved_model: str, spec: MelSpec) -> None:
     """Write `WARMUP_FILE`: the same fragment, a second of noise followed by silence, for each signature.
 
@@ -169,3 +164,7 @@ def _shortened(values: np.ndarray, count: int) -> TensorProto:
     shape = tf.TensorShape(values.shape).as_proto()
     dtype = tf.float32.as_datatype_enum
     return TensorProto(dtype=dtype, tensor_shape=shape, float_val=values.ravel()[:count])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_failures(sys.argv[1])) + "\n")

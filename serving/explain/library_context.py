@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
-import os
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import FIXED, GIVEN, Catalog, write_manifests
 from tumbao.components.ingest.records import decode_image
 from tumbao.components.ingest.rendered_library import RenderedLibrary
@@ -171,12 +172,10 @@ def _library_activations(
     key = json.dumps([dataclasses.asdict(info), library.archives, library.members])
     file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not file.exists():
-        count = len(library.songs)
-        activations = hidden_layer.compute(map(decode_image, library.images()), count, "library")
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(f".{os.getpid()}.unfinished.npz")
-        np.savez(unfinished, vectors=activations.vectors, logits=activations.logits)
-        unfinished.replace(file)
+        activations = hidden_layer.compute(map(decode_image, library.images()), len(library.songs), "library")
+        buffer = io.BytesIO()
+        np.savez(buffer, vectors=activations.vectors, logits=activations.logits)
+        write_whole(file, buffer.getvalue())
     with np.load(file) as arrays:
         return Activations(arrays["vectors"], arrays["logits"])
 

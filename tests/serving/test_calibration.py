@@ -89,13 +89,16 @@ def test_thresholds_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     # one more wrong song at 0.55: 2, 1.5 in (0.55, 0.6), 2, 1.5 in (0.7, 0.8), 2
     songs.append(np.array([[0.55, 0.45]]))
     assert calibrate(songs, np.array([0, 0, 0, 1, 1])).threshold == 0.75
-    # right at 0.6, and nothing wrong: the gap from 0.5, where a calibrated model would stand
+    # right at 0.6, and nothing wrong: the gap from 0.5, the optimum of a calibrated model
     assert calibrate(songs[:3], np.array([0, 0, 0])).threshold == 0.55
+    # right and wrong at equal confidences, except for rounding: no threshold between them
+    songs = [np.array([[p, 1 - p]]) for p in (0.8, 0.80001, 0.9)]
+    assert calibrate(songs, np.array([1, 0, 0])).threshold == 0.85
 
 
 def test_log_loss_computed_by_hand() -> None:
     assert str(log_loss(np.eye(2), np.array([0, 1]))) == "0.0"
-    assert log_loss(np.array([[0.5, 0.5]]), np.array([1])) == pytest.approx(np.log(2))
+    assert log_loss(np.array([[0.5, 0.5], [0.75, 0.25]]), np.array([1, 1])) == pytest.approx(np.log(8) / 2)
 
 
 def test_bins_have_equally_many_songs(rng: np.random.Generator) -> None:
@@ -116,7 +119,7 @@ def test_calibration_error_computed_by_hand() -> None:
     assert (low.songs, low.confidence, low.accuracy) == pytest.approx((5, 0.55, 0.4))
     assert (high.songs, high.confidence, high.accuracy) == pytest.approx((5, 0.85, 1.0))
     assert expected_error([low, high]) == pytest.approx((0.15 + 0.15) / 2)
-    assert expected_error([Bin(4, 0.9, 0.9)]) == 0
+    assert expected_error([Bin(4, 0.9, 0.9), Bin(1, 0.9, 0.4)]) == pytest.approx(0.1)
 
 
 def test_coverage_curve_computed_by_hand() -> None:
@@ -125,6 +128,24 @@ def test_coverage_curve_computed_by_hand() -> None:
     curve = coverage_curve(np.stack([confidence, 1 - confidence], axis=1), labels)
     assert [(point.threshold, point.coverage) for point in curve] == [(0.9, 0.25), (0.7, 0.75), (0.6, 1.0)]
     assert [point.accuracy for point in curve] == pytest.approx([1, 2 / 3, 3 / 4])
+
+
+def test_rounding_errors_do_not_separate_songs_of_equal_confidence() -> None:
+    confidence = np.array([0.7, 0.1 + 0.2 + 0.4, 0.704])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    assert confidence[0] != confidence[1]
+    curve = coverage_curve(probabilities, np.zeros(3, int))
+    assert [point.coverage for point in curve] == pytest.approx([1 / 3, 1])
+
+
+def test_songs_of_different_lengths_have_the_mean_of_their_fragments() -> None:
+    songs = [np.array([[0.9, 0.1]]), np.array([[0.6, 0.4], [0.2, 0.8], [0.4, 0.6]])]
+    np.testing.assert_allclose(song_probabilities(songs, None), [[0.9, 0.1], [0.4, 0.6]])
+
+
+def test_a_calibration_is_rough_with_fewer_than_fifty_songs() -> None:
+    assert Calibration(1.0, 0.0, 49, 0).rough
+    assert not Calibration(1.0, 1.0, 50, 0).rough
 
 
 def test_invalid_arguments_raise_an_error() -> None:
