@@ -15,7 +15,6 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from tumbao.serving.timeline import sections
 
 import tumbao
 from tests.serving.chromium import Tab, open_tab
@@ -28,7 +27,7 @@ from tumbao.serving.browser import BrowserUnavailableError, require_browser
 from tumbao.serving.calibration import temper
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
 from tumbao.serving.resample_reference import image_statistics
-from tumbao.serving.song import combine
+from tumbao.serving.song import combine, sections
 
 WEB = Path(tumbao.__path__[0]) / "serving" / "web"
 TOLERANCE = 1e-4
@@ -121,7 +120,7 @@ def close(ours: Any, theirs: Any) -> bool:
     return ours == (pytest.approx(theirs, abs=TOLERANCE) if isinstance(theirs, float) else theirs)
 
 
-def test_a_dropped_song_is_answered_as_the_api_does(page: Tab, client: httpx.Client, medley: Path) -> None:
+def test_a_dropped_song_gets_the_answer_of_the_api(page: Tab, client: httpx.Client, medley: Path) -> None:
     page.drop(medley)
     text, said = finished(page), said_by_server(client, medley)
     assert said["genre"] is not None
@@ -144,7 +143,7 @@ def test_a_dropped_song_is_answered_as_the_api_does(page: Tab, client: httpx.Cli
     assert [method for method, _ in page.requests if method == "POST"] == ["POST"]
 
 
-def test_on_this_computer_the_answer_is_the_same_and_nothing_is_sent(
+def test_the_browser_gives_the_same_answer_and_sends_nothing(
     page: Tab, client: httpx.Client, medley: Path, song: Path
 ) -> None:
     click(page, "#local")
@@ -178,7 +177,7 @@ def test_on_this_computer_the_answer_is_the_same_and_nothing_is_sent(
         ("song.webm", "libopus", 48_000, 'audio/webm; codecs="opus"'),
     ],
 )
-def test_what_phones_record_gets_the_servers_answer_too(
+def test_recording_formats_get_the_answer_of_the_server(
     page: Tab, client: httpx.Client, tone: Tone, tmp_path: Path, name: str, codec: str, rate: int, kind: str
 ) -> None:
     if not page.run(f"new Audio().canPlayType({json.dumps(kind)})"):
@@ -200,7 +199,7 @@ def test_what_phones_record_gets_the_servers_answer_too(
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 11_025])
-def test_sound_is_resampled_as_the_reference_does(page: Tab, rng: np.random.Generator, rate: int) -> None:
+def test_resampling_equals_the_reference(page: Tab, rng: np.random.Generator, rate: int) -> None:
     channels = rng.uniform(-1, 1, (2, 3_001)).astype(np.float32)
     ours = page.run(
         f"""(async () => {{
@@ -212,7 +211,7 @@ def test_sound_is_resampled_as_the_reference_does(page: Tab, rng: np.random.Gene
     np.testing.assert_allclose(ours, resample_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
 
 
-def test_files_tell_their_rate(page: Tab, tone: Tone) -> None:
+def test_rates_are_read_from_headers(page: Tab, tone: Tone) -> None:
     kinds = [("WAV", 11_025), ("WAV", 96_000), ("FLAC", 44_100), ("OGG", 32_000), ("MP3", 44_100), ("MP3", 22_050)]
     contents = []
     for kind, rate in kinds:
@@ -227,7 +226,7 @@ def test_files_tell_their_rate(page: Tab, tone: Tone) -> None:
     assert page.run("import('./rate.js').then(({ rateOf }) => rateOf(new ArrayBuffer(3)))") == 48_000
 
 
-def test_songs_are_judged_as_the_server_judges(page: Tab, rng: np.random.Generator) -> None:
+def test_song_values_equal_those_of_the_server(page: Tab, rng: np.random.Generator) -> None:
     leaves = ["cumbia", "salsa", "salsa/dura", "vallenato"]
     rows = rng.dirichlet(np.full(4, 0.3), 40).astype(np.float32)
     rows[20:, 3] += 2
@@ -267,7 +266,7 @@ def test_songs_are_judged_as_the_server_judges(page: Tab, rng: np.random.Generat
 
 
 @pytest.mark.parametrize("former", [False, True], ids=["by length", "of a former version"])
-def test_short_songs_are_judged_as_the_server_judges(page: Tab, rng: np.random.Generator, former: bool) -> None:
+def test_short_songs_are_compared_as_by_the_server(page: Tab, rng: np.random.Generator, former: bool) -> None:
     greys = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1).astype(np.uint8)
 
     def levels(middle: float, columns: int) -> np.ndarray:
@@ -296,7 +295,7 @@ def test_short_songs_are_judged_as_the_server_judges(page: Tab, rng: np.random.G
         assert (0 < sum(expected) < len(images)) is not (former and padded)
 
 
-def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Tab, client: httpx.Client, song: Path) -> None:
+def test_the_page_uses_the_chosen_language(page: Tab, client: httpx.Client, song: Path) -> None:
     agent = page.run("navigator.userAgent")
     page.call("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": "es-CO"})
     try:
@@ -314,7 +313,7 @@ def test_it_speaks_the_language_of_the_browser_and_the_one_chosen(page: Tab, cli
         page.call("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": "en-GB"})
 
 
-def test_both_languages_say_all_that_can_go_wrong(page: Tab) -> None:
+def test_both_languages_have_all_errors(page: Tab) -> None:
     english, spanish = (
         page.run(
             f"""import("./strings.js").then(({{ words }}) => {{
@@ -338,7 +337,7 @@ def test_both_languages_say_all_that_can_go_wrong(page: Tab) -> None:
     assert {reason.value for reason in set(Reason) - library} <= english["says"].keys()
 
 
-def test_the_keyboard_is_enough(page: Tab, medley: Path) -> None:
+def test_the_page_works_with_the_keyboard(page: Tab, medley: Path) -> None:
     page.choose(medley)
     finished(page)
     page.run("document.activeElement.blur()")
@@ -364,7 +363,7 @@ def test_the_keyboard_is_enough(page: Tab, medley: Path) -> None:
     assert page.run("document.querySelector('.listen').textContent") == "Listen"
 
 
-def test_exactly_the_fragment_is_heard(page: Tab, medley: Path) -> None:
+def test_the_selected_fragment_is_played(page: Tab, medley: Path) -> None:
     page.run(
         """(() => {
             window.heard = [];
@@ -388,7 +387,7 @@ def test_exactly_the_fragment_is_heard(page: Tab, medley: Path) -> None:
     assert soft[1] < 0.02  # nothing of the loud half
 
 
-def test_a_file_that_is_no_song_gets_a_sentence(page: Tab, tmp_path: Path, song: Path) -> None:
+def test_an_invalid_file_gets_an_error_message(page: Tab, tmp_path: Path, song: Path) -> None:
     (tmp_path / "words.mp3").write_text("no song")
     page.drop(tmp_path / "words.mp3", song)
     finished(page, 2)
@@ -419,7 +418,7 @@ def test_the_microphone_is_recorded(page: Tab) -> None:
     assert page.run("document.getElementById('meter').hidden")
 
 
-def test_it_works_without_a_server_and_takes_over_what_is_new(
+def test_the_page_works_offline_and_updates_its_model(
     browser: Tab, serving: server.Serving, pushed: Path, tmp_path: Path, song: Path
 ) -> None:
     model = shutil.copytree(pushed, tmp_path / "pushed")
@@ -456,13 +455,13 @@ def test_it_works_without_a_server_and_takes_over_what_is_new(
     assert "cannot be reached" in browser.run("document.querySelector('.refusal').textContent")
 
 
-def test_the_service_worker_keeps_every_file_of_the_page() -> None:
+def test_the_service_worker_caches_every_file_of_the_page() -> None:
     listed = set(re.findall(r'^  "(.+)",$', (WEB / "sw.js").read_text(), re.MULTILINE))
     files = {path.name for path in WEB.iterdir() if path.is_file()}
     assert listed == {"./"} | files - {"check.js", "index.html", "sw.js"}
 
 
-def test_the_page_loads_nothing_from_elsewhere() -> None:
+def test_the_page_has_no_external_resources() -> None:
     for path in (path for path in WEB.iterdir() if path.is_file()):
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", path.read_text()), path.name
     assert "<script>" not in (WEB / "index.html").read_text()
