@@ -119,7 +119,7 @@ def test_a_page_without_songs_measures_a_sound_of_its_own(model: Path, tmp_path:
     assert "plucked scale and drum" in page
 
 
-def test_the_same_seed_gives_the_same_page_and_each_step_of_a_dream_is_reported(
+def test_the_same_seed_gives_the_same_page_and_reports_each_step(
     told: tuple[Path, str], model: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run twice, with songs and a library rendered from scratch."""

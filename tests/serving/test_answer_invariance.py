@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from scipy.special import softmax
 
-from tests.serving.small_network import SPEC, network
+from tests.serving.small_network import SPEC
 from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.mel import mel_image
 from tumbao.serving.song import SongAnswer, combine
 
 RATE = 22_050
-MODEL = network(1)
 
 
 def song(hz: float) -> np.ndarray:
@@ -29,9 +29,12 @@ def song(hz: float) -> np.ndarray:
 
 
 def classify(path: Path, samples: np.ndarray, **options: Any) -> SongAnswer:
+    """Classify a recording with a model whose logits are the brightness of three bands of the mel image."""
     soundfile.write(path, samples, RATE, **options)
     fragments = [item.samples for item in read(path, SPEC) if isinstance(item, Fragment) and not item.silent]
-    return combine(MODEL.predict(mel_image(np.stack(fragments), SPEC).numpy(), verbose=0))
+    brightness = mel_image(np.stack(fragments), SPEC).numpy().mean(axis=(2, 3)) / 255
+    bands = [part.mean(axis=1) for part in np.array_split(brightness, 3, axis=1)]
+    return combine(softmax(20 * np.stack(bands, axis=1), axis=1))
 
 
 @pytest.mark.parametrize(
