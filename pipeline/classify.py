@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -15,15 +16,15 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.paths import AnyPath
-from tumbao.pipeline.counts import Tally
 from tumbao.pipeline.progress_display import ProgressDisplay
 from tumbao.pipeline.standard_streams import error_stream
 from tumbao.schema.errors import UserError, describe
 from tumbao.schema.hierarchy import main_genres
 from tumbao.serving.classify.batch import Answer, answers, decoding, in_threads, is_file, table_writer, text, write_tag
-from tumbao.serving.classify.formats import Csv, Encoding, JsonLines, ResultsFile, tag_values
+from tumbao.serving.classify.formats import Brief, Csv, Encoding, JsonLines, ResultsFile, tag_values
 from tumbao.serving.classify.inputs import Song, find_audio_files, stamp
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
@@ -34,6 +35,9 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
 
 _ENCODINGS: dict[str, Callable[[ModelInfo, str], Encoding]] = {".jsonl": JsonLines, ".csv": Csv}
+
+
+_UNDONE = (Outcome.FAILED, Outcome.IMPOSSIBLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,58 @@ class ClassifyOptions:
             raise UserError(f"Expected --out to end in {' or '.join(_ENCODINGS)}. Received: {self.out}")
         if self.overwrite_genre and not self.write_tags:
             raise UserError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
+
+
+class Tally:
+    """Counts results. `briefs` has the result of each song so far; `genres` are in the order of the model's outputs."""
+
+    def __init__(self, genres: Sequence[str]) -> None:
+        self.briefs: dict[AudioSegment, Brief] = {}
+        self._genres = genres
+        self._fresh_seconds = 0.0
+
+    def add(self, answer: Answer) -> None:
+        """Add the result of a song that was classified in this run."""
+        result, tag = answer.result, answer.tagging.outcome.value if answer.tagging else ""
+        if isinstance(result, AudioError):
+            self.briefs[answer.part] = Brief("", 0.0, result.reason.value, tag)
+            return
+        genre = self._genres[result.answer.genre] if result.answer.confident else ""
+        self.briefs[answer.part] = Brief(genre, result.duration_seconds, "", tag)
+        self._fresh_seconds += result.duration_seconds
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejected songs."""
+        return sum(bool(brief.reason) for brief in self.briefs.values())
+
+    @property
+    def untagged(self) -> int:
+        """Number of songs whose tag should have been written but was not."""
+        return sum(brief.tag in _UNDONE for brief in self.briefs.values())
+
+    def lines(self, notes: Sequence[str], seconds: float) -> Iterator[str]:
+        """Format the counts; the first line shows that classified and rejected songs add up to those found.
+
+        `notes` are those of `inputs.AudioFiles`, `seconds` is the time that classification took.
+        """
+        found = len(self.briefs)
+        yield f"found {found} = classified {found - self.rejected} + rejected {self.rejected}"
+        yield from notes
+        if found > 1:
+            briefs = self.briefs.values()
+            genres = collections.Counter(brief.genre for brief in briefs if not brief.reason)
+            counts = [f"{genre} {genres[genre]}" for genre in self._genres]
+            yield f"genres: {', '.join(counts)}, none of these with confidence {genres['']}"
+            for what, counter in (
+                ("rejected", collections.Counter(brief.reason for brief in briefs if brief.reason)),
+                ("tags", collections.Counter(brief.tag for brief in briefs if brief.tag)),
+            ):
+                if counter:
+                    yield f"{what}: {', '.join(f'{name} {count}' for name, count in counter.most_common())}"
+            if self._fresh_seconds:
+                ratio = self._fresh_seconds / seconds
+                yield f"{self._fresh_seconds / 3600:.1f} h of sound in {seconds / 60:.1f} min: {ratio:.0f} × real time"
 
 
 def run_classify(options: ClassifyOptions, console: Console, out: TextIO) -> int:

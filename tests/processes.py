@@ -6,18 +6,19 @@ import contextlib
 import os
 import signal
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 
 def children() -> set[int]:
-    """Return the running children of this process."""
+    """Return the running children of this process, without the one in which multiprocessing tracks resources."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
             if int(parent) == os.getpid() and state != "Z":
                 found.add(int(stat.parent.name))
-    return found
+    return found - {resource_tracker._resource_tracker._pid}  # type: ignore[attr-defined] # not public
 
 
 def kill(pids: set[int]) -> None:

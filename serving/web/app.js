@@ -151,11 +151,11 @@ async function here(song, file) {
   song.sound = await song.model.prepare(file);
   song.state = "asking";
   show(song);
-  const tell = (share) => {
+  const onProgress = (share) => {
     song.share = share;
     show(song);
   };
-  song.answer = await song.model.answer(file, song.sound, tell).catch(() => {
+  song.answer = await song.model.answer(file, song.sound, onProgress).catch(() => {
     throw Object.assign(new Error(), { reason: "no browser model" });
   });
   song.drawable = true;

@@ -24,8 +24,8 @@ export function card(song, words, remove) {
 export function sentence({ name, state, answer, error }, words) {
   if (state === "refused") {
     const known = words.says[error.reason] ?? words.says.other;
-    const told = words.code === "en" && /^[a-z]+ /.test(error.message); // a message of the server about this file
-    return words.failed(name, told ? `${error.message}.` : known);
+    const specific = words.code === "en" && /^[a-z]+ /.test(error.message); // a message of the server about this file
+    return words.failed(name, specific ? `${error.message}.` : known);
   }
   const [genre, share] = [words.genre(answer.nearest), words.share(answer.probability)];
   return `${name}: ${answer.genre === null ? `${words.none}. ${words.nearest(genre, share)}` : `${genre}, ${words.sure(share)}`}`;
@@ -59,14 +59,14 @@ function answered(song, words) {
   ];
   const detail = element("div", { class: "detail" });
   const changes = answer.sections.length > 1 ? answer.sections : [];
-  const drawn = timeline(answer, sound?.samples, words, { shown: show, chosen: (at) => (show(at), listen()) });
+  const view = timeline(answer, sound?.samples, words, { shown: show, chosen: (at) => (show(at), listen()) });
   let shown = 0;
-  let heard;
+  let playing;
   show(0);
   return [
     element("p", { class: `verdict ${answer.genre === null ? "unsure" : `edge-${index % 8}`}` }, ...verdict),
     bars(answer.probabilities, words, words.probabilities),
-    drawn,
+    view,
     element("p", { class: "meta" }, words.timelineHelp),
     ...(changes.length
       ? [element("ol", { class: "sections" }, ...changes.map((one) =>
@@ -77,9 +77,9 @@ function answered(song, words) {
   ];
 
   function show(at) {
-    if (heard !== undefined && at !== heard) return; // the playing fragment stays visible
+    if (playing !== undefined && at !== playing) return; // the playing fragment stays visible
     shown = at;
-    drawn.querySelectorAll(".track button").forEach((one, place) => one.setAttribute("aria-pressed", String(place === at)));
+    view.querySelectorAll(".track button").forEach((one, place) => one.setAttribute("aria-pressed", String(place === at)));
     const fragment = answer.fragments[at];
     const [from, to] = [words.time(fragment.start_seconds), words.time(fragment.end_seconds)];
     const figure = sound && song.drawable ? picture(song, at, words.image(from, to)) : undefined;
@@ -91,30 +91,30 @@ function answered(song, words) {
         element("h4", {}, words.fragment(from, to)),
         ...(fragment.familiar ? [] : [element("p", { class: "meta" }, words.unfamiliar)]),
         bars(fragment.probabilities, words, words.fragment(from, to)),
-        ...(sound ? [element("button", { type: "button", class: "listen", click: listen }, heard === at ? words.stop : words.listen)] : []),
+        ...(sound ? [element("button", { type: "button", class: "listen", click: listen }, playing === at ? words.stop : words.listen)] : []),
         ...(sound && !song.drawable ? [element("p", { class: "meta" }, words.noImage)] : []),
       ),
     );
   }
 
   function listen() {
-    const again = heard === shown;
+    const again = playing === shown;
     stop();
     if (again || !sound) return;
-    heard = shown;
+    playing = shown;
     const label = (text) => (detail.querySelector(".listen").textContent = text);
     label(words.stop);
-    const fragment = answer.fragments[heard];
+    const fragment = answer.fragments[playing];
     const [from, to] = [fragment.start_seconds, fragment.end_seconds].map((one) => Math.round(one * song.model.rate));
-    const head = drawn.querySelector(".playhead");
+    const head = view.querySelector(".playhead");
     const seconds = play(sound.samples.slice(from, to), song.model.rate, () => {
-      heard = undefined;
+      playing = undefined;
       head.hidden = true;
       label(words.listen);
     });
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) requestAnimationFrame(follow);
     function follow() {
-      if (heard === undefined) return;
+      if (playing === undefined) return;
       head.hidden = false;
       head.style.left = `${(100 * (fragment.start_seconds + seconds())) / answer.duration_seconds}%`;
       requestAnimationFrame(follow);
@@ -148,7 +148,7 @@ function picture(song, at, label) {
         pixels.data.set([rgb[from++], rgb[from++], rgb[from++], 255], to);
       }
       canvas.getContext("2d").putImageData(pixels, 0, 0);
-      canvas.dataset.drawn = "";
+      canvas.dataset.rendered = "";
     },
     () => canvas.parentElement?.remove(),
   );

@@ -7,8 +7,8 @@
  * @returns {Element}
  */
 export function element(name, attributes = {}, ...children) {
-  const [drawn, plain] = name.startsWith("svg:") ? [true, name.slice(4)] : [false, name];
-  const made = drawn ? document.createElementNS("http://www.w3.org/2000/svg", plain) : document.createElement(plain);
+  const [isSvg, plain] = name.startsWith("svg:") ? [true, name.slice(4)] : [false, name];
+  const made = isSvg ? document.createElementNS("http://www.w3.org/2000/svg", plain) : document.createElement(plain);
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") made.addEventListener(key, value);
     else if (value !== false && value !== undefined) made.setAttribute(key, value === true ? "" : value);

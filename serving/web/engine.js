@@ -9,7 +9,7 @@ const MODEL = new URL("v1/model", document.baseURI);
 
 /** @type {Worker | undefined} */
 let worker;
-let asked = 0;
+let lastId = 0;
 const waiting = new Map();
 
 function run(task, values, transfer = []) {
@@ -28,8 +28,8 @@ function run(task, values, transfer = []) {
     });
   }
   return new Promise((resolve, reject) => {
-    waiting.set(++asked, { resolve, reject });
-    worker.postMessage({ id: asked, task, values }, transfer);
+    waiting.set(++lastId, { resolve, reject });
+    worker.postMessage({ id: lastId, task, values }, transfer);
   });
 }
 
@@ -87,17 +87,17 @@ export class Model {
    *
    * @param {File} file the song
    * @param {{samples: Float32Array, fragments: object[]}} sound result of `prepare`
-   * @param {(share: number) => void} tell called with the progress, 0 to 1
+   * @param {(share: number) => void} onProgress called with the progress, 0 to 1
    * @returns {Promise<object>} the API's `ClassifiedFile`
    */
-  async answer(file, { samples, fragments }, tell) {
-    const heard = [];
+  async answer(file, { samples, fragments }, onProgress) {
+    const predicted = [];
     const loud = fragments.filter(({ silent }) => !silent);
     for (const fragment of loud) {
       const { frontend, classifier } = this;
-      const said = await run("answer", { frontend, classifier, samples: fragment.samples.slice() });
-      heard.push({ ...fragment, ...said });
-      tell(heard.length / loud.length);
+      const output = await run("answer", { frontend, classifier, samples: fragment.samples.slice() });
+      predicted.push({ ...fragment, ...output });
+      onProgress(predicted.length / loud.length);
     }
     const sound = { seconds: samples.length / this.rate, silent: fragments.length - loud.length };
     return {
@@ -106,7 +106,7 @@ export class Model {
       status: 200,
       model: this.identity,
       synthetic_training_data: this.card.training_data.synthetic,
-      ...songValues(heard, sound, this.card),
+      ...songValues(predicted, sound, this.card),
     };
   }
 }

@@ -5,10 +5,10 @@ const LOOK_MS = 100;
 /**
  * Start recording.
  *
- * @param {(level: number, seconds: number) => void} tell called ten times a second with the peak, 0 to 1, and the length
+ * @param {(level: number, seconds: number) => void} onLevel called ten times a second with the peak, 0 to 1, and the length
  * @returns {Promise<() => Promise<File>>} stops the recording
  */
-export async function record(tell) {
+export async function record(onLevel) {
   const asIs = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: asIs });
   const recorder = new MediaRecorder(stream);
@@ -22,7 +22,7 @@ export async function record(tell) {
   const looking = setInterval(() => {
     analyser.getFloatTimeDomainData(samples);
     const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-    tell(Math.min(1, peak), (performance.now() - began) / 1000);
+    onLevel(Math.min(1, peak), (performance.now() - began) / 1000);
   }, LOOK_MS);
   recorder.start();
   return () =>

@@ -11,11 +11,11 @@ const BARS = 480;
  * @param {object} answer the API's `ClassifiedFile`
  * @param {Float32Array | undefined} samples the song, if this browser could decode it
  * @param {object} words of strings.js
- * @param {{shown: (index: number) => void, chosen: (index: number) => void}} tell called with the index of a
+ * @param {{shown: (index: number) => void, chosen: (index: number) => void}} handlers called with the index of a
  *     fragment that is pointed at, or clicked
  * @returns {HTMLElement}
  */
-export function timeline(answer, samples, words, tell) {
+export function timeline(answer, samples, words, handlers) {
   const { fragments, sections, duration_seconds: duration } = answer;
   const at = (seconds) => `${(100 * seconds) / duration}%`;
   const drawing = element(
@@ -53,12 +53,12 @@ export function timeline(answer, samples, words, tell) {
       "aria-label": label,
       title: label,
       "aria-pressed": "false",
-      pointerenter: () => tell.shown(index),
+      pointerenter: () => handlers.shown(index),
       focus: ({ target }) => {
         buttons.forEach((one) => (one.tabIndex = one === target ? 0 : -1));
-        tell.shown(index);
+        handlers.shown(index);
       },
-      click: () => tell.chosen(index),
+      click: () => handlers.chosen(index),
       keydown: (event) => move(event, index),
     });
   }

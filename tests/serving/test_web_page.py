@@ -134,11 +134,11 @@ def test_a_dropped_song_gets_the_answer_of_the_api(page: Tab, client: httpx.Clie
     assert page.run("document.querySelectorAll('.change').length") == 1
     assert page.run("document.querySelector('.wave') !== null")
     assert page.run("document.getElementById('status').textContent").startswith(f"medley.wav: {said['genre']}")
-    page.wait("document.querySelector('canvas[data-drawn]')")
+    page.wait("document.querySelector('canvas[data-rendered]')")
     level = "document.querySelector('canvas').getContext('2d').getImageData(9, 9, 1, 1).data[0]"
     loud = page.run(level)
     click(page, ".track button:last-of-type")
-    page.wait("document.querySelector('canvas[data-drawn]')")
+    page.wait("document.querySelector('canvas[data-rendered]')")
     assert page.run(level) < loud
     assert [method for method, _ in page.requests if method == "POST"] == ["POST"]
 
