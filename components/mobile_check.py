@@ -8,7 +8,6 @@ TensorFlow Serving's messages, in a fresh process.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -134,7 +133,7 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         for variant in chain(_signatures(saved_model), _tflite_files(saved_model, files)):
             predicted, seconds = _predict(variant, fragments[: _sample_size(variant, thorough)], sounds)
             rows.append(_row(variant, fragments, reference, predicted, seconds))
-        rows.append(_compare_in_browser(saved_model, rows, fragments, reference))
+        rows.append(_compare_in_browser(saved_model, preferred(files), rows, fragments, reference))
         _add_replay(replayed, rows)
     progress.advance("compare")
     io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
@@ -221,20 +220,6 @@ def _tflite_files(saved_model: str, classifiers: Mapping[str, str]) -> Iterator[
                 return runner(**{kind: value})[PROBABILITIES]
 
             yield Variant(name, runtime, precision, len(content), kind, predict)
-
-
-@contextlib.contextmanager
-def _classifier_in_browser(saved_model: str) -> Iterator[Variant]:
-    """Load the preferred classifier in a headless Chromium, which ends with the context.
-
-    Raises `BrowserUnavailableError` if there is no Chromium, it does not start, or LiteRT.js was not bundled, and
-    `BrowserError` if the file cannot be loaded.
-    """
-    precision = preferred(_classifiers(saved_model))
-    name = CLASSIFIER_FILES[precision]
-    content = _read(saved_model, name)
-    with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
-        yield Variant(name, BROWSER, precision, len(content), "image", predict)
 
 
 def _read(saved_model: str, name: str) -> bytes:
@@ -350,14 +335,17 @@ def limits_exceeded(found: Mapping[str, float]) -> list[str]:
 
 def _compare_in_browser(
     saved_model: str,
+    precision: str,
     rows: list[dict[str, Any]],
     fragments: Sequence[Mapping[str, Any]],
     reference: np.ndarray,
 ) -> dict[str, Any]:
-    """Return the browser's row, without figures where nothing could be measured."""
-    chosen, failures = fragments[:SAMPLE], list[str]()
+    """Compare the classifier of a precision in Chromium: a row, without figures if none could be measured."""
+    name, chosen, failures = CLASSIFIER_FILES[precision], fragments[:SAMPLE], list[str]()
+    content = _read(saved_model, name)
     try:
-        with _classifier_in_browser(saved_model) as variant:
+        with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
+            variant = Variant(name, BROWSER, precision, len(content), "image", predict)
             predicted, seconds = _predict(variant, chosen, ())
         return _row(variant, chosen, reference, predicted, seconds)
     except BrowserUnavailableError as error:
@@ -366,9 +354,9 @@ def _compare_in_browser(
         progress.advance("compare", len(chosen))
     except BrowserError as error:
         reason, failures = "it does not respond", [f"does not respond: {str(error).splitlines()[0]}"]
-    in_litert = {row["precision"]: row for row in rows if row["through"] == LITERT and row["name"] != AUDIO_FILE}
     figures = ("agreement", "accuracy", "float_accuracy", "max_probability_difference", "milliseconds")
-    row = in_litert[preferred(in_litert)] | dict.fromkeys(figures)
+    in_litert = next(row for row in rows if (row["name"], row["through"]) == (name, LITERT))
+    row = in_litert | dict.fromkeys(figures)
     return row | {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
 
 

@@ -142,7 +142,7 @@ def open_in_browser(
             try:
                 return page.wait_for_function(f"{script}{function}(...arguments)", arg=arguments).json_value()
             except Error as error:
-                raise BrowserError(error.message) from error
+                raise BrowserError(error.message.removeprefix("Page.wait_for_function: ")) from error
 
         about = call("load", [f"./{name}" for name in models], input_name, output_name)
         shape, dtype = about["shape"], about["dtype"]

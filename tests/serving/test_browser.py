@@ -173,7 +173,7 @@ def test_bad_files_and_inputs_are_named_and_memory_is_freed(program: str, networ
 
 def test_a_missing_tensor_is_named(program: str, network: bytes, home: Path) -> None:
     with (
-        pytest.raises(BrowserError, match=r"Expected a tensor named waveform\. Received: picture"),
+        pytest.raises(BrowserError, match=r"^Error: Expected a tensor named waveform\. Received: picture"),
         open_in_browser([network], "waveform", "odds", program),
     ):
         pass
