@@ -69,7 +69,6 @@ def _schedule(value: str) -> str:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Flags = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Data(Section):
@@ -202,10 +201,10 @@ class Runner(Section):
     )
     from_component: str = Field("", description="First component to run.")
     to_component: str = Field("", description="Last component to run.")
-    beam_args: Flags = Field(
-        LOCAL_BEAM, description="Flags of Beam, a --runner among them. By default in this process."
+    beam_args: Names = Field(
+        LOCAL_BEAM, description="Names of Beam, a --runner among them. By default in this process."
     )
-    beam: dict[str, Flags] = Field({}, description="Flags of Beam for single components, on Kubeflow and Vertex AI.")
+    beam: dict[str, Names] = Field({}, description="Names of Beam for single components, on Kubeflow and Vertex AI.")
     image: str = Field("", description="Container image with Tumbao.")
     images: dict[str, str] = Field({}, description="Container images of single components.")
     resources: dict[str, Resources] = Field({}, description="Resources of single components' containers.")
@@ -351,27 +350,6 @@ def _names_images(job: Mapping[str, Any]) -> bool:
         return False
 
 
-OPTIONS: Mapping[str, str] = {
-    "data": "data.library",
-    **{name: f"data.{name}" for name in ("genres", "layout", "subgenres", "min_songs")},
-    "split": "split.by",
-    "split_method": "split.strategy",
-    "seed": "split.seed",
-    "model": "model.name",
-    **{name: f"training.{name}" for name in TrainingSection.model_fields if name != "seed"},
-    **{name: f"model.{name}" for name in ("tune", "weights", "precision")},
-    **{name: f"gate.{name}" for name in Gate.model_fields},
-    **{name: f"registry.{name}" for name in Registry.model_fields},
-    "runner": "runner.name",
-    "workspace": "runner.root",
-    "from": "runner.from_component",
-    "to": "runner.to_component",
-    **{name: f"runner.{name}" for name in Runner.model_fields if name not in ("name", "schedule")},
-    "cron": "runner.schedule",
-}
-"""Options of the command line, and keys of files without sections, with the fields that they set."""
-
-
 def parse(values: Mapping[str, Any]) -> Config:
     """Make a configuration of sections; anything invalid raises a `UsageError` that lists each fault."""
     try:
@@ -393,41 +371,26 @@ def _sentence(error: Any) -> str:
     if kind == "extra_forbidden":
         models: Sequence[Any] = (Config, type(getattr(Config(), str(error["loc"][0]), None)), Resources)
         known = models[min(len(error["loc"]), 4) // 2].model_fields
-        guess = did_you_mean(error["loc"][-1], [*known, *(OPTIONS if len(error["loc"]) == 1 else ())])
-        return f"Expected names out of {', '.join(known)}. Received: {name}{guess}"
+        return f"Expected names out of {', '.join(known)}. Received: {name}{did_you_mean(error['loc'][-1], known)}"
     rule = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     return f"Expected {name}: {rule}. Received: {name}={value!r}"
 
 
-def read_config(
-    file: Path | None = None,
-    options: Mapping[str, Any] = {},
-    settings: Sequence[str] = (),
-    say: Callable[[str], None] = lambda line: None,
-) -> Config:
-    """Read a configuration from a YAML file, from `options` and from `settings` such as `training.mixup=0.2`.
+def read_config(file: Path | None = None, options: Mapping[str, Any] = {}, settings: Sequence[str] = ()) -> Config:
+    """Read a configuration from a YAML file, from `options` by path, and from `settings` such as `training.mixup=0.2`.
 
-    The later ones take precedence, and options that are None are ignored. Keys without a section, as files had before
-    there were sections, are accepted, and `say` is called with a sentence about them. Anything invalid raises a
-    `UsageError`.
+    The later ones take precedence. Anything invalid raises a `UsageError`.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text("utf-8")) if file else {}
+        values = yaml.safe_load(file.read_text("utf-8")) if file else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"Expected a YAML file in --config. Received: {file} ({error})") from error
-    if not isinstance(content, dict):
+    if not isinstance(values, dict):
         raise UsageError(f"Expected a YAML file of sections, names and values in --config. Received: {file}")
-    values = {key: value for key, value in content.items() if not _is_old(key, value)}
-    old = {str(key).replace("-", "_"): value for key, value in content.items() if key not in values}
-    if old:
-        say(
-            f"{file} has keys without a section: {', '.join(old)}. The next release does not accept them: "
-            f"`tumbao config --config {file}` prints the file with sections."
-        )
-    _set_all(values, _old_values(old))
-    _set_all(values, {OPTIONS[name]: value for name, value in options.items() if value is not None})
+    values = {key: {} if value is None else value for key, value in values.items()}
+    paths = dict(options)
     for setting in settings:
         path, found, text = setting.partition("=")
         if not found or path.count(".") != 1:
@@ -435,41 +398,15 @@ def read_config(
                 f"Expected --set with a section, a name and a value, as training.mixup=0.2. Received: {setting}"
             )
         try:
-            _set_all(values, {path: yaml.safe_load(text)})
+            paths[path] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UsageError(f"Expected a value in YAML. Received: {setting} ({error})") from error
-    return parse({key: {} if value is None else value for key, value in values.items()})
-
-
-def _is_old(key: Any, value: Any) -> bool:
-    name = str(key).replace("-", "_")
-    section = name in Config.model_fields and (value is None or isinstance(value, dict))
-    return name in OPTIONS and not section
-
-
-def _old_values(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the keys of files without sections to paths."""
-    found = {OPTIONS[name]: value for name, value in old.items() if value is not None}
-    if old.get("split_method") == GIVEN:
-        found["split.by"] = found.pop("split.strategy")
-    if "min_songs" in old and "subgenres" not in old:
-        found["data.subgenres"] = bool(old["min_songs"])
-    for path in ("data.min_songs", "training.epochs"):
-        if found.get(path) == 0:  # no sub-genres; the model's own number of epochs
-            del found[path]
-    if "schedule" in old and old["schedule"] not in SCHEDULES:
-        found["runner.schedule"] = found.pop("training.schedule")
-    if isinstance(old.get("beam"), list):
-        found["runner.beam_args"] = found.pop("runner.beam")
-    return found
-
-
-def _set_all(values: dict[str, Any], paths: Mapping[str, Any]) -> None:
     for path, value in paths.items():
         section, _, name = path.partition(".")
         if not isinstance(values.setdefault(section, {}), dict):
             raise UsageError(f"Expected {section}: names and values. Received: {section}={values[section]!r}")
         values[section] = {**values[section], name: value}
+    return parse(values)
 
 
 def to_yaml(config: Config) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from ml_metadata.proto import metadata_store_pb2
 from tumbao.analysis.drift.songs import TrainingData
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.tables import split_rows
-from tumbao.pipeline.runs import RUNS_FOLDER, read_runs
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
@@ -111,11 +109,8 @@ def find_training(workspace: Path) -> TrainingData:
         )
     settings = artifacts.executions["AudioExampleGen"].custom_properties
     description = json.loads((as_path(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
-    run = artifacts.run
-    if not (workspace / RUNS_FOLDER / run).is_dir():  # earlier versions used other names in ML Metadata
-        run = max((record.run for record in read_runs(workspace)), default="")
     return TrainingData(
-        run=run,
+        run=artifacts.run,
         library=description["library"],
         synthetic=description["synthetic"],
         genres=tuple(description["genres"]),
@@ -126,7 +121,7 @@ def find_training(workspace: Path) -> TrainingData:
 
 
 def head_to_resume(store: Any, resolved: Resolved) -> str:
-    """Return the newest head trained on the songs of this run, with its split, genres, seed and model.
+    """Return the newest head trained with the songs, split, genres, seed and model of this run.
 
     Any other head may have been trained on songs that are in the test split now. If there is no such head, a
     `UserError` describes how the newest one differs.
@@ -151,89 +146,40 @@ def head_to_resume(store: Any, resolved: Resolved) -> str:
 
 def _differences(store: Any, head: Any, resolved: Resolved) -> list[str]:
     """List how the training of a head, or of the head that it was resumed from, differs from this run."""
-    executions = _producers(store, [head.id])
-    trainers = [one for one in executions if "custom_config" in one.custom_properties]
-    if not trainers:
-        return ["has no record of its training"]
-    events = store.get_events_by_execution_ids([trainers[-1].id])
-    if any(step.key == "hyperparameters" for event in events for step in event.path.steps):
-        return ["was trained with the settings of a search (--tune)"]
-    former = json.loads(trainers[-1].custom_properties["custom_config"].string_value)
-    found = [*_other_settings(former, resolved), *_other_songs(_manifests(store, executions), resolved.manifests)]
-    if found or not former.get("resume"):
-        return found
-    before = store.get_artifacts_by_uri(former["resume"].removesuffix(f"/{HEAD_FILE}"))
-    if not before:
-        return ["was resumed from a head that is missing"]
-    return [f"was resumed from a head that {one}" for other in before for one in _differences(store, other, resolved)]
-
-
-def _other_settings(former: Mapping[str, Any], resolved: Resolved) -> Iterator[str]:
+    events = [
+        event for event in store.get_events_by_artifact_ids([head.id]) if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    (trainer,) = store.get_executions_by_id([events[0].execution_id])
+    former = json.loads(trainer.custom_properties["custom_config"].string_value)
     before, now = Training(**former["training"]), resolved.config.head
-    for name, old, new in (
-        ("model", former["model"], resolved.config.model.name),
-        ("list of genres", ", ".join(former["genres"]), ", ".join(resolved.genres)),
-        ("seed", before.seed, now.seed),
-        ("number of units", before.units, now.units),
-        ("fine_tune", before.fine_tune > 0, now.fine_tune > 0),
-        ("file of weights", former["weights"] or "random", resolved.weights_file or "random"),
-    ):
-        if old != new:
-            yield f"has another {name}: {old}, not {new}"
-    if MelSpec(**former["mel_spec"]) != resolved.mel_spec:
-        yield "has mel images with other parameters"
+    found = [
+        f"has another {name}: {old}, not {new}"
+        for name, old, new in (
+            ("model", former["model"], resolved.config.model.name),
+            ("list of genres", ", ".join(former["genres"]), ", ".join(resolved.genres)),
+            ("seed", before.seed, now.seed),
+            ("number of units", before.units, now.units),
+            ("fine_tune", before.fine_tune > 0, now.fine_tune > 0),
+            ("file of weights", former["weights"] or "random", resolved.weights_file or "random"),
+            ("form of mel images", former["mel_spec"], dataclasses.asdict(resolved.mel_spec)),
+        )
+        if old != new
+    ]
+    if former["tune"]:
+        found.append("was trained with the settings of a search (--tune)")
+    if not as_path(f"{former['manifests']}/{SPLITS[0]}.csv").exists():
+        found.append(f"was trained on songs whose list is missing ({former['manifests']})")
+    elif _assignments(former["manifests"]) != _assignments(resolved.manifests):
+        found.append("was trained on another library or split")
+    if found or not former["resume"]:
+        return found
+    earlier = store.get_artifacts_by_uri(former["resume"].removesuffix(f"/{HEAD_FILE}"))
+    if not earlier:
+        return ["was resumed from a head that is missing"]
+    return [f"was resumed from a head that {one}" for other in earlier for one in _differences(store, other, resolved)]
 
 
-def _producers(store: Any, artifacts: list[int]) -> list[Any]:
-    """Return the executions that wrote artefacts."""
-    events = store.get_events_by_artifact_ids(artifacts) if artifacts else []
-    numbers = sorted({event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT})
-    return list(store.get_executions_by_id(numbers)) if numbers else []
-
-
-def _manifests(store: Any, executions: list[Any]) -> set[str]:
-    """Find the manifests that executions, or those upstream of them, read."""
-    found: set[str] = set()
-    while executions:
-        found |= {
-            one.custom_properties["manifests"].string_value
-            for one in executions
-            if "manifests" in one.custom_properties
-        }
-        events = store.get_events_by_execution_ids([one.id for one in executions])
-        inputs = {event.artifact_id for event in events if event.type == metadata_store_pb2.Event.INPUT}
-        executions = _producers(store, sorted(inputs))
-    return found
-
-
-def _other_songs(former: set[str], now: str) -> Iterator[str]:
-    """Compare songs, labels and splits of earlier manifests with those of this run."""
-    if len(former) != 1:
-        yield "has no record of its songs"
-        return
-    (folder,) = former
-    if folder == now:
-        return
-    if not as_path(f"{folder}/{SPLITS[0]}.csv").exists():
-        yield f"was trained on songs whose list is missing ({folder})"
-        return
-    before, after = _assignments(folder), _assignments(now)
-    if before == after:
-        return
-    trained = {song for song, split in before if split != "test"}
-    leaked = len({song for song, split in after if split == "test"} & trained)
-    songs, others = ({song for song, _ in assignments} for assignments in (before, after))
-    counts = f"{len(others - songs)} songs are new and {len(songs - others)} are gone"
-    yield (
-        f"was trained on another library or split: {counts if songs != others else 'the songs are split differently'}; "
-        f"{leaked} of the present test songs were in its training or validation split"
-    )
-
-
-def _assignments(manifests: str) -> set[tuple[tuple[str, ...], str]]:
+def _assignments(manifests: str) -> set[tuple[str, ...]]:
     """Return the songs or parts of songs of manifests, with genre and split."""
-    return {
-        (tuple(row[column] for column in ("sha256", "start", "end", "genre", "fragments")), split)
-        for split in SPLITS
-        for row in split_rows(split, manifests)
-    }
+    columns = ("sha256", "start", "end", "genre", "fragments", "split")
+    return {tuple(row[column] for column in columns) for split in SPLITS for row in split_rows(split, manifests)}

@@ -1,8 +1,9 @@
 """Scan of the library and settings of the components, which depend on it, on the machine and on earlier runs.
 
 In the cloud the component `RunSettings` does this as the first node of the graph. A local run does it before the graph
-is built: ML Metadata's cache key of a component contains its input artefacts, so a node whose outputs are new in
-each run would keep all others from being reused, and `--from` and `--resume` compare the settings with earlier runs.
+is built, even though a digest of the scan as execution property would let TFX reuse that node: any other setting, and
+each push, would still give it new outputs, which the cache keys of all later nodes contain, so that `--epochs` would
+decode every song again; and the digest, `--from`, `--resume` and the checks before the start need the scan anyway.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -61,25 +62,18 @@ PROPERTIES = tuple(Properties.__annotations__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A configuration with all that depends on the library, the machine and earlier runs.
-
-    - `genres`: in the order of the labels, with sub-genres.
-    - `manifests`: folder written by `write_manifests`.
-    - `weights_file`: address of the backbone's weights; empty for random weights or a backbone without weights.
-    - `policy`: Keras' dtype policy of the backbone, and `policy_reason` a sentence on its choice.
-    - `resume`: file of the head to start training from; empty for new initial weights.
-    """
+    """A configuration with all that depends on the library, the machine and earlier runs."""
 
     config: Config
     catalog: Catalog
-    genres: tuple[str, ...]
-    manifests: str
+    genres: tuple[str, ...]  # in the order of the labels, with sub-genres
+    manifests: str  # folder of `write_manifests`
     mel_spec: MelSpec
     weights: WeightsFile
-    weights_file: str
-    policy: str
+    weights_file: str  # address; empty for random weights or none
+    policy: str  # Keras' dtype policy of the backbone
     policy_reason: str = ""
-    resume: str = ""
+    resume: str = ""  # file of the head to start training from; empty for new initial weights
 
 
 def resolve(
@@ -99,7 +93,6 @@ def resolve(
             folder.require_bucket()
     model = find_model(config.model.name)
     backbone = model.backbone_for(config.head)
-    policy: str
     policy, reason = preferred_policy()
     if config.model.precision != "auto":
         policy = config.model.precision
@@ -109,7 +102,12 @@ def resolve(
     weights = backbone.ensure_weights(config.model.weights or None)
     say(f"Weights: {escape(weights.source)}")
     spec = backbone.mel_spec
-    catalog, genres = _scan(config, spec, cache, growing)
+    data, genres = config.data, config.data.genres
+    place = as_path(data.library), genres, spec, data.layout
+    if data.subgenres:
+        catalog, genres = scan_subgenres(*place, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
+    else:
+        catalog = scan(*place, scan_cache=cache, unfinished=growing)
     manifests = write_manifests(
         catalog,
         as_path(f"{config.root}/catalogs"),
@@ -135,16 +133,6 @@ def resolve(
     )
 
 
-def _scan(
-    config: Config, spec: MelSpec, cache: ScanCache | None, growing: frozenset[str] = frozenset()
-) -> tuple[Catalog, tuple[str, ...]]:
-    data = config.data
-    arguments = (as_path(data.library), data.genres, spec, data.layout)
-    if not data.subgenres:
-        return scan(*arguments, scan_cache=cache, unfinished=growing), data.genres
-    return scan_subgenres(*arguments, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
-
-
 def exec_properties(resolved: Resolved) -> Properties:
     """Return the execution properties of a resolved configuration."""
     config, training = resolved.config, resolved.config.head
@@ -157,7 +145,13 @@ def exec_properties(resolved: Resolved) -> Properties:
         "training": dataclasses.asdict(training),
         "weights": resolved.weights_file,
     }
-    trainer: dict[str, Any] = {"resume": resolved.resume, "mel_spec": spec, "code": source_digest("tumbao.trainer.run")}
+    trainer: dict[str, Any] = {
+        "resume": resolved.resume,
+        "mel_spec": spec,
+        "manifests": resolved.manifests,  # like `tune`, for `head_to_resume`
+        "tune": config.model.tune,
+        "code": source_digest("tumbao.trainer.run"),
+    }
     if config.runner.vertex_training:  # keys defined by TFX
         trainer |= {
             "ai_platform_enable_vertex": True,

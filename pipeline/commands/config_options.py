@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 import typer.main
-from rich.markup import escape
 
 from tumbao.pipeline.commands.app import (
     Command,
@@ -20,7 +19,6 @@ from tumbao.pipeline.commands.app import (
     parse_path,
     require_packages,
     require_writable,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +32,17 @@ _LOCAL = (
 )
 _CLOUD = ("runner", "root", "image", "data", "model", "epochs", "min_accuracy", "project", "region", "host", "cron")
 _FLAGS = {"from_component": "--from", "to_component": "--to", "beam_args": "--beam", "cron": "--schedule"}
+_FIELDS = {
+    "data": "data.library",
+    "model": "model.name",
+    "runner": "runner.name",
+    "workspace": "runner.root",
+    "split": "split.by",
+    "split_method": "split.strategy",
+    "seed": "split.seed",
+    "cron": "runner.schedule",
+}
+"""Fields of options with another name."""
 
 ConfigFile = Annotated[
     Path | None,
@@ -59,7 +68,7 @@ class _ConfigCommand(Command):
 
     def invoke(self, ctx: Any) -> Any:
         values = {name: ctx.params.pop(name) for name in self.names}
-        ctx.obj = {name: value for name, value in values.items() if value not in (None, (), [])}
+        ctx.obj = {_field(name): value for name, value in values.items() if value not in (None, (), [])}
         return super().invoke(ctx)
 
 
@@ -76,17 +85,26 @@ class CloudCommand(_ConfigCommand):
 
 
 @functools.cache
+def _field(option: str) -> str:
+    """Return the section and the name of the field that an option sets."""
+    from tumbao.pipeline.config import Config
+
+    sections = (name for name, kind in Config.model_fields.items() if option in kind.annotation.model_fields)  # type: ignore[union-attr]
+    return _FIELDS.get(option) or f"{next(sections)}.{option}"
+
+
+@functools.cache
 def _options(names: Sequence[str]) -> list[Any]:
     """Make options from the fields of `Config` with typer."""
-    from tumbao.pipeline.config import OPTIONS, Config
+    from tumbao.pipeline.config import Config
 
     def command(**values: Any) -> None:
         pass
 
     parameters = []
     for name in names:
-        section, _, key = OPTIONS[name].partition(".")
-        field = getattr(Config(), section).__class__.model_fields[key]
+        section, _, key = _field(name).partition(".")
+        field = Config.model_fields[section].annotation.model_fields[key]  # type: ignore[union-attr]
         kind, bounds = _kind(field)
         option = typer.Option(
             _FLAGS.get(name, f"--{name.replace('_', '-')}"),
@@ -128,7 +146,7 @@ def read(context: Any, file: Path | None, settings: list[str] | None) -> Config:
     """Read the configuration of a command from its options."""
     from tumbao.pipeline.config import read_config
 
-    return read_config(file, context.obj or {}, settings or (), _note)
+    return read_config(file, context.obj or {}, settings or ())
 
 
 def read_local(context: Any, file: Path | None, settings: list[str] | None) -> Config:
@@ -158,7 +176,3 @@ def read_cloud(context: Any, file: Path | None, settings: list[str] | None) -> C
     if config.runner.name == "local":
         raise UsageError("Expected --runner kubeflow or vertex, or runner.name in --config. Received: local")
     return config
-
-
-def _note(line: str) -> None:
-    say(f"[yellow]{escape(line)}[/yellow]", error=True)

@@ -19,7 +19,7 @@ import soundfile
 from tests.conftest import Tone
 from tests.deploy.dockerfile import ROOT, copy_to, is_sent, stages
 from tumbao.pipeline.cloud import defaults, specify
-from tumbao.pipeline.config import read_config
+from tumbao.pipeline.config import parse
 
 STAGES = stages()
 NOBODY = 65_534
@@ -188,8 +188,14 @@ def test_a_step_of_the_pipeline_runs_by_its_command(start: Start, folder: Path, 
             song = folder / "library" / genre / f"{number}.wav"
             song.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(song, tone(4, 300 + 50 * number + len(genre), 8_000), 8_000)
-    options = {"runner": "kubeflow", "root": str(home / "root"), "image": "tumbao:1", "data": str(folder / "library")}
-    config = read_config(options=options | {"model": "cnn", "genres": "cumbia,salsa", "split_method": "stratified"})
+    config = parse(
+        {
+            "data": {"library": str(folder / "library"), "genres": "cumbia,salsa"},
+            "model": {"name": "cnn"},
+            "split": {"strategy": "stratified"},
+            "runner": {"name": "kubeflow", "root": str(home / "root"), "image": "tumbao:1"},
+        }
+    )
     specification = specify(config)
     container = specification["deploymentSpec"]["executors"]["RunSettings_executor"]["container"]
     inputs = specification["root"]["dag"]["tasks"]["RunSettings"]["inputs"]["parameters"]

@@ -20,30 +20,34 @@ from rich.console import Console
 from tfx.orchestration.kubeflow.v2.compiler_utils import TITLE_TO_CLASS_PATH
 
 from tumbao.pipeline.cloud import compile_pipeline, parameters_file, specify, submit
-from tumbao.pipeline.config import Config, UsageError, parse, read_config
+from tumbao.pipeline.config import Config, UsageError, parse
 
 PARAMETERS: dict[str, Any] = {"data": "gs://b/library", "model": "cnn", "epochs": 3, "min_accuracy": 0.7}
-CONFIG = read_config(
-    options=dict(
-        runner="vertex",
-        root="gs://b/tumbao",
-        image="registry/tumbao:1",
-        images={"Trainer": "registry/tumbao-gpu:1"},
-        resources={"Trainer": {"cpu": 4, "memory_gb": 16, "accelerator": "NVIDIA_TESLA_T4", "accelerators": 1}},
-        beam={"AudioExampleGen": ["--runner=DataflowRunner", "--project=p"]},
-        region="europe-west4",
-        tune=2,
-        vertex_training={
-            "project": "p",
-            "worker_pool_specs": [{"container_spec": {"image_uri": "registry/tumbao-gpu:1"}}],
+CONFIG = parse(
+    {
+        "data": {"library": "gs://b/library"},
+        "model": {"name": "cnn", "tune": 2},
+        "training": {"epochs": 3},
+        "gate": {"min_accuracy": 0.7},
+        "registry": {
+            "endpoint": {"project_id": "p", "endpoint_name": "tumbao", "machine_type": "n1-standard-4"},
+            "serving_image": "registry/serving:1",
         },
-        endpoint={"project_id": "p", "endpoint_name": "tumbao", "machine_type": "n1-standard-4"},
-        serving_image="registry/serving:1",
-        **PARAMETERS,
-    )
+        "runner": {
+            "name": "vertex",
+            "root": "gs://b/tumbao",
+            "image": "registry/tumbao:1",
+            "images": {"Trainer": "registry/tumbao-gpu:1"},
+            "resources": {"Trainer": {"cpu": 4, "memory_gb": 16, "accelerator": "NVIDIA_TESLA_T4", "accelerators": 1}},
+            "beam": {"AudioExampleGen": ["--runner=DataflowRunner", "--project=p"]},
+            "region": "europe-west4",
+            "vertex_training": {
+                "project": "p",
+                "worker_pool_specs": [{"container_spec": {"image_uri": "registry/tumbao-gpu:1"}}],
+            },
+        },
+    }
 )
-
-
 VERTEX = parse(
     {
         "data": {"library": "gs://b/library"},
@@ -162,9 +166,8 @@ def test_every_task_is_a_container(compiled: dict[str, Any]) -> None:
     ],
 )
 def test_unknown_components_raise(field: str, value: Any, message: str) -> None:
-    places: dict[str, Any] = {"runner": "kubeflow", "root": "/mnt/t", "image": "x", "data": "/mnt/l"}
     with pytest.raises(UsageError, match=message):
-        specify(read_config(options=places | {field: value}))
+        specify(KUBEFLOW.replace(runner={field: value}))
 
 
 def test_a_file_that_cannot_be_written_raises(tmp_path: Path) -> None:

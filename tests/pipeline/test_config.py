@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tumbao.pipeline.config import OPTIONS, Config, Resources, UsageError, parse, read_config, to_yaml
+from tumbao.pipeline.config import Resources, UsageError, parse, read_config, to_yaml
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.models.registry import find_model
 
@@ -21,15 +21,6 @@ runner:
     Trainer: {cpu: 4, memory_gb: 16, accelerator: NVIDIA_TESLA_T4, accelerators: 1}
 data: {library: gs://bucket/library}
 training: {epochs: 7}
-"""
-WITHOUT_SECTIONS = """
-runner: vertex
-root: gs://bucket/tumbao
-data: gs://bucket/library
-image: registry/tumbao:1
-epochs: 7
-resources:
-  Trainer: {cpu: 4, memory_gb: 16, accelerator: NVIDIA_TESLA_T4, accelerators: 1}
 """
 
 
@@ -53,63 +44,12 @@ def test_the_defaults_are_the_papers() -> None:
 
 
 def test_settings_override_options_and_options_the_file(file: Path) -> None:
-    config = read_config(file, {"runner": "kubeflow", "epochs": None, "min_accuracy": 0.9}, ["gate.min_accuracy=0.7"])
+    config = read_config(file, {"runner.name": "kubeflow", "gate.min_accuracy": 0.9}, ["gate.min_accuracy=0.7"])
     assert (config.runner.name, config.head.epochs, config.gate.min_accuracy) == ("kubeflow", 7, 0.7)
     gpu = Resources(cpu=4, memory_gb=16, accelerator="NVIDIA_TESLA_T4", accelerators=1)
     assert config.runner.resources == {"Trainer": gpu}
     assert (config.push_to, config.split_strategy) == ("gs://bucket/tumbao/pushed", "stable")
-    assert read_config(file, {"push_to": "gs://other/folder"}).push_to == "gs://other/folder"
-
-
-def test_a_file_without_sections_is_accepted_with_a_note(tmp_path: Path, file: Path) -> None:
-    (tmp_path / "old.yaml").write_text(WITHOUT_SECTIONS)
-    notes: list[str] = []
-    assert read_config(tmp_path / "old.yaml", say=notes.append) == read_config(file, say=notes.append)
-    (note,) = notes
-    assert "keys without a section: runner, root, data, image, epochs, resources" in note
-    assert f"`tumbao config --config {tmp_path / 'old.yaml'}`" in note
-
-
-@pytest.mark.parametrize(
-    ("text", "fields"),
-    [
-        ("split_method: given", {"split": {"by": "given"}}),
-        ("split: artist\nsplit_method: given", {"split": {"by": "given"}}),
-        ("min_songs: 5", {"data": {"subgenres": True, "min_songs": 5}}),
-        ("min_songs: 0", {"data": {"subgenres": False}}),
-        ("subgenres: false\nmin-songs: 5", {"data": {"subgenres": False, "min_songs": 5}}),
-        ("epochs: 0", {}),
-        ("schedule: cosine", {"training": {"schedule": "cosine"}}),
-        ("schedule: 0 3 * * 1", {"runner": {"schedule": "0 3 * * 1"}}),
-        ("beam: [--runner=FlinkRunner]", {"runner": {"beam_args": ["--runner=FlinkRunner"]}}),
-        ("beam: {Evaluator: [--x]}", {"runner": {"beam": {"Evaluator": ["--x"]}}}),
-        (
-            "from: Trainer\nto_component: Evaluator",
-            {"runner": {"from_component": "Trainer", "to_component": "Evaluator"}},
-        ),
-        ("units: 8,4\nworkspace: w", {"training": {"units": [8, 4]}, "runner": {"root": "w"}}),
-        ("training: {dropout: 0.5}\nmodel: cnn", {"training": {"dropout": 0.5}, "model": {"name": "cnn"}}),
-    ],
-)
-def test_each_key_without_a_section_sets_its_field(tmp_path: Path, text: str, fields: dict[str, Any]) -> None:
-    (tmp_path / "old.yaml").write_text(text)
-    assert read_config(tmp_path / "old.yaml") == parse(fields)
-
-
-def test_every_option_sets_a_field() -> None:
-    fields = {
-        f"{section}.{name}"
-        for section in Config.model_fields
-        for name in getattr(Config(), section).__class__.model_fields
-    }
-    assert set(OPTIONS.values()) == fields - {"training.seed"}
-
-
-def test_yaml_round_trip(file: Path, tmp_path: Path) -> None:
-    for config in (read_config(), read_config(file, {"schedule": "cosine", "units": "8,4", "genres": "salsa,cumbia"})):
-        (tmp_path / "printed.yaml").write_text(to_yaml(config))
-        assert read_config(tmp_path / "printed.yaml") == config
-        assert all(field.description for field in (*config.training.__class__.model_fields.values(),))
+    assert read_config(file, {"registry.push_to": "gs://other/folder"}).push_to == "gs://other/folder"
 
 
 @pytest.mark.parametrize(("widths", "units"), [("0", ()), ("512,64", (512, 64)), ("8", (8,)), ("[8, 4]", (8, 4))])
@@ -118,14 +58,14 @@ def test_units_are_one_number_or_several(widths: str, units: tuple[int, ...]) ->
 
 
 def test_the_training_has_the_seed_of_the_split_by_default() -> None:
-    assert read_config(None, {"seed": 9}).head.seed == 9
-    assert read_config(None, {"seed": 9}, ["training.seed=3"]).head.seed == 3
+    assert read_config(None, {"split.seed": 9}).head.seed == 9
+    assert read_config(None, {"split.seed": 9}, ["training.seed=3"]).head.seed == 3
 
 
 @pytest.mark.parametrize("slashes", ["", "/", "//"])
 def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
-    assert read_config(file, {"root": f"gs://bucket/t{slashes}"}).push_to == "gs://bucket/t/pushed"
-    assert read_config(file, {"push_to": f"gs://other/folder{slashes}"}).push_to == "gs://other/folder"
+    assert read_config(file, {"runner.root": f"gs://bucket/t{slashes}"}).push_to == "gs://bucket/t/pushed"
+    assert read_config(file, {"registry.push_to": f"gs://other/folder{slashes}"}).push_to == "gs://other/folder"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +75,6 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
             "gate.min_accuracy=1.01",
             "Expected gate.min_accuracy: less than or equal to 1. Received: gate.min_accuracy=1.01",
         ),
-        ("gate.min_recall=high", "Expected gate.min_recall: a valid number"),
         ("model.tune=-1", "model.tune: greater than or equal to 0"),
         ("model.precision=foo", "model.precision: 'auto', 'float32' or 'mixed_bfloat16'"),
         ("model.name=vgg17", "Did you mean vgg16"),
@@ -143,16 +82,13 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
         ("runner.beam_args=[--direct_num_workers=2]", "runner.beam_args: flags with a --runner"),
         ("runner.name=airflow", "runner.name: 'local', 'kubeflow' or 'vertex'. Received: runner.name='airflow'"),
         ("runner.root=tumbao", "runner.root: a folder by its whole address"),
-        ("runner.root=gs://", "runner.root: a folder by its whole address"),
         ("runner.image=''", "runner.image: a container image with Tumbao"),
         ("runner.cache='no'", "runner.cache: a valid boolean"),
         ("runner.from_component=Trainer", "runner.from_component: empty except locally"),
-        ("runner.labels={year: 2026}", "runner.labels.year: a valid string"),
         ("runner.resources={Trainer: {cpu: four}}", "runner.resources.Trainer.cpu: a valid number"),
         ("runner.resources={Trainer: {cpus: 4}}", "Received: runner.resources.Trainer.cpus; did you mean cpu?"),
         ("runner.resources={Trainer: {accelerator: gpu}}", "a type of accelerator with its number"),
         ("runner.beam={Evaluator: --runner=FlinkRunner}", "runner.beam.Evaluator: a valid tuple"),
-        ("runner.vertex_training={foo: 1}", "runner.vertex_training: with a project, and worker_pool_specs"),
         ("runner.vertex_training={project: p, worker_pool_specs: []}", "runner.vertex_training: with a project"),
         ("runner.vertex_training={project: p, job_spec: {worker_pool_specs: [{}]}}", "and its image_uri each"),
         ("runner.name=kubeflow & runner.vertex_training={project: p}", "runner.vertex_training: empty on Kubeflow"),
@@ -164,7 +100,6 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
         ("data.library=library", "data.library: a library by its whole address"),
         ("data.layout=tape", "data.layout: 'auto', 'folder'"),
         ("data.min_songs=2", "data.min_songs: greater than or equal to 3"),
-        ("data.genres=salsa", "data.genres: at least 2, each once"),
         ("data.genres=salsa,Salsa", "data.genres: at least 2, each once"),
         ("split.strategy=random", "split.strategy: 'stratified', 'stable' or 'fixed'"),
         ("split.by=artist & split.strategy=fixed", "split.by: song where the test songs are fixed"),
@@ -175,7 +110,6 @@ def test_trailing_slashes_are_ignored(file: Path, slashes: str) -> None:
         ("training.units=some", "training.units: "),
         ("training.schedule=falling", "training.schedule: 'constant' or 'cosine'"),
         ("epochs=5", "Expected --set with a section, a name and a value, as training.mixup=0.2. Received: epochs=5"),
-        ("training.epochs", "Expected --set with a section"),
         ("runner.labels={", "Expected a value in YAML"),
         ("trainin.epochs=5", "Received: trainin; did you mean training?"),
     ],
@@ -200,9 +134,8 @@ def test_a_message_lists_all_faults(tmp_path: Path) -> None:
         ("runner: [vertex\n", "Expected a YAML file"),
         ("\udcff", "Expected a YAML file"),
         ("training: [epochs]", "Expected training: "),
-        ("epochz: 5", "Received: epochz; did you mean epochs?"),
-        ("modle: cnn", "Received: modle; did you mean model?"),
-        ("config: other.yaml", "Received: config"),
+        ("modle: {name: cnn}", "Received: modle; did you mean model?"),
+        ("epochs: 5", "Expected names out of data, split, model, training, gate, registry, runner. Received: epochs"),
     ],
 )
 def test_invalid_files_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -234,8 +167,13 @@ def test_a_schedule_has_the_five_fields_of_cron() -> None:
             parse({"runner": {"schedule": schedule}})
 
 
-def test_the_yaml_has_a_comment_for_every_field() -> None:
-    lines = to_yaml(read_config()).splitlines()
-    fields = [number for number, line in enumerate(lines) if line.startswith("  ") and not line.startswith("  #")]
-    assert len(fields) == sum(len(part) for part in yaml.safe_load("\n".join(lines)).values())
-    assert all(lines[number - 1].startswith("  # ") for number in fields)
+def test_the_yaml_can_be_read_again_and_has_a_comment_for_every_field(file: Path, tmp_path: Path) -> None:
+    options = {"training.schedule": "cosine", "training.units": "8,4", "data.genres": "salsa,cumbia"}
+    for config in (read_config(), read_config(file, options)):
+        text = to_yaml(config)
+        (tmp_path / "printed.yaml").write_text(text)
+        assert read_config(tmp_path / "printed.yaml") == config
+        lines = text.splitlines()
+        fields = [number for number, line in enumerate(lines) if line.startswith("  ") and not line.startswith("  #")]
+        assert len(fields) == sum(len(part) for part in yaml.safe_load(text).values())
+        assert all(lines[number - 1].startswith("  # ") for number in fields)

@@ -21,7 +21,6 @@ from tumbao.analysis.drift import comparison
 from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_example, to_png
 from tumbao.pipeline.metadata import METADATA_FILE, find_training
-from tumbao.pipeline.runs import RunRecord
 
 
 def noise(number: int, colour: float) -> np.ndarray:
@@ -62,7 +61,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_run(root, "older", {"examples": str(root / "gone"), "ingested": str(root / "gone")}, settings)
     outputs = {"examples": str(root / "examples"), "ingested": str(root / "ingested")}
     add_run(root, "newer", outputs, settings)
-    RunRecord("20260504-030201", "2026-05-04T03:02:01", "pushed").write(root)
     return root
 
 
@@ -82,7 +80,7 @@ def songs(folder: Path, colours: list[float]) -> Path:
 
 def test_the_training_data_of_the_last_run_is_found(workspace: Path) -> None:
     found = find_training(workspace)
-    assert (found.run, found.library, found.synthetic) == ("20260504-030201", "[bold]shelf", True)
+    assert (found.run, found.library, found.synthetic) == ("newer", "[bold]shelf", True)
     assert (found.genres, found.spec) == (("salsa",), SMALL)
     assert found.examples == str(workspace / "examples")
 
@@ -139,15 +137,6 @@ def test_missing_records_raise(workspace: Path, tmp_path: Path) -> None:
     add_run(tmp_path, "newest", {"examples": str(tmp_path / "gone"), "ingested": str(tmp_path / "gone")}, {})
     with pytest.raises(ValueError, match="Was the workspace moved, or cleared"):
         find_training(tmp_path)
-
-
-def test_the_run_of_the_records_is_named(workspace: Path, tmp_path: Path) -> None:
-    settings = {"manifests": str(workspace / "manifests"), "mel_spec": json.dumps(dataclasses.asdict(SMALL))}
-    outputs = {"examples": str(workspace / "examples"), "ingested": str(workspace / "ingested")}
-    add_run(tmp_path, "20260504-030201", outputs, settings)
-    for run in ("20260504-030201", "20260505-030201"):  # the second one ended before it came to ML Metadata
-        RunRecord(run, "2026-05-04T03:02:01", "failed").write(tmp_path)
-    assert find_training(tmp_path).run == "20260504-030201"
 
 
 def test_a_run_without_records_raises(workspace: Path, tmp_path: Path) -> None:

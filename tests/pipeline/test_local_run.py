@@ -31,7 +31,7 @@ from tests.pipeline.stepwise import Stepwise
 from tumbao.components.evaluation.metrics import SongMetrics
 from tumbao.pipeline.cli import main
 from tumbao.pipeline.cloud import compile_pipeline, parameters_file
-from tumbao.pipeline.config import read_config
+from tumbao.pipeline.config import parse
 from tumbao.pipeline.runs import RunRecord, read_runs
 from tumbao.schema.genres import GENRES
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, LABELS_FILE, ModelInfo
@@ -183,10 +183,17 @@ def first(place: Workplace, killed: tuple[int, str]) -> Outcome:
 def stepwise(place: Workplace, first: Outcome) -> Iterator[Future[Stepwise]]:
     """Compile the same run for Kubeflow, and run it from the compiled file alone, beside the runs that follow."""
     library = Path(shutil.copytree(place.library, place.folder / "copy" / "library"))
-    options = {"runner": "kubeflow", "root": str(place.folder / "cloud"), "image": "none", "data": str(library)}
-    training = {"model": "musicnn", "weights": "random", "split_method": "stratified", "epochs": 12, "batch": 4}
+    config = parse(
+        {
+            "data": {"library": str(library)},
+            "split": {"strategy": "stratified"},
+            "model": {"name": "musicnn", "weights": "random"},
+            "training": {"epochs": 12, "batch": 4},
+            "runner": {"name": "kubeflow", "root": str(place.folder / "cloud"), "image": "none"},
+        }
+    )
     file = place.folder / "pipeline.yaml"
-    compile_pipeline(read_config(options=options | training), file)
+    compile_pipeline(config, file)
     steps = Stepwise(file, json.loads(parameters_file(file).read_text()), place.folder / "steps")
 
     def run() -> Stepwise:

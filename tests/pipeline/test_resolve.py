@@ -20,7 +20,7 @@ from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.pipeline import resolve as resolve_module
 from tumbao.pipeline.cloud import defaults
-from tumbao.pipeline.config import read_config
+from tumbao.pipeline.config import parse
 from tumbao.pipeline.resolve import Resolved, RunSettings
 from tumbao.pipeline.source import SCAN_CACHE
 from tumbao.schema.mel_spec import MelSpec
@@ -41,11 +41,16 @@ def library(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path / "library"
 
 
-def run_settings(data: Path, **options: Any) -> dict[str, Any]:
+def run_settings(data: Path, split: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
     """Run the component as its container does: with the parameters, and the configuration as JSON."""
-    paths = {"root": str(data.parent / "root"), "image": "tumbao:1", "data": str(data)}
-    given: dict[str, Any] = {"runner": "kubeflow", "model": "cnn", "genres": ["salsa", "cumbia"]}
-    config = read_config(options=given | paths | {"split_method": "stratified"} | options)
+    config = parse(
+        {
+            "data": {"library": str(data), "genres": ["salsa", "cumbia"]} | options,
+            "model": {"name": "cnn"},
+            "split": split or {"strategy": "stratified"},
+            "runner": {"name": "kubeflow", "root": str(data.parent / "root"), "image": "tumbao:1"},
+        }
+    )
     run = RunSettings.EXECUTOR_SPEC.executor_class._FUNCTION
     properties: dict[str, Any] = run(**defaults(config), config=config.model_dump_json(exclude_unset=True))
     return properties
@@ -73,7 +78,7 @@ def test_the_splits_of_the_library_are_used(library: Path, tmp_path: Path) -> No
     own = {f"{genre}/{number}.wav": split for genre in ("salsa", "cumbia") for number, split in enumerate(SPLITS)}
     rows = [f"library/{path},{path.partition('/')[0]},{split}\n" for path, split in own.items()]
     (tmp_path / "songs.csv").write_text("file_name,genre,split\n" + "".join(rows))
-    manifests = Path(run_settings(tmp_path / "songs.csv", split="given", split_method=None)["manifests"])
+    manifests = Path(run_settings(tmp_path / "songs.csv", split={"by": "given"})["manifests"])
     found = {
         str(Path(row["path"]).relative_to(library)): split
         for split in SPLITS
