@@ -15,9 +15,8 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,16 +51,15 @@ def interval(text: str) -> float:
 
 
 class StopSignal:
-    """Records the first SIGINT or SIGTERM in `signal`, and forwards it to a process as SIGINT."""
+    """Records the first SIGINT or SIGTERM in `signal`, and forwards it once to a process group as SIGINT."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._event = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[StopSignal]:
-        """Handle SIGINT and SIGTERM, and restore the former handlers at the end. Works in the main thread only."""
+        """Handle SIGINT and SIGTERM in the main thread, and restore the former handlers at the end."""
         former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
@@ -70,14 +68,13 @@ class StopSignal:
                 signal.signal(number, handler)
 
     def wait(self, seconds: float) -> None:
-        """Wait for a time in seconds, or until a signal comes."""
-        self._event.wait(seconds)
+        """Wait for a time in seconds, or until a signal comes, which is noticed within a second."""
+        end = time.monotonic() + seconds  # an event's wait would miss a signal that comes as it begins
+        while not self.signal and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 1.0))
 
     def wait_for(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for a process that leads a process group, and return its exit code, negative if a signal killed it.
-
-        The first signal is forwarded to its group, also one that came before the call.
-        """
+        """Wait for a process that leads a process group, and return its exit code, negative if a signal killed it."""
         self._process = process
         if self.signal:
             self._forward()
@@ -91,7 +88,6 @@ class StopSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.signal:
             self.signal = signal.Signals(number)
-            self._event.set()
             self._forward()
 
     def _forward(self) -> None:
@@ -114,10 +110,7 @@ class Snapshot:
 
 
 def take_snapshot(library: str, layout: str, genres: tuple[str, ...]) -> Snapshot:
-    """Take a snapshot of a library here or in a bucket, including entries that are not usable.
-
-    `layout` is one of `formats.LAYOUTS`. A library that is missing or invalid raises a `ValueError`.
-    """
+    """Take a snapshot of a library here or in a bucket, including entries that are not usable."""
     songs, growing = {}, {}
     for entry in read_library(as_path(library).absolute(), layout, genres).entries:
         stamp, incomplete = _file_stamp(entry.path)
@@ -127,16 +120,6 @@ def take_snapshot(library: str, layout: str, genres: tuple[str, ...]) -> Snapsho
         if incomplete:
             growing[part] = entry.path
     return Snapshot(songs, growing)
-
-
-def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Describe the changes between the songs of two snapshots, such as `2 new, 1 gone, 3 changed`; empty if none."""
-    counts = {
-        "new": len(now.keys() - before.keys()),
-        "gone": len(before.keys() - now.keys()),
-        "changed": sum(before[song] != now[song] for song in before.keys() & now.keys()),
-    }
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def _file_stamp(path: str) -> tuple[str, bool]:
@@ -151,14 +134,10 @@ def _file_stamp(path: str) -> tuple[str, bool]:
 
 
 def watch(config: Config, every_seconds: float | None, write: Callable[[str], None]) -> int:
-    """Check the library and run where something changed, repeatedly until a signal comes.
+    """Check the library and run where something changed, repeatedly until a signal comes; return an exit code.
 
     The test songs are frozen, unless the library has its own splits; any other split raises a `UserError`. With None in
     `every_seconds`, there is a single check. `write` is called with each line of output.
-
-    Returns the exit code. After a single check: `DONE` if nothing changed, `WAITING` if all changed files are still
-    being written, `INTERRUPTED` if a signal ended the run, otherwise the run's exit code. After repeated checks: `DONE`
-    after SIGTERM, `INTERRUPTED` after SIGINT, `WRONG_USE` if no run can succeed with these settings.
     """
     if config.split_strategy != GIVEN:
         if config.split_by != "song" or config.split_strategy not in ("stratified", FIXED):
@@ -190,7 +169,7 @@ def watch(config: Config, every_seconds: float | None, write: Callable[[str], No
 
 
 def _check(config: Config, stop: StopSignal, say: Callable[[str], None]) -> int:
-    """Check the library, run if there is a reason, and return an exit code."""
+    """Check the library, run if files or settings differ from the last completed run, and return an exit code."""
     file = Path(config.root) / STATE_FILE
     settings = config.model_dump(mode="json")
     try:
@@ -198,16 +177,19 @@ def _check(config: Config, stop: StopSignal, say: Callable[[str], None]) -> int:
     except (UserError, OSError) as error:
         say(f"Cannot read {config.data.library}: {error}")
         return local_runner.FAILED
-    last = _State.read(file)
-    growing = {part for part in found.growing if last.songs.get(part) != found.songs[part]}
+    last, before, first = _last_run(file)
+    growing = {part for part in found.growing if before.get(part) != found.songs[part]}
     settled = {part: stamp for part, stamp in found.songs.items() if part not in growing}
-    reason = _reason(last, settings, settled, growing)
-    wait = (
-        f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
-        if growing
-        else ""
-    )
-    if not reason:
+    changes = difference({part: stamp for part, stamp in before.items() if part not in growing}, settled)
+    wait = f"; {len(growing)} changed within the last minute and wait until they stay the same for a minute"
+    wait = wait if growing else ""
+    if first and (settled or not growing):
+        reason = f"{len(settled)} songs, {first}"
+    elif changes:
+        reason = f"{len(settled)} songs: {changes}"
+    elif not first and last != settings:
+        reason = "Other settings than those of the last run"
+    else:
         say(f"Nothing {'else ' if wait else ''}changed among {len(found.songs)} songs{wait}.")
         return WAITING if wait else local_runner.DONE
     say(f"{reason}{wait}. Running.")
@@ -220,36 +202,25 @@ def _check(config: Config, stop: StopSignal, say: Callable[[str], None]) -> int:
     return code
 
 
-@dataclasses.dataclass(frozen=True)
-class _State:
-    """Settings and songs of the last completed run; if they are unknown, both are empty and `first` has the reason."""
-
-    settings: dict[str, Any]
-    songs: dict[str, str]
-    first: str = ""
-
-    @classmethod
-    def read(cls, file: Path) -> _State:
-        try:
-            state = json.loads(file.read_text("utf-8"))
-            return cls(dict(state["settings"].items()), dict(state["songs"].items()))
-        except FileNotFoundError:
-            return cls({}, {}, "checked for the first time")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # incomplete, or not written by Tumbao
-            return cls({}, {}, f"as if checked for the first time: {file} cannot be read")
+def _last_run(file: Path) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Return settings and songs of the last completed run; if they are unknown, both are empty, with a reason."""
+    try:
+        state = json.loads(file.read_bytes())
+        return dict(state["settings"].items()), dict(state["songs"].items()), ""
+    except FileNotFoundError:
+        return {}, {}, "checked for the first time"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # incomplete, or not written by Tumbao
+        return {}, {}, f"as if checked for the first time: {file} cannot be read"
 
 
-def _reason(last: _State, settings: dict[str, Any], songs: Mapping[str, str], growing: Collection[str]) -> str:
-    """Return the reason to run on the files that are completely written.
-
-    It is empty if the last completed run used the same files and settings.
-    """
-    if last.first:
-        return f"{len(songs)} songs, {last.first}" if songs or not growing else ""
-    before = {part: stamp for part, stamp in last.songs.items() if part not in growing}
-    if changes := difference(before, songs):
-        return f"{len(songs)} songs: {changes}"
-    return "Other settings than those of the last run" if last.settings != settings else ""
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Describe the changes between the songs of two snapshots, such as `2 new, 1 gone, 3 changed`; empty if none."""
+    counts = {
+        "new": len(now.keys() - before.keys()),
+        "gone": len(before.keys() - now.keys()),
+        "changed": sum(before[song] != now[song] for song in before.keys() & now.keys()),
+    }
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def _run(config: Config, growing: frozenset[str], stop: StopSignal, say: Callable[[str], None]) -> int:
