@@ -116,6 +116,7 @@ def test_imports_are_absolute_and_packages_are_empty(file: Path) -> None:
     [
         "tumbao.pipeline.cli",
         "tumbao.serving.predict",
+        "tumbao.serving.server.api",
         "tumbao.pipeline.classify",
         "tumbao.pipeline.doctor",
         "tumbao.components.ingest.library",

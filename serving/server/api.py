@@ -11,10 +11,10 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -32,27 +32,22 @@ from tumbao.serving.server.models import Model, Models
 from tumbao.serving.server.schemas import ApiError
 from tumbao.serving.server.uploads import Limits
 
-WEB_FOLDER = Path(__file__).parents[1] / "web"
-"""The web page and its files, served at `/`."""
+WEB_FOLDER = Path(__file__).parents[1] / "web"  # the web page and its files, served at `/`
 
 _CLASSIFY = """
 Classify one or more songs, in any format that `tumbao classify` accepts.
 Each file has its own result or error; the error of a single file is also the error of the request.
 Example: `curl -F files=@one.mp3 -F files=@two.flac http://127.0.0.1:8080/v1/classify`
 """
+_SHA256 = Query(description="SHA-256 of the content: with it, the response can be cached indefinitely.")
 _FILE_TYPES = ("application/octet-stream", "application/json", "text/plain")
 _IMMUTABLE = "public, max-age=31536000, immutable"
-_NO_PAGE = 'This is the API of Tumbao: <a href="docs">documentation</a>.'
 
 
 def make_app(
     folder: AnyPath, limits: Limits, origins: Sequence[str] = (), root_path: str = "", web: Path = WEB_FOLDER
 ) -> ASGIApp:
-    """Create the ASGI application for one event loop.
-
-    The push folder (see `predict.find_assets`) is watched from the start of the application. `origins` are the origins
-    whose pages may access the server; `root_path` is the prefix of a reverse proxy, such as `/tumbao`.
-    """
+    """Create the ASGI application for one event loop; `root_path` is the prefix of a reverse proxy, as `/tumbao`."""
     metrics = Metrics()
     models = Models(folder, metrics)
     handler = ClassifyHandler(models, limits, metrics)
@@ -75,12 +70,6 @@ def make_app(
 
     _add_model_routes(app, handler, limits)
     _add_system_routes(app, handler, metrics)
-    if not (web / "index.html").is_file():
-
-        @app.get("/", include_in_schema=False)
-        async def no_page() -> Response:
-            return HTMLResponse(f'<!doctype html><html lang="en"><title>Tumbao</title><p>{_NO_PAGE}</p></html>')
-
     app.router.default = _Page(directory=web, html=True)  # all other paths are files of the page
     app.add_exception_handler(ApiError, lambda _, error: _respond(error, metrics))
     app.add_exception_handler(HTTPException, lambda _, error: _respond(_path_error(error), metrics))
@@ -111,11 +100,20 @@ def _add_model_routes(app: FastAPI, handler: ClassifyHandler, limits: Limits) ->
     @app.get("/v1/model", response_model=schemas.ModelCard, responses=schemas.error_responses(503))
     async def model() -> Any:
         """Return the description of the model and the addresses of its files."""
-        return _card(handler.model())
+        model = handler.model()
+        files = [
+            {
+                "name": name,
+                "url": f"model/files/{name}?sha256={file.sha256}",
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+            }
+            for name, file in model.files.items()
+        ]
+        return {"version": model.version, "model": model.identity, "card": model.card, "files": files}
 
     @app.get(
         "/v1/model/files/{name}",
-        openapi_extra={"parameters": schemas.FILE_PARAMETERS},
         description="Download a file of the model.",
         response_class=FileResponse,
         responses={
@@ -124,9 +122,8 @@ def _add_model_routes(app: FastAPI, handler: ClassifyHandler, limits: Limits) ->
             **schemas.error_responses(404, 503),
         },
     )
-    async def model_file(request: Request) -> Response:
-        sha256, known = request.query_params.get("sha256"), request.headers.get("if-none-match", "")
-        return _file(handler.model(), request.path_params["name"], sha256, known)
+    async def model_file(name: str, request: Request, sha256: Annotated[str | None, _SHA256] = None) -> Response:
+        return _file(handler.model(), name, sha256, request.headers.get("if-none-match", ""))
 
     @app.get("/v1/limits", response_model=schemas.UploadLimits)
     async def upload_limits() -> Any:
@@ -175,14 +172,6 @@ for _extension, _type in {".js": "text/javascript", ".mjs": "text/javascript", "
 _INTERNAL = ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; its log contains the error.")
 
 
-def _card(model: Model) -> dict[str, Any]:
-    files = [
-        {"name": name, "url": f"model/files/{name}?sha256={file.sha256}", "bytes": file.bytes, "sha256": file.sha256}
-        for name, file in model.files.items()
-    ]
-    return {"version": model.version, "model": model.identity, "card": model.card, "files": files}
-
-
 def _file(model: Model, name: str, sha256: str | None, known: str) -> Response:
     file, path = model.files.get(name), model.assets / name
     if file is None or sha256 not in (None, file.sha256) or not path.is_file():
@@ -203,8 +192,7 @@ def _respond(error: ApiError, metrics: Metrics) -> JSONResponse:
     return error.response()
 
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as in shells."""
+INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than reverse proxies keep theirs (60 s in nginx and in load balancers).
@@ -216,11 +204,7 @@ _log = logging.getLogger(__name__)
 
 
 def serve(model: AnyPath, host: str, port: int, limits: Limits, origins: Sequence[str], root_path: str) -> int:
-    """Serve until SIGTERM or Ctrl-C, finish the accepted requests, and return the exit status (0 or 130).
-
-    `port` 0 means a free one; `origins` and `root_path` are those of `api.make_app`. Raises `UserError` if the address
-    is not available.
-    """
+    """Serve until SIGTERM or Ctrl-C, finish the accepted requests, and return the exit status (0 or 130)."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

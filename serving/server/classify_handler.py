@@ -55,15 +55,28 @@ class Job:
         """Stop the thread after its current fragment."""
         self._stopped.set()
 
-    def results(self) -> list[dict[str, Any] | ApiError]:
+    def response(self) -> Response:
         """Return the result of each file in order; files that are not finished get an error."""
-        result = list(self._results)
         sentence = f"was not classified within the time limit of {self._limits.seconds:g} s for a request"
         late = ApiError(HTTPStatus.GATEWAY_TIMEOUT, "time limit", sentence)
-        result += [late] * (len(self._uploads) - len(result))
-        for one in result:
-            self._metrics.files.labels(one.reason if isinstance(one, ApiError) else "answered").inc()
-        return result
+        results, files = list(self._results), []
+        results += [late] * (len(self._uploads) - len(results))
+        for upload, result in zip(self._uploads, results, strict=True):
+            if isinstance(result, ApiError):
+                status, outcome, values = result.status, result.reason, result.values()
+            else:
+                status, outcome, values = HTTPStatus.OK, "answered", result
+            self._metrics.files.labels(outcome).inc()
+            about = {
+                "file": upload.name,
+                "file_bytes": upload.bytes,
+                "status": status,
+                "model": self._model.identity,
+                "synthetic_training_data": self._model.info.training_data.synthetic,
+            }
+            files.append(about | values)
+        only = results[0]
+        return only.response() if len(results) == 1 and isinstance(only, ApiError) else JSONResponse({"files": files})
 
     def _answer(self, upload: Upload) -> dict[str, Any] | ApiError:
         info, started, self._decode_seconds = self._model.info, time.monotonic(), 0.0
@@ -88,6 +101,7 @@ class Job:
 
     def _limited(self, items: Iterator[Fragment | SongSummary]) -> Iterator[Fragment | SongSummary]:
         """Iterate over a song; stop if it is too long or the request has ended, and measure the decoding time."""
+        fragment_seconds, end = self._model.info.mel.fragment_seconds, 0.0
         while True:
             started = time.monotonic()
             try:
@@ -98,15 +112,14 @@ class Job:
                 raise _StoppedError
             if item is None:
                 return
-            if self._end_seconds(item) > self._limits.sound_seconds:
+            if isinstance(item, SongSummary):
+                end = item.seconds
+            elif not item.padded:
+                end = (item.index + 1) * fragment_seconds
+            if end > self._limits.sound_minutes * 60:
                 sentence = f"is too long: at most {self._limits.sound_minutes:g} minutes of audio are accepted"
                 raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "too long", sentence)
             yield item
-
-    def _end_seconds(self, item: Fragment | SongSummary) -> float:
-        if isinstance(item, SongSummary):
-            return item.seconds
-        return 0.0 if item.padded else (item.index + 1) * self._model.info.mel.fragment_seconds
 
 
 def _unavailable(reason: str, sentence: str) -> ApiError:
@@ -117,8 +130,7 @@ class _StoppedError(Exception):
     """The request ended before its answer."""
 
 
-CLIENT_GONE = 499
-"""Status, in log and metrics, of a request whose client disconnected before the answer."""
+CLIENT_GONE = 499  # status, in log and metrics, of a request whose client disconnected before the answer
 
 _WORKER_TIMEOUT_SECONDS = 20.0  # time without output after which a decoder is stopped
 _MAX_RETRY_SECONDS = 60
@@ -159,17 +171,13 @@ class ClassifyHandler:
             raise _unavailable("no worker", sentence) from error
 
     async def classify(self, request: Request) -> Response:
-        """Answer a request with a form of files.
-
-        The response contains the error of each file that fails; the error of an only file is the response. Raises
-        `ApiError` if the whole request fails.
-        """
+        """Answer a request with a form of files."""
         model = self.model()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.seconds
         with self._slot(), self._storage.request() as folder:
             try:
-                with self._metrics.timed("upload"):
+                with self._metrics.seconds.labels("upload").time():
                     uploads = await asyncio.wait_for(receive(request, folder, self._limits), deadline - loop.time())
             except asyncio.TimeoutError as error:
                 sentence = f"The upload was not completed within {self._limits.seconds:g} s."
@@ -180,11 +188,7 @@ class ClassifyHandler:
             if not await self._wait(job, request, deadline):
                 return Response(status_code=CLIENT_GONE)
             self._mean_seconds += 0.1 * (self._limits.seconds - (deadline - loop.time()) - self._mean_seconds)
-        results = job.results()
-        if len(results) == 1 and isinstance(results[0], ApiError):
-            return results[0].response()
-        files = [_file(upload, result, model) for upload, result in zip(uploads, results, strict=True)]
-        return JSONResponse({"files": files})
+        return job.response()
 
     async def _wait(self, job: Job, request: Request, deadline: float) -> bool:
         """Wait for a job until the deadline; return whether the client is still connected."""
@@ -219,14 +223,3 @@ class ClassifyHandler:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _file(upload: Upload, result: dict[str, Any] | ApiError, model: Model) -> dict[str, Any]:
-    values = {
-        "file": upload.name,
-        "file_bytes": upload.bytes,
-        "status": result.status if isinstance(result, ApiError) else HTTPStatus.OK,
-        "model": model.identity,
-        "synthetic_training_data": model.info.training_data.synthetic,
-    }
-    return values | (result.values() if isinstance(result, ApiError) else result)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
-
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -17,21 +13,13 @@ from prometheus_client import (
     generate_latest,
 )
 
-STEPS = ("upload", "wait", "decode", "model")
-"""Timed steps: receive the files of a request; wait for a thread; decode a file; run the model."""
-
 disable_created_metrics()  # otherwise each counter has a second line with its creation time
 
 _BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 class Metrics:
-    """Counters, gauges and histograms of one server.
-
-    `files` counts by outcome: answered, or the reason for the error. `errors` counts requests that failed as a
-    whole. `accepted` includes requests being received, waiting or processed, `working` only the last. `model` is 1 for
-    the current version. Paths are labelled as in the OpenAPI document.
-    """
+    """Counters, gauges and histograms of one server."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -52,15 +40,6 @@ class Metrics:
     def text(self) -> bytes:
         """Return the metrics in the format of `content_type`."""
         return generate_latest(self._registry)
-
-    @contextlib.contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Measure one of `STEPS`, however it ends."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds.labels(step).observe(time.monotonic() - began)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"tumbao_{name}", text, labels, registry=self._registry)

@@ -14,8 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tumbao.serving.server.metrics import Metrics
 
-ACCESS_LOG = "tumbao.access"
-"""Logger of requests: method, path, status and seconds, and no other data of the client."""
+ACCESS_LOG = "tumbao.access"  # logger of requests: method, path, status and seconds, and no other data of the client
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -48,10 +47,7 @@ _log = logging.getLogger(ACCESS_LOG)
 
 
 class ServerMiddleware:
-    """ASGI middleware for the path prefix, response headers, access log and metrics.
-
-    `root_path` is the prefix of a reverse proxy, such as `/tumbao`, whether or not the proxy strips it.
-    """
+    """ASGI middleware for the path prefix, response headers, access log and metrics."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str = "") -> None:
         self._app, self._metrics, self._root_path = app, metrics, root_path.rstrip("/")
@@ -72,20 +68,17 @@ class ServerMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        scope = self._behind_proxy(scope)
+        root, path = self._root_path, scope["path"]
+        if root:
+            inside = f"{path}/".startswith(f"{root}/")
+            scope = {**scope, "root_path": root, "path": path if inside else root + path}
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            path = getattr(scope.get("route"), "path", "/")
-            self._metrics.requests.labels(method, path, str(status)).inc()
+            route = getattr(scope.get("route"), "path", "/")
+            self._metrics.requests.labels(method, route, str(status)).inc()
             _log.info("%s %s %d %.3f s", method, quote(scope["path"]), status, time.monotonic() - started)
-
-    def _behind_proxy(self, scope: Scope) -> Scope:
-        root, path = self._root_path, scope["path"]
-        if not root:
-            return scope
-        return {**scope, "root_path": root, "path": path if f"{path}/".startswith(f"{root}/") else root + path}
 
 
 DRAIN_SECONDS = 2.0
@@ -103,7 +96,8 @@ class CloseUnreadRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an ASGI request."""
-        unread = scope["type"] == "http" and _has_body(Headers(scope=scope))
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
         async def receive_and_note() -> Message:
             nonlocal unread
@@ -126,7 +120,3 @@ class CloseUnreadRequests:
             await send(message)
 
         await self._app(scope, receive_and_note, send_and_drain)
-
-
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"

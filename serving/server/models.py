@@ -17,11 +17,8 @@ from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identit
 from tumbao.serving.predict import Classifier, find_assets
 from tumbao.serving.server.metrics import Metrics
 
-POLL_SECONDS = 1.0
-"""Interval between checks of the push folder."""
-
-BUCKET_POLL_SECONDS = 30.0
-"""Interval for a push folder in a bucket, where each check takes several requests."""
+POLL_SECONDS = 1.0  # interval between checks of the push folder
+BUCKET_POLL_SECONDS = 30.0  # interval for a push folder in a bucket, where each check takes several requests
 
 _log = logging.getLogger(__name__)
 _State = tuple[tuple[str, int, int], ...]
@@ -36,11 +33,7 @@ class ModelAsset(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A loaded model that has already classified one fragment.
-
-    `version` is the name of the version folder, `identity` is `model_info.identity`, `card` is the content of
-    model.json, and `files` are the downloadable files by name.
-    """
+    """A loaded model that has already classified one fragment."""
 
     classifier: Classifier
     assets: Path
@@ -56,11 +49,7 @@ class Model:
 
 
 def load(assets: Path) -> Model:
-    """Load a model, compare its files with their digests, and classify one fragment.
-
-    Raises `ValueError` if it is incomplete or does not match its model.json, `OSError` if a file cannot be read, and
-    `KeyError` or `RuntimeError` if a file is missing in model.json or cannot be run.
-    """
+    """Load a model, compare its files with their digests, and classify one fragment."""
     info = ModelInfo.read(assets)
     files = {name: _describe_asset(assets / name) for name in (INFO_FILE, LABELS_FILE)}
     for file in info.files.values():
@@ -74,10 +63,7 @@ def load(assets: Path) -> Model:
 
 
 class Models:
-    """Watches a push folder, which need not exist yet.
-
-    `current` is the served model, None before the first one is loaded.
-    """
+    """Watches a push folder, which need not exist yet."""
 
     def __init__(self, folder: AnyPath, metrics: Metrics) -> None:
         self.current: Model | None = None
@@ -102,11 +88,10 @@ class Models:
             state = _state(assets)
         except FileNotFoundError:  # being copied, or just deleted
             return
-        except ValueError as error:  # no model yet, or no support for this kind of bucket
-            self._warn_once(str(error))
-            return
-        except OSError as error:
-            self._warn_once(f"Cannot read the models in {self._folder}: {error}")
+        except (ValueError, OSError) as error:  # no model yet, no support for this kind of bucket, or no rights
+            if self._problem != str(error):  # log a problem once, until it changes or is resolved
+                _log.warning("No model can be loaded: %s", error)
+                self._problem = str(error)
             return
         self._problem = ""
         unchanged, self._seen = state == self._seen, state
@@ -126,12 +111,6 @@ class Models:
         self._metrics.model.labels(model.version, model.identity).set(1)
         _log.info("Model %s (%s) loaded: %s", model.version, model.identity, ", ".join(model.info.genres))
 
-    def _warn_once(self, problem: str) -> None:
-        """Log a problem once, until it changes or is resolved."""
-        if self._problem != problem:
-            _log.warning("%s", problem)
-            self._problem = problem
-
     def _watch(self) -> None:
         self.refresh()
         pause = BUCKET_POLL_SECONDS if isinstance(self._folder, RemotePath) else POLL_SECONDS
@@ -145,8 +124,5 @@ def _state(assets: Path) -> _State:
 
 
 def _describe_asset(path: Path) -> ModelAsset:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return ModelAsset(file.tell(), digest.hexdigest())
+    content = path.read_bytes()
+    return ModelAsset(len(content), hashlib.sha256(content).hexdigest())

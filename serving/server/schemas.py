@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -80,9 +81,7 @@ class File(_Schema):
 
     file: str = Field(description="Name of the file in the request.")
     file_bytes: int
-    status: int = Field(
-        description="200, 422 (not a usable song), 500 or 503 (server error), 504 (time limit exceeded)."
-    )
+    status: int = Field(description="200, 422 (not a usable song), 500, 503 (server error) or 504 (time limit).")
     model: str = Field(description="Identifier of the model.")
     synthetic_training_data: bool = Field(description="Whether the model was trained on synthetic songs only.")
 
@@ -93,12 +92,8 @@ class ClassifiedFile(File):
     genre: str | None = Field(description="Genre of the song; null if the model is not confident.")
     nearest: str = Field(description="The most probable genre, even if not confident.")
     probability: float = Field(ge=0, le=1, description="Probability of `nearest`.")
-    main_genre: str | None = Field(
-        default=None, description="The most probable main genre, for models with sub-genres."
-    )
-    main_probability: float | None = Field(
-        default=None, ge=0, le=1, description="Sum over the sub-genres of `main_genre`."
-    )
+    main_genre: str | None = Field(None, description="The most probable main genre, for models with sub-genres.")
+    main_probability: float | None = Field(None, ge=0, le=1, description="Sum over the sub-genres of `main_genre`.")
     majority: str = Field(description="The genre with the most votes of fragments.")
     duration_seconds: float = Field(description="Length of the decoded audio.")
     declared_seconds: float | None = Field(description="Length declared in the file's header; it may be wrong.")
@@ -108,7 +103,7 @@ class ClassifiedFile(File):
     audio_track: int = Field(ge=1, description="Number of the decoded audio track, the default one of players.")
     audio_tracks: int = Field(ge=1, description="Number of audio tracks in the file.")
     main_probabilities: dict[str, float] | None = Field(
-        default=None, description="Probability of each main genre, for models with sub-genres."
+        None, description="Probability by main genre, for models with sub-genres."
     )
     probabilities: dict[str, float]
     votes: dict[str, int]
@@ -138,9 +133,7 @@ class ModelFile(_Schema):
     """A file of the model."""
 
     name: str
-    url: str = Field(
-        description="Relative to this document; it contains the digest, so the file can be cached indefinitely."
-    )
+    url: str = Field(description="Relative to this document; it contains the digest, so it can be cached.")
     bytes: int
     sha256: str
 
@@ -150,9 +143,7 @@ class ModelCard(_Schema):
 
     version: str
     model: str = Field(description="Identifier of the model.")
-    card: dict[str, object] = Field(
-        description="Content of model.json: training data, split, metrics, calibration and more."
-    )
+    card: dict[str, object] = Field(description="Content of model.json: training data, split, metrics, calibration.")
     files: list[ModelFile]
 
 
@@ -187,18 +178,6 @@ FORM = {
 }
 """Body of a classification request."""
 
-FILE_PARAMETERS = [
-    {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
-    {
-        "name": "sha256",
-        "in": "query",
-        "required": False,
-        "schema": {"type": "string"},
-        "description": "SHA-256 of the content: with it, the response can be cached indefinitely.",
-    },
-]
-"""Parameters of a request for a model file."""
-
 _ERRORS = {
     400: "The body is not a valid form with files.",
     404: "The current model has no such file.",
@@ -223,79 +202,30 @@ _STYLE = """
 :root { color-scheme: light dark }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { border-top: 1px solid; padding-top: 1rem; font-size: 1.2rem }
-code { font-family: ui-monospace, monospace; font-size: 0.9rem }
-table { margin: 0.5rem 0 }
-td, th { text-align: left; vertical-align: top; padding: 0.1rem 1rem 0.1rem 0 }
+code, pre { font-family: ui-monospace, monospace; font-size: 0.9rem; white-space: pre-wrap }
 """
 
 
 def docs_page(document: dict[str, Any]) -> str:
-    """Render an OpenAPI document: operations with parameters and responses, followed by the schemas.
-
-    FastAPI's own page loads scripts from another host.
-    """
-    info = document["info"]
-    return "".join(
-        [
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>',
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>',
-            f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info.get('description', ''))}",
-            ' Machine-readable: <a href="openapi.json">openapi.json</a>.</p>',
-            *_operations(document),
-            *_schemas(document),
-            "</html>",
-        ]
-    )
-
-
-def _operations(document: dict[str, Any]) -> Iterator[str]:
+    """Render an OpenAPI document as a page; FastAPI's own page loads scripts from another host."""
+    title = f"{escape(document['info']['title'])} {escape(document['info']['version'])}"
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>',
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style><h1>{title}</h1>',
+        f'<p>{escape(document["info"]["description"])} Machine-readable: <a href="openapi.json">openapi.json</a>.</p>',
+    ]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-            yield f"<p>{_text(operation.get('description', ''))}</p>"
-            for kind, body in operation.get("requestBody", {}).get("content", {}).items():
-                yield f"<p>Request body, <code>{escape(kind)}</code>:</p>"
-                yield _table((name, _type(schema), "") for name, schema in body["schema"]["properties"].items())
-            yield _table(
-                (f"{one['name']} ({one['in']})", _type(one["schema"]), one.get("description", ""))
-                for one in operation.get("parameters", [])
-            )
-            yield "<p>Responses:</p>"
-            yield _table(
-                (status, _contents(response.get("content", {})), response["description"])
-                for status, response in operation["responses"].items()
-            )
-
-
-def _schemas(document: dict[str, Any]) -> Iterator[str]:
+            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>{_described(operation)}")
     for name, schema in document["components"]["schemas"].items():
-        yield f'<h2 id="{escape(name)}">{escape(name)}</h2><p>{_text(schema.get("description", ""))}</p>'
-        fields = schema.get("properties", {}).items()
-        yield _table((field, _type(values), values.get("description", "")) for field, values in fields)
+        parts.append(f'<h2 id="{escape(name)}">{escape(name)}</h2>{_described(schema)}')
+    return "".join(parts)
 
 
-def _table(rows: Iterable[tuple[str, str, str]]) -> str:
-    cells = (f"<tr><th>{escape(name)}<td>{kind}<td>{_text(text)}" for name, kind, text in rows)
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _contents(contents: dict[str, Any]) -> str:
-    return ", ".join(_type(content.get("schema", {})) or escape(kind) for kind, content in contents.items())
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """Return the type of a value, with links to schemas; empty if it can be anything."""
-    if "$ref" in schema:
-        name = escape(schema["$ref"].rpartition("/")[2])
-        return f'<a href="#{name}">{name}</a>'
-    if "anyOf" in schema:
-        return " or ".join(map(_type, schema["anyOf"]))
-    if "items" in schema:
-        return f"list of {_type(schema['items'])}"
-    if isinstance(schema.get("additionalProperties"), dict):
-        return f"object of {_type(schema['additionalProperties'])}"
-    return escape(schema.get("format", schema.get("type", "")))
-
-
-def _text(text: str) -> str:
-    return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))
+def _described(values: dict[str, Any]) -> str:
+    """Render the description of an operation or schema, and the rest as JSON with links to schemas."""
+    shown = {name: value for name, value in values.items() if name not in {"description", "operationId", "title"}}
+    description = re.sub("`(.*?)`", r"<code>\1</code>", escape(values.get("description", "")))
+    json_text = escape(json.dumps(shown, indent=1, ensure_ascii=False), quote=False)
+    links = re.sub('"#/components/schemas/([^"]*)"', r'<a href="#\1">\1</a>', json_text)
+    return f"<p>{description}</p><pre>{links}</pre>"

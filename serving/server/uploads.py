@@ -13,7 +13,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
-from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
@@ -29,19 +28,14 @@ from tumbao.serving.server.schemas import ApiError
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of the server, per request and in total; all must be above 0, except `waiting`, which may be 0.
+    """Limits of the server, per request and in total; all must be above 0, except `waiting`, which may be 0."""
 
-    `megabytes` is the total size of a request's files, in 1,000,000 bytes; `sound_minutes` the audio length of one
-    file; `files` the number of files of a request; `seconds` the time from its first byte to its answer. `parallel`
-    requests are processed at the same time; `waiting` further ones are received or queued.
-    """
-
-    megabytes: float = 200.0
-    sound_minutes: float = 30.0
+    megabytes: float = 200.0  # total size of a request's files, in 1,000,000 bytes
+    sound_minutes: float = 30.0  # audio length of one file
     files: int = 10
-    seconds: float = 120.0
-    parallel: int = dataclasses.field(default_factory=cpu_count)
-    waiting: int = 64
+    seconds: float = 120.0  # from the first byte of a request to its answer
+    parallel: int = dataclasses.field(default_factory=cpu_count)  # requests processed at the same time
+    waiting: int = 64  # further requests that are received or queued
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -53,11 +47,6 @@ class Limits:
     def bytes(self) -> int:
         """Total size of the files of a request, in bytes."""
         return round(self.megabytes * 1_000_000)
-
-    @property
-    def sound_seconds(self) -> float:
-        """Audio length of a file, in seconds."""
-        return self.sound_minutes * 60
 
     @property
     def requests(self) -> int:
@@ -118,8 +107,7 @@ def _remove(folder: Path, descriptor: int) -> None:
     os.close(descriptor)
 
 
-FORM_BYTES = 65_536
-"""Allowance of a form beyond the limit of its files, for boundaries, headers and fields, in bytes."""
+FORM_BYTES = 65_536  # allowance of a form beyond the limit of its files, for boundaries, headers and fields, in bytes
 
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it logs every unexpected byte
 
@@ -180,10 +168,9 @@ class _Form:
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
-            value = self._value.decode("latin-1")
-            _, options = parse_options_header(value)
+            _, options = parse_options_header(bytes(self._value))
             name = options.get(b"filename")
-            self._name = _extended_name(value) if name is None else name.decode("utf-8", "replace")
+            self._name = None if name is None else name.decode("utf-8", "replace")
         self._header.clear()
         self._value.clear()
 
@@ -220,11 +207,7 @@ class _Form:
 
 
 async def receive(request: Request, folder: Path, limits: Limits) -> list[Upload]:
-    """Receive the files of a form, at least one.
-
-    Content-Length is only used to reject too large requests early. Raises `ApiError` if a limit is exceeded, the
-    body is not a form of files, or the disk is full.
-    """
+    """Receive the files of a form, at least one."""
     content_type, content_length = (request.headers.get(name, "") for name in ("content-type", "content-length"))
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
@@ -254,13 +237,6 @@ async def receive(request: Request, folder: Path, limits: Limits) -> list[Upload
     if not form.uploads:
         raise _bad_form('contains no file; with curl: -F "files=@song.mp3"')
     return form.uploads
-
-
-def _extended_name(value: str) -> str | None:
-    """Return the name of `filename*=`, which old clients send alone if a name is not ASCII."""
-    message = Message()
-    message["Content-Disposition"] = value
-    return message.get_filename()
 
 
 def _too_large(limits: Limits) -> ApiError:

@@ -70,7 +70,6 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Serving:
 
 @pytest.fixture(scope="session")
 def client(serving: Serving, pushed: Path) -> Iterator[httpx.Client]:
-    """A client of a server that is shared by the tests that do not change it."""
     with serving(pushed) as one:
         yield one
 
@@ -95,7 +94,6 @@ def push_folder(pushed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hostile_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use the decoders of hostile.py in servers that are started afterwards."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     monkeypatch.setattr(decoders, "read_unchanged", "hostile:read")
 

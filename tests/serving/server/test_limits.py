@@ -31,13 +31,11 @@ FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set the folder for temporary files of servers that are started afterwards."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 def left(temporary: Path) -> list[Path]:
-    """List the files in the servers' temporary folders."""
     servers = temporary.glob("tumbao-serve-*")
     return [Path(folder, name) for server in servers for folder, _, names in os.walk(server) for name in names]
 
@@ -77,17 +75,12 @@ def test_the_size_of_all_files_is_limited(serving: Serving, pushed: Path, tempor
         assert left(temporary) == []
 
 
-def test_a_large_content_length_is_rejected_at_once(client: httpx.Client) -> None:
-    with raw(client, f"Content-Length: {Limits().bytes + FORM_BYTES + 1}") as connection:
-        assert status_line(connection) == b"HTTP/1.1 413"
-
-
-def test_a_chunked_body_is_limited(serving: Serving, pushed: Path, temporary: Path) -> None:
+@pytest.mark.parametrize("part", [PART, PART.replace(b'; filename="a.wav"', b"")], ids=["file", "field"])
+def test_a_chunked_body_is_limited(serving: Serving, pushed: Path, temporary: Path, part: bytes) -> None:
     with serving(pushed, megabytes=1) as client, raw(client, "Transfer-Encoding: chunked") as connection:
-        connection.sendall(chunk(PART + bytes(900_000)))
-        while not (files := left(temporary)):
+        connection.sendall(chunk(part + bytes(900_000)))
+        while part is PART and not left(temporary):
             time.sleep(0.01)
-        assert files[0].stat().st_size <= 1e6
         connection.sendall(chunk(bytes(200_000)))  # and the end never comes
         assert status_line(connection) == b"HTTP/1.1 413"
         assert left(temporary) == []
@@ -101,21 +94,19 @@ def test_an_endless_body_is_cut_off(client: httpx.Client, monkeypatch: pytest.Mo
             connection.sendall(block)
 
 
-def test_a_sending_client_receives_the_error(client: httpx.Client) -> None:
+def test_a_large_content_length_is_rejected_at_once_and_a_sending_client_receives_the_error(
+    client: httpx.Client,
+) -> None:
     with raw(client, f"Content-Length: {Limits().bytes + FORM_BYTES + 1}") as connection:
         connection.sendall(PART + bytes(10_000_000))
         assert status_line(connection) == b"HTTP/1.1 413"
 
 
-def test_the_number_of_files_is_limited(serving: Serving, pushed: Path, bachata: bytes) -> None:
-    with serving(pushed, files=2) as client:
-        assert send(client, bachata, bachata).status_code == 200
-        assert refused(send(client, *3 * [bachata]), 413, "too many files") == "The request contains more than 2 files."
-
-
-def test_the_length_of_audio_is_limited(serving: Serving, pushed: Path, tone: Tone) -> None:
-    with serving(pushed, sound_minutes=1) as client:
-        assert send(client, wav(tone(60))).status_code == 200
+def test_number_of_files_and_length_of_audio_are_limited(serving: Serving, pushed: Path, tone: Tone) -> None:
+    with serving(pushed, sound_minutes=1, files=2) as client:
+        assert send(client, wav(tone(60)), wav(tone(5))).status_code == 200
+        sentence = refused(send(client, *3 * [b"song"]), 413, "too many files")
+        assert sentence == "The request contains more than 2 files."
         for seconds in (60.1, 95):
             sentence = refused(send(client, wav(tone(seconds))), 422, "too long")
             assert sentence == "is too long: at most 1 minutes of audio are accepted"
@@ -160,7 +151,6 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Delay the answers of songs."""
     one = Gate()
     monkeypatch.setattr("tumbao.serving.server.classify_handler.song_values", one)
     return one
@@ -179,17 +169,6 @@ def test_the_number_of_requests_is_limited(serving: Serving, pushed: Path, salsa
         gate.open.set()
         assert [future.result().status_code for future in accepted] == [200] * 3
         assert send(client, salsa).status_code == 200
-
-
-def test_uploads_count_as_requests(serving: Serving, pushed: Path, salsa: bytes) -> None:
-    with serving(pushed, parallel=1, waiting=0) as client:
-        with raw(client, "Content-Length: 5000") as connection:
-            connection.sendall(PART)
-            while "tumbao_requests_accepted 1.0" not in client.get("/metrics").text:
-                time.sleep(0.01)
-            assert send(client, salsa).status_code == 429
-        while send(client, salsa).status_code != 200:
-            time.sleep(0.01)
 
 
 def test_files_of_a_disconnected_client_are_removed(
@@ -225,14 +204,10 @@ def test_requests_without_a_model(serving: Serving, tmp_path: Path, salsa: bytes
     [
         (b"", "is incomplete"),
         (PART + b"RIFF", "is incomplete"),
-        (f"--{BOUNDARY}--\r\n".encode(), "contains no file"),
         (PART.replace(b'; filename="a.wav"', b"") + b"x" + END, 'contains no file; with curl: -F "files=@song.mp3"'),
-        (PART.replace(b"a.wav", b"") + END, "contains no file"),
-        (PART.replace(b"form-data", b"").replace(b'; filename="a.wav"', b"") + END, "contains no file"),
         (PART + b"RIFF" + END.replace(b"b0", b"b1"), "is incomplete"),
         (b"no boundary anywhere", "is malformed"),
         (PART.replace(b"form-data", b"x" * 10_000), "is malformed"),
-        (PART.replace(b"\r\n\r\n", b"\r\nX: y" * 20), "is malformed"),
         (b"\r\n" * FORM_BYTES, "is incomplete"),
     ],
 )
@@ -267,8 +242,6 @@ def test_parts_without_a_file_are_ignored(client: httpx.Client, salsa: bytes, pa
     ("disposition", "name"),
     [
         ('form-data; name="files"; filename="canci\u00f3n.mp3"', "canci\u00f3n.mp3"),
-        ('form-data; name="files"; filename="a.mp3"; filename*=UTF-8\'\'b.mp3', "a.mp3"),
-        ("form-data; name=\"files\"; filename*=UTF-8''canci%C3%B3n.mp3", "canci\u00f3n.mp3"),
         ("form-data; FileName=a.mp3", "a.mp3"),
         ('form-data; name="other"; filename="../../etc/passwd"', "../../etc/passwd"),
         ('form-data; name="files"; filename=""', ""),
@@ -280,21 +253,6 @@ def test_file_names(client: httpx.Client, salsa: bytes, disposition: str, name: 
     headers = {"Content-Type": FORM["Content-Type"].replace("multipart/form-data", "Multipart/Form-Data")}
     response = client.post("/v1/classify", content=part + salsa + END, headers=headers)
     assert [(file["file"], file["status"]) for file in response.json()["files"]] == [(name, 200)]
-
-
-def test_empty_inputs_do_not_count_as_files(serving: Serving, pushed: Path, salsa: bytes) -> None:
-    empty = PART.replace(b"a.wav", b"") + b"\r\n"
-    with serving(pushed, files=1) as client:
-        body = 3 * empty + PART + salsa + b"\r\n" + empty + END[2:]
-        assert client.post("/v1/classify", content=body, headers=FORM).status_code == 200
-
-
-def test_fields_count_for_the_limit_of_bytes(serving: Serving, pushed: Path, temporary: Path) -> None:
-    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="comment"\r\n\r\n'.encode()
-    with serving(pushed, megabytes=1) as client, raw(client, "Transfer-Encoding: chunked") as connection:
-        connection.sendall(chunk(field + bytes(600_000)) + chunk(bytes(600_000)))  # and the end never comes
-        assert status_line(connection) == b"HTTP/1.1 413"
-        assert left(temporary) == []
 
 
 def test_other_content_types(client: httpx.Client, salsa: bytes) -> None:
@@ -316,9 +274,3 @@ def test_a_full_disk(
             assert str(temporary) not in refused(send(client, salsa), 507, "disk full")
         assert left(temporary) == []
         assert send(client, salsa).status_code == 200
-
-
-@pytest.mark.parametrize("limit", [{"megabytes": 0}, {"files": -1}, {"seconds": float("nan")}, {"waiting": -1}])
-def test_invalid_limits_raise_an_error(limit: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"Expected limits above 0. Received: {next(iter(limit))}="):
-        Limits(**limit)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import shutil
 import threading
@@ -15,7 +14,6 @@ import pytest
 
 from tests.serving.server.conftest import Serving
 from tests.serving.server.test_limits import Gate, gate, send
-from tumbao.components.ingest.paths import RemotePath
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelInfo, identity
 from tumbao.serving.server.metrics import Metrics
 from tumbao.serving.server.models import Models
@@ -167,21 +165,3 @@ def test_the_first_model_is_pushed_later(serving: Serving, pushed: Path, tmp_pat
         shutil.copytree(pushed, tmp_path / "pushed")
         until(lambda: client.get("/readyz").status_code == 200)
         assert version(client) == "1"
-
-
-def test_an_unreadable_bucket_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    folders: list[object] = []
-
-    def refuse(folder: object) -> Path:
-        folders.append(folder)
-        raise PermissionError(errno.EACCES, "no rights to list it", str(folder))
-
-    models = Models(RemotePath("gs://bucket/pushed"), Metrics())
-    with monkeypatch.context() as patch:
-        patch.setattr("tumbao.serving.server.models.find_assets", refuse)
-        models.refresh()
-        models.refresh()
-    assert len(folders) == 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "Cannot read the models in gs://bucket/pushed: [Errno 13] no rights to list it: 'gs://bucket/pushed'"
-    ]

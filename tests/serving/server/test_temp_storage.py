@@ -49,9 +49,3 @@ def test_only_folders_of_killed_servers_are_removed(tmp_path: Path) -> None:
         assert folder.is_dir()
     second.close()
     alive.close()
-
-
-def test_the_folder_is_removed_at_exit(tmp_path: Path) -> None:
-    program = KILLED.replace("os.kill(os.getpid(), 9)", "sys.exit(3)")
-    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 3
-    assert list(tmp_path.iterdir()) == []
