@@ -40,7 +40,7 @@ class Prefetch(Generic[T]):
 
     def __init__(self, items: Generator[T, None, None], buffer_size: int) -> None:
         self._source = items
-        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
         self._room = threading.Semaphore(buffer_size)
         self._closed = threading.Event()
         threading.Thread(target=self._fill, name="prefetch", daemon=True).start()
@@ -50,13 +50,11 @@ class Prefetch(Generic[T]):
 
     def __next__(self) -> T:
         item = self._items.get()
-        if not isinstance(item, _End):
-            self._room.release()
-            return item
-        self._items.put(item)  # for later calls
-        if item.error is not None:
-            raise item.error
-        raise StopIteration
+        if isinstance(item, BaseException):
+            self._items.put(item)  # for later calls
+            raise item
+        self._room.release()
+        return item
 
     def close(self) -> None:
         """Stop the thread after its current item."""
@@ -64,7 +62,7 @@ class Prefetch(Generic[T]):
         self._room.release()
 
     def _fill(self) -> None:
-        end = _End()
+        end: BaseException = StopIteration()
         try:
             with contextlib.closing(self._source):
                 for item in self._source:
@@ -73,14 +71,9 @@ class Prefetch(Generic[T]):
                         return
                     self._items.put(item)
         except BaseException as error:
-            end = _End(error)
+            end = error
         finally:
             self._items.put(end)
-
-
-@dataclasses.dataclass(frozen=True)
-class _End:
-    error: BaseException | None = None
 
 
 SYNTHETIC_WARNING = "This model was trained on synthetic songs: its answers for real recordings are not reliable."
@@ -90,11 +83,7 @@ _BAR_CELLS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The answer for one song.
-
-    `stamp` identifies the state of the file, see `inputs.stamp`. `result` is the prediction, or the reason for
-    rejection. `tagging` is the result of writing the genre tag, None if no tag was to be written.
-    """
+    """The answer for one song; `stamp` identifies the state of its file, `tagging` is None if no tag was wanted."""
 
     part: AudioSegment
     stamp: tuple[int, int] | None
@@ -111,9 +100,8 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
 
     def write(answer: Answer) -> None:
         part, result = answer.part, answer.result
-        whole = not part.start_seconds and part.end_seconds is None
         name = text(part.path)
-        if not whole:
+        if part.start_seconds or part.end_seconds is not None:
             name += f" from {clock(part.start_seconds)}"
             name += f" to {clock(part.end_seconds)}" if part.end_seconds is not None else ""
         console.print(Text(name, style="bold"))
@@ -190,37 +178,31 @@ _FRAGMENTS_AHEAD = 8  # of each song: 21 MB
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A song that is being decoded.
-
-    `stamp` is the state of its file before decoding, see `inputs.stamp`. `items` are as `fragments.read` yields them.
-    """
+    """A song that is being decoded, and the state of its file before; `items` are as `fragments.read` yields them."""
 
     song: Song
     stamp: tuple[int, int] | None
-    items: Iterable[Fragment | SongSummary]
+    items: Prefetch[Fragment | SongSummary]
 
 
 @contextlib.contextmanager
 def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]]:
-    """Decode songs in worker processes, a few ahead, so that a hostile file affects only its own answer.
-
-    Yields an iterator over the songs in their order. The first songs are started before they are requested; all threads
-    and processes end with the context.
-    """
+    """Decode songs in worker processes, a few ahead, so that a hostile file affects only its own answer."""
     workers = min(cpu_count(), _MAX_WORKERS)
-    begun: collections.deque[tuple[Decoded, Prefetch[Fragment | SongSummary] | None]] = collections.deque()
+    begun: collections.deque[Decoded] = collections.deque()
+
+    def read(song: Song) -> Generator[Fragment | SongSummary, None, None]:
+        if not song.fault:
+            yield from read_song(pool, song.part, spec, None)
 
     def begin(song: Song) -> None:
-        items = None if song.fault else Prefetch(read_song(pool, song.part, spec, None), _FRAGMENTS_AHEAD)
-        begun.append((Decoded(song, stamp(song.part), items or ()), items))
+        begun.append(Decoded(song, stamp(song.part), Prefetch(read(song), _FRAGMENTS_AHEAD)))
 
     def in_order() -> Iterator[Decoded]:
         left = iter(songs[workers:])
         while begun:
-            yield begun[0][0]
-            items = begun.popleft()[1]
-            if items is not None:
-                items.close()
+            yield begun[0]
+            begun.popleft().items.close()
             if song := next(left, None):
                 begin(song)
 
@@ -230,20 +212,25 @@ def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]
         try:
             yield in_order()
         finally:
-            for _, items in begun:
-                if items is not None:
-                    items.close()
+            for decoded in begun:
+                decoded.items.close()
 
 
 def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | None) -> Iterator[Answer]:
-    """Classify songs in their order, and tag those with a confident answer if there is a tagger.
+    """Classify songs in their order, and tag those with a confident answer if there is a tagger."""
 
-    The model runs in one interpreter with all threads; several interpreters with one thread each were slower beside the
-    decoders. The answer for a faulty song is its fault.
-    """
-    classified = _classified(classifier, songs)
+    def classify() -> Iterator[Answer]:
+        for decoded in songs:
+            part = decoded.song.part
+            result: SongPrediction | AudioError
+            try:
+                result = decoded.song.fault or classifier.answer(part.path, decoded.items)
+            except AudioError as error:
+                result = error
+            yield Answer(part, decoded.stamp, result)
+
     if tagger is None:
-        yield from classified
+        yield from classify()
         return
     genres = main_genres(classifier.info.genres)
 
@@ -253,16 +240,13 @@ def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | N
             return None
         return write_tag(tagger, answer.part, genres[song.answer.genre])
 
-    for answer, tagging in in_threads(tag, classified):
+    for answer, tagging in in_threads(tag, classify()):
         new_stamp = stamp(answer.part) if tagging and tagging.outcome is Outcome.WRITTEN else answer.stamp
         yield dataclasses.replace(answer, stamp=new_stamp, tagging=tagging)
 
 
 def write_tag(tagger: Tagger, part: AudioSegment, genre: str) -> Tagging:
-    """Write a genre into the tags of a song that is a whole local file.
-
-    `genre` is named as in the model; for a sub-genre it is its main genre.
-    """
+    """Write a genre into the tags of a song that is a whole local file."""
     if not is_file(part):
         return Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: the song is only a part of it, or it is in a bucket")
     return tagger.write(part.path, genre)
@@ -288,14 +272,3 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, 
             yield first, result.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _classified(classifier: Classifier, songs: Iterator[Decoded]) -> Iterator[Answer]:
-    for decoded in songs:
-        part = decoded.song.part
-        result: SongPrediction | AudioError
-        try:
-            result = decoded.song.fault or classifier.answer(part.path, decoded.items)
-        except AudioError as error:
-            result = error
-        yield Answer(part, decoded.stamp, result)

@@ -55,8 +55,7 @@ class JsonLines:
     def decode(self, file: BinaryIO) -> Iterator[tuple[dict[str, str], int]]:
         """Read a file of answers from the beginning, up to one that was cut off while it was written.
 
-        Yields the values of a song by column, empty strings for missing ones, and the offset of the next song in bytes.
-        The first element is the header, with no values. Raises `ValueError` if a line is not an answer.
+        Yields nothing for the header, then the cells of each song, and the offset of the next song in bytes.
         """
         yield {}, 0
         end = 0
@@ -82,10 +81,7 @@ class JsonLines:
 
 
 class Csv:
-    """Answers as one row per fragment, with the columns of its song; a rejected song has one row.
-
-    A file begins with `header`; see `JsonLines` for the methods.
-    """
+    """Answers as one row per fragment, with the columns of its song; a rejected song has one row."""
 
     def __init__(self, info: ModelInfo, model: str) -> None:
         self._info, self._model = info, model
@@ -204,11 +200,7 @@ _TEMPORARY_REASONS = frozenset(reason.value for reason in {*INFRASTRUCTURE_REASO
 
 @dataclasses.dataclass(frozen=True)
 class Brief:
-    """The parts of an answer that are counted.
-
-    `genre` is empty if there is no confident answer. `seconds` is the decoded length. `reason` is the reason for
-    rejection, and `tag` the outcome of tagging, see `tags.Outcome`; both may be empty.
-    """
+    """The parts of an answer that are counted; empty where they do not apply."""
 
     genre: str
     seconds: float
@@ -265,7 +257,11 @@ class ResultsFile:
         try:
             for cells, end in self._encoding.decode(self._file):
                 if cells:
-                    self._index(cells, begin, end)
+                    key = tuple(cells[name] for name in _PART)
+                    genre, tag = cells.get("genre", ""), cells.get("tag", "")
+                    brief = Brief(genre, float(cells.get("duration_seconds") or 0), cells["reason"], tag)
+                    self._briefs[key] = tuple(cells[name] for name in _SOURCE[:3]), brief
+                    self._record(key, begin, end)
                 begin = end
         except ValueError as error:
             raise UserError(
@@ -274,27 +270,12 @@ class ResultsFile:
             ) from error
         return begin
 
-    def _index(self, cells: dict[str, str], begin: int, end: int) -> None:
-        key = tuple(cells[name] for name in _PART)
-        brief = Brief(
-            genre=cells.get("genre", ""),
-            seconds=float(cells.get("duration_seconds") or 0),
-            reason=cells["reason"],
-            tag=cells.get("tag", ""),
-        )
-        source = tuple(cells[name] for name in _SOURCE[:3])
-        self._briefs[key] = source, brief
-        self._record(key, begin, end)
-
     def _record(self, key: _Key, begin: int, end: int) -> None:
         self._replaced |= key in self._spans
         self._spans[key] = begin, end
 
     def find(self, part: AudioSegment) -> Brief | None:
-        """Return the answer for a song if it can be reused, else None.
-
-        The file is only accessed if there is an answer.
-        """
+        """Return the answer for a song if it can be reused, else None."""
         source, brief = self._briefs.get(_key(part), ((), None))
         if brief is None or brief.reason in _TEMPORARY_REASONS:
             return None

@@ -16,10 +16,7 @@ from tumbao.schema.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Song:
-    """A file, or part of one, to classify.
-
-    `fault` is the reason why it cannot be classified, if there is one.
-    """
+    """A file, or part of one, to classify, or the fault for which it cannot be classified."""
 
     part: AudioSegment
     fault: AudioError | None = None
@@ -27,23 +24,17 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class AudioFiles:
-    """The songs to classify, each file or part once.
-
-    `notes` contains messages, such as the number of ignored files.
-    """
+    """The songs to classify, each file or part once, and messages, such as the number of ignored files."""
 
     songs: tuple[Song, ...]
     notes: tuple[str, ...] = ()
 
 
 def find_audio_files(paths: Iterable[str | AnyPath]) -> AudioFiles:
-    """List the songs to classify, in the order of the paths and of the lists' rows; folders are sorted.
+    """List the songs to classify, each once, in the order of the paths and of the lists' rows; folders are sorted.
 
-    A path with the extension of a list (`tables.EXTENSIONS`) stands for the songs in its rows; any other named file is
-    taken whatever its extension. In folders, files that are not songs by their names are ignored, see
-    `listing.left_out_kind`. A file that is named in several ways, by a relative and an absolute path or through a
-    linked folder, is listed once. Raises `ValueError` if a path does not exist, a list is invalid, or there are no
-    songs.
+    A path with the extension of a list stands for the songs in its rows; any other named file is taken whatever its
+    extension. In folders, files that are not songs by their names are ignored.
     """
     roots = [as_path(path) for path in paths]
     found: dict[tuple[AudioSegment, bool], Song] = {}
@@ -55,10 +46,10 @@ def find_audio_files(paths: Iterable[str | AnyPath]) -> AudioFiles:
             listing = walk(path)
             left_out |= {one_path(str(file)): kind for file, kind in listing.left_out.items()}
             songs = [Song(AudioSegment(str(file))) for file in listing.files]
-            for error in listing.unlisted:
-                songs.append(
-                    _faulty(AudioSegment(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}")
-                )
+            songs += [
+                _faulty(AudioSegment(error.filename), Reason.UNREADABLE, f"cannot be listed: {error.strerror}")
+                for error in listing.unlisted
+            ]
         elif path.suffix.lower() in EXTENSIONS:
             songs = list(_listed(path))
         else:
@@ -93,10 +84,7 @@ def _faulty(part: AudioSegment, reason: Reason, sentence: str) -> Song:
 
 
 def stamp(part: AudioSegment) -> tuple[int, int] | None:
-    """Identify the state of a file without reading it.
-
-    Returns its size in bytes and modification time in microseconds since 1970; None if they are not available.
-    """
+    """Return size in bytes and modification time in microseconds since 1970 of a file, None if not available."""
     try:
         status = as_path(part.path).stat()
     except (OSError, ValueError):

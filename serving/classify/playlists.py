@@ -13,21 +13,16 @@ from tumbao.components.ingest.tables import encode_text
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.schema.hierarchy import SEPARATOR
 
-Song = tuple[str, str, float]
-"""Path, genre and length in seconds."""
+Song = tuple[str, str, float]  # path, genre and length in seconds
 
 _LONGEST_BYTES = 250  # with .m3u8 within the limit of file systems for a name
 
 
 def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) -> dict[str, str]:
-    """Write `<genre>.m3u8` for each genre atomically, replacing existing playlists.
+    """Write `<genre>.m3u8` for each genre, replacing existing playlists; return paths with why they are left out.
 
-    The playlist of `salsa/dura` is called `salsa - dura.m3u8`, and characters that memory cards do not allow in a name
-    become underscores; genres whose names become equal share a playlist. A genre without songs gets an empty playlist.
-
-    Songs are listed in the given order by their paths relative to the folder, with artist and title if they have tags.
-    A playlist consists of lines of UTF-8, and players strip whitespace at their ends, so not every path can be listed.
-    Returns the paths that were left out, each with the reason as the continuation of the path.
+    The playlist of `salsa/dura` is called `salsa - dura.m3u8`. Songs are listed in the given order by their paths
+    relative to the folder. Players strip whitespace at the ends of lines, so not every path can be listed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     start = os.path.realpath(folder)

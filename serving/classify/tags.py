@@ -32,8 +32,7 @@ from mutagen.flac import FLAC
 from mutagen.id3 import ID3, TCON, ID3FileType, ID3NoHeaderError
 from mutagen.mp4 import MP4Tags
 
-from tumbao.components.ingest.audio_error import AudioError
-from tumbao.components.ingest.audio_file import DecoderError, open_audio, probe
+from tumbao.components.ingest.audio_file import DecoderError, open_audio
 from tumbao.components.ingest.tags import content_of, read_chunks, read_info, text_of, write_chunk, write_info
 from tumbao.components.ingest.worker_pool import WorkerCrashError, WorkerPool, WorkerTimeoutError
 from tumbao.schema.genres import genre_key
@@ -76,10 +75,10 @@ class TaggedFile:
             try:
                 self._file.add_tags()
             except (mutagen.MutagenError, NotImplementedError) as error:
-                raise NoTagsError(type(self._file).__name__) from error
+                raise NoTagsError from error
         self._tags = [self._file.tags if self._file is not None else None]
         if not _key(self._tags[0]):
-            raise NoTagsError("unknown")
+            raise NoTagsError
         if not self._is_stream:
             return
         if front and not isinstance(self._tags[0], ID3):
@@ -200,14 +199,12 @@ def _key(tags: object) -> str:
 
 def _id3(source: Any) -> ID3:
     try:
-        tags = ID3(source, load_v1=False)
+        tags = ID3(source, load_v1=False, translate=False)
     except ID3NoHeaderError:
         return ID3()
-    if tags.version[:2] != (2, 3):
-        return tags
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-    return ID3(source, load_v1=False, translate=False)
+    if tags.version[:2] == (2, 2):
+        tags.update_to_v24()
+    return tags
 
 
 def _id3_bytes(file: Any) -> int:
@@ -235,16 +232,14 @@ def _genre_keys(tags: Any) -> list[str]:
 
 
 def _genres(tags: Any) -> list[str]:
-    found = []
+    found: list[str] = []
     for key in _genre_keys(tags):
         value = tags[key]
-        texts = value.genres if isinstance(value, TCON) else value if isinstance(value, list) else [value]
-        if not isinstance(value, TCON) and hasattr(value, "text"):
-            texts = value.text
-        for one in texts:
+        texts = value.genres if isinstance(value, TCON) else getattr(value, "text", value)
+        for one in texts if isinstance(texts, list) else [texts]:
             text = one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
-            found += [part.strip() for part in text.split("\0")]
-    return [text for text in found if text]
+            found += filter(None, map(str.strip, text.split("\0")))
+    return found
 
 
 def _set_genre(tags: Any, genre: str) -> None:
@@ -289,22 +284,14 @@ class Outcome(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Tagging:
-    """Result of tagging a file.
-
-    The outcome is `SAME` if the genre was already there and `KEPT` if there was another one. A different spelling is
-    the same genre; it is replaced if genres are overwritten. `sentence` is the reason why nothing was written, as the
-    continuation of the file's name, else empty.
-    """
+    """Result of tagging a file; `sentence`, which continues the file's name, is why nothing was written."""
 
     outcome: Outcome
     sentence: str = ""
 
 
 class Tagger:
-    """Tags files in worker processes, so that a file that crashes its parser is only not tagged.
-
-    With `overwrite`, existing genres are replaced.
-    """
+    """Tags files in worker processes, so that a file that crashes its parser is only not tagged."""
 
     def __init__(self, overwrite: bool) -> None:
         self._overwrite = overwrite
@@ -317,11 +304,7 @@ class Tagger:
         self._pool.close()
 
     def write(self, path: str | Path, genre: str) -> Tagging:
-        """Write a genre, as the model names it, into a file's tags; it is capitalised there. Thread-safe.
-
-        Symbolic links are followed. A file that is not tagged stays unchanged byte for byte. Raises `WorkerStartError`
-        if no worker process can be started.
-        """
+        """Write a genre, as the model names it, into a file's tags; it is capitalised there. Thread-safe."""
         try:
             (tagging,) = self._pool.run(write_genre, path, genre[:1].upper() + genre[1:], self._overwrite)
         except (WorkerCrashError, WorkerTimeoutError, MemoryError) as error:
@@ -347,19 +330,11 @@ def write_genre(path: str | Path, genre: str, overwrite: bool) -> Iterator[Taggi
             yield from _replace(original, genre, tags.others())
             yield Tagging(Outcome.WRITTEN)
     except NoTagsError:
-        sentence = f"cannot be tagged: its format ({_format(original)}) has no tags, or none that can be written"
-        yield Tagging(Outcome.IMPOSSIBLE, sentence)
+        yield Tagging(Outcome.IMPOSSIBLE, "cannot be tagged: its format has no tags, or none that can be written")
     except OSError as error:
         yield Tagging(Outcome.FAILED, f"was not tagged: {error.strerror or error}")
     except Exception as error:  # mutagen's parsers raise errors of every kind for broken files
         yield Tagging(Outcome.FAILED, f"was not tagged: {error}")
-
-
-def _format(path: Path) -> str:
-    try:
-        return probe(path).audio_format
-    except AudioError:
-        return "unknown"
 
 
 def _require_writable(original: Path) -> None:
@@ -397,7 +372,6 @@ def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
         copy.replace(original)
     finally:
         copy.unlink(missing_ok=True)
-    _sync_folder(original.parent)
 
 
 def _audio_digest(path: Path) -> Generator[None, None, bytes]:
@@ -414,11 +388,3 @@ def _audio_digest(path: Path) -> Generator[None, None, bytes]:
             digest.update(b"fails")
         digest.update(b"breaks off" * file.truncated)
     return digest.digest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from tests.components.ingest.test_tables import NAMES, encodable
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.serving.classify import formats
-from tumbao.serving.classify.batch import Answer, text
+from tumbao.serving.classify.batch import Answer
 from tumbao.serving.classify.formats import Csv, JsonLines, ResultsFile
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.classify.tags import Outcome, Tagging
@@ -127,7 +127,3 @@ def test_reasons_for_leaving_songs_out_of_playlists(tmp_path: Path) -> None:
         *(["ends with a space; rename it"] * 2),
         *([""] * 4),
     ]
-
-
-def test_a_name_stays_on_one_line_of_a_terminal() -> None:
-    assert text("a\nb\r\x1b[31m\u2028\x85é\udcff") == "a\\nb\\r\\x1b[31m\\u2028\\x85é\u201bFF"
