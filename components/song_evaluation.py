@@ -127,6 +127,6 @@ def _songs_in_distribution(pattern: str, ranges: DistributionRanges | None) -> d
     songs: dict[str, list[bool]] = {}
     for fragment in read_records(pattern):
         image = decode_image(fragment[record.IMAGE])
-        inside = ranges is None or ranges.contains(image, bool(fragment[record.PADDED]))
+        inside = ranges is None or ranges.contains(image)
         songs.setdefault(fragment[record.SONG].decode(), []).append(inside)
     return {song: is_in_distribution(fragments) for song, fragments in songs.items()}

@@ -26,10 +26,10 @@ from tumbao.serving.classify.inputs import find_audio_files
 from tumbao.serving.explain.activation_maximization import (
     FRAGMENT_STEPS,
     NOISE_STEPS,
-    ActivationMaximizer,
     MaximizedImage,
     blocks,
     discriminative_filters,
+    maximize,
 )
 from tumbao.serving.explain.attribution_report import AttributionReport, attribute_genre
 from tumbao.serving.explain.inversion import fidelity, levels_from_image, synthetic_sound
@@ -177,7 +177,7 @@ def _maximized(
 ) -> list[Markup]:
     """Maximize the activation of genres, and choose filters; without a library, filters are chosen on the results."""
     try:
-        maximizer = ActivationMaximizer(network)
+        network.genre_gradient  # noqa: B018 - raises if there is none
     except NoGradientError as error:
         reason = f"Filters are shown only for models based on VGG-16. {error}"
         return [genres_section([], network, str(error)), filters_section([], network, reason=reason)]
@@ -185,11 +185,11 @@ def _maximized(
     progress.start("activation maximization", len(genres) * (NOISE_STEPS + FRAGMENT_STEPS * bool(starts)))
     images: list[MaximizedImage] = []
     for genre in genres:
-        images.append(maximizer.from_noise(genre, seed))
+        images.append(maximize(network, genre, seed))
         if starts:
             evidence = log_odds(np.stack([one.scores for one in starts]), genre).numpy()
             start = starts[int(evidence.argmax())]
-            images.append(maximizer.from_fragment(genre, start.levels, start.name, seed))
+            images.append(maximize(network, genre, seed, (start.name, start.levels)))
     return [genres_section(images, network), _filters(network, genres, images, context, seed)]
 
 

@@ -16,11 +16,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-"""Program names of Chromium; the first one on PATH is used."""
-
-TIMEOUT_SECONDS = 60.0
-"""Limit of the browser's start and of one inference."""
+NAMES = ("chromium", "chromium-browser", "google-chrome")  # program names of Chromium; the first one on PATH is used
+TIMEOUT_SECONDS = 60.0  # limit of the browser's start and of one inference
 
 HEADERS = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 """Headers of every response; they enable threads in WebAssembly."""
@@ -44,34 +41,26 @@ class BrowserError(RuntimeError):
     """The browser started but failed."""
 
 
-def find_chromium(chromium: str | None = None) -> str:
-    """Find a Chromium by name or path; by default the first of `NAMES`."""
-    names = NAMES if chromium is None else (chromium,)
-    found = next(filter(None, map(shutil.which, names)), None)
+def find_chromium() -> str:
+    """Find the path of a Chromium by `NAMES`."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        raise BrowserUnavailableError(
-            "no Chromium", f"expected a program {' or '.join(names)}. On Debian: apt-get install chromium"
-        )
+        advice = f"expected a program {' or '.join(NAMES)}. On Debian: apt-get install chromium"
+        raise BrowserUnavailableError("no Chromium", advice)
     return found
 
 
-def require_browser(chromium: str | None = None) -> str:
+def require_browser() -> str:
     """Return the path of a Chromium; raise `BrowserUnavailableError` if it or the LiteRT.js bundle is missing."""
-    found = find_chromium(chromium)
     if not (_WEB / "litert" / "litert.js").is_file():
-        raise BrowserUnavailableError(
-            "`make web` has not been run",
-            f"it installs LiteRT.js in {_WEB / 'litert'}; run it in Tumbao's source folder",
-        )
-    return found
+        advice = f"it installs LiteRT.js in {_WEB / 'litert'}; run it in Tumbao's source folder"
+        raise BrowserUnavailableError("`make web` has not been run", advice)
+    return find_chromium()
 
 
 @contextlib.contextmanager
 def launch(chromium: str, *flags: str) -> Iterator[Browser]:
-    """Start a Chromium that ends with the context, or with this process.
-
-    Raises `BrowserUnavailableError` if it does not start.
-    """
+    """Start a Chromium that ends with the context, or with this process."""
     with tempfile.TemporaryDirectory(prefix="tumbao-browser-", ignore_cleanup_errors=True) as home:
         folders = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), home)
         with sync_playwright() as playwright:
@@ -92,10 +81,7 @@ def launch(chromium: str, *flags: str) -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def open_page(chromium: str, files: Mapping[str, Path | bytes]) -> Iterator[Page]:
-    """Open an empty page beside the scripts of `serving/web` and `files`, which are given by their paths.
-
-    The page is cross-origin isolated and reaches nothing else.
-    """
+    """Open an empty page beside the scripts of `serving/web` and `files`, which are given by their paths."""
     scripts = {path.relative_to(_WEB).as_posix(): path for path in _WEB.rglob("*") if path.is_file()}
     found: dict[str, Path | bytes] = {"empty.html": b"", **scripts, **files}
 
@@ -122,20 +108,14 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @contextlib.contextmanager
-def open_in_browser(
-    files: Sequence[Path | bytes], input_name: str, output_name: str, chromium: str | None = None
-) -> Iterator[Predict]:
+def open_in_browser(files: Sequence[Path | bytes], input_name: str, output_name: str) -> Iterator[Predict]:
     """Load .tflite files in a browser until the context ends; yields a function from an input to an output.
 
-    The files run in sequence: the input of each is the output of the same name of the previous one. `input_name` is an
-    input of the first file, `output_name` an output of the last one. Shapes must be static, with one signature per
-    file. Raises `BrowserUnavailableError` if Chromium or the LiteRT.js bundle is missing or Chromium does not start,
-    and `BrowserError` if a file cannot be loaded or the browser fails. The function raises ValueError for an input of
-    another shape or dtype.
+    The files run in sequence: the input of each is the output of the same name of the previous one.
     """
     models = {f"model/{index}.tflite": file for index, file in enumerate(files)}
     script = 'async (arguments) => (await import("./check.js")).'
-    with open_page(require_browser(chromium), models) as page:
+    with open_page(require_browser(), models) as page:
 
         def call(function: str, *arguments: object) -> dict[str, Any]:
             """Call a function of check.js; unlike `evaluate`, waiting for a function has a timeout."""

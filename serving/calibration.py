@@ -1,17 +1,16 @@
 """Calibration of song probabilities: temperature, confidence threshold, and measures of their quality.
 
-Conventions: songs are a sequence of arrays [k, g] as in `serving.song`; labels are indexes of genres [n]. The
-probability of a song is the mean over its fragments after temperature scaling: each fragment's probabilities are raised
-to the power 1 / T and normalised. This equals scaling the logits, since the logarithm of a softmax is the logits minus
-a constant. The confidence of a song is its largest probability.
+Songs are a sequence of arrays [k, g] as in `serving.song`; labels are indexes of genres [n]. The probability of a song
+is the mean over its fragments after temperature scaling: each fragment's probabilities are raised to the power 1 / T
+and normalised, which equals scaling the logits. The confidence of a song is its largest probability.
 
 The temperature minimises the cross-entropy of the song probabilities. If all songs are answered correctly, however few
-they are, hard targets would drive the temperature towards zero. The target is therefore not 1 for the true genre but
-(n + 1) / (n + 2), the rule of succession, with the rest spread over the other genres. This is Platt's correction.
+they are, hard targets would drive it towards zero. The target is therefore not 1 for the true genre but (n + 1) / (n +
+2), with the rest spread over the other genres: Platt's correction.
 
 The threshold minimises the cost on the validation songs: 1 for a wrong answer, `NO_ANSWER_COST` for no answer. It is at
-least 1 - `NO_ANSWER_COST`, the optimum for a perfectly calibrated model (Chow's rule). All thresholds between two
-neighbouring confidences have the same cost: the midpoint is used, and of several such gaps the highest.
+least 1 - `NO_ANSWER_COST`, the optimum for a perfectly calibrated model (Chow's rule). Of equally good gaps between two
+confidences, the midpoint of the highest is used.
 """
 
 from __future__ import annotations
@@ -23,11 +22,8 @@ import numpy as np
 
 from tumbao.serving.song import log_probabilities
 
-TEMPERATURES = np.exp(np.arange(np.log(0.25), np.log(8.0), 0.01))
-"""Candidate temperatures, in steps of 1 %."""
-
-NO_ANSWER_COST = 0.5
-"""Cost of no answer relative to a wrong answer: two missing answers cost as much as a wrong one."""
+TEMPERATURES = np.exp(np.arange(np.log(0.25), np.log(8.0), 0.01))  # candidate temperatures, in steps of 1 %
+NO_ANSWER_COST = 0.5  # cost of no answer relative to a wrong answer: two missing answers cost as much as a wrong one
 
 FEW_SONGS = 50
 """With fewer validation songs the calibration is rough: even 50 correct of 50 are compatible with a 7 % error rate."""
@@ -38,33 +34,19 @@ METHOD = (
 )
 """How temperature and threshold are found, as written to model.json."""
 
-BIN_SONGS = 5
-"""Minimum number of songs in a bin of the calibration error."""
-
-MAX_BINS = 10
-"""Maximum number of bins of the calibration error."""
+BIN_SONGS = 5  # minimum number of songs in a bin of the calibration error
+MAX_BINS = 10  # maximum number of bins of the calibration error
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Temperature and threshold found on validation songs, of which `errors` were classified wrongly.
-
-    The temperature is above 1 if the model was overconfident, below 1 if underconfident. `threshold` is the smallest
-    song probability of a confident answer.
-    """
+    """Temperature and threshold found on validation songs, of which `errors` were classified wrongly."""
 
     temperature: float
     threshold: float
     songs: int
     errors: int
     method: str = METHOD
-
-    def __post_init__(self) -> None:
-        if not (self.temperature > 0 and 0 <= self.threshold <= 1):
-            raise ValueError(
-                "Expected a temperature above 0 and a threshold in [0, 1]. "
-                f"Received: temperature={self.temperature}, threshold={self.threshold}"
-            )
 
     @property
     def rough(self) -> bool:
@@ -93,11 +75,7 @@ class CoveragePoint:
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Apply temperature scaling to fragments: probabilities [k, g] → float64 [k, g] with rows that sum to 1.
 
-    Probabilities are clipped below at `song.SMALLEST_PROBABILITY`, so that the zeros of a quantized model and the small
-    values of a float model give the same result.
-
-    >>> temper(np.array([[0.8, 0.2]]), 2.0).round(3)
-    array([[0.667, 0.333]])
+    They are clipped, so that the zeros of a quantized model and a float model's small values give the same result.
     """
     powers = np.exp(log_probabilities(probabilities) / temperature)
     return powers / powers.sum(axis=1, keepdims=True)
@@ -113,10 +91,7 @@ def song_probabilities(songs: Sequence[np.ndarray], temperature: float | None) -
 
 
 def calibrate(songs: Sequence[np.ndarray], labels: np.ndarray) -> Calibration:
-    """Find temperature and threshold on validation songs; raise `ValueError` for no songs, or not one label per song.
-
-    The result is deterministic.
-    """
+    """Find temperature and threshold on validation songs."""
     if len(songs) != len(labels) or not len(labels):
         raise ValueError(f"Expected songs, and a label for each. Received: {len(songs)} songs, {len(labels)} labels")
     losses = [_smoothed_loss(song_probabilities(songs, temperature), labels) for temperature in TEMPERATURES]
@@ -133,10 +108,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...]:
-    """Compare confidence and accuracy in bins of equally many songs, in ascending order of confidence.
-
-    There are n // `BIN_SONGS` bins, at least one and at most `MAX_BINS`.
-    """
+    """Compare confidence and accuracy in bins of equally many songs, in ascending order of confidence."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
     bins = min(MAX_BINS, max(1, len(labels) // BIN_SONGS))
@@ -147,11 +119,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...
 
 
 def expected_error(bins: Sequence[Bin]) -> float:
-    """Compute the expected calibration error: the mean |confidence - accuracy| of bins, weighted by their songs.
-
-    >>> expected_error([Bin(3, 0.5, 0.75), Bin(1, 0.75, 1.0)])
-    0.25
-    """
+    """Compute the expected calibration error: the mean |confidence - accuracy| of bins, weighted by their songs."""
     return sum(one.songs * abs(one.confidence - one.accuracy) for one in bins) / sum(one.songs for one in bins)
 
 

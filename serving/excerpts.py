@@ -20,28 +20,19 @@ from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
-PICTURE_SIZE = (300, 150)
-"""Width and height of a mel image, in pixels."""
-
-SMALL = 0.9
-"""Compression to 24 kbit/s at 22,050 Hz: 90 kB for 30 s, nothing above 6 kHz."""
-
-_BLOCK_FRAMES = 8_192
-"""Frames written to libsndfile at a time; a single long write can crash the process."""
+PICTURE_SIZE = (300, 150)  # width and height of a mel image, in pixels
+SMALL = 0.9  # compression to 24 kbit/s at 22,050 Hz: 90 kB for 30 s, nothing above 6 kHz
+_BLOCK_FRAMES = 8_192  # frames written to libsndfile at a time; a single long write can crash the process
 
 
 @dataclasses.dataclass(frozen=True)
 class Excerpt:
-    """A fragment to look at and listen to.
-
-    `jpeg` is the mel image of `PICTURE_SIZE`; `mp3` is mono audio, empty if the file can no longer be read. `error`
-    then contains the reason.
-    """
+    """A fragment to look at and listen to."""
 
     start_seconds: float
-    jpeg: bytes
-    mp3: bytes
-    error: str = ""
+    jpeg: bytes  # mel image of `PICTURE_SIZE`
+    mp3: bytes  # mono audio, empty if the file can no longer be read
+    error: str = ""  # why it cannot be read
 
 
 def excerpts(library: RenderedLibrary, songs: Sequence[Song], rows: Iterable[int], spec: MelSpec) -> dict[int, Excerpt]:
@@ -77,11 +68,7 @@ def _sounds(pool: WorkerPool, song: Song, wanted: set[int], spec: MelSpec) -> tu
 
 
 def mp3(samples: np.ndarray, sample_rate_hz: int, compression: float = SMALL) -> bytes:
-    """Encode mono samples in [-1, 1] as an MP3 file.
-
-    MP3 supports only some rates, such as 8,000, 16,000 and 22,050 Hz. `compression` is between 0, the largest file, and
-    1, the smallest.
-    """
+    """Encode mono samples in [-1, 1] as an MP3 file."""
     buffer = io.BytesIO()
     settings = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": compression}
     with soundfile.SoundFile(buffer, "w", sample_rate_hz, 1, **settings) as file:

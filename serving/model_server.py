@@ -18,11 +18,8 @@ from tumbao.schema.mel_spec import MelSpec
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 """Path of the warm-up requests in a SavedModel, as TensorFlow Serving expects it."""
 
-MODEL_NAME = "tumbao"
-"""Name of the model in deploy/tensorflow-serving."""
-
-TOLERANCE = 0.01
-"""Largest accepted difference of a probability from the expected one."""
+MODEL_NAME = "tumbao"  # name of the model in deploy/tensorflow-serving
+TOLERANCE = 0.01  # largest accepted difference of a probability from the expected one
 
 
 class ServingError(RuntimeError):
@@ -30,10 +27,7 @@ class ServingError(RuntimeError):
 
 
 class ModelServer:
-    """The Predict API of TensorFlow Serving for a SavedModel.
-
-    `signatures` lists the signatures that support Predict, in alphabetical order.
-    """
+    """The Predict API of TensorFlow Serving for a SavedModel."""
 
     def __init__(self, saved_model: str) -> None:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
@@ -43,10 +37,7 @@ class ModelServer:
         self.signatures = sorted(self._definitions)
 
     def predict(self, request: PredictRequest) -> PredictResponse:
-        """Run the requested signature, `serving_default` by default, with all its inputs and outputs.
-
-        Raises `ValueError` if the signature does not exist, or an input's name, dtype or shape does not match.
-        """
+        """Run the requested signature, `serving_default` by default, with all its inputs and outputs."""
         name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
         if name not in self._definitions:
             raise ValueError(f"Expected one of the signatures {', '.join(self.signatures)}. Received: {name!r}")
@@ -55,11 +46,10 @@ class ModelServer:
             raise ValueError(f"{name}: expected the inputs {[*signature.inputs]}. Received: {[*request.inputs]}")
         feeds = {}
         for alias, declared in signature.inputs.items():
-            tensor = request.inputs[alias]
-            expected, received = _form(declared), _form(tensor)
+            expected, received = _form(declared), _form(request.inputs[alias])
             if expected.dtype != received.dtype or not expected.is_compatible_with(received):
-                raise ValueError(f"{name}: expected for {alias} {_words(expected)}. Received: {_words(received)}")
-            feeds[declared.name] = tf.make_ndarray(tensor)
+                raise ValueError(f"{name}: expected {alias} as {expected}. Received: {received}")
+            feeds[declared.name] = tf.make_ndarray(request.inputs[alias])
         values = self._session.run({alias: output.name for alias, output in signature.outputs.items()}, feeds)
         response = PredictResponse(outputs={alias: tf.make_tensor_proto(value) for alias, value in values.items()})
         response.model_spec.CopyFrom(request.model_spec)
@@ -67,11 +57,7 @@ class ModelServer:
 
 
 def replay(saved_model: str) -> dict[str, list[str]]:
-    """Load a SavedModel in a child process and replay its warm-up requests.
-
-    Returns the failures of each signature, an empty list if there are none. Raises `ServingError` if the model cannot
-    be loaded or the process crashes.
-    """
+    """Load a SavedModel in a child process and replay its warm-up requests."""
     command = [sys.executable, "-m", "tumbao.serving.model_server", saved_model]
     child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if child.returncode:
@@ -107,8 +93,8 @@ def _differences(expected: PredictResponse, received: PredictResponse) -> list[s
     for name, tensor in sorted(expected.outputs.items()):
         theirs, ours = tf.make_ndarray(tensor), tf.make_ndarray(received.outputs[name])
         if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
-            forms = (_words(_form(one)) for one in (received.outputs[name], tensor))
-            differences.append("answers with {1} of {0}, expected {2}".format(name, *forms))
+            expected_form = f"{theirs.dtype} {theirs.shape}"
+            differences.append(f"answers with {ours.dtype} {ours.shape} of {name}, expected {expected_form}")
         elif ours.dtype == object:
             if (ours != theirs).any():
                 differences.append(f"answers with other {name} than expected")
@@ -122,15 +108,8 @@ def _form(tensor: TensorProto | TensorInfo) -> tf.TensorSpec:
     return tf.TensorSpec(tf.TensorShape(tensor.tensor_shape), tf.as_dtype(tensor.dtype))
 
 
-def _words(form: tf.TensorSpec) -> str:
-    return f"{form.dtype.name} {form.shape}"
-
-
 def write_warmup(saved_model: str, spec: MelSpec) -> None:
-    """Write `WARMUP_FILE`: the same fragment, a second of noise followed by silence, for each signature.
-
-    The expected response is computed by the image signature of the SavedModel.
-    """
+    """Write `WARMUP_FILE`: the same fragment, a second of noise followed by silence, for each signature."""
     from tumbao.components.ingest.mel import mel_levels, palette
     from tumbao.components.ingest.records import to_example, to_png
     from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM
@@ -142,10 +121,15 @@ def write_warmup(saved_model: str, spec: MelSpec) -> None:
     image = palette(spec)[levels][np.newaxis]
     png = to_png(levels, palette(spec))
     example = to_example(png, label=0, genre="", song="", fragment=0, start_seconds=0.0, padded=True)
+    short = TensorProto(  # in this form of the message, the last value is repeated to the end
+        dtype=tf.float32.as_datatype_enum,
+        tensor_shape=tf.TensorShape(waveform.shape).as_proto(),
+        float_val=waveform[0, : len(noise) + 1],
+    )
     inputs = {
         EXAMPLES: {"examples": tf.make_tensor_proto([example.SerializeToString()])},
         IMAGE: {IMAGE: tf.make_tensor_proto(image)},
-        WAVEFORM: {WAVEFORM: _shortened(waveform, len(noise) + 1)},
+        WAVEFORM: {WAVEFORM: short},
     }
     answer = tf.saved_model.load(saved_model).signatures[IMAGE](image=tf.constant(image))
     expected = {name: tf.make_tensor_proto(value.numpy()) for name, value in answer.items()}
@@ -157,13 +141,6 @@ def write_warmup(saved_model: str, spec: MelSpec) -> None:
             request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, name
             log = PredictionLog(predict_log=PredictLog(request=request, response=PredictResponse(outputs=expected)))
             writer.write(log.SerializeToString())
-
-
-def _shortened(values: np.ndarray, count: int) -> TensorProto:
-    """Store only the first values: in this form of the message, the last value is repeated to the end."""
-    shape = tf.TensorShape(values.shape).as_proto()
-    dtype = tf.float32.as_datatype_enum
-    return TensorProto(dtype=dtype, tensor_shape=shape, float_val=values.ravel()[:count])
 
 
 if __name__ == "__main__":

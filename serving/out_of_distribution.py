@@ -1,15 +1,12 @@
 """Out-of-distribution check: compare the mel image of a fragment with those of the training songs.
 
-A softmax is confident of white noise too, so its confidence rejects little of what is not music. Mel images of noise,
-tones and clicks differ from those of songs more clearly, in five statistics of the image's brightness (the mean of red,
-green and blue, 0 to 255). The training songs span a range of each; a fragment outside of a range is out of
-distribution.
+A softmax is confident of white noise too. Mel images of noise, tones and clicks differ from those of songs more
+clearly, in five statistics of the image's brightness (the mean of red, green and blue, 0 to 255). The training songs
+span a range of each; a fragment outside of a range is out of distribution. This is not a music detector: audio whose
+statistics lie in the same ranges passes.
 
 Only columns with sound are measured. A recording of ten seconds is compared with ten seconds of the training songs,
 whatever its padding: the range of each statistic is found for several lengths.
-
-This is not a music detector: audio whose statistics lie in the same ranges passes, for example other music or a voice
-over a band.
 """
 
 from __future__ import annotations
@@ -22,13 +19,7 @@ import numpy as np
 
 from tumbao.serving.resample_reference import fragment_in_distribution, image_statistics, sounded_columns
 
-STATISTICS = ("brightness", "spread of bands", "spread in time", "step in time", "step between bands")
-"""Statistics of an image: the mean; the standard deviation of the row means; the mean of the rows' standard
-deviations; the mean difference of neighbouring columns; the mean difference of neighbouring rows.
-"""
-
-MARGIN = 0.5
-"""The range of the training songs is widened on each side by this share of its width."""
+MARGIN = 0.5  # the range of the training songs is widened on each side by this share of its width
 
 SOUNDED_LEVEL = 64
 """A column with a band above this level (of 255) has sound: 60 dB below the maximum, in an image of 80 dB."""
@@ -41,40 +32,22 @@ of which a tenth may be silent.
 
 @dataclasses.dataclass(frozen=True)
 class StatisticRanges:
-    """Bounds of each of `STATISTICS`, used for fragments with at least `columns` columns with sound."""
+    """Bounds of the five statistics, used for fragments with at least `columns` columns with sound."""
 
     columns: int
     low: tuple[float, ...]
     high: tuple[float, ...]
 
-    def __post_init__(self) -> None:
-        if not len(self.low) == len(self.high) == len(STATISTICS):
-            raise ValueError(f"Expected {len(STATISTICS)} ranges. Received: low={self.low}, high={self.high}")
-
 
 @dataclasses.dataclass(frozen=True)
 class DistributionRanges:
-    """Ranges of the statistics that count as in distribution.
+    """Ranges of the statistics that count as in distribution."""
 
-    `low` and `high` are for whole fragments, of which `fragments` were measured. A column with a pixel brighter than
-    `sounded_brightness` has sound. `by_length` has ranges in ascending order of columns; the last one equals `low` and
-    `high`. Models of former versions have neither: all columns are measured, and padded fragments always count as in
-    distribution.
-    """
-
-    low: tuple[float, ...]
+    low: tuple[float, ...]  # for whole fragments, as `high`
     high: tuple[float, ...]
-    fragments: int
-    sounded_brightness: float | None = None
-    by_length: tuple[StatisticRanges, ...] = ()
-
-    def __post_init__(self) -> None:
-        StatisticRanges(0, self.low, self.high)
-        if (self.sounded_brightness is None) == bool(self.by_length):
-            raise ValueError(
-                "Expected a brightness and ranges by length, or neither. "
-                f"Received: sounded_brightness={self.sounded_brightness}, by_length={self.by_length}"
-            )
+    fragments: int  # number of whole fragments that were measured
+    sounded_brightness: float  # a column with a brighter pixel has sound
+    by_length: tuple[StatisticRanges, ...]  # in ascending order of columns; the last one equals `low` and `high`
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DistributionRanges:
@@ -83,16 +56,15 @@ class DistributionRanges:
             low=tuple(values["low"]),
             high=tuple(values["high"]),
             fragments=values["fragments"],
-            sounded_brightness=values.get("sounded_brightness"),
+            sounded_brightness=values["sounded_brightness"],
             by_length=tuple(
-                StatisticRanges(one["columns"], tuple(one["low"]), tuple(one["high"]))
-                for one in values.get("by_length", ())
+                StatisticRanges(one["columns"], tuple(one["low"]), tuple(one["high"])) for one in values["by_length"]
             ),
         )
 
-    def contains(self, image: np.ndarray, padded: bool = False) -> bool:
+    def contains(self, image: np.ndarray) -> bool:
         """Check whether a fragment's RGB image, uint8 [height, width, 3], is in distribution."""
-        return fragment_in_distribution(image, dataclasses.asdict(self), padded)
+        return fragment_in_distribution(image, dataclasses.asdict(self))
 
 
 def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int = 1) -> DistributionRanges | None:
@@ -103,9 +75,8 @@ def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int 
     level, so the levels are raised accordingly. No range is found for a length with fewer than `least` fragments.
     """
     brightness = colours.astype(np.float32).mean(axis=1)
-    sounded = float(
-        brightness[SOUNDED_LEVEL : SOUNDED_LEVEL + 2].mean()
-    )  # between two levels, so that rounding in a port does not matter
+    # between two levels, so that rounding in a port does not matter
+    sounded = float(brightness[SOUNDED_LEVEL : SOUNDED_LEVEL + 2].mean())
     found: dict[int, list[np.ndarray]] = {}
     for levels in fragments:
         columns = np.flatnonzero(sounded_columns(brightness[levels], sounded))
@@ -117,11 +88,12 @@ def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int 
                 raised[0] = 0  # level 0 is clipped
                 mask = np.isin(np.arange(chosen[0], chosen[-1] + 1), chosen)
                 found.setdefault(length, []).append(image_statistics(brightness[raised[part]], mask))
-    ranges = [
-        StatisticRanges(length, *_widened(np.stack(statistics)))
-        for length, statistics in sorted(found.items())
-        if len(statistics) >= least
-    ]
+    ranges = []
+    for length, statistics in sorted(found.items()):
+        if len(statistics) >= least:
+            low, high = np.min(statistics, axis=0), np.max(statistics, axis=0)
+            margin = MARGIN * (high - low)
+            ranges.append(StatisticRanges(length, tuple((low - margin).tolist()), tuple((high + margin).tolist())))
     if not ranges:
         return None
     last = ranges[-1]
@@ -129,14 +101,5 @@ def fit_ranges(fragments: Iterable[np.ndarray], colours: np.ndarray, least: int 
 
 
 def is_in_distribution(fragments: Sequence[bool]) -> bool:
-    """Check whether at least half of a song's fragments are in distribution.
-
-    An introduction or applause alone does not put a song out of distribution.
-    """
+    """Check whether at least half of a song's fragments are in distribution."""
     return 2 * sum(fragments) >= len(fragments)
-
-
-def _widened(statistics: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    low, high = statistics.min(axis=0), statistics.max(axis=0)
-    margin = MARGIN * (high - low)
-    return tuple((low - margin).tolist()), tuple((high + margin).tolist())

@@ -13,11 +13,7 @@ from tumbao.serving.style import DARK, LIGHT
 
 
 def template(folder: Path, name: str = "template.html.j2") -> jinja2.Template:
-    """Load a page's Jinja template.
-
-    It may include ``look.css.j2``, the style of all pages, and use `LIGHT`, `DARK` and the filters of `formatting`.
-    Values are escaped, and undefined variables are errors.
-    """
+    """Load a page's Jinja template."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
@@ -41,8 +37,5 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Write a page atomically; parent folders are created.
-
-    Text that UTF-8 cannot represent, as in some file names, is written with backslash escapes.
-    """
+    """Write a page atomically; parent folders are created."""
     write_whole(path, page.encode("utf-8", errors="backslashreplace"))

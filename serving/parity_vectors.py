@@ -18,10 +18,7 @@ SECONDS = 4
 RATE_HZ = 44_100
 
 TOLERANCES = {"waveform": 1e-5, "image_colour": 8, "image_pixels": 1e-3, "probability": 0.05}
-"""Accepted differences of a port from the vectors.
-
-Other processors round differently, and a level that rounds differently has another colour.
-"""
+"""Accepted differences of a port from the vectors."""
 
 
 def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
@@ -58,10 +55,7 @@ def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
 
 
 def _write_wav(path: Path) -> None:
-    """Write a rising tone on the left, chords and a beat on the right; resampling has to remove what is above 11 kHz.
-
-    In the third second the channels cancel each other and the right one has an offset.
-    """
+    """Write a rising tone on the left, to 16 kHz, chords and a beat on the right; in a second the channels cancel."""
     time = np.arange(SECONDS * RATE_HZ) / RATE_HZ
     rising = 0.5 * np.sin(2 * np.pi * (100 + 2_000 * time) * time)  # 100 Hz to 16.1 kHz
     chord = sum(np.sin(2 * np.pi * hz * time) for hz in (220.0, 277.2, 329.6)) / 6

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,14 @@ from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, Model
 from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import Section, SongAnswer, combine, sections
 
-SAVED_MODEL_FILE = "saved_model.pb"
-"""A folder with this file is a complete version; TFX's Pusher writes it last."""
+SAVED_MODEL_FILE = "saved_model.pb"  # a folder with this file is a complete version; TFX's Pusher writes it last
 
 _CACHED_VERSIONS = 2  # of a push folder: the newest, and the one that may still be in use
-
-_Tensor = tuple[str, tuple[int, ...]]  # type, shape
 
 
 @dataclasses.dataclass(frozen=True)
 class FragmentPrediction:
-    """The prediction for one fragment; its end is without padding.
-
-    Probabilities are those after temperature scaling. Without ranges to compare with, it is always in distribution.
-    """
+    """The prediction for one fragment, with calibrated probabilities; its end is without padding."""
 
     start_seconds: float
     end_seconds: float
@@ -53,36 +47,26 @@ class FragmentPrediction:
 
 @dataclasses.dataclass(frozen=True)
 class SongPrediction:
-    """The prediction for one song.
-
-    `answer` is never confident if more than half of the fragments are out of distribution. `sections` are the parts of
-    a medley, a single one for other songs. `fragments` are in temporal order, without the silent ones, whose number is
-    `silent`. `duration_seconds` is the length of the decoded audio, including the tail, which is too short for a
-    fragment and is not classified; `declared_seconds` is the length declared in the file. If the file is `truncated`,
-    the answer covers only the decoded part. A `padded` song was shorter than a fragment. `audio_track`, from 1, is the
-    one that players choose, of `audio_tracks` in the file.
-    """
+    """The prediction for one song."""
 
     path: AnyPath
     answer: SongAnswer
-    sections: tuple[Section, ...]
-    fragments: tuple[FragmentPrediction, ...]
-    duration_seconds: float
-    declared_seconds: float | None
+    sections: tuple[Section, ...]  # parts of a medley, a single one for other songs
+    fragments: tuple[FragmentPrediction, ...]  # without the silent ones
+    duration_seconds: float  # of the decoded audio
+    declared_seconds: float | None  # as declared in the file
     truncated: bool
-    padded: bool
-    silent: int
-    audio_track: int = 1
+    padded: bool  # shorter than a fragment
+    silent: int  # number of silent fragments
+    audio_track: int = 1  # the one that players choose
     audio_tracks: int = 1
 
 
 def find_assets(model_dir: str | AnyPath, with_saved_model: bool = False) -> Path:
     """Find the folder that contains model.json and the TFLite files.
 
-    `model_dir` is a push folder, one version folder, or its `assets.extra`. In a push folder, versions are subfolders
-    named by integers; the highest complete one is used. A model in a bucket is downloaded once and cached, with its
-    SavedModel only if that is needed. Raises `UserError` if there is no model at this path, and `OSError` if a bucket
-    cannot be read.
+    `model_dir` is a push folder, whose highest complete version is used, one version folder, or its `assets.extra`. A
+    model in a bucket is downloaded once and cached. Raises `UserError` if there is no model at this path.
     """
     folder = as_path(model_dir)
     for candidate in _candidates(folder):
@@ -105,11 +89,7 @@ def _candidates(folder: AnyPath) -> Iterator[AnyPath]:
 
 
 def _download(assets: RemotePath, with_saved_model: bool) -> Path:
-    """Download a model's files, if they are not cached, and return the local folder that corresponds to `assets`.
-
-    A model is identified by its address and its model.json, which contains the digests of its files. The SavedModel is
-    nearly half of the size for VGG-16. For each push folder the most recently used versions stay cached.
-    """
+    """Download a model's files, if they are not cached, and return the local folder that corresponds to `assets`."""
     version = assets.parent
     pushed = (version / SAVED_MODEL_FILE).is_file()
     source = version if pushed and with_saved_model else assets
@@ -133,10 +113,8 @@ class Classifier:
     """A pushed model that classifies audio files.
 
     `model_dir` is a location as for `find_assets`, `precision` "int8", "dynamic" or "float16" (empty for the preferred
-    one among those available), `threads` the number of interpreter threads (None for one per CPU available to this
-    process). Raises `UserError` if there is no model, or its files do not match model.json.
-
-    An instance may be shared by several threads; a lock serializes inference on their fragments.
+    one among those available), `threads` the number of interpreter threads (None for one per CPU). An instance may be
+    shared by several threads. Raises `UserError` if there is no model, or its files do not match model.json.
     """
 
     def __init__(self, model_dir: str | AnyPath, precision: str = "", threads: int | None = None) -> None:
@@ -147,20 +125,13 @@ class Classifier:
         if precision not in precisions:
             expected = ", ".join(precisions)
             raise UserError(f"{assets}: expected one of the precisions {expected}. Received: {precision!r}")
-        mel, threads = self.info.mel, threads or cpu_count()
-        image: _Tensor = ("uint8", (1, *mel.image_shape))
-        waveform: _Tensor = ("float32", (1, mel.fragment_samples))
-        probabilities: _Tensor = ("float32", (1, len(self.info.genres)))
-        frontend, classifier = self.info.files["frontend"], self.info.files[precision]
+        threads = threads or cpu_count()
         self._lock = threading.Lock()
-        self._frontend = _load(assets, frontend, threads, {"waveform": waveform, "image": image})
-        self._classifier = _load(assets, classifier, threads, {"image": image, "probabilities": probabilities})
+        self._frontend = _load(assets, self.info.files["frontend"], threads, "waveform")
+        self._classifier = _load(assets, self.info.files[precision], threads, "image")
 
     def predict(self, fragment: np.ndarray) -> np.ndarray:
-        """Predict a fragment: mono samples float32 [fragment_samples] in [-1, 1] → probabilities float32 [g].
-
-        Probabilities are in the order of `info.genres`, before temperature scaling.
-        """
+        """Predict a fragment: mono samples float32 [fragment_samples] in [-1, 1] → probabilities float32 [g]."""
         return self._genres(self._image(fragment))
 
     def classify(self, path: str | Path) -> SongPrediction:
@@ -168,35 +139,28 @@ class Classifier:
         return self.answer(path, read(path, self.info.mel))
 
     def answer(self, path: str | AnyPath, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
-        """Classify one song from decoded fragments, as `fragments.read` yields them; `path` is not read.
-
-        Raises `AudioError` if the iterable raises it.
-        """
-        mel, calibration, ranges = self.info.mel, self.info.calibration, self.info.familiarity
-        predictions: list[FragmentPrediction] = []
+        """Classify one song from decoded fragments, as `fragments.read` yields them; `path` is not read."""
+        mel, ranges = self.info.mel, self.info.familiarity
+        starts: list[float] = []
+        raw: list[np.ndarray] = []
+        inside: list[bool] = []
         silent, padded = 0, False
         song = Fragments(items)
         for fragment in song:
             silent, padded = silent + fragment.silent, fragment.padded
             if not fragment.silent:
-                start = fragment.index * mel.fragment_seconds
                 image = self._image(fragment.samples)
-                probabilities = self._genres(image)
-                if calibration:
-                    probabilities = temper(probabilities[np.newaxis], calibration.temperature)[0]
-                inside = ranges is None or ranges.contains(image[0], padded)
-                end = start + mel.fragment_seconds
-                predictions.append(FragmentPrediction(start, end, tuple(probabilities.tolist()), inside))
-        if padded:
-            predictions = [dataclasses.replace(predictions[0], end_seconds=song.ending.seconds)]
-        probabilities = np.array([prediction.probabilities for prediction in predictions])
-        answer = combine(probabilities, calibration.threshold if calibration else 0.0)
-        in_distribution = is_in_distribution([prediction.in_distribution for prediction in predictions])
+                starts.append(fragment.index * mel.fragment_seconds)
+                raw.append(self._genres(image))
+                inside.append(ranges is None or ranges.contains(image[0]))
+        probabilities, answer = song_answer(self.info, np.stack(raw), inside)
+        ends = [song.ending.seconds if padded else start + mel.fragment_seconds for start in starts]
+        shares = map(tuple, probabilities.tolist())
         return SongPrediction(
             path=as_path(path),
-            answer=dataclasses.replace(answer, confident=answer.confident and in_distribution),
-            sections=sections([one.start_seconds for one in predictions], predictions[-1].end_seconds, probabilities),
-            fragments=tuple(predictions),
+            answer=answer,
+            sections=sections(starts, ends[-1], probabilities),
+            fragments=tuple(map(FragmentPrediction, starts, ends, shares, inside)),
             duration_seconds=song.ending.seconds,
             declared_seconds=song.ending.header.declared_seconds,
             truncated=song.ending.truncated,
@@ -215,34 +179,30 @@ class Classifier:
             return self._classifier(image=image)["probabilities"][0]
 
 
-def _load(assets: Path, file: ModelFile, threads: int, expected: dict[str, _Tensor]) -> SignatureRunner:
-    """Load a TFLite file, whose signature has the name of its input, and check names, dtypes and shapes of tensors."""
+def song_answer(
+    info: ModelInfo, probabilities: np.ndarray, in_distribution: Sequence[bool]
+) -> tuple[np.ndarray, SongAnswer]:
+    """Calibrate the probabilities [k, g] of a song's fragments, and combine them to the song's answer."""
+    threshold = 0.0
+    if info.calibration:
+        probabilities = temper(probabilities, info.calibration.temperature)
+        threshold = info.calibration.threshold
+    answer = combine(probabilities, threshold)
+    confident = answer.confident and is_in_distribution(in_distribution)
+    return probabilities, dataclasses.replace(answer, confident=confident)
+
+
+def _load(assets: Path, file: ModelFile, threads: int, signature: str) -> SignatureRunner:
     path = assets / file.name
     size = path.stat().st_size if path.is_file() else 0
     if size != file.bytes:
         raise UserError(f"{path}: expected {file.bytes} bytes, found {size}. Copy the whole version folder again.")
-    interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    signature, signatures = next(iter(expected)), interpreter.get_signature_list()
-    if signature not in signatures:
-        raise UserError(f"{path}: expected a signature {signature!r}. Received: {signatures}")
-    runner = interpreter.get_signature_runner(signature)
-    details = runner.get_input_details() | runner.get_output_details()
-    received = {name: (detail["dtype"].__name__, tuple(detail["shape"].tolist())) for name, detail in details.items()}
-    if received != expected:
-        raise UserError(f"{path}: expected tensors {expected}. Received: {received}")
-    return runner
+    return Interpreter(model_path=str(path), num_threads=threads).get_signature_runner(signature)
 
 
 def summary(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
-    """Return the scalar values of a song, as in JSON.
-
-    `genre` is None if the answer is not confident; `nearest` is the most probable genre in any case. With sub-genres
-    both are leaves, and `main_genre` is the most probable genre, confident or not.
-    """
-    return _summary(song, info, _main_probabilities(song, info))
-
-
-def _summary(song: SongPrediction, info: ModelInfo, main: Mapping[str, float]) -> dict[str, Any]:
+    """Return the scalar values of a song, as in JSON; `genre` is None if the answer is not confident."""
+    main = _main_probabilities(song, info)
     genre = max(main, key=main.__getitem__, default="")
     return {
         "genre": info.genres[song.answer.genre] if song.answer.confident else None,
@@ -271,7 +231,7 @@ def _main_probabilities(song: SongPrediction, info: ModelInfo) -> dict[str, floa
 def song_values(song: SongPrediction, info: ModelInfo) -> dict[str, Any]:
     """Return all values of a song, as in JSON: its summary, sections and fragments."""
     main = _main_probabilities(song, info)
-    return _summary(song, info, main) | {
+    return summary(song, info) | {
         "probabilities": dict(zip(info.genres, song.answer.probabilities, strict=True)),
         **({"main_probabilities": main} if main else {}),
         "votes": dict(zip(info.genres, song.answer.votes, strict=True)),

@@ -167,14 +167,13 @@ def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
     return inner if inner.any() else loud
 
 
-def image_statistics(brightness: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """Compute five statistics of an image's brightness [height, width] over some columns, bool [width], or over all.
+def image_statistics(brightness: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Compute five statistics of an image's brightness [height, width] over some columns, bool [width], or else all.
 
     They are the mean; the standard deviation of the row means; the mean of the rows' standard deviations; the mean
     difference of neighbouring columns; the mean difference of neighbouring rows.
     """
-    if columns is None or not columns.any():
-        columns = np.ones(brightness.shape[1], bool)
+    columns = columns if columns.any() else ~columns
     part = brightness[:, columns]
     steps = np.abs(np.diff(brightness, axis=1))[:, columns[1:] & columns[:-1]]
     return np.array(
@@ -188,24 +187,18 @@ def image_statistics(brightness: np.ndarray, columns: np.ndarray | None = None) 
     )
 
 
-def fragment_in_distribution(image: np.ndarray, ranges: Mapping[str, Any], padded: bool) -> bool:
+def fragment_in_distribution(image: np.ndarray, ranges: Mapping[str, Any]) -> bool:
     """Check whether a mel image, uint8 [height, width, 3], is like those of the training songs.
 
-    `ranges` is the value of `familiarity` in model.json; skip the check if it is null or missing. `padded` tells
-    whether the fragment was padded with zeros. If more than half of a song's fragments are not like the training
-    songs, the song's answer is "none of the genres".
+    `ranges` is the value of `familiarity` in model.json; skip the check if it is null or missing. If more than half of
+    a song's fragments are not like the training songs, the song's answer is "none of the genres".
     """
     brightness = image.astype(np.float32).mean(axis=2)
-    least = ranges.get("sounded_brightness")
-    if least is None:  # a model of an earlier version
-        columns, bounds = None, ranges
-    else:
-        columns = sounded_columns(brightness, least)
-        candidates = [one for one in ranges["by_length"] if one["columns"] <= columns.sum()]
-        bounds = candidates[-1] if candidates else ranges["by_length"][0]
+    columns = sounded_columns(brightness, ranges["sounded_brightness"])
+    candidates = [one for one in ranges["by_length"] if one["columns"] <= columns.sum()]
+    bounds = candidates[-1] if candidates else ranges["by_length"][0]
     statistics = image_statistics(brightness, columns)
-    inside = np.all((statistics >= bounds["low"]) & (statistics <= bounds["high"]))
-    return bool(inside or (least is None and padded))
+    return bool(np.all((statistics >= bounds["low"]) & (statistics <= bounds["high"])))
 
 
 if __name__ == "__main__":

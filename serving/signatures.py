@@ -16,14 +16,9 @@ from tumbao.components.ingest.records import parse_images
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
 
-EXAMPLES = "serving_default"
-"""Serialized tf.Examples with the feature `image`; the Evaluator calls this signature."""
-
-IMAGE = "image"
-"""Mel images, uint8 RGB."""
-
-WAVEFORM = "waveform"
-"""Fragments of audio, float32 mono."""
+EXAMPLES = "serving_default"  # serialized tf.Examples with the feature `image`; the Evaluator calls this signature
+IMAGE = "image"  # mel images, uint8 RGB
+WAVEFORM = "waveform"  # fragments of audio, float32 mono
 
 PROBABILITIES = "probabilities"
 GENRES = "genres"
@@ -53,24 +48,22 @@ class Servable(tf.Module):
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Trace the signatures `EXAMPLES`, `IMAGE` and `WAVEFORM`."""
         spec = self._spec
-        examples = tf.TensorSpec([None], tf.string, name="examples")
-        image = tf.TensorSpec([None, *spec.image_shape], tf.uint8, name=IMAGE)
-        waveform = tf.TensorSpec([None, spec.fragment_samples], tf.float32, name=WAVEFORM)
 
-        def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        def examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._answer(tf.ensure_shape(parse_images(examples), [None, *spec.image_shape]))
 
-        def from_waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._answer(mel_image(waveform, spec))
-
-        def from_image(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._answer(image)
 
-        return {
-            EXAMPLES: tf.function(from_examples).get_concrete_function(examples),
-            IMAGE: tf.function(from_image).get_concrete_function(image),
-            WAVEFORM: tf.function(from_waveform).get_concrete_function(waveform),
+        def waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._answer(mel_image(waveform, spec))
+
+        signatures = {
+            EXAMPLES: (examples, tf.TensorSpec([None], tf.string, name="examples")),
+            IMAGE: (image, tf.TensorSpec([None, *spec.image_shape], tf.uint8, name=IMAGE)),
+            WAVEFORM: (waveform, tf.TensorSpec([None, spec.fragment_samples], tf.float32, name=WAVEFORM)),
         }
+        return {name: tf.function(one).get_concrete_function(form) for name, (one, form) in signatures.items()}
 
 
 def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from librosa import hz_to_mel, mel_to_hz
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,17 +20,12 @@ from tumbao.schema.mel_spec import MelSpec
 WIDTH_INCHES = 3.8
 """Width of a standard figure: 365 points, the width of a phone, where its text then has the nominal size."""
 
-DOTS_PER_INCH = 192
-"""Twice the pixel density of a page, for high-resolution screens and print."""
+DOTS_PER_INCH = 192  # twice the pixel density of a page, for high-resolution screens and print
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of the page in light or dark mode.
-
-    `first` and `second` are the colours of two series, distinguishable with every kind of colour vision (after Okabe
-    and Ito). `good` and `bad` mean passed and failed, always together with a word or a sign.
-    """
+    """Colours of the page in light or dark mode."""
 
     page: str
     panel: str
@@ -49,10 +44,7 @@ DARK = Theme("#101416", "#1a2023", "#e9ecea", "#a3afb4", "#364046", "#5ab4ea", "
 
 @dataclass(frozen=True)
 class Look:
-    """Style of a figure.
-
-    `note` is printed below the figure, such as ``synthetic library``; it may be empty.
-    """
+    """Style of a figure."""
 
     theme: Theme
     note: str
@@ -122,18 +114,11 @@ def frequencies(spec: MelSpec) -> list[tuple[str, float]]:
 
 def height_of(hz: float, spec: MelSpec) -> float:
     """Return the height of a frequency in the mel image: 0 at the lower edge, 1 at the upper; it may lie outside."""
-    low, high = _mel(spec.mel_min_hz), _mel(spec.mel_max_hz)
-    band = (_mel(hz) - low) / (high - low) * (spec.mel_bands + 1) - 1
-    return (band + 0.5) / spec.mel_bands
+    low, high, mel = hz_to_mel([spec.mel_min_hz, spec.mel_max_hz, hz])
+    return float(((mel - low) / (high - low) * (spec.mel_bands + 1) - 0.5) / spec.mel_bands)
 
 
 def hz_at(height: float, spec: MelSpec) -> float:
     """Return the frequency in Hz at a height in the mel image; the inverse of `height_of`."""
-    low, high = _mel(spec.mel_min_hz), _mel(spec.mel_max_hz)
-    mel = low + (height * spec.mel_bands + 0.5) / (spec.mel_bands + 1) * (high - low)
-    return 200 * mel / 3 if mel < 15 else 1_000 * 6.4 ** ((mel - 15) / 27)
-
-
-def _mel(hz: float) -> float:
-    """Slaney's scale: linear up to 1 kHz, logarithmic above."""
-    return 3 * hz / 200 if hz < 1_000 else 15 + 27 * math.log(hz / 1_000) / math.log(6.4)
+    low, high = hz_to_mel([spec.mel_min_hz, spec.mel_max_hz])
+    return float(mel_to_hz(low + (height * spec.mel_bands + 0.5) / (spec.mel_bands + 1) * (high - low)))

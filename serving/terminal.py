@@ -18,10 +18,7 @@ def one_line(text: str) -> str:
 
 
 class TerminalConsole(Console):
-    """A console that escapes control characters in texts and table cells with `one_line`.
-
-    A line end is kept if the next line is indented by two spaces, as in messages that end with a list.
-    """
+    """A console that escapes control characters in texts and table cells with `one_line`."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Create a rich text without control characters; see `rich.console.Console.render_str`."""

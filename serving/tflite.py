@@ -1,14 +1,12 @@
 """Conversion of a SavedModel to TFLite files.
 
 The converter can abort the whole process, so it runs only in a child process whose return code is checked. Shapes are
-static, one fragment at a time: browsers do not support a dynamic batch dimension. Only the image model is quantized;
-the front-end stays in float32, because a quantized one computes wrong images. A third file merges both models
-(waveform → probabilities).
+static, one fragment at a time: browsers do not support a dynamic batch dimension. Only the image model is quantized; a
+quantized front-end computes wrong images. A third file merges both models (waveform → probabilities).
 
-TensorFlow's converter quantizes every tensor, so that logits and probabilities are coarse: on the demo library's model
-their steps are 1.1 and 1/256, and all genres but the first get 0. The AI Edge Quantizer can leave the last layers as
-they are: convolutions and pooling, which take most of the time, get fixed ranges; dense layers have integer weights and
-compute the range of their input at run time; everything else is unchanged.
+TensorFlow's converter quantizes every tensor, so that logits and probabilities are coarse, and all genres but the first
+get 0. The AI Edge Quantizer leaves the last layers as they are: convolutions and pooling get fixed ranges; dense layers
+have integer weights and compute the range of their input at run time.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ from tumbao.serving.tflite_file import join, pack, unpack, with_named_tensors
 def int8_quantize(content: bytes, images: np.ndarray, advance: Callable[[], None]) -> bytes:
     """Quantize a .tflite in float32 with a signature `image`; `advance` is called after each image.
 
-    The range of each tensor is its minimum and maximum over the images, uint8 [n, height, width, 3]. TensorFlow has to
-    be imported before, or the quantizer lacks a part of NumPy.
+    TensorFlow has to be imported before, or the quantizer lacks a part of NumPy.
     """
     from ai_edge_quantizer import calibrator, quantizer, recipe_manager
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
@@ -81,9 +78,8 @@ def convert(
 ) -> None:
     """Convert the front-end and the image model in several precisions, and merge the preferred one with the front-end.
 
-    `folder` receives `FRONTEND_FILE`, `CLASSIFIER_FILES` and `AUDIO_FILE`. The ranges of the int8 model are computed
-    from `calibration`, mel images uint8 [n, height, width, 3] of the training split. `advance` is called once per image
-    (only for an int8 model) and once per file. Raises `ConversionError` if a converter fails or crashes.
+    The ranges of the int8 model are computed from `calibration`, mel images uint8 [n, height, width, 3] of the training
+    split. `advance` is called once per image (only for an int8 model) and once per file.
     """
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         images = Path(temporary) / "calibration.npy"
@@ -97,10 +93,7 @@ def convert(
 
 
 def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes:
-    """Convert the image model to `float16` or `dynamic`, which need no calibration, and return the file's content.
-
-    Raises `ConversionError` if the converter fails or crashes.
-    """
+    """Convert the image model to `float16` or `dynamic`, which need no calibration, and return the file's content."""
     with tempfile.TemporaryDirectory(prefix="tumbao-tflite-") as temporary:
         folder = Path(temporary)
         _convert_in_children(saved_model, folder, folder / "none", spec, [[precision]], lambda: None)

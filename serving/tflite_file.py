@@ -23,11 +23,7 @@ class _Builder(flatbuffers.Builder):
 
 
 def unpack(content: bytes) -> Any:
-    """Parse a .tflite file into the schema's `ModelT`.
-
-    Data stored behind the flatbuffer are moved into its buffers; weights are views of `content`. Raises `ValueError` if
-    it is not a TFLite model.
-    """
+    """Parse a .tflite file into the schema's `ModelT`."""
     if not schema.Model.ModelBufferHasIdentifier(content, 0):
         raise ValueError(f"Expected a TFLite model. Received: {len(content)} bytes that begin with {content[:8]!r}")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
@@ -39,11 +35,7 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """Serialize a `ModelT` of `unpack`.
-
-    Weights are aligned to 16 bytes, so that the file can be mapped into memory. Operators are also named in the
-    schema's deprecated field, which some readers use.
-    """
+    """Serialize a `ModelT` of `unpack`."""
     for code in model.operatorCodes:
         code.deprecatedBuiltinCode = min(
             max(code.builtinCode, code.deprecatedBuiltinCode), schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
@@ -54,10 +46,7 @@ def pack(model: Any) -> bytes:
 
 
 def with_named_tensors(content: bytes) -> bytes:
-    """Rename the tensors of each signature to their names in the signature.
-
-    The converter calls them `image_image:0` and `StatefulPartitionedCall:0`; they become `image` and `probabilities`.
-    """
+    """Rename the tensors of each signature to their names in the signature."""
     model = unpack(content)
     for signature in model.signatureDefs:
         for tensor in (*signature.inputs, *signature.outputs):
@@ -69,13 +58,8 @@ _RUNTIME = b"min_runtime_version"
 
 
 def join(first: bytes, second: bytes) -> bytes:
-    """Merge two models with one signature, one input and one output each.
-
-    The result has the signature and input of the first and the output of the second. Raises `ValueError` if shape or
-    dtype of the first's output and the second's input differ, or a model has several graphs.
-    """
+    """Merge two models with one signature, one input and one output each."""
     model, tail = unpack(first), unpack(second)
-    _require_fit(model, tail)
     graph, rest = model.subgraphs[0], tail.subgraphs[0]
     places = {-1: -1, rest.inputs[0]: graph.outputs[0]}  # -1: an omitted input
     for index, tensor in enumerate(rest.tensors):
@@ -101,24 +85,6 @@ def join(first: bytes, second: bytes) -> bytes:
     return pack(model)
 
 
-def _require_fit(model: Any, tail: Any) -> None:
-    graphs = len(model.subgraphs), len(tail.subgraphs)
-    if graphs != (1, 1):
-        raise ValueError(f"Expected one graph in each model. Received: {graphs[0]} and {graphs[1]}")
-    given, taken = (
-        [(list(graph.tensors[index].shape), graph.tensors[index].type) for index in indexes]
-        for graph, indexes in (
-            (model.subgraphs[0], model.subgraphs[0].outputs),
-            (tail.subgraphs[0], tail.subgraphs[0].inputs),
-        )
-    )
-    if given != taken or len(given) != 1:
-        raise ValueError(
-            "Expected one output of the first model and one input of the second, of the same shape and type. "
-            f"Received (shape, type): {given} and {taken}"
-        )
-
-
 def _runtime(model: Any) -> bytes:
     """Return the newest minimum runtime version in the model's metadata, as the raw bytes."""
     named = [bytes(model.buffers[one.buffer].data) for one in model.metadata or () if one.name == _RUNTIME]
@@ -133,13 +99,8 @@ _SAME_IN_EVERY_RUN = (1980, 1, 1, 0, 0, 0)
 
 
 def embed(model: bytes, files: Mapping[str, str]) -> bytes:
-    """Append text files, by name, to a .tflite model, uncompressed.
-
-    Raises `ValueError` if the model already contains an archive.
-    """
+    """Append text files, by name, to a .tflite model, uncompressed."""
     file = io.BytesIO(model)
-    if zipfile.is_zipfile(file):
-        raise ValueError("Expected a model without embedded files. Received: one that is a zip archive already")
     with zipfile.ZipFile(file, "a") as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name, _SAME_IN_EVERY_RUN), text)

@@ -2,11 +2,10 @@
 
 The same is done for filters of VGG-16: in each block, the one that separates a genre best.
 
-Gradient ascent on the levels of the mel image (Erhan, Bengio, Courville & Vincent 2009) for the log-odds of the genre.
-Without regularization the result is an image that corresponds to no sound. Each step therefore (1) shifts the image in
-time and slightly in pitch before the network sees it, (2) reduces total variation, and (3) damps high spatial
-frequencies, most strongly those that are high in time and in frequency at once: sounds are mostly beats (vertical
-lines) or tones (horizontal lines).
+Gradient ascent on the levels of the mel image (Erhan, Bengio, Courville & Vincent 2009) alone results in an image that
+corresponds to no sound. Each step therefore (1) shifts the image in time and slightly in pitch before the network sees
+it, (2) reduces total variation, and (3) damps high spatial frequencies, most strongly those that are high in time and
+in frequency at once: sounds are mostly beats (vertical lines) or tones (horizontal lines).
 """
 
 from __future__ import annotations
@@ -29,79 +28,55 @@ from tumbao.serving.explain.network import InputGradient, Network, input_gradien
 NOISE_STEPS, FRAGMENT_STEPS = 14, 6
 """Number of steps from noise, and from a fragment, which should be preserved in part."""
 
-_NOISE_STRIDE, _FRAGMENT_STRIDE = 8.0, 4.0
-"""Change per step (root mean square, before regularization), of 255 levels."""
+_NOISE_STRIDE, _FRAGMENT_STRIDE = 8.0, 4.0  # change per step (root mean square, before regularization), of 255 levels
 
 _ANY, _BOTH = 20.0, 4e5
 """Damping of the gradient's spatial frequencies: those high in any direction, and those high in both."""
 
-_DECAY = 0.003
-"""Damping of the image's own spatial frequencies in each step."""
-
-_VARIATION = 0.02
-"""Weight of the total variation relative to the gradient."""
-
-_SHIFT_BANDS = 2
-"""Largest shift in pitch, in rows of the image."""
+_DECAY = 0.003  # damping of the image's own spatial frequencies in each step
+_VARIATION = 0.02  # weight of the total variation relative to the gradient
+_SHIFT_BANDS = 2  # largest shift in pitch, in rows of the image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MaximizedImage:
-    """An image that maximizes a genre's probability, and its sound.
-
-    `origin` is the name of the fragment it started from, empty for noise. `levels` is uint8 [image_height, image_width]
-    in palette steps, `samples` float32 [fragment_samples]. The three probabilities of the
-    genre are for the start image, for `levels`, and for the mel image of `samples`. `distance_db` is the mean
-    difference between the last two images, in dB.
-    """
+    """An image that maximizes a genre's probability, its sound, and the genre's probability at three stages."""
 
     genre: str
-    origin: str
-    levels: np.ndarray
-    samples: np.ndarray
+    origin: str  # name of the fragment it started from, empty for noise
+    levels: np.ndarray  # uint8 [image_height, image_width]
+    samples: np.ndarray  # float32 [fragment_samples]
     start_probability: float
     image_probability: float
-    audio_probability: float
-    distance_db: float
+    audio_probability: float  # of the mel image of `samples`
+    distance_db: float  # mean difference between `levels` and the mel image of `samples`
 
 
-class ActivationMaximizer:
-    """Activation maximization for one network.
+def maximize(network: Network, genre: int, seed: int, start: tuple[str, np.ndarray] | None = None) -> MaximizedImage:
+    """Maximize a genre from noise, or from the name and the mel image of a fragment (in palette steps).
 
     Raises `NoGradientError` if the network has no gradient with respect to its input image.
     """
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._gradient_fn = network.genre_gradient
-
-    def from_noise(self, genre: int, seed: int) -> MaximizedImage:
-        """Start from noise that is fainter at high frequencies; the same seed gives the same result."""
-        rng = np.random.default_rng((seed, genre, 0))
-        return self._maximize(genre, _noise(self._network.spec, rng), "", rng, NOISE_STEPS, _NOISE_STRIDE)
-
-    def from_fragment(self, genre: int, levels: np.ndarray, name: str, seed: int) -> MaximizedImage:
-        """Start from the mel image of a recording, in palette steps; `seed` determines the shifts."""
-        rng = np.random.default_rng((seed, genre, 1))
-        return self._maximize(genre, levels.astype(np.float32), name, rng, FRAGMENT_STEPS, _FRAGMENT_STRIDE)
-
-    def _maximize(
-        self, genre: int, begin: np.ndarray, origin: str, rng: np.random.Generator, steps: int, stride: float
-    ) -> MaximizedImage:
-        spec, levels = self._network.spec, begin
-        for _ in range(steps):
-            levels = ascend(self._gradient_fn, levels, genre, stride, rng)
-            progress.advance("activation maximization")
-        picture = levels.round().astype(np.uint8)
-        samples = reconstruct_audio(picture, spec)
-        reconstructed = mel_image_levels(samples, spec)
-        pictures = np.stack([begin.round().astype(np.uint8), picture, reconstructed])
-        start, image, audio = (
-            tf.nn.softmax(run_on_levels(self._network.logits_model, pictures, spec)).numpy()[:, genre].tolist()
-        )
-        name = self._network.genres[genre]
-        distance_db = difference_db(reconstructed, picture, spec)
-        return MaximizedImage(name, origin, picture, samples, start, image, audio, distance_db)
+    spec, gradient_fn = network.spec, network.genre_gradient
+    if start is None:
+        rng, steps, stride = np.random.default_rng((seed, genre, 0)), NOISE_STEPS, _NOISE_STRIDE
+        origin, begin = "", _noise(spec, rng)
+    else:
+        rng, steps, stride = np.random.default_rng((seed, genre, 1)), FRAGMENT_STEPS, _FRAGMENT_STRIDE
+        origin, begin = start[0], start[1].astype(np.float32)
+    levels = begin
+    for _ in range(steps):
+        levels = ascend(gradient_fn, levels, genre, stride, rng)
+        progress.advance("activation maximization")
+    image = levels.round().astype(np.uint8)
+    samples = reconstruct_audio(image, spec)
+    reconstructed = mel_image_levels(samples, spec)
+    images = np.stack([begin.round().astype(np.uint8), image, reconstructed])
+    at_start, of_image, of_audio = (
+        tf.nn.softmax(run_on_levels(network.logits_model, images, spec)).numpy()[:, genre].tolist()
+    )
+    distance_db = difference_db(reconstructed, image, spec)
+    return MaximizedImage(network.genres[genre], origin, image, samples, at_start, of_image, of_audio, distance_db)
 
 
 def ascend(
@@ -112,13 +87,9 @@ def ascend(
     rng: np.random.Generator,
     bands: int = _SHIFT_BANDS,
 ) -> np.ndarray:
-    """Take one step of gradient ascent: levels float32 [height, width] → levels, within 0 and 255.
-
-    `index` is the output to maximize, `stride` the change (root mean square, of 255 levels), `bands` the largest shift
-    in rows.
-    """
+    """Take one step of gradient ascent: levels float32 [height, width] → levels, within 0 and 255."""
     shift = int(rng.integers(-bands, bands + 1)), int(rng.integers(levels.shape[1]))
-    gradient, _ = gradient_fn(np.roll(levels, shift, (0, 1)), index)
+    gradient = gradient_fn(np.roll(levels, shift, (0, 1)), index)
     gradient = _damped(np.roll(gradient, (-shift[0], -shift[1]), (0, 1)), _ANY, _BOTH)
     size = np.sqrt(np.square(gradient).mean())
     gradient = gradient / size if size else gradient
@@ -150,14 +121,9 @@ def _variation(levels: np.ndarray) -> np.ndarray:
     return result
 
 
-FILTER_STEPS = 12
-"""Number of steps per image of a filter."""
-
-N_PERMUTATIONS = 200
-"""Number of random permutations of the genre labels that estimate what chance reaches."""
-
-_FILTER_SHARE = 0.3
-"""Length of the images of filters as a share of a fragment; filters cover less than a fragment."""
+FILTER_STEPS = 12  # number of steps per image of a filter
+N_PERMUTATIONS = 200  # number of random permutations of the genre labels that estimate what chance reaches
+_FILTER_SHARE = 0.3  # length of the images of filters as a share of a fragment; filters cover less than a fragment
 
 _FILTER_STRIDE = 10.0
 _LAYER = re.compile(r"block(\d+)_conv(\d+)")
@@ -165,21 +131,15 @@ _LAYER = re.compile(r"block(\d+)_conv(\d+)")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Filter:
-    """A filter, the image that maximizes its activation, and the sound of this image.
-
-    `effect_size` is the difference between its mean activation for the genre and for the others, in standard
-    deviations; `null_quantile` is what the best filter of its layer reaches by chance, see `null_quantiles`. `levels`
-    uint8 [height, width], in palette steps, can be tiled. `samples` is the sound of the image repeated over all bands,
-    `seconds` its length.
-    """
+    """A filter, the image that maximizes its activation, and the sound of this image."""
 
     layer: str
     channel: int
     genre: str
     effect_size: float
-    null_quantile: float
-    levels: np.ndarray
-    samples: np.ndarray
+    null_quantile: float  # effect size that the best filter of its layer reaches by chance
+    levels: np.ndarray  # uint8 [height, width]; can be tiled
+    samples: np.ndarray  # sound of the image repeated over all bands
     seconds: float
 
 
@@ -190,11 +150,9 @@ def blocks(model: keras.Model) -> list[str]:
 
 
 def effect_sizes(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
-    """Compute how well each filter separates each genre: activations float32 [n, channels] → float32 [g, channels].
+    """Compute how well each filter separates each genre: mean activations float32 [n, channels] → [g, channels].
 
-    `answers` are means over the image, and `genres` int64 [n] contains g different genres, at least two. Per genre, in
-    ascending order: mean activation for it less the mean activation for all others, in standard deviations over all
-    images; 0 for constant filters.
+    That is the mean for a genre less the mean for all others, in standard deviations; 0 for constant filters.
     """
     spread, kinds = answers.std(axis=0), np.unique(genres)
     own = np.stack([answers[genres == genre].mean(axis=0) for genre in kinds])
@@ -203,33 +161,23 @@ def effect_sizes(answers: np.ndarray, genres: np.ndarray) -> np.ndarray:
 
 
 def null_quantiles(answers: np.ndarray, genres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Estimate the effect size that the best filter reaches by chance, by permuting the genres: one value per genre.
-
-    The largest effect size exceeds it in `SIGNIFICANCE_LEVEL` of the permutations. Arguments and order of the genres
-    are those of `effect_sizes`.
-    """
+    """Estimate the effect size that the best filter reaches by chance, by permuting the genres: one value per genre."""
     best = [effect_sizes(answers, rng.permutation(genres)).max(axis=1) for _ in range(N_PERMUTATIONS)]
     return np.quantile(best, 1 - SIGNIFICANCE_LEVEL, axis=0)
 
 
 def discriminative_filters(network: Network, pictures: np.ndarray, genres: Sequence[int], seed: int) -> list[Filter]:
-    """Find and visualize the filters that separate the genres best: one per block and genre, block by block.
-
-    `pictures` is uint8 [n, image_height, image_width], with one genre each. The same `seed` gives the same filters.
-    Raises ValueError if there are fewer than two genres.
-    """
+    """Find and visualize the filters that separate the genres best: one per block and genre, block by block."""
     of, kinds = np.asarray(genres), sorted(set(genres))
-    if len(kinds) < 2:
-        raise ValueError(f"Expected images of at least two genres. Received: genres {kinds}")
     layers = blocks(network.model)
     progress.start("filters", len(layers) * len(kinds))
-    if not layers:
-        return []
     pooled = [keras.ops.mean(network.model.get_layer(layer).output, axis=(1, 2)) for layer in layers]
     joint = keras.Model(network.model.input, keras.ops.concatenate(pooled, axis=1))
     answers = run_on_levels(joint, pictures, network.spec)
     ends = np.cumsum([one.shape[1] for one in pooled])
-    spec, found = _short(network.spec), []
+    seconds = max(1, round(_FILTER_SHARE * network.spec.fragment_seconds))
+    width = round(network.spec.image_width * seconds / network.spec.fragment_seconds)  # columns keep their duration
+    spec, found = dataclasses.replace(network.spec, fragment_seconds=float(seconds), image_width=width), []
     for layer, part in zip(layers, np.split(answers, ends[:-1], axis=1), strict=True):
         sizes, limits = effect_sizes(part, of), null_quantiles(part, of, np.random.default_rng(seed))
         gradient_fn = input_gradient(
@@ -243,17 +191,20 @@ def discriminative_filters(network: Network, pictures: np.ndarray, genres: Seque
                 levels = ascend(gradient_fn, levels, channel, _FILTER_STRIDE, rng, bands=spec.image_width)
             picture = levels.round().astype(np.uint8)
             repeated = np.resize(picture, (spec.image_height, spec.image_width))  # repeats the rows
-            name, samples, lasting = network.genres[genre], reconstruct_audio(repeated, spec), spec.fragment_seconds
-            found.append(Filter(layer, channel, name, float(own[channel]), float(limit), picture, samples, lasting))
+            found.append(
+                Filter(
+                    layer,
+                    channel,
+                    genre=network.genres[genre],
+                    effect_size=float(own[channel]),
+                    null_quantile=float(limit),
+                    levels=picture,
+                    samples=reconstruct_audio(repeated, spec),
+                    seconds=spec.fragment_seconds,
+                )
+            )
             progress.advance("filters")
     return found
-
-
-def _short(spec: MelSpec) -> MelSpec:
-    """Shorten the spec to whole seconds, about `_FILTER_SHARE` of a fragment, with columns of the same duration."""
-    seconds = max(1, round(_FILTER_SHARE * spec.fragment_seconds))
-    width = round(spec.image_width * seconds / spec.fragment_seconds)
-    return dataclasses.replace(spec, fragment_seconds=float(seconds), image_width=width)
 
 
 def _linear(model: keras.Model, layer: str) -> keras.Model:

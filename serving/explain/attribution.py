@@ -1,22 +1,20 @@
 """Attribution maps: which part of a fragment supports a genre, by occlusion, integrated gradients and Grad-CAM.
 
-Evidence is measured in log-odds: the logarithm of a genre's probability over that of all other genres together. Unlike
-the probability, it does not saturate where the network is certain. Occluded parts become silence, the floor of the
-image. A map has one value per pixel: positive values support the genre, negative values oppose it.
+Evidence is measured in log-odds: the logarithm of a genre's probability over that of all other genres together, which
+does not saturate where the network is certain. Occluded parts become silence, the floor of the image. A map has one
+value per pixel: positive values support the genre, negative values oppose it.
 
-The faithfulness of maps is measured by deletion and insertion (Petsiuk, Das & Saenko 2018). The image is divided into
-cells. *Deletion* flattens the cells in order of importance: each band gets its mean level over the fragment, which
-removes all events. The sooner the genre is lost, the better the map. *Insertion* starts with a flat image and restores
-the cells in the same order: the sooner the genre returns, the better. Random orders of the same cells and the order of
-loudness serve as references; a map that is no better than these carries no information. Silence instead of flat cells
-would measure something else: an image full of holes resembles no music.
+The faithfulness of maps is measured by deletion and insertion (Petsiuk, Das & Saenko 2018). *Deletion* flattens the
+cells of the image in order of importance: each band gets its mean level over the fragment, which removes all events.
+The sooner the genre is lost, the better the map. *Insertion* starts with a flat image and restores the cells in the
+same order. Random orders and the order of loudness serve as references. Silence instead of flat cells would measure
+something else: an image full of holes resembles no music.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -27,37 +25,24 @@ from scipy.stats import t
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.network import InputGradient, log_odds, run_on_levels
 
-TIMES = 15
-"""Number of time windows that are silenced one after the other: 2 s each in a fragment of 30 s."""
-
-BANDS = 12
-"""Number of frequency bands that are silenced one after the other, of equal height in the image."""
-
-STEPS = 16
-"""Points on the path from silence to the fragment at which gradients are computed."""
-
-CELLS = 15
-"""Cells per side of the image for faithfulness: 2 s wide in a fragment of 30 s."""
+TIMES = 15  # number of time windows that are silenced one after the other: 2 s each in a fragment of 30 s
+BANDS = 12  # number of frequency bands that are silenced one after the other, of equal height in the image
+STEPS = 16  # points on the path from silence to the fragment at which gradients are computed
+CELLS = 15  # cells per side of the image for faithfulness: 2 s wide in a fragment of 30 s
 
 SHARES = (0.0, 0.03, 0.07, 0.13, 0.22, 0.35, 0.55, 1.0)
 """Shares of the cells at which the network is evaluated, denser at the beginning, where maps differ."""
 
-SIGNIFICANCE_LEVEL = 0.05
-"""Significance level: how often uninformative maps may pass as informative."""
+SIGNIFICANCE_LEVEL = 0.05  # significance level: how often uninformative maps may pass as informative
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Occlusion:
-    """Loss of log-odds when a part of a fragment is silenced.
+    """Loss of log-odds when a part of a fragment is silenced."""
 
-    `times` float32 [TIMES] is in temporal order; `bands` float32 [BANDS] starts with the highest band, as in the image.
-    `map` float32 [image_height, image_width] adds a pixel's share of its window and of its band, each divided equally
-    among their pixels.
-    """
-
-    times: np.ndarray
-    bands: np.ndarray
-    map: np.ndarray
+    times: np.ndarray  # float32 [TIMES], in temporal order
+    bands: np.ndarray  # float32 [BANDS], the highest first, as in the image
+    map: np.ndarray  # [image_height, image_width]: a pixel's equal share of the loss of its window and of its band
 
 
 def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> Occlusion:
@@ -78,43 +63,31 @@ def occlusion(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec)
 
 
 def integrated_gradients(gradient_fn: InputGradient, levels: np.ndarray, genre: int) -> np.ndarray:
-    """Compute integrated gradients from silence to the fragment (Sundararajan, Taly & Yan 2017), in log-odds per pixel.
-
-    The map adds up to the difference in log-odds between fragment and silence, except for the error of `STEPS` points
-    and the rounding of the palette's colours.
-    """
+    """Compute integrated gradients from silence to the fragment (Sundararajan, Taly & Yan 2017)."""
     shares = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
-    return levels * np.mean([gradient_fn(levels * share, genre)[0] for share in shares], axis=0)
+    return levels * np.mean([gradient_fn(levels * share, genre) for share in shares], axis=0)
 
 
 def last_map(model: keras.Model) -> keras.layers.Layer | None:
-    """Find the last layer whose output is still an image: rows of frequency, columns of time.
-
-    Return None if the first layer after the input has no such output, such as one that splits the image into frames.
-    """
+    """Find the last layer whose output is still an image: rows of frequency, columns of time."""
     found = None
     for layer in model.layers[1:]:  # the first is the input
-        if not _is_picture(layer.output):
+        shape: tuple[int, ...] = getattr(layer.output, "shape", ())  # a layer with several outputs has none
+        if len(shape) != 4 or min(shape[1:3]) == 1:
             break
         found = layer
     return found
 
 
-def _is_picture(output: Any) -> bool:
-    shape: tuple[int, ...] = getattr(output, "shape", ())  # a layer with several outputs has none
-    return len(shape) == 4 and min(shape[1:3]) > 1
-
-
-def grad_cam(model: keras.Model, levels: np.ndarray, genre: int, spec: MelSpec) -> np.ndarray:
+def grad_cam(
+    model: keras.Model, layer: keras.layers.Layer, levels: np.ndarray, genre: int, spec: MelSpec
+) -> np.ndarray:
     """Compute Grad-CAM maps (Selvaraju et al. 2017): levels uint8 [n, height, width] → float32 of the same shape.
 
     Each position is weighted by its own gradient (HiResCAM, Draelos & Carin 2020). For heads that average their maps,
     this equals Grad-CAM. The paper's head has separate weights for each position, and a gradient averaged over all
-    positions would represent none of them. Raises ValueError if the network has no such map, see `last_map`.
+    positions would represent none of them. `layer` is that of `last_map`.
     """
-    layer = last_map(model)
-    if layer is None:
-        raise ValueError("Expected a network that keeps the picture, such as vgg16. Received: one of frames")
     channels = tf.constant(run_on_levels(keras.Model(model.input, layer.output), levels, spec))
     above = keras.Model(layer.output, model.output)
     with tf.GradientTape() as tape:
@@ -131,10 +104,7 @@ def edges(size: int, parts: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Log-odds of the genre along the deletion and insertion curves of a map, float32 [len(SHARES)] each.
-
-    At each share, `deletion` has this share of the cells flat, `insertion` all but this share.
-    """
+    """Log-odds of the genre along the deletion and insertion curves of a map, float32 [len(SHARES)] each."""
 
     deletion: np.ndarray
     insertion: np.ndarray
@@ -162,8 +132,6 @@ def measure(
     flat = np.broadcast_to(levels.mean(axis=1, keepdims=True).round(), levels.shape).astype(np.uint8)
     pictures = [levels, flat]
     for one in maps:
-        if one.shape != levels.shape:
-            raise ValueError(f"Expected maps of the fragment's shape {levels.shape}. Received: {one.shape}")
         for share in SHARES[1:-1]:
             chosen = most(one, share)
             pictures += [np.where(chosen, flat, levels), np.where(chosen, levels, flat)]
@@ -176,10 +144,7 @@ def measure(
 
 
 def most(importance: np.ndarray, share: float) -> np.ndarray:
-    """Select the given share of the cells, the most important first: bool [height, width].
-
-    Of equal cells, those higher in the image come first, then the earlier ones.
-    """
+    """Select the given share of the cells, the most important first: bool [height, width]."""
     cells = by_cell(importance)
     order = np.argsort(-cells, axis=None, kind="stable")
     chosen = np.zeros(cells.size, bool)
@@ -209,9 +174,8 @@ def random_maps(shape: tuple[int, ...], count: int, seed: int) -> list[np.ndarra
 def limit_of_chance(gains: Sequence[float], maps: int) -> float:
     """Compute the gain above which a map is better than chance, by Student's t-distribution.
 
-    `gains` are those of at least two random orders; `maps` is the number of maps compared with the limit, since the
-    best of several exceeds it more easily. In at most `SIGNIFICANCE_LEVEL` of all cases, at least one of that many
-    random orders is above it.
+    `gains` are those of random orders. In at most `SIGNIFICANCE_LEVEL` of all cases, at least one of `maps` random
+    orders is above the limit.
     """
     quantile = float(t.ppf(1 - SIGNIFICANCE_LEVEL / maps, len(gains) - 1))
     return float(np.mean(gains) + quantile * np.std(gains, ddof=1) * np.sqrt(1 + 1 / len(gains)))

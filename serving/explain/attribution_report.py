@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy.signal import butter, sosfiltfilt
@@ -16,7 +15,6 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.calibration import temper
 from tumbao.serving.explain.attribution import (
     CELLS,
     Faithfulness,
@@ -26,6 +24,7 @@ from tumbao.serving.explain.attribution import (
     grad_cam,
     integrated_gradients,
     last_map,
+    limit_of_chance,
     measure,
     most,
     occlusion,
@@ -33,15 +32,12 @@ from tumbao.serving.explain.attribution import (
 )
 from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds, run_on_levels
-from tumbao.serving.out_of_distribution import is_in_distribution
-from tumbao.serving.song import SongAnswer, combine
+from tumbao.serving.predict import song_answer
+from tumbao.serving.song import SongAnswer
 from tumbao.serving.style import hz_at
 
-MAX_SHARE = 0.2
-"""Largest share of the image in a region or mask."""
-
-_ORDER = 8
-"""Order of the Butterworth filter, which runs forwards and backwards: 96 dB per octave and no delay."""
+MAX_SHARE = 0.2  # largest share of the image in a region or mask
+_ORDER = 8  # order of the Butterworth filter, which runs forwards and backwards: 96 dB per octave and no delay
 
 _FADE_SECONDS = 0.01
 
@@ -57,10 +53,7 @@ class Region:
 
 
 def region(importance: np.ndarray, spec: MelSpec) -> Region:
-    """Find the rectangle of cells with the largest sum of the map, of at most `MAX_SHARE` of the image.
-
-    Of equal sums, the smallest rectangle is returned.
-    """
+    """Find the rectangle of cells with the largest sum of the map, of at most `MAX_SHARE` of the image."""
     sums = np.zeros((CELLS + 1, CELLS + 1))
     sums[1:, 1:] = by_cell(importance).cumsum(0).cumsum(1)
     sides = list(itertools.combinations(range(CELLS + 1), 2))
@@ -82,15 +75,15 @@ def band_edges(spec: MelSpec, parts: int) -> list[float]:
 
 
 def cut(samples: np.ndarray, part: Region, spec: MelSpec) -> np.ndarray:
-    """Cut a region out of a fragment, in time and frequency: float32 [n], as long as the region.
+    """Cut a region out of a fragment, in time and frequency, at the fragment's peak: float32 [n].
 
-    The peak is that of the fragment, so that faint bands are audible. Raises `ValueError` for a region that is empty or
-    outside of the fragment.
+    A band that begins at 0 Hz or ends at the Nyquist frequency is open there.
     """
-    rate, length = spec.sample_rate_hz, len(samples) / spec.sample_rate_hz
-    if not 0 <= part.start_seconds < part.end_seconds <= length or not 0 <= part.low_hz < part.high_hz <= rate / 2:
-        raise ValueError(f"Expected a region within {length:g} s and {rate / 2:g} Hz. Received: {part}")
-    sound = _band(samples.astype(np.float64), part, rate)
+    rate, sound = spec.sample_rate_hz, samples.astype(np.float64)
+    if part.low_hz > 0:
+        sound = sosfiltfilt(butter(_ORDER, part.low_hz, "highpass", fs=rate, output="sos"), sound)
+    if part.high_hz < rate / 2:
+        sound = sosfiltfilt(butter(_ORDER, part.high_hz, "lowpass", fs=rate, output="sos"), sound)
     sound = sound[round(part.start_seconds * rate) : round(part.end_seconds * rate)]
     fade = min(round(_FADE_SECONDS * rate), len(sound) // 2)
     ramp = np.linspace(0, 1, fade, endpoint=False)
@@ -98,15 +91,6 @@ def cut(samples: np.ndarray, part: Region, spec: MelSpec) -> np.ndarray:
     sound[len(sound) - fade :] *= ramp[::-1]
     peak = np.abs(sound).max()
     return (sound * (np.abs(samples).max() / peak if peak else 1)).astype(np.float32)
-
-
-def _band(samples: np.ndarray, part: Region, rate: int) -> np.ndarray:
-    """Filter; a band that begins at 0 Hz or ends at the Nyquist frequency is open there."""
-    bounds = (part.low_hz > 0, "highpass", part.low_hz), (part.high_hz < rate / 2, "lowpass", part.high_hz)
-    for bounded, kind, hz in bounds:
-        if bounded:
-            samples = sosfiltfilt(butter(_ORDER, hz, kind, fs=rate, output="sos"), samples)
-    return samples
 
 
 def masked(levels: np.ndarray, importance: np.ndarray) -> np.ndarray:
@@ -117,8 +101,7 @@ def masked(levels: np.ndarray, importance: np.ndarray) -> np.ndarray:
 MOST_FRAGMENTS = 12
 """Largest number of fragments with a map; in longer songs, those with the most evidence for the genre."""
 
-RANDOM_MAPS = 8
-"""Number of random maps for comparison; each takes twelve images through the network."""
+RANDOM_MAPS = 8  # number of random maps for comparison; each takes twelve images through the network
 
 METHODS = OCCLUSION, GRADIENTS, CAM = "Occlusion", "Integrated gradients", "Grad-CAM"
 """Names of the attribution methods; occlusion makes no assumption about the network."""
@@ -126,18 +109,13 @@ METHODS = OCCLUSION, GRADIENTS, CAM = "Occlusion", "Integrated gradients", "Grad
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FragmentEvidence:
-    """A fragment of the song.
-
-    `levels` is its mel image, uint8 [image_height, image_width]. `scores` float32 [genres] are logits, before the
-    model's temperature; `evidence` is the log-odds of the song's genre computed from them. `map` is Grad-CAM for the
-    song's genre, None if the network does not allow it or the fragment is not among the `MOST_FRAGMENTS`.
-    """
+    """A fragment of the song."""
 
     start_seconds: float
-    levels: np.ndarray
-    scores: np.ndarray
-    evidence: float
-    map: np.ndarray | None
+    levels: np.ndarray  # its mel image, uint8 [image_height, image_width]
+    scores: np.ndarray  # logits float32 [genres], before the model's temperature
+    evidence: float  # log-odds of the song's genre
+    map: np.ndarray | None  # Grad-CAM for the song's genre, if the network allows it and it is one of `MOST_FRAGMENTS`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,39 +129,34 @@ class Method:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AttributionReport:
-    """Explanation of a song's genre.
-
-    `fragments` are the fragments in order, without silent ones. `decisive` is the index of the one with the most
-    evidence for the genre; all further fields describe this one. `methods` starts with the most faithful map; `loudest`
-    and `random` are for comparison: the order from loud to faint, and random orders. `part` is the region where the
-    first map is largest. `original` is the audio of the fragment, `region_audio` that of `part`, and `reconstructed` is
-    reconstructed from the most important cells of the image alone (float32).
-    """
+    """Explanation of a song's genre."""
 
     song: str
     answer: SongAnswer
-    fragments: tuple[FragmentEvidence, ...]
-    decisive: int
+    fragments: tuple[FragmentEvidence, ...]  # in order, without silent ones
+    decisive: int  # index of the one with the most evidence for the genre, which all further fields describe
     occlusion: Occlusion
-    methods: tuple[Method, ...]
-    loudest: Faithfulness
-    random: tuple[Faithfulness, ...]
-    part: Region
-    original: np.ndarray
-    region_audio: np.ndarray
-    reconstructed: np.ndarray
+    methods: tuple[Method, ...]  # the most faithful map first
+    loudest: Faithfulness  # of the order from loud to faint
+    random: tuple[Faithfulness, ...]  # of random orders
+    part: Region  # where the first map is largest
+    original: np.ndarray  # audio of the fragment
+    region_audio: np.ndarray  # audio of `part`
+    reconstructed: np.ndarray  # audio of the most important cells of the image alone
+
+    @property
+    def limit(self) -> float:
+        """Gain above which a map is better than chance."""
+        return limit_of_chance([one.gain for one in self.random], len(self.methods))
 
 
 def attribute_genre(
     network: Network, song: str, items: Iterable[Fragment | SongSummary], seed: int
 ) -> AttributionReport:
-    """Attribute a song's genre to parts of its mel images; the same `seed` (of the random maps) gives the same result.
-
-    `items` is the song as returned by `fragments.read`. Raises AudioError if the items end with one.
-    """
+    """Attribute the genre of a song, as `fragments.read` returns it, to parts of its mel images."""
     progress.start("attribution", 4)
     spec, model = network.spec, network.logits_model
-    answer, fragments, decisive, samples = _analyse_fragments(network, model, items)
+    answer, fragments, decisive, samples = _analyse_fragments(network, items)
     progress.advance("attribution")
     genre, levels = answer.genre, fragments[decisive].levels
     occluded = occlusion(model, levels, genre, spec)
@@ -193,11 +166,11 @@ def attribute_genre(
     with contextlib.suppress(NoGradientError):
         maps[GRADIENTS] = integrated_gradients(network.genre_gradient, levels, genre)
     progress.advance("attribution")
-    references = [levels, *random_maps(levels.shape, RANDOM_MAPS, seed)]
-    measured = measure(model, levels, [*maps.values(), *references], genre, spec)
+    maps_and_references = [*maps.values(), levels, *random_maps(levels.shape, RANDOM_MAPS, seed)]
+    measured = measure(model, levels, maps_and_references, genre, spec)
     loudest, *random = measured[len(maps) :]
     progress.advance("attribution")
-    methods = [Method(name, one, truth) for (name, one), truth in zip(maps.items(), measured[: len(maps)], strict=True)]
+    methods = [Method(*one, truth) for one, truth in zip(maps.items(), measured, strict=False)]
     methods.sort(key=lambda method: -method.faithfulness.gain)
     part = region(methods[0].map, spec)
     reconstructed = reconstruct_audio(masked(levels, methods[0].map), spec)
@@ -219,40 +192,39 @@ def attribute_genre(
 
 
 def _analyse_fragments(
-    network: Network, model: keras.Model, items: Iterable[Fragment | SongSummary]
+    network: Network, items: Iterable[Fragment | SongSummary]
 ) -> tuple[SongAnswer, tuple[FragmentEvidence, ...], int, np.ndarray]:
     """Classify the song; return the answer, the fragments, the index of the decisive one and its samples."""
-    spec, colours, calibration = network.spec, palette(network.spec), network.info.calibration
-    ranges, in_distribution = network.info.familiarity, []
+    spec, model, ranges = network.spec, network.logits_model, network.info.familiarity
+    colours = palette(spec)
     starts: list[float] = []
-    pictures: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
+    images: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
+    inside: list[bool] = []
     best: dict[int, tuple[float, int, np.ndarray]] = {}  # by genre: a song's samples may be too many to keep
     for fragment in Fragments(items):
         if fragment.silent:
             continue
-        picture = mel_image_levels(fragment.samples, spec)
-        score = run_on_levels(model, picture[np.newaxis], spec)
-        for genre in range(score.shape[1]):
-            evidence = float(log_odds(score, genre)[0])
-            if genre not in best or evidence > best[genre][0]:
-                best[genre] = evidence, len(pictures), fragment.samples
-        in_distribution.append(ranges is None or ranges.contains(colours[picture], fragment.padded))
+        levels = mel_image_levels(fragment.samples, spec)
+        scores = run_on_levels(model, levels[np.newaxis], spec)
+        for genre in range(scores.shape[1]):
+            weight = float(log_odds(scores, genre)[0])
+            if genre not in best or weight > best[genre][0]:
+                best[genre] = weight, len(images), fragment.samples
+        inside.append(ranges is None or ranges.contains(colours[levels]))
         starts.append(fragment.index * spec.fragment_seconds)
-        pictures.append(picture)
-        scores.append(score[0])
-    probabilities = tf.nn.softmax(np.stack(scores)).numpy()
-    if calibration:
-        probabilities = temper(probabilities, calibration.temperature)
-    answer = combine(probabilities, calibration.threshold if calibration else 0.0)
-    answer = dataclasses.replace(answer, confident=answer.confident and is_in_distribution(in_distribution))
-    evidence = log_odds(np.stack(scores), answer.genre).numpy()
+        images.append(levels)
+        logits.append(scores[0])
+    _, answer = song_answer(network.info, tf.nn.softmax(np.stack(logits)).numpy(), inside)
+    evidence = log_odds(np.stack(logits), answer.genre).numpy()
     _, decisive, samples = best[answer.genre]
-    chosen = np.sort(np.argsort(-evidence, kind="stable")[:MOST_FRAGMENTS]) if last_map(model) else ()
-    shown = np.stack([pictures[index] for index in chosen]) if len(chosen) else None
-    maps = {} if shown is None else dict(zip(chosen, grad_cam(model, shown, answer.genre, spec), strict=True))
+    maps: dict[int, np.ndarray] = {}
+    if layer := last_map(model):
+        chosen = np.argsort(-evidence, kind="stable")[:MOST_FRAGMENTS].tolist()
+        found = grad_cam(model, layer, np.stack([images[index] for index in chosen]), answer.genre, spec)
+        maps = dict(zip(chosen, found, strict=True))
     fragments = tuple(
-        FragmentEvidence(start, picture, score, float(weight), maps.get(index))
-        for index, (start, picture, score, weight) in enumerate(zip(starts, pictures, scores, evidence, strict=True))
+        FragmentEvidence(start, levels, scores, float(weight), maps.get(index))
+        for index, (start, levels, scores, weight) in enumerate(zip(starts, images, logits, evidence, strict=True))
     )
     return answer, fragments, decisive, samples

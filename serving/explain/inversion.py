@@ -14,21 +14,15 @@ import numpy as np
 from tumbao.components.ingest.mel import mel_decibels, mel_filterbank, mel_levels, palette, resize_matrices
 from tumbao.schema.mel_spec import MelSpec
 
-PEAK = 0.9
-"""Peak of the reconstructed samples; the image does not contain the loudness."""
-
-_SPREADINGS = 60
-"""Iterations that distribute the power of each band over its frequencies."""
-
-_ITERATIONS = 16
-"""Iterations of the Griffin-Lim algorithm; 32 reduce the difference between the images by a fiftieth of a dB."""
+PEAK = 0.9  # peak of the reconstructed samples; the image does not contain the loudness
+_SPREADINGS = 60  # iterations that distribute the power of each band over its frequencies
+_ITERATIONS = 16  # iterations of the Griffin-Lim algorithm
 
 
 def decibels(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Undo the resize: levels [image_height, image_width] → mel spectrogram in dB, float64 [mel_bands, frames].
 
-    Low bands come first; values are clipped to [-dynamic_range_db, 0]. Of all spectrograms that result in this image,
-    it is the one with the smallest sum of squares. Levels may be fractional; low frequencies are at the bottom.
+    Of all spectrograms that result in this image, it is the one with the smallest sum of squares. Low bands come first.
     """
     under_maximum = np.asarray(levels, float) * (spec.dynamic_range_db / 255) - spec.dynamic_range_db
     rows, columns = _inverses(spec)
@@ -43,17 +37,7 @@ def difference_db(levels: np.ndarray, others: np.ndarray, spec: MelSpec) -> floa
 
 
 def reconstruct_audio(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Reconstruct a sound from its mel image: levels [image_height, image_width] → mono float32 [fragment_samples].
-
-    The peak is `PEAK`; an empty image returns zeros. The same image returns the same samples. Levels may be fractional;
-    low frequencies are at the bottom. Raises ValueError for another shape, or for values outside of 0 to 255.
-    """
-    levels = np.asarray(levels)
-    if levels.shape != spec.image_shape[:2] or not (levels >= 0).all() or not (levels <= 255).all():
-        raise ValueError(
-            f"Expected an image of {spec.image_height}×{spec.image_width} steps within 0 and 255. "
-            f"Received: {levels.shape}, {levels.min()} to {levels.max()}"
-        )
+    """Reconstruct a sound from its mel image: levels [image_height, image_width] → mono float32 [fragment_samples]."""
     if not levels.any():
         return np.zeros(spec.fragment_samples, np.float32)
     import librosa
@@ -106,19 +90,14 @@ def _spectrum(mel: np.ndarray, spec: MelSpec) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fidelity:
-    """A sound and the information kept by its mel image.
-
-    `reconstructed` is reconstructed from the image of `original` alone; both are float32 [fragment_samples]. `steps_db`
-    is half a palette step, the largest error of the 8 bits alone. `picture_db` is the mean difference between the mel
-    spectrogram and the one read from the image, `sound_db` between the image and that of `reconstructed`.
-    """
+    """A sound and the information kept by its mel image."""
 
     name: str
-    original: np.ndarray
-    reconstructed: np.ndarray
-    steps_db: float
-    picture_db: float
-    sound_db: float
+    original: np.ndarray  # float32 [fragment_samples]
+    reconstructed: np.ndarray  # from the image alone
+    steps_db: float  # half a palette step, the largest error of the 8 bits alone
+    picture_db: float  # mean difference between the mel spectrogram and the one read from the image
+    sound_db: float  # mean difference between the image and that of `reconstructed`
 
 
 def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
@@ -137,10 +116,7 @@ def fidelity(name: str, samples: np.ndarray, spec: MelSpec) -> Fidelity:
 
 
 def semitone_hz(spec: MelSpec) -> float:
-    """Find the frequency up to which mel bands are a semitone or more apart, so that tuning cannot be resolved.
-
-    This is the centre of the highest such band, or the lowest frequency if there is none.
-    """
+    """Find the frequency up to which mel bands are a semitone or more apart, so that tuning cannot be resolved."""
     import librosa
 
     centres = librosa.mel_frequencies(n_mels=spec.mel_bands + 2, fmin=spec.mel_min_hz, fmax=spec.mel_max_hz)[1:-1]

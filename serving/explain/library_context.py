@@ -12,10 +12,12 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import minmax_scale, normalize
 
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import FIXED, GIVEN, Catalog, write_manifests
@@ -50,25 +52,16 @@ def training_side(info: ModelInfo, catalog: Catalog, library: RenderedLibrary) -
             except ValueError:  # this method cannot split the library, so the model used another
                 continue
             if manifests.name == info.training_data.catalog_digest:
-                return _marked(Path(folder) / manifests.name / "train.csv", library)
+                taken: set[tuple[str, int | None]] = set()  # None: all fragments of a song
+                for row in table_rows(f"{folder}/{manifests.name}/train.csv"):
+                    indices = map(int, row["fragments"].split())
+                    taken |= {(row["song"], int(row["first"]) + index) for index in indices} or {(row["song"], None)}
+                numbered = zip(library.songs, library.numbers.tolist(), strict=True)
+                return np.array([(song, number) in taken or (song, None) in taken for song, number in numbered])
     return None
 
 
-def _marked(manifest: Path, library: RenderedLibrary) -> np.ndarray:
-    whole: set[str] = set()
-    single: set[tuple[str, int]] = set()
-    for row in table_rows(str(manifest)):
-        if row["fragments"]:
-            first = int(row["first"])
-            single |= {(row["song"], first + int(index)) for index in row["fragments"].split()}
-        else:
-            whole.add(row["song"])
-    numbered = zip(library.songs, library.numbers.tolist(), strict=True)
-    return np.array([song in whole or (song, number) in single for song, number in numbered])
-
-
-FRAGMENTS = 400
-"""Largest number of fragments of a library that are used; a larger library is sampled evenly."""
+FRAGMENTS = 400  # largest number of fragments of a library that are used; a larger library is sampled evenly
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,26 +76,18 @@ class QueryFragment:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LibraryContext:
-    """A library and the songs placed in it.
-
-    `library` holds the n fragments that were used, `left_out` is the number of the others. `training` bool [n] marks
-    training fragments; if they are not known, it is True everywhere and `training_known` is False. `activations` are
-    those of the library, `query_activations` those of the m fragments in `queries` (None without any). `positions`
-    float64 [n + m, 2] are map coordinates in [0, 1], the library first. `agreement` in [0, 1] is how often the nearest
-    training fragment of a fragment outside training has the same genre; if training is not known, how often the nearest
-    fragment of another song has it. It is None if there is nothing to compare.
-    """
+    """A library and the songs placed in it."""
 
     catalog: Catalog
-    library: RenderedLibrary
-    left_out: int
-    training: np.ndarray
+    library: RenderedLibrary  # the n fragments that were used
+    left_out: int  # number of the others
+    training: np.ndarray  # bool [n]: training fragments; all if they are not known
     training_known: bool
     activations: Activations
     queries: tuple[QueryFragment, ...]
-    query_activations: Activations | None
-    positions: np.ndarray
-    agreement: float | None
+    query_activations: Activations | None  # None without any
+    positions: np.ndarray  # coordinates on the map in [0, 1], float64 [n + m, 2], the library first
+    agreement: float | None  # see `agreement`
 
     @property
     def mistakes(self) -> np.ndarray:
@@ -118,12 +103,7 @@ def library_context(
     queries: Sequence[QueryFragment],
     folder: Path,
 ) -> LibraryContext:
-    """Compute activations, map and agreement of a library and the fragments in `queries`, which may be empty.
-
-    The library must be rendered with the model's `MelSpec`; its activations are cached in `folder`. The result is
-    deterministic. Raises ValueError if the library's genres are not those of the model, or if it has too few fragments
-    for a map.
-    """
+    """Compute activations, map and agreement of a library and the fragments in `queries`, which may be empty."""
     if library.genres != info.genres:
         raise UserError(
             f"Expected a library of the model's genres, {', '.join(info.genres)}. Received: {', '.join(library.genres)}"
@@ -133,9 +113,7 @@ def library_context(
     part = _part(library, rows)
     activations = _library_activations(hidden_layer, info, part, folder)
     query_activations = hidden_layer.compute((one.image for one in queries), len(queries), "songs") if queries else None
-    vectors = (
-        np.concatenate([activations.vectors, query_activations.vectors]) if query_activations else activations.vectors
-    )
+    vectors = [one.vectors for one in (activations, query_activations) if one]
     trained = np.ones(len(rows), bool) if training is None else training[rows]
     return LibraryContext(
         catalog=catalog,
@@ -146,7 +124,7 @@ def library_context(
         activations=activations,
         queries=tuple(queries),
         query_activations=query_activations,
-        positions=embedding_map(vectors),
+        positions=embedding_map(np.concatenate(vectors)),
         agreement=agreement(activations.vectors, part.labels, part.songs, trained),
     )
 
@@ -180,45 +158,26 @@ def _library_activations(
         return Activations(arrays["vectors"], arrays["logits"])
 
 
-PERPLEXITY = 10.0
-"""Approximate number of neighbours of a fragment on the map; lower if there are few fragments."""
+PERPLEXITY = 10.0  # approximate number of neighbours of a fragment on the map; lower if there are few fragments
 
 _SEED = 7
-_LEAST_LENGTH = 1e-12
-
-
-def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """Normalize vectors [n, units] to length 1, in float64; zero vectors stay zero, at distance 1 from all others."""
-    wide = np.asarray(vectors, np.float64)
-    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _LEAST_LENGTH)
 
 
 def nearest(
-    vector: np.ndarray,
-    vectors: np.ndarray,
-    songs: Sequence[str],
-    count: int,
-    *,
-    among: np.ndarray | None = None,
-    without: Collection[str] = (),
+    vector: np.ndarray, vectors: np.ndarray, songs: Sequence[str], count: int, usable: np.ndarray
 ) -> list[tuple[int, float]]:
-    """Find the fragments nearest to `vector`, at most one per song: (row, distance in 0..2), the nearest first.
-
-    `among` bool [n] selects the rows to search; `without` excludes songs, such as the vector's own. Of equal distances,
-    the first row wins.
-    """
-    if vectors.ndim != 2 or vector.shape != vectors.shape[1:]:
-        raise ValueError(
-            f"Expected a vector as long as those to search. Received shapes: {vector.shape} and {vectors.shape}"
-        )
+    """Find the usable fragments nearest to `vector`, at most one per song: (row, distance in 0..2)."""
     distances = 1 - unit_vectors(vectors) @ unit_vectors(vector[None])[0]
     found: dict[str, tuple[int, float]] = {}
     for row in np.argsort(distances, kind="stable").tolist():
-        if len(found) == count:
-            break
-        if songs[row] not in without and (among is None or among[row]):
+        if usable[row]:
             found.setdefault(songs[row], (row, max(0.0, float(distances[row]))))
-    return list(found.values())
+    return list(found.values())[:count]
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors [n, units] to length 1, in float64; zero vectors stay zero, at distance 1 from all others."""
+    return normalize(vectors.astype(np.float64))
 
 
 def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
@@ -233,8 +192,7 @@ def typical(vectors: np.ndarray, labels: np.ndarray, genre: int) -> int | None:
 def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], training: np.ndarray) -> float | None:
     """Compute how often a fragment outside training has the genre of the nearest training fragment of another song.
 
-    If all fragments were in training (bool [n]), each is compared with all others. The share, in [0, 1], is over
-    fragments that have another one to be compared with; None if there is none.
+    If all are in training, each is compared with all others. None if there is nothing to compare.
     """
     own = unit_vectors(vectors)
     names = np.unique(np.asarray(songs, object), return_inverse=True)[1]
@@ -249,16 +207,9 @@ def agreement(vectors: np.ndarray, labels: np.ndarray, songs: Sequence[str], tra
 
 
 def embedding_map(vectors: np.ndarray) -> np.ndarray:
-    """Embed vectors [n, units] in two dimensions with t-SNE, which preserves neighbours but not distances.
-
-    Returns float64 [n, 2] in [0, 1], the same for the same vectors. Raises UserError for fewer than four vectors.
-    """
-    from sklearn.manifold import TSNE
-
+    """Embed vectors [n, units] in two dimensions with t-SNE, which preserves neighbours but not distances."""
     if len(vectors) < 4:
         raise UserError(f"Expected at least 4 fragments for a map, of library and songs. Received: {len(vectors)}")
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     layout = TSNE(perplexity=perplexity, init="pca", random_state=_SEED, n_jobs=1)
-    positions = layout.fit_transform(unit_vectors(vectors)).astype(np.float64)
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    return (positions - low) / np.maximum(high - low, _LEAST_LENGTH)
+    return minmax_scale(layout.fit_transform(unit_vectors(vectors)).astype(np.float64))

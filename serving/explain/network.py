@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image, palette
@@ -19,26 +20,17 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelInfo
 from tumbao.serving.predict import find_assets
 
-_SMALLEST = 1e-37
-"""Lower limit of probabilities; float32 cannot represent much smaller values."""
-
-
-BATCH = 8
-"""Images per call of a network."""
+_SMALLEST = 1e-37  # lower limit of probabilities; float32 cannot represent much smaller values
+BATCH = 8  # images per call of a network
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A model with access to its layers.
-
-    `model` maps images float32 [n, height, width, 3], RGB in 0..255, to probabilities float32 [n, genres], the same as
-    those of the pushed SavedModel; it is not trained any further. `fine_tuned` is True if the last block of the
-    backbone was trained on music together with the layers after it.
-    """
+    """A model with access to its layers."""
 
     info: ModelInfo
-    model: keras.Model
-    fine_tuned: bool = False
+    model: keras.Model  # images float32 [n, height, width, 3], RGB in 0..255 → probabilities float32 [n, genres]
+    fine_tuned: bool = False  # whether the last block of the backbone was trained on music
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -67,10 +59,7 @@ class Network:
 
 
 def log_odds(logits: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
-    """Compute the log-odds of a genre: logits float32 [n, genres] → float32 [n].
-
-    They are 0 where the genre is as probable as all others together.
-    """
+    """Compute the log-odds of a genre: logits float32 [n, genres] → float32 [n]."""
     others = tf.where(tf.range(tf.shape(logits)[1]) == genre, -np.inf, logits)
     return logits[:, genre] - tf.reduce_logsumexp(others, axis=1)
 
@@ -78,8 +67,7 @@ def log_odds(logits: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
 def split_last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.Model]:
     """Return the inputs of the last layer, and a model with logits as output, which shares the layers of the model.
 
-    Logits, float32 [n, genres], still differ where probabilities are too close to 0 or 1. If the network does not end
-    in a dense softmax layer, they are the logarithms of its probabilities.
+    Without a dense softmax layer at the end, logits are the logarithms of the probabilities.
     """
     hidden, last = _ending(model)
     if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
@@ -104,17 +92,9 @@ def _ending(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.L
 
 
 def load(folder: str | Path) -> Network:
-    """Rebuild a pushed model with its layers; `folder` is as in `predict.find_assets`.
-
-    Raises ValueError if there is no model, or if it was pushed without its architecture.
-    """
+    """Rebuild a pushed model with its layers; `folder` is as in `predict.find_assets`."""
     assets = find_assets(folder, with_saved_model=True)
     info, file = ModelInfo.read(assets), assets / ARCHITECTURE_FILE
-    if not file.is_file():
-        raise UserError(
-            f"Expected a model with its architecture. Received: {assets.parent}, without {file.name}: an earlier "
-            "version of tumbao pushed it. Train again with `tumbao run`."
-        )
     from tumbao.trainer import boosting  # noqa: F401 - registers its layer
 
     try:
@@ -124,63 +104,47 @@ def load(folder: str | Path) -> Network:
             variable.assign(weights.get_tensor(f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"))
     except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         raise UserError(
-            f"{assets.parent}: {file.name} and the weights do not match. Expected both as pushed by `tumbao run`. "
-            f"Received: {error}"
+            f"{assets.parent}: expected {file.name} and weights as pushed by `tumbao run`. Received: {error}"
         ) from error
     tuned = any(layer.name.startswith("block5_conv") and layer.trainable for layer in model.layers)
     model.trainable = False
     return Network(info, model, tuned)
 
 
-InputGradient = Callable[[np.ndarray, int], "tuple[np.ndarray, float]"]
-"""Levels float32 [height, width] in 0..255 and the index of an output → gradient [height, width] and measured value."""
-
-Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Output of a network for one image [1, ...] and the index of an output → one number."""
+InputGradient = Callable[[np.ndarray, int], np.ndarray]
+"""Levels float32 [height, width] in 0..255 and the index of an output → gradient [height, width]."""
 
 
 class NoGradientError(ValueError):
     """No gradient is found from a model's output to its input image."""
 
 
-def input_gradient(model: keras.Model, spec: MelSpec, measure: Measure) -> InputGradient:
-    """Build the gradient of `measure` with respect to the levels, through the colour map or bypassing it.
+def input_gradient(
+    model: keras.Model, spec: MelSpec, measure: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> InputGradient:
+    """Build the gradient of `measure` with respect to the levels; models that invert the colours start behind that.
 
-    Images may have any size that the model accepts, but only that of the spec if the model inverts the colour map
-    itself. Raises `NoGradientError` if no gradient is found, as in models with decision trees.
+    `measure` takes the output for one image [1, ...] and the index of an output, and returns one number.
     """
-    size, from_levels = _from_levels(model, spec)
+    size = spec.image_shape[:2]
+    takes = [one for one in model.operations if type(one).__name__ == "Take" and one.output.shape[1:] == size]
+    inner = keras.Model(takes[0].output, model.output) if takes else None
+    shape = size if takes else (None, None)
 
-    @tf.function(input_signature=[tf.TensorSpec(size, tf.float32), tf.TensorSpec([], tf.int32)], autograph=False)
-    def gradient_fn(levels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        measured = measure(from_levels(levels[tf.newaxis]), index)
-        (gradient,) = tf.gradients(measured, levels)
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.int32)], autograph=False)
+    def gradient_fn(levels: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        batch = levels[tf.newaxis]
+        outputs = inner(batch / 255.0, training=False) if inner else model(colour_levels(batch, spec), training=False)
+        (gradient,) = tf.gradients(measure(outputs, index), levels)
         if gradient is None:
             raise NoGradientError(
                 "No gradient of the model's output with respect to its input image is found, as with decision trees or "
                 "with a nested model that inverts the colour map."
             )
-        return gradient, measured
+        return gradient
 
     gradient_fn.get_concrete_function()
-
-    def of(levels: np.ndarray, index: int) -> tuple[np.ndarray, float]:
-        gradient, measured = gradient_fn(levels, index)
-        return gradient.numpy(), float(measured)
-
-    return of
-
-
-def _from_levels(
-    model: keras.Model, spec: MelSpec
-) -> tuple[tuple[int | None, int | None], Callable[[tf.Tensor], tf.Tensor]]:
-    """Return the image size and a function from levels to outputs; skip the colours if the model inverts them."""
-    size = spec.image_shape[:2]
-    takes = [one for one in model.operations if type(one).__name__ == "Take" and one.output.shape[1:] == size]
-    if takes:
-        rest = keras.Model(takes[0].output, model.output)
-        return size, lambda levels: rest(levels / 255.0, training=False)
-    return (None, None), lambda levels: model(colour_levels(levels, spec), training=False)
+    return lambda levels, index: gradient_fn(levels, index).numpy()
 
 
 def colour_levels(levels: tf.Tensor, spec: MelSpec) -> tf.Tensor:
@@ -203,14 +167,10 @@ def run_on_levels(model: keras.Model, levels: np.ndarray, spec: MelSpec) -> np.n
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Activations:
-    """Activations of a network for n images.
+    """Activations of a network for n images."""
 
-    `vectors` is the output of the last hidden layer, float32 [n, units]. `logits` float32 [n, genres] are the inputs of
-    the softmax, or the logarithms of the probabilities if the model does not end in a dense softmax layer.
-    """
-
-    vectors: np.ndarray
-    logits: np.ndarray
+    vectors: np.ndarray  # output of the last hidden layer, float32 [n, units]
+    logits: np.ndarray  # float32 [n, genres], as of `split_last_layer`
 
     @property
     def answers(self) -> np.ndarray:
@@ -220,8 +180,7 @@ class Activations:
     @property
     def probabilities(self) -> np.ndarray:
         """Probability of each genre, float32 [n, genres]."""
-        powers = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return softmax(self.logits, axis=1)
 
 
 class HiddenLayer:
@@ -235,15 +194,12 @@ class HiddenLayer:
 
     def compute(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
         """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
-        if count < 1:
-            raise ValueError(f"Expected at least one image. Received: count={count}")
         progress.start(step, count)
-        rest = iter(images)
-        parts = []
+        rest, parts = iter(images), []
         while batch := list(islice(rest, BATCH)):
             parts.append(self._compute(np.stack(batch)))
             progress.advance(step, len(batch))
-        return Activations(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return Activations(*map(np.concatenate, zip(*parts, strict=True)))
 
     def logits(self, waveforms: np.ndarray) -> np.ndarray:
         """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""

@@ -21,7 +21,7 @@ export function songValues(fragments, { seconds, silent }, card) {
   const rows = fragments.map(({ probabilities }) =>
     calibration ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
   );
-  const inside = fragments.map(({ image }) => !familiarity || inDistribution(image, mel, familiarity, padded));
+  const inside = fragments.map(({ image }) => !familiarity || inDistribution(image, mel, familiarity));
   const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
   const means = sums.map((sum) => sum / total(sums));
   const nearest = largest(means);
@@ -62,15 +62,13 @@ function temper(probabilities, temperature) {
 }
 
 /** Check whether a mel image is like those of the training songs, as resample_reference.py does. */
-function inDistribution(image, { image_height: height, image_width: width }, ranges, padded) {
+function inDistribution(image, { image_height: height, image_width: width }, ranges) {
   const bright = (row, column) => {
     const at = 3 * (row * width + column);
     return (image[at] + image[at + 1] + image[at + 2]) / 3;
   };
   const rows = Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => bright(row, column)));
-  const least = ranges.sounded_brightness ?? null;
-  if (least === null) return padded || within(ranges, imageStatistics(rows, new Array(width).fill(true))); // a former version's model
-  const columns = soundedColumns(rows, least);
+  const columns = soundedColumns(rows, ranges.sounded_brightness);
   const count = total(columns.map(Number));
   const ends = ranges.by_length.filter((one) => one.columns <= count).at(-1) ?? ranges.by_length[0];
   return within(ends, imageStatistics(rows, columns.includes(true) ? columns : columns.map(() => true)));

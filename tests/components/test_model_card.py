@@ -89,7 +89,7 @@ def predictions(split: str) -> list[dict[str, Any]]:
 
 
 def metrics(genres: tuple[str, ...] = GENRES) -> SongMetrics:
-    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, fragments=27)
+    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, 27, 0.0, ())
     val, test = (probabilities(split) for split in ("val", "test"))
     return song_metrics([*val], labels("val"), [*test], labels("test"), np.arange(12) != 3, known, genres)
 

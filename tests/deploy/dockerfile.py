@@ -22,7 +22,6 @@ class Stage:
     instructions: list[tuple[str, str]]
 
     def all(self, name: str) -> list[str]:
-        """List the arguments of all instructions with a name."""
         return [argument for instruction, argument in self.instructions if instruction == name]
 
     def words(self, name: str) -> list[str]:
@@ -31,13 +30,11 @@ class Stage:
         return found
 
     def copied(self) -> list[str]:
-        """List the paths that are copied from the repository."""
         lines = [shlex.split(argument) for argument in self.all("COPY")]
         return [source for line in lines if not line[0].startswith("--from=") for source in line[:-1]]
 
 
 def stages() -> dict[str, Stage]:
-    """Read the Dockerfile."""
     text = re.sub(r"^\s*#.*\n", "", (ROOT / "deploy" / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE)
     found: dict[str, Stage] = {}
     for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():

@@ -21,7 +21,6 @@ def example(runner: str) -> Config:
 
 
 def complete(runner: str, folder: Path) -> Config:
-    """Read an example with its commented options."""
     text = (ROOT / "deploy" / f"{runner}.yaml").read_text("utf-8")
     uncommented = re.sub(r"^( *)# ( *(?:\w+:(?: |$)|- ))", r"\1\2", text, flags=re.MULTILINE)
     assert uncommented != text

@@ -24,11 +24,11 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 import tumbao
-from tests.serving.small_network import NAMES, SPEC, network
+from tests.serving.small_network import NAMES, SPEC, description, network
 from tumbao.components.ingest.fragments import Fragment, read
 from tumbao.components.ingest.mel import mel_image
 from tumbao.serving.calibration import Calibration, temper
-from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, Split, TrainingData
+from tumbao.serving.model_info import ASSETS_FOLDER
 from tumbao.serving.model_server import MODEL_NAME, ModelServer
 from tumbao.serving.signatures import save
 
@@ -50,17 +50,8 @@ def client() -> ModuleType:
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pushed")
     save(network(1), str(folder / "1"), NAMES, SPEC)
-    ModelInfo(
-        created="2026-05-04T03:02:01Z",
-        genres=NAMES,
-        mel=SPEC,
-        training_data=TrainingData(True, "tiny", "0" * 64, {"train": 3}, {"train": 9}),
-        split=Split("song", False, 7),
-        metrics={"test_accuracy": 1.0},
-        files={},
-        versions={"tumbao": "0.1.0"},
-        calibration=Calibration(temperature=2.0, threshold=0.2, songs=9, errors=1, method="by hand"),
-    ).write(folder / "1" / ASSETS_FOLDER)
+    calibration = Calibration(temperature=2.0, threshold=0.2, songs=9, errors=1, method="by hand")
+    description(SPEC, NAMES, calibration=calibration).write(folder / "1" / ASSETS_FOLDER)
     return folder
 
 
@@ -77,7 +68,6 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(song: Path) -> np.ndarray:
-    """Predict the audible fragments with the Keras model."""
     audible = [one.samples for one in read(song, SPEC) if isinstance(one, Fragment) and not one.silent]
     assert len(audible) == 2
     return network(1)(mel_image(np.stack(audible), SPEC)).numpy()
@@ -147,6 +137,8 @@ def test_the_request_body_fits_the_default_signature(
 
 
 def test_the_files_are_consistent() -> None:
+    (documented,) = re.findall(r"```proto\n(.*?)```", (ROOT / "docs" / "serving-tensorflow.md").read_text(), re.DOTALL)
+    text_format.Parse(documented, ModelServerConfig())
     served = text_format.Parse((FOLDER / "models.config").read_text(), ModelServerConfig())
     (model,) = served.model_config_list.config
     assert (model.name, model.model_platform) == (MODEL_NAME, "tensorflow")
@@ -160,11 +152,3 @@ def test_the_files_are_consistent() -> None:
     assert (FOLDER / mounts[folder] / name).is_file()
     version = container["image"].removeprefix("tensorflow/serving:")
     assert version.split(".")[:2] == tf.__version__.split(".")[:2]
-
-
-def test_the_documented_configuration_can_be_parsed() -> None:
-    page = (ROOT / "docs" / "serving-tensorflow.md").read_text()
-    (config,) = re.findall(r"```proto\n(.*?)```", page, re.DOTALL)
-    (model,) = text_format.Parse(config, ModelServerConfig()).model_config_list.config
-    assert set(model.version_labels) == {"stable", "canary"}
-    assert sorted(model.version_labels.values()) == sorted(model.model_version_policy.specific.versions)

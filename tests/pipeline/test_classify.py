@@ -20,7 +20,7 @@ from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
-from tumbao.serving.out_of_distribution import DistributionRanges
+from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
@@ -170,7 +170,8 @@ def test_an_answer_without_confidence_is_none_of_the_genres(library: Path, doubt
 
 def test_sound_unlike_the_training_songs_is_none_of_the_genres(library: Path, pushed: Path, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "narrow")
-    known = DistributionRanges((0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9)
+    low, high = (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0)
+    known = DistributionRanges(low, high, 9, 0.0, (StatisticRanges(0, low, high),))
     dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
     path = library / "b [live]" / "ñ :smile:.flac"
     out = classify(path, model=assets)[1].splitlines()

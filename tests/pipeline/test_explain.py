@@ -24,7 +24,7 @@ from tumbao.serving.explain.activation_maximization import FRAGMENT_STEPS, NOISE
 from tumbao.serving.explain.page import PAGE
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
-describe, push, tiny_folder = explained.describe, explained.push, explained.tiny_folder
+push, tiny_folder = explained.push, explained.tiny_folder
 RATE, BANDS = 8_000, {"cumbia": 150, "salsa": 900, "vallenato": 3_000}
 """Where the sound of each genre of the tiny model lies, in Hz."""
 

@@ -34,32 +34,26 @@ class Tab:
             self.errors.append(message.text)
 
     def run(self, script: str) -> Any:
-        """Evaluate an expression, and wait for its promise."""
         return self._page.evaluate(script)
 
     def wait(self, script: str) -> None:
-        """Evaluate an expression until it is true."""
         end = time.monotonic() + TIMEOUT_SECONDS
         while not self.run(f"Boolean({script})"):  # the page's policy forbids Playwright's own function for this
             assert time.monotonic() < end, f"{script} did not become true; {self.errors}"
             time.sleep(0.05)
 
     def open(self, address: str) -> None:
-        """Go to a page and wait until it is loaded."""
         self._page.goto(address)
 
     def choose(self, *paths: Path) -> None:
-        """Choose files in the page's first input for them."""
         self._page.locator("input[type=file]").first.set_input_files(paths)
 
     def drop(self, *paths: Path) -> None:
-        """Drop files in the middle of the page."""
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
 
     def press(self, *keys: str) -> None:
-        """Press keys by name, one after the other."""
         for key in keys:
             self._page.keyboard.press(key)
 

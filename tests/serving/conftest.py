@@ -47,7 +47,6 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def edge_files(saved_model: Path, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Convert the front-end and the three precisions, calibrated on the four images."""
     from tumbao.serving.tflite import convert
 
     folder = tmp_path_factory.mktemp("edge")

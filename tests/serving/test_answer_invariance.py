@@ -29,7 +29,6 @@ def song(hz: float) -> np.ndarray:
 
 
 def classify(path: Path, samples: np.ndarray, **options: Any) -> SongAnswer:
-    """Classify a recording with a model whose logits are the brightness of three bands of the mel image."""
     soundfile.write(path, samples, RATE, **options)
     fragments = [item.samples for item in read(path, SPEC) if isinstance(item, Fragment) and not item.silent]
     brightness = mel_image(np.stack(fragments), SPEC).numpy().mean(axis=(2, 3)) / 255

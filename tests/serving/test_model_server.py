@@ -101,16 +101,11 @@ def test_the_default_signature_is_used_without_a_name(server: ModelServer, model
     ("request_", "message"),
     [
         (request_for("picture"), r"one of the signatures image, serving_default, waveform\. Received: 'picture'"),
-        (request_for("__saved_model_init_op"), "one of the signatures"),
-        (request_for(IMAGE), r"image: expected the inputs \['image'\]\. Received: \[\]"),
-        (request_for(IMAGE, picture=np.zeros(1)), r"Received: \['picture'\]"),
-        (
-            request_for(IMAGE, image=np.zeros((1, 32, 40, 3), np.float32)),
-            r"uint8 \(None, 32, 40, 3\)\. Received: float32 \(1, 32, 40, 3\)",
-        ),
-        (request_for(IMAGE, image=np.zeros((32, 40, 3), np.uint8)), r"Received: uint8 \(32, 40, 3\)"),
+        (request_for(IMAGE, picture=np.zeros(1)), r"expected the inputs \['image'\]\. Received: \['picture'\]"),
+        (request_for(IMAGE, image=np.zeros((1, 32, 40, 3), np.float32)), r"tf\.uint8.* Received: .*tf\.float32"),
+        (request_for(IMAGE, image=np.zeros((32, 40, 3), np.uint8)), r"\(None, 32, 40, 3\).* Received: .*\(32, 40, 3\)"),
     ],
-    ids=["unknown signature", "no signature", "nothing", "other name", "other type", "no batch"],
+    ids=["unknown signature", "other name", "other type", "no batch"],
 )
 def test_invalid_requests_raise_an_error(server: ModelServer, request_: PredictRequest, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -128,29 +123,26 @@ def test_other_weights_are_reported_for_every_signature(copy: Path) -> None:
         assert failure.endswith("off in probabilities, expected 0.01 at most")
 
 
-def test_other_genres_are_reported(copy: Path) -> None:
-    def swap(log: PredictionLog) -> None:
-        log.predict_log.response.outputs[GENRES].string_val[0] = b"bolero"
-
-    rewrite(copy, swap)
-    assert failures(copy) == {signature: ["answers with other genres than expected"] for signature in SIGNATURES}
-
-
-def test_other_shapes_and_outputs_are_reported(copy: Path) -> None:
+def test_other_answers_are_reported(copy: Path) -> None:
     def change(log: PredictionLog) -> None:
         outputs = log.predict_log.response.outputs
-        if log.predict_log.request.model_spec.signature_name == IMAGE:
+        signature = log.predict_log.request.model_spec.signature_name
+        if signature == IMAGE:
             del outputs[GENRES]
-        else:
+        elif signature == EXAMPLES:
             outputs[PROBABILITIES].CopyFrom(tf.make_tensor_proto(np.zeros((1, 2))))
+        else:
+            outputs[GENRES].string_val[0] = b"bolero"
 
     rewrite(copy, change)
-    found = failures(copy)
-    assert found[IMAGE] == ["answers with ['genres', 'probabilities'], expected ['probabilities']"]
-    assert found[EXAMPLES] == ["answers with float32 (1, 3) of probabilities, expected float64 (1, 2)"]
+    assert failures(copy) == {
+        IMAGE: ["answers with ['genres', 'probabilities'], expected ['probabilities']"],
+        EXAMPLES: ["answers with float32 (1, 3) of probabilities, expected float64 (1, 2)"],
+        WAVEFORM: ["answers with other genres than expected"],
+    }
 
 
-def test_invalid_warmup_requests_are_reported(copy: Path) -> None:
+def test_invalid_and_missing_warmup_requests_are_reported(copy: Path) -> None:
     def spoil(log: PredictionLog) -> None:
         request = log.predict_log.request
         if request.model_spec.signature_name == EXAMPLES:
@@ -165,9 +157,6 @@ def test_invalid_warmup_requests_are_reported(copy: Path) -> None:
     assert "Could not parse example" in found[EXAMPLES][0]
     assert found["sound"][0].startswith("refuses its warm-up request: Expected one of the signatures")
     assert found[WAVEFORM] == ["has no warm-up request"]
-
-
-def test_missing_warmup_requests_are_reported(copy: Path) -> None:
     (copy / WARMUP_FILE).unlink()
     assert failures(copy) == {signature: ["has no warm-up request"] for signature in SIGNATURES}
 
@@ -179,9 +168,3 @@ def test_a_crash_raises_an_error_with_the_last_output(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "executable", str(dying))
     with pytest.raises(ServingError, match=r"Loading model ended with code -6:\nvariables are missing"):
         replay("model")
-
-
-def test_an_incomplete_model_raises_an_error(copy: Path) -> None:
-    (copy / "variables" / "variables.index").unlink()
-    with pytest.raises(ValueError, match="not a valid checkpoint"):
-        failures(copy)

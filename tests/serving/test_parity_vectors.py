@@ -94,15 +94,6 @@ def test_the_expected_image_is_that_of_ingest(vectors: Path) -> None:
     assert np.unique(image.reshape(-1, 3), axis=0).shape[0] > 50
 
 
-def test_frequencies_above_the_new_band_are_removed(vectors: Path) -> None:
-    """The left channel rises to 16 kHz: without a filter it would be mirrored."""
-    samples = np.fromfile(vectors / "waveform.f32", "<f4")
-    end = samples[-EDGE_SPEC.sample_rate_hz // 10 :]
-    spectrum = np.abs(np.fft.rfft(end * np.hanning(len(end))))
-    hz = np.fft.rfftfreq(len(end), 1 / EDGE_SPEC.sample_rate_hz)
-    assert spectrum[hz > 5_000].max() < 0.05 * spectrum.max()
-
-
 def test_expected_probabilities_of_every_file(vectors: Path) -> None:
     expected = json.loads((vectors / "expected.json").read_text())
     assert expected["probabilities"].keys() == {AUDIO_FILE, *CLASSIFIER_FILES.values()}
@@ -128,11 +119,8 @@ def test_a_wrong_port_fails(vectors: Path, port: dict[str, Path], tmp_path: Path
     assert (status, output.count("WRONG")) == (1, 4)
 
 
-def test_a_check_without_files_fails(vectors: Path) -> None:
-    assert check(vectors) == (1, "")
-
-
 def test_files_of_another_size_are_refused(vectors: Path, port: dict[str, Path]) -> None:
     status, output = check(vectors, waveform=port["image"])
     assert status == 1
     assert "mine.rgb: expected 110250 values. Received: 960" in output
+    assert check(vectors) == (1, "")

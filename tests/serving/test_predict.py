@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tumbao.components.ingest.audio_error import AudioError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration, temper
-from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_FILE, INFO_FILE, ModelInfo
-from tumbao.serving.out_of_distribution import DistributionRanges
+from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, ModelInfo
+from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
 from tumbao.serving.predict import Classifier, find_assets
 
 RATE = 22_050
@@ -29,7 +28,6 @@ def classifier(pushed: Path) -> Classifier:
 
 
 def tiny_model(fragment: np.ndarray) -> np.ndarray:
-    """Compute the output of the tiny model in NumPy."""
     loudness = np.uint8(255 * np.abs(fragment).mean()) / 255 - 0.2
     powers = np.exp(10 * loudness * np.array([-1.0, 0, 0, 1, 0]))
     return powers / powers.sum()
@@ -77,12 +75,12 @@ def test_a_song_has_the_mean_probability_of_its_fragments(classifier: Classifier
 
 
 def test_silent_fragments_are_ignored(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
-    loud, nothing = 2 * tone(30), np.zeros(30 * RATE, np.float32)
-    soundfile.write(tmp_path / "song.wav", np.concatenate([loud, nothing, nothing]), RATE, subtype="FLOAT")
+    loud, nothing = 2 * tone(30), np.zeros(60 * RATE, np.float32)
+    soundfile.write(tmp_path / "song.wav", np.concatenate([nothing, loud]), RATE, subtype="FLOAT")
     song = classifier.classify(tmp_path / "song.wav")
     assert (song.silent, song.answer.votes) == (2, (0, 0, 0, 1, 0))
-    assert [fragment.start_seconds for fragment in song.fragments] == [0]
-    assert song.answer.probabilities == pytest.approx(tiny_model(loud), abs=0.02)
+    assert [(one.start_seconds, one.end_seconds) for one in song.fragments] == [(60, 90)]
+    assert [(one.start_seconds, one.end_seconds) for one in song.sections] == [(60, 90)]
     assert song.duration_seconds == 90
 
 
@@ -103,12 +101,6 @@ def test_a_truncated_song_is_flagged(classifier: Classifier, tone: Tone, tmp_pat
     assert song.declared_seconds == pytest.approx(80, abs=0.1)
 
 
-def test_a_jingle_is_rejected(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "jingle.wav", tone(2), RATE)
-    with pytest.raises(AudioError, match=r"jingle\.wav"):
-        classifier.classify(tmp_path / "jingle.wav")
-
-
 def test_a_calibrated_model_scales_probabilities_and_abstains(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     info = ModelInfo.read(assets)
@@ -126,41 +118,22 @@ def test_a_calibrated_model_scales_probabilities_and_abstains(pushed: Path, tone
         np.testing.assert_allclose(calibrated.predict(loud), raw[0], atol=0.02)
 
 
-def test_a_model_without_calibration_is_always_confident(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "song.wav", 0.6 * tone(30), RATE, subtype="FLOAT")
-    song = classifier.classify(tmp_path / "song.wav")
-    assert classifier.info.calibration is None
-    assert max(song.answer.probabilities) < 0.3
-    assert song.answer.confident
-
-
 def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
-    known = DistributionRanges(
-        (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0), fragments=9
-    )  # the image of what is loud is brighter
+    low, high = (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0)  # the image of what is loud is brighter
+    known = DistributionRanges(low, high, 9, 0.0, (StatisticRanges(0, low, high),))
     dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
     model = Classifier(assets)
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     for parts, in_distribution, confident in (
         ([loud, soft], [False, True], True),
         ([loud, soft, loud], [False, True, False], False),
-        ([0.9 * loud[: 20 * RATE]], [True], True),  # padded, and so not judged
+        ([soft[: 20 * RATE]], [True], True),
     ):
         soundfile.write(tmp_path / "song.wav", np.concatenate(parts), RATE, subtype="FLOAT")
         song = model.classify(tmp_path / "song.wav")
         assert [fragment.in_distribution for fragment in song.fragments] == in_distribution
         assert song.answer.confident is confident
-
-
-def test_a_medley_has_sections(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
-    loud, soft, nothing = 2 * tone(90), 0.02 * tone(210), np.zeros(30 * RATE, np.float32)
-    soundfile.write(tmp_path / "medley.wav", np.concatenate([loud, nothing, soft]), RATE, subtype="FLOAT")
-    song = classifier.classify(tmp_path / "medley.wav")
-    assert [(one.start_seconds, one.end_seconds, GENRES[one.genre]) for one in song.sections] == [
-        (0, 120, "salsa"),
-        (120, 330, "bachata"),
-    ]
 
 
 def test_a_missing_precision_raises_an_error(pushed: Path) -> None:
@@ -170,28 +143,8 @@ def test_a_missing_precision_raises_an_error(pushed: Path) -> None:
 
 def test_an_incomplete_file_raises_an_error(pushed: Path, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
-    file = assets / CLASSIFIER_FILES["int8"]
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"expected \d+ bytes, found \d+"):
-        Classifier(assets)
-    file.unlink()
-    with pytest.raises(ValueError, match="found 0"):
-        Classifier(assets)
-
-
-def test_other_tensors_and_signatures_raise_an_error(pushed: Path, tmp_path: Path) -> None:
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
-    info = assets / INFO_FILE
-    before = info.read_text(encoding="utf-8")
-    info.write_text(before.replace('"vallenato"', '"vallenato", "porro"'), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"Received: .*'probabilities': \('float32', \(1, 5\)\)"):
-        Classifier(assets)
-    info.write_text(before, encoding="utf-8")
-    shutil.copy(assets / FRONTEND_FILE, assets / CLASSIFIER_FILES["int8"])
-    size = (assets / FRONTEND_FILE).stat().st_size
-    old_size = (pushed / "1" / ASSETS_FOLDER / CLASSIFIER_FILES["int8"]).stat().st_size
-    info.write_text(before.replace(f'"bytes": {old_size}', f'"bytes": {size}'), encoding="utf-8")
-    with pytest.raises(ValueError, match="expected a signature 'image'"):
+    (assets / CLASSIFIER_FILES["int8"]).unlink()
+    with pytest.raises(ValueError, match=r"expected \d+ bytes, found 0"):
         Classifier(assets)
 
 

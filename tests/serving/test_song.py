@@ -62,11 +62,6 @@ def test_each_rule_can_choose_another_genre() -> None:
     assert {name: rule(song) for name, rule in RULES.items()} == {"votes": 0, "sum": 1, "log-mean": 2}
 
 
-def test_ties_of_votes_and_sums_go_to_the_first_genre_by_every_rule() -> None:
-    song = np.array([[0.1, 0.2, 0.7], [0.1, 0.7, 0.2]])
-    assert {rule(song) for rule in RULES.values()} == {1}
-
-
 def test_a_single_fragment_rules_no_genre_out() -> None:
     sure, against = [0.9, 0.1], [0.0, 1.0]
     assert by_log_mean(np.array([sure, sure, against])) == 1  # 0.81 / 512 < 0.01
@@ -93,26 +88,12 @@ def test_neither_the_order_of_fragments_nor_that_of_genres_changes_the_answer(so
     assert np.array(answer.probabilities)[twice.genre] == pytest.approx(max(answer.probabilities))
 
 
-def test_the_rounding_of_a_quantized_model_is_normalised() -> None:
-    answer = combine(np.array([[0.73046875, 0.25390625, 0.0]]))
-    assert sum(answer.probabilities) == pytest.approx(1)
-
-
 @pytest.mark.parametrize(
-    ("probabilities", "message"),
-    [
-        ([0.5, 0.5], "shape"),
-        (np.zeros((0, 5)), "shape"),
-        ([[1.0]], "shape"),
-        ([[1.2, -0.2]], r"Expected probabilities in \[0, 1\]\. Received: -0\.2 to 1\.2\. Did you pass logits"),
-        ([[np.nan, 1.0]], "Expected probabilities in"),
-        ([[0.5, 0.5], [0.9, 0.2]], r"sum is 1\. Received: sums from 1\.000 to 1\.100"),
-        ([[0.9, 0.9]], "sum is 1"),
-        ([[0.0, 0.0]], "sum is 1"),
-    ],
+    "probabilities",
+    [[0.5, 0.5], np.zeros((0, 5)), [[1.0]], [[1.2, -0.2]], [[np.nan, 1.0]], [[0.5, 0.5], [0.9, 0.2]], [[0.0, 0.0]]],
 )
-def test_invalid_probabilities(probabilities: list, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_invalid_probabilities(probabilities: list) -> None:
+    with pytest.raises(ValueError, match="Expected probabilities"):
         combine(np.asarray(probabilities))
 
 
@@ -180,10 +161,3 @@ def test_sections_have_the_times_and_mean_probability_of_their_fragments() -> No
     assert (first.start_seconds, first.end_seconds, first.fragments) == (30, 150, 3)  # silence from 120 to 150
     assert first.probability == pytest.approx(0.96)
     assert (second.start_seconds, second.end_seconds, second.genre) == (150, 205.0, 1)
-
-
-def test_invalid_sections() -> None:
-    with pytest.raises(ValueError, match=r"each of the 2 fragments\. Received: 1 starts"):
-        sections([0], 60, song_of("ab"))
-    with pytest.raises(ValueError, match="logits"):
-        sections([0], 30, np.array([[2.0, -1.0]]))

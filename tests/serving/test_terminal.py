@@ -9,15 +9,10 @@ from typer.testing import CliRunner
 
 from tumbao.pipeline.cli import app
 from tumbao.pipeline.progress_display import ProgressDisplay
-from tumbao.serving.terminal import TerminalConsole, one_line
+from tumbao.serving.terminal import TerminalConsole
 
 NAME = "a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
 SHOWN = r"a\x1b[2Jb\rc\nd\u2028e\x9b1m.mp3"
-
-
-def test_control_characters_are_escaped() -> None:
-    assert one_line(NAME) == SHOWN
-    assert one_line("Día_ñ 日 \\n.mp3") == "Día_ñ 日 \\n.mp3"
 
 
 @pytest.mark.parametrize("color", [True, False])

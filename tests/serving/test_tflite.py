@@ -14,7 +14,6 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from tumbao.components.ingest.mel import mel_levels, palette
-from tumbao.components.ingest.records import parse_images, to_example, to_png
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import tflite
 from tumbao.serving.model_info import CLASSIFIER_FILES, FRONTEND_FILE
@@ -33,59 +32,31 @@ def tensors(details: dict[str, Any]) -> dict[str, tuple[type, list[int]]]:
     return {name: (detail["dtype"], detail["shape"].tolist()) for name, detail in details.items()}
 
 
-@pytest.fixture(scope="module")
-def edge_images(edge_files: Path, fragments: np.ndarray) -> np.ndarray:
-    frontend = runner(edge_files / FRONTEND_FILE, "waveform")
-    return np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
-
-
 @pytest.mark.parametrize(
-    ("precision", "limit"), [("float16", 73_000_000), ("dynamic", 37_000_000), ("int8", 37_000_000)]
+    ("precision", "limit", "tolerance"),
+    [("float16", 73_000_000, 1e-2), ("dynamic", 37_000_000, 5e-2), ("int8", 37_000_000, 3e-2)],
 )
-def test_every_precision_takes_one_image_and_has_its_size(edge_files: Path, precision: str, limit: int) -> None:
+def test_every_precision_is_close_to_the_saved_model(
+    edge_files: Path, saved_model: Path, images: np.ndarray, precision: str, limit: int, tolerance: float
+) -> None:
     file = edge_files / CLASSIFIER_FILES[precision]
+    assert file.stat().st_size <= limit
     classifier = runner(file, "image")
     assert tensors(classifier.get_input_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
     assert tensors(classifier.get_output_details()) == {"probabilities": (np.float32, [1, 5])}
-    assert file.stat().st_size <= limit
-
-
-@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-2), ("dynamic", 5e-2), ("int8", 3e-2)])
-def test_every_precision_is_close_to_the_saved_model(
-    edge_files: Path, saved_model: Path, images: np.ndarray, precision: str, tolerance: float
-) -> None:
-    loaded = tf.saved_model.load(str(saved_model))
-    expected = loaded.signatures["image"](image=images)["probabilities"].numpy()
-    classifier = runner(edge_files / CLASSIFIER_FILES[precision], "image")
+    expected = tf.saved_model.load(str(saved_model)).signatures["image"](image=images)["probabilities"].numpy()
     answers = np.concatenate([classifier(image=image[np.newaxis])["probabilities"] for image in images])
     np.testing.assert_allclose(answers, expected, atol=tolerance)
 
 
-def test_the_weights_of_the_int8_file_are_int8(edge_files: Path) -> None:
-    tensors = Interpreter(model_path=str(edge_files / CLASSIFIER_FILES["int8"])).get_tensor_details()
-    weights = [one for one in tensors if len(one["shape"]) > 1 and one["shape"][0] != 1]  # the others are activations
-    assert len(weights) == 16
-    assert {one["dtype"] for one in weights} == {np.int8}
-
-
-def test_records_have_the_pixels_of_the_signature(images: np.ndarray, fragments: np.ndarray) -> None:
-    pngs = [to_png(levels, palette(SPEC)) for levels in mel_levels(fragments, SPEC).numpy()]
-    about: dict[str, Any] = {
-        "label": 0,
-        "genre": "salsa",
-        "song": "s",
-        "fragment": 0,
-        "start_seconds": 0.0,
-        "padded": False,
-    }
-    records = [to_example(png, **about).SerializeToString() for png in pngs]
-    np.testing.assert_array_equal(parse_images(tf.constant(records)), images)
-
-
 def test_the_converted_front_end_computes_the_same_pixels(
-    edge_images: np.ndarray, images: np.ndarray, fragments: np.ndarray
+    edge_files: Path, images: np.ndarray, fragments: np.ndarray
 ) -> None:
     """Its Fourier transform rounds differently, so a level may differ by one."""
+    frontend = runner(edge_files / FRONTEND_FILE, "waveform")
+    assert tensors(frontend.get_input_details()) == {"waveform": (np.float32, [1, 661_500])}
+    assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
+    edge_images = np.concatenate([frontend(waveform=fragment[np.newaxis])["image"] for fragment in fragments])
     colours = {tuple(colour): level for level, colour in enumerate(palette(SPEC).tolist())}
     levels = mel_levels(fragments, SPEC).numpy()
     found = np.apply_along_axis(lambda colour: colours[tuple(colour)], 3, edge_images)
@@ -93,12 +64,6 @@ def test_the_converted_front_end_computes_the_same_pixels(
     assert (found != levels).sum(axis=(1, 2)).max() <= 9  # of 90,000
     np.testing.assert_array_equal(edge_images[3], images[3])  # silence
     assert [np.ptp(image) > 20 for image in levels] == [True, True, True, False]
-
-
-def test_the_front_end_takes_one_fragment(edge_files: Path) -> None:
-    frontend = runner(edge_files / FRONTEND_FILE, "waveform")
-    assert tensors(frontend.get_input_details()) == {"waveform": (np.float32, [1, 661_500])}
-    assert tensors(frontend.get_output_details()) == {"image": (np.uint8, [1, 300, 300, 3])}
 
 
 def test_a_failed_conversion_has_code_and_output_in_its_message(tmp_path: Path, images: np.ndarray) -> None:
@@ -145,7 +110,3 @@ def test_an_interrupted_conversion_kills_its_children(
     with pytest.raises(KeyboardInterrupt):
         convert("model", tmp_path, images, SPEC, wait)
     assert [child.wait() for child in children] == [-signal.SIGKILL] * 2
-
-
-def test_the_saved_model_is_at_most_150_mb(saved_model: Path) -> None:
-    assert sum(file.stat().st_size for file in saved_model.rglob("*") if file.is_file()) <= 150_000_000

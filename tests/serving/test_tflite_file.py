@@ -47,12 +47,6 @@ def test_one_file_answers_as_the_pair(interpreter: type[Interpreter], small_edge
         np.testing.assert_array_equal(audio(waveform=fragment[np.newaxis])["probabilities"], expected)
 
 
-def test_three_models_are_merged(double: Callable[..., bytes]) -> None:
-    eightfold = join(join(double(2, 3), double(2, 3)), double(2, 3))
-    x = np.arange(6, dtype=np.float32).reshape(2, 3)
-    np.testing.assert_array_equal(Interpreter(model_content=eightfold).get_signature_runner("twice")(x=x)["y"], 8 * x)
-
-
 def test_tensors_have_the_names_of_the_signature(small_edge_files: Path) -> None:
     for name, taken, given in [
         (AUDIO_FILE, "waveform", "probabilities"),
@@ -87,11 +81,6 @@ def test_weights_are_those_of_the_pair_and_aligned(small_edge_files: Path) -> No
     assert [one.tobytes() for one in buffers[: len(weights)]] == weights
 
 
-def test_packing_again_changes_nothing(double: Callable[..., bytes]) -> None:
-    once = with_named_tensors(double(3))
-    assert pack(unpack(once)) == with_named_tensors(once) == once
-
-
 def test_data_behind_the_flatbuffer_are_moved_into_it(double: Callable[..., bytes]) -> None:
     once = with_named_tensors(double(3))
     model = unpack(once)
@@ -104,14 +93,9 @@ def test_data_behind_the_flatbuffer_are_moved_into_it(double: Callable[..., byte
     assert len(with_named_tensors(outside)) <= len(once) + 16
 
 
-def test_models_of_other_shapes_are_not_merged(double: Callable[..., bytes]) -> None:
-    with pytest.raises(ValueError, match=r"Received \(shape, type\): \[\(\[3\], 0\)\] and \[\(\[4\], 0\)\]"):
-        join(double(3), double(4))
-
-
-def test_other_content_is_not_unpacked() -> None:
+def test_other_models_are_not_merged(double: Callable[..., bytes]) -> None:
     with pytest.raises(ValueError, match=r"Expected a TFLite model\. Received: 12 bytes that begin with b'no model'"):
-        unpack(b"no model at ")
+        join(double(3), b"no model at ")
 
 
 TEXTS = {"labels.txt": "bachata\ncumbia\nvallenato ñ\n", "parameters.json": "{}\n"}
@@ -129,7 +113,7 @@ def file(pushed_model: bytes, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_zip_tool_finds_the_files(file: Path) -> None:
+def test_a_zip_tool_finds_the_files_behind_the_model(file: Path, pushed_model: bytes) -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "zipfile", "-l", str(file)], capture_output=True, text=True, check=True
     )
@@ -137,9 +121,6 @@ def test_a_zip_tool_finds_the_files(file: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         assert {name: archive.read(name).decode() for name in archive.namelist()} == TEXTS
         assert archive.testzip() is None
-
-
-def test_the_archive_follows_the_model_and_is_always_the_same(file: Path, pushed_model: bytes) -> None:
     assert file.read_bytes().startswith(pushed_model)
     assert embed(pushed_model, TEXTS) == file.read_bytes()
 
@@ -153,8 +134,3 @@ def test_runtimes_load_it_from_the_file_and_from_memory(
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         for loaded in (interpreter(str(file)), interpreter(model_content=mapped[:])):
             np.testing.assert_allclose(loaded.get_signature_runner()(image=image)["probabilities"], expected, rtol=1e-6)
-
-
-def test_files_are_not_embedded_twice(file: Path) -> None:
-    with pytest.raises(ValueError, match="Expected a model without embedded files"):
-        embed(file.read_bytes(), TEXTS)

@@ -62,7 +62,7 @@ def songs() -> SongMetrics:
     def split(given: Evaluation) -> tuple[list[np.ndarray], np.ndarray]:
         return list(given.probabilities.reshape(-1, 3, 3)), given.labels[::3]
 
-    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, fragments=77)
+    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, 77, 0.0, ())
     return song_metrics(*split(evaluation(8)), *split(evaluation()), np.arange(12) != 3, known)
 
 

@@ -23,7 +23,7 @@ SURE = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01]])
 SPLIT = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.4, 0.6, 0.0]])
 """The sum is for genre 0 (1.7 against 1.3), the votes are for genre 1."""
 
-KNOWN = DistributionRanges((0.0,) * 5, (1.0,) * 5, fragments=7)
+KNOWN = DistributionRanges((0.0,) * 5, (1.0,) * 5, 7, 0.0, ())
 
 
 @pytest.fixture

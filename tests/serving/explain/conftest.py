@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import pytest
 
+from tests.serving.small_network import description
 from tests.small_spec import SMALL
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.network import Network, load
-from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo, Split, TrainingData
+from tumbao.serving.model_info import ASSETS_FOLDER
 from tumbao.serving.signatures import save
 
 SPEC = dataclasses.replace(SMALL, image_height=48, image_width=64)
@@ -23,32 +24,13 @@ Push = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def describe() -> Callable[..., None]:
-    """Write describe(folder, spec, genres): the model.json of a saved model."""
-
-    def write(folder: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
-        ModelInfo(
-            created="2026-05-04T03:02:01Z",
-            genres=genres,
-            mel=spec,
-            training_data=TrainingData(True, "tiny", "0" * 16, {"train": 3}, {"train": 9}),
-            split=Split("song", False, 7),
-            metrics={},
-            files={},
-            versions={},
-        ).write(folder / ASSETS_FOLDER)
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def push(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., None]) -> Push:
+def push(tmp_path_factory: pytest.TempPathFactory) -> Push:
     """Push a model: push(model, spec, genres) -> folder."""
 
     def pushed(model: keras.Model, spec: MelSpec, genres: tuple[str, ...] = ("cumbia", "salsa", "vallenato")) -> Path:
         folder = tmp_path_factory.mktemp("explained")
         save(model, str(folder), genres, spec)
-        describe(folder, spec, genres)
+        description(spec, genres).write(folder / ASSETS_FOLDER)
         return folder
 
     return pushed
@@ -77,5 +59,4 @@ def tiny_folder(push: Push) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> Network:
-    """Load that network."""
     return load(tiny_folder)

@@ -5,16 +5,13 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.serving.explain.planted import COLUMNS, PLANTED, ROWS, click_listener, listener, noise
-from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain import attribution
-from tumbao.serving.explain.attribution import SHARES, SIGNIFICANCE_LEVEL, Faithfulness, limit_of_chance
+from tumbao.serving.explain.attribution import SHARES, SIGNIFICANCE_LEVEL, Faithfulness, last_map, limit_of_chance
 from tumbao.serving.explain.attribution_report import RANDOM_MAPS
-from tumbao.serving.explain.network import colour_levels, input_gradient, log_odds, run_on_levels, split_last_layer
-from tumbao.trainer.colormap_inverse import levels as frames_of
+from tumbao.serving.explain.network import input_gradient, log_odds, run_on_levels, split_last_layer
 
 EVERYWHERE, ALWAYS = slice(0, 60), slice(0, 80)
 
@@ -23,40 +20,12 @@ def logits(model: keras.Model) -> keras.Model:
     return split_last_layer(model)[1]
 
 
-def test_fractional_levels_are_interpolated() -> None:
-    colours = palette(PLANTED)
-    painted = colour_levels(np.array([[0, 255, 99.5]], np.float32), PLANTED)[0]
-    np.testing.assert_array_equal(painted[:2], colours[[0, 255]])
-    np.testing.assert_allclose(painted[2], colours[99:101].mean(axis=0))
-
-
 def test_logits_differ_where_probabilities_are_one() -> None:
     model = listener(ROWS, COLUMNS)
     model.layers[-1].set_weights([model.layers[-1].get_weights()[0] * 100, np.zeros(3)])
     scores = run_on_levels(logits(model), noise(0)[np.newaxis], PLANTED)
     assert run_on_levels(model, noise(0)[np.newaxis], PLANTED)[0, 1] == 1
     assert 300 < log_odds(scores, 1)[0] < 2_000
-
-
-def test_a_nested_head_has_the_same_map() -> None:
-    """Both have probabilities of 0 and 1."""
-    flat = listener(ROWS, COLUMNS)
-    flat.layers[-1].set_weights([flat.layers[-1].get_weights()[0] * 20, np.zeros(3)])
-    features = keras.Input(flat.layers[-1].input.shape[1:])
-    head = keras.Model(features, keras.layers.Dense(3, "softmax")(features))
-    nested = keras.Model(flat.input, head(flat.layers[-1].input))
-    head.set_weights(flat.layers[-1].get_weights())
-    one, other = (attribution.occlusion(logits(model), noise(0), 1, PLANTED).map for model in (flat, nested))
-    assert one[ROWS, COLUMNS].sum() > 10
-    np.testing.assert_allclose(other, one, atol=1e-4)
-
-
-def test_logits_of_a_network_without_a_dense_end_are_logarithms() -> None:
-    model = listener(ROWS, COLUMNS)
-    plain = keras.Model(model.input, model.output * 1.0)
-    pictures = np.stack([noise(0), noise(1)])
-    scores = run_on_levels(logits(plain), pictures, PLANTED)
-    np.testing.assert_allclose(tf.nn.softmax(scores), run_on_levels(model, pictures, PLANTED), atol=1e-6)
 
 
 def test_occlusion_finds_a_time_and_a_band() -> None:
@@ -79,10 +48,9 @@ def test_occlusion_finds_a_whole_band_and_a_moment() -> None:
 
 def test_integrated_gradients_add_up_to_the_evidence() -> None:
     model = logits(listener(ROWS, COLUMNS))
-    gradient_fn = input_gradient(model, PLANTED, lambda scores, genre: log_odds(scores, genre)[0])
     pictures = np.stack([noise(0), np.zeros_like(noise(0))])
     evidence = log_odds(run_on_levels(model, pictures, PLANTED), 1).numpy()
-    found = attribution.integrated_gradients(gradient_fn, pictures[0], 1)
+    found = gradients(model, pictures[0], 1, PLANTED)
     assert found.sum() == pytest.approx(evidence[0] - evidence[1], rel=0.05)  # colours are whole numbers
     assert found[ROWS, COLUMNS].sum() == pytest.approx(found.sum(), rel=1e-5)
     assert found[ROWS, COLUMNS].min() > 0
@@ -94,33 +62,17 @@ def test_grad_cam_finds_onsets() -> None:
     clicks = steady.copy()
     clicks[:, 30] = clicks[:, 62] = 220
     clicks[:, 31:40] = 219  # goes on: no beginning
-    (found,) = attribution.grad_cam(model, clicks[np.newaxis], 1, PLANTED)
+    (found,) = attribution.grad_cam(model, last_map(model), clicks[np.newaxis], 1, PLANTED)
     assert set(np.flatnonzero(found.max(axis=0) > 0.1 * found.max())) == {29, 61}
-    (against,) = attribution.grad_cam(model, clicks[np.newaxis], 0, PLANTED)
+    (against,) = attribution.grad_cam(model, last_map(model), clicks[np.newaxis], 0, PLANTED)
     assert against.max() <= 0 and against.min() < 0
 
 
 def test_grad_cam_finds_the_region_of_the_head() -> None:
     model = logits(listener(ROWS, COLUMNS))
-    (found,) = attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
+    (found,) = attribution.grad_cam(model, last_map(model), noise(0)[np.newaxis], 1, PLANTED)
     assert found[ROWS, COLUMNS].sum() > 0.7 * np.abs(found).sum()
     assert not found[24:].any() and not found[:, :36].any()
-
-
-def test_a_network_of_frames_has_no_grad_cam() -> None:
-    frames = frames_of(PLANTED)
-    flat = keras.layers.Flatten()(frames.output)
-    model = logits(keras.Model(frames.input, keras.layers.Dense(3, "softmax")(flat)))
-    with pytest.raises(ValueError, match="keeps the picture"):
-        attribution.grad_cam(model, noise(0)[np.newaxis], 1, PLANTED)
-    assert attribution.occlusion(model, noise(0), 1, PLANTED).map.shape == (60, 80)
-
-
-def test_images_of_several_batches_keep_their_order() -> None:
-    pictures = np.stack([noise(seed) for seed in range(11)])
-    model = logits(listener(ROWS, COLUMNS))
-    one_by_one = np.concatenate([run_on_levels(model, one[np.newaxis], PLANTED) for one in pictures])
-    np.testing.assert_allclose(run_on_levels(model, pictures, PLANTED), one_by_one, rtol=1e-5)
 
 
 def planted_map() -> np.ndarray:
@@ -169,28 +121,6 @@ def test_areas_are_mean_heights() -> None:
     shares = np.array(SHARES)
     measured = Faithfulness(4 - 4 * shares, np.full(len(SHARES), 3.0))
     assert (measured.deletion_area, measured.insertion_area, measured.gain) == pytest.approx((2, 3, 1))
-
-
-def test_the_most_important_cells_are_selected() -> None:
-    importance = np.zeros((60, 80))
-    importance[56:60] = 2
-    importance[0:4, 0:40] = 1
-    cells = attribution.CELLS**2
-    chosen = attribution.most(importance, attribution.CELLS / cells)
-    assert chosen[56:60].all() and not chosen[:56].any()
-    assert attribution.most(importance, 0).sum() == 0 and attribution.most(importance, 1).all()
-
-
-def test_random_maps_depend_on_the_seed() -> None:
-    first, again, other = (attribution.random_maps((60, 80), 2, seed) for seed in (4, 4, 5))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other) and not np.array_equal(first[0], first[1])
-
-
-def test_a_map_of_another_shape_raises_an_error() -> None:
-    model = logits(listener(ROWS, COLUMNS))
-    with pytest.raises(ValueError, match=r"shape \(60, 80\)\. Received: \(80, 60\)"):
-        attribution.measure(model, noise(0), [noise(0).T], 1, PLANTED)
 
 
 @pytest.mark.parametrize("maps", [1, 3])

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -12,13 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tests.serving.explain.planted import PLANTED, click_listener, noise
-from tumbao.components.ingest import progress
-from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.fragments import Fragment
 from tumbao.components.ingest.mel import palette
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.explain import attribution_report
-from tumbao.serving.explain.attribution import BANDS, CELLS, limit_of_chance
+from tumbao.serving.explain.attribution import BANDS, CELLS
 from tumbao.serving.explain.attribution_report import (
     CAM,
     GRADIENTS,
@@ -30,9 +27,8 @@ from tumbao.serving.explain.attribution_report import (
 from tumbao.serving.explain.inversion import mel_image_levels
 from tumbao.serving.explain.network import Network, load
 from tumbao.serving.explain.page import attribution_section, hertz, verdict
-from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges
-from tumbao.serving.resample_reference import image_statistics
-from tumbao.serving.style import height_of, hz_at
+from tumbao.serving.out_of_distribution import fit_ranges
+from tumbao.serving.style import height_of
 from tumbao.trainer.colormap_inverse import levels as frames_of
 
 Push = Callable[..., Path]
@@ -74,9 +70,8 @@ def test_the_best_map_is_better_than_chance(explained: AttributionReport) -> Non
     best, chance = explained.methods[0].faithfulness, explained.random
     assert best.deletion_area < min(one.deletion_area for one in chance)
     assert verdict(explained, best.gain).startswith("better than chance")
-    limit = limit_of_chance([one.gain for one in chance], len(explained.methods))
-    assert limit > max(one.gain for one in chance)
-    assert verdict(explained, limit) == "no better than chance"
+    assert explained.limit > max(one.gain for one in chance)
+    assert verdict(explained, explained.limit) == "no better than chance"
 
 
 def test_the_audio_of_the_region_has_its_length(explained: AttributionReport) -> None:
@@ -130,44 +125,6 @@ def test_a_network_without_gradients_is_explained_by_occlusion_alone(push: Push)
     assert "the model has no gradient with respect to the image" in attribution_section([explained], network)
 
 
-def test_an_error_while_reading_is_raised(network: Network) -> None:
-    def broken() -> Iterator[Fragment]:
-        yield fragment(0, 3)
-        raise AudioError("broken.mp3", Reason.DAMAGED, "is damaged")
-
-    with pytest.raises(AudioError, match="is damaged"):
-        attribute_genre(network, "broken.mp3", broken(), seed=1)
-
-
-def test_progress_is_complete(network: Network) -> None:
-    steps: list[tuple[str, int, int]] = []
-    with progress.listen(lambda *one: steps.append(one)):
-        attribute_genre(network, "song.mp3", [fragment(0, 3)], seed=1)
-    assert steps[0][1] == 0 and steps[-1][1] == steps[-1][2]
-    assert {step for step, _, _ in steps} == {"attribution"}
-
-
-class Tags(HTMLParser):
-    """Collects tags and checks that they are closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag != "img":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_bars_of_time_windows_fill_their_panel(network: Network, explained: AttributionReport) -> None:
     count = len(explained.occlusion.times)
     for times, zero in ((np.linspace(2, 50, count), 254), (np.linspace(-30, -3, count), 22), (np.r_[-1, 3], 196)):
@@ -185,33 +142,24 @@ def test_bars_of_time_windows_fill_their_panel(network: Network, explained: Attr
 
 def test_the_page_shows_images_players_curves_and_numbers(network: Network, explained: AttributionReport) -> None:
     page = attribution_section([explained], network)
-    tags = Tags(page)
-    assert not tags.open
-    named = [name for name, _ in tags.found]
-    assert [named.count(name) for name in ("section", "audio", "image")] == [1, 3, 3 + 3]
-    assert page.count("time in the song; frequency in kHz") == named.count("image")
+    for tag, count in {"section": 1, "audio": 3, "image": 3 + 3, "tr": 1 + 3 + 1 + 1}.items():
+        assert len(re.findall(f"<{tag}[ >]", page)) == count
+    assert page.count("time in the song; frequency in kHz") == 3 + 3
     assert page.count(">0:08</text>") >= 2  # where a fragment begins, and where the one before it ends
-    assert named.count("tr") == 1 + 3 + 1 + 1
     assert f"Random, mean of {attribution_report.RANDOM_MAPS}" in page and "limit of chance" in page
     assert "which the best of 3 random orders would exceed in at most 5.0" in page
-    inside = [given.get("src") or given.get("href") for name, given in tags.found if name in ("audio", "image")]
-    assert all(address and address.startswith("data:") for address in inside)
-    assert all(given.get("aria-label") for name, given in tags.found if name == "svg" and "role" in given)
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     assert "&lt;b&gt;&amp;.mp3" in page and "<b>&.mp3" not in page
     assert f"{explained.methods[0].faithfulness.deletion_area:.1f}" in page and "synthetic library" in page
 
 
-def test_the_page_states_when_the_model_is_not_confident(network: Network, explained: AttributionReport) -> None:
-    sure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=True))
+def test_the_page_states_doubts(network: Network, explained: AttributionReport) -> None:
     unsure = dataclasses.replace(explained, answer=dataclasses.replace(explained.answer, confident=False))
-    assert "The model is not confident" not in attribution_section([sure], network)
-    assert "The model is not confident" in attribution_section([unsure], network)
-
-
-def test_the_page_warns_of_maps_no_better_than_chance(network: Network, explained: AttributionReport) -> None:
-    chance = tuple(method.faithfulness for method in explained.methods)
-    assert "Do not trust these maps" in attribution_section([dataclasses.replace(explained, random=chance)], network)
-    assert "Do not trust these maps" not in attribution_section([explained], network)
+    chance = dataclasses.replace(explained, random=tuple(method.faithfulness for method in explained.methods))
+    for report, unconfident, untrusted in ((explained, False, False), (unsure, True, False), (chance, False, True)):
+        page = attribution_section([report], network)
+        assert ("The model is not confident" in page) is unconfident
+        assert ("Do not trust these maps" in page) is untrusted
 
 
 def test_probabilities_are_calibrated(network: Network, explained: AttributionReport) -> None:
@@ -225,25 +173,17 @@ def test_probabilities_are_calibrated(network: Network, explained: AttributionRe
 
 def test_a_song_out_of_distribution_is_not_confident(network: Network) -> None:
     usual = fragment(0, 12)
-    traits = image_statistics(
-        palette(PLANTED)[mel_image_levels(usual.samples, PLANTED)].astype(np.float32).mean(axis=2)
-    )
-    known = DistributionRanges(tuple((traits - 2).tolist()), tuple((traits + 2).tolist()), fragments=1)
-    info = dataclasses.replace(network.info, familiarity=known)
-    knowing = Network(info, network.model)
+    known = fit_ranges([mel_image_levels(usual.samples, PLANTED)], palette(PLANTED))
+    knowing = Network(dataclasses.replace(network.info, familiarity=known), network.model)
     noise = np.random.default_rng(1).normal(0, 0.2, len(usual.samples)).astype(np.float32)
     strange = dataclasses.replace(usual, samples=noise)
-    assert attribute_genre(network, "noise.wav", [strange], seed=1).answer.confident
-    assert attribute_genre(knowing, "song.mp3", [usual, dataclasses.replace(strange, index=1)], seed=1).answer.confident
-    assert not attribute_genre(knowing, "noise.wav", [strange], seed=1).answer.confident
-    short = dataclasses.replace(strange, padded=True)
-    assert attribute_genre(
-        knowing, "short.wav", [short], seed=1
-    ).answer.confident  # as a model of a former version says
-    later = fit_ranges([mel_image_levels(usual.samples, PLANTED).astype(np.uint8)], palette(PLANTED))
-    strict = Network(dataclasses.replace(network.info, familiarity=later), network.model)
-    assert attribute_genre(strict, "song.mp3", [usual], seed=1).answer.confident
-    assert not attribute_genre(strict, "short.wav", [short], seed=1).answer.confident
+    for model, song, confident in (
+        (network, [strange], True),
+        (knowing, [usual, dataclasses.replace(strange, index=1)], True),
+        (knowing, [strange], False),
+        (knowing, [dataclasses.replace(strange, padded=True)], False),
+    ):
+        assert attribute_genre(model, "song.wav", song, seed=1).answer.confident is confident
 
 
 @pytest.mark.parametrize(("hz", "written"), [(0, "0 Hz"), (437.2, "440 Hz"), (1_124, "1.1 kHz"), (11_025, "11 kHz")])
@@ -260,11 +200,6 @@ def level_db(samples: np.ndarray, hz: float) -> float:
     window = np.hanning(len(samples))
     turns = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / RATE)
     return 20 * np.log10(2 * abs(np.sum(samples * window * turns)) / window.sum() + 1e-12)
-
-
-@pytest.mark.parametrize("height", [0.05, 0.5, 0.95])
-def test_hz_at_inverts_height_of(height: float) -> None:
-    assert height_of(hz_at(height, PLANTED), PLANTED) == pytest.approx(height, abs=1e-3)
 
 
 @pytest.mark.parametrize("parts", [CELLS, BANDS])
@@ -284,18 +219,7 @@ def test_the_region_of_a_cell() -> None:
     assert heights == pytest.approx([48 / 60, 52 / 60], abs=1e-3)
 
 
-def test_the_regions_of_a_band_and_of_a_moment() -> None:
-    band, moment = np.zeros((60, 80)), np.zeros((60, 80))
-    band[20:24] = 1
-    moment[:, 32:37] = 1
-    found = attribution_report.region(band, PLANTED)
-    assert (found.start_seconds, found.end_seconds) == (0, 4)
-    found = attribution_report.region(moment, PLANTED)
-    assert found.end_seconds - found.start_seconds < 0.6
-    assert (found.low_hz, found.high_hz) == (0, 4_000)
-
-
-def test_the_region_excludes_negative_evidence() -> None:
+def test_the_region_of_a_part_of_a_band_with_negative_evidence_elsewhere() -> None:
     importance = np.full((60, 80), -1.0)
     importance[40:44] = 3
     importance[40:44, :40] = -1
@@ -319,21 +243,7 @@ def test_an_open_band_is_not_filtered() -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, PLANTED.fragment_samples).astype(np.float32)
     sound = attribution_report.cut(samples, Region(0.0, 4.0, 0.0, 4_000.0), PLANTED)
     np.testing.assert_allclose(sound[100:-100], samples[100:-100], rtol=0.01)
-
-
-def test_the_cut_of_silence_is_silent() -> None:
-    sound = attribution_report.cut(
-        np.zeros(PLANTED.fragment_samples, np.float32), Region(1.0, 2.0, 500.0, 600.0), PLANTED
-    )
-    assert not sound.any()
-
-
-@pytest.mark.parametrize(
-    "part", [Region(2.0, 2.0, 0.0, 100.0), Region(0.0, 5.0, 0.0, 100.0), Region(0.0, 1.0, 900.0, 4_001.0)]
-)
-def test_an_invalid_region_raises_an_error(part: Region) -> None:
-    with pytest.raises(ValueError, match=r"within 4 s and 4000 Hz\. Received: Region"):
-        attribution_report.cut(np.zeros(PLANTED.fragment_samples, np.float32), part, PLANTED)
+    assert not attribution_report.cut(0 * samples, Region(1.0, 2.0, 500.0, 600.0), PLANTED).any()
 
 
 def test_masked_images_keep_the_most_important_cells() -> None:

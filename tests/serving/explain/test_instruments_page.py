@@ -63,13 +63,11 @@ def test_findings_are_described_in_sentences(page: str) -> None:
 
 
 def test_bars_start_at_zero_of_one_scale(page: str) -> None:
-    zero = {float(one) for one in re.findall(r'<u style="left:([\d.]+)%', page)}
-    (at,) = zero
-    assert at == pytest.approx(100 * 9 / 10.5, abs=0.01)
+    (zero,) = {float(one) for one in re.findall(r'<u style="left:([\d.]+)%', page)}
+    assert zero == pytest.approx(100 * 9 / 10.5, abs=0.01)
     bars = [tuple(map(float, one)) for one in re.findall(r'<i style="left:([\d.]+)%;width:([\d.]+)%', page)]
-    assert [round(left + width, 1) if left + width <= at + 0.02 else left for left, width in bars] == pytest.approx(
-        [at] * 5, abs=0.1
-    )
+    ends = [left if left > zero - 0.02 else left + width for left, width in bars]
+    assert ends == pytest.approx([zero] * 5, abs=0.02)
     assert bars[0][1] == pytest.approx(100 * 6 / 10.5, abs=0.01)
 
 

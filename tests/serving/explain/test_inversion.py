@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -10,13 +11,11 @@ import pytest
 import soundfile
 from scipy.signal import welch
 
-from tumbao.components.ingest.mel import mel_decibels, mel_image, palette, resize_matrices
+from tumbao.components.ingest.mel import mel_image, palette
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.serving.explain.activation_maximization import MaximizedImage
 from tumbao.serving.explain.inversion import (
     PEAK,
-    decibels,
-    difference_db,
     fidelity,
     levels_from_image,
     mel_image_levels,
@@ -51,39 +50,16 @@ def test_reconstructed_audio_has_a_similar_image(spec: MelSpec, bound_db: float)
     assert step_db * np.abs(again.astype(float) - np.random.default_rng(0).permuted(image)).mean() > 5 * bound_db
 
 
-def test_eight_bits_lose_a_sixth_of_a_decibel() -> None:
-    samples = music(FINE)
-    error = np.abs(
-        decibels(mel_image_levels(samples, FINE), FINE) - mel_decibels(samples[np.newaxis], FINE).numpy()[0].T
-    )
-    assert error.max() <= FINE.dynamic_range_db / 255 / 2 + 1e-4
-
-
-def test_the_resize_is_inverted() -> None:
-    rows, columns = resize_matrices(SHORT)
-    assert rows is not None
-    assert columns is not None
-    image = mel_image_levels(music(SHORT), SHORT)
-    again = rows @ decibels(image, SHORT) @ columns + SHORT.dynamic_range_db
-    assert np.abs(again - image * (SHORT.dynamic_range_db / 255)).mean() < 0.2
-
-
 def test_a_tone_keeps_its_pitch_and_time(tone: Callable[..., np.ndarray]) -> None:
     samples = np.zeros(SHORT.fragment_samples, np.float32)
     half = SHORT.fragment_samples // 2
     samples[:half] = tone(4.0, hz=1_000)
     audio = reconstruct_audio(mel_image_levels(samples, SHORT), SHORT)
+    assert (audio.dtype, len(audio)) == (np.float32, SHORT.fragment_samples)
+    assert np.abs(audio).max() == pytest.approx(PEAK)
     assert np.square(audio[:half]).sum() > 1_000 * np.square(audio[half + SHORT.sample_rate_hz // 4 :]).sum()
     spectrum = np.abs(np.fft.rfft(audio))
     assert abs(spectrum.argmax() / 8.0 - 1_000) < 30
-
-
-def test_reconstruction_is_deterministic() -> None:
-    image = mel_image_levels(music(SHORT), SHORT)
-    first, second = reconstruct_audio(image, SHORT), reconstruct_audio(image, SHORT)
-    assert (first.dtype, first.shape) == (np.float32, (SHORT.fragment_samples,))
-    assert np.abs(first).max() == pytest.approx(PEAK)
-    np.testing.assert_array_equal(first, second)
 
 
 def test_an_empty_image_is_silent() -> None:
@@ -96,20 +72,6 @@ def test_the_colour_map_is_inverted() -> None:
     np.testing.assert_array_equal(palette(SHORT)[levels_from_image(image.astype(np.float32) + 0.2, SHORT)], image)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((3, 4)), np.full((300, 80), 256), np.full((300, 80), np.nan)])
-def test_an_invalid_image_raises_an_error(picture: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"Expected an image of 300×80 steps within 0 and 255\. Received: "):
-        reconstruct_audio(picture, SHORT)
-
-
-def test_black_and_white_differ_by_the_dynamic_range() -> None:
-    black, white = np.zeros((2, 3), np.uint8), np.full((2, 3), 255, np.uint8)
-    assert (
-        difference_db(black, white, FINE) == difference_db(white, black, FINE) == pytest.approx(FINE.dynamic_range_db)
-    )
-    assert difference_db(white, white, FINE) == 0
-
-
 SHORT_FINE = dataclasses.replace(FINE, fragment_seconds=4.0, image_width=251)
 """The fine spec with fragments of 4 s."""
 
@@ -119,7 +81,6 @@ def test_fine_columns_keep_more_information() -> None:
     fine = fidelity("known", synthetic_sound(SHORT_FINE), SHORT_FINE)
     assert fine.picture_db < fine.steps_db < 1 < coarse.picture_db < 10
     assert max(fine.sound_db, coarse.sound_db) < 4
-    assert np.abs(coarse.reconstructed).max() == pytest.approx(0.9)
 
 
 def test_the_frequency_of_bands_a_semitone_apart() -> None:
@@ -130,22 +91,13 @@ def test_the_frequency_of_bands_a_semitone_apart() -> None:
     assert semitone_hz(spec) <= apart_hz / (2 ** (1 / 12) - 1) < semitone_hz(spec) + apart_hz
 
 
-def test_the_synthetic_sound_begins_at_220_hz() -> None:
-    samples = synthetic_sound(SHORT)
-    assert (samples.dtype, samples.shape) == (np.float32, (SHORT.fragment_samples,))
-    assert np.abs(samples).max() == pytest.approx(0.9)
-    first = np.abs(np.fft.rfft(samples[SHORT.sample_rate_hz // 10 : SHORT.sample_rate_hz // 2]))
-    assert first.argmax() / 0.4 == pytest.approx(220, abs=3)
-
-
 def test_the_section_on_fidelity_has_the_measured_numbers(tiny: Network) -> None:
     result = fidelity("a <song>", synthetic_sound(tiny.spec), tiny.spec)
     html = fidelity_section(result, tiny.spec)
-    for number in (result.steps_db, result.picture_db, result.sound_db):
-        assert f"<dd>{number:.2f} dB</dd>" in html
+    numbers = [f"{number:.2f}" for number in (result.steps_db, result.picture_db, result.sound_db)]
+    assert re.findall(r"<dd>([\d.]+) dB</dd>", html) == numbers
     assert "a &lt;song&gt;" in html
     assert f"tuning below about {round(semitone_hz(tiny.spec), -1):.0f} Hz" in html
-    assert "Nearly everything that is missing" in html
     assert html.count("data:audio/mpeg;base64,") == 2
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.serving.small_network import description
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.genres import GENRES
@@ -21,10 +22,8 @@ def pushed_answer(folder: Path, images: np.ndarray) -> np.ndarray:
     return tf.saved_model.load(str(folder)).signatures["image"](image=images)["probabilities"].numpy()
 
 
-def test_the_loaded_network_of_the_paper_equals_the_pushed_one(
-    saved_model: Path, images: np.ndarray, describe: Callable[..., None]
-) -> None:
-    describe(saved_model, MelSpec(), GENRES)
+def test_the_loaded_network_of_the_paper_equals_the_pushed_one(saved_model: Path, images: np.ndarray) -> None:
+    description(MelSpec(), GENRES).write(saved_model / ASSETS_FOLDER)
     network = load(saved_model)
     expected = pushed_answer(saved_model, images[:2])
     np.testing.assert_allclose(network.model(images[:2].astype(np.float32)), expected, atol=1e-5)
@@ -36,7 +35,6 @@ def test_the_loaded_network_of_the_paper_equals_the_pushed_one(
 def test_other_loaded_models_equal_the_pushed_ones(
     name: str, push: Callable[..., Path], rng: np.random.Generator
 ) -> None:
-    """One has arithmetic operations, the other a custom layer."""
     from tumbao.trainer.model import joined, without_loops
 
     model, settings = find_model(name), find_model(name).settings()
@@ -72,22 +70,15 @@ def test_fine_tuned_models_are_recognised(push: Callable[..., Path], learns: boo
     assert not network.model.trainable_variables
 
 
-def test_a_model_without_its_architecture_raises_an_error(push: Callable[..., Path]) -> None:
+def test_a_model_with_half_or_no_architecture_raises_an_error(push: Callable[..., Path]) -> None:
     model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     folder = push(model, MelSpec(image_height=2, image_width=2))
     file = folder / ASSETS_FOLDER / ARCHITECTURE_FILE
-    architecture = file.read_text()
-    file.unlink()
-    with pytest.raises(ValueError, match=r"a model with its architecture.* Train again with `tumbao run`"):
-        load(folder)
-    file.write_text(architecture[: len(architecture) // 2])
-    with pytest.raises(ValueError, match="the weights do not match"):
-        load(folder)
-
-
-def test_a_folder_without_a_model_raises_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="No model in"):
-        load(tmp_path)
+    file.write_text(file.read_text()[:100])
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"expected architecture\.json and weights as pushed"):
+            load(folder)
+        file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +123,3 @@ def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: 
     nested = HiddenLayer(Network(tiny.info, dense)).compute(noise_images, len(noise_images), "step")
     assert nested.vectors.shape == (11, 5)
     np.testing.assert_allclose(nested.probabilities, dense(noise_images.astype(np.float32)).numpy(), atol=1e-5)
-
-
-def test_no_image_raises_an_error(tiny: Network) -> None:
-    with pytest.raises(ValueError, match=r"at least one image.*count=0"):
-        HiddenLayer(tiny).compute([], 0, "step")
