@@ -20,7 +20,7 @@ from tfx.components.evaluator import executor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
 
-from tumbao.components.evaluation.run_data import GateKind, GateRow, reason
+from tumbao.components.evaluation.run_data import Gate, GateKind, GateRow
 from tumbao.components.served_baseline import has_model
 from tumbao.schema import record
 from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
@@ -139,47 +139,33 @@ def read_figures(evaluation: str, metric: str) -> dict[str, Figure]:
 
 
 def read_thresholds(evaluation: str) -> tuple[GateRow, ...]:
-    """Read every threshold of the Evaluator and whether it was reached, the overall thresholds first.
+    """Read every threshold of the Evaluator and whether TFMA found it reached, the overall thresholds first.
 
-    `passed` is read from the validation result, not computed.
+    The value is NaN where nothing was measured, as for a genre without fragments.
     """
     config = eval_config_writer.load_eval_run(evaluation)[0]
     thresholds = tfma.metrics.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
-    figures, failures = read_figures(evaluation, ACCURACY), read_failures(evaluation)
-    failed = {(row.slice_name, row.kind) for row in failures}
+    figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
+    missing = {_genre(spec) for spec in result.missing_slices}
+    failed = {
+        (_name(one.slice_key), failure.metric_threshold.HasField("change_threshold"))
+        for one in result.metric_validations_per_slice
+        for failure in one.failures
+    }
     rows = []
     for key, slices in thresholds.items():
         if key.model_name not in ("", tfma.constants.CANDIDATE_KEY):
             continue  # the baseline has no thresholds
         for spec, threshold in slices:
-            name = dict(spec.feature_values).get(record.GENRE, OVERALL) if spec else OVERALL
+            name = _genre(spec) if spec else OVERALL
+            metric = "accuracy" if name == OVERALL else "recall"  # accuracy in the slice of a genre is its recall
             kind: GateKind = "change against baseline" if key.is_diff else "lower bound"
-            bound = threshold.absolute if key.is_diff else threshold.lower_bound
-            rows.append(_row(name, kind, bound.value, figures.get(name), passed=(name, kind) not in failed))
-    known = {(row.slice_name, row.kind) for row in rows}
-    rows += [row for row in failures if (row.slice_name, row.kind) not in known]
+            bound = (threshold.absolute if key.is_diff else threshold.lower_bound).value
+            figure = figures.get(name, Figure(math.nan, None))
+            baseline = figure.baseline if key.is_diff else None
+            passed = name not in missing and (name, key.is_diff) not in failed
+            rows.append(GateRow(metric, name, figure.value, round(bound + ROUNDING, 9), kind, baseline, passed))
     return tuple(sorted(rows, key=lambda row: row.slice_name != OVERALL))
-
-
-def read_failures(evaluation: str) -> tuple[GateRow, ...]:
-    """Read the thresholds that the model did not reach.
-
-    The value is NaN where nothing was measured, as for a genre without fragments.
-    """
-    figures, result = read_figures(evaluation, ACCURACY), tfma.load_validation_result(evaluation)
-    rows = []
-    for one in result.metric_validations_per_slice:
-        name = _name(one.slice_key)
-        for threshold in (failure.metric_threshold for failure in one.failures):
-            kind: GateKind = "change against baseline" if threshold.HasField("change_threshold") else "lower bound"
-            bound = threshold.value_threshold.lower_bound
-            if kind == "change against baseline":
-                bound = threshold.change_threshold.absolute
-            rows.append(_row(name, kind, bound.value, figures.get(name), passed=False))
-    for spec in result.missing_slices:
-        name = dict(spec.feature_values).get(record.GENRE, OVERALL)
-        rows.append(GateRow(_metric(name), name, math.nan, math.nan, "lower bound", None, False))
-    return tuple(rows)
 
 
 def push_summary(evaluation: str) -> str:
@@ -191,20 +177,11 @@ def push_summary(evaluation: str) -> str:
 
 def gate_failure(evaluation: str) -> str:
     """Describe the thresholds that a model did not reach in a sentence."""
-    missed = "; ".join(map(reason, read_failures(evaluation)))
-    return f"not blessed: {missed or 'the Evaluator reported no failed threshold'}"
+    return f"not blessed: {Gate(False, read_thresholds(evaluation)).failures}"
 
 
-def _row(name: str, kind: GateKind, bound: float, figure: Figure | None, *, passed: bool) -> GateRow:
-    """Describe a threshold by the configured bound, which has no tolerance for rounding."""
-    value, baseline = (math.nan, None) if figure is None else (figure.value, figure.baseline)
-    baseline = baseline if kind == "change against baseline" else None
-    return GateRow(_metric(name), name, value, round(bound + ROUNDING, 9), kind, baseline, passed)
-
-
-def _metric(name: str) -> str:
-    """Return the metric's name: accuracy in the slice of a genre is its recall."""
-    return "accuracy" if name == OVERALL else "recall"
+def _genre(spec: tfma.SlicingSpec) -> str:
+    return dict(spec.feature_values).get(record.GENRE, OVERALL)
 
 
 def _name(key: Any) -> str:

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from tumbao.components.evaluation.run_data import count_by_split
 from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
@@ -115,10 +115,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
 
 def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, versions: dict[str, str]) -> ModelInfo:
     library = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
-    songs = json_lines(ingested)
-    fragments: Counter[str] = Counter()
-    for song in songs:
-        fragments[song["split"]] += song["fragments"]
+    counts = count_by_split(json_lines(ingested), library["genres"]).values()
     return ModelInfo(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         genres=tuple(library["genres"]),
@@ -127,11 +124,8 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
             synthetic=library["synthetic"],
             library=library["library"],
             catalog_digest=Path(manifests).name,
-            songs={
-                split: len({song["song"] for song in songs if song["split"] == split and song["fragments"]})
-                for split in SPLITS
-            },
-            fragments={split: fragments[split] for split in SPLITS},
+            songs={split: sum(one[split].songs for one in counts) for split in SPLITS},
+            fragments={split: sum(one[split].fragments for one in counts) for split in SPLITS},
         ),
         split=Split(library["protocol"], library["leaky"], library["seed"]),
         metrics={

@@ -148,11 +148,6 @@ def read_variants(report: str) -> list[dict[str, Any]]:
     return rows
 
 
-def describe_failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Describe each failure of the variants, with the variant's name."""
-    return [f"{row['name']} ({row['through']}) {failure}" for row in rows for failure in row["failures"]]
-
-
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """One exported variant of the model.

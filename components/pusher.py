@@ -12,9 +12,10 @@ from tfx.components.util import model_utils
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
+from tumbao.components.evaluation.run_data import MobileCheck
 from tumbao.components.evaluator import gate_failure, push_summary
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.mobile_check import AgreementReport, describe_failures, read_variants
+from tumbao.components.mobile_check import AgreementReport, read_variants
 from tumbao.components.model_card.component import ModelCardPages
 from tumbao.components.model_registry import (
     PUSHED,
@@ -97,7 +98,7 @@ def Pusher(  # noqa: N802 - TFX names components so
     if not model_utils.is_model_blessed(model_blessing):
         log(REFUSED, gate_failure(evaluation.uri))
     elif not model_utils.is_infra_validated(infra_blessing):
-        failures = "; ".join(describe_failures(read_variants(agreement.uri))) or "it reported no reason"
+        failures = " ".join(MobileCheck(False, read_variants(agreement.uri)).failures) or "It reported no reason."
         log(REFUSED, f"vetoed by the mobile check: {failures}")
     elif before and _is_same(own, info, f"{registry}/{before}"):
         logging.info("The model is already served from %s/%s and is not pushed again.", registry, before)

@@ -4,7 +4,6 @@
 import dataclasses
 import functools
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, first_of_each
 from tumbao.components.ingest.tables import json_lines
-from tumbao.components.mobile_check import AgreementReport, describe_failures, read_variants
+from tumbao.components.mobile_check import AgreementReport, read_variants
 from tumbao.components.model_card.card import versions
 from tumbao.components.pusher import REASON, ReportPage
 from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
@@ -131,7 +130,6 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
         "songs": (read_song_metrics, "figures"),
         "gate": (_gate, "blessing", "evaluation"),
         "mobile_check": (_mobile_check, "infra_blessing", "agreement"),
-        "artefacts": (_variants, "agreement"),
     }
     return run_data.ReportData(
         run=run_data.Run("", "", **about, **json.loads(run), versions=versions(), code_digest=code),
@@ -154,15 +152,9 @@ def _component(name: str, execution: Any, error: str | None) -> run_data.Compone
 
 def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> run_data.Catalog:
     songs = json_lines(f"{ingested}/ingested.jsonl")
-    in_split = Counter(
-        (genre, split) for genre, split, _ in {(s["genre"], s["split"], s["song"]) for s in songs if s["fragments"]}
-    )
-    fragments: Counter[tuple[str, str]] = Counter()
-    for song in songs:
-        fragments[song["genre"], song["split"]] += song["fragments"]
-    genres = description["genres"]
+    counts = run_data.count_by_split(songs, description["genres"])
     warnings = []
-    if few := [genre for genre in genres if in_split[genre, "test"] < FEW_SONGS]:
+    if few := [genre for genre, own in counts.items() if own["test"].songs < FEW_SONGS]:
         warnings.append(
             f"The test split has fewer than {FEW_SONGS} songs of {', '.join(few)}: one song more or less that is "
             "recognised changes these figures a lot, so they mean little."
@@ -175,23 +167,13 @@ def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> ru
     return run_data.Catalog(
         found=description["found"],
         ingested=len({song["entry"] for song in songs}),
-        rejected=tuple(
-            run_data.RejectedFile(one["song"], one["reason"], one["detail"])
-            for one in json_lines(f"{rejected}/rejected.jsonl")
-        ),
-        flagged=tuple(
-            run_data.FlaggedSong(*one)
-            for one in sorted({(song["song"], remark) for song in songs for remark in remarks(song)})
-        ),
-        counts=tuple(
-            run_data.SplitCount(genre, split, in_split[genre, split], fragments[genre, split])
-            for genre in genres
-            for split in record.SPLITS
-        ),
+        rejected=json_lines(f"{rejected}/rejected.jsonl"),
+        flagged=sorted({(song["song"], remark) for song in songs for remark in remarks(song)}),
+        counts=counts,
         split_by=description["protocol"],
         split_seed=description["seed"],
-        warnings=tuple(warnings),
-        merged=tuple(description.get("folded", ())),
+        warnings=warnings,
+        merged=description.get("folded", ()),
         split_strategy=description["method"],
     )
 
@@ -221,12 +203,8 @@ def _samples(genres: Sequence[str], examples: str) -> tuple[run_data.SampleImage
     )
 
 
-def _history(model_run: str) -> run_data.History:
-    history = json.loads(as_path(f"{model_run}/{HISTORY_FILE}").read_bytes())
-    epochs = tuple(
-        run_data.Epoch(one["loss"], one["accuracy"], one["val_loss"], one["val_accuracy"]) for one in history["epochs"]
-    )
-    return run_data.History(epochs, history["best_epoch"])
+def _history(model_run: str) -> Any:
+    return json.loads(as_path(f"{model_run}/{HISTORY_FILE}").read_bytes())
 
 
 def _evaluation(genres: Sequence[str], figures: str, evaluation: str) -> Evaluation:
@@ -239,13 +217,7 @@ def _gate(blessing: str, evaluation: str) -> run_data.Gate:
 
 
 def _mobile_check(blessing: str, agreement: str) -> run_data.MobileCheck:
-    failures = tuple(f"{failure}." for failure in describe_failures(read_variants(agreement)))
-    return run_data.MobileCheck(bool(fileio.exists(f"{blessing}/INFRA_BLESSED")), failures)
-
-
-def _variants(agreement: str) -> tuple[run_data.VariantResult, ...]:
-    rows = read_variants(agreement)
-    return tuple(run_data.VariantResult(passed=not row.pop("failures"), **row) for row in rows)
+    return run_data.MobileCheck(bool(fileio.exists(f"{blessing}/INFRA_BLESSED")), read_variants(agreement))
 
 
 def _push(artifacts: Artifacts) -> run_data.Push | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,22 +23,20 @@ from tumbao.components.evaluation.run_data import (
     PAPER_LOSS,
     Component,
     ComponentState,
-    History,
     SampleImage,
 )
 from tumbao.schema.hierarchy import has_subgenres, main_genres
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.formatting import duration
 from tumbao.serving.style import WIDTH_INCHES, Look, Theme, frequencies
 
 STATE_SIGNS: dict[ComponentState, str] = {"ran": "✓", "cached": "↻", "failed": "✗", "not run": "–"}
 """A sign for each state, so that colour is not the only cue."""
 
 
-def by_epoch(history: History, metric: str, look: Look) -> Figure:
+def by_epoch(history: Mapping[str, Any], metric: str, look: Look) -> Figure:
     """Plot accuracy or loss of training and validation split by epoch (the paper's figures 3 and 4)."""
-    train, val = ([getattr(epoch, f"{split}_{metric}") for epoch in history.epochs] for split in ("train", "val"))
-    epochs, best = range(1, len(train) + 1), history.best_epoch
+    train, val = ([epoch[name] for epoch in history["epochs"]] for name in (metric, f"val_{metric}"))
+    epochs, best = range(1, len(train) + 1), history["best_epoch"]
     figure, axes = look.panel(f"{metric.capitalize()} by epoch", 2.7)
     axes.axvline(best, color=look.theme.line, linewidth=10, zorder=0)
     axes.plot(epochs, train, "o-", color=look.theme.first, label="training")
@@ -64,10 +63,7 @@ def test_figures(scores: Scores, look: Look) -> Figure:
 
 
 def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look: Look) -> Figure:
-    """Plot a confusion matrix [g, g] (rows true, columns predicted): fragments and shares of the true genre.
-
-    Lines separate the leaves of different genres. The figure widens with the number of genres.
-    """
+    """Plot a confusion matrix [g, g] (rows true, columns predicted), with lines between leaves of different genres."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     theme, size = look.theme, max(WIDTH_INCHES, 0.55 * len(genres) + 1.0)
     figure, axes = look.panel("True and predicted genre", size + 0.1, size)
@@ -77,31 +73,24 @@ def confusion_matrix(matrix: npt.NDArray[np.int64], genres: Sequence[str], look:
         axes.text(column, row - 0.12, str(count), ha="center", va="center", weight="bold", color=colour)
         share = f"{shares[row, column]:.0%}"
         axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=7.5, color=colour)
-    for border in _borders(genres):
-        axes.axhline(border, color=theme.ink, linewidth=1.2)
-        axes.axvline(border, color=theme.ink, linewidth=1.2)
+    for border, (genre, other) in enumerate(pairwise(main_genres(genres) if has_subgenres(genres) else ())):
+        if genre != other:
+            axes.axhline(border + 0.5, color=theme.ink, linewidth=1.2)
+            axes.axvline(border + 0.5, color=theme.ink, linewidth=1.2)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure
 
 
-def _borders(leaves: Sequence[str]) -> list[float]:
-    """Return the positions between the leaves of different genres; none without sub-genres."""
-    main = main_genres(leaves) if has_subgenres(leaves) else ()
-    return [index + 0.5 for index, (genre, other) in enumerate(pairwise(main)) if genre != other]
-
-
-def _state_colours(theme: Theme) -> dict[ComponentState, str]:
-    return {"ran": theme.first, "cached": theme.muted, "failed": theme.bad, "not run": theme.line}
-
-
 def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str]], look: Look) -> Figure:
-    """Plot the pipeline's graph: components from top to bottom in the order of execution, and arcs for their edges.
-
-    `edges` are pairs (upstream, downstream) of names.
-    """
+    """Plot the pipeline's graph: components from top to bottom in the order of execution, and arcs for their edges."""
     theme, row_of = look.theme, {component.name: row for row, component in enumerate(components)}
-    colours = _state_colours(theme)
+    colours: dict[ComponentState, str] = {
+        "ran": theme.first,
+        "cached": theme.muted,
+        "failed": theme.bad,
+        "not run": theme.line,
+    }
     longest = max((row_of[downstream] - row_of[upstream] for upstream, downstream in edges), default=1)
     figure, axes = look.panel("The pipeline", 0.36 * len(components) + 0.6)
     axes.set(xlim=(0, 1), ylim=(len(components) - 0.5, -0.6))
@@ -118,26 +107,6 @@ def graph_figure(components: Sequence[Component], edges: Sequence[tuple[str, str
         path = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
         colour = colours[components[end].state]
         axes.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=7, color=colour, linewidth=0.9))
-    return figure
-
-
-def timings(components: Sequence[Component], look: Look) -> Figure:
-    """Plot how long each component took."""
-    theme, colours = look.theme, _state_colours(look.theme)
-    seconds = [component.seconds for component in components]
-    names = [component.name for component in components]
-    figure, axes = look.panel("Time of each component", 0.9 + 0.24 * len(components))
-    bars = axes.barh(range(len(names)), seconds, height=0.62, color=[colours[c.state] for c in components])
-    labels = [
-        f"{STATE_SIGNS[c.state]} {duration(c.seconds) if c.state in ('ran', 'failed') else c.state}" for c in components
-    ]
-    axes.bar_label(bars, labels, padding=4, fontsize=8)
-    axes.set_yticks(range(len(names)), names, color=theme.ink)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.6 * max([*seconds, 1e-9]))
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines["bottom"].set_visible(False)
     return figure
 
 

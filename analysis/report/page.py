@@ -75,7 +75,6 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
         yield "coverage", measured, partial(figures.accuracy_by_coverage, data.songs)
     if data.components:
         yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
-        yield "timings", library, partial(figures.timings, data.components)
 
 
 def _mel_name(number: int, genre: str) -> str:

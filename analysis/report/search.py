@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,18 +24,13 @@ LEAST_SPAN = 0.2
 """Smallest range of accuracies in the panels, so that single fragments do not look important."""
 
 
-@dataclass(frozen=True)
-class Advantage:
-    """Accuracy of the best setting minus that of the paper's, on the validation fragments.
-
-    `ends` is the 95 % interval of the paired bootstrap over songs; None without spread. `p_value` is that
-    of a setting that was chosen beforehand, `corrected` that of the best of as many as were tried (Bonferroni).
-    """
+class Advantage(NamedTuple):
+    """Accuracy of the best setting minus that of the paper's, with its 95 % interval (None without spread)."""
 
     value: float
     ends: tuple[float, float] | None
-    p_value: float
-    corrected: float
+    p_value: float  # of a setting that was chosen beforehand
+    corrected: float  # of the best of as many as were tried (Bonferroni)
 
 
 def shown_trials(search: Search) -> list[SearchTrial]:

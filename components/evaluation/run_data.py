@@ -1,99 +1,78 @@
-"""The data of one run's report, as frozen values."""
+"""The data of one run's report."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from tumbao.components.evaluation.metrics import Evaluation, SongMetrics
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.schema.record import SPLITS
 
 SplitBy = Literal["song", "artist", "fragment"]
 ComponentState = Literal["ran", "cached", "failed", "not run"]
 GateKind = Literal["lower bound", "change against baseline"]
 
-PAPER_LOSS = 0.3816
-"""Test loss reported by the paper, on its own data, split by fragment."""
+Lines = Sequence[Mapping[str, Any]]
+"""Objects of a JSON Lines file."""
 
-PAPER_ACCURACY = 0.8770
-"""Test accuracy reported by the paper, on its own data, split by fragment."""
+PAPER_LOSS, PAPER_ACCURACY = 0.3816, 0.8770
+"""Test loss and accuracy reported by the paper, on its own data, split by fragment."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Identity, settings and environment of a run.
-
-    `started` is ISO 8601; `synthetic` libraries have composed songs instead of recorded ones; `settings` are the
-    command line's, by name; `versions` is by package; `code_digest` covers the project's own source; `weights_source`
-    describes the origin of the pretrained weights; `precision` is a Keras dtype policy such as ``mixed_bfloat16``.
-    `run_id` and `started` are empty in the component's report, which later runs may reuse.
-    """
+    """Identity, settings and environment of a run; `run_id` and `started` are empty in the component's report."""
 
     run_id: str
-    started: str
+    started: str  # ISO 8601
     library: str
-    synthetic: bool
+    synthetic: bool  # songs are composed, not recorded
     seed: int
     settings: Mapping[str, object]
     versions: Mapping[str, str]
     code_digest: str
     weights_source: str
-    precision: str
+    precision: str  # Keras dtype policy
     precision_reason: str
 
 
-@dataclass(frozen=True)
-class RejectedFile:
-    """A file that did not become records: path relative to the library, short reason (``unreadable``), full message."""
+class SplitCount(NamedTuple):
+    """Number of songs with at least one fragment, and of fragments."""
 
-    path: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class FlaggedSong:
-    """A song that was ingested with a remark on what was changed; `path` is relative to the library."""
-
-    path: str
-    remark: str
-
-
-@dataclass(frozen=True)
-class SplitCount:
-    """Number of songs with at least one fragment, and of fragments, of one genre in one split."""
-
-    genre: str
-    split: str
     songs: int
     fragments: int
 
 
+def count_by_split(ingested: Lines, genres: Sequence[str]) -> dict[str, dict[str, SplitCount]]:
+    """Count the songs of `ingested.jsonl` by genre and split; parts of a song count as one song."""
+    counts: dict[str, dict[str, SplitCount]] = {genre: {} for genre in genres}
+    for genre, split in itertools.product(genres, SPLITS):
+        parts = [one for one in ingested if (one["genre"], one["split"]) == (genre, split) and one["fragments"]]
+        counts[genre][split] = SplitCount(len({one["song"] for one in parts}), sum(one["fragments"] for one in parts))
+    return counts
+
+
 @dataclass(frozen=True)
 class Catalog:
-    """The music library: songs found, ingested and rejected, and how they were split.
-
-    `split_by` is the unit of the split: ``song``, ``artist`` or (as in the paper) ``fragment``; for `split_strategy`,
-    see `library.write_manifests`. `warnings` are whole sentences about counts that are too small to be
-    reliable. `merged` lists sub-genres that are merged into their genre, each with the reason.
-    """
+    """The music library: songs found, ingested and rejected, and how they were split."""
 
     found: int
     ingested: int
-    rejected: tuple[RejectedFile, ...]
-    flagged: tuple[FlaggedSong, ...]
-    counts: tuple[SplitCount, ...]
+    rejected: Lines
+    flagged: Sequence[tuple[str, str]]  # song and remark on what was changed
+    counts: Mapping[str, Mapping[str, SplitCount]]  # by genre and split
     split_by: SplitBy
     split_seed: int
-    warnings: tuple[str, ...]
-    merged: tuple[str, ...] = ()
+    warnings: Sequence[str]  # sentences about counts that are too small to be reliable
+    merged: Sequence[str] = ()  # sub-genres that are merged into their genre, each with the reason
     split_strategy: str = ""
 
     def __post_init__(self) -> None:
@@ -111,50 +90,19 @@ class Catalog:
 
 @dataclass(frozen=True, eq=False)
 class SampleImage:
-    """Mel image of one fragment, shown as an example of its genre.
-
-    `image` is RGB, uint8 [image_height, image_width, 3], low frequencies at the bottom; `start_seconds` is the position
-    in the song.
-    """
+    """Mel image of a genre's fragment: RGB, uint8 [image_height, image_width, 3], low frequencies at the bottom."""
 
     genre: str
-    image: npt.NDArray[np.uint8]
+    image: np.ndarray
     song: str
     start_seconds: float
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """Cross-entropy in nats and accuracy in 0–1 of one epoch, on the training and validation splits."""
-
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-
-
-@dataclass(frozen=True)
-class History:
-    """Training history; `best_epoch`, counted from 1, is the epoch with the selected weights."""
-
-    epochs: tuple[Epoch, ...]
-    best_epoch: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.best_epoch <= len(self.epochs):
-            raise ValueError(
-                f"The best epoch must be one of the {len(self.epochs)} epochs, counted from 1. "
-                f"Received: best_epoch={self.best_epoch}"
-            )
-
-
-@dataclass(frozen=True)
 class GateRow:
-    """One threshold of the gate and the value measured for it.
+    """One threshold of the gate, for a genre or ``overall``, and the value measured for it.
 
-    `slice_name` is ``overall`` or a genre. For the kind ``lower bound``, `bound` is the lowest value allowed; for
-    ``change against baseline``, the lowest allowed difference from `baseline`, the value of the latest blessed model.
-    `value` is the candidate's in both cases.
+    `bound` is the lowest value allowed, or the lowest allowed difference from `baseline`.
     """
 
     metric: str
@@ -164,6 +112,17 @@ class GateRow:
     kind: GateKind
     baseline: float | None
     passed: bool
+
+    @property
+    def reason(self) -> str:
+        """Why the threshold was not reached, such as ``recall of salsa is 0.417, below the minimum of 0.500``."""
+        name = self.metric if self.slice_name == "overall" else f"{self.metric} of {self.slice_name}"
+        if math.isnan(self.value):
+            return f"{name} could not be measured: no test fragment"
+        if self.kind == "lower bound":
+            return f"{name} is {self.value:.3f}, below the minimum of {self.bound:.3f}"
+        baseline = "there is no baseline" if self.baseline is None else f"the baseline's is {self.baseline:.3f}"
+        return f"{name} is {self.value:.3f} and {baseline}: the minimum change is {self.bound:+.3f}"
 
 
 @dataclass(frozen=True)
@@ -178,51 +137,33 @@ class Gate:
         """The accuracy that was compared with a threshold; None where no threshold is on accuracy."""
         return next((row.value for row in self.rows if row.metric == "accuracy"), None)
 
+    @property
+    def failures(self) -> str:
+        """Description of the thresholds that were not reached."""
+        reasons = [row.reason for row in self.rows if not row.passed]
+        return "; ".join(reasons) or "the Evaluator reported no failed threshold"
+
 
 @dataclass(frozen=True)
 class MobileCheck:
-    """The decision on the quantized files; `failures` are whole sentences."""
+    """The decision on the exported files, and MobileCheck's row for each of them."""
 
     blessed: bool
-    failures: tuple[str, ...]
+    variants: Lines
+
+    @property
+    def failures(self) -> list[str]:
+        """Failures of the variants, as sentences."""
+        return [f"{row['name']} ({row['through']}) {failure}." for row in self.variants for failure in row["failures"]]
 
 
 @dataclass(frozen=True)
 class Push:
-    """The outcome of the push.
-
-    `pushed_to` is the path of the model; with `pushed` False, an earlier run had already pushed the same model.
-    `withdrawn` is the reason why a model that passed every check was not pushed: a rollback had removed it.
-    """
+    """The outcome of the push: the path of the model, or the rollback that removed it (`withdrawn`)."""
 
     pushed: bool
     pushed_to: str | None
     withdrawn: str = ""
-
-
-@dataclass(frozen=True)
-class VariantResult:
-    """Comparison of one exported variant with the float model, on fragments of the test split.
-
-    `name` is a file name or ``SavedModel``; `through` is the signature or interpreter that runs it; `precision` is for
-    example ``float16``, ``dynamic`` or ``int8``. `agreement` is the share of fragments with the float model's top
-    genre; both accuracies are on the same fragments; shares and probabilities are in 0–1. `milliseconds` is the median
-    time of one prediction. With 0 `fragments` the figures are None, and `not_measured` is the reason.
-    """
-
-    name: str
-    through: str
-    precision: str
-    size_bytes: int
-    size_limit_bytes: int
-    fragments: int
-    agreement: float | None
-    accuracy: float | None
-    float_accuracy: float | None
-    max_probability_difference: float | None
-    milliseconds: float | None
-    passed: bool
-    not_measured: str | None = None
 
 
 @dataclass(frozen=True)
@@ -235,44 +176,11 @@ class Component:
     error: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class ReportData:
-    """All data of a report; None or empty for steps that the run did not reach.
-
-    `components` is in execution order, and empty in the component's report, which is written before the push; `edges`
-    are pairs (upstream, downstream) of component names; `samples` has one mel image for each genre.
-    """
-
-    run: Run
-    mel_spec: MelSpec
-    components: tuple[Component, ...] = ()
-    edges: tuple[tuple[str, str], ...] = ()
-    catalog: Catalog | None = None
-    samples: tuple[SampleImage, ...] = ()
-    search: Search | None = None
-    history: History | None = None
-    evaluation: Evaluation | None = None
-    songs: SongMetrics | None = None
-    gate: Gate | None = None
-    mobile_check: MobileCheck | None = None
-    artefacts: tuple[VariantResult, ...] = ()
-    push: Push | None = None
-
-    @property
-    def leaky(self) -> bool:
-        """Whether the split leaks, so that the figures are too optimistic."""
-        return self.catalog is not None and self.catalog.leaky
-
-
 @dataclass(frozen=True)
 class SearchTrial:
-    """One trial of the hyperparameter search and its metrics on the validation fragments.
+    """One trial of the hyperparameter search and its metrics on the validation fragments."""
 
-    `number` is the position in the order of the trials, from 1; `units` are the widths of the dense layers before the
-    softmax; `l2` is the weight of the L2 penalty on kernels; `loss` is the cross-entropy in nats.
-    """
-
-    number: int
+    number: int  # in the order of the trials, from 1
     units: tuple[int, ...]
     dropout: float
     l2: float
@@ -283,11 +191,10 @@ class SearchTrial:
 
 @dataclass(frozen=True)
 class Search:
-    """Results of a hyperparameter search.
+    """Results of a hyperparameter search: the completed trials, the best first.
 
-    `trials` are the completed ones, the best first; at least one. `paper` and `given` are the numbers of the trials
-    with the paper's settings and with the run's own; None if that trial failed or was not made. `songs` names the song
-    of each validation fragment; `right_best` and `right_paper` tell which of these fragments are classified correctly.
+    `paper` and `given` are the numbers of the trials with the paper's settings and with the run's own; None if that
+    trial failed or was not made. `songs`, `right_best` and `right_paper` are by validation fragment.
     """
 
     trials: tuple[SearchTrial, ...]
@@ -310,22 +217,46 @@ class Search:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Search:
-        """Create an instance from the JSON of `dataclasses.asdict`; `given` was named `asked` once."""
-        return TypeAdapter(cls).validate_python({"given": values.get("asked"), **values})
+        """Create an instance from the JSON of `dataclasses.asdict`."""
+        return TypeAdapter(cls).validate_python(values)
 
 
-Outcome = Literal["pushed", "standing", "refused", "failed", "unfinished"]
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """All data of a report; None or empty for steps that the run did not reach.
+
+    `components`, in execution order, and `edges`, pairs (upstream, downstream) of their names, are empty in the
+    component's report, which is written before the push. `history` is the Trainer's.
+    """
+
+    run: Run
+    mel_spec: MelSpec
+    components: tuple[Component, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
+    catalog: Catalog | None = None
+    samples: tuple[SampleImage, ...] = ()
+    search: Search | None = None
+    history: Mapping[str, Any] | None = None
+    evaluation: Evaluation | None = None
+    songs: SongMetrics | None = None
+    gate: Gate | None = None
+    mobile_check: MobileCheck | None = None
+    push: Push | None = None
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the split leaks, so that the figures are too optimistic."""
+        return self.catalog is not None and self.catalog.leaky
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Outcome of a run: a keyword, a title of two or three words and a sentence.
 
     ``standing``: blessed, but the same model was pushed before. ``refused``: by the gate, by the mobile check, or
     because a rollback removed the model.
     """
 
-    outcome: Outcome
+    outcome: Literal["pushed", "standing", "refused", "failed", "unfinished"]
     title: str
     sentence: str
 
@@ -343,9 +274,7 @@ def verdict(data: ReportData) -> Verdict:
     if data.gate is None:
         return Verdict("unfinished", "Not finished", "The run ended before the evaluation, and nothing was pushed.")
     if not data.gate.blessed:
-        missed = "; ".join(reason(row) for row in data.gate.rows if not row.passed)
-        missed = missed or "the Evaluator reported no failed threshold"
-        sentence = f"The model was not blessed, so nothing was pushed: {missed}.{leaky}"
+        sentence = f"The model was not blessed, so nothing was pushed: {data.gate.failures}.{leaky}"
         return Verdict("refused", "Not blessed", sentence)
     if data.mobile_check and not data.mobile_check.blessed:
         failures = " ".join(data.mobile_check.failures) or "The mobile check reported no reason."
@@ -361,14 +290,3 @@ def verdict(data: ReportData) -> Verdict:
         sentence = f"{passed}; it is already served from {where} and was not pushed again."
         return Verdict("standing", "Blessed", sentence)
     return Verdict("unfinished", "Blessed, not pushed", "The model was blessed, but this run did not push it.")
-
-
-def reason(row: GateRow) -> str:
-    """Describe the result of a threshold, such as ``recall of salsa is 0.417, below the minimum of 0.500``."""
-    name = row.metric if row.slice_name == "overall" else f"{row.metric} of {row.slice_name}"
-    if math.isnan(row.value):
-        return f"{name} could not be measured: no test fragment"
-    if row.kind == "lower bound":
-        return f"{name} is {row.value:.3f}, below the minimum of {row.bound:.3f}"
-    baseline = "there is no baseline" if row.baseline is None else f"the baseline's is {row.baseline:.3f}"
-    return f"{name} is {row.value:.3f} and {baseline}: the minimum change is {row.bound:+.3f}"

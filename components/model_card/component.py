@@ -13,6 +13,7 @@ from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
+from tumbao.components.evaluation.run_data import MobileCheck
 from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
@@ -126,9 +127,8 @@ def ModelCard(  # noqa: N802 - TFX names components so
         accuracy=accuracy,
         loss=loss,
         history=json.loads(as_path(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),
-        artefacts=read_variants(report.uri),
+        mobile_check=MobileCheck(fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"), read_variants(report.uri)),
         blessed=fileio.exists(f"{blessing.uri}/BLESSED"),
-        infra_blessed=fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"),
         sources=tuple(_source(role, one, serving if one is model else one.uri) for role, one in inputs.items()),
         versions=versions(),
     )
@@ -144,7 +144,7 @@ def _info(assets: str) -> ModelInfo:
 
 def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
     """Name an artefact as ML Metadata does; of a cloud's long name, which contains the project, use only the end."""
-    number = f"{artifact.id}" if artifact.id else ""
-    found = Source(role, artifact.type_name, artifact.name.rpartition("/")[2] or number, content(folder))
+    identity = artifact.name.rpartition("/")[2] or f"{artifact.id or ''}"
+    found = Source(role, artifact.type_name, identity, content(folder))
     progress.advance("hash")
     return found

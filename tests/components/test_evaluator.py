@@ -19,7 +19,6 @@ from tumbao.components.evaluator import (
     Figure,
     eval_config,
     gate_failure,
-    read_failures,
     read_figures,
     read_thresholds,
 )
@@ -81,7 +80,6 @@ def test_thresholds_are_shown_as_the_evaluator_decided(tmp_path: Path, config: t
         GateRow("recall", "bachata", 0.5, 0.5, "lower bound", None, True),
         GateRow("recall", "salsa", 0.49, 0.5, "lower bound", None, False),
     )
-    assert list(read_failures(str(tmp_path))) == [row for row in rows if not row.passed]
     assert gate_failure(str(tmp_path)) == (
         "not blessed: accuracy is 0.790, below the minimum of 0.800; recall of salsa is 0.490, below the minimum of "
         "0.500"
@@ -97,7 +95,7 @@ def test_a_figure_on_its_bound_passes_though_it_is_lower_in_float32(
     write_evaluation(tmp_path, config, dict.fromkeys(("", *GENRES), (reached,)))
     assert [(row.bound, row.passed) for row in read_thresholds(str(tmp_path))] == [(least, True)] * 3
     write_evaluation(tmp_path / "less", config, dict.fromkeys(("", *GENRES), (reached - 1e-5,)))
-    assert len(read_failures(str(tmp_path / "less"))) == 3
+    assert not any(row.passed for row in read_thresholds(str(tmp_path / "less")))
 
 
 @pytest.mark.parametrize("difference", [-0.01, float(np.float32(0.08) - np.float32(0.09)), -0.0101])

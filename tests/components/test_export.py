@@ -52,7 +52,9 @@ def test_calibration_images_come_from_all_genres_in_turn(
 
 def test_songs_with_fragments_are_counted_once(tmp_path: Path) -> None:
     lines = [("a", "train", 2), ("a", "train", 3), ("b", "train", 0), ("c", "val", 1), ("d", "test", 4)]
-    told = [{"song": song, "split": split, "fragments": fragments} for song, split, fragments in lines]
+    told = [
+        {"genre": "salsa", "song": song, "split": split, "fragments": fragments} for song, split, fragments in lines
+    ]
     (tmp_path / "ingested.jsonl").write_text("\n".join(map(json.dumps, told)))
     library = {"library": "l", "synthetic": True, "genres": ["salsa"], "protocol": "song", "leaky": False, "seed": 7}
     (tmp_path / "catalog.json").write_text(json.dumps(library))

@@ -139,7 +139,7 @@ def test_other_code_that_exports_the_same_model_gives_another_version(bench: Wor
             "not blessed: accuracy is 0.850 and the baseline's is 0.900: the minimum change is -0.010; recall of salsa "
             "is 0.400, below the minimum of 0.500",
         ),
-        (GOOD, ("is too large",), "vetoed by the mobile check: classifier-int8.tflite (LiteRT) is too large"),
+        (GOOD, ("is too large",), "vetoed by the mobile check: classifier-int8.tflite (LiteRT) is too large."),
     ],
     ids=["accuracy", "change and recall", "mobile check"],
 )

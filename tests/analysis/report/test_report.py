@@ -20,31 +20,25 @@ from tumbao.components.evaluation.metrics import SongMetrics, scores, song_metri
 from tumbao.components.evaluation.run_data import (
     Catalog,
     Component,
-    Epoch,
     Evaluation,
-    FlaggedSong,
     Gate,
     GateRow,
-    History,
     MobileCheck,
     Push,
-    RejectedFile,
     ReportData,
     Run,
     SampleImage,
+    SplitBy,
     SplitCount,
-    VariantResult,
     verdict,
 )
-from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
 from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.serving.style import LIGHT, Look, png
 
 GENRES = ("salsa", "cumbia", "trova & <i>$on$</i>")
-EDGES = (("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator"))
-FIGURES = ("accuracy", "loss", "test", "confusion", "reliability", "coverage")
+FIGURES = ("accuracy", "loss", "test", "confusion", "reliability", "coverage", "graph")
 ATTACK = "<script>alert(1)</script>"
 
 
@@ -66,8 +60,14 @@ def songs() -> SongMetrics:
     return song_metrics(*split(evaluation(8)), *split(evaluation()), np.arange(12) != 3, known)
 
 
-def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
-    rng = np.random.default_rng(5)
+def epoch(loss: float, accuracy: float, val_loss: float, val_accuracy: float) -> dict[str, float]:
+    return {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+
+
+def complete(*, split_by: SplitBy = "song", synthetic: bool = True) -> ReportData:
+    variant = {"name": "int8.tflite", "through": "LiteRT", "precision": "int8", "fragments": 30, "milliseconds": 81.6}
+    variant |= {"size_bytes": 36_200_000, "size_limit_bytes": 37_000_000, "agreement": 0.99, "accuracy": 0.9}
+    variant |= {"float_accuracy": 0.91, "max_probability_difference": 0.04, "failures": [], "not_measured": None}
     return ReportData(
         run=Run(
             run_id="run-7",
@@ -88,67 +88,37 @@ def complete(*, protocol: str = "song", synthetic: bool = True) -> ReportData:
             Component("Trainer", "ran", 83.0),
             Component("Evaluator", "ran", 4.0),
         ),
-        edges=EDGES,
+        edges=(("Ingest", "Trainer"), ("Ingest", "Evaluator"), ("Trainer", "Evaluator")),
         catalog=Catalog(
             found=14,
             ingested=12,
-            rejected=(
-                RejectedFile(f"salsa/{ATTACK}.mp3", "unreadable", f"no audio in {ATTACK}"),
-                RejectedFile("salsa/caf\udce9.mp3", "too short", "1.0 s"),
-            ),
-            flagged=(FlaggedSong("cumbia/short.wav", "shorter than a fragment: silence was added"),),
-            counts=tuple(
-                SplitCount(genre, split, songs, 3 * songs)
+            rejected=[
+                {"song": f"salsa/{ATTACK}.mp3", "reason": "unreadable", "detail": f"no audio in {ATTACK}"},
+                {"song": "salsa/caf\udce9.mp3", "reason": "too short", "detail": "1.0 s"},
+            ],
+            flagged=[("cumbia/short.wav", "shorter than a fragment: silence was added")],
+            counts={
+                genre: {split: SplitCount(songs, 3 * songs) for split, songs in (("train", 2), ("val", 1), ("test", 1))}
                 for genre in GENRES
-                for split, songs in (("train", 2), ("val", 1), ("test", 1))
-            ),
-            split_by=protocol,  # type: ignore[arg-type]  # a parametrised test gives plain text
+            },
+            split_by=split_by,
             split_seed=7,
-            warnings=("Only 4 songs of salsa.",),
+            warnings=["Only 4 songs of salsa."],
         ),
-        samples=(SampleImage(GENRES[2], rng.integers(0, 256, (300, 300, 3), np.uint8), f"{ATTACK}.mp3", 90.0),),
-        history=History((Epoch(1.1, 0.4, 1.0, 0.5), Epoch(0.7, 0.7, 0.8, 0.6)), best_epoch=2),
+        samples=(SampleImage(GENRES[2], np.zeros((300, 300, 3), np.uint8), f"{ATTACK}.mp3", 90.0),),
+        history={"epochs": [epoch(1.1, 0.4, 1.0, 0.5), epoch(0.7, 0.7, 0.8, 0.6)], "best_epoch": 2},
         evaluation=evaluation(),
         songs=songs(),
         gate=Gate(True, (GateRow("accuracy", "overall", 0.91, -0.01, "change against baseline", 0.9, True),)),
-        mobile_check=MobileCheck(True, ()),
-        artefacts=(
-            VariantResult(
-                "int8.tflite", "LiteRT", "int8", 36_200_000, 37_000_000, 30, 0.99, 0.9, 0.91, 0.04, 81.6, True
-            ),
-            VariantResult(
-                "int8.tflite",
-                "browser",
-                "int8",
-                36_200_000,
-                37_000_000,
-                0,
-                None,
-                None,
-                None,
-                None,
-                None,
-                passed=True,
-                not_measured="no Chromium",
-            ),
+        mobile_check=MobileCheck(
+            True, [variant, variant | {"through": "browser", "fragments": 0, "not_measured": "no Chromium"}]
         ),
         push=Push(True, "pushed/123"),
     )
 
 
-def partial() -> ReportData:
-    data = complete()
-    return ReportData(
-        run=data.run,
-        mel_spec=data.mel_spec,
-        components=(
-            Component("Ingest", "ran", 12.0),
-            Component("Trainer", "failed", 1.0, f"Digest is wrong {ATTACK}\nsecond line"),
-            Component("Evaluator", "not run", 0.0),
-        ),
-        edges=EDGES,
-        catalog=data.catalog,
-    )
+def written_text(data: ReportData, folder: Path) -> str:
+    return text_of(write_report(data, folder).read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -165,45 +135,31 @@ def page(written: Path) -> str:
 @pytest.fixture(scope="module")
 def leaky_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A complete report on recordings, split by fragment."""
-    data = complete(protocol="fragment", synthetic=False)
+    data = complete(split_by="fragment", synthetic=False)
     return write_report(data, tmp_path_factory.mktemp("leaky")).read_text("utf-8")
 
 
-@pytest.fixture(scope="module")
-def partial_page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of a run whose Trainer failed."""
-    return write_report(partial(), tmp_path_factory.mktemp("partial")).read_text("utf-8")
-
-
 @pytest.mark.usefixtures("without_plots")
-@pytest.mark.parametrize(
-    ("protocol", "method", "leaky"),
-    [("fragment", "stratified", True), ("fragment", "given", False), ("song", "given", False)],
-)
-def test_report_and_catalogue_agree_on_leaks(tmp_path: Path, protocol: str, method: str, leaky: bool) -> None:
-    whole = complete(protocol=protocol)
+def test_the_librarys_own_split_is_not_leaky(tmp_path: Path) -> None:
+    whole = complete(split_by="fragment")
     assert whole.catalog
-    catalog = dataclasses.replace(whole.catalog, split_strategy=method)
-    page = write_report(ReportData(whole.run, whole.mel_spec, whole.components, EDGES, catalog), tmp_path).read_text(
-        "utf-8"
-    )
-    assert (catalog.leaky, "The split leaks" in page, is_leaky(protocol, method)) == (leaky, leaky, leaky)
-    assert ("Split as given by the library" in page) == (method == "given")
+    given = dataclasses.replace(whole.catalog, split_strategy="given")
+    read = written_text(ReportData(whole.run, whole.mel_spec, catalog=given), tmp_path)
+    assert "Split as given by the library: it does not leak" in read
+    assert "The split leaks" not in read
 
 
 @pytest.mark.usefixtures("without_plots")
 def test_the_report_before_the_push_has_no_run_and_no_pipeline() -> None:
     whole = complete()
-    before = dataclasses.replace(
-        whole, run=dataclasses.replace(whole.run, run_id="", started=""), components=(), edges=(), push=None
-    )
-    content, files = render_report(before)
+    run = dataclasses.replace(whole.run, run_id="", started="")
+    content, files = render_report(dataclasses.replace(whole, run=run, components=(), edges=(), push=None))
     page = content.decode()
     assert "The model passed every check." in page
     assert 'id="result"' in page
     assert 'id="pipeline"' not in page
     assert "started <time" not in page
-    assert not files.keys() & {"graph", "timings"}
+    assert "graph" not in files
 
 
 def test_songs_found_are_ingested_or_rejected(page: str) -> None:
@@ -212,7 +168,7 @@ def test_songs_found_are_ingested_or_rejected(page: str) -> None:
         dataclasses.replace(complete().catalog, found=15)  # type: ignore[type-var]  # complete() has a catalog
 
 
-def test_every_figure_of_a_split_by_fragment_is_labelled_leaky(leaky_page: str) -> None:
+def test_every_figure_of_a_split_by_fragment_is_labelled_leaky(leaky_page: str, page: str) -> None:
     ours, read = scores(evaluation()), text_of(leaky_page)
     numbers = [percent(ours.accuracy.value), decimal(ours.loss, 4)]
     numbers += [percent(score.accuracy.value) for score in songs().rules]
@@ -227,49 +183,32 @@ def test_every_figure_of_a_split_by_fragment_is_labelled_leaky(leaky_page: str) 
     assert "Split by fragment, seed 7: it leaks" in read
     alts = re.findall(r'<img [^>]*alt="([^"]*)"', leaky_page)
     assert sum(alt.endswith("(leaky split (by fragment))") for alt in alts) == 2 * 6
-    refused = dataclasses.replace(complete(protocol="fragment"), gate=Gate(False, ()))
+    refused = dataclasses.replace(complete(split_by="fragment"), gate=Gate(False, ()))
     assert "leaky" in verdict(refused).sentence
-
-
-def test_a_split_by_song_is_not_labelled_leaky(page: str) -> None:
     assert "leak" not in text_of(page).replace("it does not leak", "")
     assert "leaky split" not in page
 
 
-def test_sections_and_figures_are_labelled_synthetic(page: str) -> None:
+def test_sections_and_figures_are_labelled_synthetic(page: str, leaky_page: str) -> None:
     sections = re.findall(r"<section.*?</section>", page, flags=re.DOTALL)
     assert len(sections) == 9
     assert all("synthetic library" in text_of(section) for section in sections)
     pictures = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    assert len(pictures) == 18  # nine, for light and for dark
+    assert len(pictures) == 16  # eight, for light and for dark
     assert all(alt.endswith("(synthetic library)") for alt in pictures)
     assert "Trained on composed, synthetic songs" in text_of(page)
-
-
-def test_recordings_are_not_labelled_synthetic(leaky_page: str) -> None:
     assert "synthetic" not in text_of(leaky_page)
     assert "(synthetic" not in leaky_page
 
 
 def test_labels_are_part_of_the_figure_files(tmp_path: Path) -> None:
-    data = dataclasses.replace(complete(), samples=(), artefacts=())
+    data = dataclasses.replace(complete(), samples=())
     recorded = dataclasses.replace(data, run=dataclasses.replace(data.run, synthetic=False))
-    write_report(data, tmp_path / "synthetic")
-    write_report(recorded, tmp_path / "recorded")
-    names = {path.name for path in (tmp_path / "synthetic" / "figures").iterdir()}
-    assert names == {f"{name}.png" for name in (*FIGURES, "graph", "timings")}
-    for name in names:
-        foot_of = {
-            kind: np.asarray(Image.open(tmp_path / kind / "figures" / name).convert("L"))[-30:]
-            for kind in ("synthetic", "recorded")
-        }
-        assert not np.array_equal(foot_of["synthetic"], foot_of["recorded"])
-
-
-def test_the_papers_results_have_their_caveat(page: str) -> None:
-    read = text_of(page)
-    assert "The paper, split by fragment0.38160.8770" in read
-    assert "The paper used other songs and a split by fragment" in read
+    (_, labelled), (_, plain) = render_report(data), render_report(recorded)
+    assert labelled.keys() == plain.keys() == {*FIGURES}
+    for name in FIGURES:
+        one, other = (np.asarray(Image.open(io.BytesIO(files[name])).convert("L"))[-30:] for files in (labelled, plain))
+        assert not np.array_equal(one, other)
 
 
 @pytest.mark.usefixtures("without_plots")
@@ -281,7 +220,7 @@ def test_calibration_names_its_number_of_songs(page: str, tmp_path: Path) -> Non
     assert "five statistics of 77 training images. This applies to 1 of the test songs." in read
     many = dataclasses.replace(songs(), familiarity=None, calibration=dataclasses.replace(calibration, songs=500))
     unanswered = dataclasses.replace(many, answered=dataclasses.replace(many.answered, songs=0, accuracy=None))
-    other = text_of(write_report(dataclasses.replace(complete(), songs=unanswered), tmp_path).read_text("utf-8"))
+    other = written_text(dataclasses.replace(complete(), songs=unanswered), tmp_path)
     assert "few songs" not in other
     assert "too few training songs for an out-of-distribution check: audio that is not music can get a genre" in other
     assert "training images" not in other
@@ -298,65 +237,74 @@ def test_reasons_for_refusal_are_listed(tmp_path: Path) -> None:
         GateRow("recall", "cumbia", 0.9, 0.5, "lower bound", None, True),
     )
     data = dataclasses.replace(complete(), gate=Gate(False, rows), push=Push(False, None), samples=())
-    result = verdict(data)
+    result, read = verdict(data), written_text(data, tmp_path)
     assert result.outcome == "refused"
-    assert "accuracy is 0.742, below the minimum of 0.800" in result.sentence
-    assert "recall of salsa is 0.417, below the minimum of 0.500" in result.sentence
-    assert "the baseline's is 0.830: the minimum change is -0.010" in result.sentence
-    assert "cumbia" not in result.sentence
-    read = text_of(write_report(data, tmp_path).read_text("utf-8"))
-    assert result.sentence in read
-    assert "✗ failedrecallsalsa0.4170≥ 0.500–" in read
-    assert "✗ failedaccuracyoverall0.7421change ≥ −0.0100.8300" in read
-    assert "nothing was pushed" in read
+    assert result.sentence == (
+        "The model was not blessed, so nothing was pushed: accuracy is 0.742, below the minimum of 0.800; accuracy is "
+        "0.742 and the baseline's is 0.830: the minimum change is -0.010; recall of salsa is 0.417, below the minimum "
+        "of 0.500."
+    )
+    for text in (
+        result.sentence,
+        "✗ failedrecallsalsa0.4170≥ 0.500–",
+        "✗ failedaccuracyoverall0.7421change ≥ −0.0100.8300",
+        "nothing was pushed",
+    ):
+        assert text in read
 
 
-def test_the_verdict_names_where_the_model_was_pushed_or_why_not() -> None:
+FAILED = [{"name": "int8", "through": "LiteRT", "failures": ["agrees on 40 % only"]}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "words"),
+    [
+        ({}, "pushed", "pushed/123"),
+        ({"push": Push(False, "pushed/123")}, "standing", "not pushed again"),
+        ({"push": Push(False, None, "ana withdrew it")}, "refused", "check, but was not pushed: ana withdrew it."),
+        ({"push": None, "mobile_check": MobileCheck(False, FAILED)}, "refused", "int8 (LiteRT) agrees on 40 % only."),
+        ({"push": None, "gate": Gate(False, ())}, "refused", "no failed threshold"),
+        ({"push": None, "gate": None}, "unfinished", "before the evaluation"),
+    ],
+)
+def test_the_verdict_names_where_the_model_was_pushed_or_why_not(
+    changes: dict[str, object], outcome: str, words: str
+) -> None:
+    found = verdict(dataclasses.replace(complete(), **changes))  # type: ignore[arg-type]  # fields by name
+    assert found.outcome == outcome
+    assert words in found.sentence
+
+
+@pytest.mark.usefixtures("without_plots")
+def test_an_incomplete_run_is_reported(tmp_path: Path) -> None:
     data = complete()
-    assert verdict(data).outcome == "pushed"
-    assert "pushed/123" in verdict(data).sentence
-    again = dataclasses.replace(data, push=Push(False, "pushed/123"))
-    assert verdict(again).outcome == "standing"
-    assert "not pushed again" in verdict(again).sentence
-    away = verdict(dataclasses.replace(data, push=Push(False, None, "ana withdrew it")))
-    assert (away.outcome, away.sentence) == (
-        "refused",
-        "The model passed every check, but was not pushed: ana withdrew it.",
+    components = (
+        Component("Ingest", "ran", 12.0),
+        Component("Trainer", "failed", 1.0, f"Digest is wrong {ATTACK}\nsecond line"),
+        Component("Evaluator", "not run", 0.0),
     )
-    vetoed = dataclasses.replace(
-        data, mobile_check=MobileCheck(False, ("int8 agrees on 40 % only.",)), push=Push(False, None)
-    )
-    assert verdict(vetoed).outcome == "refused"
-    assert "int8 agrees on 40 % only." in verdict(vetoed).sentence
-    failed = dataclasses.replace(data, gate=Gate(False, ()), push=Push(False, None))
-    assert "no failed threshold" in verdict(failed).sentence
-    assert verdict(dataclasses.replace(data, gate=None, push=None)).outcome == "unfinished"
-
-
-def test_an_incomplete_run_is_reported(partial_page: str) -> None:
-    read = text_of(partial_page)
+    stopped = ReportData(data.run, data.mel_spec, components, data.edges, data.catalog)
+    page = write_report(stopped, tmp_path).read_text("utf-8")
+    read = text_of(page)
     assert f"Trainer failed: Digest is wrong {ATTACK} Nothing was pushed." in read
     assert "second line" in read
-    assert "14 songs found" in read
-    assert "Result on the test songs" not in read
-    assert "Why the model" not in read
-    assert re.findall(r"<section[^>]*>", partial_page) == [
+    assert re.findall(r"<section[^>]*>", page) == [
         f'<section aria-labelledby="{name}">' for name in ("music", "pipeline", "run")
     ]
+    assert ATTACK not in page
 
 
-def test_pages_need_no_other_file_and_escape_names(page: str, leaky_page: str, partial_page: str) -> None:
-    for one in (page, leaky_page, partial_page):
-        assert_self_contained(one, ATTACK)
-        assert "<script" not in one
-        assert "<i>$on$" not in one
-        assert "caf\\udce9.mp3" in one
+def test_pages_need_no_other_file_and_escape_names(page: str) -> None:
+    assert_self_contained(page, ATTACK)
+    assert "<script" not in page
+    assert "<i>$on$" not in page
+    assert "caf\\udce9.mp3" in page
 
 
 def test_figures_are_pictures_with_something_on_them(written: Path, page: str) -> None:
     inline = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]*)", page)]
     files = [path.read_bytes() for path in sorted((written.parent / "figures").glob("*.png"))]
-    assert (len(inline), len(files)) == (18, 9)
+    assert (len(inline), len(files)) == (16, 8)
     assert set(files) < set(inline)
     for content in inline:
         with Image.open(io.BytesIO(content)) as picture:
@@ -382,22 +330,19 @@ def test_run_details_are_shown(page: str) -> None:
         "–int8.tflitebrowserint836.2 MB (37.0 MB)not measured: no Chromium",
         "salsa2 / 61 / 31 / 3",
         "all6 / 183 / 93 / 9",
+        "The paper, split by fragment0.38160.8770",
+        "The paper used other songs and a split by fragment",
     ):
         assert detail in read
 
 
-def test_the_graph_grows_with_its_components() -> None:
+def test_every_edge_of_the_graph_is_plotted() -> None:
     components = [Component(name, "ran", 1.0) for name in "ABCDEFG"]
     edges = [("A", "B"), ("A", "D"), ("D", "F"), ("A", "G")]
 
-    def plotted(components: list[Component], edges: list[tuple[str, str]]) -> bytes:
+    def plotted(edges: list[tuple[str, str]]) -> bytes:
         return png(functools.partial(graph_figure, components, edges), Look(LIGHT, ""))
 
-    def height(count: int) -> int:
-        with Image.open(io.BytesIO(plotted(components[:count], edges[:1]))) as picture:
-            return picture.height
-
-    assert height(7) > height(3)
-    assert plotted(components, edges) != plotted(components, edges[:3])
+    assert plotted(edges) != plotted(edges[:3])
     with pytest.raises(KeyError, match="X"):
-        plotted(components, [("A", "X")])
+        plotted([("A", "X")])

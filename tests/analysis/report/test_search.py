@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import html
 import io
 import re
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pages import text_of
 from tumbao.analysis.report.page import write_report
-from tumbao.analysis.report.search import _spread, advantage, conclusion, search_figure
-from tumbao.components.evaluation.run_data import Catalog, Component, ReportData, Run, Search, SearchTrial
+from tumbao.analysis.report.search import advantage, conclusion, search_figure
+from tumbao.components.evaluation.run_data import Catalog, ReportData, Run, Search, SearchTrial, SplitBy
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.style import LIGHT, Look, png
 
@@ -52,22 +52,17 @@ def search(best: int, paper: int, sampled: int = 12) -> Search:
     return Search(ranked, 0, 1, 2, SONGS, answers(best), answers(paper))
 
 
-def report(found: Search | None, protocol: str = "song") -> ReportData:
+def section(found: Search, folder: Path, split_by: SplitBy = "song") -> str:
+    """Return the text of the report's section on a search."""
     run = Run("run-1", "2026-01-02T03:04:05+00:00", "library", False, 7, {}, {}, "0", "random", "float32", "no AMX")
-    music = Catalog(1, 1, (), (), (), protocol, 7, ())  # type: ignore[arg-type] # a test gives plain text
-    components = (Component("Tuner", "ran", 9.0),)
-    return ReportData(run, MelSpec(), components, (), catalog=music, search=found)
+    data = ReportData(run, MelSpec(), catalog=Catalog(1, 1, [], [], {}, split_by, 7, []), search=found)
+    page = write_report(data, folder).read_text("utf-8")
+    (markup,) = re.findall(r'<section aria-labelledby="search">.*?</section>', page, flags=re.DOTALL)
+    return text_of(markup, " ")
 
 
 def folded(text: str) -> str:
     return " ".join(text.split())
-
-
-def section(data: ReportData, folder: Path) -> str:
-    """Return the text of the section; empty if there is none."""
-    page = write_report(data, folder).read_text("utf-8")
-    (found,) = re.findall(r'<section aria-labelledby="search">.*?</section>', page, flags=re.DOTALL) or [""]
-    return folded(html.unescape(re.sub(r"<[^>]*>", " ", found)))
 
 
 def test_a_clear_advantage_is_significant_with_a_remark_on_selection() -> None:
@@ -110,7 +105,7 @@ def test_nothing_is_compared_if_the_papers_setting_is_the_best() -> None:
 
 def test_the_section_lists_the_best_ten_the_papers_and_the_given_setting(tmp_path: Path) -> None:
     found = search(best=12, paper=6)
-    read = section(report(found), tmp_path)
+    read = section(found, tmp_path)
     assert folded(conclusion(found)) in read
     assert "14 settings of the head were tried" in read
     assert "256, 32, 16 best 60.0 % 0.300 0.4 0.0001 0.0007" in read
@@ -123,16 +118,11 @@ def test_the_section_lists_the_best_ten_the_papers_and_the_given_setting(tmp_pat
 
 def test_a_leaky_split_is_labelled_and_failures_are_counted(tmp_path: Path) -> None:
     found = dataclasses.replace(search(best=12, paper=6), failed=2)
-    read = section(report(found, "fragment"), tmp_path)
+    read = section(found, tmp_path, "fragment")
     assert f"{folded(conclusion(found))} leaky" in read
     assert "60.0 % leaky 0.300 leaky" in read
     assert "2 of them failed." in read
     assert "16 settings of the head" in read
-
-
-def test_there_is_no_section_without_a_search(tmp_path: Path) -> None:
-    assert not section(report(None), tmp_path)
-    assert not (tmp_path / "figures" / "search.png").exists()
 
 
 def test_the_papers_mark_is_in_every_panel() -> None:
@@ -148,7 +138,3 @@ def test_the_papers_mark_is_in_every_panel() -> None:
     lost = dataclasses.replace(whole, trials=whole.trials[:-1], paper=None, right_paper=None)
     assert pixels(whole, look.theme.second) > 6 * 50  # five panels and the legend
     assert pixels(lost, look.theme.second) == 0
-
-
-def test_equal_trials_are_plotted_side_by_side() -> None:
-    assert _spread([1, 1, 2, 1], [0.5, 0.5, 0.5, 0.6], 0.2) == pytest.approx([0.9, 1.1, 2, 1])

@@ -9,10 +9,9 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from tests.pages import text_of
-from tumbao.analysis.report import figures
 from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation.metrics import SongMetrics, interval_over_songs, scores, song_metrics
-from tumbao.components.evaluation.run_data import Catalog, Component, Evaluation, ReportData, Run
+from tumbao.components.evaluation.run_data import Catalog, Evaluation, ReportData, Run
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.formatting import decimal, percent
 
@@ -39,16 +38,8 @@ def songs(genres: tuple[str, ...] = LEAVES) -> SongMetrics:
 
 def page(folder: Path, genres: tuple[str, ...] = LEAVES, merged: tuple[str, ...] = (MERGED,)) -> str:
     run = Run("run", "2026-01-02T03:04:05+00:00", "songs", False, 7, {}, {}, "abc", "random", "float32", "no AMX")
-    catalog = Catalog(16, 16, (), (), (), "song", 7, (), merged)
-    data = ReportData(
-        run=run,
-        mel_spec=MelSpec(),
-        components=(Component("Trainer", "ran", 1.0),),
-        edges=(),
-        catalog=catalog,
-        evaluation=evaluation(genres),
-        songs=songs(genres),
-    )
+    catalog = Catalog(16, 16, [], [], {}, "song", 7, [], merged)
+    data = ReportData(run, MelSpec(), catalog=catalog, evaluation=evaluation(genres), songs=songs(genres))
     return write_report(data, folder).read_text("utf-8")
 
 
@@ -92,8 +83,3 @@ def test_without_sub_genres_there_is_one_level(tmp_path: Path) -> None:
     assert 'id="levels"' not in markup
     assert "Merged sub-genres" not in text_of(markup)
     assert not (tmp_path / "figures" / "confusion-genres.png").exists()
-
-
-def test_lines_separate_genres_not_sub_genres() -> None:
-    assert figures._borders(LEAVES) == [0.5, 2.5]
-    assert figures._borders(("cumbia", "salsa", "rock/pop")) == []
