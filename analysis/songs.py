@@ -38,9 +38,9 @@ def measure_songs(
 
 
 def render_fragments(parts: Iterable[tuple[AudioSegment, str]], spec: MelSpec) -> list[bytes | None]:
-    """Render the first fragment of each part of a file as a PNG, as in a record.
+    """Render the first fragment of each part of a file, given with the file's SHA-256, as in a record.
 
-    Parts are given with the SHA-256 of their files. A file that has become unusable since then gives None.
+    A file that has become unusable since then gives None.
     """
     from tumbao.components.ingest import mel, records  # imports TensorFlow
 

@@ -13,8 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tumbao.analysis.compare.page import PAGE, write_comparison
-from tumbao.analysis.compare.tables import outcome
+from tumbao.analysis.compare.page import PAGE, outcome, write_comparison
 from tumbao.analysis.compare.trial import Trial, model_cost
 from tumbao.pipeline.preparation import Preparation
 from tumbao.schema.errors import UserError, is_disk_full, is_unavailable

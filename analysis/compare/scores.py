@@ -1,25 +1,29 @@
-"""Scores of a model under one split, with confidence intervals.
+"""Scores of models, differences from the reference model, and the effect of leaky splits, with 95 % intervals.
 
-A score is computed for each seed, with folds joined; its value is the mean over seeds. The 95 % interval of this mean
-is the bootstrap over songs: fragments of one song resemble each other, so whole songs are resampled, each with all its
-fragments. All models use the same samples, which pairs them. The interval covers the choice of test songs but not of
-seeds, whose standard deviation is stated separately. All figures are weighted sums over songs, where the weight of a
-song is how often it was sampled: the same matrix product returns the figure itself (all weights 1) and all its
-bootstrap replicates.
+A score is the mean over seeds, each with its folds joined. Its interval is the bootstrap over songs: fragments of one
+song resemble each other, so whole songs are resampled. All models use the same samples, which pairs them. All figures
+are weighted sums over songs, where the weight of a song is how often it was sampled: the same matrix product returns
+the figure itself (all weights 1) and all its bootstrap replicates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tumbao.analysis.compare.trial import Pool
-from tumbao.components.evaluation.metrics import RESAMPLES, SMALLEST_PROBABILITY, wilson_interval
-from tumbao.components.ingest.splits import is_leaky
+from tumbao.analysis.compare.trial import ModelCost, Pool, Trial, pools
+from tumbao.components.evaluation.metrics import (
+    RESAMPLES,
+    SIGNIFICANCE,
+    SMALLEST_PROBABILITY,
+    mcnemar,
+    wilson_interval,
+)
+from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
 from tumbao.serving.calibration import BIN_SONGS, MAX_BINS
 from tumbao.serving.song import by_sum, by_votes
 
@@ -36,12 +40,8 @@ MEASURES = (*SHARES, "cross_entropy", "calibration_error")
 """Attributes of `Score` with an estimate, in the order of the tables."""
 
 
-def song_weights(groups: npt.NDArray[np.integer], seed: int = 0) -> npt.NDArray[np.float64]:
-    """Sample songs with replacement, as many from each group as it has.
-
-    `groups` [n] holds the group of each song; the ordinary bootstrap has one group. Returns how often each song was
-    sampled, float64 [RESAMPLES, n].
-    """
+def song_weights(groups: npt.NDArray[np.integer], seed: int = 0) -> Floats:
+    """Sample songs with replacement, as many as each group [n] has; return how often, float64 [RESAMPLES, n]."""
     rng = np.random.default_rng(seed)
     weights = np.empty((RESAMPLES, len(groups)))
     for group in np.unique(groups):
@@ -50,29 +50,24 @@ def song_weights(groups: npt.NDArray[np.integer], seed: int = 0) -> npt.NDArray[
     return weights
 
 
-def interval(replicates: npt.NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the middle 95 % of the replicates, or None if they have no spread.
-
-    `replicates` [r] holds a figure of each sample, NaN where it is undefined. Without spread, the interval of the
-    figure is unknown, not empty.
-    """
+def interval(replicates: Floats) -> tuple[float, float] | None:
+    """Return the middle 95 % of the replicates [r], or None if they have no spread: it is unknown then, not empty."""
     low, high = np.nanquantile(replicates, [0.025, 0.975])
     return None if math.isclose(np.nanmin(replicates), np.nanmax(replicates), abs_tol=1e-12) else (low, high)
 
 
-def p_value(replicates: npt.NDArray[np.float64], differing: int) -> float:
-    """Return the two-sided p-value of a difference, in (0, 1].
+def p_value(replicates: Floats, differing: int) -> float:
+    """Return the two-sided p-value of a difference with these replicates [r], in (0, 1].
 
-    `replicates` [r] holds the difference in each sample, `differing` the number of songs on which the models differ. If
-    each of these songs were as likely to differ in either direction, all would have the same sign with probability
-    2 / 2 ** differing. The p-value is never below that.
+    If each of the `differing` songs were as likely to differ in either direction, all would have the same sign with
+    probability 2 / 2 ** differing. The p-value is never below that.
     """
     against = min(int((replicates <= 0).sum()), int((replicates >= 0).sum()))
     return min(1.0, max(2 * (against + 1) / (len(replicates) + 1), 2.0 ** (1 - differing)))
 
 
-def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Correct p-values [m] for multiple testing by Holm's method; the result is in the same order, at most 1."""
+def holm(p_values: Floats) -> Floats:
+    """Correct p-values [m] for multiple testing by Holm's method."""
     order = np.argsort(p_values, kind="stable")
     steps = p_values[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
@@ -82,10 +77,7 @@ def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval over songs.
-
-    `value` is the mean over `seeds`, the figure of each seed. Value and interval are NaN where undefined.
-    """
+    """Mean over `seeds` with its 95 % interval over songs, NaN where undefined."""
 
     value: float
     low: float
@@ -99,24 +91,15 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a model costs: see `trial.ModelCost`; `train_seconds` is the mean time of one training."""
+class Cost(ModelCost):
+    """What a model costs; `train_seconds` is the mean time of one training."""
 
-    parameters: int
-    trainable_parameters: int
-    tflite_bytes: int | None
-    tflite_note: str
     train_seconds: float
-    inference_ms: float
 
 
 @dataclass(frozen=True)
 class Score:
-    """All scores of one model under one protocol.
-
-    Song accuracies are by the paper's two rules; all other scores are of fragments. `f1` is in the order of genres.
-    `validation` is the mean accuracy on validation fragments over trainings, by which a model can be chosen.
-    """
+    """All scores of one model under one protocol; song accuracies are by the paper's two rules."""
 
     model: str
     protocol: str
@@ -129,32 +112,21 @@ class Score:
     calibration_error: Estimate
     song_accuracy_sum: Estimate
     song_accuracy_votes: Estimate
-    f1: tuple[Estimate, ...]
-    validation: float
+    f1: tuple[Estimate, ...]  # by genre
+    validation: float  # mean accuracy on validation fragments, by which a model can be chosen
     cost: Cost
-
-    @property
-    def leaky(self) -> bool:
-        """Whether fragments of one song can be on both sides of the split."""
-        return is_leaky(self.protocol)
 
 
 @dataclass(frozen=True, eq=False)
 class SongCounts:
-    """Sums over the fragments of each of n songs, for each of s seeds; all arrays are float64.
+    """Sums over the fragments of each of n songs, for each of s seeds, g genres and b bins of confidence."""
 
-    `fragments` [n] counts the fragments and `confusion` [s, n, g, g] counts them by true genre (rows) and predicted
-    genre (columns). `loss` [s, n] is the sum of cross-entropies, in nats. `gaps` [s, n, b] is the sum of confidence
-    minus correctness of the fragments in each of b bins of confidence. `by_sum` and `by_votes` [s, n] are 1 where this
-    rule of `serving.song` classifies the song correctly, else 0.
-    """
-
-    fragments: Floats
-    confusion: Floats
-    loss: Floats
-    gaps: Floats
-    by_sum: Floats
-    by_votes: Floats
+    fragments: Floats  # [n]
+    confusion: Floats  # [s, n, g, g]: fragments by true and predicted genre
+    loss: Floats  # [s, n]: cross-entropies in nats
+    gaps: Floats  # [s, n, b]: confidence minus correctness
+    by_sum: Floats  # [s, n]: 1 where the rule classifies the song correctly
+    by_votes: Floats  # [s, n]
 
     @property
     def right(self) -> Floats:
@@ -204,11 +176,9 @@ def accuracies(counts: SongCounts, weights: Floats) -> Floats:
 
 
 def figures(counts: SongCounts, weights: Floats) -> dict[str, Floats]:
-    """Return the `MEASURES` [r, s], and "f1" [r, s, genres], for song weights [r, n]; each row has a positive weight.
+    """Return the `MEASURES` [r, s], and "f1" [r, s, genres], for song weights [r, n].
 
-    `song_accuracy_sum` and `song_accuracy_votes` are of songs, by the paper's two rules; all others are of fragments.
-    `balanced_accuracy` is the mean accuracy of the genres that were sampled, `cross_entropy` is in nats, and
-    `calibration_error` is the expected calibration error, 0–1. F1 is NaN where no song of the genre was sampled.
+    F1 is NaN where no song of the genre was sampled; the balanced accuracy is that of the sampled genres.
     """
     fragments, songs = (weights @ counts.fragments)[:, np.newaxis], weights.sum(axis=1, keepdims=True)
     confusion = np.tensordot(weights, counts.confusion, axes=(1, 1))  # [r, s, g, g]
@@ -227,78 +197,200 @@ def figures(counts: SongCounts, weights: Floats) -> dict[str, Floats]:
 
 
 def score(pool: Pool, counts: SongCounts, weights: Floats) -> Score:
-    """Compute all scores of one model; `weights` [r, n] holds how often each song was sampled."""
-    songs = len(pool.songs)
+    """Compute all scores of one model for song weights [r, n]."""
+    songs, first = len(pool.songs), pool.trials[0]
     point = {name: values[0] for name, values in figures(counts, np.ones((1, songs))).items()}
     replicates = figures(counts, weights)
+
+    def share(name: str) -> Estimate:
+        value = float(point[name].mean())
+        return _estimate(point[name], replicates[name], songs, few=songs * min(value, 1.0 - value) < ENOUGH)
+
+    f1 = []
+    for genre, seeds in enumerate(point["f1"].T):
+        own = int((pool.labels == genre).sum())
+        nothing = Estimate(math.nan, math.nan, math.nan, tuple(seeds.tolist()))
+        f1.append(_estimate(seeds, replicates["f1"][:, :, genre], own, few=own < ENOUGH) if own else nothing)
     return Score(
-        model=pool.trials[0].model,
-        protocol=pool.trials[0].protocol,
+        model=first.model,
+        protocol=first.protocol,
         songs=songs,
         fragments=int(pool.counts.sum()),
         folds=len({trial.fold for trial in pool.trials}),
-        **{name: _share(point[name], replicates[name], songs) for name in SHARES},
-        cross_entropy=_cross_entropy(point, replicates),
-        calibration_error=_calibration_error(point, replicates),
-        f1=tuple(
-            _f1(point["f1"][:, genre], replicates["f1"][:, :, genre], int((pool.labels == genre).sum()))
-            for genre in range(point["f1"].shape[1])
-        ),
+        **{name: share(name) for name in SHARES},
+        cross_entropy=_estimate(point["cross_entropy"], replicates["cross_entropy"]),
+        calibration_error=_calibration_error(point["calibration_error"], replicates["calibration_error"]),
+        f1=tuple(f1),
         validation=float(np.mean([trial.val_accuracy for trial in pool.trials])),
-        cost=_cost(pool),
+        cost=Cost(
+            **{field.name: getattr(first, field.name) for field in fields(ModelCost)},
+            train_seconds=float(np.mean([trial.train_seconds for trial in pool.trials])),
+        ),
     )
 
 
-def _share(seeds: Floats, replicates: Floats, songs: int) -> Estimate:
-    """Estimate a share; with few correct or few wrong predictions the bootstrap underestimates the spread."""
-    value = float(seeds.mean())
-    return _estimate(seeds, replicates, songs, few=songs * min(value, 1.0 - value) < ENOUGH)
-
-
-def _f1(seeds: Floats, replicates: Floats, songs: int) -> Estimate:
-    """Estimate the F1 of a genre with this number of songs."""
-    if not songs:
-        return Estimate(math.nan, math.nan, math.nan, tuple(seeds.tolist()))
-    return _estimate(seeds, replicates, songs, few=songs < ENOUGH)
-
-
-def _estimate(seeds: Floats, replicates: Floats, songs: int, *, few: bool) -> Estimate:
-    """Return value and interval; with few songs or no spread, the interval contains Wilson's for that many songs."""
+def _estimate(seeds: Floats, replicates: Floats, songs: int = 0, *, few: bool = False) -> Estimate:
+    """Estimate a figure; the interval of a share of few songs, or without spread, contains Wilson's for `songs`."""
     value, ends = float(seeds.mean()), interval(replicates.mean(axis=1))
-    wilson = wilson_interval(value * songs, songs)
-    low, high = ends or (wilson.low, wilson.high)
-    if few:
+    low, high = ends or (value, value)
+    if songs and (few or not ends):
+        wilson = wilson_interval(value * songs, songs)
         low, high = min(low, wilson.low), max(high, wilson.high)
     return Estimate(value, low, high, tuple(seeds.tolist()))
 
 
-def _cross_entropy(point: Mapping[str, Floats], replicates: Mapping[str, Floats]) -> Estimate:
-    seeds = point["cross_entropy"]
-    value, ends = float(seeds.mean()), interval(replicates["cross_entropy"].mean(axis=1))
-    return Estimate(value, *(ends or (value, value)), tuple(seeds.tolist()))
-
-
-def _calibration_error(point: Mapping[str, Floats], replicates: Mapping[str, Floats]) -> Estimate:
-    """Estimate the calibration error.
+def _calibration_error(seeds: Floats, replicates: Floats) -> Estimate:
+    """Estimate the calibration error, with the distance to the upper end of the replicates on both sides.
 
     It is a sum of absolute differences, so noise increases it: the estimate exceeds the true value, and the replicates
     exceed the estimate. The middle 95 % of the replicates would be biased twice: for a well calibrated model they never
-    contained the true value. The distance to their upper end, applied to both sides, contained it in 89 to 98 of 100
-    simulations, with 10 to 75 songs.
+    contained the true value. This interval contained it in 89 to 98 of 100 simulations, with 10 to 75 songs.
     """
-    seeds = point["calibration_error"]
-    value, ends = float(seeds.mean()), interval(replicates["calibration_error"].mean(axis=1))
-    reach = ends[1] - value if ends else 0.0
-    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach), tuple(seeds.tolist()))
+    one = _estimate(seeds, replicates)
+    reach = one.high - one.value
+    return replace(one, low=max(0.0, one.value - reach), high=min(1.0, one.value + reach))
 
 
-def _cost(pool: Pool) -> Cost:
-    first = pool.trials[0]
-    return Cost(
-        parameters=first.parameters,
-        trainable_parameters=first.trainable_parameters,
-        tflite_bytes=first.tflite_bytes,
-        tflite_note=first.tflite_note,
-        train_seconds=float(np.mean([trial.train_seconds for trial in pool.trials])),
-        inference_ms=first.inference_ms,
+@dataclass(frozen=True)
+class Difference:
+    """Fragment accuracy of a model minus that of the reference, with the interval of the paired bootstrap over songs.
+
+    `corrected` and `song_corrected` are the p-values after Holm's correction for the number of models. `only_model` and
+    `only_reference` count the songs that only one of the two classifies correctly, by the sum rule with more than half
+    of the seeds; `song_p_value` is that of McNemar's exact test on them.
+    """
+
+    model: str
+    reference: str
+    value: float
+    low: float
+    high: float
+    p_value: float
+    corrected: float
+    only_model: int
+    only_reference: int
+    song_p_value: float
+    song_corrected: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference in fragment accuracy is significant after correction."""
+        return self.corrected < SIGNIFICANCE
+
+    @property
+    def verdict(self) -> str:
+        """Result for fragments: ``better``, ``worse`` or ``no clear difference``."""
+        if not self.significant:
+            return "no clear difference"
+        return "better" if self.value > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Accuracy under `protocol`, which keeps songs or artists together, minus that under the split by fragment."""
+
+    model: str
+    protocol: str
+    apart: Estimate
+    fragment: Estimate
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """All models under one split protocol, sorted by accuracy; differences from the reference are by model."""
+
+    protocol: str
+    seeds: tuple[int, ...]
+    scores: tuple[Score, ...]
+    differences: Mapping[str, Difference]
+
+    @property
+    def leaky(self) -> bool:
+        """Whether fragments of one song can be on both sides of the split."""
+        return is_leaky(self.protocol)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Results of a comparison; the first board ranks the models, and `leaks` compare it with the split by fragment."""
+
+    genres: tuple[str, ...]
+    reference: str
+    synthetic: bool
+    boards: tuple[Board, ...]
+    leaks: tuple[Leak, ...]
+
+
+def find(trials: Sequence[Trial], reference: str) -> Findings:
+    """Score models and compare them with the reference; the result does not depend on the order of the trials."""
+    pooled = pools(sorted(trials, key=lambda trial: trial.model))
+    boards, tested = [], {}
+    for protocol in [protocol for protocol in SPLIT_BY if protocol in pooled]:
+        models = pooled[protocol]
+        weights = song_weights(np.zeros(len(next(iter(models.values())).songs), np.int64))
+        counts = {model: song_counts(pool) for model, pool in models.items()}
+        scores = {model: score(pool, counts[model], weights) for model, pool in models.items()}
+        ranked = sorted(scores.values(), key=lambda one: -one.accuracy.value)
+        against = differences(counts, scores, reference, weights) if reference in models else {}
+        seeds = sorted({seed for pool in models.values() for seed in pool.seeds})
+        boards.append(Board(protocol, tuple(seeds), tuple(ranked), against))
+        tested[protocol] = {model: (pool, counts[model], scores[model]) for model, pool in models.items()}
+    first, by_fragment = tested[boards[0].protocol], tested.get("fragment", {})
+    ranked_models = [] if boards[0].leaky else [one.model for one in boards[0].scores]
+    return Findings(
+        genres=trials[0].genres,
+        reference=reference,
+        synthetic=any(trial.synthetic for trial in trials),
+        boards=tuple(boards),
+        leaks=tuple(leak(first[model], by_fragment[model]) for model in ranked_models if model in by_fragment),
     )
+
+
+def differences(
+    counts: Mapping[str, SongCounts], scores: Mapping[str, Score], reference: str, weights: Floats
+) -> Mapping[str, Difference]:
+    """Compare each other model with the reference, on the same songs with the same weights [r, n]."""
+    ours, found = counts[reference], {}
+    for model, theirs in counts.items():
+        if model == reference:
+            continue
+        replicates = accuracies(theirs, weights).mean(axis=1) - accuracies(ours, weights).mean(axis=1)
+        differing = int((~np.isclose(theirs.right.mean(axis=0), ours.right.mean(axis=0))).sum())
+        correct, reference_correct = (one.by_sum.mean(axis=0) > 0.5 for one in (theirs, ours))
+        only = int((correct & ~reference_correct).sum()), int((reference_correct & ~correct).sum())
+        p, song_p = p_value(replicates, differing), mcnemar(*only)
+        ends = _difference(scores[model].accuracy, scores[reference].accuracy, replicates)
+        found[model] = Difference(model, reference, *ends, p, p, *only, song_p, song_p)
+    corrected = holm(np.array([one.p_value for one in found.values()]))
+    song_corrected = holm(np.array([one.song_p_value for one in found.values()]))
+    return {
+        model: replace(one, corrected=float(corrected[index]), song_corrected=float(song_corrected[index]))
+        for index, (model, one) in enumerate(found.items())
+    }
+
+
+def leak(apart: tuple[Pool, SongCounts, Score], fragment: tuple[Pool, SongCounts, Score]) -> Leak:
+    """Compare a model's accuracy under two splits; songs that were tested under both are sampled together."""
+    songs = np.union1d(apart[0].songs, fragment[0].songs)
+    tested = [np.isin(songs, pool.songs) for pool, _, _ in (apart, fragment)]
+    weights = song_weights(tested[0] + 2 * tested[1])  # grouped, so each test split keeps its size
+    replicates = [
+        accuracies(counts, weights[:, own]).mean(axis=1)
+        for (_, counts, _), own in zip((apart, fragment), tested, strict=True)
+    ]
+    score, other = apart[2], fragment[2]
+    ends = _difference(score.accuracy, other.accuracy, replicates[0] - replicates[1])
+    return Leak(score.model, score.protocol, score.accuracy, other.accuracy, *ends)
+
+
+def _difference(first: Estimate, second: Estimate, replicates: Floats) -> tuple[float, float, float]:
+    """Return value and interval; without spread in the replicates, combine both intervals by Newcombe's method."""
+    value = first.value - second.value
+    low, high = interval(replicates) or (
+        value - math.hypot(first.value - first.low, second.high - second.value),
+        value + math.hypot(first.high - first.value, second.value - second.low),
+    )
+    return value, low, high

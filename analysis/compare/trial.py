@@ -22,48 +22,33 @@ from tumbao.components.ingest.splits import is_leaky
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
-FACTS_FILE = "trial.json"
-"""Everything except the arrays."""
-
-ANSWERS_FILE = "answers.npz"
-"""Labels, songs and probabilities."""
-
-TIMED_CALLS = 5
-"""Timed calls, after one warm-up call."""
-
-PRECISION = "dynamic"
-"""Precision of the TFLite file: integer weights, which every model supports."""
+FACTS_FILE = "trial.json"  # everything except the arrays
+ANSWERS_FILE = "answers.npz"  # labels, songs and probabilities
+TIMED_CALLS = 5  # after one warm-up call
+PRECISION = "dynamic"  # of the TFLite file: integer weights, which every model supports
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One training of a model and its predictions for n test fragments.
-
-    `protocol` is what the split keeps together; the paper's ``fragment`` leaks. `fold` is the number of the test part,
-    from 0; None without cross-validation. `genres` are in the order of the model's outputs. `labels` are int64 [n],
-    `songs` [n] names the song of each fragment, and the rows of `probabilities`, float32 [n, genres], sum to 1.
-    `val_accuracy` (0–1) and `best_epoch` (from 1) are of the best weights. `inference_ms` is for one
-    fragment. `tflite_note` is the reason if `tflite_bytes` is None, else empty. `synthetic` says that the library's
-    songs are composed, not recorded.
-    """
+    """One training of a model and its predictions for n test fragments."""
 
     model: str
-    protocol: SplitBy
+    protocol: SplitBy  # what the split keeps together
     seed: int
-    fold: int | None
+    fold: int | None  # number of the test part, from 0; None without cross-validation
     genres: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    songs: tuple[str, ...]
-    probabilities: npt.NDArray[np.float32]
-    val_accuracy: float
-    best_epoch: int
+    labels: npt.NDArray[np.int64]  # [n]
+    songs: tuple[str, ...]  # [n]
+    probabilities: npt.NDArray[np.float32]  # [n, genres]
+    val_accuracy: float  # of the best epoch
+    best_epoch: int  # from 1
     train_seconds: float
-    inference_ms: float
+    inference_ms: float  # for one fragment
     parameters: int
     trainable_parameters: int
     tflite_bytes: int | None
-    tflite_note: str
-    synthetic: bool
+    tflite_note: str  # why there is no TFLite file
+    synthetic: bool  # songs are composed, not recorded
 
     @property
     def leaky(self) -> bool:
@@ -100,25 +85,18 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Predictions of one model under one split, song by song.
+    """Predictions of one model under one split for n songs, sorted by name."""
 
-    `trials` are sorted by seed and fold, the n `songs` by name. `labels` and `counts` (fragments of each song) are
-    int64 [n]; `probabilities` are float32 [seeds, fragments, genres], song after song.
-    """
-
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...]  # sorted by seed and fold
     seeds: tuple[int, ...]
     songs: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]  # [n]
+    counts: npt.NDArray[np.int64]  # [n]: fragments of each song
+    probabilities: npt.NDArray[np.float32]  # [seeds, fragments, genres], song after song
 
 
 def pools(trials: Sequence[Trial]) -> Mapping[str, Mapping[str, Pool]]:
-    """Combine trials by protocol and model, both in the order of their first trial.
-
-    Raises ValueError if the trials of one protocol were not all tested on the same fragments of the same songs.
-    """
+    """Combine trials by protocol and model; ValueError if a protocol's were not all tested on the same fragments."""
     by_protocol: dict[str, dict[str, list[Trial]]] = {}
     for trial in trials:
         by_protocol.setdefault(trial.protocol, {}).setdefault(trial.model, []).append(trial)
@@ -171,17 +149,13 @@ def _require_same_songs(
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Cost of a model.
-
-    `inference_ms` is the median time from a mel image to the probabilities in TensorFlow. `tflite_bytes` is the size
-    with integer weights; it is None if the conversion failed, and `tflite_note` then holds the reason.
-    """
+    """Cost of a model."""
 
     parameters: int
     trainable_parameters: int
-    inference_ms: float
-    tflite_bytes: int | None
-    tflite_note: str
+    inference_ms: float  # median time from a mel image to the probabilities in TensorFlow
+    tflite_bytes: int | None  # with integer weights; None if the conversion failed
+    tflite_note: str  # why it failed
 
 
 def model_cost(model: ModelSpec, training: Training, genres: Sequence[str], file: Path) -> ModelCost:

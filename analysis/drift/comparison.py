@@ -26,15 +26,9 @@ from tumbao.analysis.drift.descriptors import DESCRIPTORS, Descriptor, SongDescr
 from tumbao.analysis.tfdv_statistics import statistics_of
 from tumbao.components.ingest import progress
 
-SMALLEST_JSD = 0.04
-"""Distance between large samples that differ by a third of a standard deviation."""
-
-SMALLEST_SHARE = 0.10
-"""Smallest change of a share of songs that matters."""
-
-N_PERMUTATIONS = 99
-"""Number of permutations; with 99, chance exceeds the 95th in ascending order in 5 of 100 cases."""
-
+SMALLEST_JSD = 0.04  # between large samples that differ by a third of a standard deviation
+SMALLEST_SHARE = 0.10  # smallest change of a share of songs that matters
+N_PERMUTATIONS = 99  # chance exceeds the 95th in ascending order in 5 of 100 cases
 FALSE_ALARMS = 0.05
 
 OF_SONGS: tuple[Descriptor, ...] = (
@@ -50,29 +44,20 @@ _CATEGORIES = ("padded", "truncated", "genre")
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A measure of both sides and their distance.
-
-    `category` is the category whose shares, 0..1, are `training` and `new`; for numbers it is empty, and they are
-    medians. `distance` is the Jensen-Shannon divergence, for categories the infinity norm. A distance above
-    `threshold` is drift; `drifted` is TFDV's verdict.
-    """
+    """A measure of both sides and their distance."""
 
     descriptor: Descriptor
-    category: str
-    training: float
+    category: str  # empty for numbers
+    training: float  # median, or share of the category in 0–1
     new: float
     distance: float
     threshold: float
-    drifted: bool
+    drifted: bool  # by TFDV
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All measures, first those of fragments, then those of songs.
-
-    The statistics are TFDV's DatasetFeatureStatisticsList. A row is a fragment; measures of a song are in the row of
-    its first fragment.
-    """
+    """All measures, first those of fragments, then those of songs, and TFDV's statistics of both sides."""
 
     measures: tuple[Measure, ...]
     training_statistics: Any
@@ -90,10 +75,7 @@ class Comparison:
 
 
 def compare(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], genres: Sequence[str]) -> Comparison:
-    """Compare two sets of songs, at least one song each; the result is deterministic.
-
-    `genres` are those of the model. Genres are compared if each new song has one of them.
-    """
+    """Compare two sets of songs, and their genres too if each new song has one of the model's `genres`."""
     table = _table(training, new, genres)
     is_new = np.repeat([False, True], [sum(len(song.starts) for song in side) for side in (training, new)])
     names = [("training", song.song) for song in training] + [("new", song.song) for song in new]
@@ -131,7 +113,7 @@ def _table(training: Sequence[SongDescriptors], new: Sequence[SongDescriptors], 
 def _null_distances(table: pd.DataFrame, units: np.ndarray, count: int) -> np.ndarray:
     """Measure the distances between permuted groups of songs, `count` of them new: [permutation, measure].
 
-    `units` is the number of each fragment's song; parts of one song share a number.
+    `units` is the number of each fragment's song.
     """
     rng = np.random.default_rng(0)
     songs, distances = np.unique(units), []

@@ -14,17 +14,10 @@ import numpy as np
 
 from tumbao.schema.mel_spec import MelSpec
 
-SILENCE_DB = -60.0
-"""A frame is silent if its loudest band is below this level, relative to the fragment's maximum."""
-
-LOW_HZ, HIGH_HZ = 250.0, 4_000.0
-"""Limits below and above which energy counts as low and as high."""
-
-PULSE_HZ = (0.5, 4.0)
-"""Range of pulse rates: 30 to 240 beats per minute."""
-
-SLOWEST_MODULATION_HZ = 0.2
-"""Slower changes are form, not rhythm."""
+SILENCE_DB = -60.0  # of a silent frame's loudest band, relative to the fragment's maximum
+LOW_HZ, HIGH_HZ = 250.0, 4_000.0  # below and above which energy counts as low and as high
+PULSE_HZ = (0.5, 4.0)  # 30 to 240 beats per minute
+SLOWEST_MODULATION_HZ = 0.2  # slower changes are form, not rhythm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,36 +46,24 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SongDescriptors:
-    """Descriptors of the k fragments of a song, or of a part of a song.
-
-    Parts of one song share the identifier `song`. `path` and `sha256` are empty for training songs, which are read from
-    records, and `genre` is empty if unknown. `seconds` is the decoded length. `padded` says that the song is shorter
-    than a fragment and silence was added, `truncated` that the file breaks off and is used as far as it decodes.
-    `starts` [k] are the fragments' starts in the file, in seconds, and `values` [k, len(DESCRIPTORS)] their
-    descriptors, both float64.
-    """
+    """Descriptors of the k fragments of a song, or of a part of a song, which shares the identifier `song`."""
 
     song: str
-    path: str
+    path: str  # empty for training songs, which are read from records
     sha256: str
-    genre: str
-    seconds: float
-    padded: bool
-    truncated: bool
-    starts: np.ndarray
-    values: np.ndarray
+    genre: str  # empty if unknown
+    seconds: float  # as decoded
+    padded: bool  # shorter than a fragment
+    truncated: bool  # the file breaks off
+    starts: np.ndarray  # [k], in seconds
+    values: np.ndarray  # [k, len(DESCRIPTORS)]
 
 
 def describe(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
     """Measure one fragment: float64 [len(DESCRIPTORS)], finite also for silence, whose spectrum counts as flat.
 
-    `levels` [image_height, image_width] are the indexes of its mel image, from 0 (the floor) to 255 (its maximum), low
-    frequencies at the bottom.
+    `levels` [image_height, image_width] are the indexes of its mel image, 0 (the floor) to 255 (its maximum).
     """
-    if levels.shape != (spec.image_height, spec.image_width):
-        raise ValueError(
-            f"Expected levels of shape {(spec.image_height, spec.image_width)}. Received: shape={levels.shape}"
-        )
     decibels = (levels[::-1].astype(np.float64) / 255.0 - 1.0) * spec.dynamic_range_db  # [bands from low to high, time]
     sounding = decibels.max(axis=0) >= SILENCE_DB
     audible = decibels[:, sounding] if sounding.any() else decibels

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,18 +33,10 @@ from tumbao.components.ingest.paths import AnyPath
 from tumbao.serving.page import data_uri, template, write_page
 
 PAGE, FIGURES, TRAINING_STATISTICS, NEW_STATISTICS = "index.html", "drift.json", "training.pbtxt", "new.pbtxt"
-"""File names."""
 
-SHOWN_DESCRIPTORS, FARTHEST, USUAL = 2, 6, 3
-"""Number of descriptors, and of new and of training fragments for each."""
-
-BARS = 20
-"""Number of bars of a histogram."""
-
-FEW_SONGS = 10
-"""With fewer new songs, the page says that only strong drift can be distinguished from chance."""
-
-_WIDTH, _HEIGHT = 320.0, 90.0
+SHOWN_DESCRIPTORS, FARTHEST, USUAL = 2, 6, 3  # number of descriptors, and of new and training fragments for each
+BARS, _WIDTH, _HEIGHT = 20, 320.0, 90.0  # of a histogram
+FEW_SONGS = 10  # with fewer new songs, only strong drift can be distinguished from chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +48,7 @@ class Outcome:
 
 
 def run_drift(training: TrainingData, library: AnyPath, out: Path, layout: str) -> Outcome:
-    """Compare new songs with training data and write the results.
-
-    `out` receives `FIGURES` and, unless no song could be measured, `PAGE` and both statistics.
-    """
+    """Compare new songs with training data, and write `FIGURES` and, if any song could be measured, the other files."""
     new = measure_new_songs(library, layout, training.spec, training.genres)
     if not new.songs:
         _write_figures(out, training, new, {}, None)
@@ -97,47 +86,31 @@ def _write_figures(
     out: Path, training: TrainingData, new: NewSongs, counts: dict[str, int], comparison: Comparison | None
 ) -> None:
     names = [descriptor.name for descriptor in DESCRIPTORS]
+    measures = []
+    for one in comparison.measures if comparison else ():
+        about = {"name": one.descriptor.name, "unit": one.descriptor.unit, "category": one.category}
+        about |= {"training": one.training, "new": one.new, "distance": one.distance, "threshold": one.threshold}
+        measures.append(about | {"drift": one.drifted})
+    songs = []
+    for song in new.songs:
+        means = dict(zip(names, song.values.mean(axis=0).tolist(), strict=True))
+        songs.append({"song": song.song, "path": song.path, "fragments": len(song.starts), "means": means})
+    rejected = [
+        {"song": one.song, "path": one.path, "reason": one.reason, "detail": one.detail} for one in new.rejected
+    ]
+    found = {"songs": len(songs), "fragments": sum(song["fragments"] for song in songs), "rejected": len(rejected)}
     figures: dict[str, Any] = {
         "drift": bool(comparison.drifted) if comparison else None,
         "training": {"run": training.run, "library": training.library, "synthetic": training.synthetic, **counts},
-        "new": {
-            "library": new.name,
-            "synthetic": new.synthetic,
-            "songs": len(new.songs),
-            "fragments": sum(len(song.starts) for song in new.songs),
-            "rejected": len(new.rejected),
-        },
-        "measures": [
-            {
-                "name": measure.descriptor.name,
-                "unit": measure.descriptor.unit,
-                "category": measure.category,
-                "training": measure.training,
-                "new": measure.new,
-                "distance": measure.distance,
-                "threshold": measure.threshold,
-                "drift": measure.drifted,
-            }
-            for measure in (comparison.measures if comparison else ())
-        ],
-        "songs": [
-            {
-                "song": song.song,
-                "path": song.path,
-                "fragments": len(song.starts),
-                "means": dict(zip(names, song.values.mean(axis=0).tolist(), strict=True)),
-            }
-            for song in new.songs
-        ],
-        "rejected": [
-            {"song": one.song, "path": one.path, "reason": one.reason, "detail": one.detail} for one in new.rejected
-        ],
+        "new": {"library": new.name, "synthetic": new.synthetic, **found},
+        "measures": measures,
+        "songs": songs,
+        "rejected": rejected,
     }
     write_page(out / FIGURES, json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
 
 
-@dataclasses.dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A fragment: song, start in the file, value of the descriptor, and mel image as in a record."""
 
     song: str
@@ -146,16 +119,12 @@ class Example:
     png: bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Fragments that show the drift of a descriptor.
-
-    `usual` are training fragments near the median, `farthest` are new fragments, the farthest from this median first.
-    """
+class Examples(NamedTuple):
+    """New fragments that are farthest from the training median of a descriptor, and training fragments near it."""
 
     descriptor: Descriptor
-    usual: tuple[Example, ...]
-    farthest: tuple[Example, ...]
+    usual: list[Example]
+    farthest: list[Example]
 
 
 def choose_examples(
@@ -166,8 +135,7 @@ def choose_examples(
 ) -> list[Examples]:
     """Render examples for the descriptors that drifted most, at most one fragment of each song.
 
-    `drifted` is sorted, the largest drift first; measures of songs have no examples. A new song that has become
-    unusable since it was measured is left out.
+    A new song that has become unusable since it was measured is left out.
     """
     shown = [measure.descriptor for measure in drifted if measure.descriptor in DESCRIPTORS][:SHOWN_DESCRIPTORS]
     chosen = []
@@ -186,8 +154,8 @@ def choose_examples(
     return [
         Examples(
             DESCRIPTORS[column],
-            tuple(example(song, index, column, images[song.song, float(song.starts[index])]) for song, index in usual),
-            tuple(example(song, index, column, png) for song, index in farthest if (png := next(rendered))),
+            [example(song, index, column, images[song.song, float(song.starts[index])]) for song, index in usual],
+            [example(song, index, column, png) for song, index in farthest if (png := next(rendered))],
         )
         for column, usual, farthest in chosen
     ]
@@ -202,12 +170,8 @@ def _nearest(
     return [(songs[index], int(away[index].argmin())) for index in order]
 
 
-@dataclasses.dataclass(frozen=True)
-class Histogram:
-    """Two histograms on one scale, as polygon points in a box of 320 by 90.
-
-    Values beyond `low` and `high`, the ends of the scale, count in the outermost bars.
-    """
+class Histogram(NamedTuple):
+    """Two histograms as polygon points in a box, between the ends of their scale."""
 
     low: float
     high: float
@@ -223,10 +187,7 @@ def _histograms(training: Sequence[SongDescriptors], new: Sequence[SongDescripto
 
 
 def histogram(training: np.ndarray, new: np.ndarray) -> Histogram:
-    """Return the histograms of two sets of values, at least one value each.
-
-    The scale covers 99 % of both; the highest bar is as high as the box.
-    """
+    """Return the histograms of two sets of values on a scale that covers 99 % of both."""
     ends = np.array([np.quantile(side, [0.005, 0.995]) for side in (training, new)])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     if low == high:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tumbao.analysis.drift.descriptors import SongDescriptors, describe
 from tumbao.analysis.songs import measure_songs, render_fragments
@@ -33,26 +31,21 @@ MAX_TRAINING_SONGS = 2_000
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Records of a run.
-
-    `library` is the name of the library that the run was trained on; `synthetic` says that its songs are composed, not
-    recorded. `examples` is the folder of the Examples artefact of ingest, `ingested` its JSON Lines file with a line
-    for every song.
-    """
+    """Records of a run."""
 
     run: str
     library: str
-    synthetic: bool
+    synthetic: bool  # songs are composed, not recorded
     genres: tuple[str, ...]
     spec: MelSpec
-    examples: str
-    ingested: str
+    examples: str  # folder of the Examples artefact
+    ingested: str  # JSON Lines file with a line for every song
 
 
 def measure_training(training: TrainingData) -> tuple[tuple[SongDescriptors, ...], int]:
-    """Measure the songs of the training split, each fragment from its mel image, and count all its songs.
+    """Measure `MAX_TRAINING_SONGS` songs of the training split from their mel images, and count all its songs.
 
-    At most `MAX_TRAINING_SONGS` are measured, chosen by a hash of their names: the same in every run.
+    The songs are chosen by a hash of their names: the same in every run.
     """
     lines_of: dict[str, list[dict[str, Any]]] = {}
     for line in json_lines(training.ingested):
@@ -61,12 +54,14 @@ def measure_training(training: TrainingData) -> tuple[tuple[SongDescriptors, ...
     if not lines_of:
         raise UserError(f"Expected records of the training split. Received: none in {training.examples}")
     chosen = frozenset(sorted(lines_of, key=lambda song: hashlib.sha256(song.encode()).digest())[:MAX_TRAINING_SONGS])
+    from tumbao.components.ingest.records import decode_levels  # imports TensorFlow
+
     found: dict[str, list[tuple[float, np.ndarray]]] = {song: [] for song in chosen}
     progress.start("read records", sum(line["fragments"] for lines in lines_of.values() for line in lines))
     for features in _records(training):
         song = features[record.SONG].decode()
         if song in chosen:
-            values = describe(_levels(features[record.IMAGE]), training.spec)
+            values = describe(decode_levels(features[record.IMAGE])[0], training.spec)
             found[song].append((features[record.START_SECONDS], values))
         progress.advance("read records")
     measured = tuple(
@@ -99,17 +94,9 @@ def _records(training: TrainingData) -> Iterator[dict[str, Any]]:
     return read_records(f"{training.examples}/Split-train/*.gz")
 
 
-def _levels(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)  # indexes, as the PNG has a palette
-
-
 @dataclasses.dataclass(frozen=True)
 class NewSongs:
-    """New songs; each file found is in `songs`, in the library's order, or in `rejected`, sorted by identifier.
-
-    `synthetic` says that the library declares its songs as composed, not recorded. For `notes`, see `listing.SongList`.
-    """
+    """New songs; each file found is in `songs`, in the library's order, or in `rejected`, sorted by identifier."""
 
     name: str
     synthetic: bool
@@ -119,10 +106,9 @@ class NewSongs:
 
 
 def measure_new_songs(library: AnyPath, layout: str, spec: MelSpec, genres: Sequence[str] = ()) -> NewSongs:
-    """Measure every song of a folder or a list.
+    """Measure every song of a plain folder, a list with a column `file_name`, or any library.
 
-    `library` is a plain folder of songs, or anything that `formats.read_library` reads; a list needs only the column
-    `file_name`. The spelling of `genres` is preferred. Memory holds one fragment for each processor.
+    The spelling of `genres` is preferred.
     """
     library = library.absolute()
     if library.is_file() and (layout == "manifest" or (layout == "auto" and find_layout(library) == "manifest")):
@@ -166,7 +152,7 @@ def _measure(song: Song, spec: MelSpec, pool: WorkerPool) -> SongDescriptors:
 
 
 def new_images(fragments: Sequence[tuple[SongDescriptors, int]], spec: MelSpec) -> list[bytes | None]:
-    """Render fragments of new songs, each given by its song and index, as PNG mel images; None for an unusable file."""
+    """Render fragments, given by song and index, as PNG mel images; None for a file that has become unusable."""
     parts = []
     for song, index in fragments:
         start = float(song.starts[index])

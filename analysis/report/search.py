@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from tumbao.analysis.compare.page import points, rounded_p, signed
 from tumbao.analysis.compare.scores import interval, p_value, song_weights
-from tumbao.analysis.compare.tables import points, rounded_p, signed
 from tumbao.components.evaluation.metrics import SIGNIFICANCE
 from tumbao.components.evaluation.run_data import Search, SearchTrial
 from tumbao.serving.formatting import percent

@@ -14,10 +14,9 @@ import pytest
 from tests import pages
 from tests.analysis.compare.simulated_trials import simulate, trial
 from tests.pages import assert_self_contained
-from tumbao.analysis.compare import tables
-from tumbao.analysis.compare.findings import Findings, find
+from tumbao.analysis.compare import page as tables
 from tumbao.analysis.compare.page import PAGE, write_comparison
-from tumbao.analysis.compare.scores import MEASURES, SHARES
+from tumbao.analysis.compare.scores import MEASURES, SHARES, Findings, find
 from tumbao.analysis.compare.trial import Trial
 from tumbao.serving.formatting import decimal, percent
 

@@ -11,11 +11,13 @@ from scipy.stats import binom
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 from tests.analysis.compare.simulated_trials import simulate, trial
-from tumbao.analysis.compare.findings import Board, Findings, find
 from tumbao.analysis.compare.scores import (
+    Board,
     Cost,
+    Findings,
     Score,
     figures,
+    find,
     holm,
     interval,
     p_value,
@@ -257,7 +259,7 @@ def test_trials_of_other_songs_are_refused(other: Trial) -> None:
 
 def test_times_and_validation_accuracies_are_averaged() -> None:
     both = scored(trial(train_seconds=2.0), trial(seed=1, val_accuracy=0.25, train_seconds=4.0))
-    assert both.cost == Cost(15_000_000, 300_000, 15_000_000, "", 3.0, 18.25)
+    assert both.cost == Cost(15_000_000, 300_000, 18.25, 15_000_000, "", 3.0)
     assert both.validation == 0.5
 
 

@@ -103,8 +103,3 @@ def test_gain_does_not_change_descriptors(small_spec: MelSpec, rng: np.random.Ge
     sound = clicks(0.4, small_spec, rng)
     loud, quiet = (of_sound(gain * sound, small_spec) for gain in (1.0, 0.05))
     np.testing.assert_allclose(list(quiet.values()), list(loud.values()), rtol=1e-3, atol=1e-3)
-
-
-def test_an_image_of_another_size_is_refused(small_spec: MelSpec) -> None:
-    with pytest.raises(ValueError, match=r"Expected levels of shape \(32, 40\)"):
-        describe(np.zeros((40, 32), np.uint8), small_spec)
