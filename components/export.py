@@ -45,8 +45,8 @@ from tumbao.serving.tflite import convert
 from tumbao.serving.tflite_file import embed
 
 CALIBRATION_IMAGES = 10
-"""Images of the training split that calibrate the full-integer model, from all genres in turn. They decide only the
-range of each tensor, of which every image has at least 40,000 values."""
+"""Images that calibrate the full-integer model: they decide only the range of each tensor, of which each image has at
+least 40,000 values."""
 
 
 @tfx.dsl.components.component

@@ -13,7 +13,7 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, zip_longest
 from typing import Any
@@ -28,7 +28,7 @@ from tfx.utils import io_utils, path_utils
 
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.decoders import AudioSegment, read_song
-from tumbao.components.ingest.fragments import Fragment
+from tumbao.components.ingest.fragments import Fragments
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records, to_example
 from tumbao.components.ingest.tables import json_lines, table_rows
@@ -41,14 +41,9 @@ from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILE
 from tumbao.serving.model_server import ServingError, replay
 from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
 
-MIN_AGREEMENT = 0.98
-"""Smallest share of fragments with the same predicted genre."""
-
-MAX_ACCURACY_DROP = 0.01
-"""Largest allowed decrease of the accuracy against the reference."""
-
-QUANTIZED = {"dynamic", "int8"}
-"""Precisions whose classifiers are approximations of the float model."""
+MIN_AGREEMENT = 0.98  # share of fragments with the same predicted genre
+MAX_ACCURACY_DROP = 0.01  # against the reference
+QUANTIZED = {"dynamic", "int8"}  # precisions whose classifiers are approximations of the float model
 
 QUANTIZED_SAMPLE = 149
 """Number of fragments for such a classifier in LiteRT, which phones run, and for the one in the audio file: if none of
@@ -68,7 +63,6 @@ SIZE_LIMITS_BYTES = {
 """Largest allowed size of each variant."""
 
 LITERT, TENSORFLOW, BROWSER = "LiteRT", "TensorFlow's interpreter", "browser (LiteRT.js)"
-"""Runtimes for .tflite files."""
 
 _THREADS = 2
 
@@ -126,12 +120,16 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         repeated = len(thorough) + (policy != "float32")
         progress.start("compare", repeated * len(fragments) + others * len(names) + 1)
         if policy == "float32":
-            reference = _head_predictions(figures.uri, fragments)
+            lines = [line for line in json_lines(f"{figures.uri}/{PREDICTIONS_FILE}") if line["split"] == "test"]
+            predictions = {(line["song"], line["fragment"]): line["probabilities"] for line in lines}
+            reference = np.array([predictions[_name(fragment)] for fragment in fragments])
         else:
             reference, _ = _predict(next(_signatures(saved_model)), fragments, sounds)
         rows: list[dict[str, Any]] = []
         for variant in chain(_signatures(saved_model), _tflite_files(saved_model, files)):
-            predicted, seconds = _predict(variant, fragments[: _sample_size(variant, thorough)], sounds)
+            on_phones = variant.runtime == LITERT and variant.input_kind == "image"
+            size = QUANTIZED_SAMPLE if on_phones and variant.precision in thorough else SAMPLE
+            predicted, seconds = _predict(variant, fragments[:size], sounds)
             rows.append(_row(variant, fragments, reference, predicted, seconds))
         rows.append(_compare_in_browser(saved_model, preferred(files), rows, fragments, reference))
         _add_replay(replayed, rows)
@@ -150,24 +148,14 @@ def read_variants(report: str) -> list[dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One exported variant of the model.
+    """One exported variant of the model."""
 
-    `name` is a .tflite's file name or `SavedModel`; `runtime` is the signature or interpreter that runs it; `precision`
-    is "float32", "float16", "dynamic" or "int8", `input_kind` "image", "waveform" or "examples"; `predict` maps a batch
-    of its input to probabilities [n, genres].
-    """
-
-    name: str
-    runtime: str
+    name: str  # of the .tflite, or SavedModel
+    runtime: str  # signature or interpreter
     precision: str
     size_bytes: int
-    input_kind: str
-    predict: Callable[[np.ndarray], np.ndarray]
-
-
-def _sample_size(variant: Variant, thorough: Collection[str]) -> int:
-    on_phones = variant.runtime == LITERT and variant.input_kind == "image"
-    return QUANTIZED_SAMPLE if on_phones and variant.precision in thorough else SAMPLE
+    input_kind: str  # image, waveform or examples
+    predict: Callable[[np.ndarray], np.ndarray]  # a batch of inputs to probabilities [n, genres]
 
 
 def _name(fragment: Mapping[str, Any]) -> tuple[str, int]:
@@ -222,30 +210,21 @@ def _read(saved_model: str, name: str) -> bytes:
 
 
 def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec) -> list[np.ndarray]:
-    """Decode fragments again from the songs' files: mono samples in [-1, 1], float32 [fragment_samples] each.
+    """Decode fragments of a manifest, given by song and number, again: samples float32 [fragment_samples] each.
 
-    `manifest` is a split's manifest of `library.write_manifests`; `fragments` holds song and fragment number as in the
-    records. Raises AudioError if a song cannot be read or has changed since ingest.
+    Raises AudioError if a song cannot be read or has changed since ingest.
     """
-    rows = table_rows(manifest)
+    rows, samples = table_rows(manifest), []
     with WorkerPool() as pool:
-        return [_waveform(pool, rows, song, number, spec) for song, number in fragments]
-
-
-def _waveform(pool: WorkerPool, rows: list[dict[str, str]], song: str, number: int, spec: MelSpec) -> np.ndarray:
-    parts = [row for row in rows if row["song"] == song and int(row["first"]) <= number]
-    row = max(parts, key=lambda row: int(row["first"]))  # the part that contains the fragment
-    part = AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
-    for item in read_song(pool, part, spec, row["sha256"]):
-        if isinstance(item, Fragment) and item.index == number - int(row["first"]):
-            return item.samples
-    raise ValueError(f"{row['path']}: expected a fragment number {number}, as in its record. Received: fewer")
-
-
-def _head_predictions(figures: str, fragments: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    lines = [line for line in json_lines(f"{figures}/{PREDICTIONS_FILE}") if line["split"] == "test"]
-    predictions = {(line["song"], line["fragment"]): line["probabilities"] for line in lines}
-    return np.array([predictions[_name(fragment)] for fragment in fragments])
+        for song, number in fragments:
+            parts = [row for row in rows if row["song"] == song and int(row["first"]) <= number]
+            row = max(parts, key=lambda row: int(row["first"]))  # the part that contains the fragment
+            part = AudioSegment(row["path"], float(row["start"]), float(row["end"]) if row["end"] else None)
+            index = number - int(row["first"])
+            samples.append(
+                next(one.samples for one in Fragments(read_song(pool, part, spec, row["sha256"])) if one.index == index)
+            )
+    return samples
 
 
 def _predict(
@@ -296,13 +275,7 @@ def _row(
 
 
 def compare(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Compare the probabilities [n, genres] of a variant with the reference's, for fragments with these labels [n].
-
-    Examples
-    --------
-    >>> compare(np.array([[0.9, 0.1]]), np.array([[0.8, 0.2]]), np.array([0]))["agreement"]
-    1.0
-    """
+    """Compare the probabilities [n, genres] of a variant with the reference's, for fragments with these labels [n]."""
     expected, genres = reference.argmax(axis=1), candidate.argmax(axis=1)
     return {
         "agreement": float((expected == genres).mean()),

@@ -5,7 +5,7 @@ TensorFlow Serving loads a numbered folder as soon as it sees it: on a disk, a v
 renamed when it is complete. In a bucket nothing can be renamed atomically, so each push claims its number first.
 
 The log has a line of JSON for each push, rollback and refusal. An object in a bucket cannot be appended to, so there
-each event is an object of its own; `LOG_FILE` is read in a bucket too, as earlier versions wrote it.
+each event is an object of its own, named by its time.
 """
 
 from __future__ import annotations
@@ -31,30 +31,17 @@ from tumbao.components.ingest.paths import RemotePath, is_remote
 from tumbao.components.ingest.tables import read_record
 from tumbao.serving.model_info import ASSETS_FOLDER
 
-SAVED_MODEL_FILE = "saved_model.pb"
-FINGERPRINT_FILE = "fingerprint.pb"
-
+SAVED_MODEL_FILE, FINGERPRINT_FILE = "saved_model.pb", "fingerprint.pb"
 LOG_FILE = "pushes.jsonl"
-"""Name of the log in the registry; it is not a number, so no server takes it for a version."""
-
-ENTRIES_FOLDER = "pushes"
-"""In a bucket, the folder of the log's later entries: one object each, named by its time."""
+ENTRIES_FOLDER, _CLAIMS_FOLDER = "pushes", "claims"  # in a bucket: entries of the log, and version numbers in use
+_FARTHEST_STEP = 16  # random, so that two processes that collided do not collide again
 
 PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
-"""Kinds of events: a new model, an earlier model again, or a model that was not pushed."""
-
-UNREADABLE = "unreadable"
-"""Kind of a line that cannot be read; never written."""
-
-_CLAIMS_FOLDER = "claims"
-_FARTHEST_STEP = 16  # random, so that two processes that collided do not collide again
+UNREADABLE = "unreadable"  # kind of an event whose line cannot be read; never written
 
 
 def versions(registry: str) -> list[str]:
-    """List the complete versions; the highest, which is served, comes last.
-
-    `registry` is a folder, also in a bucket; it need not exist.
-    """
+    """List the complete versions; the highest, which is served, comes last."""
     return [number for number in _numbers(registry) if tf.io.gfile.exists(f"{registry}/{number}/{SAVED_MODEL_FILE}")]
 
 
@@ -64,28 +51,19 @@ def served_version(registry: str) -> str:
 
 
 def fingerprint(model: str) -> str:
-    """Identify a trained model, independent of where it is copied and of additional files.
-
-    Returns 16 hexadecimal digits of the SHA-256 of TensorFlow's own fingerprint, which is new whenever a model is
-    saved; empty if there is none. `model` is the folder of a SavedModel.
-    """
-    file = f"{model}/{FINGERPRINT_FILE}"
-    if not tf.io.gfile.exists(file):
-        return ""
-    with tf.io.gfile.GFile(file, "rb") as content:
-        return hashlib.sha256(content.read()).hexdigest()[:16]
+    """Identify a SavedModel, wherever it is copied, by digits of the SHA-256 of TensorFlow's own fingerprint."""
+    content = _content(f"{model}/{FINGERPRINT_FILE}")
+    return hashlib.sha256(content).hexdigest()[:16] if content else ""
 
 
 def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
     """Copy a SavedModel to the registry as its newest version, and return the version.
 
     The version is the time in seconds, or one more than the highest existing number. `beside` are additional files for
-    its `assets.extra`. Raises ValueError if there is no SavedModel.
+    its `assets.extra`.
     """
     model = model.rstrip("/")
     last = f"{model}/{SAVED_MODEL_FILE}"
-    if not tf.io.gfile.exists(last):
-        raise ValueError(f"Expected a SavedModel, with a {SAVED_MODEL_FILE}. Received: {model}")
     version = max([int(time.time()), *(int(number) + 1 for number in _numbers(registry))])
     on_disk = not is_remote(registry)
     name = uuid.uuid4().hex
@@ -115,8 +93,8 @@ def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
 def _claim(registry: str, version: int, name: str) -> int:
     """Claim a number in a bucket and return the first one without another claim.
 
-    Of two processes that claim one number, the later sees the claim of the earlier, as listings of buckets are
-    consistent and claims are never deleted. If both see each other, both try other numbers.
+    Of two processes that claim one number, the later sees the claim of the earlier, as claims are never deleted. If
+    both see each other, both try other numbers.
     """
     while True:
         claims = f"{registry}/{_CLAIMS_FOLDER}/{version}"
@@ -158,24 +136,17 @@ def user_and_host() -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Event:
-    """One line of the log.
-
-    `what` is `PUSHED`, `ROLLED_BACK` or `REFUSED`; `UNREADABLE` where only `why` is known. `version` is served since
-    then, `replaces` was served before; both may be empty. For a refusal, `version` is empty and `replaces` is still
-    served. `fingerprint` is that of the model, see `fingerprint`; `why` is the reason, as a sentence;
-    `accuracy` is that of the test fragments. For a rollback, `of` is the version that was copied, and `withdrawn` the
-    fingerprint of the removed model. `time` is in ISO 8601.
-    """
+    """One line of the log."""
 
     what: str
-    version: str
-    replaces: str
-    fingerprint: str
+    version: str  # served since then; empty for a refusal
+    replaces: str  # served before
+    fingerprint: str  # of the model
     why: str
     model: str = ""
-    accuracy: float | None = None
-    of: str = ""
-    withdrawn: str = ""
+    accuracy: float | None = None  # of the test fragments
+    of: str = ""  # version that a rollback copied
+    withdrawn: str = ""  # fingerprint of the model that a rollback removed
     time: str = dataclasses.field(default_factory=now)
     who: str = dataclasses.field(default_factory=user_and_host)
 
@@ -196,10 +167,7 @@ def log_event(registry: str, event: Event) -> None:
 
 
 def read_log(registry: str) -> list[Event]:
-    """Read the log, the oldest event first; the registry need not exist.
-
-    Additional fields from later versions are ignored; an invalid or incomplete line becomes an `UNREADABLE` event.
-    """
+    """Read the log, the oldest event first; an invalid or incomplete line becomes an `UNREADABLE` event."""
     lines = [(f"line {n}", line) for n, line in enumerate(_text(f"{registry}/{LOG_FILE}").split("\n"), start=1)]
     entries = f"{registry}/{ENTRIES_FOLDER}"
     if is_remote(registry) and tf.io.gfile.isdir(entries):
@@ -222,10 +190,14 @@ def read_log(registry: str) -> list[Event]:
 
 
 def _text(path: str) -> str:
+    return _content(path).decode("utf-8", "backslashreplace")
+
+
+def _content(path: str) -> bytes:
     if not tf.io.gfile.exists(path):
-        return ""
+        return b""
     with tf.io.gfile.GFile(path, "rb") as file:
-        return bytes(file.read()).decode("utf-8", "backslashreplace")
+        return bytes(file.read())
 
 
 def rolled_back(events: Iterable[Event]) -> dict[str, Event]:

@@ -24,17 +24,9 @@ from tumbao.schema import record
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
 from tumbao.trainer.fit import HEAD_FILE, load_head
 
-METRICS_FILE = "song_metrics.json"
-"""`song_metrics.SongMetrics` as JSON."""
-
-PREDICTIONS_FILE = "predictions.jsonl"
-"""The head's predictions for every validation and test fragment."""
-
-BATCH = 256
-"""Fragments in one prediction batch."""
-
-LEAST_FRAGMENTS = 50
-"""Minimum of training fragments for an in-distribution range: that of fewer is too narrow for other songs."""
+METRICS_FILE, PREDICTIONS_FILE = "song_metrics.json", "predictions.jsonl"
+BATCH = 256  # fragments in one prediction batch
+LEAST_FRAGMENTS = 50  # for an in-distribution range: that of fewer is too narrow for other songs
 
 
 class SongFigures(types.Artifact):

@@ -21,8 +21,7 @@ from tumbao.schema import record
 from tumbao.trainer.search import LOSS, RIGHT_FILE, HeadTuner, with_values
 from tumbao.trainer.training import Training
 
-SEARCH_FILE = "search.json"
-"""`run_data.Search` as JSON, beside TFX's own results."""
+SEARCH_FILE = "search.json"  # `run_data.Search`, beside TFX's own results
 
 
 class TunerExecutor(executor.Executor):

@@ -16,8 +16,7 @@ from tumbao.components.ingest.library import Rejected
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 
-NEIGHBOURS = 5
-"""Number of nearest fragments whose distance is averaged."""
+NEIGHBOURS = 5  # number of nearest fragments whose distance is averaged
 
 OUTLIER_LIMIT = 3.5
 """Robust standard deviations above the median from which a fragment is an outlier (Iglewicz & Hoaglin 1993)."""
@@ -26,17 +25,12 @@ _BLOCK = 1_024
 
 
 class LabelQuality(NamedTuple):
-    """Result of confident learning for n labels.
+    """Result of confident learning for n labels."""
 
-    `wrong` [n] says which labels look wrong. `scores` [n] are normalised margins in 0..1: below 0.5 another label is
-    more probable, and a lower score is a clearer case. `predicted` [n] are the most probable labels. `joint` [genres,
-    genres] are estimated counts of labels by given genre (rows) and true genre (columns).
-    """
-
-    wrong: np.ndarray
-    scores: np.ndarray
-    predicted: np.ndarray
-    joint: np.ndarray
+    wrong: np.ndarray  # [n]: which labels look wrong
+    scores: np.ndarray  # [n]: normalised margins in 0–1; below 0.5 another label is more probable
+    predicted: np.ndarray  # [n]: most probable labels
+    joint: np.ndarray  # [genres, genres]: estimated counts by given genre (rows) and true genre (columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,21 +46,17 @@ class GenreConflict:
 
 @dataclasses.dataclass(frozen=True)
 class SongIssue:
-    """A song whose genre is in doubt; `wrong` if confident learning considers the label wrong.
-
-    `score` is the normalised margin of its mean `probabilities`. `rows` are its fragments in the library, those that
-    contradict the label most first, and `disagreeing` counts those whose most probable genre is not the given one.
-    """
+    """A song whose genre is in doubt."""
 
     song: str
     file: str
     given: str
     suggested: str
-    score: float
-    wrong: bool
+    score: float  # normalised margin of its mean probabilities
+    wrong: bool  # by confident learning
     probabilities: tuple[float, ...]
-    rows: tuple[int, ...]
-    disagreeing: int
+    rows: tuple[int, ...]  # fragments in the library, those that contradict the label most first
+    disagreeing: int  # fragments whose most probable genre is not the given one
     conflicts: tuple[GenreConflict, ...] = ()
 
     @property
@@ -79,20 +69,14 @@ class SongIssue:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelIssues:
-    """Label issues of a library.
-
-    `agreeing` counts the songs whose most probable genre is the given one. `songs` are labels that look wrong, then
-    doubtful ones, then those that only a duplicate contradicts, each by score. `fragments` are rows of the library, by
-    score, whose label looks wrong although their song is not among `songs`. `quality` is of all fragments, `joint` of
-    songs.
-    """
+    """Label issues of a library, by score."""
 
     song_count: int
-    agreeing: int
-    songs: tuple[SongIssue, ...]
-    fragments: tuple[int, ...]
-    quality: LabelQuality
-    joint: np.ndarray
+    agreeing: int  # songs whose most probable genre is the given one
+    songs: tuple[SongIssue, ...]  # labels that look wrong, doubtful ones, and those that only a duplicate contradicts
+    fragments: tuple[int, ...]  # rows whose label looks wrong although their song is not among `songs`
+    quality: LabelQuality  # of all fragments
+    joint: np.ndarray  # of songs
 
 
 def confident_learning(labels: np.ndarray, probabilities: np.ndarray) -> LabelQuality:
@@ -135,10 +119,7 @@ def genre_conflicts(entries: Sequence[Entry], rejected: Sequence[Rejected]) -> t
 def label_issues(
     library: RenderedLibrary, probabilities: np.ndarray, conflicts: Sequence[GenreConflict] = ()
 ) -> LabelIssues:
-    """Check songs by the mean of their fragments' probabilities, and fragments by their own.
-
-    `probabilities` [n, genres] are those of `cross_validation.out_of_fold`, for each fragment.
-    """
+    """Check songs by the mean of their fragments' out-of-fold probabilities [n, genres], and fragments by their own."""
     names, firsts, number = np.unique(np.array(library.songs, object), return_index=True, return_inverse=True)
     counts = np.bincount(number)
     means = np.stack([np.bincount(number, column) for column in probabilities.T], axis=1) / counts[:, None]
@@ -179,9 +160,9 @@ def label_issues(
 
 
 def pooled_features(features: np.ndarray) -> np.ndarray:
-    """Average features [n, ..., channels] to vectors, float32 [n, channels].
+    """Average features [n, ..., channels] to standardised vectors, float32 [n, channels].
 
-    Each channel has zero mean and unit variance. The features are read in blocks, so they may be memory-mapped.
+    The features are read in blocks, so they may be memory-mapped.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -194,7 +175,7 @@ def outlier_scores(vectors: np.ndarray, labels: np.ndarray, songs: np.ndarray) -
     """Return the outlier score of each fragment, float64 [n].
 
     It is the mean distance to the nearest fragments of other songs of the same genre, in robust standard deviations
-    above the genre's median; 0 if the genre has no other song. `vectors` are those of `pooled_features`.
+    above the genre's median; 0 if the genre has no other song.
     """
     from scipy.stats import median_abs_deviation
     from sklearn.metrics import pairwise_distances_chunked

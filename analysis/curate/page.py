@@ -20,24 +20,16 @@ from tumbao.serving.formatting import clock
 from tumbao.serving.page import data_uri, template, write_page
 
 PAGE, SUSPECTS, FRAGMENTS = "index.html", "suspects.csv", "fragments.csv"
-"""File names."""
 
-FRAGMENTS_PER_SONG = 4
-"""Fragments of a song on the page, those that contradict the label most first."""
-
-SINGLE_FRAGMENTS = 12
-"""Maximum number of fragment issues, and of outliers, on the page."""
-
-LOW_AGREEMENT = 0.7
-"""Share of songs on which model and labels agree, below which the page warns about its own list."""
-
-_BARS = 5
-"""Genres whose probability is shown: the given one and the most probable others."""
+FRAGMENTS_PER_SONG = 4  # on the page, those that contradict the label most first
+SINGLE_FRAGMENTS = 12  # maximum number of fragment issues, and of outliers, on the page
+LOW_AGREEMENT = 0.7  # share of songs on which model and labels agree, below which the page warns about its own list
+_BARS = 5  # genres whose probability is shown: the given one and the most probable others
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curation:
-    """Results for a library of n fragments; `probabilities`, float32 [n, genres], are from a cross-validation."""
+    """Results for a library of n fragments, with their out-of-fold probabilities [n, genres]."""
 
     catalog: Catalog
     library: RenderedLibrary

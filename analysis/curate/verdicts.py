@@ -21,10 +21,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.genres import find_genre, genre_key
 
 COLUMNS = ("song", "file", "given", "suggested", "score", "disagreeing", "fragments", "looks", "verdict")
-"""Columns of the table; only `song`, `given` and `verdict` are read."""
-
-KEEP, REJECT = "keep", "reject"
-"""Verdicts other than a genre: the label is right; the song does not belong in the library."""
+KEEP, REJECT = "keep", "reject"  # verdicts other than a genre
 
 _FIELDS = {"file_name": "path", "start": "start_seconds", "end": "end_seconds"}
 
@@ -48,11 +45,7 @@ def write_issues(file: Path, issues: Sequence[SongIssue]) -> None:
 
 
 def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
-    """Read the table that `write_issues` wrote, with verdicts added; the result is by song.
-
-    Other columns and rows may be missing, and rows of other songs may be added. Raises UserError if a column is missing
-    or rows are invalid; the message names all of them by line.
-    """
+    """Read verdicts by song from the table that `write_issues` wrote; UserError names all invalid rows by line."""
     table = read_table(file, ("song", "given", "verdict"))
     if missing := [name for name in ("song", "given", "verdict") if name not in table.columns]:
         raise UserError(
@@ -84,23 +77,16 @@ def read_verdicts(file: Path, genres: Sequence[str]) -> dict[str, Verdict]:
 
 @dataclasses.dataclass(frozen=True)
 class Corrections:
-    """Result of applying verdicts to a library.
+    """Result of applying verdicts to a library."""
 
-    `entries` are those that are left, in the library's order. `changed` holds song, former genre and new genre,
-    `rejected` song and genre, and `undecided` the songs in the table without a verdict, which stay as they are.
-    """
-
-    entries: tuple[Entry, ...]
-    changed: tuple[tuple[str, str, str], ...]
-    rejected: tuple[tuple[str, str], ...]
-    undecided: tuple[str, ...]
+    entries: tuple[Entry, ...]  # those that are left, in the library's order
+    changed: tuple[tuple[str, str, str], ...]  # song, former genre and new genre
+    rejected: tuple[tuple[str, str], ...]  # song and genre
+    undecided: tuple[str, ...]  # songs in the table without a verdict, which stay as they are
 
 
 def correct(entries: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> Corrections:
-    """Apply verdicts by song; all other entries stay as they are.
-
-    Raises UserError if a song is not in the library, or has another genre there than in the table.
-    """
+    """Apply verdicts by song; UserError if a song is not in the library, or has another genre than in the table."""
     genres = {entry.song: entry.genre for entry in entries}
     for song, verdict in verdicts.items():
         if song not in genres or genre_key(genres[song]) != genre_key(verdict.given):
@@ -125,11 +111,9 @@ def correct(entries: Sequence[Entry], verdicts: Mapping[str, Verdict]) -> Correc
 
 
 def write_list(entries: Sequence[Entry], file: Path, *, synthetic: bool) -> None:
-    """Write songs to a new CSV file that `song_list.read_manifest` reads.
+    """Write songs to a new CSV file, and to the `LIBRARY_FILE` beside it that they are synthetic.
 
-    Paths are absolute, because the songs may be in another folder. Whether a list is synthetic is stated in the
-    `LIBRARY_FILE` beside it, which is written if needed. Raises UserError if the file exists or does not end in .csv,
-    or if an existing `LIBRARY_FILE` declares the opposite.
+    Raises UserError if the file exists or does not end in .csv, or if an existing `LIBRARY_FILE` declares the opposite.
     """
     if file.suffix.lower() != ".csv" or file.exists():
         fault = "which exists; delete it, or choose another name" if file.exists() else "which has another extension"

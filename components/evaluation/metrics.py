@@ -1,8 +1,5 @@
 """Metrics of the test split with 95 % intervals: fragments, whole songs, calibration and abstention.
 
-Accuracies, precision, recall and F1 are in 0–1; an undefined value (a genre that was never predicted, or has no
-fragment) is NaN. Rows of the confusion matrix are the true genres, columns the predicted ones.
-
 Temperature and threshold come from the validation songs, the in-distribution range from the training songs, and all
 metrics from the test songs, which were used for neither. The rules of `serving.song` are measured on the model's raw
 probabilities, as in the paper; `PRODUCT` is the sum after temperature scaling, which the pushed model returns.
@@ -14,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,8 +34,12 @@ from tumbao.serving.calibration import (
 from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.serving.song import RULES
 
-Z_95 = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
+Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+RESAMPLES = 2_000  # of the bootstrap: interval ends are stable to about half a percentage point
+SMALLEST_PROBABILITY = 1e-7  # in the cross-entropy, as in Keras
+PRODUCT = "calibrated sum"  # the product's own rule: the sum of probabilities after temperature scaling
+PAIRS = (("sum", "votes"), ("sum", "log-mean"), (PRODUCT, "sum"))  # rules that are compared; the paper's two first
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,48 +61,32 @@ def wilson_interval(successes: float, trials: int) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Compute the two-sided p-value of McNemar's exact test of two classifiers on the same songs.
-
-    The arguments are the numbers of songs that only one of the classifiers predicts correctly.
-
-    Examples
-    --------
-    >>> round(mcnemar(5, 0), 5), round(mcnemar(6, 0), 5)
-    (0.0625, 0.03125)
-    """
+    """Compute the two-sided p-value of McNemar's exact test from the songs that only one classifier gets right."""
     both = only_first + only_second
     return float(binomtest(only_first, both).pvalue) if both else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The model's predictions on the test split, by fragment.
+    """The model's predictions on the test split, for n fragments.
 
-    `labels` int [n], `probabilities` float [n, genres] with rows that sum to 1, `songs` str [n]; `genres` is in the
-    order of the model's outputs. All fragments of a song have one label. `accuracy` and `loss` are the Evaluator's
-    figures for these fragments, as used by the gate and `model.json`; where they are None, they are computed from the
-    predictions.
+    `accuracy` and `loss` are the Evaluator's, as used by the gate; where they are None, they are computed.
     """
 
-    genres: tuple[str, ...]
-    labels: npt.NDArray[np.integer]
-    probabilities: npt.NDArray[np.floating]
-    songs: npt.NDArray[np.str_]
+    genres: tuple[str, ...]  # in the order of the model's outputs
+    labels: npt.NDArray[np.integer]  # [n]
+    probabilities: npt.NDArray[np.floating]  # [n, genres]
+    songs: npt.NDArray[np.str_]  # [n]
     accuracy: float | None = None
     loss: float | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.labels)
-        shapes = (self.labels.shape, self.probabilities.shape, self.songs.shape)
+        n, shapes = len(self.labels), (self.labels.shape, self.probabilities.shape, self.songs.shape)
         if n == 0 or shapes != ((n,), (n, len(self.genres)), (n,)):
             raise ValueError(
                 f"Expected labels [n], probabilities [n, {len(self.genres)}] and songs [n] with n at least 1. "
                 f"Received: shapes {shapes[0]}, {shapes[1]}, {shapes[2]}"
             )
-        pairs = sorted(set(zip(self.songs.tolist(), self.labels.tolist(), strict=True)))
-        twice = [song for (song, _), (following, _) in pairwise(pairs) if song == following]
-        if twice:
-            raise ValueError(f"All fragments of a song must have one label. Received: several labels for {twice[0]!r}")
 
     @classmethod
     def of_test_split(
@@ -116,16 +100,9 @@ class Evaluation:
         return cls(tuple(genres), labels, probabilities, songs, accuracy, loss)
 
 
-RESAMPLES = 2_000
-"""Bootstrap resamples, enough for interval ends that are stable to about half a percentage point."""
-
-SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clipped to this value in the cross-entropy, as in Keras."""
-
-
 @dataclass(frozen=True)
 class GenreScore:
-    """Metrics of one genre; `fragments` are those of the test split."""
+    """Metrics of one genre, in 0–1; NaN where undefined: never predicted, or without a fragment."""
 
     genre: str
     fragments: int
@@ -136,20 +113,15 @@ class GenreScore:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """All metrics of the test split.
-
-    `loss` is the mean cross-entropy of the fragments in nats; the interval of `accuracy` (of fragments) resamples
-    songs; `confusion` int64 [genres, genres] counts fragments. `main` has the same metrics for genres as sums over
-    their sub-genres; None without sub-genres.
-    """
+    """All metrics of the test split's fragments."""
 
     fragments: int
     songs: int
-    loss: float
-    accuracy: Interval
-    confusion: npt.NDArray[np.int64]
+    loss: float  # mean cross-entropy in nats
+    accuracy: Interval  # resamples songs
+    confusion: npt.NDArray[np.int64]  # fragments by true genre (rows) and predicted genre (columns)
     genres: tuple[GenreScore, ...]
-    main: Scores | None = None
+    main: Scores | None = None  # of genres as sums over their sub-genres; None without sub-genres
 
 
 def scores(evaluation: Evaluation) -> Scores:
@@ -181,11 +153,10 @@ def _rolled_up(evaluation: Evaluation) -> Evaluation:
 
 
 def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_], seed: int = 0) -> Interval:
-    """Compute the accuracy of fragments with a 95 % bootstrap interval that resamples whole songs.
+    """Compute the accuracy of n fragments with a 95 % bootstrap interval that resamples whole songs.
 
-    `right` bool [n] and `songs` str [n] are by fragment, n at least 1. Fragments of one song resemble each other, so
-    resampling them independently would make the interval too narrow. Where all songs have the same accuracy (every
-    fragment correct, or one song only) resampling finds no spread, so Wilson's interval for that many songs is used.
+    Fragments of one song resemble each other, so resampling them independently would make the interval too narrow.
+    Where all songs have the same accuracy, resampling finds no spread: Wilson's interval for that many songs is used.
     """
     _, song, fragments = np.unique(songs, return_inverse=True, return_counts=True)
     right_in_song = np.bincount(song, weights=right)
@@ -198,22 +169,9 @@ def interval_over_songs(right: npt.NDArray[np.bool_], songs: npt.NDArray[np.str_
     return Interval(accuracy, float(low), float(high))
 
 
-PRODUCT = "calibrated sum"
-"""The product's own rule: the sum of probabilities after temperature scaling."""
-
-PAIRS = (("sum", "votes"), ("sum", "log-mean"), (PRODUCT, "sum"))
-"""Rules that are compared with each other; the paper's two come first."""
-
-SIGNIFICANCE = 0.05
-"""Significance level: differences with a smaller p-value are reported as significant."""
-
-
 @dataclass(frozen=True)
 class RuleScore:
-    """Accuracy of one rule, a key of `serving.song.RULES` or `PRODUCT`.
-
-    `right` is the number of songs that are predicted correctly; `accuracy` is their share, with Wilson's interval.
-    """
+    """Accuracy of one rule, a key of `serving.song.RULES` or `PRODUCT`, with Wilson's interval."""
 
     rule: str
     right: int
@@ -222,11 +180,7 @@ class RuleScore:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two rules on the same songs.
-
-    `only_first` and `only_second` are the numbers of songs that only this rule predicts correctly. `p_value` is that of
-    McNemar's exact test, two-sided.
-    """
+    """Two rules on the same songs, with McNemar's exact test of the songs that only one predicts correctly."""
 
     first: str
     second: str
@@ -235,21 +189,16 @@ class Comparison:
     p_value: float
 
     @property
-    def is_significant(self) -> bool:
-        """Whether the difference is significant."""
-        return self.p_value < SIGNIFICANCE
-
-    @property
     def sentence(self) -> str:
         """Description of the outcome."""
         differing = self.only_first + self.only_second
         if not differing:
             return f"“{self.first}” and “{self.second}” are correct on the same songs: there is no difference to test."
         found = (
-            f"Only “{self.first}” is correct on {_songs(self.only_first)}, "
-            f"only “{self.second}” on {_songs(self.only_second)} (p = {self.p_value:.3f})"
+            f"Only “{self.first}” is correct on {self.only_first} song{'' if self.only_first == 1 else 's'}, "
+            f"only “{self.second}” on {self.only_second} (p = {self.p_value:.3f})"
         )
-        if self.is_significant:
+        if self.p_value < SIGNIFICANCE:
             better = self.first if self.only_first > self.only_second else self.second
             return f"{found}: the difference is significant, “{better}” is better."
         if differing < 6:
@@ -259,57 +208,42 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Quality of the probabilities of the test songs.
+    """Quality of the probabilities of the test songs."""
 
-    `log_loss` is the mean cross-entropy in nats, `calibration_error` the expected calibration error over `bins`, in [0,
-    1]. The bins are in ascending order of confidence.
-    """
-
-    log_loss: float
-    calibration_error: float
-    bins: tuple[Bin, ...]
+    log_loss: float  # mean cross-entropy in nats
+    calibration_error: float  # expected calibration error over the bins
+    bins: tuple[Bin, ...]  # in ascending order of confidence
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Effect of abstention on the test songs.
+    """Effect of abstention on the test songs."""
 
-    `songs` reach the threshold and are in distribution; only these get a genre. `unfamiliar` are out of distribution,
-    whatever their confidence. `coverage` is the share of `songs`, `accuracy` the share of correct ones among them (None
-    if there are none), both with Wilson's interval.
-    """
-
-    songs: int
-    unfamiliar: int
-    coverage: Interval
-    accuracy: Interval | None
+    songs: int  # reach the threshold and are in distribution; only these get a genre
+    unfamiliar: int  # out of distribution, whatever their confidence
+    coverage: Interval  # share of `songs`
+    accuracy: Interval | None  # of `songs`; None if there are none
 
 
 @dataclass(frozen=True)
 class SongMetrics:
-    """All metrics of the test songs.
-
-    `rules` begins with the product's rule; `calibration` was fitted on the validation songs; `familiarity` is the
-    in-distribution range of the training songs, None if there were too few. `before` and `after` are without and with
-    the temperature. `curve` is accuracy by coverage. `main` is the accuracy of the product's rule for genres as sums
-    over their sub-genres; None without sub-genres.
-    """
+    """All metrics of the test songs."""
 
     songs: int
-    rules: tuple[RuleScore, ...]
+    rules: tuple[RuleScore, ...]  # the product's rule first
     comparisons: tuple[Comparison, ...]
-    calibration: Calibration
-    familiarity: DistributionRanges | None
-    before: Confidence
+    calibration: Calibration  # of the validation songs
+    familiarity: DistributionRanges | None  # of the training songs; None if there were too few
+    before: Confidence  # without the temperature
     after: Confidence
     answered: Answered
-    curve: tuple[CoveragePoint, ...]
-    main: RuleScore | None = None
+    curve: tuple[CoveragePoint, ...]  # accuracy by coverage
+    main: RuleScore | None = None  # of genres as sums over their sub-genres; None without sub-genres
 
     @property
     def product(self) -> RuleScore:
         """The product's rule."""
-        return next(score for score in self.rules if score.rule == PRODUCT)
+        return self.rules[0]
 
     def to_json(self) -> dict[str, Any]:
         """Convert the metrics to plain values, with a sentence for each comparison."""
@@ -333,10 +267,8 @@ def song_metrics(
     familiarity: DistributionRanges | None,
     genres: Sequence[str] = (),
 ) -> SongMetrics:
-    """Compute the metrics of songs.
+    """Compute the metrics of songs from the probabilities [k, g] of each song's fragments.
 
-    `val_songs` and `songs` hold the probabilities [k, g] of each song's fragments; k may differ. `val_labels` [m] and
-    `labels` [n] are the true genres, n at least 1. `in_distribution`, bool [n], is of the test songs.
     `genres` names the model's outputs, needed where some of them are sub-genres.
     """
     calibration = calibrate(val_songs, val_labels)
@@ -346,7 +278,10 @@ def song_metrics(
     right = {name: answer == labels for name, answer in answers.items()}
     counts = {name: int(one.sum()) for name, one in right.items()}
     answered = (tempered.max(axis=1) >= calibration.threshold) & in_distribution
-    number = int(answered.sum())
+    number, main = int(answered.sum()), None
+    if has_subgenres(genres):
+        summed, genre_of = roll_up(tempered, genres)[1], grouped(genres)[1]
+        main = _rule(PRODUCT, int((summed.argmax(axis=1) == genre_of[labels]).sum()), len(labels))
     return SongMetrics(
         songs=len(labels),
         rules=tuple(_rule(name, count, len(labels)) for name, count in counts.items()),
@@ -362,14 +297,8 @@ def song_metrics(
             accuracy=wilson_interval(int(right[PRODUCT][answered].sum()), number) if number else None,
         ),
         curve=coverage_curve(tempered, labels),
-        main=_rule(PRODUCT, _right_genres(tempered, labels, genres), len(labels)) if has_subgenres(genres) else None,
+        main=main,
     )
-
-
-def _right_genres(probabilities: np.ndarray, labels: np.ndarray, leaves: Sequence[str]) -> int:
-    _, summed = roll_up(probabilities, leaves)
-    _, genre_of = grouped(leaves)
-    return int((summed.argmax(axis=1) == genre_of[labels]).sum())
 
 
 def _rule(name: str, right: int, songs: int) -> RuleScore:
@@ -386,7 +315,3 @@ def _compare(first: str, second: str, right: dict[str, np.ndarray]) -> Compariso
 def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> Confidence:
     bins = reliability(probabilities, labels)
     return Confidence(log_loss(probabilities, labels), expected_error(bins), bins)
-
-
-def _songs(count: int) -> str:
-    return f"{count} song{'' if count == 1 else 's'}"

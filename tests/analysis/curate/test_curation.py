@@ -24,7 +24,6 @@ from tumbao.analysis.curate.verdicts import (
     COLUMNS,
     KEEP,
     REJECT,
-    Verdict,
     correct,
     read_verdicts,
     write_issues,
@@ -222,7 +221,7 @@ def test_songs_with_parts_that_are_duplicates_of_each_other_are_conflicts() -> N
 
 
 ENTRIES = (
-    entry('a, "b".mp3', "salsa", artist="Ñ", album="x\ny", extras={"title": "=1"}),
+    entry('a, "b".mp3', "salsa", subgenre="dura", artist="Ñ", album="x\ny", extras={"title": "=1"}),
     entry("b.mp3", "cumbia", subgenre="sonidera", split="test", extras={"title": "", "year": "1999"}),
     entry("c", "salsa", start_seconds=0.0, end_seconds=90.5),
     entry("c", "salsa", start_seconds=90.5),
@@ -247,7 +246,7 @@ def test_verdicts_change_only_their_songs(tmp_path: Path) -> None:
     corrections = correct(ENTRIES, read_verdicts(table(tmp_path / "suspects.csv", rows), GENRES))
     write_list(corrections.entries, tmp_path / "corrected.csv", synthetic=False)
     read = read_manifest(tmp_path / "corrected.csv")
-    wanted = [dataclasses.replace(ENTRIES[0], genre="cumbia"), *ENTRIES[1:4], ENTRIES[5]]
+    wanted = [dataclasses.replace(ENTRIES[0], genre="cumbia", subgenre=""), *ENTRIES[1:4], ENTRIES[5]]
     plain = [dataclasses.replace(one, extras={}) for one in wanted]
     assert [dataclasses.replace(one, extras={}) for one in read] == plain
     extras = [{name: cell for name, cell in one.extras.items() if cell} for one in read]
@@ -256,11 +255,6 @@ def test_verdicts_change_only_their_songs(tmp_path: Path) -> None:
     assert corrections.rejected == (("d.mp3", "merengue"),)
     assert corrections.undecided == ("c",)
     assert not is_synthetic(tmp_path)
-
-
-def test_another_genre_removes_the_subgenre() -> None:
-    corrections = correct(ENTRIES[1:2], {"b.mp3": Verdict(2, "cumbia", "salsa")})
-    assert [(one.genre, one.subgenre) for one in corrections.entries] == [("salsa", "")]
 
 
 def test_the_written_table_is_read_again(case: Case, tmp_path: Path) -> None:

@@ -142,14 +142,6 @@ def test_genres_are_compared_only_if_the_model_knows_all_of_them(trained: list[S
     assert (padded.category, padded.training, padded.new) == ("padded", 0.0, 0.0)
 
 
-def test_thresholds_allow_for_chance_and_for_small_differences() -> None:
-    chance = np.array([[0.01, 0.10, 0.0], [0.01, 0.20, 0.0]] * 50)[:99]
-    thresholds = comparison._thresholds(chance, ["bass_modulation", "seconds", "padded"])
-    assert thresholds["bass_modulation"] == comparison.SMALLEST_JSD
-    assert thresholds["seconds"] == pytest.approx(0.2)
-    assert thresholds["padded"] == comparison.SMALLEST_SHARE
-
-
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory, small_spec: MelSpec) -> TrainingData:
     """Write what ingest leaves of 12 songs: ten in the training split, one of them padded."""
@@ -196,15 +188,6 @@ def test_records_are_measured_like_their_audio(training: TrainingData, small_spe
     first = next(song for song in measured if song.song == "salsa/0.wav")
     np.testing.assert_allclose(first.values, measure("", compose(np.random.default_rng(5)), small_spec).values)
     assert first.starts.tolist() == [0.0, 4.0]
-
-
-def test_files_are_measured_like_records(tmp_path: Path, small_spec: MelSpec) -> None:
-    song = compose(np.random.default_rng(7))
-    soundfile.write(tmp_path / "one.wav", song, RATE, subtype="FLOAT")
-    (measured,) = measure_new_songs(tmp_path, "auto", small_spec).songs
-    assert (measured.genre, measured.padded, measured.truncated) == ("", False, False)
-    assert measured.seconds == pytest.approx(8.5, abs=0.01)
-    np.testing.assert_allclose(measured.values, measure("", song, small_spec).values, rtol=1e-3, atol=1e-3)
 
 
 def test_padded_truncated_and_silent_parts_are_treated_as_in_ingest(tmp_path: Path, small_spec: MelSpec) -> None:
@@ -326,6 +309,14 @@ def test_histograms_hold_every_value_on_one_scale() -> None:
     assert max(heights) == pytest.approx(90 * 0.05, abs=0.5)  # 20 even bars beside one that holds everything
     assert max(90 - float(point.split(",")[1]) for point in bars.new.split()) == 90
     assert histogram(np.zeros(3), np.zeros(2)).low == -0.5
+
+
+def test_thresholds_allow_for_chance_and_for_small_differences() -> None:
+    chance = np.array([[0.01, 0.10, 0.0], [0.01, 0.20, 0.0]] * 50)[:99]
+    thresholds = comparison._thresholds(chance, ["bass_modulation", "seconds", "padded"])
+    assert thresholds["bass_modulation"] == comparison.SMALLEST_JSD
+    assert thresholds["seconds"] == pytest.approx(0.2)
+    assert thresholds["padded"] == comparison.SMALLEST_SHARE
 
 
 def test_figures_have_about_three_digits() -> None:

@@ -45,7 +45,7 @@ def test_rules_are_compared_song_by_song(metrics: SongMetrics) -> None:
     paper = metrics.comparisons[0]
     assert (paper.first, paper.second, paper.only_first, paper.only_second) == ("sum", "votes", 3, 1)
     assert paper.p_value == pytest.approx(binomtest(3, 4).pvalue)
-    assert paper.sentence.startswith("Only “sum” is correct on 3 songs, only “votes” on 1 song (p = 0.625)")
+    assert paper.sentence.startswith("Only “sum” is correct on 3 songs, only “votes” on 1 (p = 0.625)")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,6 @@ def test_rules_are_compared_song_by_song(metrics: SongMetrics) -> None:
 def test_the_outcome_is_described(counts: tuple[int, int], words: str) -> None:
     comparison = Comparison("sum", "votes", *counts, mcnemar(*counts))
     assert words in comparison.sentence
-    assert comparison.is_significant == ("is significant" in words)
 
 
 def test_uncertain_songs_get_no_genre(metrics: SongMetrics) -> None:

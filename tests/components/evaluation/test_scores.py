@@ -61,10 +61,6 @@ def test_intervals_resample_whole_songs(fragments: int) -> None:
     assert perfect == wilson_interval(3, 3)
 
 
-@pytest.mark.parametrize(
-    ("probabilities", "songs", "message"),
-    [(np.full((2, 2), 0.5), ["x", "x"], "one label"), (np.full((2, 3), 0.3), ["x", "y"], r"\(2, 3\)")],
-)
-def test_inconsistent_predictions_are_refused(probabilities: np.ndarray, songs: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Evaluation(("a", "b"), np.array([0, 1]), probabilities, np.array(songs))
+def test_inconsistent_predictions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+        Evaluation(("a", "b"), np.array([0, 1]), np.full((2, 3), 0.3), np.array(["x", "y"]))
