@@ -81,32 +81,35 @@ def conclusion(search: Search) -> str:
 
 
 def search_figure(search: Search, look: Look) -> Figure:
-    """Plot a panel for each setting."""
-    trials = search.trials
-    accuracies = [one.accuracy for one in trials]
-    lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
-    weights = sorted({one.l2 for one in trials})
+    """Plot validation accuracy by each setting, a panel for each."""
+    accuracies = [one.accuracy for one in search.trials]
+    weights = sorted({one.l2 for one in search.trials})
     figure = look.figure(WIDTH_INCHES, 6.0)
     figure.suptitle("Settings and validation accuracy", x=0.02, ha="left", fontsize=11, weight="bold")
-    panels = figure.subplots(3, 2, sharey=True).flat
-    layers, units, dropout, l2, rate, legend = panels
-    _panel(layers, "dense layers", search, [len(one.units) for one in trials], 0.12, look.theme)
+    layers, units, dropout, l2, rate, legend = figure.subplots(3, 2, sharey=True).flat
+    for axes, name, values in (
+        (layers, "dense layers", [len(one.units) for one in search.trials]),
+        (units, "total units", [sum(one.units) for one in search.trials]),
+        (dropout, "dropout", [one.dropout for one in search.trials]),
+        (l2, "L2", [weights.index(one.l2) for one in search.trials]),
+        (rate, "learning rate", [one.learning_rate for one in search.trials]),
+    ):
+        _panel(axes, search, values, look.theme)
+        axes.set_xlabel(name)
     layers.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _panel(units, "total units", search, [sum(one.units) for one in trials], 0.0, look.theme)
     units.set_xscale("symlog", base=2, linthresh=16, linscale=0.5)
     units.set_xlim(-6, 2048)
     units.set_xticks([0, 32, 256, 1024], ["0", "32", "256", "1024"])
     units.minorticks_off()
-    _panel(dropout, "dropout", search, [one.dropout for one in trials], 0.015, look.theme)
-    _panel(l2, "L2", search, [weights.index(one.l2) for one in trials], 0.12, look.theme)
     l2.set_xticks(range(len(weights)), list(map(_short, weights)))
     l2.set_xlim(-0.6, len(weights) - 0.4)
-    _panel(rate, "learning rate", search, [one.learning_rate for one in trials], 0.0, look.theme)
     rate.set_xscale("log")
     rate.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     rate.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     rate.xaxis.set_minor_formatter(NullFormatter())
-    rate.set_ylim(lowest - 0.1 * (max(accuracies) - lowest), max(accuracies) + 0.1 * (max(accuracies) - lowest))
+    lowest = min(*accuracies, max(accuracies) - LEAST_SPAN)
+    margin = 0.1 * (max(accuracies) - lowest)
+    rate.set_ylim(lowest - margin, max(accuracies) + margin)
     for axes in (layers, dropout, rate):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     legend.legend(*rate.get_legend_handles_labels(), loc="center", frameon=False, labelspacing=1)
@@ -114,20 +117,15 @@ def search_figure(search: Search, look: Look) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step: float, theme: Theme) -> None:
-    accuracies = [one.accuracy for one in search.trials]
-    positions = _spread(values, accuracies, step)
+def _panel(axes: Axes, search: Search, values: Sequence[float], theme: Theme) -> None:
+    points = {one.number: (value, one.accuracy) for one, value in zip(search.trials, values, strict=True)}
     marked = {search.given: ("s", theme.muted, "this run's"), search.paper: ("D", theme.second, "the paper's")}
-    others = [i for i, one in enumerate(search.trials) if one.number not in marked]
-    x, y = [positions[i] for i in others], [accuracies[i] for i in others]
-    axes.plot(x, y, "o", color=theme.first, alpha=0.7, label="random")
+    others = [point for number, point in points.items() if number not in marked]
+    axes.plot([x for x, _ in others], [y for _, y in others], "o", color=theme.first, alpha=0.7, label="random")
     for number, (marker, colour, label) in marked.items():
-        if number is None:
-            continue
-        at = [i for i, one in enumerate(search.trials) if one.number == number]
-        axes.plot([positions[i] for i in at], [accuracies[i] for i in at], marker, color=colour, label=label)
-    axes.plot(positions[0], accuracies[0], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="best")
-    axes.set_xlabel(name)
+        if number is not None:
+            axes.plot(*points[number], marker, color=colour, label=label)
+    axes.plot(*points[search.best.number], "o", ms=13, mfc="none", mec=theme.ink, mew=1.3, label="best")
     axes.grid(axis="y")
     axes.margins(x=0.12)
 
@@ -135,15 +133,3 @@ def _panel(axes: Axes, name: str, search: Search, values: Sequence[float], step:
 def _short(value: float) -> str:
     """Format a small number, such as 3e-4."""
     return f"{value:.0e}".replace("e-0", "e-") if value else "0"
-
-
-def _spread(values: Sequence[float], heights: Sequence[float], step: float) -> list[float]:
-    """Move points at the same position sideways, in steps."""
-    stacks: dict[tuple[float, float], list[int]] = {}
-    for index, point in enumerate(zip(values, heights, strict=True)):
-        stacks.setdefault(point, []).append(index)
-    positions = list(map(float, values))
-    for stack in stacks.values():
-        for order, index in enumerate(stack):
-            positions[index] += step * (order - (len(stack) - 1) / 2)
-    return positions

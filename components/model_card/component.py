@@ -5,8 +5,8 @@ It reads only the artefacts and manifests that it receives, through TFX's file s
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
-import tempfile
 from pathlib import Path
+from typing import cast
 
 from tfx import types
 from tfx import v1 as tfx
@@ -33,7 +33,7 @@ from tumbao.components.model_card.card import (
 )
 from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS
-from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, INFO_FILE, ModelInfo
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, ModelInfo
 from tumbao.trainer.fit import HISTORY_FILE
 from tumbao.trainer.models.registry import find_model
 
@@ -115,7 +115,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
     progress.start("hash", len(inputs))
     accuracy, loss = (read_figures(evaluation.uri, metric)[OVERALL].value for metric in (ACCURACY, LOSS))
     found = Card(
-        info=_info(f"{serving}/{ASSETS_FOLDER}"),
+        info=ModelInfo.read(cast(Path, as_path(f"{serving}/{ASSETS_FOLDER}"))),
         model_spec=find_model(network),
         fine_tuned=fine_tuned(as_path(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
         catalog=json.loads(as_path(f"{manifests}/catalog.json").read_bytes()),
@@ -134,12 +134,6 @@ def ModelCard(  # noqa: N802 - TFX names components so
     )
     for name, text in ((MARKDOWN_FILE, to_markdown(found)), (HTML_FILE, to_html(found))):
         io_utils.write_bytes_file(f"{card.uri}/{name}", text.encode("utf-8", errors="backslashreplace"))
-
-
-def _info(assets: str) -> ModelInfo:
-    with tempfile.TemporaryDirectory(prefix="tumbao-card-") as scratch:
-        Path(scratch, INFO_FILE).write_bytes(as_path(f"{assets}/{INFO_FILE}").read_bytes())
-        return ModelInfo.read(Path(scratch))
 
 
 def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
