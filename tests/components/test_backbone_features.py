@@ -20,7 +20,6 @@ from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.backbones import BACKBONES
-from tumbao.trainer.vgg16 import FEATURES_SHAPE, vgg16_backbone
 
 PALETTE = palette(MelSpec())
 
@@ -50,31 +49,9 @@ def serialized(levels: np.ndarray) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def direct(levels: np.ndarray) -> np.ndarray:
-    return vgg16_backbone(None)(PALETTE[levels], training=False).numpy()
-
-
-@pytest.fixture(scope="module")
 def brightness(levels: np.ndarray) -> np.ndarray:
     """The output of the backbone `levels`."""
     return levels[:, ::-1].transpose(0, 2, 1).reshape(3, -1) / 255
-
-
-def test_the_records_have_the_backbones_output_in_order(serialized: list[bytes], direct: np.ndarray) -> None:
-    assert direct.std() > 0
-    featured = [
-        tf.train.Example.FromString(one).features.feature
-        for one in ExamplesToFeatures("vgg16", "", "float32").process(serialized)
-    ]
-    for before, after, expected in zip(serialized, featured, direct, strict=True):
-        kept = dict(tf.train.Example.FromString(before).features.feature)
-        del kept[record.IMAGE]
-        found = dict(after)
-        (raw,) = found.pop(record.BACKBONE).bytes_list.value
-        assert found == kept
-        np.testing.assert_allclose(
-            np.frombuffer(raw, BACKBONE_DTYPE).reshape(FEATURES_SHAPE), expected, rtol=2e-3, atol=1e-3 * expected.max()
-        )
 
 
 def test_the_component_writes_every_split_in_the_format_of_its_input(
@@ -104,11 +81,12 @@ def test_the_component_writes_every_split_in_the_format_of_its_input(
     assert features.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
     assert features.get_string_custom_property("file_format") == "tfrecords_gzip"
     for index, split in enumerate(SPLITS):
+        (read,) = read_records(f"{artifact_utils.get_split_uri([examples], split)}/*.gz")
         (written,) = read_records(f"{artifact_utils.get_split_uri([features], split)}/*.gz")
-        assert written[record.SONG] == f"{index}.mp3".encode()
-        np.testing.assert_allclose(
-            np.frombuffer(written[record.BACKBONE], BACKBONE_DTYPE), brightness[index], atol=1e-3
-        )
+        output = np.frombuffer(written.pop(record.BACKBONE), BACKBONE_DTYPE)
+        np.testing.assert_allclose(output, brightness[index], atol=1e-3)
+        del read[record.IMAGE]
+        assert written == read
 
 
 def test_masked_copies_are_reproducible(serialized: list[bytes], brightness: np.ndarray) -> None:

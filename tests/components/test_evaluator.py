@@ -31,24 +31,6 @@ def config() -> tfma.EvalConfig:
     return eval_config(GENRES, min_accuracy=0.8, min_recall=0.5, max_accuracy_drop=0.01)
 
 
-def slices(specs: list[tfma.SlicingSpec]) -> list[dict[str, str]]:
-    return [dict(spec.feature_values) for spec in specs]
-
-
-def test_thresholds_are_overall_and_by_genre(config: tfma.EvalConfig) -> None:
-    metric = next(m for m in config.metrics_specs[0].metrics if m.class_name == "SparseCategoricalAccuracy")
-    overall, each_genre = metric.per_slice_thresholds
-    assert slices(overall.slicing_specs) == [{}]
-    assert overall.threshold.value_threshold.lower_bound.value == pytest.approx(0.8, abs=2e-6)
-    change = overall.threshold.change_threshold
-    assert change.direction == tfma.MetricDirection.HIGHER_IS_BETTER
-    assert change.absolute.value == pytest.approx(-0.01, abs=2e-6)
-    assert slices(each_genre.slicing_specs) == [{"genre": "bachata"}, {"genre": "salsa"}]
-    assert each_genre.threshold.value_threshold.lower_bound.value == pytest.approx(0.5, abs=2e-6)
-    assert not each_genre.threshold.HasField("change_threshold")
-    assert slices(config.slicing_specs) == [{}, {"genre": "bachata"}, {"genre": "salsa"}]
-
-
 def test_the_configuration_is_valid(config: tfma.EvalConfig) -> None:
     tfma.utils.verify_eval_config(tfma.utils.update_eval_config_with_defaults(config, has_baseline=True))
 

@@ -90,16 +90,6 @@ def test_on_a_disk_a_version_gets_its_number_when_it_is_complete(
     assert [one.name for one in (tmp_path / "pushed").iterdir()] == [version]
 
 
-def test_a_number_that_is_taken_is_followed_by_the_next(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = model_registry.publish(str(model), str(tmp_path))
-    monkeypatch.setattr(model_registry, "_numbers", lambda registry: [])  # as it was before the first one ended
-    monkeypatch.setattr(model_registry.time, "time", lambda: float(first))
-    assert model_registry.publish(str(model), str(tmp_path)) == str(int(first) + 1)
-    assert files(f"{tmp_path}/{int(first) + 1}") == files(f"{tmp_path}/{first}") != set()
-
-
 def test_concurrent_pushes_have_different_numbers_and_complete_models(
     registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,12 +148,6 @@ def test_concurrent_writers_lose_no_line(registry: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(model_registry.log_event, [registry] * len(events), events))
     assert sorted(model_registry.read_log(registry), key=lambda one: int(one.fingerprint)) == events
-
-
-def test_fields_of_later_versions_are_ignored(tmp_path: Path) -> None:
-    log = tmp_path / model_registry.LOG_FILE
-    log.write_text(json.dumps({**dataclasses.asdict(event(PUSHED, "a")), "mood": "good"}) + "\n")
-    assert [one.fingerprint for one in model_registry.read_log(str(tmp_path))] == ["a"]
 
 
 OF_OTHER_KIND = {"what": PUSHED, "version": "1", "replaces": "", "fingerprint": "a", "why": "", "accuracy": "high"}

@@ -93,7 +93,7 @@ def bench(tmp_path: Path) -> Workbench:
 
 
 def test_a_blessed_model_becomes_the_newest_version_and_is_logged(bench: Workbench) -> None:
-    bench.push("one")
+    bench.push("one", ALONE)
     result = bench.push("two", card=True)
     first, second = bench.versions
     destination = f"{bench.registry}/{second}"
@@ -102,29 +102,20 @@ def test_a_blessed_model_becomes_the_newest_version_and_is_logged(bench: Workben
     assert Path(destination, "assets.extra", "model_card.md").read_text() == "# A model"
     assert Path(destination, "assets.extra", "report.html").read_text() == "A report"
     assert not Path(bench.registry, first, "assets.extra", "model_card.md").exists()
-    event = bench.log[-1]
+    one, event = bench.log
+    assert (one.replaces, one.why) == ("", "passed every check: accuracy 0.900, there is no baseline")
     assert (event.what, event.version, event.replaces) == (PUSHED, second, first)
     assert (event.model, event.accuracy) == ("vgg16", 0.9)
     assert event.why == "passed every check: accuracy 0.900, the baseline's is 0.850"
     assert event.fingerprint == model_registry.fingerprint(destination)
 
 
-def test_the_first_model_has_no_baseline(bench: Workbench) -> None:
-    bench.push(slices=ALONE)
-    assert bench.log[0].replaces == ""
-    assert bench.log[0].why == "passed every check: accuracy 0.900, there is no baseline"
-
-
-def test_the_served_model_is_not_pushed_again(bench: Workbench) -> None:
+def test_the_served_model_is_not_pushed_again_unless_other_code_exports_it(bench: Workbench) -> None:
     bench.push("one")
     result = bench.push("one")
     (version,) = bench.versions
     assert result == {"pushed": 0, "pushed_destination": f"{bench.registry}/{version}"}
     assert len(bench.log) == 1
-
-
-def test_other_code_that_exports_the_same_model_gives_another_version(bench: Workbench) -> None:
-    bench.push("one")
     assert bench.push("one", code="0ther")["pushed"] == 1
     assert len(bench.versions) == 2
 
