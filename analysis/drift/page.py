@@ -88,10 +88,10 @@ def _write_figures(
     names = [descriptor.name for descriptor in DESCRIPTORS]
     measures = []
     for one in comparison.measures if comparison else ():
-        about = {"name": one.descriptor.name, "unit": one.descriptor.unit, "category": one.category}
+        about: dict[str, Any] = {"name": one.descriptor.name, "unit": one.descriptor.unit, "category": one.category}
         about |= {"training": one.training, "new": one.new, "distance": one.distance, "threshold": one.threshold}
         measures.append(about | {"drift": one.drifted})
-    songs = []
+    songs: list[dict[str, Any]] = []
     for song in new.songs:
         means = dict(zip(names, song.values.mean(axis=0).tolist(), strict=True))
         songs.append({"song": song.song, "path": song.path, "fragments": len(song.starts), "means": means})
