@@ -85,10 +85,10 @@ def _figures(findings: Findings) -> Iterator[tuple[str, str, Callable[[Look], Fi
     yield "accuracies", note, partial(accuracies, board, findings.reference)
     yield "genres", note, partial(f1_by_genre, board, findings.genres)
     by_cost = partial(accuracy_by_cost, board, findings.reference)
-    if any(map(_megabytes, board.scores)):
-        yield "size", note, partial(by_cost, "Accuracy and size", "TFLite file, MB", _megabytes)
-    if any(map(_train_seconds, board.scores)):
-        yield "training", note, partial(by_cost, "Accuracy and training", "time of one training, s", _train_seconds)
+    if any(megabytes := [(score.cost.tflite_bytes or 0) / 1e6 for score in board.scores]):
+        yield "size", note, partial(by_cost, "Accuracy and size", "TFLite file, MB", megabytes)
+    if any(seconds := [score.cost.train_seconds for score in board.scores]):
+        yield "training", note, partial(by_cost, "Accuracy and training", "time of one training, s", seconds)
     if findings.leaks:
         yield "leaks", library, partial(leak_effects, findings.leaks)
 
@@ -111,15 +111,13 @@ def accuracies(board: Board, reference: str, look: Look) -> Figure:
     return figure
 
 
-def accuracy_by_cost(
-    board: Board, reference: str, title: str, axis: str, cost: Callable[[Score], float | None], look: Look
-) -> Figure:
-    """Plot accuracy against a cost on a logarithmic scale; models without the cost are left out."""
+def accuracy_by_cost(board: Board, reference: str, title: str, axis: str, costs: Sequence[float], look: Look) -> Figure:
+    """Plot accuracy against a cost on a logarithmic scale; models with a cost of 0 are left out."""
     theme = look.theme
     figure, axes = look.panel(title, 3.3)
-    for rank, score in enumerate(board.scores, start=1):
-        x, accuracy = cost(score), score.accuracy
-        if x is None:
+    for rank, (score, x) in enumerate(zip(board.scores, costs, strict=True), start=1):
+        accuracy = score.accuracy
+        if not x:
             continue
         layer = 2 + len(board.scores) - rank  # the more accurate model is on top
         axes.vlines(x, accuracy.low, accuracy.high, color=theme.muted, linewidth=1, alpha=0.5, zorder=1)
@@ -174,14 +172,6 @@ def _rows(axes: Axes, names: Sequence[str], look: Look) -> None:
     axes.margins(x=0.04)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
-
-
-def _megabytes(score: Score) -> float | None:
-    return score.cost.tflite_bytes / 1e6 if score.cost.tflite_bytes else None
-
-
-def _train_seconds(score: Score) -> float | None:
-    return score.cost.train_seconds or None
 
 
 def outcome(findings: Findings) -> str:

@@ -20,17 +20,7 @@ from tumbao.components.ingest.component import IngestedSongs, RejectedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.tables import json_lines, split_rows
 from tumbao.components.mobile_check import AgreementReport, read_variants
-from tumbao.components.model_card.card import (
-    HTML_FILE,
-    MARKDOWN_FILE,
-    Card,
-    Source,
-    content,
-    fine_tuned,
-    to_html,
-    to_markdown,
-    versions,
-)
+from tumbao.components.model_card import card as pages
 from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, ModelInfo
@@ -114,10 +104,10 @@ def ModelCard(  # noqa: N802 - TFX names components so
     }
     progress.start("hash", len(inputs))
     accuracy, loss = (read_figures(evaluation.uri, metric)[OVERALL].value for metric in (ACCURACY, LOSS))
-    found = Card(
+    found = pages.Card(
         info=ModelInfo.read(cast(Path, as_path(f"{serving}/{ASSETS_FOLDER}"))),
         model_spec=find_model(network),
-        fine_tuned=fine_tuned(as_path(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
+        fine_tuned=pages.fine_tuned(as_path(f"{serving}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}").read_text("utf-8")),
         catalog=json.loads(as_path(f"{manifests}/catalog.json").read_bytes()),
         ingested=json_lines(f"{ingested.uri}/ingested.jsonl"),
         rejected=json_lines(f"{rejected.uri}/rejected.jsonl"),
@@ -130,15 +120,15 @@ def ModelCard(  # noqa: N802 - TFX names components so
         mobile_check=MobileCheck(fileio.exists(f"{infra_blessing.uri}/INFRA_BLESSED"), read_variants(report.uri)),
         blessed=fileio.exists(f"{blessing.uri}/BLESSED"),
         sources=tuple(_source(role, one, serving if one is model else one.uri) for role, one in inputs.items()),
-        versions=versions(),
+        versions=pages.versions(),
     )
-    for name, text in ((MARKDOWN_FILE, to_markdown(found)), (HTML_FILE, to_html(found))):
+    for name, text in ((pages.MARKDOWN_FILE, pages.to_markdown(found)), (pages.HTML_FILE, pages.to_html(found))):
         io_utils.write_bytes_file(f"{card.uri}/{name}", text.encode("utf-8", errors="backslashreplace"))
 
 
-def _source(role: str, artifact: types.Artifact, folder: str) -> Source:
+def _source(role: str, artifact: types.Artifact, folder: str) -> pages.Source:
     """Name an artefact as ML Metadata does; of a cloud's long name, which contains the project, use only the end."""
     identity = artifact.name.rpartition("/")[2] or f"{artifact.id or ''}"
-    found = Source(role, artifact.type_name, identity, content(folder))
+    found = pages.Source(role, artifact.type_name, identity, pages.content(folder))
     progress.advance("hash")
     return found
