@@ -15,6 +15,7 @@ from typing import Any
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.io import fileio
 from tfx.utils import io_utils, path_utils
 
@@ -46,13 +47,8 @@ def ServedBaseline(  # noqa: N802 - TFX names components so
             return
 
 
-class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy):
-    """Resolve the newest pushed model, or else the latest other blessed one with the same task.
-
-    With TFX's own strategy, a second, identical run would use its own model as a new baseline, evaluate it again and
-    push it again; a model of other genres, or of images with other parameters, would be compared although it cannot
-    classify these; and a model that a rollback removed would still be the baseline.
-    """
+class ServedOrLatestBlessedModel(ResolverStrategy):
+    """Resolve the newest pushed model, or else the latest blessed one, that is not the candidate and has its task."""
 
     def __init__(self, registry: str) -> None:
         self._registry = registry.rstrip("/")
@@ -60,23 +56,18 @@ class ServedOrLatestBlessedModel(tfx.dsl.experimental.LatestBlessedModelStrategy
     def resolve_artifacts(
         self, store: Any, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Resolve a blessed model that is not the candidate, and its blessing; None if there is no such model.
-
-        `input_dict` has models and blessings as for TFX's own strategy, and the candidate under `CANDIDATE`.
-        """
-        others = dict(input_dict)
-        candidates = others.pop(CANDIDATE)
-        left_out = {artifact.id for artifact in candidates}
-        tasks = [_trained_task(store, artifact) for artifact in candidates]
-        others = {key: [one for one in artifacts if one.id not in left_out] for key, artifacts in others.items()}
-        blessings = sorted(others["model_blessing"], key=lambda one: one.id)  # the latest one of a model counts
-        others["model_blessing"] = list(
-            {one.get_int_custom_property("current_model_id"): one for one in blessings}.values()
-        )
-        same_task = [one for one in others["model"] if _trained_task(store, one) in tasks]
-        others["model"] = self._preferred(same_task, candidates)
-        resolved = super().resolve_artifacts(store, others)
-        return {**resolved, CANDIDATE: []} if resolved is not None else None
+        """Resolve a model and its blessing; `input_dict` has models, blessings, and the candidate as `CANDIDATE`."""
+        candidates = input_dict[CANDIDATE]
+        tasks = [_trained_task(store, one) for one in candidates]
+        blessings = sorted(input_dict["model_blessing"], key=lambda one: one.id)  # the latest one of a model counts
+        decisions = {one.get_int_custom_property("current_model_id"): one for one in blessings}
+        blessed = {number for number, one in decisions.items() if one.get_int_custom_property("blessed")}
+        left_out = {one.id for one in candidates}
+        models = [
+            one for one in input_dict["model"] if one.id in blessed - left_out and _trained_task(store, one) in tasks
+        ]
+        newest = sorted(self._preferred(models, candidates), key=lambda one: one.id)[-1:]
+        return {"model": newest, "model_blessing": [decisions[one.id] for one in newest], CANDIDATE: []}
 
     def _preferred(self, models: list[types.Artifact], candidates: list[types.Artifact]) -> list[types.Artifact]:
         """Return the newest pushed model, or else those that no rollback removed."""
