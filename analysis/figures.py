@@ -20,17 +20,13 @@ LEAKY_NOTE = "leaky split (by fragment)"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on a page.
+    """A figure on a page."""
 
-    `light` and `dark` are the PNG as data URI for a light and for a dark page; `png` is the light one. `width` is in
-    the page's pixels. `note` is the text at its foot, or empty.
-    """
-
-    light: str
+    light: str  # data URI for light pages
     dark: str
-    png: bytes
-    width: int
-    note: str
+    png: bytes  # for light pages
+    width: int  # in the page's pixels
+    note: str  # text at its foot
 
 
 def picture(note: str, plot: Callable[[Look], Figure]) -> Picture:

@@ -58,12 +58,9 @@ ROUNDING = 1e-6
 def eval_config(
     genres: Sequence[str], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
 ) -> tfma.EvalConfig:
-    """Create the configuration of the Evaluator.
+    """Create the configuration of the Evaluator, with thresholds in 0–1; `genres` is in the order of the labels.
 
-    The thresholds are the lowest accuracy over the test split, the lowest recall of each genre, and the largest allowed
-    decrease of the accuracy against the baseline, all in 0..1. `genres` is in the order of the labels. The metrics are
-    accuracy, cross-entropy, confusion matrix, and precision, recall and F1 of each genre against all others (at a
-    probability of 0.5), overall and by genre. SongEvaluation computes the intervals over songs.
+    Precision, recall and F1 are of each genre against all others, at a probability of 0.5.
     """
     overall = tfma.SlicingSpec()
     each_genre = [tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in genres]

@@ -30,10 +30,7 @@ LEAST_FRAGMENTS = 50  # for an in-distribution range: that of fewer is too narro
 
 
 class SongFigures(types.Artifact):
-    """The files `song_metrics.json` and `predictions.jsonl` (the head's, for every validation and test fragment).
-
-    A song's `number` there replaces its name where names must not be disclosed, as in the model card.
-    """
+    """The files `song_metrics.json` and `predictions.jsonl`, the head's for every validation and test fragment."""
 
     TYPE_NAME = "tumbao.SongFigures"
 

@@ -32,10 +32,9 @@ def features(
     code: str,
     copy: int = 0,
 ) -> tuple[np.ndarray, str]:
-    """Load the features of all fragments, or compute them if they are not in `folder`.
+    """Load the features of all fragments, float16 [n, *backbone output shape], or compute them; return their key too.
 
-    Returns a memory-mapped float16 array [n, *backbone output shape] and its cache key. `weights` is None for random
-    weights, `code` the hash of the source code that the features depend on. `copy` is 0 for the fragments themselves;
+    `weights` is None for random weights, `code` the hash of the source code. `copy` is 0 for the fragments themselves;
     each higher number is another copy with bands and times masked.
     """
     parts = [library.archives, library.members, backbone.name, str(weights), policy, code, copy]
