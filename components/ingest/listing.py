@@ -195,13 +195,6 @@ _SOUND_BEGINS = re.compile(
     rb"|....ftyp(M4|mp4|iso|qt)|\xff[\xe2\xe3\xf2-\xf7\xfa-\xfd]|\xff[\xf0\xf1\xf8\xf9]",
     re.DOTALL,
 )
-_OTHER_BEGINS = {
-    "document": rb"%PDF-|\xd0\xcf\x11\xe0|\xff\xfe|\xfe\xff",
-    "picture": rb"\xff\xd8\xff|\x89PNG\r|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*",
-    "archive": rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b\x08|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd",
-    "score or project": rb"MThd",
-    "program or database": rb"\x7fELF|MZ|SQLite format 3",
-}
 _PEEKED_BYTES = 512
 
 
@@ -256,7 +249,7 @@ def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
     """Return the kind of a file or folder that is not searched for songs, such as `picture`; empty if it is searched.
 
     A file with an extension of `SOUND` is always tried. Of other files the first bytes are read: audio is tried
-    whatever its name, text and pictures are left out. In a bucket only the name is checked.
+    whatever its name, text is left out. In a bucket only the name is checked.
     """
     name = path.name.casefold()
     if name in _SYSTEM_FOLDERS or name.startswith(".trash"):
@@ -277,7 +270,9 @@ def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
     content = _first_bytes(path)
     if _SOUND_BEGINS.match(content):
         return ""
-    return SIDECARS.get(ending) or _kind_of(content)
+    text = content.strip(b"\t\n\r\f\x1b")
+    is_text = text and min(text) >= 0x20 and b"\x7f" not in text
+    return SIDECARS.get(ending, "document" if is_text else "")
 
 
 def left_out_line(kinds: Iterable[str]) -> str:
@@ -314,15 +309,6 @@ def _first_bytes(path: Path) -> bytes:
             return file.read(_PEEKED_BYTES)
     except OSError:
         return b""
-
-
-def _kind_of(content: bytes) -> str:
-    for kind, begins in _OTHER_BEGINS.items():
-        if re.match(begins, content, re.DOTALL):
-            return kind
-    text = content.strip(b"\t\n\r\f\x1b")
-    is_text = text and min(text) >= 0x20 and b"\x7f" not in text
-    return "document" if is_text else ""
 
 
 def _walk_bucket(folder: RemotePath) -> Listing:

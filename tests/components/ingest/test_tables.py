@@ -20,10 +20,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import read_manifest
 from tumbao.components.ingest.tables import (
-    decode_text,
-    encode_text,
     json_line,
-    read_cells,
     read_csv,
     read_json_line,
     read_table,
@@ -35,18 +32,8 @@ from tumbao.datasets.fetch.run import read_urls
 ODD_TEXTS = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
     *("=1+1", "+a", "-a", "@a", "\ta", "\r=a", "'=a", "''=a", "'a", "＝a", " a ", '"', '"a"', 'a"b', "a,b", "a;=b"),
-    *(
-        "\ufeffa",
-        "\u201b",
-        "\u201bFF",
-        "\u201b\u201bFF",
-        "\u201b\udce9",
-        "\u201b00",
-        "\\udce9",
-        "\ufffd",
-        "",
-        "x" * 200_000,
-    ),
+    *("\ufeffa", "\u201b", "\u201bFF", "\u201b\u201bFF", "\u201b\udce9", "\u201b00", "\\udce9", "\ufffd", ""),
+    "x" * 200_000,
 ]
 often = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 PIECES = st.sampled_from([*"\r\n\t\0\x0b\x1c\x85\u2028=+-@'\"\u201bFE0,; \ufeffé.", "e\u0301", "\udcff", "\udce9"])
@@ -63,25 +50,12 @@ def encodable(text: str) -> str:
 
 
 @often
-@given(TEXTS.map(encodable))
-def test_any_text_is_encoded_in_utf8(text: str) -> None:
-    written = encode_text(text)
-    assert decode_text(written.encode().decode()) == text
-    assert "\0" not in written
-
-
-@often
 @given(st.lists(st.tuples(TEXTS.map(encodable), TEXTS.map(encodable)), min_size=1))
-def test_a_csv_is_read_as_it_was_written(rows: list[tuple[str, str]]) -> None:
-    written = write_csv(("path", "=title"), rows).encode()
-    assert read_csv(written.decode()) == [{"path": path, "=title": title} for path, title in rows]
-
-
-@often
-@given(st.lists(TEXTS.map(encodable), min_size=1))
-def test_a_csv_contains_no_formula(cells: list[str]) -> None:
-    text = write_csv(["path"], [[cell] for cell in cells])
-    for row in csv.reader(io.StringIO(text, newline="")):
+def test_a_csv_is_read_as_it_was_written_and_contains_no_formula(rows: list[tuple[str, str]]) -> None:
+    written = write_csv(("path", "=title"), rows).encode().decode()
+    assert read_csv(written) == [{"path": path, "=title": title} for path, title in rows]
+    assert "\0" not in written
+    for row in csv.reader(io.StringIO(written, newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")) for cell in row)
 
 
@@ -95,16 +69,6 @@ def test_a_line_of_json_is_one_line(values: dict[str, str]) -> None:
     line = json_line(values)
     assert line.splitlines(keepends=True) == [line]
     assert read_json_line(line.encode()) == values
-
-
-@often
-@given(TEXTS.map(encodable).filter(str.strip))
-def test_a_written_csv_is_a_valid_list(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    file = tmp_path_factory.mktemp("list") / "list.csv"
-    write_whole(file, write_csv(("file_name", "genre"), [[text, "salsa"]]).encode())
-    ((_, row),) = read_table(file).rows
-    assert row == {"file_name": text, "genre": "salsa"}
-    assert [cells for _, cells in read_cells(file, ",", {})][1] == [text, "salsa"]
 
 
 def test_white_space_in_the_last_cell_is_preserved(tmp_path: Path) -> None:
@@ -156,14 +120,6 @@ def test_tables_of_fetch_are_read_as_written(tmp_path_factory: pytest.TempPathFa
     (wanted,) = failed
     assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
     assert not set(FAILED_COLUMNS) & set(columns)
-
-
-def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
-    for name in ("x" * 255, "ñ" * 127, os.fsdecode(b"\xff" * 255)):
-        write_whole(tmp_path / name, b"one")
-        write_whole(tmp_path / name, [b"t", b"wo"])
-        assert (tmp_path / name).read_bytes() == b"two"
-    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_replacing_a_file_preserves_mode_and_link(tmp_path: Path) -> None:
