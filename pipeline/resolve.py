@@ -118,7 +118,7 @@ def resolve(
         split_strategy=config.split_strategy,
     )
     say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
-    for line in (*catalog.notes, *(merged.description for merged in catalog.merged)):
+    for line in (*catalog.notes, *catalog.merged):
         say(escape(line))
     return Resolved(
         config=config,

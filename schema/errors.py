@@ -19,10 +19,7 @@ class UserError(ValueError):
 
 
 class UnavailableError(RuntimeError):
-    """A process, the storage, the library or the workspace is currently not available.
-
-    The message says what is wrong and what to do.
-    """
+    """A process, the storage, the library or the workspace is currently not available."""
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -39,10 +36,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def describe(error: BaseException, folders: Iterable[str | Path] = ()) -> str:
-    """Describe an error in one line; for a full disk, with its folder and what to do.
-
-    `folders` were written to: if the error names no file, the full disk is searched for among them.
-    """
+    """Describe an error in one line; a full disk is searched for among `folders` if the error names no file."""
     if is_disk_full(error):
         named = [one.filename for one in _chain(error) if isinstance(one, OSError) and one.errno in _FULL]
         full = [str(_existing(name)) for name in named if isinstance(name, str)]

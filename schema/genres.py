@@ -11,13 +11,8 @@ GENRES: tuple[str, ...] = ("bachata", "cumbia", "merengue", "salsa", "vallenato"
 """The genres in the order of the model's outputs (alphabetical)."""
 
 
-_SHOWN = 3
-
-
 def genre_key(name: str) -> str:
     """Return a key that is equal for all spellings of a genre; empty if the name is empty.
-
-    Case, Unicode's composed and decomposed forms, and spaces around the name or around a slash are ignored.
 
     Examples
     --------
@@ -40,10 +35,8 @@ def find_genre(name: str, genres: Iterable[str]) -> str:
 
 
 def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Choose one spelling of each genre.
+    """Choose one spelling of each genre: that of the run, otherwise the most frequent.
 
-    `names` has the genre of each song; it may be empty, or name a sub-genre after a slash. `genres` are preferred
-    spellings: those of the run. Otherwise the most frequent spelling is chosen, then the first in alphabetical order.
     Returns each name → the chosen spelling, and a sentence for each genre that has several spellings.
 
     Examples
@@ -73,10 +66,7 @@ def one_spelling(names: Iterable[str], genres: Sequence[str] = ()) -> tuple[dict
 
 
 def unknown_genre(name: str, genres: Collection[str]) -> str:
-    """Describe how a name differs from the known genres.
-
-    The sentence includes the most similar genre, and the code points of characters that are invisible or look like
-    others.
+    """Describe how a name differs from the known genres, with the most similar one.
 
     Examples
     --------
@@ -85,27 +75,21 @@ def unknown_genre(name: str, genres: Collection[str]) -> str:
     """
     keys = {genre_key(genre): genre for genre in genres}
     near = difflib.get_close_matches(genre_key(name), keys, 1)
-    received = f"expected one of {', '.join(genres)}; received {(name.strip() and _shown(name, near)) or 'no genre'}"
+    received = f"expected one of {', '.join(genres)}; received {_shown(name) if name.strip() else 'no genre'}"
     head, separator, _ = name.partition(SEPARATOR)
     if separator and (genre := find_genre(head, genres)):
         return f"{received}; name the genre {genre} alone, or ask for sub-genres with --subgenres"
     if near:
-        return f"{received}; did you mean {_shown(keys[near[0]], [genre_key(name)])}?"
+        return f"{received}; did you mean {_shown(keys[near[0]])}?"
     return received
 
 
-def _shown(name: str, others: Sequence[str]) -> str:
-    """Return a name; if it may look like another one, with the code points that the others do not contain."""
-    known = set("".join(others))
+def _shown(name: str) -> str:
+    """Return a name, in ASCII if it contains characters that are invisible or only look like Latin letters."""
     odd = [
         character
-        for character in dict.fromkeys(tidy_genre(name))
+        for character in tidy_genre(name)
         if not (character.isascii() and character.isprintable())
-        and len(unicodedata.normalize("NFD", character)) == 1  # an accent is visible
-        and character.casefold() not in known
-        and (others or not unicodedata.name(character, "").startswith("LATIN"))
+        and not unicodedata.name(character, "").startswith("LATIN")
     ]
-    if not odd:
-        return name
-    points = (f"U+{ord(one):04X} {unicodedata.name(one, 'control character')}" for one in odd[:_SHOWN])
-    return f"{name!a} (with {', '.join(points)}{', …' if len(odd) > _SHOWN else ''})"
+    return ascii(name) if odd else name

@@ -15,10 +15,7 @@ from tumbao.components.ingest.paths import AnyPath, RemotePath
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Provide an empty temporary folder, which is renamed to `folder` at the end and deleted after an error.
-
-    `folder` must not exist at the end. Parent folders are made.
-    """
+    """Provide an empty temporary folder, which is renamed to `folder` at the end and deleted after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as beside:
         half_written = Path(beside) / folder.name
@@ -45,11 +42,9 @@ def write_whole_folder(folder: AnyPath, texts: Mapping[str, str]) -> None:
 
 
 def write_whole(file: AnyPath, content: bytes | Iterable[bytes]) -> None:
-    """Write a file or replace it atomically: a reader sees either the old or the new content.
+    """Write a file or replace it atomically; through a link, the file that it points to.
 
-    Parent folders are made. If the path is a link, the file that it points to is written. Writes to a bucket are
-    atomic by themselves. Raises OSError, with the file's name, if the file cannot be written; the file is then
-    unchanged.
+    Raises OSError, with the file's name, if the file cannot be written; the file is then unchanged.
     """
     blocks = [content] if isinstance(content, bytes) else content
     if isinstance(file, RemotePath):

@@ -58,9 +58,6 @@ class AudioError(ValueError):
 
 
 def unreadable(path: str | Path, error: OSError) -> AudioError:
-    """Convert an operating system error to an `AudioError`.
-
-    Its reason is `UNREADABLE` if the file does not exist or access is not allowed, otherwise `IO_ERROR`.
-    """
+    """Convert an operating system error to an `AudioError`."""
     reason = Reason.UNREADABLE if error.errno in _FILE_ERRORS else Reason.IO_ERROR
     return AudioError(path, reason, f"cannot be read: {error.strerror or error}")

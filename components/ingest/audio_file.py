@@ -63,8 +63,7 @@ _VORBIS_SPEAKERS = {
 class Block(NamedTuple):
     """A block of decoded sound: float32 [channels, frames], and its sampling rate.
 
-    `speakers` are the names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not
-    name them.
+    `speakers` are libav's names of the channels' loudspeakers; empty where the file does not name them.
     """
 
     samples: np.ndarray
@@ -116,10 +115,7 @@ class DecoderError(Exception):
 
 
 def probe(path: str | Path) -> Probe:
-    """Read the header of an audio file, and at most the first frame of its sound.
-
-    Raises AudioError if the file cannot be opened or contains no audio.
-    """
+    """Read the header of an audio file, and at most the first frame of its sound."""
     with open_audio(Path(path)) as file:
         return file.header
 
@@ -127,8 +123,7 @@ def probe(path: str | Path) -> Probe:
 class AudioFile:
     """An open audio file, whose sound is decoded at its own rate; see `open_audio`.
 
-    `header` has the properties that the header declares. `truncated` tells whether the file is cut off; it is valid
-    after the last block. `decoded_seconds` is the position up to which the file is decoded.
+    `truncated` is valid after the last block. `decoded_seconds` is the position up to which the file is decoded.
     """
 
     header: Probe
@@ -313,10 +308,7 @@ class AudioFile:
 
 @contextlib.contextmanager
 def open_audio(path: Path) -> Iterator[AudioFile]:
-    """Open an audio file with the first decoder that can read its content; the file is closed on exit.
-
-    Raises AudioError if the file cannot be opened or contains no audio.
-    """
+    """Open an audio file with the first decoder that can read its content; the file is closed on exit."""
     with contextlib.ExitStack() as stack:
         try:
             status = path.stat()

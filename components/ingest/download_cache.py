@@ -13,10 +13,7 @@ from tumbao.schema.errors import UserError
 
 
 def cache_folder() -> Path:
-    """Return the folder of copies and downloads: $TUMBAO_CACHE, by default ~/.cache/tumbao.
-
-    It need not exist. It lies in `substitute_home` if there is no writable home.
-    """
+    """Return the folder of copies and downloads: $TUMBAO_CACHE, by default ~/.cache/tumbao."""
     if named := os.environ.get("TUMBAO_CACHE"):
         return Path(named)
     home = home_folder()
@@ -40,10 +37,7 @@ def substitute_home() -> Path:
 
 
 def ensure_home() -> None:
-    """Set $HOME to `substitute_home` for a user without a home: without it other packages fail when they are imported.
-
-    Raises UserError if the folder cannot be made or belongs to another user.
-    """
+    """Set $HOME to `substitute_home` for a user without a home: other packages need one when they are imported."""
     if home_folder() is not None:
         return
     folder = substitute_home()
@@ -62,8 +56,7 @@ def ensure_home() -> None:
 def cached_copy(source: AnyPath, name: str) -> Path:
     """Return a local path of a file or folder, copied into the cache at `name` if the source is remote.
 
-    A cached copy is not fetched again, so other content needs another name. Raises OSError if the source cannot be
-    read or the copy cannot be written.
+    A cached copy is not fetched again, so other content needs another name.
     """
     if isinstance(source, Path):
         return source

@@ -42,9 +42,7 @@ _SPEAKERS = {
 def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
     """Return the weights of a file's channels in the mix, float64 [channels]; they sum to 1.
 
-    `speakers` are libav's names of the loudspeakers, such as FL and LFE, or empty where the file does not name them.
-    The weights are equal if the layout is unknown. An unknown loudspeaker has the weight of front left. Examples: 0.5,
-    0.5 for 2 channels; 0.207, 0.207, 0.293, 0, 0.146, 0.146 for 6.
+    The weights are equal if the layout is unknown. An unknown loudspeaker has the weight of front left.
     """
     names = speakers if len(speakers) == channels else _SPEAKERS.get(channels, "").split()
     weights = np.array([_WEIGHTS.get(name, 1.0) for name in names])
@@ -56,9 +54,8 @@ def channel_weights(channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
 def downmix(blocks: Iterator[Block]) -> Iterator[tuple[np.ndarray, int]]:
     """Yield the mono mix, float32 [n], and its sampling rate in Hz, second by second.
 
-    `blocks` must begin at a whole second of the file. A mix is shorter than a second at the end and before a change of
-    rate or channels, and empty for an empty block. A `DecoderError` raised by `blocks` is raised again after all
-    samples before it.
+    `blocks` must begin at a whole second of the file. A mix is shorter at the end and before a change of rate or
+    channels, and empty for an empty block. A `DecoderError` of `blocks` is raised again after all samples before it.
     """
     previous: Block | None = None
     gains, offset = np.empty(0), 0.0

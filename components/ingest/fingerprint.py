@@ -47,16 +47,7 @@ _NEIGHBOURS = 3  # number of neighbours that a landmark is compared with
 
 
 def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Compute the fingerprint of a fragment, uint16 [WORDS_PER_SECOND · fragment_seconds].
-
-    `levels`, int [image_height, image_width], are those of `mel.mel_levels`. The fingerprint of a song is the
-    concatenation of those of its fragments.
-    """
-    if levels.shape != (spec.image_height, spec.image_width):
-        raise ValueError(
-            f"Expected the levels of one fragment, of shape {(spec.image_height, spec.image_width)}. "
-            f"Received: shape={levels.shape}"
-        )
+    """Compute the fingerprint of a fragment's `mel.mel_levels`, uint16 [WORDS_PER_SECOND · fragment_seconds]."""
     count = round(spec.fragment_seconds * WORDS_PER_SECOND)
     audible = np.flatnonzero(levels.any(axis=0))
     if not audible.size:
@@ -123,10 +114,9 @@ def duplicate_detail(original: str) -> str:
 
 
 def same_recordings(fingerprints: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
-    """Return the songs of each recording that occurs more than once, sorted; independent of the mapping's order.
+    """Return the songs of each recording that occurs more than once, sorted.
 
-    `fingerprints` maps song → the words of all its fragments, in order. Songs are not compared pairwise: time and
-    memory grow with the number of words.
+    `fingerprints` maps song → the words of all its fragments, in order.
     """
     songs = sorted(fingerprints)
     words = [np.trim_zeros(fingerprints[song]) for song in songs]

@@ -30,10 +30,8 @@ _METADATA = (".csv", ".jsonl", ".parquet")
 def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
     """List the songs of a folder or of a list of songs.
 
-    `layout` is one of `LAYOUTS`; `auto` detects it. `genres` are the run's genres: they select among several genres
-    that FMA or MTG-Jamendo assign to one track, and entries use their spelling whatever the library's. The entries'
-    genres and files are not checked. Raises ValueError if the layout is unknown, the source does not exist or has
-    another layout, or one of its lists is invalid.
+    `layout` is one of `LAYOUTS`. `genres` are the run's genres: they select among several genres that FMA or
+    MTG-Jamendo assign to one track, and entries use their spelling. The entries' genres and files are not checked.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"Expected a layout out of {', '.join(LAYOUTS)}. Received: {layout!r}")
@@ -52,10 +50,7 @@ def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = 
 
 
 def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
-    """Use one spelling for each genre of a library, see `genres.one_spelling`.
-
-    A note is added for each genre that the library spells in several ways.
-    """
+    """Use one spelling for each genre of a library, with a note for each genre that it spells in several ways."""
     spelling, merged = one_spelling((entry.genre for entry in songs.entries), genres)
     entries = [
         entry if entry.genre == spelling[entry.genre] else dataclasses.replace(entry, genre=spelling[entry.genre])
@@ -78,10 +73,9 @@ def find_layout(source: AnyPath) -> str:
 def read_audiofolder(folder: AnyPath) -> SongList:
     """List a folder in the layout of Hugging Face's audiofolder, with metadata files.
 
-    `metadata.csv` or `metadata.jsonl` lies in the folder or in its split folders, with a column `file_name` relative
-    to the metadata file. The genre is in its column `genre` or `label`; without either, a song's folder is its genre.
-    The entries are the rows of the metadata in order, then the files that it does not list, without a genre. The name
-    of a split folder overrides a column `split`. Raises ValueError if there is no metadata or it is invalid.
+    The genre is in the column `genre` or `label`; without either, a song's folder is its genre. The entries are the
+    rows of the metadata in order, then the files that it does not list, without a genre. The name of a split folder
+    overrides a column `split`.
     """
     root = folder.absolute()
     files = _metadata_files(root)
@@ -142,12 +136,7 @@ _JAMENDO_GENRE = "genre---"
 
 
 def fma_table(folder: AnyPath) -> AnyPath | None:
-    """Find FMA's `tracks.csv`; None if there is none.
-
-    The folder contains `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large` and `fma_full`, or is
-    one of them. The search covers the folder, its `fma_metadata` and, if it holds audio (`000`), the `fma_metadata`
-    beside it.
-    """
+    """Find FMA's `tracks.csv` in a folder, its `fma_metadata` or, if it holds audio (`000`), in that beside it."""
     folder = folder.absolute()
     candidates = [folder, folder / "fma_metadata"]
     if (folder / "000").is_dir():
@@ -159,8 +148,7 @@ def fma_table(folder: AnyPath) -> AnyPath | None:
 def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of FMA, `fma_*/000/000123.mp3`, and faults for invalid rows of its table.
 
-    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`. Title,
-    track_id, subset and genres are extras. Raises an error if there is no `tracks.csv` of FMA, or a column is missing.
+    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`.
     """
     table = fma_table(folder)
     if table is None:
@@ -214,11 +202,7 @@ def _genre_rows(table: AnyPath) -> Iterator[dict[str, str]]:
 
 
 def jamendo_table(source: AnyPath) -> AnyPath | None:
-    """Find a table of MTG-Jamendo, given the table itself or a folder; None if there is none.
-
-    The search for `autotagging_genre.tsv`, `autotagging.tsv`, … covers the folder, its `data` and, if it holds audio
-    (`00`), the `data` beside it.
-    """
+    """Find a table of MTG-Jamendo: the source, or one in the folder, in its `data` or in the `data` beside it."""
     if source.is_file():
         return source if _header(source) == _JAMENDO_HEADER else None
     folder = source.absolute()
@@ -232,9 +216,7 @@ def jamendo_table(source: AnyPath) -> AnyPath | None:
 def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
     """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`, and faults for invalid rows of its table.
 
-    `source` is a folder of audio, see `jamendo_table`, or a table; the audio of a table is below its folder, or below
-    the parent if its folder is called `data`. Artist and album are Jamendo's numbers; track_id, duration and tags are
-    extras. Splits come from `splits/split-0` beside the table, if it exists.
+    The audio of a table is below its folder, or below the parent if its folder is called `data`.
     """
     table = jamendo_table(source)
     if table is None:
@@ -272,11 +254,9 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
 
 
 def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
-    """Choose the genre of a track that has several, the most important first.
+    """Return the track's genre of the run, as the run spells it, otherwise its first.
 
-    Returns the one that is a genre of the run, as the run spells it; if none is, the track's first. If several are,
-    returns all of them, joined by commas. This is a genre of no run, since it is unknown which of them a model should
-    learn.
+    If several are genres of the run, returns all of them, joined by commas: which one a model should learn is unknown.
     """
     spelled = {genre_key(name) for name in names}
     matching = [genre for genre in genres if genre_key(genre) in spelled]

@@ -29,9 +29,8 @@ SILENCE_PEAK = 1e-4
 class Fragment:
     """A piece of a song, of the length of the model's input.
 
-    `index` is the number of the fragment in the song or in the part of it that is read, from 0. `samples`, float32
-    [spec.fragment_samples], are mono, in [-1, 1], at `spec.sample_rate_hz`. `padded` tells whether the song was shorter
-    and silence was added at its end, `silent` whether no sample is louder than `SILENCE_PEAK`.
+    `index` counts from 0 in the part that is read. `samples`, float32 [spec.fragment_samples], are mono, in [-1, 1].
+    `padded`: the song was shorter, and silence was added; `silent`: no sample is louder than `SILENCE_PEAK`.
     """
 
     index: int
@@ -42,11 +41,7 @@ class Fragment:
 
 @dataclasses.dataclass(frozen=True)
 class SongSummary:
-    """The properties of a song that are known after its last fragment.
-
-    `seconds` is the length of the decoded sound, the tail included; `truncated` tells whether the file is cut off, see
-    `waveform.AudioStream.truncated`.
-    """
+    """The properties of a song that are known after its last fragment; `seconds` includes the tail."""
 
     seconds: float
     header: Probe
@@ -54,10 +49,7 @@ class SongSummary:
 
 
 class Fragments:
-    """An iterable of a song's fragments, for a single pass; `ending` is set after the last fragment.
-
-    `items` are those of `read`.
-    """
+    """An iterable of the fragments of `read`, for a single pass; `ending` is set after the last one."""
 
     ending: SongSummary
 
@@ -75,12 +67,9 @@ class Fragments:
 def read(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
 ) -> Generator[Fragment | SongSummary, None, None]:
-    """Read a song fragment by fragment; memory is bounded however long the song is.
+    """Read a song, or a part of a file, fragment by fragment; the summary is the last item.
 
-    A fragment that exceeds full scale is scaled down, not clipped. The song is the part of the file between
-    `start_seconds` and `end_seconds`; None means the file's end. Yields at least one fragment that is not silent,
-    then the summary.
-
+    A fragment that exceeds full scale is scaled down, not clipped. Yields at least one fragment that is not silent.
     Raises AudioError if the file cannot be decoded, is silent or too short: discard the fragments that were yielded
     before.
     """
@@ -92,10 +81,7 @@ def read(
 def read_with_heartbeat(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
 ) -> Generator[Fragment | SongSummary | None, None, None]:
-    """Read a song as `read` does, and yield None from time to time while the sound before the song is decoded.
-
-    The None items keep the timeout of `worker_pool` from being reached.
-    """
+    """Read a song as `read` does, and yield None at times while the sound before it is decoded, for worker timeouts."""
     sound = AudioStream(path, spec.sample_rate_hz, start_seconds, end_seconds)
     samples, filled, index, loudest = np.empty(spec.fragment_samples, np.float32), 0, 0, 0.0
     for block in sound:

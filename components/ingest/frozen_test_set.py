@@ -34,8 +34,8 @@ Content = tuple[str, str, str]
 class FrozenSplit:
     """A split with frozen test songs.
 
-    `assignment` maps split → song → indexes of its fragments. `learned` holds test songs that were in earlier training
-    data when they were chosen, `missing` test songs that are currently not in the library.
+    `learned` holds test songs that were in earlier training data when they were chosen, `missing` test songs that are
+    currently not in the library.
     """
 
     assignment: Assignment
@@ -46,9 +46,8 @@ class FrozenSplit:
 def split_with_test_songs(songs: Songs, contents: Mapping[Content, str], catalogs: AnyPath, seed: int) -> FrozenSplit:
     """Split songs so that the saved test songs are in test; write nothing, see `save_test_songs`.
 
-    `songs` maps genre → song → number of fragments, `contents` maps content → song (several for a song of several
-    parts). `catalogs` is the folder of all runs' manifests. Raises ValueError if a genre has too few songs, or if its
-    test songs are missing and all others are in earlier training data.
+    `contents` maps content → song (several for a song of several parts). `catalogs` is the folder of all runs'
+    manifests.
     """
     names = {song for counts in songs.values() for song in counts}
     learned_songs = functools.cache(functools.partial(_learned, catalogs, contents))  # reads many tables
@@ -86,10 +85,7 @@ def read_test_songs(catalogs: AnyPath) -> list[Row]:
 
 
 def save_test_songs(split: FrozenSplit, manifest: str, catalogs: AnyPath) -> None:
-    """Save the test songs of a split, and the missing ones, for later splits.
-
-    `manifest` is the test split's manifest, `catalogs` the folder of all runs' manifests.
-    """
+    """Save the test songs of a split, and the missing ones, for later splits."""
     current = [{**row, LEARNED: "yes" if row["song"] in split.learned else ""} for row in read_csv(manifest)]
     before = read_test_songs(catalogs)
     rows = [*split.missing, *current]

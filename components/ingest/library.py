@@ -51,11 +51,8 @@ _NAMED = 20  # songs listed in an error message
 class Song:
     """One song of the library, or one part of a song.
 
-    `entry`, the index in the library's list from 0, identifies the file in all reports. `genre` is one of the run's
-    genres. `artist` comes from the library, otherwise from the file's tags. `sha256` is hexadecimal. `seconds` is the
-    length that the file's header declares, or the decoded length if the header declares none or too little. `licence`
-    comes from a column `licence`, `license` or `licencia`. Unknown strings are empty; `end_seconds` is None for the end
-    of the file.
+    `entry`, the index in the library's list from 0, identifies the file in all reports. `artist` comes from the
+    library, otherwise from the file's tags. `seconds` is the length before decoding. Unknown strings are empty.
     """
 
     entry: int
@@ -79,10 +76,9 @@ class Song:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """One file that is not used, and why.
+    """One file that is not used, and why: `reason` is one of `audio_error.Reason`.
 
-    `reason` is one of `audio_error.Reason`; `entry` is the index in the library's list, from 0. `duplicate_of` is the
-    identifier of the song that is used instead; it is empty for any other reason.
+    `duplicate_of` is the identifier of the song that is used instead; it is empty for any other reason.
     """
 
     song: str
@@ -94,37 +90,14 @@ class Rejected:
 
 
 @dataclasses.dataclass(frozen=True)
-class MergedSubgenre:
-    """A sub-genre whose songs count for their genre: it is not an output of the model.
-
-    `because` ends the description if the reason is not that there are too few songs.
-    """
-
-    leaf: str
-    songs: int
-    into: str
-    because: str = ""
-
-    @property
-    def description(self) -> str:
-        """The merge in a sentence."""
-        songs = f"{self.songs} song{'' if self.songs == 1 else 's'}"
-        return f"{self.leaf}: {songs}, merged into {self.into}{self.because}"
-
-
-@dataclasses.dataclass(frozen=True)
 class Catalog:
-    """The result of scanning a library; songs and rejected files are sorted by identifier.
-
-    `name` is the name of the library's folder. `synthetic` is True if the library declares that its songs are composed,
-    not recorded.
-    """
+    """The result of scanning a library; `synthetic` if it declares that its songs are composed, not recorded."""
 
     name: str
     synthetic: bool
     songs: tuple[Song, ...]
     rejected: tuple[Rejected, ...]
-    merged: tuple[MergedSubgenre, ...] = ()
+    merged: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -145,8 +118,7 @@ def scan(
     """Hash each file of a library and read its header.
 
     Songs of genres other than `genres`, and files in `unfinished` (paths that are still being written), are rejected.
-    Every file that is not left out (see `listing.left_out_kind`) is in the catalog's `songs` or `rejected`. Raises an
-    error if the library does not exist, is invalid or has no usable song of a genre.
+    Raises an error if the library does not exist, is invalid or has no usable song of a genre.
     """
     listed = read_library(library.absolute(), layout, genres)
     catalog = scan_files(library, listed, genres, spec, workers, scan_cache, unfinished)
@@ -172,8 +144,7 @@ def scan_files(
 ) -> Catalog:
     """Hash each file that a library lists and read its header; a genre may have no song.
 
-    `workers` is the number of files that are read at the same time. Raises `LibraryUnavailableError` if the library no
-    longer exists at the end, for example on a disk that was removed.
+    Raises `LibraryUnavailableError` if the library no longer exists at the end, for example on a disk that was removed.
     """
     library = library.absolute()
     root = library if library.is_dir() else library.parent
@@ -222,10 +193,7 @@ class LibraryUnavailableError(UnavailableError):
 
 
 def require_few_failures(found: int, rejected: Iterable[Rejected]) -> None:
-    """Raise an error if many of the `found` songs were rejected for an infrastructure reason.
-
-    The limits are `MAX_FAILED_SHARE` and `MIN_FAILED`, the reasons `audio_error.INFRASTRUCTURE_REASONS`.
-    """
+    """Raise an error if many songs were rejected for one of `audio_error.INFRASTRUCTURE_REASONS`."""
     failed = [item for item in rejected if item.reason in _INFRASTRUCTURE]
     if len(failed) < MIN_FAILED or len(failed) <= MAX_FAILED_SHARE * found:
         return
@@ -355,12 +323,8 @@ def write_manifests(
 ) -> Folder:
     """Split a catalog and write one CSV per split, `rejected.csv`, `schema.pbtxt` and `catalog.json`.
 
-    `split_by` is one of `splits.SPLIT_BY`. `split_strategy` is one of `splits.SPLIT_STRATEGIES`, `GIVEN` (the library's
-    own splits, whatever `split_by`) or `FIXED`: the first split is stratified and its test songs stay test songs; later
-    songs go to train and val, except for genres without test songs.
-
-    Returns ``folder/<digest>``; an equal catalog returns the same folder, unchanged. Raises an error if a genre has too
-    few songs, or if a fixed split is not by song or its test songs are missing.
+    `split_strategy` is one of `splits.SPLIT_STRATEGIES`, `GIVEN` (the library's own splits, whatever `split_by`) or
+    `FIXED`. Returns ``folder/<digest>``; an equal catalog returns the same folder, unchanged.
     """
     if split_strategy == FIXED and split_by != "song":
         raise ValueError(f"Expected a split by song where the test songs are fixed. Received: split_by={split_by!r}")
@@ -413,7 +377,7 @@ def _description(
     if licences.keys() - {""}:
         description["licences"] = dict(sorted(licences.items()))
     if catalog.merged:
-        description["folded"] = [merged.description for merged in catalog.merged]
+        description["folded"] = list(catalog.merged)
     return description
 
 

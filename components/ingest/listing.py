@@ -29,14 +29,9 @@ SPLIT_NAMES: dict[str, str] = {
 class Entry:
     """One song, or a part of one, as the library lists it; unknown strings are empty.
 
-    `path` is absolute, or an address (see `paths.SCHEMES`). `song` is the identifier, the unit of split: the path below
-    the library with forward slashes, unless the library defines another; entries of one song are parts of it. A start
-    of None means the beginning of the file, an end of None its end. `extras` are the other columns of the library's
-    table.
-
-    `relative` marks a path that is written relative to a list: it has to stay in the library, see `is_outside`. `fault`
-    says why there is nothing to open (a folder that cannot be listed, an invalid row). `subgenre` is used by
-    `subgenres.scan_subgenres` only.
+    `path` is absolute, or an address. `song` is the identifier, the unit of split; entries of one song are parts of it.
+    `extras` are the other columns of the library's table. `relative` marks a path that is written relative to a list:
+    it has to stay in the library, see `is_outside`. `fault` says why there is nothing to open.
     """
 
     path: str
@@ -56,11 +51,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class SongList:
-    """The songs that a library lists.
-
-    `entries` contain every song and every fault; `notes` are messages about the library, such as the number of files
-    that are left out.
-    """
+    """The songs and faults that a library lists, and messages about the library."""
 
     entries: list[Entry]
     notes: tuple[str, ...] = ()
@@ -74,8 +65,7 @@ def split_name(text: str) -> str:
 def is_outside(entry: Entry, root: AnyPath) -> bool:
     """Tell whether a relative path leads out of the library, through `..` or a link; such a file must not be opened.
 
-    An absolute path or an address in a list is intended by its author, and never outside. Neither is a file that was
-    found by scanning the folder: its links were created by the owner of the library.
+    An absolute path in a list is intended by its author, and a link in a folder by the owner of the library.
     """
     if not entry.relative:
         return False
@@ -86,10 +76,7 @@ def is_outside(entry: Entry, root: AnyPath) -> bool:
 
 
 def one_path(path: str) -> str:
-    """Return the same absolute path for all ways to name a file: relative, absolute or through a linked folder.
-
-    A file that is itself a link keeps its own path.
-    """
+    """Return the same absolute path for all ways to name a file; a file that is itself a link keeps its own path."""
     if is_remote(path):
         return path
     folder, name = os.path.split(os.path.normpath(path))
@@ -111,11 +98,7 @@ def identifier(path: str, root: AnyPath) -> str:
 
 
 def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
-    """Return an entry with a fault for a row that cannot be used.
-
-    `line` is the line in which the row begins, from 1; `name` is the list's path below the library if it differs from
-    the file name.
-    """
+    """Return an entry with a fault for a row, by the line in which it begins; `name` replaces the name of the file."""
     return Entry(
         path=f"{file}, line {line}",
         song=f"{name or file.name}, line {line}",
@@ -128,8 +111,7 @@ def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
 def read_folder(folder: AnyPath) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
-    Files are sorted by path and followed by faults for the folders that could not be listed. Files that are not songs
-    by their name are left out, see `folders.left_out_kind`.
+    Files are sorted by path and followed by faults for the folders that could not be listed.
     """
     root = folder.absolute()
     if not root.is_dir():
@@ -200,11 +182,7 @@ _PEEKED_BYTES = 512
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The files of a folder.
-
-    `left_out` maps files that are not songs, and folders that are not searched, to their kind, see `left_out_kind`.
-    `unlisted` holds the errors of folders that cannot be listed; each error names its folder.
-    """
+    """The files of a folder, what is left out (path → kind), and an error for each folder that cannot be listed."""
 
     files: tuple[AnyPath, ...]
     left_out: dict[AnyPath, str]
@@ -218,30 +196,21 @@ def walk(folder: AnyPath) -> Listing:
     files: list[AnyPath] = []
     left_out: dict[AnyPath, str] = {}
     unlisted: list[OSError] = []
-    waiting = [(folder, os.path.realpath(folder))]
     seen: set[str] = set()
-    while waiting:  # not os.walk, which recurses for each level
-        place, real = waiting.pop()
-        if real in seen:
+    for place, folders, names in os.walk(folder, onerror=unlisted.append, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
             continue
         seen.add(real)
-        try:
-            with os.scandir(place) as entries:
-                found = list(entries)
-        except OSError as error:
-            unlisted.append(OSError(error.errno, error.strerror or str(error), str(place)))
-            continue
-        for entry in sorted(found, key=lambda one: one.name, reverse=True):
-            path = place / entry.name
-            is_folder = _is_folder(entry)
-            if kind := left_out_kind(path, is_folder=is_folder):
+        for name in sorted(folders):
+            if kind := left_out_kind(path := Path(place, name), is_folder=True):
                 left_out[path] = kind
-            elif not is_folder:
-                files.append(path)
-            elif entry.is_symlink():
-                waiting.append((path, os.path.realpath(path)))
+        folders[:] = sorted(name for name in folders if Path(place, name) not in left_out)
+        for name in names:
+            if kind := left_out_kind(path := Path(place, name)):
+                left_out[path] = kind
             else:
-                waiting.append((path, os.path.join(real, entry.name)))  # noqa: PTH118
+                files.append(path)
     return Listing(tuple(sorted(files)), left_out, tuple(sorted(unlisted, key=lambda error: str(error.filename))))
 
 
@@ -276,10 +245,7 @@ def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
 
 
 def left_out_line(kinds: Iterable[str]) -> str:
-    """Return a summary of the files and folders that are left out, by their kinds; empty if there are none.
-
-    For example `3 files and 1 folder left out: 2 pictures, 1 system folder, 1 unfinished download`.
-    """
+    """Return a summary such as `3 files left out: 2 pictures, 1 unfinished download`; empty if there are none."""
     counts = collections.Counter(kinds)
     if not counts:
         return ""
@@ -292,13 +258,6 @@ def left_out_line(kinds: Iterable[str]) -> str:
 
 def _plural(kind: str, count: int) -> str:
     return kind if count == 1 else f"{kind.replace(' or ', 's or ')}s"
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a cycle of links
-        return False
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -110,10 +110,7 @@ class RemotePath:
                 file.write(content)
 
     def require_bucket(self) -> None:
-        """Raise an error if the bucket does not exist or cannot be listed.
-
-        Without a bucket, TensorFlow would retry forever to create a folder in it.
-        """
+        """Raise an error if the bucket does not exist: TensorFlow would retry forever to create a folder in it."""
         bucket = re.match(r"gs://[^/]+", self.text)
         with _explained(self) as files:
             if bucket and not files.isdir(bucket[0]):

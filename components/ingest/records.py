@@ -30,10 +30,7 @@ def _float(value: float) -> tf.train.Feature:
 
 
 def to_png(levels: np.ndarray, colours: np.ndarray) -> bytes:
-    """Encode palette indexes [height, width] in 0..255 as a PNG that viewers show in colour.
-
-    `colours` is the palette, uint8 [256, 3]: `tf.io.decode_png(png, channels=3)` returns ``colours[levels]``.
-    """
+    """Encode palette indexes [height, width] in 0..255 as a PNG in the colours of a palette, uint8 [256, 3]."""
     image = Image.fromarray(levels.astype(np.uint8), mode="L")
     image.putpalette(colours.tobytes())
     buffer = io.BytesIO()
@@ -88,10 +85,7 @@ def parse_features(serialized: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Te
 
 
 def read_records(pattern: str) -> Iterator[dict[str, Any]]:
-    """Yield feature name → value (bytes, int or float) of every record, in the order of the files.
-
-    `pattern` is a glob pattern of GZIP TFRecord files.
-    """
+    """Yield feature name → value (bytes, int or float) of every record of GZIP TFRecord files, in their order."""
     files = sorted(tf.io.gfile.glob(pattern))
     for serialized in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
         features = tf.train.Example.FromString(serialized).features.feature
@@ -104,10 +98,7 @@ def decode_image(png: bytes) -> np.ndarray:
 
 
 def first_of_each(pattern: str, genres: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Find the first record of each genre, in the order of the genres; reading stops when all are found.
-
-    Genres without a record are left out.
-    """
+    """Find the first record of each genre that has one, in the order of the genres."""
     found: dict[str, dict[str, Any]] = {}
     for features in read_records(pattern):
         found.setdefault(features[record.GENRE].decode(), features)
@@ -125,7 +116,7 @@ def decode_levels(png: bytes) -> tuple[np.ndarray, np.ndarray]:
 def spread(pattern: str, count: int, genres: int = 0) -> np.ndarray:
     """Return the first images of all genres in turn, at most `count`: uint8 [n, height, width, 3].
 
-    `genres` is the number of genres, with which reading can stop early; 0 if it is not known.
+    Reading can stop early if the number of genres is given.
     """
     by_genre: dict[int, list[bytes]] = {}
     for features in read_records(pattern):

@@ -27,11 +27,7 @@ MAX_WORKERS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """The result of rendering a song.
-
-    `archive` is the path of the images in the cache. A rejected song has an empty archive, no metadata, and a reason
-    and detail.
-    """
+    """The archive of a song's images in the cache, or why the song is rejected."""
 
     archive: str = ""
     metadata: SongMetadata | None = None
@@ -40,10 +36,7 @@ class Rendered:
 
 
 class Renderer:
-    """Render songs into a cache, several at the same time.
-
-    `workers` is the number of songs at a time: the number of CPUs, at most `MAX_WORKERS`.
-    """
+    """Render songs into a cache, `workers` at the same time."""
 
     def __init__(self, spec: MelSpec, cache: str) -> None:
         self.workers = min(cpu_count(), MAX_WORKERS)
@@ -58,10 +51,7 @@ class Renderer:
         self.close()
 
     def submit(self, part: AudioSegment, sha256: str) -> Future[Rendered]:
-        """Begin to render a song whose file has to have the given hash.
-
-        The future raises `WorkerStartError` and `SongCacheError`; an error of the song is part of its result.
-        """
+        """Begin to render a song whose file has to have the given hash."""
         return self._threads.submit(render_song, self._pool, part, self._spec, sha256, self._cache)
 
     def close(self) -> None:
@@ -71,10 +61,7 @@ class Renderer:
 
 
 def render_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec, sha256: str, cache: SongCache) -> Rendered:
-    """Render a song in a worker process, unless it is in the cache.
-
-    Raises `WorkerStartError` or `SongCacheError`; an error of the song is part of the result.
-    """
+    """Render a song in a worker process, unless it is in the cache; an error of the song is part of the result."""
     archive = cache.path(part, sha256)
     try:
         metadata = song_cache.description(archive)

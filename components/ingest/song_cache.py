@@ -36,10 +36,7 @@ _DAY_SECONDS = 86_400
 class SongMetadata:
     """Metadata of a song after rendering.
 
-    `seconds` is the decoded length, `declared_seconds` the length in the file's header. `truncated`: the file ends
-    early. `padded`: silence was added, since the song is shorter than a fragment. `silent` is the number of silent
-    fragments, which are left out; `fragments` are the numbers of the others. `fingerprint` is that of
-    `fingerprint.encode_fingerprint`.
+    `silent` is the number of silent fragments, which are left out; `fragments` are the numbers of the others.
     """
 
     seconds: float
@@ -81,11 +78,7 @@ class SongCache:
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[zipfile.ZipFile]:
-        """Write a song with `add_image` and, once, `add_description`.
-
-        The song exists once the context has ended without an error. An OSError in the context is raised as
-        `SongCacheError`.
-        """
+        """Write a song with `add_image` and, once, `add_description`; it exists after the end of the context."""
         unfinished = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
         try:
             with tempfile.TemporaryFile() as file:
@@ -97,10 +90,7 @@ class SongCache:
             raise SongCacheError(f"The song cache cannot be written: {path}: {error}") from error
 
     def sweep(self) -> None:
-        """Delete unfinished files of killed runs, unless another process writes.
-
-        Has to be called under the run's lock.
-        """
+        """Delete unfinished files of killed runs, unless another process writes; call it under the run's lock."""
         remote = is_remote(self._folder)  # buckets have no locks: age decides
         with contextlib.nullcontext(True) if remote else self._locked(fcntl.LOCK_EX) as alone:
             for unfinished in tf.io.gfile.glob(f"{self._folder}/*/*{_UNFINISHED}") if alone else ():
@@ -163,10 +153,7 @@ def description(path: str) -> SongMetadata | None:
 
 
 def images(path: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the number and the mel image (PNG) of each fragment of an existing song.
-
-    Raises `SongCacheError` if the file is damaged.
-    """
+    """Yield the number and the mel image (PNG) of each fragment of an existing song."""
     try:
         with _open(path) as song:
             for name in song.namelist():

@@ -45,10 +45,7 @@ Songs = Mapping[str, Mapping[str, int]]
 
 
 def is_leaky(split_by: str, split_strategy: str = "") -> bool:
-    """Tell whether fragments of one song can be in several splits, so that test metrics are too optimistic.
-
-    `split_by` is one of `SPLIT_BY`; only the strategy `GIVEN` matters.
-    """
+    """Tell whether fragments of one song can be in several splits, so that test metrics are too optimistic."""
     return split_by == "fragment" and split_strategy != GIVEN
 
 
@@ -60,12 +57,9 @@ def split_songs(
     split_strategy: str = "stratified",
     artists: Mapping[str, str] | None = None,
 ) -> Assignment:
-    """Assign every fragment of every song to a split.
+    """Assign every fragment of every song to a split; raises UserError if a genre cannot be in every split.
 
-    `split_by` is one of `SPLIT_BY`: by song and by artist nothing leaks, and by artist no artist is in several splits;
-    by fragment, as in the paper, the split is leaky. `split_strategy` is one of `SPLIT_STRATEGIES`. `artists` maps song
-    → artist and is required to split by artist; spellings are compared by `tags.artist_key`, and a song without an
-    artist is a unit of its own. Raises ValueError if an argument is invalid or a genre is not in every split.
+    `artists` maps song → artist and is required to split by artist; a song without an artist is a unit of its own.
 
     Examples
     --------
@@ -73,12 +67,6 @@ def split_songs(
     >>> {split: len(members) for split, members in assignment.items()}
     {'train': 1, 'val': 1, 'test': 1}
     """
-    if split_by not in SPLIT_BY:
-        raise ValueError(f"Expected split_by out of {SPLIT_BY}. Received: {split_by!r}")
-    if split_strategy not in SPLIT_STRATEGIES:
-        raise ValueError(f"Expected split_strategy out of {SPLIT_STRATEGIES}. Received: {split_strategy!r}")
-    if split_by == "artist" and artists is None:
-        raise ValueError("Expected the artists of the songs to split by artist. Received: None")
     artist_keys = {song: artist_key(artist) for song, artist in (artists or {}).items()} if split_by == "artist" else {}
     _require_units(songs, split_by, artist_keys)
     if split_strategy == "stable":
@@ -109,12 +97,10 @@ def _stratified(
 
 
 def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Collection[str] = ()) -> Assignment:
-    """Split by song, with given test songs.
+    """Split by song, with given test songs, of which some may no longer exist.
 
-    `tests` may contain songs that no longer exist. For a genre without any, a tenth of its songs is chosen, from
-    `learned` (songs of earlier training data) only if there are no others. `seed` changes which of the other songs go
-    to val; as long as no song is added or removed, these are those of `split_songs`. Raises ValueError if a genre is
-    not in every split.
+    For a genre without any, a tenth of its songs is chosen, from `learned` (songs of earlier training data) only if
+    there are no others. The others are split as `split_songs` does.
 
     Examples
     --------
@@ -128,11 +114,7 @@ def frozen_split(songs: Songs, tests: Collection[str], seed: int, learned: Colle
 
 
 def given_splits(songs: Songs, splits: Iterable[tuple[str, str]]) -> Assignment:
-    """Use the splits that the library defines.
-
-    `splits` has song and split of each row of the library's list; a split may be empty. Unused songs are ignored.
-    Raises ValueError if a song has no split or several, or a genre is not in every split.
-    """
+    """Use the splits that the library defines: song and split of each row of its list; unused songs are ignored."""
     split_of: dict[str, str] = {}
     used = {song for counts in songs.values() for song in counts}
     for song, split in splits:
@@ -154,8 +136,6 @@ def given_splits(songs: Songs, splits: Iterable[tuple[str, str]]) -> Assignment:
 
 def artists_in_several_splits(assignment: Assignment, artists: Mapping[str, str]) -> list[str]:
     """List the artists with songs in more than one split, one spelling of each, sorted.
-
-    `artists` maps song → artist; spellings are compared by `tags.artist_key`.
 
     Examples
     --------
@@ -259,13 +239,9 @@ def _in_order(assignment: Assignment) -> Assignment:
 def group_split(artists: Mapping[str, Mapping[str, int]], held_out_share: float, seed: int) -> dict[str, str]:
     """Assign whole artists to splits, so that the songs of each genre meet its shares as nearly as possible.
 
-    `artists` maps artist → genre → number of songs; each genre needs at least 3 artists. `held_out_share`, in (0,
-    0.5), is the share of a genre's songs in val, and in test, rounded up.
-
-    The largest artists are assigned first, ties in the order of a hash that `seed` changes. Each artist is assigned to
-    the split with the largest gain: the decrease of the distance between songs and shares, as in Pearson's
-    chi-squared, summed over the artist's genres. A split without a genre has priority once all remaining artists of
-    that genre are needed for such splits. If each artist has only one genre, every genre is in every split.
+    `artists` maps artist → genre → number of songs. The largest artists are assigned first, each to the split with the
+    largest decrease of the distance between songs and shares, as in Pearson's chi-squared. A split without a genre has
+    priority once all remaining artists of that genre are needed for such splits.
     """
     songs: collections.Counter[str] = collections.Counter()
     waiting: collections.Counter[str] = collections.Counter()  # number of unassigned artists of each genre

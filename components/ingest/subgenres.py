@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tumbao.components.ingest.audio_error import Reason
 from tumbao.components.ingest.formats import read_library
-from tumbao.components.ingest.library import Catalog, MergedSubgenre, require_usable, scan_files
+from tumbao.components.ingest.library import Catalog, require_usable, scan_files
 from tumbao.components.ingest.listing import SongList
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.components.ingest.scan_cache import ScanCache
@@ -28,12 +28,7 @@ def scan_subgenres(
     scan_cache: ScanCache | None = None,
     unfinished: Collection[str] = (),
 ) -> tuple[Catalog, tuple[str, ...]]:
-    """Scan a library as `library.scan` does, with leaves of the hierarchy in place of genres.
-
-    `genres` are the run's genres, without sub-genres. A sub-genre with fewer than `min_songs` songs is merged into its
-    genre, see `choose_leaves`. Returns the catalog, in which each song's genre is a leaf, and all leaves in the order
-    of the labels.
-    """
+    """Scan a library as `library.scan` does, with leaves of the hierarchy in place of genres; return them, too."""
     if named := [genre for genre in genres if SEPARATOR in genre]:
         raise UserError(
             f"Expected genres without sub-genres: the library defines those. Received: {', '.join(named)}. "
@@ -48,8 +43,7 @@ def scan_subgenres(
 def split_subgenres(songs: SongList, genres: Sequence[str]) -> SongList:
     """Separate genre and sub-genre where a list names both in one, as `salsa/romantica`.
 
-    Each sub-genre gets one spelling. There are two levels: text after a second slash is left out. A song with two
-    sub-genres gets a fault; songs of genres other than `genres` stay as they are.
+    There are two levels: text after a second slash is left out. A song with two sub-genres gets a fault.
     """
     named: dict[int, tuple[str, list[str]]] = {}  # index → genre, sub-genres
     for index, entry in enumerate(songs.entries):
@@ -79,15 +73,12 @@ def split_subgenres(songs: SongList, genres: Sequence[str]) -> SongList:
 
 
 def merge_subgenres(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[str, ...]]:
-    """Choose the leaves, and set each song's genre to its leaf; the parts of a song count once.
-
-    Returns the catalog and all leaves by genre.
-    """
+    """Choose the leaves, and set each song's genre to its leaf; the parts of a song count once."""
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for genre, subgenre, _ in {(song.genre, song.subgenre, song.song) for song in catalog.songs}:
         counts[genre][subgenre] += 1
     leaf_of: dict[tuple[str, str], str] = {}
-    merged: list[MergedSubgenre] = []
+    merged: list[str] = []
     for genre in sorted(counts):
         leaves, too_small = choose_leaves(genre, counts[genre], min_songs)
         leaf_of |= {(genre, subgenre): leaf for subgenre, leaf in leaves.items()}
@@ -96,24 +87,22 @@ def merge_subgenres(catalog: Catalog, min_songs: int) -> tuple[Catalog, tuple[st
     return dataclasses.replace(catalog, songs=songs, merged=tuple(merged)), in_order(leaf_of.values())
 
 
-def choose_leaves(
-    genre: str, songs: Mapping[str, int], min_songs: int
-) -> tuple[dict[str, str], tuple[MergedSubgenre, ...]]:
+def choose_leaves(genre: str, songs: Mapping[str, int], min_songs: int) -> tuple[dict[str, str], list[str]]:
     """Choose the leaves of one genre; a leaf beside others has at least `min_songs`.
 
-    `songs` maps each sub-genre to its number of songs, and the empty name to the songs without a sub-genre. Returns
-    sub-genre → leaf, and the merged sub-genres in their order. With `min_songs` of 10, 9 songs of salsa, 12 of
-    romantica and 4 of dura become the leaves salsa (13) and salsa/romantica (12).
+    `songs` maps each sub-genre to its number of songs, and the empty name to the songs without one. With `min_songs` of
+    10, 9 songs of salsa, 12 of romantica and 4 of dura become the leaves salsa (13) and salsa/romantica (12).
     """
     left = sorted((name for name in songs if name), key=lambda name: (songs[name], name))
     own = songs.get("", 0)
-    merged: list[MergedSubgenre] = []
+    merged: list[str] = []
     while left and (songs[left[0]] < min_songs or 0 < own < min_songs or (not own and len(left) == 1)):
         name = left.pop(0)
         because = ""
         if songs[name] >= min_songs:
             because = f", which had only {own} beside it" if own else ": there is no other leaf"
-        merged.append(MergedSubgenre(f"{genre}{SEPARATOR}{name}", songs[name], genre, because))
+        count = f"{songs[name]} song{'' if songs[name] == 1 else 's'}"
+        merged.append(f"{genre}{SEPARATOR}{name}: {count}, merged into {genre}{because}")
         own += songs[name]
     leaf_of = {name: f"{genre}{SEPARATOR}{name}" if name in left else genre for name in songs}
-    return leaf_of, tuple(merged)
+    return leaf_of, merged

@@ -56,8 +56,7 @@ csv.field_size_limit(sys.maxsize)  # a manifest may contain tags of any length
 def encode_text(text: str) -> str:
     """Encode a text so that it is valid UTF-8 and `decode_text` restores it.
 
-    The text may contain NUL, and bytes that are not UTF-8 as `os.fsdecode` returns them: the byte E9 becomes ``‛E9``.
-    Other lone surrogates become U+FFFD. All other text stays as it is, except that ``‛`` is doubled.
+    A byte E9 that is not UTF-8, as `os.fsdecode` returns it, becomes ``‛E9``; other lone surrogates become U+FFFD.
     """
     return _UNWRITABLE.sub(_spell, text)
 
@@ -143,10 +142,9 @@ def json_lines(file: str) -> list[dict[str, Any]]:
 
 
 def read_record(kind: type[T], text: str | bytes) -> T:
-    """Parse a flat dataclass of plain types from the JSON of `dataclasses.asdict`.
+    """Parse a flat dataclass of plain types from the JSON of `dataclasses.asdict`; unknown fields are ignored.
 
-    Unknown fields are ignored, since later versions may write them. Raises ValueError if the text is incomplete or a
-    value has another type.
+    Raises ValueError if the text is incomplete or a value has another type.
     """
     hints: dict[str, Any] = typing.get_type_hints(kind)
     try:
@@ -165,12 +163,7 @@ def read_record(kind: type[T], text: str | bytes) -> T:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table with named columns.
-
-    `columns` maps each name in lower case with underscores to the name as written; a column without a name is left out.
-    `rows` use the names in lower case. `faults` maps the line in which an unreadable row begins, from 1, to the
-    problem.
-    """
+    """A table: column in lower case → name as written, rows by those columns, and line → problem of unreadable rows."""
 
     columns: dict[str, str]
     rows: Rows

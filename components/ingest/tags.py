@@ -26,10 +26,7 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 def artist_and_title(path: str | Path) -> tuple[str, str]:
-    """Read artist and title from the tags of a file; its content decides which tags it can have.
-
-    Each is the first that the tags name; empty if there is none or the tags cannot be read, whatever the file contains.
-    """
+    """Read artist and title from a file's tags; empty if there are none or they cannot be read."""
     artist = title = ""
     try:
         if not Path(path).is_file():  # opening a named pipe would block forever
@@ -79,15 +76,11 @@ def _first(tags: object, names: tuple[str, ...]) -> str:
 
 
 def artist_key(name: str) -> str:
-    """Return a key that is equal for all spellings of an artist's name.
+    """Return a key that is equal for all spellings of an artist's name; empty for placeholders such as "Desconocido".
 
-    Songs of one artist in two splits make a model look better than it is, while two artists with the same key only
-    leave the split less choice. So in doubt, names are considered equal. Case, accents (ñ is n), punctuation, spaces
-    and a leading "The" are ignored. Of several artists only the first counts: text after feat., ft., with, con, vs, &,
-    +, y, e, and, x, a comma, a semicolon or a slash between spaces is left out. Articles in other languages stay, since
-    some names differ only in them (Los Diablitos, El Diablito).
-
-    The key is empty for no name and for placeholders such as "Various Artists" or "Desconocido".
+    In doubt, names are equal: an artist in two splits makes a model look better than it is. Case, accents, punctuation,
+    spaces and a leading "The" are ignored; of several artists only the first counts. Articles in other languages stay,
+    since some names differ only in them (Los Diablitos, El Diablito).
     """
     plain = _plain(name)
     head = _GUESTS.split(plain, maxsplit=1)[0]
@@ -129,10 +122,7 @@ class Chunk:
 
 
 def read_chunks(file: BinaryIO) -> list[Chunk]:
-    """List the chunks of a wav file, up to the first invalid name; empty if the file is not a wav.
-
-    The last chunk may extend beyond the end of the file.
-    """
+    """List the chunks of a wav file, of which the last may be cut; empty if the file is not a wav."""
     file.seek(0)
     header = file.read(12)
     if len(header) < 12 or header[:4] not in _MAGIC or header[8:] != b"WAVE":
@@ -166,9 +156,8 @@ def content_of(file: BinaryIO, chunk: Chunk) -> bytes:
 
 
 def write_chunk(file: BinaryIO, name: bytes, content: bytes, old: Chunk | None = None) -> None:
-    """Write a chunk and update the sizes in the file's header.
+    """Write a chunk in place of an old one, or at the end, and update the sizes in the file's header.
 
-    `file` is a wav file, open for reading and writing; `old` is the chunk to replace, None appends the new one.
     Raises ValueError if the chunks do not end where the file does, or the file becomes too long.
     """
     from mutagen._util import resize_bytes

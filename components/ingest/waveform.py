@@ -26,14 +26,12 @@ class _NotFiniteError(DecoderError):
 class AudioStream:
     """A part of a file as mono samples, decoded while its blocks are iterated over, once.
 
-    Memory is bounded however long the file is. The samples are exactly those of decoding the whole file: a decoder that
-    can seek starts at least `_LEAD_SECONDS` before the part, on a whole second of the file; any other decodes the file
-    from its beginning. An `end_seconds` of None means the end of the file.
+    The samples are exactly those of decoding the whole file: a decoder that can seek starts at least `_LEAD_SECONDS`
+    before the part, on a whole second of the file; any other decodes the file from its beginning.
 
-    `header` is available after the first block; errors of opening are raised with it, too. `samples` is the number of
-    samples that were yielded so far, `decoded_seconds` the position in the file at which decoding ended, `failure` why
-    it stopped before the end of the file, if it did. `truncated` tells, after the last block, whether the file ends
-    early: this depends on the file's last bytes, not on the length that it declares.
+    `header` is available after the first block. `samples` is the number of samples that were yielded so far,
+    `decoded_seconds` the position in the file at which decoding ended, `failure` why it stopped before the end of the
+    file, if it did. `truncated` is valid after the last block.
     """
 
     header: Probe
@@ -51,11 +49,7 @@ class AudioStream:
         self.decoded_seconds = 0.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Decode the part in blocks, float32 [n], where n differs from block to block.
-
-        Blocks may be empty while audio before the part is decoded, so that a timeout is not reached. Raises AudioError
-        if the file does not exist or contains no audio.
-        """
+        """Decode the part in blocks, float32 [n]; blocks may be empty while audio before the part is decoded."""
         left = math.inf
         if self._end_seconds is not None:
             left = round(self._end_seconds * self._rate) - self._start

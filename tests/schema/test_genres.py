@@ -64,8 +64,8 @@ def test_the_runs_spelling_is_preferred_then_the_most_frequent() -> None:
     [
         ("salza", "received salza; did you mean salsa?"),
         ("reggaeton", "received reggaeton; did you mean reggaetón?"),
-        ("s\u0430lsa", r"received 's\u0430lsa' (with U+0430 CYRILLIC SMALL LETTER A); did you mean salsa?"),
-        ("salsa\u200b", r"received 'salsa\u200b' (with U+200B ZERO WIDTH SPACE); did you mean salsa?"),
+        ("s\u0430lsa", r"received 's\u0430lsa'; did you mean salsa?"),
+        ("salsa\u200b", r"received 'salsa\u200b'; did you mean salsa?"),
         ("música", "received música"),
         ("salsa/dura", "name the genre salsa alone, or ask for sub-genres with --subgenres"),
         (" ", "received no genre"),

@@ -37,15 +37,6 @@ def test_the_schema_has_the_features_of_a_record(curated: schema_pb2.Schema) -> 
     assert {feature.name: feature.type for feature in curated.feature} == TYPES
 
 
-def test_record_names_these_features_and_the_backbones() -> None:
-    names = {value for name, value in vars(record).items() if name.isupper() and isinstance(value, str)}
-    assert names == {*TYPES, record.BACKBONE}
-
-
-def test_the_curated_schema_has_the_default_genres(curated: schema_pb2.Schema) -> None:
-    assert parse(schema_text(GENRES)) == curated
-
-
 def test_other_genres_replace_only_the_domains(curated: schema_pb2.Schema) -> None:
     own = parse(schema_text(["porro", "champeta"]))
     features = {feature.name: feature for feature in own.feature}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -82,21 +79,6 @@ def test_models_are_pushed_logged_and_rolled_back_in_a_bucket(buckets: Service, 
     assert [one.what for one in model_registry.read_log("gs://work/models")] == ["push", "push", "rollback"]
     assert buckets.objects[f"work/models/{event.version}/variables/variables.index"] == b"one"
     assert model_registry.served_version("gs://work/models") == event.version
-
-
-def test_concurrent_pushes_are_all_logged_after_those_of_earlier_versions(buckets: Service) -> None:
-    def event(name: str) -> model_registry.Event:
-        return model_registry.Event(what="push", version="1", replaces="", fingerprint=name, why="")
-
-    line = json.dumps(dataclasses.asdict(event("former"))).encode()
-    buckets.objects["work/models/pushes.jsonl"] = line + b"\n" + line[:20]
-    buckets.objects["work/models/pushes/"] = b""  # as consoles mark a folder
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(model_registry.log_event, ["gs://work/models"] * 8, map(event, "abcdefgh")))
-    former, torn, *later = model_registry.read_log("gs://work/models")
-    assert (former.fingerprint, torn.what) == ("former", model_registry.UNREADABLE)
-    assert {one.fingerprint for one in later} == set("abcdefgh")
-    assert model_registry.versions("gs://work/models") == []
 
 
 def test_the_last_two_versions_of_a_registry_stay_in_the_cache(

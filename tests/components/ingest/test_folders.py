@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,28 +14,17 @@ from tumbao.components.ingest.paths import as_path
 MP3 = b"ID3\x04" + bytes(600)
 
 
-@pytest.fixture
-def deep(tmp_path: Path) -> Iterator[Path]:
-    """Make 1,100 nested folders with a file in the last, and a chain whose path is longer than any system takes."""
+def test_a_folder_whose_path_is_too_long_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "salsa").mkdir()
     (tmp_path / "salsa" / "a.mp3").touch()
     top = os.getcwd()  # noqa: PTH109
-    for name, levels in (("d", 1_100), ("long name " * 20, 25)):
-        os.chdir(tmp_path / "salsa")
-        for _ in range(levels):
-            Path(name).mkdir()
-            os.chdir(name)
-        Path("b.mp3").touch()
+    os.chdir(tmp_path / "salsa")
+    for _ in range(25):
+        Path("long name " * 20).mkdir()
+        os.chdir("long name " * 20)
     os.chdir(top)
-    yield tmp_path
-    subprocess.run(["rm", "-rf", tmp_path / "salsa"], check=True)  # rmtree calls itself for each level
-
-
-def test_folders_of_any_depth_are_listed(deep: Path) -> None:
-    entries = read_folder(deep).entries
-    songs = [entry.song for entry in entries if not entry.fault]
-    assert songs == ["salsa/a.mp3", f"salsa/{'d/' * 1_100}b.mp3"]
-    (fault,) = [entry for entry in entries if entry.fault]
+    song, fault = read_folder(tmp_path).entries
+    assert (song.song, song.fault) == ("salsa/a.mp3", "")
     assert fault.fault == "cannot be listed: File name too long"
     assert fault.song.startswith("salsa/long name ")
     assert fault.genre == "salsa"
@@ -60,9 +47,9 @@ def test_a_folder_that_is_deleted_meanwhile_is_unlisted(tmp_path: Path, monkeypa
         (tmp_path / name / "a.mp3").touch()
     scandir = os.scandir
 
-    def vanish(folder: Path) -> object:
+    def vanish(folder: str) -> object:
         found = scandir(folder)
-        if folder == tmp_path / "cumbia":
+        if folder == str(tmp_path / "cumbia"):
             shutil.rmtree(tmp_path / "salsa")
         return found
 

@@ -74,14 +74,6 @@ def test_fragments_are_exactly_those_of_the_whole_file(tmp_path: Path, rng: np.r
     np.testing.assert_allclose(part.samples, whole[begin : begin + spec.fragment_samples], atol=2e-6)
 
 
-def test_fragments_are_the_song_without_its_tail(tmp_path: Path, rng: np.random.Generator) -> None:
-    samples = rng.uniform(-1, 1, 10 * 8_000).astype(np.float32)
-    fragments, ending = everything(write(tmp_path / "a.wav", samples), SMALL)
-    np.testing.assert_array_equal(np.concatenate([one.samples for one in fragments]), samples[: 8 * 8_000])
-    assert not any(one.padded for one in fragments)
-    assert (ending.seconds, ending.truncated) == (10, False)
-
-
 def test_gain_format_and_a_later_start_do_not_change_the_fragments(tmp_path: Path, rng: np.random.Generator) -> None:
     samples = np.round(rng.uniform(-(2**14), 2**14, 9 * 8_000)) / 2**15
     expected = [one.samples for one in everything(write(tmp_path / "a.wav", samples), SMALL)[0]]
@@ -154,12 +146,6 @@ def test_a_song_ends_at_samples_that_are_not_finite(tmp_path: Path, tone: Tone) 
     assert 8 <= ending.seconds < 9.1
     samples[100] = np.inf
     assert refusal(write(tmp_path / "a.wav", samples)).reason is Reason.NOT_FINITE
-
-
-def test_a_part_after_the_end_is_refused(tmp_path: Path, tone: Tone) -> None:
-    path = write(tmp_path / "a.wav", tone(8, rate=8_000))
-    with pytest.raises(AudioError, match="holds no samples"):
-        list(read(path, SMALL, 20.0, 24.0))
 
 
 @pytest.mark.parametrize("name", ["square.flac", "noise.mp3"])

@@ -129,10 +129,6 @@ def test_the_first_choice_avoids_earlier_training_data(run: Run, learn: Callable
     assert not split.learned
 
 
-def test_the_first_split_is_stratified(run: Run) -> None:
-    assert run(SMALL).assignment == split_songs(counts(SMALL), "song", 7)
-
-
 def test_each_library_has_its_own_test_songs(run: Run) -> None:
     here = run(SMALL)
     there = run({genre: {f"{genre}/b{n}": f"other {genre} {n}" for n in range(20)} for genre in SMALL})

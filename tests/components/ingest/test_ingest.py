@@ -15,7 +15,6 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import soundfile
-from tfx.types import artifact_utils
 
 from tests.components.ingest.run_component import FLAGS, Executor, run_component
 from tests.processes import children, wait_until_gone
@@ -162,12 +161,6 @@ def test_records_agree_with_the_lines_about_songs(result: Result, small_spec: Me
         "seconds": 13.0,
         "declared_seconds": 13.0,
     }
-
-
-def test_the_artefact_names_splits_and_format(result: Result) -> None:
-    assert artifact_utils.decode_split_names(result.examples.split_names) == list(SPLITS)
-    assert result.examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
-    assert result.examples.get_string_custom_property("file_format") == "tfrecords_gzip"
 
 
 def test_a_missing_song_ends_the_run_and_records_are_reproducible(

@@ -12,7 +12,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,6 @@ from tumbao.components.ingest.library import (
     Catalog,
     Rejected,
     is_synthetic,
-    require_genres,
     scan,
     schema_text,
     write_manifests,
@@ -121,24 +119,6 @@ def test_every_file_is_a_song_or_rejected_with_its_reason(
     assert "2.9 s" in details["salsa/short.wav"]
 
 
-def test_a_folder_that_cannot_be_listed_is_rejected(
-    library: Path, scanned: Callable[[], Catalog], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (library / "salsa" / "locked").mkdir()
-    listing = os.scandir
-
-    def refuse(folder: Any) -> Any:
-        if os.fspath(folder).endswith("locked"):
-            raise PermissionError(13, "Permission denied", os.fspath(folder))
-        return listing(folder)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    catalog = scanned()
-    assert reasons(catalog) == {"salsa/locked": Reason.UNREADABLE.value}
-    assert "Permission denied" in catalog.rejected[0].detail
-    assert catalog.found == 7
-
-
 def test_a_name_that_is_not_utf8_is_rejected_and_can_be_written(
     library: Path, scanned: Callable[[], Catalog], manifests: Callable[..., Path]
 ) -> None:
@@ -151,20 +131,6 @@ def test_a_name_that_is_not_utf8_is_rejected_and_can_be_written(
     assert {row["song"] for row in rows(manifests() / "rejected.csv")} == set(reasons(catalog))
 
 
-def test_other_files_are_left_out_and_counted_once(library: Path, scanned: Callable[[], Catalog]) -> None:
-    for name in ("a.JPG", "b.jpg", "a.mp3.part", "b.crdownload", "Thumbs.db", ".DS_Store", "._a.wav", "list.M3U", "a~"):
-        (library / "salsa" / name).touch()
-    for folder in ("#recycle", "@eaDir", "salsa/$RECYCLE.BIN", ".Trash-1000"):
-        (library / folder).mkdir()
-        shutil.copy(library / "salsa" / "a.wav", library / folder / "z.wav")
-    catalog = scanned()
-    assert catalog.found == 6
-    assert catalog.notes == (
-        "9 files and 4 folders left out: 4 system folders, 3 system files, 2 pictures, 2 unfinished downloads, "
-        "1 playlist, 1 temporary file",
-    )
-
-
 def test_spellings_of_a_genre_are_merged(
     library: Path, scanned: Callable[[], Catalog], write_song: WriteSong, tmp_path: Path, small_spec: MelSpec
 ) -> None:
@@ -175,27 +141,21 @@ def test_spellings_of_a_genre_are_merged(
     assert catalog.notes == ("'SALSA ', Salsa and salsa are one genre: salsa",)
     details = {item.song: item.detail for item in catalog.rejected}
     assert details["salza/d.wav"].endswith("; received salza; did you mean salsa?")
-    assert "U+0430 CYRILLIC SMALL LETTER A" in details["s\u0430lsa/d.wav"]
+    assert r"received 's\u0430lsa'" in details["s\u0430lsa/d.wav"]
     decomposed = unicodedata.normalize("NFD", "Reggaetón")
     shutil.move(library / "salza", library / decomposed)
     genres = ("cumbia", "Salsa", "reggaetón")
     assert {song.genre for song in scan(library, genres, small_spec).songs} == set(genres)
 
 
-@pytest.mark.parametrize(("text", "synthetic"), [('{"synthetic": true, "seed": 7}', True), ("{}", False)])
-def test_a_library_declares_whether_it_is_synthetic(
-    library: Path, scanned: Callable[[], Catalog], text: str, synthetic: bool
-) -> None:
+def test_a_library_declares_whether_it_is_synthetic(library: Path, scanned: Callable[[], Catalog]) -> None:
     assert scanned().synthetic is False
-    (library / LIBRARY_FILE).write_text(text)
-    assert scanned().synthetic is is_synthetic(library) is synthetic
-
-
-@pytest.mark.parametrize("text", ["", "synthetic: true", "[true]", "3"])
-def test_a_broken_description_of_the_library_is_refused(library: Path, text: str) -> None:
-    (library / LIBRARY_FILE).write_text(text)
-    with pytest.raises(ValueError, match=r'Expected a JSON object like \{"synthetic": true\} in .*library.json'):
-        is_synthetic(library)
+    (library / LIBRARY_FILE).write_text('{"synthetic": true, "seed": 7}')
+    assert scanned().synthetic is True
+    for text in ("", "[true]", "3"):
+        (library / LIBRARY_FILE).write_text(text)
+        with pytest.raises(ValueError, match=r'Expected a JSON object like \{"synthetic": true\} in .*library.json'):
+            is_synthetic(library)
 
 
 def test_a_genre_without_a_usable_song_is_an_error_that_lists_the_rejected_files(
@@ -206,20 +166,6 @@ def test_a_genre_without_a_usable_song_is_an_error_that_lists_the_rejected_files
     with pytest.raises(ValueError, match=r"none of: salsa\.") as caught:
         scanned()
     assert all(f"rejected: salsa/{name}.wav: unsupported: " in str(caught.value) for name in "abc")
-
-
-def test_require_genres_names_the_missing_genres() -> None:
-    rejected = [Rejected("salsa/x.mp3", "/x.mp3", "silent", "is silent", 0)]
-    require_genres(Counter(salsa=1, cumbia=1), GENRES, rejected, "in the test split")
-    with pytest.raises(ValueError, match=r"in the test split\. Received none of: cumbia.*\n.*salsa/x.mp3: silent"):
-        require_genres(Counter(salsa=1), GENRES, rejected, "in the test split")
-
-
-@pytest.mark.parametrize(("name", "said"), [("missing", "which does not exist"), ("file", "a list of songs that ends")])
-def test_an_invalid_library_is_refused(tmp_path: Path, small_spec: MelSpec, name: str, said: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=said):
-        scan(tmp_path / name, GENRES, small_spec)
 
 
 def test_manifests_contain_every_song_once_with_its_columns(library: Path, manifests: Callable[..., Path]) -> None:
@@ -258,21 +204,6 @@ def test_by_fragment_the_manifests_list_every_fragment_once(manifests: Callable[
     songs = [f"{genre}/{name}.wav" for genre in GENRES for name in "abc"]
     assert sorted(listed) == [(song, index) for song in songs for index in range(3)]
     assert json.loads((folder / "catalog.json").read_text())["leaky"] is True
-
-
-def test_odd_names_are_written_as_they_are(library: Path, manifests: Callable[..., Path]) -> None:
-    names = ["a, live.wav", 'the "real" one.wav', "Año – ñ.wav", " spaces  inside.wav", "two\nlines.wav", "a\rb.wav"]
-    for number, name in enumerate(names):
-        (library / "salsa" / f"text {name}").write_text("la la la")
-        shutil.copy(library / "salsa" / "a.wav", library / "salsa" / name)
-        with (library / "salsa" / name).open("ab") as file:
-            file.write(bytes(number + 1))
-    folder = manifests()
-    named = {row["song"]: row["path"] for split in SPLITS for row in rows(folder / f"{split}.csv")}
-    for name in names:
-        assert named[f"salsa/{name}"] == str(library / "salsa" / name)
-    rejected = {row["song"] for row in rows(folder / "rejected.csv")}
-    assert rejected == {f"salsa/text {name}" for name in names}
 
 
 def test_an_equal_library_gives_the_same_folder_untouched(library: Path, manifests: Callable[..., Path]) -> None:
@@ -364,6 +295,7 @@ def test_a_list_may_name_parts_and_only_files_in_the_library(listed: Callable[..
         "ram://bucket/not there.wav,cumbia,,,",
         "c.wav,tango,,,",
         "missing.wav,salsa,,,",
+        "h.wav,salsa,,soon,",
         columns="file_name,genre,artist,start,end",
     )
     assert [(song.entry, song.seconds) for song in catalog.songs] == [(0, 4.5), (1, 8.5), (3, 13.0), (5, 13.0)]
@@ -373,8 +305,9 @@ def test_a_list_may_name_parts_and_only_files_in_the_library(listed: Callable[..
         6: Reason.UNREADABLE.value,
         7: Reason.UNKNOWN_GENRE.value,
         8: Reason.UNREADABLE.value,
+        9: Reason.INVALID_ROW.value,
     }
-    assert catalog.found == 9
+    assert catalog.found == 10
 
 
 def test_by_artist_an_artist_is_in_one_split(
@@ -408,22 +341,6 @@ def test_the_librarys_own_splits_are_used(listed: Callable[..., Catalog], tmp_pa
     )
     found = {split: [row["song"] for row in rows(folder / f"{split}.csv")] for split in SPLITS}
     assert found == {"train": ["a.wav", "d.wav"], "val": ["b.wav", "e.wav"], "test": ["c.wav", "f.wav"]}
-
-
-def test_fixed_test_songs_may_be_parts_of_one_file(
-    listed: Callable[..., Catalog], tmp_path: Path, small_spec: MelSpec, write_song: WriteSong
-) -> None:
-    lines = [f"{genre}.wav,{genre},{genre}{n},{4 * n},{4 * n + 4}" for genre in GENRES for n in range(3)]
-    for genre in GENRES:
-        write_song(tmp_path / "music" / f"{genre}.wav", 13)
-    catalog = listed(*lines, columns="file_name,genre,song,start,end")
-    first, second = (
-        write_manifests(
-            catalog, tmp_path / "out", genres=GENRES, split_by="song", seed=0, spec=small_spec, split_strategy=FIXED
-        )
-        for _ in range(2)
-    )
-    assert first == second
 
 
 def test_parts_of_one_song_are_in_one_split_with_consecutive_fragments(

@@ -61,9 +61,6 @@ def test_an_address_has_the_parts_of_a_path(text: str) -> None:
     assert str(address / "a.mp3") == text + "/a.mp3"
     assert (address / "a.mp3").parent == address == address.absolute()
     assert (address / "a.mp3").with_name("b.mp3") == address / "b.mp3"
-
-
-def test_the_parent_of_a_bucket_is_the_bucket() -> None:
     assert RemotePath("gs://music").parent == RemotePath("gs://music")
 
 

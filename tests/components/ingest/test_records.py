@@ -47,41 +47,12 @@ def example(levels: np.ndarray) -> tf.train.Example:
     )
 
 
-def test_a_png_decodes_to_the_palettes_colours(levels: np.ndarray) -> None:
-    decoded = tf.io.decode_png(to_png(levels, PALETTE), channels=3).numpy()
-    np.testing.assert_array_equal(decoded, PALETTE[levels])
-
-
 def test_a_png_is_a_palette_image(levels: np.ndarray) -> None:
     with Image.open(io.BytesIO(to_png(levels, PALETTE))) as picture:
         assert picture.format == "PNG"
         assert picture.mode == "P"
         np.testing.assert_array_equal(np.asarray(picture), levels)
         np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), PALETTE[levels])
-
-
-def test_every_feature_is_read(levels: np.ndarray) -> None:
-    read = tf.io.parse_single_example(
-        example(levels).SerializeToString(),
-        {
-            record.IMAGE: tf.io.FixedLenFeature([], tf.string),
-            record.LABEL: tf.io.FixedLenFeature([], tf.int64),
-            record.GENRE: tf.io.FixedLenFeature([], tf.string),
-            record.SONG: tf.io.FixedLenFeature([], tf.string),
-            record.FRAGMENT: tf.io.FixedLenFeature([], tf.int64),
-            record.START_SECONDS: tf.io.FixedLenFeature([], tf.float32),
-            record.PADDED: tf.io.FixedLenFeature([], tf.int64),
-        },
-    )
-    assert {name: value.numpy() for name, value in read.items()} == {
-        record.IMAGE: to_png(levels, PALETTE),
-        record.LABEL: 3,
-        record.GENRE: b"salsa",
-        record.SONG: "salsa/El Niño, n.º 1.mp3".encode(),
-        record.FRAGMENT: 2,
-        record.START_SECONDS: 60.0,
-        record.PADDED: 1,
-    }
 
 
 def test_images_are_read_in_batches(levels: np.ndarray) -> None:
@@ -109,13 +80,6 @@ def test_a_feature_record_replaces_the_image_in_a_copy(levels: np.ndarray) -> No
     added = dict(featured.features.feature)
     assert added.pop(record.BACKBONE)
     assert added == others
-
-
-def test_features_are_stored_little_endian_row_by_row(levels: np.ndarray) -> None:
-    output = np.arange(9 * 9 * 512, dtype=np.float32).reshape(9, 9, 512) % 1024
-    raw = to_feature_example(example(levels), output).features.feature[record.BACKBONE].bytes_list.value[0]
-    assert raw[2:4] == b"\x00\x3c"  # 1.0
-    assert len(raw) == 2 * 9 * 9 * 512
 
 
 def image(level: int) -> np.ndarray:

@@ -119,13 +119,3 @@ def test_a_damaged_image_is_an_error_with_the_files_name(tmp_path: Path) -> None
     Path(path).write_bytes(Path(path).read_bytes().replace(b"IHDR", b"IHDS"))
     with pytest.raises(SongCacheError, match=r"cache is damaged: .*ab12_0\.0?_\.zip: .* Delete this file"):
         list(song_cache.images(path))
-
-
-def test_a_song_marked_as_encrypted_by_a_changed_bit_does_not_exist(tmp_path: Path) -> None:
-    cache = SongCache(str(tmp_path))
-    path = cache.path(AudioSegment("x.mp3"), "ab12")
-    write(cache, path)
-    content = bytearray(Path(path).read_bytes())
-    content[content.rindex(b"PK\x01\x02") + 8] |= 1
-    Path(path).write_bytes(content)
-    assert song_cache.description(path) is None

@@ -7,15 +7,13 @@ import io
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tumbao.analysis.curate.verdicts import KEEP, read_verdicts, write_issues, write_list
+from tumbao.analysis.curate.verdicts import write_list
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import read_manifest
@@ -26,8 +24,6 @@ from tumbao.components.ingest.tables import (
     read_table,
     write_csv,
 )
-from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
-from tumbao.datasets.fetch.run import read_urls
 
 ODD_TEXTS = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
@@ -71,6 +67,16 @@ def test_a_line_of_json_is_one_line(values: dict[str, str]) -> None:
     assert read_json_line(line.encode()) == values
 
 
+@often
+@given(st.lists(st.tuples(TEXTS.map(encodable).filter(str.strip), TEXTS.map(encodable)), min_size=1, max_size=3))
+def test_a_written_csv_is_a_valid_list(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    file = tmp_path_factory.mktemp("list") / "list.csv"
+    file.write_bytes(write_csv(("file_name", "note", "genre"), [[*row, "salsa"] for row in rows]).encode())
+    assert [row for _, row in read_table(file).rows] == [
+        {"file_name": name, "note": note, "genre": "salsa"} for name, note in rows
+    ]
+
+
 def test_white_space_in_the_last_cell_is_preserved(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("file_name,note\na.mp3, \nb.mp3,\x0c,,\n")
     assert [row["note"] for _, row in read_table(tmp_path / "list.csv").rows] == [" ", "\x0c"]
@@ -85,41 +91,6 @@ def test_a_corrected_list_names_the_same_songs(tmp_path_factory: pytest.TempPath
     ]
     write_list(entries, file, synthetic=False)
     assert read_manifest(file) == entries
-
-
-@often
-@given(st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True))
-def test_verdicts_name_the_songs_of_the_table(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
-    file = tmp_path_factory.mktemp("suspects") / "suspects.csv"
-    issues = [song_issue(f"salsa/{name}") for name in names]
-    write_issues(file, issues)
-    assert list(read_verdicts(file, ("salsa", "cumbia"))) == [f"salsa/{name}" for name in names]
-
-
-def song_issue(song: str) -> Any:
-    return types.SimpleNamespace(
-        song=song, file=song, given="salsa", suggested="cumbia", score=0.1, disagreeing=1, rows=(0,), status=KEEP
-    )
-
-
-@often
-@given(st.lists(TEXTS.map(encodable), min_size=1, max_size=3))
-def test_tables_of_fetch_are_read_as_written(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
-    out = tmp_path_factory.mktemp("fetched")
-    with Manifest(out) as manifest:
-        written = []
-        for number, title in enumerate(titles):
-            row = dict.fromkeys(MANIFEST_COLUMNS, "") | {"source": f"http://a/{number}", "song": title, "note": title}
-            manifest.record(row)
-            written.append(row)
-        cells = {"url": "http://a/b", "genre": "salsa", "note": titles[0]}
-        manifest.fail(tuple(cells), cells, 2, titles[-1])
-        columns, failed = read_urls(out / "failed.csv")
-    with Manifest(out) as again:
-        assert [again.find(row["source"]) for row in written] == written
-    (wanted,) = failed
-    assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
-    assert not set(FAILED_COLUMNS) & set(columns)
 
 
 def test_replacing_a_file_preserves_mode_and_link(tmp_path: Path) -> None:
