@@ -21,14 +21,13 @@ def simulate(
     songs: int = 40,
     fragments: int = 6,
     synthetic: bool = True,
-    genres: tuple[str, ...] = GENRES,
 ) -> Iterator[Trial]:
     """Simulate trials: a song is hard or easy for all models alike, and easier where the split is by fragment.
 
     Without folds, a split by song tests every fragment of a quarter of the songs, one by fragment a quarter of the
     fragments of every song.
     """
-    rng = np.random.default_rng(11)
+    rng, genres = np.random.default_rng(11), GENRES
     song = np.repeat(np.arange(songs), fragments)
     label = song % len(genres)
     hard = rng.normal(size=(songs, len(genres)))[song] + 0.7 * rng.normal(size=(len(song), len(genres)))
