@@ -71,7 +71,9 @@ def _failures(saved_model: str) -> dict[str, list[str]]:
     """Replay in this process; `replay` runs this."""
     server = ModelServer(saved_model)
     failures: dict[str, list[str]] = {}
-    for log in _requests(f"{saved_model}/{WARMUP_FILE}"):
+    file = f"{saved_model}/{WARMUP_FILE}"
+    for record in tf.data.TFRecordDataset(file).as_numpy_iterator() if tf.io.gfile.exists(file) else ():
+        log = PredictionLog.FromString(record).predict_log
         name = log.request.model_spec.signature_name
         try:
             failures.setdefault(name, []).extend(_differences(log.response, server.predict(log.request)))
@@ -79,11 +81,6 @@ def _failures(saved_model: str) -> dict[str, list[str]]:
             reason = str(error).partition("\n\t [[")[0].splitlines()[-1]
             failures.setdefault(name, []).append(f"refuses its warm-up request: {reason}")
     return {name: failures.get(name, ["has no warm-up request"]) for name in sorted({*server.signatures, *failures})}
-
-
-def _requests(file: str) -> list[PredictionLog]:
-    records = tf.data.TFRecordDataset(file).as_numpy_iterator() if tf.io.gfile.exists(file) else ()
-    return [PredictionLog.FromString(record).predict_log for record in records]
 
 
 def _differences(expected: PredictResponse, received: PredictResponse) -> list[str]:

@@ -121,7 +121,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
             else Text.assemble(("none of these with confidence", "bold yellow"), f" (nearest: {nearest} {probability})")
         )
         console.print(Text.assemble("  ", headline, f"  votes: {votes}"))
-        for note in (*_notes(result, info), *_tag_notes(answer.tagging)):
+        for note in _notes(result, answer.tagging, info):
             console.print(Text(one_line(f"  {note}"), style="yellow"))
         for fragment in result.fragments:
             genre = fragment.genre
@@ -133,7 +133,7 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
     return write
 
 
-def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
+def _notes(result: SongPrediction, tagging: Tagging | None, info: ModelInfo) -> Iterator[str]:
     if result.truncated:
         declared = result.declared_seconds or 0.0
         whole = f" of {clock(declared)}" if declared > result.duration_seconds else ""
@@ -151,9 +151,6 @@ def _notes(result: SongPrediction, info: ModelInfo) -> Iterator[str]:
     if len(result.sections) > 1:
         parts = (f"{_span(part.start_seconds, part.end_seconds)} {info.genres[part.genre]}" for part in result.sections)
         yield f"changes its genre: {', '.join(parts)}"
-
-
-def _tag_notes(tagging: Tagging | None) -> Iterator[str]:
     if tagging and tagging.outcome is Outcome.WRITTEN:
         yield "the genre was written to its tags"
     elif tagging and tagging.sentence:

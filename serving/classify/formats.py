@@ -166,22 +166,18 @@ def tag_values(stamp: tuple[int, int] | None, tagging: Tagging | None) -> dict[s
     """Return the columns that writing a tag changes; empty if no tag was to be written."""
     if tagging is None:
         return {}
-    return stamp_values(stamp) | {"tag": tagging.outcome.value, "tag_message": tagging.sentence}
+    size, modified = stamp or (None, None)
+    about = {"file_bytes": size, "file_modified_us": modified}
+    return about | {"tag": tagging.outcome.value, "tag_message": tagging.sentence}
 
 
-def stamp_values(stamp: tuple[int, int] | None) -> dict[str, int | None]:
-    """Return the columns that identify the state of a file, from `inputs.stamp`."""
-    return dict(zip(_SOURCE, stamp or (None, None), strict=False))
-
-
-def part_values(part: AudioSegment) -> dict[str, Any]:
-    """Return the columns that identify a song."""
-    return dict(zip(_PART, (part.path, part.start_seconds, part.end_seconds), strict=True))
+def _part(part: AudioSegment) -> tuple[str, float, float | None]:
+    return part.path, part.start_seconds, part.end_seconds
 
 
 def _source_values(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
-    made = {"model": model, "synthetic_training_data": info.training_data.synthetic}
-    return part_values(answer.part) | stamp_values(answer.stamp) | made
+    values = (*_part(answer.part), *(answer.stamp or (None, None)), model, info.training_data.synthetic)
+    return dict(zip(_PART + _SOURCE, values, strict=True))
 
 
 def _begins(line: bytes, with_: bytes) -> bool:
@@ -311,4 +307,4 @@ class ResultsFile:
 
 
 def _key(part: AudioSegment) -> _Key:
-    return tuple("" if value is None else str(value) for value in part_values(part).values())
+    return tuple(map(_cell, _part(part)))

@@ -20,7 +20,6 @@ import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
 from tumbao.components.ingest import progress
-from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.explain.attribution import SIGNIFICANCE_LEVEL
 from tumbao.serving.explain.inversion import difference_db, mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import InputGradient, Network, input_gradient, run_on_levels
@@ -60,7 +59,9 @@ def maximize(network: Network, genre: int, seed: int, start: tuple[str, np.ndarr
     spec, gradient_fn = network.spec, network.genre_gradient
     if start is None:
         rng, steps, stride = np.random.default_rng((seed, genre, 0)), NOISE_STEPS, _NOISE_STRIDE
-        origin, begin = "", _noise(spec, rng)
+        fainter = np.linspace(40, 150, spec.image_height)[:, np.newaxis]  # at high frequencies
+        grain = 50 * gaussian_filter(rng.standard_normal(spec.image_shape[:2]), 1.0)
+        origin, begin = "", np.clip(fainter + grain, 0, 255).astype(np.float32)
     else:
         rng, steps, stride = np.random.default_rng((seed, genre, 1)), FRAGMENT_STEPS, _FRAGMENT_STRIDE
         origin, begin = start[0], start[1].astype(np.float32)
@@ -95,12 +96,6 @@ def ascend(
     gradient = gradient / size if size else gradient
     moved = levels + stride * (gradient - _VARIATION * _variation(levels))
     return np.clip(_damped(moved, _DECAY, 0.0), 0, 255).astype(np.float32)
-
-
-def _noise(spec: MelSpec, rng: np.random.Generator) -> np.ndarray:
-    fainter = np.linspace(40, 150, spec.image_height)[:, np.newaxis]
-    grain = 50 * gaussian_filter(rng.standard_normal(spec.image_shape[:2]), 1.0)
-    return np.clip(fainter + grain, 0, 255).astype(np.float32)
 
 
 def _damped(picture: np.ndarray, anything: float, both: float) -> np.ndarray:

@@ -102,12 +102,7 @@ def _add_model_routes(app: FastAPI, handler: ClassifyHandler, limits: Limits) ->
         """Return the description of the model and the addresses of its files."""
         model = handler.model()
         files = [
-            {
-                "name": name,
-                "url": f"model/files/{name}?sha256={file.sha256}",
-                "bytes": file.bytes,
-                "sha256": file.sha256,
-            }
+            {"name": name, "url": f"model/files/{name}?sha256={file.sha256}", **file._asdict()}
             for name, file in model.files.items()
         ]
         return {"version": model.version, "model": model.identity, "card": model.card, "files": files}

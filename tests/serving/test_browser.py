@@ -94,9 +94,6 @@ def test_a_network_answers_as_in_litert(program: str, network: bytes, pictures: 
     with open_in_browser([network], "picture", "odds") as predict:
         assert chromium_processes(home)
         answers = [predict(picture) for picture in pictures]
-        for bad in (pictures[0, 0], pictures[0].astype(np.float32)):
-            with pytest.raises(ValueError, match=r"Expected uint8 \[1, 16, 16, 3\]\. Received: "):
-                predict(bad)
         np.testing.assert_array_equal(predict(pictures[0]), answers[0])
     assert all_end(home)
     assert {(answer.shape, answer.dtype.name) for answer in answers} == {((1, 4), "float32")}

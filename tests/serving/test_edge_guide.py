@@ -112,10 +112,3 @@ def test_the_program_of_the_guide_equals_python(
 def test_the_program_fails_for_other_files(program: Path, model: Path) -> None:
     done = subprocess.run([str(program), str(model), str(model)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "reading the wav failed\n")
-
-
-def test_the_guide_names_the_files_of_a_model() -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    for name in (AUDIO_FILE, FRONTEND_FILE, *CLASSIFIER_FILES.values(), "model.json", "labels.txt", "edge/"):
-        assert f"`{name}`" in text
-    assert "`waveform` float32 [1, 661500]" in text

@@ -81,22 +81,6 @@ def test_a_child_process_replays_all_signatures(model: Path) -> None:
     assert replay(str(model)) == {signature: [] for signature in SIGNATURES}
 
 
-def test_responses_equal_the_model(server: ModelServer) -> None:
-    images = np.random.default_rng(2).integers(0, 256, (3, *SPEC.image_shape), np.uint8)
-    response = server.predict(request_for(IMAGE, image=images))
-    found = tf.make_ndarray(response.outputs[PROBABILITIES])
-    np.testing.assert_allclose(found, network(1).predict(images, verbose=0), atol=1e-6)
-    assert tf.make_ndarray(response.outputs[GENRES]).tolist() == [[name.encode() for name in NAMES]] * 3
-    assert response.model_spec.signature_name == IMAGE
-
-
-def test_the_default_signature_is_used_without_a_name(server: ModelServer, model: Path) -> None:
-    (log,) = (one for one in warmup(model) if one.predict_log.request.model_spec.signature_name == EXAMPLES)
-    request = log.predict_log.request
-    request.model_spec.ClearField("signature_name")
-    assert server.predict(request).outputs.keys() == {PROBABILITIES, GENRES}
-
-
 @pytest.mark.parametrize(
     ("request_", "message"),
     [

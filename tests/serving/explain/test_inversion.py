@@ -83,14 +83,6 @@ def test_fine_columns_keep_more_information() -> None:
     assert max(fine.sound_db, coarse.sound_db) < 4
 
 
-def test_the_frequency_of_bands_a_semitone_apart() -> None:
-    """Slaney's scale has 15 steps up to 1,000 Hz and 27 from there to 6.4 times as much."""
-    spec = MelSpec()
-    apart_hz = 1_000 / 15 * (15 + 27 * np.log(spec.mel_max_hz / 1_000) / np.log(6.4)) / (spec.mel_bands + 1)
-    assert spec.mel_min_hz == 0
-    assert semitone_hz(spec) <= apart_hz / (2 ** (1 / 12) - 1) < semitone_hz(spec) + apart_hz
-
-
 def test_the_section_on_fidelity_has_the_measured_numbers(tiny: Network) -> None:
     result = fidelity("a <song>", synthetic_sound(tiny.spec), tiny.spec)
     html = fidelity_section(result, tiny.spec)
