@@ -34,7 +34,7 @@ from tumbao.serving.explain.activation_maximization import (
 from tumbao.serving.explain.attribution_report import AttributionReport, attribute_genre
 from tumbao.serving.explain.inversion import fidelity, levels_from_image, synthetic_sound
 from tumbao.serving.explain.library_context import LibraryContext, QueryFragment, library_context, typical
-from tumbao.serving.explain.network import HiddenLayer, Network, NoGradientError, load, log_odds
+from tumbao.serving.explain.network import Network, NoGradientError, load, log_odds
 from tumbao.serving.explain.page import (
     attribution_section,
     fidelity_section,
@@ -108,8 +108,7 @@ def _sections(
         prepared = Preparation(options.data, options.workspace, network.genres, options.layout, "", display)
     explained, unread = _attributed(options, network, display)
     reports = [one for one, _ in explained]
-    hidden = HiddenLayer(network)
-    context = _library_context(prepared, options.workspace, network, hidden, explained) if prepared else None
+    context = _library_context(prepared, options.workspace, network, explained) if prepared else None
     sections = [*_maximized(network, genres, reports, context, options.seed), _fidelity(network, reports)]
     if reports:
         sections.append(attribution_section(reports, network))
@@ -118,7 +117,7 @@ def _sections(
     spec, chosen = network.spec, {network.genres[genre] for genre in genres}
     if network.info.training_data.synthetic and chosen & set(GENRES):
         rate, rest = spec.sample_rate_hz, set(network.genres) - chosen
-        results = ablate_instruments(hidden.logits, network.genres, rate, spec.fragment_seconds, without=rest)
+        results = ablate_instruments(network.logits, network.genres, rate, spec.fragment_seconds, without=rest)
         sections.append(instruments_section(results))
     return sections, unread
 
@@ -156,7 +155,6 @@ def _library_context(
     prepared: Preparation,
     workspace: Path,
     network: Network,
-    hidden: HiddenLayer,
     explained: Sequence[tuple[AttributionReport, str]],
 ) -> LibraryContext:
     colours = palette(network.spec)
@@ -165,7 +163,7 @@ def _library_context(
         fragment = one.fragments[one.decisive]
         queries.append(QueryFragment(one.song, Path(path), fragment.start_seconds, colours[fragment.levels]))
     library = prepared.library(network.spec)
-    return library_context(hidden, network.info, prepared.catalog, library, queries, workspace / "explained")
+    return library_context(network, prepared.catalog, library, queries, workspace / "explained")
 
 
 def _maximized(

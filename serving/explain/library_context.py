@@ -26,7 +26,7 @@ from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.splits import SPLIT_STRATEGIES
 from tumbao.components.ingest.tables import table_rows
 from tumbao.schema.errors import UserError
-from tumbao.serving.explain.network import Activations, HiddenLayer
+from tumbao.serving.explain.network import Activations, Network
 from tumbao.serving.model_info import ModelInfo
 
 
@@ -96,14 +96,14 @@ class LibraryContext:
 
 
 def library_context(
-    hidden_layer: HiddenLayer,
-    info: ModelInfo,
+    network: Network,
     catalog: Catalog,
     library: RenderedLibrary,
     queries: Sequence[QueryFragment],
     folder: Path,
 ) -> LibraryContext:
     """Compute activations, map and agreement of a library and the fragments in `queries`, which may be empty."""
+    info = network.info
     if library.genres != info.genres:
         raise UserError(
             f"Expected a library of the model's genres, {', '.join(info.genres)}. Received: {', '.join(library.genres)}"
@@ -111,8 +111,8 @@ def library_context(
     training = training_side(info, catalog, library)
     rows = np.unique(np.linspace(0, len(library.songs) - 1, min(FRAGMENTS, len(library.songs))).round().astype(int))
     part = _part(library, rows)
-    activations = _library_activations(hidden_layer, info, part, folder)
-    query_activations = hidden_layer.compute((one.image for one in queries), len(queries), "songs") if queries else None
+    activations = _library_activations(network, part, folder)
+    query_activations = network.activations((one.image for one in queries), len(queries), "songs") if queries else None
     vectors = [one.vectors for one in (activations, query_activations) if one]
     trained = np.ones(len(rows), bool) if training is None else training[rows]
     return LibraryContext(
@@ -143,14 +143,12 @@ def _part(library: RenderedLibrary, rows: np.ndarray) -> RenderedLibrary:
     )
 
 
-def _library_activations(
-    hidden_layer: HiddenLayer, info: ModelInfo, library: RenderedLibrary, folder: Path
-) -> Activations:
+def _library_activations(network: Network, library: RenderedLibrary, folder: Path) -> Activations:
     """Compute the activations of a library, or load them from the cache."""
-    key = json.dumps([dataclasses.asdict(info), library.archives, library.members])
+    key = json.dumps([dataclasses.asdict(network.info), library.archives, library.members])
     file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not file.exists():
-        activations = hidden_layer.compute(map(decode_image, library.images()), len(library.songs), "library")
+        activations = network.activations(map(decode_image, library.images()), len(library.songs), "library")
         buffer = io.BytesIO()
         np.savez(buffer, vectors=activations.vectors, logits=activations.logits)
         write_whole(file, buffer.getvalue())

@@ -57,6 +57,30 @@ class Network:
         """Gradient of a genre's log-odds with respect to the levels; raises NoGradientError if none is found."""
         return input_gradient(self.logits_model, self.spec, lambda logits, genre: log_odds(logits, genre)[0])
 
+    @functools.cached_property
+    def _infer(self) -> Callable[[np.ndarray], list[tf.Tensor]]:
+        hidden, logits = self.last_layer
+        outputs = keras.Model(logits.inputs, [logits.output, *hidden])
+        return tf.function(lambda images: outputs(images, training=False))
+
+    def activations(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
+        """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
+        progress.start(step, count)
+        rest, parts = iter(images), []
+        while batch := list(islice(rest, BATCH)):
+            parts.append(self._compute(np.stack(batch)))
+            progress.advance(step, len(batch))
+        return Activations(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def logits(self, waveforms: np.ndarray) -> np.ndarray:
+        """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""
+        batches = [waveforms[start : start + BATCH] for start in range(0, len(waveforms), BATCH)]
+        return np.concatenate([self._compute(mel_image(batch, self.spec).numpy())[1] for batch in batches])
+
+    def _compute(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
+        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), logits
+
 
 def log_odds(logits: tf.Tensor, genre: int | tf.Tensor) -> tf.Tensor:
     """Compute the log-odds of a genre: logits float32 [n, genres] → float32 [n]."""
@@ -181,31 +205,3 @@ class Activations:
     def probabilities(self) -> np.ndarray:
         """Probability of each genre, float32 [n, genres]."""
         return softmax(self.logits, axis=1)
-
-
-class HiddenLayer:
-    """A network with access to its last hidden layer."""
-
-    def __init__(self, network: Network) -> None:
-        self._spec = network.spec
-        hidden, logits = network.last_layer
-        outputs = keras.Model(logits.inputs, [logits.output, *hidden])
-        self._infer = tf.function(lambda images: outputs(images, training=False))
-
-    def compute(self, images: Iterable[np.ndarray], count: int, step: str) -> Activations:
-        """Compute the activations of `count` images (RGB in 0..255); `step` is the name of the progress step."""
-        progress.start(step, count)
-        rest, parts = iter(images), []
-        while batch := list(islice(rest, BATCH)):
-            parts.append(self._compute(np.stack(batch)))
-            progress.advance(step, len(batch))
-        return Activations(*map(np.concatenate, zip(*parts, strict=True)))
-
-    def logits(self, waveforms: np.ndarray) -> np.ndarray:
-        """Compute the logits of mono waveforms: float32 [n, fragment_samples] in [-1, 1] → float32 [n, genres]."""
-        batches = [waveforms[start : start + BATCH] for start in range(0, len(waveforms), BATCH)]
-        return np.concatenate([self._compute(mel_image(batch, self._spec).numpy())[1] for batch in batches])
-
-    def _compute(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, *hidden = (output.numpy() for output in self._infer(images.astype(np.float32)))
-        return np.concatenate([one.reshape(len(images), -1) for one in hidden], axis=1), logits

@@ -29,7 +29,7 @@ from tumbao.serving.explain.library_context import (
     training_side,
     typical,
 )
-from tumbao.serving.explain.network import HiddenLayer, Network
+from tumbao.serving.explain.network import Network
 from tumbao.serving.model_info import ModelInfo, Split
 
 SONGS = 4
@@ -81,7 +81,7 @@ def context(tiny: Network, rendered: Drawn, tmp_path_factory: pytest.TempPathFac
         QueryFragment("own", root / "salsa/1.wav", 4.0, images[11]),
     ]
     info = trained(tiny.info, catalog, folder)
-    return library_context(HiddenLayer(tiny), info, catalog, library, queries, folder)
+    return library_context(dataclasses.replace(tiny, info=info), catalog, library, queries, folder)
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +135,12 @@ def test_activations_of_a_library_are_cached(
     context: LibraryContext, tiny: Network, rendered: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, library, _ = rendered
-    once = library_context(HiddenLayer(tiny), tiny.info, catalog, library, [], tmp_path)
+    once = library_context(tiny, catalog, library, [], tmp_path)
     assert not once.training_known
     assert once.training.all()
     assert once.query_activations is None
     monkeypatch.setattr(module, "decode_image", None)
-    again = library_context(HiddenLayer(tiny), tiny.info, catalog, library, [], tmp_path)
+    again = library_context(tiny, catalog, library, [], tmp_path)
     for name in ("vectors", "logits"):
         assert np.array_equal(getattr(again.activations, name), getattr(once.activations, name))
         assert np.array_equal(getattr(again.activations, name), getattr(context.activations, name))
@@ -153,7 +153,7 @@ def test_a_large_library_is_sampled_evenly(
 ) -> None:
     catalog, library, _ = rendered
     monkeypatch.setattr(module, "FRAGMENTS", 9)
-    found = library_context(HiddenLayer(tiny), tiny.info, catalog, library, [], tmp_path)
+    found = library_context(tiny, catalog, library, [], tmp_path)
     assert len(found.library.songs) == len(found.activations.vectors) == 9
     assert found.left_out == 15
     assert set(found.library.labels) == {0, 1, 2}
@@ -167,7 +167,7 @@ def test_a_library_of_other_genres_raises_an_error(tiny: Network, rendered: Draw
     catalog, library, _ = rendered
     other = dataclasses.replace(library, genres=("polka", "salsa", "waltz"))
     with pytest.raises(ValueError, match=r"model's genres, cumbia, salsa, vallenato\. Received: polka, salsa, waltz"):
-        library_context(HiddenLayer(tiny), tiny.info, catalog, other, [], tmp_path)
+        library_context(tiny, catalog, other, [], tmp_path)
 
 
 def text(page: str) -> str:

@@ -13,7 +13,7 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image
 from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.explain.network import HiddenLayer, Network, load, split_last_layer
+from tumbao.serving.explain.network import Network, load, split_last_layer
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
 from tumbao.trainer.models.registry import find_model
 
@@ -89,7 +89,7 @@ def noise_images(tiny: Network) -> np.ndarray:
 def test_vectors_and_logits_are_those_of_the_network(tiny: Network, noise_images: np.ndarray) -> None:
     steps: list[tuple[str, int, int]] = []
     with progress.listen(lambda *one: steps.append(one)):
-        activations = HiddenLayer(tiny).compute(iter(noise_images), len(noise_images), "step")
+        activations = tiny.activations(iter(noise_images), len(noise_images), "step")
     expected = tiny.model(noise_images.astype(np.float32)).numpy()
     np.testing.assert_allclose(activations.probabilities, expected, atol=1e-5)
     assert activations.answers.tolist() == expected.argmax(axis=1).tolist()
@@ -102,9 +102,8 @@ def test_vectors_and_logits_are_those_of_the_network(tiny: Network, noise_images
 
 def test_logits_of_waveforms_equal_those_of_images(tiny: Network) -> None:
     sounds = 0.1 * np.random.default_rng(2).standard_normal((9, tiny.spec.fragment_samples)).astype(np.float32)
-    hidden = HiddenLayer(tiny)
-    activations = hidden.compute(mel_image(sounds, tiny.spec).numpy(), 9, "step")
-    np.testing.assert_allclose(hidden.logits(sounds), activations.logits, atol=1e-5)
+    activations = tiny.activations(mel_image(sounds, tiny.spec).numpy(), 9, "step")
+    np.testing.assert_allclose(tiny.logits(sounds), activations.logits, atol=1e-5)
 
 
 def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: np.ndarray) -> None:
@@ -114,12 +113,12 @@ def test_activations_of_nested_and_averaging_heads(tiny: Network, noise_images: 
     inputs = keras.Input(tiny.spec.image_shape)
     pooled = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(inputs / 255.0))
     model = keras.Model(inputs, head(pooled))
-    activations = HiddenLayer(Network(tiny.info, model)).compute(noise_images, len(noise_images), "step")
+    activations = Network(tiny.info, model).activations(noise_images, len(noise_images), "step")
     expected = model(noise_images.astype(np.float32)).numpy()
     assert activations.vectors.shape == (11, 6)
     np.testing.assert_allclose((activations.vectors[:, :3] + activations.vectors[:, 3:]) / 2, expected, atol=1e-5)
     np.testing.assert_allclose(activations.logits, np.log(expected), atol=1e-4)
     dense = keras.Model(inputs, keras.Model(features, first)(pooled))
-    nested = HiddenLayer(Network(tiny.info, dense)).compute(noise_images, len(noise_images), "step")
+    nested = Network(tiny.info, dense).activations(noise_images, len(noise_images), "step")
     assert nested.vectors.shape == (11, 5)
     np.testing.assert_allclose(nested.probabilities, dense(noise_images.astype(np.float32)).numpy(), atol=1e-5)
