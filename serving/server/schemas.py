@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -202,7 +202,8 @@ _STYLE = """
 :root { color-scheme: light dark }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { border-top: 1px solid; padding-top: 1rem; font-size: 1.2rem }
-code, pre { font-family: ui-monospace, monospace; font-size: 0.9rem; white-space: pre-wrap }
+code { font-family: ui-monospace, monospace; font-size: 0.9rem }
+td, th { text-align: left; vertical-align: top; padding: 0.1rem 1rem 0.1rem 0 }
 """
 
 
@@ -216,16 +217,29 @@ def docs_page(document: dict[str, Any]) -> str:
     ]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>{_described(operation)}")
+            rows = [(one["name"], one["schema"], one.get("description", "")) for one in operation.get("parameters", [])]
+            for status, response in operation["responses"].items():
+                content: dict[str, Any] = next(iter(response.get("content", {}).values()), {})
+                rows.append((status, content.get("schema", {}), response["description"]))
+            heading = f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
+            parts.append(f"{heading}<p>{_text(operation.get('description', ''))}</p>{_table(rows)}")
     for name, schema in document["components"]["schemas"].items():
-        parts.append(f'<h2 id="{escape(name)}">{escape(name)}</h2>{_described(schema)}')
+        rows = [(field, one, one.get("description", "")) for field, one in schema.get("properties", {}).items()]
+        heading = f'<h2 id="{escape(name)}">{escape(name)}</h2>'
+        parts.append(f"{heading}<p>{_text(schema.get('description', ''))}</p>{_table(rows)}")
     return "".join(parts)
 
 
-def _described(values: dict[str, Any]) -> str:
-    """Render the description of an operation or schema, and the rest as JSON with links to schemas."""
-    shown = {name: value for name, value in values.items() if name not in {"description", "operationId", "title"}}
-    description = re.sub("`(.*?)`", r"<code>\1</code>", escape(values.get("description", "")))
-    json_text = escape(json.dumps(shown, indent=1, ensure_ascii=False), quote=False)
-    links = re.sub('"#/components/schemas/([^"]*)"', r'<a href="#\1">\1</a>', json_text)
-    return f"<p>{description}</p><pre>{links}</pre>"
+def _table(rows: Iterable[tuple[str, dict[str, Any], str]]) -> str:
+    """Render names, schemas as JSON with links, and descriptions."""
+    cells = []
+    for name, schema, description in rows:
+        shown = {key: value for key, value in schema.items() if key not in {"description", "title"}}
+        json_text = escape(json.dumps(shown), quote=False) if shown else ""
+        links = re.sub('"#/components/schemas/([^"]*)"', r'<a href="#\1">\1</a>', json_text)
+        cells.append(f"<tr><th>{escape(name)}<td><code>{links}</code><td>{_text(description)}")
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _text(text: str) -> str:
+    return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))
