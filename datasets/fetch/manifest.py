@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -39,29 +40,20 @@ _INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def clean_text(text: str) -> str:
-    """Convert a text to one line in Unicode's composed form (NFC) that every file can hold.
-
-    Control characters and runs of white space become one space.
-    """
+    """Convert a text to one line in Unicode's composed form (NFC) that every file can hold."""
     visible = "".join(" " if unicodedata.category(char) in _INVISIBLE else char for char in text)
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
 
 def safe_name(text: str) -> str:
-    """Convert a title to one part of a path, of 1 to `MAX_NAME_BYTES` bytes of UTF-8.
-
-    It contains no separator, and no dot or space at either end, so it is neither a hidden file nor a parent folder.
-    """
+    """Convert a title to one part of a path, of 1 to `MAX_NAME_BYTES` bytes of UTF-8."""
     name = _UNSAFE.sub("_", clean_text(text)).strip(". ")
     name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". ")
     return name or "untitled"
 
 
 def read_table(path: Path, known: Collection[str]) -> tables.Table:
-    """Read a table without its empty rows; columns in `known` are found in any spelling, others keep theirs.
-
-    Raises ValueError if the file cannot be read, has no header, or repeats a column.
-    """
+    """Read a table without its empty rows; columns in `known` are found in any spelling, others keep theirs."""
     found = tables.read_table(path, known)
     names = {key: key if key in known else name for key, name in found.columns.items()}
     rows = [(line, {name: cells.get(key, "") for key, name in names.items()}) for line, cells in found.rows]
@@ -69,10 +61,7 @@ def read_table(path: Path, known: Collection[str]) -> tables.Table:
 
 
 class Manifest:
-    """Manifest and list of failures of a folder, which is created if missing and locked for one process at a time.
-
-    Raises ValueError if another process is fetching to the folder, or if its manifest was not written by fetch.
-    """
+    """Manifest and list of failures of a folder, which is created if missing and locked for one process at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,18 +69,17 @@ class Manifest:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Expected a folder to fetch to. Received: {folder} ({error.strerror}).") from error
-        self._lock = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.ExitStack() as stack:
+            lock = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"Another `tumbao fetch` is writing to {folder}. Wait until it ends, or fetch to another folder."
+                ) from error
             self._columns, self._rows = _read_manifest(folder / MANIFEST_FILE)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise UserError(
-                f"Another `tumbao fetch` is writing to {folder}. Wait until it ends, or fetch to another folder."
-            ) from error
-        except ValueError:
-            os.close(self._lock)
-            raise
+            self._lock = stack.pop_all()  # until the end of the context
         self._failed: list[dict[str, str]] = []
         (folder / FAILED_FILE).unlink(missing_ok=True)
 
@@ -100,7 +88,7 @@ class Manifest:
 
     def __exit__(self, *_: object) -> None:
         """Release the lock on the folder."""
-        os.close(self._lock)
+        self._lock.close()
 
     def find(self, url: str) -> dict[str, str] | None:
         """Return the manifest row of a source, or None."""
@@ -112,13 +100,7 @@ class Manifest:
         return path.is_file() and str(path.stat().st_size) == row["bytes"] and sha256(path) == row["sha256"]
 
     def add(self, path: Path, stem: str, extension: str, row: dict[str, str]) -> None:
-        """Move a complete file to its genre's folder and write its row.
-
-        Files of other songs are never overwritten: a number is added to `stem` (of `safe_name`) if the name is taken. A
-        file without a row is used if it has the same bytes: an earlier run was killed between the two steps.
-        `path` must be on the same file system; `row` has all columns of the manifest except `file_name`, `sha256` and
-        `bytes`.
-        """
+        """Move a complete file to its genre's folder, with a number if another song has its name, and write its row."""
         before = self.find(row["source"])
         replaced = before["file_name"] if before else ""
         digest = sha256(path)

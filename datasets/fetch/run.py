@@ -1,18 +1,15 @@
-"""`tumbao fetch`: download the songs of URLS.csv, one in each row.
-
-Each row gets a file and a row in the manifest, or a row in failed.csv.
-"""
+"""`tumbao fetch`: each row of URLS.csv gets a file and a row in the manifest, or a row in failed.csv."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import datetime
 import os
 import time
 import urllib.parse
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -37,34 +34,16 @@ UNFINISHED_FOLDER = ".unfinished"
 FETCHED, PRESENT, FAILED = "fetched", "already there", "failed"
 
 
-@dataclasses.dataclass(frozen=True)
-class UrlRow:
-    """One row of URLS.csv, which begins at `line` (from 1).
-
-    `cells` are without surrounding white space. `error` is the reason why the row cannot be fetched, or empty.
-    """
+class UrlRow(NamedTuple):
+    """One row of URLS.csv, which begins at `line`; `error` is the reason why it cannot be fetched, or empty."""
 
     line: int
     cells: dict[str, str]
     error: str
 
-    @property
-    def url(self) -> str:
-        """URL of the song."""
-        return self.cells["url"]
-
-    @property
-    def genre(self) -> str:
-        """Genre of the song."""
-        return self.cells["genre"]
-
 
 def read_urls(path: Path) -> tuple[tuple[str, ...], list[UrlRow]]:
-    """Read URLS.csv: columns `url` and `genre`; `song`, `artist`, `album`, `licence` and any others are optional.
-
-    Returns the columns, without those of failed.csv, and all rows; those that cannot be fetched have an `error`. Raises
-    ValueError if the file has another format, has no rows, or has columns that fetch writes itself.
-    """
+    """Read URLS.csv: columns `url` and `genre`; `song`, `artist`, `album`, `licence` and any others are optional."""
     table = read_table(path, ("url", *MANIFEST_COLUMNS, *FAILED_COLUMNS))
     if missing := [name for name in ("url", "genre") if name not in table.columns]:
         raise UserError(
@@ -102,11 +81,7 @@ def run_fetch(
     limits: RateLimits,
     report: progress.Listener = progress.report,
 ) -> int:
-    """Fetch songs, one at a time; return 0 if all rows have their songs, 1 if some failed or `out` is not writable.
-
-    Songs are written to ``<genre>/<name>.<extension>`` in `out`, with `manifest.csv` and the `failed.csv` of this run.
-    Raises ValueError if the list or the folder cannot be used, or if yt-dlp is not installed.
-    """
+    """Fetch songs, one at a time; return 0 if all rows have their songs, 1 if some failed or `out` is not writable."""
     require_yt_dlp()
     if urls.absolute() == (out / FAILED_FILE).absolute():
         raise UserError(f"Each run overwrites {out / FAILED_FILE}. Copy it to another folder, and fetch the copy.")
@@ -125,7 +100,7 @@ def run_fetch(
                     reason = clean_text(str(error))
                     manifest.fail(columns, row.cells, row.line, reason)
                     counts[FAILED] += 1
-                    _print(console, f"  line {row.line}: {clean_text(row.url)}: {reason}")
+                    _print(console, f"  line {row.line}: {clean_text(row.cells['url'])}: {reason}")
                 report("fetch", counts.total(), len(rows))
         except OSError as error:
             _print(console, f"stopped, because the manifest or the list of failures cannot be written: {error}")
@@ -148,8 +123,8 @@ class _Fetcher:
     def run(self, row: UrlRow) -> str:
         if row.error:
             raise FetchError(row.error)
-        before = self._manifest.find(row.url)
-        if before and before["genre"] != row.genre:
+        before = self._manifest.find(row.cells["url"])
+        if before and before["genre"] != row.cells["genre"]:
             raise FetchError(
                 f"the manifest lists it as {before['genre']}: {before['file_name']}; "
                 "remove that row and that file to fetch it for another genre"
@@ -168,9 +143,9 @@ class _Fetcher:
     def _fetch(self, row: UrlRow, cells: dict[str, str]) -> None:
         self._unfinished.mkdir(exist_ok=True)
         try:
-            found = download(row.url, self._unfinished, self._limits, self._report)
+            found = download(row.cells["url"], self._unfinished, self._limits, self._report)
             now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            entry = {**row.cells, **found.metadata, "fetched_at": now, **cells, "source": row.url}
+            entry = {**row.cells, **found.metadata, "fetched_at": now, **cells, "source": row.cells["url"]}
             del entry["url"]
             name = f"{entry['artist']} - {entry['song']}" if entry["artist"] else entry["song"]
             self._manifest.add(found.path, safe_name(name), found.extension, entry)

@@ -87,10 +87,7 @@ class RateLimits:
             raise UserError(f"Expected kilobytes_per_second above 0. Received: {self.kilobytes_per_second}.")
 
     def wait_seconds(self, n: int) -> float:
-        """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name.
-
-        It is at most `MAX_WAIT_SECONDS`, or `sleep_seconds` if that is longer.
-        """
+        """Return the wait before the next retry, after `n` retries; yt-dlp passes `n` by this name."""
         return max(self.sleep_seconds, min(self.sleep_seconds * 2**n, MAX_WAIT_SECONDS))
 
 
@@ -115,10 +112,7 @@ def require_yt_dlp() -> None:
 
 
 def download(url: str, folder: Path, limits: RateLimits, report: Listener) -> Download:
-    """Fetch one song to `folder`; an interrupted download continues where it stopped.
-
-    Unfinished files are named after the hash of their URL. Raises FetchError if the URL yields no song.
-    """
+    """Fetch one song to `folder`; an interrupted download continues where it stopped."""
     import yt_dlp
 
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
@@ -252,10 +246,7 @@ def _examine(info: dict[str, Any]) -> Download:
 
 
 def audio_extension(head: bytes, given: str) -> str | None:
-    """Return the extension that fits the first `HEAD_BYTES` of a file; None if it is not an audio container.
-
-    `given` is the extension from the source, without the dot, and is kept if it fits.
-    """
+    """Return the extension that fits the first `HEAD_BYTES` of a file; None if it is not an audio container."""
     for pattern, extensions in _CONTAINERS:
         if pattern.match(head):
             return given.lower() if given.lower() in extensions else extensions[0]
