@@ -37,9 +37,6 @@ INTERRUPTED = 130
 _ENCODINGS: dict[str, Callable[[ModelInfo, str], Encoding]] = {".jsonl": JsonLines, ".csv": Csv}
 
 
-_UNDONE = (Outcome.FAILED, Outcome.IMPOSSIBLE)
-
-
 @dataclasses.dataclass(frozen=True)
 class ClassifyOptions:
     """Options of `tumbao classify`, see its help; those that exclude each other raise a `UserError`."""
@@ -64,79 +61,20 @@ class ClassifyOptions:
             raise UserError("Expected --overwrite-genre beside --write-tags. Received: the one without the other")
 
 
-class Tally:
-    """Counts results. `briefs` has the result of each song so far; `genres` are in the order of the model's outputs."""
-
-    def __init__(self, genres: Sequence[str]) -> None:
-        self.briefs: dict[AudioSegment, Brief] = {}
-        self._genres = genres
-        self._fresh_seconds = 0.0
-
-    def add(self, answer: Answer) -> None:
-        """Add the result of a song that was classified in this run."""
-        result, tag = answer.result, answer.tagging.outcome.value if answer.tagging else ""
-        if isinstance(result, AudioError):
-            self.briefs[answer.part] = Brief("", 0.0, result.reason.value, tag)
-            return
-        genre = self._genres[result.answer.genre] if result.answer.confident else ""
-        self.briefs[answer.part] = Brief(genre, result.duration_seconds, "", tag)
-        self._fresh_seconds += result.duration_seconds
-
-    @property
-    def rejected(self) -> int:
-        """Number of rejected songs."""
-        return sum(bool(brief.reason) for brief in self.briefs.values())
-
-    @property
-    def untagged(self) -> int:
-        """Number of songs whose tag should have been written but was not."""
-        return sum(brief.tag in _UNDONE for brief in self.briefs.values())
-
-    def lines(self, notes: Sequence[str], seconds: float) -> Iterator[str]:
-        """Format the counts; the first line shows that classified and rejected songs add up to those found.
-
-        `notes` are those of `inputs.AudioFiles`, `seconds` is the time that classification took.
-        """
-        found = len(self.briefs)
-        yield f"found {found} = classified {found - self.rejected} + rejected {self.rejected}"
-        yield from notes
-        if found > 1:
-            briefs = self.briefs.values()
-            genres = collections.Counter(brief.genre for brief in briefs if not brief.reason)
-            counts = [f"{genre} {genres[genre]}" for genre in self._genres]
-            yield f"genres: {', '.join(counts)}, none of these with confidence {genres['']}"
-            for what, counter in (
-                ("rejected", collections.Counter(brief.reason for brief in briefs if brief.reason)),
-                ("tags", collections.Counter(brief.tag for brief in briefs if brief.tag)),
-            ):
-                if counter:
-                    yield f"{what}: {', '.join(f'{name} {count}' for name, count in counter.most_common())}"
-            if self._fresh_seconds:
-                ratio = self._fresh_seconds / seconds
-                yield f"{self._fresh_seconds / 3600:.1f} h of sound in {seconds / 60:.1f} min: {ratio:.0f} × real time"
-
-
 def run_classify(options: ClassifyOptions, console: Console, out: TextIO) -> int:
-    """Classify songs and write each result as soon as it is known.
-
-    Progress and the summary are printed to `console` (stderr), results to `out` (stdout) unless they are written to a
-    file. Returns the exit code: 0 if every song was classified and every requested tag written, 1 if not, 130 if
-    interrupted. Raises a `ValueError`, before any song is classified, if a song, a list or the model is missing or the
-    results file is not one.
-    """
+    """Classify songs, write each result as soon as it is known, and return the exit code."""
     audio = find_audio_files(options.songs)
     display = ProgressDisplay(console)
     with _native_stderr_discarded(console):
-        info = ModelInfo.read(find_assets(options.model))
-        tally = Tally(info.genres)
+        run = _Run(options, display, out)
         began = time.monotonic()
         try:
-            _classify(options, info, audio.songs, tally, display, out)
+            run.classify(audio.songs)
             seconds = time.monotonic() - began
             if options.playlists is not None:
-                _write_playlists(options.playlists, info.genres, tally, display)
+                run.write_playlists(options.playlists)
         except KeyboardInterrupt:
-            done = f"{len(tally.briefs)} of {len(audio.songs)}"
+            done = f"{len(run.briefs)} of {len(audio.songs)}"
             where = f"are in {options.out}; the same command goes on" if options.out else "were classified"
             display.say(escape(f"Interrupted: {done} {where}."))
             return INTERRUPTED
@@ -144,70 +82,111 @@ def run_classify(options: ClassifyOptions, console: Console, out: TextIO) -> int
             error.filename = error.filename or (str(options.out) if options.out else None)
             display.say(f"[bold red]error:[/bold red] {escape(describe(error))}")
             return 1
-    for line in tally.lines(audio.notes, seconds):
+    for line in run.summary(audio.notes, seconds):
         display.say(escape(line))
-    return 1 if tally.rejected or tally.untagged else 0
+    undone = (Outcome.FAILED, Outcome.IMPOSSIBLE)
+    return int(any(brief.reason or brief.tag in undone for brief in run.briefs.values()))
 
 
-def _classify(
-    options: ClassifyOptions,
-    info: ModelInfo,
-    songs: Sequence[Song],
-    tally: Tally,
-    display: ProgressDisplay,
-    out: TextIO,
-) -> None:
-    model = identity(find_assets(options.model))
-    with contextlib.ExitStack() as stack:
-        tagger = stack.enter_context(Tagger(options.overwrite_genre)) if options.write_tags else None
-        if options.out is not None:
-            results = stack.enter_context(
-                ResultsFile(options.out, _ENCODINGS[options.out.suffix.lower()](info, model), model)
-            )
-            songs = _left_to_do(results, songs, tally, display)
-            if tagger:
-                _tag_earlier_results(results, tagger, options.overwrite_genre, info, tally, display)
-            if not songs:
-                return
-        decoded = stack.enter_context(decoding(songs, info.mel))  # decodes while the model is loaded
-        classifier = Classifier(options.model)
-        write = _stream_writer(options, info, model, out) if options.out is None else results.append
-        for answer in _shown(display, answers(classifier, decoded, tagger), len(songs), out):
-            write(answer)
-            tally.add(answer)
+class _Run:
+    """A run of the command; `briefs` has the result of each song so far, also of those from an earlier run."""
 
+    def __init__(self, options: ClassifyOptions, display: ProgressDisplay, out: TextIO) -> None:
+        assets = find_assets(options.model)
+        self.briefs: dict[AudioSegment, Brief] = {}
+        self._options, self._display, self._out = options, display, out
+        self._info, self._model = ModelInfo.read(assets), identity(assets)
+        self._seconds = 0.0  # of sound that was classified in this run
 
-def _left_to_do(results: ResultsFile, songs: Sequence[Song], tally: Tally, display: ProgressDisplay) -> list[Song]:
-    """Return the songs without a result in the file, and add the results of the others to the tally."""
-    left: list[Song] = []
-    for song in songs:
-        brief = results.find(song.part)
-        if brief:
-            tally.briefs[song.part] = brief
-        else:
-            left.append(song)
-    if tally.briefs:
-        display.say(escape(f"{len(tally.briefs)} of {len(songs)} are in {results.path} already"))
-    return left
+    def classify(self, songs: Sequence[Song]) -> None:
+        options, info = self._options, self._info
+        with contextlib.ExitStack() as stack:
+            tagger = stack.enter_context(Tagger(options.overwrite_genre)) if options.write_tags else None
+            if options.out is not None:
+                encoding = _ENCODINGS[options.out.suffix.lower()](info, self._model)
+                results = stack.enter_context(ResultsFile(options.out, encoding, self._model))
+                songs = self._left_to_do(results, songs)
+                if tagger:
+                    self._tag_earlier_results(results, tagger)
+                if not songs:
+                    return
+            decoded = stack.enter_context(decoding(songs, info.mel))  # decodes while the model is loaded
+            classifier = Classifier(options.model)
+            write = self._stream_writer() if options.out is None else results.append
+            for answer in _shown(self._display, answers(classifier, decoded, tagger), len(songs), self._out):
+                write(answer)
+                self.briefs[answer.part] = self._brief(answer)
 
+    def _brief(self, answer: Answer) -> Brief:
+        result, tag = answer.result, answer.tagging.outcome.value if answer.tagging else ""
+        if isinstance(result, AudioError):
+            return Brief("", 0.0, result.reason.value, tag)
+        self._seconds += result.duration_seconds
+        genre = self._info.genres[result.answer.genre] if result.answer.confident else ""
+        return Brief(genre, result.duration_seconds, "", tag)
 
-def _tag_earlier_results(
-    results: ResultsFile, tagger: Tagger, overwrite: bool, info: ModelInfo, tally: Tally, display: ProgressDisplay
-) -> None:
-    """Write the tags of songs that were classified in an earlier run, without decoding them again."""
-    again = ("", Outcome.FAILED, *((Outcome.KEPT,) if overwrite else ()))
-    parts = [part for part, brief in tally.briefs.items() if brief.genre and brief.tag in again]
+    def _left_to_do(self, results: ResultsFile, songs: Sequence[Song]) -> list[Song]:
+        """Return the songs without a result in the file, and take the results of the others from it."""
+        found = {song.part: results.find(song.part) for song in songs}
+        self.briefs = {part: brief for part, brief in found.items() if brief}
+        if self.briefs:
+            self._display.say(escape(f"{len(self.briefs)} of {len(songs)} are in {results.path} already"))
+        return [song for song in songs if song.part not in self.briefs]
 
-    shown = dict(zip(info.genres, main_genres(info.genres), strict=True))
+    def _tag_earlier_results(self, results: ResultsFile, tagger: Tagger) -> None:
+        """Write the tags of songs that were classified in an earlier run, without decoding them again."""
+        again = ("", Outcome.FAILED, *((Outcome.KEPT,) if self._options.overwrite_genre else ()))
+        parts = [part for part, brief in self.briefs.items() if brief.genre and brief.tag in again]
+        shown = dict(zip(self._info.genres, main_genres(self._info.genres), strict=True))
 
-    def tag(part: AudioSegment) -> Tagging:
-        return write_tag(tagger, part, shown[tally.briefs[part].genre])
+        def tag(part: AudioSegment) -> Tagging:
+            return write_tag(tagger, part, shown[self.briefs[part].genre])
 
-    with display:
-        for done, (part, tagging) in enumerate(in_threads(tag, parts), start=1):
-            results.amend(part, tag_values(stamp(part), tagging))
-            tally.briefs[part] = dataclasses.replace(tally.briefs[part], tag=tagging.outcome.value)
-            display("tag", done, len(parts))
+        with self._display:
+            for done, (part, tagging) in enumerate(in_threads(tag, parts), start=1):
+                results.amend(part, tag_values(stamp(part), tagging))
+                self.briefs[part] = dataclasses.replace(self.briefs[part], tag=tagging.outcome.value)
+                self._display("tag", done, len(parts))
+
+    def _stream_writer(self) -> Callable[[Answer], None]:
+        out, as_json = self._out, self._options.as_json
+        if not as_json and not self._options.as_csv:
+            return table_writer(self._info, out)
+        encoding = _ENCODINGS[".jsonl" if as_json else ".csv"](self._info, self._model)
+        out.write(encoding.header)
+
+        def write(answer: Answer) -> None:
+            out.write(encoding.encode(answer))
+            out.flush()
+
+        return write
+
+    def write_playlists(self, folder: Path) -> None:
+        briefs = self.briefs.items()
+        songs = [(part.path, brief.genre, brief.seconds) for part, brief in briefs if brief.genre and is_file(part)]
+        left_out = write_playlists(folder, self._info.genres, songs)
+        for path, why in left_out.items():
+            self._display.say(escape(f"{text(path)} {why}"))
+        self._display.say(escape(f"{len(songs) - len(left_out)} songs in the playlists of {folder}"))
+
+    def summary(self, notes: Sequence[str], seconds: float) -> Iterator[str]:
+        """Count the results; classified and rejected songs add up to those found."""
+        found, briefs = len(self.briefs), self.briefs.values()
+        reasons = collections.Counter(brief.reason for brief in briefs if brief.reason)
+        rejected = reasons.total()
+        yield f"found {found} = classified {found - rejected} + rejected {rejected}"
+        yield from notes
+        if found > 1:
+            genres = collections.Counter(brief.genre for brief in briefs if not brief.reason)
+            counts = [f"{genre} {genres[genre]}" for genre in self._info.genres]
+            yield f"genres: {', '.join(counts)}, none of these with confidence {genres['']}"
+            tags = collections.Counter(brief.tag for brief in briefs if brief.tag)
+            for what, counter in (("rejected", reasons), ("tags", tags)):
+                if counter:
+                    yield f"{what}: {', '.join(f'{name} {count}' for name, count in counter.most_common())}"
+            if self._seconds:
+                ratio = self._seconds / seconds
+                yield f"{self._seconds / 3600:.1f} h of sound in {seconds / 60:.1f} min: {ratio:.0f} × real time"
 
 
 def _shown(display: ProgressDisplay, found: Iterator[Answer], total: int, out: TextIO) -> Iterator[Answer]:
@@ -225,29 +204,6 @@ def _shown(display: ProgressDisplay, found: Iterator[Answer], total: int, out: T
                 return
             display("classify", done, total)
             yield answer
-
-
-def _stream_writer(options: ClassifyOptions, info: ModelInfo, model: str, out: TextIO) -> Callable[[Answer], None]:
-    if not options.as_json and not options.as_csv:
-        return table_writer(info, out)
-    encoding: Encoding = JsonLines(info, model) if options.as_json else Csv(info, model)
-    out.write(encoding.header)
-
-    def write(answer: Answer) -> None:
-        out.write(encoding.encode(answer))
-        out.flush()
-
-    return write
-
-
-def _write_playlists(folder: Path, genres: Sequence[str], tally: Tally, display: ProgressDisplay) -> None:
-    songs = [
-        (part.path, brief.genre, brief.seconds) for part, brief in tally.briefs.items() if brief.genre and is_file(part)
-    ]
-    left_out = write_playlists(folder, genres, songs)
-    for path, why in left_out.items():
-        display.say(escape(f"{text(path)} {why}"))
-    display.say(escape(f"{len(songs) - len(left_out)} songs in the playlists of {folder}"))
 
 
 @contextlib.contextmanager

@@ -1,16 +1,27 @@
-"""The command line, called in this process."""
+"""The command line, called in this process, and models."""
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tumbao.pipeline import cli
+from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 
 Call = Callable[..., tuple[int, str, str]]
+
+
+def changed_model(pushed: Path, folder: Path, **fields: Any) -> Path:
+    """Copy the tiny model to a new folder, with other values in `model.json`."""
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, folder)
+    dataclasses.replace(ModelInfo.read(assets), **fields).write(assets)
+    return assets
 
 
 @pytest.fixture

@@ -10,19 +10,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import mutagen
 import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
 
+from tests.pipeline.conftest import changed_model
 from tumbao.pipeline.classify import ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.batch import SYNTHETIC_WARNING
+from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
 
 RATE = 22_050
+LEAVES = ("cumbia", "salsa", "salsa/dura", "salsa/romantica", "vallenato")
 Tone = Callable[..., np.ndarray]
 
 
@@ -42,35 +47,32 @@ def library(tmp_path: Path, tone: Tone) -> Path:
     return folder
 
 
-def classify(*paths: Path, model: Path, as_json: bool = False, as_csv: bool = False) -> tuple[int, str, str]:
+def classify(*paths: Path, model: Path, **options: Any) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    status = run_classify(ClassifyOptions(paths, model, as_json, as_csv), Console(file=err, width=200), out)
+    status = run_classify(ClassifyOptions(paths, model, **options), Console(file=err, width=200), out)
     return status, out.getvalue(), err.getvalue()
 
 
-@pytest.fixture
-def real_model(pushed: Path, tmp_path: Path) -> Path:
-    """Pretend that the tiny model was trained on recordings."""
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "real")
-    info = ModelInfo.read(assets)
-    dataclasses.replace(info, training_data=dataclasses.replace(info.training_data, synthetic=False)).write(assets)
-    return assets
+def json_of(*paths: Path, model: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in classify(*paths, model=model, as_json=True)[1].splitlines()]
+
+
+def rows_of(*paths: Path, model: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(classify(*paths, model=model, as_csv=True)[1])))
+
+
+@pytest.fixture(scope="module")
+def leaves_model(pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Let the tiny model take loud sound for salsa/romantica, soft sound for cumbia."""
+    return changed_model(pushed, tmp_path_factory.mktemp("leaves") / "assets", genres=LEAVES)
 
 
 @pytest.fixture
-def doubtful_model(pushed: Path, tmp_path: Path) -> Path:
-    """Let the tiny model be confident from 0.7 on, without tempering."""
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "doubtful")
-    calibration = Calibration(temperature=1.0, threshold=0.7, songs=10, errors=0)
-    dataclasses.replace(ModelInfo.read(assets), calibration=calibration).write(assets)
-    return assets
-
-
-@pytest.fixture
-def medley(tmp_path: Path, tone: Tone) -> Path:
-    """Make 90 s that the tiny model takes for salsa, then 3:30 of bachata."""
-    soundfile.write(tmp_path / "medley.wav", np.concatenate([2 * tone(90), 0.02 * tone(210)]), RATE)
-    return tmp_path / "medley.wav"
+def songs(tmp_path: Path, tone: Tone) -> Path:
+    (tmp_path / "two").mkdir()
+    for name, sound in (("loud", 2 * tone(30)), ("soft", 0.02 * tone(30))):
+        soundfile.write(tmp_path / "two" / f"{name}.flac", sound, RATE)
+    return tmp_path / "two"
 
 
 def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) -> None:
@@ -97,30 +99,9 @@ def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) ->
     assert err.endswith(" × real time\n")
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(
-    library: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tumbao.pipeline.progress_display.PLAIN_SECONDS", 0.0)
-    lines = classify(library, model=pushed)[2].splitlines()
-    assert [line.split(" (")[0] for line in lines[:5]] == [f"  classify: {done} of 5" for done in range(1, 6)]
-    assert "s left)" in lines[0]
-    assert "/s)" in lines[4]
-
-
 class Terminal(io.StringIO):
-    """A terminal that remembers what was written to it."""
-
     def isatty(self) -> bool:
         return True
-
-
-def test_progress_is_a_bar_that_goes_away_on_a_terminal(library: Path, pushed: Path) -> None:
-    err = io.StringIO()
-    asked = ClassifyOptions([library], pushed)
-    run_classify(asked, Console(file=err, force_terminal=True, width=200), io.StringIO())
-    assert "0/5" in err.getvalue()
-    assert "classify: " not in err.getvalue()
-    assert "\x1b[2K" in err.getvalue().partition("found 5")[0].rpartition("/5")[2]
 
 
 def test_answers_and_bar_do_not_mix_on_one_terminal(library: Path, pushed: Path) -> None:
@@ -136,9 +117,7 @@ def test_one_song_needs_no_progress(library: Path, pushed: Path) -> None:
 
 
 def test_json_is_one_object_a_line_and_song(library: Path, pushed: Path) -> None:
-    status, out, _ = classify(library, model=pushed, as_json=True)
-    assert status == 1
-    songs = [json.loads(line) for line in out.splitlines()]
+    songs = json_of(library, model=pushed)
     assert [Path(song["path"]).name for song in songs] == [
         "a.wav",
         "ñ :smile:.flac",
@@ -157,48 +136,46 @@ def test_json_is_one_object_a_line_and_song(library: Path, pushed: Path) -> None
     assert songs[3]["error"]["reason"] == songs[4]["error"]["reason"] == "unsupported"
 
 
-def test_an_answer_without_confidence_is_none_of_the_genres(library: Path, doubtful_model: Path) -> None:
+def test_an_answer_without_confidence_is_none_of_the_genres(library: Path, pushed: Path, tmp_path: Path) -> None:
+    calibration = Calibration(temperature=1.0, threshold=0.7, songs=10, errors=0)
+    doubtful = changed_model(pushed, tmp_path / "doubtful", calibration=calibration)
     path = library / "b [live]" / "ñ :smile:.flac"
-    out = classify(path, model=doubtful_model)[1].splitlines()
+    out = classify(path, model=doubtful)[1].splitlines()
     assert out[2] == "  none of these with confidence (nearest: salsa 0.65)  votes: salsa 2, bachata 1"
-    song = json.loads(classify(path, model=doubtful_model, as_json=True)[1])
+    (song,) = json_of(path, model=doubtful)
     assert (song["genre"], song["nearest"]) == (None, "salsa")
     assert song["probability"] == pytest.approx(0.65, abs=0.02)
-    rows = list(csv.DictReader(io.StringIO(classify(path, model=doubtful_model, as_csv=True)[1])))
-    assert {(row["genre"], row["nearest"]) for row in rows} == {("", "salsa")}
+    assert {(row["genre"], row["nearest"]) for row in rows_of(path, model=doubtful)} == {("", "salsa")}
 
 
 def test_sound_unlike_the_training_songs_is_none_of_the_genres(library: Path, pushed: Path, tmp_path: Path) -> None:
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "narrow")
     low, high = (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0)
     known = DistributionRanges(low, high, 9, 0.0, (StatisticRanges(0, low, high),))
-    dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
+    narrow = changed_model(pushed, tmp_path / "narrow", familiarity=known)
     path = library / "b [live]" / "ñ :smile:.flac"
-    out = classify(path, model=assets)[1].splitlines()
+    out = classify(path, model=narrow)[1].splitlines()
     assert out[2].startswith("  none of these with confidence (nearest: salsa 0.65)")
     assert out[3] == "  2 of 3 fragments are out of distribution: unlike the songs that the model was trained on"
-    song = json.loads(classify(path, model=assets, as_json=True)[1])
+    (song,) = json_of(path, model=narrow)
     assert (song["genre"], song["nearest"]) == (None, "salsa")
     assert [fragment["familiar"] for fragment in song["fragments"]] == [False, True, False]
-    rows = csv.DictReader(io.StringIO(classify(path, model=assets, as_csv=True)[1]))
-    assert [row["familiar"] for row in rows] == ["False", "True", "False"]
+    assert [row["familiar"] for row in rows_of(path, model=narrow)] == ["False", "True", "False"]
 
 
-def test_a_medley_is_told_by_its_sections(medley: Path, pushed: Path) -> None:
+def test_a_medley_is_told_by_its_sections(pushed: Path, tmp_path: Path, tone: Tone) -> None:
+    medley = tmp_path / "medley.wav"
+    soundfile.write(medley, np.concatenate([2 * tone(90), 0.02 * tone(210)]), RATE)
     assert "  changes its genre: 0:00–1:30 salsa, 1:30–5:00 bachata" in classify(medley, model=pushed)[1].splitlines()
-    song = json.loads(classify(medley, model=pushed, as_json=True)[1])
+    (song,) = json_of(medley, model=pushed)
     assert [(part["genre"], part["start_seconds"], part["end_seconds"]) for part in song["sections"]] == [
         ("salsa", 0, 90),
         ("bachata", 90, 300),
     ]
-    rows = csv.DictReader(io.StringIO(classify(medley, model=pushed, as_csv=True)[1]))
-    assert [row["section_genre"] for row in rows] == ["salsa"] * 3 + ["bachata"] * 7
+    assert [row["section_genre"] for row in rows_of(medley, model=pushed)] == ["salsa"] * 3 + ["bachata"] * 7
 
 
 def test_csv_is_one_row_a_fragment(library: Path, pushed: Path) -> None:
-    status, out, _ = classify(library, model=pushed, as_csv=True)
-    assert status == 1
-    rows = list(csv.DictReader(io.StringIO(out)))
+    rows = rows_of(library, model=pushed)
     assert [Path(row["path"]).name for row in rows] == [
         "a.wav",
         *["ñ :smile:.flac"] * 3,
@@ -216,13 +193,12 @@ def test_csv_is_one_row_a_fragment(library: Path, pushed: Path) -> None:
     assert (rows[5]["genre"], rows[5]["fragment"], rows[5]["reason"]) == ("", "", "unsupported")
 
 
-def test_only_a_model_of_composed_songs_warns(library: Path, real_model: Path) -> None:
-    status, out, _ = classify(library / "a.wav", model=real_model)
-    assert status == 0
-    assert SYNTHETIC_WARNING not in out
-    assert (
-        json.loads(classify(library / "a.wav", model=real_model, as_json=True)[1])["synthetic_training_data"] is False
-    )
+def test_only_a_model_of_composed_songs_warns(library: Path, pushed: Path, tmp_path: Path) -> None:
+    recorded = dataclasses.replace(ModelInfo.read(pushed / "1" / ASSETS_FOLDER).training_data, synthetic=False)
+    real = changed_model(pushed, tmp_path / "real", training_data=recorded)
+    status, out, _ = classify(library / "a.wav", model=real)
+    assert (status, SYNTHETIC_WARNING in out) == (0, False)
+    assert json_of(library / "a.wav", model=real)[0]["synthetic_training_data"] is False
 
 
 def test_a_name_that_is_no_unicode_can_be_shown(tmp_path: Path, pushed: Path) -> None:
@@ -254,3 +230,51 @@ def test_decoders_and_interpreter_are_not_heard(tmp_path: Path, pushed: Path, rn
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["truncated"] is True
     assert done.stderr == "found 1 = classified 1 + rejected 0\nstill here"
+
+
+def test_sub_genres_are_named_with_their_genre(songs: Path, leaves_model: Path) -> None:
+    found = json_of(songs, model=leaves_model)
+    assert [(song["genre"], song["main_genre"]) for song in found] == [
+        ("salsa/romantica", "salsa"),
+        ("cumbia", "cumbia"),
+    ]
+    for song in found:
+        leaves = song["probabilities"]
+        assert tuple(leaves) == LEAVES
+        sums = {"cumbia": leaves["cumbia"], "vallenato": leaves["vallenato"]}
+        sums["salsa"] = leaves["salsa"] + leaves["salsa/dura"] + leaves["salsa/romantica"]
+        assert song["main_probabilities"] == pytest.approx(sums)
+        assert song["main_probability"] == pytest.approx(sums[song["main_genre"]])
+        assert song["probability"] == leaves[song["genre"]]
+    rows = rows_of(songs, model=leaves_model)
+    for name in ("genre", "main_genre", "main_probability"):
+        assert [row[name] for row in rows] == [str(song[name]) for song in found]
+    lines = [line.split() for line in classify(songs, model=leaves_model)[1].splitlines()]
+    assert ["salsa/romantica", "0.96,", "salsa", "0.99", "votes:", "salsa/romantica", "1"] in lines
+
+
+def test_a_model_without_sub_genres_has_no_main_genre(songs: Path, pushed: Path) -> None:
+    for values in (json_of(songs, model=pushed)[0], rows_of(songs, model=pushed)[0]):
+        assert not [key for key in values if key.startswith("main")]
+
+
+def test_tags_name_the_genre_at_once_or_later(songs: Path, leaves_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(songs, tmp_path / "later")
+    classify(songs, model=leaves_model, as_json=True, write_tags=True)
+    options = {"out": tmp_path / "results.csv", "playlists": tmp_path / "lists"}
+    for write_tags in (False, True):
+        classify(tmp_path / "later", model=leaves_model, write_tags=write_tags, **options)
+    for folder in (songs, tmp_path / "later"):
+        genres = {path.stem: mutagen.File(path)["genre"] for path in folder.iterdir()}
+        assert genres == {"loud": ["Salsa"], "soft": ["Cumbia"]}
+    lists = {path.stem: path.read_text().count("#EXTINF") for path in (tmp_path / "lists").iterdir()}
+    assert lists == {"cumbia": 1, "salsa": 0, "salsa - dura": 0, "salsa - romantica": 1, "vallenato": 0}
+
+
+def test_names_of_playlists_are_legal_and_lose_no_song(tmp_path: Path) -> None:
+    genres = ['salsa/¿qué? "a"', 'salsa/¿qué_ "a"', "Old-Time / Historic", "a\\b|c"]
+    assert not write_playlists(
+        tmp_path, genres, [(f"/{number}.mp3", genre, 1.0) for number, genre in enumerate(genres)]
+    )
+    names = {path.name: path.read_text().count("#EXTINF") for path in tmp_path.iterdir()}
+    assert names == {"salsa - ¿qué_ _a_.m3u8": 2, "Old-Time - Historic.m3u8": 1, "a_b_c.m3u8": 1}

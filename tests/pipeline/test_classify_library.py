@@ -8,7 +8,6 @@ import fcntl
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,11 +22,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from tests.pipeline.conftest import changed_model
 from tumbao.components.ingest.paths import RemotePath
 from tumbao.pipeline.classify import INTERRUPTED, ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.formats import ResultsFile
-from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
 from tumbao.serving.predict import Classifier
 
 RATE = 22_050
@@ -86,21 +85,6 @@ def test_every_file_is_classified_or_named_with_its_reason(library: Path, pushed
     assert "found 10 = classified 4 + rejected 6\n" in said
     assert "genres: bachata 1, cumbia 0, merengue 0, salsa 3, vallenato 0, none of these with confidence 0\n" in said
     assert "rejected: unreadable 2, empty 1, too short 1, silent 1, unsupported 1\n" in said
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
-def test_what_is_missing_is_made_up_for_wherever_the_file_breaks_off(
-    library: Path, pushed: Path, tmp_path: Path, suffix: str
-) -> None:
-    out = tmp_path / f"results{suffix}"
-    asked = ClassifyOptions([library], pushed, out=out)
-    classify(asked)
-    whole = out.read_bytes()
-    loud = whole.index(b"loud.flac")
-    for end in (0, 20, loud - 1, loud + whole[loud:].index(b"\n") + 1, len(whole) - 1):
-        out.write_bytes(whole[:end])
-        classify(asked)
-        assert out.read_bytes() == whole
 
 
 def test_what_is_there_is_not_classified_again(
@@ -184,25 +168,10 @@ def test_another_model_answers_anew(library: Path, pushed: Path, tmp_path: Path)
     song = library / "loud.flac"
     classify(ClassifyOptions([song], pushed, out=out))
     first = by_name(out)["loud.flac"]
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "other")
-    dataclasses.replace(ModelInfo.read(assets), created="2026-05-05T00:00:00Z").write(assets)
-    classify(ClassifyOptions([song], assets, out=out))
+    other = changed_model(pushed, tmp_path / "other", created="2026-05-05T00:00:00Z")
+    classify(ClassifyOptions([song], other, out=out))
     assert by_name(out)["loud.flac"] == first | {"model": by_name(out)["loud.flac"]["model"]}
     assert by_name(out)["loud.flac"]["model"] != first["model"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("list.jsonl", '{"file_name": "a.wav"}\n'), ("list.csv", "file_name\na.wav\n"), ("text.jsonl", "my diary\n")],
-)
-def test_a_file_that_holds_anything_else_is_left_alone(
-    library: Path, pushed: Path, tmp_path: Path, name: str, content: str
-) -> None:
-    out = tmp_path / name
-    out.write_text(content)
-    with pytest.raises(ValueError, match=r"Expected results of an earlier `tumbao classify` in .*Choose another file"):
-        classify(ClassifyOptions([library], pushed, out=out))
-    assert out.read_text() == content
 
 
 def test_two_at_once_do_not_write_one_file(library: Path, pushed: Path, tmp_path: Path) -> None:
@@ -291,12 +260,10 @@ def test_what_was_classified_before_is_tagged_without_decoding_it_again(
 
 
 def test_songs_without_confidence_get_no_tag_and_no_playlist(library: Path, pushed: Path, tmp_path: Path) -> None:
-    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "careful")
-    careful = Calibration(temperature=1.0, threshold=0.9, songs=10, errors=0)
-    dataclasses.replace(ModelInfo.read(assets), calibration=careful).write(assets)
-    playlists = tmp_path / "playlists"
-    out = tmp_path / "results.jsonl"
-    said = classify(ClassifyOptions([library], assets, out=out, write_tags=True, playlists=playlists))[1]
+    calibration = Calibration(temperature=1.0, threshold=0.9, songs=10, errors=0)
+    careful = changed_model(pushed, tmp_path / "careful", calibration=calibration)
+    playlists, out = tmp_path / "playlists", tmp_path / "results.jsonl"
+    said = classify(ClassifyOptions([library], careful, out=out, write_tags=True, playlists=playlists))[1]
     assert "bachata 0" in said
     assert "with confidence 2\n" in said
     assert by_name(out)["soft, and\nlow.wav"]["genre"] is None
