@@ -43,11 +43,7 @@ class Artifacts:
 
 
 def run_artifacts(connection: Any, run: str = "", finished: str = "") -> Artifacts:
-    """Read the newest run from ML Metadata; the result is empty if no run matches.
-
-    `run` is the name of a run. With the name of a component in `finished`, runs in which it has not finished (still
-    running, or killed) are skipped.
-    """
+    """Read the newest run, or that named `run`, in which the component `finished` has ended; empty if there is none."""
     store = mlmd.MetadataStore(connection)
     for context in sorted(store.get_contexts_by_type("pipeline_run"), key=lambda one: one.id, reverse=True):
         if run in ("", context.name):
@@ -82,10 +78,7 @@ def _artifacts(store: Any, run: Any) -> Artifacts:
 
 
 def find_training(workspace: Path) -> TrainingData:
-    """Find the records that the last run of a workspace was trained on.
-
-    Raises a `UserError` if there was no run, the last run ended before it wrote records, or they were deleted.
-    """
+    """Find the records that the last run of a workspace was trained on."""
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = str((workspace / METADATA_FILE).absolute())
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
@@ -97,15 +90,10 @@ def find_training(workspace: Path) -> TrainingData:
             "`tumbao run --data FOLDER` trains one; --workspace names another."
         ) from error
     examples, ingested = (artifacts.uri("AudioExampleGen", key) for key in ("examples", "ingested"))
-    if examples is None or ingested is None:
+    if not examples or not ingested or not list(as_path(examples).glob("Split-train/*.gz")):
         raise UserError(
-            f"Expected records of the last run in {workspace}. Received: a run that ended before it had any. "
-            "`tumbao run` with its library continues it."
-        )
-    if not list(as_path(examples).glob("Split-train/*.gz")):
-        raise UserError(
-            f"Expected the records of the training split in {examples}. Received: no such files. "
-            "Was the workspace moved, or cleared?"
+            f"Expected records of the last run in {workspace}. Received: none, since the run ended before it had any, "
+            "or the workspace was moved or cleared. `tumbao run` with its library makes them."
         )
     settings = artifacts.executions["AudioExampleGen"].custom_properties
     description = json.loads((as_path(settings["manifests"].string_value) / "catalog.json").read_text("utf-8"))
@@ -121,11 +109,7 @@ def find_training(workspace: Path) -> TrainingData:
 
 
 def head_to_resume(store: Any, resolved: Resolved) -> str:
-    """Return the newest head trained with the songs, split, genres, seed and model of this run.
-
-    Any other head may have been trained on songs that are in the test split now. If there is no such head, a
-    `UserError` describes how the newest one differs.
-    """
+    """Return the newest head trained as in this run: another may have been trained on songs that are test songs now."""
     live = metadata_store_pb2.Artifact.LIVE
     heads = [artifact for artifact in store.get_artifacts_by_type("ModelRun") if artifact.state == live]
     if not heads:

@@ -29,13 +29,7 @@ def _storage_errors() -> Iterator[None]:
 
 @_storage_errors()
 def roll_back(registry: str, to: str = "", why: str = "") -> Event:
-    """Publish an earlier version again under a new, higher number, which every server loads; nothing is deleted.
-
-    If `to` is empty, the version is that of the newest model before the served one that no rollback has removed.
-    `why` is stored in the log; bytes that are not UTF-8 are escaped. Raises a `UserError` if the version is missing,
-    incomplete or already served, or if there is no earlier one, and an `UnavailableError` if the registry cannot be
-    read or written.
-    """
+    """Publish an earlier version again under a new, higher number, which every server loads; nothing is deleted."""
     registry = registry.rstrip("/")
     found = versions(registry)
     if not found:
@@ -73,11 +67,7 @@ def roll_back(registry: str, to: str = "", why: str = "") -> Event:
 
 @_storage_errors()
 def history(registry: str) -> Table:
-    """Return the registry log as a table, the oldest event first.
-
-    Versions without an event come before the events; a line of the log that cannot be read is a row as well. Raises a
-    `UserError` if nothing was ever pushed, and an `UnavailableError` if it cannot be read.
-    """
+    """Return the registry log as a table, the oldest event first."""
     registry = registry.rstrip("/")
     found, events = versions(registry), model_registry.read_log(registry)
     if not found and not events:

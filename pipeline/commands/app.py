@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.markup import escape
+from typer import Argument, Option
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
@@ -54,7 +55,7 @@ app = _Commands(
 DEFAULT_WORKSPACE = Path("tumbao-workspace")
 
 Layout = Literal[LAYOUTS]  # type: ignore[valid-type] # the names are defined once, in `formats`
-LayoutOption = Annotated[Layout, typer.Option("--layout", help="Form of the library; auto detects it.")]
+LayoutOption = Annotated[Layout, Option("--layout", help="Form of the library; auto detects it.")]
 
 
 def check_workspace(path: Path) -> Path:
@@ -70,9 +71,7 @@ def check_workspace(path: Path) -> Path:
     return path
 
 
-Workspace = Annotated[
-    Path, typer.Option(callback=check_workspace, help="Folder of metadata, artefacts, runs and pushed models.")
-]
+Workspace = Annotated[Path, Option(callback=check_workspace, help="Folder of metadata, artefacts, runs and models.")]
 
 
 def error_console() -> TerminalConsole:
@@ -130,9 +129,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     with explained("", {}):
         ensure_home()
@@ -186,11 +183,8 @@ def require_writable(path: Path) -> None:
         raise typer.BadParameter(f"Path {str(path)!r} cannot be written to: {found} {reason}.")
 
 
-Library = Annotated[Path, typer.Argument(parser=parse_existing, help="A folder of songs, or a list of songs.")]
-PushedModel = Annotated[
-    Any,
-    typer.Option(parser=parse_path, metavar="<path>", help="Folder of pushed models, or one pushed version."),
-]
+Library = Annotated[Path, Argument(parser=parse_existing, help="A folder of songs, or a list of songs.")]
+PushedModel = Annotated[Any, Option(parser=parse_path, metavar="<path>", help="Pushed models, or one version.")]
 
 
 def quiet_tensorflow() -> None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
+from typer import Argument, Option
 
 from tumbao.components.ingest.splits import SPLIT_BY
 from tumbao.pipeline.commands.app import (
@@ -22,6 +24,7 @@ from tumbao.pipeline.commands.app import (
     parse_existing,
     require_packages,
     require_pipeline,
+    say,
 )
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
@@ -29,12 +32,10 @@ from tumbao.serving.terminal import TerminalConsole
 
 DEMO_SONGS, DEMO_SEED = 12, 7
 
-PageFolder = Annotated[
-    Path, typer.Option(file_okay=False, callback=check_local, help="Folder to write the page and its tables to.")
-]
-Genres = Annotated[str, typer.Option(help="Genres, separated by commas.")]
+PageFolder = Annotated[Path, Option(file_okay=False, callback=check_local, help="Folder for the page and its tables.")]
+Genres = Annotated[str, Option(help="Genres, separated by commas.")]
 PAPER_GENRES = ",".join(GENRES)
-Weights = Annotated[str, typer.Option(help="File of the backbone's weights, or random. \\[default: search for them]")]
+Weights = Annotated[str, Option(help="File of the backbone's weights, or random. \\[default: search for them]")]
 
 SplitBy = enum.Enum("SplitBy", {name: name for name in SPLIT_BY}, type=str)  # type: ignore[misc] # defined once
 
@@ -43,9 +44,7 @@ SplitBy = enum.Enum("SplitBy", {name: name for name in SPLIT_BY}, type=str)  # t
 def inspect(
     library: Library,
     out: PageFolder,
-    genres: Annotated[
-        str, typer.Option(help="Genres, separated by commas. \\[default: all genres of the library]")
-    ] = "",
+    genres: Annotated[str, Option(help="Genres, separated by commas. \\[default: all genres of the library]")] = "",
     layout: LayoutOption = "auto",
 ) -> None:
     """Describe a library on one page, before any training.
@@ -66,10 +65,7 @@ def inspect(
 
 @app.command()
 def drift(
-    new: Annotated[
-        Path,
-        typer.Argument(parser=parse_existing, help="A folder of songs, or a list of songs, with or without genres."),
-    ],
+    new: Annotated[Path, Argument(parser=parse_existing, help="Songs: a folder or a list, also without genres.")],
     out: PageFolder = Path("tumbao-drift"),
     workspace: Workspace = DEFAULT_WORKSPACE,
     layout: LayoutOption = "auto",
@@ -79,34 +75,51 @@ def drift(
     Exit codes: 0 alike, 3 drift, 1 no song of NEW can be measured, 2 invalid use, 130 interrupted.
     """
     require_pipeline()
-    from tumbao.pipeline.drift import drift as compare
+    from tumbao.analysis.drift.page import PAGE, run_drift, value_of
+    from tumbao.components.ingest import progress
+    from tumbao.pipeline.metadata import find_training
+    from tumbao.pipeline.progress_display import ProgressDisplay
 
-    code = compare(workspace, new, out, layout, error_console(), TerminalConsole())
-    raise typer.Exit(code)
+    with ProgressDisplay(error_console()) as display, progress.listen(display):
+        training = find_training(workspace)
+        label = " (synthetic library)" if training.synthetic else ""
+        display.say(f"Training data: {escape(training.library)}{label}, run {escape(training.run)}")
+        outcome = run_drift(training, new, out, layout)
+        songs = outcome.new
+        for note in songs.notes:
+            display.say(escape(note))
+        for one in songs.rejected:
+            display.say(f"  rejected: {escape(one.song)}: {escape(one.reason)}: {escape(one.detail)}")
+    found, label = len(songs.songs) + len(songs.rejected), " (synthetic library)" if songs.synthetic else ""
+    say(f"found {found} = measured {len(songs.songs)} + rejected {len(songs.rejected)}{label}")
+    if outcome.comparison is None:
+        raise typer.Exit(1)
+    table = Table()
+    for name in ("measure", "training", "new", "distance", "threshold", "verdict"):
+        table.add_column(name, no_wrap=name != "new")
+    for measure in outcome.comparison.by_distance:
+        values = (escape(value_of(measure, one)) for one in (measure.training, measure.new))
+        verdict = "[red]drift[/red]" if measure.drifted else "alike"
+        name, distances = measure.descriptor.name, (f"{measure.distance:.3f}", f"{measure.threshold:.3f}")
+        table.add_row(name, *values, *distances, verdict)
+    TerminalConsole().print(table)
+    say(escape(str(out / PAGE)))
+    raise typer.Exit(3 if outcome.comparison.drifted else 0)
 
 
 @app.command()
 def compare(
-    data: Annotated[
-        Any, typer.Option(parser=parse_existing, metavar="<path>", help="Library: a folder, or a list of songs.")
-    ],
+    data: Annotated[Any, Option(parser=parse_existing, metavar="<path>", help="Library: a folder, or a list.")],
     model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Model, alone or with settings: --model=vgg16-gap --model=vgg16:epochs=20,dropout=0.5; may be "
-            "repeated. \\[default: all models, each in one size]"
-        ),
+        list[str] | None, Option(help="Model, also as vgg16:epochs=20,dropout=0.5; repeatable. \\[default: all models]")
     ] = None,
     split: Annotated[
         list[SplitBy] | None,
-        typer.Option(
-            help="Unit that a split keeps together: song, artist or, leaky, fragment; may be repeated. "
-            "\\[default: song and fragment]"
-        ),
+        Option(help="Unit that a split keeps together; repeatable. \\[default: song, fragment]"),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings of each model on each split.")] = 3,
-    folds: Annotated[int, typer.Option(min=0, help="Folds of a cross-validation; 0 for a single split.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the split and of the first training.")] = 7,
+    seeds: Annotated[int, Option(min=1, help="Number of trainings of each model on each split.")] = 3,
+    folds: Annotated[int, Option(min=0, help="Folds of a cross-validation; 0 for a single split.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of the split and of the first training.")] = 7,
     out: PageFolder = Path("tumbao-comparison"),
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Genres = PAPER_GENRES,
@@ -138,29 +151,18 @@ def compare(
 @app.command()
 def curate(
     library: Library,
-    out: Annotated[
-        Path,
-        typer.Option(
-            callback=check_local,
-            help="Folder to write the page and tables to; with --apply, the new .csv file of the corrected list.",
-        ),
-    ],
+    out: Annotated[Path, Option(callback=check_local, help="Folder for the page; with --apply, the new .csv file.")],
     apply: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="A suspects.csv with your verdicts, to correct the list. \\[default: find wrong labels]",
-        ),
+        Path | None, Option(exists=True, dir_okay=False, help="A suspects.csv with your verdicts, to correct the list.")
     ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     genres: Genres = PAPER_GENRES,
     layout: LayoutOption = "auto",
-    model: Annotated[str, typer.Option(help="Model that predicts the labels; see `tumbao models`.")] = "vgg16-gap",
-    folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the cross-validation and of the trainings.")] = 7,
+    model: Annotated[str, Option(help="Model that predicts the labels; see `tumbao models`.")] = "vgg16-gap",
+    folds: Annotated[int, Option(min=3, help="Folds of the cross-validation.")] = 5,
+    seed: Annotated[int, Option(min=0, help="Seed of the cross-validation and of the trainings.")] = 7,
     weights: Weights = "",
-    top: Annotated[int, typer.Option(min=1, help="Largest number of songs on the page; the tables list all.")] = 40,
+    top: Annotated[int, Option(min=1, help="Largest number of songs on the page; the tables list all.")] = 40,
 ) -> None:
     """List songs whose label looks wrong, with players and mel images, and apply your verdicts to a list.
 
@@ -185,17 +187,10 @@ def curate(
 
 @app.command()
 def fetch(
-    urls: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="CSV with the columns url, genre and, if known, others.")
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(file_okay=False, callback=check_local, help="Folder to write <genre>/<song> and manifest.csv to."),
-    ],
-    sleep: Annotated[float, typer.Option(help="Seconds to wait between songs.")] = 5.0,
-    kilobytes_per_second: Annotated[
-        float | None, typer.Option(help="Limit of the download rate. \\[default: none]")
-    ] = None,
+    urls: Annotated[Path, Argument(exists=True, dir_okay=False, help="CSV with the columns url, genre and others.")],
+    out: Annotated[Path, Option(file_okay=False, callback=check_local, help="Folder for songs and manifest.csv.")],
+    sleep: Annotated[float, Option(help="Seconds to wait between songs.")] = 5.0,
+    kilobytes_per_second: Annotated[float | None, Option(help="Limit of the download rate. \\[default: none]")] = None,
 ) -> None:
     """Download songs that you have the right to use, unchanged, with a manifest of their sources.
 
@@ -213,11 +208,9 @@ def fetch(
 
 @app.command()
 def demo_library(
-    out: Annotated[
-        Path, typer.Argument(file_okay=False, callback=check_local, help="Folder to write <genre>/<song>.mp3 to.")
-    ],
-    songs_per_genre: Annotated[int, typer.Option(min=1, help="Number of songs of each genre.")] = DEMO_SONGS,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the composition.")] = DEMO_SEED,
+    out: Annotated[Path, Argument(file_okay=False, callback=check_local, help="Folder for <genre>/<song>.mp3.")],
+    songs_per_genre: Annotated[int, Option(min=1, help="Number of songs of each genre.")] = DEMO_SONGS,
+    seed: Annotated[int, Option(min=0, help="Seed of the composition.")] = DEMO_SEED,
 ) -> None:
     """Compose the demo library of synthetic songs."""
     compose(out, songs_per_genre, seed)

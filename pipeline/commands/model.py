@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from tumbao.pipeline.commands.app import (
     DEFAULT_WORKSPACE,
@@ -40,27 +41,14 @@ def models() -> None:
 
 @app.command()
 def explain(
-    out: Annotated[Path, typer.Option(callback=check_local, help="Folder to write the page to.")],
-    songs: Annotated[
-        list[Path] | None,
-        typer.Argument(parser=parse_path, help="Songs to explain: files, folders and lists."),
-    ] = None,
+    out: Annotated[Path, Option(callback=check_local, help="Folder to write the page to.")],
+    songs: Annotated[list[Path] | None, Argument(parser=parse_path, help="Songs: files, folders and lists.")] = None,
     model: PushedModel = DEFAULT_WORKSPACE / "pushed",
-    data: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_existing,
-            metavar="<path>",
-            help="Library for nearest neighbours and the map. \\[default: none]",
-        ),
-    ] = None,
+    data: Annotated[Any, Option(parser=parse_existing, metavar="<path>", help="Library for neighbours, map.")] = None,
     layout: LayoutOption = "auto",
     workspace: Workspace = DEFAULT_WORKSPACE,
-    genres: Annotated[
-        str,
-        typer.Option(help="Genres for activation maximization, separated by commas. \\[default: all of the model's]"),
-    ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 7,
+    genres: Annotated[str, Option(help="Genres for activation maximization. \\[default: all of the model's]")] = "",
+    seed: Annotated[int, Option(min=0, help="Seed of all random choices.")] = 7,
 ) -> None:
     """Explain a model on one page with players: activation maximization of genres, and attributions of songs.
 
@@ -86,34 +74,18 @@ def explain(
 
 @app.command()
 def classify(
-    songs: Annotated[
-        list[Path],
-        typer.Argument(parser=parse_path, help="Audio files, folders, and lists of songs (CSV, TSV, JSONL)."),
-    ],
+    songs: Annotated[list[Path], Argument(parser=parse_path, help="Audio files, folders, and lists of songs.")],
     model: PushedModel = DEFAULT_WORKSPACE / "pushed",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, an object for each song.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each fragment.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON Lines, an object for each song.")] = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV, a row for each fragment.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            dir_okay=False,
-            callback=check_local,
-            help="File ending in .jsonl or .csv to write to instead, or to continue. \\[default: none]",
-        ),
+        Option(dir_okay=False, callback=check_local, help="File in .jsonl or .csv to write to, or to continue."),
     ] = None,
-    write_tags: Annotated[
-        bool, typer.Option("--write-tags", help="Write the genre into the tags of files without one.")
-    ] = False,
-    overwrite_genre: Annotated[
-        bool, typer.Option("--overwrite-genre", help="With --write-tags, also replace another genre.")
-    ] = False,
+    write_tags: Annotated[bool, Option("--write-tags", help="Write the genre into tags without one.")] = False,
+    overwrite_genre: Annotated[bool, Option("--overwrite-genre", help="With --write-tags: replace others.")] = False,
     playlists: Annotated[
-        Path | None,
-        typer.Option(
-            file_okay=False,
-            callback=check_local,
-            help="Folder to write a playlist for each genre to. \\[default: none]",
-        ),
+        Path | None, Option(file_okay=False, callback=check_local, help="Folder for a playlist of each genre.")
     ] = None,
 ) -> None:
     """Classify songs: genre, probability and a line for each fragment.
@@ -130,35 +102,17 @@ def classify(
 
 @app.command()
 def serve(
-    model: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_path,
-            metavar="<path>",
-            help="Folder of pushed models, also of later ones, or one pushed version.",
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for all addresses of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0 for a free one.")] = 8080,
-    megabytes: Annotated[float, typer.Option(help="Limit of the total size of a request's files.")] = 200.0,
-    sound_minutes: Annotated[float, typer.Option(help="Limit of the duration of a file.")] = 30.0,
-    files: Annotated[int, typer.Option(help="Limit of the number of files in a request.")] = 10,
-    seconds: Annotated[
-        float, typer.Option(help="Time limit of a request, from its first byte to the response.")
-    ] = 120.0,
-    parallel: Annotated[
-        int | None, typer.Option(help="Requests that are processed at the same time. \\[default: the number of CPUs]")
-    ] = None,
-    waiting: Annotated[int, typer.Option(help="Requests that may wait beyond these; others are rejected.")] = 64,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(help="Origin whose pages may use the API (CORS); may be repeated. \\[default: none]"),
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option(help="Path of the server behind a proxy, such as /tumbao. \\[default: /]")
-    ] = "",
+    model: PushedModel,
+    host: Annotated[str, Option(help="Address to listen at; 0.0.0.0 for all addresses of this machine.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65_535, help="Port to listen at; 0 for a free one.")] = 8080,
+    megabytes: Annotated[float, Option(help="Limit of the total size of a request's files.")] = 200.0,
+    sound_minutes: Annotated[float, Option(help="Limit of the duration of a file.")] = 30.0,
+    files: Annotated[int, Option(help="Limit of the number of files in a request.")] = 10,
+    seconds: Annotated[float, Option(help="Time limit of a request, from its first byte to the response.")] = 120.0,
+    parallel: Annotated[int | None, Option(help="Requests processed at once. \\[default: the number of CPUs]")] = None,
+    waiting: Annotated[int, Option(help="Requests that may wait beyond these; others are rejected.")] = 64,
+    allow_origin: Annotated[list[str] | None, Option(help="Origin that may use the API (CORS); repeatable.")] = None,
+    root_path: Annotated[str, Option(help="Path of the server behind a proxy, such as /tumbao. \\[default: /]")] = "",
 ) -> None:
     """Serve a model over HTTP: a page at /, the API at /docs, metrics for Prometheus at /metrics.
 
@@ -179,12 +133,12 @@ def serve(
 
 @app.command()
 def rollback(
-    push_to: Annotated[str, typer.Option(help="Folder of pushed models, also in a bucket.")] = str(
+    push_to: Annotated[str, Option(help="Folder of pushed models, also in a bucket.")] = str(
         DEFAULT_WORKSPACE / "pushed"
     ),
-    to: Annotated[str, typer.Option(help="Version to serve. \\[default: the model before the served one]")] = "",
-    why: Annotated[str, typer.Option(help="Reason, for the log. \\[default: none]")] = "",
-    show: Annotated[bool, typer.Option("--list", help="Only print the log of pushes and rollbacks.")] = False,
+    to: Annotated[str, Option(help="Version to serve. \\[default: the model before the served one]")] = "",
+    why: Annotated[str, Option(help="Reason, for the log. \\[default: none]")] = "",
+    show: Annotated[bool, Option("--list", help="Only print the log of pushes and rollbacks.")] = False,
 ) -> None:
     """Serve an earlier model again, as a copy under a new, higher number; nothing is deleted.
 

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
+import typer.main
 from rich.markup import escape
+from typer import Argument, Option
 
-from tumbao.pipeline.commands import config_options
 from tumbao.pipeline.commands.app import (
     DEFAULT_WORKSPACE,
+    Command,
     Workspace,
     app,
     check_local,
+    check_workspace,
     error_console,
     fail,
+    missing_path,
+    parse_path,
     quiet_tensorflow,
     require_packages,
+    require_writable,
     say,
 )
-from tumbao.pipeline.commands.config_options import CloudCommand, ConfigFile, LocalCommand, Settings
 from tumbao.pipeline.commands.library import DEMO_SEED, DEMO_SONGS, compose
 from tumbao.schema.errors import UserError
 from tumbao.serving.terminal import TerminalConsole
@@ -29,30 +38,178 @@ from tumbao.serving.terminal import TerminalConsole
 if TYPE_CHECKING:
     from tumbao.pipeline.config import Config
 
+_LOCAL = (
+    *("data", "workspace", "push_to", "genres", "layout", "subgenres", "min_songs", "split", "split_method", "seed"),
+    *("model", "epochs", "batch", "learning_rate", "schedule", "patience", "units", "dropout", "l2", "label_smoothing"),
+    *("mixup", "augment", "fine_tune", "class_weights", "tune", "min_accuracy", "min_recall", "weights", "precision"),
+    *("resume", "from_component", "to_component", "beam_args"),
+)
+_CLOUD = ("runner", "root", "image", "data", "model", "epochs", "min_accuracy", "project", "region", "host", "cron")
+_FLAGS = {"from_component": "--from", "to_component": "--to", "beam_args": "--beam", "cron": "--schedule"}
+_FIELDS = {
+    "data": "data.library",
+    "model": "model.name",
+    "runner": "runner.name",
+    "workspace": "runner.root",
+    "split": "split.by",
+    "split_method": "split.strategy",
+    "seed": "split.seed",
+    "cron": "runner.schedule",
+}
+"""Fields of options with another name."""
+
+_ConfigFile = Annotated[Path | None, Option("--config", exists=True, dir_okay=False, help="YAML, see `tumbao config`.")]
+_Settings = Annotated[list[str] | None, Option("--set", help="Set any field: training.mixup=0.2; repeatable.")]
+
+
+class _ConfigCommand(Command):
+    """A command with options for fields of `Config`. They are made when it is called, since pydantic takes time."""
+
+    names: tuple[str, ...] = ()
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        require_packages()
+        return super().make_context(*arguments, **options)
+
+    def get_params(self, ctx: Any) -> Any:
+        return [*_options(self.names), *super().get_params(ctx)]
+
+    def invoke(self, ctx: Any) -> Any:
+        values = {name: ctx.params.pop(name) for name in self.names}
+        ctx.obj = {_field(name): value for name, value in values.items() if value not in (None, (), [])}
+        return super().invoke(ctx)
+
+
+class _LocalCommand(_ConfigCommand):
+    """A command that runs the pipeline on this machine."""
+
+    names = _LOCAL
+
+
+class _CloudCommand(_ConfigCommand):
+    """A command that compiles the pipeline."""
+
+    names = _CLOUD
+
+
+@functools.cache
+def _field(option: str) -> str:
+    """Return the section and the name of the field that an option sets."""
+    from tumbao.pipeline.config import Config
+
+    sections = (name for name, kind in Config.model_fields.items() if option in kind.annotation.model_fields)  # type: ignore[union-attr]
+    return _FIELDS.get(option) or f"{next(sections)}.{option}"
+
+
+@functools.cache
+def _options(names: Sequence[str]) -> list[Any]:
+    """Make options from the fields of `Config` with typer."""
+    from tumbao.pipeline.config import Config
+
+    def command(**values: Any) -> None:
+        pass
+
+    parameters = []
+    for name in names:
+        section, _, key = _field(name).partition(".")
+        field = Config.model_fields[section].annotation.model_fields[key]  # type: ignore[union-attr]
+        kind, bounds = _kind(field)
+        option = Option(
+            _FLAGS.get(name, f"--{name.replace('_', '-')}"),
+            help=f"{field.description}{'' if name == 'beam_args' else _default(section, field.default)}",
+            min=bounds["Ge"].ge if "Ge" in bounds else None,
+            max=bounds["Le"].le if "Le" in bounds else None,
+            show_default=False,
+        )
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+        )
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    application = typer.Typer(add_completion=False)
+    application.command()(command)
+    return list(typer.main.get_command(application).params)
+
+
+def _kind(field: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the type of an option for a field, and the field's constraints and validators by type name."""
+    annotation, metadata = field.annotation, list(field.metadata)
+    while get_origin(annotation) is Annotated or NoneType in get_args(annotation):
+        annotation, *more = [one for one in get_args(annotation) if one is not NoneType]
+        metadata += more
+    found = {type(one).__name__: one for one in metadata}
+    if get_origin(annotation) is tuple:
+        annotation = str if "BeforeValidator" in found else list[str]  # text with commas, or an option that is repeated
+    return annotation | None if isinstance(annotation, type) or get_origin(annotation) is list else annotation, found
+
+
+def _default(section: str, value: Any) -> str:
+    if section == "training":
+        return " \\[default: the model's]"
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return "" if value in (None, "", False) else f" \\[default: {text}]"
+
+
+def _read(context: Any, file: Path | None, settings: list[str] | None) -> Config:
+    """Read the configuration of a command from its options."""
+    from tumbao.pipeline.config import read_config
+
+    return read_config(file, context.obj or {}, settings or ())
+
+
+def _read_local(context: Any, file: Path | None, settings: list[str] | None) -> Config:
+    """Read the configuration of a local run; a library that does not exist raises a `UsageError`."""
+    from tumbao.pipeline.config import UsageError
+
+    config = _read(context, file, settings)
+    if config.runner.name != "local":
+        raise UsageError(
+            f"Expected runner.name=local. Received: {config.runner.name}, for which there is `tumbao submit`."
+        )
+    if not config.data.library:
+        raise UsageError("Expected a library: --data, or data.library in --config. Received: none")
+    if message := missing_path(config.data.library):
+        raise UsageError(message)
+    check_workspace(Path(config.runner.root))
+    if config.registry.push_to and isinstance(parse_path(config.push_to), Path):
+        require_writable(Path(config.push_to))
+    return config
+
+
+def _read_cloud(context: Any, file: Path | None, settings: list[str] | None) -> Config:
+    """Read the configuration of a pipeline for Kubeflow or Vertex AI."""
+    from tumbao.pipeline.config import UsageError
+
+    config = _read(context, file, settings)
+    if config.runner.name == "local":
+        raise UsageError("Expected --runner kubeflow or vertex, or runner.name in --config. Received: local")
+    return config
+
+
 DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
 """Training settings of the demo. With the paper's batch of 32, its few fragments would make only 20 steps in all."""
 
-Pipeline = Annotated[Path, typer.Option(dir_okay=False, callback=check_local, help="The compiled pipeline, YAML.")]
+Pipeline = Annotated[Path, Option(dir_okay=False, callback=check_local, help="The compiled pipeline, YAML.")]
 DEFAULT_PIPELINE = Path("pipeline.yaml")
 
 
-@app.command(cls=LocalCommand)
-def run(context: typer.Context, config: ConfigFile = None, settings: Settings = None) -> None:
+@app.command(cls=_LocalCommand)
+def run(context: typer.Context, config: _ConfigFile = None, settings: _Settings = None) -> None:
     """Train, evaluate and push a model of a library.
 
     Results of earlier runs in the same workspace are reused. Exit codes: 0 done and blessed, 3 done but not blessed,
     1 failed, 2 invalid use, 130 interrupted.
     """
-    raise typer.Exit(_run(config_options.read_local(context, config, settings)))
+    raise typer.Exit(_run(_read_local(context, config, settings)))
 
 
-@app.command(cls=LocalCommand)
+@app.command(cls=_LocalCommand)
 def watch(
     context: typer.Context,
-    config: ConfigFile = None,
-    settings: Settings = None,
-    every: Annotated[str, typer.Option(help="Time between checks of the library, as 30m, 1h or 1d.")] = "1h",
-    once: Annotated[bool, typer.Option("--once", help="Check once, for cron and timers.")] = False,
+    config: _ConfigFile = None,
+    settings: _Settings = None,
+    every: Annotated[str, Option(help="Time between checks of the library, as 30m, 1h or 1d.")] = "1h",
+    once: Annotated[bool, Option("--once", help="Check once, for cron and timers.")] = False,
 ) -> None:
     """Run whenever the library has changed, and push models that are no worse than the served one.
 
@@ -64,14 +221,14 @@ def watch(
     from tumbao.pipeline.watch import interval
     from tumbao.pipeline.watch import watch as check_and_run
 
-    whole = config_options.read_local(context, config, settings)
+    whole = _read_local(context, config, settings)
     seconds = None if once else interval(every)
     raise typer.Exit(check_and_run(whole, seconds, lambda line: say(escape(line), error=True)))
 
 
-@app.command("compile", cls=CloudCommand)
+@app.command("compile", cls=_CloudCommand)
 def compile_(
-    context: typer.Context, config: ConfigFile = None, settings: Settings = None, out: Pipeline = DEFAULT_PIPELINE
+    context: typer.Context, config: _ConfigFile = None, settings: _Settings = None, out: Pipeline = DEFAULT_PIPELINE
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines or Vertex AI.
 
@@ -80,20 +237,20 @@ def compile_(
     quiet_tensorflow()
     from tumbao.pipeline.cloud import compile_pipeline, defaults
 
-    whole = config_options.read_cloud(context, config, settings)
+    whole = _read_cloud(context, config, settings)
     compile_pipeline(whole, out)
     say(f"{escape(str(out))}: for {whole.runner.name}, with the parameters")
     for name, value in defaults(whole).items():
         say(f"  {name} = {escape(str(value))}")
 
 
-@app.command(cls=CloudCommand)
+@app.command(cls=_CloudCommand)
 def submit(
     context: typer.Context,
-    config: ConfigFile = None,
-    settings: Settings = None,
+    config: _ConfigFile = None,
+    settings: _Settings = None,
     out: Pipeline = DEFAULT_PIPELINE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but the submission.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Do everything but the submission.")] = False,
 ) -> None:
     """Compile the pipeline and submit it to Vertex AI or Kubeflow Pipelines, once or on a schedule.
 
@@ -105,13 +262,13 @@ def submit(
     from tumbao.pipeline.cloud import submit as submit_pipeline
 
     try:
-        submit_pipeline(config_options.read_cloud(context, config, settings), out, TerminalConsole(), dry_run)
+        submit_pipeline(_read_cloud(context, config, settings), out, TerminalConsole(), dry_run)
     except SubmissionError as error:
         fail(str(error))
 
 
 @app.command("config")
-def config_(context: typer.Context, config: ConfigFile = None, settings: Settings = None) -> None:
+def config_(context: typer.Context, config: _ConfigFile = None, settings: _Settings = None) -> None:
     """Check a configuration, and print all of it as YAML with descriptions.
 
     Exit codes: 0 valid, 2 invalid.
@@ -119,7 +276,7 @@ def config_(context: typer.Context, config: ConfigFile = None, settings: Setting
     require_packages()
     from tumbao.pipeline.config import to_yaml
 
-    typer.echo(to_yaml(config_options.read(context, config, settings)), nl=False)
+    typer.echo(to_yaml(_read(context, config, settings)), nl=False)
 
 
 def _run(config: Config) -> int:
@@ -152,7 +309,7 @@ def _run(config: Config) -> int:
 
 @app.command()
 def report(
-    run: Annotated[str | None, typer.Argument(help="Name of the run, or its beginning. [default: the last]")] = None,
+    run: Annotated[str | None, Argument(help="Name of the run, or its beginning. [default: the last]")] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Print the path of a run's report."""
@@ -196,8 +353,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
 @app.command()
 def demo(
     library: Annotated[
-        Path,
-        typer.Option(file_okay=False, callback=check_local, help="Folder of the demo library, composed if missing."),
+        Path, Option(file_okay=False, callback=check_local, help="Folder of the demo library, composed if missing.")
     ] = Path("demo-library"),
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
@@ -15,9 +14,6 @@ import pytest
 import soundfile
 
 from tests.pipeline.conftest import Call
-from tumbao.components.ingest.formats import LAYOUTS
-from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.pipeline.commands import app as app_module
 from tumbao.pipeline.commands import run as run_commands
 from tumbao.pipeline.config import Config
@@ -28,7 +24,6 @@ from tumbao.trainer.weights import DIGEST
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three songs of 4 s in each genre."""
     root = tmp_path_factory.mktemp("library")
     rng = np.random.default_rng(1)
     for genre in GENRES:
@@ -216,24 +211,6 @@ def test_records_with_markup_are_listed(tumbao: Call) -> None:
     assert (code, out.count("[/x]")) == (0, 7)
 
 
-def test_an_unreadable_bucket_is_named(tumbao: Call, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
-        raise PermissionError(errno.EACCES, "no rights to list it", "gs://bucket/pushed")
-
-    monkeypatch.setattr("tumbao.pipeline.classify.run_classify", refuse)
-    code, out, err = tumbao("classify", str(library), "--model", "gs://bucket/pushed")
-    assert (code, out) == (2, "")
-    assert "no rights to list it: 'gs://bucket/pushed'" in err
-
-
-def test_classified_and_rejected_songs_are_counted(tumbao: Call, library: Path, pushed: Path) -> None:
-    (Path("text.mp3")).write_text("no song")
-    code, out, err = tumbao("classify", str(library / "salsa"), "text.mp3", "--model", str(pushed))
-    assert code == 1
-    assert str(library / "salsa" / "0.wav") in out
-    assert "found 4 = classified 3 + rejected 1" in err
-
-
 def test_a_library_is_inspected_with_its_own_genres(tumbao: Call, tmp_path: Path) -> None:
     (tmp_path / "songs" / "trova").mkdir(parents=True)
     (tmp_path / "songs" / "trova" / "[bold].mp3").write_text("no song")
@@ -242,17 +219,6 @@ def test_a_library_is_inspected_with_its_own_genres(tumbao: Call, tmp_path: Path
     assert "found 1 = usable 0 + rejected 1" in err
     assert "page [red]/index.html" in err
     assert "trova/[bold].mp3" in (tmp_path / "page [red]" / "index.html").read_text("utf-8")
-
-
-def test_the_choices_of_options_are_those_of_the_library(tumbao: Call) -> None:
-    for option, choices in (
-        ("layout", LAYOUTS),
-        ("split", (*SPLIT_BY, GIVEN)),
-        ("split-method", (*SPLIT_STRATEGIES, FIXED)),
-    ):
-        code, _, err = tumbao("run", f"--{option}", "none")
-        assert code == 2
-        assert all(f"'{choice}'" in err for choice in choices)
 
 
 def test_the_configuration_is_printed_and_checked(tumbao: Call, tmp_path: Path) -> None:

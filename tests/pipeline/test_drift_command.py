@@ -31,7 +31,6 @@ def noise(number: int, colour: float) -> np.ndarray:
 
 
 def add_run(workspace: Path, run: str, outputs: dict[str, str], settings: dict[str, str]) -> None:
-    """Add a run to ML Metadata whose AudioExampleGen has these outputs."""
     metadata = Metadata(workspace)
     artifacts = {key: metadata.artifact(uri) for key, uri in outputs.items()}
     metadata.execute(run, "AudioExampleGen", artifacts, properties=settings)
@@ -66,7 +65,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def drift(tumbao: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Call the command with few permutations."""
     monkeypatch.setattr(comparison, "N_PERMUTATIONS", 19)
     return functools.partial(tumbao, "drift")
 
@@ -117,30 +115,19 @@ def test_no_measurable_song_gives_exit_code_1(drift: Call, workspace: Path, tmp_
 
 def test_a_workspace_without_a_run_is_invalid_use(drift: Call, tmp_path: Path) -> None:
     songs(tmp_path / "new", [0.5])
-    code, out, err = drift("new", "--workspace", "nowhere")
-    assert (code, out) == (2, "")
-    assert "Expected a workspace in which a model was trained. Received: nowhere, where nothing ran" in err
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / METADATA_FILE).touch()
+    for name in ("nowhere", "begun"):
+        code, out, err = drift("new", "--workspace", name)
+        assert (code, out) == (2, "")
+        assert f"Expected a workspace in which a model was trained. Received: {name}, where nothing ran" in err
     assert not (tmp_path / "tumbao-drift").exists()
+    assert not (tmp_path / "begun" / METADATA_FILE).read_bytes()
 
 
-def test_a_workspace_whose_first_run_has_begun_is_invalid_use(drift: Call, tmp_path: Path) -> None:
-    songs(tmp_path / "new", [0.5])
-    (tmp_path / "workspace").mkdir()
-    (tmp_path / "workspace" / METADATA_FILE).touch()
-    code, _, err = drift("new", "--workspace", "workspace")
-    assert (code, "where nothing ran" in err) == (2, True)
-    assert not (tmp_path / "workspace" / METADATA_FILE).read_bytes()
-
-
-def test_missing_records_raise(workspace: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("outputs", [{}, {"examples": "gone", "ingested": "gone"}])
+def test_missing_records_raise(workspace: Path, tmp_path: Path, outputs: dict[str, str]) -> None:
     shutil.copy(workspace / METADATA_FILE, tmp_path / METADATA_FILE)
-    add_run(tmp_path, "newest", {"examples": str(tmp_path / "gone"), "ingested": str(tmp_path / "gone")}, {})
-    with pytest.raises(ValueError, match="Was the workspace moved, or cleared"):
-        find_training(tmp_path)
-
-
-def test_a_run_without_records_raises(workspace: Path, tmp_path: Path) -> None:
-    shutil.copy(workspace / METADATA_FILE, tmp_path / METADATA_FILE)
-    add_run(tmp_path, "newest", {}, {})
-    with pytest.raises(ValueError, match="a run that ended before it had any"):
+    add_run(tmp_path, "newest", outputs, {})
+    with pytest.raises(ValueError, match="the run ended before it had any, or the workspace was moved or cleared"):
         find_training(tmp_path)
