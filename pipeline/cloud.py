@@ -21,7 +21,7 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.pipeline.config import Config, Resources, UsageError, did_you_mean
+from tumbao.pipeline.config import Config, UsageError, did_you_mean
 from tumbao.pipeline.graph import NAME, build
 from tumbao.pipeline.resolve import PROPERTIES, RunSettings
 
@@ -40,20 +40,12 @@ class SubmissionError(RuntimeError):
 
 
 def compile_pipeline(config: Config, out: Path) -> None:
-    """Compile the pipeline to the YAML file `out`, with its parameters' defaults in a file beside it.
-
-    The file is read again as Kubeflow Pipelines reads it. A configuration that names unknown components and a file that
-    cannot be written raise a `UsageError`.
-    """
-    parameters, file = defaults(config), parameters_file(out)
-    listed = "".join(f"#   {name}: {json.dumps(value)}\n" for name, value in parameters.items())
-    header = (
-        f"# {NAME} for {config.runner.name}, compiled by `tumbao compile`. Its parameters have no defaults here:\n"
-        f"# `tumbao submit` passes those of {file.name}, unless others are given.\n{listed}"
-    )
+    """Compile the pipeline to the YAML file `out`, with its parameters' defaults in a file beside it."""
+    file = parameters_file(out)
+    header = f"# {NAME} for {config.runner.name}. `tumbao submit` passes the parameters in {file.name}.\n"
     text = header + yaml.safe_dump(specify(config), sort_keys=True)
     try:
-        write_whole(file, f"{json.dumps(parameters, indent=1)}\n".encode())
+        write_whole(file, f"{json.dumps(defaults(config), indent=1)}\n".encode())
         write_whole(out, text.encode())
     except OSError as error:
         raise UsageError(f"Expected a file that can be written in --out. Received: {out} ({error})") from error
@@ -100,36 +92,25 @@ def specify(config: Config) -> dict[str, Any]:
 
 def _configure(pipeline: tfx.dsl.Pipeline, config: Config) -> None:
     """Apply the resources and the flags of single components."""
-    components = {one.id: one for one in pipeline.components if isinstance(one, BaseComponent)}
-    beam = [name for name, one in components.items() if isinstance(one.executor_spec, BeamExecutorSpec)]
+    components = {node.id: node for node in pipeline.components if isinstance(node, BaseComponent)}
+    beam = [name for name, node in components.items() if isinstance(node.executor_spec, BeamExecutorSpec)]
     for field, known in (("images", components), ("resources", components), ("beam", beam)):
         for name in getattr(config.runner, field):
             if name not in known:
                 raise UsageError(
                     f"Expected runner.{field} for {', '.join(known)}. Received: {name}{did_you_mean(name, known)}"
                 )
-    for name, resources in config.runner.resources.items():
-        components[name].with_platform_config(_resource_spec(resources))
+    kind = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+    for name, one in config.runner.resources.items():
+        accelerator = kind.AcceleratorConfig(type=one.accelerator, count=one.accelerators) if one.accelerator else None
+        limits = kind(cpu_limit=one.cpu, memory_limit=one.memory_gb, accelerator=accelerator)
+        components[name].with_platform_config(limits)
     for name, flags in config.runner.beam.items():
         components[name].executor_spec.beam_pipeline_args = list(flags)
 
 
-def _resource_spec(resources: Resources) -> Any:
-    kind = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
-    accelerator = kind.AcceleratorConfig(type=resources.accelerator, count=resources.accelerators)
-    return kind(
-        cpu_limit=resources.cpu,
-        memory_limit=resources.memory_gb,
-        accelerator=accelerator if resources.accelerator else None,
-    )
-
-
 def submit(config: Config, out: Path, console: Console, dry_run: bool) -> None:
-    """Compile the pipeline and submit it, once or on a schedule; `dry_run` does everything but the submission.
-
-    Missing fields or credentials and a job that Google's client rejects raise a `UsageError`; a service that cannot be
-    reached or rejects the pipeline raises a `SubmissionError`.
-    """
+    """Compile the pipeline and submit it, once or on a schedule; `dry_run` does everything but the submission."""
     runner = config.runner
     missing = [
         f"{runner.name} needs runner.{name}: in the configuration file, or as --{name}"
@@ -199,10 +180,7 @@ def _to_vertex(config: Config, name: str, job: Any) -> str:
         job.submit(service_account=account)
         return str(job.resource_name)
     schedule = job.create_schedule(
-        cron=config.runner.schedule,
-        display_name=name,
-        max_concurrent_run_count=1,
-        service_account=account,
+        cron=config.runner.schedule, display_name=name, max_concurrent_run_count=1, service_account=account
     )
     return f"schedule {schedule.resource_name} ({config.runner.schedule})"
 
@@ -217,13 +195,8 @@ def _to_kubeflow(config: Config, file: Path, name: str, parameters: Mapping[str,
     }
     experiment = client.create_experiment(NAME)
     if not config.runner.schedule:
-        run = client.create_run_from_pipeline_package(
-            str(file),
-            arguments=dict(parameters),
-            run_name=name,
-            experiment_id=experiment.experiment_id,
-            **options,
-        )
+        options |= {"run_name": name, "experiment_id": experiment.experiment_id}
+        run = client.create_run_from_pipeline_package(str(file), arguments=dict(parameters), **options)
         return f"{config.runner.host}/#/runs/details/{run.run_id}"
     schedule = client.create_recurring_run(
         experiment.experiment_id,

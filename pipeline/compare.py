@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,7 +16,9 @@ from rich.markup import escape
 
 from tumbao.analysis.compare.page import PAGE, outcome, write_comparison
 from tumbao.analysis.compare.trial import Trial, model_cost
+from tumbao.pipeline.config import read_config
 from tumbao.pipeline.preparation import Preparation
+from tumbao.pipeline.source import source_digest
 from tumbao.schema.errors import UserError, is_disk_full, is_unavailable
 from tumbao.trainer.cross_validation import Fold, cross_validation, one_split, train_and_predict
 from tumbao.trainer.models.registry import PAPER, find_model
@@ -27,28 +30,13 @@ Settings = Mapping[str, Any]
 
 
 def parse_model(name: str) -> tuple[ModelSpec, Settings]:
-    """Parse a model's name with settings, such as `vgg16:epochs=20,units=256+64`.
-
-    Returns the model and the settings of `Training` that are given. An unknown model, an unknown setting or an invalid
-    value raises a `ValueError`.
-    """
+    """Parse a model's name with settings, such as `vgg16:epochs=20,units=256+64`."""
     base, _, given = name.partition(":")
-    model = find_model(base)
-    defaults = {key: value for key, value in dataclasses.asdict(Training()).items() if key != "seed"}
-    settings: dict[str, Any] = {}
-    for one in filter(None, given.split(",")):
-        key, equals, value = one.partition("=")
-        if key not in defaults or not equals:
-            raise UserError(
-                f"Expected settings out of {', '.join(defaults)}, as epochs=20. Received: {one!r} in {name!r}"
-            )
-        kind = type(defaults[key])
-        try:
-            settings[key] = tuple(map(int, value.split("+"))) if kind is tuple else kind(value)
-        except ValueError as error:
-            raise UserError(f"Expected a value of {key} like {defaults[key]}. Received: {one!r}") from error
-    model.settings(**settings)
-    return model, settings
+    settings = [f"training.{one.replace('+', ',')}" for one in given.split(",") if one]
+    values = read_config(None, {"model.name": base}, settings).training.model_dump(exclude_none=True)
+    if "seed" in values:
+        raise UserError(f"Expected the seed in --seed. Received: {name}")
+    return find_model(base), values
 
 
 def compare(
@@ -60,13 +48,7 @@ def compare(
     out: Path,
     console: Console,
 ) -> int:
-    """Train models with every combination that has no stored trial, and write the comparison.
-
-    `models` are by their names, as from `parse_model`. `protocols` are what splits keep whole, out of
-    `splits.SPLIT_BY`; `folds` is 0 for a single split. There is a training for each of `seeds`; the first one is that
-    of the splits too. Returns the exit code: 0, or 1 if a model could not be trained. An unusable library or setting
-    raises a `ValueError`.
-    """
+    """Train models with every combination that has no stored trial, compare them, and return the exit code."""
     display = prepared.display
     display.say(f"{len(models)} models, {len(seeds)} seeds, split by {' and by '.join(protocols)}")
     trials: list[Trial] = []
@@ -115,42 +97,23 @@ def _trials(
             splits = [one_split(library, protocol, seeds[0])]
         for split in splits:
             for seed in seeds:
-                training = model.settings(**settings, seed=seed)
-                folder = prepared.workspace / "trials" / _trial_name(prepared, name, model, protocol, split, training)
-                try:
-                    trial = Trial.read(folder)
-                except FileNotFoundError:
-                    trial = _train(prepared, name, model, protocol, split, training)
-                    trial.write(folder)
-                    part = "" if split.fold is None else f", fold {split.fold + 1} of {folds}"
-                    prepared.display.say(
-                        f"  {escape(name)}, by {protocol}{' (leaky)' if trial.leaky else ''}{part}, seed {seed}: "
-                        f"{trial.accuracy:.1%} of {len(split.test)} test fragments, {trial.train_seconds:.0f} s"
-                    )
-                yield trial
+                yield _trial(prepared, name, model, protocol, split, model.settings(**settings, seed=seed))
 
 
-def _trial_name(
-    prepared: Preparation, name: str, model: ModelSpec, protocol: str, split: Fold, training: Training
-) -> str:
+def _trial(prepared: Preparation, name: str, model: ModelSpec, protocol: str, split: Fold, training: Training) -> Trial:
+    """Read a stored trial, or train the model on a split and measure its cost once for all seeds and splits."""
     backbone = model.backbone_for(training)
-    _, features = prepared.features(backbone, training.augment)
-    library = prepared.library(backbone.mel_spec).digest
-    values = [_code(prepared, model), name, dataclasses.asdict(training), features, library, split.digest, protocol]
-    return f"{model.name}-{_digest(values)}"
-
-
-def _train(prepared: Preparation, name: str, model: ModelSpec, protocol: str, split: Fold, training: Training) -> Trial:
-    """Train a model on a split, and measure its cost once for all seeds and splits."""
-    backbone = model.backbone_for(training)
-    library, (arrays, _) = prepared.library(backbone.mel_spec), prepared.features(backbone, training.augment)
+    library, (arrays, features) = prepared.library(backbone.mel_spec), prepared.features(backbone, training.augment)
+    code = source_digest("tumbao.trainer.cross_validation", model.head.__module__)
+    trials, settings = prepared.workspace / "trials", dataclasses.asdict(training)
+    values = [code, name, settings, features, library.digest, split.digest, protocol]
+    with contextlib.suppress(FileNotFoundError):
+        return Trial.read(trials / f"{model.name}-{_digest(values)}")
     weights = prepared.backbone_weights(backbone).path
     probabilities, history, seconds = train_and_predict(model, training, library, arrays, split, weights)
-    settings = dataclasses.asdict(dataclasses.replace(training, seed=0))
-    cost_name = f"cost-{_digest([_code(prepared, model), name, settings, library.genres])}.json"
-    cost = model_cost(model, training, library.genres, prepared.workspace / "trials" / cost_name)
-    best = history["epochs"][history["best_epoch"] - 1]
-    return Trial(
+    cost_name = f"cost-{_digest([code, name, settings | {'seed': 0}, library.genres])}.json"
+    cost = model_cost(model, training, library.genres, trials / cost_name)
+    trial = Trial(
         model=name,
         protocol=protocol,  # type: ignore[arg-type] # one of them
         seed=training.seed,
@@ -159,16 +122,19 @@ def _train(prepared: Preparation, name: str, model: ModelSpec, protocol: str, sp
         labels=library.labels[split.test],
         songs=tuple(library.songs[row] for row in split.test),
         probabilities=probabilities,
-        val_accuracy=best["val_accuracy"],
+        val_accuracy=history["epochs"][history["best_epoch"] - 1]["val_accuracy"],
         best_epoch=history["best_epoch"],
         train_seconds=seconds,
         synthetic=prepared.catalog.synthetic,
         **dataclasses.asdict(cost),
     )
-
-
-def _code(prepared: Preparation, model: ModelSpec) -> str:
-    return prepared.code("tumbao.trainer.cross_validation", model.head.__module__)
+    trial.write(trials / f"{model.name}-{_digest(values)}")
+    part = "" if split.fold is None else f", fold {split.fold + 1}"
+    prepared.display.say(
+        f"  {escape(name)}, by {protocol}{' (leaky)' if trial.leaky else ''}{part}, seed {training.seed}: "
+        f"{trial.accuracy:.1%} of {len(split.test)} test fragments, {seconds:.0f} s"
+    )
+    return trial
 
 
 def _digest(values: object) -> str:

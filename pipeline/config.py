@@ -202,9 +202,9 @@ class Runner(Section):
     from_component: str = Field("", description="First component to run.")
     to_component: str = Field("", description="Last component to run.")
     beam_args: Names = Field(
-        LOCAL_BEAM, description="Names of Beam, a --runner among them. By default in this process."
+        LOCAL_BEAM, description="Flags of Beam, a --runner among them. By default in this process."
     )
-    beam: dict[str, Names] = Field({}, description="Names of Beam for single components, on Kubeflow and Vertex AI.")
+    beam: dict[str, Names] = Field({}, description="Flags of Beam for single components, on Kubeflow and Vertex AI.")
     image: str = Field("", description="Container image with Tumbao.")
     images: dict[str, str] = Field({}, description="Container images of single components.")
     resources: dict[str, Resources] = Field({}, description="Resources of single components' containers.")
@@ -263,6 +263,7 @@ class Config(Section):
     def _cloud_rules(self) -> Sequence[tuple[str, bool, str]]:
         runner, registry, weights = self.runner, self.registry, self.model.weights
         vertex, job, endpoint = runner.name == "vertex", runner.vertex_training, registry.endpoint
+        named = "project_id", "endpoint_name"
         image = "with a project, and worker_pool_specs with a container_spec and its image_uri each"
         return (
             ("runner.root", _is_whole(runner.root), "a folder by its whole address, as gs://bucket/tumbao"),
@@ -270,19 +271,16 @@ class Config(Section):
             ("data.library", _is_whole(self.data.library), "a library by its whole address"),
             ("registry.push_to", _is_whole(registry.push_to or "/"), "a folder by its whole address"),
             ("model.weights", weights in ("", RANDOM) or _is_whole(weights), "random, or a whole address"),
-            ("runner.resume", not runner.resume, "false except locally"),
-            ("runner.from_component", not runner.from_component, "empty except locally"),
-            ("runner.to_component", not runner.to_component, "empty except locally"),
+            *(
+                (f"runner.{name}", not getattr(runner, name), "unset except locally")
+                for name in ("resume", "from_component", "to_component")
+            ),
+            ("runner.labels", vertex or not runner.labels, "empty on Kubeflow"),
             ("runner.vertex_training", vertex or not job, "empty on Kubeflow"),
             ("runner.vertex_training", not job or _names_images(job), image),
             ("registry.endpoint", vertex or not endpoint, "empty on Kubeflow"),
-            (
-                "registry.endpoint",
-                not endpoint or {"project_id", "endpoint_name"} <= endpoint.keys(),
-                "with a project_id and an endpoint_name",
-            ),
+            ("registry.endpoint", not endpoint or {*named} <= endpoint.keys(), f"with {' and '.join(named)}"),
             ("registry.serving_image", bool(registry.serving_image) or not endpoint, "an image for the endpoint"),
-            ("runner.labels", vertex or not runner.labels, "empty on Kubeflow, whose runs have none"),
         )
 
     @property
@@ -377,10 +375,7 @@ def _sentence(error: Any) -> str:
 
 
 def read_config(file: Path | None = None, options: Mapping[str, Any] = {}, settings: Sequence[str] = ()) -> Config:
-    """Read a configuration from a YAML file, from `options` by path, and from `settings` such as `training.mixup=0.2`.
-
-    The later ones take precedence. Anything invalid raises a `UsageError`.
-    """
+    """Read a configuration from YAML, `options` by path, and `settings` such as `training.mixup=0.2`, the strongest."""
     import yaml
 
     try:

@@ -32,11 +32,7 @@ LISTED = 12
 def curate(
     model: ModelSpec, prepared: Preparation, folds: int, seed: int, top: int, out: Path, console: Console
 ) -> None:
-    """Find labels that look wrong, and write the page, with at most `top` songs, and its tables to the folder `out`.
-
-    `folds` and `seed` are those of the cross-validation. The result is printed to `console`. An unusable library or
-    setting raises a `ValueError`.
-    """
+    """Find labels that look wrong, and write the page, with at most `top` songs, and its tables to the folder `out`."""
     training = model.settings(seed=seed)
     backbone = model.backbone_for(training)
     library = prepared.library(backbone.mel_spec)
@@ -97,12 +93,7 @@ def _table(songs: tuple[SongIssue, ...]) -> Table:
 
 
 def apply(verdicts: Path, library: AnyPath, out: Path, layout: str, genres: tuple[str, ...], console: Console) -> None:
-    """Write a library's list of songs with a person's verdicts applied; the library itself is not changed.
-
-    `verdicts` is the table written by `curate` with verdicts filled in, `out` a new .csv file. Verdicts may name the
-    given genres and those of the library. Verdicts that are invalid or do not fit the library raise a `ValueError`, as
-    does an `out` that cannot be written.
-    """
+    """Write a library's list of songs with a person's verdicts applied; the library itself is not changed."""
     listed = read_library(library.absolute(), layout, genres)
     entries = [entry for entry in listed.entries if not entry.fault]
     faulty = [entry for entry in listed.entries if entry.fault]

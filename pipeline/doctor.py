@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -36,10 +37,7 @@ _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """Result of one check.
-
-    `state` is `ok`, `warn` (works, but needs attention) or `fail`; `remedy` is empty if nothing needs to be done.
-    """
+    """Result of one check: `warn` works, but needs attention. `remedy` is empty if nothing needs to be done."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
@@ -48,15 +46,19 @@ class Check:
 
 
 def checks(workspace: Path = Path()) -> list[Check]:
-    """Run all checks, those of the pipeline only if it is installed, in the order in which problems are best solved.
-
-    `workspace` is the folder that runs would write to.
-    """
-    found = [_python(), _system(), _home(), _runtime(), _libsndfile(), _libav()]
+    """Run all checks, those of the pipeline only if it is installed, in the order in which problems are best solved."""
+    found = [
+        _python(),
+        _system(),
+        _home(),
+        _runtime(),
+        _decoder("wav, flac, ogg, mp3", "soundfile", "wav flac vorbis opus mp3"),
+        _decoder("m4a, webm, wma, video", "av", "aac alac opus vorbis wmav2"),
+    ]
     if not _version("tfx"):
         text = "not installed: this machine classifies and does not train"
         return [*found, Check("Pipeline", "ok", text, "to train: make setup")]
-    return [*found, _pipeline(), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
+    return [*found, _packages("Pipeline", "pipeline"), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
 
 
 def run_doctor(console: Console, workspace: Path = Path()) -> int:
@@ -79,36 +81,36 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _packages(extra: str | None) -> tuple[str, str]:
-    """Compare installed packages with Tumbao's metadata: list correct versions, and missing or wrong ones."""
+def _packages(name: str, extra: str | None) -> Check:
+    """Compare installed packages with those that Tumbao's metadata require, for an extra or without."""
     found, wrong = [], []
     for requirement in importlib.metadata.requires("tumbao") or []:
         wanted, _, marker = requirement.partition(";")
         if (re.findall(r"""extra == ["'](\w+)["']""", marker) or [None])[0] != extra:
             continue
-        name, pin = re.match(r"([\w.-]+)(?:==([\w.*]+))?", wanted).groups()  # type: ignore[union-attr]
-        version = _version(name)
+        package, pin = re.match(r"([\w.-]+)(?:==([\w.*]+))?", wanted).groups()  # type: ignore[union-attr]
+        version = _version(package)
         if version is None:
-            wrong.append(f"{name} missing")
+            wrong.append(f"{package} missing")
         elif pin and not fnmatch.fnmatchcase(version, pin):
-            wrong.append(f"{name} {version} where {pin} is expected")
+            wrong.append(f"{package} {version} where {pin} is expected")
         else:
-            found.append(f"{name} {version}")
-    return ", ".join(found), ", ".join(wrong)
+            found.append(f"{package} {version}")
+    if wrong:
+        return Check(name, "fail", ", ".join(wrong), "make setup, or install it again")
+    return Check(name, "ok", ", ".join(found))
 
 
 def _python() -> Check:
     found = f"{platform.python_version()} in {sys.prefix}"
-    if sys.version_info[:2] == (3, 10):
-        return Check("Python", "ok", found)
-    return Check("Python", "fail", found, "install Tumbao with Python 3.10")
+    remedy = "" if sys.version_info[:2] == (3, 10) else "install Tumbao with Python 3.10"
+    return Check("Python", "fail" if remedy else "ok", found, remedy)
 
 
 def _system() -> Check:
     found = f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}"
-    if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
-        return Check("System", "ok", found)
-    return Check("System", "warn", found, "only Linux on x86-64 is tested")
+    remedy = "" if (platform.system(), platform.machine()) == ("Linux", "x86_64") else "only Linux on x86-64 is tested"
+    return Check("System", "warn" if remedy else "ok", found, remedy)
 
 
 def _home() -> Check:
@@ -126,46 +128,25 @@ def _runtime() -> Check:
     version = _version("tumbao")
     if version is None:
         return Check("Tumbao", "fail", "not installed, only its files are here", "make setup")
-    found, wrong = _packages(None)
-    if wrong:
-        return Check("Tumbao", "fail", f"{version}, but {wrong}", "make setup, or install tumbao again")
-    return Check("Tumbao", "ok", f"{version} with {found}")
+    return _packages("Tumbao", None)
 
 
-def _pipeline() -> Check:
-    found, wrong = _packages("pipeline")
-    if wrong:
-        return Check("Pipeline", "fail", wrong, "make setup, or install tumbao[pipeline] again")
-    return Check("Pipeline", "ok", found)
-
-
-def _libsndfile() -> Check:
-    name = "wav, flac, ogg, mp3"
+def _decoder(name: str, package: str, needed: str) -> Check:
+    """Check that a decoder's package loads, and that it knows the codecs in `needed`."""
     try:
-        import soundfile
+        module = importlib.import_module(package)
     except (ImportError, OSError) as error:
-        return Check(name, "fail", f"libsndfile does not load: {error}", "install soundfile again")
-    formats = {*soundfile.available_formats(), *soundfile.available_subtypes("OGG")}
-    missing = [name.lower() for name in ("WAV", "FLAC", "VORBIS", "OPUS", "MP3") if name not in formats]
-    library = f"libsndfile {soundfile.__libsndfile_version__}"
-    if missing:
-        remedy = "install soundfile from its wheel: it brings a newer libsndfile"
-        return Check(name, "fail", f"{library} without {', '.join(missing)}", remedy)
-    return Check(name, "ok", f"{library} reads wav, flac, vorbis, opus and mp3")
-
-
-def _libav() -> Check:
-    name = "m4a, webm, wma, video"
-    try:
-        import av
-    except (ImportError, OSError) as error:
-        return Check(name, "fail", f"libav does not load: {error}", "install av again")
-    missing = [codec for codec in ("aac", "alac", "opus", "vorbis", "wmav2") if codec not in av.codecs_available]
-    library = f"libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
-    if missing:
-        remedy = "install av from its wheel, or convert such files to flac"
-        return Check(name, "warn", f"{library} without {', '.join(missing)}", remedy)
-    return Check(name, "ok", f"{library} reads aac, alac, opus, vorbis and wma")
+        return Check(name, "fail", f"{package} does not load: {error}", f"install {package} again")
+    if package == "av":
+        version, known = ".".join(map(str, module.library_versions["libavcodec"])), module.codecs_available
+    else:
+        version = module.__libsndfile_version__
+        known = {one.lower() for one in (*module.available_formats(), *module.available_subtypes("OGG"))}
+    library = f"{'libavcodec' if package == 'av' else 'libsndfile'} {version}"
+    if missing := [codec for codec in needed.split() if codec not in known]:
+        remedy = f"install {package} from its wheel, or convert such files"
+        return Check(name, "warn" if package == "av" else "fail", f"{library} without {', '.join(missing)}", remedy)
+    return Check(name, "ok", f"{library} reads {', '.join(needed.split())}")
 
 
 def _processor() -> Check:
@@ -179,17 +160,15 @@ def _processor() -> Check:
 
 
 def _memory() -> Check:
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     limit = _MEMORY_LIMIT.read_text().strip() if _MEMORY_LIMIT.exists() else "max"
-    gib = (total if limit == "max" else min(total, int(limit))) / GIB
-    if gib < LITTLE_MEMORY_GIB:
-        remedy = f"give it {LITTLE_MEMORY_GIB} GiB, or training may be killed"
-        return Check("Memory", "warn", f"{gib:.1f} GiB", remedy)
-    return Check("Memory", "ok", f"{gib:.1f} GiB")
+    gib = gib if limit == "max" else min(gib, int(limit) / GIB)
+    remedy = f"give it {LITTLE_MEMORY_GIB} GiB, or training may be killed" if gib < LITTLE_MEMORY_GIB else ""
+    return Check("Memory", "warn" if remedy else "ok", f"{gib:.1f} GiB", remedy)
 
 
 def _vgg16() -> Check:
-    """Check where the weights are available; the network is used only if no file is cached."""
+    """Check where the weights are; the network is used only if no file is cached."""
     name = "VGG-16 weights"
     for path, source in ((weights.cache_file(), "Tumbao's cache"), (weights.keras_cache_file(), "Keras' cache")):
         if path.is_file() and path.stat().st_size < TENSOR_BYTES:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from tumbao.pipeline.runs import RunRecord
 
 
+_MAY_CHANGE = ("custom_config", "code", "summary", "resume")
+"""Execution properties that `--from` does not compare."""
+
+
 class _ComponentLines(logging.Handler):
     """Reports the component that runs. The log is used because TFX's local runner has no callbacks."""
 
@@ -55,11 +59,7 @@ class _ComponentLines(logging.Handler):
 def execute(
     config: Config, record: RunRecord, folder: Path, display: ProgressDisplay, growing: frozenset[str] = frozenset()
 ) -> RunRecord:
-    """Run the graph and write the report, also when a component fails; return the record with the outcome.
-
-    Raises, before any component runs, a `UsageError` if --from or --to is invalid, and a `ValueError` if library,
-    settings or weights are not usable.
-    """
+    """Run the graph and write the report, also when a component fails; return the record with the outcome."""
     workspace = Path(config.root).absolute()
     push_to = as_path(config.push_to)
     config = config.replace(
@@ -79,7 +79,9 @@ def execute(
     part = _part(pipeline, config, connection)
     error = _run(pipeline, part, record.run, workspace, display)
     if not error:
-        _delete_old_songs(Path(song_cache(config.root, resolved.mel_spec)).parent)
+        cache = Path(song_cache(config.root, resolved.mel_spec)).parent
+        for other in set(cache.parent.glob("*")) - {cache}:  # songs rendered by other versions of the code
+            shutil.rmtree(other, ignore_errors=True)
     record = dataclasses.replace(
         record,
         synthetic=resolved.catalog.synthetic,
@@ -100,13 +102,6 @@ def execute(
         blessed=bool(gate and gate.blessed and mobile_check and mobile_check.blessed),
         pushed_to=(report.push.pushed_to or "") if report.push else "",
     )
-
-
-def _delete_old_songs(cache: Path) -> None:
-    """Delete songs rendered by other versions of the code, which are not used any more."""
-    for other in cache.parent.glob("*"):
-        if other != cache:
-            shutil.rmtree(other, ignore_errors=True)
 
 
 def _part(pipeline: tfx.dsl.Pipeline, config: Config, connection: Any) -> RunOptions | None:
@@ -138,20 +133,20 @@ def _changed(pipeline: tfx.dsl.Pipeline, first: str, former: Mapping[str, Any]) 
     """List settings other than code that have changed since the former run, of the components before the first."""
     run = {first}
     for component in pipeline.components:  # in topological order
-        if run & {one.id for one in component.upstream_nodes}:
+        if component.id in run or run & {one.id for one in component.upstream_nodes}:
             run.add(component.id)
-    for component in pipeline.components:
-        then = former[component.id].custom_properties if component.id in former and component.id not in run else {}
-        for name in then.keys() & component.exec_properties.keys() - {"code"}:
-            value = getattr(then[name], then[name].WhichOneof("value"))
-            now = component.exec_properties[name]
-            if name == "custom_config":
-                before, after = json.loads(value), json.loads(now)
-                others = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-                if others - {"code", "summary", "resume"}:
-                    yield f"{component.id} ({', '.join(sorted(others - {'code', 'summary', 'resume'}))})"
-            elif value != now:
-                yield f"{component.id} ({name})"
+        elif component.id in former:
+            values = former[component.id].custom_properties.items()
+            then = _settings({name: getattr(value, value.WhichOneof("value")) for name, value in values})
+            now = _settings(component.exec_properties)
+            if changed := sorted(name for name in then.keys() & now.keys() if then[name] != now[name]):
+                yield f"{component.id} ({', '.join(changed)})"
+
+
+def _settings(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return execution properties without those that may change, and with the keys of a custom configuration."""
+    custom = json.loads(properties.get("custom_config", "{}"))
+    return {name: value for name, value in {**properties, **custom}.items() if name not in _MAY_CHANGE}
 
 
 def _interrupted(error: BaseException | None) -> bool:

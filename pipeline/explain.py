@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -66,8 +67,7 @@ class ExplainOptions:
     out: Path
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Start:
+class _Start(NamedTuple):
     """Music from which activation maximization may start."""
 
     name: str
@@ -76,12 +76,7 @@ class _Start:
 
 
 def run_explain(options: ExplainOptions, error_console: Console, console: Console) -> int:
-    """Analyse a model and write the page.
-
-    Progress and unreadable songs are printed to `error_console`, the page's path to `console`. Returns the exit code: 0
-    if every song was explained, 1 if not, 130 if interrupted. Raises `ValueError` for an unusable model, library or
-    setting.
-    """
+    """Analyse a model, write the page, and return the exit code."""
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"Expected a folder to write the page to. Received: {options.out}, which is a file.")
     network = load(options.model)
@@ -103,12 +98,18 @@ def _sections(
     options: ExplainOptions, network: Network, genres: Sequence[int], display: ProgressDisplay
 ) -> tuple[list[Markup], list[tuple[str, str]]]:
     """Create the page's sections; return them, and the songs that are not explained, with the reason for each."""
-    prepared = None
+    prepared = context = None
     if options.data is not None:
         prepared = Preparation(options.data, options.workspace, network.genres, options.layout, "", display)
     explained, unread = _attributed(options, network, display)
     reports = [one for one, _ in explained]
-    context = _library_context(prepared, options.workspace, network, explained) if prepared else None
+    if prepared:
+        library, colours, queries = prepared.library(network.spec), palette(network.spec), []
+        for one, path in explained:
+            fragment = one.fragments[one.decisive]
+            queries.append(QueryFragment(one.song, Path(path), fragment.start_seconds, colours[fragment.levels]))
+        folder = options.workspace / "explained"
+        context = library_context(network, prepared.catalog, library, queries, folder)
     sections = [*_maximized(network, genres, reports, context, options.seed), _fidelity(network, reports)]
     if reports:
         sections.append(attribution_section(reports, network))
@@ -149,21 +150,6 @@ def _attributed(
                 unread.append((name, error.message))
                 display.say(f"  [red]not explained:[/red] {escape(name)}: {escape(error.message)}")
     return explained, unread
-
-
-def _library_context(
-    prepared: Preparation,
-    workspace: Path,
-    network: Network,
-    explained: Sequence[tuple[AttributionReport, str]],
-) -> LibraryContext:
-    colours = palette(network.spec)
-    queries = []
-    for one, path in explained:
-        fragment = one.fragments[one.decisive]
-        queries.append(QueryFragment(one.song, Path(path), fragment.start_seconds, colours[fragment.levels]))
-    library = prepared.library(network.spec)
-    return library_context(network, prepared.catalog, library, queries, workspace / "explained")
 
 
 def _maximized(
@@ -222,26 +208,24 @@ def _filters(
     if len(genres) < 2:
         reason = "Filters are chosen by how well they separate genres; only one genre was selected."
         return filters_section([], network, reason=reason)
-    if context is not None and set(genres) <= set(context.library.labels.tolist()):
-        rows = [row for genre in genres for row in _spread(np.flatnonzero(context.library.labels == genre))]
-        pictures = np.stack([_levels(network, context, row) for row in rows])
-        filters = discriminative_filters(network, pictures, context.library.labels[rows].tolist(), seed)
-        return filters_section(filters, network, context.catalog.name)
-    pictures = np.stack([image.levels for image in images])
-    filters = discriminative_filters(network, pictures, [network.genres.index(image.genre) for image in images], seed)
-    return filters_section(filters, network)
-
-
-def _spread(rows: np.ndarray) -> list[int]:
-    """Choose up to `FRAGMENTS_PER_GENRE` evenly spaced rows."""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(FRAGMENTS_PER_GENRE, len(rows))).round().astype(int))
-    return rows[chosen].tolist()
+    if context is None or not set(genres) <= set(context.library.labels.tolist()):
+        pictures = np.stack([image.levels for image in images])
+        labels = [network.genres.index(image.genre) for image in images]
+        return filters_section(discriminative_filters(network, pictures, labels, seed), network)
+    rows: list[int] = []
+    for genre in genres:  # evenly spaced fragments of each
+        found = np.flatnonzero(context.library.labels == genre)
+        spread = np.linspace(0, len(found) - 1, min(FRAGMENTS_PER_GENRE, len(found))).round().astype(int)
+        rows += found[np.unique(spread)].tolist()
+    pictures = np.stack([_levels(network, context, row) for row in rows])
+    filters = discriminative_filters(network, pictures, context.library.labels[rows].tolist(), seed)
+    return filters_section(filters, network, context.catalog.name)
 
 
 def _fidelity(network: Network, reports: Sequence[AttributionReport]) -> Markup:
     """Measure how much of the sound a mel image keeps, on the first song or on a synthetic sound."""
-    spec = network.spec
+    spec, name, sound = network.spec, "plucked scale and drum", None
     if reports:
         name = f"{reports[0].song}, from {clock(reports[0].fragments[reports[0].decisive].start_seconds)}"
-        return fidelity_section(fidelity(name, reports[0].original, spec), spec)
-    return fidelity_section(fidelity("plucked scale and drum", synthetic_sound(spec), spec), spec)
+        sound = reports[0].original
+    return fidelity_section(fidelity(name, synthetic_sound(spec) if sound is None else sound, spec), spec)

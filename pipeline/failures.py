@@ -18,11 +18,7 @@ FAILED, WRONG_USE = 1, 2
 
 
 def explain(error: Exception, command: str, arguments: Sequence[str] = ()) -> tuple[int, str]:
-    """Return the exit code and the message for an error that ends a command.
-
-    The code is `WRONG_USE` for a `UserError` and for a path in `arguments` that the system rejects, otherwise `FAILED`.
-    The message on an unexpected error names the file with the traceback: the error's attribute `log`, or a new file.
-    """
+    """Return the exit code and the message for an error that ends a command."""
     if isinstance(error, UserError):
         return WRONG_USE, str(error)
     sentence = describe(error, arguments)

@@ -30,11 +30,7 @@ NAME = "tumbao"
 def build(
     config: Config, properties: Mapping[str, Any], metadata: object = None, first: Sequence[Any] = ()
 ) -> tfx.dsl.Pipeline:
-    """Build the pipeline, from manifests to a pushed model.
-
-    `properties` are those of `exec_properties`, or placeholders for them if components in `first` compute them.
-    `metadata` is the ConnectionConfig of a local runner.
-    """
+    """Build the pipeline; `properties` are placeholders if components in `first` compute them."""
     manifests, mel_spec, genres = (properties[name] for name in ("manifests", "mel_spec", "genres"))
     data = _data(config, properties)
     songs, features = data[0], data[-1]

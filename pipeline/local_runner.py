@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -42,64 +42,40 @@ _CODES = {
 
 
 def run(config: Config, console: Console, growing: frozenset[str] = frozenset()) -> tuple[int, runs.RunRecord]:
-    """Run the pipeline on this machine, and record its end in `run.json` even if it fails.
-
-    `growing` holds the paths of files that are still being written, which are left to a later run. Returns the exit
-    code (`DONE`, `FAILED`, `WRONG_USE`, `NOT_BLESSED` or `INTERRUPTED`) and the run's record. Raises a `UserError` if
-    the workspace cannot be written to, and an `UnavailableError` if another run is active in it.
-    """
-    workspace = Path(config.root)
-    with runs.locked(workspace):
-        started = datetime.datetime.now().astimezone()
+    """Run the pipeline on this machine, and return the exit code and the record, which is written even if it fails."""
+    workspace, runner = Path(config.root), config.runner
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(runs.locked(workspace))
+        begin, started = time.monotonic(), datetime.datetime.now().astimezone()
         name = started.strftime("%Y%m%d-%H%M%S")
-        while (workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run began in the same second
+        while (folder := workspace / runs.RUNS_FOLDER / name).exists():  # an earlier run began in the same second
             name += "a"
+        settings = {
+            **config.summary(),
+            "workspace": config.root,
+            "push_to": config.push_to,
+            "resume": runner.resume,
+            "from_component": runner.from_component,
+            "to_component": runner.to_component,
+            **({"beam_args": runner.beam_args} if runner.beam_args != LOCAL_BEAM else {}),
+        }
+        library = as_path(config.data.library).name
         record = runs.RunRecord(
-            name,
-            started.isoformat(timespec="seconds"),
-            "running",
-            library=as_path(config.data.library).name,
-            settings=settings(config),
+            name, started.isoformat(timespec="seconds"), "running", library=library, settings=settings
         )
-        with runs.running(workspace, name):
-            record.write(workspace)
-            return _recorded(config, record, console, growing)
-
-
-def settings(config: Config) -> dict[str, Any]:
-    """Return the settings of a run by the names that they have in `run.json`."""
-    runner = config.runner
-    return {
-        **config.summary(),
-        "workspace": config.root,
-        "push_to": config.push_to,
-        "resume": runner.resume,
-        "from_component": runner.from_component,
-        "to_component": runner.to_component,
-        **({"beam_args": runner.beam_args} if runner.beam_args != LOCAL_BEAM else {}),
-    }
-
-
-def _recorded(
-    config: Config, record: runs.RunRecord, console: Console, growing: frozenset[str]
-) -> tuple[int, runs.RunRecord]:
-    workspace, name = Path(config.root), record.run
-    folder = workspace / runs.RUNS_FOLDER / name
-    begin = time.monotonic()
-    with (
-        redirect_output(folder / runs.LOG_FILE, console) as quiet,
-        ProgressDisplay(quiet) as display,
-        progress.listen(display),
-    ):
+        stack.enter_context(runs.running(workspace, name))
+        record.write(workspace)
+        quiet = stack.enter_context(redirect_output(folder / runs.LOG_FILE, console))
+        display = stack.enter_context(ProgressDisplay(quiet))
+        stack.enter_context(progress.listen(display))
         display.say(f"Run {name}: {escape(config.data.library)} → {escape(config.root)}  (log: {name}/log.txt)")
         try:
             from tumbao.pipeline import execution
 
             record = execution.execute(config, record, folder, display, growing)
         except KeyboardInterrupt:
-            record = dataclasses.replace(
-                record, outcome="interrupted", sentence="Interrupted. The same command continues the run."
-            )
+            sentence = "Interrupted. The same command continues the run."
+            record = dataclasses.replace(record, outcome="interrupted", sentence=sentence)
         except UsageError as error:
             record = dataclasses.replace(record, outcome="misused", sentence=str(error))
         except Exception as error:
@@ -111,11 +87,7 @@ def _recorded(
 
 
 def start_process(config: Config, growing: frozenset[str] = frozenset()) -> subprocess.Popen[bytes]:
-    """Start a run in a process that writes to this process's standard error and ends with the run's exit code.
-
-    The process leads a process group of its own, so that a terminal's Ctrl-C reaches only the process that waits for
-    it. A SIGINT that comes before the run has begun is delivered once it begins.
-    """
+    """Start a run in a process group of its own: a terminal's Ctrl-C reaches only the process that waits for it."""
     command = [sys.executable, "-m", "tumbao.pipeline.local_runner"]
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: imports are not interrupt-safe
     try:

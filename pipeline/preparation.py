@@ -66,7 +66,6 @@ class Preparation:
         self._libraries: dict[MelSpec, RenderedLibrary] = {}
         self._weights: dict[str, WeightsFile] = {}
         self._features: dict[tuple[str, int], tuple[list[np.ndarray], str]] = {}
-        self._codes: dict[tuple[str, ...], str] = {}
         self.workspace.mkdir(parents=True, exist_ok=True)
         self.catalog: Catalog = scan(
             self.data, self.genres, MelSpec(), self.layout, scan_cache=scan_cache(self.workspace)
@@ -76,17 +75,8 @@ class Preparation:
         for note in self.catalog.notes:
             self.display.say(escape(note))
 
-    def code(self, *modules: str) -> str:
-        """Return the `source_digest` of modules, computed only once since loaded code does not change."""
-        if modules not in self._codes:
-            self._codes[modules] = source_digest(*modules)
-        return self._codes[modules]
-
     def library(self, spec: MelSpec) -> RenderedLibrary:
-        """Render the library's mel images.
-
-        The fragments are the same, in the same order, for all specs with the same fragment length.
-        """
+        """Render the library's mel images."""
         if spec not in self._libraries:
             cache = song_cache(str(self.workspace), spec)
             rendered = self._libraries[spec] = render_library(self.catalog, self.genres, spec, cache)
@@ -101,19 +91,13 @@ class Preparation:
         return self._weights[backbone.pretrained]
 
     def features(self, backbone: Backbone, copies: int = 0) -> tuple[list[np.ndarray], str]:
-        """Compute a backbone's features of the fragments and of `copies` copies with masked bands and times.
-
-        Returns one array for the fragments and one for each copy, and a digest of everything that they depend on.
-        """
+        """Compute a backbone's features of the fragments and of `copies` copies with masked bands and times."""
         if (backbone.name, copies) not in self._features:
-            self._features[backbone.name, copies] = self._compute(backbone, copies)
+            code, folder = source_digest("tumbao.analysis.compare.features"), self.workspace / "features"
+            library, weights = self.library(backbone.mel_spec), self.backbone_weights(backbone).path
+            found = [
+                features(library, backbone, weights, self.policy, folder, code=code, copy=copy)
+                for copy in range(1 + copies)
+            ]
+            self._features[backbone.name, copies] = [array for array, _ in found], "-".join(key for _, key in found)
         return self._features[backbone.name, copies]
-
-    def _compute(self, backbone: Backbone, copies: int) -> tuple[list[np.ndarray], str]:
-        code = self.code("tumbao.analysis.compare.features")
-        library, weights = self.library(backbone.mel_spec), self.backbone_weights(backbone)
-        found = [
-            features(library, backbone, weights.path, self.policy, self.workspace / "features", code=code, copy=copy)
-            for copy in range(1 + copies)
-        ]
-        return [array for array, _ in found], "-".join(key for _, key in found)

@@ -75,19 +75,9 @@ def Report(  # noqa: N802 - TFX names components so
     search: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.TunerResults] = None,  # optional
 ) -> None:
     """Write the report of a run before its model is pushed; `run` is described in `exec_properties`."""
-    given = {
-        "examples": examples,
-        "ingested": ingested,
-        "rejected": rejected,
-        "search": search,
-        "model_run": model_run,
-        "evaluation": evaluation,
-        "blessing": blessing,
-        "figures": figures,
-        "agreement": agreement,
-        "infra_blessing": infra_blessing,
-    }
-    uris = {name: artifact.uri for name, artifact in given.items() if artifact is not None}
+    first = (examples, ingested, rejected, search, model_run)
+    given = (*first, evaluation, blessing, figures, agreement, infra_blessing)
+    uris = {name: one.uri for name, one in zip(SOURCES, given, strict=True) if one is not None}
     data = report_data(uris, manifests, mel_spec, run, code)
     io_utils.write_bytes_file(f"{page.uri}/{REPORT_FILE}", render_report(data)[0])
 
@@ -99,11 +89,7 @@ def local_report(
     run: Mapping[str, Any],
     error: str | None,
 ) -> run_data.ReportData:
-    """Collect the report of a run that has ended, also by an error, with its components' states and the push.
-
-    `properties` are those of `exec_properties`, `run` has the fields of `run_data.Run` that the component does not
-    know, and `error` is the message of a failed component.
-    """
+    """Collect the report of a run that has ended, also by an error, with its components' states and the push."""
     uris = {name: uri for name, place in SOURCES.items() if (uri := artifacts.uri(*place))}
     code = source_digest("tumbao.pipeline.graph")
     data = report_data(uris, properties["manifests"], properties["mel_spec"], properties["run"], code)

@@ -82,12 +82,7 @@ def resolve(
     cache: ScanCache | None = None,
     growing: frozenset[str] = frozenset(),
 ) -> Resolved:
-    """Scan and split the songs, write the manifests, and find the weights.
-
-    `say` is called with lines in rich's markup. `cache` holds the results of earlier scans for unchanged files, and
-    `growing` the paths of files that are still being written, which are left out. An unusable library, unusable weights
-    or a missing bucket raise a `ValueError`.
-    """
+    """Scan and split the songs except those in `growing`, write the manifests, and find the weights."""
     for folder in map(as_path, (config.root, config.push_to)):
         if isinstance(folder, RemotePath):
             folder.require_bucket()
@@ -199,18 +194,13 @@ def RunSettings(  # noqa: N802 - TFX names components so
     min_accuracy: tfx.dsl.components.Parameter[float],
     config: tfx.dsl.components.Parameter[str],
 ) -> Properties:
-    """Scan the songs, write the manifests, and output the execution properties of the other components.
-
-    `epochs` of 0 means the model's own number. `config` is the JSON of the configuration, in which the other parameters
-    are set. Manifests, rendered songs, weights and the scan cache are written to the root.
-    """
-    values = json.loads(config)
-    values.setdefault("data", {})["library"] = data
-    values.setdefault("model", {})["name"] = model
-    values.setdefault("gate", {})["min_accuracy"] = min_accuracy
-    if epochs:
-        values.setdefault("training", {})["epochs"] = epochs
-    whole = parse(values)
+    """Resolve the configuration, a JSON, with the other parameters set in it; 0 epochs means the model's own number."""
+    whole = parse(json.loads(config)).replace(
+        data={"library": data},
+        model={"name": model},
+        gate={"min_accuracy": min_accuracy},
+        training={"epochs": epochs} if epochs else {},
+    )
     with _scan_cache(whole.root) as cache:
         resolved = resolve(whole, _say, cache)
     if file := resolved.weights.path:  # found in this container, needed in the others
@@ -227,10 +217,7 @@ def _say(line: str) -> None:
 
 @contextlib.contextmanager
 def _scan_cache(root: str) -> Iterator[ScanCache]:
-    """Open the scan cache of the root, and save it afterwards even if the scan fails.
-
-    SQLite needs a local disk, so the cache is copied.
-    """
+    """Open a local copy of the root's scan cache, as SQLite needs, and save it even if the scan fails."""
     stored = as_path(f"{root}/{SCAN_CACHE}")
     with tempfile.TemporaryDirectory(prefix="tumbao-") as folder:
         file = Path(folder) / SCAN_CACHE

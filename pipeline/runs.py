@@ -27,24 +27,19 @@ UNREADABLE = "unreadable"
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """Record of one run.
+    """Record of one run."""
 
-    `run` is the name of its folder, made from its start; `started` is in ISO 8601 with the time zone. `outcome` is
-    `running`, `killed`, `interrupted`, `misused`, `UNREADABLE` or an outcome of `verdict`. `accuracy` is that over the
-    fragments of the test split. `pushed_to` is empty if the model was not pushed.
-    """
-
-    run: str
-    started: str
-    outcome: str
+    run: str  # name of its folder, made from its start
+    started: str  # in ISO 8601 with the time zone
+    outcome: str  # running, killed, interrupted, misused, `UNREADABLE` or an outcome of `verdict`
     sentence: str = ""
     library: str = ""
     synthetic: bool = False
     protocol: str = ""
     songs: int = 0
-    accuracy: float | None = None
+    accuracy: float | None = None  # over the fragments of the test split
     blessed: bool = False
-    pushed_to: str = ""
+    pushed_to: str = ""  # empty if the model was not pushed
     seconds: float = 0.0
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -57,12 +52,7 @@ class RunRecord:
 
 @contextlib.contextmanager
 def locked(workspace: Path) -> Iterator[None]:
-    """Lock a workspace, which is created if it is missing, against other processes.
-
-    The lock is held with `flock`: the system releases it when the process ends, even if it is killed. Raises a
-    `UserError` if the workspace is an address or cannot be written to, and an `UnavailableError` if another run holds
-    the lock.
-    """
+    """Lock a workspace, which is created if it is missing, against other processes."""
     if "gs:" in workspace.parts:  # `pathlib` shortens gs:// to gs:/
         raise UserError(
             "Expected a workspace on this machine, for the database and the lock. Received: "
@@ -89,11 +79,7 @@ def locked(workspace: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(workspace: Path, run: str) -> Iterator[None]:
-    """Mark a run as running by a lock on its folder, which is created.
-
-    The lock ends with the process, even if that is killed: `read_runs` then returns the outcome `killed` in place of
-    `running`.
-    """
+    """Mark a run as running by a lock on its folder, which ends with the process even if that is killed."""
     folder = workspace / RUNS_FOLDER / run
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(folder) as descriptor:
@@ -111,11 +97,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def read_runs(workspace: Path) -> list[RunRecord]:
-    """Read all runs of a workspace, the oldest first, also while a run is active.
-
-    The workspace need not exist. A record that cannot be read has the outcome `UNREADABLE`, with the reason in
-    `sentence`.
-    """
+    """Read all runs of a workspace, the oldest first; one that cannot be read has the outcome `UNREADABLE`."""
     return [_read(file) for file in sorted((workspace / RUNS_FOLDER).glob(f"*/{RECORD_FILE}"))]
 
 
@@ -132,10 +114,7 @@ def _read(file: Path) -> RunRecord:
 
 
 def find_report(workspace: Path, run: str | None = None) -> Path:
-    """Return the path of a run's report, given the run's name or a unique prefix; by default the last report.
-
-    Raises a `UserError` if there is no such run or it has no report.
-    """
+    """Return the path of a run's report, given the run's name or a unique prefix; by default the last report."""
     reports = {file.parents[1].name: file for file in (workspace / RUNS_FOLDER).glob(f"*/{REPORT_FILE}")}
     matching = sorted(name for name in reports if name.startswith(run or ""))
     if not matching or (run and len(matching) > 1 and run not in reports):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -17,13 +18,9 @@ _PACKAGE = "tumbao"
 _ROOT = Path(__file__).parents[1]
 
 
+@functools.cache  # loaded code does not change
 def source_digest(*modules: str) -> str:
-    """Hash the source of modules and of all modules of this package that they import, directly or not.
-
-    Modules are named in full, such as `tumbao.components.ingest.component`; they are parsed, not imported. The digest
-    has 16 hexadecimal digits. It covers whole files including comments, and the templates beside each module, but no
-    other packages. A module outside this package raises a `ValueError`.
-    """
+    """Hash the source of modules and of all modules of this package that they import, directly or not."""
     sources: dict[str, bytes] = {}
     waiting = list(modules)
     while waiting:

@@ -26,11 +26,7 @@ NOT_WRITTEN = 1
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Replace `sys.stdout` and `sys.stderr` by UTF-8 streams on file descriptors 1 and 2.
-
-    If standard output cannot be written, `SystemExit` is raised: with `CLOSED` and no message if its reader has closed
-    it, otherwise with `NOT_WRITTEN` after an error message. Text that standard error cannot take is discarded.
-    """
+    """Replace stdout and stderr by UTF-8 streams; exit with `CLOSED` or `NOT_WRITTEN` if stdout cannot be written."""
     _require_utf8()
     _open_closed()
     former = sys.stdout, sys.stderr
@@ -51,11 +47,7 @@ def standard_streams() -> Iterator[None]:
 
 
 def error_stream(descriptor: int, *, closes: bool = True) -> TextIO:
-    """Open a descriptor as a UTF-8 stream for messages; text that cannot be written is discarded.
-
-    Bytes of file names that are not UTF-8 are written as backslash escapes. `closes` tells whether closing the stream
-    closes the descriptor.
-    """
+    """Open a descriptor as a UTF-8 stream for messages; text that cannot be written is discarded."""
     return _text(_Stream(descriptor, "w", closefd=closes), line_buffering=True)
 
 
@@ -66,11 +58,7 @@ def _text(raw: _Stream, line_buffering: bool) -> TextIO:
 
 @contextlib.contextmanager
 def redirect_output(log: Path, console: Console, streams: Sequence[int] = (1, 2)) -> Iterator[Console]:
-    """Redirect the process's standard streams to the end of a log; yield a console that still writes to the terminal.
-
-    `streams` are file descriptors: 1 for output, 2 for error. The traceback of an error other than a `UserError` is
-    written to the log.
-    """
+    """Redirect the process's standard streams to a log; yield a console that still writes to the terminal."""
     former = sys.stdout, sys.stderr
     for python in former:
         python.flush()

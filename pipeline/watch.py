@@ -8,7 +8,6 @@ run as well. Files that are still being written are left to a later check; the o
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import json
 import os
@@ -19,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.formats import read_library
@@ -97,16 +96,11 @@ class StopSignal:
                 os.killpg(process.pid, signal.SIGINT)
 
 
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """Songs of a library, as they were listed; no audio file is opened.
+class Snapshot(NamedTuple):
+    """Songs or parts of songs of a library, as they were listed; no audio file is opened."""
 
-    `songs` maps each song or part of one to its listed metadata and its file's size and time. `growing` maps those
-    whose files may still be incomplete to the paths of these files.
-    """
-
-    songs: Mapping[str, str]
-    growing: Mapping[str, str]
+    songs: dict[str, str]  # to listed metadata, and size and time of the file
+    growing: dict[str, str]  # to the path of the file, which may still be incomplete
 
 
 def take_snapshot(library: str, layout: str, genres: tuple[str, ...]) -> Snapshot:
@@ -134,11 +128,7 @@ def _file_stamp(path: str) -> tuple[str, bool]:
 
 
 def watch(config: Config, every_seconds: float | None, write: Callable[[str], None]) -> int:
-    """Check the library and run where something changed, repeatedly until a signal comes; return an exit code.
-
-    The test songs are frozen, unless the library has its own splits; any other split raises a `UserError`. With None in
-    `every_seconds`, there is a single check. `write` is called with each line of output.
-    """
+    """Check the library and run where something changed, repeatedly until a signal comes; return an exit code."""
     if config.split_strategy != GIVEN:
         if config.split_by != "song" or config.split_strategy not in ("stratified", FIXED):
             raise UserError(

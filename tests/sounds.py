@@ -22,7 +22,6 @@ class Waveform:
 
 
 def decode(path: Path, rate: int = RATE) -> Waveform:
-    """Decode a whole file."""
     stream = AudioStream(path, rate)
     samples = np.concatenate([np.empty(0, np.float32), *stream])
     stream.refuse_if_empty()

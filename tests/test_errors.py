@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from tumbao.components.ingest import download_cache
 from tumbao.components.ingest.library import LibraryUnavailableError
 from tumbao.components.ingest.song_cache import SongCacheError
 from tumbao.components.ingest.worker_pool import WorkerStartError
-from tumbao.pipeline import cli
+from tumbao.pipeline import cli, doctor
 from tumbao.schema.errors import UserError, describe, is_disk_full
 from tumbao.trainer import weights
 
@@ -75,24 +73,19 @@ def test_unavailable_resources_end_with_1_and_no_log(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_ends_with_1_and_its_folder(fails: Call, tmp_path: Path, number: int) -> None:
-    code, out = fails(OSError(number, os.strerror(number), str(tmp_path / "new" / "file")))
-    assert (code, out) == (
-        1,
-        f"error: No space left on the disk, or in the quota, of {tmp_path}. Free some, or choose another folder.\n",
-    )
+    said = f"error: No space left on the disk, or in the quota, of {tmp_path}. Free some, or choose another folder.\n"
+    assert fails(OSError(number, os.strerror(number), str(tmp_path / "new" / "file"))) == (1, said)
 
 
 def test_a_full_disk_is_found_in_the_causes_of_errors(tmp_path: Path) -> None:
     beam = RuntimeError("OSError: [Errno 28] No space left on device [while running 'Write[train]']")
-    assert is_disk_full(beam)
     assert str(tmp_path) in describe(beam, [tmp_path])
     other = ValueError("no zip")
     other.__cause__ = OSError(errno.ENOSPC, "full")
-    assert is_disk_full(other)
-    assert not is_disk_full(OSError(errno.EACCES, "no"))
+    assert [is_disk_full(one) for one in (beam, other, OSError(errno.EACCES, "no"))] == [True, True, False]
 
 
-@pytest.mark.parametrize("name", ["ws [2026]", "ws*", "ws?", "ws\\", "w\ns"])
+@pytest.mark.parametrize("name", ["ws [2026]", "ws*", "w\ns"])
 def test_a_workspace_with_pattern_characters_is_refused(tmp_path: Path, name: str) -> None:
     for command in ("run --data", "compare --data", "curate --out x", "watch --once --data"):
         arguments = [*command.split(), str(tmp_path), "--workspace", str(tmp_path / name)]
@@ -121,6 +114,8 @@ def test_users_without_a_home_get_a_temporary_one(homeless: Path, monkeypatch: p
     assert download_cache.cache_folder() == home / ".cache" / "tumbao"
     assert weights.keras_cache_file().parts[:2] == ("/", "tmp")
     download_cache.ensure_home()
+    assert doctor._home().state == "warn"
+    assert doctor._home().found.startswith("none: ")
     assert os.environ["HOME"] == str(home)
     assert home.stat().st_mode & 0o777 == 0o700
     for named in ("/nowhere/at/all", "relative", ""):
@@ -133,19 +128,3 @@ def test_a_temporary_home_of_another_user_is_refused(homeless: Path) -> None:
     (homeless / f"tumbao-{os.getuid()}").symlink_to(homeless / "elsewhere")
     with pytest.raises(UserError, match="belongs to another user"):
         download_cache.ensure_home()
-
-
-def test_doctor_reports_a_missing_home(tmp_path: Path) -> None:
-    program = """if True:
-    import pwd, sys
-    def unknown(_): raise KeyError("uid not found")
-    pwd.getpwuid = unknown
-    from tumbao.pipeline import doctor
-    from tumbao.components.ingest.download_cache import ensure_home
-    ensure_home()
-    print(doctor._home())
-    """
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert "none: " in done.stdout
-    assert "set HOME, or TUMBAO_CACHE" in done.stdout

@@ -12,8 +12,6 @@ Execution, Artifact, Event = metadata_store_pb2.Execution, metadata_store_pb2.Ar
 
 
 class Metadata:
-    """The database of a workspace."""
-
     def __init__(self, workspace: Path) -> None:
         self.connection = metadata_store_pb2.ConnectionConfig()
         self.connection.sqlite.filename_uri = str(workspace / "metadata.sqlite")
@@ -23,7 +21,6 @@ class Metadata:
         self._type = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="Component"))
 
     def artifact(self, uri: str, kind: str = "Anything", state: int = Artifact.LIVE) -> int:
-        """Put an artefact and return its number."""
         type_id = self.store.put_artifact_type(metadata_store_pb2.ArtifactType(name=kind))
         (number,) = self.store.put_artifacts([Artifact(type_id=type_id, uri=uri, state=state)])
         return int(number)

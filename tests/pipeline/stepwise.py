@@ -21,8 +21,6 @@ AT_ONCE = 2
 
 
 class Stepwise:
-    """A run of a compiled pipeline."""
-
     def __init__(self, file: Path, parameters: dict[str, Any], root: Path) -> None:
         self.specification = yaml.safe_load(file.read_text("utf-8"))
         self.parameters = parameters
@@ -42,7 +40,6 @@ class Stepwise:
                     self.outputs[running.pop(done)] = done.result()
 
     def uri(self, task: str, key: str) -> Path:
-        """Tell where an output lies."""
         return Path(self.outputs[task]["artifacts"][key]["artifacts"][0]["uri"])
 
     def _ready(self, task: dict[str, Any]) -> bool:

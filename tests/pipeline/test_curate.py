@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import dataclasses
-import html
 import io
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import soundfile
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.pages import assert_self_contained, text_of
 from tests.small_spec import SMALL
 from tumbao.analysis.curate.page import FRAGMENTS, PAGE, SUSPECTS
 from tumbao.analysis.curate.verdicts import COLUMNS
@@ -27,7 +26,6 @@ from tumbao.components.ingest.rendered_library import render_library
 from tumbao.pipeline import cli
 from tumbao.pipeline.source import song_cache
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.excerpts import PICTURE_SIZE, excerpts
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
@@ -65,7 +63,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, dict[str, Any]]:
-    """Tell genres by their mean spectrum, at once."""
     batches = list(train.batches(training.batch))
     features, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))
     centres = np.stack([features[column > 0].mean(axis=(0, 1)) for column in labels.T])
@@ -86,7 +83,6 @@ TINY = ModelSpec(name="tiny", after="", summary="", backbone=BACKBONE, head=dens
 
 
 def tumbao(*arguments: str | Path) -> tuple[int, str, str]:
-    """Call the command: exit code, standard output, standard error."""
     result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["curate", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -133,20 +129,9 @@ def test_the_song_under_the_wrong_genre_comes_first(curated: tuple[Path, str, st
     assert "dull/short.wav: too short" in noise
 
 
-def test_a_recording_under_two_genres_is_named(curated: tuple[Path, str, str], page: str) -> None:
-    assert "one recording, two genres: dull/0.wav (dull) and, left out, sharp/copy.wav (sharp)" in curated[1]
-    assert re.search(r"dull/0\.wav</td><td>dull</td><td class=\"path\">sharp/copy\.wav</td><td>sharp</td>", page)
-
-
-def test_fragments_are_listed_with_every_probability(curated: tuple[Path, str, str]) -> None:
-    fragments = rows(curated[0] / FRAGMENTS)
-    assert {one["start"] for one in fragments if one["song"] == f"sharp/{ATTACK}"} == {"0", "4"}
-    assert all(abs(sum(float(one[genre]) for genre in GENRES) - 1) < 0.001 for one in fragments)
-
-
 def test_the_page_holds_pictures_and_sound_and_needs_no_other_file(curated: tuple[Path, str, str], page: str) -> None:
-    links = set(re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', page))
-    assert links <= {SUSPECTS, FRAGMENTS}
+    assert_self_contained(page, ATTACK, SUSPECTS, FRAGMENTS)
+    assert "<script" not in page
     assert len(re.findall(r"<article", page)) == 1
     assert page.count("data:audio/mpeg") == page.count("data:image/jpeg") >= 2
     sounds = [base64.b64decode(one) for one in re.findall(r"data:audio/mpeg;base64,([^\"]*)", page)]
@@ -161,34 +146,17 @@ def heard(content: bytes) -> soundfile.SoundFile:
     return soundfile.SoundFile(io.BytesIO(content))
 
 
-def test_the_page_says_what_is_left_out_and_that_the_library_is_synthetic(
-    curated: tuple[Path, str, str], page: str
-) -> None:
-    words = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
-    all_songs = len(rows(curated[0] / SUSPECTS))
+def test_the_page_and_its_tables_are_complete(curated: tuple[Path, str, str], page: str) -> None:
+    words, all_songs = text_of(page, " "), len(rows(curated[0] / SUSPECTS))
     assert f"{all_songs - 1} less clear case" in words
     assert f"suspects.csv lists all {all_songs}" in words
     assert page.count("synthetic library") > 5
     assert "tumbao curate --apply suspects.csv LIBRARY --out corrected.csv" in words
-
-
-def test_names_of_files_stay_text(page: str) -> None:
-    assert "<script" not in page
-    assert html.escape(ATTACK, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
-
-
-def test_a_browser_has_nothing_to_complain_of(curated: tuple[Path, str, str], tmp_path: Path) -> None:
-    try:
-        program = find_chromium()
-    except BrowserUnavailableError as error:
-        pytest.skip(f"the page is not opened in a browser: {error}")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-breakpad", f"--user-data-dir={tmp_path}"]
-    address = (curated[0] / PAGE).as_uri()
-    said = subprocess.run(
-        [program, *flags, "--enable-logging=stderr", "--dump-dom", address], capture_output=True, text=True, timeout=60
-    )
-    assert "</html>" in said.stdout
-    assert "CONSOLE" not in said.stderr
+    assert "one recording, two genres: dull/0.wav (dull) and, left out, sharp/copy.wav (sharp)" in curated[1]
+    assert "dull/0.wav dull sharp/copy.wav sharp" in words
+    fragments = rows(curated[0] / FRAGMENTS)
+    assert {one["start"] for one in fragments if one["song"] == f"sharp/{ATTACK}"} == {"0", "4"}
+    assert all(abs(sum(float(one[genre]) for genre in GENRES) - 1) < 0.001 for one in fragments)
 
 
 def test_a_file_that_has_changed_since_is_shown_without_sound(curated: tuple[Path, str, str], library: Path) -> None:
@@ -204,19 +172,12 @@ def test_a_file_that_has_changed_since_is_shown_without_sound(curated: tuple[Pat
             assert picture.size == PICTURE_SIZE
 
 
-def verdicts(library: Path, out: Path, file: Path, says: dict[str, str]) -> Path:
-    """Write verdicts into a copy of the table."""
-    with file.open("w", encoding="utf-8", newline="") as text:
+def test_verdicts_become_a_list_that_a_run_takes(curated: tuple[Path, str, str], library: Path, tmp_path: Path) -> None:
+    table, says = tmp_path / "suspects.csv", {f"sharp/{ATTACK}": "dull", "dull/0.wav": "reject"}
+    with table.open("w", encoding="utf-8", newline="") as text:
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
-        writer.writerows(one | {"verdict": says.get(one["song"], "")} for one in rows(out / SUSPECTS))
-    return file
-
-
-def test_verdicts_become_a_list_that_a_run_takes(curated: tuple[Path, str, str], library: Path, tmp_path: Path) -> None:
-    table = verdicts(
-        library, curated[0], tmp_path / "suspects.csv", {f"sharp/{ATTACK}": "dull", "dull/0.wav": "reject"}
-    )
+        writer.writerows(one | {"verdict": says.get(one["song"], "")} for one in rows(curated[0] / SUSPECTS))
     before = listing(library)
     code, told, err = tumbao(
         library, "--apply", table, "--out", tmp_path / "corrected.csv", "--genres", ",".join(GENRES)

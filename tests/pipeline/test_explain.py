@@ -31,7 +31,6 @@ RATE, BANDS = 8_000, {"cumbia": 150, "salsa": 900, "vallenato": 3_000}
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write three songs of each genre, two fragments long."""
     root = tmp_path_factory.mktemp("library")
     rng = np.random.default_rng(3)
     seconds = np.arange(9 * RATE) / RATE
@@ -45,7 +44,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Push the tiny model, as one of recordings, under a number."""
     pushed = tmp_path_factory.mktemp("pushed")
     shutil.copytree(tiny_folder, pushed / "3")
     info = pushed / "3" / ASSETS_FOLDER / INFO_FILE
@@ -54,7 +52,6 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def explain(model: Path, out: Path, **other: object) -> tuple[int, str]:
-    """Explain, and give the exit status and what went to the terminal."""
     settings = {"songs": (), "data": None, "layout": "auto", "genres": (), "seed": 7}
     noise = io.StringIO()
     options = ExplainOptions(model=model, workspace=out / "workspace", out=out, **{**settings, **other})  # type: ignore[arg-type]
@@ -63,7 +60,6 @@ def explain(model: Path, out: Path, **other: object) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def told(model: Path, library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Explain a file that is no song, and a song of the library."""
     out = tmp_path_factory.mktemp("page")
     broken = out / "<b>broken.mp3"
     broken.write_bytes(b"no sound")
@@ -122,7 +118,6 @@ def test_a_page_without_songs_measures_a_sound_of_its_own(model: Path, tmp_path:
 def test_the_same_seed_gives_the_same_page_and_reports_each_step(
     told: tuple[Path, str], model: Path, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run twice, with songs and a library rendered from scratch."""
     reports: list[tuple[str, int, int]] = []
     monkeypatch.setattr(ProgressDisplay, "__call__", lambda _, *report: reports.append(report))
     songs = (told[0].parent / "<b>broken.mp3", library / "salsa" / "salsa-0.wav")

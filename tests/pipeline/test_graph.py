@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,18 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.weights import WeightsFile
 
-ORDER = [
-    ("AudioExampleGen", "StatisticsGen"),
-    ("StatisticsGen", "ExampleValidator"),
-    ("ImportSchemaGen", "ExampleValidator"),
-    ("ExampleValidator", "AnomalyGate"),
-    ("AnomalyGate", "BackboneFeatures"),
-    ("BackboneFeatures", "Trainer"),
-    ("Trainer", "Baseline"),
-    ("Baseline", "Evaluator"),
-    ("AudioExampleGen", "SongEvaluation"),
-    ("BackboneFeatures", "SongEvaluation"),
-    ("Trainer", "SongEvaluation"),
-    ("SongEvaluation", "EdgeExport"),
-    ("SongEvaluation", "MobileCheck"),
-    ("Evaluator", "EdgeExport"),
-    ("EdgeExport", "MobileCheck"),
-    ("Evaluator", "Pusher"),
-    ("MobileCheck", "ModelCard"),
-    ("ModelCard", "Pusher"),
-    ("MobileCheck", "Report"),
-    ("Report", "Pusher"),
-    ("MobileCheck", "Pusher"),
-]
-"""Direct dependencies: a component, and one that needs it."""
+ORDER = {
+    "ExampleValidator": "StatisticsGen ImportSchemaGen",
+    "AnomalyGate": "ExampleValidator",
+    "BackboneFeatures": "AudioExampleGen AnomalyGate",
+    "Trainer": "BackboneFeatures",
+    "Evaluator": "Trainer Baseline",
+    "SongEvaluation": "AudioExampleGen BackboneFeatures Trainer",
+    "EdgeExport": "Trainer Evaluator SongEvaluation",
+    "MobileCheck": "EdgeExport SongEvaluation",
+    "Pusher": "Evaluator MobileCheck ModelCard Report",
+}
+"""Components, and those that they need."""
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +55,9 @@ def components(config: Config) -> dict[str, Any]:
     return {component.id: component for component in build(config).components}
 
 
-@pytest.mark.parametrize(("before", "after"), ORDER)
-def test_dependencies_come_first(components: dict[str, Any], before: str, after: str) -> None:
-    assert before in {component.id for component in components[after].upstream_nodes}
-    assert list(components).index(before) < list(components).index(after)
-
-
-def test_the_order_names_every_component(components: dict[str, Any]) -> None:
-    assert set(components) == {name for pair in ORDER for name in pair}
+@pytest.mark.parametrize(("after", "needed"), ORDER.items())
+def test_dependencies_come_first(components: dict[str, Any], after: str, needed: str) -> None:
+    assert {component.id for component in components[after].upstream_nodes} >= set(needed.split())
 
 
 def test_the_tuner_runs_before_the_trainer_and_gives_it_the_best_settings(config: Config) -> None:
@@ -85,23 +67,8 @@ def test_the_tuner_runs_before_the_trainer_and_gives_it_the_best_settings(config
     assert components["Report"].inputs["search"].producer_component_id == "Tuner"
     taken = components["Trainer"].inputs["hyperparameters"]
     assert (taken.producer_component_id, taken.output_key) == ("Tuner", "best_hyperparameters")
-    assert json.loads(components["Tuner"].exec_properties["train_args"])["splits"] == ["train"]
-    assert json.loads(components["Tuner"].exec_properties["eval_args"])["splits"] == ["val"]
     custom = json.loads(components["Tuner"].exec_properties["custom_config"])
     assert (custom["trials"], Path(custom["searches"])) == (4, Path(config.root) / "searches")
-    module, _, name = components["Tuner"].exec_properties["tuner_fn"].rpartition(".")
-    assert callable(getattr(importlib.import_module(module), name))
-
-
-def test_each_split_has_its_use(components: dict[str, Any]) -> None:
-    assert json.loads(components["Trainer"].exec_properties["train_args"])["splits"] == ["train"]
-    assert json.loads(components["Trainer"].exec_properties["eval_args"])["splits"] == ["val"]
-    assert json.loads(components["Evaluator"].exec_properties["example_splits"]) == ["test"]
-
-
-def test_the_entry_point_of_the_trainer_exists(components: dict[str, Any]) -> None:
-    module, _, name = components["Trainer"].exec_properties["run_fn"].rpartition(".")
-    assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_components_have_a_digest_of_their_source(components: dict[str, Any]) -> None:
@@ -122,18 +89,13 @@ def test_settings_reach_their_components(config: Config, components: dict[str, A
     training = json.loads(components["Trainer"].exec_properties["custom_config"])
     assert training["genres"] == ["cumbia", "salsa"]
     assert training["training"]["seed"] == config.split.seed
+    for name, split in (("train_args", "train"), ("eval_args", "val")):
+        assert json.loads(components["Trainer"].exec_properties[name])["splits"] == [split]
+    assert json.loads(components["Evaluator"].exec_properties["example_splits"]) == ["test"]
+    assert build(config).enable_cache != build(config.replace(runner={"cache": False})).enable_cache
 
 
-def test_the_cache_can_be_disabled(config: Config) -> None:
-    assert build(config).enable_cache is True
-    assert build(config.replace(runner={"cache": False})).enable_cache is False
-
-
-def test_artefacts_are_in_the_workspace(config: Config) -> None:
-    assert Path(build(config).pipeline_info.pipeline_root) == Path(config.root) / "pipeline"
-
-
-def test_a_model_has_its_own_images_backbone_and_files(config: Config) -> None:
+def test_model_augmentation_and_fine_tuning_decide_images_backbone_and_files(config: Config) -> None:
     model = find_model("adaboost")
     other = config.replace(model={"name": model.name}, training={"epochs": 9})
     built = build(other, model.backbone.mel_spec)
@@ -144,9 +106,6 @@ def test_a_model_has_its_own_images_backbone_and_files(config: Config) -> None:
     assert components["EdgeExport"]["precisions"] == "float16"
     custom = json.loads(components["Trainer"]["custom_config"])
     assert (custom["model"], custom["training"]["epochs"]) == ("adaboost", 9)
-
-
-def test_augmentation_and_fine_tuning_change_the_features(config: Config) -> None:
-    components = {one.id: one for one in build(config.replace(training={"augment": 2, "fine_tune": 3})).components}
-    features = components["BackboneFeatures"].exec_properties
+    tuned = build(config.replace(training={"augment": 2, "fine_tune": 3})).components
+    (features,) = (one.exec_properties for one in tuned if one.id == "BackboneFeatures")
     assert (features["augment"], features["backbone"]) == (2, "vgg16-block4")

@@ -29,7 +29,6 @@ Tone = Callable[..., np.ndarray]
 
 @pytest.fixture
 def songs(tmp_path: Path, tone: Tone) -> list[Path]:
-    """Make eight songs of 60 s and a file that is no song."""
     soundfile.write(tmp_path / "0.wav", 0.1 * tone(60), RATE)
     for number in range(1, 8):
         shutil.copy(tmp_path / "0.wav", tmp_path / f"{number}.wav")
@@ -38,8 +37,6 @@ def songs(tmp_path: Path, tone: Tone) -> list[Path]:
 
 
 class KillingOutput(io.StringIO):
-    """Kill all workers after each second answer."""
-
     def __init__(self, before: set[int]) -> None:
         super().__init__()
         self._before, self.killed = before, 0

@@ -39,15 +39,12 @@ def manifests(folder: Path, songs: Mapping[str, str], genre: str = "salsa") -> s
 
 
 class Trainings:
-    """Runs that trained heads, in ML Metadata."""
-
     def __init__(self, workspace: Path) -> None:
         self._metadata = Metadata(workspace)
         self.store = self._metadata.store
         self._runs = 0
 
     def train(self, config: Resolved) -> str:
-        """Add a run, and return the path of its head."""
         self._runs += 1
         head = f"ModelRun/{self._runs}"
         output = {"model_run": self._metadata.artifact(head, "ModelRun")}

@@ -20,7 +20,6 @@ TRAINER, CARD = "tumbao.trainer.run", "tumbao.components.model_card.component"
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the package."""
     folder = tmp_path_factory.mktemp("copy") / "tumbao"
     return Path(shutil.copytree(tumbao.__path__[0], folder, ignore=shutil.ignore_patterns("__pycache__", "web")))
 
@@ -33,7 +32,7 @@ def digest(tree: Path) -> Digest:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.source_digest
+    return module.source_digest.__wrapped__
 
 
 def append_a_comment(file: Path) -> None:
@@ -48,18 +47,14 @@ def test_a_copy_has_the_same_digest(digest: Digest) -> None:
 @pytest.mark.parametrize(
     ("module", "file", "changes"),
     [
-        (INGEST, "components/ingest/component.py", True),
         (INGEST, "components/ingest/mel.py", True),
         (INGEST, "schema/record.py", True),  # through records
         (INGEST, "components/ingest/splits.py", True),  # through library
-        (FEATURES, "trainer/vgg16.py", True),
         (TRAINER, "components/ingest/mel.py", True),  # through signatures
         ("tumbao.components.export", "components/ingest/mel.py", True),  # imported inside a function of serving.tflite
         (CARD, "components/model_card/template.md.j2", True),
         (INGEST, "trainer/model.py", False),
-        (INGEST, "pipeline/source.py", False),
         (FEATURES, "components/ingest/splits.py", False),
-        (TRAINER, "components/ingest/library.py", False),
         (TRAINER, "components/model_card/template.md.j2", False),
     ],
 )
@@ -86,13 +81,10 @@ def test_modules_are_found_through_cycles_and_every_kind_of_import(tree: Path, d
     assert len(seen) == 5
 
 
-def test_the_digest_of_several_modules_does_not_depend_on_their_order() -> None:
+def test_modules_come_in_any_order_and_from_the_package_only() -> None:
     genres, mel = "tumbao.schema.genres", "tumbao.schema.mel_spec"
     assert source_digest(genres, mel) == source_digest(mel, genres)
     assert len({source_digest(genres, mel), source_digest(genres), source_digest(mel)}) == 3
-
-
-@pytest.mark.parametrize("name", ["tumbao.nowhere", "numpy", "tumbaox", "tumbao.schema.record.LABEL"])
-def test_a_module_outside_the_package_raises(name: str) -> None:
-    with pytest.raises(ValueError, match=f"Expected a module of tumbao. Received: '{name}'"):
-        source_digest("tumbao.schema.genres", name)
+    for name in ("tumbao.nowhere", "numpy", "tumbaox", "tumbao.schema.record.LABEL"):
+        with pytest.raises(ValueError, match=f"Expected a module of tumbao. Received: '{name}'"):
+            source_digest(genres, name)

@@ -21,7 +21,6 @@ COMMANDS = ["--version", "--help", "runs --workspace ws", "report --workspace ws
 
 @pytest.fixture(scope="module")
 def folder(pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to work in, with a model, a workspace and an invalid song."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "pushed").symlink_to(pushed)
     (folder / "a.mp3").write_text("no song")

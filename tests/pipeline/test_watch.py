@@ -56,7 +56,6 @@ class Studio:
         return Path(self.config.root)
 
     def start(self, config: Config, growing: frozenset[str]) -> subprocess.Popen[bytes]:
-        """Replace `local_runner.start_process`."""
         self.started.append(config)
         self.growing.append(growing)
         outcome = self.outcomes.pop(0) if self.outcomes else "pushed"
@@ -71,7 +70,6 @@ class Studio:
         return self.processes[-1]
 
     def check(self, **sections: Any) -> int:
-        """Check the library once."""
         self.lines.clear()
         return watch.watch(self.config.replace(**sections), None, self.lines.append)
 
@@ -231,31 +229,20 @@ def send(number: signal.Signals, when: Callable[[], bool]) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGTERM, local_runner.DONE), (signal.SIGINT, local_runner.INTERRUPTED)],
-    ids=["SIGTERM", "SIGINT"],
-)
-def test_a_signal_ends_the_pause(studio: Studio, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("when", ["pause", "run", "only run"])
+def test_a_signal_ends_the_pause_or_the_run(studio: Studio, number: signal.Signals, when: str) -> None:
     former = signal.getsignal(number)
-    sender = send(number, lambda: any("Next check" in line for line in studio.lines))
-    assert watch.watch(studio.config, 3_600, studio.lines.append) == code
+    studio.script = "" if when == "pause" else "import time; time.sleep(60)"
+    waiting = (lambda: "Next check" in str(studio.lines)) if when == "pause" else lambda: bool(studio.processes)
+    sender = send(number, waiting)
+    code = watch.watch(studio.config, None if when == "only run" else 3_600, studio.lines.append)
     sender.join()
+    orderly = number == signal.SIGTERM and when != "only run"
+    assert code == (local_runner.DONE if orderly else local_runner.INTERRUPTED)
+    assert (studio.processes[0].returncode == 0) == (studio.workspace / watch.STATE_FILE).exists() == (when == "pause")
     assert f"Ended by {number.name}." in studio.lines[-1]
     assert signal.getsignal(number) is former
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("every", [3_600, None], ids=["repeated", "once"])
-def test_a_signal_ends_the_run(studio: Studio, number: signal.Signals, every: float | None) -> None:
-    studio.script = "import time; time.sleep(60)"
-    sender = send(number, lambda: bool(studio.processes))
-    code = watch.watch(studio.config, every, studio.lines.append)
-    sender.join()
-    assert code == (local_runner.DONE if every and number == signal.SIGTERM else local_runner.INTERRUPTED)
-    assert studio.processes[0].returncode != 0
-    assert not (studio.workspace / watch.STATE_FILE).exists()
-    assert f"Ended by {number.name}." in studio.lines[-1]
 
 
 def test_a_signal_before_the_run_has_begun_is_an_orderly_end(
