@@ -222,10 +222,7 @@ class Runner(Section):
 
 
 class Config(Section):
-    """Configuration of a pipeline.
-
-    A value out of its range raises pydantic's `ValidationError`; `read_config` converts it to a `UsageError`.
-    """
+    """Configuration of a pipeline."""
 
     data: Data = Data()
     split: Split = Split()

@@ -27,14 +27,11 @@ METADATA_FILE = "metadata.sqlite"
 
 @dataclasses.dataclass(frozen=True)
 class Artifacts:
-    """Executions and output artefacts of one run.
+    """Executions and output artefacts of one run."""
 
-    `executions` are by component, `outputs` by component and output key. `run` is empty if there is no run.
-    """
-
-    run: str
-    executions: dict[str, Any]
-    outputs: dict[tuple[str, str], Any]
+    run: str  # empty if there is no run
+    executions: dict[str, Any]  # by component
+    outputs: dict[tuple[str, str], Any]  # by component and output key
 
     def uri(self, component: str, key: str) -> str | None:
         """Return the URI of an output, or None if the run did not produce it."""

@@ -44,17 +44,13 @@ def prepare(
 
 @dataclasses.dataclass
 class Preparation:
-    """A library that is scanned at once; its mel images, weights and features are computed once, on demand.
-
-    `genres` are in the order of the labels. `weights` is a file of backbones' weights, `random`, or empty to search for
-    them. Fewer than 2 genres, a duplicate genre or an unusable library raise a `UserError`.
-    """
+    """A library that is scanned at once; its mel images, weights and features are computed once, on demand."""
 
     data: AnyPath
     workspace: Path
-    genres: tuple[str, ...]
+    genres: tuple[str, ...]  # in the order of the labels
     layout: str
-    weights: str
+    weights: str  # file of backbones' weights, `random`, or empty to search for them
     display: ProgressDisplay
 
     def __post_init__(self) -> None:

@@ -69,16 +69,11 @@ class FetchError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class RateLimits:
-    """Limits on the requests to other servers: pauses, download rate and retries.
+    """Limits on the requests to other servers."""
 
-    `sleep_seconds` is the pause between songs; waits before a retry begin with it and double. `kilobytes_per_second`
-    limits a download; None sets no limit. `retries` apply after a broken connection or a server error. Raises
-    ValueError if a value is out of range.
-    """
-
-    sleep_seconds: float = 5.0
+    sleep_seconds: float = 5.0  # between songs; waits before a retry begin with it and double
     kilobytes_per_second: float | None = None
-    retries: int = 5
+    retries: int = 5  # after a broken connection or a server error
 
     def __post_init__(self) -> None:
         if not 0 <= self.sleep_seconds < float("inf"):
@@ -93,10 +88,7 @@ class RateLimits:
 
 @dataclasses.dataclass(frozen=True)
 class Download:
-    """A complete file with an extension that fits its content (without the dot), and the metadata of its source.
-
-    `metadata` has the columns song, artist, album, licence and extractor of the manifest; unknown values are empty.
-    """
+    """A complete file, an extension that fits its content, and the columns of the manifest that its source knows."""
 
     path: Path
     extension: str
