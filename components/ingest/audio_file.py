@@ -3,9 +3,8 @@
 libsndfile (through soundfile) reads wav, aiff, flac, ogg and mp3. Files that it cannot open go to libav (through
 PyAV): m4a, webm, wma, video. The content decides, never the extension.
 
-The length of a song is that of its decoded sound. Where libsndfile stops before the end of an mp3, flac or ogg, libav
-continues, also in files that were joined. A file is truncated if its sound is shorter than it declares. Of an Ogg, the
-last page is checked instead; where no length is declared, decoding fails at the end.
+A header is only a hint. Where libsndfile stops before the end of the sound, libav continues. Of files that were
+concatenated each one is decoded, at its own rate. Whether a file is truncated is decided from its bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import soundfile
 
+from tumbao.components.ingest import bitstream
 from tumbao.components.ingest.audio_error import AudioError, Reason, unreadable
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ _BLOCK_SAMPLES = 32_768  # the sum over all channels
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 1_000_000  # files with other rates are treated as damaged
 _LEAST_BITS_PER_SECOND = 1_000  # a declared length below this bit rate is not plausible
 _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE_BYTES = 0x7FFF_F000  # programs write sizes from here on before they know the length
 _HEARTBEAT_SECONDS = 60.0  # the longest sound skipped without an empty block
-_TOLERANCE_SECONDS = 0.5  # a complete file may decode to this much less than it declares
-_STREAMS = ("MP3", "FLAC", "OGG")  # formats whose files can be joined, and whose declared length may be wrong
-_READ_AHEAD_BYTES = 16_384
-_OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # the longest page
-_COUNTED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "caf", "flv", "tta", "w64", "wav", "wv")
-"""libav's containers that declare their length; of others it estimates the length from the bit rate."""
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
 _GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
@@ -63,7 +56,8 @@ _VORBIS_SPEAKERS = {
 class Block(NamedTuple):
     """A block of decoded sound: float32 [channels, frames], and its sampling rate.
 
-    `speakers` are libav's names of the channels' loudspeakers; empty where the file does not name them.
+    `speakers` are the names of the channels' loudspeakers, see `downmix.channel_weights`; empty where the file does not
+    name them.
     """
 
     samples: np.ndarray
@@ -115,7 +109,10 @@ class DecoderError(Exception):
 
 
 def probe(path: str | Path) -> Probe:
-    """Read the header of an audio file, and at most the first frame of its sound."""
+    """Read the header of an audio file, and at most the first frame of its sound.
+
+    Raises AudioError if the file cannot be opened or contains no audio.
+    """
     with open_audio(Path(path)) as file:
         return file.header
 
@@ -123,7 +120,8 @@ def probe(path: str | Path) -> Probe:
 class AudioFile:
     """An open audio file, whose sound is decoded at its own rate; see `open_audio`.
 
-    `truncated` is valid after the last block. `decoded_seconds` is the position up to which the file is decoded.
+    `header` has the properties that the header declares. `truncated` tells whether the file is cut off; it is valid
+    after the last block. `decoded_seconds` is the position up to which the file is decoded.
     """
 
     header: Probe
@@ -131,8 +129,11 @@ class AudioFile:
     def __init__(self, path: Path, descriptor: int, stack: contextlib.ExitStack) -> None:
         self._path, self._descriptor, self._stack = path, descriptor, stack
         self._size = os.fstat(descriptor).st_size
+        self._start = bitstream.tags_end(descriptor)
+        if self._start >= self._size or os.pread(descriptor, 3, 0) == b"ID3":
+            self._start = 0  # the decoders skip ID3 tags themselves
+        self._container = ""
         self._first = 0  # number of the first sample to yield
-        self._length_is_declared = True  # otherwise it is estimated from the bit rate
         self._is_damaged = False  # sound at the end could not be decoded
         self._sndfile: _SndFile | None = None
         self._opened: Iterator[Block] = iter(())
@@ -144,22 +145,31 @@ class AudioFile:
             self._open_libav()
 
     def _open_sndfile(self) -> None:
+        patches = bitstream.repairs(self._descriptor, self._size)
+        self._view: bitstream.View | None = None
+        if patches or self._start:
+            self._view = bitstream.View(self._descriptor, self._start, self._size, patches)
         try:
-            sound = self._stack.enter_context(_SndFile(self._descriptor, closefd=False))
+            sound = self._stack.enter_context(_SndFile(self._view or self._descriptor, closefd=False))
         except soundfile.LibsndfileError as error:
             raise DecoderError(error) from error
         if sound.frames == 0:  # empty, or its header was written before the length was known: libav reads it
             raise DecoderError("no frames")
         if not _LOWEST_RATE_HZ <= sound.samplerate <= _HIGHEST_RATE_HZ:
             raise DecoderError(f"{sound.samplerate} Hz")
+        if sound.format == "OGG" and bitstream.ogg_counts_back(self._descriptor, self._size):
+            raise DecoderError("its last page contradicts those before it")
+        frame = bitstream.first_flac_frame(self._descriptor) if sound.format == "FLAC" else None
+        if frame and (frame.sample_rate_hz or sound.samplerate, frame.channels) != (sound.samplerate, sound.channels):
+            raise DecoderError("its frames have another rate or other channels")
+        self._container = bitstream.CONTAINERS.get(sound.format, "")
         declared_seconds = sound.frames / sound.samplerate
         # libsndfile uses the file's size instead of the header's and reports that only in extra_info
         if patched := _PATCHED_SIZE.search(sound.extra_info):
             header_bytes, file_bytes = int(patched[1]), int(patched[2])
-            if file_bytes < header_bytes < _UNKNOWN_SIZE_BYTES:
+            if file_bytes < header_bytes < bitstream.UNKNOWN_SIZE_BYTES:
                 declared_seconds *= header_bytes / max(file_bytes, 1)
-        if sound.format == "MP3":
-            self._length_is_declared = _counts_frames(self._descriptor)
+                self._is_damaged = not self._container
         declared = _plausible(declared_seconds, self._size)
         self.header = Probe(declared, sound.samplerate, sound.channels, f"{sound.format}, {sound.subtype_info}")
         self._sndfile = sound
@@ -167,13 +177,29 @@ class AudioFile:
     def _open_libav(self) -> None:
         import av  # the import takes 0.25 s, and most songs do not need it
 
-        container, track = self._libav_track()
-        self._opened = self._decoded(container, track)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
         try:
-            start = next(self._opened, None)  # shows the true rate and channels
-        except DecoderError as error:
-            message = f"is damaged: decoding failed at its start ({error})"
-            raise AudioError(self._path, Reason.DAMAGED, message) from error
+            if self._start:
+                opened = _open_container(bitstream.View(self._descriptor, self._start, self._size))
+            else:
+                opened = _open_container("fd:", fd=str(self._descriptor))
+            container = self._stack.enter_context(opened)
+        except (av.FFmpegError, OSError) as error:
+            if "moov atom not found" in str(error):  # an m4a or mp4 has its index at the end
+                message = "breaks off before its index: was it copied or downloaded whole?"
+                raise AudioError(self._path, Reason.DAMAGED, message) from error
+            if bitstream.tags_end(self._descriptor) > self._size:
+                message = "breaks off in its tag, before any sound: was it copied or downloaded whole?"
+                raise AudioError(self._path, Reason.DAMAGED, message) from error
+            message = f"is not in a format that can be decoded, {_EXPECTED}"
+            raise AudioError(self._path, Reason.UNSUPPORTED, message) from error
+        self._container = bitstream.CONTAINERS.get(container.format.name, container.format.name)
+        track, start = self._begin_libav(container)
+        if start is None and self._container == "mp4":  # its edit list removes the whole track
+            whole = bitstream.View(self._descriptor, 0, self._size)
+            container = self._stack.enter_context(_open_container(whole, ignore_editlist="1"))
+            track, start = self._begin_libav(container)
+        tracks = container.streams.audio
         rate = start.sample_rate_hz if start else track.rate
         channels = len(start.samples) if start else track.channels
         if not rate or not channels or not _LOWEST_RATE_HZ <= rate <= _HIGHEST_RATE_HZ:
@@ -181,8 +207,6 @@ class AudioFile:
             raise AudioError(self._path, Reason.DAMAGED, message)
         if start:
             self._opened = itertools.chain([start], self._opened)
-        self._length_is_declared = container.format.name in _COUNTED and not container.streams.video
-        tracks = container.streams.audio
         self.header = Probe(
             _plausible(container.duration / av.time_base, self._size) if container.duration else None,
             rate,
@@ -192,33 +216,19 @@ class AudioFile:
             len(tracks),
         )
 
-    def _libav_track(self) -> tuple[InputContainer, AudioStream]:
-        """Open the file from its beginning and choose the track that media players choose."""
-        import av
-        from av.stream import Disposition
-
-        av.logging.set_level(av.logging.PANIC)
-        # accept metadata that is not UTF-8; PyAV 19 has no such argument and always does so
-        lenient: dict[str, Any] = (
-            {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
-        )
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        try:
-            # nothing but the file: a playlist must not lead to other files or to the network
-            options = {"fd": str(self._descriptor), "protocol_whitelist": "fd"}
-            container = self._stack.enter_context(av.open("fd:", options=options, **lenient))
-        except (av.FFmpegError, OSError) as error:
-            if "moov atom not found" in str(error):  # an m4a or mp4 has its index at the end
-                message = "breaks off before its index: was it copied or downloaded whole?"
-                raise AudioError(self._path, Reason.DAMAGED, message) from error
-            message = f"is not in a format that can be decoded, {_EXPECTED}"
-            raise AudioError(self._path, Reason.UNSUPPORTED, message) from error
+    def _begin_libav(self, container: InputContainer) -> tuple[AudioStream, Block | None]:
+        """Choose a track and decode its first block, which shows its rate and channels."""
         if not container.streams.audio:
             raise AudioError(self._path, Reason.NO_AUDIO, "has no audio stream")
-        known = [track for track in container.streams.audio if track.codec_context is not None]
-        if not known:
+        track = _played(container)
+        if track is None:
             raise AudioError(self._path, Reason.UNSUPPORTED, "holds sound in a coding that libav does not know")
-        return container, next((track for track in known if track.disposition & Disposition.default), known[0])
+        self._opened = self._decoded(container, track)
+        try:
+            return track, next(self._opened, None)
+        except DecoderError as error:
+            message = f"is damaged: decoding failed at its start ({error})"
+            raise AudioError(self._path, Reason.DAMAGED, message) from error
 
     def blocks(self, first: int = 0) -> Iterator[Block]:
         """Decode the file from sample `first` on; may be called only once.
@@ -233,30 +243,34 @@ class AudioFile:
             skipped = min(count, max(0, round((self._first / self.header.sample_rate_hz - start) * rate)))
             if skipped < count or self.decoded_seconds // _HEARTBEAT_SECONDS > start // _HEARTBEAT_SECONDS:
                 yield block._replace(samples=block.samples[:, skipped:])
-        declared = self.header.declared_seconds
-        if declared is None or not self._length_is_declared:
-            self.truncated = self._is_damaged
-        else:
-            self.truncated = self.decoded_seconds < declared - _TOLERANCE_SECONDS
-        self.truncated = self.truncated or _last_page_is_cut(self._descriptor, self._size)
+        cut = bitstream.breaks_off(self._descriptor, self._size, self._container)
+        self.truncated = self._is_damaged if cut is None else cut
 
     def _whole(self) -> Iterator[Block]:
         """Decode from sample `_first` on, or from an earlier one."""
         if self._sndfile is None:
-            yield from self._opened
+            starts = bitstream.links(self._descriptor, self._size, self._container)
+            if len(starts) == 1:
+                yield from self._opened
+            else:
+                yield from self._linked(starts)
             return
         decoded = yield from self._read_sndfile(self._sndfile, self._first)
-        failed = bool(self._sndfile.error) or (decoded < self._sndfile.frames and self._sndfile.format != "MP3")
-        left = self._size - os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        if failed or (self._sndfile.format in _STREAMS and left > _READ_AHEAD_BYTES):
-            # decode with libav from the beginning, skip the samples that libsndfile returned
+        position = self._view.position if self._view else os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        failed, declared = bool(self._sndfile.error), self._sndfile.frames
+        if position >= self._size and decoded == declared and not failed and self._container == "flac":
+            return
+        starts = bitstream.undecoded(self._descriptor, self._size, self._container, position, decoded)
+        if failed and self._container == "mpeg":  # libsndfile drops the last of what it decoded
+            starts = bitstream.links(self._descriptor, self._size, self._container)
+        if not starts:
+            self._is_damaged = self._is_damaged or (failed and not self._container)
+            if failed and not decoded:
+                raise DecoderError(soundfile.LibsndfileError(self._sndfile.error).error_string)
+            return
+        if not starts[0]:  # decode from the beginning, skip the samples that libsndfile returned
             self._first, self.decoded_seconds = max(self._first, decoded), 0.0
-            try:
-                yield from self._decoded(*self._libav_track())
-            except (AudioError, DecoderError) as error:
-                self._is_damaged = failed
-                if failed and not decoded:
-                    raise DecoderError(error) from error
+        yield from self._linked(starts)
 
     def _read_sndfile(self, sound: _SndFile, first: int) -> Generator[Block, None, int]:
         position = 0
@@ -274,6 +288,19 @@ class AudioFile:
             if sound.error:
                 break
         return position
+
+    def _linked(self, starts: Sequence[int]) -> Iterator[Block]:
+        """Decode the concatenated files that begin at `starts`."""
+        import av
+
+        for start, end in zip(starts, [*starts[1:], self._size], strict=True):
+            view = bitstream.View(self._descriptor, start, end)
+            try:
+                with _open_container(view) as container:
+                    if track := _played(container):
+                        yield from self._decoded(container, track)
+            except (av.FFmpegError, OSError, DecoderError):
+                self._is_damaged = self._is_damaged or self._container != "mpeg"  # in mp3 it may be a tag
 
     def _decoded(self, container: InputContainer, track: AudioStream) -> Iterator[Block]:
         """Decode a track; skip packets that cannot be decoded."""
@@ -308,7 +335,10 @@ class AudioFile:
 
 @contextlib.contextmanager
 def open_audio(path: Path) -> Iterator[AudioFile]:
-    """Open an audio file with the first decoder that can read its content; the file is closed on exit."""
+    """Open an audio file with the first decoder that can read its content; the file is closed on exit.
+
+    Raises AudioError if the file cannot be opened or contains no audio.
+    """
     with contextlib.ExitStack() as stack:
         try:
             status = path.stat()
@@ -323,23 +353,22 @@ def open_audio(path: Path) -> Iterator[AudioFile]:
         yield AudioFile(path, file.fileno(), stack)
 
 
-def _counts_frames(descriptor: int) -> bool:
-    """Tell whether an mp3's first frame declares the number of frames; otherwise its length is an estimate."""
-    head = os.pread(descriptor, 10, 0)
-    tag = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
-    first = os.pread(descriptor, 4_096, 10 + tag if head[:3] == b"ID3" else 0)
-    return any(name in first for name in (b"Xing", b"Info", b"VBRI"))
+def _open_container(source: Any, **options: str) -> InputContainer:
+    """Open a source and nothing else: a playlist must not lead to other files or to the network."""
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    # accept metadata that is not UTF-8; PyAV 19 has no such argument and always does so
+    lenient = {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
+    return av.open(source, options={**options, "protocol_whitelist": "fd"}, **lenient)
 
 
-def _last_page_is_cut(descriptor: int, size: int) -> bool:
-    """Tell whether a file is an Ogg whose last page is incomplete."""
-    if os.pread(descriptor, 4, 0) != b"OggS":
-        return False
-    start = max(0, size - _OGG_PAGE_BYTES)
-    tail = os.pread(descriptor, size - start, start)
-    page = tail[tail.rfind(b"OggS") :]
-    lacing = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    return len(page) < 27 or len(lacing) < page[26] or 27 + len(lacing) + sum(lacing) > len(page)
+def _played(container: InputContainer) -> AudioStream | None:
+    """Return the track that media players choose: the first that is marked as default, otherwise the first."""
+    from av.stream import Disposition
+
+    known = [track for track in container.streams.audio if track.codec_context is not None]
+    return next((track for track in known if track.disposition & Disposition.default), known[0] if known else None)
 
 
 def _speakers(sound: soundfile.SoundFile) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from tumbao.components.ingest.paths import as_path, local_copy
 from tumbao.components.ingest.tags import artist_and_title
 from tumbao.components.ingest.waveform import AudioStream
 from tumbao.components.ingest.worker_pool import (
-    MAX_CRASHES,
     MEMORY_BYTES,
     WorkerCrashError,
     WorkerPool,
@@ -29,7 +28,10 @@ _HASHED_BYTES = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class AudioSegment:
-    """A song's part of an audio file."""
+    """A song's part of an audio file.
+
+    `path` is a local path or a remote address. An `end_seconds` of None means the file's end.
+    """
 
     path: str
     start_seconds: float = 0.0
@@ -38,7 +40,11 @@ class AudioSegment:
 
 @dataclasses.dataclass(frozen=True)
 class ScannedFile:
-    """A song's properties before it is decoded: `seconds` is the declared length, if a header declares enough."""
+    """A song's properties before it is decoded.
+
+    `sha256` is the hexadecimal hash of the file. `seconds` is the declared length; the song is decoded to measure it
+    where the header declares none or too little. `artist` is empty where the file's tags name none.
+    """
 
     sha256: str
     seconds: float
@@ -46,7 +52,10 @@ class ScannedFile:
 
 
 def scan_song(pool: WorkerPool, part: AudioSegment, spec: MelSpec) -> ScannedFile:
-    """Hash a file and read its header and tags in a worker process; raises AudioError if it is not usable."""
+    """Hash a file and read its header and tags in a worker process.
+
+    Raises AudioError if the song is not usable as far as that is known before decoding.
+    """
     with local_song(part) as local:
         (scanned,) = pool.run(_scan, local, spec)
     return scanned
@@ -57,8 +66,8 @@ def read_song(
 ) -> Generator[Fragment | SongSummary, None, None]:
     """Read a song fragment by fragment in a worker process, see `fragments.read`; the SongSummary is the last item.
 
-    `sha256` is the hash that the file must have; None accepts any content that stays the same. Raises AudioError if the
-    song is not usable or has changed: discard the fragments that were yielded before.
+    `sha256` is the hash that the file must have before and after; None accepts any content that stays the same. Raises
+    AudioError if the song is not usable or has changed: discard the fragments that were yielded before.
     """
     with local_song(part) as local:
         before = _version(local)
@@ -69,7 +78,10 @@ def read_song(
 
 @contextlib.contextmanager
 def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
-    """Provide a song as a local file, and convert errors of file, storage and worker processes to `AudioError`."""
+    """Provide a song as a local file, copied if remote and deleted afterwards, and convert errors to `AudioError`.
+
+    Errors of the file, of the storage and of the worker processes inside the `with` block are converted.
+    """
     try:
         with local_copy(as_path(part.path)) as local:
             yield dataclasses.replace(part, path=str(local))
@@ -80,7 +92,7 @@ def local_song(part: AudioSegment) -> Iterator[AudioSegment]:
     except WorkerTimeoutError as error:
         raise AudioError(part.path, Reason.TIMED_OUT, f"hangs its decoder, which {error}") from error
     except WorkerCrashError as error:
-        message = f"ended {MAX_CRASHES} fresh decoder processes in succession: the last {error}"
+        message = f"ended {error.crashes} fresh decoder processes in succession: the last {error}"
         raise AudioError(part.path, Reason.CRASHED, message) from error
     except MemoryError as error:
         message = f"is damaged: to decode it takes more than {MEMORY_BYTES / 1e9:.0f} GB of memory"
@@ -117,7 +129,11 @@ def _hash(path: Path) -> Generator[None, None, str]:
 
 
 def read_unchanged(part: AudioSegment, spec: MelSpec, sha256: str | None) -> Iterator[Fragment | SongSummary | None]:
-    """Read a local song as `fragments.read_with_heartbeat` does; raises AudioError if it changes."""
+    """Read a song of a local file that must not change, as `fragments.read_with_heartbeat` does.
+
+    `sha256` is the hash that the file must have; None accepts any. Raises AudioError if the song is not usable or has
+    changed.
+    """
     path, before = Path(part.path), _version(part)
     if sha256 is not None and (yield from _hash(path)) != sha256:
         raise AudioError(path, Reason.CHANGED, "has changed since the library was scanned: run again")

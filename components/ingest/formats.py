@@ -7,17 +7,17 @@ FMA, if it contains FMA's `tracks.csv`; MTG-Jamendo, if it contains one of its t
 
 from __future__ import annotations
 
-import csv
+import ast
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from tumbao.components.ingest.listing import Entry, SongList, invalid_row, read_folder, split_name
-from tumbao.components.ingest.paths import AnyPath, is_remote, local_copy
+from tumbao.components.ingest.paths import AnyPath, is_remote
 from tumbao.components.ingest.song_list import read_entries, read_manifest
+from tumbao.components.ingest.tables import POSSIBLE_DELIMITERS, read_cells
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import genre_key, one_spelling
 
@@ -30,8 +30,10 @@ _METADATA = (".csv", ".jsonl", ".parquet")
 def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = ()) -> SongList:
     """List the songs of a folder or of a list of songs.
 
-    `layout` is one of `LAYOUTS`. `genres` are the run's genres: they select among several genres that FMA or
-    MTG-Jamendo assign to one track, and entries use their spelling. The entries' genres and files are not checked.
+    `layout` is one of `LAYOUTS`; `auto` detects it. `genres` are the run's genres: they select among several genres
+    that FMA or MTG-Jamendo assign to one track, and entries use their spelling whatever the library's. The entries'
+    genres and files are not checked. Raises ValueError if the layout is unknown, the source does not exist or has
+    another layout, or one of its lists is invalid.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"Expected a layout out of {', '.join(LAYOUTS)}. Received: {layout!r}")
@@ -50,7 +52,10 @@ def read_library(source: AnyPath, layout: str = "auto", genres: Sequence[str] = 
 
 
 def with_one_spelling(songs: SongList, genres: Sequence[str] = ()) -> SongList:
-    """Use one spelling for each genre of a library, with a note for each genre that it spells in several ways."""
+    """Use one spelling for each genre of a library, see `genres.one_spelling`.
+
+    A note is added for each genre that the library spells in several ways.
+    """
     spelling, merged = one_spelling((entry.genre for entry in songs.entries), genres)
     entries = [
         entry if entry.genre == spelling[entry.genre] else dataclasses.replace(entry, genre=spelling[entry.genre])
@@ -73,9 +78,10 @@ def find_layout(source: AnyPath) -> str:
 def read_audiofolder(folder: AnyPath) -> SongList:
     """List a folder in the layout of Hugging Face's audiofolder, with metadata files.
 
-    The genre is in the column `genre` or `label`; without either, a song's folder is its genre. The entries are the
-    rows of the metadata in order, then the files that it does not list, without a genre. The name of a split folder
-    overrides a column `split`.
+    `metadata.csv` or `metadata.jsonl` lies in the folder or in its split folders, with a column `file_name` relative
+    to the metadata file. The genre is in its column `genre` or `label`; without either, a song's folder is its genre.
+    The entries are the rows of the metadata in order, then the files that it does not list, without a genre. The name
+    of a split folder overrides a column `split`. Raises ValueError if there is no metadata or it is invalid.
     """
     root = folder.absolute()
     files = _metadata_files(root)
@@ -136,19 +142,24 @@ _JAMENDO_GENRE = "genre---"
 
 
 def fma_table(folder: AnyPath) -> AnyPath | None:
-    """Find FMA's `tracks.csv` in a folder, its `fma_metadata` or, if it holds audio (`000`), in that beside it."""
+    """Find FMA's `tracks.csv`; None if there is none.
+
+    The folder contains `fma_metadata` and one or more of `fma_small`, `fma_medium`, `fma_large` and `fma_full`, or is
+    one of them. The search covers the folder, its `fma_metadata` and, if it holds audio (`000`), the `fma_metadata`
+    beside it.
+    """
     folder = folder.absolute()
     candidates = [folder, folder / "fma_metadata"]
     if (folder / "000").is_dir():
         candidates.append(folder.parent / "fma_metadata")
-    tables = (one / "tracks.csv" for one in candidates)
-    return next((table for table in tables if {"track", "set"} <= set(_header(table))), None)
+    return next((one / "tracks.csv" for one in candidates if _find_delimiter(one / "tracks.csv", _is_fma_header)), None)
 
 
 def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
-    """List the tracks of FMA, `fma_*/000/000123.mp3`, and faults for invalid rows of its table.
+    """List the tracks of FMA, `fma_*/000/000123.mp3`, and faults for invalid rows of its tables.
 
-    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`.
+    A track has its top genre and, if `genres.csv` is beside the table, its finer genres, see `one_genre`. Title,
+    track_id, subset and genres are extras. Raises an error if there is no `tracks.csv` of FMA, or a column is missing.
     """
     table = fma_table(folder)
     if table is None:
@@ -156,10 +167,9 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
             f"Expected FMA's tracks.csv in {folder}, in its fma_metadata or in the fma_metadata beside it. Received: "
             "none of them. Unpack fma_metadata.zip where fma_small, fma_medium, fma_large or fma_full lies."
         )
-    finer = table.with_name("genres.csv")
-    titles = {row["genre_id"]: row["title"] for row in _genre_rows(finer)} if finer.exists() else {}
     faults: list[Entry] = []
-    rows = _rows(table)
+    titles = _fma_genres(table.with_name("genres.csv"), faults)
+    rows = _rows(table, _find_delimiter(table, _is_fma_header), faults)
     (_, groups), (_, names) = next(rows), next(rows, (2, []))
     pairs = list(zip(groups, names, strict=False))
     if missing := [pair for pair in _FMA_COLUMNS.values() if pair not in pairs]:
@@ -171,11 +181,11 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
         try:
             track = int(cells[0])
             values = {name: cells[position].strip() for name, position in positions.items()}
-        except (ValueError, IndexError):
+            finer = [titles[number] for number in ast.literal_eval(values["genres"] or "[]") if number in titles]
+        except (ValueError, SyntaxError, TypeError, IndexError, MemoryError, RecursionError):
             faults.append(invalid_row(table, line, f"expected a track of FMA's. Received: {cells[:3]}"))
             continue
-        named = (titles.get(number, "") for number in re.findall(r"\d+", values["genres"]))
-        genres_of_track = [name for name in dict.fromkeys((values["genre_top"], *named)) if name]
+        genres_of_track = [name for name in dict.fromkeys((values["genre_top"], *finer)) if name]
         tracks[f"{track // 1000:03}/{track:06}"] = Entry(
             path="",
             song="",
@@ -193,30 +203,28 @@ def read_fma(folder: AnyPath, genres: Sequence[str] = ()) -> SongList:
     return _join(folder, tracks, faults)
 
 
-def _genre_rows(table: AnyPath) -> Iterator[dict[str, str]]:
-    rows = _rows(table)
-    _, header = next(rows, (1, []))
-    if not {"genre_id", "title"} <= set(header):
-        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: {', '.join(header)}")
-    return (dict(zip(header, cells, strict=False)) for _, cells in rows if len(cells) >= len(header))
-
-
 def jamendo_table(source: AnyPath) -> AnyPath | None:
-    """Find a table of MTG-Jamendo: the source, or one in the folder, in its `data` or in the `data` beside it."""
+    """Find a table of MTG-Jamendo, given the table itself or a folder; None if there is none.
+
+    The search for `autotagging_genre.tsv`, `autotagging.tsv`, … covers the folder, its `data` and, if it holds audio
+    (`00`), the `data` beside it.
+    """
     if source.is_file():
-        return source if _header(source) == _JAMENDO_HEADER else None
+        return source if _find_delimiter(source, _is_jamendo_header) else None
     folder = source.absolute()
     candidates = [folder, folder / "data"]
     if (folder / "00").is_dir():
         candidates.append(folder.parent / "data")
     tables = (one / f"{name}.tsv" for name in _JAMENDO_TABLES for one in candidates)
-    return next((table for table in tables if _header(table) == _JAMENDO_HEADER), None)
+    return next((table for table in tables if _find_delimiter(table, _is_jamendo_header)), None)
 
 
 def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
-    """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`, and faults for invalid rows of its table.
+    """List the tracks of MTG-Jamendo, `14/214.mp3` or `14/214.low.mp3`, and faults for invalid rows of its tables.
 
-    The audio of a table is below its folder, or below the parent if its folder is called `data`.
+    `source` is a folder of audio, see `jamendo_table`, or a table; the audio of a table is below its folder, or below
+    the parent if its folder is called `data`. Artist and album are Jamendo's numbers; track_id, duration and tags are
+    extras. Splits come from `splits/split-0` beside the table, if it exists.
     """
     table = jamendo_table(source)
     if table is None:
@@ -224,19 +232,15 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
             f"Expected a table of MTG-Jamendo's, such as autotagging_genre.tsv, in {source}, in its data or in the "
             f"data beside it. Received: none with the columns {', '.join(_JAMENDO_HEADER)}."
         )
-    splits: dict[str, str] = {}
-    for name in ("train", "validation", "test"):
-        part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"
-        if part.exists():
-            splits |= {cells[0]: split_name(name) for _, cells in _rows(part)}
     faults: list[Entry] = []
+    splits = _jamendo_splits(table, faults)
     tracks: dict[str, Entry] = {}
-    for line, cells in itertools.islice(_rows(table), 1, None):
+    for line, cells in _jamendo_rows(table, faults):
         if len(cells) < len(_JAMENDO_HEADER):
             faults.append(invalid_row(table, line, f"expected a track with tags. Received: {cells}"))
             continue
         track, artist, album, path, duration, *tags = cells
-        names = [tag.removeprefix(_JAMENDO_GENRE) for tag in tags if tag.startswith(_JAMENDO_GENRE)]
+        names = [tag[len(_JAMENDO_GENRE) :] for tag in tags if tag.startswith(_JAMENDO_GENRE)]
         tracks[_numbered(path)] = Entry(
             path="",
             song="",
@@ -254,9 +258,11 @@ def read_jamendo(source: AnyPath, genres: Sequence[str] = ()) -> SongList:
 
 
 def one_genre(names: Sequence[str], genres: Sequence[str]) -> str:
-    """Return the track's genre of the run, as the run spells it, otherwise its first.
+    """Choose the genre of a track that has several, the most important first.
 
-    If several are genres of the run, returns all of them, joined by commas: which one a model should learn is unknown.
+    Returns the one that is a genre of the run, as the run spells it; if none is, the track's first. If several are,
+    returns all of them, joined by commas. This is a genre of no run, since it is unknown which of them a model should
+    learn.
     """
     spelled = {genre_key(name) for name in names}
     matching = [genre for genre in genres if genre_key(genre) in spelled]
@@ -277,20 +283,62 @@ def _numbered(path: str) -> str:
     return f"{plain.parent.name}/{plain.name.partition('.')[0]}"
 
 
-def _rows(table: AnyPath) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line in which each row of a published table ends, and its cells; such tables are large."""
-    try:
-        with local_copy(table) as local, local.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, delimiter="\t" if table.suffix == ".tsv" else ",")
-            for cells in reader:
-                yield reader.line_num, cells
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read: {error}") from error
+def _is_fma_header(header: Sequence[str]) -> bool:
+    return header[0] == "" and {"track", "set"} <= set(header)
 
 
-def _header(table: AnyPath) -> list[str]:
-    """Return the first row of a table; empty if it cannot be read."""
-    try:
-        return next(_rows(table), (1, []))[1]
-    except UserError:
-        return []
+def _is_jamendo_header(header: Sequence[str]) -> bool:
+    return header == _JAMENDO_HEADER
+
+
+def _find_delimiter(table: AnyPath, fits: Callable[[Sequence[str]], bool]) -> str:
+    """Return the delimiter for which the table's header fits; empty if there is no such delimiter or no table."""
+    for delimiter in POSSIBLE_DELIMITERS:
+        try:
+            _, header = next(read_cells(table, delimiter, {}), (1, [""]))
+        except ValueError:  # the file does not exist or is not a table
+            return ""
+        if fits(header):
+            return delimiter
+    return ""
+
+
+def _rows(table: AnyPath, delimiter: str, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
+    unreadable: dict[int, str] = {}
+    yield from read_cells(table, delimiter, unreadable)
+    faults += [invalid_row(table, line, fault) for line, fault in unreadable.items()]
+
+
+def _fma_genres(table: AnyPath, faults: list[Entry]) -> dict[int, str]:
+    if not table.exists():
+        return {}
+
+    def fits(header: Sequence[str]) -> bool:
+        return {"genre_id", "title"} <= set(header)
+
+    delimiter = _find_delimiter(table, fits)
+    if not delimiter:
+        raise UserError(f"Expected FMA's columns genre_id and title in {table}. Received: others, or no table.")
+    rows = _rows(table, delimiter, faults)
+    _, header = next(rows)
+    number, title = header.index("genre_id"), header.index("title")
+    titles: dict[int, str] = {}
+    for line, cells in rows:
+        try:
+            titles[int(cells[number])] = cells[title]
+        except (ValueError, IndexError):
+            faults.append(invalid_row(table, line, f"expected a genre of FMA's. Received: {cells}"))
+    return titles
+
+
+def _jamendo_rows(table: AnyPath, faults: list[Entry]) -> Iterator[tuple[int, list[str]]]:
+    return itertools.islice(_rows(table, _find_delimiter(table, _is_jamendo_header) or "\t", faults), 1, None)
+
+
+def _jamendo_splits(table: AnyPath, faults: list[Entry]) -> dict[str, str]:
+    splits: dict[str, str] = {}
+    for name in ("train", "validation", "test"):
+        part = table.parent / "splits" / "split-0" / f"{table.stem}-{name}.tsv"
+        if part.exists():
+            splits.update((cells[0], split_name(name)) for _, cells in _jamendo_rows(part, faults))
+    return splits

@@ -29,9 +29,14 @@ SPLIT_NAMES: dict[str, str] = {
 class Entry:
     """One song, or a part of one, as the library lists it; unknown strings are empty.
 
-    `path` is absolute, or an address. `song` is the identifier, the unit of split; entries of one song are parts of it.
-    `extras` are the other columns of the library's table. `relative` marks a path that is written relative to a list:
-    it has to stay in the library, see `is_outside`. `fault` says why there is nothing to open.
+    `path` is absolute, or an address (see `paths.SCHEMES`). `song` is the identifier, the unit of split: the path below
+    the library with forward slashes, unless the library defines another; entries of one song are parts of it. A start
+    of None means the beginning of the file, an end of None its end. `extras` are the other columns of the library's
+    table.
+
+    `relative` marks a path that is written relative to a list: it has to stay in the library, see `is_outside`. `fault`
+    says why there is nothing to open (a folder that cannot be listed, an invalid row). `subgenre` is used by
+    `subgenres.scan_subgenres` only.
     """
 
     path: str
@@ -51,7 +56,11 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class SongList:
-    """The songs and faults that a library lists, and messages about the library."""
+    """The songs that a library lists.
+
+    `entries` contain every song and every fault; `notes` are messages about the library, such as the number of files
+    that are left out.
+    """
 
     entries: list[Entry]
     notes: tuple[str, ...] = ()
@@ -65,7 +74,8 @@ def split_name(text: str) -> str:
 def is_outside(entry: Entry, root: AnyPath) -> bool:
     """Tell whether a relative path leads out of the library, through `..` or a link; such a file must not be opened.
 
-    An absolute path in a list is intended by its author, and a link in a folder by the owner of the library.
+    An absolute path or an address in a list is intended by its author, and never outside. Neither is a file that was
+    found by scanning the folder: its links were created by the owner of the library.
     """
     if not entry.relative:
         return False
@@ -76,7 +86,10 @@ def is_outside(entry: Entry, root: AnyPath) -> bool:
 
 
 def one_path(path: str) -> str:
-    """Return the same absolute path for all ways to name a file; a file that is itself a link keeps its own path."""
+    """Return the same absolute path for all ways to name a file: relative, absolute or through a linked folder.
+
+    A file that is itself a link keeps its own path.
+    """
     if is_remote(path):
         return path
     folder, name = os.path.split(os.path.normpath(path))
@@ -98,7 +111,11 @@ def identifier(path: str, root: AnyPath) -> str:
 
 
 def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
-    """Return an entry with a fault for a row, by the line in which it begins; `name` replaces the name of the file."""
+    """Return an entry with a fault for a row that cannot be used.
+
+    `line` is the line in which the row begins, from 1; `name` is the list's path below the library if it differs from
+    the file name.
+    """
     return Entry(
         path=f"{file}, line {line}",
         song=f"{name or file.name}, line {line}",
@@ -111,7 +128,8 @@ def invalid_row(file: AnyPath, line: int, fault: str, name: str = "") -> Entry:
 def read_folder(folder: AnyPath) -> SongList:
     """List a folder of `<genre>/file` or `<split>/<genre>/file`, with folders of any depth below the genre.
 
-    Files are sorted by path and followed by faults for the folders that could not be listed.
+    Files are sorted by path and followed by faults for the folders that could not be listed. Files that are not songs
+    by their name are left out, see `folders.left_out_kind`.
     """
     root = folder.absolute()
     if not root.is_dir():
@@ -177,12 +195,23 @@ _SOUND_BEGINS = re.compile(
     rb"|....ftyp(M4|mp4|iso|qt)|\xff[\xe2\xe3\xf2-\xf7\xfa-\xfd]|\xff[\xf0\xf1\xf8\xf9]",
     re.DOTALL,
 )
+_OTHER_BEGINS = {
+    "document": rb"%PDF-|\xd0\xcf\x11\xe0|\xff\xfe|\xfe\xff",
+    "picture": rb"\xff\xd8\xff|\x89PNG\r|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*",
+    "archive": rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b\x08|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd",
+    "score or project": rb"MThd",
+    "program or database": rb"\x7fELF|MZ|SQLite format 3",
+}
 _PEEKED_BYTES = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The files of a folder, what is left out (path → kind), and an error for each folder that cannot be listed."""
+    """The files of a folder.
+
+    `left_out` maps files that are not songs, and folders that are not searched, to their kind, see `left_out_kind`.
+    `unlisted` holds the errors of folders that cannot be listed; each error names its folder.
+    """
 
     files: tuple[AnyPath, ...]
     left_out: dict[AnyPath, str]
@@ -196,21 +225,30 @@ def walk(folder: AnyPath) -> Listing:
     files: list[AnyPath] = []
     left_out: dict[AnyPath, str] = {}
     unlisted: list[OSError] = []
+    waiting = [(folder, os.path.realpath(folder))]
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, onerror=unlisted.append, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:
-            folders.clear()
+    while waiting:  # not os.walk, which recurses for each level
+        place, real = waiting.pop()
+        if real in seen:
             continue
         seen.add(real)
-        for name in sorted(folders):
-            if kind := left_out_kind(path := Path(place, name), is_folder=True):
+        try:
+            with os.scandir(place) as entries:
+                found = list(entries)
+        except OSError as error:
+            unlisted.append(OSError(error.errno, error.strerror or str(error), str(place)))
+            continue
+        for entry in sorted(found, key=lambda one: one.name, reverse=True):
+            path = place / entry.name
+            is_folder = _is_folder(entry)
+            if kind := left_out_kind(path, is_folder=is_folder):
                 left_out[path] = kind
-        folders[:] = sorted(name for name in folders if Path(place, name) not in left_out)
-        for name in names:
-            if kind := left_out_kind(path := Path(place, name)):
-                left_out[path] = kind
-            else:
+            elif not is_folder:
                 files.append(path)
+            elif entry.is_symlink():
+                waiting.append((path, os.path.realpath(path)))
+            else:
+                waiting.append((path, os.path.join(real, entry.name)))  # noqa: PTH118
     return Listing(tuple(sorted(files)), left_out, tuple(sorted(unlisted, key=lambda error: str(error.filename))))
 
 
@@ -218,7 +256,7 @@ def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
     """Return the kind of a file or folder that is not searched for songs, such as `picture`; empty if it is searched.
 
     A file with an extension of `SOUND` is always tried. Of other files the first bytes are read: audio is tried
-    whatever its name, text is left out. In a bucket only the name is checked.
+    whatever its name, text and pictures are left out. In a bucket only the name is checked.
     """
     name = path.name.casefold()
     if name in _SYSTEM_FOLDERS or name.startswith(".trash"):
@@ -239,13 +277,14 @@ def left_out_kind(path: AnyPath, *, is_folder: bool = False) -> str:
     content = _first_bytes(path)
     if _SOUND_BEGINS.match(content):
         return ""
-    text = content.strip(b"\t\n\r\f\x1b")
-    is_text = text and min(text) >= 0x20 and b"\x7f" not in text
-    return SIDECARS.get(ending, "document" if is_text else "")
+    return SIDECARS.get(ending) or _kind_of(content)
 
 
 def left_out_line(kinds: Iterable[str]) -> str:
-    """Return a summary such as `3 files left out: 2 pictures, 1 unfinished download`; empty if there are none."""
+    """Return a summary of the files and folders that are left out, by their kinds; empty if there are none.
+
+    For example `3 files and 1 folder left out: 2 pictures, 1 system folder, 1 unfinished download`.
+    """
     counts = collections.Counter(kinds)
     if not counts:
         return ""
@@ -260,6 +299,13 @@ def _plural(kind: str, count: int) -> str:
     return kind if count == 1 else f"{kind.replace(' or ', 's or ')}s"
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a cycle of links
+        return False
+
+
 def _first_bytes(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
@@ -268,6 +314,15 @@ def _first_bytes(path: Path) -> bytes:
             return file.read(_PEEKED_BYTES)
     except OSError:
         return b""
+
+
+def _kind_of(content: bytes) -> str:
+    for kind, begins in _OTHER_BEGINS.items():
+        if re.match(begins, content, re.DOTALL):
+            return kind
+    text = content.strip(b"\t\n\r\f\x1b")
+    is_text = text and min(text) >= 0x20 and b"\x7f" not in text
+    return "document" if is_text else ""
 
 
 def _walk_bucket(folder: RemotePath) -> Listing:

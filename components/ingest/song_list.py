@@ -40,12 +40,18 @@ NamesIn = Callable[[str], dict[str, list[str]]]
 """Lists a folder, see `_names`."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_WINDOWS = re.compile(r"/?[A-Za-z]:[/\\]|\\\\|//[^/]+/[^/]")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»"}
 _CLOCK = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:[.,]\d*)?)")
 _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.IGNORECASE)
 
 
 def read_manifest(file: AnyPath) -> list[Entry]:
-    """Read a list of songs with the columns `file_name` and `genre`; an invalid row is an entry with a fault."""
+    """Read a list of songs with at least the columns `file_name` and `genre`.
+
+    `file_name` is relative to the list, absolute, or begins with gs:// or file://. Column names may contain capitals,
+    spaces or hyphens. Entries are in the order of the rows; an invalid row is an entry with a fault, named by its line.
+    """
     return read_entries(file, root=file.parent, required=("file_name", "genre"))
 
 
@@ -53,6 +59,7 @@ def read_entries(file: AnyPath, *, root: AnyPath, required: Sequence[str]) -> li
     """Read a list of songs that lies anywhere in a library.
 
     Paths are relative to the folder of the list; songs are named by their path below `root`, the library's folder.
+    Raises an error if a required column is missing or the file cannot be read.
     """
     table = read_table(file, {*COLUMNS, *(alias for aliases in ALIASES.values() for alias in aliases)})
     columns = _meanings(table)
@@ -167,8 +174,15 @@ def _resolve_name(name: str, folder: AnyPath, names_in: NamesIn) -> str:
     if is_remote(name) or (isinstance(folder, Path) and os.path.lexists(folder / name)):
         return name
     plain = name.strip()
+    if len(plain) > 2 and _QUOTES.get(plain[0]) == plain[-1]:
+        plain = plain[1:-1].strip()
     if address := _FILE_ADDRESS.fullmatch(plain):
         plain = urllib.parse.unquote(address[1], errors="surrogateescape")
+    if _WINDOWS.match(plain):
+        raise UserError(
+            "expected a path of this machine, best relative to the list, such as salsa/song.mp3. "
+            f"Received a path of Windows: {name!r}"
+        )
     if is_remote(plain):
         return plain
     if _ADDRESS.match(plain) or "\0" in plain:

@@ -9,6 +9,8 @@ readers undo both.
 from __future__ import annotations
 
 import codecs
+import collections
+import contextlib
 import csv
 import dataclasses
 import io
@@ -20,7 +22,7 @@ import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from tumbao.components.ingest.paths import AnyPath, as_path
+from tumbao.components.ingest.paths import AnyPath, as_path, local_copy
 from tumbao.schema.errors import UserError
 
 T = TypeVar("T")
@@ -31,9 +33,11 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 EXTENSIONS: tuple[str, ...] = (*DELIMITERS, ".jsonl")
 """Extensions of the tables that can be read."""
 
-_POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
+POSSIBLE_DELIMITERS = (",", ";", "\t", "|")
+"""Delimiters that are detected."""
+
 _QUOTES_EXPECTED = "expected cells with closed quotes, and each quote inside of them doubled. Received: "
-_LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850")
+_LEGACY_ENCODINGS = ("cp1252", "mac_roman", "cp850", "latin-1")
 _SPANISH = "áéíóúüñÁÉÍÓÚÜÑ"
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
@@ -56,7 +60,8 @@ csv.field_size_limit(sys.maxsize)  # a manifest may contain tags of any length
 def encode_text(text: str) -> str:
     """Encode a text so that it is valid UTF-8 and `decode_text` restores it.
 
-    A byte E9 that is not UTF-8, as `os.fsdecode` returns it, becomes ``‛E9``; other lone surrogates become U+FFFD.
+    The text may contain NUL, and bytes that are not UTF-8 as `os.fsdecode` returns them: the byte E9 becomes ``‛E9``.
+    Other lone surrogates become U+FFFD. All other text stays as it is, except that ``‛`` is doubled.
     """
     return _UNWRITABLE.sub(_spell, text)
 
@@ -142,9 +147,10 @@ def json_lines(file: str) -> list[dict[str, Any]]:
 
 
 def read_record(kind: type[T], text: str | bytes) -> T:
-    """Parse a flat dataclass of plain types from the JSON of `dataclasses.asdict`; unknown fields are ignored.
+    """Parse a flat dataclass of plain types from the JSON of `dataclasses.asdict`.
 
-    Raises ValueError if the text is incomplete or a value has another type.
+    Unknown fields are ignored, since later versions may write them. Raises ValueError if the text is incomplete or a
+    value has another type.
     """
     hints: dict[str, Any] = typing.get_type_hints(kind)
     try:
@@ -163,7 +169,12 @@ def read_record(kind: type[T], text: str | bytes) -> T:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table: column in lower case → name as written, rows by those columns, and line → problem of unreadable rows."""
+    """A table with named columns.
+
+    `columns` maps each name in lower case with underscores to the name as written; a column without a name is left out.
+    `rows` use the names in lower case. `faults` maps the line in which an unreadable row begins, from 1, to the
+    problem.
+    """
 
     columns: dict[str, str]
     rows: Rows
@@ -173,53 +184,136 @@ class Table:
 def read_table(file: AnyPath, names: Collection[str] = ()) -> Table:
     """Read a table with named columns: JSON Lines, or delimited text.
 
-    The file may be in UTF-8, in UTF-16 with a byte order mark, or in a Western European encoding of Windows, Macintosh
-    or DOS, with any line ends. Delimiters are commas, semicolons, tabs or bars, as a line such as ``sep=;`` before the
-    header says; otherwise the one that finds most of the columns `names` in the header.
+    The file may be in UTF-8 or UTF-16, with or without a byte order mark, or in a Western European encoding of Windows,
+    Macintosh or DOS, with any line ends. Delimiters are commas, semicolons, tabs or bars. They are declared by a line
+    such as ``sep=;`` before the header, or detected in the header: the one that finds most of the columns `names` is
+    used.
 
-    Rows in which every cell is empty are left out; missing cells at the end of a row are empty. Raises UserError if the
+    Rows in which every cell is empty are left out; missing cells at the end of a row are empty. Raises an error if the
     file has another extension, cannot be read, is not text or is empty, or if two columns have the same name.
     """
     suffix = file.suffix.lower()
     if suffix not in EXTENSIONS:
         raise UserError(f"Expected a list of songs that ends in {', '.join(EXTENSIONS)}. Received: {file}")
-    lines = list(io.StringIO(_read_text(file), newline=""))
+    lines = list(io.StringIO(_decode(file, _content(file)), newline=""))
     table = _lines_of_json(file, lines) if suffix == ".jsonl" else _separated(file, lines, DELIMITERS[suffix], names)
     if not table.columns:
         raise UserError(f"Expected a table with named columns in {file}. Received: no columns; is it empty?")
     return table
 
 
-def _read_text(file: AnyPath) -> str:
-    """Decode text of any encoding that spreadsheets write."""
+class _RowReader:
+    """Read the rows of delimited text (RFC 4180); `line` is the line in which the last row begins, from 1."""
+
+    def __init__(self, lines: Iterator[str], delimiter: str, line: int = 1) -> None:
+        self.line = line
+        self._lines = lines
+        self._delimiter = delimiter
+        self._row: list[str] = []  # lines of the last row
+        self._again: collections.deque[str] = collections.deque()
+
+    def rows(self, faults: dict[int, str]) -> Iterator[list[str]]:
+        """Yield the cells of each row; add a row that cannot be read to `faults`: line → reason."""
+        while True:
+            self.line += len(self._row)
+            self._row = []
+            try:
+                cells = next(csv.reader(iter(self._next_line, None), delimiter=self._delimiter, strict=True), None)
+            except csv.Error as error:
+                faults[self.line] = f"{_QUOTES_EXPECTED}{error}"
+                self.end_row_at_its_first_line()  # an open quote extends over the lines that follow
+                continue
+            if cells is None:
+                return
+            yield cells
+
+    @property
+    def lines_in_row(self) -> int:
+        return len(self._row)
+
+    def end_row_at_its_first_line(self) -> None:
+        """Read the further lines of the last row again, as rows of their own."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+
+    def _next_line(self) -> str | None:
+        line = self._again.popleft() if self._again else next(self._lines, None)
+        if line is not None:
+            self._row.append(line)
+        return line
+
+
+def read_cells(file: AnyPath, delimiter: str, faults: dict[int, str]) -> Iterator[tuple[int, list[str]]]:
+    """Read delimited text row by row, without loading the whole file.
+
+    Yields the line in which a row begins, from 1, and its cells; a quoted cell may span lines. Rows in which every cell
+    is empty are left out. Rows that cannot be read are added to `faults`: line → reason.
+    """
+    with _open_lines(file) as lines:
+        reader = _RowReader(lines, delimiter)
+        for cells in reader.rows(faults):
+            if any(cells):
+                yield reader.line, [read_cell(cell) for cell in cells]
+
+
+@contextlib.contextmanager
+def _open_lines(file: AnyPath) -> Iterator[Iterator[str]]:
     try:
-        content = file.read_bytes()
+        with local_copy(file) as local, local.open("rb") as content:
+            begin = content.read(4)
+            content.seek(len(codecs.BOM_UTF8) if begin.startswith(codecs.BOM_UTF8) else 0)
+            encoding = _encoding(file, begin)
+            if encoding != "utf-8-sig":
+                yield iter(io.TextIOWrapper(content, encoding, newline=""))
+            else:
+                yield (_decode_line(line, _LEGACY_ENCODINGS[0]) for line in content)
+    except UnicodeDecodeError as error:
+        raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
-    if content.startswith(_SPREADSHEETS):
-        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def _content(file: AnyPath) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _decode(file: AnyPath, content: bytes) -> str:
+    """Decode text of any encoding that spreadsheets write."""
+    encoding = _encoding(file, content)
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        if encoding == "utf-16":
+        if encoding != "utf-8-sig":
             raise UserError(f"Expected text in {file}. Received: {error}. Save the file as UTF-8.") from error
     legacy = max(_LEGACY_ENCODINGS, key=lambda name: sum(map(content.decode(name, "ignore").count, _SPANISH)))
-    return content.decode(legacy, "replace")
+    return "".join(_decode_line(line, legacy) for line in io.BytesIO(content.removeprefix(codecs.BOM_UTF8)))
 
 
-def _split_rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[range, list[str] | csv.Error]]:
-    """Yield the indexes of each row's lines, and its cells, or why it cannot be read (RFC 4180)."""
-    begin = 0
-    while begin < len(lines):
-        offset, reader = begin, csv.reader(lines[begin:], delimiter=delimiter, strict=True)
-        try:
-            for cells in reader:
-                yield range(begin, offset + reader.line_num), cells
-                begin = offset + reader.line_num
-        except csv.Error as error:
-            yield range(begin, begin + 1), error  # an open quote extends over the lines that follow: read them again
-            begin += 1
+def _encoding(file: AnyPath, content: bytes) -> str:
+    if content.startswith(_SPREADSHEETS):
+        raise UserError(f"Expected text in {file}. Received: a spreadsheet. Save it as CSV UTF-8.")
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if content[1:2] == b"\0":  # a header begins with an ASCII letter
+        return "utf-16-le"
+    return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
+
+
+def _decode_line(line: bytes, legacy: str) -> str:
+    """Decode a line as UTF-8 if it is valid: parts of one list may differ in encoding."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        pass
+    try:
+        return line.decode(legacy)
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Collection[str]) -> Table:
@@ -233,28 +327,29 @@ def _separated(file: AnyPath, lines: Sequence[str], delimiter: str, names: Colle
     header: list[str] = []
     rows: Rows = []
     faults: dict[int, str] = {}
-    for place, cells in _split_rows(lines[at:], delimiter):
-        line = at + place.start + 1
-        if isinstance(cells, csv.Error):
-            faults[line] = f"{_QUOTES_EXPECTED}{cells}"
-            if not header:
-                raise UserError(f"{file}, line {line}: {faults[line]}")
-            continue
+    reader = _RowReader(iter(lines[at:]), delimiter, at + 1)
+    for cells in reader.rows(faults):
         filled = max((number for number, cell in enumerate(cells, start=1) if cell.strip()), default=0)
         if not filled:
             continue
         if not header:
+            if faults:
+                break
             header = [read_cell(cell) for cell in cells[:filled]]
-            columns = _columns(file, line, header)
-        elif filled > len(header) or (len(cells) < len(header) and len(place) > 1):
-            faults[line] = (
+            columns = _columns(file, reader.line, header)
+        elif filled > len(header) or (len(cells) < len(header) and reader.lines_in_row > 1):
+            faults[reader.line] = (
                 f"expected {len(header)} cells, one for each column. Received: {filled} "
                 f'({", ".join(cells[:filled])[:200]}). A cell that holds "{delimiter}" must be in double quotes.'
             )
+            reader.end_row_at_its_first_line()
         else:
             cells += [""] * (len(header) - len(cells))
             named = ((_key(name), read_cell(cell)) for name, cell in zip(header, cells, strict=False))
-            rows.append((line, {key: cell for key, cell in named if key}))
+            rows.append((reader.line, {key: cell for key, cell in named if key}))
+    if not header and faults:
+        line, fault = next(iter(faults.items()))
+        raise UserError(f"{file}, line {line}: {fault}")
     return Table(columns, rows, faults)
 
 
@@ -268,7 +363,7 @@ def _delimiter(lines: Sequence[str], default: str, names: Collection[str]) -> st
             return 0, 0
         return sum(cell in names for cell in header), sum(map(bool, header))
 
-    return max((default, *_POSSIBLE_DELIMITERS), key=fit)
+    return max((default, *POSSIBLE_DELIMITERS), key=fit)
 
 
 def _lines_of_json(file: AnyPath, lines: Sequence[str]) -> Table:

@@ -39,11 +39,15 @@ TIMEOUT_SECONDS = 60.0
 START_TIMEOUT_SECONDS = 300.0
 """A worker that is not ready after this long is killed."""
 
-MAX_CRASHES = 3
+MAX_CRASHES = 2
 """A task is not tried again after it has ended this many fresh workers."""
+
+MAX_KILLS = 5
+"""Limit for fresh workers ended by SIGKILL, which a user or a system that is short of memory sends."""
 
 _MAX_STARTS = 25
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
+_SIGKILL = 9
 _READY, _ITEM, _DONE, _ERROR = "ready", "item", "done", "error"
 
 
@@ -63,7 +67,9 @@ class WorkerTimeoutError(WorkerError):
 
 
 class WorkerCrashError(WorkerError):
-    """A task ended `MAX_CRASHES` fresh workers."""
+    """A task ended as many fresh workers as `MAX_CRASHES` or `MAX_KILLS` allows, which is `crashes`."""
+
+    crashes = MAX_CRASHES
 
 
 class WorkerStartError(WorkerError, UnavailableError):
@@ -77,7 +83,8 @@ class WorkerStartError(WorkerError, UnavailableError):
 class WorkerPool:
     """Run generator functions in worker processes; a worker is started whenever all others are busy.
 
-    `initializer` is a ``module:function`` that each worker calls with `initargs` before its first task.
+    `timeout_seconds` is the time that a worker may take for one item. `initializer` is a ``module:function`` that each
+    worker calls with `initargs` before its first task.
     """
 
     def __init__(
@@ -100,13 +107,17 @@ class WorkerPool:
     def run(self, function: Callable[..., Iterator[T | None]] | str, *arguments: Any) -> Generator[T, None, None]:
         """Run a generator function in a worker and yield its items; several threads may call this at the same time.
 
-        `function` is a function of a module, or ``module:function``. Arguments and items are pickled. An item of None
-        is not yielded: it only restarts the timeout. Closing the generator kills the worker. A task whose worker dies
-        is run again in a fresh worker, and the items that were already yielded are skipped: the function has to yield
-        the same items each time. Raises the exceptions of the function, `WorkerTimeoutError`, `WorkerCrashError` and
-        `WorkerStartError`.
+        `function` is a function of a module, or ``module:function`` to import it in the worker only. Arguments and
+        items are pickled. An item of None is not yielded: it only restarts the timeout. Closing the generator kills the
+        worker.
+
+        A task whose worker dies is run again in a fresh worker, and the items that were already yielded are skipped:
+        the function has to yield the same items each time.
+
+        Raises the exceptions of the function, `WorkerTimeoutError`, `WorkerCrashError` and `WorkerStartError`.
         """
-        yielded = crashes = 0
+        yielded = 0
+        crashes = {True: 0, False: 0}  # by SIGKILL, otherwise
         worker = self._take()
         while True:
             fresh = worker.fresh
@@ -116,9 +127,10 @@ class WorkerPool:
                         yielded += 1
                         yield item
                 return
-            except WorkerCrashError:
-                crashes += fresh
-                if crashes >= MAX_CRASHES:
+            except WorkerCrashError as error:
+                crashes[worker.was_killed] += fresh
+                if crashes[True] >= MAX_KILLS or crashes[False] >= MAX_CRASHES:
+                    error.crashes = sum(crashes.values())
                     raise
             finally:
                 self._put_back(worker)
@@ -214,6 +226,11 @@ class _Worker:
         """Tell whether the process runs; an idle worker sends nothing, so readable data means the end of the pipe."""
         return self._process.poll() is None and not (self.idle and self._connection.poll())
 
+    @property
+    def was_killed(self) -> bool:
+        """Tell whether the process has ended by SIGKILL."""
+        return self._process.returncode == -_SIGKILL
+
     def kill(self) -> None:
         """Kill the process; the thread that waits for it receives the end of the pipe."""
         self._process.kill()
@@ -257,7 +274,10 @@ def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Wo
 
 
 def serve(descriptor: int) -> None:
-    """Run one generator function after the other until the owner closes the pipe; the main function of a worker."""
+    """Run one generator function after the other until the owner closes the pipe; the main function of a worker.
+
+    `descriptor` is that of the worker's end of the pipe.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)

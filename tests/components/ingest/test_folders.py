@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,39 @@ from tumbao.components.ingest.paths import as_path
 MP3 = b"ID3\x04" + bytes(600)
 
 
-def test_a_folder_whose_path_is_too_long_is_a_fault(tmp_path: Path) -> None:
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """Make 1,100 nested folders with a file in the last, and a chain whose path is longer than any system takes."""
     (tmp_path / "salsa").mkdir()
     (tmp_path / "salsa" / "a.mp3").touch()
     top = os.getcwd()  # noqa: PTH109
-    os.chdir(tmp_path / "salsa")
-    for _ in range(25):
-        Path("long name " * 20).mkdir()
-        os.chdir("long name " * 20)
+    for name, levels in (("d", 1_100), ("long name " * 20, 25)):
+        os.chdir(tmp_path / "salsa")
+        for _ in range(levels):
+            Path(name).mkdir()
+            os.chdir(name)
+        Path("b.mp3").touch()
     os.chdir(top)
-    song, fault = read_folder(tmp_path).entries
-    assert (song.song, song.fault) == ("salsa/a.mp3", "")
+    yield tmp_path
+    subprocess.run(["rm", "-rf", tmp_path / "salsa"], check=True)  # rmtree calls itself for each level
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> object:
+    def write_files(*names: str, content: bytes = b"") -> Path:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+        return tmp_path
+
+    return write_files
+
+
+def test_folders_of_any_depth_are_listed(deep: Path) -> None:
+    entries = read_folder(deep).entries
+    songs = [entry.song for entry in entries if not entry.fault]
+    assert songs == ["salsa/a.mp3", f"salsa/{'d/' * 1_100}b.mp3"]
+    (fault,) = [entry for entry in entries if entry.fault]
     assert fault.fault == "cannot be listed: File name too long"
     assert fault.song.startswith("salsa/long name ")
     assert fault.genre == "salsa"
@@ -47,9 +71,9 @@ def test_a_folder_that_is_deleted_meanwhile_is_unlisted(tmp_path: Path, monkeypa
         (tmp_path / name / "a.mp3").touch()
     scandir = os.scandir
 
-    def vanish(folder: str) -> object:
+    def vanish(folder: Path) -> object:
         found = scandir(folder)
-        if folder == str(tmp_path / "cumbia"):
+        if folder == tmp_path / "cumbia":
             shutil.rmtree(tmp_path / "salsa")
         return found
 
@@ -61,17 +85,31 @@ def test_a_folder_that_is_deleted_meanwhile_is_unlisted(tmp_path: Path, monkeypa
 
 
 LEFT_OUT = {
-    "unfinished download": ["a.mp3.part", "a.crdownload", "b.mp3.Download", "a.mp3.part-Frag1", "001.part.met"],
+    "unfinished download": [
+        "a.mp3.part",
+        "a.crdownload",
+        "b.mp3.Download",
+        "a.mp3.part-Frag1",
+        "a.!ut",
+        "001.part.met",
+        "a.opdownload",
+    ],
     "temporary file": ["a.tmp", "a.mp3~", "~$list.docx"],
     "system file": [".DS_Store", "._a.mp3", "Thumbs.db", "DESKTOP.INI", "Icon\r"],
     "hidden file": [".a.mp3", ".nomedia"],
-    "system folder": ["#recycle/a.mp3", "@Recycle/a.mp3", "@eaDir/a.mp3", ".Trash-1000/a.mp3", "lost+found/a.mp3"],
+    "system folder": ["#recycle/a.mp3", "@Recycle/a.mp3", "$RECYCLE.BIN/a.mp3", "@eaDir/a.mp3", ".Trash-1000/a.mp3"],
+    "system folder ": [
+        ".Trashes/a.mp3",
+        "lost+found/a.mp3",
+        "Network Trash Folder/a.mp3",
+        "System Volume Information/a.mp3",
+    ],
     "hidden folder": [".git/a.mp3"],
-    "document": ["a.txt", "a.PDF", "songs.csv"],
-    "picture": ["cover.jpg", "cover.JPEG"],
-    "playlist": ["a.m3u", "a.cue"],
-    "log or checksum": ["rip.log"],
-    "archive": ["a.zip", "a.tar.gz"],
+    "document": ["a.txt", "a.PDF", "a.nfo", "songs.csv", "a.lrc"],
+    "picture": ["cover.jpg", "cover.JPEG", "a.heic"],
+    "playlist": ["a.m3u", "a.cue", "a.pls"],
+    "log or checksum": ["rip.log", "a.sfv"],
+    "archive": ["a.zip", "a.rar", "a.tar.gz"],
 }
 
 
@@ -88,23 +126,35 @@ def test_other_files_are_left_out_by_their_names(tmp_path: Path, kind: str, wher
         file.write_bytes(b"1")
     listing = walk(root)
     assert [path.name for path in listing.files] == ["a.mp3"]
-    assert set(listing.left_out.values()) == {kind}
+    assert set(listing.left_out.values()) == {kind.strip()}
     assert len(listing.left_out) == len(LEFT_OUT[kind])
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.xyz"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jpg", "a.nfo", "a", "a.xyz"])
 @pytest.mark.parametrize(
-    "content", [MP3, b"\xff\xfb\x90\0" + bytes(400), b"RIFF\0\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"\0\0\0\x20ftypM4A "]
+    "content",
+    [MP3, b"\xff\xfb\x90\0" + bytes(400), b"RIFF\0\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"OggS\0", b"\0\0\0\x20ftypM4A "],
 )
 def test_audio_is_tried_whatever_its_name(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert [path.name for path in walk(tmp_path).files] == [name]
 
 
-def test_text_is_left_out_whatever_its_name(tmp_path: Path) -> None:
-    for name in ("README", "a.xyz"):
-        (tmp_path / name).write_text("Canción\n")
-    assert list(walk(tmp_path).left_out.values()) == ["document"] * 2
+@pytest.mark.parametrize("name", ["README", "a.xyz"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("Canción\n".encode(), "document"),
+        ("Canción\n".encode("utf-16"), "document"),
+        (b"%PDF-1.4\n\xff\0", "document"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "picture"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "picture"),
+        (b"PK\x03\x04\0\0", "archive"),
+    ],
+)
+def test_the_content_decides_for_unknown_names(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert list(walk(tmp_path).left_out.values()) == [kind]
 
 
 def test_files_named_as_audio_or_of_unknown_content_are_tried(tmp_path: Path) -> None:

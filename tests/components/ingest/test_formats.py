@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.formats import find_layout, read_library
+from tumbao.components.ingest.formats import LAYOUTS, find_layout, read_library
 from tumbao.components.ingest.listing import Entry, is_outside
 
 FMA = """\
@@ -155,15 +157,30 @@ def test_a_damaged_table_of_fma(fma: Path, tracks: str, message: str) -> None:
         read_library(fma)
 
 
-@pytest.mark.parametrize("row", ["x,,,,,,,,", "7,,"])
+@pytest.mark.parametrize(
+    "row", ["x,,,,,,,,", "7,,", '7,,,,,,,"[1, __import__(""os"")]",', '7,"open,,,,,,,', '7,"a" b,,,,,,,']
+)
 def test_an_invalid_row_of_fma_is_a_fault(fma: Path, row: str) -> None:
     before = read_library(fma).entries
     lines = FMA.splitlines(keepends=True)
     (fma / "fma_metadata" / "tracks.csv").write_text("".join((*lines[:3], f"{row}\n", *lines[3:])))
     *entries, fault = read_library(fma).entries
     assert entries == before
-    assert (fault.song, fault.fault_reason) == ("tracks.csv, line 4", Reason.INVALID_ROW)
-    assert fault.fault.startswith("expected a track")
+    assert fault.song == "tracks.csv, line 4"
+    assert fault.fault_reason is Reason.INVALID_ROW
+    assert fault.fault.startswith("expected ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_fmas_tables_may_be_saved_by_a_spreadsheet(fma: Path, encoding: str) -> None:
+    before = read_library(fma).entries
+    for name in ("tracks.csv", "genres.csv"):
+        table = fma / "fma_metadata" / name
+        rows = csv.reader(io.StringIO(table.read_text().replace("Nadie", "Ñandú"), newline=""))
+        text = io.StringIO()
+        csv.writer(text, delimiter=";").writerows(rows)
+        table.write_bytes(text.getvalue().encode(encoding))
+    assert read_library(fma).entries == before
 
 
 def test_jamendo_is_joined_with_its_tables_and_splits(make: Make) -> None:
@@ -209,7 +226,6 @@ def test_a_damaged_table_of_jamendo(make: Make) -> None:
 def test_layouts_are_detected(make: Make) -> None:
     library = make(["salsa/a.mp3", "salsa/metadata.csv", "fma_metadata/notes.csv", "data/other.tsv"])
     assert find_layout(library) == "folder"
-    assert find_layout(make({"tracks.csv": "number,title\n1,Cielo\n"})) == "folder"
     make({"data/autotagging_genre.tsv": JAMENDO_HEADER})
     assert find_layout(library) == find_layout(library / "data/autotagging_genre.tsv") == "jamendo"
     assert find_layout(library / "salsa") == "audiofolder"
@@ -228,6 +244,16 @@ def test_a_folder_beside_a_table_is_not_its_audio(make: Make) -> None:
     assert find_layout(library / "mine") == "folder"
 
 
+def test_another_tracks_csv_is_not_fmas(make: Make) -> None:
+    assert find_layout(make({"tracks.csv": "number,title\n1,Cielo\n", "salsa/a.mp3": ""})) == "folder"
+
+
+def test_a_file_is_read_as_a_list(make: Make) -> None:
+    library = make({"songs.tsv": "file_name\tgenre\nx/a.mp3\tsalsa\n"})
+    assert read_library(library / "songs.tsv").entries == read_library(library / "songs.tsv", "manifest").entries
+    assert read_library(library / "songs.tsv").entries[0].path == str(library / "x/a.mp3")
+
+
 def test_a_layout_that_does_not_match_is_refused(make: Make) -> None:
     library = make(["salsa/a.mp3", "songs.csv"])
     with pytest.raises(ValueError, match=r"layout out of auto, folder.*Received: 'fmaa'"):
@@ -242,3 +268,6 @@ def test_a_layout_that_does_not_match_is_refused(make: Make) -> None:
     }.items():
         with pytest.raises(ValueError, match=message):
             read_library(library, layout)
+    for layout in set(LAYOUTS) - {"auto"}:
+        with pytest.raises(ValueError, match="Expected"):
+            read_library(library / "salsa" / "a.mp3", layout)

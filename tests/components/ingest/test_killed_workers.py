@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import functools
+import itertools
 import json
 import os
+import random
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +29,7 @@ from tumbao.components.ingest.library import (
 )
 from tumbao.components.ingest.render import Renderer, render_song
 from tumbao.components.ingest.song_cache import SongCache, SongCacheError
+from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.schema.mel_spec import MelSpec
 
@@ -53,6 +58,32 @@ def ingest(manifests: Path, spec: MelSpec, folder: Path) -> tuple[set[str], dict
     return {line["song"] for line in ingested}, {line["song"]: line["reason"] for line in rejected}
 
 
+class Killer:
+    """Kill worker processes of this process at random moments, one or all of them at once, until so many are dead."""
+
+    def __init__(self, kills: int, pause: float) -> None:
+        self.kills, self._left, self._pause = 0, kills, pause
+        self._spared, self._random, self._ended = children(), random.Random(7), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Killer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for round_ in itertools.count():
+            if self._ended.wait(self._random.uniform(0.5, 1.5) * self._pause) or self.kills >= self._left:
+                return
+            found = sorted(children() - self._spared)
+            chosen = set(found if round_ % 3 == 2 else self._random.sample(found, min(1, len(found))))
+            kill(chosen)
+            self.kills += len(chosen)
+
+
 def test_songs_are_rendered_completely_while_workers_are_killed(
     tmp_path: Path, write_song: WriteSong, small_spec: MelSpec
 ) -> None:
@@ -71,6 +102,21 @@ def test_songs_are_rendered_completely_while_workers_are_killed(
         assert one.metadata
         assert len(one.metadata.fragments) == song.seconds // small_spec.fragment_seconds
     wait_until_gone(before)
+
+
+@pytest.mark.long
+def test_no_song_is_lost_to_twenty_killed_workers(tmp_path: Path, write_song: WriteSong, small_spec: MelSpec) -> None:
+    library = make_library(tmp_path / "music", write_song, 60, seconds=200)
+    write_song(library / "salsa" / "silent.wav", 9, gain=0)
+    (library / "salsa" / "text.wav").write_text("no song")
+    manifests = make_manifests(library, small_spec)
+    with Killer(20, pause=4) as killer:
+        for round_ in itertools.count():
+            ingested, rejected = ingest(manifests, small_spec, tmp_path / f"run {round_}")
+            assert len(ingested) + len(rejected) == 122
+            assert rejected == {"salsa/silent.wav": "silent", "salsa/text.wav": "unsupported"}
+            if killer.kills >= 20:
+                return
 
 
 @pytest.mark.usefixtures("shared_render_workers")
@@ -104,8 +150,13 @@ def test_a_library_that_disappears_during_the_scan_ends_the_run(
         scan(library, GENRES, small_spec)
 
 
+@pytest.mark.parametrize("find", [scan, functools.partial(scan_subgenres, min_songs=1)], ids=["genres", "leaves"])
 def test_a_storage_error_during_the_scan_ends_the_run(
-    tmp_path: Path, write_song: WriteSong, small_spec: MelSpec, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    write_song: WriteSong,
+    small_spec: MelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    find: Callable[..., object],
 ) -> None:
     def fail(*_: object) -> object:
         raise AudioError("a.wav", Reason.IO_ERROR, "cannot be read: Input/output error")
@@ -113,7 +164,7 @@ def test_a_storage_error_during_the_scan_ends_the_run(
     library = make_library(tmp_path / "music", write_song, 2)
     monkeypatch.setattr("tumbao.components.ingest.library.scan_song", fail)
     with pytest.raises(LibraryUnavailableError, match="4 of 4 songs"):
-        scan(library, GENRES, small_spec)
+        find(library, GENRES, small_spec)
 
 
 def test_many_infrastructure_errors_end_the_run() -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from tumbao.components.ingest.audio_error import Reason
-from tumbao.components.ingest.listing import Entry, is_outside, read_folder
+from tumbao.components.ingest.listing import Entry, is_outside, read_folder, split_name
 from tumbao.components.ingest.song_list import read_manifest
 
 ODD_NAMES = [
@@ -118,13 +118,23 @@ def test_equivalent_tables(write: Write, tmp_path: Path, content: bytes) -> None
     ]
 
 
-def test_json_values_become_text_and_lines_may_have_other_keys(write: Write) -> None:
+def test_a_label_beside_a_genre_is_an_extra(write: Write) -> None:
+    (entry,) = read_manifest(write("songs.csv", "file_name,label,genre\na.mp3,7,salsa\n"))
+    assert (entry.genre, entry.extras) == ("salsa", {"label": "7"})
+
+
+def test_json_values_become_text(write: Write) -> None:
     line = {"file_name": "a.mp3", "genre": None, "start": 2, "end": 3.5, "year": 1999, "tags": ["ñ"], "live": True}
-    other = '\r\n\r\n{"Genre": "cumbia", "mood": "\u2028", "file_name": "b.mp3"}\n'
-    first, second = read_manifest(write("songs.jsonl", json.dumps(line) + other))
-    assert (first.genre, first.start_seconds, first.end_seconds) == ("", 2.0, 3.5)
-    assert first.extras == {"year": "1999", "tags": '["ñ"]', "live": "true", "mood": ""}
-    assert (second.genre, second.extras["mood"]) == ("cumbia", "\u2028")
+    (entry,) = read_manifest(write("songs.jsonl", json.dumps(line) + "\r\n\r\n"))
+    assert (entry.genre, entry.start_seconds, entry.end_seconds) == ("", 2.0, 3.5)
+    assert entry.extras == {"year": "1999", "tags": '["ñ"]', "live": "true"}
+
+
+def test_lines_of_json_may_have_different_keys(write: Write) -> None:
+    lines = '{"file_name": "a.mp3", "genre": "salsa"}\n{"Genre": "cumbia", "mood": "\u2028", "file_name": "b.mp3"}\n'
+    first, second = read_manifest(write("songs.jsonl", lines))
+    assert (first.extras, second.extras) == ({"mood": ""}, {"mood": "\u2028"})
+    assert second.genre == "cumbia"
 
 
 def test_paths_relative_absolute_and_in_a_bucket(write: Write, tmp_path: Path) -> None:
@@ -133,6 +143,20 @@ def test_paths_relative_absolute_and_in_a_bucket(write: Write, tmp_path: Path) -
     assert [entry.song for entry in entries] == ["a.mp3", "b.mp3", "/elsewhere/c.mp3", "gs://bucket/d e.mp3"]
     assert [entry.relative for entry in entries] == [True, False, False, False]
     assert entries[3].path == "gs://bucket/d e.mp3"
+
+
+def test_a_manifest_named_from_the_working_folder(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("songs.csv", "file_name,genre\na.mp3,salsa\n")
+    monkeypatch.chdir(tmp_path)
+    (entry,) = read_manifest(Path("songs.csv"))
+    assert (entry.path, entry.song) == (str(tmp_path / "a.mp3"), "a.mp3")
+
+
+def test_parts_of_one_file_are_one_song(write: Write) -> None:
+    entries = read_manifest(write("songs.csv", "file_name,genre,start,end\na.mp3,salsa,0,30\n./a.mp3,salsa,30,\n"))
+    assert [(e.song, e.start_seconds, e.end_seconds) for e in entries] == [("a.mp3", 0, 30), ("a.mp3", 30, None)]
 
 
 REFUSED = {
@@ -161,7 +185,10 @@ ROWS = {
     "a quote inside": ('"12" mix.mp3",salsa', "expected cells with closed quotes"),
     "no path": (" ,salsa", "expected a path"),
     "another address": ("s3://b/a.mp3,salsa", "gs://.*Received: 's3://b/a.mp3'"),
+    "a drive of Windows": (r"C:\Music\a.mp3,salsa", r"relative to the list.*Received a path of Windows: 'C:"),
+    "a share of Windows": (r"\\nas\music\a.mp3,salsa", "Received a path of Windows"),
     "half an address": ("file:///a%00b.mp3,salsa", "expected a path"),
+    "a drive in an address": ("file:///C:/Music/a.mp3,salsa", "Received a path of Windows"),
     "two genres": ("first.mp3,cumbia", "'first.mp3'.*one genre.*'cumbia', but 'salsa' in line 2"),
 }
 
@@ -200,6 +227,11 @@ def test_an_invalid_cell_is_a_fault_of_its_row(write: Write, column: str) -> Non
     assert re.search(message, fault.fault)
 
 
+def test_lines_in_cells_are_counted(write: Write) -> None:
+    _, fault = read_manifest(write("songs.csv", 'file_name,genre\n"a\nb",salsa\n,salsa\n'))
+    assert fault.song == "songs.csv, line 4"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -230,13 +262,16 @@ SPANISH = (
         SPANISH.encode("utf-8"),
         SPANISH.encode("utf-8-sig"),
         SPANISH.encode("utf-16"),
+        SPANISH.encode("utf-16-le"),
         b"\xfe\xff" + SPANISH.encode("utf-16-be"),
         SPANISH.encode("cp1252"),
         SPANISH.replace("\r\n", "\r").encode("mac_roman"),
         SPANISH.encode("cp850"),
         b"sep=;\r\n" + SPANISH.encode("cp1252"),
+        SPANISH.replace(";", "\t").encode("utf-16"),
         SPANISH.replace(";", "|").encode(),
         '"sep=\t"\n'.encode("utf-16") + SPANISH.replace(";", "\t").encode("utf-16-le"),
+        unicodedata.normalize("NFD", SPANISH[:20]).encode() + SPANISH[20:].encode("cp1252"),  # put together from two
     ],
 )
 @pytest.mark.parametrize("name", ["songs.csv", "songs.tsv"])
@@ -262,6 +297,8 @@ def test_ways_to_write_a_time(write: Write, text: str, seconds: float) -> None:
     [
         r"salsa\mi canción.mp3",
         r".\salsa\mi canción.mp3",
+        '"""salsa/mi canción.mp3"""',
+        "“salsa/mi canción.mp3”",
         " salsa/mi canción.mp3 ",
         "file://{here}/salsa/mi%20canci%C3%B3n.mp3",
         "file://localhost{here}/salsa/mi%20canci%C3%B3n.mp3",
@@ -350,20 +387,63 @@ def test_relative_paths_out_of_the_library_are_outside(write: Write, tmp_path: P
     assert {name: is_outside(entry, root) for name, entry in zip(expected, entries, strict=True)} == expected
 
 
+def test_a_linked_library_is_not_outside_of_itself(write: Write, tmp_path: Path) -> None:
+    write("library/songs.csv", "file_name,genre\na.mp3,salsa\n")
+    (tmp_path / "link").symlink_to("library")
+    (entry,) = read_manifest(tmp_path / "link" / "songs.csv")
+    assert not is_outside(entry, tmp_path / "link")
+
+
 def test_a_folder_of_genres_and_of_splits(write: Write, tmp_path: Path) -> None:
     names = ["salsa/a.mp3", "salsa/disc 1/b.mp3", "Train/salsa/c.mp3", "dev/cumbia/disc/d.mp3", "test/e.mp3", "f.mp3"]
     for name in [*names, "salsa/cover.jpg", "salsa/.hidden.mp3"]:
         write(name)
     entries = {entry.song: entry for entry in read_folder(tmp_path).entries}
-    assert {song: (entry.split, entry.genre, entry.subgenre) for song, entry in entries.items()} == {
-        "salsa/a.mp3": ("", "salsa", ""),
-        "salsa/disc 1/b.mp3": ("", "salsa", "disc 1"),
-        "Train/salsa/c.mp3": ("train", "salsa", ""),
-        "dev/cumbia/disc/d.mp3": ("val", "cumbia", "disc"),
-        "test/e.mp3": ("test", "", ""),
-        "f.mp3": ("", "", ""),
+    assert {song: (entry.split, entry.genre) for song, entry in entries.items()} == {
+        "salsa/a.mp3": ("", "salsa"),
+        "salsa/disc 1/b.mp3": ("", "salsa"),
+        "Train/salsa/c.mp3": ("train", "salsa"),
+        "dev/cumbia/disc/d.mp3": ("val", "cumbia"),
+        "test/e.mp3": ("test", ""),
+        "f.mp3": ("", ""),
     }
     assert all(entry.path == str(tmp_path / song) for song, entry in entries.items())
+
+
+def test_odd_names_in_a_folder(write: Write, tmp_path: Path) -> None:
+    for name in ODD_NAMES:
+        write(f'salsa\n🎺, "s"/{name}')
+    assert {Path(entry.song).name for entry in read_folder(tmp_path).entries} == set(ODD_NAMES)
+
+
+def test_links_in_a_folder_are_followed_once(write: Write, tmp_path: Path) -> None:
+    write("disk/a.mp3")
+    write("library/salsa/b.mp3")
+    (tmp_path / "library" / "cumbia").symlink_to(tmp_path / "disk")
+    (tmp_path / "library" / "salsa" / "loop").symlink_to(tmp_path / "library")
+    entries = read_folder(tmp_path / "library").entries
+    assert [entry.song for entry in entries] == ["cumbia/a.mp3", "salsa/b.mp3"]
+    assert not any(is_outside(entry, tmp_path / "library") for entry in entries)
+
+
+def test_no_folder(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        read_folder(tmp_path / "none")
+    with pytest.raises(ValueError, match="is no folder"):
+        read_folder(write("file"))
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("train", ("train", "Training")),
+        ("val", ("val", " VALID ", "validation", "dev")),
+        ("test", ("test", "eval")),
+        ("", ("", "salsa", "test1")),
+    ],
+)
+def test_names_of_splits(split: str, names: tuple[str, ...]) -> None:
+    assert {split_name(name) for name in names} == {split}
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in ASCII"])

@@ -7,29 +7,46 @@ import io
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tumbao.analysis.curate.verdicts import write_list
+from tumbao.analysis.curate.verdicts import KEEP, read_verdicts, write_issues, write_list
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.song_list import read_manifest
 from tumbao.components.ingest.tables import (
+    decode_text,
+    encode_text,
     json_line,
+    read_cells,
     read_csv,
     read_json_line,
     read_table,
     write_csv,
 )
+from tumbao.datasets.fetch.manifest import FAILED_COLUMNS, MANIFEST_COLUMNS, Manifest
+from tumbao.datasets.fetch.run import read_urls
 
 ODD_TEXTS = [
     *("Icon\r", "a\nb", "a\x85b", "a\u2028b", "a\x0bb\x1cc", "\0", "caf\udce9", "\udcff\udcfe", "é", "e\u0301"),
     *("=1+1", "+a", "-a", "@a", "\ta", "\r=a", "'=a", "''=a", "'a", "＝a", " a ", '"', '"a"', 'a"b', "a,b", "a;=b"),
-    *("\ufeffa", "\u201b", "\u201bFF", "\u201b\u201bFF", "\u201b\udce9", "\u201b00", "\\udce9", "\ufffd", ""),
-    "x" * 200_000,
+    *(
+        "\ufeffa",
+        "\u201b",
+        "\u201bFF",
+        "\u201b\u201bFF",
+        "\u201b\udce9",
+        "\u201b00",
+        "\\udce9",
+        "\ufffd",
+        "",
+        "x" * 200_000,
+    ),
 ]
 often = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 PIECES = st.sampled_from([*"\r\n\t\0\x0b\x1c\x85\u2028=+-@'\"\u201bFE0,; \ufeffé.", "e\u0301", "\udcff", "\udce9"])
@@ -46,12 +63,25 @@ def encodable(text: str) -> str:
 
 
 @often
-@given(st.lists(st.tuples(TEXTS.map(encodable), TEXTS.map(encodable)), min_size=1))
-def test_a_csv_is_read_as_it_was_written_and_contains_no_formula(rows: list[tuple[str, str]]) -> None:
-    written = write_csv(("path", "=title"), rows).encode().decode()
-    assert read_csv(written) == [{"path": path, "=title": title} for path, title in rows]
+@given(TEXTS.map(encodable))
+def test_any_text_is_encoded_in_utf8(text: str) -> None:
+    written = encode_text(text)
+    assert decode_text(written.encode().decode()) == text
     assert "\0" not in written
-    for row in csv.reader(io.StringIO(written, newline="")):
+
+
+@often
+@given(st.lists(st.tuples(TEXTS.map(encodable), TEXTS.map(encodable)), min_size=1))
+def test_a_csv_is_read_as_it_was_written(rows: list[tuple[str, str]]) -> None:
+    written = write_csv(("path", "=title"), rows).encode()
+    assert read_csv(written.decode()) == [{"path": path, "=title": title} for path, title in rows]
+
+
+@often
+@given(st.lists(TEXTS.map(encodable), min_size=1))
+def test_a_csv_contains_no_formula(cells: list[str]) -> None:
+    text = write_csv(["path"], [[cell] for cell in cells])
+    for row in csv.reader(io.StringIO(text, newline="")):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")) for cell in row)
 
 
@@ -68,13 +98,13 @@ def test_a_line_of_json_is_one_line(values: dict[str, str]) -> None:
 
 
 @often
-@given(st.lists(st.tuples(TEXTS.map(encodable).filter(str.strip), TEXTS.map(encodable)), min_size=1, max_size=3))
-def test_a_written_csv_is_a_valid_list(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+@given(TEXTS.map(encodable).filter(str.strip))
+def test_a_written_csv_is_a_valid_list(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.mktemp("list") / "list.csv"
-    file.write_bytes(write_csv(("file_name", "note", "genre"), [[*row, "salsa"] for row in rows]).encode())
-    assert [row for _, row in read_table(file).rows] == [
-        {"file_name": name, "note": note, "genre": "salsa"} for name, note in rows
-    ]
+    write_whole(file, write_csv(("file_name", "genre"), [[text, "salsa"]]).encode())
+    ((_, row),) = read_table(file).rows
+    assert row == {"file_name": text, "genre": "salsa"}
+    assert [cells for _, cells in read_cells(file, ",", {})][1] == [text, "salsa"]
 
 
 def test_white_space_in_the_last_cell_is_preserved(tmp_path: Path) -> None:
@@ -91,6 +121,49 @@ def test_a_corrected_list_names_the_same_songs(tmp_path_factory: pytest.TempPath
     ]
     write_list(entries, file, synthetic=False)
     assert read_manifest(file) == entries
+
+
+@often
+@given(st.lists(NAMES.map(encodable), min_size=1, max_size=4, unique=True))
+def test_verdicts_name_the_songs_of_the_table(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    file = tmp_path_factory.mktemp("suspects") / "suspects.csv"
+    issues = [song_issue(f"salsa/{name}") for name in names]
+    write_issues(file, issues)
+    assert list(read_verdicts(file, ("salsa", "cumbia"))) == [f"salsa/{name}" for name in names]
+
+
+def song_issue(song: str) -> Any:
+    return types.SimpleNamespace(
+        song=song, file=song, given="salsa", suggested="cumbia", score=0.1, disagreeing=1, rows=(0,), status=KEEP
+    )
+
+
+@often
+@given(st.lists(TEXTS.map(encodable), min_size=1, max_size=3))
+def test_tables_of_fetch_are_read_as_written(tmp_path_factory: pytest.TempPathFactory, titles: list[str]) -> None:
+    out = tmp_path_factory.mktemp("fetched")
+    with Manifest(out) as manifest:
+        written = []
+        for number, title in enumerate(titles):
+            row = dict.fromkeys(MANIFEST_COLUMNS, "") | {"source": f"http://a/{number}", "song": title, "note": title}
+            manifest.record(row)
+            written.append(row)
+        cells = {"url": "http://a/b", "genre": "salsa", "note": titles[0]}
+        manifest.fail(tuple(cells), cells, 2, titles[-1])
+        columns, failed = read_urls(out / "failed.csv")
+    with Manifest(out) as again:
+        assert [again.find(row["source"]) for row in written] == written
+    (wanted,) = failed
+    assert wanted.cells == {"url": "http://a/b", "genre": "salsa", "note": titles[0].strip()}
+    assert not set(FAILED_COLUMNS) & set(columns)
+
+
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    for name in ("x" * 255, "ñ" * 127, os.fsdecode(b"\xff" * 255)):
+        write_whole(tmp_path / name, b"one")
+        write_whole(tmp_path / name, [b"t", b"wo"])
+        assert (tmp_path / name).read_bytes() == b"two"
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_replacing_a_file_preserves_mode_and_link(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import soundfile
 
 from tests.sounds import RATE, decode, strongest_hz, write_libav
 from tumbao.components.ingest.audio_error import AudioError, Reason
+from tumbao.components.ingest.audio_file import probe
 
 Tone = Callable[..., np.ndarray]
 
@@ -85,13 +87,20 @@ def test_files_by_libav_keep_length_level_and_pitch(
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
 
 
-@pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
+@pytest.mark.parametrize("rate", [8_000, 32_000, 44_100, 48_000, 96_000])
 def test_resampling_keeps_the_tone(tmp_path: Path, tone: Tone, rate: int) -> None:
     soundfile.write(tmp_path / "a.wav", tone(4, hz=1_000, rate=rate), rate, subtype="FLOAT")
     waveform = decode(tmp_path / "a.wav", RATE)
     assert len(waveform.samples) == pytest.approx(4 * RATE, abs=1)
     inner = slice(RATE, 3 * RATE)
     np.testing.assert_allclose(waveform.samples[inner], tone(4, hz=1_000)[inner], atol=1e-3)
+
+
+def test_frequencies_above_half_the_rate_are_not_aliased(tmp_path: Path, tone: Tone) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(3, hz=15_000, rate=44_100) + tone(3, hz=300, rate=44_100), 44_100)
+    spectrum = np.abs(np.fft.rfft(decode(tmp_path / "a.wav", RATE).samples))
+    hz = np.linspace(0, RATE / 2, len(spectrum))
+    assert spectrum[hz > 1_000].max() < 1e-3 * spectrum.max()
 
 
 def test_the_content_decides_not_the_extension(tmp_path: Path, tone: Tone) -> None:
@@ -102,8 +111,16 @@ def test_the_content_decides_not_the_extension(tmp_path: Path, tone: Tone) -> No
     assert decode(tmp_path / "b.raw", RATE).duration_seconds == 4
 
 
-def test_a_truncated_m4a_is_decoded_to_its_end_and_flagged(tmp_path: Path, tone: Tone) -> None:
-    path = write_libav(tmp_path / "a.m4a", tone(10, rate=44_100), 44_100, "aac", movflags="faststart")
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "a.m4a"])
+def test_a_truncated_file_is_decoded_to_its_end_and_flagged(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
+    samples = rng.uniform(-0.5, 0.5, 10 * 44_100).astype(np.float32)
+    path = tmp_path / name
+    if name == "a.m4a":
+        write_libav(path, samples, 44_100, "aac", movflags="faststart")
+    else:
+        soundfile.write(path, samples, 44_100)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     waveform = decode(path, RATE)
@@ -118,6 +135,15 @@ def test_no_sample_of_a_truncated_file_is_repeated(tmp_path: Path, rng: np.rando
     part.write_bytes(whole.read_bytes()[:250_000])
     samples = decode(part, RATE).samples
     np.testing.assert_array_equal(samples[:-RATE], decode(whole, RATE).samples[: len(samples) - RATE])
+
+
+def test_probe_reads_the_header(tmp_path: Path, tone: Tone) -> None:
+    soundfile.write(tmp_path / "a.mp3", tone(4, rate=44_100), 44_100)
+    header = probe(tmp_path / "a.mp3")
+    assert (header.declared_seconds, header.sample_rate_hz, header.channels) == (4, 44_100, 1)
+    header = probe(write_libav(tmp_path / "a.m4a", tone(4, rate=48_000), 48_000, "aac"))
+    assert header.declared_seconds == pytest.approx(4, abs=0.1)
+    assert (header.sample_rate_hz, header.channels) == (48_000, 2)
 
 
 def test_unusable_files_are_refused(tmp_path: Path, tone: Tone, rng: np.random.Generator) -> None:
@@ -194,6 +220,11 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, tone: Tone) -> Non
     soundfile.write(tmp_path / "a.wav", tone(4), RATE)
     (tmp_path / "a.wav").chmod(0)
     assert refusal(tmp_path / "a.wav") is Reason.UNREADABLE
+
+
+def test_the_error_can_be_pickled() -> None:
+    error = pickle.loads(pickle.dumps(AudioError("a.mp3", Reason.SILENT, "is silent")))
+    assert (error.path, error.reason, str(error)) == ("a.mp3", Reason.SILENT, "a.mp3: is silent")
 
 
 def test_libav_writes_no_messages(tmp_path: Path, tone: Tone) -> None:

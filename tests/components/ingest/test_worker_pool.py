@@ -22,6 +22,7 @@ from tests.processes import children
 from tumbao.components.ingest import worker_pool
 from tumbao.components.ingest.worker_pool import (
     MAX_CRASHES,
+    MAX_KILLS,
     MEMORY_BYTES,
     WorkerCrashError,
     WorkerPool,
@@ -152,25 +153,37 @@ def test_an_error_is_raised_and_the_worker_stays_usable(pool: WorkerPool, tasks:
     assert list(pool.run(tasks.number)) == [before]
 
 
-@pytest.mark.parametrize(("name", "message"), [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("exit", "exit code 3"), ("SIGSEGV", "SIGSEGV"), ("SIGKILL", "SIGKILL")],
+)
 def test_a_task_that_ends_every_worker_is_given_up(
     pool: WorkerPool, tasks: ModuleType, name: str, message: str
 ) -> None:
     items = pool.run(tasks.die, name)
     assert next(items) == 1
-    with pytest.raises(WorkerCrashError, match=f"^died by .*{message}"):
+    with pytest.raises(WorkerCrashError, match=f"^died by .*{message}") as caught:
         next(items)
+    assert caught.value.crashes == (MAX_KILLS if name == "SIGKILL" else MAX_CRASHES)
     assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
 
 
-@pytest.mark.parametrize("by", ["SIGSEGV", "SIGKILL"])
+@pytest.mark.parametrize(
+    ("by", "deaths", "passes"),
+    [("SIGSEGV", 2, True), ("SIGSEGV", 3, False), ("SIGKILL", 5, True), ("SIGKILL", 6, False)],
+)
 def test_a_task_is_run_again_and_yields_each_item_once(
-    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, by: str
+    pool: WorkerPool, tasks: ModuleType, tmp_path: Path, by: str, deaths: int, passes: bool
 ) -> None:
     list(pool.run(tasks.number))  # a worker that is not fresh: its death does not count
     file = tmp_path / "deaths"
-    file.write_bytes(bytes(MAX_CRASHES))
-    found = list(pool.run(tasks.count_down, str(file), 2, by))
+    file.write_bytes(bytes(deaths))
+    items = pool.run(tasks.count_down, str(file), 2, by)
+    if not passes:
+        with pytest.raises(WorkerCrashError):
+            list(items)
+        return
+    found = list(items)
     assert [item for item, _ in found] == [0, 1, 2, 3]
     assert len({pid for _, pid in found}) == 2
 
@@ -204,12 +217,20 @@ def test_idle_workers_that_are_killed_are_replaced(pool: WorkerPool, tasks: Modu
         assert alive not in pids
 
 
+def test_busy_workers_that_are_killed_at_once_are_replaced(pool: WorkerPool, tasks: ModuleType) -> None:
+    running = [pool.run(tasks.numbers, 5, 0.01) for _ in range(3)]
+    firsts = [next(items) for items in running]
+    for child in children():
+        os.kill(child, signal.SIGKILL)
+    assert [[first, *items] for first, items in zip(firsts, running, strict=True)] == [[0, 1, 2, 3, 4]] * 3
+
+
 def test_crashes_of_starting_workers_do_not_count_for_the_task(
     tasks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_pool, "_MAX_STARTS", 7)
     file = tmp_path / "deaths"
-    file.write_bytes(bytes(MAX_CRASHES + 1))
+    file.write_bytes(bytes(MAX_KILLS + 1))
     with WorkerPool(initializer="worker_tasks:initialize", initargs=[str(file)]) as pool:
         assert list(pool.run(tasks.numbers, 2, 0.0)) == [0, 1]
         assert file.read_bytes() == b""
@@ -275,6 +296,11 @@ def test_a_worker_that_yields_nothing_is_killed(tasks: ModuleType) -> None:
         assert not children()
 
 
+def test_the_timeout_is_for_one_item_not_for_all(tasks: ModuleType) -> None:
+    with WorkerPool(timeout_seconds=2) as pool:
+        assert list(pool.run(tasks.numbers, 4, 0.7)) == [0, 1, 2, 3]
+
+
 def test_memory_is_bounded(pool: WorkerPool, tasks: ModuleType) -> None:
     assert list(pool.run(tasks.fill, MEMORY_BYTES // 2)) == [MEMORY_BYTES // 2]
     with pytest.raises(MemoryError):
@@ -287,6 +313,17 @@ def test_closing_the_generator_ends_the_worker(pool: WorkerPool, tasks: ModuleTy
     next(items)
     items.close()
     assert not is_alive(pid)
+
+
+def test_threads_get_a_worker_each(pool: WorkerPool, tasks: ModuleType) -> None:
+    items = [pool.run(tasks.numbers, 3, 0.1) for _ in range(3)]
+    results: list[list[int]] = []
+    threads = [threading.Thread(target=lambda one: results.append(list(one)), args=(one,)) for one in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[0, 1, 2]] * 3
 
 
 def test_a_worker_ignores_interrupts(pool: WorkerPool, tasks: ModuleType) -> None:
