@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup demo web test test-long unit lint bench lock clean help
+.PHONY: setup demo web test test-long unit lint bench composed lock clean help
 
 UV_VERSION := 0.13.9
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
@@ -69,6 +69,9 @@ lint: setup ## check style, format, types, docstrings, sizes and imports
 bench: setup ## measure, in short: how long a cold start and ingest take
 	.venv/bin/python benchmarks/classify_cold_start.py
 	.venv/bin/python benchmarks/ingest.py --quick
+
+composed: setup ## compose the songs that join the training of the model tumbao, after a change of composer or rhythm
+	.venv/bin/python -m tumbao.pipeline.composed_songs
 
 lock: | $(UV) ## write requirements.lock from requirements.in, changing no more versions than needed
 	$(UV) pip compile --quiet --python-version 3.10 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock

@@ -57,6 +57,7 @@ setup(
         "tumbao.schema": ["schema.pbtxt"],
         "tumbao.serving": ["*.j2", "web/*.css", "web/*.html", "web/*.js", "web/*.svg", "web/litert/*"],
         "tumbao.serving.explain": ["*.j2"],
+        "tumbao.trainer.models": ["composed_songs.npz"],
     },
     install_requires=EDGE,
     extras_require={"pipeline": PIPELINE, "serve": SERVE, "fetch": FETCH, "dev": DEV},

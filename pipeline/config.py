@@ -18,7 +18,7 @@ from tumbao.components.ingest.library import FIXED, GIVEN
 from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES, genre_key, tidy_genre
-from tumbao.trainer.models.registry import PAPER, find_model
+from tumbao.trainer.models.registry import PAPER, find_model, model_names
 from tumbao.trainer.training import CLASS_WEIGHTS, SCHEDULES, Training
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import RANDOM
@@ -108,7 +108,11 @@ class Split(Section):
 class Model(Section):
     """The network."""
 
-    name: str = Field(PAPER, description="Name of the model; `tumbao models` lists them.")
+    name: str = Field(
+        PAPER,
+        description="Name of the model; `tumbao models` lists them. Of several, separated by commas, the one that is "
+        "best in cross-validation is trained; auto stands for the paper's and Tumbao's.",
+    )
     weights: str = Field(
         "",
         description="File of the backbone's weights, for VGG-16 a Keras no-top file, or random. By default, they are "
@@ -234,15 +238,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        model = find_model(self.model.name)
-        model.settings(**self.training.model_dump(exclude_none=True))
+        models = [find_model(name) for name in model_names(self.model.name)]
+        for model in models:
+            model.settings(**self.training.model_dump(exclude_none=True))
         by, strategy, genres = self.split.by, self.split.strategy, self.data.genres
         tune, resume, beam = bool(self.model.tune), self.runner.resume, self.runner.beam_args
-        gradients = model.train is None or not (tune or resume)
+        gradients = all(model.train is None for model in models) or not (tune or resume)
         rules = [
             ("data.genres", len(set(map(genre_key, genres))) == len(genres) >= 2, "at least 2, each once"),
             ("split.by", strategy != FIXED or by in ("song", GIVEN), "song where the test songs are fixed"),
             ("split.strategy", by != GIVEN or strategy in (None, SPLIT_STRATEGIES[0]), "none for given splits"),
+            ("model.name", len(models) == 1 or by != "fragment", "one model with a split by fragment"),
             ("model.name", gradients, "that gradients train for a search, or to resume training"),
             ("runner.resume", not (tune and resume), "false for a search: each trial starts anew"),
             ("runner.beam_args", any(one.startswith("--runner") for one in beam), "flags with a --runner"),
@@ -302,9 +308,13 @@ class Config(Section):
 
     @property
     def head(self) -> Training:
-        """Settings of the training of the head: the given ones, and the model's own."""
+        """Settings of the training of the head: the given ones, and those of the model, or of the first of several."""
+        return self.head_of(model_names(self.model.name)[0])
+
+    def head_of(self, model: str) -> Training:
+        """Return the settings of the training of one of the models."""
         given = {"seed": self.split.seed} | self.training.model_dump(exclude_none=True)
-        return find_model(self.model.name).settings(**given)
+        return find_model(model).settings(**given)
 
     def summary(self) -> dict[str, Any]:
         """Return the settings of data, split, model, training and gate by the names that they have in `run.json`."""

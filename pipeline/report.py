@@ -106,7 +106,8 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
     """Collect the data of a report from artefacts, by their names in `SOURCES`; fields without artefacts stay empty."""
     catalog = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     genres = catalog["genres"]
-    about = {name: catalog[name] for name in ("library", "synthetic", "seed")}
+    about = json.loads(run) | {name: catalog[name] for name in ("library", "synthetic", "seed")}
+    candidates = tuple(run_data.Candidate(**one) for one in about.pop("candidates"))
     fields: dict[str, Any] = {  # function and the artefacts that it reads
         "catalog": (functools.partial(_catalog, catalog), "ingested", "rejected"),
         "samples": (functools.partial(_samples, genres), "examples"),
@@ -118,7 +119,7 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
         "mobile_check": (_mobile_check, "infra_blessing", "agreement"),
     }
     return run_data.ReportData(
-        run=run_data.Run("", "", **about, **json.loads(run), versions=versions(), code_digest=code),
+        run=run_data.Run("", "", **about, candidates=candidates, versions=versions(), code_digest=code),
         mel_spec=MelSpec(**json.loads(mel_spec)),
         **{
             field: read(*(uris[name] for name in names))

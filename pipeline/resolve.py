@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.text import Text
 from tfx import v1 as tfx
 
+from tumbao.components.evaluation.run_data import Candidate
 from tumbao.components.evaluator import eval_config
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
@@ -29,9 +30,10 @@ from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.model_registry import served_version
 from tumbao.pipeline.config import Config, parse
+from tumbao.pipeline.model_choice import choose_model
 from tumbao.pipeline.source import SCAN_CACHE, scan_cache, song_cache, source_digest
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.models.registry import find_model, model_names
 from tumbao.trainer.vgg16 import preferred_policy
 from tumbao.trainer.weights import WeightsFile
 
@@ -73,6 +75,7 @@ class Resolved:
     weights_file: str  # address; empty for random weights or none
     policy: str  # Keras' dtype policy of the backbone
     policy_reason: str = ""
+    candidates: tuple[Candidate, ...] = ()  # the models that this one was chosen from, the best first
     resume: str = ""  # file of the head to start training from; empty for new initial weights
 
 
@@ -86,17 +89,15 @@ def resolve(
     for folder in map(as_path, (config.root, config.push_to)):
         if isinstance(folder, RemotePath):
             folder.require_bucket()
-    model = find_model(config.model.name)
-    backbone = model.backbone_for(config.head)
+    names = model_names(config.model.name)
     policy, reason = preferred_policy()
     if config.model.precision != "auto":
         policy = config.model.precision
         reason = f"The backbone computes in {policy}, as the configuration says."
-    say(f"Model: {model.name}, {model.summary}")
     say(reason)
-    weights = backbone.ensure_weights(config.model.weights or None)
-    say(f"Weights: {escape(weights.source)}")
-    spec = backbone.mel_spec
+    backbones = {name: find_model(name).backbone_for(config.head_of(name)) for name in names}
+    weights = {name: backbone.ensure_weights(config.model.weights or None) for name, backbone in backbones.items()}
+    spec = backbones[names[0]].mel_spec
     data, genres = config.data, config.data.genres
     place = as_path(data.library), genres, spec, data.layout
     if data.subgenres:
@@ -115,14 +116,24 @@ def resolve(
     say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
     for line in (*catalog.notes, *catalog.merged):
         say(escape(line))
+    candidates: tuple[Candidate, ...] = ()
+    if len(names) > 1:
+        say(f"Choice of the model by cross-validation: {', '.join(names)}")
+        candidates = choose_model(config, catalog, genres, manifests, weights, policy, say)
+        config = config.replace(model={"name": candidates[0].model})
+    chosen = config.model.name
+    say(f"Model: {chosen}, {find_model(chosen).summary}")
+    say(f"Weights: {escape(weights[chosen].source)}")
+    file = weights[chosen].path
     return Resolved(
         config=config,
+        candidates=candidates,
         catalog=catalog,
         genres=genres,
         manifests=str(manifests),
-        mel_spec=spec,
-        weights=weights,
-        weights_file=str(weights.path.absolute()) if weights.path else "",
+        mel_spec=backbones[chosen].mel_spec,
+        weights=weights[chosen],
+        weights_file=str(file.absolute()) if file else "",
         policy=policy,
         policy_reason=reason,
     )
@@ -181,6 +192,7 @@ def exec_properties(resolved: Resolved) -> Properties:
                 "weights_source": resolved.weights.source,
                 "precision": resolved.policy,
                 "precision_reason": resolved.policy_reason,
+                "candidates": [dataclasses.asdict(one) for one in resolved.candidates],
             }
         ),
     }

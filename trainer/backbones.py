@@ -11,6 +11,7 @@ from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.trainer.colormap_inverse import levels
 from tumbao.trainer.descriptors import descriptors
 from tumbao.trainer.musicnn import ensure_musicnn, musicnn
+from tumbao.trainer.rhythm import rhythm
 from tumbao.trainer.vgg16 import Policy, up_to, vgg16_backbone, with_average_pooling
 from tumbao.trainer.weights import WeightsFile, ensure_vgg16
 
@@ -84,12 +85,13 @@ VGG16_BLOCK4 = Backbone(
 LEVELS = Backbone("levels", MelSpec(), lambda file, policy: levels(MelSpec()))
 FINE_LEVELS = Backbone("fine-levels", FINE, _fine_levels)
 DESCRIPTORS = Backbone("descriptors", FINE, lambda file, policy: descriptors(FINE))
+RHYTHM = Backbone("rhythm", FINE, lambda file, policy: rhythm(FINE))
 MUSICNN = Backbone("musicnn", FINE, lambda file, policy: musicnn(file), "musicnn")
 TAGGED = Backbone("tagged", FINE, _tagged, "musicnn")
 """The outputs of `FINE_LEVELS`, `DESCRIPTORS` and `MUSICNN`, concatenated in this order."""
 
 BACKBONES = {
     backbone.name: backbone
-    for backbone in (VGG16, VGG16_AVG, VGG16_BLOCK4, LEVELS, FINE_LEVELS, DESCRIPTORS, MUSICNN, TAGGED)
+    for backbone in (VGG16, VGG16_AVG, VGG16_BLOCK4, LEVELS, FINE_LEVELS, DESCRIPTORS, RHYTHM, MUSICNN, TAGGED)
 }
 """All backbones by name."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.fit import release_memory, train_head
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
+
+VALIDATION_PARTS = 8
+"""One of so many parts of the training songs is the validation part of a fold."""
 
 BATCH = 256
 """Fragments per call of a head."""
@@ -113,6 +117,38 @@ def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: 
     return result
 
 
+def whole_song_folds(library: RenderedLibrary, folds: int, seed: int, units: Sequence[str] | None = None) -> list[Fold]:
+    """Split a library so that every song is tested once, also with few songs of a genre.
+
+    `units`, str [n], names what is left out together instead of folds of songs, such as the source of each recording.
+    An eighth of each genre's other songs, at least one, is the validation part; a genre's only song is in both parts.
+    """
+    songs, labels = np.array(library.songs), library.labels
+    rng = np.random.default_rng(seed)
+    if units is None:
+        fold_of = {song: (turn + label) % folds for label, turn, song in _shuffled(songs, labels, rng)}
+        fold = np.array([fold_of[song] for song in songs])
+    else:
+        fold = np.unique(units, return_inverse=True)[1]
+    result = []
+    for number in np.unique(fold):
+        others = np.flatnonzero(fold != number)
+        order = list(_shuffled(songs[others], labels[others], rng))
+        counts = Counter(label for label, _, _ in order)
+        val = {song for label, turn, song in order if turn < math.ceil(counts[label] / VALIDATION_PARTS)}
+        train = {song for label, _, song in order if song not in val or counts[label] == 1}
+        train_rows, val_rows = (np.array([row for row in others if songs[row] in part]) for part in (train, val))
+        result.append(Fold(int(number), train_rows, val_rows, np.flatnonzero(fold == number)))
+    return result
+
+
+def _shuffled(songs: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int, str]]:
+    """Yield label, number and name of each song, in random order within its label."""
+    for label in np.unique(labels):
+        for turn, song in enumerate(rng.permutation(np.unique(songs[labels == label]))):
+            yield int(label), turn, song
+
+
 class TrainedResult(NamedTuple):
     """Probabilities of the m test fragments, float32 [m, genres], the history, and the time of the training."""
 
@@ -136,11 +172,17 @@ def train_and_predict(
     """
     keras.utils.clear_session()  # otherwise the graphs of earlier trainings stay in memory
     genres, features = len(library.genres), arrays[0]
-    train = Arrays(arrays, library.labels, fold.train, genres)
-    val = Arrays(arrays[:1], library.labels, fold.val, genres)
+    train = Arrays(arrays, library.labels, fold.train, genres, library.songs)
+    val = Arrays(arrays[:1], library.labels, fold.val, genres, library.songs)
     started = time.perf_counter()
     head, history = train_head(
-        model, train, val, training, shape=features.shape[1:], weights=str(weights) if weights else ""
+        model,
+        train,
+        val,
+        training,
+        shape=features.shape[1:],
+        weights=str(weights) if weights else "",
+        genres=library.genres,
     )
     seconds = time.perf_counter() - started
     parts = (fold.test[begin : begin + BATCH] for begin in range(0, len(fold.test), BATCH))
@@ -168,3 +210,16 @@ def out_of_fold(
         result = train_and_predict(model, training, library, arrays, fold, weights)
         probabilities[fold.test] = result.probabilities
     return probabilities
+
+
+def mean_of_songs(library: RenderedLibrary, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the probabilities of each song's fragments, as `out_of_fold` returns them.
+
+    Returns labels int64 [n] and probabilities float64 [n, genres] of the songs that were tested, by name.
+    """
+    rows = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    names = np.array(library.songs)[rows]
+    _, first, song, counts = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), probabilities.shape[1]))
+    np.add.at(sums, song, probabilities[rows])
+    return library.labels[rows[first]], sums / counts[:, np.newaxis]

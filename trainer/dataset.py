@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from tumbao.components.ingest.records import parse_features
+from tumbao.components.ingest.records import parse_features, read_records
+from tumbao.schema import record
 
 SHUFFLE_RECORDS = 1_024
 """Size of the shuffle buffer in records; 83 kB each with VGG-16's features."""
@@ -24,6 +25,10 @@ class Fragments(Protocol):
     @property
     def counts(self) -> np.ndarray:
         """Number of fragments by label, int64 [genres]."""
+
+    @property
+    def songs(self) -> Sequence[str]:
+        """Name of the song of each fragment, in the order of `batches`."""
 
     def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
         """Return batches of known length: features float32 [n, *shape] and one-hot labels float32 [n, genres].
@@ -48,6 +53,10 @@ class Records:
             counts += labels.numpy().sum(axis=0).astype(np.int64)
         return counts
 
+    @property
+    def songs(self) -> list[str]:  # noqa: D102 - see Fragments
+        return [fragment[record.SONG].decode() for file in self._files for fragment in read_records(file)]
+
     def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:  # noqa: D102 - see Fragments
         serialized = tf.data.TFRecordDataset(self._files, "GZIP")
         if shuffle_seed is not None:
@@ -66,10 +75,19 @@ class Arrays:
     """Fragments in memory, or in a memory-mapped file.
 
     `features` are arrays float16 or float32 [n, *shape] of all fragments: the originals, then augmented copies.
-    `labels` int [n] are theirs; `rows` int [m] selects the fragments of the split.
+    `labels` int [n] and `songs` str [n] are theirs; without songs, every fragment is one. `rows` int [m] selects the
+    fragments of the split.
     """
 
-    def __init__(self, features: Sequence[np.ndarray], labels: np.ndarray, rows: np.ndarray, genres: int) -> None:
+    def __init__(
+        self,
+        features: Sequence[np.ndarray],
+        labels: np.ndarray,
+        rows: np.ndarray,
+        genres: int,
+        songs: Sequence[str] = (),
+    ) -> None:
+        self._songs = songs or [str(row) for row in range(len(labels))]
         self._features = features
         self._labels = np.asarray(labels)
         self._rows = [(copy, row) for copy in range(len(features)) for row in np.asarray(rows)]
@@ -78,6 +96,10 @@ class Arrays:
     @property
     def counts(self) -> np.ndarray:  # noqa: D102 - see Fragments
         return np.bincount(self._labels[[row for _, row in self._rows]], minlength=self._genres)
+
+    @property
+    def songs(self) -> list[str]:  # noqa: D102 - see Fragments
+        return [self._songs[row] for _, row in self._rows]
 
     def batches(self, batch: int, shuffle_seed: int | None = None) -> tf.data.Dataset:  # noqa: D102 - see Fragments
         rows = tf.data.Dataset.from_tensor_slices(self._rows)

@@ -199,7 +199,7 @@ def train_head(
     """
     keras.utils.set_random_seed(training.seed)
     if model.train:
-        return model.train(train, val, training)
+        return model.train(train, val, training, genres)
     head = model.head_for(shape, len(train.counts), training)
     if training.fine_tune:
         for layer, tensors in last_block_tensors(weights_file(weights)).items():

@@ -60,7 +60,7 @@ def _compute(
     pngs = library.images()
     for begin in range(0, count, BATCH):
         batch = [_image(png, backbone.mel_spec, copy) for png in itertools.islice(pngs, BATCH)]
-        written[begin : begin + BATCH] = infer(tf.stack(batch)).numpy().astype(BACKBONE_DTYPE)
+        written[begin : begin + BATCH] = infer(np.stack(batch)).numpy().astype(BACKBONE_DTYPE)
         progress.advance(f"{backbone.name} features", len(batch))
     written.flush()
 

@@ -28,6 +28,17 @@ PAPER_LOSS, PAPER_ACCURACY = 0.3816, 0.8770
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """Result of a model in cross-validation over songs."""
+
+    model: str
+    songs: int  # each was tested once
+    right: int
+    balanced_accuracy: float
+    log_loss: float  # in nats
+
+
+@dataclass(frozen=True)
 class Run:
     """Identity, settings and environment of a run; `run_id` and `started` are empty in the component's report."""
 
@@ -42,6 +53,7 @@ class Run:
     weights_source: str
     precision: str  # Keras dtype policy
     precision_reason: str
+    candidates: tuple[Candidate, ...] = ()  # the models that this one was chosen from, the best first
 
 
 class SplitCount(NamedTuple):

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def means(train: Fragments, val: Fragments, training: Training) -> tuple[Any, dict[str, Any]]:
+def means(train: Fragments, val: Fragments, training: Training, genres: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     batches = list(train.batches(training.batch))
     features, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))
     centres = np.stack([features[column > 0].mean(axis=(0, 1)) for column in labels.T])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from tumbao.components.ingest.rendered_library import RenderedLibrary
-from tumbao.trainer.cross_validation import cross_validation, one_split
+from tumbao.trainer.cross_validation import cross_validation, mean_of_songs, one_split, whole_song_folds
 
 GENRES = ("cumbia", "salsa")
 
@@ -55,3 +57,50 @@ def test_impossible_folds_are_refused() -> None:
         cross_validation(made(9, 1), "song", folds=2, seed=0)
     with pytest.raises(ValueError, match=r"at least 5 songs of each genre for 5 folds\. Received: 4 of cumbia"):
         cross_validation(made(4, 3), "song", folds=5, seed=0)
+
+
+def few_songs(counts: Sequence[int], fragments: int = 3) -> RenderedLibrary:
+    """Describe a library with so many songs of each genre."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    songs = tuple(f"song {song}" for song in range(len(labels)) for _ in range(fragments))
+    nothing = ("",) * len(songs)
+    return RenderedLibrary(
+        tuple(map(str, range(len(counts)))),
+        songs,
+        np.repeat(labels, fragments),
+        np.tile(np.arange(fragments), len(labels)),
+        np.zeros(len(songs)),
+        nothing,
+        nothing,
+        (0,) * len(songs),
+        {},
+        (),
+    )
+
+
+@pytest.mark.parametrize("counts", [(2, 2, 2), (3, 16, 23), (1, 5, 2)])
+def test_every_song_is_tested_once_and_whole(counts: tuple[int, ...]) -> None:
+    library = few_songs(counts)
+    names = np.array(library.songs)
+    folds = whole_song_folds(library, 5, seed=1)
+    assert sorted(row for fold in folds for row in fold.test) == list(range(len(names)))
+    for fold in folds:
+        assert not set(names[fold.test]) & {*names[fold.train], *names[fold.val]}
+        others = set(np.delete(library.labels, fold.test).tolist())
+        assert set(library.labels[fold.train].tolist()) == set(library.labels[fold.val].tolist()) == others
+
+
+def test_a_source_is_tested_whole() -> None:
+    library = few_songs((6, 6))
+    sources = [f"source {int(song.split()[1]) % 4}" for song in library.songs]
+    folds = whole_song_folds(library, 5, seed=1, units=sources)
+    assert [{sources[row] for row in fold.test} for fold in folds] == [{f"source {number}"} for number in range(4)]
+    assert all(not {sources[row] for row in fold.test} & {sources[row] for row in fold.train} for fold in folds)
+
+
+def test_a_songs_answer_is_the_mean_of_its_tested_fragments() -> None:
+    library = few_songs((1, 1, 1), fragments=2)
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.4, 0.6], [np.nan, np.nan], [np.nan, np.nan]])
+    labels, means = mean_of_songs(library, probabilities)
+    assert labels.tolist() == [0, 1]
+    np.testing.assert_allclose(means, [[0.7, 0.3], [0.3, 0.7]])

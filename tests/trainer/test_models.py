@@ -20,6 +20,7 @@ from tumbao.trainer.model import joined, without_loops
 from tumbao.trainer.models import spectrogram_nets
 from tumbao.trainer.models.registry import MODELS, PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
+from tumbao.trainer.rhythm import rhythm_names
 
 SHAPES = {
     "vgg16": (9, 9, 512),
@@ -28,6 +29,7 @@ SHAPES = {
     "levels": (300, 300),
     "fine-levels": (469, 96),
     "descriptors": (len(descriptor_names(FINE)),),
+    "rhythm": (len(rhythm_names()),),
     "musicnn": (10, 512),
     "tagged": (469 * 96 + len(descriptor_names(FINE)) + 10 * 512,),
 }
@@ -61,7 +63,7 @@ PARAMETERS = {
 }
 """Of the whole network, and those of them that gradients train, for five genres."""
 
-ONE_EACH = ("vgg16-gap", "lstm", "lstm-attention", "adaboost", "fcn", "cnn-lstm", "musicnn", "cnn", "crnn")
+ONE_EACH = ("tumbao", "vgg16-gap", "lstm", "lstm-attention", "adaboost", "fcn", "cnn-lstm", "musicnn", "cnn", "crnn")
 """Models whose heads are not those of others in another size; the paper's is trained in test_run."""
 
 

@@ -6,6 +6,7 @@ probabilities of genres are sums.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,9 @@ DEPTH = 2
 """Decisions from the root of a tree to a leaf."""
 
 
-def _train(train: Fragments, val: Fragments, training: Training) -> tuple[keras.Model, dict[str, Any]]:
+def _train(
+    train: Fragments, val: Fragments, training: Training, genres: Sequence[str]
+) -> tuple[keras.Model, dict[str, Any]]:
     from tumbao.trainer.boosting import boosted_head
     from tumbao.trainer.dataset import class_weights, in_memory
 

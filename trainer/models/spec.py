@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tumbao.schema.errors import UserError
@@ -21,8 +21,8 @@ Head = Callable[[Shape, int, Training], "keras.Model"]
 """Shape of a fragment's features, number of genres and settings → model: features float32 [n, *shape] → probabilities
 float32 [n, genres]."""
 
-TrainHead = Callable[["Fragments", "Fragments", Training], "tuple[keras.Model, dict[str, Any]]"]
-"""Training split, validation split and settings → head and history, for heads that are not trained by gradients."""
+TrainHead = Callable[["Fragments", "Fragments", Training, Sequence[str]], "tuple[keras.Model, dict[str, Any]]"]
+"""Splits for training and validation, settings and genres → head and history, for heads without gradients."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ GENRES = ("bachata", "cumbia", "merengue", "salsa", "vallenato")
 SONGS, FRAGMENTS, PLANTED = 100, 3, 10
 
 
-def remember(train: Fragments, val: Fragments, training: Training) -> tuple[Any, dict[str, Any]]:
+def remember(train: Fragments, val: Fragments, training: Training, genres: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """Return a head that remembers the training fragments, so that a leak would be found."""
     batches = list(train.batches(training.batch))
     known, labels = (np.concatenate([np.asarray(pair[part]) for pair in batches]) for part in (0, 1))

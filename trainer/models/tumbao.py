@@ -1,0 +1,79 @@
+"""Tumbao's own model: logistic regression on the rhythm of songs, see `trainer.rhythm` and `trainer.linear`.
+
+Rhythm is what new recordings have in common with those of the training: features of timbre describe the mastering and
+the codec of a source. Composed songs, whose features are part of the package, join the training where
+cross-validation finds that they help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tumbao.trainer.backbones import RHYTHM
+from tumbao.trainer.models.spec import ModelSpec
+from tumbao.trainer.rhythm import beat_names, rhythm_names
+from tumbao.trainer.training import Training
+
+if TYPE_CHECKING:
+    import keras
+
+    from tumbao.trainer.dataset import Fragments
+    from tumbao.trainer.linear import Songs
+
+COMPOSED_FILE = Path(__file__).with_name("composed_songs.npz")
+"""Rhythm of composed songs: `features` float16 [n, d] and `genres` str [n]. `make composed` writes it."""
+
+
+GROUPS = (len(beat_names()), len(rhythm_names()) - len(beat_names()))
+"""Numbers of beat columns and of patterns."""
+
+
+def composed_songs(genres: Sequence[str]) -> Songs | None:
+    """Read the composed songs with their labels; None if there are none of one of the genres."""
+    from tumbao.trainer.linear import Songs
+
+    with np.load(COMPOSED_FILE) as stored:
+        features, names = stored["features"].astype(np.float64), stored["genres"].tolist()
+    if not genres or {*genres} - {*names}:
+        return None
+    rows = [row for row, name in enumerate(names) if name in genres]
+    return Songs(features[rows], np.array([genres.index(names[row]) for row in rows]))
+
+
+def _train(
+    train: Fragments, val: Fragments, training: Training, genres: Sequence[str]
+) -> tuple[keras.Model, dict[str, Any]]:
+    from tumbao.trainer.dataset import in_memory
+    from tumbao.trainer.linear import fit_regression, song_means, to_keras
+
+    features, labels = in_memory(train)
+    songs = song_means(features, labels, train.songs)
+    regression = fit_regression(songs, len(train.counts), GROUPS, composed_songs(genres), training.seed)
+    head = to_keras(regression)
+    head.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss, accuracy = head.evaluate(features, labels, verbose=0)
+    val_loss, val_accuracy = head.evaluate(*in_memory(val), verbose=0)
+    epoch = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+    chosen = {"penalty": regression.penalty, "composed_weight": regression.composed_weight}
+    return head, {"epochs": [epoch], "best_epoch": 1, "class_weights": None, **chosen}
+
+
+def _empty(shape: tuple[int, ...], genres: int, training: Training) -> keras.Model:
+    from tumbao.trainer.linear import empty_regression
+
+    return empty_regression(shape[0], genres=genres)
+
+
+TUMBAO = ModelSpec(
+    name="tumbao",
+    after="Holzapfel & Stylianou's scale transform",
+    summary="logistic regression on the rhythm of songs",
+    backbone=RHYTHM,
+    head=_empty,
+    precisions=("float16",),  # 8-bit tables of lags and waves would round the patterns
+    train=_train,
+)
