@@ -4,8 +4,8 @@ LIBRARY is a folder or a list of songs (CSV). `--by song` tests every song once,
 of the list such as the source of a recording, tests the songs of each value with a model that was trained on all
 others. New music asks this question, since songs of one source share mastering and codec. `--by composed` tests all
 songs with a model `tumbao` that was trained on composed songs alone, standardised by these or by the songs themselves.
-A song's answer is the mean of its fragments' probabilities. The learning curve has the balanced accuracy by number of training songs of each
-genre. The last line is the result as JSON, with counts and no names.
+A song's answer is the mean of its fragments' probabilities. The learning curve has the balanced accuracy by number of
+training songs of each genre. The last line is the result as JSON, with counts and no names.
 
     python benchmarks/ear.py LIBRARY --by song|COLUMN|composed [--models tumbao,musicnn] [--seeds 1] [--curve 2,4,8,16]
 """

@@ -25,7 +25,7 @@ from tumbao.components.evaluation.run_data import Candidate
 from tumbao.components.evaluator import eval_config
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, scan, write_manifests
-from tumbao.components.ingest.paths import RemotePath, as_path
+from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path
 from tumbao.components.ingest.scan_cache import ScanCache
 from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.model_registry import served_version
@@ -97,25 +97,7 @@ def resolve(
     say(reason)
     backbones = {name: find_model(name).backbone_for(config.head_of(name)) for name in names}
     weights = {name: backbone.ensure_weights(config.model.weights or None) for name, backbone in backbones.items()}
-    spec = backbones[names[0]].mel_spec
-    data, genres = config.data, config.data.genres
-    place = as_path(data.library), genres, spec, data.layout
-    if data.subgenres:
-        catalog, genres = scan_subgenres(*place, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
-    else:
-        catalog = scan(*place, scan_cache=cache, unfinished=growing)
-    manifests = write_manifests(
-        catalog,
-        as_path(f"{config.root}/catalogs"),
-        genres=genres,
-        split_by=config.split_by,
-        seed=config.split.seed,
-        spec=spec,
-        split_strategy=config.split_strategy,
-    )
-    say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
-    for line in (*catalog.notes, *catalog.merged):
-        say(escape(line))
+    catalog, genres, manifests = _scan(config, backbones[names[0]].mel_spec, cache, growing, say)
     candidates: tuple[Candidate, ...] = ()
     if len(names) > 1:
         say(f"Choice of the model by cross-validation: {', '.join(names)}")
@@ -137,6 +119,31 @@ def resolve(
         policy=policy,
         policy_reason=reason,
     )
+
+
+def _scan(
+    config: Config, spec: MelSpec, cache: ScanCache | None, growing: frozenset[str], say: Callable[[str], None]
+) -> tuple[Catalog, tuple[str, ...], AnyPath]:
+    """Return the songs, the genres in the order of the labels, and the folder of the manifests."""
+    data, genres = config.data, config.data.genres
+    place = as_path(data.library), genres, spec, data.layout
+    if data.subgenres:
+        catalog, genres = scan_subgenres(*place, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
+    else:
+        catalog = scan(*place, scan_cache=cache, unfinished=growing)
+    manifests = write_manifests(
+        catalog,
+        as_path(f"{config.root}/catalogs"),
+        genres=genres,
+        split_by=config.split_by,
+        seed=config.split.seed,
+        spec=spec,
+        split_strategy=config.split_strategy,
+    )
+    say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
+    for line in (*catalog.notes, *catalog.merged):
+        say(escape(line))
+    return catalog, genres, manifests
 
 
 def exec_properties(resolved: Resolved) -> Properties:
