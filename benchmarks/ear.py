@@ -77,7 +77,7 @@ def measure(
     unit = None if by == "song" else units(library, data, by)
     accuracies, balanced, by_songs = [], [], collections.defaultdict(list)
     for seed in range(seeds):
-        folds = whole_song_folds(library, FOLDS, seed, units=unit)
+        folds = whole_song_folds(library, None if unit else FOLDS, seed, unit)
         labels, predicted = answers(prepared, model, folds, seed)
         accuracies.append(float((labels == predicted).mean()))
         balanced.append(float(balanced_accuracy_score(labels, predicted)))

@@ -18,6 +18,7 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog
 from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.rendered_library import render_library
+from tumbao.components.ingest.tags import artist_key
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.source import song_cache, source_digest
 from tumbao.serving.calibration import log_loss
@@ -42,16 +43,17 @@ def choose_model(
 ) -> tuple[Candidate, ...]:
     """Test each model once on every song that is not a test song, with the same folds; the best comes first.
 
-    The best has the highest accuracy; of several, the one with the lowest log-loss. `manifests` is the folder of
-    `write_manifests`, `weights` is by model. Results are stored in the root, and used again while songs, settings and
-    code are the same.
+    Folds keep artists whole if the splits do. The best has the highest accuracy; of several, the one with the lowest
+    log-loss. `manifests` is the folder of `write_manifests`, `weights` is by model. Results are stored in the root, and
+    used again while songs, settings and code are the same.
     """
     rows = csv.DictReader((manifests / "test.csv").read_text("utf-8").splitlines())
     test_songs = {row["song"] for row in rows}
     tested = dataclasses.replace(catalog, songs=tuple(one for one in catalog.songs if one.song not in test_songs))
     found = []
     for name, file in weights.items():
-        one = _evaluate(find_model(name), config.head_of(name), tested, genres, config.root, file, policy)
+        by_artist = config.split_by == "artist"
+        one = _evaluate(find_model(name), config.head_of(name), tested, genres, config.root, file, policy, by_artist)
         say(
             f"  {name}: {one.right} of {one.songs} songs, balanced accuracy {one.balanced_accuracy:.1%}, "
             f"log-loss {one.log_loss:.2f}"
@@ -68,11 +70,12 @@ def _evaluate(
     root: str,
     weights: WeightsFile,
     policy: Policy,
+    by_artist: bool,
 ) -> Candidate:
     backbone = model.backbone_for(training)
     code = source_digest("tumbao.pipeline.model_choice", model.head.__module__)
     content = sorted((song.song, song.genre, song.sha256) for song in catalog.songs)
-    values = [code, model.name, dataclasses.asdict(training), weights.digest, policy, list(genres), content]
+    values = [code, model.name, dataclasses.asdict(training), weights.digest, policy, list(genres), by_artist, content]
     stored = as_path(f"{root}/model_choice/{model.name}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]}")
     if stored.exists():
         return Candidate(**json.loads(stored.read_bytes()))
@@ -82,7 +85,8 @@ def _evaluate(
             features(library, backbone, weights.path, policy, Path(folder), code=code, copy=copy)[0]
             for copy in range(1 + training.augment)
         ]
-        folds = whole_song_folds(library, FOLDS, training.seed)
+        keys = {song: (by_artist and artist_key(artist)) or song for song, artist in library.artists.items()}
+        folds = whole_song_folds(library, FOLDS, training.seed, [keys[song] for song in library.songs])
         probabilities = out_of_fold(model, training, library, arrays, folds, weights.path)
     labels, of_songs = mean_of_songs(library, probabilities)
     predicted = of_songs.argmax(axis=1)

@@ -117,19 +117,22 @@ def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: 
     return result
 
 
-def whole_song_folds(library: RenderedLibrary, folds: int, seed: int, units: Sequence[str] | None = None) -> list[Fold]:
+def whole_song_folds(
+    library: RenderedLibrary, folds: int | None, seed: int, groups: Sequence[str] | None = None
+) -> list[Fold]:
     """Split a library so that every song is tested once, also with few songs of a genre.
 
-    `units`, str [n], names what is left out together instead of folds of songs, such as the source of each recording.
-    An eighth of each genre's other songs, at least one, is the validation part; a genre's only song is in both parts.
+    `groups`, str [n], are what is tested together, such as the artist of each fragment; by default songs. Without
+    `folds`, each group is tested alone. An eighth of each genre's other songs, at least one, is the validation part; a
+    genre's only song is in both parts.
     """
     songs, labels = np.array(library.songs), library.labels
+    units = songs if groups is None else np.array(groups)
     rng = np.random.default_rng(seed)
-    if units is None:
-        fold_of = {song: (turn + label) % folds for label, turn, song in _shuffled(songs, labels, rng)}
-        fold = np.array([fold_of[song] for song in songs])
-    else:
-        fold = np.unique(units, return_inverse=True)[1]
+    fold = np.unique(units, return_inverse=True)[1]
+    if folds is not None:
+        fold_of = {unit: (turn + label) % folds for label, turn, unit in _shuffled(units, labels, rng)}
+        fold = np.array([fold_of[unit] for unit in units])
     result = []
     for number in np.unique(fold):
         others = np.flatnonzero(fold != number)

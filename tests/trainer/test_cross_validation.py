@@ -93,9 +93,18 @@ def test_every_song_is_tested_once_and_whole(counts: tuple[int, ...]) -> None:
 def test_a_source_is_tested_whole() -> None:
     library = few_songs((6, 6))
     sources = [f"source {int(song.split()[1]) % 4}" for song in library.songs]
-    folds = whole_song_folds(library, 5, seed=1, units=sources)
+    folds = whole_song_folds(library, None, seed=1, groups=sources)
     assert [{sources[row] for row in fold.test} for fold in folds] == [{f"source {number}"} for number in range(4)]
     assert all(not {sources[row] for row in fold.test} & {sources[row] for row in fold.train} for fold in folds)
+
+
+def test_an_artist_is_in_one_fold() -> None:
+    library = few_songs((12, 12))
+    artists = [f"artist {int(song.split()[1]) // 3}" for song in library.songs]
+    folds = whole_song_folds(library, 3, seed=1, groups=artists)
+    assert len(folds) == 3
+    for fold in folds:
+        assert not {artists[row] for row in fold.test} & {artists[row] for row in (*fold.train, *fold.val)}
 
 
 def test_a_songs_answer_is_the_mean_of_its_tested_fragments() -> None:
