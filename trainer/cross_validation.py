@@ -21,6 +21,7 @@ from tumbao.schema.errors import UserError
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.fit import release_memory, train_head
+from tumbao.trainer.linear import song_means
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 
@@ -221,8 +222,5 @@ def mean_of_songs(library: RenderedLibrary, probabilities: np.ndarray) -> tuple[
     Returns labels int64 [n] and probabilities float64 [n, genres] of the songs that were tested, by name.
     """
     rows = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
-    names = np.array(library.songs)[rows]
-    _, first, song, counts = np.unique(names, return_index=True, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(counts), probabilities.shape[1]))
-    np.add.at(sums, song, probabilities[rows])
-    return library.labels[rows[first]], sums / counts[:, np.newaxis]
+    songs = song_means(probabilities[rows], library.labels[rows], [library.songs[row] for row in rows])
+    return songs.labels, songs.features

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from tumbao.schema.errors import UserError
@@ -87,9 +88,8 @@ def fit_regression(
         probabilities = predicted[penalty, weight]
         choice = (penalty, weight, float(_losses(probabilities, songs.labels).mean()))
     penalty, weight, loss = choice
-    mean, deviation = standardisation(songs.features, groups)
-    kernel, bias = _fit(songs, genres, groups, composed, penalty, weight)
-    return Regression(mean, deviation, kernel, bias, penalty, weight, loss, probabilities)
+    fitted = _fit(songs, genres, groups, composed, penalty, weight)
+    return Regression(*fitted, penalty, weight, loss, probabilities)
 
 
 def _choose(predicted: Mapping[tuple[float, float], np.ndarray], labels: np.ndarray) -> tuple[float, float]:
@@ -137,11 +137,9 @@ def _out_of_fold(
     probabilities = np.empty((len(folds), genres))
     for fold in np.unique(folds):
         train = Songs(*(part[folds != fold] for part in songs))
-        mean, deviation = standardisation(train.features, groups)
-        kernel, bias = _fit(train, genres, groups, composed, penalty, weight)
+        mean, deviation, kernel, bias = _fit(train, genres, groups, composed, penalty, weight)
         logits = (songs.features[folds == fold] - mean) / deviation @ kernel + bias
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities[folds == fold] = powers / powers.sum(axis=1, keepdims=True)
+        probabilities[folds == fold] = softmax(logits, axis=1)
     return probabilities
 
 
@@ -154,12 +152,13 @@ def standardisation(features: np.ndarray, groups: Sequence[int]) -> tuple[np.nda
 
 def _fit(
     songs: Songs, genres: int, groups: Sequence[int], composed: Songs | None, penalty: float, weight: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel [d, genres] and bias [genres] of the standardised columns."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean and deviation [d] of the songs, and kernel [d, genres] and bias [genres] of standardised columns."""
+    scale = standardisation(songs.features, groups)
     sets = [(songs, 1.0), *([(composed, weight)] if composed and weight else [])]
     columns, labels, weights = [], [], []
     for part, total in sets:
-        mean, deviation = standardisation(part.features, groups)
+        mean, deviation = scale if part is songs else standardisation(part.features, groups)
         columns.append((part.features - mean) / deviation)
         labels.append(part.labels)
         counts = np.bincount(part.labels, minlength=genres)
@@ -167,8 +166,9 @@ def _fit(
     model = LogisticRegression(C=penalty, max_iter=2_000)
     model.fit(np.concatenate(columns), np.concatenate(labels), np.concatenate(weights))
     if genres == 2:  # scikit-learn has one row of coefficients for two classes
-        return np.stack([-model.coef_[0], model.coef_[0]], axis=1) / 2, np.array([-1, 1]) * model.intercept_ / 2
-    return model.coef_.T, model.intercept_
+        kernel = np.stack([-model.coef_[0], model.coef_[0]], axis=1) / 2
+        return *scale, kernel, np.array([-1, 1]) * model.intercept_ / 2
+    return *scale, model.coef_.T, model.intercept_
 
 
 def empty_regression(features: int, *, genres: int) -> keras.Model:

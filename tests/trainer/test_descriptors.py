@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.components.ingest.mel import mel_image, mel_levels, palette
+from tumbao.components.ingest.mel import mel_image, mel_levels
 from tumbao.schema.mel_spec import FINE, MelSpec
 from tumbao.trainer.descriptors import SEGMENTS, descriptor_names, descriptors
 
@@ -146,11 +146,8 @@ def test_columns_have_unique_names(model: keras.Model) -> None:
     assert not model.weights
 
 
-def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, rng: np.random.Generator) -> None:
-    silent = np.zeros(FINE.image_shape[:2], int)
-    full = np.full(FINE.image_shape[:2], 255)
-    noise = rng.integers(0, 256, FINE.image_shape[:2])
-    features = model(palette(FINE)[np.stack([silent, full, noise])]).numpy()
+def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, extreme_images: np.ndarray) -> None:
+    features = model(extreme_images).numpy()
     assert np.isfinite(features).all()
     assert np.abs(features).max() < 1_000
 

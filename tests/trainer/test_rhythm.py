@@ -11,7 +11,7 @@ import scipy.signal
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.components.ingest.mel import mel_image, mel_levels, palette
+from tumbao.components.ingest.mel import mel_image, mel_levels
 from tumbao.schema.mel_spec import FINE
 from tumbao.trainer.descriptors import descriptor_names, descriptors
 from tumbao.trainer.rhythm import beat_names, rhythm, rhythm_names
@@ -107,11 +107,8 @@ def test_loudness_and_equaliser_do_not_matter(model: keras.Model) -> None:
     assert alike(plain, brighter) > 0.9
 
 
-def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, rng: np.random.Generator) -> None:
-    silent = np.zeros(FINE.image_shape[:2], int)
-    full = np.full(FINE.image_shape[:2], 255)
-    noise = rng.integers(0, 256, FINE.image_shape[:2])
-    features = model(palette(FINE)[np.stack([silent, full, noise])]).numpy()
+def test_features_are_finite_and_fit_float16_whatever_the_image(model: keras.Model, extreme_images: np.ndarray) -> None:
+    features = model(extreme_images).numpy()
     assert np.isfinite(features).all()
     assert np.abs(features).max() < 1_000
 
