@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup demo web test test-long unit lint bench composed lock clean help
+.PHONY: setup demo web test test-long test-runtimes unit lint bench composed lock clean help
 
 UV_VERSION := 0.13.9
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
@@ -59,6 +59,9 @@ unit: setup # the tests alone, two files at a time
 test-long: setup ## run the large rounds of tests, which `make test` does in small
 	.venv/bin/python -m pytest -rs -m long
 
+test-runtimes: setup ## build the wheel and test it on each Python from 3.10 that is here, in clean environments
+	.venv/bin/python -m pytest -rs -m long tests/test_runtimes.py
+
 lint: setup ## check style, format, types, docstrings, sizes and imports
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -81,7 +84,7 @@ clean: ## remove .venv, .tools, LiteRT.js and the tools' caches; runs and librar
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 $(LITERT)/litert.js: $(addprefix web/,.npmrc build.mjs package.json package-lock.json)
 	@npm --version >/dev/null 2>&1 || { echo "$$NO_NPM" >&2; exit 1; }

@@ -1,7 +1,12 @@
 """Packaging of Tumbao: the edge runtime by default, the TFX pipeline and the tools as extras."""
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+VERSION = re.search('^__version__ = "(.+)"', (HERE / "tumbao/__init__.py").read_text(encoding="utf-8"), re.M)[1]
 EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
 PIPELINE = [
     "ai-edge-quantizer==0.10.0",
@@ -37,12 +42,41 @@ SERVE = ["fastapi", "prometheus-client", "python-multipart", "uvicorn"]
 FETCH = ["yt-dlp"]
 DEV = ["httpx", "hypothesis", "mypy", "numpydoc", "pytest", "pytest-xdist", "ruff", "schemathesis"]
 
+DESCRIPTION = """
+Tumbao answers which genre a song has (bachata, cumbia, merengue, salsa, vallenato), or "none of these with confidence":
+
+    tumbao classify song.mp3 music/ --model pushed     a line for each fragment; also JSON, CSV, tags and playlists
+    tumbao serve --model pushed                        the same over HTTP, with a web page; needs `tumbao[serve]`
+
+This install classifies with the TFLite files of a model, without TensorFlow. `tumbao[pipeline]` trains models; it needs
+Python 3.10 on Linux x86-64.
+"""
+
 setup(
     name="tumbao",
-    version="0.1.0",
+    version=VERSION,
     description="Recognises tropical music genres from audio: a TFX/Keras pipeline and a light TFLite runtime",
-    license="Apache-2.0",
-    python_requires=">=3.10,<3.11",
+    long_description=DESCRIPTION,
+    long_description_content_type="text/markdown",
+    author="The maintainers of Tumbao",
+    license_expression="Apache-2.0",
+    keywords=["audio", "music", "genre", "bachata", "cumbia", "merengue", "salsa", "vallenato", "tflite", "tfx"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: End Users/Desktop",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        "Natural Language :: Spanish",
+        "Operating System :: MacOS",
+        "Operating System :: Microsoft :: Windows",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    python_requires=">=3.10",
     # The packages are folders of the root, and tumbao/ holds a link to each: their import names are tumbao.*, also for
     # mypy and editors, which do not read setuptools' package_dir.
     packages=find_packages(include=["tumbao", "tumbao.*"]),
@@ -60,6 +94,12 @@ setup(
         "tumbao.trainer.models": ["composed_songs.npz"],
     },
     install_requires=EDGE,
-    extras_require={"pipeline": PIPELINE, "serve": SERVE, "fetch": FETCH, "dev": DEV},
+    # TFX 1.16 needs Python 3.10; elsewhere commands of the pipeline say so.
+    extras_require={
+        "pipeline": [f'{one} ; python_version < "3.11"' for one in PIPELINE],
+        "serve": SERVE,
+        "fetch": FETCH,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["tumbao = tumbao.pipeline.cli:main"]},
 )

@@ -57,7 +57,7 @@ def checks(workspace: Path = Path()) -> list[Check]:
     ]
     if not _version("tfx"):
         text = "not installed: this machine classifies and does not train"
-        return [*found, Check("Pipeline", "ok", text, "to train: make setup")]
+        return [*found, Check("Pipeline", "ok", text, "to train: make setup, with Python 3.10")]
     return [*found, _packages("Pipeline", "pipeline"), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
 
 
@@ -103,13 +103,14 @@ def _packages(name: str, extra: str | None) -> Check:
 
 def _python() -> Check:
     found = f"{platform.python_version()} in {sys.prefix}"
-    remedy = "" if sys.version_info[:2] == (3, 10) else "install Tumbao with Python 3.10"
-    return Check("Python", "fail" if remedy else "ok", found, remedy)
+    if _version("tfx") and sys.version_info[:2] != (3, 10):
+        return Check("Python", "fail", found, "install the pipeline with Python 3.10")
+    return Check("Python", "ok", found)
 
 
 def _system() -> Check:
     found = f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}"
-    remedy = "" if (platform.system(), platform.machine()) == ("Linux", "x86_64") else "only Linux on x86-64 is tested"
+    remedy = "" if (platform.system(), platform.machine()) == ("Linux", "x86_64") else "tested on Linux x86-64 only"
     return Check("System", "warn" if remedy else "ok", found, remedy)
 
 

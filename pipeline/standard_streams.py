@@ -32,6 +32,10 @@ def standard_streams() -> Iterator[None]:
     former = sys.stdout, sys.stderr
     for stream in former:
         _flush(stream)
+    if sys.platform == "win32":
+        import ctypes
+
+        ctypes.windll.kernel32.SetConsoleOutputCP(65_001)  # a console reads bytes by its code page: UTF-8
     output = _Output(1, "w", closefd=False)
     ours = sys.stdout, sys.stderr = _text(output, line_buffering=output.isatty()), error_stream(2, closes=False)
     try:
@@ -53,7 +57,7 @@ def error_stream(descriptor: int, *, closes: bool = True) -> TextIO:
 
 def _text(raw: _Stream, line_buffering: bool) -> TextIO:
     """Open a text stream without a `BufferedWriter`, which writes its bytes twice if Ctrl-C interrupts `raw.write`."""
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=line_buffering)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="", line_buffering=line_buffering)
 
 
 @contextlib.contextmanager

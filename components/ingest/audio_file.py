@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import stat
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ import soundfile
 
 from tumbao.components.ingest import bitstream
 from tumbao.components.ingest.audio_error import AudioError, Reason, unreadable
+from tumbao.components.ingest.os_compat import pread
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -37,6 +39,7 @@ _PATCHED_SIZE = re.compile(r"^ ?(?:data|SSND|  Data Size  ) *: (\d+) \(should be
 _HEARTBEAT_SECONDS = 60.0  # the longest sound skipped without an empty block
 _EXPECTED = "expected wav, flac, ogg, mp3, m4a, webm or another audio or video file"
 _SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # libav's names
+_BY_DESCRIPTOR = sys.platform != "win32"  # there, the decoders' C library has other descriptors than Python's
 _GET_CHANNEL_MAP = 0x1100  # SFC_GET_CHANNEL_MAP_INFO of libsndfile
 _SNDFILE_SPEAKERS = (
     *("", "FC", "FL", "FR", "FC", "FL", "FR", "FC", "BC", "BL", "BR", "LFE"),
@@ -130,7 +133,7 @@ class AudioFile:
         self._path, self._descriptor, self._stack = path, descriptor, stack
         self._size = os.fstat(descriptor).st_size
         self._start = bitstream.tags_end(descriptor)
-        if self._start >= self._size or os.pread(descriptor, 3, 0) == b"ID3":
+        if self._start >= self._size or pread(descriptor, 3, 0) == b"ID3":
             self._start = 0  # the decoders skip ID3 tags themselves
         self._container = ""
         self._first = 0  # number of the first sample to yield
@@ -147,7 +150,7 @@ class AudioFile:
     def _open_sndfile(self) -> None:
         patches = bitstream.repairs(self._descriptor, self._size)
         self._view: bitstream.View | None = None
-        if patches or self._start:
+        if patches or self._start or not _BY_DESCRIPTOR:
             self._view = bitstream.View(self._descriptor, self._start, self._size, patches)
         try:
             sound = self._stack.enter_context(_SndFile(self._view or self._descriptor, closefd=False))
@@ -179,7 +182,7 @@ class AudioFile:
 
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         try:
-            if self._start:
+            if self._start or not _BY_DESCRIPTOR:
                 opened = _open_container(bitstream.View(self._descriptor, self._start, self._size))
             else:
                 opened = _open_container("fd:", fd=str(self._descriptor))

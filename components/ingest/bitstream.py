@@ -1,6 +1,6 @@
 """Parse the byte structure of audio files: where sound continues, and whether a file is truncated.
 
-All reads are `os.pread` in blocks: memory is bounded, and a file may shrink while it is read.
+All reads are `pread` in blocks: memory is bounded, and a file may shrink while it is read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from tumbao.components.ingest.os_compat import pread
 
 _BLOCK_BYTES = 1 << 20
 _TAIL_BYTES = 1 << 16  # longer than an Ogg page and than many frames of mp3
@@ -80,7 +82,7 @@ class View(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # noqa: D102
         wanted = min(len(buffer), max(0, self._end - self._position))
-        content = bytearray(os.pread(self._descriptor, wanted, self._position))
+        content = bytearray(pread(self._descriptor, wanted, self._position))
         for position, patch in self._patches.items():
             for number, byte in enumerate(patch):
                 if 0 <= (index := position + number - self._position) < len(content):
@@ -110,7 +112,7 @@ def matches(descriptor: int, pattern: re.Pattern[bytes], start: int, end: int | 
 
     The pattern may match at most `_LONGEST_PATTERN_BYTES` bytes.
     """
-    while block := os.pread(descriptor, _BLOCK_BYTES, start):
+    while block := pread(descriptor, _BLOCK_BYTES, start):
         is_last = len(block) < _BLOCK_BYTES
         searched = len(block) if is_last else len(block) - _LONGEST_PATTERN_BYTES
         for match in pattern.finditer(block):
@@ -151,7 +153,7 @@ def _same_kind(head: bytes) -> tuple[int, int]:
 def _follow(descriptor: int, start: int, most: float = math.inf) -> tuple[int, int, tuple[int, int] | None]:
     """Follow consecutive frames of one kind, at most `most`: return their number, the last one's end and their kind."""
     count, kind = 0, None
-    while count < most and (length := frame_bytes(head := os.pread(descriptor, 6, start))):
+    while count < most and (length := frame_bytes(head := pread(descriptor, 6, start))):
         if kind not in (None, _same_kind(head)):
             break
         kind = _same_kind(head)
@@ -175,7 +177,7 @@ def _last_frame_is_cut(descriptor: int, size: int) -> bool:
         searched = end
         if end > size:
             return True
-        head = os.pread(descriptor, 6, end)
+        head = pread(descriptor, 6, end)
         cut = 0 < len(head) < 6 and head[0] == 0xFF and (len(head) < 2 or head[1] & 0xFE == kind[0])
     return cut
 
@@ -186,7 +188,7 @@ def _synchsafe(content: bytes) -> int:
 
 def _mpeg_links(descriptor: int) -> Iterator[int]:
     for position in matches(descriptor, _MPEG_START, 0):
-        marker = os.pread(descriptor, 10, position)
+        marker = pread(descriptor, 10, position)
         if marker[:3] == b"ID3":
             if len(marker) == 10 and max(marker[6:]) < 0x80:
                 after = position + 10 + _synchsafe(marker[6:])
@@ -255,19 +257,19 @@ def first_flac_frame(descriptor: int) -> FlacFrame | None:
     if start is None:
         return None
     start += 4
-    while len(head := os.pread(descriptor, 4, start)) == 4:
+    while len(head := pread(descriptor, 4, start)) == 4:
         start += 4 + int.from_bytes(head[1:], "big")
         if head[0] & 0x80:
             break
-    return _flac_frame(os.pread(descriptor, 16, start))
+    return _flac_frame(pread(descriptor, 16, start))
 
 
 def _undecoded_flac(descriptor: int, position: int, decoded: int) -> Iterator[int]:
     """Yield the positions of frames whose samples are not decoded yet."""
     start = next(matches(descriptor, _FLAC_START, 0, _BLOCK_BYTES), 0)
-    block = int.from_bytes(os.pread(descriptor, 2, start + 10), "big")
+    block = int.from_bytes(pread(descriptor, 2, start + 10), "big")
     for candidate in matches(descriptor, _FLAC_SYNC, position):
-        frame = _flac_frame(os.pread(descriptor, 16, candidate))
+        frame = _flac_frame(pread(descriptor, 16, candidate))
         if frame and frame.number * (1 if frame.by_sample else block) >= decoded:
             yield candidate
 
@@ -277,7 +279,7 @@ def _ogg_links(descriptor: int) -> Iterator[int]:
     for position in matches(descriptor, _OGG_START, 0):
         if position != after:
             yield position
-        head = os.pread(descriptor, _PAGE_HEADER_BYTES, position)
+        head = pread(descriptor, _PAGE_HEADER_BYTES, position)
         after = position + 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 0
 
 
@@ -288,14 +290,14 @@ def ogg_counts_back(descriptor: int, size: int) -> bool:
     """
     counts: dict[bytes, list[int]] = {}  # stream → samples up to the end of each page
     for position in matches(descriptor, _OGG_PAGE, max(0, size - 4 * _TAIL_BYTES)):
-        if len(head := os.pread(descriptor, 18, position)) == 18:
+        if len(head := pread(descriptor, 18, position)) == 18:
             counts.setdefault(head[14:18], []).append(int.from_bytes(head[6:14], "little", signed=True))
     return any(stream[-1] < max(stream) or stream[-1] < 0 for stream in counts.values())
 
 
 def _last_page_is_cut(descriptor: int, size: int) -> bool:
     start = max(0, size - _TAIL_BYTES - 27)
-    tail = os.pread(descriptor, size - start, start)
+    tail = pread(descriptor, size - start, start)
     position = tail.rfind(b"OggS\x00")
     if position < 0:
         return False
@@ -325,7 +327,7 @@ _EBML_SOUND = (0xA3, 0xA1)  # SimpleBlock, Block
 def _last_element_is_cut(descriptor: int, size: int) -> bool:
     position = 0
     while position < size:
-        head = os.pread(descriptor, 12, position)
+        head = pread(descriptor, 12, position)
         name, width = _ebml_number(head, True)
         length, more = _ebml_number(head[width:], False) if width else (0, 0)
         if not more:
@@ -340,7 +342,7 @@ def _last_element_is_cut(descriptor: int, size: int) -> bool:
 
 def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
     """Read the chunks of a RIFF, RF64 or FORM file that begins at `begin`; return None for any other file."""
-    head = os.pread(descriptor, 12, begin)
+    head = pread(descriptor, 12, begin)
     name = head[:4]
     if len(head) < 12 or name not in _CHUNKED:
         return None
@@ -357,16 +359,16 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
 
     position, last_end, sound_start = begin + 12, begin + 12, 0
     sound_end: int | None = None
-    while len(chunk := os.pread(descriptor, 8, position)) == 8:
+    while len(chunk := pread(descriptor, 8, position)) == 8:
         identifier, declared = struct.unpack(f"{order}4sI", chunk)
         if not (identifier.isascii() and identifier.decode().isprintable()) or identifier in _CHUNKED:
             break
         start = position + 8
         if identifier == b"ds64":
-            riff, data = struct.unpack("<QQ", os.pread(descriptor, 16, start).ljust(16, b"\0"))
+            riff, data = struct.unpack("<QQ", pread(descriptor, 16, start).ljust(16, b"\0"))
             large = {name: riff, b"data": data}
         if identifier == b"fmt ":
-            patches |= _format_patches(os.pread(descriptor, 16, start), start)
+            patches |= _format_patches(pread(descriptor, 16, start), start)
         end = end_of(start, identifier, declared)
         if identifier in (b"data", b"SSND"):
             sound_start, sound_end = start, end
@@ -375,7 +377,7 @@ def read_chunks(descriptor: int, size: int, begin: int = 0) -> Chunks | None:
                 break
         last_end = start + declared if end is None else end
         position = last_end + (last_end - start & 1)
-        if position > last_end and os.pread(descriptor, 1, last_end) != b"\0":
+        if position > last_end and pread(descriptor, 1, last_end) != b"\0":
             position = last_end  # some programs omit the padding byte after a chunk of odd size
         if last_end > size:
             break
@@ -407,7 +409,7 @@ def repairs(descriptor: int, size: int) -> dict[int, bytes]:
     chunks = read_chunks(descriptor, size)
     if chunks is None or not chunks.sound_start:
         return {}
-    patches, end, magic = dict(chunks.patches), chunks.sound_end, os.pread(descriptor, 4, 0)
+    patches, end, magic = dict(chunks.patches), chunks.sound_end, pread(descriptor, 4, 0)
     riff = {0: b"RIFF"} if magic in (b"RF64", b"BW64") else {}  # as RIFF, the samples extend to the file's end
     if end is None or end > size:
         return patches | riff
@@ -415,7 +417,7 @@ def repairs(descriptor: int, size: int) -> dict[int, bytes]:
         return patches
     if chunks.declared_end is not None and chunks.declared_end <= chunks.last_end + 1:
         return patches
-    if os.pread(descriptor, 4, chunks.last_end + (chunks.last_end & 1)) in _CHUNKED:
+    if pread(descriptor, 4, chunks.last_end + (chunks.last_end & 1)) in _CHUNKED:
         return patches
     order = ">" if magic == b"FORM" else "<"
     sound = struct.pack(f"{order}I", min(size - chunks.sound_start, 0xFFFF_FFFE))
@@ -435,14 +437,14 @@ def _chunk_links(descriptor: int, size: int) -> Iterator[int]:
         if chunks is None or chunks.sound_end is None:
             return
         ends = (chunks.last_end, chunks.last_end + (chunks.last_end & 1))
-        begin = next((end for end in ends if os.pread(descriptor, 4, end) in _CHUNKED), None)
+        begin = next((end for end in ends if pread(descriptor, 4, end) in _CHUNKED), None)
         if begin is not None:
             yield begin
 
 
 def _mp4_links(descriptor: int, size: int) -> Iterator[int]:
     position = 0
-    while position < size and len(head := os.pread(descriptor, 16, position)) == 16:
+    while position < size and len(head := pread(descriptor, 16, position)) == 16:
         length = int.from_bytes(head[:4], "big")
         if head[4:8] == b"ftyp" and position:
             yield position
@@ -459,7 +461,7 @@ def tags_end(descriptor: int) -> int:
     The position lies beyond the file's end if the file is cut off inside a tag.
     """
     end = 0
-    while len(head := os.pread(descriptor, 32, end)) == 32:
+    while len(head := pread(descriptor, 32, end)) == 32:
         if head[:3] == b"ID3" and max(head[6:10]) < 0x80:
             end += 10 + _synchsafe(head[6:10]) + (10 if head[5] & 0x10 else 0)
         elif head[:8] == b"APETAGEX":
@@ -560,7 +562,7 @@ _PIECES: dict[str, tuple[int, Callable[[bytes], int]]] = {
 
 
 def _last_piece_is_cut(descriptor: int, size: int, position: int, length_of: Callable[[bytes], int]) -> bool:
-    while length := length_of(os.pread(descriptor, 24, position).ljust(24, b"\0")):
+    while length := length_of(pread(descriptor, 24, position).ljust(24, b"\0")):
         position += length
     return position > size
 

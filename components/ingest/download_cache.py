@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from tumbao.components.ingest.os_compat import user_id
 from tumbao.components.ingest.paths import AnyPath
 from tumbao.schema.errors import UserError
 
@@ -33,7 +34,7 @@ def home_folder() -> Path | None:
 
 def substitute_home() -> Path:
     """Return a folder in the temporary folder for a user without a home; it need not exist."""
-    return Path(tempfile.gettempdir()) / f"tumbao-{os.getuid()}"
+    return Path(tempfile.gettempdir()) / f"tumbao-{user_id()}"
 
 
 def ensure_home() -> None:
@@ -43,7 +44,7 @@ def ensure_home() -> None:
     folder = substitute_home()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        if folder.is_symlink() or folder.stat().st_uid != user_id():
             raise FileExistsError(errno.EEXIST, "it belongs to another user")
     except OSError as error:
         raise UserError(

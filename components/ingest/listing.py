@@ -82,7 +82,7 @@ def is_outside(entry: Entry, root: AnyPath) -> bool:
     if isinstance(root, RemotePath):
         return ".." in entry.path[len(root.text) :].split("/")
     real_root = os.path.realpath(root)  # not Path.resolve, which raises where links run in a circle
-    return os.path.commonpath((real_root, os.path.realpath(entry.path))) != real_root
+    return not Path(os.path.realpath(entry.path)).is_relative_to(real_root)
 
 
 def one_path(path: str) -> str:

@@ -14,24 +14,28 @@ import multiprocessing
 import os
 import pickle
 import queue
-import resource
 import signal
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tumbao.schema.errors import UnavailableError
 
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    import resource
+    from multiprocessing.connection import Connection
+
 T = TypeVar("T")
 
 MEMORY_BYTES = 1_000_000_000
-"""Limit of a worker's data segment, in bytes."""
+"""Limit of a worker's data segment, in bytes; Windows has no such limit."""
 
 TIMEOUT_SECONDS = 60.0
 """A worker that yields nothing for this long is killed."""
@@ -201,7 +205,13 @@ class _Worker:
         with theirs:
             path = [str(Path(folder).absolute()) for folder in sys.path]
             program = _PROGRAM.format(path=path, module=__name__, descriptor=theirs.fileno())
-            self._process = subprocess.Popen([sys.executable, "-I", "-c", program], pass_fds=[theirs.fileno()])
+            command = [sys.executable, "-I", "-c", program]
+            if sys.platform == "win32":
+                os.set_handle_inheritable(theirs.fileno(), True)
+                startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [theirs.fileno()]})
+                self._process = subprocess.Popen(command, startupinfo=startup)
+            else:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
 
     def initialize(self, function: str, arguments: tuple[Any, ...]) -> None:
         self._receive(START_TIMEOUT_SECONDS)
@@ -224,7 +234,10 @@ class _Worker:
 
     def is_alive(self) -> bool:
         """Tell whether the process runs; an idle worker sends nothing, so readable data means the end of the pipe."""
-        return self._process.poll() is None and not (self.idle and self._connection.poll())
+        try:
+            return self._process.poll() is None and not (self.idle and self._connection.poll())
+        except OSError:  # the end of the pipe on Windows
+            return False
 
     @property
     def was_killed(self) -> bool:
@@ -276,12 +289,13 @@ def _close(lock: threading.Lock, idle: queue.SimpleQueue[_Worker], busy: set[_Wo
 def serve(descriptor: int) -> None:
     """Run one generator function after the other until the owner closes the pipe; the main function of a worker.
 
-    `descriptor` is that of the worker's end of the pipe.
+    `descriptor` is that of the worker's end of the pipe, on Windows its handle.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    if sys.platform != "win32":
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
     connection = Connection(descriptor)
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()

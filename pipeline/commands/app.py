@@ -6,6 +6,8 @@ import contextlib
 import importlib.util
 import logging
 import os
+import platform
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -108,6 +110,11 @@ def explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
 def require_packages() -> None:
     """Exit with a message if only the edge runtime is installed."""
     missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
+    if missing and sys.version_info >= (3, 11):
+        fail(
+            f"Expected Python 3.10, which the pipeline needs (TFX 1.16). Received: {platform.python_version()}. This "
+            "install only classifies; to train, install Tumbao with Python 3.10, best by `make setup` in a checkout."
+        )
     if missing:
         fail(
             f"Expected the pipeline to be installed. Received: no {', '.join(missing)}. This install only "

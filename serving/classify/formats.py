@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import io
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.audio_error import INFRASTRUCTURE_REASONS, AudioError, Reason
 from tumbao.components.ingest.decoders import AudioSegment
+from tumbao.components.ingest.os_compat import lock
 from tumbao.components.ingest.tables import csv_row, json_line, read_cell, read_json_line
 from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres
@@ -223,7 +224,7 @@ class ResultsFile:
         self._replaced = False
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file.fileno())
         except OSError as error:
             self._file.close()
             raise UserError(f"{path} is being written by another `tumbao classify`: wait for it.") from error
@@ -304,6 +305,8 @@ class ResultsFile:
         for begin, end in self._spans.values():
             self._file.seek(begin)
             yield self._file.read(end - begin)
+        if sys.platform == "win32":  # which replaces no open file
+            self._file.close()
 
 
 def _key(part: AudioSegment) -> _Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -22,14 +23,17 @@ def write_playlists(folder: Path, genres: Sequence[str], songs: Iterable[Song]) 
     """Write `<genre>.m3u8` for each genre, replacing existing playlists; return paths with why they are left out.
 
     The playlist of `salsa/dura` is called `salsa - dura.m3u8`. Songs are listed in the given order by their paths
-    relative to the folder. Players strip whitespace at the ends of lines, so not every path can be listed.
+    relative to the folder, on another drive by their whole paths. Players strip whitespace at the ends of lines, so not
+    every path can be listed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     start = os.path.realpath(folder)
     lists = {_file_name(genre): ["#EXTM3U"] for genre in genres}
     left_out: dict[str, str] = {}
     for path, genre, seconds in songs:
-        name = os.path.relpath(os.path.abspath(path), start)  # noqa: PTH100 - symbolic links are not resolved
+        name = os.path.abspath(path)  # noqa: PTH100 - symbolic links are not resolved
+        with contextlib.suppress(ValueError):  # another drive of Windows
+            name = os.path.relpath(name, start)
         if problem := _path_problem(name):
             left_out[path] = f"cannot be listed in a playlist: its path {problem}; rename it"
             continue

@@ -19,6 +19,7 @@ import io
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
@@ -362,7 +363,8 @@ def _replace(original: Path, genre: str, others: object) -> Iterator[None]:
                 raise ValueError("its other tags would have changed")
             if (yield from _audio_digest(original)) != (yield from _audio_digest(copy)):
                 raise ValueError("its audio would have changed")
-            os.chown(copy, before.st_uid, before.st_gid)
+            if sys.platform != "win32":
+                os.chown(copy, before.st_uid, before.st_gid)
             shutil.copystat(original, copy)
             os.utime(copy)
             os.fsync(file.fileno())

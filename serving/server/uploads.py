@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import fcntl
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import weakref
@@ -24,6 +24,9 @@ from starlette.requests import Request
 from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.schema.errors import UserError, is_disk_full
 from tumbao.serving.server.schemas import ApiError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Limits:
 
 
 _PREFIX = "tumbao-serve-"
+_LOCK_FILE = "lock"  # on Windows
 
 
 class TempStorage:
@@ -83,28 +87,49 @@ class TempStorage:
 def _locked_folder(parent: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = _lock(folder)
         if folder.exists():  # otherwise another server that is just starting removed it
             return folder, descriptor
         os.close(descriptor)
 
 
-def _remove_abandoned(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or locked, or gone
-            descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-            try:
-                if os.fstat(descriptor).st_uid == os.getuid():
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+if sys.platform == "win32":  # folders cannot be locked, but a file in them: an open file cannot be deleted
+
+    def _lock(folder: Path) -> int:
+        return os.open(folder / _LOCK_FILE, os.O_CREAT)
+
+    def _remove_abandoned(parent: Path) -> None:
+        for folder in parent.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                (folder / _LOCK_FILE).unlink()
+                shutil.rmtree(folder, ignore_errors=True)
+
+else:
+
+    def _lock(folder: Path) -> int:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
+    def _remove_abandoned(parent: Path) -> None:
+        for folder in parent.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):  # another user's, or locked, or gone
+                descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+                try:
+                    if os.fstat(descriptor).st_uid == os.getuid():
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(folder, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def _remove(folder: Path, descriptor: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(descriptor)
+    if sys.platform == "win32":
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 FORM_BYTES = 65_536  # allowance of a form beyond the limit of its files, for boundaries, headers and fields, in bytes

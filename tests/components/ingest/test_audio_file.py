@@ -15,6 +15,7 @@ import soundfile
 
 from tests.components.ingest.ogg import with_checksums
 from tests.sounds import RATE, Waveform, decode, strongest_hz, write_libav
+from tumbao.components.ingest import audio_file
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.audio_file import probe
 from tumbao.components.ingest.bitstream import frame_bytes
@@ -198,6 +199,18 @@ def test_concatenated_files_are_all_decoded(tmp_path: Path, song: Song, kind: st
     assert waveform.duration_seconds == pytest.approx(3 * SECONDS, abs=0.25)
     assert tones(waveform) == pytest.approx(TONES_HZ, abs=1)
     assert not waveform.truncated
+
+
+@pytest.mark.parametrize("kind", ["mp3", "flac", "ogg", "wav", "m4a", "wma"])
+def test_files_are_decoded_alike_without_their_descriptors(
+    tmp_path: Path, song: Song, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = song(kind)
+    by_descriptor = decoded(tmp_path / f"a.{kind}", content)
+    monkeypatch.setattr(audio_file, "_BY_DESCRIPTOR", False)  # as on Windows
+    by_view = decoded(tmp_path / f"a.{kind}", content)
+    np.testing.assert_array_equal(by_view.samples, by_descriptor.samples)
+    assert (by_view.declared_seconds, by_view.truncated) == (by_descriptor.declared_seconds, False)
 
 
 @pytest.mark.parametrize("kind", ["mp3", "flac", "ogg", "wav", "aac", "m4a"])
