@@ -20,6 +20,12 @@ _SINGERS = {"choir": 52, "voice": 53, "oboe": 68, "cor anglais": 69, "flute": 73
 
 _FULL_SECONDS, _SHORT_SECONDS, _SHORT_SHARE = (92.0, 104.0), (66.0, 88.0), 1 / 8
 
+_JITTER_SECONDS, _VELOCITY_SPREAD, _DRIFT = (0.005, 0.016), (5.0, 12.0), (0.0, 0.015)
+"""Ranges of a band's timing, dynamics and tempo, see `Feel`."""
+
+_LEFT_OUT, _GHOSTS = (0.02, 0.25), (0.02, 0.2)
+"""Ranges of the shares of strokes that a drum leaves out and adds."""
+
 Cell = tuple[tuple[float, float], ...]
 """A rhythm: (start, duration) pairs in quarter notes."""
 
@@ -78,7 +84,10 @@ class Arrangement:
         """Add empty tracks of the singer, at random one of five instruments, and of the coro."""
         name = str(pick(self.rng, tuple(_SINGERS)))
         self.score.facts["singer"] = name
-        return self.seat("singer", _SINGERS[name], 76), self.seat("coro", 52, coro_level, coro_pan)
+        singers = self.seat("singer", _SINGERS[name], 76), self.seat("coro", 52, coro_level, coro_pan)
+        for track in singers:
+            track.looseness = 2.5
+        return singers
 
     def motifs(self, cells: Sequence[Cell], beats: float) -> tuple[Motif, ...]:
         """Invent the four motifs of a theme in the order of singing: a a b a, a b a b or a a b c.
@@ -164,7 +173,14 @@ class Arrangement:
             pitch = _step(scale, note.pitch, -below, note.pitch - 24, note.pitch + 12)
             track.notes.append(Note(note.start, note.duration, pitch, max(1, int(note.velocity * gain))))
 
-    def finish(self, bass: Track, harmony: Sequence[Track], last: Mapping[str, tuple[int, float]], feel: Feel) -> Score:
+    def finish(
+        self,
+        bass: Track,
+        harmony: Sequence[Track],
+        last: Mapping[str, tuple[int, float]],
+        swing: float,
+        subdivision: float,
+    ) -> Score:
         """End the song on the tonic, vary timing and dynamics, and record the facts.
 
         `bass` plays the last root, `harmony` the last chord, `last` (name of a track → pitch and velocity) the last
@@ -181,15 +197,37 @@ class Arrangement:
                 track.add(self.end, 0.2, *last[track.name])
         if ending == "fade":
             self._fade()
-        self.score.humanise(feel, self.rng)
+        self._vary_strokes(subdivision / 2)
+        jitter, spread = self.rng.uniform(*_JITTER_SECONDS), self.rng.uniform(*_VELOCITY_SPREAD)
+        self.score.humanise(Feel(swing, subdivision, jitter, spread, self.rng.uniform(*_DRIFT)), self.rng)
         self.score.tracks = [track for track in self.score.tracks if track.notes]
         self.score.facts |= {
             "form": [f"{section.name} {section.bars}" for section in self.sections],
             "ending": ending,
-            "swing": round(feel.swing, 3),
+            "swing": round(swing, 3),
             "instruments": [track.name for track in self.score.tracks],
         }
         return self.score
+
+    def _vary_strokes(self, step: float) -> None:
+        """Let the drums leave out strokes, more often soft ones, and add ghost strokes a step after or before others.
+
+        Each player varies more or less in each song. Claves never vary.
+        """
+        for track in self.score.tracks:
+            if not track.is_drum or track.name == "claves":
+                continue
+            less, more = self.rng.uniform(*_LEFT_OUT), self.rng.uniform(*_GHOSTS)
+            chances = self.rng.random((len(track.notes), 2))
+            taken = {round(note.start / step) for note in track.notes}
+            kept = []
+            for note, (leave, ghost) in zip(track.notes, chances.tolist(), strict=True):
+                if leave >= less * (1.5 - note.velocity / 127):
+                    kept.append(note)
+                beat = note.start + (step if ghost < more / 2 else -step)
+                if ghost < more and 0 < beat < self.end and round(beat / step) not in taken:
+                    kept.append(Note(beat, note.duration, note.pitch, max(12, int(note.velocity * 0.6))))
+            track.notes = kept
 
     def _fade(self) -> None:
         """Fade all tracks out over the last eighth of the song."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, begin, pick
 from tumbao.datasets.demo.harmony import Section
-from tumbao.datasets.demo.score import Feel, Hit, Score, Track, strokes
+from tumbao.datasets.demo.score import Hit, Score, Track, strokes
 
 _BAR = 4.0
 _EIGHTHS = [eighth / 2 for eighth in range(8)]
@@ -95,8 +95,9 @@ def compose(rng: np.random.Generator) -> Score:
             lead = song.sing(requinto, section, licks, 67, 88, rest_beats=0.5, velocity=98)
             if rng.random() < 0.4:
                 song.harmonise(requinto, section, lead, int(pick(rng, (2, 5))))
-    feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 7), rng.uniform(0, 0.08), 0.5)
-    return song.finish(bass, (requinto, segunda), {"bongo": (_HEMBRA, 110), "guira": (_CABASA, 90)}, feel)
+    return song.finish(
+        bass, (requinto, segunda), {"bongo": (_HEMBRA, 110), "guira": (_CABASA, 90)}, rng.uniform(0, 0.08), 0.5
+    )
 
 
 def _guira_pattern(song: Arrangement) -> tuple[Hit, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
 from tumbao.datasets.demo.harmony import Section
-from tumbao.datasets.demo.score import Feel, Hit, Score, Track, strokes
+from tumbao.datasets.demo.score import Hit, Score, Track, strokes
 
 _BAR = 4.0
 _LLAMADOR, _OPEN, _SLAP, _ALEGRE_LOW = 63, 64, 62, 45
@@ -104,9 +104,10 @@ def compose(rng: np.random.Generator) -> Score:
         else:
             played = song.sing(tune, section, theme, 64, 84, rest_beats=0.5, velocity=94)
             song.harmonise(second, section, played)
-    feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 8), rng.uniform(0, 0.12), 0.5)
     last = {"tambora": (_LOW, 110), "guacharaca": (_SCRAPE_SHORT, 90), "llamador": (_LLAMADOR, 90)}
-    return song.finish(bass, [track for track in (tune, chords, second) if track is not None], last, feel)
+    return song.finish(
+        bass, [track for track in (tune, chords, second) if track is not None], last, rng.uniform(0, 0.12), 0.5
+    )
 
 
 def _guacharaca(song: Arrangement) -> tuple[Hit, ...]:

@@ -24,7 +24,7 @@ from tumbao.datasets.demo.score import Score
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 
-VERSION = 2
+VERSION = 3
 """Increased by every change that creates other songs from the same seed."""
 
 Progress = Callable[[int, int, str], None]

@@ -6,7 +6,7 @@ import numpy as np
 
 from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
 from tumbao.datasets.demo.harmony import Section
-from tumbao.datasets.demo.score import Feel, Hit, Score, Track, strokes
+from tumbao.datasets.demo.score import Hit, Score, Track, strokes
 
 _BAR = 2.0
 _HEAD, _HIGH, _RIM, _SLAP = 41, 43, 37, 62
@@ -96,9 +96,8 @@ def compose(rng: np.random.Generator) -> Score:
         else:
             opened = song.sing(trumpets if with_orchestra else keys, section, calls, 65, 82, velocity=94)
             song.harmonise(saxes, section, opened)
-    feel = Feel(rng.uniform(0.002, 0.006), rng.uniform(3, 8), rng.uniform(0, 0.1), 0.25)
     last = {"tambora": (_HEAD, 115), "guira": (_CABASA, 100), "bombo": (_CRASH, 90)}
-    return song.finish(bass, (keys, saxes), last, feel)
+    return song.finish(bass, (keys, saxes), last, rng.uniform(0, 0.1), 0.25)
 
 
 def _guira(song: Arrangement) -> tuple[Hit, ...]:

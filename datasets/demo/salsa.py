@@ -6,12 +6,13 @@ import numpy as np
 
 from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
 from tumbao.datasets.demo.harmony import Section, voicing
-from tumbao.datasets.demo.score import Feel, Hit, Score, Track, strokes
+from tumbao.datasets.demo.score import Hit, Score, Track, strokes
 
 _BAR, _CYCLE = 4.0, 8.0
 _EIGHTHS = [eighth / 2 for eighth in range(8)]
 _CLAVES, _SHELL, _BELL = 75, 37, 56
 _SLAP, _OPEN, _LOW = 62, 63, 64
+_GUIRO_SHORT, _GUIRO_LONG, _MARACAS = 73, 74, 70
 _MACHO, _HEMBRA, _TIMBAL_HIGH, _TIMBAL_LOW, _CRASH = 60, 61, 65, 66, 49
 
 _CLAVE_TWO, _CLAVE_THREE = (1.0, 2.0), (0.0, 1.5, 3.0)
@@ -21,6 +22,7 @@ _CASCARA_TWO, _CASCARA_THREE = (0, 1, 2, 2.5, 3.5), (0, 1, 1.5, 2.5, 3.5)
 _MONTUNO_TWO, _MONTUNO_THREE = (0, 1, 1.5, 2.5, 3.5), (0.5, 1.5, 2.5, 3.5)
 _TUMBAO = strokes(_EIGHTHS, (_LOW, _SLAP, _SLAP, _SLAP, _LOW, _SLAP, _OPEN, _OPEN), (46, 42, 104, 44, 44, 42, 100, 92))
 _MARTILLO = strokes(_EIGHTHS, (_MACHO,) * 6 + (_HEMBRA, _MACHO), (96, 54, 80, 58, 92, 56, 98, 58))
+_GUIRO = strokes((0, 1, 1.5), (_GUIRO_LONG, _GUIRO_SHORT, _GUIRO_SHORT), (100, 74, 70))
 _CAMPANA = strokes((0, 2, 1, 1.5, 3, 3.5), (_BELL,) * 6, (108, 108, 70, 70, 70, 70))
 _ABANICO: tuple[Hit, ...] = (
     (1.5, _TIMBAL_HIGH, 92),
@@ -60,7 +62,15 @@ _CHANGES = {
         "break": ("ii | V7 | V7 | V7",),
     },
 }
-_DRUMS = {"claves": (92, 88), "timbales": (118, 40), "congas": (112, 76), "bongo": (84, 52), "cowbell": (104, 48)}
+_DRUMS = {
+    "claves": (70, 88),
+    "timbales": (98, 40),
+    "congas": (116, 76),
+    "bongo": (88, 52),
+    "cowbell": (104, 48),
+    "guiro": (96, 100),
+    "maracas": (64, 28),
+}
 
 
 def compose(rng: np.random.Generator) -> Score:
@@ -70,6 +80,10 @@ def compose(rng: np.random.Generator) -> Score:
     song.score.facts["clave"] = clave
     two_first = clave == "2-3"
     drums = song.seat_drums(_DRUMS)
+    if rng.random() < 0.3:
+        del drums["guiro"]
+    if rng.random() < 0.5:
+        del drums["maracas"]
     bass = song.seat("bass", int(pick(rng, (32, 33, 35))), 100)
     piano = song.seat("piano", int(pick(rng, (0, 0, 1))), 108, 46)
     singer, coro = song.seat_singers(72, 78)
@@ -100,9 +114,8 @@ def compose(rng: np.random.Generator) -> Score:
             song.sing(pick(rng, (trumpets, piano)), section, call, 67, 86, rest_beats=1.0, velocity=100)
         else:
             _brass(song, trumpets, trombones, section, riff)
-    feel = Feel(rng.uniform(0.002, 0.006), rng.uniform(3, 7), rng.uniform(0, 0.05), 0.5)
     last = {"timbales": (_CRASH, 100), "congas": (_OPEN, 110), "bongo": (_HEMBRA, 100)}
-    return song.finish(bass, (piano, trumpets, trombones), last, feel)
+    return song.finish(bass, (piano, trumpets, trombones), last, rng.uniform(0, 0.05), 0.5)
 
 
 def _two_bars(two_first: bool, two: tuple[float, ...], three: tuple[float, ...]) -> list[float]:
@@ -118,6 +131,10 @@ def _percussion(drums: dict[str, Track], section: Section, two_first: bool, hot:
     if section.name != "break":
         drums["congas"].loop(start, end, _BAR, _TUMBAO)
         drums["congas"].loop(start, end, _CYCLE, ((_BAR * two_first + 1.5, _LOW, 88),))
+        if "guiro" in drums:
+            drums["guiro"].loop(start, end, 2, _GUIRO)
+        if "maracas" in drums:
+            drums["maracas"].loop(start, end, 1, ((0, _MARACAS, 90), (0.5, _MARACAS, 66)))
         if hot:
             drums["cowbell"].loop(start, end, _BAR, _CAMPANA)
         else:

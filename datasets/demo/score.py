@@ -6,16 +6,19 @@ Times and durations are in quarter notes from the start of the song; pitches and
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pretty_midi
+import scipy.signal
+import symusic
 
 TICKS_PER_BEAT = 480
 LEVEL, PAN = 7, 10
 """MIDI controllers."""
+
+_TIMING_MEMORY, _LEVEL_MEMORY, _TEMPO_MEMORY = 0.8, 0.8, 0.9
+"""Correlation of a player's deviations from one note to the next, and of the tempo every four quarter notes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Track:
     """One instrument.
 
     `program` is the General MIDI program counted from 0, and 0 for drums. `level` and `pan` (0 is left, 127 is right)
-    are the values of MIDI controllers. `notes` may be in any order.
+    are the values of MIDI controllers. `notes` may be in any order. `looseness` multiplies deviations of timing.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Track:
     pan: int = 64
     is_drum: bool = False
     notes: list[Note] = dataclasses.field(default_factory=list)
+    looseness: float = 1.0
 
     def add(self, start: float, duration: float, pitch: int, velocity: float) -> None:
         """Add a note; the velocity is clipped to 1 to 127."""
@@ -74,26 +78,39 @@ class Track:
 class Feel:
     """Timing and dynamics of a band.
 
-    `jitter_seconds` is the standard deviation of note starts, clipped at three times this; `velocity_spread` is that of
-    the velocities, in MIDI steps. `swing` is the delay of every second subdivision as a fraction of it (0 is straight),
-    `subdivision` its length in quarter notes.
+    `swing` is the delay of every second subdivision as a fraction of it (0 is straight), `subdivision` its length in
+    quarter notes. `jitter_seconds` is the standard deviation of note starts and `velocity_spread` that of velocities;
+    both last for some notes: who is late stays late for a while. `drift` is the standard deviation of the tempo, as a
+    fraction of it.
     """
 
-    jitter_seconds: float
-    velocity_spread: float
     swing: float
     subdivision: float
+    jitter_seconds: float
+    velocity_spread: float
+    drift: float
+
+
+def _wander(rng: np.random.Generator, steps: int, memory: float) -> np.ndarray:
+    """Draw a stationary autoregressive process of first order with variance 1, [steps]."""
+    noise = rng.normal(size=steps)
+    noise[1:] *= np.sqrt(1 - memory**2)
+    return np.asarray(scipy.signal.lfilter([1.0], [1.0, -memory], noise))
 
 
 @dataclasses.dataclass
 class Score:
-    """A song; `key_number` is 0 to 11 for major from C, 12 to 23 for minor from C; `facts` go to `library.json`."""
+    """A song; `key_number` is 0 to 11 for major from C, 12 to 23 for minor from C; `facts` go to `library.json`.
+
+    `tempos` are the changes of tempo after the start: beat and quarter notes a minute.
+    """
 
     quarter_bpm: float
     meter: tuple[int, int]
     key_number: int
     facts: dict[str, Any]
     tracks: list[Track] = dataclasses.field(default_factory=list)
+    tempos: list[tuple[float, float]] = dataclasses.field(default_factory=list)
 
     def track(self, name: str, program: int = 0, level: int = 90, pan: int = 64, is_drum: bool = False) -> Track:
         """Add an empty track and return it."""
@@ -101,44 +118,49 @@ class Score:
         return self.tracks[-1]
 
     def humanise(self, feel: Feel, rng: np.random.Generator) -> None:
-        """Move the notes off the grid and vary their velocities."""
+        """Move the notes off the grid, vary their velocities and let the tempo drift."""
         beats_per_second = self.quarter_bpm / 60
         for track in self.tracks:
+            track.notes.sort(key=lambda note: (note.start, note.pitch))
             grid = np.array([note.start for note in track.notes]) / feel.subdivision
             swung = (np.round(grid) % 2 == 1) & (np.abs(grid - np.round(grid)) < 1e-3)
-            lay_back = rng.normal(0, feel.jitter_seconds / 2)
-            jitter = rng.normal(lay_back, feel.jitter_seconds, len(grid))
-            jitter = np.clip(jitter, -3 * feel.jitter_seconds, 3 * feel.jitter_seconds) * beats_per_second
+            late = rng.normal(0, 0.5) + 0.8 * _wander(rng, len(grid), _TIMING_MEMORY) + 0.6 * rng.normal(size=len(grid))
+            jitter = np.clip(late, -3, 3) * feel.jitter_seconds * track.looseness * beats_per_second
             starts = np.maximum(0, (grid + feel.swing * swung) * feel.subdivision + jitter)
-            velocities = np.array([note.velocity for note in track.notes])
-            velocities = np.clip(np.round(velocities + rng.normal(0, feel.velocity_spread, len(grid))), 12, 127)
+            louder = 0.7 * _wander(rng, len(grid), _LEVEL_MEMORY) + 0.7 * rng.normal(size=len(grid))
+            velocities = np.array([note.velocity for note in track.notes]) + feel.velocity_spread * louder
+            velocities = np.clip(np.round(velocities), 12, 127)
             track.notes = [
                 Note(float(start), note.duration, note.pitch, int(velocity))
                 for note, start, velocity in zip(track.notes, starts, velocities, strict=True)
             ]
+        beats = np.arange(4.0, max((note.start for track in self.tracks for note in track.notes), default=0.0), 4.0)
+        drift = 1 + feel.drift * np.clip(_wander(rng, len(beats), _TEMPO_MEMORY), -3, 3)
+        self.tempos = list(zip(beats.tolist(), (self.quarter_bpm * drift).tolist(), strict=True))
 
     def midi(self) -> bytes:
         """Write the song as a standard MIDI file; the same score returns the same bytes."""
-        song = pretty_midi.PrettyMIDI(resolution=TICKS_PER_BEAT, initial_tempo=self.quarter_bpm)
-        song.time_signature_changes.append(pretty_midi.TimeSignature(*self.meter, 0))
-        song.key_signature_changes.append(pretty_midi.KeySignature(self.key_number, 0))
-        seconds = 60 / self.quarter_bpm
+        song = symusic.Score(TICKS_PER_BEAT)
+        song.tempos.extend(symusic.Tempo(_tick(beat), qpm) for beat, qpm in ((0.0, self.quarter_bpm), *self.tempos))
+        song.time_signatures.append(symusic.TimeSignature(0, *self.meter))
+        tonic, minor = self.key_number % 12, self.key_number // 12
+        sharps = ((tonic + 3 * minor) * 7 + 5) % 12 - 5
+        song.key_signatures.append(symusic.KeySignature(0, sharps, minor))
         for track in self.tracks:
-            player = pretty_midi.Instrument(track.program, track.is_drum, track.name)
-            player.control_changes += [
-                pretty_midi.ControlChange(LEVEL, track.level, 0.0),
-                pretty_midi.ControlChange(PAN, track.pan, 0.0),
-            ]
-            player.notes += [
-                pretty_midi.Note(
-                    note.velocity, note.pitch, note.start * seconds, (note.start + note.duration) * seconds
-                )
+            player = symusic.Track(track.name, track.program, track.is_drum)
+            player.controls.extend(
+                [symusic.ControlChange(0, LEVEL, track.level), symusic.ControlChange(0, PAN, track.pan)]
+            )
+            player.notes.extend(
+                symusic.Note(_tick(note.start), max(1, _tick(note.duration)), note.pitch, note.velocity)
                 for note in _without_overlaps(track.notes)
-            ]
-            song.instruments.append(player)
-        file = io.BytesIO()
-        song.write(file)
-        return file.getvalue()
+            )
+            song.tracks.append(player)
+        return bytes(song.dumps_midi())
+
+
+def _tick(beats: float) -> int:
+    return round(beats * TICKS_PER_BEAT)
 
 
 def _without_overlaps(notes: list[Note]) -> list[Note]:

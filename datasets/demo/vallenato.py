@@ -11,7 +11,7 @@ import numpy as np
 
 from tumbao.datasets.demo.arrangement import Arrangement, Cell, Form, Motif, begin, pick
 from tumbao.datasets.demo.harmony import Section, nearest, voicing
-from tumbao.datasets.demo.score import Feel, Hit, Note, Score, Track, strokes
+from tumbao.datasets.demo.score import Hit, Note, Score, Track, strokes
 
 _LOW, _OPEN, _SLAP, _EDGE = 66, 65, 62, 60
 _SCRAPE = 73
@@ -117,7 +117,7 @@ _CHANGES = {
 
 def compose(rng: np.random.Generator) -> Score:
     """Compose a vallenato; `facts["air"]` is paseo (most often), son, merengue or puya."""
-    name = str(rng.choice(list(_AIRS), p=(0.4, 0.18, 0.24, 0.18)))
+    name = str(rng.choice(list(_AIRS), p=(0.56, 0.12, 0.2, 0.12)))
     air = _AIRS[name]
     metre = air.metre
     song = begin(rng, rng.uniform(*air.bpm), metre.pulse, metre.signature, 0.32, _FORMS, _CHANGES)
@@ -150,8 +150,13 @@ def compose(rng: np.random.Generator) -> Score:
             if rng.random() < 0.7:
                 song.harmonise(accordion, section, played, int(pick(rng, (2, 5))), 0.8)
     accordion.notes += _high_reeds(accordion)
-    feel = Feel(rng.uniform(0.003, 0.008), rng.uniform(3, 8), rng.uniform(0, 0.1) if metre is _DUPLE else 0.0, 0.5)
-    return song.finish(bass, (accordion, buttons), {"caja": (_LOW, 110), "guacharaca": (_SCRAPE, 92)}, feel)
+    return song.finish(
+        bass,
+        (accordion, buttons),
+        {"caja": (_LOW, 110), "guacharaca": (_SCRAPE, 92)},
+        rng.uniform(0, 0.1) if metre is _DUPLE else 0.0,
+        0.5,
+    )
 
 
 def _percussion(song: Arrangement, drums: dict[str, Track], section: Section, air: _Air, late: bool) -> None:
