@@ -34,6 +34,7 @@ export NO_UV
 # The public API, whose docstrings are numpydoc's; elsewhere a plain line and what surprises.
 PUBLIC := schema/mel_spec.py $(addprefix components/,anomaly_gate.py export.py mobile_check.py pusher.py model_card/component.py) \
 	$(addprefix components/ingest/,mel.py) \
+	$(addprefix serving/classify/,classifier.py results.py) pipeline/train.py \
 	trainer/training.py
 LITERT := serving/web/litert
 

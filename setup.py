@@ -81,6 +81,7 @@ setup(
     # mypy and editors, which do not read setuptools' package_dir.
     packages=find_packages(include=["tumbao", "tumbao.*"]),
     package_data={
+        "tumbao": ["py.typed"],
         "tumbao.analysis": ["*.j2"],
         "tumbao.analysis.compare": ["*.j2"],
         "tumbao.analysis.curate": ["*.j2"],

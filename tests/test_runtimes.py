@@ -186,6 +186,17 @@ def test_results_are_continued(runtime: Runtime, songs: Path, pushed: Path, tmp_
     assert all(name in out.read_text() for name in (*GENRES, "broken.m4a"))
 
 
+def test_songs_are_classified_in_python(runtime: Runtime, songs: Path, pushed: Path) -> None:
+    program = (
+        "import sys, tumbao\n"
+        "with tumbao.Classifier(sys.argv[1]) as classifier:\n"
+        "    print(*(getattr(one, 'genre', 'rejected') for one in classifier.classify_many([sys.argv[2]])))\n"
+    )
+    command: list[str | Path] = [runtime.folder / "bin/python", "-W", "error", "-c", program, pushed, songs]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment())
+    assert done.stdout.split() == ["rejected", "salsa", "salsa", "salsa", "bachata"], done.stderr
+
+
 def test_training_says_what_it_needs(runtime: Runtime) -> None:
     done = runtime.tumbao("run", "--data", "/")
     assert done.returncode == 1

@@ -15,7 +15,7 @@ import numpy as np
 
 from tumbao.components.ingest.audio_error import AudioError, Reason
 from tumbao.components.ingest.audio_file import Probe
-from tumbao.components.ingest.waveform import AudioStream
+from tumbao.components.ingest.waveform import AudioStream, SampleStream
 from tumbao.schema.mel_spec import MelSpec
 
 MIN_SONG_SECONDS = 3.0
@@ -82,7 +82,17 @@ def read_with_heartbeat(
     path: str | Path, spec: MelSpec, start_seconds: float = 0.0, end_seconds: float | None = None
 ) -> Generator[Fragment | SongSummary | None, None, None]:
     """Read a song as `read` does, and yield None at times while the sound before it is decoded, for worker timeouts."""
-    sound = AudioStream(path, spec.sample_rate_hz, start_seconds, end_seconds)
+    return _cut(AudioStream(path, spec.sample_rate_hz, start_seconds, end_seconds), spec, path)
+
+
+def read_samples(samples: np.ndarray, rate_hz: int, spec: MelSpec) -> Iterator[Fragment | SongSummary]:
+    """Read a song in memory, float [channels, n], as `read` does; errors name it `samples`."""
+    for item in _cut(SampleStream(samples, rate_hz, spec.sample_rate_hz), spec, "samples"):
+        if item is not None:
+            yield item
+
+
+def _cut(sound: AudioStream, spec: MelSpec, path: str | Path) -> Generator[Fragment | SongSummary | None, None, None]:
     samples, filled, index, loudest = np.empty(spec.fragment_samples, np.float32), 0, 0, 0.0
     for block in sound:
         if not len(block):

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -53,7 +55,7 @@ class AudioStream:
         left = math.inf
         if self._end_seconds is not None:
             left = round(self._end_seconds * self._rate) - self._start
-        with open_audio(self._path) as file:
+        with self._open() as file:
             self.header = file.header
             rate = file.header.sample_rate_hz
             lead = max(0.0, self._start / self._rate - _LEAD_SECONDS)
@@ -70,6 +72,9 @@ class AudioStream:
                     return
             self.truncated = file.truncated or self.failure is not None
             self.decoded_seconds = file.decoded_seconds
+
+    def _open(self) -> contextlib.AbstractContextManager[Any]:
+        return open_audio(self._path)
 
     def _resampled(self, blocks: Iterator[Block]) -> Iterator[np.ndarray]:
         rate, nothing = self.header.sample_rate_hz, np.empty(0, np.float32)
@@ -100,3 +105,24 @@ class AudioStream:
             f" after {self._start / self._rate:.1f} s: it ends at {self.decoded_seconds:.1f} s" if self._start else ""
         )
         raise AudioError(self._path, Reason.NO_AUDIO, f"holds no samples{where}")
+
+
+class SampleStream(AudioStream):
+    """Samples in memory, float [channels, n] at `rate_hz`, as mono samples at `sample_rate_hz`."""
+
+    truncated = False
+
+    def __init__(self, samples: np.ndarray, rate_hz: int, sample_rate_hz: int) -> None:
+        super().__init__("samples", sample_rate_hz)
+        self._samples = samples
+        self.header = Probe(samples.shape[1] / rate_hz, rate_hz, len(samples), "samples")
+
+    def blocks(self, first: int) -> Iterator[Block]:
+        """Yield the samples from `first` on, a second a block, as `AudioFile.blocks` does."""
+        rate, length = self.header.sample_rate_hz, self._samples.shape[1]
+        for start in range(first, length, rate):
+            yield Block(self._samples[:, start : start + rate].astype(np.float32), rate)
+        self.decoded_seconds = length / rate
+
+    def _open(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext(self)

@@ -107,19 +107,26 @@ def explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
         fail(sentence, code)
 
 
-def require_packages() -> None:
-    """Exit with a message if only the edge runtime is installed."""
+def missing_pipeline() -> str:
+    """Return the error message if only the edge runtime is installed, otherwise an empty text."""
     missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
     if missing and sys.version_info >= (3, 11):
-        fail(
+        return (
             f"Expected Python 3.10, which the pipeline needs (TFX 1.16). Received: {platform.python_version()}. This "
             "install only classifies; to train, install Tumbao with Python 3.10, best by `make setup` in a checkout."
         )
     if missing:
-        fail(
+        return (
             f"Expected the pipeline to be installed. Received: no {', '.join(missing)}. This install only "
             'classifies; in a checkout `make setup` brings the rest, elsewhere `pip install "tumbao[pipeline]"`.'
         )
+    return ""
+
+
+def require_packages() -> None:
+    """Exit with a message if only the edge runtime is installed."""
+    if missing := missing_pipeline():
+        fail(missing)
 
 
 def require_pipeline() -> None:

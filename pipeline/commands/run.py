@@ -158,10 +158,16 @@ def _read(context: Any, file: Path | None, settings: list[str] | None) -> Config
 
 
 def _read_local(context: Any, file: Path | None, settings: list[str] | None) -> Config:
-    """Read the configuration of a local run; a library that does not exist raises a `UsageError`."""
+    """Read the configuration of a local run."""
+    config = _read(context, file, settings)
+    check_local_config(config)
+    return config
+
+
+def check_local_config(config: Config) -> None:
+    """Reject a configuration that is not of a local run, or whose library does not exist, with a `UsageError`."""
     from tumbao.pipeline.config import UsageError
 
-    config = _read(context, file, settings)
     if config.runner.name != "local":
         raise UsageError(
             f"Expected runner.name=local. Received: {config.runner.name}, for which there is `tumbao submit`."
@@ -173,7 +179,6 @@ def _read_local(context: Any, file: Path | None, settings: list[str] | None) -> 
     check_workspace(Path(config.runner.root))
     if config.registry.push_to and isinstance(parse_path(config.push_to), Path):
         require_writable(Path(config.push_to))
-    return config
 
 
 def _read_cloud(context: Any, file: Path | None, settings: list[str] | None) -> Config:

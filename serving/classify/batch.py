@@ -183,14 +183,17 @@ class Decoded:
 
 
 @contextlib.contextmanager
-def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]]:
-    """Decode songs in worker processes, a few ahead, so that a hostile file affects only its own answer."""
+def decoding(songs: Sequence[Song], spec: MelSpec, pool: WorkerPool | None = None) -> Iterator[Iterator[Decoded]]:
+    """Decode songs in worker processes, a few ahead, so that a hostile file affects only its own answer.
+
+    A pool that is given stays open.
+    """
     workers = min(cpu_count(), _MAX_WORKERS)
     begun: collections.deque[Decoded] = collections.deque()
 
     def read(song: Song) -> Generator[Fragment | SongSummary, None, None]:
         if not song.fault:
-            yield from read_song(pool, song.part, spec, None)
+            yield from read_song(open_pool, song.part, spec, None)
 
     def begin(song: Song) -> None:
         begun.append(Decoded(song, stamp(song.part), Prefetch(read(song), _FRAGMENTS_AHEAD)))
@@ -203,7 +206,7 @@ def decoding(songs: Sequence[Song], spec: MelSpec) -> Iterator[Iterator[Decoded]
             if song := next(left, None):
                 begin(song)
 
-    with WorkerPool() as pool:
+    with contextlib.nullcontext(pool) if pool else WorkerPool() as open_pool:
         for song in songs[:workers]:
             begin(song)
         try:
