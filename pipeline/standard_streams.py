@@ -97,6 +97,7 @@ def _independent(console: Console) -> Iterator[Console]:
         yield console
         return
     shape: dict[str, Any] = {"force_terminal": console.is_terminal, "width": console.width}  # unknown afterwards
+    shape["quiet"] = console.quiet
     with error_stream(descriptor) as terminal:
         yield TerminalConsole(file=terminal, **shape)
 

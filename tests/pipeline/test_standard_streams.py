@@ -120,3 +120,9 @@ def test_streams_that_are_not_redirected_are_unchanged(tmp_path: Path, capfd: py
     os.write(2, b"afterwards")
     assert capfd.readouterr() == ("a result", "a message\nafterwards")
     assert (tmp_path / "log.txt").read_text() == "output of a library"
+
+
+def test_a_quiet_console_stays_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with redirect_output(tmp_path / "log.txt", Console(stderr=True, quiet=True), (2,)) as console:
+        console.print("progress")
+    assert capfd.readouterr().err == ""
