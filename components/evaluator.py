@@ -23,7 +23,8 @@ from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
 from tumbao.components.evaluation.run_data import Gate, GateKind, GateRow
 from tumbao.components.served_baseline import has_model
 from tumbao.schema import record
-from tumbao.serving.signatures import EXAMPLES, PROBABILITIES
+from tumbao.serving.model_info import PROBABILITIES
+from tumbao.serving.signatures import EXAMPLES
 
 
 class EvaluatorExecutor(executor.Executor):

@@ -17,6 +17,7 @@ from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.run_data import count_by_split
 from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
+from tumbao.components.final_model import FinalFigures, read_rule
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.paths import as_path
@@ -56,6 +57,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
     figures: tfx.dsl.components.InputArtifact[SongFigures],
+    final_figures: tfx.dsl.components.InputArtifact[FinalFigures],
     model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
@@ -68,7 +70,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     Parameters
     ----------
     trained : Model
-        SavedModel of the Trainer.
+        SavedModel of FinalModel.
     examples : Examples
         Records with mel images; those of the training split calibrate the full-integer model.
     ingested : IngestedSongs
@@ -77,6 +79,8 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         Metrics of the Evaluator.
     figures : SongFigures
         Output of SongEvaluation, with calibration and in-distribution range.
+    final_figures : FinalFigures
+        Output of FinalModel, with the threshold of the distance.
     model : Model
         Output: the SavedModel with `assets.extra/`.
     manifests : str
@@ -104,7 +108,10 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         versions |= {"code_digest": code, "backbone_weights": weights_source}
         info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
         found = read_song_metrics(figures.uri)
-        info = dataclasses.replace(info, calibration=found.calibration, familiarity=found.familiarity)
+        rule = read_rule(final_figures.uri)
+        info = dataclasses.replace(
+            info, calibration=found.calibration, familiarity=found.familiarity, out_of_distribution=rule
+        )
         dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
         write_vectors(assets, spec, info.genres)
         fileio.copy(f"{target}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}", str(assets / ARCHITECTURE_FILE))

@@ -1,6 +1,6 @@
 """MobileCheck: compare every exported variant with the trained model; nothing is pushed if one differs.
 
-The reference is the float model: the head's predictions over cached features, by SongEvaluation, or those of the
+The reference is the float model: the final head's outputs for cached features, by FinalModel, or those of the
 SavedModel's image signature where the features were computed in a lower precision. 8-bit classifiers in LiteRT are
 compared on up to `QUANTIZED_SAMPLE` fragments, all other variants on `SAMPLE`; those that take a waveform with audio
 decoded again from the songs. Without a browser, the report has the reason. Each signature is also called through
@@ -26,6 +26,7 @@ from tfx import v1 as tfx
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from tumbao.components.final_model import FinalFigures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.decoders import AudioSegment, read_song
 from tumbao.components.ingest.fragments import Fragments
@@ -33,16 +34,25 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records, to_example
 from tumbao.components.ingest.tables import json_lines, table_rows
 from tumbao.components.ingest.worker_pool import WorkerPool
-from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures
+from tumbao.components.song_evaluation import PREDICTIONS_FILE
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserError, BrowserUnavailableError, open_in_browser
-from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, preferred
+from tumbao.serving.model_info import (
+    ASSETS_FOLDER,
+    AUDIO_FILE,
+    CLASSIFIER_FILES,
+    DISTANCE,
+    PROBABILITIES,
+    preferred,
+)
 from tumbao.serving.model_server import ServingError, replay
-from tumbao.serving.signatures import EXAMPLES, IMAGE, PROBABILITIES, WAVEFORM
+from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM
 
 MIN_AGREEMENT = 0.98  # share of fragments with the same predicted genre
 MAX_ACCURACY_DROP = 0.01  # against the reference
+MAX_PROBABILITY_DIFFERENCE = 0.05  # median over fragments of the largest difference
+MAX_DISTANCE_DIFFERENCE = 0.1  # median, as a share of the reference's
 QUANTIZED = {"dynamic", "int8"}  # precisions whose classifiers are approximations of the float model
 
 QUANTIZED_SAMPLE = 149
@@ -76,7 +86,7 @@ class AgreementReport(types.Artifact):
 @tfx.dsl.components.component
 def MobileCheck(  # noqa: N802 - TFX names components so
     model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
-    figures: tfx.dsl.components.InputArtifact[SongFigures],
+    figures: tfx.dsl.components.InputArtifact[FinalFigures],
     examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     blessing: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.InfraBlessing],
     report: tfx.dsl.components.OutputArtifact[AgreementReport],
@@ -91,8 +101,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
     ----------
     model : Model
         Output of EdgeExport.
-    figures : SongFigures
-        Output of SongEvaluation, with the head's predictions.
+    figures : FinalFigures
+        Output of FinalModel, with the final head's outputs.
     examples : Examples
         Records with mel images.
     blessing : InfraBlessing
@@ -120,9 +130,11 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         repeated = len(thorough) + (policy != "float32")
         progress.start("compare", repeated * len(fragments) + others * len(names) + 1)
         if policy == "float32":
-            lines = [line for line in json_lines(f"{figures.uri}/{PREDICTIONS_FILE}") if line["split"] == "test"]
-            predictions = {(line["song"], line["fragment"]): line["probabilities"] for line in lines}
-            reference = np.array([predictions[_name(fragment)] for fragment in fragments])
+            predictions = {
+                (one["song"], one["fragment"]): one for one in json_lines(f"{figures.uri}/{PREDICTIONS_FILE}")
+            }
+            lines = [predictions[_name(fragment)] for fragment in fragments]
+            reference = {name: np.array([line[name] for line in lines]) for name in OUTPUTS if name in lines[0]}
         else:
             reference, _ = _predict(next(_signatures(saved_model)), fragments, sounds)
         rows: list[dict[str, Any]] = []
@@ -146,6 +158,12 @@ def read_variants(report: str) -> list[dict[str, Any]]:
     return rows
 
 
+OUTPUTS = (PROBABILITIES, DISTANCE)
+
+Outputs = dict[str, np.ndarray]
+"""Outputs of a model by their names in `OUTPUTS`: probabilities [n, genres] and distances [n]."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
     """One exported variant of the model."""
@@ -155,7 +173,7 @@ class Variant:
     precision: str
     size_bytes: int
     input_kind: str  # image, waveform or examples
-    predict: Callable[[np.ndarray], np.ndarray]  # a batch of inputs to probabilities [n, genres]
+    predict: Callable[[np.ndarray], Outputs]  # a batch of inputs
 
 
 def _name(fragment: Mapping[str, Any]) -> tuple[str, int]:
@@ -179,8 +197,9 @@ def _signatures(saved_model: str) -> Iterator[Variant]:
     for name, kind in ((IMAGE, "image"), (EXAMPLES, "examples"), (WAVEFORM, "waveform")):
         signature = loaded.signatures[name]
 
-        def predict(value: np.ndarray, signature: Any = signature, kind: str = kind) -> np.ndarray:
-            return signature(**{kind: tf.constant(value)})[PROBABILITIES].numpy()
+        def predict(value: np.ndarray, signature: Any = signature, kind: str = kind) -> Outputs:
+            outputs = signature(**{kind: tf.constant(value)})
+            return {name: outputs[name].numpy() for name in OUTPUTS if name in outputs}
 
         yield Variant("SavedModel", f"signature {name}", "float32", size, kind, predict)
 
@@ -199,8 +218,9 @@ def _tflite_files(saved_model: str, classifiers: Mapping[str, str]) -> Iterator[
         for runtime, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
             runner = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(kind)
 
-            def predict(value: np.ndarray, runner: Any = runner, kind: str = kind) -> np.ndarray:
-                return runner(**{kind: value})[PROBABILITIES]
+            def predict(value: np.ndarray, runner: Any = runner, kind: str = kind) -> Outputs:
+                outputs: Outputs = runner(**{kind: value})
+                return outputs
 
             yield Variant(name, runtime, precision, len(content), kind, predict)
 
@@ -229,7 +249,7 @@ def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec
 
 def _predict(
     variant: Variant, fragments: Sequence[Mapping[str, Any]], sounds: Sequence[np.ndarray]
-) -> tuple[np.ndarray, float]:
+) -> tuple[Outputs, float]:
     """Predict fragments, of which the first have a waveform; also return the median seconds of one prediction."""
     predictions, seconds = [], []
     for index, fragment in enumerate(fragments):
@@ -241,23 +261,38 @@ def _predict(
             empty: dict[str, Any] = {"label": 0, "genre": "", "song": "", "fragment": 0, "start_seconds": 0.0}
             value = np.array(to_example(fragment[record.IMAGE], padded=False, **empty).SerializeToString(), object)
         started = time.perf_counter()
-        predictions.append(variant.predict(value[np.newaxis])[0])
+        predictions.append(variant.predict(value[np.newaxis]))
         seconds.append(time.perf_counter() - started)
         progress.advance("compare")
-    return np.stack(predictions), statistics.median(seconds)
+    outputs = {name: np.concatenate([one[name] for one in predictions]) for name in predictions[0]}
+    return outputs, statistics.median(seconds)
 
 
 def _row(
     variant: Variant,
     fragments: Sequence[Mapping[str, Any]],
-    reference: np.ndarray,
-    predicted: np.ndarray,
+    reference: Outputs,
+    predicted: Outputs,
     seconds: float,
 ) -> dict[str, Any]:
     """Compare the predictions of the first fragments with the reference: a row of `agreement.json`."""
-    labels = np.array([fragment[record.LABEL] for fragment in fragments[: len(predicted)]])
-    found, limit = compare(reference[: len(predicted)], predicted, labels), SIZE_LIMITS_BYTES[variant.name]
+    probabilities, limit = predicted[PROBABILITIES], SIZE_LIMITS_BYTES[variant.name]
+    count = len(probabilities)
+    labels = np.array([fragment[record.LABEL] for fragment in fragments[:count]])
+    found = compare(reference[PROBABILITIES][:count], probabilities, labels)
     failures = limits_exceeded(found)
+    difference = None
+    if DISTANCE in reference and variant.runtime != BROWSER:  # the browser returns the probabilities alone
+        if DISTANCE in predicted:
+            expected = reference[DISTANCE][:count]
+            difference = float(np.median(np.abs(predicted[DISTANCE] - expected) / expected))
+            if not difference <= MAX_DISTANCE_DIFFERENCE:
+                failures.append(
+                    f"returns distances that differ from the float model's by {difference:.1%} in the median, "
+                    f"expected at most {MAX_DISTANCE_DIFFERENCE:.0%}"
+                )
+        else:
+            failures.append(f"has no output {DISTANCE}")
     if variant.size_bytes > limit:
         failures.append(f"has {variant.size_bytes} bytes, expected at most {limit}")
     return {
@@ -266,8 +301,9 @@ def _row(
         "precision": variant.precision,
         "size_bytes": variant.size_bytes,
         "size_limit_bytes": limit,
-        "fragments": len(predicted),
+        "fragments": count,
         **found,
+        "median_distance_difference": difference,
         "milliseconds": 1_000 * seconds,
         "failures": failures,
         "not_measured": None,
@@ -277,11 +313,13 @@ def _row(
 def compare(reference: np.ndarray, candidate: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Compare the probabilities [n, genres] of a variant with the reference's, for fragments with these labels [n]."""
     expected, genres = reference.argmax(axis=1), candidate.argmax(axis=1)
+    differences = np.abs(reference - candidate).max(axis=1)
     return {
         "agreement": float((expected == genres).mean()),
         "accuracy": float((genres == labels).mean()),
         "float_accuracy": float((expected == labels).mean()),
-        "max_probability_difference": float(np.abs(reference - candidate).max()),
+        "max_probability_difference": float(differences.max()),
+        "median_probability_difference": float(np.median(differences)),
     }
 
 
@@ -298,6 +336,11 @@ def limits_exceeded(found: Mapping[str, float]) -> list[str]:
             f"has an accuracy of {found['accuracy']:.1%}, expected at least {least:.1%} (the float model's "
             f"{found['float_accuracy']:.1%} less {100 * MAX_ACCURACY_DROP:.0f} point)"
         )
+    if found["median_probability_difference"] > MAX_PROBABILITY_DIFFERENCE:
+        failures.append(
+            f"returns probabilities that differ from the float model's by {found['median_probability_difference']:.2f} "
+            f"in the median, expected at most {MAX_PROBABILITY_DIFFERENCE}"
+        )
     return failures
 
 
@@ -306,14 +349,16 @@ def _compare_in_browser(
     precision: str,
     rows: list[dict[str, Any]],
     fragments: Sequence[Mapping[str, Any]],
-    reference: np.ndarray,
+    reference: Outputs,
 ) -> dict[str, Any]:
     """Compare the classifier of a precision in Chromium: a row, without figures if none could be measured."""
     name, chosen, failures = CLASSIFIER_FILES[precision], fragments[:SAMPLE], list[str]()
     content = _read(saved_model, name)
     try:
         with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
-            variant = Variant(name, BROWSER, precision, len(content), "image", predict)
+            variant = Variant(
+                name, BROWSER, precision, len(content), "image", lambda value: {PROBABILITIES: predict(value)}
+            )
             predicted, seconds = _predict(variant, chosen, ())
         return _row(variant, chosen, reference, predicted, seconds)
     except BrowserUnavailableError as error:
@@ -322,9 +367,8 @@ def _compare_in_browser(
         progress.advance("compare", len(chosen))
     except BrowserError as error:
         reason, failures = "it does not respond", [f"does not respond: {str(error).splitlines()[0]}"]
-    figures = ("agreement", "accuracy", "float_accuracy", "max_probability_difference", "milliseconds")
     in_litert = next(row for row in rows if (row["name"], row["through"]) == (name, LITERT))
-    row = in_litert | dict.fromkeys(figures)
+    row = in_litert | dict.fromkeys(key for key, value in in_litert.items() if isinstance(value, float))
     return row | {"through": BROWSER, "fragments": 0, "failures": failures, "not_measured": reason}
 
 

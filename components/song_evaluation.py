@@ -21,6 +21,7 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decode_levels, read_records
 from tumbao.components.ingest.tables import json_line
 from tumbao.schema import record
+from tumbao.serving.model_info import PROBABILITIES
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
 from tumbao.trainer.fit import HEAD_FILE, load_head
 
@@ -51,7 +52,7 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     """
     model = load_head(f"{model_run.uri}/{HEAD_FILE}")
     predictions = {
-        split: list(_predict(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
+        split: list(predict_records(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
         for split in ("val", "test")
     }
     ranges = _fit_ranges(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
@@ -83,19 +84,29 @@ def read_song_metrics(figures: str) -> SongMetrics:
     return SongMetrics.from_json(json.loads(as_path(f"{figures}/{METRICS_FILE}").read_bytes()))
 
 
-def _predict(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
-    records = read_records(pattern)
-    while fragments := list(islice(records, BATCH)):
-        shape = model.input_shape[1:]
-        stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(shape) for one in fragments]
-        answers = model.predict_on_batch(np.stack(stored).astype(np.float32))
-        for fragment, probabilities in zip(fragments, answers, strict=True):
+def predict_records(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
+    """Yield a line for each record of a backbone's features: song, fragment, label and the outputs of a head by name.
+
+    A single output has the name `probabilities`.
+    """
+    for fragments, outputs in run_on_records(model, pattern):
+        if not isinstance(outputs, dict):
+            outputs = {PROBABILITIES: outputs}
+        for index, fragment in enumerate(fragments):
             yield {
                 "song": fragment[record.SONG].decode(),
                 "fragment": fragment[record.FRAGMENT],
                 "label": fragment[record.LABEL],
-                "probabilities": [round(float(value), 7) for value in probabilities],
+                **{name: np.round(output[index].astype(float), 7).tolist() for name, output in outputs.items()},
             }
+
+
+def run_on_records(model: Any, pattern: str) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+    """Run a model over records of a backbone's features: yield the records of each batch with its outputs."""
+    records, shape = read_records(pattern), model.input_shape[1:]
+    while fragments := list(islice(records, BATCH)):
+        stored = [np.frombuffer(one[record.BACKBONE], BACKBONE_DTYPE).reshape(shape) for one in fragments]
+        yield fragments, model.predict_on_batch(np.stack(stored).astype(np.float32))
 
 
 def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:

@@ -12,6 +12,7 @@ from tumbao.components.anomaly_gate import AnomalyGate
 from tumbao.components.backbone_features import BackboneFeatures
 from tumbao.components.evaluator import Evaluator
 from tumbao.components.export import EdgeExport
+from tumbao.components.final_model import FinalModel
 from tumbao.components.ingest.component import AudioExampleGen
 from tumbao.components.mobile_check import MobileCheck
 from tumbao.components.model_card.component import ModelCard
@@ -52,12 +53,20 @@ def build(
         genres=genres,
         code=source_digest("tumbao.components.song_evaluation"),
     )
+    final = FinalModel(
+        features=features.outputs["features"],
+        model_run=trainer.outputs["model_run"],
+        figures=song_evaluation.outputs["figures"],
+        trainer=properties["trainer"],
+        code=source_digest("tumbao.components.final_model"),
+    )
     export = EdgeExport(
-        trained=trainer.outputs["model"],
+        trained=final.outputs["model"],
         examples=songs.outputs["examples"],
         ingested=songs.outputs["ingested"],
         evaluation=evaluator.outputs["evaluation"],
         figures=song_evaluation.outputs["figures"],
+        final_figures=final.outputs["final_figures"],
         manifests=manifests,
         mel_spec=mel_spec,
         weights_source=properties["weights_source"],
@@ -66,7 +75,7 @@ def build(
     )
     mobile_check = MobileCheck(
         model=export.outputs["model"],
-        figures=song_evaluation.outputs["figures"],
+        figures=final.outputs["final_figures"],
         examples=songs.outputs["examples"],
         manifests=manifests,
         mel_spec=mel_spec,
@@ -83,6 +92,7 @@ def build(
             baseline,
             evaluator,
             song_evaluation,
+            final,
             export,
             mobile_check,
             *_delivery(config, properties, [songs, *training, evaluator, song_evaluation, export, mobile_check]),

@@ -9,13 +9,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.calibration import Calibration
-from tumbao.serving.out_of_distribution import DistributionRanges
+from tumbao.serving.calibration import Calibration, temper
+from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges
 
-FORMAT_VERSION = 1
-"""Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added."""
+FORMAT_VERSION = 2
+"""Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added.
+
+In version 1 the outputs have no temperature, so that whoever reads them has to apply it.
+"""
 
 ASSETS_FOLDER = "assets.extra"  # folder of the SavedModel that contains these files
 FRONTEND_FILE = "frontend.tflite"  # the mel front-end: waveform → image
@@ -31,6 +36,9 @@ AUDIO_FILE = "tumbao-audio.tflite"  # front-end and classifier merged: waveform 
 
 PREFERENCE = ("int8", "dynamic", "float16")
 """Precisions in order of preference; not every backbone is available in each."""
+
+PROBABILITIES = "probabilities"  # output of every model: float32 [n, genres]
+DISTANCE = "distance"  # from the training songs, float32 [n]; not every model has it
 
 EDGE_FOLDER = "edge"  # folder with test vectors for ports, a reference implementation and a check
 LABELS_FILE = "labels.txt"  # one genre per line, in the order of the outputs
@@ -88,9 +96,16 @@ class ModelInfo:
     files: dict[str, ModelFile]  # by "frontend", "audio" and the classifiers' precisions
     versions: dict[str, str]  # of tumbao, tensorflow and keras, and the digest of tumbao's source code (code_digest)
     calibration: Calibration | None = None  # without it every answer is confident
-    familiarity: DistributionRanges | None = None  # without it every fragment counts as in distribution
+    familiarity: DistributionRanges | None = None  # for models without `out_of_distribution`
+    out_of_distribution: DistanceRule | None = None  # for models with the output `DISTANCE`
     name: str = "tumbao"
     format_version: int = FORMAT_VERSION
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the probabilities [k, g] of fragments with the temperature, which version 1 has not in its graph."""
+        if self.calibration and self.format_version == 1:
+            return temper(probabilities, self.calibration.temperature)
+        return probabilities
 
     def write(self, folder: Path) -> Path:
         """Write model.json and labels.txt to an existing folder, and return the path of model.json."""
@@ -109,13 +124,13 @@ class ModelInfo:
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as a model's description ({error})") from error
         version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in range(1, FORMAT_VERSION + 1):
             raise UserError(
-                f"{path}: expected format_version {FORMAT_VERSION}. Received: {version!r}. "
+                f"{path}: expected format_version 1 to {FORMAT_VERSION}. Received: {version!r}. "
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
         try:
-            calibration, ranges = values.get("calibration"), values.get("familiarity")
+            calibration, ranges, rule = map(values.get, ("calibration", "familiarity", "out_of_distribution"))
             return cls(
                 **_known(cls, values)
                 | {
@@ -126,6 +141,7 @@ class ModelInfo:
                     "files": {key: ModelFile(**_known(ModelFile, file)) for key, file in values["files"].items()},
                     "calibration": calibration and Calibration(**_known(Calibration, calibration)),
                     "familiarity": ranges and DistributionRanges.from_json(ranges),
+                    "out_of_distribution": rule and DistanceRule(**_known(DistanceRule, rule)),
                 }
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -31,6 +31,21 @@ of which a tenth may be silent.
 
 
 @dataclasses.dataclass(frozen=True)
+class DistanceRule:
+    """A song is out of distribution if the mean of its fragments' output `distance` exceeds the threshold.
+
+    `songs` is the number of songs that the threshold was found on.
+    """
+
+    threshold: float
+    songs: int
+
+    def accepts(self, distances: Sequence[float]) -> bool:
+        """Check whether a song with these distances of its fragments is in distribution."""
+        return sum(distances) <= self.threshold * len(distances)
+
+
+@dataclasses.dataclass(frozen=True)
 class StatisticRanges:
     """Bounds of the five statistics, used for fragments with at least `columns` columns with sound."""
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,15 @@ from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path, below
 from tumbao.components.ingest.worker_pool import cpu_count
 from tumbao.schema.errors import UserError
 from tumbao.schema.hierarchy import has_subgenres, roll_up
-from tumbao.serving.calibration import temper
-from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE, ModelFile, ModelInfo, preferred
+from tumbao.serving.model_info import (
+    ASSETS_FOLDER,
+    DISTANCE,
+    INFO_FILE,
+    PROBABILITIES,
+    ModelFile,
+    ModelInfo,
+    preferred,
+)
 from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import Section, SongAnswer, combine, sections
 
@@ -128,11 +135,17 @@ class Classifier:
         threads = threads or cpu_count()
         self._lock = threading.Lock()
         self._frontend = _load(assets, self.info.files["frontend"], threads, "waveform")
-        self._classifier = _load(assets, self.info.files[precision], threads, "image")
+        file = self.info.files[precision]
+        self._classifier = _load(assets, file, threads, "image")
+        if self.info.out_of_distribution and DISTANCE not in self._classifier.get_output_details():
+            raise UserError(
+                f"{assets / file.name}: has no output {DISTANCE}, for which {INFO_FILE} has a threshold. "
+                "Copy the whole version folder again."
+            )
 
     def predict(self, fragment: np.ndarray) -> np.ndarray:
         """Predict a fragment: mono samples float32 [fragment_samples] in [-1, 1] → probabilities float32 [g]."""
-        return self._genres(self._image(fragment))
+        return self._outputs(self._image(fragment))[PROBABILITIES][0]
 
     def classify(self, path: str | Path) -> SongPrediction:
         """Classify one song; raise `AudioError` if the file cannot be read as a song."""
@@ -140,9 +153,10 @@ class Classifier:
 
     def answer(self, path: str | AnyPath, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
         """Classify one song from decoded fragments, as `fragments.read` yields them; `path` is not read."""
-        mel, ranges = self.info.mel, self.info.familiarity
+        mel, ranges, rule = self.info.mel, self.info.familiarity, self.info.out_of_distribution
         starts: list[float] = []
         raw: list[np.ndarray] = []
+        distances: list[float] = []
         inside: list[bool] = []
         silent, padded = 0, False
         song = Fragments(items)
@@ -151,9 +165,15 @@ class Classifier:
             if not fragment.silent:
                 image = self._image(fragment.samples)
                 starts.append(fragment.index * mel.fragment_seconds)
-                raw.append(self._genres(image))
-                inside.append(ranges is None or ranges.contains(image[0]))
-        probabilities, answer = song_answer(self.info, np.stack(raw), inside)
+                outputs = self._outputs(image)
+                raw.append(outputs[PROBABILITIES][0])
+                if rule:
+                    distances.append(float(outputs[DISTANCE][0]))
+                    inside.append(distances[-1] <= rule.threshold)
+                else:
+                    inside.append(ranges is None or ranges.contains(image[0]))
+        familiar = rule.accepts(distances) if rule else is_in_distribution(inside)
+        probabilities, answer = song_answer(self.info, np.stack(raw), familiar)
         ends = [song.ending.seconds if padded else start + mel.fragment_seconds for start in starts]
         shares = map(tuple, probabilities.tolist())
         return SongPrediction(
@@ -174,22 +194,16 @@ class Classifier:
         with self._lock:
             return self._frontend(waveform=fragment[np.newaxis])["image"]
 
-    def _genres(self, image: np.ndarray) -> np.ndarray:
+    def _outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
         with self._lock:
-            return self._classifier(image=image)["probabilities"][0]
+            return self._classifier(image=image)
 
 
-def song_answer(
-    info: ModelInfo, probabilities: np.ndarray, in_distribution: Sequence[bool]
-) -> tuple[np.ndarray, SongAnswer]:
+def song_answer(info: ModelInfo, probabilities: np.ndarray, in_distribution: bool) -> tuple[np.ndarray, SongAnswer]:
     """Calibrate the probabilities [k, g] of a song's fragments, and combine them to the song's answer."""
-    threshold = 0.0
-    if info.calibration:
-        probabilities = temper(probabilities, info.calibration.temperature)
-        threshold = info.calibration.threshold
-    answer = combine(probabilities, threshold)
-    confident = answer.confident and is_in_distribution(in_distribution)
-    return probabilities, dataclasses.replace(answer, confident=confident)
+    probabilities = info.calibrated(probabilities)
+    answer = combine(probabilities, info.calibration.threshold if info.calibration else 0.0)
+    return probabilities, dataclasses.replace(answer, confident=answer.confident and in_distribution)
 
 
 def _load(assets: Path, file: ModelFile, threads: int, signature: str) -> SignatureRunner:

@@ -1,7 +1,7 @@
 """Signatures of the SavedModel: records, mel images and waveforms.
 
-Every signature returns `probabilities` (float32 [n, genres]) and `genres` (string [n, genres], the genre names in the
-same order).
+Every signature returns the model's outputs, `probabilities` (float32 [n, genres]) and, where it has one, `distance`
+(float32 [n]), and `genres` (string [n, genres], the genre names in the order of the probabilities).
 """
 
 from __future__ import annotations
@@ -14,36 +14,38 @@ import tensorflow as tf
 from tumbao.components.ingest.mel import mel_image
 from tumbao.components.ingest.records import parse_images
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER
+from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, PROBABILITIES
 
 EXAMPLES = "serving_default"  # serialized tf.Examples with the feature `image`; the Evaluator calls this signature
 IMAGE = "image"  # mel images, uint8 RGB
 WAVEFORM = "waveform"  # fragments of audio, float32 mono
 
-PROBABILITIES = "probabilities"
 GENRES = "genres"
 
 
 class Servable(tf.Module):
-    """A Keras model, images [n, height, width, 3] in 0..255 → probabilities [n, genres], with its signatures.
+    """A Keras model, images [n, height, width, 3] in 0..255 → `model_info.PROBABILITIES` and others, with signatures.
 
-    The model is excluded from TensorFlow's tracking and its variables are tracked instead: a SavedModel that tracks a
-    Keras 3 model makes the TFLite converter abort the process.
+    The weights of `first`, a part of the model, come before the others. The model is excluded from TensorFlow's
+    tracking and its variables are tracked instead: a SavedModel that tracks a Keras 3 model makes the TFLite converter
+    abort the process.
     """
 
-    def __init__(self, model: keras.Model, genres: Sequence[str], spec: MelSpec) -> None:
+    def __init__(self, model: keras.Model, first: keras.Model, genres: Sequence[str], spec: MelSpec) -> None:
         super().__init__()
         self._setattr_tracking = False
         self._model = model
         self._spec = spec
         self._genres = list(genres)
         self._setattr_tracking = True
-        self.weights = [variable.value for variable in model.variables]
+        variables = {id(variable): variable for variable in (*first.variables, *model.variables)}
+        self.weights = [variable.value for variable in variables.values()]
 
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = self._model(images, training=False)
-        names = tf.tile(tf.constant([self._genres]), [tf.shape(probabilities)[0], 1])
-        return {PROBABILITIES: probabilities, GENRES: names}
+        outputs = self._model(images, training=False)
+        outputs = outputs if isinstance(outputs, dict) else {PROBABILITIES: outputs}
+        names = tf.tile(tf.constant([self._genres]), [tf.shape(outputs[PROBABILITIES])[0], 1])
+        return {**outputs, GENRES: names}
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Trace the signatures `EXAMPLES`, `IMAGE` and `WAVEFORM`."""
@@ -66,9 +68,14 @@ class Servable(tf.Module):
         return {name: tf.function(one).get_concrete_function(form) for name, (one, form) in signatures.items()}
 
 
-def save(model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec) -> None:
-    """Save a model for serving, with its architecture in `assets.extra`; see `Servable`."""
-    servable = Servable(model, genres, spec)
+def save(
+    model: keras.Model, folder: str, genres: Sequence[str], spec: MelSpec, final: keras.Model | None = None
+) -> None:
+    """Save a model for serving, with its architecture in `assets.extra`; see `Servable`.
+
+    `model` returns probabilities; `final` is the model that is served, of which it is a part (by default, all of it).
+    """
+    servable = Servable(final or model, model, genres, spec)
     tf.saved_model.save(servable, folder, signatures=servable.signatures())
     tf.io.gfile.makedirs(f"{folder}/{ASSETS_FOLDER}")
     with tf.io.gfile.GFile(f"{folder}/{ASSETS_FOLDER}/{ARCHITECTURE_FILE}", "w") as file:

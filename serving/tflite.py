@@ -164,14 +164,15 @@ def _tick() -> None:
 
 
 def _save_static(saved_model: str, folder: str, spec: MelSpec) -> None:
-    """Save the image signature again, for exactly one image and with only the probabilities as output."""
+    """Save the image signature again, for exactly one image and without the names of the genres."""
     import tensorflow as tf
 
     module = tf.Module()
     module.loaded = tf.saved_model.load(saved_model)
 
     def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": module.loaded.signatures["image"](image=image)["probabilities"]}
+        outputs = module.loaded.signatures["image"](image=image)
+        return {name: output for name, output in outputs.items() if name != "genres"}
 
     function = tf.function(image).get_concrete_function(tf.TensorSpec([1, *spec.image_shape], tf.uint8, name="image"))
     tf.saved_model.save(module, folder, signatures={"image": function})

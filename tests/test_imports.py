@@ -20,6 +20,7 @@ ADAPTERS = {
     "components/anomaly_gate.py",
     "components/evaluator.py",
     "components/export.py",
+    "components/final_model.py",
     "components/backbone_features.py",
     "components/ingest/component.py",
     "components/ingest/transform.py",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tumbao.serving.model_info import DISTANCE, PROBABILITIES
+from tumbao.serving.song import SMALLEST_PROBABILITY
 from tumbao.trainer.training import Training
 
 if TYPE_CHECKING:
@@ -61,6 +63,43 @@ def joined(backbone: keras.Model, head: keras.Model) -> keras.Model:
     for layer in head.layers:
         outputs = layer(outputs)
     return keras.Model(backbone.input, outputs, name="tumbao")
+
+
+def last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
+    """Return the inputs of the last layer, and this layer; if a model comes last, those of its last layer."""
+    import keras
+
+    history = model.outputs[0]._keras_history  # not layer.input, since a layer may be called in several models
+    last = history.operation
+    called = last._inbound_nodes[history.node_index].input_tensors
+    if isinstance(last, keras.Model):
+        inside, innermost = last_layer(last)
+        return keras.tree.flatten(keras.Model(last.inputs, inside)(called)), innermost
+    return keras.tree.flatten(called), last
+
+
+def last_features(model: keras.Model) -> keras.KerasTensor | None:
+    """Return the input [n, d] of a model's last dense layer; None if the model does not end in one."""
+    import keras
+
+    (features, *_), last = last_layer(model)
+    return features if isinstance(last, keras.layers.Dense) and len(features.shape) == 2 else None
+
+
+def final_model(model: keras.Model, temperature: float, distance: keras.Model | None) -> keras.Model:
+    """Add the temperature and a second output to a model that returns probabilities.
+
+    Returns a model with the same inputs and the outputs `probabilities`, float32 [n, genres], scaled as by
+    `serving.calibration.temper`, and `distance`, float32 [n], of the input of the last dense layer. Without `distance`
+    there is only the first.
+    """
+    import keras
+
+    logarithms = keras.ops.log(keras.ops.maximum(model.outputs[0], SMALLEST_PROBABILITY))
+    outputs = {PROBABILITIES: keras.ops.softmax(logarithms * (1 / temperature))}
+    if distance is not None:
+        outputs[DISTANCE] = distance(last_features(model))
+    return keras.Model(model.inputs[0], outputs, name="tumbao")
 
 
 def without_loops(head: keras.Model) -> keras.Model:

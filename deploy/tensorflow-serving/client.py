@@ -3,7 +3,7 @@
     python client.py PUSHED SONG [--address HOST:PORT]
     python client.py PUSHED SONG --body > body.json
 
-PUSHED is the registry that the server serves; its model.json defines the fragments, temperature and threshold.
+PUSHED is the registry that the server serves; its model.json defines the fragments and the thresholds.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from tumbao.components.ingest.mel import mel_levels, palette
 from tumbao.components.ingest.records import to_png
 from tumbao.schema import record
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.calibration import temper
 from tumbao.serving.model_info import ModelInfo
-from tumbao.serving.predict import find_assets
-from tumbao.serving.song import combine
+from tumbao.serving.predict import find_assets, song_answer
 
 TIMEOUT_SECONDS = 60
 """Time limit of the request for one fragment."""
@@ -43,7 +41,7 @@ def classify(address: str, song: str, info: ModelInfo) -> dict[str, object]:
 
     `genre` is None if the model is not confident.
     """
-    rows = []
+    rows, distances = [], []
     with grpc.insecure_channel(address) as channel:
         service = PredictionServiceStub(channel)
         for fragment in audible_fragments(song, info.mel):
@@ -51,11 +49,10 @@ def classify(address: str, song: str, info: ModelInfo) -> dict[str, object]:
             request.model_spec.name, request.model_spec.signature_name = "tumbao", "waveform"
             response = service.Predict(request, timeout=TIMEOUT_SECONDS)
             rows.append(tf.make_ndarray(response.outputs["probabilities"])[0])
-    probabilities, threshold = np.stack(rows), 0.0
-    if info.calibration:
-        probabilities = temper(probabilities, info.calibration.temperature)
-        threshold = info.calibration.threshold
-    answer = combine(probabilities, threshold)
+            if info.out_of_distribution:
+                distances.append(float(tf.make_ndarray(response.outputs["distance"])[0]))
+    rule = info.out_of_distribution
+    _, answer = song_answer(info, np.stack(rows), rule is None or rule.accepts(distances))
     genre = info.genres[answer.genre] if answer.confident else None
     return {"genre": genre, "probabilities": dict(zip(info.genres, answer.probabilities, strict=True))}
 

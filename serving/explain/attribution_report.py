@@ -15,6 +15,7 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.fragments import Fragment, Fragments, SongSummary
 from tumbao.components.ingest.mel import palette
 from tumbao.schema.mel_spec import MelSpec
+from tumbao.serving.calibration import temper
 from tumbao.serving.explain.attribution import (
     CELLS,
     Faithfulness,
@@ -32,8 +33,8 @@ from tumbao.serving.explain.attribution import (
 )
 from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds, run_on_levels
-from tumbao.serving.predict import song_answer
-from tumbao.serving.song import SongAnswer
+from tumbao.serving.out_of_distribution import is_in_distribution
+from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.style import hz_at
 
 MAX_SHARE = 0.2  # largest share of the image in a region or mask
@@ -195,12 +196,13 @@ def _analyse_fragments(
     network: Network, items: Iterable[Fragment | SongSummary]
 ) -> tuple[SongAnswer, tuple[FragmentEvidence, ...], int, np.ndarray]:
     """Classify the song; return the answer, the fragments, the index of the decisive one and its samples."""
-    spec, model, ranges = network.spec, network.logits_model, network.info.familiarity
+    spec, model, info = network.spec, network.logits_model, network.info
     colours = palette(spec)
     starts: list[float] = []
     images: list[np.ndarray] = []
     logits: list[np.ndarray] = []
     inside: list[bool] = []
+    distances: list[float] = []
     best: dict[int, tuple[float, int, np.ndarray]] = {}  # by genre: a song's samples may be too many to keep
     for fragment in Fragments(items):
         if fragment.silent:
@@ -211,11 +213,20 @@ def _analyse_fragments(
             weight = float(log_odds(scores, genre)[0])
             if genre not in best or weight > best[genre][0]:
                 best[genre] = weight, len(images), fragment.samples
-        inside.append(ranges is None or ranges.contains(colours[levels]))
+        if info.out_of_distribution:
+            distances.append(network.distance(colours[levels]))
+        else:
+            inside.append(info.familiarity is None or info.familiarity.contains(colours[levels]))
         starts.append(fragment.index * spec.fragment_seconds)
         images.append(levels)
         logits.append(scores[0])
-    _, answer = song_answer(network.info, tf.nn.softmax(np.stack(logits)).numpy(), inside)
+    probabilities = tf.nn.softmax(np.stack(logits)).numpy()
+    if info.calibration:  # the model without the outputs that are served has no temperature
+        probabilities = temper(probabilities, info.calibration.temperature)
+    rule = info.out_of_distribution
+    familiar = rule.accepts(distances) if rule else is_in_distribution(inside)
+    answer = combine(probabilities, info.calibration.threshold if info.calibration else 0.0)
+    answer = dataclasses.replace(answer, confident=answer.confident and familiar)
     evidence = log_odds(np.stack(logits), answer.genre).numpy()
     _, decisive, samples = best[answer.genre]
     maps: dict[int, np.ndarray] = {}

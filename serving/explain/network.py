@@ -17,8 +17,9 @@ from tumbao.components.ingest import progress
 from tumbao.components.ingest.mel import mel_image, palette
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelInfo
+from tumbao.serving.model_info import ARCHITECTURE_FILE, DISTANCE, ModelInfo
 from tumbao.serving.predict import find_assets
+from tumbao.trainer.model import last_layer
 
 _SMALLEST = 1e-37  # lower limit of probabilities; float32 cannot represent much smaller values
 BATCH = 8  # images per call of a network
@@ -31,6 +32,7 @@ class Network:
     info: ModelInfo
     model: keras.Model  # images float32 [n, height, width, 3], RGB in 0..255 → probabilities float32 [n, genres]
     fine_tuned: bool = False  # whether the last block of the backbone was trained on music
+    saved_model: str = ""  # folder of the SavedModel, which has the outputs that `model` lacks
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -56,6 +58,14 @@ class Network:
     def genre_gradient(self) -> InputGradient:
         """Gradient of a genre's log-odds with respect to the levels; raises NoGradientError if none is found."""
         return input_gradient(self.logits_model, self.spec, lambda logits, genre: log_odds(logits, genre)[0])
+
+    def distance(self, image: np.ndarray) -> float:
+        """Compute the distance of an image, uint8 [height, width, 3], from the training songs."""
+        return float(self._served.signatures["image"](image=tf.constant(image[np.newaxis]))[DISTANCE][0])
+
+    @functools.cached_property
+    def _served(self) -> tf.Module:
+        return tf.saved_model.load(self.saved_model)
 
     @functools.cached_property
     def _infer(self) -> Callable[[np.ndarray], list[tf.Tensor]]:
@@ -93,7 +103,7 @@ def split_last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras
 
     Without a dense softmax layer at the end, logits are the logarithms of the probabilities.
     """
-    hidden, last = _ending(model)
+    hidden, last = last_layer(model)
     if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
         linear = keras.layers.Dense.from_config({**last.get_config(), "activation": "linear", "name": "scores"})
         logits = linear(hidden[0])
@@ -102,17 +112,6 @@ def split_last_layer(model: keras.Model) -> tuple[list[keras.KerasTensor], keras
         logarithm = keras.layers.Lambda(lambda shares: keras.ops.log(keras.ops.maximum(shares, _SMALLEST)))
         logits = logarithm(model.output)
     return hidden, keras.Model(model.input, logits)
-
-
-def _ending(model: keras.Model) -> tuple[list[keras.KerasTensor], keras.layers.Layer]:
-    """Return the inputs of the last layer, and this layer; if a model comes last, those of its last layer."""
-    last = model.layers[-1]
-    if isinstance(last, keras.Model):
-        inside, innermost = _ending(last)
-        # the layer listed before it is not necessarily its input
-        called = last._inbound_nodes[model.outputs[0]._keras_history.node_index]
-        return keras.tree.flatten(keras.Model(last.inputs, inside)(called.input_tensors)), innermost
-    return keras.tree.flatten(last.input), last
 
 
 def load(folder: str | Path) -> Network:
@@ -132,7 +131,7 @@ def load(folder: str | Path) -> Network:
         ) from error
     tuned = any(layer.name.startswith("block5_conv") and layer.trainable for layer in model.layers)
     model.trainable = False
-    return Network(info, model, tuned)
+    return Network(info, model, tuned, str(assets.parent))
 
 
 InputGradient = Callable[[np.ndarray, int], np.ndarray]

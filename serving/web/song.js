@@ -10,24 +10,30 @@ const CHANGE_PENALTY = Math.log(1 / SMALLEST);
 /**
  * Compute the values of a song.
  *
- * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array}[]} fragments, without silent ones
+ * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array, distance?: number}[]} fragments, without silent ones
  * @param {{seconds: number, silent: number}} sound length and number of silent fragments
  * @param {object} card the model's model.json
  * @returns {object} as the API's `ClassifiedFile`, without the values of the file
  */
 export function songValues(fragments, { seconds, silent }, card) {
-  const { genres, mel, calibration, familiarity } = card;
+  const { genres, mel, calibration, familiarity, out_of_distribution: rule } = card;
+  const uncalibrated = calibration && card.format_version === 1; // later versions have the temperature in their graph
   const padded = fragments[0].padded;
   const rows = fragments.map(({ probabilities }) =>
-    calibration ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
+    uncalibrated ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
   );
-  const inside = fragments.map(({ image }) => !familiarity || inDistribution(image, mel, familiarity));
+  const inside = fragments.map(({ image, distance }) =>
+    rule ? distance <= rule.threshold : !familiarity || inDistribution(image, mel, familiarity),
+  );
+  const familiar = rule
+    ? mean(fragments.map(({ distance }) => distance)) <= rule.threshold
+    : 2 * total(inside.map(Number)) >= inside.length;
   const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
   const means = sums.map((sum) => sum / total(sums));
   const nearest = largest(means);
   const votes = genres.map((_, genre) => rows.filter((row) => largest(row) === genre).length);
   const majority = largest(votes.map((count, genre) => (count === Math.max(...votes) ? sums[genre] : -1)));
-  const confident = means[nearest] >= (calibration?.threshold ?? 0) && 2 * total(inside.map(Number)) >= inside.length;
+  const confident = means[nearest] >= (calibration?.threshold ?? 0) && familiar;
   const starts = fragments.map(({ index }) => index * mel.fragment_seconds);
   const end = padded ? seconds : starts.at(-1) + mel.fragment_seconds;
   return {

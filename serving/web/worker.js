@@ -52,7 +52,7 @@ const tasks = {
   async answer({ frontend, classifier, samples }) {
     const image = await tasks.image({ frontend, samples });
     const { outputs } = await (await model(classifier)).run({ image });
-    return { image, probabilities: outputs.probabilities };
+    return { image, probabilities: outputs.probabilities, distance: outputs.distance?.[0] };
   },
 };
 

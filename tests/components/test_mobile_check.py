@@ -25,6 +25,7 @@ from tfx.components.pusher.executor import Executor as PusherExecutor
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 
 from tumbao.components import mobile_check
+from tumbao.components.final_model import FinalFigures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
 from tumbao.components.ingest.fragments import Fragment, read
@@ -41,7 +42,7 @@ from tumbao.components.mobile_check import (
     limits_exceeded,
     waveforms,
 )
-from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures
+from tumbao.components.song_evaluation import PREDICTIONS_FILE
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserError, BrowserUnavailableError, open_in_browser, require_browser
 from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
@@ -49,9 +50,12 @@ from tumbao.serving.model_server import ServingError
 from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM, save
 from tumbao.serving.tflite import convert
 from tumbao.serving.tflite_file import join
+from tumbao.trainer.distance import HiddenFeatures, fit_distance, to_keras
+from tumbao.trainer.model import final_model, last_features
 
 GENRES = ("low", "middle", "high")
 FRAGMENTS = 12
+TEMPERATURE = 1.8
 SIGNATURES = (IMAGE, EXAMPLES, WAVEFORM)
 
 Check = Callable[..., tuple[InfraBlessing, list[dict[str, Any]]]]
@@ -107,27 +111,37 @@ def network(small_spec: MelSpec) -> keras.Model:
     return model
 
 
-def export(network: keras.Model, folder: Path, calibration: np.ndarray, spec: MelSpec) -> Path:
+@pytest.fixture(scope="module")
+def final(network: keras.Model, levels: np.ndarray, small_spec: MelSpec) -> keras.Model:
+    """Add a temperature and the distance from the fragments."""
+    hidden = keras.Model(network.inputs[0], last_features(network))(palette(small_spec)[levels]).numpy()
+    hidden += np.random.default_rng(6).normal(0, 40, hidden.shape)  # more than what int8 rounds
+    songs = np.arange(FRAGMENTS) // 2
+    distance = fit_distance(HiddenFeatures(hidden, songs % 3, songs.astype(str)))
+    return final_model(network, TEMPERATURE, to_keras(distance))
+
+
+def export(final: keras.Model, folder: Path, calibration: np.ndarray, spec: MelSpec) -> Path:
     saved = folder / "Format-Serving"
-    save(network, str(saved), GENRES, spec)
+    save(final, str(saved), GENRES, spec)
     (saved / ASSETS_FOLDER).mkdir(exist_ok=True)
     convert(str(saved), saved / ASSETS_FOLDER, calibration, spec)
     return folder
 
 
 @pytest.fixture(scope="module")
-def faithful(network: keras.Model, folder: Path, levels: np.ndarray, small_spec: MelSpec) -> Path:
-    return export(network, folder / "faithful", palette(small_spec)[levels], small_spec)
+def faithful(final: keras.Model, folder: Path, levels: np.ndarray, small_spec: MelSpec) -> Path:
+    return export(final, folder / "faithful", palette(small_spec)[levels], small_spec)
 
 
 @pytest.fixture(scope="module")
-def corrupt(network: keras.Model, folder: Path, small_spec: MelSpec) -> Path:
-    return export(network, folder / "corrupt", np.zeros((2, *small_spec.image_shape), np.uint8), small_spec)
+def corrupt(final: keras.Model, folder: Path, small_spec: MelSpec) -> Path:
+    return export(final, folder / "corrupt", np.zeros((2, *small_spec.image_shape), np.uint8), small_spec)
 
 
 @pytest.fixture
 def check(
-    network: keras.Model,
+    final: keras.Model,
     levels: np.ndarray,
     folder: Path,
     small_spec: MelSpec,
@@ -139,15 +153,20 @@ def check(
 
     monkeypatch.setattr(mobile_check, "open_in_browser", no_browser)
     monkeypatch.setattr(mobile_check, "replay", lambda _: dict.fromkeys(SIGNATURES, ()))
+    outputs = {name: output.numpy().tolist() for name, output in final(palette(small_spec)[levels]).items()}
     lines = [
-        {"split": "test", "song": f"song {index // 2}", "fragment": index % 2, "probabilities": one}
-        for index, one in enumerate(network(palette(small_spec)[levels]).numpy().tolist())
+        {
+            "split": "test",
+            "song": f"song {index // 2}",
+            "fragment": index % 2,
+            **dict(zip(outputs, values, strict=True)),
+        }
+        for index, values in enumerate(zip(*outputs.values(), strict=True))
     ]
-    lines.append(lines[0] | {"split": "val", "probabilities": [0, 0, 1]})
     (tmp_path / PREDICTIONS_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
     def run(exported: Path, policy: str = "float32") -> tuple[InfraBlessing, list[dict[str, Any]]]:
-        model, figures, examples = Model(), SongFigures(), Examples()
+        model, figures, examples = Model(), FinalFigures(), Examples()
         model.uri, figures.uri, examples.uri = str(exported), str(tmp_path), str(folder)
         examples.split_names = '["test"]'
         blessing, report = InfraBlessing(), AgreementReport()
@@ -244,6 +263,30 @@ def test_a_front_end_with_another_image_is_vetoed(
     blessing, rows = check(folder)
     assert blessing.get_int_custom_property("blessed") == 0
     assert {row["name"] for row in rows if row["failures"]} == {AUDIO_FILE}
+
+
+def test_files_without_the_distance_are_vetoed(
+    check: Check, network: keras.Model, levels: np.ndarray, small_spec: MelSpec, tmp_path: Path
+) -> None:
+    without = export(
+        final_model(network, TEMPERATURE, None), tmp_path / "model", palette(small_spec)[levels], small_spec
+    )
+    blessing, rows = check(without)
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert all(row["failures"] == ["has no output distance"] for row in rows[:-1])
+
+
+def test_a_temperature_that_is_applied_twice_is_vetoed(
+    check: Check, final: keras.Model, levels: np.ndarray, small_spec: MelSpec, tmp_path: Path
+) -> None:
+    twice = final_model(keras.Model(final.inputs[0], final.output["probabilities"]), TEMPERATURE, None)
+    outputs = {**twice.output, "distance": final.output["distance"]}
+    folder = export(keras.Model(final.inputs[0], outputs), tmp_path / "model", palette(small_spec)[levels], small_spec)
+    blessing, rows = check(folder)
+    assert blessing.get_int_custom_property("blessed") == 0
+    for row in rows[:-1]:
+        (failure,) = row["failures"]
+        assert failure.startswith("returns probabilities that differ from the float model's by ")
 
 
 def test_a_file_above_its_limit_is_vetoed(check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,6 +414,7 @@ DIFFERS, WORSE = (
     "predicts the float model's genre for {}% of the fragments, expected 98%",
     ("has an accuracy of 88.0%, expected at least 89.0% (the float model's 90.0% less 1 point)"),
 )
+FAR = "returns probabilities that differ from the float model's by 0.40 in the median, expected at most 0.05"
 
 
 @pytest.mark.parametrize(
@@ -380,7 +424,7 @@ DIFFERS, WORSE = (
         (one_hot(*[1] * 100), one_hot(*[1] * 97, 2, 2, 2), [DIFFERS.format("97.0")]),
         (one_hot(*[0] * 90, *[1] * 10), one_hot(*[0] * 89, *[1] * 11), []),
         (one_hot(*[0] * 90, *[1] * 10), one_hot(*[0] * 88, *[1] * 12), [WORSE]),
-        (one_hot(*[1] * 100), one_hot(*[0] * 100), [DIFFERS.format("0.0")]),
+        (one_hot(*[1] * 100), one_hot(*[0] * 100), [DIFFERS.format("0.0"), FAR]),
     ],
     ids=["agreement on the limit", "below", "accuracy on the limit", "below it", "better accuracy, other genres"],
 )
@@ -396,4 +440,5 @@ def test_the_largest_difference_of_a_probability_is_measured() -> None:
         "accuracy": 0.5,
         "float_accuracy": 0.5,
         "max_probability_difference": pytest.approx(0.1),
+        "median_probability_difference": pytest.approx(0.075),
     }

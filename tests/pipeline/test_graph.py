@@ -23,8 +23,9 @@ ORDER = {
     "Trainer": "BackboneFeatures",
     "Evaluator": "Trainer Baseline",
     "SongEvaluation": "AudioExampleGen BackboneFeatures Trainer",
-    "EdgeExport": "Trainer Evaluator SongEvaluation",
-    "MobileCheck": "EdgeExport SongEvaluation",
+    "FinalModel": "BackboneFeatures Trainer SongEvaluation",
+    "EdgeExport": "FinalModel Evaluator SongEvaluation",
+    "MobileCheck": "EdgeExport FinalModel",
     "Pusher": "Evaluator MobileCheck ModelCard Report",
 }
 """Components, and those that they need."""
@@ -74,7 +75,15 @@ def test_the_tuner_runs_before_the_trainer_and_gives_it_the_best_settings(config
 def test_components_have_a_digest_of_their_source(components: dict[str, Any]) -> None:
     codes = {
         name: components[name].exec_properties["code"]
-        for name in ("AudioExampleGen", "BackboneFeatures", "SongEvaluation", "EdgeExport", "MobileCheck", "ModelCard")
+        for name in (
+            "AudioExampleGen",
+            "BackboneFeatures",
+            "SongEvaluation",
+            "FinalModel",
+            "EdgeExport",
+            "MobileCheck",
+            "ModelCard",
+        )
     }
     codes["Trainer"] = json.loads(components["Trainer"].exec_properties["custom_config"])["code"]
     assert all(len(code) == 16 for code in codes.values())

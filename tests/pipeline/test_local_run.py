@@ -47,6 +47,7 @@ COMPONENTS = [
         "Trainer",
         "Baseline",
         "SongEvaluation",
+        "FinalModel",
         "Evaluator",
         "EdgeExport",
         "MobileCheck",

@@ -11,7 +11,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
+from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges, StatisticRanges
 
 INFO = ModelInfo(
     created="2026-05-04T03:02:01Z",
@@ -29,6 +29,7 @@ INFO = ModelInfo(
     files={"int8": ModelFile(name="classifier-int8.tflite", bytes=36, sha256="1" * 64, precision="int8")},
     versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
     calibration=Calibration(temperature=1.25, threshold=0.75, songs=10, errors=1),
+    out_of_distribution=DistanceRule(threshold=3.5, songs=48),
     familiarity=DistributionRanges(
         low=(1.5, 0.0, 0.0, 0.0, 0.0),
         high=(2.5, 1.0, 1.0, 1.0, 1.0),
@@ -73,9 +74,10 @@ def test_a_model_without_calibration_and_familiarity_is_read(tmp_path: Path) -> 
     ("values", "message"),
     [
         ({"mel": {"whitening": True}}, "whitening"),
-        ({"format_version": 2}, r"expected format_version 1\. Received: 2"),
+        ({"format_version": 3}, r"expected format_version 1 to 2\. Received: 3"),
         ({"calibration": {"temperature": 1.0}}, "not a complete description"),
         ({"familiarity": {"low": [0.0] * 5, "high": [0.0] * 5, "fragments": 1}}, "not a complete description"),
+        ({"out_of_distribution": {"songs": 48}}, "not a complete description"),
         ({"genres": None}, "genres"),
         ({"files": None}, "files"),
     ],

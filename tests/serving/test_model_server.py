@@ -13,8 +13,9 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tests.serving.small_network import NAMES, SPEC, network
 from tumbao.serving import model_server
+from tumbao.serving.model_info import PROBABILITIES
 from tumbao.serving.model_server import WARMUP_FILE, ModelServer, ServingError, replay, write_warmup
-from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, PROBABILITIES, WAVEFORM, save
+from tumbao.serving.signatures import EXAMPLES, GENRES, IMAGE, WAVEFORM, save
 
 SIGNATURES = [IMAGE, EXAMPLES, WAVEFORM]
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, ModelInfo
-from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
+from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges, StatisticRanges
 from tumbao.serving.predict import Classifier, find_assets
 
 RATE = 22_050
@@ -101,16 +102,21 @@ def test_a_truncated_song_is_flagged(classifier: Classifier, tone: Tone, tmp_pat
     assert song.declared_seconds == pytest.approx(80, abs=0.1)
 
 
-def test_a_calibrated_model_scales_probabilities_and_abstains(pushed: Path, tone: Tone, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_calibrated_model_abstains_and_its_temperature_is_applied_once(
+    pushed: Path, tone: Tone, tmp_path: Path, version: int
+) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     info = ModelInfo.read(assets)
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     soundfile.write(tmp_path / "song.wav", np.concatenate([loud, loud, soft]), RATE, subtype="FLOAT")
     raw = np.stack([tiny_model(loud), tiny_model(loud), tiny_model(soft)])
-    expected = temper(raw, 2.0).mean(axis=0)
-    assert 0.4 < expected.max() < raw.mean(axis=0).max() - 0.05
+    temperature = 2.0 if version == 1 else 1.0  # from version 2 on it is in the graph; these files have none
+    expected = temper(raw, temperature).mean(axis=0)
+    assert np.abs(temper(raw, 2.0).mean(axis=0) - raw.mean(axis=0)).max() > 0.05
     for threshold, confident in ((expected.max() - 0.02, True), (expected.max() + 0.02, False)):
-        dataclasses.replace(info, calibration=Calibration(2.0, threshold, 10, 1)).write(assets)
+        calibration = Calibration(2.0, threshold, 10, 1)
+        dataclasses.replace(info, calibration=calibration, format_version=version).write(assets)
         calibrated = Classifier(assets)
         song = calibrated.classify(tmp_path / "song.wav")
         assert song.answer.probabilities == pytest.approx(expected, abs=0.02)
@@ -134,6 +140,13 @@ def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: 
         song = model.classify(tmp_path / "song.wav")
         assert [fragment.in_distribution for fragment in song.fragments] == in_distribution
         assert song.answer.confident is confident
+
+
+def test_files_without_the_distance_do_not_pass_where_a_threshold_needs_it(pushed: Path, tmp_path: Path) -> None:
+    assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
+    dataclasses.replace(ModelInfo.read(assets), out_of_distribution=DistanceRule(2.0, 9)).write(assets)
+    with pytest.raises(UserError, match="has no output distance"):
+        Classifier(assets)
 
 
 def test_a_missing_precision_raises_an_error(pushed: Path) -> None:

@@ -203,15 +203,17 @@ def test_resampling_equals_the_reference(page: Tab, rng: np.random.Generator, ra
     np.testing.assert_allclose(ours, resample_reference.resample(channels.mean(axis=0), rate, 22_050), atol=1e-6)
 
 
-def test_song_values_equal_those_of_the_server(page: Tab, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_song_values_equal_those_of_the_server(page: Tab, rng: np.random.Generator, version: int) -> None:
     leaves = ["cumbia", "salsa", "salsa/dura", "vallenato"]
     rows = rng.dirichlet(np.full(4, 0.3), 40).astype(np.float32)
     rows[20:, 3] += 2
     rows /= rows.sum(axis=1, keepdims=True)
-    tempered = temper(rows, 1.7)
+    tempered = temper(rows, 1.7) if version == 1 else rows  # from version 2 on the graph has the temperature
     heard = [{"index": index, "padded": False, "probabilities": row.tolist()} for index, row in enumerate(rows)]
     for threshold in (0.2, 0.9):
         card = {
+            "format_version": version,
             "genres": leaves,
             "mel": {"fragment_seconds": 30.0},
             "calibration": {"temperature": 1.7, "threshold": threshold},
@@ -233,6 +235,21 @@ def test_song_values_equal_those_of_the_server(page: Tab, rng: np.random.Generat
         assert [(one["start_seconds"], one["end_seconds"], one["genre"]) for one in ours["sections"]] == [
             (part.start_seconds, part.end_seconds, leaves[part.genre]) for part in parts
         ]
+
+
+def test_a_song_is_judged_by_the_mean_of_its_distances(page: Tab) -> None:
+    card = {"genres": ["cumbia", "salsa"], "mel": {"fragment_seconds": 30.0}, "out_of_distribution": {"threshold": 2}}
+    for distances, inside in (([1.0, 2.9], [True, False]), ([1.0, 3.1], [True, False])):
+        heard = [
+            {"index": at, "padded": False, "probabilities": [0.3, 0.7], "distance": one}
+            for at, one in enumerate(distances)
+        ]
+        ours = page.run(
+            f"""import("./song.js").then(({{ songValues }}) =>
+                songValues({json.dumps(heard)}, {{ seconds: 60, silent: 0 }}, {json.dumps(card)}))"""
+        )
+        assert ours["genre"] == ("salsa" if np.mean(distances) <= 2 else None)
+        assert [fragment["familiar"] for fragment in ours["fragments"]] == inside
 
 
 def test_fragments_are_compared_with_training_songs_as_by_the_server(page: Tab, rng: np.random.Generator) -> None:
