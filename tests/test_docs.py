@@ -53,3 +53,36 @@ def test_documented_commands_and_options_exist(page: Path) -> None:
         command = application.commands[name]  # type: ignore[attr-defined]
         options = {option for one in command.get_params(typer.Context(command)) for option in one.opts}
         assert {word.partition("=")[0].strip(",") for word in words if word.startswith("--")} <= options, line
+
+
+def sections(page: Path) -> list[tuple[int, str]]:
+    """Split a page at its headings; return the level of each heading, and the text below it."""
+    parts = re.split(r"^(#+) .*\n", page.read_text("utf-8"), flags=re.MULTILINE)
+    return [(len(level), text) for level, text in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def figures(text: str, decimal: str) -> list[str]:
+    """Return the numbers of a text, sorted, without those in links' targets."""
+    prose = re.sub(r"\]\([^)]*\)", "", text)
+    return sorted(number.replace(decimal, ".") for number in re.findall(r"\d+(?:[.,]\d+)*", prose))
+
+
+def test_both_readmes_have_the_same_headings_commands_links_and_figures() -> None:
+    english, spanish = (sections(ROOT / name) for name in ("README.md", "README.es.md"))
+    assert [level for level, _ in english] == [level for level, _ in spanish]
+    for (_, ours), (_, theirs) in zip(english, spanish, strict=True):
+        assert figures(ours, ".") == figures(theirs, ",")
+        for pattern in (
+            r"\]\(((?!README|#)[^)]+)\)",
+            r"^    make \w+",
+            r"(?:tumbao|pip|curl) [a-z]+(?= )",
+            r"--[a-z-]+",
+        ):
+            assert sorted(re.findall(pattern, ours, re.MULTILINE)) == sorted(re.findall(pattern, theirs, re.MULTILINE))
+
+
+def test_the_readme_is_short_and_every_page_can_be_reached_from_it() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    linked = set(re.findall(r"\]\(docs/(\w[\w-]*\.md)", text))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} == linked
