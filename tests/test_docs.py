@@ -55,6 +55,12 @@ def test_documented_commands_and_options_exist(page: Path) -> None:
         assert {word.partition("=")[0].strip(",") for word in words if word.startswith("--")} <= options, line
 
 
+def test_the_page_of_features_has_every_command() -> None:
+    text = (ROOT / "docs/features.md").read_text("utf-8")
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert [name for name in names if not re.search(rf"tumbao {name}\b", text)] == []
+
+
 def sections(page: Path) -> list[tuple[int, str]]:
     """Split a page at its headings; return the level of each heading, and the text below it."""
     parts = re.split(r"^(#+) .*\n", page.read_text("utf-8"), flags=re.MULTILINE)
