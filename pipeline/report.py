@@ -168,7 +168,7 @@ def _catalog(description: Mapping[str, Any], ingested: str, rejected: str) -> ru
 def remarks(song: Mapping[str, Any]) -> Iterator[str]:
     """Describe each irregularity of an ingested song, given its line of `ingested.jsonl`."""
     if song["padded"]:
-        yield "shorter than a fragment: silence was added"
+        yield "shorter than a fragment: repeated"
     if song["truncated"]:
         declared = song["declared_seconds"]
         whole = f" of {declared:.1f}" if declared is not None and declared > song["seconds"] else ""

@@ -19,7 +19,7 @@ START_SECONDS = "start_seconds"
 """float32: start of the fragment in its file, in seconds."""
 
 PADDED = "padded"
-"""int64: 1 if the song is shorter than a fragment and silence was added, else 0."""
+"""int64: 1 if the song is shorter than a fragment and is repeated, else 0."""
 
 BACKBONE = "backbone"
 """bytes: the frozen backbone's output, float16 little-endian, row-major; only in feature records."""

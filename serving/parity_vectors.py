@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from tumbao.components.ingest.fragments import Fragment, read
+from tumbao.components.ingest.fragments import Fragments, read
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving import edge_check, resample_reference
 from tumbao.serving.model_info import AUDIO_FILE, CLASSIFIER_FILES, EDGE_FOLDER, FRONTEND_FILE
@@ -29,14 +29,16 @@ def write_vectors(assets: Path, spec: MelSpec, genres: tuple[str, ...]) -> None:
         (folder / name).write_bytes(Path(str(module.__file__)).read_bytes())
     song = folder / "input.wav"
     _write_wav(song)
-    fragment = next(item for item in read(song, spec) if isinstance(item, Fragment))
+    fragments = Fragments(read(song, spec))
+    (fragment,) = fragments
     waveform = fragment.samples[np.newaxis]
     image = _answer(assets / FRONTEND_FILE, waveform=waveform)["image"]
     answers = {AUDIO_FILE: _answer(assets / AUDIO_FILE, waveform=waveform)}
     answers |= {
         name: _answer(assets / name, image=image) for name in CLASSIFIER_FILES.values() if (assets / name).exists()
     }
-    np.trim_zeros(waveform[0], "b").astype("<f4").tofile(folder / "waveform.f32")
+    played = round(fragments.ending.seconds * spec.sample_rate_hz)  # the rest repeats it
+    waveform[0, :played].astype("<f4").tofile(folder / "waveform.f32")
     image.tofile(folder / "image.rgb")
     expected = {
         "input": {"file": song.name, "sample_rate_hz": RATE_HZ, "channels": 2, "seconds": SECONDS},

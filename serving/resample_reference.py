@@ -17,9 +17,9 @@ input of the model:
    with sinc(t) = sin(πt) / (πt), c = `CUTOFF`, L = `REACH` and β = `BETA`. The result has round(r · n) samples.
    At 11025, 22050 and 44100 Hz the result equals that of soxr's quality HQ, with which the training songs were
    resampled; at other rates soxr's filter differs slightly in the highest 5 % of the band.
-3. **Cut** into consecutive fragments. The remainder at the end is not used; a song shorter than one fragment is padded
-   with zeros. A fragment that exceeds ±1 is divided by its largest magnitude. A fragment with no sample beyond
-   ±`SILENCE` contains no information about the genre: leave it out.
+3. **Cut** into consecutive fragments. The remainder at the end is not used; a song shorter than one fragment is
+   repeated until the fragment is full. A fragment that exceeds ±1 is divided by its largest magnitude. A fragment with
+   no sample beyond ±`SILENCE` contains no information about the genre: leave it out.
 
 `fragment_in_distribution` checks whether the mel image of a fragment is like those of the training songs.
 
@@ -147,8 +147,7 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
     out.
     """
     samples = resample(mix(channels, rate_hz), rate_hz, rate_out_hz)
-    missing = max(0, fragment_samples - len(samples))
-    samples = np.concatenate([samples, np.zeros(missing, np.float32)])
+    samples = np.resize(samples, max(fragment_samples, len(samples)))
     for start in range(0, len(samples) - fragment_samples + 1, fragment_samples):
         fragment = samples[start : start + fragment_samples]
         peak = np.abs(fragment).max()

@@ -140,10 +140,10 @@ def measure(song: Song, spec: MelSpec, pool: WorkerPool) -> MeasuredSong:
     squares, peak, padded, fingerprints, levels = 0.0, 0.0, False, [], mel.traced_levels(spec)
     items = Fragments(read_song(pool, song.part, spec, song.sha256))
     for item in items:
-        squares += float(np.square(item.samples, dtype=np.float64).sum())
+        squares += float(np.square(item.samples[: item.played], dtype=np.float64).sum())
         peak = max(peak, float(np.abs(item.samples).max()))
         padded = item.padded
-        fingerprints.append(fingerprint(levels(item.samples), spec))
+        fingerprints.append(fingerprint(levels(item.samples), spec, item.played))
     ending = items.ending
     samples = min(ending.seconds * spec.sample_rate_hz, len(fingerprints) * spec.fragment_samples)
     return MeasuredSong(

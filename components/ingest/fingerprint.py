@@ -46,10 +46,14 @@ _PLACES = np.uint64(1 << 32)
 _NEIGHBOURS = 3  # number of neighbours that a landmark is compared with
 
 
-def fingerprint(levels: np.ndarray, spec: MelSpec) -> np.ndarray:
-    """Compute the fingerprint of a fragment's `mel.mel_levels`, uint16 [WORDS_PER_SECOND · fragment_seconds]."""
+def fingerprint(levels: np.ndarray, spec: MelSpec, played: int | None = None) -> np.ndarray:
+    """Compute the fingerprint of a fragment's `mel.mel_levels`, uint16 [WORDS_PER_SECOND · fragment_seconds].
+
+    `played` is the number of samples of a song that is repeated until the fragment is full; words after it are 0.
+    """
     count = round(spec.fragment_seconds * WORDS_PER_SECOND)
-    audible = np.flatnonzero(levels.any(axis=0))
+    share = 1.0 if played is None else played / spec.fragment_samples
+    audible = np.flatnonzero(levels[:, : round(share * spec.image_width)].any(axis=0))
     if not audible.size:
         return np.zeros(count, np.uint16)
     roots = 10 ** ((levels[::-1] / 255 - 1) * spec.dynamic_range_db / 40)  # of amplitudes, low frequencies first

@@ -1,8 +1,8 @@
 """Cut songs into consecutive fragments of 30 seconds.
 
 Fragments do not overlap. The tail that does not fill a fragment is left out, in training and in prediction alike. A
-song shorter than one fragment is padded with silence at its end and flagged; one shorter than `MIN_SONG_SECONDS` is
-rejected. A silent fragment is flagged: it carries no information about the genre.
+song shorter than one fragment is repeated until the fragment is full, and flagged; one shorter than `MIN_SONG_SECONDS`
+is rejected. A silent fragment is flagged: it carries no information about the genre.
 """
 
 from __future__ import annotations
@@ -30,13 +30,18 @@ class Fragment:
     """A piece of a song, of the length of the model's input.
 
     `index` counts from 0 in the part that is read. `samples`, float32 [spec.fragment_samples], are mono, in [-1, 1].
-    `padded`: the song was shorter, and silence was added; `silent`: no sample is louder than `SILENCE_PEAK`.
+    `silent`: no sample is louder than `SILENCE_PEAK`. `played`: number of samples of the song; the rest repeats them.
     """
 
     index: int
     samples: np.ndarray
-    padded: bool
     silent: bool
+    played: int
+
+    @property
+    def padded(self) -> bool:
+        """Whether the song is shorter than the fragment, and is repeated."""
+        return self.played < len(self.samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +109,13 @@ def _cut(sound: AudioStream, spec: MelSpec, path: str | Path) -> Generator[Fragm
             if filled == spec.fragment_samples:
                 peak = _scale_down(samples)
                 loudest = max(loudest, peak)
-                yield Fragment(index, samples, False, peak < SILENCE_PEAK)
+                yield Fragment(index, samples, peak < SILENCE_PEAK, filled)
                 samples, filled, index = np.empty(spec.fragment_samples, np.float32), 0, index + 1
     if not index:
         require_length(sound, spec, path)
-        samples[filled:] = 0
+        samples = np.resize(samples[:filled], spec.fragment_samples)
         loudest = _scale_down(samples)
-        yield Fragment(0, samples, True, loudest < SILENCE_PEAK)
+        yield Fragment(0, samples, loudest < SILENCE_PEAK, filled)
     if loudest < SILENCE_PEAK:
         message = f"is silent: its peak is {loudest:.1e}, expected at least {SILENCE_PEAK:.0e} of full scale"
         raise AudioError(path, Reason.SILENT, message)

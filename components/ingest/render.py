@@ -96,7 +96,7 @@ def _render(
                 levels = _front_end(spec)(item.samples)
                 song_cache.add_image(song, item.index, records.to_png(levels, mel.palette(spec)))
                 indexes.append(item.index)
-                fingerprints.append(fingerprint(levels, spec))
+                fingerprints.append(fingerprint(levels, spec, item.played))
                 silence = np.zeros_like(fingerprints[-1])
                 padded = item.padded
                 yield None

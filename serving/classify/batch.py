@@ -141,7 +141,7 @@ def _notes(result: SongPrediction, tagging: Tagging | None, info: ModelInfo) -> 
     if result.audio_tracks > 1:
         yield f"decoded audio track {result.audio_track} of {result.audio_tracks}, the default one of players"
     if result.padded:
-        yield f"shorter than {info.mel.fragment_seconds:.0f} s: padded with silence"
+        yield f"shorter than {info.mel.fragment_seconds:.0f} s: repeated until then"
     if result.silent:
         fragments = "fragment was" if result.silent == 1 else "fragments were"
         yield f"{result.silent} silent {fragments} ignored"

@@ -133,7 +133,7 @@ export function resample(samples, rateIn, rateOut) {
 }
 
 /**
- * Cut into consecutive fragments; the remainder is not used, a short song is padded with zeros.
+ * Cut into consecutive fragments; the remainder is not used, a short song is repeated until the fragment is full.
  *
  * @param {Float32Array} samples mono, at the model's rate
  * @param {number} rate sampling rate, in Hz
@@ -151,17 +151,15 @@ export function cut(samples, rate, size) {
     const peak = piece.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
     if (!Number.isFinite(peak)) throw new SongError("not finite");
     if (peak > 1) piece = piece.map((sample) => sample / peak);
-    if (padded) piece = filled(piece, size);
+    if (padded) piece = repeated(piece, size);
     fragments.push({ index, samples: piece, padded, silent: peak < SILENCE });
   }
   if (fragments.every(({ silent }) => silent)) throw new SongError("silent");
   return fragments;
 }
 
-function filled(piece, size) {
-  const whole = new Float32Array(size);
-  whole.set(piece);
-  return whole;
+function repeated(piece, size) {
+  return Float32Array.from({ length: size }, (_, index) => piece[index % piece.length]);
 }
 
 function filter(time, scale) {

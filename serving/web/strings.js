@@ -25,7 +25,7 @@ const ENGLISH = {
   sure: (share) => `with a probability of ${share}`,
   main: (genre, share) => `${genre} in total: ${share}`,
   where: { server: "classified by the server", local: "classified on this computer" },
-  padded: "The song is shorter than a fragment and was padded with silence.",
+  padded: "The song is shorter than a fragment and was repeated.",
   truncated: "The file is truncated; only the decoded part was classified.",
   silent: (count) => (count === 1 ? "One silent fragment was ignored." : `${count} silent fragments were ignored.`),
   probabilities: "Probability of each genre",
@@ -101,7 +101,7 @@ const SPANISH = {
   sure: (share) => `con una probabilidad del ${share}`,
   main: (genre, share) => `${genre} en total: ${share}`,
   where: { server: "clasificado por el servidor", local: "clasificado en este equipo" },
-  padded: "La canción es más corta que un fragmento; se completó con silencio.",
+  padded: "La canción es más corta que un fragmento; se repitió.",
   truncated: "El archivo está truncado; solo se clasificó la parte decodificada.",
   silent: (count) =>
     count === 1 ? "Se ignoró un fragmento en silencio." : `Se ignoraron ${count} fragmentos en silencio.`,

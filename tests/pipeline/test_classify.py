@@ -88,12 +88,12 @@ def test_a_person_reads_song_votes_and_fragments(library: Path, pushed: Path) ->
         ["1:00–1:30", "salsa", "0.96"],
     ]
     assert [line.count("█") for line in song[2:5]] == [19, 14, 19]
-    assert "shorter than 30 s: padded with silence" in out
+    assert "shorter than 30 s: repeated until then" in out
     assert f"{library / 'text.mp3'}\n  rejected: it is not in a format that can be decoded" in out
     assert err.splitlines()[1:-1] == [
         "found 5 = classified 3 + rejected 2",
         "2 files left out: 1 hidden file, 1 picture",
-        "genres: bachata 2, cumbia 0, merengue 0, salsa 1, vallenato 0, none of these with confidence 0",
+        "genres: bachata 1, cumbia 0, merengue 0, salsa 2, vallenato 0, none of these with confidence 0",
         "rejected: unsupported 2",
     ]
     assert err.endswith(" × real time\n")

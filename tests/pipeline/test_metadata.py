@@ -31,7 +31,7 @@ REGULAR: dict[str, Any] = {
         (
             {"padded": True, "truncated": True, "silent": 1},
             [
-                "shorter than a fragment: silence was added",
+                "shorter than a fragment: repeated",
                 "truncated: decoded 95.0 of 200.0 s",
                 "1 fragment is silent and left out",
             ],

@@ -186,8 +186,8 @@ def test_recording_formats_get_the_answer_of_the_server(
     click(page, "#local")
     ours, theirs = said_in_browser(page, path), said_by_server(client, path)
     assert ours["genre"] == theirs["genre"]
-    assert close(ours["probabilities"], theirs["probabilities"]), (ours, theirs)
-    assert ours["duration_seconds"] == pytest.approx(theirs["duration_seconds"], abs=0.05)  # the encoder's padding
+    assert ours["probabilities"] == pytest.approx(theirs["probabilities"], abs=0.01)  # other padding
+    assert ours["duration_seconds"] == pytest.approx(theirs["duration_seconds"], abs=0.05)
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 11_025])

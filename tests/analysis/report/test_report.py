@@ -96,7 +96,7 @@ def complete(*, split_by: SplitBy = "song", synthetic: bool = True) -> ReportDat
                 {"song": f"salsa/{ATTACK}.mp3", "reason": "unreadable", "detail": f"no audio in {ATTACK}"},
                 {"song": "salsa/caf\udce9.mp3", "reason": "too short", "detail": "1.0 s"},
             ],
-            flagged=[("cumbia/short.wav", "shorter than a fragment: silence was added")],
+            flagged=[("cumbia/short.wav", "shorter than a fragment: repeated")],
             counts={
                 genre: {split: SplitCount(songs, 3 * songs) for split, songs in (("train", 2), ("val", 1), ("test", 1))}
                 for genre in GENRES
@@ -325,7 +325,7 @@ def test_run_details_are_shown(page: str) -> None:
         "Trainerran1 min 23 s",
         "Ingestcached–",
         "Only 4 songs of salsa.",
-        "cumbia/short.wavshorter than a fragment: silence was added",
+        "cumbia/short.wavshorter than a fragment: repeated",
         "✓ passedint8.tfliteLiteRTint836.2 MB (37.0 MB)30",
         "–int8.tflitebrowserint836.2 MB (37.0 MB)not measured: no Chromium",
         "salsa2 / 61 / 31 / 3",

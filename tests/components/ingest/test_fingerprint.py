@@ -13,7 +13,7 @@ import soundfile
 import tensorflow as tf
 
 from tests.sounds import decode
-from tumbao.components.ingest.fingerprint import fingerprint, same_recordings
+from tumbao.components.ingest.fingerprint import WORDS_PER_SECOND, fingerprint, same_recordings
 from tumbao.components.ingest.mel import mel_levels
 from tumbao.schema.mel_spec import MelSpec
 
@@ -204,3 +204,12 @@ def test_copies_are_found_in_a_large_library_in_any_order(rng: np.random.Generat
     assert same_recordings(described) == expected
     shuffled = {name: described[name] for name in rng.permutation(list(described))}
     assert same_recordings(shuffled) == expected
+
+
+def test_a_repeated_short_song_has_the_fingerprint_of_its_sound() -> None:
+    short = play(3)[: 12 * SPEC.sample_rate_hz]
+    whole = np.resize(short, SPEC.fragment_samples).astype(np.float32)
+    levels = mel_levels(tf.constant(whole[np.newaxis]), SPEC).numpy()[0]
+    found, expected = fingerprint(levels, SPEC, len(short)), describe(short)
+    assert not found[12 * WORDS_PER_SECOND :].any()
+    assert np.mean(found != expected) < 0.05  # at the end of the sound
