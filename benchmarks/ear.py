@@ -32,7 +32,7 @@ from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.pipeline.preparation import Preparation, prepare
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.backbones import RHYTHM
-from tumbao.trainer.cross_validation import Fold, mean_of_songs, out_of_fold, whole_song_folds
+from tumbao.trainer.cross_validation import Fold, fewer_songs, mean_of_songs, out_of_fold, whole_song_folds
 from tumbao.trainer.linear import fit_regression, song_means, standardisation
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -46,15 +46,6 @@ def units(library: RenderedLibrary, data: Path, by: str) -> list[str]:
     with data.open(encoding="utf-8", newline="") as file:
         value_of = {str((data.parent / row["file_name"]).absolute()): row[by] for row in csv.DictReader(file)}
     return [value_of[file] for file in library.files]
-
-
-def fewer(fold: Fold, library: RenderedLibrary, songs: int, seed: int) -> Fold:
-    """Keep at most so many training songs of each genre."""
-    rng, kept = np.random.default_rng(seed), set()
-    for label in np.unique(library.labels[fold.train]):
-        own = sorted({library.songs[row] for row in fold.train if library.labels[row] == label})
-        kept |= {own[index] for index in rng.permutation(len(own))[:songs]}
-    return Fold(fold.fold, np.array([row for row in fold.train if library.songs[row] in kept]), fold.val, fold.test)
 
 
 def answers(prepared: Preparation, model: ModelSpec, folds: Sequence[Fold], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +81,7 @@ def measure(
             + ", ".join(map(" ".join, zip(library.genres, recalls, strict=True)))
         )
         for songs in curve:
-            smaller = [fewer(fold, library, songs, seed) for fold in folds]
+            smaller = [fewer_songs(fold, library, songs, seed) for fold in folds]
             by_songs[songs].append(float(balanced_accuracy_score(*answers(prepared, model, smaller, seed))))
     return {
         "model": name,

@@ -2,14 +2,15 @@
 
 Thresholds are on accuracy: over the whole test split, and in the slice of each genre, where accuracy is that genre's
 recall. The change against the latest blessed model is checked over the whole split only: a genre's slice may have a
-handful of fragments.
+handful of fragments. Each threshold is the lowest accuracy that so many test songs do not show to be below the bound,
+see `decision.lowest_plausible`; `SongGate` decides the rest.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -20,6 +21,7 @@ from tfx.components.evaluator import executor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types.standard_component_specs import BASELINE_MODEL_KEY
 
+from tumbao.components.evaluation.decision import LEAST_DIFFERING, lowest_plausible
 from tumbao.components.evaluation.run_data import Gate, GateKind, GateRow
 from tumbao.components.served_baseline import has_model
 from tumbao.schema import record
@@ -57,29 +59,36 @@ ROUNDING = 1e-6
 
 
 def eval_config(
-    genres: Sequence[str], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
+    test_songs: Mapping[str, int], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
 ) -> tfma.EvalConfig:
-    """Create the configuration of the Evaluator, with thresholds in 0–1; `genres` is in the order of the labels.
+    """Create the configuration of the Evaluator, with bounds in 0–1.
+
+    `test_songs` is the number of test songs of each genre, in the order of the labels.
 
     Precision, recall and F1 are of each genre against all others, at a probability of 0.5.
     """
+    songs = sum(test_songs.values())
+    drop = max(max_accuracy_drop, (LEAST_DIFFERING - 1) / max(songs, 1))
     overall = tfma.SlicingSpec()
-    each_genre = [tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in genres]
+    each_genre = {genre: tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in test_songs}
     thresholds = [
         tfma.PerSliceMetricThreshold(
             slicing_specs=[overall],
             threshold=tfma.MetricThreshold(
-                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_accuracy - ROUNDING}),
+                value_threshold=tfma.GenericValueThreshold(lower_bound=_bound(min_accuracy, songs)),
                 change_threshold=tfma.GenericChangeThreshold(
-                    direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -max_accuracy_drop - ROUNDING}
+                    direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -drop - ROUNDING}
                 ),
             ),
         ),
-        tfma.PerSliceMetricThreshold(
-            slicing_specs=each_genre,
-            threshold=tfma.MetricThreshold(
-                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_recall - ROUNDING})
-            ),
+        *(
+            tfma.PerSliceMetricThreshold(
+                slicing_specs=[each_genre[genre]],
+                threshold=tfma.MetricThreshold(
+                    value_threshold=tfma.GenericValueThreshold(lower_bound=_bound(min_recall, number))
+                ),
+            )
+            for genre, number in test_songs.items()
         ),
     ]
     everywhere = tfma.MetricsSpec(
@@ -92,7 +101,7 @@ def eval_config(
     )
     one_against_all = tfma.MetricsSpec(
         metrics=[tfma.MetricConfig(class_name=name) for name in ("Precision", "Recall", "F1Score")],
-        binarize=tfma.BinarizationOptions(class_ids={"values": range(len(genres))}),
+        binarize=tfma.BinarizationOptions(class_ids={"values": range(len(test_songs))}),
     )
     return tfma.EvalConfig(
         model_specs=[
@@ -103,9 +112,13 @@ def eval_config(
                 model_type=tfma.constants.TF_GENERIC,
             )
         ],
-        slicing_specs=[overall, *each_genre],
+        slicing_specs=[overall, *each_genre.values()],
         metrics_specs=[everywhere, one_against_all],
     )
+
+
+def _bound(bound: float, songs: int) -> dict[str, float]:
+    return {"value": lowest_plausible(bound, songs) - ROUNDING}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +187,8 @@ def push_summary(evaluation: str) -> str:
 
 
 def gate_failure(evaluation: str) -> str:
-    """Describe the thresholds that a model did not reach in a sentence."""
-    return f"not blessed: {Gate(False, read_thresholds(evaluation)).failures}"
+    """Describe the thresholds that a model did not reach; empty if it reached all."""
+    return Gate(False, read_thresholds(evaluation)).failures
 
 
 def _genre(spec: tfma.SlicingSpec) -> str:

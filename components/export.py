@@ -17,13 +17,15 @@ from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.run_data import count_by_split
 from tumbao.components.evaluator import ACCURACY, LOSS, OVERALL, read_figures
-from tumbao.components.final_model import FinalFigures, read_rule
+from tumbao.components.final_model import FinalFigures, read_fitted_on, read_rule
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.component import IngestedSongs
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import spread
 from tumbao.components.ingest.tables import json_lines
+from tumbao.components.model_registry import TESTED_MODEL, fingerprint
 from tumbao.components.song_evaluation import SongFigures, read_song_metrics
+from tumbao.components.song_gate import SongDecision, read_decision
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import (
@@ -57,7 +59,9 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     ingested: tfx.dsl.components.InputArtifact[IngestedSongs],
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
     figures: tfx.dsl.components.InputArtifact[SongFigures],
+    tested: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
     final_figures: tfx.dsl.components.InputArtifact[FinalFigures],
+    decision: tfx.dsl.components.InputArtifact[SongDecision],
     model: tfx.dsl.components.OutputArtifact[tfx.types.standard_artifacts.Model],
     manifests: tfx.dsl.components.Parameter[str],
     mel_spec: tfx.dsl.components.Parameter[str],
@@ -79,8 +83,12 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         Metrics of the Evaluator.
     figures : SongFigures
         Output of SongEvaluation, with calibration and in-distribution range.
+    tested : Model
+        Output of the Trainer, which the Evaluator judged; only its fingerprint is read.
     final_figures : FinalFigures
         Output of FinalModel, with the threshold of the distance.
+    decision : SongDecision
+        Output of SongGate.
     model : Model
         Output: the SavedModel with `assets.extra/`.
     manifests : str
@@ -106,11 +114,16 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         convert(target, assets, images, spec, lambda: progress.advance("convert"), wanted)
         versions = {package: metadata.version(package) for package in ("tumbao", "tensorflow", "keras")}
         versions |= {"code_digest": code, "backbone_weights": weights_source}
+        versions[TESTED_MODEL] = fingerprint(path_utils.serving_model_path(tested.uri))
         info = _describe(spec, manifests, f"{ingested.uri}/ingested.jsonl", evaluation.uri, versions)
         found = read_song_metrics(figures.uri)
-        rule = read_rule(final_figures.uri)
         info = dataclasses.replace(
-            info, calibration=found.calibration, familiarity=found.familiarity, out_of_distribution=rule
+            info,
+            calibration=found.calibration,
+            familiarity=found.familiarity,
+            out_of_distribution=read_rule(final_figures.uri),
+            decision=read_decision(decision.uri).outcome,
+            fitted_on=read_fitted_on(final_figures.uri),
         )
         dataclasses.replace(info, files=_embed(assets, info, wanted)).write(assets)
         write_vectors(assets, spec, info.genres)

@@ -1,6 +1,8 @@
-"""FinalModel: the model that is exported, with its temperature and the distance from the training songs.
+"""FinalModel: the model that is exported, trained on more songs, with its temperature and the distance from songs.
 
-The head runs over the cached features, so the backbone is not run again.
+The tested model was trained on the training split. A head that is not trained by gradients is trained again on the
+other songs too, of which a small library has few. The head runs over the cached features, so the backbone is not run
+again.
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
@@ -30,18 +32,20 @@ from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.serving.signatures import save
+from tumbao.trainer.dataset import Records
 from tumbao.trainer.distance import Distance, HiddenFeatures, distance_rule, to_keras
-from tumbao.trainer.fit import HEAD_FILE, load_head
+from tumbao.trainer.fit import HEAD_FILE, load_head, train_head
 from tumbao.trainer.model import final_model, joined, last_features, without_loops
 from tumbao.trainer.models.registry import find_model
+from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
 from tumbao.trainer.weights import weights_file
 
-RULE_FILE = "distance_rule.json"
+RULE_FILE, FITTED_FILE = "distance_rule.json", "fitted_on.json"
 
 
 class FinalFigures(types.Artifact):
-    """The files `predictions.jsonl`, of every test fragment, and `distance_rule.json`."""
+    """The files `predictions.jsonl`, of every test fragment, `distance_rule.json`, and `fitted_on.json`, splits."""
 
     TYPE_NAME = "tumbao.FinalFigures"
 
@@ -56,16 +60,19 @@ def FinalModel(  # noqa: N802 - TFX names components so
     trainer: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Save the head of the Trainer with its backbone, the temperature of SongEvaluation and a distance.
+    """Save the head with its backbone, the temperature of SongEvaluation and a distance.
 
     `features` are those that the head was trained on, `model_run` has the head, `figures` the temperature; `trainer` is
-    the Trainer's custom configuration as JSON, see `trainer.run.run_fn`. `code` is part of TFX's cache key.
+    the Trainer's custom configuration as JSON, see `trainer.run.run_fn`; its `refit` lists the splits to train the head
+    again on, none to keep it. `code` is part of TFX's cache key.
     """
     config: dict[str, Any] = json.loads(trainer)
     spec, training = find_model(config["model"]), Training(**config["training"])
-    head = load_head(f"{model_run.uri}/{HEAD_FILE}")
-    temperature = read_song_metrics(figures.uri).calibration.temperature
     patterns = {split: f"{artifact_utils.get_split_uri([features], split)}/*.gz" for split in SPLITS}
+    head = load_head(f"{model_run.uri}/{HEAD_FILE}")
+    if config["refit"]:
+        head = _refit(spec, training, config, patterns, head.input_shape[1:])
+    temperature = read_song_metrics(figures.uri).calibration.temperature
     found = _distance(head, patterns)
     distance = to_keras(found[0]) if found else None
     backbone = spec.backbone_for(training).build(weights_file(config["weights"]), "float32")
@@ -76,8 +83,19 @@ def FinalModel(  # noqa: N802 - TFX names components so
     outputs = final_model(head, temperature, distance)
     rows = ({"split": "test"} | one for one in predict_records(outputs, patterns["test"]))
     io_utils.write_bytes_file(f"{final_figures.uri}/{PREDICTIONS_FILE}", "".join(map(json_line, rows)).encode())
+    fitted_on = config["refit"] or ["train"]
+    io_utils.write_bytes_file(f"{final_figures.uri}/{FITTED_FILE}", json.dumps(fitted_on).encode())
     rule = dataclasses.asdict(found[1]) if found else None
     io_utils.write_bytes_file(f"{final_figures.uri}/{RULE_FILE}", json.dumps(rule, indent=1).encode())
+
+
+def _refit(
+    spec: ModelSpec, training: Training, config: Mapping[str, Any], patterns: Mapping[str, str], shape: tuple[int, ...]
+) -> keras.Model:
+    genres = config["genres"]
+    songs = Records([patterns[split] for split in config["refit"]], shape, len(genres))
+    val = Records([patterns["val"]], shape, len(genres))
+    return train_head(spec, songs, val, training, shape=shape, genres=genres, weights=config["weights"])[0]
 
 
 def _distance(head: keras.Model, patterns: Mapping[str, str]) -> tuple[Distance, DistanceRule] | None:
@@ -103,6 +121,11 @@ def _hidden_features(hidden: keras.Model, pattern: str) -> HiddenFeatures:
             name = fragment[record.SONG]
             found.setdefault((name, fragment[record.FRAGMENT]), (output, fragment[record.LABEL], name.decode()))
     return HiddenFeatures(*map(np.array, zip(*found.values(), strict=True)))
+
+
+def read_fitted_on(final_figures: str) -> tuple[str, ...]:
+    """Read the splits that the model was trained on from the folder of a `FinalFigures` artefact."""
+    return tuple(json.loads(as_path(f"{final_figures}/{FITTED_FILE}").read_bytes()))
 
 
 def read_rule(final_figures: str) -> DistanceRule | None:

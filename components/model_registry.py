@@ -29,12 +29,15 @@ import tensorflow as tf
 
 from tumbao.components.ingest.paths import RemotePath, is_remote
 from tumbao.components.ingest.tables import read_record
-from tumbao.serving.model_info import ASSETS_FOLDER
+from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
 SAVED_MODEL_FILE, FINGERPRINT_FILE = "saved_model.pb", "fingerprint.pb"
 LOG_FILE = "pushes.jsonl"
 ENTRIES_FOLDER, _CLAIMS_FOLDER = "pushes", "claims"  # in a bucket: entries of the log, and version numbers in use
 _FARTHEST_STEP = 16  # random, so that two processes that collided do not collide again
+
+TESTED_MODEL = "tested_model"
+"""Name among the versions in model.json: fingerprint of the model that was evaluated, from which it was made."""
 
 PUSHED, ROLLED_BACK, REFUSED = "push", "rollback", "refused"
 UNREADABLE = "unreadable"  # kind of an event whose line cannot be read; never written
@@ -54,6 +57,13 @@ def fingerprint(model: str) -> str:
     """Identify a SavedModel, wherever it is copied, by digits of the SHA-256 of TensorFlow's own fingerprint."""
     content = _content(f"{model}/{FINGERPRINT_FILE}")
     return hashlib.sha256(content).hexdigest()[:16] if content else ""
+
+
+def tested_fingerprint(version: str) -> str:
+    """Return the fingerprint of the evaluated model that a pushed version was made from, by the version's folder."""
+    info = _content(f"{version}/{ASSETS_FOLDER}/{INFO_FILE}")
+    versions = json.loads(info).get("versions", {}) if info else {}
+    return str(versions.get(TESTED_MODEL) or fingerprint(version))
 
 
 def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:

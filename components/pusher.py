@@ -28,6 +28,7 @@ from tumbao.components.model_registry import (
     rolled_back,
     served_version,
 )
+from tumbao.components.song_gate import SongDecision, read_decision
 from tumbao.serving.model_info import ASSETS_FOLDER, INFO_FILE
 
 REASON = "reason"
@@ -46,6 +47,7 @@ def Pusher(  # noqa: N802 - TFX names components so
     model_blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelBlessing],
     infra_blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.InfraBlessing],
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
+    decision: tfx.dsl.components.InputArtifact[SongDecision],
     agreement: tfx.dsl.components.InputArtifact[AgreementReport],
     card: tfx.dsl.components.InputArtifact[ModelCardPages],
     report: tfx.dsl.components.InputArtifact[ReportPage],
@@ -64,11 +66,13 @@ def Pusher(  # noqa: N802 - TFX names components so
     model : Model
         Output of EdgeExport.
     model_blessing : ModelBlessing
-        Decision of the Evaluator.
+        Decision of the Evaluator and SongGate.
     infra_blessing : InfraBlessing
         Decision of MobileCheck.
     evaluation : ModelEvaluation
         Metrics of the Evaluator, for the log.
+    decision : SongDecision
+        Decision of SongGate and its reasons, for the log.
     agreement : AgreementReport
         Output of MobileCheck, for the log.
     card : ModelCardPages
@@ -96,7 +100,8 @@ def Pusher(  # noqa: N802 - TFX names components so
     pushed_model.set_int_custom_property("pushed", 0)
     rollback = rolled_back(read_log(registry)).get(own)
     if not model_utils.is_model_blessed(model_blessing):
-        log(REFUSED, gate_failure(evaluation.uri))
+        reasons = filter(None, (gate_failure(evaluation.uri), read_decision(decision.uri).reasons))
+        log(REFUSED, f"not blessed: {'; '.join(reasons)}")
     elif not model_utils.is_infra_validated(infra_blessing):
         failures = " ".join(MobileCheck(False, read_variants(agreement.uri)).failures) or "It reported no reason."
         log(REFUSED, f"vetoed by the mobile check: {failures}")
@@ -107,7 +112,8 @@ def Pusher(  # noqa: N802 - TFX names components so
         pushed_model.set_string_custom_property(REASON, _removed(rollback, registry))
         log(REFUSED, _removed(rollback, registry))
     else:
-        why = push_summary(evaluation.uri)
+        undecided = read_decision(decision.uri).reasons
+        why = f"undecided: {undecided}" if undecided else push_summary(evaluation.uri)
         pages = [f"{folder}/{file}" for folder in (card.uri, report.uri) for file in sorted(fileio.listdir(folder))]
         version = publish(saved_model, registry, pages)
         log(PUSHED, why, version)

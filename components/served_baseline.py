@@ -75,7 +75,7 @@ class ServedOrLatestBlessedModel(ResolverStrategy):
         if not served:
             return models
         own = {one.id: _fingerprint(one) for one in (*models, *candidates)}
-        if model_registry.fingerprint(f"{self._registry}/{served}") not in own.values():
+        if model_registry.tested_fingerprint(f"{self._registry}/{served}") not in own.values():
             logging.warning(
                 "The served model, %s/%s, was not trained in this workspace, or has other genres or image parameters: "
                 "new models are not compared with it.",
@@ -85,7 +85,7 @@ class ServedOrLatestBlessedModel(ResolverStrategy):
         for _, pushed in _eligible(self._registry, [own[one.id] for one in candidates]):
             if found := [one for one in models if pushed and own[one.id] == pushed]:
                 return found
-        removed = model_registry.rolled_back(model_registry.read_log(self._registry))
+        removed = _removed(self._registry)
         return [one for one in models if own[one.id] not in removed]
 
 
@@ -96,11 +96,19 @@ def has_model(artifact: types.Artifact) -> bool:
 
 
 def _eligible(registry: str, candidates: Iterable[str]) -> list[tuple[str, str]]:
-    """Return version and fingerprint of each pushed model that may be the baseline, the newest first."""
-    excluded = {*candidates, *model_registry.rolled_back(model_registry.read_log(registry))}
+    """Return version and evaluated model of each pushed model that may be the baseline, the newest first."""
+    excluded = {*candidates, *_removed(registry)}
     versions = reversed(model_registry.versions(registry))
-    found = [(version, model_registry.fingerprint(f"{registry}/{version}")) for version in versions]
+    found = [(version, model_registry.tested_fingerprint(f"{registry}/{version}")) for version in versions]
     return [one for one in found if one[1] not in excluded]
+
+
+def _removed(registry: str) -> set[str]:
+    """Return the fingerprints of models that a rollback removed, and of the evaluated ones that they were made from."""
+    removed = set(model_registry.rolled_back(model_registry.read_log(registry)))
+    folders = [f"{registry}/{version}" for version in model_registry.versions(registry)]
+    made_from = {model_registry.fingerprint(one): model_registry.tested_fingerprint(one) for one in folders}
+    return removed | {made_from[one] for one in removed if one in made_from}
 
 
 def _fingerprint(model: types.Artifact) -> str:

@@ -6,7 +6,7 @@ rounding is included in these metrics.
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfx.utils import io_utils
 from tumbao.components.evaluation.metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decode_levels, read_records
-from tumbao.components.ingest.tables import json_line
+from tumbao.components.ingest.tables import json_line, json_lines
 from tumbao.schema import record
 from tumbao.serving.model_info import PROBABILITIES
 from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
@@ -43,12 +43,14 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     figures: tfx.dsl.components.OutputArtifact[SongFigures],
     genres: tfx.dsl.components.Parameter[str],
+    cross_validation: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Fit the in-distribution range on training songs, calibrate on validation songs, and evaluate test songs.
+    """Fit the in-distribution range on training songs, calibrate, and evaluate test songs.
 
     `features` are the `examples` with the backbone's output, `model_run` has the head, `genres` is JSON in the order of
-    the labels. `code` is part of TFX's cache key.
+    the labels. `cross_validation` is the file with the predictions of cross-validation, which calibrate; if it is
+    empty, those of the validation songs do. `code` is part of TFX's cache key.
     """
     model = load_head(f"{model_run.uri}/{HEAD_FILE}")
     predictions = {
@@ -57,7 +59,8 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     }
     ranges = _fit_ranges(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
     in_distribution = _songs_in_distribution(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz", ranges)
-    val, test = (_by_song(predictions[split]) for split in ("val", "test"))
+    held_out = json_lines(cross_validation) if cross_validation else predictions["val"]
+    val, test = by_song(held_out), by_song(predictions["test"])
     metrics = song_metrics(
         [probabilities for probabilities, _ in val.values()],
         np.array([label for _, label in val.values()]),
@@ -109,9 +112,9 @@ def run_on_records(model: Any, pattern: str) -> Iterator[tuple[list[dict[str, An
         yield fragments, model.predict_on_batch(np.stack(stored).astype(np.float32))
 
 
-def _by_song(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
-    """Group the probabilities of each song's fragments, in their order, with the song's label."""
-    songs: dict[str, list[dict[str, Any]]] = {}
+def by_song(predictions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, int]]:
+    """Group the probabilities [k, g] of each song's fragments, in their order, with the song's label."""
+    songs: dict[str, list[Mapping[str, Any]]] = {}
     for prediction in sorted(predictions, key=lambda one: one["fragment"]):
         songs.setdefault(prediction["song"], []).append(prediction)
     return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}

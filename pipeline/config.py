@@ -15,10 +15,10 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from tumbao.components.ingest.formats import LAYOUTS
 from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
+from tumbao.components.ingest.splits import SPLIT_STRATEGIES
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES, genre_key, tidy_genre
-from tumbao.trainer.models.registry import PAPER, find_model, model_names
+from tumbao.trainer.models.registry import AUTO, PAPER, find_model, model_names
 from tumbao.trainer.training import CLASS_WEIGHTS, SCHEDULES, Training
 from tumbao.trainer.vgg16 import Policy
 from tumbao.trainer.weights import RANDOM
@@ -67,6 +67,12 @@ def _schedule(value: str) -> str:
     return value
 
 
+def _folds(value: int) -> int:
+    if value == 1:
+        raise ValueError("0 for no cross-validation, or at least 2")
+    return value
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -92,10 +98,12 @@ class Data(Section):
 class Split(Section):
     """The division of the songs into training, validation and test split."""
 
-    by: _one_of((*SPLIT_BY, GIVEN)) = Field(  # type: ignore[valid-type]
-        "song",
-        description="Unit that a split keeps together. fragment is the paper's and leaky; given uses the library's own "
-        "splits.",
+    by: str = Field(
+        AUTO,
+        min_length=1,
+        description="What a split and the folds keep together: song, artist, or a column of the list, such as source. "
+        "fragment is the paper's and leaky; given uses the library's own splits; auto stands for artist if at least "
+        "half of the songs name one, otherwise for song.",
     )
     strategy: _one_of((*SPLIT_STRATEGIES, FIXED)) | None = Field(  # type: ignore[valid-type]
         None,
@@ -103,15 +111,27 @@ class Split(Section):
         "By default stratified, and stable on Kubeflow and Vertex AI.",
     )
     seed: int = Field(7, ge=0, description="Seed of the split, the initial weights and the shuffling.")
+    folds: Annotated[int, pydantic.AfterValidator(_folds)] | None = Field(
+        None,
+        ge=0,
+        description="Number of folds of the cross-validation over the songs that are not test songs, 0 for none. By "
+        "default 5, and none for one model of a library with at least 60 songs of each genre.",
+    )
 
 
 class Model(Section):
     """The network."""
 
     name: str = Field(
-        PAPER,
+        AUTO,
         description="Name of the model; `tumbao models` lists them. Of several, separated by commas, the one that is "
-        "best in cross-validation is trained; auto stands for the paper's and Tumbao's.",
+        "best in cross-validation is trained; auto stands for the paper's and Tumbao's, or for the paper's alone with "
+        "a split by fragment, a search, fine-tuning, --resume or no folds.",
+    )
+    refit: bool = Field(
+        True,
+        description="Train the tested model again on all songs before it is exported, test songs too unless later "
+        "models are tested with them. It takes effect where the head is not trained by gradients.",
     )
     weights: str = Field(
         "",
@@ -155,9 +175,14 @@ TrainingSection: Any = pydantic.create_model(
 class Gate(Section):
     """The conditions under which a model is blessed."""
 
-    min_accuracy: Share = Field(0.80, description="Lowest accuracy on the test split.")
-    min_recall: Share = Field(0.50, description="Lowest recall of each genre.")
-    max_accuracy_drop: Share = Field(0.01, description="Largest decrease of accuracy against the served model.")
+    min_accuracy: Share = Field(0.80, description="Lowest accuracy, of songs that the model was not trained on.")
+    min_recall: Share = Field(0.50, description="Recall that no genre may be shown to be below.")
+    max_accuracy_drop: Share = Field(
+        0.01, description="Largest decrease of accuracy against the served model, if the test songs are enough to tell."
+    )
+    push_undecided: bool = Field(
+        False, description="Push a model even if there are too few songs to tell whether it is good enough."
+    )
 
 
 class Registry(Section):
@@ -238,7 +263,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        models = [find_model(name) for name in model_names(self.model.name)]
+        models = [find_model(name) for name in self.models]
         for model in models:
             model.settings(**self.training.model_dump(exclude_none=True))
         by, strategy, genres = self.split.by, self.split.strategy, self.data.genres
@@ -246,9 +271,10 @@ class Config(Section):
         gradients = all(model.train is None for model in models) or not (tune or resume)
         rules = [
             ("data.genres", len(set(map(genre_key, genres))) == len(genres) >= 2, "at least 2, each once"),
-            ("split.by", strategy != FIXED or by in ("song", GIVEN), "song where the test songs are fixed"),
+            ("split.by", strategy != FIXED or by in ("song", AUTO, GIVEN), "song where the test songs are fixed"),
             ("split.strategy", by != GIVEN or strategy in (None, SPLIT_STRATEGIES[0]), "none for given splits"),
             ("model.name", len(models) == 1 or by != "fragment", "one model with a split by fragment"),
+            ("split.folds", len(models) == 1 or self.split.folds != 0, "at least 2 to choose between models"),
             ("model.name", gradients, "that gradients train for a search, or to resume training"),
             ("runner.resume", not (tune and resume), "false for a search: each trial starts anew"),
             ("runner.beam_args", any(one.startswith("--runner") for one in beam), "flags with a --runner"),
@@ -298,7 +324,7 @@ class Config(Section):
 
     @property
     def split_by(self) -> str:
-        """One of `splits.SPLIT_BY`."""
+        """One of `splits.SPLIT_BY`, a column of the list, or `AUTO` before the library is scanned."""
         return "song" if self.split.by == GIVEN else self.split.by
 
     @property
@@ -307,9 +333,16 @@ class Config(Section):
         return GIVEN if self.split.by == GIVEN else self.split.strategy or SPLIT_STRATEGIES[self.runner.name != "local"]
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models to choose from; `AUTO` is the paper's alone where the settings rule out a choice."""
+        alone = self.split.by == "fragment" or self.split.folds == 0
+        gradients = self.model.tune or self.runner.resume or self.training.model_dump()["fine_tune"]
+        return (PAPER,) if self.model.name == AUTO and (alone or gradients) else model_names(self.model.name)
+
+    @property
     def head(self) -> Training:
         """Settings of the training of the head: the given ones, and those of the model, or of the first of several."""
-        return self.head_of(model_names(self.model.name)[0])
+        return self.head_of(self.models[0])
 
     def head_of(self, model: str) -> Training:
         """Return the settings of the training of one of the models."""
@@ -332,6 +365,7 @@ class Config(Section):
             **dataclasses.asdict(self.head),
             "min_accuracy": self.gate.min_accuracy,
             "min_recall": self.gate.min_recall,
+            "folds": self.split.folds,
             "tune": model.tune,
         }
 

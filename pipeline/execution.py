@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from tfx import v1 as tfx
 from tfx.dsl.compiler import constants
 from tfx.orchestration.pipeline import RunOptions
 from tfx.orchestration.portable import runtime_parameter_utils
+from tfx.utils import path_utils
 
 from tumbao.analysis.report.page import write_report
 from tumbao.components.evaluation.run_data import verdict
@@ -30,6 +32,7 @@ from tumbao.pipeline.report import local_report
 from tumbao.pipeline.resolve import exec_properties, resolve
 from tumbao.pipeline.source import scan_cache, song_cache
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
+from tumbao.serving.predict import RUN_MODEL
 
 if TYPE_CHECKING:
     from tumbao.pipeline.progress_display import ProgressDisplay
@@ -85,11 +88,15 @@ def execute(
     record = dataclasses.replace(
         record,
         synthetic=resolved.catalog.synthetic,
-        protocol=config.split_by,
+        protocol=resolved.config.split_by,
         settings={**record.settings, "policy": resolved.policy},
     )
+    artifacts = run_artifacts(connection, run=record.run)
+    if exported := artifacts.uri("EdgeExport", "model"):
+        target = os.path.relpath(path_utils.serving_model_path(exported), folder)
+        (folder / RUN_MODEL).symlink_to(target, target_is_directory=True)
     about = {"run_id": record.run, "started": record.started, "settings": record.settings}
-    report = local_report(pipeline, run_artifacts(connection, run=record.run), properties, about, error)
+    report = local_report(pipeline, artifacts, properties, about, error)
     write_report(report, folder / "report")
     decision = verdict(report)
     gate, mobile_check = report.gate, report.mobile_check

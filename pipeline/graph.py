@@ -19,6 +19,7 @@ from tumbao.components.model_card.component import ModelCard
 from tumbao.components.pusher import Pusher
 from tumbao.components.served_baseline import CANDIDATE, ServedBaseline, ServedOrLatestBlessedModel
 from tumbao.components.song_evaluation import SongEvaluation
+from tumbao.components.song_gate import SongGate
 from tumbao.components.tuner import Tuner
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.report import SOURCES, Report
@@ -51,7 +52,18 @@ def build(
         features=features.outputs["features"],
         model_run=trainer.outputs["model_run"],
         genres=genres,
+        cross_validation=properties["cross_validation"],
         code=source_digest("tumbao.components.song_evaluation"),
+    )
+    song_gate = SongGate(
+        examples=songs.outputs["examples"],
+        figures=song_evaluation.outputs["figures"],
+        evaluator_blessing=evaluator.outputs["blessing"],
+        baseline=baseline.outputs["model"],
+        genres=genres,
+        gate=properties["song_gate"],
+        cross_validation=properties["cross_validation"],
+        code=source_digest("tumbao.components.song_gate"),
     )
     final = FinalModel(
         features=features.outputs["features"],
@@ -60,13 +72,16 @@ def build(
         trainer=properties["trainer"],
         code=source_digest("tumbao.components.final_model"),
     )
+    judged = [song_evaluation, song_gate, final]
     export = EdgeExport(
         trained=final.outputs["model"],
         examples=songs.outputs["examples"],
         ingested=songs.outputs["ingested"],
         evaluation=evaluator.outputs["evaluation"],
         figures=song_evaluation.outputs["figures"],
+        tested=trainer.outputs["model"],
         final_figures=final.outputs["final_figures"],
+        decision=song_gate.outputs["decision"],
         manifests=manifests,
         mel_spec=mel_spec,
         weights_source=properties["weights_source"],
@@ -91,11 +106,10 @@ def build(
             *training,
             baseline,
             evaluator,
-            song_evaluation,
-            final,
+            *judged,
             export,
             mobile_check,
-            *_delivery(config, properties, [songs, *training, evaluator, song_evaluation, export, mobile_check]),
+            *_delivery(config, properties, [songs, *training, evaluator, *judged, export, mobile_check]),
         ],
         enable_cache=config.runner.cache,
         metadata_connection_config=metadata,
@@ -163,6 +177,7 @@ def _delivery(config: Config, properties: Mapping[str, Any], components: Sequenc
         model_run=sources["model_run"],
         evaluation=sources["evaluation"],
         blessing=sources["blessing"],
+        decision=sources["decision"],
         figures=sources["figures"],
         model=model,
         report=sources["agreement"],
@@ -186,6 +201,7 @@ def _delivery(config: Config, properties: Mapping[str, Any], components: Sequenc
     pusher = Pusher(
         **blessed,
         evaluation=sources["evaluation"],
+        decision=sources["decision"],
         agreement=sources["agreement"],
         card=card.outputs["card"],
         report=report.outputs["page"],

@@ -36,6 +36,7 @@ _CODES = {
     "unfinished": DONE,
     "failed": FAILED,
     "misused": WRONG_USE,
+    "undecided": NOT_BLESSED,
     "refused": NOT_BLESSED,
     "interrupted": INTERRUPTED,
 }

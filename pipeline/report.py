@@ -24,6 +24,7 @@ from tumbao.components.mobile_check import AgreementReport, read_variants
 from tumbao.components.model_card.card import versions
 from tumbao.components.pusher import REASON, ReportPage
 from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
+from tumbao.components.song_gate import SongDecision, read_decision
 from tumbao.components.tuner import read_search
 from tumbao.pipeline.metadata import Artifacts
 from tumbao.pipeline.source import source_digest
@@ -43,7 +44,8 @@ SOURCES = {
     "search": ("Tuner", "tuner_results"),
     "model_run": ("Trainer", "model_run"),
     "evaluation": ("Evaluator", "evaluation"),
-    "blessing": ("Evaluator", "blessing"),
+    "blessing": ("SongGate", "blessing"),
+    "decision": ("SongGate", "decision"),
     "figures": ("SongEvaluation", "figures"),
     "agreement": ("MobileCheck", "report"),
     "infra_blessing": ("MobileCheck", "blessing"),
@@ -64,6 +66,7 @@ def Report(  # noqa: N802 - TFX names components so
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
     blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelBlessing],
+    decision: tfx.dsl.components.InputArtifact[SongDecision],
     figures: tfx.dsl.components.InputArtifact[SongFigures],
     agreement: tfx.dsl.components.InputArtifact[AgreementReport],
     infra_blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.InfraBlessing],
@@ -76,7 +79,7 @@ def Report(  # noqa: N802 - TFX names components so
 ) -> None:
     """Write the report of a run before its model is pushed; `run` is described in `exec_properties`."""
     first = (examples, ingested, rejected, search, model_run)
-    given = (*first, evaluation, blessing, figures, agreement, infra_blessing)
+    given = (*first, evaluation, blessing, decision, figures, agreement, infra_blessing)
     uris = {name: one.uri for name, one in zip(SOURCES, given, strict=True) if one is not None}
     data = report_data(uris, manifests, mel_spec, run, code)
     io_utils.write_bytes_file(f"{page.uri}/{REPORT_FILE}", render_report(data)[0])
@@ -107,7 +110,7 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
     catalog = json.loads(as_path(f"{manifests}/catalog.json").read_bytes())
     genres = catalog["genres"]
     about = json.loads(run) | {name: catalog[name] for name in ("library", "synthetic", "seed")}
-    candidates = tuple(run_data.Candidate(**one) for one in about.pop("candidates"))
+    candidates = tuple(run_data.Candidate.from_json(one) for one in about.pop("candidates"))
     fields: dict[str, Any] = {  # function and the artefacts that it reads
         "catalog": (functools.partial(_catalog, catalog), "ingested", "rejected"),
         "samples": (functools.partial(_samples, genres), "examples"),
@@ -116,6 +119,7 @@ def report_data(uris: Mapping[str, str], manifests: str, mel_spec: str, run: str
         "evaluation": (functools.partial(_evaluation, genres), "figures", "evaluation"),
         "songs": (read_song_metrics, "figures"),
         "gate": (_gate, "blessing", "evaluation"),
+        "decision": (read_decision, "decision"),
         "mobile_check": (_mobile_check, "infra_blessing", "agreement"),
     }
     return run_data.ReportData(

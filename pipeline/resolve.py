@@ -7,15 +7,17 @@ decode every song again; and the digest, `--from`, `--resume` and the checks bef
 """
 # No `from __future__ import annotations` here: TFX reads the annotations of a function component at run time.
 
+import collections
 import contextlib
 import dataclasses
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from rich.markup import escape
 from rich.text import Text
@@ -24,16 +26,19 @@ from tfx import v1 as tfx
 from tumbao.components.evaluation.run_data import Candidate
 from tumbao.components.evaluator import eval_config
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.library import Catalog, scan, write_manifests
+from tumbao.components.ingest.library import FIXED, Catalog, scan, write_manifests
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path
 from tumbao.components.ingest.scan_cache import ScanCache
+from tumbao.components.ingest.splits import GIVEN, SPLIT_BY, group_keys
 from tumbao.components.ingest.subgenres import scan_subgenres
+from tumbao.components.ingest.tables import table_rows
 from tumbao.components.model_registry import served_version
-from tumbao.pipeline.config import Config, parse
-from tumbao.pipeline.model_choice import choose_model
+from tumbao.pipeline.config import Config, UsageError, did_you_mean, parse
+from tumbao.pipeline.model_choice import choose_model, folds
 from tumbao.pipeline.source import SCAN_CACHE, scan_cache, song_cache, source_digest
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.trainer.models.registry import find_model, model_names
+from tumbao.schema.record import SPLITS
+from tumbao.trainer.models.registry import AUTO, find_model
 from tumbao.trainer.vgg16 import preferred_policy
 from tumbao.trainer.weights import WeightsFile
 
@@ -53,6 +58,8 @@ class Properties(TypedDict):
     policy: str  # Keras' dtype policy of the backbone
     precisions: str  # of the TFLite files, separated by spaces
     gate: str  # JSON of TFMA's EvalConfig
+    song_gate: str  # JSON of the settings of SongGate
+    cross_validation: str  # file of the predictions of cross-validation; empty without one
     trainer: str  # JSON of the Trainer's custom configuration
     tuner: str  # JSON of the Tuner's custom configuration
     served_version: str  # in the model registry when the run starts
@@ -75,7 +82,7 @@ class Resolved:
     weights_file: str  # address; empty for random weights or none
     policy: str  # Keras' dtype policy of the backbone
     policy_reason: str = ""
-    candidates: tuple[Candidate, ...] = ()  # the models that this one was chosen from, the best first
+    candidates: tuple[Candidate, ...] = ()  # results of cross-validation, the best first, whose model is trained
     resume: str = ""  # file of the head to start training from; empty for new initial weights
 
 
@@ -89,7 +96,7 @@ def resolve(
     for folder in map(as_path, (config.root, config.push_to)):
         if isinstance(folder, RemotePath):
             folder.require_bucket()
-    names = model_names(config.model.name)
+    names = config.models
     policy, reason = preferred_policy()
     if config.model.precision != "auto":
         policy = config.model.precision
@@ -97,12 +104,12 @@ def resolve(
     say(reason)
     backbones = {name: find_model(name).backbone_for(config.head_of(name)) for name in names}
     weights = {name: backbone.ensure_weights(config.model.weights or None) for name, backbone in backbones.items()}
-    catalog, genres, manifests = _scan(config, backbones[names[0]].mel_spec, cache, growing, say)
+    config, catalog, genres, manifests = _scan(config, backbones[names[0]].mel_spec, cache, growing, say)
     candidates: tuple[Candidate, ...] = ()
-    if len(names) > 1:
-        say(f"Choice of the model by cross-validation: {', '.join(names)}")
+    if number := folds(config, catalog, genres):
+        say(f"Cross-validation in {number} folds: {', '.join(names)}")
         candidates = choose_model(config, catalog, genres, manifests, weights, policy, say)
-        config = config.replace(model={"name": candidates[0].model})
+    config = config.replace(model={"name": candidates[0].model if candidates else names[0]})
     chosen = config.model.name
     say(f"Model: {chosen}, {find_model(chosen).summary}")
     say(f"Weights: {escape(weights[chosen].source)}")
@@ -123,14 +130,15 @@ def resolve(
 
 def _scan(
     config: Config, spec: MelSpec, cache: ScanCache | None, growing: frozenset[str], say: Callable[[str], None]
-) -> tuple[Catalog, tuple[str, ...], AnyPath]:
-    """Return the songs, the genres in the order of the labels, and the folder of the manifests."""
+) -> tuple[Config, Catalog, tuple[str, ...], AnyPath]:
+    """Return the configuration with the split, the songs, the genres in the order of the labels, and the manifests."""
     data, genres = config.data, config.data.genres
     place = as_path(data.library), genres, spec, data.layout
     if data.subgenres:
         catalog, genres = scan_subgenres(*place, min_songs=data.min_songs, scan_cache=cache, unfinished=growing)
     else:
         catalog = scan(*place, scan_cache=cache, unfinished=growing)
+    config = config.replace(split={"by": _split_by(config, catalog, genres)})
     manifests = write_manifests(
         catalog,
         as_path(f"{config.root}/catalogs"),
@@ -143,7 +151,27 @@ def _scan(
     say(f"{catalog.found} songs found, {len(catalog.rejected)} of them unreadable or too short")
     for line in (*catalog.notes, *catalog.merged):
         say(escape(line))
-    return catalog, genres, manifests
+    return config, catalog, genres, manifests
+
+
+def _split_by(config: Config, catalog: Catalog, genres: Sequence[str]) -> str:
+    """Return what the split keeps together; a column that the list does not have raises a `UsageError`."""
+    by = config.split.by
+    if by == AUTO:
+        artists = group_keys(catalog.groups("artist"), "artist")
+        units = {(one.genre, artists[one.song] or one.song) for one in catalog.songs}
+        counts = collections.Counter(genre for genre, _ in units)
+        named = 2 * sum(map(bool, artists.values())) >= len(artists)
+        enough = min(counts[genre] for genre in genres) >= len(SPLITS)
+        return "artist" if named and enough and config.split_strategy != FIXED else "song"
+    columns = {name for song in catalog.songs for name in song.columns}
+    if by not in (*SPLIT_BY, GIVEN) and by.lower() not in columns:
+        known = (AUTO, *SPLIT_BY, GIVEN, *sorted(columns))
+        raise UsageError(
+            f"Expected --split out of {', '.join(known)}, the last ones columns of the list. "
+            f"Received: {by!r}{did_you_mean(by, known)}"
+        )
+    return by
 
 
 def exec_properties(resolved: Resolved) -> Properties:
@@ -151,18 +179,56 @@ def exec_properties(resolved: Resolved) -> Properties:
     config, training = resolved.config, resolved.config.head
     model = find_model(config.model.name)
     spec = dataclasses.asdict(resolved.mel_spec)
-    gate = eval_config(resolved.genres, **config.gate.model_dump())
+    validated = resolved.candidates[:1]
+    trainer, tuner = _training(resolved)
+    return {
+        "model_name": model.name,
+        "genres": json.dumps(resolved.genres),
+        "manifests": resolved.manifests,
+        "schema": f"{resolved.manifests}/schema.pbtxt",
+        "mel_spec": json.dumps(spec),
+        "songs": song_cache(config.root, resolved.mel_spec),
+        "backbone": model.backbone_for(training).name,
+        "weights": resolved.weights_file,
+        "weights_source": resolved.weights.digest or "random",
+        "policy": resolved.policy,
+        "precisions": " ".join(model.precisions),
+        "gate": json_format.MessageToJson(_evaluation(resolved), preserving_proto_field_name=True, sort_keys=True),
+        "song_gate": json.dumps(
+            config.gate.model_dump(exclude={"max_accuracy_drop"})
+            | {"nearest": validated[0].nearest if validated else None}
+        ),
+        "cross_validation": validated[0].predictions if validated else "",
+        "trainer": json.dumps(trainer),
+        "tuner": json.dumps(tuner),
+        "served_version": served_version(config.push_to),
+        "run": json.dumps(
+            {
+                "settings": config.summary(),
+                "weights_source": resolved.weights.source,
+                "precision": resolved.policy,
+                "precision_reason": resolved.policy_reason,
+                "candidates": [dataclasses.asdict(one) for one in resolved.candidates],
+            }
+        ),
+    }
+
+
+def _training(resolved: Resolved) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the custom configurations of the Trainer and the Tuner."""
+    config = resolved.config
     trained = {
         "genres": list(resolved.genres),
-        "model": model.name,
-        "training": dataclasses.asdict(training),
+        "model": config.model.name,
+        "training": dataclasses.asdict(config.head),
         "weights": resolved.weights_file,
     }
     trainer: dict[str, Any] = {
         "resume": resolved.resume,
-        "mel_spec": spec,
+        "mel_spec": dataclasses.asdict(resolved.mel_spec),
         "manifests": resolved.manifests,  # like `tune`, for `head_to_resume`
         "tune": config.model.tune,
+        "refit": _refit(config),
         "code": source_digest("tumbao.trainer.run"),
     }
     if config.runner.vertex_training:  # keys defined by TFX
@@ -177,32 +243,23 @@ def exec_properties(resolved: Resolved) -> Properties:
         "trials": config.model.tune,
         "searches": f"{config.root}/searches",
     }
-    return {
-        "model_name": model.name,
-        "genres": json.dumps(resolved.genres),
-        "manifests": resolved.manifests,
-        "schema": f"{resolved.manifests}/schema.pbtxt",
-        "mel_spec": json.dumps(spec),
-        "songs": song_cache(config.root, resolved.mel_spec),
-        "backbone": model.backbone_for(training).name,
-        "weights": resolved.weights_file,
-        "weights_source": resolved.weights.digest or "random",
-        "policy": resolved.policy,
-        "precisions": " ".join(model.precisions),
-        "gate": json_format.MessageToJson(gate, preserving_proto_field_name=True, sort_keys=True),
-        "trainer": json.dumps({**trained, **trainer}),
-        "tuner": json.dumps({**trained, **tuner}),
-        "served_version": served_version(config.push_to),
-        "run": json.dumps(
-            {
-                "settings": config.summary(),
-                "weights_source": resolved.weights.source,
-                "precision": resolved.policy,
-                "precision_reason": resolved.policy_reason,
-                "candidates": [dataclasses.asdict(one) for one in resolved.candidates],
-            }
-        ),
-    }
+    return trained | trainer, trained | tuner
+
+
+def _refit(config: Config) -> list[str]:
+    """Return the splits that the model to export is trained on; none to export the tested one."""
+    if not config.model.refit or not find_model(config.model.name).train:
+        return []
+    tested_later = config.split_strategy in (FIXED, "stable", GIVEN)
+    return [split for split in SPLITS if not (tested_later and split == "test")]
+
+
+def _evaluation(resolved: Resolved) -> tfma.EvalConfig:
+    """Return the configuration of the Evaluator, which depends on the numbers of test songs."""
+    gate, rows = resolved.config.gate, table_rows(f"{resolved.manifests}/test.csv")
+    counts = collections.Counter(genre for _, genre in {(row["song"], row["genre"]) for row in rows})
+    bounds = gate.model_dump(exclude={"push_undecided"})
+    return eval_config({genre: counts[genre] for genre in resolved.genres}, **bounds)
 
 
 @tfx.dsl.components.component

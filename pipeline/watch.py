@@ -28,6 +28,7 @@ from tumbao.pipeline import local_runner
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.runs import read_runs
 from tumbao.schema.errors import UserError
+from tumbao.trainer.models.registry import AUTO
 
 STATE_FILE = "watched.json"
 """File in the workspace with settings and songs of the last completed run."""
@@ -130,12 +131,12 @@ def _file_stamp(path: str) -> tuple[str, bool]:
 def watch(config: Config, every_seconds: float | None, write: Callable[[str], None]) -> int:
     """Check the library and run where something changed, repeatedly until a signal comes; return an exit code."""
     if config.split_strategy != GIVEN:
-        if config.split_by != "song" or config.split_strategy not in ("stratified", FIXED):
+        if config.split_by not in ("song", AUTO) or config.split_strategy not in ("stratified", FIXED):
             raise UserError(
                 "Expected --split song or given, and no --split-method: a watched library keeps its test songs. "
                 f"Received: {config.split_by}, {config.split_strategy}"
             )
-        config = config.replace(split={"strategy": FIXED})
+        config = config.replace(split={"by": "song", "strategy": FIXED})
 
     def say(line: str) -> None:
         write(f"{_clock()} {line}")

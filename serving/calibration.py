@@ -29,8 +29,8 @@ FEW_SONGS = 50
 """With fewer validation songs the calibration is rough: even 50 correct of 50 are compatible with a 7 % error rate."""
 
 METHOD = (
-    "temperature: least cross-entropy of the validation songs' mean probabilities, with Platt's smoothed targets; "
-    f"threshold: least cost of the validation songs, a wrong answer 1 and no answer {NO_ANSWER_COST}"
+    "temperature: least cross-entropy of held-out songs' mean probabilities, with Platt's smoothed targets; "
+    f"threshold: least cost of held-out songs, a wrong answer 1 and no answer {NO_ANSWER_COST}"
 )
 """How temperature and threshold are found, as written to model.json."""
 

@@ -98,6 +98,8 @@ class ModelInfo:
     calibration: Calibration | None = None  # without it every answer is confident
     familiarity: DistributionRanges | None = None  # for models without `out_of_distribution`
     out_of_distribution: DistanceRule | None = None  # for models with the output `DISTANCE`
+    fitted_on: tuple[str, ...] = ("train",)  # splits whose songs the exported model was trained on
+    decision: str = "blessed"  # or undecided: too few songs to tell whether the model is good enough; or refused
     name: str = "tumbao"
     format_version: int = FORMAT_VERSION
 
@@ -135,6 +137,7 @@ class ModelInfo:
                 **_known(cls, values)
                 | {
                     "genres": tuple(values["genres"]),
+                    "fitted_on": tuple(values.get("fitted_on", ("train",))),
                     "mel": MelSpec(**values["mel"]),
                     "training_data": TrainingData(**_known(TrainingData, values["training_data"])),
                     "split": Split(**_known(Split, values["split"])),

@@ -34,6 +34,8 @@ from tumbao.serving.song import Section, SongAnswer, combine, sections
 
 SAVED_MODEL_FILE = "saved_model.pb"  # a folder with this file is a complete version; TFX's Pusher writes it last
 
+RUN_MODEL = "model"  # link in the folder of a local run to the model that it exported, pushed or not
+
 _CACHED_VERSIONS = 2  # of a push folder: the newest, and the one that may still be in use
 
 
@@ -81,13 +83,15 @@ def find_assets(model_dir: str | AnyPath, with_saved_model: bool = False) -> Pat
             return candidate if isinstance(candidate, Path) else _download(candidate, with_saved_model)
     raise UserError(
         f"No model in {folder}: expected a push folder with versions (1, 2, …), or one version with "
-        f"{ASSETS_FOLDER}/{INFO_FILE}. `tumbao run` trains and pushes a model and prints its location."
+        f"{ASSETS_FOLDER}/{INFO_FILE}, or the folder of a run. `tumbao run` trains and pushes a model and prints its "
+        "location."
     )
 
 
 def _candidates(folder: AnyPath) -> Iterator[AnyPath]:
     yield folder
     yield folder / ASSETS_FOLDER
+    yield folder / RUN_MODEL / ASSETS_FOLDER
     numbered = [child for child in folder.iterdir() if child.name.isdecimal()] if folder.is_dir() else []
     for version in sorted(numbered, key=lambda child: int(child.name), reverse=True):
         if (version / SAVED_MODEL_FILE).is_file():

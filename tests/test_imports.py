@@ -18,6 +18,7 @@ FILES = sorted(file for package in ROOT.iterdir() if package.is_dir() for file i
 ADAPTERS = {
     "components/served_baseline.py",
     "components/anomaly_gate.py",
+    "components/song_gate.py",
     "components/evaluator.py",
     "components/export.py",
     "components/final_model.py",

@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from tumbao.components.ingest.records import decode_levels
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.splits import split_songs
 from tumbao.components.ingest.tags import artist_key
@@ -61,7 +65,7 @@ def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for song, number, label in zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True):
         counts[library.genres[label]][song] = max(counts[library.genres[label]].get(song, 0), number + 1)
-    assignment = split_songs(counts, protocol, seed, artists=library.artists)
+    assignment = split_songs(counts, protocol, seed, groups=library.artists)
     side = {
         (song, number): split for split in SPLITS for song, members in assignment[split].items() for number in members
     }
@@ -224,3 +228,28 @@ def mean_of_songs(library: RenderedLibrary, probabilities: np.ndarray) -> tuple[
     rows = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     songs = song_means(probabilities[rows], library.labels[rows], [library.songs[row] for row in rows])
     return songs.labels, songs.features
+
+
+def fewer_songs(fold: Fold, library: RenderedLibrary, songs: int, seed: int) -> Fold:
+    """Keep at most so many training songs of each genre, chosen at random."""
+    order = _shuffled(np.array(library.songs)[fold.train], library.labels[fold.train], np.random.default_rng(seed))
+    kept = {song for _, turn, song in order if turn < songs}
+    rows = [row for row in fold.train if library.songs[row] in kept]
+    return dataclasses.replace(fold, train=np.array(rows, np.int64))
+
+
+def nearest_neighbour(library: RenderedLibrary, folds: Sequence[Fold]) -> float:
+    """Return the accuracy of a simple baseline: each tested song gets the genre of the most similar other song.
+
+    A song is described by mean and standard deviation of each mel band, standardised; the metric is Euclidean.
+    """
+    images = (decode_levels(png)[0] for png in library.images())
+    spectra = np.array([[*levels.mean(axis=1), *levels.std(axis=1)] for levels in images])
+    names = np.array(library.songs)
+    right = []
+    for fold in folds:
+        known = np.setdiff1d(np.arange(len(names)), fold.test)
+        train, test = (song_means(spectra[rows], library.labels[rows], names[rows]) for rows in (known, fold.test))
+        nearest = make_pipeline(StandardScaler(), KNeighborsClassifier(1)).fit(*train)
+        right.append(nearest.predict(test.features) == test.labels)
+    return float(np.concatenate(right).mean())

@@ -163,6 +163,19 @@ def accuracy_by_coverage(metrics: SongMetrics, look: Look) -> Figure:
     return figure
 
 
+def learning_curve(curve: Sequence[tuple[int, float]], look: Look) -> Figure:
+    """Plot the balanced accuracy by number of training songs of each genre."""
+    figure, axes = look.panel("Learning curve", 2.7)
+    songs, accuracy = zip(*curve, strict=True)
+    axes.plot(songs, accuracy, "o-", color=look.theme.first)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(songs, [str(one) for one in songs])
+    axes.minorticks_off()
+    axes.set(xlabel="training songs of each genre, at most", ylabel="balanced accuracy", ylim=(0, 1.05))
+    axes.grid(axis="y")
+    return figure
+
+
 def _set_shares(axes: Axes, label: str, legend: str) -> None:
     """Set the axes of a figure of correct predictions by another share."""
     axes.set(xlabel=label, ylabel="share of correct predictions", xlim=(0, 1.03), ylim=(0, 1.05))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,12 @@ from tumbao.components.evaluation.metrics import Scores, scores
 from tumbao.components.evaluation.run_data import PAPER_ACCURACY, PAPER_LOSS, ReportData, verdict
 from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.schema.record import SPLITS
+from tumbao.serving.formatting import percent
 from tumbao.serving.page import template
 from tumbao.serving.style import Look
+
+LEAST_GAIN = 0.01
+"""Gain in balanced accuracy by twice as many songs below which a learning curve counts as flat."""
 
 
 def render_report(data: ReportData) -> tuple[bytes, dict[str, bytes]]:
@@ -39,6 +44,7 @@ def render_report(data: ReportData) -> tuple[bytes, dict[str, bytes]]:
         splits=SPLITS,
         paper_loss=PAPER_LOSS,
         paper_accuracy=PAPER_ACCURACY,
+        learning_curve=curve_sentence(data.run.candidates[0].curve) if data.run.candidates else "",
     )
     return page.encode("utf-8", errors="backslashreplace"), files
 
@@ -59,6 +65,8 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
     measured = " · ".join(filter(None, [library, LEAKY_NOTE if data.leaky else ""]))
     for i, sample in enumerate(data.samples, start=1):
         yield _mel_name(i, sample.genre), library, partial(figures.mel_figure, sample, data.mel_spec)
+    if data.run.candidates and data.run.candidates[0].curve:
+        yield "learning-curve", measured, partial(figures.learning_curve, data.run.candidates[0].curve)
     if data.search:
         yield "search", measured, partial(search_figure, data.search)
     if data.history:
@@ -75,6 +83,21 @@ def _figures(data: ReportData, tested: Scores | None) -> Iterator[tuple[str, str
         yield "coverage", measured, partial(figures.accuracy_by_coverage, data.songs)
     if data.components:
         yield "graph", library, partial(figures.graph_figure, data.components, data.edges)
+
+
+def curve_sentence(curve: Sequence[tuple[int, float]]) -> str:
+    """Describe a learning curve, and what more songs would bring if it goes on like its last part."""
+    if len(curve) < 2:
+        return "Too few songs for a learning curve."
+    (fewer, before), (most, last) = curve[-2:]
+    gain = (last - before) / math.log2(most / fewer)  # by doubling
+    found = (
+        f"Balanced accuracy in cross-validation by number of training songs of each genre, at most: {percent(before)} "
+        f"with {fewer}, {percent(last)} with {most}."
+    )
+    if gain < LEAST_GAIN:
+        return f"{found} The curve is flat: more songs of the same kind would bring little, other sources may."
+    return f"{found} If it goes on, twice as many songs raise it by {100 * gain:.1f} points."
 
 
 def _mel_name(number: int, genre: str) -> str:

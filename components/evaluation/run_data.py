@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
+from tumbao.components.evaluation.decision import Decision
 from tumbao.components.evaluation.metrics import Evaluation, SongMetrics
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
@@ -28,6 +29,17 @@ PAPER_LOSS, PAPER_ACCURACY = 0.3816, 0.8770
 
 
 @dataclass(frozen=True)
+class GroupResult:
+    """Result in cross-validation that keeps the groups of a column whole, such as the sources of recordings."""
+
+    column: str
+    groups: int
+    songs: int
+    right: int
+    balanced_accuracy: float
+
+
+@dataclass(frozen=True)
 class Candidate:
     """Result of a model in cross-validation over songs."""
 
@@ -36,6 +48,15 @@ class Candidate:
     right: int
     balanced_accuracy: float
     log_loss: float  # in nats
+    nearest: float = 0.0  # accuracy of the nearest neighbour on the same songs
+    predictions: str = ""  # file with the predictions of all fragments, as SongEvaluation's
+    by_group: GroupResult | None = None  # of the chosen model, where the list has a column for it
+    curve: tuple[tuple[int, float], ...] = ()  # training songs of each genre, at most, and balanced accuracy
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Candidate:
+        """Create an instance from the JSON of `dataclasses.asdict`."""
+        return TypeAdapter(cls).validate_python(values)
 
 
 @dataclass(frozen=True)
@@ -153,7 +174,7 @@ class Gate:
     def failures(self) -> str:
         """Description of the thresholds that were not reached."""
         reasons = [row.reason for row in self.rows if not row.passed]
-        return "; ".join(reasons) or "the Evaluator reported no failed threshold"
+        return "; ".join(reasons)
 
 
 @dataclass(frozen=True)
@@ -252,6 +273,7 @@ class ReportData:
     evaluation: Evaluation | None = None
     songs: SongMetrics | None = None
     gate: Gate | None = None
+    decision: Decision | None = None
     mobile_check: MobileCheck | None = None
     push: Push | None = None
 
@@ -264,11 +286,11 @@ class ReportData:
 class Verdict(NamedTuple):
     """Outcome of a run: a keyword, a title of two or three words and a sentence.
 
-    ``standing``: blessed, but the same model was pushed before. ``refused``: by the gate, by the mobile check, or
-    because a rollback removed the model.
+    ``standing``: blessed, but the same model was pushed before. ``refused``: by the Evaluator, the songs or the mobile
+    check, or because a rollback removed the model. ``undecided``: there are too few songs to tell.
     """
 
-    outcome: Literal["pushed", "standing", "refused", "failed", "unfinished"]
+    outcome: Literal["pushed", "standing", "undecided", "refused", "failed", "unfinished"]
     title: str
     sentence: str
 
@@ -279,6 +301,8 @@ def verdict(data: ReportData) -> Verdict:
     pushed = data.push is not None and data.push.pushed
     leaky = " (The metrics are of a leaky split.)" if data.leaky else ""
     passed = "The model passed every check"
+    if data.decision and data.decision.outcome == "undecided":
+        passed = "It is undecided whether the model is good enough; --push-undecided accepts that. It passed all else"
     if failed := next((component for component in data.components if component.state == "failed"), None):
         message = (failed.error or "no message").strip().splitlines()[0]
         after = f"The model had already been pushed to {where}." if pushed else "Nothing was pushed."
@@ -286,8 +310,7 @@ def verdict(data: ReportData) -> Verdict:
     if data.gate is None:
         return Verdict("unfinished", "Not finished", "The run ended before the evaluation, and nothing was pushed.")
     if not data.gate.blessed:
-        sentence = f"The model was not blessed, so nothing was pushed: {data.gate.failures}.{leaky}"
-        return Verdict("refused", "Not blessed", sentence)
+        return _not_blessed(data.gate, data.decision, leaky)
     if data.mobile_check and not data.mobile_check.blessed:
         failures = " ".join(data.mobile_check.failures) or "The mobile check reported no reason."
         sentence = f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}"
@@ -302,3 +325,11 @@ def verdict(data: ReportData) -> Verdict:
         sentence = f"{passed}; it is already served from {where} and was not pushed again."
         return Verdict("standing", "Blessed", sentence)
     return Verdict("unfinished", "Blessed, not pushed", "The model was blessed, but this run did not push it.")
+
+
+def _not_blessed(gate: Gate, decision: Decision | None, leaky: str) -> Verdict:
+    reasons = "; ".join(filter(None, (gate.failures, decision.reasons if decision else "")))
+    if decision and decision.outcome == "undecided" and not gate.failures:
+        sentence = f"Nothing was pushed: {reasons}. --push-undecided pushes it nevertheless, labelled so.{leaky}"
+        return Verdict("undecided", "Undecided", sentence)
+    return Verdict("refused", "Not blessed", f"The model was not blessed, so nothing was pushed: {reasons}.{leaky}")

@@ -53,6 +53,7 @@ class Song:
 
     `entry`, the index in the library's list from 0, identifies the file in all reports. `artist` comes from the
     library, otherwise from the file's tags. `seconds` is the length before decoding. Unknown strings are empty.
+    `columns` are other columns of the library's list, with names in lower case.
     """
 
     entry: int
@@ -67,6 +68,7 @@ class Song:
     seconds: float
     subgenre: str = ""
     licence: str = ""
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def part(self) -> AudioSegment:
@@ -104,6 +106,11 @@ class Catalog:
     def found(self) -> int:
         """Number of songs and rejected files together."""
         return len(self.songs) + len(self.rejected)
+
+    def groups(self, split_by: str) -> dict[str, str]:
+        """Return the artist of each song, or its value in a column of the list; empty if unknown."""
+        key = split_by.lower()
+        return {one.song: one.artist if key == "artist" else one.columns.get(key, "") for one in self.songs}
 
 
 def scan(
@@ -236,6 +243,7 @@ def _scan_file(
         part = AudioSegment(entry.path, entry.start_seconds or 0.0, entry.end_seconds)
         scan_part = functools.partial(scan_song, pool, part, spec)
         scanned = cache.get(part, scan_part) if cache else scan_part()
+        columns = {name.lower(): text.strip() for name, text in entry.extras.items()}
         return Song(
             entry=number,
             song=entry.song,
@@ -248,7 +256,8 @@ def _scan_file(
             end_seconds=part.end_seconds,
             seconds=scanned.seconds,
             subgenre=entry.subgenre,
-            licence=_licence(entry),
+            licence=_licence(columns),
+            columns=columns,
         )
     except AudioError as error:
         return reject(error.reason, error.message)
@@ -256,9 +265,8 @@ def _scan_file(
         progress.advance("catalog")
 
 
-def _licence(entry: Entry) -> str:
-    extras = {name.lower(): text.strip() for name, text in entry.extras.items()}
-    return extras.get("licence") or extras.get("license") or extras.get("licencia") or ""
+def _licence(columns: Mapping[str, str]) -> str:
+    return columns.get("licence") or columns.get("license") or columns.get("licencia") or ""
 
 
 def _in_utf8(name: str) -> str:
@@ -343,7 +351,7 @@ def write_manifests(
         )
         assignment = fixed.assignment
     else:
-        assignment = split_songs(counts, split_by, seed, split_strategy=split_strategy, artists=artists)
+        assignment = split_songs(counts, split_by, seed, split_strategy=split_strategy, groups=catalog.groups(split_by))
     texts = {f"{split}.csv": _manifest(catalog, firsts, assignment[split], split_by, spec) for split in SPLITS}
     texts["schema.pbtxt"] = schema_text(genres)
     names = [field.name for field in dataclasses.fields(Rejected)]

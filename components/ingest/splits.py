@@ -55,11 +55,13 @@ def split_songs(
     seed: int,
     *,
     split_strategy: str = "stratified",
-    artists: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Assign every fragment of every song to a split; raises UserError if a genre cannot be in every split.
 
-    `artists` maps song → artist and is required to split by artist; a song without an artist is a unit of its own.
+    `split_by` is one of `SPLIT_BY` or the name of another property of songs, such as a column of the library's list.
+    `groups` maps song → artist or that property, and is required unless songs or fragments are the units; a song
+    without one is a unit of its own.
 
     Examples
     --------
@@ -67,13 +69,20 @@ def split_songs(
     >>> {split: len(members) for split, members in assignment.items()}
     {'train': 1, 'val': 1, 'test': 1}
     """
-    artist_keys = {song: artist_key(artist) for song, artist in (artists or {}).items()} if split_by == "artist" else {}
-    _require_units(songs, split_by, artist_keys)
+    keys = group_keys(groups or {}, split_by)
+    _require_units(songs, split_by, keys)
     if split_strategy == "stable":
-        return _stable(songs, split_by, seed, artist_keys)
-    if split_by == "artist":
-        return _by_artist(songs, seed, artist_keys)
+        return _stable(songs, split_by, seed, keys)
+    if split_by not in ("song", "fragment"):
+        return _by_group(songs, split_by, seed, keys)
     return _stratified(songs, split_by, seed)
+
+
+def group_keys(groups: Mapping[str, str], split_by: str) -> dict[str, str]:
+    """Return what a split keeps together, by song: its artist's key, or the value of a column; empty if unknown."""
+    if split_by in ("song", "fragment"):
+        return {}
+    return {song: artist_key(name) if split_by == "artist" else name.strip() for song, name in groups.items()}
 
 
 def _stratified(
@@ -159,16 +168,16 @@ def _units(counts: Mapping[str, int], split_by: str) -> list[tuple[str, Sequence
     return [(song, range(count)) for song, count in counts.items()]
 
 
-def _unit_name(song: str, indexes: Sequence[int], split_by: str, artist_keys: Mapping[str, str]) -> str:
+def _unit_name(song: str, indexes: Sequence[int], split_by: str, keys: Mapping[str, str]) -> str:
     if split_by == "fragment":
         return f"fragment:{indexes[0]}:{song}"
-    return f"artist:{artist_keys[song]}" if artist_keys.get(song) else f"song:{song}"
+    return f"{split_by}:{keys[song]}" if keys.get(song) else f"song:{song}"
 
 
-def _require_units(songs: Songs, split_by: str, artist_keys: Mapping[str, str]) -> None:
+def _require_units(songs: Songs, split_by: str, keys: Mapping[str, str]) -> None:
     short: list[str] = []
     for genre, counts in songs.items():
-        units = len({_unit_name(*unit, split_by, artist_keys) for unit in _units(counts, split_by)})
+        units = len({_unit_name(*unit, split_by, keys) for unit in _units(counts, split_by)})
         if units < len(SPLITS):
             short.append(f"{genre} has {units} and needs {len(SPLITS) - units} more")
     if short:
@@ -194,11 +203,11 @@ def _require_genres(songs: Songs, assignment: Assignment, advice: str) -> None:
         )
 
 
-def _stable(songs: Songs, split_by: str, seed: int, artist_keys: Mapping[str, str]) -> Assignment:
+def _stable(songs: Songs, split_by: str, seed: int, keys: Mapping[str, str]) -> Assignment:
     assignment: Assignment = {split: {} for split in SPLITS}
     for counts in songs.values():
         for song, indexes in _units(counts, split_by):
-            unit = _unit_name(song, indexes, split_by, artist_keys)
+            unit = _unit_name(song, indexes, split_by, keys)
             digest = hashlib.sha256(f"{seed}:{unit}".encode()).digest()
             share = int.from_bytes(digest[:8], "big") / 2**64
             split = "test" if share < _HELD_OUT_SHARE else "val" if share < 2 * _HELD_OUT_SHARE else "train"
@@ -208,15 +217,15 @@ def _stable(songs: Songs, split_by: str, seed: int, artist_keys: Mapping[str, st
     return _in_order(assignment)
 
 
-def _by_artist(songs: Songs, seed: int, artist_keys: Mapping[str, str]) -> Assignment:
-    unit = {song: _unit_name(song, (), "artist", artist_keys) for counts in songs.values() for song in counts}
+def _by_group(songs: Songs, split_by: str, seed: int, keys: Mapping[str, str]) -> Assignment:
+    unit = {song: _unit_name(song, (), split_by, keys) for counts in songs.values() for song in counts}
     sizes: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for genre, counts in songs.items():
         for song in counts:
             sizes[unit[song]][genre] += 1
     split_of = group_split(sizes, _HELD_OUT_SHARE, seed)
     assignment = _whole_songs(songs, {song: split_of[name] for song, name in unit.items()})
-    advice = "Its artists also play other genres and could not be assigned: use another seed, or split by song."
+    advice = f"Its {split_by}s also have other genres and could not be assigned: use another seed, or split by song."
     _require_genres(songs, assignment, advice)
     return assignment
 

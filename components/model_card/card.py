@@ -22,6 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from tumbao.components.evaluation.decision import Decision
 from tumbao.components.evaluation.metrics import (
     Evaluation,
     GenreScore,
@@ -126,6 +127,7 @@ class Card:
     artists: Mapping[str, str]
     predictions: Lines
     songs: SongMetrics
+    decision: Decision
     accuracy: float
     loss: float
     history: Mapping[str, Any]

@@ -22,6 +22,7 @@ from tumbao.components.ingest.tables import json_lines, split_rows
 from tumbao.components.mobile_check import AgreementReport, read_variants
 from tumbao.components.model_card import card as pages
 from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, read_song_metrics
+from tumbao.components.song_gate import SongDecision, read_decision
 from tumbao.schema.record import SPLITS
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ASSETS_FOLDER, ModelInfo
 from tumbao.trainer.fit import HISTORY_FILE
@@ -42,6 +43,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     evaluation: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelEvaluation],
     blessing: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelBlessing],
+    decision: tfx.dsl.components.InputArtifact[SongDecision],
     figures: tfx.dsl.components.InputArtifact[SongFigures],
     model: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Model],
     report: tfx.dsl.components.InputArtifact[AgreementReport],
@@ -66,7 +68,9 @@ def ModelCard(  # noqa: N802 - TFX names components so
     evaluation : ModelEvaluation
         Metrics of the Evaluator.
     blessing : ModelBlessing
-        Decision of the Evaluator.
+        Decision of the Evaluator and SongGate.
+    decision : SongDecision
+        Decision of SongGate and its reasons.
     figures : SongFigures
         Output of SongEvaluation.
     model : Model
@@ -96,7 +100,8 @@ def ModelCard(  # noqa: N802 - TFX names components so
         "rejected files": rejected,
         "training run": model_run,
         "evaluation": evaluation,
-        "evaluator’s blessing": blessing,
+        "blessing": blessing,
+        "decision": decision,
         "song figures": figures,
         "exported model": model,
         "agreement report": report,
@@ -114,6 +119,7 @@ def ModelCard(  # noqa: N802 - TFX names components so
         artists={row["song"]: row["artist"] for split in SPLITS for row in split_rows(split, manifests)},
         predictions=json_lines(f"{figures.uri}/{PREDICTIONS_FILE}"),
         songs=read_song_metrics(figures.uri),
+        decision=read_decision(decision.uri),
         accuracy=accuracy,
         loss=loss,
         history=json.loads(as_path(f"{model_run.uri}/{HISTORY_FILE}").read_bytes()),

@@ -39,13 +39,20 @@ if TYPE_CHECKING:
     from tumbao.pipeline.config import Config
 
 _LOCAL = (
-    *("data", "workspace", "push_to", "genres", "layout", "subgenres", "min_songs", "split", "split_method", "seed"),
-    *("model", "epochs", "batch", "learning_rate", "schedule", "patience", "units", "dropout", "l2", "label_smoothing"),
-    *("mixup", "augment", "fine_tune", "class_weights", "tune", "min_accuracy", "min_recall", "weights", "precision"),
-    *("resume", "from_component", "to_component", "beam_args"),
+    *("data", "workspace", "push_to", "genres", "layout", "subgenres", "min_songs", "split", "split_method", "folds"),
+    *("seed", "model", "refit", "epochs", "batch", "learning_rate", "schedule", "patience", "units", "dropout", "l2"),
+    *("label_smoothing", "mixup", "augment", "fine_tune", "class_weights", "tune", "min_accuracy", "min_recall"),
+    *("push_undecided", "weights", "precision", "resume", "from_component", "to_component", "beam_args"),
 )
 _CLOUD = ("runner", "root", "image", "data", "model", "epochs", "min_accuracy", "project", "region", "host", "cron")
-_FLAGS = {"from_component": "--from", "to_component": "--to", "beam_args": "--beam", "cron": "--schedule"}
+_FLAGS = {
+    "split": "--split-by --split",
+    "refit": "--refit/--no-refit",
+    "from_component": "--from",
+    "to_component": "--to",
+    "beam_args": "--beam",
+    "cron": "--schedule",
+}
 _FIELDS = {
     "data": "data.library",
     "model": "model.name",
@@ -115,7 +122,7 @@ def _options(names: Sequence[str]) -> list[Any]:
         field = Config.model_fields[section].annotation.model_fields[key]  # type: ignore[union-attr]
         kind, bounds = _kind(field)
         option = Option(
-            _FLAGS.get(name, f"--{name.replace('_', '-')}"),
+            *_FLAGS.get(name, f"--{name.replace('_', '-')}").split(),
             help=f"{field.description}{'' if name == 'beam_args' else _default(section, field.default)}",
             min=bounds["Ge"].ge if "Ge" in bounds else None,
             max=bounds["Le"].le if "Le" in bounds else None,
@@ -288,6 +295,7 @@ def _run(config: Config) -> int:
     from tumbao.components.ingest.splits import is_leaky
     from tumbao.pipeline import local_runner, runs
     from tumbao.serving.classify.batch import SYNTHETIC_WARNING
+    from tumbao.serving.predict import RUN_MODEL
 
     code, record = local_runner.run(config, error_console())
     folder = Path(config.root) / runs.RUNS_FOLDER / record.run
@@ -307,6 +315,8 @@ def _run(config: Config) -> int:
     for name, value in lines.items():
         if value:
             say(f"[bold]{name:>9}[/bold]  {escape(str(value))}")
+    if not record.pushed_to and (folder / RUN_MODEL).exists():
+        say(f"`tumbao classify --model {escape(str(folder))}` tries the model.")
     if record.synthetic:
         say(f"[yellow]{SYNTHETIC_WARNING}[/yellow]")
     return code

@@ -77,6 +77,7 @@ class Prefetch(Generic[T]):
 
 
 SYNTHETIC_WARNING = "This model was trained on synthetic songs: its answers for real recordings are not reliable."
+UNDECIDED_WARNING = "It is undecided whether this model is good enough: it was tested on too few songs."
 
 _BAR_CELLS = 20
 
@@ -97,6 +98,8 @@ def table_writer(info: ModelInfo, out: TextIO) -> Callable[[Answer], None]:
     width = max(map(len, info.genres))
     if info.training_data.synthetic:
         console.print(Text(SYNTHETIC_WARNING, style="yellow"))
+    if info.decision == "undecided":
+        console.print(Text(UNDECIDED_WARNING, style="yellow"))
 
     def write(answer: Answer) -> None:
         part, result = answer.part, answer.result

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, Model, ModelRun
 
 from tumbao.components import final_model
-from tumbao.components.final_model import FinalFigures, FinalModel, read_rule
+from tumbao.components.final_model import FinalFigures, FinalModel, read_fitted_on, read_rule
 from tumbao.components.ingest.records import to_example, to_feature_example
 from tumbao.components.song_evaluation import SongFigures
 from tumbao.schema.mel_spec import FINE
@@ -65,9 +65,9 @@ def rhythm_head() -> keras.Model:
     return to_keras(Regression(np.full(COLUMNS, 0.5), np.full(COLUMNS, 1.2), kernel, bias, 1.0, 0.0, None, None))
 
 
-@pytest.fixture(scope="module")
-def made(features: Examples, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, FinalFigures]:
-    folder = tmp_path_factory.mktemp("final")
+def export(features: Examples, folder: Path, refit: list[str]) -> tuple[Model, FinalFigures]:
+    """Export the head, or one that is trained again on some splits."""
+    folder.mkdir(exist_ok=True)
     rhythm_head().save(folder / HEAD_FILE)
     model_run, figures, model, final_figures = ModelRun(), SongFigures(), Model(), FinalFigures()
     model_run.uri, model.uri, final_figures.uri = str(folder), str(folder / "model"), str(folder / "figures")
@@ -81,10 +81,27 @@ def made(features: Examples, tmp_path_factory: pytest.TempPathFactory) -> tuple[
             figures=figures,
             model=model,
             final_figures=final_figures,
-            trainer=json.dumps(config),
+            trainer=json.dumps(config | {"refit": refit}),
             code="",
         )
     return model, final_figures
+
+
+@pytest.fixture(scope="module")
+def made(features: Examples, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, FinalFigures]:
+    return export(features, tmp_path_factory.mktemp("final"), [])
+
+
+def test_the_head_is_trained_again_on_the_splits_that_the_settings_name(features: Examples, tmp_path: Path) -> None:
+    predicted = {}
+    for refit in ([], ["train", "val"], ["train", "val", "test"]):
+        figures = export(features, tmp_path / str(len(refit)), refit)[1]
+        assert read_fitted_on(figures.uri) == tuple(refit or ["train"])
+        lines = [json.loads(line) for line in Path(figures.uri, "predictions.jsonl").read_text("utf-8").splitlines()]
+        labels = np.array([line["label"] for line in lines])
+        predicted[len(refit)] = np.array([line["probabilities"] for line in lines])[np.arange(len(labels)), labels]
+    assert predicted[2].mean() > predicted[0].mean() + 0.1  # the head of the fixture is random
+    assert not np.allclose(predicted[2], predicted[3])
 
 
 def test_the_threshold_is_that_of_all_songs_out_of_fold(made: tuple[Model, FinalFigures]) -> None:

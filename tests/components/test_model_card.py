@@ -22,6 +22,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 from tfx import types
 from tfx.types import standard_artifacts
 
+from tests.components.decisions import write_decision
 from tests.components.evaluations import write_metrics
 from tests.pages import assert_self_contained
 from tests.serving.chromium import open_tab
@@ -32,6 +33,7 @@ from tumbao.components.mobile_check import AgreementReport
 from tumbao.components.model_card.card import content, fine_tuned
 from tumbao.components.model_card.component import ModelCard, ModelCardPages
 from tumbao.components.song_evaluation import SongFigures
+from tumbao.components.song_gate import SongDecision
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
@@ -48,6 +50,7 @@ KINDS: dict[str, type[types.Artifact]] = {
     "model_run": standard_artifacts.ModelRun,
     "evaluation": standard_artifacts.ModelEvaluation,
     "blessing": standard_artifacts.ModelBlessing,
+    "decision": SongDecision,
     "figures": SongFigures,
     "model": standard_artifacts.Model,
     "report": AgreementReport,
@@ -157,6 +160,7 @@ class Run:
         figures = metrics(self.genres)
         lines(self.folder / "figures" / "predictions.jsonl", [*predictions("val"), *predictions("test")])
         lines(self.folder / "figures" / "song_metrics.json", [figures.to_json()])
+        write_decision(self.folder / "decision")
         (self.folder / "report").mkdir()
         row = {"name": "classifier-int8.tflite", "through": "LiteRT", "precision": "int8", "size_bytes": 36_111_254}
         row |= {"fragments": 36, "agreement": 0.9722, "accuracy": 0.75, "float_accuracy": 0.7778, "failures": failures}
@@ -371,7 +375,7 @@ def test_files_for_phones_have_their_row_and_the_browser_its_reason(real: tuple[
 def test_digests_are_what_the_documented_command_prints(real: tuple[str, str], tmp_path: Path) -> None:
     run = Run(tmp_path / "run").write()
     assert run.card() == real
-    sources = rows(real[0], "Provenance")[:10]
+    sources = rows(real[0], "Provenance")[:11]
     command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
     for number, (key, row) in enumerate(zip(KINDS, sources, strict=True), start=1):
         folder = run.folder / key / ("Format-Serving" if key == "model" else "")
@@ -466,7 +470,7 @@ def test_names_are_escaped(synthetic: tuple[str, str]) -> None:
     ("missing", "failures", "sentence"),
     [
         ("", (), "**Blessed.** The model passed"),
-        ("blessing/BLESSED", (), "**Not blessed.** The model missed"),
+        ("blessing/BLESSED", (), "**Not blessed.** The model must not be pushed: it missed"),
         ("infra_blessing/INFRA_BLESSED", ("answers otherwise",), "**Vetoed.** The model was blessed"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tfx.types import standard_artifacts
 
+from tests.components.decisions import write_decision
 from tests.components.evaluations import Slices, write_evaluation
 from tumbao.components import model_registry, pusher
 from tumbao.components.evaluator import eval_config
@@ -35,6 +36,7 @@ class Workbench:
         model: str = "one",
         slices: Slices = GOOD,
         failures: tuple[str, ...] = (),
+        songs: tuple[int, int] = (20, 20),
         card: bool = False,
         code: str = "c0de",
     ) -> dict[str, Any]:
@@ -46,7 +48,7 @@ class Workbench:
         (saved / "fingerprint.pb").write_text(model)
         info = {"metrics": {"test_accuracy": slices[""][0]}, "versions": {"code_digest": code}}
         (saved / "assets.extra" / "model.json").write_text(json.dumps(info))
-        config = eval_config(("salsa",), min_accuracy=0.8, min_recall=0.5, max_accuracy_drop=0.01)
+        config = eval_config({"salsa": 10**30}, min_accuracy=0.8, min_recall=0.5, max_accuracy_drop=0.01)
         blessed = write_evaluation(here / "evaluation", config, slices)
         (here / "agreement").mkdir()
         row = {"name": "classifier-int8.tflite", "through": "LiteRT", "failures": list(failures)}
@@ -63,6 +65,7 @@ class Workbench:
             "model_blessing": blessing,
             "infra_blessing": checked,
             "evaluation": standard_artifacts.ModelEvaluation(),
+            "decision": write_decision(here / "decision", *songs),
             "agreement": AgreementReport(),
             "card": ModelCardPages(),
             "report": ReportPage(),
@@ -142,6 +145,14 @@ def test_a_refused_model_is_not_pushed_and_its_reason_is_logged(
     assert len(bench.versions) == 1
     event = bench.log[-1]
     assert (event.what, event.version, event.replaces, event.why) == (REFUSED, "", bench.versions[0], why)
+
+
+def test_the_log_tells_why_songs_refuse_a_model_and_that_one_is_undecided(bench: Workbench) -> None:
+    bench.push("one", songs=(15, 20))
+    assert bench.log[-1].what == PUSHED  # --push-undecided
+    assert bench.log[-1].why.startswith("undecided: accuracy is 0.750 on 20 songs")
+    bench.push("two", {"": (0.7,), "salsa": (0.75,)}, songs=(5, 20))
+    assert "; accuracy is 0.250 on 20 songs" in bench.log[-1].why
 
 
 def test_a_removed_model_is_not_pushed_again(bench: Workbench) -> None:

@@ -17,6 +17,7 @@ from tumbao.components import song_evaluation
 from tumbao.components.evaluation.metrics import song_metrics
 from tumbao.components.ingest.records import to_example, to_feature_example, to_png
 from tumbao.components.song_evaluation import SongEvaluation, SongFigures, read_song_metrics
+from tumbao.serving.calibration import calibrate
 from tumbao.trainer.fit import HEAD_FILE
 from tumbao.trainer.model import dense_head
 from tumbao.trainer.training import Training
@@ -90,13 +91,14 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(artifact.uri)
 
 
-def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures) -> None:
+def evaluate(model_run: ModelRun, folder: Path, artifact: SongFigures, cross_validation: str = "") -> None:
     SongEvaluation.test_call(
         examples=write("images", folder, image_example),
         features=write("features", folder, feature_example),
         model_run=model_run,
         figures=artifact,
         genres=json.dumps(GENRES),
+        cross_validation=cross_validation,
         code="",
     )
 
@@ -134,6 +136,21 @@ def test_metrics_are_of_test_songs_with_the_calibration_of_val(figures: Path) ->
     assert metrics.comparisons == expected.comparisons
     assert metrics.before.log_loss == pytest.approx(expected.before.log_loss, abs=1e-4)
     assert metrics.answered.unfamiliar == 1
+
+
+def test_predictions_of_cross_validation_calibrate(figures: Path, tmp_path: Path) -> None:
+    model_run, artifact = ModelRun(), SongFigures()
+    model_run.uri, artifact.uri = str(figures.parent), str(tmp_path / "figures")
+    rng = np.random.default_rng(3)
+    songs, labels = list(rng.dirichlet(np.ones(3), (40, FRAGMENTS))), np.arange(40) % 3
+    file = tmp_path / "predictions.jsonl"
+    with file.open("w") as lines:
+        for song, (fragments, label) in enumerate(zip(songs, labels.tolist(), strict=True)):
+            for fragment, row in enumerate(fragments.tolist()):
+                one = {"song": str(song), "fragment": fragment, "label": label, "probabilities": row}
+                lines.write(f"{json.dumps(one)}\n")
+    evaluate(model_run, tmp_path, artifact, str(file))
+    assert read_song_metrics(artifact.uri).calibration == calibrate(songs, labels)
 
 
 def test_the_in_distribution_range_is_that_of_the_training_images_by_length(figures: Path) -> None:

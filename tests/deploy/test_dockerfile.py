@@ -186,7 +186,7 @@ def test_a_step_of_the_pipeline_runs_by_its_command(start: Start, folder: Path, 
         {
             "data": {"library": str(folder / "library"), "genres": "cumbia,salsa"},
             "model": {"name": "cnn"},
-            "split": {"strategy": "stratified"},
+            "split": {"strategy": "stratified", "folds": 0},
             "runner": {"name": "kubeflow", "root": str(home / "root"), "image": "tumbao:1"},
         }
     )

@@ -278,7 +278,7 @@ def test_the_example_file_is_valid(tumbao: Call, tmp_path: Path, monkeypatch: py
     (tmp_path / "music").mkdir()
     shipped = Path(__file__).parents[2] / "deploy" / "local.yaml"
     assert tumbao("run", "--config", str(shipped))[0] == 0
-    assert (configs[0].model.name, configs[0].head.epochs, configs[0].data.library) == ("vgg16", 5, "music")
+    assert (configs[0].model.name, configs[0].head.epochs, configs[0].data.library) == ("auto", 5, "music")
 
 
 @pytest.mark.parametrize(

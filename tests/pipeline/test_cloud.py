@@ -217,7 +217,7 @@ def test_vertex_receives_pipeline_parameters_account_and_labels(vertex_jobs: lis
     assert job.runtime_config.gcs_output_directory == "gs://b/tumbao/pipeline"
     assert dict(job.runtime_config.parameter_values) == {
         "data": "gs://b/library",
-        "model": "vgg16",
+        "model": "auto",
         "epochs": 0.0,
         "min_accuracy": 0.8,
     }
@@ -287,7 +287,7 @@ def test_kubeflow_receives_the_pipeline_with_its_parameters(
     assert path.endswith("recurringruns" if schedule else "runs")
     assert body["runtime_config"]["parameters"] == {
         "data": "/mnt/library",
-        "model": "vgg16",
+        "model": "auto",
         "epochs": 0,
         "min_accuracy": 0.8,
     }

@@ -33,9 +33,14 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_defaults_are_the_papers() -> None:
     config = read_config()
-    assert (config.model.name, config.head) == ("vgg16", find_model("vgg16").settings())
+    assert (config.model.name, config.models, config.head) == (
+        "auto",
+        ("vgg16", "tumbao"),
+        find_model("vgg16").settings(),
+    )
     assert (config.head.epochs, config.head.batch, config.head.units) == (5, 32, (512, 64))
-    assert config.gate.model_dump() == {"min_accuracy": 0.8, "min_recall": 0.5, "max_accuracy_drop": 0.01}
+    bounds = {"min_accuracy": 0.8, "min_recall": 0.5, "max_accuracy_drop": 0.01}
+    assert config.gate.model_dump() == bounds | {"push_undecided": False}
     assert (config.data.genres, config.split_strategy, config.push_to) == (
         GENRES,
         "stratified",

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 
+from tumbao.components.ingest.library import MANIFEST_COLUMNS
 from tumbao.pipeline.config import Config, parse
 from tumbao.pipeline.graph import build as build_graph
 from tumbao.pipeline.resolve import Resolved, exec_properties
@@ -24,9 +25,10 @@ ORDER = {
     "Evaluator": "Trainer Baseline",
     "SongEvaluation": "AudioExampleGen BackboneFeatures Trainer",
     "FinalModel": "BackboneFeatures Trainer SongEvaluation",
-    "EdgeExport": "FinalModel Evaluator SongEvaluation",
+    "SongGate": "Evaluator SongEvaluation Baseline",
+    "EdgeExport": "FinalModel Evaluator SongEvaluation SongGate",
     "MobileCheck": "EdgeExport FinalModel",
-    "Pusher": "Evaluator MobileCheck ModelCard Report",
+    "Pusher": "SongGate MobileCheck ModelCard Report",
 }
 """Components, and those that they need."""
 
@@ -34,7 +36,14 @@ ORDER = {
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = str(tmp_path_factory.mktemp("workspace"))
-    return parse({"data": {"genres": ["cumbia", "salsa"]}, "gate": {"min_recall": 0.25}, "runner": {"root": root}})
+    return parse(
+        {
+            "data": {"genres": ["cumbia", "salsa"]},
+            "model": {"name": "vgg16"},
+            "gate": {"min_recall": 0.25},
+            "runner": {"root": root},
+        }
+    )
 
 
 def build(config: Config, mel_spec: MelSpec | None = None) -> Any:
@@ -42,13 +51,20 @@ def build(config: Config, mel_spec: MelSpec | None = None) -> Any:
         config=config,
         catalog=mock.Mock(),
         genres=config.data.genres,
-        manifests=f"{config.root}/catalogs/0",
+        manifests=_manifests(config),
         mel_spec=mel_spec or MelSpec(),
         weights=WeightsFile(None, "random", None),
         weights_file="",
         policy="mixed_bfloat16",
     )
     return build_graph(config, exec_properties(resolved))
+
+
+def _manifests(config: Config) -> str:
+    folder = Path(config.root, "catalogs", "0")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test.csv").write_text(",".join(MANIFEST_COLUMNS) + "\n")
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +89,9 @@ def test_the_tuner_runs_before_the_trainer_and_gives_it_the_best_settings(config
 
 
 def test_components_have_a_digest_of_their_source(components: dict[str, Any]) -> None:
-    codes = {
-        name: components[name].exec_properties["code"]
-        for name in (
-            "AudioExampleGen",
-            "BackboneFeatures",
-            "SongEvaluation",
-            "FinalModel",
-            "EdgeExport",
-            "MobileCheck",
-            "ModelCard",
-        )
-    }
+    names = ["AudioExampleGen", "BackboneFeatures", "SongEvaluation", "SongGate"]
+    names += ["FinalModel", "EdgeExport", "MobileCheck", "ModelCard"]
+    codes = {name: components[name].exec_properties["code"] for name in names}
     codes["Trainer"] = json.loads(components["Trainer"].exec_properties["custom_config"])["code"]
     assert all(len(code) == 16 for code in codes.values())
     assert len(set(codes.values())) == len(codes)
@@ -93,7 +100,7 @@ def test_components_have_a_digest_of_their_source(components: dict[str, Any]) ->
 def test_settings_reach_their_components(config: Config, components: dict[str, Any]) -> None:
     assert components["AudioExampleGen"].exec_properties["manifests"] == f"{config.root}/catalogs/0"
     assert components["BackboneFeatures"].exec_properties["policy"] == "mixed_bfloat16"
-    assert "0.249999" in components["Evaluator"].exec_properties["eval_config"]  # less what float32 may lose
+    assert json.loads(components["SongGate"].exec_properties["gate"])["min_recall"] == 0.25
     assert components["Pusher"].exec_properties["registry"] == config.push_to
     training = json.loads(components["Trainer"].exec_properties["custom_config"])
     assert training["genres"] == ["cumbia", "salsa"]

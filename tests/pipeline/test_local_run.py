@@ -39,8 +39,11 @@ from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, FRONTEND_
 RATE = 22_050
 FORMATS = ("wav", "flac", "mp3", "ogg")
 TUMBAO = str(Path(sys.executable).with_name("tumbao"))
-SMALL = ("--model", "musicnn", "--weights", "random", "--epochs", "12", "--batch", "4")
-PAPER = ("--model", "vgg16", "--weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5")
+SMALL = ("--model", "musicnn", "--weights", "random", "--epochs", "12", "--batch", "4", "--folds", "2")
+PAPER = (
+    *("--model", "vgg16", "--weights", "random", "--epochs", "8", "--batch", "4", "--learning-rate", "1e-5"),
+    *("--folds", "0"),
+)
 COMPONENTS = [
     *("AudioExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "AnomalyGate", "BackboneFeatures"),
     *(
@@ -49,6 +52,7 @@ COMPONENTS = [
         "SongEvaluation",
         "FinalModel",
         "Evaluator",
+        "SongGate",
         "EdgeExport",
         "MobileCheck",
         "ModelCard",
@@ -179,7 +183,7 @@ def stepwise(place: Workplace, first: Outcome) -> Iterator[Future[Stepwise]]:
     config = parse(
         {
             "data": {"library": str(library)},
-            "split": {"strategy": "stratified"},
+            "split": {"strategy": "stratified", "folds": 2},
             "model": {"name": "musicnn", "weights": "random"},
             "training": {"epochs": 12, "batch": 4},
             "runner": {"name": "kubeflow", "root": str(place.folder / "cloud"), "image": "none"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 import soundfile
 
 from tests.small_spec import SMALL
+from tumbao.components.ingest.tables import json_lines
+from tumbao.components.song_evaluation import by_song
 from tumbao.pipeline import model_choice
 from tumbao.pipeline.config import parse
-from tumbao.pipeline.resolve import Resolved, resolve
+from tumbao.pipeline.resolve import Resolved, exec_properties, resolve
 from tumbao.schema.errors import UserError
 from tumbao.trainer.backbones import Backbone
 from tumbao.trainer.colormap_inverse import levels
@@ -93,9 +96,18 @@ def test_the_model_that_recognises_more_songs_is_chosen(resolved: Any, monkeypat
     assert resolved("deaf,listening")[0].candidates == found.candidates
 
 
-def test_one_model_is_not_compared(resolved: Any) -> None:
-    found, _ = resolved("deaf")
-    assert (found.config.model.name, found.candidates) == ("deaf", ())
+def test_one_model_is_validated_unless_there_are_many_songs(resolved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = resolved("listening")
+    (one,) = found.candidates
+    assert (found.config.model.name, one.right) == ("listening", one.songs)
+    properties = exec_properties(found)
+    songs = by_song(json_lines(properties["cross_validation"]))
+    assert len(songs) == one.songs
+    assert all(fragments.shape[1] == 2 for fragments, _ in songs.values())
+    assert json.loads(properties["song_gate"])["nearest"] == one.nearest > 0.9  # dull and sharp noise
+    monkeypatch.setattr(model_choice, "MANY_SONGS", SONGS)
+    found, _ = resolved("listening")
+    assert (found.candidates, exec_properties(found)["cross_validation"]) == ((), "")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +123,12 @@ def test_auto_is_the_papers_model_and_tumbaos() -> None:
     assert registry.model_names("auto") == ("vgg16", "tumbao")
 
 
-def test_a_split_by_fragment_has_no_songs_to_choose_by() -> None:
-    with pytest.raises(UserError, match="one model with a split by fragment"):
-        parse({"model": {"name": "auto"}, "split": {"by": "fragment"}})
+@pytest.mark.parametrize(
+    "values",
+    [{"split": {"by": "fragment"}}, {"split": {"folds": 0}}, {"model": {"tune": 2}}, {"training": {"fine_tune": 1}}],
+)
+def test_without_songs_to_choose_by_the_default_is_the_papers_model(values: dict[str, Any]) -> None:
+    assert parse(values).models == ("vgg16",)
+    name = {**values.get("model", {}), "name": "vgg16,tumbao"}
+    with pytest.raises(UserError):
+        parse(values | {"model": name})

@@ -114,7 +114,9 @@ def test_test_songs_are_frozen_unless_the_library_has_its_own_splits(studio: Stu
     studio.check()
     studio.check(split={"by": GIVEN})
     assert [one.split_strategy for one in studio.started] == [FIXED, GIVEN]
-    assert studio.started[0].replace(split={"strategy": None}) == studio.config
+    assert studio.started[0].replace(split={"by": "auto", "strategy": None}) == studio.config.replace(
+        split={"by": "auto"}
+    )
 
 
 @pytest.mark.parametrize("other", [{"by": "artist"}, {"by": "fragment"}, {"strategy": "stable"}])

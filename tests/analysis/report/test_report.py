@@ -263,7 +263,6 @@ FAILED = [{"name": "int8", "through": "LiteRT", "failures": ["agrees on 40 % onl
         ({"push": Push(False, "pushed/123")}, "standing", "not pushed again"),
         ({"push": Push(False, None, "ana withdrew it")}, "refused", "check, but was not pushed: ana withdrew it."),
         ({"push": None, "mobile_check": MobileCheck(False, FAILED)}, "refused", "int8 (LiteRT) agrees on 40 % only."),
-        ({"push": None, "gate": Gate(False, ())}, "refused", "no failed threshold"),
         ({"push": None, "gate": None}, "unfinished", "before the evaluation"),
     ],
 )

@@ -158,7 +158,7 @@ def test_by_artist_no_artist_is_in_several_splits(
     artists = spelled([*range(60), *names], songs, several_genres)
     assert artists_in_several_splits(split_songs(songs, "song", seed, split_strategy=split_strategy), artists)
     try:
-        assignment = split_songs(songs, "artist", seed, split_strategy=split_strategy, artists=artists)
+        assignment = split_songs(songs, "artist", seed, split_strategy=split_strategy, groups=artists)
     except UserError:  # a genre cannot be in every split
         assert several_genres or split_strategy == "stable"
         return
@@ -170,7 +170,7 @@ def test_by_artist_no_artist_is_in_several_splits(
 def test_by_artist_the_shares_are_met_if_artists_are_small(seed: int) -> None:
     songs = library(100, 200)
     artists = {song: song[:-5] for counts in songs.values() for song in counts}  # ten songs each
-    assignment = split_songs(songs, "artist", seed, artists=artists)
+    assignment = split_songs(songs, "artist", seed, groups=artists)
     for counts, expected in zip(songs.values(), ((80, 10, 10), (160, 20, 20)), strict=True):
         assert tuple(len(counts.keys() & assignment[split].keys()) for split in SPLITS) == expected
 
@@ -178,10 +178,10 @@ def test_by_artist_the_shares_are_met_if_artists_are_small(seed: int) -> None:
 def test_three_artists_are_enough_however_large_one_is() -> None:
     songs = library(40, 3)
     artists = {song: "Large" if int(song[7:10]) < 38 else song for song in songs["genre0"]}
-    assignment = split_songs(songs, "artist", 0, artists=artists)
+    assignment = split_songs(songs, "artist", 0, groups=artists)
     assert [len(songs["genre0"].keys() & assignment[split].keys()) for split in SPLITS] == [38, 1, 1]
     with pytest.raises(ValueError, match="3 usable artists: genre0 has 2 and needs 1 more"):
-        split_songs(songs, "artist", 0, artists={**artists, "genre0/039.mp3": "LARGE ft. Small"})
+        split_songs(songs, "artist", 0, groups={**artists, "genre0/039.mp3": "LARGE ft. Small"})
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -190,19 +190,19 @@ def test_artists_of_several_genres_that_cannot_fill_every_split_are_refused(seed
     songs = {genre: {f"{artist}{genre}": 1 for artist in genres if genre in genres[artist]} for genre in "xyz"}
     artists = {song: song[0] for counts in songs.values() for song in counts}
     with pytest.raises(ValueError, match=r"Received no song of .*use another seed, or split by song\.$"):
-        split_songs(songs, "artist", seed, artists=artists)
+        split_songs(songs, "artist", seed, groups=artists)
 
 
 @pytest.mark.parametrize("split_strategy", ["stratified", "stable"])
 def test_by_artist_a_split_depends_on_the_seed_and_not_on_the_order(split_strategy: str) -> None:
     songs = library(150, 120)
     artists = spelled([*range(90)], songs, several_genres=True)
-    assignment = split_songs(songs, "artist", 7, split_strategy=split_strategy, artists=artists)
+    assignment = split_songs(songs, "artist", 7, split_strategy=split_strategy, groups=artists)
     same = split_songs(
-        backwards(songs), "artist", 7, split_strategy=split_strategy, artists=dict(reversed(artists.items()))
+        backwards(songs), "artist", 7, split_strategy=split_strategy, groups=dict(reversed(artists.items()))
     )
     assert assignment == same
-    assert assignment != split_songs(songs, "artist", 8, split_strategy=split_strategy, artists=artists)
+    assert assignment != split_songs(songs, "artist", 8, split_strategy=split_strategy, groups=artists)
 
 
 @pytest.mark.parametrize("split_by", ["song", "artist", "fragment"])
@@ -210,10 +210,10 @@ def test_a_stable_split_keeps_every_fragment_while_the_library_changes(split_by:
     large = library(200, 150, 90)
     small = {genre: dict(list(counts.items())[::2]) for genre, counts in large.items() if genre != "genre2"}
     artists = spelled([*range(90)], large, several_genres=False)
-    before = split_of(split_songs(small, split_by, 7, split_strategy="stable", artists=artists))
-    after = split_of(split_songs(large, split_by, 7, split_strategy="stable", artists=artists))
+    before = split_of(split_songs(small, split_by, 7, split_strategy="stable", groups=artists))
+    after = split_of(split_songs(large, split_by, 7, split_strategy="stable", groups=artists))
     assert before.items() <= after.items()
-    stratified = [split_of(split_songs(songs, split_by, 7, artists=artists)) for songs in (small, large)]
+    stratified = [split_of(split_songs(songs, split_by, 7, groups=artists)) for songs in (small, large)]
     assert not stratified[0].items() <= stratified[1].items()
 
 
