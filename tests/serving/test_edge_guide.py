@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE
+from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, FRONTEND_FILE
 from tumbao.serving.resample_reference import fragments, read_wav
 from tumbao.serving.tflite_file import join
 
@@ -29,6 +30,8 @@ typedef struct Model* LiteRtModel;
 typedef struct Options* LiteRtOptions;
 typedef struct CompiledModel* LiteRtCompiledModel;
 typedef struct Buffer* LiteRtTensorBuffer;
+typedef struct Signature* LiteRtSignature;
+typedef size_t LiteRtParamIndex;
 enum { kLiteRtHwAcceleratorCpu = 1, kLiteRtElementTypeFloat32 = 1, kLiteRtTensorBufferTypeHostMemory = 1 };
 enum { kLiteRtTensorBufferLockModeRead = 0, kLiteRtTensorBufferLockModeWrite = 1 };
 struct LiteRtRankedTensorType {
@@ -38,6 +41,9 @@ struct LiteRtRankedTensorType {
 extern "C" {
 int LiteRtCreateEnvironment(int, const void*, LiteRtEnvironment*);
 int LiteRtCreateModelFromFile(LiteRtEnvironment, const char*, LiteRtModel*);
+int LiteRtGetModelSignature(LiteRtModel, LiteRtParamIndex, LiteRtSignature*);
+int LiteRtGetNumSignatureOutputs(LiteRtSignature, LiteRtParamIndex*);
+int LiteRtGetSignatureOutputName(LiteRtSignature, LiteRtParamIndex, const char**);
 int LiteRtCreateOptions(LiteRtOptions*);
 int LiteRtSetOptionsHardwareAccelerators(LiteRtOptions, int);
 int LiteRtCreateCompiledModel(LiteRtEnvironment, LiteRtModel, LiteRtOptions, LiteRtCompiledModel*);
@@ -87,9 +93,22 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pair = [(pushed / "1" / ASSETS_FOLDER / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES["int8"])]
-    path = tmp_path_factory.mktemp("model") / AUDIO_FILE
-    path.write_bytes(join(*pair))
+    """Join the tiny front-end and a classifier with both outputs."""
+
+    def classifier(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        loudness = tf.cast(image[:, 0, 0, :1], tf.float32) / 255
+        return {
+            "probabilities": tf.nn.softmax(10 * loudness * tf.constant([[-1.0, 0, 0, 1, 0]])),
+            "distance": 3 * loudness[:, 0],
+        }
+
+    folder, module = tmp_path_factory.mktemp("model"), tf.Module()
+    image = tf.TensorSpec([1, *SPEC.image_shape], tf.uint8, name="image")
+    module.function = tf.function(classifier, input_signature=[image])
+    tf.saved_model.save(module, str(folder / "saved"), signatures={"image": module.function})
+    content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=["image"]).convert()
+    path = folder / AUDIO_FILE
+    path.write_bytes(join((pushed / "1" / ASSETS_FOLDER / FRONTEND_FILE).read_bytes(), content))
     return path
 
 
@@ -105,8 +124,23 @@ def test_the_program_of_the_guide_equals_python(
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     fragment = next(fragments(*read_wav(tmp_path / "song.wav"), SPEC.sample_rate_hz, SPEC.fragment_samples))
     np.testing.assert_allclose(np.fromfile(tmp_path / "mine.f32", "<f4"), fragment, atol=1e-6)
-    expected = Interpreter(str(model)).get_signature_runner()(waveform=fragment[np.newaxis])["probabilities"][0]
-    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-5)
+    expected = Interpreter(str(model)).get_signature_runner()(waveform=fragment[np.newaxis])
+    found = json.loads(done.stdout)
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"][0], atol=1e-5)
+    np.testing.assert_allclose(found["distance"], expected["distance"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "farthest", "answer"), [(0.5, 2.0, "salsa"), (0.9, 2.0, None), (0.5, 1.9, None), (0.5, None, "salsa")]
+)
+def test_the_rule_of_the_guide_gives_the_answer(threshold: float, farthest: float | None, answer: str | None) -> None:
+    found = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    rule = farthest and {"threshold": farthest}
+    model = {"genres": ["cumbia", "salsa"], "calibration": {"threshold": threshold}, "out_of_distribution": rule}
+    names = {"np": np, "model": model, "rows": [[0.4, 0.6], [0.2, 0.8]], "distances": [1.0, 2.9]}
+    exec(found[1], names)
+    assert names["answer"] == answer
 
 
 def test_the_program_fails_for_other_files(program: Path, model: Path) -> None:
