@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,7 +21,7 @@ from tumbao.components.ingest.decoders import AudioSegment
 from tumbao.components.ingest.worker_pool import WorkerPool
 from tumbao.pipeline import resolve as resolve_module
 from tumbao.pipeline.cloud import defaults
-from tumbao.pipeline.config import parse
+from tumbao.pipeline.config import UsageError, parse
 from tumbao.pipeline.resolve import Resolved, RunSettings
 from tumbao.pipeline.source import SCAN_CACHE
 from tumbao.schema.mel_spec import MelSpec
@@ -85,6 +86,44 @@ def test_the_splits_of_the_library_are_used(library: Path, tmp_path: Path) -> No
         for row in csv.DictReader((manifests / f"{split}.csv").read_text().splitlines())
     }
     assert found == own
+
+
+def listed(library: Path, columns: str, value: Callable[[str, int], str]) -> Path:
+    """Write a list of the library's songs with one more column."""
+    table = library.parent / "songs.csv"
+    songs = [(genre, number) for genre in ("salsa", "cumbia") for number in range(3)]
+    rows = [f"library/{genre}/{number}.wav,{genre},{value(genre, number)}\n" for genre, number in songs]
+    table.write_text(f"file_name,genre,{columns}\n" + "".join(rows))
+    return table
+
+
+@pytest.mark.parametrize(
+    ("artist", "split_by"),
+    [
+        (lambda genre, number: f"{genre} {number}", "artist"),
+        (lambda genre, number: f"{genre} {number}" if number < 2 else "", "artist"),
+        (lambda genre, number: f"{genre} {number}" if number < 1 else "", "song"),
+        (lambda genre, number: f"{genre} {number % 2}", "song"),
+    ],
+    ids=["all named", "most named", "few named", "too few artists"],
+)
+def test_artists_are_kept_together_where_most_songs_name_one(
+    library: Path, artist: Callable[[str, int], str], split_by: str
+) -> None:
+    properties = run_settings(listed(library, "artist", artist))
+    assert json.loads(Path(properties["manifests"], "catalog.json").read_text())["protocol"] == split_by
+    assert json.loads(properties["run"])["settings"]["protocol"] == split_by
+
+
+def test_songs_with_the_same_value_of_a_column_are_in_one_split(library: Path) -> None:
+    songs = listed(library, "Source", lambda genre, number: f"tape {number}")
+    manifests = Path(run_settings(songs, split={"by": "source", "strategy": "stratified"})["manifests"])
+    for split in SPLITS:
+        rows = list(csv.DictReader((manifests / f"{split}.csv").read_text().splitlines()))
+        assert {row["genre"] for row in rows} == {"salsa", "cumbia"}
+        assert len({Path(row["path"]).stem for row in rows}) == 1
+    with pytest.raises(UsageError, match=r"given, source, .*Received: 'sauce'; did you mean source\?"):
+        run_settings(songs, split={"by": "sauce"})
 
 
 def test_a_later_run_scans_only_new_songs(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

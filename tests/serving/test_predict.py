@@ -17,7 +17,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, ModelInfo
 from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges, StatisticRanges
-from tumbao.serving.predict import Classifier, find_assets
+from tumbao.serving.predict import RUN_MODEL, Classifier, find_assets
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
@@ -41,6 +41,9 @@ def test_the_newest_version_is_found_from_each_level(pushed: Path, tmp_path: Pat
     assert find_assets(tmp_path) == tmp_path / "10" / ASSETS_FOLDER
     assert find_assets(tmp_path / "9") == tmp_path / "9" / ASSETS_FOLDER
     assert find_assets(tmp_path / "9" / ASSETS_FOLDER) == tmp_path / "9" / ASSETS_FOLDER
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / RUN_MODEL).symlink_to("../9")
+    assert find_assets(tmp_path / "runs").samefile(tmp_path / "9" / ASSETS_FOLDER)
 
 
 def test_a_missing_model_raises_an_error_with_its_remedy(tmp_path: Path) -> None:

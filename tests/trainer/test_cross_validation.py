@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tumbao.components.ingest.rendered_library import RenderedLibrary
-from tumbao.trainer.cross_validation import cross_validation, mean_of_songs, one_split, whole_song_folds
+from tumbao.trainer.cross_validation import cross_validation, fewer_songs, mean_of_songs, one_split, whole_song_folds
 
 GENRES = ("cumbia", "salsa")
 
@@ -113,3 +113,19 @@ def test_a_songs_answer_is_the_mean_of_its_tested_fragments() -> None:
     labels, means = mean_of_songs(library, probabilities)
     assert labels.tolist() == [0, 1]
     np.testing.assert_allclose(means, [[0.7, 0.3], [0.3, 0.7]])
+
+
+def test_a_learning_curve_keeps_the_test_songs_and_so_many_training_songs_of_each_genre() -> None:
+    library = made(songs=15, fragments=3, artists=5)
+    (fold, *_) = whole_song_folds(library, 5, seed=1)
+    for songs in (1, 2, 100):
+        smaller = fewer_songs(fold, library, songs, seed=2)
+        assert np.array_equal(smaller.test, fold.test)
+        assert set(smaller.train) <= set(fold.train)
+        for label in range(len(library.genres)):
+            own, all_own = (
+                {library.songs[row] for row in part.train if library.labels[row] == label} for part in (smaller, fold)
+            )
+            assert len(own) == min(songs, len(all_own))
+        kept = {library.songs[row] for row in smaller.train}
+        assert sum(library.songs[row] in kept for row in fold.train) == len(smaller.train)  # whole songs

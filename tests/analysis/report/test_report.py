@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.pages import assert_self_contained, text_of
 from tumbao.analysis.report.figures import graph_figure
-from tumbao.analysis.report.page import render_report, write_report
+from tumbao.analysis.report.page import curve_sentence, render_report, write_report
 from tumbao.components.evaluation.metrics import SongMetrics, scores, song_metrics
 from tumbao.components.evaluation.run_data import (
     Catalog,
@@ -345,3 +345,16 @@ def test_every_edge_of_the_graph_is_plotted() -> None:
     assert plotted(edges) != plotted(edges[:3])
     with pytest.raises(KeyError, match="X"):
         plotted([("A", "X")])
+
+
+@pytest.mark.parametrize(
+    ("curve", "words"),
+    [
+        (((4, 0.6),), "Too few songs"),
+        (((4, 0.6), (8, 0.7)), "twice as many songs raise it by 10.0 points"),
+        (((2, 0.5), (4, 0.6), (16, 0.7)), "twice as many songs raise it by 5.0 points"),
+        (((4, 0.7), (8, 0.705)), "flat"),
+    ],
+)
+def test_the_learning_curve_says_what_more_songs_would_bring(curve: tuple[tuple[int, float], ...], words: str) -> None:
+    assert words in curve_sentence(curve)
