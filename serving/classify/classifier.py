@@ -116,7 +116,7 @@ class Classifier:
         >>> classifier = tumbao.Classifier("pushed")
         >>> seconds = np.arange(10 * 44_100) / 44_100
         >>> classifier.classify(0.9 * np.sin(2 * np.pi * 220 * seconds), rate=44_100).nearest
-        'bachata'
+        'salsa'
         """
         self._require_open()
         if isinstance(song, np.ndarray):
