@@ -201,6 +201,9 @@ def _read_cloud(context: Any, file: Path | None, settings: list[str] | None) -> 
 DEMO_TRAINING = {"epochs": 10, "batch": 8, "learning_rate": 3e-4}
 """Training settings of the demo. With the paper's batch of 32, its few fragments would make only 20 steps in all."""
 
+DEMO_FOLDS = 3
+"""Folds of the demo: the paper's network is trained once for each."""
+
 Pipeline = Annotated[Path, Option(dir_okay=False, callback=check_local, help="The compiled pipeline, YAML.")]
 DEFAULT_PIPELINE = Path("pipeline.yaml")
 
@@ -382,7 +385,7 @@ def demo(
     config = parse(
         {
             "data": {"library": str(library), "layout": "folder"},
-            "split": {"seed": DEMO_SEED},
+            "split": {"seed": DEMO_SEED, "folds": DEMO_FOLDS},
             "training": DEMO_TRAINING,
             "runner": {"root": str(workspace)},
         }
