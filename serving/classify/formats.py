@@ -28,7 +28,7 @@ from tumbao.serving.predict import song_values, summary
 Values = Mapping[str, Any]
 
 _PART = ("path", "part_start_seconds", "part_end_seconds")
-_SOURCE = ("file_bytes", "file_modified_us", "model", "synthetic_training_data")
+_SOURCE = ("file_bytes", "file_modified_us", "model", "synthetic_training_data", "decision")
 _SONG = ("genre", "nearest", "probability", "majority", "duration_seconds", "declared_seconds")
 _MAIN = ("main_genre", "main_probability")  # with sub-genres
 _FLAGS = ("truncated", "padded", "silent_fragments", "fragments")
@@ -177,7 +177,8 @@ def _part(part: AudioSegment) -> tuple[str, float, float | None]:
 
 
 def _source_values(answer: Answer, info: ModelInfo, model: str) -> dict[str, Any]:
-    values = (*_part(answer.part), *(answer.stamp or (None, None)), model, info.training_data.synthetic)
+    about = model, info.training_data.synthetic, info.decision
+    values = (*_part(answer.part), *(answer.stamp or (None, None)), *about)
     return dict(zip(_PART + _SOURCE, values, strict=True))
 
 

@@ -73,6 +73,7 @@ class Job:
                 "status": status,
                 "model": self._model.identity,
                 "synthetic_training_data": self._model.info.training_data.synthetic,
+                "decision": self._model.info.decision,
             }
             files.append(about | values)
         only = results[0]

@@ -84,6 +84,7 @@ class File(_Schema):
     status: int = Field(description="200, 422 (not a usable song), 500, 503 (server error) or 504 (time limit).")
     model: str = Field(description="Identifier of the model.")
     synthetic_training_data: bool = Field(description="Whether the model was trained on synthetic songs only.")
+    decision: str = Field(description="blessed; undecided if the model was tested on too few songs; or refused.")
 
 
 class ClassifiedFile(File):

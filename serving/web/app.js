@@ -70,6 +70,7 @@ async function controlled() {
 function take(current) {
   current.drawable = current.loadFrontend().then(() => true, () => false);
   at("synthetic").hidden = !current.card.training_data.synthetic;
+  at("undecided").hidden = current.card.decision !== "undecided";
   introduce(current);
   return current;
 }

@@ -106,6 +106,7 @@ export class Model {
       status: 200,
       model: this.identity,
       synthetic_training_data: this.card.training_data.synthetic,
+      decision: this.card.decision ?? "blessed",
       ...songValues(predicted, sound, this.card),
     };
   }

@@ -81,7 +81,7 @@ def test_zeros_after_a_crash_are_overwritten(results: Open, tmp_path: Path) -> N
     [
         *(b"my diary", b"my diary\n", b"[1]", b'{"path": "a"}', b'{"path": "a"}\n', b"1", b"\xff\xfe", b"a,b\n1,2\n"),
         b'{"path": "a", "part_start_seconds": 0, "part_end_seconds": null, "file_bytes": 1, "file_modified_us": 1, '
-        b'"model": "m", "synthetic_training_data": true, "error": "none"}\n',
+        b'"model": "m", "synthetic_training_data": true, "decision": "", "error": "none"}\n',
         b"[" * 100_000 + b"\n",
     ],
 )
