@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -106,6 +106,22 @@ def test_velocity_and_timing_vary(genre: str) -> None:
         if len(track.notes) > 50:
             assert len({note.velocity for note in track.notes}) > 8
             assert any(abs(beat * 4 - round(beat * 4)) > 0.01 for beat in song.beats(track.name))
+
+
+@pytest.mark.parametrize("genre", GENRES)
+def test_the_tempo_drifts_and_drums_vary_from_bar_to_bar(genre: str) -> None:
+    varied = 0
+    for song in (song_of(genre, index) for index in SONGS):
+        tempos = song.midi.get_tempo_changes()[1]
+        assert 0 < (max(tempos) - min(tempos)) / song.quarter_bpm < 0.1
+        bars = defaultdict(set)
+        for track in song.midi.instruments:
+            if track.is_drum and track.name != "claves":
+                for beat in song.beats(track.name):
+                    bar, sixteenth = divmod(round(beat * 4), round(song.bar * 4))
+                    bars[bar].add((track.name, sixteenth))
+        varied += len(set(map(frozenset, bars.values()))) > len(bars) / 2
+    assert varied >= len(SONGS) / 2
 
 
 @pytest.mark.parametrize("index", SONGS)
