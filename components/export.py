@@ -82,7 +82,7 @@ def EdgeExport(  # noqa: N802 - TFX names components so
     evaluation : ModelEvaluation
         Metrics of the Evaluator.
     figures : SongFigures
-        Output of SongEvaluation, with calibration and in-distribution range.
+        Output of SongEvaluation, with the calibration.
     tested : Model
         Output of the Trainer, which the Evaluator judged; only its fingerprint is read.
     final_figures : FinalFigures
@@ -120,7 +120,6 @@ def EdgeExport(  # noqa: N802 - TFX names components so
         info = dataclasses.replace(
             info,
             calibration=found.calibration,
-            familiarity=found.familiarity,
             out_of_distribution=read_rule(final_figures.uri),
             decision=read_decision(decision.uri).outcome,
             fitted_on=read_fitted_on(final_figures.uri),

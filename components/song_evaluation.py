@@ -1,4 +1,4 @@
-"""SongEvaluation: metrics of whole songs, calibration and the in-distribution range, before the export.
+"""SongEvaluation: metrics and calibration of whole songs, before the export.
 
 The head runs over the cached features, so the backbone is not run again. Where the backbone ran in bfloat16, its
 rounding is included in these metrics.
@@ -18,16 +18,14 @@ from tfx.utils import io_utils
 
 from tumbao.components.evaluation.metrics import SongMetrics, song_metrics
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.ingest.records import BACKBONE_DTYPE, decode_image, decode_levels, read_records
+from tumbao.components.ingest.records import BACKBONE_DTYPE, read_records
 from tumbao.components.ingest.tables import json_line, json_lines
 from tumbao.schema import record
 from tumbao.serving.model_info import PROBABILITIES
-from tumbao.serving.out_of_distribution import DistributionRanges, fit_ranges, is_in_distribution
 from tumbao.trainer.fit import HEAD_FILE, load_head
 
 METRICS_FILE, PREDICTIONS_FILE = "song_metrics.json", "predictions.jsonl"
 BATCH = 256  # fragments in one prediction batch
-LEAST_FRAGMENTS = 50  # for an in-distribution range: that of fewer is too narrow for other songs
 
 
 class SongFigures(types.Artifact):
@@ -38,7 +36,6 @@ class SongFigures(types.Artifact):
 
 @tfx.dsl.components.component
 def SongEvaluation(  # noqa: N802 - TFX names components so
-    examples: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     features: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.Examples],
     model_run: tfx.dsl.components.InputArtifact[tfx.types.standard_artifacts.ModelRun],
     figures: tfx.dsl.components.OutputArtifact[SongFigures],
@@ -46,9 +43,9 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
     cross_validation: tfx.dsl.components.Parameter[str],
     code: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Fit the in-distribution range on training songs, calibrate, and evaluate test songs.
+    """Calibrate, and evaluate test songs.
 
-    `features` are the `examples` with the backbone's output, `model_run` has the head, `genres` is JSON in the order of
+    `features` are records with the backbone's output, `model_run` has the head, `genres` is JSON in the order of
     the labels. `cross_validation` is the file with the predictions of cross-validation, which calibrate; if it is
     empty, those of the validation songs do. `code` is part of TFX's cache key.
     """
@@ -57,8 +54,6 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         split: list(predict_records(model, f"{artifact_utils.get_split_uri([features], split)}/*.gz"))
         for split in ("val", "test")
     }
-    ranges = _fit_ranges(f"{artifact_utils.get_split_uri([examples], 'train')}/*.gz")
-    in_distribution = _songs_in_distribution(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz", ranges)
     held_out = json_lines(cross_validation) if cross_validation else predictions["val"]
     val, test = by_song(held_out), by_song(predictions["test"])
     metrics = song_metrics(
@@ -66,8 +61,6 @@ def SongEvaluation(  # noqa: N802 - TFX names components so
         np.array([label for _, label in val.values()]),
         [probabilities for probabilities, _ in test.values()],
         np.array([label for _, label in test.values()]),
-        np.array([in_distribution[song] for song in test]),
-        ranges,
         json.loads(genres),
     )
     names = sorted({one["song"] for answers in predictions.values() for one in answers})
@@ -118,18 +111,3 @@ def by_song(predictions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[np.ndar
     for prediction in sorted(predictions, key=lambda one: one["fragment"]):
         songs.setdefault(prediction["song"], []).append(prediction)
     return {name: (np.array([one["probabilities"] for one in song]), song[0]["label"]) for name, song in songs.items()}
-
-
-def _fit_ranges(pattern: str) -> DistributionRanges | None:
-    pngs = (fragment[record.IMAGE] for fragment in read_records(pattern))
-    first = decode_levels(next(read_records(pattern))[record.IMAGE])
-    return fit_ranges((decode_levels(png)[0] for png in pngs), first[1], LEAST_FRAGMENTS)
-
-
-def _songs_in_distribution(pattern: str, ranges: DistributionRanges | None) -> dict[str, bool]:
-    songs: dict[str, list[bool]] = {}
-    for fragment in read_records(pattern):
-        image = decode_image(fragment[record.IMAGE])
-        inside = ranges is None or ranges.contains(image)
-        songs.setdefault(fragment[record.SONG].decode(), []).append(inside)
-    return {song: is_in_distribution(fragments) for song, fragments in songs.items()}

@@ -48,7 +48,6 @@ def build(
     )
     evaluator.spec.exec_properties["eval_config"] = properties["gate"]
     song_evaluation = SongEvaluation(
-        examples=songs.outputs["examples"],
         features=features.outputs["features"],
         model_run=trainer.outputs["model_run"],
         genres=genres,

@@ -14,7 +14,7 @@ import numpy as np
 from tumbao.schema.errors import UserError
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration, temper
-from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges
+from tumbao.serving.out_of_distribution import DistanceRule
 
 FORMAT_VERSION = 2
 """Version of model.json; incremented when the meaning of a key changes or a key is removed, not when one is added.
@@ -96,8 +96,7 @@ class ModelInfo:
     files: dict[str, ModelFile]  # by "frontend", "audio" and the classifiers' precisions
     versions: dict[str, str]  # of tumbao, tensorflow and keras, and the digest of tumbao's source code (code_digest)
     calibration: Calibration | None = None  # without it every answer is confident
-    familiarity: DistributionRanges | None = None  # for models without `out_of_distribution`
-    out_of_distribution: DistanceRule | None = None  # for models with the output `DISTANCE`
+    out_of_distribution: DistanceRule | None = None  # for models with the output `DISTANCE`; else every song is in it
     fitted_on: tuple[str, ...] = ("train",)  # splits whose songs the exported model was trained on
     decision: str = "blessed"  # or undecided: too few songs to tell whether the model is good enough; or refused
     name: str = "tumbao"
@@ -132,7 +131,7 @@ class ModelInfo:
                 "Use the version of tumbao that wrote this model, or train again with `tumbao run`."
             )
         try:
-            calibration, ranges, rule = map(values.get, ("calibration", "familiarity", "out_of_distribution"))
+            calibration, rule = values.get("calibration"), values.get("out_of_distribution")
             return cls(
                 **_known(cls, values)
                 | {
@@ -143,7 +142,6 @@ class ModelInfo:
                     "split": Split(**_known(Split, values["split"])),
                     "files": {key: ModelFile(**_known(ModelFile, file)) for key, file in values["files"].items()},
                     "calibration": calibration and Calibration(**_known(Calibration, calibration)),
-                    "familiarity": ranges and DistributionRanges.from_json(ranges),
                     "out_of_distribution": rule and DistanceRule(**_known(DistanceRule, rule)),
                 }
             )

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from tumbao.serving.model_info import (
     ModelInfo,
     preferred,
 )
-from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import Section, SongAnswer, combine, sections
 
 SAVED_MODEL_FILE = "saved_model.pb"  # a folder with this file is a complete version; TFX's Pusher writes it last
@@ -157,27 +156,21 @@ class Classifier:
 
     def answer(self, path: str | AnyPath, items: Iterable[Fragment | SongSummary]) -> SongPrediction:
         """Classify one song from decoded fragments, as `fragments.read` yields them; `path` is not read."""
-        mel, ranges, rule = self.info.mel, self.info.familiarity, self.info.out_of_distribution
+        mel, rule = self.info.mel, self.info.out_of_distribution
         starts: list[float] = []
         raw: list[np.ndarray] = []
         distances: list[float] = []
-        inside: list[bool] = []
         silent, padded = 0, False
         song = Fragments(items)
         for fragment in song:
             silent, padded = silent + fragment.silent, fragment.padded
             if not fragment.silent:
-                image = self._image(fragment.samples)
                 starts.append(fragment.index * mel.fragment_seconds)
-                outputs = self._outputs(image)
+                outputs = self._outputs(self._image(fragment.samples))
                 raw.append(outputs[PROBABILITIES][0])
-                if rule:
-                    distances.append(float(outputs[DISTANCE][0]))
-                    inside.append(distances[-1] <= rule.threshold)
-                else:
-                    inside.append(ranges is None or ranges.contains(image[0]))
-        familiar = rule.accepts(distances) if rule else is_in_distribution(inside)
-        probabilities, answer = song_answer(self.info, np.stack(raw), familiar)
+                distances.append(float(outputs[DISTANCE][0]) if rule else 0.0)
+        inside = [rule is None or distance <= rule.threshold for distance in distances]
+        probabilities, answer = song_answer(self.info, np.stack(raw), distances)
         ends = [song.ending.seconds if padded else start + mel.fragment_seconds for start in starts]
         shares = map(tuple, probabilities.tolist())
         return SongPrediction(
@@ -203,11 +196,19 @@ class Classifier:
             return self._classifier(image=image)
 
 
-def song_answer(info: ModelInfo, probabilities: np.ndarray, in_distribution: bool) -> tuple[np.ndarray, SongAnswer]:
-    """Calibrate the probabilities [k, g] of a song's fragments, and combine them to the song's answer."""
+def song_answer(
+    info: ModelInfo, probabilities: np.ndarray, distances: Sequence[float]
+) -> tuple[np.ndarray, SongAnswer]:
+    """Calibrate the probabilities [k, g] of a song's fragments, and combine them to the song's answer.
+
+    `distances` are those of the fragments; without `info.out_of_distribution` they are not read.
+    """
+    rule = info.out_of_distribution
     probabilities = info.calibrated(probabilities)
     answer = combine(probabilities, info.calibration.threshold if info.calibration else 0.0)
-    return probabilities, dataclasses.replace(answer, confident=answer.confident and in_distribution)
+    return probabilities, dataclasses.replace(
+        answer, confident=answer.confident and (rule is None or rule.accepts(distances))
+    )
 
 
 def _load(assets: Path, file: ModelFile, threads: int, signature: str) -> SignatureRunner:

@@ -21,8 +21,6 @@ input of the model:
    repeated until the fragment is full. A fragment that exceeds ±1 is divided by its largest magnitude. A fragment with
    no sample beyond ±`SILENCE` contains no information about the genre: leave it out.
 
-`fragment_in_distribution` checks whether the mel image of a fragment is like those of the training songs.
-
     python reference.py input.wav waveform.f32    # the first fragment: float32, little-endian
 """
 
@@ -32,9 +30,8 @@ import json
 import math
 import sys
 import wave
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -153,51 +150,6 @@ def fragments(channels: np.ndarray, rate_hz: int, rate_out_hz: int, fragment_sam
         peak = np.abs(fragment).max()
         if peak >= SILENCE:
             yield fragment / max(peak, np.float32(1))
-
-
-def sounded_columns(brightness: np.ndarray, least: float) -> np.ndarray:
-    """Find the columns with sound, bool [width], except those next to silence, where a sound may be cut off.
-
-    `brightness` [height, width] is the mean of red, green and blue of each pixel. A column with a pixel brighter than
-    `least` has sound: `sounded_brightness` in model.json.
-    """
-    loud = brightness.max(axis=0) > least
-    inner = loud & np.append(loud[1:], True) & np.append(True, loud[:-1])
-    return inner if inner.any() else loud
-
-
-def image_statistics(brightness: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Compute five statistics of an image's brightness [height, width] over some columns, bool [width], or else all.
-
-    They are the mean; the standard deviation of the row means; the mean of the rows' standard deviations; the mean
-    difference of neighbouring columns; the mean difference of neighbouring rows.
-    """
-    columns = columns if columns.any() else ~columns
-    part = brightness[:, columns]
-    steps = np.abs(np.diff(brightness, axis=1))[:, columns[1:] & columns[:-1]]
-    return np.array(
-        [
-            part.mean(),
-            part.mean(axis=1).std(),
-            part.std(axis=1).mean(),
-            steps.mean() if steps.size else 0,
-            np.abs(np.diff(part, axis=0)).mean(),
-        ]
-    )
-
-
-def fragment_in_distribution(image: np.ndarray, ranges: Mapping[str, Any]) -> bool:
-    """Check whether a mel image, uint8 [height, width, 3], is like those of the training songs.
-
-    `ranges` is the value of `familiarity` in model.json; skip the check if it is null or missing. If more than half of
-    a song's fragments are not like the training songs, the song's answer is "none of the genres".
-    """
-    brightness = image.astype(np.float32).mean(axis=2)
-    columns = sounded_columns(brightness, ranges["sounded_brightness"])
-    candidates = [one for one in ranges["by_length"] if one["columns"] <= columns.sum()]
-    bounds = candidates[-1] if candidates else ranges["by_length"][0]
-    statistics = image_statistics(brightness, columns)
-    return bool(np.all((statistics >= bounds["low"]) & (statistics <= bounds["high"])))
 
 
 if __name__ == "__main__":

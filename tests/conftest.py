@@ -60,7 +60,10 @@ def tone() -> Tone:
 
 @pytest.fixture(scope="session")
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Push a tiny model to a folder: a mean amplitude above 0.2 is salsa, below is bachata, the more the farther."""
+    """Push a tiny model to a folder: a mean amplitude above 0.2 is salsa, below is bachata.
+
+    The more it differs, the more probable; the distance is ten times the amplitude.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorFlow's own
         import tensorflow as tf
@@ -73,8 +76,9 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return {"image": tf.fill([1, *spec.image_shape], level)}
 
     def classifier(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        loudness = tf.cast(image[:, 0, 0, :1], tf.float32) / 255 - 0.2
-        return {"probabilities": tf.nn.softmax(10 * loudness * tf.constant([[-1.0, 0, 0, 1, 0]]))}
+        loudness = tf.cast(image[:, 0, 0, :1], tf.float32) / 255
+        shares = tf.nn.softmax(10 * (loudness - 0.2) * tf.constant([[-1.0, 0, 0, 1, 0]]))
+        return {"probabilities": shares, "distance": 10 * loudness[:, 0]}
 
     root = tmp_path_factory.mktemp("pushed")
     assets = root / "1" / ASSETS_FOLDER

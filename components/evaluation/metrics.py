@@ -1,6 +1,6 @@
 """Metrics of the test split with 95 % intervals: fragments, whole songs, calibration and abstention.
 
-Temperature and threshold come from the validation songs, the in-distribution range from the training songs, and all
+Temperature and threshold come from the validation songs and all
 metrics from the test songs, which were used for neither. The rules of `serving.song` are measured on the model's raw
 probabilities, as in the paper; `PRODUCT` is the sum after temperature scaling, which the pushed model returns.
 """
@@ -31,7 +31,6 @@ from tumbao.serving.calibration import (
     reliability,
     song_probabilities,
 )
-from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.serving.song import RULES
 
 Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -219,8 +218,7 @@ class Confidence:
 class Answered:
     """Effect of abstention on the test songs."""
 
-    songs: int  # reach the threshold and are in distribution; only these get a genre
-    unfamiliar: int  # out of distribution, whatever their confidence
+    songs: int  # reach the threshold
     coverage: Interval  # share of `songs`
     accuracy: Interval | None  # of `songs`; None if there are none
 
@@ -233,7 +231,6 @@ class SongMetrics:
     rules: tuple[RuleScore, ...]  # the product's rule first
     comparisons: tuple[Comparison, ...]
     calibration: Calibration  # of the validation songs
-    familiarity: DistributionRanges | None  # of the training songs; None if there were too few
     before: Confidence  # without the temperature
     after: Confidence
     answered: Answered
@@ -263,8 +260,6 @@ def song_metrics(
     val_labels: np.ndarray,
     songs: Sequence[np.ndarray],
     labels: np.ndarray,
-    in_distribution: np.ndarray,
-    familiarity: DistributionRanges | None,
     genres: Sequence[str] = (),
 ) -> SongMetrics:
     """Compute the metrics of songs from the probabilities [k, g] of each song's fragments.
@@ -277,7 +272,7 @@ def song_metrics(
     answers |= {name: np.array([rule(song) for song in songs]) for name, rule in RULES.items()}
     right = {name: answer == labels for name, answer in answers.items()}
     counts = {name: int(one.sum()) for name, one in right.items()}
-    answered = (tempered.max(axis=1) >= calibration.threshold) & in_distribution
+    answered = tempered.max(axis=1) >= calibration.threshold
     number, main = int(answered.sum()), None
     if has_subgenres(genres):
         summed, genre_of = roll_up(tempered, genres)[1], grouped(genres)[1]
@@ -287,12 +282,10 @@ def song_metrics(
         rules=tuple(_rule(name, count, len(labels)) for name, count in counts.items()),
         comparisons=tuple(_compare(first, second, right) for first, second in PAIRS),
         calibration=calibration,
-        familiarity=familiarity,
         before=_confidence(raw, labels),
         after=_confidence(tempered, labels),
         answered=Answered(
             songs=number,
-            unfamiliar=int((~in_distribution).sum()),
             coverage=wilson_interval(number, len(labels)),
             accuracy=wilson_interval(int(right[PRODUCT][answered].sum()), number) if number else None,
         ),

@@ -33,7 +33,6 @@ from tumbao.serving.explain.attribution import (
 )
 from tumbao.serving.explain.inversion import mel_image_levels, reconstruct_audio
 from tumbao.serving.explain.network import Network, NoGradientError, log_odds, run_on_levels
-from tumbao.serving.out_of_distribution import is_in_distribution
 from tumbao.serving.song import SongAnswer, combine
 from tumbao.serving.style import hz_at
 
@@ -201,7 +200,6 @@ def _analyse_fragments(
     starts: list[float] = []
     images: list[np.ndarray] = []
     logits: list[np.ndarray] = []
-    inside: list[bool] = []
     distances: list[float] = []
     best: dict[int, tuple[float, int, np.ndarray]] = {}  # by genre: a song's samples may be too many to keep
     for fragment in Fragments(items):
@@ -215,8 +213,6 @@ def _analyse_fragments(
                 best[genre] = weight, len(images), fragment.samples
         if info.out_of_distribution:
             distances.append(network.distance(colours[levels]))
-        else:
-            inside.append(info.familiarity is None or info.familiarity.contains(colours[levels]))
         starts.append(fragment.index * spec.fragment_seconds)
         images.append(levels)
         logits.append(scores[0])
@@ -224,9 +220,8 @@ def _analyse_fragments(
     if info.calibration:  # the model without the outputs that are served has no temperature
         probabilities = temper(probabilities, info.calibration.temperature)
     rule = info.out_of_distribution
-    familiar = rule.accepts(distances) if rule else is_in_distribution(inside)
     answer = combine(probabilities, info.calibration.threshold if info.calibration else 0.0)
-    answer = dataclasses.replace(answer, confident=answer.confident and familiar)
+    answer = dataclasses.replace(answer, confident=answer.confident and (rule is None or rule.accepts(distances)))
     evidence = log_odds(np.stack(logits), answer.genre).numpy()
     _, decisive, samples = best[answer.genre]
     maps: dict[int, np.ndarray] = {}

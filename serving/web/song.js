@@ -10,24 +10,20 @@ const CHANGE_PENALTY = Math.log(1 / SMALLEST);
 /**
  * Compute the values of a song.
  *
- * @param {{index: number, padded: boolean, probabilities: Float32Array, image: Uint8Array, distance?: number}[]} fragments, without silent ones
+ * @param {{index: number, padded: boolean, probabilities: Float32Array, distance?: number}[]} fragments, without silent ones
  * @param {{seconds: number, silent: number}} sound length and number of silent fragments
  * @param {object} card the model's model.json
  * @returns {object} as the API's `ClassifiedFile`, without the values of the file
  */
 export function songValues(fragments, { seconds, silent }, card) {
-  const { genres, mel, calibration, familiarity, out_of_distribution: rule } = card;
+  const { genres, mel, calibration, out_of_distribution: rule } = card;
   const uncalibrated = calibration && card.format_version === 1; // later versions have the temperature in their graph
   const padded = fragments[0].padded;
   const rows = fragments.map(({ probabilities }) =>
     uncalibrated ? temper(probabilities, calibration.temperature) : Array.from(probabilities),
   );
-  const inside = fragments.map(({ image, distance }) =>
-    rule ? distance <= rule.threshold : !familiarity || inDistribution(image, mel, familiarity),
-  );
-  const familiar = rule
-    ? mean(fragments.map(({ distance }) => distance)) <= rule.threshold
-    : 2 * total(inside.map(Number)) >= inside.length;
+  const inside = fragments.map(({ distance }) => !rule || distance <= rule.threshold);
+  const familiar = !rule || mean(fragments.map(({ distance }) => distance)) <= rule.threshold;
   const sums = genres.map((_, genre) => total(rows.map((row) => row[genre])));
   const means = sums.map((sum) => sum / total(sums));
   const nearest = largest(means);
@@ -65,41 +61,6 @@ export function songValues(fragments, { seconds, silent }, card) {
 function temper(probabilities, temperature) {
   const powers = Array.from(probabilities, (one) => Math.max(one, SMALLEST) ** (1 / temperature));
   return powers.map((power) => power / total(powers));
-}
-
-/** Check whether a mel image is like those of the training songs, as resample_reference.py does. */
-function inDistribution(image, { image_height: height, image_width: width }, ranges) {
-  const bright = (row, column) => {
-    const at = 3 * (row * width + column);
-    return (image[at] + image[at + 1] + image[at + 2]) / 3;
-  };
-  const rows = Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => bright(row, column)));
-  const columns = soundedColumns(rows, ranges.sounded_brightness);
-  const count = total(columns.map(Number));
-  const ends = ranges.by_length.filter((one) => one.columns <= count).at(-1) ?? ranges.by_length[0];
-  return within(ends, imageStatistics(rows, columns.includes(true) ? columns : columns.map(() => true)));
-}
-
-/** Find the columns with sound, without those beside silence. */
-function soundedColumns(rows, least) {
-  const loud = rows[0].map((_, column) => rows.some((row) => row[column] > least));
-  const inner = loud.map((one, at) => one && (loud[at - 1] ?? true) && (loud[at + 1] ?? true));
-  return inner.includes(true) ? inner : loud;
-}
-
-/** Measure a mel image: the five statistics of its brightness over some of its columns. */
-function imageStatistics(rows, columns) {
-  const parts = rows.map((row) => row.filter((_, column) => columns[column]));
-  const inTime = rows.flatMap((row) =>
-    row.slice(1).flatMap((value, at) => (columns[at] && columns[at + 1] ? [Math.abs(value - row[at])] : [])),
-  );
-  const inBands = parts.slice(1).flatMap((row, above) => row.map((value, at) => Math.abs(value - parts[above][at])));
-  const means = parts.map(mean);
-  return [mean(means), deviation(means), mean(parts.map(deviation)), inTime.length ? mean(inTime) : 0, mean(inBands)];
-}
-
-function within({ low, high }, statistics) {
-  return statistics.every((value, at) => low[at] <= value && value <= high[at]);
 }
 
 /** Divide a song where its genre changes: the path with the most log-probability, less a penalty for each change. */
@@ -145,9 +106,5 @@ function mainGenre(means, leaves) {
 
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
 const mean = (values) => total(values) / values.length;
-const deviation = (values) => {
-  const middle = mean(values);
-  return Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
-};
 const largest = (values) => values.indexOf(Math.max(...values));
 const named = (names, values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));

@@ -37,7 +37,6 @@ from tumbao.components.song_gate import SongDecision
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserUnavailableError, find_chromium
 from tumbao.serving.model_info import ARCHITECTURE_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.serving.out_of_distribution import DistributionRanges
 from tumbao.trainer.boosting import Trees
 
 ATTACK = "<script>alert(1)</script>|*x*\n# no heading"
@@ -92,9 +91,8 @@ def predictions(split: str) -> list[dict[str, Any]]:
 
 
 def metrics(genres: tuple[str, ...] = GENRES) -> SongMetrics:
-    known = DistributionRanges((0.0,) * 5, (9.0,) * 5, 27, 0.0, ())
     val, test = (probabilities(split) for split in ("val", "test"))
-    return song_metrics([*val], labels("val"), [*test], labels("test"), np.arange(12) != 3, known, genres)
+    return song_metrics([*val], labels("val"), [*test], labels("test"), genres)
 
 
 def answered() -> tuple[np.ndarray, np.ndarray]:

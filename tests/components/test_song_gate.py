@@ -66,7 +66,7 @@ class Bench:
         if evaluator:
             (self.folder / "e" / "BLESSED").touch()
         song, labels = [np.array([[0.9, 0.1]]), np.array([[0.2, 0.8]])], np.array([0, 1])
-        found = song_metrics(song, labels, song, labels, np.array([True, True]), None)
+        found = song_metrics(song, labels, song, labels)
         (self.folder / "f" / METRICS_FILE).write_text(json.dumps(found.to_json()))
         (self.folder / "f" / PREDICTIONS_FILE).write_text("".join(f"{json.dumps(one)}\n" for one in tested))
         file = self.folder / "validated.jsonl"

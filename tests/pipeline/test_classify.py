@@ -24,7 +24,7 @@ from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.batch import SYNTHETIC_WARNING
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.model_info import ASSETS_FOLDER, ModelInfo
-from tumbao.serving.out_of_distribution import DistributionRanges, StatisticRanges
+from tumbao.serving.out_of_distribution import DistanceRule
 
 RATE = 22_050
 LEAVES = ("cumbia", "salsa", "salsa/dura", "salsa/romantica", "vallenato")
@@ -149,9 +149,7 @@ def test_an_answer_without_confidence_is_none_of_the_genres(library: Path, pushe
 
 
 def test_sound_unlike_the_training_songs_is_none_of_the_genres(library: Path, pushed: Path, tmp_path: Path) -> None:
-    low, high = (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0)
-    known = DistributionRanges(low, high, 9, 0.0, (StatisticRanges(0, low, high),))
-    narrow = changed_model(pushed, tmp_path / "narrow", familiarity=known)
+    narrow = changed_model(pushed, tmp_path / "narrow", out_of_distribution=DistanceRule(4.0, 9))
     path = library / "b [live]" / "ñ :smile:.flac"
     out = classify(path, model=narrow)[1].splitlines()
     assert out[2].startswith("  none of these with confidence (nearest: salsa 0.65)")

@@ -23,7 +23,7 @@ ORDER = {
     "BackboneFeatures": "AudioExampleGen AnomalyGate",
     "Trainer": "BackboneFeatures",
     "Evaluator": "Trainer Baseline",
-    "SongEvaluation": "AudioExampleGen BackboneFeatures Trainer",
+    "SongEvaluation": "BackboneFeatures Trainer",
     "FinalModel": "BackboneFeatures Trainer SongEvaluation",
     "SongGate": "Evaluator SongEvaluation Baseline",
     "EdgeExport": "FinalModel Evaluator SongEvaluation SongGate",

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tumbao.schema.mel_spec import MelSpec
-from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, FRONTEND_FILE
+from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES, FRONTEND_FILE
 from tumbao.serving.resample_reference import fragments, read_wav
 from tumbao.serving.tflite_file import join
 
@@ -93,22 +92,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Join the tiny front-end and a classifier with both outputs."""
-
-    def classifier(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        loudness = tf.cast(image[:, 0, 0, :1], tf.float32) / 255
-        return {
-            "probabilities": tf.nn.softmax(10 * loudness * tf.constant([[-1.0, 0, 0, 1, 0]])),
-            "distance": 3 * loudness[:, 0],
-        }
-
-    folder, module = tmp_path_factory.mktemp("model"), tf.Module()
-    image = tf.TensorSpec([1, *SPEC.image_shape], tf.uint8, name="image")
-    module.function = tf.function(classifier, input_signature=[image])
-    tf.saved_model.save(module, str(folder / "saved"), signatures={"image": module.function})
-    content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=["image"]).convert()
-    path = folder / AUDIO_FILE
-    path.write_bytes(join((pushed / "1" / ASSETS_FOLDER / FRONTEND_FILE).read_bytes(), content))
+    pair = [(pushed / "1" / ASSETS_FOLDER / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES["int8"])]
+    path = tmp_path_factory.mktemp("model") / AUDIO_FILE
+    path.write_bytes(join(*pair))
     return path
 
 

@@ -11,7 +11,7 @@ from tumbao.schema.genres import GENRES
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelFile, ModelInfo, Split, TrainingData
-from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges, StatisticRanges
+from tumbao.serving.out_of_distribution import DistanceRule
 
 INFO = ModelInfo(
     created="2026-05-04T03:02:01Z",
@@ -30,16 +30,6 @@ INFO = ModelInfo(
     versions={"tumbao": "0.1.0", "code_digest": "2" * 64},
     calibration=Calibration(temperature=1.25, threshold=0.75, songs=10, errors=1),
     out_of_distribution=DistanceRule(threshold=3.5, songs=48),
-    familiarity=DistributionRanges(
-        low=(1.5, 0.0, 0.0, 0.0, 0.0),
-        high=(2.5, 1.0, 1.0, 1.0, 1.0),
-        fragments=90,
-        sounded_brightness=74.5,
-        by_length=(
-            StatisticRanges(30, (0.5, 0.0, 0.0, 0.0, 0.0), (3.5, 1.0, 1.0, 1.0, 1.0)),
-            StatisticRanges(270, (1.5, 0.0, 0.0, 0.0, 0.0), (2.5, 1.0, 1.0, 1.0, 1.0)),
-        ),
-    ),
 )
 
 
@@ -62,11 +52,16 @@ def test_a_key_of_a_later_version_is_ignored(tmp_path: Path) -> None:
     assert ModelInfo.read(changed(tmp_path, mood="happy", split=split)) == INFO
 
 
-def test_a_model_without_calibration_and_familiarity_is_read(tmp_path: Path) -> None:
-    without = dataclasses.replace(INFO, calibration=None, familiarity=None)
-    assert ModelInfo.read(changed(tmp_path, calibration=None, familiarity=None)) == without
+def test_a_model_of_version_1_is_read_without_its_image_statistics(tmp_path: Path) -> None:
+    folder = changed(tmp_path, format_version=1, familiarity={"low": [0.0] * 5}, out_of_distribution=None)
+    assert ModelInfo.read(folder) == dataclasses.replace(INFO, format_version=1, out_of_distribution=None)
+
+
+def test_a_model_without_calibration_and_distance_is_read(tmp_path: Path) -> None:
+    without = dataclasses.replace(INFO, calibration=None, out_of_distribution=None)
+    assert ModelInfo.read(changed(tmp_path, calibration=None, out_of_distribution=None)) == without
     written = json.loads(without.write(tmp_path).read_text())
-    assert written["calibration"] is written["familiarity"] is None
+    assert written["calibration"] is written["out_of_distribution"] is None
     assert ModelInfo.read(tmp_path) == without
 
 
@@ -76,7 +71,6 @@ def test_a_model_without_calibration_and_familiarity_is_read(tmp_path: Path) -> 
         ({"mel": {"whitening": True}}, "whitening"),
         ({"format_version": 3}, r"expected format_version 1 to 2\. Received: 3"),
         ({"calibration": {"temperature": 1.0}}, "not a complete description"),
-        ({"familiarity": {"low": [0.0] * 5, "high": [0.0] * 5, "fragments": 1}}, "not a complete description"),
         ({"out_of_distribution": {"songs": 48}}, "not a complete description"),
         ({"genres": None}, "genres"),
         ({"files": None}, "files"),

@@ -14,9 +14,10 @@ import soundfile
 
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES
+from tumbao.serving import predict
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, ModelInfo
-from tumbao.serving.out_of_distribution import DistanceRule, DistributionRanges, StatisticRanges
+from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.serving.predict import RUN_MODEL, Classifier, find_assets
 
 RATE = 22_050
@@ -129,9 +130,7 @@ def test_a_calibrated_model_abstains_and_its_temperature_is_applied_once(
 
 def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
-    low, high = (0.0,) * 5, (100.0, 0.0, 0.0, 0.0, 0.0)  # the image of what is loud is brighter
-    known = DistributionRanges(low, high, 9, 0.0, (StatisticRanges(0, low, high),))
-    dataclasses.replace(ModelInfo.read(assets), familiarity=known).write(assets)
+    dataclasses.replace(ModelInfo.read(assets), out_of_distribution=DistanceRule(4.0, 9)).write(assets)
     model = Classifier(assets)
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     for parts, in_distribution, confident in (
@@ -145,10 +144,13 @@ def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: 
         assert song.answer.confident is confident
 
 
-def test_files_without_the_distance_do_not_pass_where_a_threshold_needs_it(pushed: Path, tmp_path: Path) -> None:
+def test_files_without_the_distance_do_not_pass_where_a_threshold_needs_it(
+    pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "DISTANCE", "farness")
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     dataclasses.replace(ModelInfo.read(assets), out_of_distribution=DistanceRule(2.0, 9)).write(assets)
-    with pytest.raises(UserError, match="has no output distance"):
+    with pytest.raises(UserError, match="has no output farness"):
         Classifier(assets)
 
 

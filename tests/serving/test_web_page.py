@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -24,7 +23,6 @@ from tumbao.schema.genres import GENRES
 from tumbao.serving import resample_reference
 from tumbao.serving.browser import BrowserUnavailableError, require_browser
 from tumbao.serving.calibration import temper
-from tumbao.serving.out_of_distribution import fit_ranges
 from tumbao.serving.song import combine, sections
 
 WEB = Path(tumbao.__path__[0]) / "serving" / "web"
@@ -250,31 +248,6 @@ def test_a_song_is_judged_by_the_mean_of_its_distances(page: Tab) -> None:
         )
         assert ours["genre"] == ("salsa" if np.mean(distances) <= 2 else None)
         assert [fragment["familiar"] for fragment in ours["fragments"]] == inside
-
-
-def test_fragments_are_compared_with_training_songs_as_by_the_server(page: Tab, rng: np.random.Generator) -> None:
-    greys = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1).astype(np.uint8)
-
-    def levels(middle: float, columns: int) -> np.ndarray:
-        drawn = middle + 40 * rng.uniform(-1, 1, (12, 20))
-        drawn[:, columns:] = 0
-        return drawn.astype(np.uint8)
-
-    known = fit_ranges((levels(rng.uniform(130, 170), 20) for _ in range(20)), greys)
-    assert known is not None
-    mel = {"image_width": 20, "image_height": 12, "fragment_seconds": 30.0}
-    card = {"genres": ["cumbia", "salsa"], "mel": mel, "familiarity": dataclasses.asdict(known)}
-    images = [greys[levels(middle, columns)] for middle in (100, 150) for columns in (0, 1, 2, 3, 5, 9, 15, 20)]
-    heard = [
-        {"index": 0, "padded": False, "probabilities": [0.3, 0.7], "image": image.ravel().tolist()} for image in images
-    ]
-    ours = page.run(
-        f"""import("./song.js").then(({{ songValues }}) => {json.dumps(heard)}.map((one) =>
-            songValues([one], {{ seconds: 10, silent: 0 }}, {json.dumps(card)}).genre))"""
-    )
-    expected = [known.contains(image) for image in images]
-    assert ours == ["salsa" if one else None for one in expected]
-    assert 0 < sum(expected) < len(images)
 
 
 def test_the_page_uses_the_chosen_language(page: Tab, client: httpx.Client, song: Path) -> None:

@@ -33,7 +33,7 @@ def evaluation(genres: tuple[str, ...] = LEAVES) -> Evaluation:
 def songs(genres: tuple[str, ...] = LEAVES) -> SongMetrics:
     given = evaluation()
     split = list(given.probabilities.reshape(-1, 3, 4)), given.labels[::3]
-    return song_metrics(*split, *split, np.ones(16, bool), None, genres)
+    return song_metrics(*split, *split, genres)
 
 
 def page(folder: Path, genres: tuple[str, ...] = LEAVES, merged: tuple[str, ...] = (MERGED,)) -> str:

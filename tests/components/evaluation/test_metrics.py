@@ -17,13 +17,10 @@ from tumbao.components.evaluation.metrics import (
     song_metrics,
     wilson_interval,
 )
-from tumbao.serving.out_of_distribution import DistributionRanges
 
 SURE = np.array([[0.98, 0.01, 0.01], [0.97, 0.02, 0.01]])
 SPLIT = np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.4, 0.6, 0.0]])
 """The sum is for genre 0 (1.7 against 1.3), the votes are for genre 1."""
-
-KNOWN = DistributionRanges((0.0,) * 5, (1.0,) * 5, 7, 0.0, ())
 
 
 @pytest.fixture
@@ -31,7 +28,7 @@ def metrics() -> SongMetrics:
     """Ten sure validation songs; of six test songs, the sums are right on five, the votes on three."""
     val = [np.roll(SURE, label, axis=1) for label in range(3)] * 4
     test = [SURE, np.roll(SURE, 1, axis=1), SPLIT, SPLIT, np.roll(SPLIT, 1, axis=1), SPLIT]
-    return song_metrics(val, np.arange(12) % 3, test, np.array([0, 1, 0, 0, 1, 1]), np.ones(6, bool), KNOWN)
+    return song_metrics(val, np.arange(12) % 3, test, np.array([0, 1, 0, 0, 1, 1]))
 
 
 def test_each_rule_has_its_accuracy(metrics: SongMetrics) -> None:
@@ -73,16 +70,8 @@ def test_uncertain_songs_get_no_genre(metrics: SongMetrics) -> None:
     assert metrics.curve[0].accuracy == 1
 
 
-def test_a_song_out_of_distribution_gets_no_genre() -> None:
-    val, labels = [np.roll(SURE, label, axis=1) for label in range(3)], np.arange(3)
-    metrics = song_metrics(val, labels, val, labels, np.array([True, True, False]), KNOWN)
-    assert (metrics.answered.songs, metrics.answered.unfamiliar) == (2, 1)
-    assert metrics.answered.coverage == wilson_interval(2, 3)
-    assert [score.right for score in metrics.rules] == [3, 3, 3, 3]
-
-
 def test_a_model_that_is_wrong_on_all_validation_songs_answers_none() -> None:
-    metrics = song_metrics([SURE] * 8, np.ones(8, int), [SPLIT, SPLIT], np.array([0, 1]), np.ones(2, bool), None)
+    metrics = song_metrics([SURE] * 8, np.ones(8, int), [SPLIT, SPLIT], np.array([0, 1]))
     assert (metrics.answered.songs, metrics.answered.accuracy, metrics.calibration.errors) == (0, None, 8)
     assert SongMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
 
@@ -103,13 +92,13 @@ def test_genres_are_measured_beside_their_sub_genres() -> None:
     torn = np.array([[0.36, 0.34, 0.3]])  # cumbia before each leaf of salsa, and behind salsa
     beside = np.array([[0.02, 0.95, 0.03]])
     test, labels = [SURE, beside, beside, torn, torn], np.array([0, 1, 2, 0, 2])
-    metrics = song_metrics(val, np.arange(12) % 3, test, labels, np.ones(5, bool), KNOWN, leaves)
+    metrics = song_metrics(val, np.arange(12) % 3, test, labels, leaves)
     assert metrics.product.right == 3  # the first two, and the torn one of cumbia
     assert metrics.main is not None
     assert (metrics.main.rule, metrics.main.right) == (PRODUCT, 4)  # of salsa all three, of cumbia the sure one
     assert metrics.main.accuracy == wilson_interval(4, 5)
     assert SongMetrics.from_json(json.loads(json.dumps(metrics.to_json()))) == metrics
-    plain = song_metrics(val, np.arange(12) % 3, test, labels, np.ones(5, bool), KNOWN, ("a", "b", "c"))
+    plain = song_metrics(val, np.arange(12) % 3, test, labels, ("a", "b", "c"))
     assert plain.main is None
     assert plain == dataclasses.replace(metrics, main=None)
 
