@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import t as student
 from sklearn.covariance import OAS
 from sklearn.decomposition import PCA
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold
 
 from tumbao.serving.out_of_distribution import DistanceRule
 from tumbao.trainer.linear import song_means
@@ -64,15 +64,18 @@ class Distance(NamedTuple):
         return np.sqrt(np.square(apart).sum(axis=2)).min(axis=1)
 
 
-def fit_distance(train: HiddenFeatures) -> Distance:
-    """Fit the distance to fragments of songs that weigh the same, however many fragments they have."""
+def fit_distance(train: HiddenFeatures, most: int = COMPONENTS) -> Distance:
+    """Fit the distance to fragments of songs that weigh the same, however many fragments they have.
+
+    `most` is the maximum number of components.
+    """
     _, song, counts = np.unique(train.songs, return_inverse=True, return_counts=True)
     labels, genre = np.unique(train.labels, return_inverse=True)
     weights = 1 / counts[song]
     mean = np.average(train.features, axis=0, weights=weights)
     roots = np.sqrt(weights / weights.mean())[:, np.newaxis]
     apart = (train.features - mean) * roots
-    number = max(1, min(COMPONENTS, apart.shape[1], len(apart) // LEAST_FRAGMENTS))
+    number = max(1, min(most, apart.shape[1], len(apart) // LEAST_FRAGMENTS))
     components = PCA(number, svd_solver="full").fit(apart).components_.T
     columns = (train.features - mean) @ components
     centres = np.stack(
@@ -95,22 +98,28 @@ def distance_rule(train: HiddenFeatures, held_out: HiddenFeatures | None) -> tup
     Without `held_out`, each song's distance is that from the others, by cross-validation: for features that do not
     depend on the training.
     """
-    distance = fit_distance(train)
-    distances = _out_of_fold(train) if held_out is None else song_distances(distance, held_out)
+    folds = min(FOLDS, len(np.unique(train.songs)))
+    if folds < LEAST_SONGS:
+        return None
+    if held_out is None:
+        most = int(len(train.songs) * (1 - 1 / folds)) // LEAST_FRAGMENTS - 1  # as many in a fold as in the end
+        most = max(1, min(COMPONENTS, most))
+        distance, distances = fit_distance(train, most), _out_of_fold(train, folds, most)
+    else:
+        distance = fit_distance(train)
+        distances = song_distances(distance, held_out)
     if len(distances) < LEAST_SONGS or not distances.all():
         return None
     return distance, DistanceRule(round(_threshold(distances), 4), len(distances))
 
 
-def _out_of_fold(part: HiddenFeatures) -> np.ndarray:
-    songs = song_means(part.features[:, :1], part.labels, part.songs.tolist())
-    folds = min(FOLDS, np.bincount(songs.labels)[np.unique(songs.labels)].min())
-    if folds < 2:
-        return np.empty(0)
-    split = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(
-        part.features, part.labels, part.songs.tolist()
+def _out_of_fold(part: HiddenFeatures, folds: int, most: int) -> np.ndarray:
+    return np.concatenate(
+        [
+            song_distances(fit_distance(part.rows(train), most), part.rows(test))
+            for train, test in GroupKFold(folds).split(part.features, part.labels, part.songs)
+        ]
     )
-    return np.concatenate([song_distances(fit_distance(part.rows(train)), part.rows(test)) for train, test in split])
 
 
 def _threshold(distances: np.ndarray) -> float:
