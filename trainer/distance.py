@@ -3,7 +3,7 @@
 After Lee, Lee, Lee & Shin, "A simple unified framework for detecting out-of-distribution samples and adversarial
 attacks" (NeurIPS 2018): the Mahalanobis distance from the nearest genre, whose songs have the same covariance in every
 genre. It is estimated with shrinkage, after a reduction to principal components, since there are fewer songs than
-columns. The distance of a song is the mean of its fragments'. docs/models.md has the comparison with other distances.
+columns. The distance of a song is the mean of its fragments'.
 """
 
 from __future__ import annotations
