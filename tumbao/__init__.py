@@ -53,10 +53,12 @@ _API = {
 }
 _ARTIFACTS = {
     "AgreementReport": "tumbao.components.mobile_check",
+    "FinalFigures": "tumbao.components.final_model",
     "IngestedSongs": "tumbao.components.ingest.component",
     "ModelCardPages": "tumbao.components.model_card.component",
     "RejectedSongs": "tumbao.components.ingest.component",
     "ReportPage": "tumbao.components.pusher",
+    "SongDecision": "tumbao.components.song_gate",
     "SongFigures": "tumbao.components.song_evaluation",
 }
 """Types of artefacts, which a compiled pipeline names by a package and a class, with nothing between."""

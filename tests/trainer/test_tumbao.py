@@ -67,3 +67,26 @@ def test_songs_count_the_same_however_long_they_are(songs_per_genre: int) -> Non
 
     for once, often in zip(train(np.ones(len(rows), int)), train(repeats), strict=True):
         np.testing.assert_allclose(once, often, atol=1e-4)
+
+
+def test_validation_songs_are_trained_on_and_predicted_by_cross_validation() -> None:
+    composed = composed_songs(GENRES)
+    assert composed is not None
+    rows = np.concatenate([np.flatnonzero(composed.labels == label)[:6] for label in range(len(GENRES))])
+    features, labels = composed.features[rows].astype(np.float32), composed.labels[rows]
+    names = [f"song {row}" for row in rows]
+
+    def train(train: np.ndarray, val: np.ndarray) -> tuple[list[np.ndarray], dict[str, float]]:
+        first, second = (Arrays([features], labels, part, len(GENRES), names) for part in (train, val))
+        head, history = train_head(TUMBAO, first, second, TUMBAO.settings(), shape=features.shape[1:], genres=GENRES)
+        return head.get_weights(), history["epochs"][0]
+
+    every, third = np.arange(len(rows)), np.arange(len(rows)) % 3 == 0
+    apart, together = train(every[~third], every[third]), train(every, every)
+    for one, other in zip(apart[0], together[0], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert apart[1]["val_loss"] > apart[1]["loss"]
+    shuffled = labels.copy()
+    np.random.default_rng(0).shuffle(shuffled)
+    labels = shuffled
+    assert train(every[~third], every[third])[1]["val_accuracy"] < 0.5

@@ -50,14 +50,21 @@ def _train(
     from tumbao.trainer.dataset import in_memory
     from tumbao.trainer.linear import fit_regression, song_means, to_keras
 
-    features, labels = in_memory(train)
-    songs = song_means(features, labels, train.songs)
+    """Fit the regression to the songs of both splits: its settings come from cross-validation over all of them.
+
+    So do the validation metrics, which are of songs; where a genre has one song, they are those of the songs fitted to.
+    """
+    (features, labels), (val_features, val_labels) = in_memory(train), in_memory(val)
+    features, labels = np.concatenate([features, val_features]), np.concatenate([labels, val_labels])
+    songs = song_means(features, labels, [*train.songs, *val.songs])
     regression = fit_regression(songs, len(train.counts), GROUPS, composed_songs(genres), training.seed)
     head = to_keras(regression)
     head.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     loss, accuracy = head.evaluate(features, labels, verbose=0)
-    val_loss, val_accuracy = head.evaluate(*in_memory(val), verbose=0)
-    epoch = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
+    epoch = {"loss": loss, "accuracy": accuracy, "val_loss": loss, "val_accuracy": accuracy}
+    if regression.log_loss is not None and regression.probabilities is not None:
+        right = regression.probabilities.argmax(axis=1) == songs.labels
+        epoch |= {"val_loss": regression.log_loss, "val_accuracy": float(right.mean())}
     chosen = {"penalty": regression.penalty, "composed_weight": regression.composed_weight}
     return head, {"epochs": [epoch], "best_epoch": 1, "class_weights": None, **chosen}
 
