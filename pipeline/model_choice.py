@@ -210,11 +210,10 @@ class _CrossValidation:
         return len(names) if len(names) > 1 and self.config.split_by.lower() != SOURCE else 0
 
     def _curve(self, prepared: _Prepared, result: Candidate) -> Iterator[tuple[int, float]]:
-        """Yield the balanced accuracy by number of training songs of each genre."""
+        """Yield the balanced accuracy by number of songs of each genre that are not tested."""
         parts, library = self._parts(prepared, self.config.split_by), prepared.library
-        genre_of = dict(zip(library.songs, library.labels.tolist(), strict=True))
-        most = [Counter(genre_of[song] for song in {library.songs[row] for row in fold.train}) for fold in parts]
-        largest = max(max(counts.values()) for counts in most)
+        others = [{(library.songs[row], library.labels[row]) for row in (*fold.train, *fold.val)} for fold in parts]
+        largest = max(max(Counter(label for _, label in songs).values()) for songs in others)
         for songs in takewhile(lambda songs: songs < largest, CURVE):
             smaller = [fewer_songs(fold, library, songs, prepared.training.seed) for fold in parts]
             yield songs, float(balanced_accuracy_score(*prepared.answers(smaller)))

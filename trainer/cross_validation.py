@@ -231,11 +231,12 @@ def mean_of_songs(library: RenderedLibrary, probabilities: np.ndarray) -> tuple[
 
 
 def fewer_songs(fold: Fold, library: RenderedLibrary, songs: int, seed: int) -> Fold:
-    """Keep at most so many training songs of each genre, chosen at random."""
-    order = _shuffled(np.array(library.songs)[fold.train], library.labels[fold.train], np.random.default_rng(seed))
+    """Keep at most so many songs of each genre, chosen at random, which are both training and validation part."""
+    rows = np.union1d(fold.train, fold.val)
+    order = _shuffled(np.array(library.songs)[rows], library.labels[rows], np.random.default_rng(seed))
     kept = {song for _, turn, song in order if turn < songs}
-    rows = [row for row in fold.train if library.songs[row] in kept]
-    return dataclasses.replace(fold, train=np.array(rows, np.int64))
+    chosen = np.array([row for row in rows if library.songs[row] in kept], np.int64)
+    return dataclasses.replace(fold, train=chosen, val=chosen)
 
 
 def nearest_neighbour(library: RenderedLibrary, folds: Sequence[Fold]) -> float:

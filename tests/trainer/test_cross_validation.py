@@ -115,17 +115,18 @@ def test_a_songs_answer_is_the_mean_of_its_tested_fragments() -> None:
     np.testing.assert_allclose(means, [[0.7, 0.3], [0.3, 0.7]])
 
 
-def test_a_learning_curve_keeps_the_test_songs_and_so_many_training_songs_of_each_genre() -> None:
+def test_a_learning_curve_keeps_the_test_songs_and_so_many_other_songs_of_each_genre() -> None:
     library = made(songs=15, fragments=3, artists=5)
     (fold, *_) = whole_song_folds(library, 5, seed=1)
+    others = np.union1d(fold.train, fold.val)
     for songs in (1, 2, 100):
         smaller = fewer_songs(fold, library, songs, seed=2)
         assert np.array_equal(smaller.test, fold.test)
-        assert set(smaller.train) <= set(fold.train)
+        assert np.array_equal(smaller.train, smaller.val)
         for label in range(len(library.genres)):
-            own, all_own = (
-                {library.songs[row] for row in part.train if library.labels[row] == label} for part in (smaller, fold)
+            own, every = (
+                {library.songs[row] for row in part if library.labels[row] == label} for part in (smaller.train, others)
             )
-            assert len(own) == min(songs, len(all_own))
+            assert len(own) == min(songs, len(every))
         kept = {library.songs[row] for row in smaller.train}
-        assert sum(library.songs[row] in kept for row in fold.train) == len(smaller.train)  # whole songs
+        assert sum(library.songs[row] in kept for row in others) == len(smaller.train)  # whole songs
