@@ -20,7 +20,7 @@ from sklearn.metrics import balanced_accuracy_score
 from tumbao.analysis.compare.features import features
 from tumbao.components.evaluation.run_data import Candidate, GroupResult
 from tumbao.components.ingest.atomic_write import write_whole
-from tumbao.components.ingest.library import Catalog
+from tumbao.components.ingest.library import Catalog, require_genres
 from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
 from tumbao.components.ingest.splits import group_keys
@@ -170,6 +170,9 @@ class _CrossValidation:
         backbone, code = model.backbone_for(training), source_digest("tumbao.analysis.compare.features")
         spec = backbone.mel_spec
         library = render_library(self.catalog, self.genres, spec, song_cache(self.config.root, spec))
+        songs = dict(zip(library.songs, library.labels, strict=True))
+        counts = Counter(self.genres[label] for label in songs.values())
+        require_genres(counts, self.genres, library.rejected, f"in {self.config.data.library}")
         arrays = [
             features(library, backbone, self.weights.path, self.policy, self.folder, code=code, copy=copy)[0]
             for copy in range(1 + training.augment)

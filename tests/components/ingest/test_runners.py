@@ -132,7 +132,7 @@ def test_beam_knows_every_documented_flag(heading: str, caplog: pytest.LogCaptur
 
 def resolved(config: Config, _: object) -> resolve.Resolved:
     return resolve.Resolved(
-        config=config,
+        config=config.replace(model={"name": "vgg16"}),
         catalog=mock.Mock(),
         genres=config.data.genres,
         manifests=f"{config.root}/catalogs/0",
@@ -150,6 +150,7 @@ def test_the_pipeline_of_the_guide_builds(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(tfx.orchestration.LocalDagRunner, "run", lambda _, pipeline: built.append(pipeline))
     monkeypatch.setattr(resolve, "resolve", resolved)  # there is no such bucket
     monkeypatch.setattr(resolve, "served_version", lambda _: "")
+    monkeypatch.setattr(resolve, "table_rows", lambda _: [])
     exec(program, {})
     assert built[0].beam_pipeline_args == documented("Dataflow")
     assert built[0].pipeline_info.pipeline_root == "gs://my-bucket/tumbao/pipeline"
