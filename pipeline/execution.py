@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ from tumbao.pipeline.config import Config, UsageError
 from tumbao.pipeline.graph import build
 from tumbao.pipeline.metadata import METADATA_FILE, head_to_resume, run_artifacts
 from tumbao.pipeline.report import local_report
-from tumbao.pipeline.resolve import exec_properties, resolve
+from tumbao.pipeline.resolve import Resolved, exec_properties, resolve
 from tumbao.pipeline.source import scan_cache, song_cache
 from tumbao.schema.errors import UserError, describe, is_disk_full, is_unavailable
 from tumbao.serving.predict import RUN_MODEL
@@ -71,7 +72,8 @@ def execute(
     )
     connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workspace / METADATA_FILE))
     tests = frozen_test_set.read_test_songs(workspace / "catalogs")
-    resolved = resolve(config, display.say, scan_cache(workspace), growing)
+    check = functools.partial(_check, config, connection)
+    resolved = resolve(config, display.say, scan_cache(workspace), growing, check)
     if chosen := frozen_test_set.newly_chosen(tests, frozen_test_set.read_test_songs(workspace / "catalogs")):
         display.say(escape(chosen))
     if config.runner.resume:
@@ -111,23 +113,30 @@ def execute(
     )
 
 
-def _part(pipeline: tfx.dsl.Pipeline, config: Config, connection: Any) -> RunOptions | None:
-    """Return the part of the graph to run, None for all of it."""
+def _check(config: Config, connection: Any, resolved: Resolved) -> None:
+    """Raise the errors of --resume, --from and --to that do not depend on the choice of the model."""
+    if config.runner.resume:
+        head_to_resume(mlmd.MetadataStore(connection), resolved)
     first, last = config.runner.from_component, config.runner.to_component
-    if not first and not last:
-        return None
-    known = [component.id for component in pipeline.components]
+    known = [component.id for component in build(config, exec_properties(resolved)).components]
     for name in filter(None, (first, last)):
         if name not in known:
             raise UsageError(f"Expected --from and --to out of {', '.join(known)}. Received: {name}")
     if first and last and known.index(first) > known.index(last):
         raise UsageError(f"Expected --from before --to in {', '.join(known)}. Received: --from {first} --to {last}")
-    former = run_artifacts(connection).executions
-    if first and not former:
+    if first and not run_artifacts(connection).executions:
         raise UserError(
             f"Expected an earlier run, whose results before {first} are reused. "
             "Received: a workspace without one; leave --from out."
         )
+
+
+def _part(pipeline: tfx.dsl.Pipeline, config: Config, connection: Any) -> RunOptions | None:
+    """Return the part of the graph to run, None for all of it."""
+    first, last = config.runner.from_component, config.runner.to_component
+    if not first and not last:
+        return None
+    former = run_artifacts(connection).executions
     if first and (changed := list(_changed(pipeline, first, former))):
         raise UserError(
             f"Expected the songs and settings of the last run, whose results before {first} are reused. Received "

@@ -91,8 +91,12 @@ def resolve(
     say: Callable[[str], None],
     cache: ScanCache | None = None,
     growing: frozenset[str] = frozenset(),
+    check: Callable[[Resolved], None] = lambda resolved: None,
 ) -> Resolved:
-    """Scan and split the songs except those in `growing`, write the manifests, and find the weights."""
+    """Scan and split the songs except those in `growing`, write the manifests, find the weights and choose the model.
+
+    `check` is called with the first model before cross-validation, which takes time.
+    """
     for folder in map(as_path, (config.root, config.push_to)):
         if isinstance(folder, RemotePath):
             folder.require_bucket()
@@ -105,27 +109,32 @@ def resolve(
     backbones = {name: find_model(name).backbone_for(config.head_of(name)) for name in names}
     weights = {name: backbone.ensure_weights(config.model.weights or None) for name, backbone in backbones.items()}
     config, catalog, genres, manifests = _scan(config, backbones[names[0]].mel_spec, cache, growing, say)
-    candidates: tuple[Candidate, ...] = ()
+
+    def resolved(config: Config, candidates: tuple[Candidate, ...] = ()) -> Resolved:
+        name = config.model.name
+        file = weights[name].path
+        return Resolved(
+            config=config,
+            candidates=candidates,
+            catalog=catalog,
+            genres=genres,
+            manifests=str(manifests),
+            mel_spec=backbones[name].mel_spec,
+            weights=weights[name],
+            weights_file=str(file.absolute()) if file else "",
+            policy=policy,
+            policy_reason=reason,
+        )
+
+    found = resolved(config.replace(model={"name": names[0]}))
+    check(found)
     if number := folds(config, catalog, genres):
         say(f"Cross-validation in {number} folds: {', '.join(names)}")
         candidates = choose_model(config, catalog, genres, manifests, weights, policy, say)
-    config = config.replace(model={"name": candidates[0].model if candidates else names[0]})
-    chosen = config.model.name
-    say(f"Model: {chosen}, {find_model(chosen).summary}")
-    say(f"Weights: {escape(weights[chosen].source)}")
-    file = weights[chosen].path
-    return Resolved(
-        config=config,
-        candidates=candidates,
-        catalog=catalog,
-        genres=genres,
-        manifests=str(manifests),
-        mel_spec=backbones[chosen].mel_spec,
-        weights=weights[chosen],
-        weights_file=str(file.absolute()) if file else "",
-        policy=policy,
-        policy_reason=reason,
-    )
+        found = resolved(config.replace(model={"name": candidates[0].model}), candidates)
+    say(f"Model: {found.config.model.name}, {find_model(found.config.model.name).summary}")
+    say(f"Weights: {escape(found.weights.source)}")
+    return found
 
 
 def _scan(
