@@ -15,7 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from tumbao.components.evaluation.decision import Comparison, Decision, Songs, compare, decide
+from tumbao.components.evaluation.decision import Decision, ServedComparison, Songs, compare, decide
 from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records
 from tumbao.components.ingest.tables import json_lines
@@ -118,7 +118,7 @@ def _compare_with(
     labels: np.ndarray,
     predicted: np.ndarray,
     tested: Mapping[str, object],
-) -> Comparison:
+) -> ServedComparison:
     """Compare predictions of test songs with those of the served model."""
     lines = _predict(path_utils.serving_model_path(baseline.uri), artifact_utils.get_split_uri([examples], "test"))
     served = by_song(lines)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
-from tumbao.components.evaluation.metrics import SIGNIFICANCE, Z_95, Interval, mcnemar, wilson_interval
+from tumbao.components.evaluation.metrics import Z_95, Interval, discordant, is_worse, mcnemar, wilson_interval
 
 Outcome = Literal["blessed", "undecided", "refused"]
 
@@ -52,7 +52,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ServedComparison:
     """The model and the served one on the same test songs."""
 
     only_new: int  # songs that only the new model recognises
@@ -63,7 +63,7 @@ class Comparison:
     @property
     def worse(self) -> bool:
         """Whether the new model is significantly worse."""
-        return self.only_served > self.only_new and self.p_value < SIGNIFICANCE
+        return is_worse(self.only_new, self.only_served)
 
     @property
     def sentence(self) -> str:
@@ -80,7 +80,7 @@ class Decision:
 
     outcome: Outcome
     criteria: tuple[Criterion, ...]
-    comparison: Comparison | None
+    comparison: ServedComparison | None
     songs: int  # each was predicted by a model that was not trained on it
     cross_validated: int  # those of them that were predicted in cross-validation; the others are test songs
     balanced_accuracy: float
@@ -119,7 +119,7 @@ def decide(
     min_accuracy: float,
     min_recall: float,
     nearest: float | None = None,
-    comparison: Comparison | None = None,
+    comparison: ServedComparison | None = None,
 ) -> Decision:
     """Decide on a model.
 
@@ -152,11 +152,10 @@ def decide(
     )
 
 
-def compare(labels: np.ndarray, new: np.ndarray, served: np.ndarray) -> Comparison:
+def compare(labels: np.ndarray, new: np.ndarray, served: np.ndarray) -> ServedComparison:
     """Compare the predictions of two models, int [n], on the same songs."""
-    only_new = int(((new == labels) & (served != labels)).sum())
-    only_served = int(((new != labels) & (served == labels)).sum())
-    return Comparison(only_new, only_served, len(labels), mcnemar(only_new, only_served))
+    only_new, only_served = discordant(new == labels, served == labels)
+    return ServedComparison(only_new, only_served, len(labels), mcnemar(only_new, only_served))
 
 
 def lowest_plausible(bound: float, songs: int) -> float:

@@ -1,7 +1,7 @@
 """Metrics of the test split with 95 % intervals: fragments, whole songs, calibration and abstention.
 
-Temperature and threshold come from the validation songs and all
-metrics from the test songs, which were used for neither. The rules of `serving.song` are measured on the model's raw
+Temperature and threshold come from held-out songs, those of cross-validation or the validation split, and all metrics
+from the test songs, which were used for neither. The rules of `serving.song` are measured on the model's raw
 probabilities, as in the paper; `PRODUCT` is the sum after temperature scaling, which the pushed model returns.
 """
 
@@ -63,6 +63,16 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """Compute the two-sided p-value of McNemar's exact test from the songs that only one classifier gets right."""
     both = only_first + only_second
     return float(binomtest(only_first, both).pvalue) if both else 1.0
+
+
+def discordant(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    """Count what only the first, and what only the second of two classifiers gets right; both are bool [n]."""
+    return int((first & ~second).sum()), int((second & ~first).sum())
+
+
+def is_worse(won: int, lost: int) -> bool:
+    """Check whether a classifier is significantly worse than another; `won` and `lost` are its `discordant` counts."""
+    return lost > won and mcnemar(won, lost) < SIGNIFICANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +240,7 @@ class SongMetrics:
     songs: int
     rules: tuple[RuleScore, ...]  # the product's rule first
     comparisons: tuple[Comparison, ...]
-    calibration: Calibration  # of the validation songs
+    calibration: Calibration  # of the held-out songs
     before: Confidence  # without the temperature
     after: Confidence
     answered: Answered
@@ -299,9 +309,7 @@ def _rule(name: str, right: int, songs: int) -> RuleScore:
 
 
 def _compare(first: str, second: str, right: dict[str, np.ndarray]) -> Comparison:
-    only_first, only_second = (
-        int((right[one] & ~right[other]).sum()) for one, other in ((first, second), (second, first))
-    )
+    only_first, only_second = discordant(right[first], right[second])
     return Comparison(first, second, only_first, only_second, mcnemar(only_first, only_second))
 
 
