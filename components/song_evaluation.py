@@ -89,12 +89,17 @@ def predict_records(model: Any, pattern: str) -> Iterator[dict[str, Any]]:
         if not isinstance(outputs, dict):
             outputs = {PROBABILITIES: outputs}
         for index, fragment in enumerate(fragments):
-            yield {
-                "song": fragment[record.SONG].decode(),
-                "fragment": fragment[record.FRAGMENT],
-                "label": fragment[record.LABEL],
-                **{name: np.round(output[index].astype(float), 7).tolist() for name, output in outputs.items()},
-            }
+            yield prediction(fragment, **{name: output[index] for name, output in outputs.items()})
+
+
+def prediction(fragment: Mapping[str, Any], **outputs: np.ndarray) -> dict[str, Any]:
+    """Return the line of a fragment's record: song, fragment, label and a model's outputs."""
+    return {
+        "song": fragment[record.SONG].decode(),
+        "fragment": fragment[record.FRAGMENT],
+        "label": fragment[record.LABEL],
+        **{name: np.round(output.astype(float), 7).tolist() for name, output in outputs.items()},
+    }
 
 
 def run_on_records(model: Any, pattern: str) -> Iterator[tuple[list[dict[str, Any]], Any]]:

@@ -20,7 +20,7 @@ from tumbao.components.ingest.paths import as_path
 from tumbao.components.ingest.records import decode_image, read_records
 from tumbao.components.ingest.tables import json_lines
 from tumbao.components.served_baseline import has_model
-from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, by_song, read_song_metrics
+from tumbao.components.song_evaluation import PREDICTIONS_FILE, SongFigures, by_song, prediction, read_song_metrics
 from tumbao.schema import record
 from tumbao.serving.calibration import song_probabilities
 from tumbao.serving.signatures import IMAGE, PROBABILITIES
@@ -132,9 +132,4 @@ def _predict(saved_model: str, folder: str) -> Iterator[dict[str, Any]]:
     while fragments := list(islice(records, BATCH)):
         images = np.stack([decode_image(one[record.IMAGE]) for one in fragments])
         for fragment, probabilities in zip(fragments, signature(image=images)[PROBABILITIES].numpy(), strict=True):
-            yield {
-                "song": fragment[record.SONG].decode(),
-                "fragment": fragment[record.FRAGMENT],
-                "label": fragment[record.LABEL],
-                "probabilities": probabilities,
-            }
+            yield prediction(fragment, probabilities=probabilities)

@@ -118,6 +118,8 @@ def _check(config: Config, connection: Any, resolved: Resolved) -> None:
     if config.runner.resume:
         head_to_resume(mlmd.MetadataStore(connection), resolved)
     first, last = config.runner.from_component, config.runner.to_component
+    if not first and not last:
+        return
     known = [component.id for component in build(config, exec_properties(resolved)).components]
     for name in filter(None, (first, last)):
         if name not in known:
