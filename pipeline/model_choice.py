@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import tempfile
@@ -138,16 +139,16 @@ class _CrossValidation:
         if not self._sources() and not find_model(self.model).train:
             return result
         try:
-            return self._stored("details", lambda prepared, file: self._details(prepared, result))
+            return self._stored("details", lambda file: self._details(result))
         except UserError as error:  # the songs of a genre may all be of one source
             say(f"  {self.model}: no learning curve or result by {SOURCE}: {escape(str(error))}")
             return result
 
-    def _stored(self, name: str, compute: Callable[[_Prepared, str], Candidate]) -> Candidate:
-        """Return a stored result, or compute and store it."""
+    def _stored(self, name: str, compute: Callable[[str], Candidate]) -> Candidate:
+        """Return a stored result, or compute and store it; `compute` gets a name for the file of predictions."""
         stored = as_path(f"{self.config.root}/cross_validation/{self.model}-{self._digest()}-{name}.json")
         if not stored.exists():
-            result = compute(self._prepare(), f"{stored}l")
+            result = compute(f"{stored}l")
             write_whole(stored, json.dumps(dataclasses.asdict(result)).encode())
         return Candidate.from_json(json.loads(stored.read_bytes()))
 
@@ -164,7 +165,8 @@ class _CrossValidation:
     def _folds(self) -> int:
         return self.config.split.folds or FOLDS
 
-    def _prepare(self) -> _Prepared:
+    @functools.cached_property
+    def _prepared(self) -> _Prepared:
         """Render the songs and compute the backbone's features."""
         model, training = find_model(self.model), self.config.head_of(self.model)
         backbone, code = model.backbone_for(training), source_digest("tumbao.analysis.compare.features")
@@ -179,11 +181,10 @@ class _CrossValidation:
         ]
         return _Prepared(model, training, library, arrays, self.weights.path)
 
-    def _by_song(self, prepared: _Prepared, file: str) -> Candidate:
+    def _by_song(self, file: str) -> Candidate:
         """Test every song once; the predictions go to a file."""
-        library = prepared.library
-        parts = self._parts(prepared, self.config.split_by)
-        probabilities = prepared.out_of_fold(parts)
+        library, parts = self._prepared.library, self._parts(self.config.split_by)
+        probabilities = self._prepared.out_of_fold(parts)
         labels, of_songs = mean_of_songs(library, probabilities)
         predicted = of_songs.argmax(axis=1)
         write_whole(as_path(file), "".join(_lines(library, probabilities)).encode())
@@ -197,14 +198,14 @@ class _CrossValidation:
             predictions=file,
         )
 
-    def _details(self, prepared: _Prepared, result: Candidate) -> Candidate:
+    def _details(self, result: Candidate) -> Candidate:
         by_group, sources = None, self._sources()
         if sources:
-            labels, predicted = prepared.answers(self._parts(prepared, SOURCE))
+            labels, predicted = self._prepared.answers(self._parts(SOURCE))
             balanced = float(balanced_accuracy_score(labels, predicted))
             right = int((labels == predicted).sum())
             by_group = GroupResult(SOURCE, sources, len(labels), right, balanced)
-        curve = tuple(self._curve(prepared, result)) if prepared.model.train else ()
+        curve = tuple(self._curve(result)) if self._prepared.model.train else ()
         return dataclasses.replace(result, by_group=by_group, curve=curve)
 
     def _sources(self) -> int:
@@ -212,9 +213,10 @@ class _CrossValidation:
         names = set(self.catalog.groups(SOURCE).values()) - {""}
         return len(names) if len(names) > 1 and self.config.split_by.lower() != SOURCE else 0
 
-    def _curve(self, prepared: _Prepared, result: Candidate) -> Iterator[tuple[int, float]]:
+    def _curve(self, result: Candidate) -> Iterator[tuple[int, float]]:
         """Yield the balanced accuracy by number of songs of each genre that are not tested."""
-        parts, library = self._parts(prepared, self.config.split_by), prepared.library
+        prepared, parts = self._prepared, self._parts(self.config.split_by)
+        library = prepared.library
         others = [{(library.songs[row], library.labels[row]) for row in (*fold.train, *fold.val)} for fold in parts]
         largest = max(max(Counter(label for _, label in songs).values()) for songs in others)
         for songs in takewhile(lambda songs: songs < largest, CURVE):
@@ -222,14 +224,11 @@ class _CrossValidation:
             yield songs, float(balanced_accuracy_score(*prepared.answers(smaller)))
         yield largest, result.balanced_accuracy
 
-    def _parts(self, prepared: _Prepared, split_by: str) -> list[Fold]:
-        library = prepared.library
-        return whole_song_folds(library, self._folds(), prepared.training.seed, self._groups(library, split_by))
-
-    def _groups(self, library: RenderedLibrary, split_by: str) -> list[str]:
-        """Return what the folds keep together, for each fragment."""
-        keys = group_keys(self.catalog.groups(split_by), split_by)
-        return [keys.get(song) or song for song in library.songs]
+    def _parts(self, split_by: str) -> list[Fold]:
+        """Return folds that keep songs together, and what a split by the same name does."""
+        library, keys = self._prepared.library, group_keys(self.catalog.groups(split_by), split_by)
+        groups = [keys.get(song) or song for song in library.songs]
+        return whole_song_folds(library, self._folds(), self._prepared.training.seed, groups)
 
 
 def _lines(library: RenderedLibrary, probabilities: np.ndarray) -> list[str]:
