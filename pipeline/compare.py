@@ -20,7 +20,7 @@ from tumbao.pipeline.config import read_config
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.source import source_digest
 from tumbao.schema.errors import UserError, is_disk_full, is_unavailable
-from tumbao.trainer.cross_validation import Fold, cross_validation, one_split, train_and_predict
+from tumbao.trainer.cross_validation import Fold, library_folds, one_split, train_and_predict
 from tumbao.trainer.models.registry import PAPER, find_model
 from tumbao.trainer.models.spec import ModelSpec
 from tumbao.trainer.training import Training
@@ -92,7 +92,7 @@ def _trials(
     library = prepared.library(model.backbone_for(model.settings(**settings)).mel_spec)
     for protocol in protocols:
         if folds:
-            splits = cross_validation(library, protocol, folds, seeds[0])
+            splits = library_folds(library, protocol, prepared.catalog.groups(protocol), folds, seeds[0])
         else:
             splits = [one_split(library, protocol, seeds[0])]
         for split in splits:

@@ -24,7 +24,6 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import Catalog, require_genres
 from tumbao.components.ingest.paths import AnyPath, as_path
 from tumbao.components.ingest.rendered_library import RenderedLibrary, render_library
-from tumbao.components.ingest.splits import group_keys
 from tumbao.components.ingest.tables import json_line
 from tumbao.pipeline.config import Config
 from tumbao.pipeline.source import song_cache, source_digest
@@ -33,10 +32,10 @@ from tumbao.serving.calibration import log_loss
 from tumbao.trainer.cross_validation import (
     Fold,
     fewer_songs,
+    library_folds,
     mean_of_songs,
     nearest_neighbour,
     out_of_fold,
-    whole_song_folds,
 )
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -226,9 +225,8 @@ class _CrossValidation:
 
     def _parts(self, split_by: str) -> list[Fold]:
         """Return folds that keep songs together, and what a split by the same name does."""
-        library, keys = self._prepared.library, group_keys(self.catalog.groups(split_by), split_by)
-        groups = [keys.get(song) or song for song in library.songs]
-        return whole_song_folds(library, self._folds(), self._prepared.training.seed, groups)
+        groups, seed = self.catalog.groups(split_by), self._prepared.training.seed
+        return library_folds(self._prepared.library, split_by, groups, self._folds(), seed)
 
 
 def _lines(library: RenderedLibrary, probabilities: np.ndarray) -> list[str]:

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tumbao.components.ingest.records import decode_levels
 from tumbao.components.ingest.rendered_library import RenderedLibrary
-from tumbao.components.ingest.splits import split_songs
-from tumbao.components.ingest.tags import artist_key
-from tumbao.schema.errors import UserError
+from tumbao.components.ingest.splits import group_keys, split_songs
 from tumbao.schema.record import SPLITS
 from tumbao.trainer.dataset import Arrays
 from tumbao.trainer.fit import release_memory, train_head
@@ -73,53 +71,18 @@ def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
     return Fold(None, *(np.flatnonzero(sides == split) for split in SPLITS))
 
 
-def grouped_folds(
-    units: Sequence[str], labels: np.ndarray, genres: Sequence[str], folds: int, seed: int, kind: str = "song"
-) -> np.ndarray:
-    """Assign rows [n] to folds, int64 [n], such that the rows of a unit stay together.
+def library_folds(
+    library: RenderedLibrary, split_by: str, groups: Mapping[str, str], folds: int, seed: int
+) -> list[Fold]:
+    """Split a library into folds that keep together what a split by the same name does.
 
-    `units` names the song or artist of each row, `labels` its genre. The units of each genre are spread evenly; one
-    with several genres counts for the first. The result depends on names and seed, not on the order of the units.
-    Raises UserError if a genre has fewer units than folds; `kind` describes them in the message.
+    `groups` are those of `Catalog.groups(split_by)`, by song.
     """
-    label_of: dict[str, int] = {}
-    for unit, label in zip(units, labels.tolist(), strict=True):
-        label_of.setdefault(unit, label)
-    fold_of: dict[str, int] = {}
-    for label, genre in enumerate(genres):
-        own = [unit for unit, its in label_of.items() if its == label]
-        if len(own) < folds:
-            raise UserError(
-                f"Expected at least {folds} {kind}s of each genre for {folds} folds. "
-                f"Received: {len(own)} of {genre}. Choose fewer folds, or leave that genre out with --genres."
-            )
-        own.sort(key=lambda unit: hashlib.sha256(f"{seed}:{unit}".encode()).digest())
-        fold_of.update({unit: (label + index) % folds for index, unit in enumerate(own)})
-    return np.array([fold_of[unit] for unit in units])
-
-
-def cross_validation(library: RenderedLibrary, protocol: str, folds: int, seed: int) -> list[Fold]:
-    """Split a library into parts, each of which is tested in one fold and validates the fold before it.
-
-    Raises UserError for fewer than 3 folds, or if a genre has fewer units (songs, artists or fragments) than folds.
-    """
-    if folds < 3:
-        raise UserError(f"Expected at least 3 folds: one each for testing, validation and training. Received: {folds}")
-    keys = {song: artist_key(artist) for song, artist in library.artists.items()}
-
-    def unit_of(song: str, number: int) -> str:
-        if protocol == "fragment":
-            return f"{song}:{number}"
-        return f"artist:{keys[song]}" if protocol == "artist" and keys.get(song) else song
-
-    units = list(map(unit_of, library.songs, library.numbers.tolist()))
-    parts = grouped_folds(units, library.labels, library.genres, folds, seed, protocol)
-    result = []
-    for fold in range(folds):
-        val = (fold + 1) % folds
-        held_out = np.isin(parts, (fold, val))
-        result.append(Fold(fold, *map(np.flatnonzero, (~held_out, parts == val, parts == fold))))
-    return result
+    if split_by == "fragment":
+        names = tuple(f"{song}:{number}" for song, number in zip(library.songs, library.numbers, strict=True))
+        return whole_song_folds(dataclasses.replace(library, songs=names), folds, seed)
+    keys = group_keys(groups, split_by)
+    return whole_song_folds(library, folds, seed, [keys.get(song) or song for song in library.songs])
 
 
 def whole_song_folds(

@@ -60,7 +60,7 @@ def write_comparison(
         "failures": failed,
         "measures": MEASURES,
         "shares": SHARES,
-        "text": {one.__name__: one for one in (choice, deviation, ends, outcome, points, rounded_p, signed)}
+        "text": {one.__name__: one for one in (deviation, ends, outcome, points, rounded_p, signed)}
         | {"SPLITS": SPLITS, "FEW_SONGS": FEW_SONGS},
     }
     page = template(Path(__file__).parent).render(
@@ -191,21 +191,6 @@ def outcome(findings: Findings) -> str:
     return f"{sentence}, {points(against.value)} against {findings.reference}: the difference is {verdict}."
 
 
-def choice(findings: Findings) -> str:
-    """Return sentences about the model with the highest validation accuracy; empty for one model."""
-    board = findings.boards[0]
-    if len(board.scores) == 1:
-        return ""
-    highest = max(one.validation for one in board.scores)
-    chosen = [one for one in board.scores if one.validation == highest]
-    accuracies = _joined([percent(one.accuracy.value) for one in chosen])
-    return (
-        "The accuracy of the best of several models on the test fragments is biased upwards. On the validation "
-        f"fragments, which are not part of these figures, the best is {_joined([one.model for one in chosen])} "
-        f"({percent(highest)}); its accuracy on the test fragments: {accuracies} ({SPLITS[board.protocol]})."
-    )
-
-
 def points(difference: float) -> str:
     """Format a difference of two shares in percentage points with the unit, such as ``+3.2 points``."""
     return f"{signed(difference)}\N{NO-BREAK SPACE}points"
@@ -263,7 +248,6 @@ def _row(findings: Findings, board: Board, score: Score) -> dict[str, object]:
         "fragments": score.fragments,
         "seeds": len(score.accuracy.seeds),
         "folds": score.folds,
-        "validation": score.validation,
     }
     for name, one in estimates.items():
         row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high, f"{name}_seed_sd": one.deviation}

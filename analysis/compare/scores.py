@@ -113,7 +113,6 @@ class Score:
     song_accuracy_sum: Estimate
     song_accuracy_votes: Estimate
     f1: tuple[Estimate, ...]  # by genre
-    validation: float  # mean accuracy on validation fragments, by which a model can be chosen
     cost: Cost
 
 
@@ -221,7 +220,6 @@ def score(pool: Pool, counts: SongCounts, weights: Floats) -> Score:
         cross_entropy=_estimate(point["cross_entropy"], replicates["cross_entropy"]),
         calibration_error=_calibration_error(point["calibration_error"], replicates["calibration_error"]),
         f1=tuple(f1),
-        validation=float(np.mean([trial.val_accuracy for trial in pool.trials])),
         cost=Cost(
             **{field.name: getattr(first, field.name) for field in fields(ModelCost)},
             train_seconds=float(np.mean([trial.train_seconds for trial in pool.trials])),

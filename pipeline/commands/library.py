@@ -118,7 +118,7 @@ def compare(
         Option(help="Unit that a split keeps together; repeatable. \\[default: song, fragment]"),
     ] = None,
     seeds: Annotated[int, Option(min=1, help="Number of trainings of each model on each split.")] = 3,
-    folds: Annotated[int, Option(min=0, help="Folds of a cross-validation; 0 for a single split.")] = 0,
+    folds: Annotated[int, Option(min=0, help="Folds of the cross-validation; 0 for a single split.")] = 5,
     seed: Annotated[int, Option(min=0, help="Seed of the split and of the first training.")] = 7,
     out: PageFolder = Path("tumbao-comparison"),
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -137,8 +137,8 @@ def compare(
     from tumbao.pipeline.preparation import prepare
     from tumbao.trainer.models.registry import MODELS
 
-    if folds in (1, 2):
-        raise UserError(f"Expected 0 folds, or at least 3. Received: {folds}")
+    if folds == 1:
+        raise UserError("Expected 0 folds, or at least 2. Received: 1")
     names = model or [one.name for one in MODELS.values() if not one.option_of]
     models = {name: parse_model(name) for name in names}
     protocols = list(dict.fromkeys([one.value for one in split or ()] or ["song", "fragment"]))
@@ -159,7 +159,7 @@ def curate(
     genres: Genres = PAPER_GENRES,
     layout: LayoutOption = "auto",
     model: Annotated[str, Option(help="Model that predicts the labels; see `tumbao models`.")] = "vgg16-gap",
-    folds: Annotated[int, Option(min=3, help="Folds of the cross-validation.")] = 5,
+    folds: Annotated[int, Option(min=2, help="Folds of the cross-validation.")] = 5,
     seed: Annotated[int, Option(min=0, help="Seed of the cross-validation and of the trainings.")] = 7,
     weights: Weights = "",
     top: Annotated[int, Option(min=1, help="Largest number of songs on the page; the tables list all.")] = 40,

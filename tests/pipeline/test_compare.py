@@ -168,7 +168,7 @@ def test_without_any_trial_a_user_error_is_raised_and_others_are_logged(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--folds", "2"), "0 folds, or at least 3. Received: 2"),
+        (("--folds", "1"), "0 folds, or at least 2. Received: 1"),
         (("--genres", "salsa"), "Expected at least 2 genres, each once"),
         (("--genres", "salsa,Salsa"), "Expected at least 2 genres, each once"),
     ],

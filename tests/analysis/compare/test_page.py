@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -69,14 +68,13 @@ def test_the_page_has_every_figure(page: str, findings: Findings) -> None:
                 share = name in SHARES
                 spread = f"{tables.ends(estimate, share=share)} ±{tables.deviation(estimate, share=share)}"
                 assert text_of(f"{value}{mark} {spread}") in read
-            assert text_of(f"{percent(one.validation)}{mark}") in read
     for leak in findings.leaks:
         assert text_of(f"{percent(leak.fragment.value)} leaky") in read
         assert text_of(tables.points(leak.value)) in read
     for difference in findings.boards[0].differences.values():
         ends = f"{tables.signed(difference.low)} to {tables.signed(difference.high)}"
         assert text_of(f"{tables.points(difference.value)} {ends}") in read
-    for text in ("out of memory", "adaboost has no TFLite file", tables.outcome(findings), tables.choice(findings)):
+    for text in ("out of memory", "adaboost has no TFLite file", tables.outcome(findings)):
         assert text_of(text) in read
 
 
@@ -96,7 +94,7 @@ def test_every_figure_of_the_split_by_fragment_is_labelled_leaky(folder: Path, f
     lines = [line for line in by_fragment.splitlines() if re.match(r"\| \d", line)]
     assert len(lines) == len(MODELS)
     for line in lines:
-        assert all(cell.endswith("(leaky)") for cell in line.split(" | ")[2:9])
+        assert all(cell.endswith("(leaky)") for cell in line.split(" | ")[2:8])
     rows = list(csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert {(row["protocol"], row["leaky"]) for row in rows} == {("song", "False"), ("fragment", "True")}
     facts = json.loads((folder / "trials.json").read_text(encoding="utf-8"))
@@ -119,7 +117,6 @@ def test_csv_has_the_figures(folder: Path, findings: Findings) -> None:
     assert [(row["protocol"], row["model"]) for row in rows] == [(one.protocol, one.model) for one in scores]
     for row, one in zip(rows, scores, strict=True):
         assert float(row["accuracy"]) == one.accuracy.value
-        assert float(row["validation"]) == one.validation
         assert float(row["f1_salsa_low"]) == one.f1[3].low
         assert (row["tflite_bytes"] == "") == (one.model == "adaboost")
         assert (row["against_reference_value"] == "") == (one.model == "vgg16")
@@ -144,18 +141,6 @@ def test_the_outcome_says_whether_the_difference_is_significant(findings: Findin
         "cnn is not among the models, so there are no significance tests."
     )
     assert tables.outcome(find(trials(), "musicnn")).endswith("significantly more than adaboost and vgg16.")
-
-
-def test_the_choice_is_made_by_validation_accuracy() -> None:
-    best = trial(model="fcn", val_accuracy=0.5, probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
-    wrong = trial(model="cnn", probabilities=np.array([[0.25, 0.75], [0.75, 0.25]], np.float32))
-    chosen = [dataclasses.replace(wrong, seed=seed, val_accuracy=0.5 + seed / 10) for seed in (1, 2)]
-    found = find([best, *chosen], "fcn")
-    assert [one.model for one in found.boards[0].scores] == ["fcn", "cnn"]
-    assert [one.validation for one in found.boards[0].scores] == pytest.approx([0.5, 0.65])
-    assert "the best is cnn (65.0" in tables.choice(found)
-    assert "on the test fragments: 0.0" in tables.choice(found)
-    assert tables.choice(find([best], "fcn")) == ""
 
 
 def test_one_trial_is_enough_for_a_page(tmp_path: Path) -> None:

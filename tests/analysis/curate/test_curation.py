@@ -34,7 +34,7 @@ from tumbao.components.ingest.listing import Entry
 from tumbao.components.ingest.rendered_library import RenderedLibrary
 from tumbao.components.ingest.song_list import read_manifest
 from tumbao.trainer.backbones import LEVELS
-from tumbao.trainer.cross_validation import cross_validation, out_of_fold
+from tumbao.trainer.cross_validation import out_of_fold, whole_song_folds
 from tumbao.trainer.dataset import Fragments
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -88,7 +88,7 @@ def made(labels: np.ndarray, fragments: int = FRAGMENTS) -> RenderedLibrary:
 
 
 def predicted(library: RenderedLibrary, features: np.ndarray) -> np.ndarray:
-    folds = cross_validation(library, "song", 5, 7)
+    folds = whole_song_folds(library, 5, 7)
     return out_of_fold(MEMORY, MEMORY.settings(), library, [features], folds, None)
 
 
