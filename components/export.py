@@ -5,8 +5,9 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tumbao.serving.model_info import (
     ASSETS_FOLDER,
     AUDIO_FILE,
     CLASSIFIER_FILES,
+    EDGE_FOLDER,
     FRONTEND_FILE,
     INFO_FILE,
     LABELS_FILE,
@@ -44,7 +46,7 @@ from tumbao.serving.model_info import (
 )
 from tumbao.serving.model_server import write_warmup
 from tumbao.serving.parity_vectors import write_vectors
-from tumbao.serving.tflite import convert
+from tumbao.serving.tflite import convert, join_audio
 from tumbao.serving.tflite_file import embed
 
 CALIBRATION_IMAGES = 10
@@ -159,15 +161,36 @@ def _describe(spec: MelSpec, manifests: str, ingested: str, evaluation: str, ver
 def _embed(assets: Path, info: ModelInfo, precisions: Sequence[str]) -> dict[str, ModelFile]:
     """Embed labels and parameters in every .tflite, with a model.json whose list of files is still empty."""
     info.write(assets)
-    texts = {name: (assets / name).read_text(encoding="utf-8") for name in (LABELS_FILE, INFO_FILE)}
     files = {
         "frontend": (FRONTEND_FILE, "float32"),
         **{precision: (CLASSIFIER_FILES[precision], precision) for precision in precisions},
         "audio": (AUDIO_FILE, preferred(precisions)),
     }
-    described = {}
-    for key, (name, precision) in files.items():
-        content = embed((assets / name).read_bytes(), texts)
-        (assets / name).write_bytes(content)
-        described[key] = ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), precision)
-    return described
+    return {key: _embed_one(assets, name, precision) for key, (name, precision) in files.items()}
+
+
+def _embed_one(assets: Path, name: str, precision: str) -> ModelFile:
+    """Embed the labels and model.json of a folder in one of its .tflite files."""
+    texts = {text: (assets / text).read_text(encoding="utf-8") for text in (LABELS_FILE, INFO_FILE)}
+    content = embed((assets / name).read_bytes(), texts)
+    (assets / name).write_bytes(content)
+    return ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), precision)
+
+
+def drop_precisions(assets: Path, refused: Collection[str]) -> None:
+    """Remove the classifiers of some precisions from a folder of exported files; the others stay as they are.
+
+    If the audio file has one of them, it is joined again with the preferred classifier of the rest.
+    """
+    info = ModelInfo.read(assets)
+    for precision in refused:
+        (assets / CLASSIFIER_FILES[precision]).unlink()
+    files = {key: file for key, file in info.files.items() if key not in refused}
+    if files["audio"].precision in refused:
+        precision = preferred(files)
+        dataclasses.replace(info, files={}).write(assets)
+        join_audio(assets, precision)
+        files["audio"] = _embed_one(assets, AUDIO_FILE, precision)
+    shutil.rmtree(assets / EDGE_FOLDER)
+    write_vectors(assets, info.mel, info.genres)
+    dataclasses.replace(info, files=files).write(assets)

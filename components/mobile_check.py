@@ -1,4 +1,6 @@
-"""MobileCheck: compare every exported variant with the trained model; nothing is pushed if one differs.
+"""MobileCheck: compare every exported variant with the trained model.
+
+A precision whose classifier differs is left out of the push, and named; if anything else differs, nothing is pushed.
 
 The reference is the float model: the final head's outputs for cached features, by FinalModel, or those of the
 SavedModel's image signature where the features were computed in a lower precision. 8-bit classifiers in LiteRT are
@@ -12,10 +14,12 @@ import dataclasses
 import json
 import logging
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from tumbao.components.evaluation.metrics import discordant, is_worse, wilson_interval
+from tumbao.components.export import drop_precisions
 from tumbao.components.final_model import FinalFigures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.decoders import AudioSegment, read_song
@@ -83,7 +88,7 @@ _THREADS = 2
 
 
 class AgreementReport(types.Artifact):
-    """The file `agreement.json`, with a row for each variant."""
+    """The file `agreement.json`, with a row for each variant, and the files to push if a precision was left out."""
 
     TYPE_NAME = "tumbao.AgreementReport"
 
@@ -129,7 +134,8 @@ def MobileCheck(  # noqa: N802 - TFX names components so
         fragments = _stratified(list(read_records(f"{artifact_utils.get_split_uri([examples], 'test')}/*.gz")))
         names = [_name(fragment) for fragment in fragments[:SAMPLE]]
         sounds = waveforms(f"{manifests}/test.csv", names, MelSpec(**json.loads(mel_spec)))
-        files = _classifiers(saved_model)
+        assets = f"{saved_model}/{ASSETS_FOLDER}"
+        files = _classifiers(assets)
         thorough = files.keys() & QUANTIZED | {preferred(files)}
         others = 3 + 2 * len(files) - len(thorough) + 2 + 1  # signatures, other classifiers, sound to genre, browser
         repeated = len(thorough) + (policy != "float32")
@@ -142,17 +148,25 @@ def MobileCheck(  # noqa: N802 - TFX names components so
             reference = {name: np.array([line[name] for line in lines]) for name in OUTPUTS if name in lines[0]}
         else:
             reference, _ = _predict(next(_signatures(saved_model)), fragments, sounds)
-        rows: list[dict[str, Any]] = []
-        for variant in chain(_signatures(saved_model), _tflite_files(saved_model, files)):
-            on_phones = variant.runtime == LITERT and variant.input_kind == "image"
-            size = QUANTIZED_SAMPLE if on_phones and variant.precision in thorough else SAMPLE
-            predicted, seconds = _predict(variant, fragments[:size], sounds)
-            rows.append(_row(variant, fragments, reference, predicted, seconds))
-        rows.append(_compare_in_browser(saved_model, preferred(files), rows, fragments, reference))
+
+        def compared(variants: Iterable[Variant]) -> Iterator[dict[str, Any]]:
+            for variant in variants:
+                on_phones = variant.runtime == LITERT and variant.input_kind == "image"
+                size = QUANTIZED_SAMPLE if on_phones and variant.precision in thorough else SAMPLE
+                predicted, seconds = _predict(variant, fragments[:size], sounds)
+                yield _row(variant, fragments, reference, predicted, seconds)
+
+        rows = list(compared(chain(_signatures(saved_model), _classifiers_in(assets, files))))
+        refused = {row["precision"] for row in rows if row["failures"]} & files.keys()
+        if kept := files.keys() - refused:
+            assets = _without(refused, assets, report.uri)
+        best = preferred(kept or files)
+        rows += compared(_in_interpreters(assets, AUDIO_FILE, best, "waveform"))
+        rows.append(_compare_in_browser(assets, best, rows, fragments, reference))
         _add_replay(replayed, rows)
     progress.advance("compare")
     io_utils.write_bytes_file(f"{report.uri}/agreement.json", json.dumps(rows, indent=1).encode())
-    blessed = not any(row["failures"] for row in rows)
+    blessed = bool(kept) and not any(row["failures"] and row["precision"] not in refused for row in rows)
     io_utils.write_bytes_file(f"{blessing.uri}/{'INFRA_BLESSED' if blessed else 'INFRA_NOT_BLESSED'}", b"")
     blessing.set_int_custom_property("blessed", int(blessed))
 
@@ -209,29 +223,47 @@ def _signatures(saved_model: str) -> Iterator[Variant]:
         yield Variant("SavedModel", f"signature {name}", "float32", size, kind, predict)
 
 
-def _classifiers(saved_model: str) -> dict[str, str]:
-    """Return the classifier files beside a SavedModel: precision → file name."""
-    folder = f"{saved_model}/{ASSETS_FOLDER}"
-    return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{folder}/{name}")}
+def _classifiers(assets: str) -> dict[str, str]:
+    """Return the classifier files of a folder: precision → file name."""
+    return {key: name for key, name in CLASSIFIER_FILES.items() if tf.io.gfile.exists(f"{assets}/{name}")}
 
 
-def _tflite_files(saved_model: str, classifiers: Mapping[str, str]) -> Iterator[Variant]:
-    """Yield the .tflite files beside a SavedModel, each in both interpreters (LiteRT first) and loaded when reached."""
-    files = [(name, precision, "image") for precision, name in classifiers.items()]
-    for name, precision, kind in (*files, (AUDIO_FILE, preferred(classifiers), "waveform")):
-        content = _read(saved_model, name)
-        for runtime, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
-            runner = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(kind)
-
-            def predict(value: np.ndarray, runner: Any = runner, kind: str = kind) -> Outputs:
-                outputs: Outputs = runner(**{kind: value})
-                return outputs
-
-            yield Variant(name, runtime, precision, len(content), kind, predict)
+def _classifiers_in(assets: str, classifiers: Mapping[str, str]) -> Iterator[Variant]:
+    for precision, name in classifiers.items():
+        yield from _in_interpreters(assets, name, precision, "image")
 
 
-def _read(saved_model: str, name: str) -> bytes:
-    return as_path(f"{saved_model}/{ASSETS_FOLDER}/{name}").read_bytes()
+def _in_interpreters(assets: str, name: str, precision: str, kind: str) -> Iterator[Variant]:
+    """Yield a .tflite file in both interpreters, LiteRT first, each loaded when it is reached."""
+    content = _read(assets, name)
+    for runtime, interpreter in ((LITERT, Interpreter), (TENSORFLOW, tf.lite.Interpreter)):
+        runner = interpreter(model_content=content, num_threads=_THREADS).get_signature_runner(kind)
+
+        def predict(value: np.ndarray, runner: Any = runner) -> Outputs:
+            outputs: Outputs = runner(**{kind: value})
+            return outputs
+
+        yield Variant(name, runtime, precision, len(content), kind, predict)
+
+
+def _without(refused: Collection[str], assets: str, report: str) -> str:
+    """Return the folder of exported files, or one in the report without the refused precisions."""
+    if not refused:
+        return assets
+    with tempfile.TemporaryDirectory(prefix="tumbao-kept-") as scratch:
+        io_utils.copy_dir(assets, scratch)
+        drop_precisions(Path(scratch), refused)
+        io_utils.copy_dir(scratch, pushed_assets(report))
+    return pushed_assets(report)
+
+
+def pushed_assets(report: str) -> str:
+    """Return where an `AgreementReport` has the files to push, if a precision was left out."""
+    return f"{report}/{ASSETS_FOLDER}"
+
+
+def _read(assets: str, name: str) -> bytes:
+    return as_path(f"{assets}/{name}").read_bytes()
 
 
 def waveforms(manifest: str, fragments: Sequence[tuple[str, int]], spec: MelSpec) -> list[np.ndarray]:
@@ -354,7 +386,7 @@ def limits_exceeded(found: Mapping[str, float], fragments: int) -> list[str]:
 
 
 def _compare_in_browser(
-    saved_model: str,
+    assets: str,
     precision: str,
     rows: list[dict[str, Any]],
     fragments: Sequence[Mapping[str, Any]],
@@ -362,7 +394,7 @@ def _compare_in_browser(
 ) -> dict[str, Any]:
     """Compare the classifier of a precision in Chromium: a row, without figures if none could be measured."""
     name, chosen, failures = CLASSIFIER_FILES[precision], fragments[:SAMPLE], list[str]()
-    content = _read(saved_model, name)
+    content = _read(assets, name)
     try:
         with open_in_browser([content], IMAGE, PROBABILITIES) as predict:
             variant = Variant(

@@ -66,11 +66,11 @@ def tested_fingerprint(version: str) -> str:
     return str(versions.get(TESTED_MODEL) or fingerprint(version))
 
 
-def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
+def publish(model: str, registry: str, beside: Sequence[str] = (), assets: str = "") -> str:
     """Copy a SavedModel to the registry as its newest version, and return the version.
 
     The version is the time in seconds, or one more than the highest existing number. `beside` are additional files for
-    its `assets.extra`.
+    its `assets.extra`, and the folder `assets` replaces it if given.
     """
     model = model.rstrip("/")
     last = f"{model}/{SAVED_MODEL_FILE}"
@@ -81,13 +81,9 @@ def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
         version = _claim(registry, version, name)
     target = f"{registry}/.part-{name}" if on_disk else f"{registry}/{version}"
     try:
-        for folder, _, files in tf.io.gfile.walk(model):
-            inside = target + folder.rstrip("/")[len(model) :]
-            tf.io.gfile.makedirs(inside)
-            for file in files:
-                if (path := f"{folder.rstrip('/')}/{file}") != last:
-                    tf.io.gfile.copy(path, f"{inside}/{file}")
-        tf.io.gfile.makedirs(f"{target}/{ASSETS_FOLDER}")
+        own = f"{model}/{ASSETS_FOLDER}"
+        _copy_folder(model, target, (last, f"{own}/"))
+        _copy_folder(assets or own, f"{target}/{ASSETS_FOLDER}")
         for path in beside:
             tf.io.gfile.copy(path, f"{target}/{ASSETS_FOLDER}/{path.rpartition('/')[2]}", overwrite=True)
         tf.io.gfile.copy(last, f"{target}/{SAVED_MODEL_FILE}")
@@ -98,6 +94,17 @@ def publish(model: str, registry: str, beside: Sequence[str] = ()) -> str:
             tf.io.gfile.rmtree(target)
         raise
     return str(version)
+
+
+def _copy_folder(source: str, target: str, without: tuple[str, ...] = ()) -> None:
+    """Copy a folder except for the paths with some beginnings."""
+    tf.io.gfile.makedirs(target)
+    for folder, _, files in tf.io.gfile.walk(source):
+        for path in (f"{folder.rstrip('/')}/{file}" for file in files):
+            if not path.startswith(without):
+                copy = target + path[len(source) :]
+                tf.io.gfile.makedirs(copy.rpartition("/")[0])
+                tf.io.gfile.copy(path, copy)
 
 
 def _claim(registry: str, version: int, name: str) -> int:

@@ -15,7 +15,7 @@ from tfx.utils import path_utils
 from tumbao.components.evaluation.run_data import MobileCheck
 from tumbao.components.evaluator import gate_failure, push_summary
 from tumbao.components.ingest.paths import as_path
-from tumbao.components.mobile_check import AgreementReport, read_variants
+from tumbao.components.mobile_check import AgreementReport, pushed_assets, read_variants
 from tumbao.components.model_card.component import ModelCardPages
 from tumbao.components.model_registry import (
     PUSHED,
@@ -74,7 +74,7 @@ def Pusher(  # noqa: N802 - TFX names components so
     decision : SongDecision
         Decision of SongGate and its reasons, for the log.
     agreement : AgreementReport
-        Output of MobileCheck, for the log.
+        Output of MobileCheck, for the log, with the files to push if a precision was left out.
     card : ModelCardPages
         Output of ModelCard; its files are pushed with the model.
     report : ReportPage
@@ -115,7 +115,8 @@ def Pusher(  # noqa: N802 - TFX names components so
         undecided = read_decision(decision.uri).reasons
         why = f"undecided: {undecided}" if undecided else push_summary(evaluation.uri)
         pages = [f"{folder}/{file}" for folder in (card.uri, report.uri) for file in sorted(fileio.listdir(folder))]
-        version = publish(saved_model, registry, pages)
+        kept = pushed_assets(agreement.uri)
+        version = publish(saved_model, registry, pages, kept if fileio.exists(kept) else "")
         log(PUSHED, why, version)
         pushed_model.set_int_custom_property("pushed", 1)
         pushed_model.set_string_custom_property("pushed_destination", f"{registry}/{version}")

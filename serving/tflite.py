@@ -87,9 +87,14 @@ def convert(
         others = ["frontend", *(precision for precision in precisions if precision != "int8")]
         jobs = [["int8"], others] if "int8" in precisions else [others]  # calibration runs on a separate core
         _convert_in_children(saved_model, folder, images, spec, jobs, advance)
-    pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[preferred(precisions)]))
-    (folder / AUDIO_FILE).write_bytes(join(*pair))
+    join_audio(folder, preferred(precisions))
     advance()
+
+
+def join_audio(folder: Path, precision: str) -> None:
+    """Write the audio file of a folder: its front-end merged with its classifier of a precision."""
+    pair = ((folder / name).read_bytes() for name in (FRONTEND_FILE, CLASSIFIER_FILES[precision]))
+    (folder / AUDIO_FILE).write_bytes(join(*pair))
 
 
 def convert_classifier(saved_model: str, precision: str, spec: MelSpec) -> bytes:

@@ -189,6 +189,11 @@ class MobileCheck:
         """Failures of the variants, as sentences."""
         return [f"{row['name']} ({row['through']}) {failure}." for row in self.variants for failure in row["failures"]]
 
+    @property
+    def left_out(self) -> list[str]:
+        """Names of the files that are left out of the push, because only they failed."""
+        return sorted({row["name"] for row in self.variants if row["failures"]}) if self.blessed else []
+
 
 @dataclass(frozen=True)
 class Push:
@@ -303,6 +308,8 @@ def verdict(data: ReportData) -> Verdict:
     passed = "The model passed every check"
     if data.decision and data.decision.outcome == "undecided":
         passed = "It is undecided whether the model is good enough; --push-undecided accepts that. It passed all else"
+    left_out = data.mobile_check.left_out if data.mobile_check else []
+    without = f" Left out, since they failed alone: {', '.join(left_out)}." if left_out else ""
     if failed := next((component for component in data.components if component.state == "failed"), None):
         message = (failed.error or "no message").strip().splitlines()[0]
         after = f"The model had already been pushed to {where}." if pushed else "Nothing was pushed."
@@ -316,9 +323,9 @@ def verdict(data: ReportData) -> Verdict:
         sentence = f"The model was blessed, but an exported file failed, so nothing was pushed: {failures}{leaky}"
         return Verdict("refused", "Vetoed", sentence)
     if not data.components:
-        return Verdict("pushed", "Blessed", f"{passed}.")
+        return Verdict("pushed", "Blessed", f"{passed}.{without}")
     if pushed:
-        return Verdict("pushed", "Blessed and pushed", f"{passed} and was pushed to {where}.")
+        return Verdict("pushed", "Blessed and pushed", f"{passed} and was pushed to {where}.{without}")
     if data.push and data.push.withdrawn:
         return Verdict("refused", "Rolled back", f"{passed}, but was not pushed: {data.push.withdrawn}.")
     if where:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ import tensorflow as tf
 from tfx.components.pusher.executor import Executor as PusherExecutor
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 
+from tests.serving.small_network import description
 from tumbao.components import mobile_check
+from tumbao.components.evaluation.run_data import MobileCheck as MobileCheckResult
+from tumbao.components.export import _embed
 from tumbao.components.final_model import FinalFigures
 from tumbao.components.ingest import progress
 from tumbao.components.ingest.audio_error import AudioError
@@ -42,11 +46,21 @@ from tumbao.components.mobile_check import (
     limits_exceeded,
     waveforms,
 )
+from tumbao.components.model_registry import publish
 from tumbao.components.song_evaluation import PREDICTIONS_FILE
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.browser import BrowserError, BrowserUnavailableError, open_in_browser, require_browser
-from tumbao.serving.model_info import ASSETS_FOLDER, AUDIO_FILE, CLASSIFIER_FILES
+from tumbao.serving.model_info import (
+    ASSETS_FOLDER,
+    AUDIO_FILE,
+    CLASSIFIER_FILES,
+    EDGE_FOLDER,
+    LABELS_FILE,
+    PREFERENCE,
+    ModelInfo,
+)
 from tumbao.serving.model_server import ServingError
+from tumbao.serving.parity_vectors import write_vectors
 from tumbao.serving.signatures import EXAMPLES, IMAGE, WAVEFORM, save
 from tumbao.serving.tflite import convert
 from tumbao.serving.tflite_file import join
@@ -125,7 +139,11 @@ def export(final: keras.Model, folder: Path, calibration: np.ndarray, spec: MelS
     saved = folder / "Format-Serving"
     save(final, str(saved), GENRES, spec)
     (saved / ASSETS_FOLDER).mkdir(exist_ok=True)
-    convert(str(saved), saved / ASSETS_FOLDER, calibration, spec)
+    assets = saved / ASSETS_FOLDER
+    convert(str(saved), assets, calibration, spec)
+    info = description(spec, GENRES)
+    dataclasses.replace(info, files=_embed(assets, info, PREFERENCE)).write(assets)
+    write_vectors(assets, spec, GENRES)
     return folder
 
 
@@ -229,19 +247,41 @@ def test_faithful_files_are_blessed_and_pushed(check: Check, faithful: Path, tmp
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_a_corrupt_int8_calibration_is_vetoed_and_not_pushed(
+def test_a_corrupt_int8_calibration_is_left_out_and_the_audio_file_gets_another_classifier(
     check: Check, corrupt: Path, policy: str, tmp_path: Path
 ) -> None:
     blessing, rows = check(corrupt, policy)
-    assert blessing.get_int_custom_property("blessed") == 0
-    assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_NOT_BLESSED"]
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert MobileCheckResult(True, rows).left_out == [CLASSIFIER_FILES["int8"]]
     for row in rows:
-        if row["precision"] == "int8" and row["fragments"]:  # the classifier and the file that holds it
+        if row["precision"] == "int8":
             assert "of 12 fragments, expected at most 2%" in row["failures"][0] or row["fragments"] == SAMPLE
             assert any(failure.startswith("returns probabilities that differ ") for failure in row["failures"])
         else:
             assert row["failures"] == []
-    assert push(corrupt, blessing, tmp_path / "pushed") == []
+    assert {row["precision"] for row in rows if row["name"] == AUDIO_FILE} == {"dynamic"}
+    version = publish(f"{corrupt}/Format-Serving", f"{tmp_path}/registry", assets=f"{tmp_path}/report/{ASSETS_FOLDER}")
+    assets = tmp_path / "registry" / version / ASSETS_FOLDER
+    info = ModelInfo.read(assets)
+    assert info.files.keys() == {"frontend", "float16", "dynamic", "audio"}
+    assert info.files["audio"].precision == "dynamic"
+    for file in info.files.values():
+        assert hashlib.sha256((assets / file.name).read_bytes()).hexdigest() == file.sha256
+    with zipfile.ZipFile(assets / AUDIO_FILE) as embedded:
+        assert embedded.read(LABELS_FILE).decode().split() == list(GENRES)
+    assert not (assets / CLASSIFIER_FILES["int8"]).exists()
+    expected = json.loads((assets / EDGE_FOLDER / "expected.json").read_text())["probabilities"]
+    assert expected.keys() == {AUDIO_FILE, CLASSIFIER_FILES["float16"], CLASSIFIER_FILES["dynamic"]}
+
+
+def test_without_a_faithful_classifier_nothing_is_pushed(
+    check: Check, faithful: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in CLASSIFIER_FILES.values():
+        monkeypatch.setitem(mobile_check.SIZE_LIMITS_BYTES, name, 100)
+    blessing, _ = check(faithful)
+    assert [file.name for file in Path(blessing.uri).iterdir()] == ["INFRA_NOT_BLESSED"]
+    assert push(faithful, blessing, tmp_path / "pushed") == []
 
 
 def test_a_front_end_with_another_image_is_vetoed(
@@ -289,11 +329,14 @@ def test_a_temperature_that_is_applied_twice_is_vetoed(
         assert failure.startswith("returns probabilities that differ from the float model's by ")
 
 
-def test_a_file_above_its_limit_is_vetoed(check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_classifier_above_its_limit_is_left_out(
+    check: Check, faithful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = CLASSIFIER_FILES["float16"]
     monkeypatch.setitem(mobile_check.SIZE_LIMITS_BYTES, name, 100)
     blessing, rows = check(faithful)
-    assert blessing.get_int_custom_property("blessed") == 0
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert MobileCheckResult(True, rows).left_out == [name]
     for row in rows:
         failures = [f"has {row['size_bytes']} bytes, expected at most 100"] if row["name"] == name else []
         assert row["failures"] == failures
