@@ -29,7 +29,7 @@ from tumbao.serving.classify.inputs import Song, find_audio_files, stamp
 from tumbao.serving.classify.playlists import write_playlists
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
 from tumbao.serving.model_info import ModelInfo, identity
-from tumbao.serving.predict import Classifier, find_assets
+from tumbao.serving.predict import TFLiteModel, find_assets
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
@@ -111,7 +111,7 @@ class _Run:
                 if not songs:
                     return
             decoded = stack.enter_context(decoding(songs, info.mel))  # decodes while the model is loaded
-            classifier = Classifier(options.model)
+            classifier = TFLiteModel(options.model)
             write = self._stream_writer() if options.out is None else results.append
             for answer in _shown(self._display, answers(classifier, decoded, tagger), len(songs), self._out):
                 write(answer)

@@ -119,7 +119,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-class Classifier:
+class TFLiteModel:
     """A pushed model that classifies audio files.
 
     `model_dir` is a location as for `find_assets`, `precision` "int8", "dynamic" or "float16" (empty for the preferred

@@ -26,7 +26,7 @@ from tumbao.serving.classify.inputs import Song, stamp
 from tumbao.serving.classify.tags import Outcome, Tagger, Tagging
 from tumbao.serving.formatting import clock
 from tumbao.serving.model_info import ModelInfo
-from tumbao.serving.predict import Classifier, SongPrediction, summary
+from tumbao.serving.predict import SongPrediction, TFLiteModel, summary
 from tumbao.serving.terminal import TerminalConsole, one_line
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ def decoding(songs: Sequence[Song], spec: MelSpec, pool: WorkerPool | None = Non
                 decoded.items.close()
 
 
-def answers(classifier: Classifier, songs: Iterator[Decoded], tagger: Tagger | None) -> Iterator[Answer]:
+def answers(classifier: TFLiteModel, songs: Iterator[Decoded], tagger: Tagger | None) -> Iterator[Answer]:
     """Classify songs in their order, and tag those with a confident answer if there is a tagger."""
 
     def classify() -> Iterator[Answer]:

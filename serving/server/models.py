@@ -14,7 +14,7 @@ import numpy as np
 
 from tumbao.components.ingest.paths import AnyPath, RemotePath
 from tumbao.serving.model_info import INFO_FILE, LABELS_FILE, ModelInfo, identity
-from tumbao.serving.predict import Classifier, find_assets
+from tumbao.serving.predict import TFLiteModel, find_assets
 from tumbao.serving.server.metrics import Metrics
 
 POLL_SECONDS = 1.0  # interval between checks of the push folder
@@ -35,7 +35,7 @@ class ModelAsset(NamedTuple):
 class Model:
     """A loaded model that has already classified one fragment."""
 
-    classifier: Classifier
+    classifier: TFLiteModel
     assets: Path
     version: str
     identity: str
@@ -56,7 +56,7 @@ def load(assets: Path) -> Model:
         files[file.name] = found = _describe_asset(assets / file.name)
         if found.sha256 != file.sha256:
             raise ValueError(f"{assets / file.name}: expected the SHA-256 {file.sha256}. Received: {found.sha256}")
-    classifier = Classifier(assets)
+    classifier = TFLiteModel(assets)
     classifier.predict(np.zeros(info.mel.fragment_samples, np.float32))
     card = json.loads((assets / INFO_FILE).read_text(encoding="utf-8"))
     return Model(classifier, assets, assets.absolute().parent.name, identity(assets), card, files)

@@ -27,7 +27,7 @@ from tumbao.components.ingest.paths import RemotePath
 from tumbao.pipeline.classify import INTERRUPTED, ClassifyOptions, run_classify
 from tumbao.serving.calibration import Calibration
 from tumbao.serving.classify.formats import ResultsFile
-from tumbao.serving.predict import Classifier
+from tumbao.serving.predict import TFLiteModel
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
@@ -94,7 +94,7 @@ def test_what_is_there_is_not_classified_again(
         (library / name).unlink()
     asked = ClassifyOptions([library], pushed, out=tmp_path / "results.csv")
     first = classify(asked)[1].splitlines()
-    monkeypatch.delattr(Classifier, "answer")
+    monkeypatch.delattr(TFLiteModel, "answer")
     status, said = classify(asked)
     assert status == 1
     assert said.splitlines() == [f"8 of 8 are in {asked.out} already", *first[-4:-1]]
@@ -251,7 +251,7 @@ def test_what_was_classified_before_is_tagged_without_decoding_it_again(
         (library / name).unlink()
     asked = ClassifyOptions([library], pushed, out=tmp_path / f"results{suffix}")
     classify(asked)
-    monkeypatch.delattr(Classifier, "answer")
+    monkeypatch.delattr(TFLiteModel, "answer")
     tagging = dataclasses.replace(asked, write_tags=True)
     assert "tags: written 4\n" in classify(tagging)[1]
     assert genre_tags(library) == {"flac": "Salsa", "wav": "Bachata", "mp3": "Salsa"}

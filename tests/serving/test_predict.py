@@ -18,15 +18,15 @@ from tumbao.serving import predict
 from tumbao.serving.calibration import Calibration, temper
 from tumbao.serving.model_info import ASSETS_FOLDER, CLASSIFIER_FILES, ModelInfo
 from tumbao.serving.out_of_distribution import DistanceRule
-from tumbao.serving.predict import RUN_MODEL, Classifier, find_assets
+from tumbao.serving.predict import RUN_MODEL, TFLiteModel, find_assets
 
 RATE = 22_050
 Tone = Callable[..., np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def classifier(pushed: Path) -> Classifier:
-    return Classifier(pushed)
+def classifier(pushed: Path) -> TFLiteModel:
+    return TFLiteModel(pushed)
 
 
 def tiny_model(fragment: np.ndarray) -> np.ndarray:
@@ -50,16 +50,16 @@ def test_the_newest_version_is_found_from_each_level(pushed: Path, tmp_path: Pat
 def test_a_missing_model_raises_an_error_with_its_remedy(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing", Path(__file__)):
         with pytest.raises(ValueError, match="tumbao run"):
-            Classifier(folder)
+            TFLiteModel(folder)
 
 
-def test_a_fragment_passes_through_front_end_and_classifier(classifier: Classifier, rng: np.random.Generator) -> None:
+def test_a_fragment_passes_through_front_end_and_classifier(classifier: TFLiteModel, rng: np.random.Generator) -> None:
     for level in (0.05, 0.4, 1.0):
         fragment = rng.uniform(-level, level, classifier.info.mel.fragment_samples).astype(np.float32)
         np.testing.assert_allclose(classifier.predict(fragment), tiny_model(fragment), atol=0.02)
 
 
-def test_threads_share_a_classifier(classifier: Classifier, rng: np.random.Generator) -> None:
+def test_threads_share_a_classifier(classifier: TFLiteModel, rng: np.random.Generator) -> None:
     levels = np.linspace(0.05, 1.0, 40, dtype=np.float32)
     fragments = [np.full(classifier.info.mel.fragment_samples, level) for level in rng.permutation(levels)]
     with ThreadPoolExecutor(8) as pool:
@@ -67,7 +67,7 @@ def test_threads_share_a_classifier(classifier: Classifier, rng: np.random.Gener
     np.testing.assert_array_equal(shared, [classifier.predict(fragment) for fragment in fragments])
 
 
-def test_a_song_has_the_mean_probability_of_its_fragments(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_song_has_the_mean_probability_of_its_fragments(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     soundfile.write(tmp_path / "song.wav", np.concatenate([loud, soft, loud, soft[: 5 * RATE]]), RATE, subtype="FLOAT")
     song = classifier.classify(tmp_path / "song.wav")
@@ -79,7 +79,7 @@ def test_a_song_has_the_mean_probability_of_its_fragments(classifier: Classifier
     assert (song.duration_seconds, song.truncated, song.padded) == (95, False, False)
 
 
-def test_silent_fragments_are_ignored(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_silent_fragments_are_ignored(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     loud, nothing = 2 * tone(30), np.zeros(60 * RATE, np.float32)
     soundfile.write(tmp_path / "song.wav", np.concatenate([nothing, loud]), RATE, subtype="FLOAT")
     song = classifier.classify(tmp_path / "song.wav")
@@ -89,14 +89,14 @@ def test_silent_fragments_are_ignored(classifier: Classifier, tone: Tone, tmp_pa
     assert song.duration_seconds == 90
 
 
-def test_a_short_song_is_padded_and_keeps_its_length(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_short_song_is_padded_and_keeps_its_length(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.flac", tone(12), RATE)
     song = classifier.classify(tmp_path / "short.flac")
     assert song.padded
     assert [(f.start_seconds, f.end_seconds) for f in song.fragments] == [(0, 12)]
 
 
-def test_a_truncated_song_is_flagged(classifier: Classifier, tone: Tone, tmp_path: Path) -> None:
+def test_a_truncated_song_is_flagged(classifier: TFLiteModel, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", tone(80), RATE)
     content = (tmp_path / "song.wav").read_bytes()
     (tmp_path / "song.wav").write_bytes(content[: len(content) // 2])
@@ -121,7 +121,7 @@ def test_a_calibrated_model_abstains_and_its_temperature_is_applied_once(
     for threshold, confident in ((expected.max() - 0.02, True), (expected.max() + 0.02, False)):
         calibration = Calibration(2.0, threshold, 10, 1)
         dataclasses.replace(info, calibration=calibration, format_version=version).write(assets)
-        calibrated = Classifier(assets)
+        calibrated = TFLiteModel(assets)
         song = calibrated.classify(tmp_path / "song.wav")
         assert song.answer.probabilities == pytest.approx(expected, abs=0.02)
         assert (GENRES[song.answer.genre], song.answer.confident) == ("salsa", confident)
@@ -131,7 +131,7 @@ def test_a_calibrated_model_abstains_and_its_temperature_is_applied_once(
 def test_a_song_out_of_distribution_has_no_confident_answer(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     dataclasses.replace(ModelInfo.read(assets), out_of_distribution=DistanceRule(4.0, 9)).write(assets)
-    model = Classifier(assets)
+    model = TFLiteModel(assets)
     loud, soft = 2 * tone(30), 0.02 * tone(30)
     for parts, in_distribution, confident in (
         ([loud, soft], [False, True], True),
@@ -151,27 +151,27 @@ def test_files_without_the_distance_do_not_pass_where_a_threshold_needs_it(
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     dataclasses.replace(ModelInfo.read(assets), out_of_distribution=DistanceRule(2.0, 9)).write(assets)
     with pytest.raises(UserError, match="has no output farness"):
-        Classifier(assets)
+        TFLiteModel(assets)
 
 
 def test_a_missing_precision_raises_an_error(pushed: Path) -> None:
     with pytest.raises(ValueError, match=r"one of the precisions int8\. Received: 'float16'"):
-        Classifier(pushed, precision="float16")
+        TFLiteModel(pushed, precision="float16")
 
 
 def test_an_incomplete_file_raises_an_error(pushed: Path, tmp_path: Path) -> None:
     assets = shutil.copytree(pushed / "1" / ASSETS_FOLDER, tmp_path / "model")
     (assets / CLASSIFIER_FILES["int8"]).unlink()
     with pytest.raises(ValueError, match=r"expected \d+ bytes, found 0"):
-        Classifier(assets)
+        TFLiteModel(assets)
 
 
 def test_classification_does_not_load_tensorflow(pushed: Path, tone: Tone, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.mp3", tone(31), RATE)
     program = (
         "import sys, tumbao.pipeline.classify\n"
-        "from tumbao.serving.predict import Classifier\n"
-        f"song = Classifier({str(pushed)!r}).classify({str(tmp_path / 'song.mp3')!r})\n"
+        "from tumbao.serving.predict import TFLiteModel\n"
+        f"song = TFLiteModel({str(pushed)!r}).classify({str(tmp_path / 'song.mp3')!r})\n"
         "heavy = {'tensorflow', 'tfx', 'apache_beam', 'keras', 'librosa', 'matplotlib'} & set(sys.modules)\n"
         "sys.stdout.write(f'{len(song.fragments)} {sorted(heavy)}')\n"
     )
