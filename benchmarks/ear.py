@@ -5,7 +5,8 @@ of the list such as the source of a recording, tests the songs of each value wit
 others. New music asks this question, since songs of one source share mastering and codec. `--by composed` tests all
 songs with a model `tumbao` that was trained on composed songs alone, standardised by these or by the songs themselves.
 A song's answer is the mean of its fragments' probabilities. The learning curve has the balanced accuracy by number of
-training songs of each genre. The last line is the result as JSON, with counts and no names.
+training songs of each genre; `ood_auroc` tells new songs from those of a genre that is left out, as in
+out_of_distribution.py. The last line is the result as JSON, with counts and no names.
 
     python benchmarks/ear.py LIBRARY --by song|COLUMN|composed [--models tumbao,musicnn] [--seeds 1] [--curve 2,4,8,16]
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from out_of_distribution import without_a_genre
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import balanced_accuracy_score
@@ -33,6 +35,7 @@ from tumbao.pipeline.preparation import Preparation, prepare
 from tumbao.schema.genres import GENRES
 from tumbao.trainer.backbones import RHYTHM
 from tumbao.trainer.cross_validation import Fold, fewer_songs, mean_of_songs, out_of_fold, whole_song_folds
+from tumbao.trainer.distance import HiddenFeatures
 from tumbao.trainer.linear import fit_regression, song_means, standardisation
 from tumbao.trainer.models.registry import find_model
 from tumbao.trainer.models.spec import ModelSpec
@@ -90,8 +93,17 @@ def measure(
         "balanced_accuracy": round(statistics.mean(balanced), 3),
         "songs": len(set(library.songs)),
         "sources": len(set(unit or library.songs)),
+        "ood_auroc": new_genres(prepared) if model.backbone == RHYTHM else None,
         "learning_curve": {songs: round(statistics.mean(values), 3) for songs, values in by_songs.items()},
     }
+
+
+def new_genres(prepared: Preparation) -> float:
+    """Return the AUROC of the distance: new songs of known genres against those of a genre that is left out."""
+    (features,), _ = prepared.features(RHYTHM)
+    library = prepared.library(RHYTHM.mel_spec)
+    songs = HiddenFeatures(np.asarray(features, np.float64), library.labels, np.array(library.songs))
+    return without_a_genre(songs, {})[0]["ood_auroc"]
 
 
 def measure_composed(prepared: Preparation) -> list[dict[str, object]]:

@@ -184,7 +184,7 @@ def outcome(findings: Findings) -> str:
         worse = [one.model for one in board.differences.values() if one.significant]
         if not board.differences:
             return f"{sentence}."
-        return f"{sentence}, {f'significantly more than {_joined(worse)}' if worse else 'but not significantly more'}."
+        return f"{sentence}, {'' if worse else 'but not '}significantly more than {_joined(worse or [*board.differences])}."
     if against is None:
         return f"{sentence}. {findings.reference} is not among the models, so there are no significance tests."
     verdict = "significant" if against.significant else "not significant"

@@ -136,7 +136,7 @@ def test_the_outcome_says_whether_the_difference_is_significant(findings: Findin
     assert tables.outcome(findings).endswith("against vgg16: the difference is significant.")
     alike = [trial(), trial(model="fcn", probabilities=np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))]
     assert tables.outcome(find(alike, "vgg16")).endswith("against vgg16: the difference is not significant.")
-    assert tables.outcome(find(alike, "fcn")).endswith("but not significantly more.")
+    assert tables.outcome(find(alike, "fcn")).endswith("but not significantly more than vgg16.")
     assert tables.outcome(find(alike, "cnn")).endswith(
         "cnn is not among the models, so there are no significance tests."
     )
