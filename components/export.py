@@ -181,6 +181,13 @@ def drop_precisions(assets: Path, refused: Collection[str]) -> None:
     """Remove the classifiers of some precisions from a folder of exported files; the others stay as they are.
 
     If the audio file has one of them, it is joined again with the preferred classifier of the rest.
+
+    Parameters
+    ----------
+    assets : Path
+        Folder `assets.extra` of an exported model; it is changed.
+    refused : collection of str
+        Keys of `CLASSIFIER_FILES`, not all of those in the folder.
     """
     info = ModelInfo.read(assets)
     for precision in refused:
