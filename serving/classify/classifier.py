@@ -69,7 +69,7 @@ class Classifier:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, precision: str = "", threads: int | None = None) -> None:
-        self._model = predict.Classifier(_text(path), precision, threads)
+        self._model = predict.TFLiteModel(_text(path), precision, threads)
         self._pool = WorkerPool()
         self.info = self._model.info
         self.genres = self.info.genres
