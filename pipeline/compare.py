@@ -91,10 +91,11 @@ def _trials(
     """Train a model with every protocol, fold and seed; if one fails, the comparison includes none of them."""
     library = prepared.library(model.backbone_for(model.settings(**settings)).mel_spec)
     for protocol in protocols:
+        groups, seed = prepared.catalog.groups(protocol), seeds[0]
         if folds:
-            splits = library_folds(library, protocol, prepared.catalog.groups(protocol), folds, seeds[0])
+            splits = library_folds(library, protocol, groups, folds, seed)
         else:
-            splits = [one_split(library, protocol, seeds[0])]
+            splits = [one_split(library, protocol, groups, seed)]
         for split in splits:
             for seed in seeds:
                 yield _trial(prepared, name, model, protocol, split, model.settings(**settings, seed=seed))
@@ -115,7 +116,7 @@ def _trial(prepared: Preparation, name: str, model: ModelSpec, protocol: str, sp
     cost = model_cost(model, training, library.genres, trials / cost_name)
     trial = Trial(
         model=name,
-        protocol=protocol,  # type: ignore[arg-type] # one of them
+        protocol=protocol,
         seed=training.seed,
         fold=split.fold,
         genres=library.genres,

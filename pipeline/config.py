@@ -14,8 +14,8 @@ import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from tumbao.components.ingest.formats import LAYOUTS
-from tumbao.components.ingest.library import FIXED, GIVEN
-from tumbao.components.ingest.splits import SPLIT_STRATEGIES
+from tumbao.components.ingest.library import FIXED, GIVEN, Song
+from tumbao.components.ingest.splits import SPLIT_BY, SPLIT_STRATEGIES
 from tumbao.schema.errors import UserError
 from tumbao.schema.genres import GENRES, genre_key, tidy_genre
 from tumbao.trainer.models.registry import AUTO, PAPER, find_model, model_names
@@ -395,6 +395,17 @@ def parse(values: Mapping[str, Any]) -> Config:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
         raise UsageError("\n".join(map(_sentence, error.errors(include_url=False)))) from error
+
+
+def require_split_by(split_by: str, songs: Iterable[Song], others: Sequence[str] = ()) -> None:
+    """Raise UsageError unless `split_by` is a kind of split, a column of the list of songs, or one of `others`."""
+    columns = sorted({name for song in songs for name in song.columns})
+    known = (*SPLIT_BY, *others)
+    if split_by not in known and split_by.lower() not in columns:
+        raise UsageError(
+            f"Expected --split out of {', '.join((*known, *columns))}, the last ones columns of the list. "
+            f"Received: {split_by!r}{did_you_mean(split_by, (*known, *columns))}"
+        )
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

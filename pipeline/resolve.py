@@ -29,11 +29,11 @@ from tumbao.components.ingest.atomic_write import write_whole
 from tumbao.components.ingest.library import FIXED, Catalog, scan, write_manifests
 from tumbao.components.ingest.paths import AnyPath, RemotePath, as_path
 from tumbao.components.ingest.scan_cache import ScanCache
-from tumbao.components.ingest.splits import GIVEN, SPLIT_BY, group_keys
+from tumbao.components.ingest.splits import GIVEN, group_keys
 from tumbao.components.ingest.subgenres import scan_subgenres
 from tumbao.components.ingest.tables import table_rows
 from tumbao.components.model_registry import served_version
-from tumbao.pipeline.config import Config, UsageError, did_you_mean, parse
+from tumbao.pipeline.config import Config, parse, require_split_by
 from tumbao.pipeline.model_choice import choose_model, folds
 from tumbao.pipeline.source import SCAN_CACHE, scan_cache, song_cache, source_digest
 from tumbao.schema.mel_spec import MelSpec
@@ -173,13 +173,7 @@ def _split_by(config: Config, catalog: Catalog, genres: Sequence[str]) -> str:
         named = 2 * sum(map(bool, artists.values())) >= len(artists)
         enough = min(counts[genre] for genre in genres) >= len(SPLITS)
         return "artist" if named and enough and config.split_strategy != FIXED else "song"
-    columns = {name for song in catalog.songs for name in song.columns}
-    if by not in (*SPLIT_BY, GIVEN) and by.lower() not in columns:
-        known = (AUTO, *SPLIT_BY, GIVEN, *sorted(columns))
-        raise UsageError(
-            f"Expected --split out of {', '.join(known)}, the last ones columns of the list. "
-            f"Received: {by!r}{did_you_mean(by, known)}"
-        )
+    require_split_by(by, catalog.songs, (AUTO, GIVEN))
     return by
 
 

@@ -55,15 +55,16 @@ class Fold:
         return digest.hexdigest()[:16]
 
 
-def one_split(library: RenderedLibrary, protocol: str, seed: int) -> Fold:
+def one_split(library: RenderedLibrary, split_by: str, groups: Mapping[str, str], seed: int) -> Fold:
     """Split a library once, as `tumbao run` does: about 80, 10 and 10 % of each genre.
 
+    `groups` are those of `Catalog.groups(split_by)`, by song.
     Raises ValueError if a genre cannot be in every part.
     """
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for song, number, label in zip(library.songs, library.numbers.tolist(), library.labels.tolist(), strict=True):
         counts[library.genres[label]][song] = max(counts[library.genres[label]].get(song, 0), number + 1)
-    assignment = split_songs(counts, protocol, seed, groups=library.artists)
+    assignment = split_songs(counts, split_by, seed, groups=groups)
     side = {
         (song, number): split for split in SPLITS for song, members in assignment[split].items() for number in members
     }

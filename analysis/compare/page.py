@@ -29,6 +29,7 @@ from tumbao.analysis.compare.scores import (
 from tumbao.analysis.compare.trial import Trial
 from tumbao.analysis.figures import LEAKY_NOTE, SYNTHETIC_NOTE, heat_map, picture
 from tumbao.components.evaluation.metrics import RESAMPLES
+from tumbao.components.ingest.splits import is_leaky
 from tumbao.components.ingest.tables import write_csv
 from tumbao.serving.formatting import decimal, percent
 from tumbao.serving.page import template, write_page
@@ -38,8 +39,6 @@ PAGE = "index.html"
 
 _ROW_INCHES = 0.27
 
-SPLITS = {"song": "split by song", "artist": "split by artist", "fragment": "split by fragment (leaky)"}
-"""Name of each protocol, used wherever its figures are shown."""
 
 FEW_SONGS = 20
 """With fewer test songs, the page says that only large differences can be distinguished from chance."""
@@ -60,8 +59,8 @@ def write_comparison(
         "failures": failed,
         "measures": MEASURES,
         "shares": SHARES,
-        "text": {one.__name__: one for one in (deviation, ends, outcome, points, rounded_p, signed)}
-        | {"SPLITS": SPLITS, "FEW_SONGS": FEW_SONGS},
+        "text": {one.__name__: one for one in (deviation, ends, outcome, points, rounded_p, signed, split)}
+        | {"FEW_SONGS": FEW_SONGS},
     }
     page = template(Path(__file__).parent).render(
         **context,
@@ -107,7 +106,7 @@ def accuracies(board: Board, reference: str, look: Look) -> Figure:
         if score.model == reference:
             axes.axvline(estimate.value, color=theme.second, linewidth=1, linestyle=":", zorder=0)
     _rows(axes, [score.model for score in board.scores], look)
-    axes.set_xlabel(f"share of fragments, {SPLITS[board.protocol]}")
+    axes.set_xlabel(f"share of fragments, {split(board.protocol)}")
     return figure
 
 
@@ -131,7 +130,7 @@ def accuracy_by_cost(board: Board, reference: str, title: str, axis: str, costs:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.margins(x=0.12)
     axes.set_xlabel(axis)
-    axes.set_ylabel(f"accuracy, {SPLITS[board.protocol]}")
+    axes.set_ylabel(f"accuracy, {split(board.protocol)}")
     axes.grid(axis="both")
     return figure
 
@@ -158,7 +157,7 @@ def leak_effects(found: Sequence[Leak], look: Look) -> Figure:
     axes.plot(apart, rows, "o", color=theme.first)
     axes.plot(fragment, rows, "D", color=theme.second)
     _rows(axes, [one.model for one in found], look)
-    axes.set_xlabel(f"● {SPLITS[found[0].protocol]}   ◆ {SPLITS['fragment']}", loc="right")
+    axes.set_xlabel(f"● {split(found[0].protocol)}   ◆ {split('fragment')}", loc="right")
     return figure
 
 
@@ -178,17 +177,23 @@ def outcome(findings: Findings) -> str:
     """Return a sentence about the most accurate model and its difference from the reference."""
     board = findings.boards[0]
     best, against = board.scores[0], board.differences.get(board.scores[0].model)
-    origin = ", ".join([SPLITS[board.protocol], *(["synthetic library"] if findings.synthetic else [])])
+    origin = ", ".join([split(board.protocol), *(["synthetic library"] if findings.synthetic else [])])
     sentence = f"{best.model} classifies {percent(best.accuracy.value)} of the test fragments correctly ({origin})"
     if best.model == findings.reference:
         worse = [one.model for one in board.differences.values() if one.significant]
         if not board.differences:
             return f"{sentence}."
-        return f"{sentence}, {'' if worse else 'but not '}significantly more than {_joined(worse or [*board.differences])}."
+        others = _joined(worse or [*board.differences])
+        return f"{sentence}, {'' if worse else 'but not '}significantly more than {others}."
     if against is None:
         return f"{sentence}. {findings.reference} is not among the models, so there are no significance tests."
     verdict = "significant" if against.significant else "not significant"
     return f"{sentence}, {points(against.value)} against {findings.reference}: the difference is {verdict}."
+
+
+def split(protocol: str) -> str:
+    """Describe a split wherever its figures are shown, such as ``split by song``."""
+    return f"split by {protocol}{' (leaky)' if is_leaky(protocol) else ''}"
 
 
 def points(difference: float) -> str:

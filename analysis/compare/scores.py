@@ -23,7 +23,7 @@ from tumbao.components.evaluation.metrics import (
     mcnemar,
     wilson_interval,
 )
-from tumbao.components.ingest.splits import SPLIT_BY, is_leaky
+from tumbao.components.ingest.splits import is_leaky
 from tumbao.serving.calibration import BIN_SONGS, MAX_BINS
 from tumbao.serving.song import by_sum, by_votes
 
@@ -326,7 +326,7 @@ def find(trials: Sequence[Trial], reference: str) -> Findings:
     """Score models and compare them with the reference; the result does not depend on the order of the trials."""
     pooled = pools(sorted(trials, key=lambda trial: trial.model))
     boards, tested = [], {}
-    for protocol in [protocol for protocol in SPLIT_BY if protocol in pooled]:
+    for protocol in sorted(pooled, key=lambda one: (is_leaky(one), one != "song", one)):
         models = pooled[protocol]
         weights = song_weights(np.zeros(len(next(iter(models.values())).songs), np.int64))
         counts = {model: song_counts(pool) for model, pool in models.items()}

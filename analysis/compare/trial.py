@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tumbao.components.evaluation.run_data import SplitBy
 from tumbao.components.ingest.atomic_write import new_folder, write_whole
 from tumbao.components.ingest.splits import is_leaky
 from tumbao.trainer.models.spec import ModelSpec
@@ -33,7 +32,7 @@ class Trial:
     """One training of a model and its predictions for n test fragments."""
 
     model: str
-    protocol: SplitBy  # what the split keeps together
+    protocol: str  # what the split keeps together: song, artist, fragment or a column of the list
     seed: int
     fold: int | None  # number of the test part, from 0; None without cross-validation
     genres: tuple[str, ...]

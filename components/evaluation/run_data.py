@@ -17,7 +17,6 @@ from tumbao.components.ingest.splits import is_leaky
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.schema.record import SPLITS
 
-SplitBy = Literal["song", "artist", "fragment"]
 ComponentState = Literal["ran", "cached", "failed", "not run"]
 GateKind = Literal["lower bound", "change against baseline"]
 
@@ -102,7 +101,7 @@ class Catalog:
     rejected: Lines
     flagged: Sequence[tuple[str, str]]  # song and remark on what was changed
     counts: Mapping[str, Mapping[str, SplitCount]]  # by genre and split
-    split_by: SplitBy
+    split_by: str
     split_seed: int
     warnings: Sequence[str]  # sentences about counts that are too small to be reliable
     merged: Sequence[str] = ()  # sub-genres that are merged into their genre, each with the reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from typer import Argument, Option
 
-from tumbao.components.ingest.splits import SPLIT_BY
 from tumbao.pipeline.commands.app import (
     DEFAULT_WORKSPACE,
     LayoutOption,
@@ -36,8 +34,6 @@ PageFolder = Annotated[Path, Option(file_okay=False, callback=check_local, help=
 Genres = Annotated[str, Option(help="Genres, separated by commas.")]
 PAPER_GENRES = ",".join(GENRES)
 Weights = Annotated[str, Option(help="File of the backbone's weights, or random. \\[default: search for them]")]
-
-SplitBy = enum.Enum("SplitBy", {name: name for name in SPLIT_BY}, type=str)  # type: ignore[misc] # defined once
 
 
 @app.command()
@@ -114,8 +110,11 @@ def compare(
         list[str] | None, Option(help="Model, also as vgg16:epochs=20,dropout=0.5; repeatable. \\[default: all models]")
     ] = None,
     split: Annotated[
-        list[SplitBy] | None,
-        Option(help="Unit that a split keeps together; repeatable. \\[default: song, fragment]"),
+        list[str] | None,
+        Option(
+            help="What a split keeps together: song, artist, fragment, or a column of the list; repeatable. "
+            "\\[default: song, fragment]"
+        ),
     ] = None,
     seeds: Annotated[int, Option(min=1, help="Number of trainings of each model on each split.")] = 3,
     folds: Annotated[int, Option(min=0, help="Folds of the cross-validation; 0 for a single split.")] = 5,
@@ -134,6 +133,7 @@ def compare(
     require_pipeline()
     from tumbao.pipeline.compare import compare as train_and_compare
     from tumbao.pipeline.compare import parse_model
+    from tumbao.pipeline.config import require_split_by
     from tumbao.pipeline.preparation import prepare
     from tumbao.trainer.models.registry import MODELS
 
@@ -141,8 +141,10 @@ def compare(
         raise UserError("Expected 0 folds, or at least 2. Received: 1")
     names = model or [one.name for one in MODELS.values() if not one.option_of]
     models = {name: parse_model(name) for name in names}
-    protocols = list(dict.fromkeys([one.value for one in split or ()] or ["song", "fragment"]))
+    protocols = list(dict.fromkeys(split or ["song", "fragment"]))
     with prepare(data, workspace, genre_names(genres), layout, weights, workspace / "compare.log") as prepared:
+        for protocol in protocols:
+            require_split_by(protocol, prepared.catalog.songs)
         all_seeds = range(seed, seed + seeds)
         code = train_and_compare(models, prepared, protocols, all_seeds, folds, out, TerminalConsole())
     raise typer.Exit(code)

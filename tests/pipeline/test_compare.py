@@ -17,6 +17,7 @@ import soundfile
 from rich.console import Console
 
 from tests.pipeline.conftest import Call
+from tumbao.analysis.compare.trial import Trial
 from tumbao.pipeline.compare import compare, parse_model
 from tumbao.pipeline.preparation import Preparation
 from tumbao.pipeline.progress_display import ProgressDisplay
@@ -118,6 +119,22 @@ def test_every_song_is_tested_in_one_fold(first: Result, prepared: Preparation) 
     assert "fold 4, seed 7" in output
     trials = json.loads((out / "trials.json").read_text("utf-8"))["trials"]
     assert sorted(one["fold"] for one in trials) == [0, 1, 2, 3]
+
+
+def test_songs_with_one_value_of_a_column_are_tested_together(library: Path, tmp_path: Path) -> None:
+    rows = [f"{file.relative_to(library)},{file.parent.name},{int(file.stem) % 2}" for file in library.glob("*/*.wav")]
+    songs = library / "songs.csv"
+    songs.write_text("\n".join(["file_name,genre,Source", *rows]))
+    display = ProgressDisplay(Console(file=io.StringIO(), width=200))
+    code, output, _ = run(
+        Preparation(songs, tmp_path, GENRES, "auto", "random", display), "source", MODELS[:1], ["source"], [7], 2
+    )
+    songs.unlink()
+    assert code == 0
+    assert "by source, fold 2, seed 7" in output
+    trials = [Trial.read(folder) for folder in (tmp_path / "trials").iterdir() if folder.is_dir()]
+    tested = [{Path(song).stem for song in trial.songs} for trial in trials]
+    assert sorted(map(sorted, tested)) == [["0", "2"], ["1", "3"]]
 
 
 @pytest.mark.parametrize(

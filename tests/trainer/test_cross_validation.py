@@ -28,12 +28,12 @@ def made(songs: int, fragments: int, artists: int = 0) -> RenderedLibrary:
 @pytest.mark.parametrize(("split_by", "leaks"), [("song", False), ("fragment", True)])
 def test_a_split_keeps_songs_whole_unless_it_is_by_fragment(split_by: str, leaks: bool) -> None:
     library = made(songs=10, fragments=4)
-    fold = one_split(library, split_by, seed=3)
+    fold = one_split(library, split_by, {}, seed=3)
     members = [{library.songs[row] for row in rows} for rows in (fold.train, fold.val, fold.test)]
     assert sorted(np.concatenate([fold.train, fold.val, fold.test])) == list(range(80))
     assert (len(fold.test), len(fold.val)) == (8, 8)
     assert bool(members[0] & members[2]) is leaks
-    assert fold.digest != one_split(library, split_by, seed=4).digest
+    assert fold.digest != one_split(library, split_by, {}, seed=4).digest
 
 
 @pytest.mark.parametrize("split_by", ["song", "artist", "fragment"])

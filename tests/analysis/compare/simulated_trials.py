@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tumbao.analysis.compare.trial import Trial
-from tumbao.components.evaluation.run_data import SplitBy
 from tumbao.schema.genres import GENRES
 
 SKILLS = {"vgg16": 1.5, "lstm": 0.9, "adaboost": 1.9, "musicnn": 2.6, "cnn": 0.7, "crnn": 2.3}
@@ -15,7 +14,7 @@ SKILLS = {"vgg16": 1.5, "lstm": 0.9, "adaboost": 1.9, "musicnn": 2.6, "cnn": 0.7
 
 def simulate(
     models: Sequence[str],
-    protocols: Sequence[SplitBy] = ("song", "fragment"),
+    protocols: Sequence[str] = ("song", "fragment"),
     seeds: Sequence[int] = (0, 1, 2),
     folds: int | None = None,
     songs: int = 40,

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.pages import text_of
 from tumbao.analysis.report.page import write_report
 from tumbao.analysis.report.search import advantage, conclusion, search_figure
-from tumbao.components.evaluation.run_data import Catalog, ReportData, Run, Search, SearchTrial, SplitBy
+from tumbao.components.evaluation.run_data import Catalog, ReportData, Run, Search, SearchTrial
 from tumbao.schema.mel_spec import MelSpec
 from tumbao.serving.style import LIGHT, Look, png
 
@@ -52,7 +52,7 @@ def search(best: int, paper: int, sampled: int = 12) -> Search:
     return Search(ranked, 0, 1, 2, SONGS, answers(best), answers(paper))
 
 
-def section(found: Search, folder: Path, split_by: SplitBy = "song") -> str:
+def section(found: Search, folder: Path, split_by: str = "song") -> str:
     """Return the text of the report's section on a search."""
     run = Run("run-1", "2026-01-02T03:04:05+00:00", "library", False, 7, {}, {}, "0", "random", "float32", "no AMX")
     data = ReportData(run, MelSpec(), catalog=Catalog(1, 1, [], [], {}, split_by, 7, []), search=found)
