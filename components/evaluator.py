@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 from tfx import types
 from tfx import v1 as tfx
@@ -60,7 +61,7 @@ ROUNDING = 1e-6
 
 def eval_config(
     test_songs: Mapping[str, int], *, min_accuracy: float, min_recall: float, max_accuracy_drop: float
-) -> tfma.EvalConfig:
+) -> config_pb2.EvalConfig:
     """Create the configuration of the Evaluator, with bounds in 0–1.
 
     `test_songs` is the number of test songs of each genre, in the order of the labels.
@@ -69,43 +70,43 @@ def eval_config(
     """
     songs = sum(test_songs.values())
     drop = max(max_accuracy_drop, (LEAST_DIFFERING - 1) / max(songs, 1))
-    overall = tfma.SlicingSpec()
-    each_genre = {genre: tfma.SlicingSpec(feature_values={record.GENRE: genre}) for genre in test_songs}
+    overall = config_pb2.SlicingSpec()
+    each_genre = {genre: config_pb2.SlicingSpec(feature_values={record.GENRE: genre}) for genre in test_songs}
     thresholds = [
-        tfma.PerSliceMetricThreshold(
+        config_pb2.PerSliceMetricThreshold(
             slicing_specs=[overall],
-            threshold=tfma.MetricThreshold(
-                value_threshold=tfma.GenericValueThreshold(lower_bound=_bound(min_accuracy, songs)),
-                change_threshold=tfma.GenericChangeThreshold(
-                    direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -drop - ROUNDING}
+            threshold=config_pb2.MetricThreshold(
+                value_threshold=config_pb2.GenericValueThreshold(lower_bound=_bound(min_accuracy, songs)),
+                change_threshold=config_pb2.GenericChangeThreshold(
+                    direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -drop - ROUNDING}
                 ),
             ),
         ),
         *(
-            tfma.PerSliceMetricThreshold(
+            config_pb2.PerSliceMetricThreshold(
                 slicing_specs=[each_genre[genre]],
-                threshold=tfma.MetricThreshold(
-                    value_threshold=tfma.GenericValueThreshold(lower_bound=_bound(min_recall, number))
+                threshold=config_pb2.MetricThreshold(
+                    value_threshold=config_pb2.GenericValueThreshold(lower_bound=_bound(min_recall, number))
                 ),
             )
             for genre, number in test_songs.items()
         ),
     ]
-    everywhere = tfma.MetricsSpec(
+    everywhere = config_pb2.MetricsSpec(
         metrics=[
-            tfma.MetricConfig(class_name="SparseCategoricalAccuracy", per_slice_thresholds=thresholds),
-            tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
-            tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
-            tfma.MetricConfig(class_name="ExampleCount"),
+            config_pb2.MetricConfig(class_name="SparseCategoricalAccuracy", per_slice_thresholds=thresholds),
+            config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+            config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+            config_pb2.MetricConfig(class_name="ExampleCount"),
         ]
     )
-    one_against_all = tfma.MetricsSpec(
-        metrics=[tfma.MetricConfig(class_name=name) for name in ("Precision", "Recall", "F1Score")],
-        binarize=tfma.BinarizationOptions(class_ids={"values": range(len(test_songs))}),
+    one_against_all = config_pb2.MetricsSpec(
+        metrics=[config_pb2.MetricConfig(class_name=name) for name in ("Precision", "Recall", "F1Score")],
+        binarize=config_pb2.BinarizationOptions(class_ids={"values": range(len(test_songs))}),
     )
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 signature_name=EXAMPLES,
                 label_key=record.LABEL,
                 prediction_key=PROBABILITIES,
@@ -191,7 +192,7 @@ def gate_failure(evaluation: str) -> str:
     return Gate(False, read_thresholds(evaluation)).failures
 
 
-def _genre(spec: tfma.SlicingSpec) -> str:
+def _genre(spec: config_pb2.SlicingSpec) -> str:
     return dict(spec.feature_values).get(record.GENRE, OVERALL)
 
 

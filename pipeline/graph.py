@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from tfx import v1 as tfx
 
 from tumbao.components.anomaly_gate import AnomalyGate
@@ -44,7 +44,7 @@ def build(
         example_splits=["test"],
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs["model"],
-        eval_config=tfma.EvalConfig(),
+        eval_config=config_pb2.EvalConfig(),
     )
     evaluator.spec.exec_properties["eval_config"] = properties["gate"]
     song_evaluation = SongEvaluation(

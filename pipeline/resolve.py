@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from google.protobuf import json_format
 from rich.markup import escape
 from rich.text import Text
@@ -257,7 +257,7 @@ def _refit(config: Config) -> list[str]:
     return [split for split in SPLITS if not (tested_later and split == "test")]
 
 
-def _evaluation(resolved: Resolved) -> tfma.EvalConfig:
+def _evaluation(resolved: Resolved) -> config_pb2.EvalConfig:
     """Return the configuration of the Evaluator, which depends on the numbers of test songs."""
     gate, rows = resolved.config.gate, table_rows(f"{resolved.manifests}/test.csv")
     counts = collections.Counter(genre for _, genre in {(row["song"], row["genre"]) for row in rows})

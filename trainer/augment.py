@@ -1,6 +1,7 @@
 """SpecAugment (Park et al. 2019): random bands and times of a mel image are masked.
 
-Time warping, the third part of SpecAugment, is left out: according to its authors it helps least.
+Time warping, the third part of SpecAugment, is left out: according to its authors it helps least. The masks are those of
+tensorflow-io's `freq_mask` and `time_mask`, written again because its kernels do not load beside TensorFlow 2.21.
 """
 
 from __future__ import annotations
@@ -28,14 +29,23 @@ def mask_seed(png: bytes, copy: int) -> int:
 def spec_augment(image: tf.Tensor, seed: int, spec: MelSpec) -> tf.Tensor:
     """Mask bands and times of one image uint8 [height, width, 3] with the colour of silence."""
     import tensorflow as tf
-    import tensorflow_io as tfio
 
     from tumbao.components.ingest.mel import palette
 
     height, width = spec.image_height, spec.image_width
     tf.random.set_seed(seed)
-    mask = tf.ones((width, height), tf.float32)
+    masked = tf.zeros((height, width), tf.bool)
     for _ in range(MASKS):
-        mask = tfio.audio.freq_mask(mask, param=max(1, round(BAND_SHARE * height)))
-        mask = tfio.audio.time_mask(mask, param=max(1, round(TIME_SHARE * width)))
-    return tf.where(tf.transpose(mask)[..., tf.newaxis] > 0, image, tf.constant(palette(spec)[0]))
+        masked |= _mask(height, BAND_SHARE)[:, tf.newaxis]
+        masked |= _mask(width, TIME_SHARE)
+    return tf.where(masked[..., tf.newaxis], tf.constant(palette(spec)[0]), image)
+
+
+def _mask(length: int, share: float) -> tf.Tensor:
+    """Draw a width below `share` of the length, then a start: bool [length], True in the mask."""
+    import tensorflow as tf
+
+    width = tf.random.uniform((), 0, max(1, round(share * length)), tf.int32)
+    start = tf.random.uniform((), 0, length - width, tf.int32)
+    position = tf.range(length) - start
+    return (position >= 0) & (position < width)

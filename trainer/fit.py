@@ -155,6 +155,7 @@ def fit(
             initial_epoch=first,
             epochs=first + count,
             callbacks=[best, _Report()],
+            shuffle=False,  # `batches` shuffles
             verbose=0,
         ).history
         return [dict(zip(history, epoch, strict=True)) for epoch in zip(*history.values(), strict=True)]

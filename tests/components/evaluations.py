@@ -39,7 +39,7 @@ def write_metrics(folder: Path, slices: Mapping[str, Mapping[tuple[str, str], fl
             writer.write(metrics.SerializeToString())
 
 
-def write_evaluation(folder: Path, config: tfma.EvalConfig, slices: Slices) -> bool:
+def write_evaluation(folder: Path, config: config_pb2.EvalConfig, slices: Slices) -> bool:
     """Write metrics with TFMA's own decision, and return it."""
     has_baseline = any(len(values) > 1 for values in slices.values())
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=has_baseline, rubber_stamp=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
 from tests.components.evaluations import write_evaluation, write_metrics
 from tumbao.components.evaluation.run_data import GateRow
@@ -29,11 +29,11 @@ MANY = dict.fromkeys(GENRES, 10**30)
 
 
 @pytest.fixture(scope="module")
-def config() -> tfma.EvalConfig:
+def config() -> config_pb2.EvalConfig:
     return eval_config(MANY, min_accuracy=0.8, min_recall=0.5, max_accuracy_drop=0.01)
 
 
-def test_the_configuration_is_valid(config: tfma.EvalConfig) -> None:
+def test_the_configuration_is_valid(config: config_pb2.EvalConfig) -> None:
     tfma.utils.verify_eval_config(tfma.utils.update_eval_config_with_defaults(config, has_baseline=True))
 
 
@@ -56,7 +56,7 @@ def test_a_model_without_a_name_is_the_candidate_and_bounds_of_a_figure_are_igno
     assert read_figures(str(tmp_path), ACCURACY) == {OVERALL: Figure(0.7, None)}
 
 
-def test_thresholds_are_shown_as_the_evaluator_decided(tmp_path: Path, config: tfma.EvalConfig) -> None:
+def test_thresholds_are_shown_as_the_evaluator_decided(tmp_path: Path, config: config_pb2.EvalConfig) -> None:
     write_evaluation(tmp_path, config, {"": (0.79,), "bachata": (0.5,), "salsa": (0.49,)})
     rows = read_thresholds(str(tmp_path))
     assert rows == (
@@ -104,7 +104,7 @@ def test_thresholds_refuse_only_what_the_test_songs_show(tmp_path: Path) -> None
     assert write_evaluation(tmp_path / "drop", few, {"": (0.7, 1.0, -0.3), **dict.fromkeys(GENRES, (1.0, 1.0, 0.0))})
 
 
-def test_a_genre_without_test_fragments_is_a_failure(tmp_path: Path, config: tfma.EvalConfig) -> None:
+def test_a_genre_without_test_fragments_is_a_failure(tmp_path: Path, config: config_pb2.EvalConfig) -> None:
     write_evaluation(tmp_path, config, {"": (1.0,), "bachata": (1.0,)})
     assert [(row.slice_name, row.bound, row.passed) for row in read_thresholds(str(tmp_path))] == [
         (OVERALL, 0.8, True),
