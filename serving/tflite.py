@@ -1,8 +1,9 @@
 """Conversion of a SavedModel to TFLite files.
 
-The converter can abort the whole process, so it runs only in a child process whose return code is checked. Shapes are
-static, one fragment at a time: browsers do not support a dynamic batch dimension. Only the image model is quantized; a
-quantized front-end computes wrong images. A third file merges both models (waveform → probabilities).
+The converter can abort the whole process, so it runs only in a child process whose return code is checked, and it can
+lose the weights without an error, so every file is verified there. Shapes are static, one fragment at a time: browsers
+do not support a dynamic batch dimension. Only the image model is quantized; a quantized front-end computes wrong
+images. A third file merges both models (waveform → probabilities).
 
 TensorFlow's converter quantizes every tensor, so that logits and probabilities are coarse, and all genres but the first
 get 0. The AI Edge Quantizer leaves the last layers as they are: convolutions and pooling get fixed ranges; dense layers
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -159,6 +161,7 @@ def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions
                 content, name = converter.convert(), CLASSIFIER_FILES[precision]
                 if precision == "int8":
                     content = int8_quantize(content, np.load(calibration, mmap_mode="r"), _tick)
+            _verify(content, _parameters(saved_model) if precision != "frontend" else 0)
             Path(folder, name).write_bytes(with_named_tensors(content))
             _tick()
 
@@ -166,6 +169,36 @@ def _work(saved_model: str, folder: str, calibration: str, mel: str, *precisions
 def _tick() -> None:
     sys.stdout.write(f"{_TICK}\n")
     sys.stdout.flush()
+
+
+def _parameters(saved_model: str) -> int:
+    """Count the weights of a SavedModel."""
+    import tensorflow as tf
+
+    return sum(math.prod(shape) for _, shape in tf.train.list_variables(f"{saved_model}/variables/variables"))
+
+
+def _verify(content: bytes, parameters: int) -> None:
+    """Raise ValueError if a file lacks most weights of its model or computes numbers that are not finite.
+
+    TensorFlow 2.21 converts a SavedModel that tracks a Keras model without an error, but leaves the weights out.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = unpack(content)
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    constants = [one.shape for one in tensors if model.buffers[one.buffer].data is not None and one.shape is not None]
+    if (stored := sum(math.prod(map(int, shape)) for shape in constants)) < parameters / 2:
+        raise ValueError(f"The converted file lacks weights: it stores {stored} numbers for {parameters} weights.")
+    runner = Interpreter(model_content=content).get_signature_runner()
+    noise = np.random.default_rng(0).random
+    inputs = {
+        name: (noise(one["shape"]) * (255 if one["dtype"] == np.uint8 else 1)).astype(one["dtype"])
+        for name, one in runner.get_input_details().items()
+    }
+    for name, values in runner(**inputs).items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"The converted file computes values of {name} that are not finite numbers.")
 
 
 def _save_static(saved_model: str, folder: str, spec: MelSpec) -> None:

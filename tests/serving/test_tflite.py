@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -73,6 +74,46 @@ def test_a_failed_conversion_has_code_and_output_in_its_message(tmp_path: Path, 
     assert "Converting to frontend, dynamic, float16 ended with code 1:" in str(failure.value)
     assert "SavedModel file does not exist" in str(failure.value)
     assert not (tmp_path / CLASSIFIER_FILES["int8"]).exists()
+
+
+TRACKED = """if True:
+    import sys
+    import keras
+    import tensorflow as tf
+    from tumbao.serving.tflite import _verify
+
+    module = tf.Module()
+    module.model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(3)])
+    module.call = tf.function(module.model, input_signature=[tf.TensorSpec([1, 12], name="image")])
+    tf.saved_model.save(module, sys.argv[1], signatures={"image": module.call})
+    content = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1], signature_keys=["image"]).convert()
+    _verify(content, 12 * 3 + 3)
+"""
+
+
+def test_a_file_of_a_model_that_keras_tracks_is_rejected(tmp_path: Path) -> None:
+    """TensorFlow 2.16 aborts; 2.21 writes a file without weights."""
+    done = subprocess.run([sys.executable, "-c", TRACKED, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGABRT or "lacks weights" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("weight", "parameters", "message"),
+    [(1.0, 24, ""), (1.0, 49, "stores 24 numbers for 49 weights"), (np.nan, 24, "probabilities that are not finite")],
+)
+def test_a_converted_file_has_its_weights_and_finite_answers(
+    weight: float, parameters: int, message: str, tmp_path: Path
+) -> None:
+    module, weights = tf.Module(), tf.constant(np.full((12, 2), weight, np.float32))
+
+    def image(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.cast(image, tf.float32) @ weights}
+
+    module.image = tf.function(image, input_signature=[tf.TensorSpec([1, 12], tf.uint8, name="image")])
+    tf.saved_model.save(module, str(tmp_path), signatures={"image": module.image})
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path), signature_keys=["image"]).convert()
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        tflite._verify(content, parameters)
 
 
 def convert_by(program: str, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
