@@ -7,30 +7,45 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search('^__version__ = "(.+)"', (HERE / "tumbao/__init__.py").read_text(encoding="utf-8"), re.M)[1]
-EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "rich", "soundfile", "soxr", "typer"]
+EDGE = ["ai-edge-litert==2.3.0", "av", "mutagen", "numpy>=1.26,<3", "packaging", "rich", "soundfile", "soxr", "typer"]
 PIPELINE = [
     "ai-edge-quantizer==0.10.0",
-    "apache-beam==2.74.0",
     "cleanlab==2.9.0",
     "dill",
     "jinja2",
     "google-cloud-aiplatform",
-    "keras==3.12.*",
     "keras-tuner==1.4.8",
-    "kfp==2.5.0",
     "librosa==0.11.*",
     "markdown-it-py",
     "matplotlib",
-    "numpy==1.26.4",
-    "onnx==1.17.0",
     "pillow",
     "pip",
     "playwright==1.65.*",
     "pretty_midi",
-    "protobuf==3.20.3",
     "pyyaml",
     "scikit-learn==1.5.*",
     "symusic==0.5.9",
+]
+TFX_1_21 = [
+    "apache-beam==2.77.0",
+    "keras==3.15.*",
+    "kfp==2.16.1",
+    "numpy==2.4.6",
+    "onnx==1.23.2",
+    "protobuf==6.33.6",
+    "tensorflow==2.21.0",
+    "tensorflow-data-validation==1.21.0",
+    "tensorflow-model-analysis==0.52.0",
+    "tensorflow-serving-api==2.19.1",
+    "tfx==1.21.0",
+]
+TFX_1_16 = [
+    "apache-beam==2.74.0",
+    "keras==3.12.*",
+    "kfp==2.5.0",
+    "numpy==1.26.4",
+    "onnx==1.17.0",
+    "protobuf==3.20.3",
     "tensorflow==2.16.2",
     "tensorflow-data-validation==1.16.1",
     "tensorflow-io==0.37.1",
@@ -38,6 +53,10 @@ PIPELINE = [
     "tensorflow-serving-api==2.16.1",
     "tfx==1.16.0",
 ]
+LANES = {
+    'python_version >= "3.11" and python_version < "3.14"': [*PIPELINE, *TFX_1_21],
+    'python_version < "3.11"': [*PIPELINE, *TFX_1_16],
+}
 SERVE = ["fastapi", "prometheus-client", "python-multipart", "uvicorn"]
 FETCH = ["yt-dlp"]
 DEV = ["httpx", "hypothesis", "mypy", "numpydoc", "pytest", "pytest-xdist", "ruff", "schemathesis"]
@@ -48,8 +67,8 @@ Tumbao answers which genre a song has (bachata, cumbia, merengue, salsa, vallena
     tumbao classify song.mp3 music/ --model pushed     a line for each fragment; also JSON, CSV, tags and playlists
     tumbao serve --model pushed                        the same over HTTP, with a web page; needs `tumbao[serve]`
 
-This install classifies with the TFLite files of a model, without TensorFlow. `tumbao[pipeline]` trains models; it needs
-Python 3.10 on Linux x86-64.
+This install classifies with the TFLite files of a model, without TensorFlow. `tumbao[pipeline]` trains models on Linux
+x86-64, with TFX 1.21 on Python 3.11 to 3.13 (glibc 2.39 or later) and with TFX 1.16 on Python 3.10.
 """
 
 setup(
@@ -95,9 +114,9 @@ setup(
         "tumbao.trainer.models": ["composed_songs.npz"],
     },
     install_requires=EDGE,
-    # TFX 1.16 needs Python 3.10; elsewhere commands of the pipeline say so.
+    # On a Python without TFX, commands of the pipeline say so.
     extras_require={
-        "pipeline": [f'{one} ; python_version < "3.11"' for one in PIPELINE],
+        "pipeline": [f"{one} ; {marker}" for marker, needed in LANES.items() for one in needed],
         "serve": SERVE,
         "fetch": FETCH,
         "dev": DEV,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import importlib
 import importlib.metadata
 import os
@@ -16,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +31,9 @@ LITTLE_MEMORY_GIB = 4
 LITTLE_DISK_GIB, NO_DISK_GIB = 5, 1
 TIMEOUT_SECONDS = 5
 
+_TFX_PROGRAM = """from tfx.v1 import components
+print(*(name for name, component in vars(components).items() if component is None))
+"""
 _STATES = {"ok": ("fine", "green"), "warn": ("check", "yellow"), "fail": ("not fine", "red")}
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -57,8 +60,9 @@ def checks(workspace: Path = Path()) -> list[Check]:
     ]
     if not _version("tfx"):
         text = "not installed: this machine classifies and does not train"
-        return [*found, Check("Pipeline", "ok", text, "to train: make setup, with Python 3.10")]
-    return [*found, _packages("Pipeline", "pipeline"), _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
+        return [*found, Check("Pipeline", "ok", text, "to train: make setup")]
+    found += [_packages("Pipeline", "pipeline"), _tfx()]
+    return [*found, _processor(), _memory(), _vgg16(), _musicnn(), _disk(workspace)]
 
 
 def run_doctor(console: Console, workspace: Path = Path()) -> int:
@@ -82,20 +86,19 @@ def _version(package: str) -> str | None:
 
 
 def _packages(name: str, extra: str | None) -> Check:
-    """Compare installed packages with those that Tumbao's metadata require, for an extra or without."""
+    """Compare installed packages with those that Tumbao's metadata require of this Python, for an extra or without."""
     found, wrong = [], []
-    for requirement in importlib.metadata.requires("tumbao") or []:
-        wanted, _, marker = requirement.partition(";")
-        if (re.findall(r"""extra == ["'](\w+)["']""", marker) or [None])[0] != extra:
+    for requirement in map(Requirement, importlib.metadata.requires("tumbao") or []):
+        marker = requirement.marker
+        if ("extra" in str(marker)) != bool(extra) or (marker and not marker.evaluate({"extra": extra or ""})):
             continue
-        package, pin = re.match(r"([\w.-]+)(?:==([\w.*]+))?", wanted).groups()  # type: ignore[union-attr]
-        version = _version(package)
+        version = _version(requirement.name)
         if version is None:
-            wrong.append(f"{package} missing")
-        elif pin and not fnmatch.fnmatchcase(version, pin):
-            wrong.append(f"{package} {version} where {pin} is expected")
+            wrong.append(f"{requirement.name} missing")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} where {requirement.specifier} is expected")
         else:
-            found.append(f"{package} {version}")
+            found.append(f"{requirement.name} {version}")
     if wrong:
         return Check(name, "fail", ", ".join(wrong), "make setup, or install it again")
     return Check(name, "ok", ", ".join(found))
@@ -103,8 +106,8 @@ def _packages(name: str, extra: str | None) -> Check:
 
 def _python() -> Check:
     found = f"{platform.python_version()} in {sys.prefix}"
-    if _version("tfx") and sys.version_info[:2] != (3, 10):
-        return Check("Python", "fail", found, "install the pipeline with Python 3.10")
+    if _version("tfx") and not (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return Check("Python", "fail", found, "install the pipeline with Python 3.10 to 3.13")
     return Check("Python", "ok", found)
 
 
@@ -130,6 +133,20 @@ def _runtime() -> Check:
     if version is None:
         return Check("Tumbao", "fail", "not installed, only its files are here", "make setup")
     return _packages("Tumbao", None)
+
+
+def _tfx() -> Check:
+    """Import TFX in a child process; TFX 1.21 replaces a component that it cannot import by None."""
+    found = f"lane tfx-{str(_version('tfx')).rpartition('.')[0]}"
+    done = subprocess.run(
+        [sys.executable, "-c", _TFX_PROGRAM], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+        return Check("TFX", "fail", f"{found}, which cannot be imported: {reason}", "make setup, or install it again")
+    if missing := done.stdout.split():
+        return Check("TFX", "fail", f"{found}, without {', '.join(missing)}", "make setup, or install it again")
+    return Check("TFX", "ok", f"{found}, all of its components")
 
 
 def _decoder(name: str, package: str, needed: str) -> Check:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from tensorflow_model_analysis.proto import config_pb2
 from google.protobuf import json_format
 from rich.markup import escape
 from rich.text import Text
+from tensorflow_model_analysis.proto import config_pb2
 from tfx import v1 as tfx
 
 from tumbao.components.evaluation.run_data import Candidate

@@ -1,7 +1,7 @@
 """SpecAugment (Park et al. 2019): random bands and times of a mel image are masked.
 
-Time warping, the third part of SpecAugment, is left out: according to its authors it helps least. The masks are those of
-tensorflow-io's `freq_mask` and `time_mask`, written again because its kernels do not load beside TensorFlow 2.21.
+Time warping, the third part of SpecAugment, is left out: according to its authors it helps least. The masks are
+those of tensorflow-io's `freq_mask` and `time_mask`, written again because it does not load beside TensorFlow 2.21.
 """
 
 from __future__ import annotations

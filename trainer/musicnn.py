@@ -211,7 +211,7 @@ def ensure_musicnn(explicit: str | Path | None = None) -> WeightsFile:
         tensors = _wheel_tensors(wheel, Path(folder))
     verified([tensors[name] for name in SHAPES], "musicnn's weights", DIGEST, WHEEL)
     buffer = io.BytesIO()
-    np.savez(buffer, **tensors)
+    np.savez(buffer, **dict[str, Any](tensors))
     write_whole(cache_file(), buffer.getvalue())
     return WeightsFile(cache_file(), f"package index, wheel {WHEEL}", DIGEST)
 

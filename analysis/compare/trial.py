@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,11 @@ class Trial:
     def write(self, folder: Path) -> None:
         """Write the trial atomically; a folder that exists is replaced."""
         with new_folder(folder) as part:
-            arrays = {"labels": self.labels, "songs": np.array(self.songs), "probabilities": self.probabilities}
+            arrays: dict[str, Any] = {
+                "labels": self.labels,
+                "songs": np.array(self.songs),
+                "probabilities": self.probabilities,
+            }
             np.savez_compressed(part / ANSWERS_FILE, **arrays)
             (part / FACTS_FILE).write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
             if folder.exists():

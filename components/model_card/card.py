@@ -242,8 +242,9 @@ def fine_tuned(architecture: str) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of `PACKAGES` in this process."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    """Return the lane, and the versions of Python and of `PACKAGES`, in this process."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    return {"lane": f"tfx-{found['tfx'].rpartition('.')[0]}", "python": platform.python_version()} | found
 
 
 def to_markdown(card: Card) -> str:

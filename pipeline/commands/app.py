@@ -110,10 +110,10 @@ def explained(command: str, parameters: Mapping[str, Any]) -> Iterator[None]:
 def missing_pipeline() -> str:
     """Return the error message if only the edge runtime is installed, otherwise an empty text."""
     missing = [package for package in ("tfx", "pretty_midi") if importlib.util.find_spec(package) is None]
-    if missing and sys.version_info >= (3, 11):
+    if missing and sys.version_info >= (3, 14):
         return (
-            f"Expected Python 3.10, which the pipeline needs (TFX 1.16). Received: {platform.python_version()}. This "
-            "install only classifies; to train, install Tumbao with Python 3.10, best by `make setup` in a checkout."
+            f"Expected Python 3.10 to 3.13, for which there is a TFX. Received: {platform.python_version()}. This "
+            "install only classifies; to train, install Tumbao with one of these, best by `make setup` in a checkout."
         )
     if missing:
         return (

@@ -46,7 +46,8 @@ def test_calibration_images_come_from_all_genres_in_turn(
 ) -> None:
     write(tmp_path / "data.gz", labels)
     images = spread(str(tmp_path / "*.gz"), count)
-    assert (images.dtype, images.shape) == (np.uint8, (len(levels), 4, 5, 3))
+    assert images.dtype == np.uint8
+    assert images.shape == (len(levels), 4, 5, 3)
     np.testing.assert_array_equal(images[:, 0, 0], COLOURS[levels])
 
 

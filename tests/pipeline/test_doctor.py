@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from collections import namedtuple
+from importlib import metadata
 from pathlib import Path
 
 import av
@@ -21,6 +22,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Simulate a machine with cached weights, memory and disk, and return the cached file."""
     monkeypatch.setenv("TUMBAO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(doctor, "_TFX_PROGRAM", "")
     monkeypatch.setattr(doctor, "_MEMORY_LIMIT", tmp_path / "no-limit")
     monkeypatch.setattr(doctor.os, "sysconf", {"SC_PHYS_PAGES": 8 * doctor.GIB, "SC_PAGE_SIZE": 1}.__getitem__)
     set_free_disk(monkeypatch, 50)
@@ -56,7 +58,9 @@ def test_a_healthy_machine_passes_all_checks() -> None:
     code, text = printed()
     assert (code, {check.state for check in checks()}) == (0, {"ok"})
     assert "All that is needed works." in text
-    assert "tfx 1.16.0" in text
+    lane = {(3, 10): "1.16"}.get(sys.version_info[:2], "1.21")
+    assert f"tfx {lane}.0" in text
+    assert f"lane tfx-{lane}, all of its components" in text
 
 
 def test_a_failed_check_gives_exit_code_1_and_a_remedy(healthy: Path) -> None:
@@ -79,7 +83,8 @@ def test_the_edge_runtime_alone_passes(healthy: Path, monkeypatch: pytest.Monkey
     [
         ("Tumbao", {"soxr": None}, "soxr missing"),
         ("Tumbao", {"tumbao": None}, "not installed"),
-        ("Pipeline", {"keras": "3.13.0"}, "keras 3.13.0 where 3.12.* is expected"),
+        ("Pipeline", {"keras-tuner": "1.4.7"}, "keras-tuner 1.4.7 where ==1.4.8 is expected"),
+        ("Tumbao", {"numpy": "3.0.0"}, "numpy 3.0.0 where <3,>=1.26 is expected"),
         ("Pipeline", {"tensorflow": None}, "tensorflow missing"),
     ],
 )
@@ -89,6 +94,21 @@ def test_missing_and_wrong_packages_are_named(
     set_versions(monkeypatch, **versions)
     assert found(name).state == "fail"
     assert text in found(name).found
+
+
+def test_the_other_lane_is_not_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_versions(monkeypatch, tensorflow="2.20.0")
+    (wrong,) = found("Pipeline").found.split(", ")
+    assert wrong == f"tensorflow 2.20.0 where =={metadata.version('tensorflow')} is expected"
+
+
+def test_components_that_tfx_could_not_import_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert doctor._tfx().state == "ok"
+    for program, text in (("print('Transform Tuner')", ", without Transform, Tuner"), ("1 / 0", "division by zero")):
+        monkeypatch.setattr(doctor, "_TFX_PROGRAM", program)
+        assert doctor._tfx().state == "fail"
+        assert text in doctor._tfx().found
 
 
 def test_decoders_that_do_not_load_or_lack_a_codec_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +153,7 @@ def test_a_full_disk_and_the_memory_limit_of_a_container_are_found(
 
 def test_the_checks_import_neither_tensorflow_nor_keras() -> None:
     code = (
-        "import sys; from tumbao.pipeline.doctor import checks; checks(); "
+        "import sys; from tumbao.pipeline import doctor; doctor._TFX_PROGRAM = ''; doctor.checks(); "
         "sys.exit(', '.join({'tensorflow', 'keras', 'tfx', 'apache_beam'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

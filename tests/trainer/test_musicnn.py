@@ -59,7 +59,7 @@ def uneven() -> Tensors:
 @pytest.fixture(scope="module")
 def backbone(uneven: Tensors, tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
     path = tmp_path_factory.mktemp("weights") / "uneven.npz"
-    np.savez(path, **uneven)
+    np.savez(path, **dict[str, Any](uneven))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(musicnn_module, "DIGEST", tensors_digest([uneven[name] for name in SHAPES]))
         return musicnn(path)
@@ -95,7 +95,8 @@ def recomputed(frames: np.ndarray, tensors: Tensors) -> np.ndarray:
         kernel = tensors[f"{layer}/kernel"].astype(np.float64)
         length, height = kernel.shape[:2]
         values = np.pad(values, [(0, 0), ((length - 1) // 2, length // 2), (0, 0), (0, 0)])
-        views = np.lib.stride_tricks.sliding_window_view(values, (length, height), axis=(1, 2))  # type: ignore[call-overload] # numpy knows axes
+        windows: Any = np.lib.stride_tricks.sliding_window_view  # NumPy 1's types lack `axis`
+        views = windows(values, (length, height), axis=(1, 2))
         outputs = np.einsum("ntbclh,lhcf->ntbf", views, kernel, optimize=True)
         return norm(np.maximum(outputs + tensors[f"{layer}/bias"], 0), layer)
 
