@@ -1,28 +1,42 @@
-# Everything starts from `make`. What it installs stays inside this folder: .venv (the packages), .tools (uv, if there is none),
-# and, only for `make web`, web/node_modules and serving/web/litert.
+# Everything starts from `make`. What it installs stays inside this folder: .venv (the packages), .tools (uv, and a Python, if
+# there is none), .lanes (for `make test-lanes`) and, only for `make web`, web/node_modules and serving/web/litert.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := setup
 .DELETE_ON_ERROR:
-.PHONY: setup demo web test test-long test-runtimes unit lint bench composed lock clean help
+.PHONY: setup demo web test test-long test-lanes test-runtimes unit lint bench composed lock clean help
 
 UV_VERSION := 0.13.9
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/uv/bin/uv)
 
-# The first Python 3.10 that really runs: on PATH, from pyenv, from uv. `make PYTHON=...` names another.
-PYTHON = $(shell \
-	for python in python3.10 python3 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python \
-		"$$("$(UV)" python find --no-project 3.10 2>/dev/null)"; do \
-		"$$python" -c 'import sys; sys.version_info[:2] == (3, 10) and print(sys.base_prefix + "/bin/python3.10")' 2>/dev/null || true; \
-	done | head -n 1)
+# The lane (see docs/platforms.md): the one that was asked for, or that .venv is set up in, or that fits this machine.
+LANES := tfx-1.21 tfx-1.16
+CHOICE := UV='$(UV)' PYTHON='$(if $(filter command,$(origin PYTHON)),$(PYTHON))' .ci/lanes
+VENV := .venv
+ASKED := $(LANE)
+PRESENT := $(patsubst $(VENV)/.synced-%,%,$(firstword $(wildcard $(VENV)/.synced-*)))
+FITTING := $(if $(or $(ASKED),$(PRESENT)),,$(shell $(CHOICE) choose))
+override LANE := $(or $(ASKED),$(PRESENT),$(firstword $(FITTING)))
+REASON := $(or $(if $(ASKED),LANE=$(ASKED) was given),$(if $(PRESENT),$(VENV) is set up in it),$(filter-out $(LANE),$(FITTING)))
+OTHER := $(filter-out $(LANE),$(LANES))
+ifeq ($(filter $(LANE),$(LANES)),)
+$(error Expected LANE to be one of $(LANES). Received: $(LANE))
+endif
+SYNCED := $(VENV)/.synced-$(LANE)
+
+# The first Python of the lane that really runs: on PATH, from pyenv, from uv. `make PYTHON=...` names another.
+FOUND_PYTHON = $(shell $(CHOICE) python $(LANE))
 
 define NO_PYTHON
-Tumbao needs Python 3.10. There is none on PATH, in pyenv or in uv. One of these brings it; then run make again:
-    sudo apt install python3.10      where the distribution has it (Ubuntu 22.04)
-    pyenv install 3.10               with pyenv
-    uv python install 3.10           with uv
-If it is somewhere else: make PYTHON=/path/to/python3.10
+The lane $(LANE) needs Python $(PYTHONS). There is none on PATH, in pyenv or in uv, and uv could not bring one (the reason is
+above). One of these brings it; then run make again:
+    sudo apt install python$(PREFERRED)      where the distribution has it
+    pyenv install $(PREFERRED)               with pyenv
+    uv python install $(PREFERRED)           with uv
+If it is somewhere else: make PYTHON=/path/to/python$(PREFERRED). The other lane: make LANE=$(OTHER)
 endef
+PYTHONS := $(if $(filter tfx-1.21,$(LANE)),3.11 to 3.13,3.10)
+PREFERRED := $(if $(filter tfx-1.21,$(LANE)),3.12,3.10)
 export NO_PYTHON
 
 define NO_UV
@@ -37,6 +51,7 @@ PUBLIC := schema/mel_spec.py $(addprefix components/,anomaly_gate.py export.py m
 	$(addprefix serving/classify/,classifier.py results.py) pipeline/train.py \
 	trainer/training.py
 LITERT := serving/web/litert
+LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate
 
 define NO_NPM
 Running models in a browser needs LiteRT.js, which npm brings. There is no npm here that runs: install Node.js 18 or later
@@ -44,10 +59,10 @@ Running models in a browser needs LiteRT.js, which npm brings. There is no npm h
 endef
 export NO_NPM
 
-setup: .venv/.synced ## set up .venv from requirements.lock; does nothing when nothing changed
+setup: $(SYNCED) ## set up .venv in the lane that fits this machine; does nothing when nothing changed
 
 demo: setup ## compose the demo library, run the pipeline on it, classify a song it never saw
-	@.venv/bin/tumbao demo
+	@$(VENV)/bin/tumbao demo
 
 web: $(LITERT)/litert.js ## bundle LiteRT.js, for models in the browser; does nothing when nothing changed
 
@@ -55,33 +70,37 @@ test: setup ## run lint and tests side by side; says which tests were skipped, a
 	@$(MAKE) --no-print-directory -j2 lint unit
 
 unit: setup # the tests alone, two files at a time
-	.venv/bin/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: setup ## run the large rounds of tests, which `make test` does in small
-	.venv/bin/python -m pytest -rs -m long
+	$(VENV)/bin/python -m pytest -rs -m long
 
 test-runtimes: setup ## build the wheel and test it on each Python from 3.10 that is here, in clean environments
-	.venv/bin/python -m pytest -rs -m long tests/test_runtimes.py
+	$(VENV)/bin/python -m pytest -rs -m long tests/test_runtimes.py
+
+test-lanes: | $(UV) ## run lint and tests in the other lane: as root, in a Debian 13 of its own, if this glibc is older than 2.39
+	@$(CHOICE) test $(OTHER)
 
 lint: setup ## check style, format, types, docstrings, sizes and imports
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/numpydoc lint $(PUBLIC)
-	.venv/bin/python -m pytest -q tests/test_imports.py tests/test_sizes.py
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/numpydoc lint $(PUBLIC)
+	$(VENV)/bin/python -m pytest -q tests/test_imports.py tests/test_sizes.py
 
 bench: setup ## measure, in short: how long a cold start and ingest take
-	.venv/bin/python benchmarks/classify_cold_start.py
-	.venv/bin/python benchmarks/ingest.py --quick
+	$(VENV)/bin/python benchmarks/classify_cold_start.py
+	$(VENV)/bin/python benchmarks/ingest.py --quick
 
 composed: setup ## compose the songs that join the training of the model tumbao, after a change of composer or rhythm
-	.venv/bin/python -m tumbao.pipeline.composed_songs
+	$(VENV)/bin/python -m tumbao.pipeline.composed_songs
 
-lock: | $(UV) ## write requirements.lock from requirements.in, changing no more versions than needed
-	$(UV) pip compile --quiet --python-version 3.10 --generate-hashes --no-header --no-annotate requirements.in -o requirements.lock
+lock: | $(UV) ## write the locks of both lanes from their .in, changing no more versions than needed
+	$(LOCK) --universal --python-version 3.11 requirements-tfx-1.21.in -o requirements-tfx-1.21.lock
+	$(LOCK) --python-version 3.10 requirements-tfx-1.16.in -o requirements-tfx-1.16.lock
 
-clean: ## remove .venv, .tools, LiteRT.js and the tools' caches; runs and libraries stay
-	rm -rf .venv .tools web/node_modules $(LITERT) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+clean: ## remove .venv, .tools, .lanes, LiteRT.js and the tools' caches; runs and libraries stay
+	rm -rf .venv .tools .lanes web/node_modules $(LITERT) .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets
@@ -91,20 +110,19 @@ $(LITERT)/litert.js: $(addprefix web/,.npmrc build.mjs package.json package-lock
 	@npm --version >/dev/null 2>&1 || { echo "$$NO_NPM" >&2; exit 1; }
 	cd web && npm ci --no-audit --no-fund && npm run --silent build
 
-define REQUIRE_PYTHON
-@[[ -n "$(PYTHON)" ]] || { echo "$$NO_PYTHON" >&2; exit 1; }
-endef
-
-.venv/.synced: requirements.lock setup.py | $(UV)
-	$(REQUIRE_PYTHON)
-	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
-	$(UV) pip sync --python .venv --compile-bytecode --require-hashes requirements.lock
-	$(UV) pip install --python .venv --no-deps --no-build-isolation -e .
-	@touch $@
+$(SYNCED): requirements-$(LANE).lock setup.py | $(UV)
+	@python="$(FOUND_PYTHON)"; echo "Lane $(LANE), with $${python:-a Python that uv brings}: $(REASON)."
+	@python="$(or $(FOUND_PYTHON),$(PREFERRED))"; [[ "$$python" == */* ]] \
+		|| UV_PYTHON_INSTALL_DIR=.tools/python $(UV) python install --no-bin "$$python" || { echo "$$NO_PYTHON" >&2; exit 1; }
+	@python="$(FOUND_PYTHON)"; [[ -x "$(VENV)/bin/$${python##*/}" ]] && keep=--allow-existing || keep=--clear; \
+		$(UV) venv --quiet $$keep --python "$$python" $(VENV)
+	$(UV) pip sync --python $(VENV) --compile-bytecode --require-hashes requirements-$(LANE).lock
+	$(UV) pip install --python $(VENV) --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.synced*; touch $@
 
 .tools/uv/bin/uv:
-	$(REQUIRE_PYTHON)
 	@rm -rf .tools/uv
-	@{ "$(PYTHON)" -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); } \
-		|| { rm -rf .tools/uv && "$(PYTHON)" -m pip install --quiet --target .tools/uv uv==$(UV_VERSION); } \
+	@python="$(or $(FOUND_PYTHON),python3)"; \
+		{ "$$python" -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); } \
+		|| { rm -rf .tools/uv && "$$python" -m pip install --quiet --target .tools/uv uv==$(UV_VERSION); } \
 		|| { echo "$$NO_UV" >&2; exit 1; }

@@ -33,6 +33,7 @@ TFX_1_21 = [
     "numpy==2.4.6",
     "onnx==1.23.2",
     "protobuf==6.33.6",
+    "scipy==1.15.*",  # later ones warn of scikit-learn 1.5's use of L-BFGS-B
     "tensorflow==2.21.0",
     "tensorflow-data-validation==1.21.0",
     "tensorflow-model-analysis==0.52.0",
